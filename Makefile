@@ -1,0 +1,48 @@
+# make demo   sets everything up and runs the main job (FILE=path stores a file of yours)
+# make test   sets everything up, then checks style, types, imports and contracts and runs the tests
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+EVM := contracts/evm
+FILE ?=
+
+.PHONY: setup demo test lock clean
+
+setup: .venv/.ready $(EVM)/node_modules/.ready
+
+.venv/.ready: requirements.txt requirements-node.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Haulout needs Python 3.11 or newer; this is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 …")'
+	@echo "setting up .venv (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-node.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(EVM)/node_modules/.ready: .venv/.ready $(EVM)/package.json $(EVM)/package-lock.json
+	@echo "setting up $(EVM)/node_modules (once)"
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm --prefix $(EVM) ci --silent --no-audit --no-fund
+	@touch $@
+
+demo: setup
+	@$(BIN)/haulout demo $(if $(FILE),"$(FILE)")
+
+test: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+# The lock files hold hashes and no addresses.
+lock: setup
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --all-extras --group dev pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --group node -o requirements-node.txt
+	npm --prefix $(EVM) install --package-lock-only --omit-lockfile-registry-resolved
+
+clean:
+	rm -rf .venv $(EVM)/node_modules $(EVM)/out $(EVM)/cache
