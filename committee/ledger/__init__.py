@@ -1,0 +1,49 @@
+"""The chain as the rest of the house sees it.
+
+`interface` says what a ledger does and which events it tells; `evm` is the adapter for the Solidity contracts. Nothing
+outside an adapter knows which chain it is.
+"""
+
+from committee.ledger.interface import (
+    Attestation,
+    BlobCertified,
+    BlobDeleted,
+    BlobInvalidated,
+    BlobRecord,
+    BlobRegistered,
+    BlockMark,
+    Candidate,
+    CommitteeSelected,
+    EpochStarted,
+    EpochState,
+    Event,
+    HandoverDone,
+    Ledger,
+    MemberEjected,
+    Parameters,
+    RegisteredNode,
+    ShardsAttested,
+    Transaction,
+)
+
+__all__ = [
+    "Attestation",
+    "BlobCertified",
+    "BlobDeleted",
+    "BlobInvalidated",
+    "BlobRecord",
+    "BlobRegistered",
+    "BlockMark",
+    "Candidate",
+    "CommitteeSelected",
+    "EpochStarted",
+    "EpochState",
+    "Event",
+    "HandoverDone",
+    "Ledger",
+    "MemberEjected",
+    "Parameters",
+    "RegisteredNode",
+    "ShardsAttested",
+    "Transaction",
+]

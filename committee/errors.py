@@ -1,0 +1,55 @@
+"""The committee's errors.
+
+    CommitteeError
+    ├── ElectionError            stakes from which no committee can be elected
+    ├── InvalidKey               a BLS key or point that must not be used
+    ├── InvalidMessage           bytes that are not the message they claim to be
+    ├── InvalidCertificate       a bitmap, signature or weight that does not hold
+    └── LedgerError              the chain refused, or did not answer
+        ├── LedgerUnavailable    no answer within the limit; trying again may help
+        └── LedgerRefused        the contract reverted; `reason` is its own error name
+"""
+
+from __future__ import annotations
+
+
+class CommitteeError(Exception):
+    """Root of all errors of `committee`."""
+
+
+class ElectionError(CommitteeError):
+    """No committee can be elected from these candidates; the message says why."""
+
+
+class InvalidKey(CommitteeError):
+    """A secret scalar, public key or proof of possession that must not be used."""
+
+
+class InvalidMessage(CommitteeError):
+    """Bytes that are not the signed message they claim to be; the message names the field."""
+
+
+class InvalidCertificate(CommitteeError):
+    """A certificate whose bitmap, signature or weight does not hold."""
+
+
+class LedgerError(CommitteeError):
+    """The chain did not do what was asked."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The chain gave no answer within the limit; nothing is known to have happened, try again."""
+
+
+class LedgerRefused(LedgerError):
+    """The contract reverted.
+
+    `reason` is the contract's own error name, `arguments` its decoded arguments by name.
+    """
+
+    def __init__(self, action: str, reason: str, arguments: dict[str, object] | None = None) -> None:
+        self.action = action
+        self.reason = reason
+        self.arguments = arguments or {}
+        details = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        super().__init__(f"the contract refused {action}: {reason}" + (f" ({details})" if details else ""))

@@ -1,0 +1,308 @@
+"""What the house asks of a chain: read state at a block, follow events, send.
+
+An adapter (`committee.ledger.evm`) implements `Ledger`; all amounts are integers in the token's smallest unit, blob
+ids are the 32 bytes of PROTOCOL section 1, times are seconds. Every method raises `LedgerUnavailable` when the chain
+gives no answer within the adapter's limit; sending methods raise `LedgerRefused` with the contract's own error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from committee.certificate import Certificate
+from committee.membership import Committee
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMark:
+    """One block of the chain; two marks with one number and different hashes tell a reorganisation."""
+
+    number: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What the contracts were deployed with; fixed for the life of a deployment."""
+
+    n_shards: int
+    epoch_duration_s: int
+    handover_deadline_s: int
+    patience_s: int
+    """A member silent for so long may be ejected."""
+    band_millis: int
+    """Tolerance band of the shard assignment, in thousandths of a shard."""
+    domain: bytes
+    """32 bytes in every signed message: keccak256(abi.encode(chain id, system contract))."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochState:
+    """The committees and the phase of the epoch, all read at one block."""
+
+    block: BlockMark
+    epoch: int
+    """0 before the first start."""
+    started_at_s: int
+    started_block: BlockMark | None
+    """The block that started the epoch; its hash salts the attestations. None in epoch 0."""
+    handover_done: bool
+    last_handover_done_s: int
+    previous: Committee | None
+    current: Committee | None
+    next: Committee | None
+    """Selected but not started."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredNode:
+    """A node in the registry, member or not."""
+
+    node_id: int
+    account: str
+    name: str
+    address: str
+    public_key: bytes
+    stake: int
+    is_candidate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that stands for the next selection, in candidate order."""
+
+    node_id: int
+    stake: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRecord:
+    """One blob object: a lifetime for a blob id. Several objects may name the same blob."""
+
+    object_id: int
+    blob_id: bytes
+    length: int
+    """Of the blob as the user gave it, bytes."""
+    owner: str
+    registered_epoch: int
+    certified_epoch: int | None
+    end_epoch: int
+    """Exclusive."""
+    deletable: bool
+    deleted: bool
+
+    def is_live(self, epoch: int) -> bool:
+        """Whether nodes must keep the blob in `epoch` for this object's sake."""
+        return self.certified_epoch is not None and not self.deleted and epoch < self.end_epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """What a gaining member says about one shard: `digest` over its `count` live blobs (PROTOCOL section 5)."""
+
+    shard: int
+    digest: bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction that succeeded."""
+
+    hash: bytes
+    block: BlockMark
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRegistered:
+    """A blob object exists and its slivers may be uploaded."""
+
+    block: BlockMark
+    object_id: int
+    blob_id: bytes
+    owner: str
+    epoch: int
+    length: int
+    end_epoch: int
+    deletable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlobCertified:
+    """A quorum holds the blob: it must stay readable until its end epoch."""
+
+    block: BlockMark
+    object_id: int
+    blob_id: bytes
+    epoch: int
+    end_epoch: int
+    deletable: bool
+    is_extension: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlobDeleted:
+    """The owner gave up a deletable blob object."""
+
+    block: BlockMark
+    object_id: int
+    blob_id: bytes
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInvalidated:
+    """The writer's encoding was proven inconsistent."""
+
+    block: BlockMark
+    blob_id: bytes
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitteeSelected:
+    """The committee of `epoch` is known; it has not started."""
+
+    block: BlockMark
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStarted:
+    """`epoch` is the current epoch; its gaining members fill their shards."""
+
+    block: BlockMark
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardsAttested:
+    """A member attested shards it gained."""
+
+    block: BlockMark
+    epoch: int
+    node_id: int
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverDone:
+    """A quorum of the shards is attested or kept."""
+
+    block: BlockMark
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberEjected:
+    """A quorum found a member silent: it is left out of the selections that follow."""
+
+    block: BlockMark
+    epoch: int
+    node_id: int
+    reason: int
+
+
+Event = (
+    BlobRegistered
+    | BlobCertified
+    | BlobDeleted
+    | BlobInvalidated
+    | CommitteeSelected
+    | EpochStarted
+    | ShardsAttested
+    | HandoverDone
+    | MemberEjected
+)
+
+
+class Ledger(Protocol):
+    """A chain with Haulout's contracts, seen from one account (or from none: then only reading works)."""
+
+    @property
+    def account(self) -> str | None:
+        """The address that sends; None for a reader."""
+
+    async def close(self) -> None:
+        """Give back connections. Idempotent."""
+
+    # reading
+
+    async def parameters(self) -> Parameters:
+        """What the contracts were deployed with (cached after the first call)."""
+
+    async def head(self) -> BlockMark:
+        """The newest block that can no longer be reorganised for the adapter's setting."""
+
+    async def chain_time_s(self) -> int:
+        """Timestamp of the newest block."""
+
+    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
+        """Committees and phase at a block (the head when None)."""
+
+    async def nodes(self) -> list[RegisteredNode]:
+        """All registered nodes, by node id."""
+
+    async def candidates(self) -> list[Candidate]:
+        """Who stands for the next selection, in candidate order."""
+
+    async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
+        """All blob objects at a block, by object id; read in pages."""
+
+    async def blob_object(self, object_id: int) -> BlobRecord:
+        """One blob object. Raises `LedgerRefused` when there is none."""
+
+    async def attested_shards(self) -> frozenset[int]:
+        """Shards attested in the current epoch."""
+
+    async def events(self, first_block: int, last_block: int) -> list[Event]:
+        """Events of the blocks first..last (inclusive), in chain order; empty when last < first."""
+
+    async def balance(self, account: str) -> int:
+        """Stake tokens of an account."""
+
+    # sending: nodes and stake
+
+    async def register_node(
+        self, name: str, address: str, public_key: bytes, proof_of_possession: bytes
+    ) -> tuple[int, Transaction]:
+        """Register the sending account's node: (node id, transaction). Compressed key (48) and signature (96)."""
+
+    async def stake(self, node_id: int, amount: int) -> Transaction:
+        """Stake on a node; approves the token first where the allowance is too small."""
+
+    async def leave(self) -> Transaction:
+        """Stand for no further selection."""
+
+    async def become_candidate(self) -> Transaction:
+        """Stand again, after leaving or an ejection."""
+
+    # sending: epochs
+
+    async def select(self) -> Transaction:
+        """Elect the next committee; anyone may."""
+
+    async def start(self) -> Transaction:
+        """Start the selected epoch; anyone may."""
+
+    async def attest(self, epoch: int, attestations: Sequence[Attestation]) -> Transaction:
+        """Attest shards gained in `epoch`."""
+
+    async def close_handover(self) -> Transaction:
+        """End a handover whose deadline has passed; anyone may."""
+
+    async def eject(self, node_id: int, reason: int, certificate: Certificate) -> Transaction:
+        """Post an ejection that a quorum of the current committee signed."""
+
+    # sending: blobs
+
+    async def register_blob(
+        self, root: bytes, length: int, epochs: int, deletable: bool = False
+    ) -> tuple[int, Transaction]:
+        """Reserve space for `epochs` epochs and register a blob: (object id, transaction). Pays from the account."""
+
+    async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
+        """Post the certificate of availability."""
