@@ -91,11 +91,13 @@ class BlobRecord:
     end_epoch: int
     """Exclusive."""
     deletable: bool
-    deleted: bool
+    deleted: bool = False
+    invalid: bool = False
+    """The writer was proven to have encoded it inconsistently."""
 
     def is_live(self, epoch: int) -> bool:
         """Whether nodes must keep the blob in `epoch` for this object's sake."""
-        return self.certified_epoch is not None and not self.deleted and epoch < self.end_epoch
+        return self.certified_epoch is not None and not (self.deleted or self.invalid) and epoch < self.end_epoch
 
 
 @dataclass(frozen=True, slots=True)
