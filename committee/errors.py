@@ -1,13 +1,15 @@
 """The committee's errors.
 
-    CommitteeError
-    ├── ElectionError            stakes from which no committee can be elected
-    ├── InvalidKey               a BLS key or point that must not be used
-    ├── InvalidMessage           bytes that are not the message they claim to be
-    ├── InvalidCertificate       a bitmap, signature or weight that does not hold
-    └── LedgerError              the chain refused, or did not answer
-        ├── LedgerUnavailable    no answer within the limit; trying again may help
-        └── LedgerRefused        the contract reverted; `reason` is its own error name
+CommitteeError
+├── ElectionError            stakes from which no committee can be elected
+├── InvalidKey               a BLS key or point that must not be used
+├── InvalidSignature         bytes that are no signature at all
+├── InvalidMessage           bytes that are not the message they claim to be
+├── InvalidCertificate       a bitmap, signature or weight that does not hold
+│   └── NotEnoughWeight      too few votes are good; `refused` names whose were bad
+└── LedgerError              the chain refused, or did not answer
+    ├── LedgerUnavailable    no answer within the limit; trying again may help
+    └── LedgerRefused        the contract reverted; `reason` is its own error name
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ class ElectionError(CommitteeError):
 
 
 class InvalidKey(CommitteeError):
-    """A secret scalar, public key or proof of possession that must not be used."""
+    """A secret scalar or public key that must not be used."""
+
+
+class InvalidSignature(CommitteeError):
+    """Bytes that are no signature by anyone: not a point of the group, or the identity."""
 
 
 class InvalidMessage(CommitteeError):
@@ -31,6 +37,20 @@ class InvalidMessage(CommitteeError):
 
 class InvalidCertificate(CommitteeError):
     """A certificate whose bitmap, signature or weight does not hold."""
+
+
+class NotEnoughWeight(InvalidCertificate):
+    """The good votes do not reach what is needed.
+
+    `weight` and `needed` are in shards; `refused` are the node ids whose confirmations were bad, so that a
+    collector can leave them out and go on.
+    """
+
+    def __init__(self, message: str, weight: int, needed: int, refused: tuple[int, ...] = ()) -> None:
+        self.weight = weight
+        self.needed = needed
+        self.refused = refused
+        super().__init__(message)
 
 
 class LedgerError(CommitteeError):

@@ -1,13 +1,14 @@
 """Members, committees, weights and quorums (PROTOCOL sections 2 and 3).
 
-A committee of `n_shards` shards tolerates `f = (n - 1) // 3` shards in the hands of members that are down or lie. A
-member weighs as many votes as it holds shards.
+A committee of `n_shards` shards tolerates `f = (n - 1) // 3` shards in the hands of members that are down or
+lie. A member weighs as many votes as it holds shards.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from committee.errors import CommitteeError
 
@@ -36,7 +37,8 @@ class Member:
 class Committee:
     """The members of one epoch, in the contract's order (ascending node id); every shard has one owner.
 
-    Raises `CommitteeError` when built from members that do not hold each of the `n_shards` shards exactly once.
+    Raises `CommitteeError` when built from members that are not in that order, that hold nothing, or that do
+    not hold each of the `n_shards` shards exactly once.
     """
 
     epoch: int
@@ -44,6 +46,15 @@ class Committee:
     members: tuple[Member, ...]
 
     def __post_init__(self) -> None:
+        node_ids = [member.node_id for member in self.members]
+        if any(left >= right for left, right in pairwise(node_ids)):
+            raise CommitteeError(
+                f"committee of epoch {self.epoch}: node ids {node_ids} must ascend, the order of its members"
+            )
+        if idle := [member.name for member in self.members if not member.shards]:
+            raise CommitteeError(
+                f"committee of epoch {self.epoch}: {', '.join(idle)} without a shard is no member"
+            )
         held = sorted(shard for member in self.members for shard in member.shards)
         if held != list(range(self.n_shards)):
             raise CommitteeError(

@@ -1,0 +1,224 @@
+"""BLS signatures on BLS12-381, keys in G1 (48 bytes) and signatures in G2 (96 bytes), both compressed.
+
+Sources: draft-irtf-cfrg-bls-signature-05 (minimal-pubkey-size; the message is hashed as it is, and what makes
+that safe against rogue keys is a proof of possession for every registered key); ZCash's compressed form of
+BLS12-381 points; EIP-2537 for the uncompressed form that the chain takes.
+
+Points are decoded strictly: on the curve, in the prime-order subgroup, not the identity, in their one form.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from functools import lru_cache
+
+from py_arkworks_bls12381 import GT, G1Point, G2Point, Scalar
+
+from committee import messages
+from committee.errors import InvalidKey, InvalidSignature
+from committee.messages import PUBLIC_KEY_BYTES, Intent
+
+DOMAIN_SEPARATION_TAG = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_NUL_"
+SECRET_KEY_BYTES = 32
+SIGNATURE_BYTES = 96
+G1_EIP2537_BYTES = 128
+G2_EIP2537_BYTES = 256
+
+_GROUP_ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
+_FIELD_BYTES = 48
+_PADDED_FIELD_BYTES = 64
+_PADDING = bytes(_PADDED_FIELD_BYTES - _FIELD_BYTES)
+_CACHED_KEYS = 4096
+"""Decoded public keys kept: several committees of 1000 members."""
+_MINUS_G1 = -G1Point()
+_G1_IDENTITY = G1Point.identity()
+_G2_IDENTITY = G2Point.identity()
+
+
+class SecretKey:
+    """A node's signing key: a scalar in 1..r-1. Never shown by `repr` or `str`."""
+
+    __slots__ = ("_public_key", "_scalar")
+
+    def __init__(self, scalar: int) -> None:
+        if not 1 <= scalar < _GROUP_ORDER:
+            raise InvalidKey("secret key out of range: it must be in 1..r-1; generate a new one")
+        self._scalar = Scalar(scalar)
+        self._public_key = (G1Point() * self._scalar).to_compressed_bytes()
+
+    @classmethod
+    def generate(cls) -> SecretKey:
+        """A fresh key from the operating system's randomness."""
+        return cls(1 + secrets.randbelow(_GROUP_ORDER - 1))
+
+    @classmethod
+    def from_bytes(cls, encoded: bytes) -> SecretKey:
+        """Read 32 big-endian bytes. Raises `InvalidKey` outside 1..r-1."""
+        if len(encoded) != SECRET_KEY_BYTES:
+            raise InvalidKey(f"secret key of {len(encoded)} bytes: it must have {SECRET_KEY_BYTES}")
+        return cls(int.from_bytes(encoded, "big"))
+
+    def to_bytes(self) -> bytes:
+        """32 big-endian bytes, for the node's own key file."""
+        return self._scalar.to_be_bytes()
+
+    @property
+    def public_key(self) -> bytes:
+        """48 bytes."""
+        return self._public_key
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature of a message, 96 bytes; the same every time."""
+        return (_hash_to_curve(message) * self._scalar).to_compressed_bytes()
+
+    def __repr__(self) -> str:
+        return f"SecretKey(public_key={self._public_key.hex()})"
+
+
+def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether the key's owner signed the message; False also when the signature is not a point of the group.
+
+    Raises `InvalidKey` when the public key itself must not be used.
+    """
+    return verify_aggregate([public_key], message, signature)
+
+
+def verify_aggregate(public_keys: Sequence[bytes], message: bytes, signature: bytes) -> bool:
+    """Whether the signature is the aggregate of signatures of all these keys' owners on one message.
+
+    Sound only for keys whose possession was proven: else one may choose a key that cancels the others'. False
+    without keys. Raises `InvalidKey` when one of the keys must not be used.
+    """
+    aggregate_key = _G1_IDENTITY
+    for public_key in public_keys:
+        aggregate_key = aggregate_key + _decode_public_key(public_key)
+    try:
+        point = _decode_signature(signature)
+    except InvalidSignature:
+        return False
+    if aggregate_key == _G1_IDENTITY:
+        return False
+    return GT.pairing_check([aggregate_key, _MINUS_G1], [_hash_to_curve(message), point])
+
+
+def aggregate(signatures: Sequence[bytes]) -> bytes:
+    """The sum of signatures, 96 bytes. Raises `InvalidSignature`, naming the place of one that is none."""
+    if not signatures:
+        raise InvalidSignature("nothing to aggregate: give at least one signature")
+    total = _G2_IDENTITY
+    for place, signature in enumerate(signatures):
+        try:
+            total = total + _decode_signature(signature)
+        except InvalidSignature as error:
+            raise InvalidSignature(f"signature {place} of {len(signatures)}: {error}") from error
+    return total.to_compressed_bytes()
+
+
+def proof_of_possession(secret: SecretKey, account: str, domain: bytes | None) -> bytes:
+    """Signature that ties a key to the account that registers it (PROTOCOL section 2, intent 0), 96 bytes.
+
+    `account` is "0x" and 40 or 64 hexadecimal digits; the domain names chain and deployment. The epoch is 0.
+    """
+    return secret.sign(_possession_message(secret.public_key, account, domain))
+
+
+def verify_possession(public_key: bytes, account: str, domain: bytes | None, proof: bytes) -> bool:
+    """Whether the account's owner holds the key's secret. Raises `InvalidKey` when it must not be used."""
+    return verify(public_key, _possession_message(public_key, account, domain), proof)
+
+
+def check_public_key(public_key: bytes) -> None:
+    """Raise `InvalidKey` unless these are 48 bytes of a point that may be used as a public key."""
+    _decode_public_key(public_key)
+
+
+def g1_to_eip2537(compressed: bytes) -> bytes:
+    """A public key of 48 bytes as the chain takes it: x, y, each left-padded to 64 bytes (128 in all)."""
+    return _pad(_decode_public_key(compressed).to_xy_bytes_be())
+
+
+def g1_from_eip2537(padded: bytes) -> bytes:
+    """A public key back from 128 bytes to its 48. Raises `InvalidKey`."""
+    coordinates = _unpad(padded, G1_EIP2537_BYTES)
+    if coordinates is None:
+        raise InvalidKey(f"public key is not {G1_EIP2537_BYTES} bytes of padded coordinates (EIP-2537)")
+    try:
+        point = G1Point.from_xy_bytes_be(coordinates)
+    except ValueError as error:
+        raise InvalidKey(f"public key is not a point of the group: {error}") from error
+    return _require_usable(point).to_compressed_bytes()
+
+
+def g2_to_eip2537(compressed: bytes) -> bytes:
+    """A signature of 96 bytes as the chain takes it: x.c0, x.c1, y.c0, y.c1, each left-padded to 64 (256)."""
+    return _pad(_decode_signature(compressed).to_xy_bytes_be())
+
+
+def g2_from_eip2537(padded: bytes) -> bytes:
+    """A signature back from 256 bytes to its 96. Raises `InvalidSignature`."""
+    coordinates = _unpad(padded, G2_EIP2537_BYTES)
+    if coordinates is None:
+        raise InvalidSignature(f"signature is not {G2_EIP2537_BYTES} bytes of padded coordinates (EIP-2537)")
+    try:
+        point = G2Point.from_xy_bytes_be(coordinates)
+    except ValueError as error:
+        raise InvalidSignature(f"signature is not a point of the group: {error}") from error
+    if point == _G2_IDENTITY:
+        raise InvalidSignature("signature is the identity, which nobody signs")
+    return point.to_compressed_bytes()
+
+
+def _possession_message(public_key: bytes, account: str, domain: bytes | None) -> bytes:
+    body = messages.possession_body(account, public_key)
+    return messages.encode(Intent.POSSESSION, 0, body, domain)
+
+
+def _hash_to_curve(message: bytes) -> G2Point:
+    return G2Point.hash_to_curve(message, DOMAIN_SEPARATION_TAG)
+
+
+@lru_cache(maxsize=_CACHED_KEYS)
+def _decode_public_key(public_key: bytes) -> G1Point:
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        raise InvalidKey(f"public key of {len(public_key)} bytes: it must have {PUBLIC_KEY_BYTES}")
+    try:
+        point = G1Point.from_compressed_bytes(public_key)
+    except ValueError as error:
+        raise InvalidKey(f"public key {public_key.hex()} is not a point of the group: {error}") from error
+    return _require_usable(point)
+
+
+def _require_usable(point: G1Point) -> G1Point:
+    # The decoder takes several byte strings for the identity and for no other point, so that refusing the
+    # identity leaves one form for each key.
+    if point == _G1_IDENTITY:
+        raise InvalidKey("public key is the identity, under which anyone can sign")
+    return point
+
+
+def _decode_signature(signature: bytes) -> G2Point:
+    if len(signature) != SIGNATURE_BYTES:
+        raise InvalidSignature(f"signature of {len(signature)} bytes: it must have {SIGNATURE_BYTES}")
+    try:
+        point = G2Point.from_compressed_bytes(signature)
+    except ValueError as error:
+        raise InvalidSignature(f"signature is not a point of the group: {error}") from error
+    if point == _G2_IDENTITY:
+        raise InvalidSignature("signature is the identity, which nobody signs")
+    return point
+
+
+def _pad(coordinates: bytes) -> bytes:
+    elements = [coordinates[at : at + _FIELD_BYTES] for at in range(0, len(coordinates), _FIELD_BYTES)]
+    return b"".join(_PADDING + element for element in elements)
+
+
+def _unpad(padded: bytes, n_bytes: int) -> bytes | None:
+    """The coordinates without their padding; None when the length or the padding is not right."""
+    if len(padded) != n_bytes:
+        return None
+    words = [padded[at : at + _PADDED_FIELD_BYTES] for at in range(0, n_bytes, _PADDED_FIELD_BYTES)]
+    if any(not word.startswith(_PADDING) for word in words):
+        return None
+    return b"".join(word[len(_PADDING) :] for word in words)

@@ -1,0 +1,186 @@
+"""Certificates: one aggregate signature by enough of a committee (PROTOCOL section 2).
+
+A certificate is (message, signers bitmap, aggregate signature). Bit `i % 8` (least significant first) of byte
+`i // 8` of the bitmap stands for the member at place `i` of the committee. The bitmap has exactly
+`ceil(members / 8)` bytes and its unused bits are zero, so that one set of signers has one bitmap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from committee import bls, messages
+from committee.errors import InvalidCertificate, InvalidMessage, InvalidSignature, NotEnoughWeight
+from committee.membership import Committee, Member
+from committee.messages import Intent
+
+Need = Literal["quorum", "one_correct"]
+"""How many votes: `3w >= 2n + 1`, or so many that one correct node is among them, `3w >= n + 1`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """One member's signature on a message."""
+
+    node_id: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What is posted to the chain; made by `build`, checked by `verify`."""
+
+    epoch: int
+    """Of the committee that signed."""
+    message: bytes
+    bitmap: bytes
+    signature: bytes
+    """Compressed, 96 bytes."""
+    refused: tuple[int, ...] = field(default=(), compare=False)
+    """Node ids whose confirmations were bad and are left out; for the builder, no part of the proof."""
+
+
+def signers(bitmap: bytes, committee: Committee) -> tuple[Member, ...]:
+    """The members whose bits are set. Raises `InvalidCertificate` for a bitmap not of the one valid form."""
+    n_members = len(committee.members)
+    n_bytes = (n_members + 7) // 8
+    if len(bitmap) != n_bytes:
+        raise InvalidCertificate(
+            f"signers bitmap of {len(bitmap)} bytes: {n_members} members take exactly {n_bytes}"
+        )
+    bits = int.from_bytes(bitmap, "little")
+    if bits >> n_members:
+        raise InvalidCertificate(f"signers bitmap {bitmap.hex()} has bits set beyond the {n_members} members")
+    return tuple(member for place, member in enumerate(committee.members) if bits >> place & 1)
+
+
+def bitmap_of(node_ids: frozenset[int], committee: Committee) -> bytes:
+    """The bitmap of these members; who is not a member has no bit."""
+    bits = sum(1 << place for place, member in enumerate(committee.members) if member.node_id in node_ids)
+    return bits.to_bytes((len(committee.members) + 7) // 8, "little")
+
+
+def build(
+    committee: Committee, message: bytes, confirmations: Sequence[Confirmation], need: Need = "quorum"
+) -> Certificate:
+    """Aggregate the members' confirmations of `message`, leaving out the bad ones (named in `refused`).
+
+    The aggregate is verified once; only when it fails are the bad signers sought, by halves, so that honest
+    members cost one pairing check in all.
+
+    Raises `NotEnoughWeight` when the good confirmations weigh too little (it names the bad ones and who is
+    missing), `InvalidCertificate` for a message of another epoch, a confirmation by no member or a second one
+    by the same.
+    """
+    decoded = _decode(message)
+    if decoded.epoch != committee.epoch:
+        raise InvalidCertificate(
+            f"message of epoch {decoded.epoch}: the committee of epoch {committee.epoch} cannot certify it"
+        )
+    _require_distinct_members(committee, confirmations)
+    good = _good_among(committee, message, confirmations)
+    chosen = frozenset(confirmation.node_id for confirmation in good)
+    refused = tuple(one.node_id for one in confirmations if one.node_id not in chosen)
+    _require_weight(committee, chosen, need, refused)
+    signature = bls.aggregate([confirmation.signature for confirmation in good])
+    return Certificate(committee.epoch, message, bitmap_of(chosen, committee), signature, refused)
+
+
+def verify(
+    certificate: Certificate,
+    committee: Committee,
+    domain: bytes | None,
+    need: Need = "quorum",
+    intent: Intent = Intent.BLOB,
+) -> int:
+    """Check a certificate against the committee of its epoch; returns its weight in shards.
+
+    Raises `InvalidCertificate` for another epoch, domain or intent, a bitmap not of its form, or a signature
+    that does not hold; `NotEnoughWeight` for too few votes.
+    """
+    message = _decode(certificate.message)
+    if not certificate.epoch == message.epoch == committee.epoch:
+        raise InvalidCertificate(
+            f"certificate of epoch {certificate.epoch} over a message of epoch {message.epoch}, "
+            f"checked against the committee of epoch {committee.epoch}"
+        )
+    if message.domain != domain:
+        raise InvalidCertificate("certificate for another chain or deployment: its domain is not ours")
+    if message.intent is not intent:
+        raise InvalidCertificate(f"certificate with intent {message.intent.name}, not {intent.name}")
+    voters = signers(certificate.bitmap, committee)
+    weight = _require_weight(committee, frozenset(member.node_id for member in voters), need)
+    public_keys = [member.public_key for member in voters]
+    if not bls.verify_aggregate(public_keys, certificate.message, certificate.signature):
+        names = ", ".join(member.name for member in voters)
+        raise InvalidCertificate(f"aggregate signature does not hold for its signers {names}")
+    return weight
+
+
+def _decode(message: bytes) -> messages.Message:
+    try:
+        return messages.decode(message)
+    except InvalidMessage as error:
+        raise InvalidCertificate(f"certificate over a message that cannot be read: {error}") from error
+
+
+def _require_distinct_members(committee: Committee, confirmations: Sequence[Confirmation]) -> None:
+    seen: set[int] = set()
+    for confirmation in confirmations:
+        node_id = confirmation.node_id
+        if node_id not in committee.by_id:
+            raise InvalidCertificate(
+                f"node {node_id} is no member of the committee of epoch {committee.epoch}"
+            )
+        if node_id in seen:
+            raise InvalidCertificate(
+                f"two confirmations by {committee.by_id[node_id].name}; give one for each member"
+            )
+        seen.add(node_id)
+
+
+def _good_among(
+    committee: Committee, message: bytes, confirmations: Sequence[Confirmation]
+) -> list[Confirmation]:
+    """The confirmations left when the bad ones are taken out; their aggregate holds."""
+    if not confirmations or _holds(committee, message, confirmations):
+        return list(confirmations)
+    if len(confirmations) == 1:
+        return []
+    half = len(confirmations) // 2
+    return _good_among(committee, message, confirmations[:half]) + _good_among(
+        committee, message, confirmations[half:]
+    )
+
+
+def _holds(committee: Committee, message: bytes, confirmations: Sequence[Confirmation]) -> bool:
+    public_keys = [committee.by_id[confirmation.node_id].public_key for confirmation in confirmations]
+    try:
+        signature = bls.aggregate([confirmation.signature for confirmation in confirmations])
+    except InvalidSignature:
+        return False
+    return bls.verify_aggregate(public_keys, message, signature)
+
+
+def _require_weight(
+    committee: Committee, voters: frozenset[int], need: Need, refused: tuple[int, ...] = ()
+) -> int:
+    weight = committee.weight_of(voters)
+    if need == "quorum":
+        needed, enough = (2 * committee.n_shards + 3) // 3, committee.is_quorum(weight)
+    else:
+        needed, enough = (committee.n_shards + 3) // 3, committee.has_one_correct(weight)
+    if not enough:
+        bad = [committee.by_id[node_id].name for node_id in refused]
+        silent = [m.name for m in committee.members if m.node_id not in voters and m.node_id not in refused]
+        raise NotEnoughWeight(
+            f"votes of {weight} shards, needed {needed} of {committee.n_shards}"
+            + (f"; bad signatures by {', '.join(bad)}" if bad else "")
+            + (f"; none by {', '.join(silent)}" if silent else ""),
+            weight,
+            needed,
+            refused,
+        )
+    return weight
