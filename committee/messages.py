@@ -138,9 +138,11 @@ def invalid_blob_body(blob_id: bytes) -> bytes:
     return blob_id
 
 
-def eject_body(node_id: int, reason: EjectionReason = EjectionReason.SILENT) -> bytes:
-    """Body of the message that ejects a member."""
-    return _unsigned("node id", node_id, _WORD_BYTES, "big") + bytes((reason,))
+def eject_body(node_id: int, reason: int = EjectionReason.SILENT) -> bytes:
+    """Body of the message that ejects a member; the reason is an `EjectionReason`."""
+    body = _unsigned("node id", node_id, _WORD_BYTES, "big") + _unsigned("reason", reason, 1, "big")
+    _require_body(Intent.EJECT, body)
+    return body
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,198 @@
+"""Stake → shards: who holds which shards in the next epoch (PROTOCOL section 3).
+
+`assign` is the whole election in three steps, each a function of its own:
+
+1. `apportion`: how many shards each stake earns (Hagenbach-Bischoff, with a cap for each node);
+2. `tolerate`: undo moves that stem from stake changes too small to matter (the tolerance band);
+3. `reassign`: which shards move, the least possible number of them.
+
+1 and 3 are Walrus' rules (MystenLabs/walrus, contracts/walrus/sources/staking: staking_inner.move and
+committee.move), 2 is ours. The contract elects by the same rules; all is in integers, so that both give the
+same result to the shard.
+
+Candidates are (node id, stake) in candidate order, the order of becoming a candidate; earlier candidates
+win ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from heapq import heapify, heappop, heappush
+
+from committee.errors import ElectionError
+
+Candidates = Sequence[tuple[int, int]]
+"""(node id, stake) in candidate order."""
+
+BAND_MILLIS = 500
+"""The default tolerance band: half a shard."""
+LARGEST_STAKE = 1 << 128
+LARGEST_N_SHARDS = 0xFFFF
+
+_FLAT_CAP_NODES = 20
+"""With so many nodes none may hold more than a tenth of the shards; with fewer the tenth is stretched."""
+_CAP_DIVISOR = 10
+_QUOTIENT_BITS = 64
+"""Quotients are 64.64 fixed point, rounded down: what is closer than that counts as a tie."""
+
+
+def assign(
+    previous: Mapping[int, Sequence[int]] | None,
+    candidates: Candidates,
+    n_shards: int,
+    band_millis: int = BAND_MILLIS,
+) -> dict[int, tuple[int, ...]]:
+    """The next committee: node id → its shards, by ascending node id.
+
+    `previous` is the committee before it in the same form, None for the first. `band_millis` is the
+    tolerance band in thousandths of a shard; 0 switches it off. The order of a member's shards matters: it
+    gives up from the tail.
+
+    Raises `ElectionError` without stake, for a stake over 2^128, for a node named twice, when the cap
+    leaves shards without an owner, and when `previous` does not hold each shard once.
+    """
+    counts = apportion(candidates, n_shards)
+    if not previous:
+        return _first_committee(counts)
+    _require_whole(previous, n_shards)
+    return reassign(previous, tolerate(previous, candidates, counts, band_millis))
+
+
+def cap(n_nodes: int, n_shards: int) -> int:
+    """The most shards one node may hold when `n_nodes` candidates have stake."""
+    if n_nodes >= _FLAT_CAP_NODES:
+        return n_shards // _CAP_DIVISOR
+    return -(-_FLAT_CAP_NODES * n_shards // (_CAP_DIVISOR * n_nodes))
+
+
+def apportion(candidates: Candidates, n_shards: int) -> dict[int, int]:
+    """Node id → number of shards, in candidate order; who gets none is left out. Raises `ElectionError`."""
+    voters = _with_stake(candidates, n_shards)
+    most = cap(len(voters), n_shards)
+    divisor = sum(stake for _, stake in voters) // (n_shards + 1) + 1
+    counts = [min(stake // divisor, most) for _, stake in voters]
+
+    def bid(place: int) -> tuple[int, int]:
+        return -((voters[place][1] << _QUOTIENT_BITS) // (counts[place] + 1)), place
+
+    bids = [bid(place) for place, count in enumerate(counts) if count < most]
+    heapify(bids)
+    for _ in range(n_shards - sum(counts)):
+        if not bids:
+            raise ElectionError(
+                f"{len(voters)} nodes at {most} shards each cannot hold {n_shards}; elect with more nodes"
+            )
+        _, place = heappop(bids)
+        counts[place] += 1
+        if counts[place] < most:
+            heappush(bids, bid(place))
+    return {node_id: count for (node_id, _), count in zip(voters, counts, strict=True) if count}
+
+
+def tolerate(
+    previous: Mapping[int, Sequence[int]],
+    candidates: Candidates,
+    counts: Mapping[int, int],
+    band_millis: int,
+) -> dict[int, int]:
+    """Undo moves within the tolerance band: counts of `apportion` → counts to reassign by, none of them 0.
+
+    A member that would shrink although it holds no more than the band over its exact share `n * stake /
+    total` gets one shard back, the one nearest to its share first, from the growing member farthest over
+    its own share.
+    """
+    if band_millis < 0:
+        raise ElectionError(f"tolerance band of {band_millis} thousandths of a shard: it cannot be negative")
+    if band_millis == 0:
+        return dict(counts)
+    n_shards = sum(counts.values())
+    stakes = {node_id: stake for node_id, stake in candidates if stake > 0}
+    total = sum(stakes.values())
+    most = cap(len(stakes), n_shards)
+    held = {node_id: len(previous.get(node_id, ())) for node_id in stakes}
+    settled = {node_id: counts.get(node_id, 0) for node_id in stakes}
+
+    def over_share(node_id: int, count: int) -> int:
+        """`count - share`, times `total` to stay in integers."""
+        return count * total - n_shards * stakes[node_id]
+
+    shrinking = [
+        node_id
+        for node_id in stakes
+        if settled[node_id] < held[node_id]
+        and 1000 * over_share(node_id, held[node_id]) <= band_millis * total
+    ]
+    # Both orders rest on `stakes` being in candidate order: sorted() is stable and max() takes the first of
+    # equals.
+    for node_id in sorted(shrinking, key=lambda node_id: over_share(node_id, held[node_id])):
+        if settled[node_id] + 1 > most:
+            continue
+        growing = [other for other in stakes if settled[other] > held[other]]
+        if not growing:
+            break
+        giver = max(growing, key=lambda other: over_share(other, settled[other]))
+        settled[node_id] += 1
+        settled[giver] -= 1
+    return {node_id: count for node_id, count in settled.items() if count}
+
+
+def reassign(previous: Mapping[int, Sequence[int]], counts: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
+    """Move as few shards as possible: node id → its shards, by ascending node id.
+
+    `counts` (in candidate order) must sum to the shards that `previous` holds. Exactly `sum(max(0, old -
+    new))` shards move. Freed shards are a stack, filled by the members in ascending id order: one that left
+    gives its list as it is, one that shrinks gives from its tail; first new members take from it in
+    candidate order, then growing ones in ascending id order.
+    """
+    kept: dict[int, list[int]] = {}
+    freed: list[int] = []
+    for node_id in sorted(previous):
+        shards = list(previous[node_id])
+        count = counts.get(node_id, 0)
+        if count == 0:
+            freed.extend(shards)
+            continue
+        while len(shards) > count:
+            freed.append(shards.pop())
+        kept[node_id] = shards
+    if sum(counts.values()) != len(freed) + sum(map(len, kept.values())):
+        raise ElectionError(f"counts for {sum(counts.values())} shards do not fit the previous committee's")
+    joining = [node_id for node_id, count in counts.items() if count and node_id not in previous]
+    for node_id in joining + sorted(kept):
+        shards = kept.setdefault(node_id, [])
+        while len(shards) < counts[node_id]:
+            shards.append(freed.pop())
+    return {node_id: tuple(kept[node_id]) for node_id in sorted(kept)}
+
+
+def _first_committee(counts: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
+    """Shards in sequence, in candidate order."""
+    assigned: dict[int, tuple[int, ...]] = {}
+    first = 0
+    for node_id, count in counts.items():
+        assigned[node_id] = tuple(range(first, first + count))
+        first += count
+    return dict(sorted(assigned.items()))
+
+
+def _with_stake(candidates: Candidates, n_shards: int) -> list[tuple[int, int]]:
+    """The candidates that can be elected, checked."""
+    if not 1 <= n_shards <= LARGEST_N_SHARDS:
+        raise ElectionError(f"{n_shards} shards: there must be 1..{LARGEST_N_SHARDS}")
+    seen: set[int] = set()
+    for node_id, stake in candidates:
+        if node_id in seen:
+            raise ElectionError(f"node {node_id} is a candidate twice")
+        seen.add(node_id)
+        if not 0 <= stake <= LARGEST_STAKE:
+            raise ElectionError(f"stake {stake} of node {node_id} is not in 0..2^128")
+    voters = [(node_id, stake) for node_id, stake in candidates if stake > 0]
+    if not voters:
+        raise ElectionError(f"none of the {len(candidates)} candidates has stake; stake on at least one")
+    return voters
+
+
+def _require_whole(previous: Mapping[int, Sequence[int]], n_shards: int) -> None:
+    held = sorted(shard for shards in previous.values() for shard in shards)
+    if held != list(range(n_shards)):
+        raise ElectionError(f"the previous committee does not hold each of the {n_shards} shards once")

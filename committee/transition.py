@@ -1,0 +1,144 @@
+"""The plan of a handover: what becomes of each shard when one committee follows another (PROTOCOL section 5).
+
+This is the whole decision table; whoever carries a plan out decides nothing.
+
+    the shard's owner before      its owner now
+    there was no committee        keeps it: there are no bytes yet
+    the same node                 keeps it: no byte moves
+    another, still a member       has it transferred from the old owner
+    another, departed             rebuilds it; the plan says why the old owner departed
+
+A member departs by not being in the current committee, or by being named as ejected or silent: then nothing
+is asked of it, whatever committee it is in. What a member gained it attests; what it lost it drops, but not
+before the epoch after the handover, since older blobs are read from it until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from committee.errors import CommitteeError
+from committee.membership import Committee, Member
+
+
+class Departure(Enum):
+    """Why an old owner hands nothing over."""
+
+    LEFT = "left"
+    """It is no longer a member, by its own choice or for want of stake."""
+    EJECTED = "ejected"
+    """A quorum ejected it."""
+    SILENT = "silent"
+    """It does not answer within its patience."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one node does in the handover into `epoch`. Shards ascend everywhere."""
+
+    epoch: int
+    node_id: int
+    kept: tuple[int, ...]
+    """Its shards of before: no byte moves for them."""
+    transferred: Mapping[int, Member]
+    """Gained shard → the old owner, as a member of the current committee, from which it is copied."""
+    rebuilt: Mapping[int, Departure]
+    """Gained shard → why its old owner cannot give it; rebuilt from one symbol of each helper."""
+    to_drop: tuple[int, ...]
+    """Shards lost: served on, and dropped in `drop_epoch` unless won back, or not attested by the new owner."""
+
+    @property
+    def attest(self) -> tuple[int, ...]:
+        """Shards to attest: every gained one."""
+        return tuple(sorted((*self.transferred, *self.rebuilt)))
+
+    @property
+    def drop_epoch(self) -> int:
+        """The epoch in which lost shards may go. It cannot start before this handover is done."""
+        return self.epoch + 1
+
+
+@dataclass(frozen=True)
+class Transition:
+    """The plans of all nodes of both committees, by node id; for reports, and for whoever checks one."""
+
+    epoch: int
+    plans: Mapping[int, Plan]
+
+    @property
+    def kept(self) -> frozenset[int]:
+        """Shards that stay where they are."""
+        return frozenset(shard for plan in self.plans.values() for shard in plan.kept)
+
+    @property
+    def transferred(self) -> dict[int, Member]:
+        """Shard → the old owner it is copied from."""
+        return {shard: source for plan in self.plans.values() for shard, source in plan.transferred.items()}
+
+    @property
+    def rebuilt(self) -> dict[int, Departure]:
+        """Shard → why it is rebuilt."""
+        return {shard: reason for plan in self.plans.values() for shard, reason in plan.rebuilt.items()}
+
+
+def plan(
+    previous: Committee | None,
+    current: Committee,
+    node_id: int,
+    departed: Mapping[int, Departure] | None = None,
+) -> Plan:
+    """What `node_id` does in the change from `previous` to `current`; it need be a member of neither.
+
+    `departed` names old owners that hand nothing over, and why. Who is in `previous` and not in `current`
+    has departed in any case: `LEFT` unless `departed` says otherwise. What a departed node keeps, it keeps.
+
+    Raises `CommitteeError` when `current` does not follow `previous`, one epoch later with the same shards.
+    """
+    _require_successor(previous, current)
+    departed = departed or {}
+    mine = sorted(current.shards_of(node_id))
+    if previous is None:
+        return Plan(current.epoch, node_id, tuple(mine), {}, {}, ())
+    kept: list[int] = []
+    transferred: dict[int, Member] = {}
+    rebuilt: dict[int, Departure] = {}
+    for shard in mine:
+        owner_id = previous.owner_of[shard].node_id
+        if owner_id == node_id:
+            kept.append(shard)
+        elif owner_id in departed:
+            rebuilt[shard] = departed[owner_id]
+        elif owner_id not in current.by_id:
+            rebuilt[shard] = Departure.LEFT
+        else:
+            transferred[shard] = current.by_id[owner_id]
+    lost = sorted(set(previous.shards_of(node_id)) - set(mine))
+    return Plan(current.epoch, node_id, tuple(kept), transferred, rebuilt, tuple(lost))
+
+
+def plan_all(
+    previous: Committee | None, current: Committee, departed: Mapping[int, Departure] | None = None
+) -> Transition:
+    """The plans of everyone in either committee. Arguments and errors as for `plan`."""
+    node_ids = set(current.by_id) | set(previous.by_id if previous else ())
+    plans = {node_id: plan(previous, current, node_id, departed) for node_id in sorted(node_ids)}
+    return Transition(current.epoch, plans)
+
+
+def least_moves(previous: Committee | None, current: Committee) -> int:
+    """The fewest shards that any assignment with these two committees' counts must move."""
+    if previous is None:
+        return 0
+    return sum(max(0, member.weight - len(current.shards_of(member.node_id))) for member in previous.members)
+
+
+def _require_successor(previous: Committee | None, current: Committee) -> None:
+    if previous is None:
+        return
+    if current.epoch != previous.epoch + 1 or current.n_shards != previous.n_shards:
+        raise CommitteeError(
+            f"the committee of epoch {current.epoch} with {current.n_shards} shards does not follow "
+            f"that of epoch {previous.epoch} with {previous.n_shards}"
+        )
