@@ -1,7 +1,7 @@
 """The chain as the rest of the house sees it.
 
-`interface` says what a ledger does and which events it tells; `evm` is the adapter for the Solidity contracts. Nothing
-outside an adapter knows which chain it is.
+`interface` says what a ledger does and which events it tells; `evm` is the adapter for the Solidity contracts.
+Nothing outside an adapter knows which chain it is.
 """
 
 from committee.ledger.interface import (

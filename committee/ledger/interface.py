@@ -97,7 +97,9 @@ class BlobRecord:
 
     def is_live(self, epoch: int) -> bool:
         """Whether nodes must keep the blob in `epoch` for this object's sake."""
-        return self.certified_epoch is not None and not (self.deleted or self.invalid) and epoch < self.end_epoch
+        return (
+            self.certified_epoch is not None and not (self.deleted or self.invalid) and epoch < self.end_epoch
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,7 @@
+"""The adapter for Haulout's Solidity contracts, and how they are deployed."""
+
+from committee.ledger.evm.account import AccountKey
+from committee.ledger.evm.adapter import EvmLedger
+from committee.ledger.evm.deploy import Deployment, DeploymentParameters, deploy
+
+__all__ = ["AccountKey", "Deployment", "DeploymentParameters", "EvmLedger", "deploy"]

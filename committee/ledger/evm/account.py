@@ -1,0 +1,53 @@
+"""The key of an account that sends transactions."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from eth_account import Account
+from eth_account.datastructures import SignedTransaction
+from eth_account.signers.local import LocalAccount
+from eth_utils.exceptions import ValidationError
+
+from committee.errors import InvalidKey
+
+SECRET_BYTES = 32
+
+
+class AccountKey:
+    """A secp256k1 secret of 32 bytes. Shown by address alone, never by `repr` or `str`."""
+
+    __slots__ = ("_account",)
+
+    def __init__(self, secret: bytes) -> None:
+        """Raises `InvalidKey` unless the secret has 32 bytes and is a scalar of the curve."""
+        if len(secret) != SECRET_BYTES:
+            raise InvalidKey(f"account secret of {len(secret)} bytes: it must have {SECRET_BYTES}")
+        try:
+            self._account: LocalAccount = Account.from_key(secret)
+        except (ValueError, ValidationError):
+            # The library's message may quote the secret.
+            raise InvalidKey("account secret out of range: generate a new one") from None
+
+    @classmethod
+    def generate(cls) -> AccountKey:
+        """A fresh key from the operating system's randomness."""
+        # A draw outside the curve's order, one of 2^128, is refused by the constructor.
+        return cls(secrets.token_bytes(SECRET_BYTES))
+
+    @property
+    def address(self) -> str:
+        """The account, "0x" and 40 hexadecimal digits with checksum."""
+        return str(self._account.address)
+
+    def to_bytes(self) -> bytes:
+        """The secret, for the owner's own key file."""
+        return bytes(self._account.key)
+
+    def sign(self, transaction: dict[str, Any]) -> SignedTransaction:
+        """A signed transaction: its raw bytes and its hash."""
+        return self._account.sign_transaction(transaction)
+
+    def __repr__(self) -> str:
+        return f"AccountKey({self.address})"

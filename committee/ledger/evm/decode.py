@@ -1,0 +1,160 @@
+"""What the contracts answer → the house's types. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from committee.ledger.evm.abi import Log
+from committee.ledger.interface import (
+    BlobCertified,
+    BlobDeleted,
+    BlobInvalidated,
+    BlobRecord,
+    BlobRegistered,
+    BlockMark,
+    Candidate,
+    CommitteeSelected,
+    EpochStarted,
+    EpochState,
+    Event,
+    HandoverDone,
+    MemberEjected,
+    RegisteredNode,
+    ShardsAttested,
+)
+from committee.membership import Committee, Member
+
+BLOB_ID_BYTES = 32
+
+EVENTS = (
+    "BlobRegistered",
+    "BlobCertified",
+    "BlobDeleted",
+    "BlobInvalidated",
+    "CommitteeSelected",
+    "EpochStarted",
+    "ShardsAttested",
+    "HandoverDone",
+    "MemberEjected",
+)
+"""The contracts' events that `event` knows."""
+
+
+def blob_id(value: int) -> bytes:
+    """The chain's u256 is the little-endian value of the id's 32 bytes (PROTOCOL section 1)."""
+    return value.to_bytes(BLOB_ID_BYTES, "little")
+
+
+def committee(view: Mapping[str, Any], n_shards: int) -> Committee | None:
+    """A committee view; None for the empty one, which stands for none."""
+    if not view["members"]:
+        return None
+    members = tuple(
+        Member(
+            node_id=member["nodeId"],
+            name=member["name"],
+            address=member["networkAddress"],
+            public_key=member["publicKey"],
+            shards=tuple(member["shards"]),
+        )
+        for member in view["members"]
+    )
+    return Committee(view["epoch"], n_shards, members)
+
+
+def epoch_state(
+    block: BlockMark,
+    state: Mapping[str, Any],
+    committees: Sequence[Mapping[str, Any]],
+    n_shards: int,
+    started_block: BlockMark | None,
+) -> EpochState:
+    """The state view with the previous, current and next committee, all of one block."""
+    previous, current, following = (committee(view, n_shards) for view in committees)
+    return EpochState(
+        block=block,
+        epoch=state["epoch"],
+        started_at_s=state["startedAt"],
+        started_block=started_block,
+        handover_done=state["handoverDone"],
+        last_handover_done_s=state["lastHandoverDone"],
+        previous=previous,
+        current=current,
+        next=following,
+    )
+
+
+def registered_node(view: Mapping[str, Any]) -> RegisteredNode:
+    """One node of the registry."""
+    return RegisteredNode(
+        node_id=view["nodeId"],
+        account=view["account"],
+        name=view["name"],
+        address=view["networkAddress"],
+        public_key=view["publicKey"],
+        stake=view["stake"],
+        is_candidate=view["candidate"],
+    )
+
+
+def blob_record(view: Mapping[str, Any]) -> BlobRecord:
+    """One blob object."""
+    return BlobRecord(
+        object_id=view["objectId"],
+        blob_id=blob_id(view["blobId"]),
+        length=view["length"],
+        owner=view["owner"],
+        registered_epoch=view["registeredEpoch"],
+        certified_epoch=view["certifiedEpoch"] or None,
+        end_epoch=view["endEpoch"],
+        deletable=view["deletable"],
+    )
+
+
+def candidates(ids: Sequence[int], stakes: Sequence[int]) -> list[Candidate]:
+    """In candidate order."""
+    return [Candidate(node_id, stake) for node_id, stake in zip(ids, stakes, strict=True)]
+
+
+def event(log: Log, block: BlockMark) -> Event:
+    """The typed event; its name must be one of `EVENTS`."""
+    values = log.arguments
+    match log.name:
+        case "BlobRegistered":
+            return BlobRegistered(
+                block,
+                object_id=values["objectId"],
+                blob_id=blob_id(values["blobId"]),
+                owner=values["owner"],
+                epoch=values["epoch"],
+                length=values["length"],
+                end_epoch=values["endEpoch"],
+                deletable=values["deletable"],
+            )
+        case "BlobCertified":
+            return BlobCertified(
+                block,
+                object_id=values["objectId"],
+                blob_id=blob_id(values["blobId"]),
+                epoch=values["epoch"],
+                end_epoch=values["endEpoch"],
+                deletable=values["deletable"],
+                is_extension=values["isExtension"],
+            )
+        case "BlobDeleted":
+            return BlobDeleted(block, values["objectId"], blob_id(values["blobId"]), values["epoch"])
+        case "BlobInvalidated":
+            return BlobInvalidated(block, blob_id(values["blobId"]), values["epoch"])
+        case "CommitteeSelected":
+            return CommitteeSelected(block, values["epoch"])
+        case "EpochStarted":
+            return EpochStarted(block, values["epoch"])
+        case "ShardsAttested":
+            return ShardsAttested(block, values["epoch"], values["nodeId"], tuple(values["shards"]))
+        case "HandoverDone":
+            return HandoverDone(block, values["epoch"])
+        case "MemberEjected":
+            return MemberEjected(block, values["epoch"], values["nodeId"], values["reason"])
+        case name:
+            raise ValueError(f"no event of the ledger is called {name}")

@@ -1,0 +1,204 @@
+"""Putting the contracts on a chain, and the manifest that is all a node needs to join them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from eth_abi.abi import encode
+from eth_utils.address import is_checksum_address, to_canonical_address
+from eth_utils.crypto import keccak
+from web3.utils.address import get_create_address
+
+from committee.errors import LedgerError
+from committee.ledger.evm.abi import ErrorDecoder, load_contract
+from committee.ledger.evm.account import AccountKey
+from committee.ledger.evm.rpc import EndpointError, Rpc
+from committee.ledger.evm.sender import Sender
+
+CONTRACTS = ("HauloutToken", "Staking", "Committee", "Blobs")
+"""In the order of their creation."""
+DEVELOPMENT_CHAIN_ID = 31337
+"""Of a chain with one miner, whose newest block stays."""
+MIB = 1 << 20
+
+Finality = Literal["latest", "safe", "finalized"]
+"""Which block a node takes for settled, by its JSON-RPC tag."""
+
+_PRECOMPILES = (
+    ("Blake2b (EIP-152, Istanbul)", 0x09, "00000001" + "00" * 208 + "01", 64),
+    ("BLS12-381 (EIP-2537, Prague)", 0x0B, "00" * 256, 128),
+    ("BLS12-381 pairing (EIP-2537, Prague)", 0x0F, "00" * 384, 32),
+    ("BLS12-381 map to curve (EIP-2537, Prague)", 0x11, "00" * 128, 256),
+)
+"""(name, address, an input it accepts, bytes of its answer)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentParameters:
+    """What a deployment is given for life."""
+
+    n_shards: int
+    epoch_duration_s: int
+    handover_deadline_s: int
+    patience_s: int
+    """A member silent for so long may be ejected."""
+    band_millis: int = 500
+    """Tolerance band of the shard assignment, in thousandths of a shard; 0 switches it off."""
+    price_per_mib_epoch: int = 0
+    """In the token's smallest unit, for a MiB (2^20 bytes) of encoded size and one epoch."""
+    capacity_bytes: int = 1 << 50
+    """Encoded bytes that may be reserved for any one epoch."""
+    finality: Finality | None = None
+    """None: "latest" on a development chain, "finalized" on any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The contracts of one network on one chain."""
+
+    chain_id: int
+    token: str
+    staking: str
+    committee: str
+    blobs: str
+    block: int
+    """In which the last of the contracts was created."""
+    domain: bytes
+    """32 bytes: keccak256(abi.encode(chain id, committee contract))."""
+    finality: Finality
+
+    @classmethod
+    def from_json(cls, text: str) -> Deployment:
+        """Read a manifest. Raises `LedgerError` naming the field that is missing or wrong."""
+        try:
+            values: dict[str, Any] = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise LedgerError(f"deployment manifest is not JSON: {error}") from None
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            raise LedgerError(f"deployment manifest must have exactly the fields {', '.join(sorted(names))}")
+        for name in ("token", "staking", "committee", "blobs"):
+            if not is_checksum_address(values[name]):
+                raise LedgerError(f"deployment manifest: {name} is not an address with a right checksum")
+        for name in ("chain_id", "block"):
+            if not isinstance(values[name], int) or values[name] < 0:
+                raise LedgerError(f"deployment manifest: {name} is not a number")
+        if values["finality"] not in get_args(Finality):
+            raise LedgerError(f"deployment manifest: finality is none of {', '.join(get_args(Finality))}")
+        domain = domain_of(values["chain_id"], values["committee"])
+        if values["domain"] != "0x" + domain.hex():
+            raise LedgerError("deployment manifest: domain does not belong to this chain id and committee")
+        return cls(**{**values, "domain": domain})
+
+    def to_json(self) -> str:
+        """The manifest."""
+        return json.dumps({**asdict(self), "domain": "0x" + self.domain.hex()}, indent=2) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> Deployment:
+        """Read a manifest file. Raises `LedgerError` naming the file."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LedgerError(f"cannot read the deployment manifest {path}: {error}") from None
+        try:
+            return cls.from_json(text)
+        except LedgerError as error:
+            raise LedgerError(f"{path}: {error}") from None
+
+    def save(self, path: Path) -> None:
+        """Write the manifest file, whole or not at all."""
+        unfinished = path.with_name(path.name + ".new")
+        unfinished.write_text(self.to_json(), encoding="utf-8")
+        unfinished.replace(path)
+
+
+def domain_of(chain_id: int, committee: str) -> bytes:
+    """The 32 bytes that bind a signature to one deployment (PROTOCOL section 2)."""
+    return keccak(encode(["uint256", "address"], [chain_id, to_canonical_address(committee)]))
+
+
+async def deploy(rpc_url: str, key: AccountKey, parameters: DeploymentParameters) -> Deployment:
+    """Create token, staking, committee and blob contracts; the key's account may mint tokens.
+
+    The account must not send anything else meanwhile: staking is given the committee's address before that
+    exists, and the committee's constructor refuses any other.
+
+    Raises `LedgerError` when the chain lacks a precompile, `LedgerRefused` for parameters that a contract refuses
+    or an account that cannot pay, `LedgerUnavailable`.
+    """
+    rpc = Rpc(rpc_url)
+    try:
+        await _probe(rpc)
+        chain_id = int(await rpc.request("eth_chainId"), 16)
+        sender = Sender(rpc, key, chain_id, ErrorDecoder(load_contract(name) for name in CONTRACTS))
+        nonce = int(await rpc.request("eth_getTransactionCount", key.address, "pending"), 16)
+        token, staking, committee, blobs = (
+            str(get_create_address(key.address, nonce + place))  # type: ignore[arg-type]
+            for place in range(len(CONTRACTS))
+        )
+        arguments: dict[str, dict[str, Any]] = {
+            "HauloutToken": {"owner": key.address},
+            "Staking": {"token_": token, "committee_": committee},
+            "Committee": {
+                "staking_": staking,
+                "nShards_": parameters.n_shards,
+                "epochDuration_": parameters.epoch_duration_s,
+                "handoverDeadline_": parameters.handover_deadline_s,
+                "patience_": parameters.patience_s,
+                "bandMillis_": parameters.band_millis,
+            },
+            "Blobs": {
+                "committee_": committee,
+                "token_": token,
+                "price_": parameters.price_per_mib_epoch,
+                "capacity_": parameters.capacity_bytes,
+            },
+        }
+        block = 0
+        for name, expected in zip(CONTRACTS, (token, staking, committee, blobs), strict=True):
+            creation = load_contract(name).encode_deployment(**arguments[name])
+            receipt = await sender.send(f"creation of {name}", None, creation)
+            if (receipt.contract or "").lower() != expected.lower():
+                raise LedgerError(f"{name} is not where it was predicted: {key.address} sent something else")
+            block = receipt.transaction.block.number
+    finally:
+        await rpc.close()
+    default: Finality = "latest" if chain_id == DEVELOPMENT_CHAIN_ID else "finalized"
+    return Deployment(
+        chain_id=chain_id,
+        token=token,
+        staking=staking,
+        committee=committee,
+        blobs=blobs,
+        block=block,
+        domain=domain_of(chain_id, committee),
+        finality=parameters.finality or default,
+    )
+
+
+async def _probe(rpc: Rpc) -> None:
+    """Refuse a chain without the precompiles. Where they are missing a call succeeds with an empty answer."""
+    answers = await asyncio.gather(
+        *(_precompile(rpc, address, given) for _, address, given, _ in _PRECOMPILES)
+    )
+    missing = [
+        name for (name, _, _, size), answer in zip(_PRECOMPILES, answers, strict=True) if len(answer) != size
+    ]
+    if missing:
+        raise LedgerError(
+            f"this chain lacks precompiles the contracts need: {', '.join(missing)}; "
+            "it must run the Prague hard fork or a later one"
+        )
+
+
+async def _precompile(rpc: Rpc, address: int, given: str) -> bytes:
+    try:
+        answer = await rpc.request("eth_call", {"to": f"0x{address:040x}", "data": "0x" + given}, "latest")
+    except EndpointError:
+        return b""
+    return bytes.fromhex(answer[2:])

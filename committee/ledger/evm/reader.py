@@ -1,0 +1,137 @@
+"""Reads the contracts: calls at one block, pages, events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger.evm import decode
+from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, load_contract
+from committee.ledger.evm.deploy import Deployment
+from committee.ledger.evm.rpc import EndpointError, Rpc
+from committee.ledger.interface import BlockMark, Event
+
+PAGE_ITEMS = 200
+"""Asked for in one call; at most some 100 KiB of answer."""
+LONGEST_LOG_RANGE = 10_000
+"""Blocks per request for logs; halved whenever the provider refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A deployed contract."""
+
+    abi: ContractAbi
+    address: str
+
+
+class Reader:
+    """One deployment's contracts, seen through one endpoint."""
+
+    def __init__(self, rpc: Rpc, deployment: Deployment) -> None:
+        self.token: Final = Contract(load_contract("HauloutToken"), deployment.token)
+        self.staking: Final = Contract(load_contract("Staking"), deployment.staking)
+        self.committee: Final = Contract(load_contract("Committee"), deployment.committee)
+        self.blobs: Final = Contract(load_contract("Blobs"), deployment.blobs)
+        everything = (self.token, self.staking, self.committee, self.blobs)
+        self.errors: Final = ErrorDecoder(contract.abi for contract in everything)
+        self._rpc = rpc
+        self._log_range = LONGEST_LOG_RANGE
+        self._sources = {contract.address.lower(): contract.abi for contract in (self.committee, self.blobs)}
+        self._topics = [
+            "0x" + topic.hex()
+            for abi in self._sources.values()
+            for topic, declaration in abi.events.items()
+            if declaration["name"] in decode.EVENTS
+        ]
+
+    async def call(
+        self, contract: Contract, function: str, *arguments: Any, at: BlockMark | None = None
+    ) -> Any:
+        """What a view answers, at a block that must still be part of the chain, or at the newest.
+
+        Raises `LedgerRefused` when it reverts, `LedgerError` when there is no such contract.
+        """
+        action = f"{contract.abi.name}.{function}"
+        request = {
+            "to": contract.address,
+            "data": "0x" + contract.abi.encode_call(function, *arguments).hex(),
+        }
+        # By hash and not by number: after a reorganisation there is an error and not another block's state.
+        block: Any = {"blockHash": "0x" + at.hash.hex(), "requireCanonical": True} if at else "latest"
+        try:
+            answer = bytes.fromhex((await self._rpc.request("eth_call", request, block))[2:])
+        except EndpointError as error:
+            if error.data is not None:
+                raise LedgerRefused(action, *self.errors.decode(error.data)) from None
+            if at is not None:
+                raise LedgerUnavailable(
+                    f"{action} at block {at.number}: {error}; the block was reorganised or its state is pruned"
+                ) from error
+            raise
+        if not answer:
+            raise LedgerError(f"{action}: no such contract at {contract.address} on {self._rpc.url}")
+        return contract.abi.decode_result(function, answer)
+
+    async def pages(
+        self, contract: Contract, function: str, at: BlockMark, cursor: int = 0
+    ) -> list[dict[str, Any]]:
+        """All items of a view (cursor, count) → (page, next cursor; 0 at the end), at one block."""
+        items: list[dict[str, Any]] = []
+        while True:
+            page, following = await self.call(contract, function, cursor, PAGE_ITEMS, at=at)
+            items.extend(page)
+            if following == 0:
+                return items
+            if following <= cursor:
+                raise LedgerError(f"{contract.abi.name}.{function}: its pages do not move on from {cursor}")
+            cursor = following
+
+    async def block(self, which: int | str) -> tuple[BlockMark, int]:
+        """A block by number or tag: (mark, timestamp in seconds). Raises `LedgerUnavailable` when unknown."""
+        name = hex(which) if isinstance(which, int) else which
+        block = await self._rpc.request("eth_getBlockByNumber", name, False)
+        if block is None:
+            raise LedgerUnavailable(f"{self._rpc.url} does not know block {which}")
+        mark = BlockMark(int(block["number"], 16), bytes.fromhex(block["hash"][2:]))
+        return mark, int(block["timestamp"], 16)
+
+    async def events(self, first_block: int, last_block: int) -> list[Event]:
+        """Events of the blocks first..last in chain order.
+
+        Raises `LedgerUnavailable` when the provider refuses even the logs of a single block.
+        """
+        logs: list[dict[str, Any]] = []
+        while first_block <= last_block:
+            end = min(first_block + self._log_range - 1, last_block)
+            try:
+                logs.extend(await self._logs(first_block, end))
+            except EndpointError as error:
+                if end == first_block:
+                    raise LedgerUnavailable(f"no logs of block {end}: {error}") from error
+                self._log_range = (end - first_block + 1) // 2
+                continue
+            first_block = end + 1
+            self._log_range = min(self._log_range * 2, LONGEST_LOG_RANGE)
+        logs.sort(key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16)))
+        return [self._event(log) for log in logs]
+
+    async def _logs(self, first_block: int, last_block: int) -> list[dict[str, Any]]:
+        criteria = {
+            "fromBlock": hex(first_block),
+            "toBlock": hex(last_block),
+            "address": list(self._sources),
+            "topics": [self._topics],
+        }
+        logs = await self._rpc.request("eth_getLogs", criteria)
+        return [log for log in logs if not log.get("removed")]
+
+    def _event(self, raw: dict[str, Any]) -> Event:
+        abi = self._sources[raw["address"].lower()]
+        topics = [bytes.fromhex(topic[2:]) for topic in raw["topics"]]
+        log = abi.decode_log(topics, bytes.fromhex(raw["data"][2:]))
+        if log is None:
+            raise LedgerError(f"{self._rpc.url} answered with a log that was not asked for: {raw['topics']}")
+        block = BlockMark(int(raw["blockNumber"], 16), bytes.fromhex(raw["blockHash"][2:]))
+        return decode.event(log, block)

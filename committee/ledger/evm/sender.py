@@ -1,0 +1,217 @@
+"""Sends transactions of one account: each at most once, each to a known end.
+
+One counter and one lock give out the nonces, so that tasks of this process may send at the same time. When
+something goes wrong the counter is forgotten and read from the chain again. An account should not be used by
+two processes at once; where it is, the loser takes a new nonce and tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from eth_account.datastructures import SignedTransaction
+
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger.evm.abi import ErrorDecoder
+from committee.ledger.evm.account import AccountKey
+from committee.ledger.evm.rpc import EndpointError, Rpc
+from committee.ledger.interface import BlockMark, Transaction
+
+GAS_MARGIN_PERCENT = 25
+"""Added to the estimate: state may change between the estimate and the block."""
+TRANSACTION_GAS_LIMIT = 1 << 24
+"""No transaction may ask for more (EIP-7825)."""
+BASE_FEE_HEADROOM = 2
+"""The fee bid is so many times the newest base fee: enough for six full blocks in a row."""
+RECEIPT_LIMIT_S = 120.0
+"""A transaction that is not mined within this time is reported as unknown."""
+FIRST_POLL_S = 0.01
+LONGEST_POLL_S = 1.0
+POLL_GROWTH = 1.6
+LOOKUP_INTERVAL_S = 8.0
+"""How often a transaction without a receipt is looked up, and sent again if the chain does not know it."""
+SEND_TRIES = 3
+"""Broadcasts of one transaction when the endpoint does not answer, and fresh nonces when one was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A transaction that succeeded, and what it did."""
+
+    transaction: Transaction
+    logs: list[dict[str, Any]]
+    contract: str | None
+    """The address of the contract it created."""
+
+
+class _NonceTakenError(Exception):
+    """Another transaction of the account has this nonce."""
+
+
+class Sender:
+    """The one sender of an account in this process. Safe to use from several tasks of one event loop."""
+
+    def __init__(self, rpc: Rpc, key: AccountKey, chain_id: int, errors: ErrorDecoder) -> None:
+        self.account = key.address
+        self._rpc = rpc
+        self._key = key
+        self._chain_id = chain_id
+        self._errors = errors
+        self._lock = asyncio.Lock()
+        self._next_nonce: int | None = None
+
+    async def send(self, action: str, to: str | None, data: bytes) -> Receipt:
+        """Send call data to a contract (or creation code to none) and wait until it is mined.
+
+        Raises `LedgerRefused` when the contract reverts or the account cannot pay, `LedgerUnavailable` when
+        the chain does not answer or does not mine in time; then the transaction may still come through.
+        """
+        request = {"from": self.account, "data": "0x" + data.hex()} | ({"to": to} if to else {})
+        gas, fees = await asyncio.gather(self._estimate(action, request), self._fees())
+        transaction: dict[str, Any] = {
+            "type": 2,
+            "chainId": self._chain_id,
+            "data": data,
+            "gas": gas,
+            "value": 0,
+            **fees,
+        } | ({"to": to} if to else {})
+        for _ in range(SEND_TRIES):
+            try:
+                signed = await self._send_with_next_nonce(action, transaction)
+            except _NonceTakenError:
+                continue
+            receipt = await self._receipt(action, signed)
+            if int(receipt["status"], 16) != 1:
+                raise await self._failure(action, request, transaction, receipt)
+            return Receipt(_transaction(receipt), receipt["logs"], receipt.get("contractAddress"))
+        raise LedgerUnavailable(
+            f"{action}: {SEND_TRIES} nonces in a row were taken; does another process use {self.account}?"
+        )
+
+    async def _estimate(self, action: str, request: dict[str, Any]) -> int:
+        try:
+            estimate = int(await self._rpc.request("eth_estimateGas", request), 16)
+        except EndpointError as error:
+            if not error.is_revert:
+                raise
+            raise self._refused(action, error) from None
+        if estimate > TRANSACTION_GAS_LIMIT:
+            raise LedgerRefused(action, "TooMuchGas", {"needed": estimate, "limit": TRANSACTION_GAS_LIMIT})
+        return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
+
+    async def _fees(self) -> dict[str, int]:
+        block, tip = await asyncio.gather(
+            self._rpc.request("eth_getBlockByNumber", "latest", False),
+            self._rpc.request("eth_maxPriorityFeePerGas"),
+        )
+        priority = int(tip, 16)
+        most = int(block["baseFeePerGas"], 16) * BASE_FEE_HEADROOM + priority
+        return {"maxFeePerGas": most, "maxPriorityFeePerGas": priority}
+
+    async def _send_with_next_nonce(self, action: str, transaction: dict[str, Any]) -> SignedTransaction:
+        async with self._lock:
+            try:
+                if self._next_nonce is None:
+                    count = await self._rpc.request("eth_getTransactionCount", self.account, "pending")
+                    self._next_nonce = int(count, 16)
+                signed = self._key.sign({**transaction, "nonce": self._next_nonce})
+                await self._broadcast(action, signed)
+                self._next_nonce += 1
+            except BaseException:
+                # Also when cancelled: whether the transaction arrived is then unknown, so the chain must say.
+                self._next_nonce = None
+                raise
+            return signed
+
+    async def _broadcast(self, action: str, signed: SignedTransaction) -> None:
+        """Hand a transaction to the endpoint; returns once the endpoint is known to have it."""
+        raw = "0x" + bytes(signed.raw_transaction).hex()
+        trouble: LedgerUnavailable | None = None
+        for _ in range(SEND_TRIES):
+            try:
+                await self._rpc.request("eth_sendRawTransaction", raw)
+                return
+            except EndpointError as error:
+                reason = error.reason.lower()
+                if "insufficient funds" in reason:
+                    raise LedgerRefused(action, "InsufficientFunds", {"account": self.account}) from None
+                # An earlier try that seemed lost may have arrived.
+                if await self._is_known(signed):
+                    return
+                if "nonce" in reason or "replacement" in reason or "underpriced" in reason:
+                    raise _NonceTakenError from None
+                raise
+            except LedgerUnavailable as error:
+                trouble = error
+                if await self._is_known(signed):
+                    return
+        raise LedgerUnavailable(f"{action} could not be sent: {trouble}") from trouble
+
+    async def _is_known(self, signed: SignedTransaction) -> bool:
+        """Whether the endpoint has the transaction, mined or waiting; False when it does not say."""
+        try:
+            return await self._rpc.request("eth_getTransactionByHash", _hex(signed)) is not None
+        except LedgerUnavailable:
+            return False
+
+    async def _receipt(self, action: str, signed: SignedTransaction) -> dict[str, Any]:
+        """Wait for the receipt, looking after the transaction when it does not come."""
+        clock = asyncio.get_running_loop().time
+        deadline, next_lookup, delay = clock() + RECEIPT_LIMIT_S, clock() + LOOKUP_INTERVAL_S, FIRST_POLL_S
+        trouble = "it is not mined"
+        while clock() < deadline:
+            await asyncio.sleep(delay)
+            delay = min(delay * POLL_GROWTH, LONGEST_POLL_S)
+            try:
+                receipt: dict[str, Any] | None = await self._rpc.request(
+                    "eth_getTransactionReceipt", _hex(signed)
+                )
+            except LedgerUnavailable as error:
+                trouble = str(error)
+                continue
+            if receipt is not None:
+                return receipt
+            if clock() >= next_lookup:
+                next_lookup = clock() + LOOKUP_INTERVAL_S
+                if not await self._is_known(signed):
+                    await self._broadcast(action, signed)
+        self._next_nonce = None
+        raise LedgerUnavailable(
+            f"{action}: no receipt of transaction {_hex(signed)} within {RECEIPT_LIMIT_S:.0f} s ({trouble}); "
+            "it may still come through"
+        )
+
+    async def _failure(
+        self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: dict[str, Any]
+    ) -> LedgerError:
+        """Why a mined transaction failed: the call is replayed on the state before its block."""
+        before = hex(int(receipt["blockNumber"], 16) - 1)
+        try:
+            await self._rpc.request("eth_call", {**request, "gas": hex(transaction["gas"])}, before)
+        except EndpointError as error:
+            if error.is_revert:
+                return self._refused(action, error)
+        except LedgerUnavailable:
+            pass
+        reason = "OutOfGas" if int(receipt["gasUsed"], 16) >= transaction["gas"] else "Reverted"
+        return LedgerRefused(action, reason, {"transaction": receipt["transactionHash"]})
+
+    def _refused(self, action: str, error: EndpointError) -> LedgerRefused:
+        if error.data is None:
+            return LedgerRefused(action, "Reverted", {"message": error.reason})
+        return LedgerRefused(action, *self._errors.decode(error.data))
+
+
+def _hex(signed: SignedTransaction) -> str:
+    return "0x" + bytes(signed.hash).hex()
+
+
+def _transaction(receipt: dict[str, Any]) -> Transaction:
+    return Transaction(
+        hash=bytes.fromhex(receipt["transactionHash"][2:]),
+        block=BlockMark(int(receipt["blockNumber"], 16), bytes.fromhex(receipt["blockHash"][2:])),
+        gas_used=int(receipt["gasUsed"], 16),
+    )
