@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+/// @notice Who holds which shards: node ids ascending, each with its list, from whose tail it gives up.
+struct Roster {
+    uint32[] nodeIds;
+    uint16[][] shards;
+}
+
+/// @title Stake to shards, moving as few as possible.
+/// @notice Largest quotients (Hagenbach-Bischoff) with a cap per node, then a tolerance band in which a changed stake
+/// moves nothing, then the shards themselves. Integers only, so that the Python implementation agrees bit for bit.
+library Assignment {
+    /// @notice No candidate has any stake.
+    error NoStake();
+    /// @notice A stake above 2^128, with which the arithmetic could overflow.
+    error StakeTooLarge(uint256 stake);
+    /// @notice Every candidate with stake is at its cap and `left` shards have no owner.
+    error ShardsLeftOver(uint256 left);
+
+    /// @notice What the steps share; all arrays run in candidate order.
+    struct Election {
+        uint32[] nodeIds;
+        uint256[] stakes;
+        uint256 total; // of the stakes
+        uint256 shards; // n
+        uint256 cap; // of shards per node
+        uint256[] held; // shards in the previous committee
+        uint256[] elected; // shards in the next one
+    }
+
+    /// @notice Elects the next committee.
+    /// @param previous The committee to move away from; without members at the first election.
+    /// @param nodeIds Candidates in candidate order, each once.
+    /// @param stakes Theirs; who has none is elected to nothing.
+    /// @param shards How many there are to assign.
+    /// @param bandMillis Tolerance band in thousandths of a shard; 0 switches it off.
+    function elect(
+        Roster memory previous,
+        uint32[] memory nodeIds,
+        uint256[] memory stakes,
+        uint256 shards,
+        uint256 bandMillis
+    ) internal pure returns (Roster memory) {
+        Election memory election = _open(previous, nodeIds, stakes, shards);
+        _apportion(election);
+        if (bandMillis != 0) _settle(election, bandMillis);
+        uint16[][] memory lists = new uint16[][](nodeIds.length);
+        for (uint256 i; i < nodeIds.length; ++i) {
+            lists[i] = new uint16[](election.elected[i]);
+        }
+        if (previous.nodeIds.length == 0) _deal(lists, shards);
+        else _move(election, previous, lists);
+        return _ascending(nodeIds, lists);
+    }
+
+    /// @notice Position of a node in an ascending list of ids.
+    function positionOf(uint32[] memory ascending, uint32 nodeId) internal pure returns (bool found, uint256 position) {
+        uint256 end = ascending.length;
+        while (position < end) {
+            uint256 middle = (position + end) / 2;
+            if (ascending[middle] < nodeId) position = middle + 1;
+            else end = middle;
+        }
+        found = position < ascending.length && ascending[position] == nodeId;
+    }
+
+    function _open(Roster memory previous, uint32[] memory nodeIds, uint256[] memory stakes, uint256 shards)
+        private
+        pure
+        returns (Election memory election)
+    {
+        uint256 nodes;
+        uint256[] memory held = new uint256[](nodeIds.length);
+        for (uint256 i; i < nodeIds.length; ++i) {
+            if (stakes[i] > 1 << 128) revert StakeTooLarge(stakes[i]);
+            if (stakes[i] > 0) ++nodes;
+            election.total += stakes[i];
+            (bool found, uint256 position) = positionOf(previous.nodeIds, nodeIds[i]);
+            if (found) held[i] = previous.shards[position].length;
+        }
+        if (nodes == 0) revert NoStake();
+        election.nodeIds = nodeIds;
+        election.stakes = stakes;
+        election.shards = shards;
+        election.cap = nodes >= 20 ? shards / 10 : (20 * shards + 10 * nodes - 1) / (10 * nodes);
+        election.held = held;
+        election.elected = new uint256[](nodeIds.length);
+    }
+
+    /// @dev Counts by stake alone: a sure start, then one shard at a time to the highest quotient.
+    function _apportion(Election memory election) private pure {
+        uint256 count = election.stakes.length;
+        uint256 left = election.shards;
+        uint256 quota = election.total / (election.shards + 1) + 1;
+        uint256[] memory quotients = new uint256[](count); // 0: out of the race
+        for (uint256 i; i < count; ++i) {
+            uint256 start = _min(election.stakes[i] / quota, election.cap);
+            election.elected[i] = start;
+            left -= start;
+            if (start < election.cap) quotients[i] = (election.stakes[i] << 64) / (start + 1);
+        }
+        for (; left > 0; --left) {
+            uint256 best;
+            for (uint256 i = 1; i < count; ++i) {
+                if (quotients[i] > quotients[best]) best = i;
+            }
+            if (quotients[best] == 0) revert ShardsLeftOver(left);
+            uint256 elected = ++election.elected[best];
+            quotients[best] = elected < election.cap ? (election.stakes[best] << 64) / (elected + 1) : 0;
+        }
+    }
+
+    /// @dev Undoes one move of each member that would shrink although it holds hardly more than its share, the one
+    /// with the least excess first; the growing member furthest above its own share gives the shard back.
+    function _settle(Election memory election, uint256 bandMillis) private pure {
+        uint256 count = election.stakes.length;
+        int256 band = int256(bandMillis * election.total);
+        bool[] memory shrinks = new bool[](count);
+        for (uint256 i; i < count; ++i) {
+            shrinks[i] = election.stakes[i] > 0 && election.elected[i] < election.held[i]
+                && 1000 * _excess(election, i, election.held[i]) <= band;
+        }
+        while (true) {
+            (bool anyShrinks, uint256 least) = _extreme(election, election.held, shrinks, -1);
+            if (!anyShrinks) return;
+            shrinks[least] = false;
+            if (election.elected[least] + 1 > election.cap) continue;
+            bool[] memory grows = new bool[](count);
+            for (uint256 i; i < count; ++i) {
+                grows[i] = election.elected[i] > election.held[i];
+            }
+            (bool anyGrows, uint256 most) = _extreme(election, election.elected, grows, 1);
+            if (!anyGrows) return;
+            ++election.elected[least];
+            --election.elected[most];
+        }
+    }
+
+    /// @dev The earliest of the `eligible` candidates whose excess of `counts` over its share is the greatest
+    /// (`sign` 1) or the least (-1).
+    function _extreme(Election memory election, uint256[] memory counts, bool[] memory eligible, int256 sign)
+        private
+        pure
+        returns (bool found, uint256 position)
+    {
+        int256 best;
+        for (uint256 i; i < eligible.length; ++i) {
+            if (!eligible[i]) continue;
+            int256 excess = sign * _excess(election, i, counts[i]);
+            if (!found || excess > best) (found, position, best) = (true, i, excess);
+        }
+    }
+
+    /// @dev `count - share`, times the total stake.
+    function _excess(Election memory election, uint256 candidate, uint256 count) private pure returns (int256) {
+        return int256(count * election.total) - int256(election.shards * election.stakes[candidate]);
+    }
+
+    /// @dev The first committee: all shards in sequence, in candidate order.
+    function _deal(uint16[][] memory lists, uint256 shards) private pure {
+        uint256 owner;
+        uint256 filled;
+        for (uint256 shard; shard < shards; ++shard) {
+            while (filled == lists[owner].length) (owner, filled) = (owner + 1, 0);
+            lists[owner][filled++] = uint16(shard);
+        }
+    }
+
+    /// @dev Fills the lists: what each keeps, then freed shards, last in first out, to new members in candidate order
+    /// and to growing ones in the order of their ids.
+    function _move(Election memory election, Roster memory previous, uint16[][] memory lists) private pure {
+        uint16[] memory freed = new uint16[](election.shards);
+        uint256 top;
+        uint256[] memory growing = new uint256[](previous.nodeIds.length); // candidates' positions, by node id
+        uint256 growingCount;
+        for (uint256 i; i < previous.nodeIds.length; ++i) {
+            uint16[] memory owned = previous.shards[i];
+            (bool stands, uint256 candidate) = _candidate(election.nodeIds, previous.nodeIds[i]);
+            uint256 kept = stands ? _min(owned.length, lists[candidate].length) : 0;
+            for (uint256 k; k < kept; ++k) {
+                lists[candidate][k] = owned[k];
+            }
+            if (kept == 0) {
+                for (uint256 k; k < owned.length; ++k) {
+                    freed[top++] = owned[k];
+                }
+            } else {
+                for (uint256 k = owned.length; k > kept; --k) {
+                    freed[top++] = owned[k - 1];
+                }
+                if (lists[candidate].length > kept) growing[growingCount++] = candidate;
+            }
+        }
+        for (uint256 i; i < lists.length; ++i) {
+            if (election.held[i] == 0) top = _take(lists[i], 0, freed, top);
+        }
+        for (uint256 i; i < growingCount; ++i) {
+            top = _take(lists[growing[i]], election.held[growing[i]], freed, top);
+        }
+    }
+
+    /// @dev Completes `list` from position `filled` on with the freed shards below `top`; returns the new top.
+    function _take(uint16[] memory list, uint256 filled, uint16[] memory freed, uint256 top)
+        private
+        pure
+        returns (uint256)
+    {
+        for (; filled < list.length; ++filled) {
+            list[filled] = freed[--top];
+        }
+        return top;
+    }
+
+    function _candidate(uint32[] memory nodeIds, uint32 nodeId) private pure returns (bool found, uint256 position) {
+        for (; position < nodeIds.length; ++position) {
+            if (nodeIds[position] == nodeId) return (true, position);
+        }
+    }
+
+    /// @dev The candidates that hold shards, by ascending id.
+    function _ascending(uint32[] memory nodeIds, uint16[][] memory lists) private pure returns (Roster memory roster) {
+        uint256[] memory order = new uint256[](nodeIds.length);
+        uint256 members;
+        for (uint256 i; i < nodeIds.length; ++i) {
+            if (lists[i].length == 0) continue;
+            uint256 k = members++;
+            for (; k > 0 && nodeIds[order[k - 1]] > nodeIds[i]; --k) {
+                order[k] = order[k - 1];
+            }
+            order[k] = i;
+        }
+        roster.nodeIds = new uint32[](members);
+        roster.shards = new uint16[][](members);
+        for (uint256 i; i < members; ++i) {
+            (roster.nodeIds[i], roster.shards[i]) = (nodeIds[order[i]], lists[order[i]]);
+        }
+    }
+
+    function _min(uint256 left, uint256 right) private pure returns (uint256) {
+        return left < right ? left : right;
+    }
+}
