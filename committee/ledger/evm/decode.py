@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import Any
 
 from committee.ledger.evm.abi import Log
@@ -39,6 +40,16 @@ EVENTS = (
     "MemberEjected",
 )
 """The contracts' events that `event` knows."""
+
+
+class BlobStatus(IntEnum):
+    """`Blobs.Status`."""
+
+    DELETED = 0
+    REGISTERED = 1
+    CERTIFIED = 2
+    EXPIRED = 3
+    INVALID = 4
 
 
 def blob_id(value: int) -> bytes:
@@ -99,7 +110,8 @@ def registered_node(view: Mapping[str, Any]) -> RegisteredNode:
 
 
 def blob_record(view: Mapping[str, Any]) -> BlobRecord:
-    """One blob object."""
+    """One blob object; of a deleted one the chain knows the id only."""
+    status = BlobStatus(view["status"])
     return BlobRecord(
         object_id=view["objectId"],
         blob_id=blob_id(view["blobId"]),
@@ -109,6 +121,8 @@ def blob_record(view: Mapping[str, Any]) -> BlobRecord:
         certified_epoch=view["certifiedEpoch"] or None,
         end_epoch=view["endEpoch"],
         deletable=view["deletable"],
+        deleted=status is BlobStatus.DELETED,
+        invalid=status is BlobStatus.INVALID,
     )
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from eth_abi.abi import encode
+from eth_typing import HexAddress, HexStr
 from eth_utils.address import is_checksum_address, to_canonical_address
 from eth_utils.crypto import keccak
+from web3.types import Nonce
 from web3.utils.address import get_create_address
 
 from committee.errors import LedgerError
@@ -23,7 +25,6 @@ CONTRACTS = ("HauloutToken", "Staking", "Committee", "Blobs")
 """In the order of their creation."""
 DEVELOPMENT_CHAIN_ID = 31337
 """Of a chain with one miner, whose newest block stays."""
-MIB = 1 << 20
 
 Finality = Literal["latest", "safe", "finalized"]
 """Which block a node takes for settled, by its JSON-RPC tag."""
@@ -128,8 +129,8 @@ async def deploy(rpc_url: str, key: AccountKey, parameters: DeploymentParameters
     The account must not send anything else meanwhile: staking is given the committee's address before that
     exists, and the committee's constructor refuses any other.
 
-    Raises `LedgerError` when the chain lacks a precompile, `LedgerRefused` for parameters that a contract refuses
-    or an account that cannot pay, `LedgerUnavailable`.
+    Raises `LedgerError` when the chain lacks a precompile, `LedgerRefused` for parameters that a contract
+    refuses or an account that cannot pay, `LedgerUnavailable`.
     """
     rpc = Rpc(rpc_url)
     try:
@@ -137,48 +138,53 @@ async def deploy(rpc_url: str, key: AccountKey, parameters: DeploymentParameters
         chain_id = int(await rpc.request("eth_chainId"), 16)
         sender = Sender(rpc, key, chain_id, ErrorDecoder(load_contract(name) for name in CONTRACTS))
         nonce = int(await rpc.request("eth_getTransactionCount", key.address, "pending"), 16)
-        token, staking, committee, blobs = (
-            str(get_create_address(key.address, nonce + place))  # type: ignore[arg-type]
-            for place in range(len(CONTRACTS))
-        )
-        arguments: dict[str, dict[str, Any]] = {
-            "HauloutToken": {"owner": key.address},
-            "Staking": {"token_": token, "committee_": committee},
-            "Committee": {
-                "staking_": staking,
-                "nShards_": parameters.n_shards,
-                "epochDuration_": parameters.epoch_duration_s,
-                "handoverDeadline_": parameters.handover_deadline_s,
-                "patience_": parameters.patience_s,
-                "bandMillis_": parameters.band_millis,
-            },
-            "Blobs": {
-                "committee_": committee,
-                "token_": token,
-                "price_": parameters.price_per_mib_epoch,
-                "capacity_": parameters.capacity_bytes,
-            },
+        addresses = {
+            name: str(get_create_address(HexAddress(HexStr(key.address)), Nonce(nonce + place)))
+            for place, name in enumerate(CONTRACTS)
         }
         block = 0
-        for name, expected in zip(CONTRACTS, (token, staking, committee, blobs), strict=True):
-            creation = load_contract(name).encode_deployment(**arguments[name])
+        for name, arguments in _constructor_arguments(key.address, addresses, parameters).items():
+            creation = load_contract(name).encode_deployment(**arguments)
             receipt = await sender.send(f"creation of {name}", None, creation)
-            if (receipt.contract or "").lower() != expected.lower():
+            if (receipt.contract or "").lower() != addresses[name].lower():
                 raise LedgerError(f"{name} is not where it was predicted: {key.address} sent something else")
             block = receipt.transaction.block.number
     finally:
         await rpc.close()
-    default: Finality = "latest" if chain_id == DEVELOPMENT_CHAIN_ID else "finalized"
     return Deployment(
         chain_id=chain_id,
-        token=token,
-        staking=staking,
-        committee=committee,
-        blobs=blobs,
+        token=addresses["HauloutToken"],
+        staking=addresses["Staking"],
+        committee=addresses["Committee"],
+        blobs=addresses["Blobs"],
         block=block,
-        domain=domain_of(chain_id, committee),
-        finality=parameters.finality or default,
+        domain=domain_of(chain_id, addresses["Committee"]),
+        finality=parameters.finality or ("latest" if chain_id == DEVELOPMENT_CHAIN_ID else "finalized"),
     )
+
+
+def _constructor_arguments(
+    owner: str, addresses: dict[str, str], parameters: DeploymentParameters
+) -> dict[str, dict[str, Any]]:
+    """What each contract is created with, in the order of creation."""
+    return {
+        "HauloutToken": {"owner": owner},
+        "Staking": {"token_": addresses["HauloutToken"], "committee_": addresses["Committee"]},
+        "Committee": {
+            "staking_": addresses["Staking"],
+            "nShards_": parameters.n_shards,
+            "epochDuration_": parameters.epoch_duration_s,
+            "handoverDeadline_": parameters.handover_deadline_s,
+            "patience_": parameters.patience_s,
+            "bandMillis_": parameters.band_millis,
+        },
+        "Blobs": {
+            "committee_": addresses["Committee"],
+            "token_": addresses["HauloutToken"],
+            "price_": parameters.price_per_mib_epoch,
+            "capacity_": parameters.capacity_bytes,
+        },
+    }
 
 
 async def _probe(rpc: Rpc) -> None:
