@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -43,12 +43,15 @@ BLOCKS_PER_REFRESH = 10_000
 class ChainView:
     """The chain through the eyes of the node `node_id`.
 
-    `parameters` and `state` are set by `load`; reading them earlier raises `AttributeError`. Listeners registered with
+    `parameters`, `state` and `live_at_start` are set by `load`; reading them earlier raises `AttributeError`. Listeners registered with
     `subscribe` are called once per event, after the view has taken the event in.
     """
 
     parameters: Parameters
     state: EpochState
+    live_at_start: list[bytes]
+    """The blobs live when the current epoch started, in byte order: what its gaining members attest to. The same for
+    all of them, however far each has followed the chain."""
 
     def __init__(self, ledger: Ledger, node_id: int) -> None:
         self.ledger = ledger
@@ -105,21 +108,9 @@ class ChainView:
         """Whether the blob's writer was proven to have encoded it inconsistently."""
         return any(one.invalid for one in self.objects(blob_id))
 
-    def live_blobs(self, certified_before: int | None = None) -> list[bytes]:
-        """Ids of the live blobs in byte order; with `certified_before`, those certified in an earlier epoch only.
-
-        The latter is the set every gaining member attests to: it is the same for all of them, however far each has
-        followed the chain.
-        """
-        epoch = self.state.epoch
-        return sorted(
-            {
-                one.blob_id
-                for one in self._objects.values()
-                if one.is_live(epoch)
-                and (certified_before is None or (one.certified_epoch or 0) < certified_before)
-            }
-        )
+    def live_blobs(self) -> list[bytes]:
+        """Ids of the blobs to be kept in the current epoch, in byte order."""
+        return _live(self._objects.values(), self.state.epoch)
 
     def was_ejected(self, node_id: int) -> bool:
         """Whether an ejection of this node has been seen since the view was loaded."""
@@ -144,10 +135,12 @@ class ChainView:
         head = await self.ledger.head()
         state = await self.ledger.epoch_state(head)
         records = await self.ledger.blobs(head)
+        at_start = await self.ledger.blobs(state.started_block) if state.started_block else []
         self._objects = {record.object_id: record for record in records}
         self._objects_of = defaultdict(list)
         for record in records:
             self._objects_of[record.blob_id].append(record.object_id)
+        self.live_at_start = _live(at_start, state.epoch)
         self.state = state
         self._block = head
         self._answered_at = time.monotonic()
@@ -219,6 +212,8 @@ class ChainView:
             case BlobInvalidated():
                 for object_id in self._objects_of.get(event.blob_id, ()):
                     self._change(object_id, invalid=True)
+            case EpochStarted():
+                self.live_at_start = _live(self._objects.values(), event.epoch)
             case MemberEjected():
                 self._ejected.add(event.node_id)
             case _:
@@ -226,3 +221,7 @@ class ChainView:
 
     def _change(self, object_id: int, **fields: int | bool) -> None:
         self._objects[object_id] = dataclasses.replace(self._objects[object_id], **fields)  # type: ignore[arg-type]
+
+
+def _live(records: Iterable[BlobRecord], epoch: int) -> list[bytes]:
+    return sorted({record.blob_id for record in records if record.is_live(epoch)})
