@@ -97,15 +97,15 @@ def tolerate(
 ) -> dict[int, int]:
     """Undo moves within the tolerance band: counts of `apportion` → counts to reassign by, none of them 0.
 
-    A member that would shrink although it holds no more than the band over its exact share `n * stake /
-    total` gets one shard back, the one nearest to its share first, from the growing member farthest over
-    its own share.
+    A member that would shrink although it holds no more than the band over its exact share,
+    `n * stake / total`, gets one shard back, if its cap allows, from the growing member farthest over its own
+    share. Raises `ElectionError` for a negative band, or counts that do not sum to the shards of `previous`.
     """
     if band_millis < 0:
         raise ElectionError(f"tolerance band of {band_millis} thousandths of a shard: it cannot be negative")
     if band_millis == 0:
         return dict(counts)
-    n_shards = sum(counts.values())
+    n_shards = _require_same_total(previous, counts)
     stakes = {node_id: stake for node_id, stake in candidates if stake > 0}
     total = sum(stakes.values())
     most = cap(len(stakes), n_shards)
@@ -116,34 +116,29 @@ def tolerate(
         """`count - share`, times `total` to stay in integers."""
         return count * total - n_shards * stakes[node_id]
 
-    shrinking = [
-        node_id
-        for node_id in stakes
-        if settled[node_id] < held[node_id]
-        and 1000 * over_share(node_id, held[node_id]) <= band_millis * total
-    ]
-    # Both orders rest on `stakes` being in candidate order: sorted() is stable and max() takes the first of
-    # equals.
-    for node_id in sorted(shrinking, key=lambda node_id: over_share(node_id, held[node_id])):
-        if settled[node_id] + 1 > most:
-            continue
-        growing = [other for other in stakes if settled[other] > held[other]]
-        if not growing:
-            break
-        giver = max(growing, key=lambda other: over_share(other, settled[other]))
-        settled[node_id] += 1
-        settled[giver] -= 1
+    # As many shards are freed as are gained, so that growing members outlast the shrinking ones, and which
+    # of these is served first makes no difference. `stakes` is in candidate order, and max() takes the
+    # first of equals.
+    for node_id in stakes:
+        shrinks = settled[node_id] < held[node_id]
+        in_band = 1000 * over_share(node_id, held[node_id]) <= band_millis * total
+        if shrinks and in_band and settled[node_id] < most:
+            growing = (other for other in stakes if settled[other] > held[other])
+            giver = max(growing, key=lambda other: over_share(other, settled[other]))
+            settled[giver] -= 1
+            settled[node_id] += 1
     return {node_id: count for node_id, count in settled.items() if count}
 
 
 def reassign(previous: Mapping[int, Sequence[int]], counts: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
     """Move as few shards as possible: node id → its shards, by ascending node id.
 
-    `counts` (in candidate order) must sum to the shards that `previous` holds. Exactly `sum(max(0, old -
-    new))` shards move. Freed shards are a stack, filled by the members in ascending id order: one that left
-    gives its list as it is, one that shrinks gives from its tail; first new members take from it in
+    `counts` (in candidate order) must sum to the shards of `previous`, else `ElectionError`. The number moved
+    is `sum(max(0, old - new))`. Freed shards are a stack, filled by the members in ascending id order: one
+    that left gives its list as it is, one that shrinks gives from its tail; first new members take from it in
     candidate order, then growing ones in ascending id order.
     """
+    _require_same_total(previous, counts)
     kept: dict[int, list[int]] = {}
     freed: list[int] = []
     for node_id in sorted(previous):
@@ -155,8 +150,6 @@ def reassign(previous: Mapping[int, Sequence[int]], counts: Mapping[int, int]) -
         while len(shards) > count:
             freed.append(shards.pop())
         kept[node_id] = shards
-    if sum(counts.values()) != len(freed) + sum(map(len, kept.values())):
-        raise ElectionError(f"counts for {sum(counts.values())} shards do not fit the previous committee's")
     joining = [node_id for node_id, count in counts.items() if count and node_id not in previous]
     for node_id in joining + sorted(kept):
         shards = kept.setdefault(node_id, [])
@@ -190,6 +183,15 @@ def _with_stake(candidates: Candidates, n_shards: int) -> list[tuple[int, int]]:
     if not voters:
         raise ElectionError(f"none of the {len(candidates)} candidates has stake; stake on at least one")
     return voters
+
+
+def _require_same_total(previous: Mapping[int, Sequence[int]], counts: Mapping[int, int]) -> int:
+    n_shards = sum(map(len, previous.values()))
+    if sum(counts.values()) != n_shards:
+        raise ElectionError(
+            f"counts for {sum(counts.values())} shards: the previous committee holds {n_shards}"
+        )
+    return n_shards
 
 
 def _require_whole(previous: Mapping[int, Sequence[int]], n_shards: int) -> None:

@@ -47,7 +47,9 @@ class Plan:
     rebuilt: Mapping[int, Departure]
     """Gained shard → why its old owner cannot give it; rebuilt from one symbol of each helper."""
     to_drop: tuple[int, ...]
-    """Shards lost: served on, and dropped in `drop_epoch` unless won back, or not attested by the new owner."""
+    """Shards lost: served on, and dropped in `drop_epoch`, unless won back by then or not attested by the new
+    owner.
+    """
 
     @property
     def attest(self) -> tuple[int, ...]:
