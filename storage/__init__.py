@@ -1,0 +1,1 @@
+"""How bytes become a grid, and how nodes keep it."""

@@ -1,0 +1,35 @@
+"""How bytes become a grid of symbols and come back: encoding, decoding, repair of single slivers. No I/O."""
+
+from storage.redstuff.code import EncodedBlob, RedStuff
+from storage.redstuff.errors import (
+    InvalidEncoding,
+    InvalidProof,
+    RedStuffError,
+    RootMismatch,
+    TooFewShards,
+    TooLarge,
+    WrongSize,
+)
+from storage.redstuff.merkle import MerkleProof, merkle_root
+from storage.redstuff.metadata import BlobMetadata, SliverData
+from storage.redstuff.parameters import Axis, Parameters, blob_id_text, parse_blob_id
+
+__all__ = [
+    "Axis",
+    "BlobMetadata",
+    "EncodedBlob",
+    "InvalidEncoding",
+    "InvalidProof",
+    "MerkleProof",
+    "Parameters",
+    "RedStuff",
+    "RedStuffError",
+    "RootMismatch",
+    "SliverData",
+    "TooFewShards",
+    "TooLarge",
+    "WrongSize",
+    "blob_id_text",
+    "merkle_root",
+    "parse_blob_id",
+]

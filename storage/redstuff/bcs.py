@@ -1,0 +1,60 @@
+"""The little of BCS (Binary Canonical Serialization) that the protocol needs."""
+
+from __future__ import annotations
+
+from storage.redstuff.errors import InvalidEncoding
+
+
+def uleb128(number: int) -> bytes:
+    """A length: seven bits a byte, least significant first."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+class Reader:
+    """Reads a structure front to back; every method raises `InvalidEncoding` where the bytes end too early."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+        self._place = 0
+
+    def take(self, count: int) -> bytes:
+        """The next bytes."""
+        return bytes(self.view(count))
+
+    def view(self, count: int) -> memoryview:
+        """The next bytes, not copied."""
+        if count > len(self._data) - self._place:
+            raise InvalidEncoding(
+                f"{count} bytes expected at place {self._place}, {len(self._data) - self._place} left"
+            )
+        part = self._data[self._place : self._place + count]
+        self._place += count
+        return part
+
+    def unsigned(self, count: int) -> int:
+        """An integer of so many bytes, little-endian."""
+        return int.from_bytes(self.view(count), "little")
+
+    def uleb128(self, largest: int) -> int:
+        """A length of at most `largest`, in its shortest form."""
+        number = shift = 0
+        while True:
+            byte = self.unsigned(1)
+            number |= (byte & 0x7F) << shift
+            if number > largest or shift > 28:
+                raise InvalidEncoding(f"a length over the limit of {largest}")
+            if not byte & 0x80:
+                if shift and not byte:
+                    raise InvalidEncoding("a length not in its shortest form")
+                return number
+            shift += 7
+
+    def end(self) -> None:
+        """Raises `InvalidEncoding` when bytes are left."""
+        if self._place != len(self._data):
+            raise InvalidEncoding(f"{len(self._data) - self._place} bytes too many")

@@ -1,0 +1,46 @@
+"""The grid's errors.
+
+    RedStuffError
+    ├── TooLarge             the blob does not fit the largest symbol of this shard count
+    ├── WrongSize            bytes whose number is not what length and shard count ask for
+    ├── TooFewShards         fewer slivers or symbols than decoding needs
+    ├── RootMismatch         a sliver whose symbols do not hash to its root; `indices` says which
+    ├── InvalidProof         a Merkle proof that does not prove what it claims
+    └── InvalidEncoding      bytes that are not the structure they claim to be
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RedStuffError(Exception):
+    """Root of all errors of `storage.redstuff`."""
+
+
+class TooLarge(RedStuffError):
+    """The blob is longer than `p·s·65534` bytes."""
+
+
+class WrongSize(RedStuffError):
+    """Bytes whose number is not what the blob's length and the shard count ask for."""
+
+
+class TooFewShards(RedStuffError):
+    """Fewer slivers or symbols than needed, or fewer than four shards."""
+
+
+class RootMismatch(RedStuffError):
+    """Slivers that do not hash to their roots."""
+
+    def __init__(self, message: str, indices: Iterable[int]) -> None:
+        super().__init__(message)
+        self.indices = tuple(indices)
+
+
+class InvalidProof(RedStuffError):
+    """A Merkle proof that does not hold."""
+
+
+class InvalidEncoding(RedStuffError):
+    """Bytes that are not the structure they claim to be."""

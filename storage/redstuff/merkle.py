@@ -1,0 +1,90 @@
+"""Merkle trees by Blake2b-256 (PROTOCOL section 1, "Hashes"): leaf `H(0x00 ‖ bytes)`, inner `H(0x01 ‖ left ‖ right)`.
+
+A level of odd length is padded with one node of 32 zero bytes; a tree of no leaves has the root of 32 zero bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from storage.redstuff.bcs import Reader, uleb128
+from storage.redstuff.errors import InvalidProof
+from storage.redstuff.parameters import HASH_BYTES
+
+EMPTY = bytes(HASH_BYTES)
+
+
+def blake2b_256(data: bytes) -> bytes:
+    """Blake2b with a digest of 32 bytes (RFC 7693)."""
+    return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Node of a leaf."""
+    return blake2b_256(b"\x00" + data)
+
+
+def _inner(left: bytes, right: bytes) -> bytes:
+    return blake2b_256(b"\x01" + left + right)
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """Root over leaves given as their bytes."""
+    return root_of_hashes([leaf_hash(leaf) for leaf in leaves])
+
+
+def root_of_hashes(nodes: Sequence[bytes]) -> bytes:
+    """Root over leaves given as their nodes."""
+    return _levels(nodes)[-1][0] if nodes else EMPTY
+
+
+def _levels(nodes: Sequence[bytes]) -> list[list[bytes]]:
+    levels = [list(nodes)]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        if len(below) % 2:
+            below.append(EMPTY)
+        levels.append([_inner(below[i], below[i + 1]) for i in range(0, len(below), 2)])
+    return levels
+
+
+@dataclass(frozen=True, slots=True)
+class MerkleProof:
+    """The siblings on the way from a leaf to the root, bottom-up."""
+
+    siblings: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, nodes: Sequence[bytes], index: int) -> MerkleProof:
+        """Proof for leaf `index` of a tree over these leaf nodes."""
+        siblings = []
+        for level in _levels(nodes)[:-1]:
+            siblings.append(level[index ^ 1])
+            index >>= 1
+        return cls(tuple(siblings))
+
+    def verify(self, root: bytes, leaf: bytes, index: int, n_leaves: int) -> None:
+        """Raises `InvalidProof` unless `leaf` stands at `index` of the tree of `n_leaves` leaves under `root`."""
+        depth = max(n_leaves - 1, 0).bit_length()
+        if len(self.siblings) != depth or index >> depth or index < 0:
+            raise InvalidProof(
+                f"a proof of {len(self.siblings)} nodes for leaf {index}: a tree of {n_leaves} leaves has {depth}"
+            )
+        node = leaf_hash(leaf)
+        for sibling in self.siblings:
+            node = _inner(sibling, node) if index & 1 else _inner(node, sibling)
+            index >>= 1
+        if node != root:
+            raise InvalidProof("the proof leads to another root")
+
+    def to_bcs(self) -> bytes:
+        """ULEB128 count ‖ nodes, bottom-up."""
+        return uleb128(len(self.siblings)) + b"".join(self.siblings)
+
+    @classmethod
+    def read(cls, reader: Reader) -> MerkleProof:
+        """Read one proof. Raises `InvalidEncoding`."""
+        count = reader.uleb128(64)
+        return cls(tuple(reader.take(HASH_BYTES) for _ in range(count)))

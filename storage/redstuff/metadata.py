@@ -1,0 +1,121 @@
+"""What everyone keeps of a blob: its length and the roots of all its slivers, which together make its id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from storage.redstuff.bcs import Reader, uleb128
+from storage.redstuff.errors import InvalidEncoding
+from storage.redstuff.merkle import EMPTY, blake2b_256, merkle_root
+from storage.redstuff.parameters import BLOB_ID_BYTES, HASH_BYTES, MAX_SYMBOL_BYTES, Axis
+
+ENCODING_TYPE = 1
+"""RedStuff over Reed-Solomon ("RS2")."""
+MAX_SHARDS = 1000
+_VERSION = 0
+_EMPTY_NODE, _DIGEST_NODE = b"\x00", b"\x01"
+
+
+@dataclass(frozen=True)
+class BlobMetadata:
+    """Length of the blob and the roots of its sliver pairs; the id follows from them.
+
+    `primary_roots[i]` and `secondary_roots[i]` belong to sliver `i` of their axis, 32 bytes each.
+    """
+
+    length: int
+    primary_roots: tuple[bytes, ...] = field(repr=False)
+    secondary_roots: tuple[bytes, ...] = field(repr=False)
+
+    @property
+    def n_shards(self) -> int:
+        """Sliver pairs."""
+        return len(self.primary_roots)
+
+    @cached_property
+    def root(self) -> bytes:
+        """Merkle root over `primary_root_i ‖ secondary_root_{n-1-i}`, in pair order."""
+        pairs = zip(self.primary_roots, reversed(self.secondary_roots), strict=True)
+        return merkle_root([primary + secondary for primary, secondary in pairs])
+
+    @cached_property
+    def blob_id(self) -> bytes:
+        """`H(encoding type ‖ length u64 LE ‖ root)`, 32 bytes."""
+        return blake2b_256(bytes((ENCODING_TYPE,)) + self.length.to_bytes(8, "little") + self.root)
+
+    def sliver_root(self, axis: Axis, index: int) -> bytes:
+        """Root of one sliver."""
+        return (self.primary_roots if axis is Axis.PRIMARY else self.secondary_roots)[index]
+
+    def to_bcs(self) -> bytes:
+        """BlobMetadata (PROTOCOL section 1, "BCS forms")."""
+        parts = [
+            bytes((_VERSION, ENCODING_TYPE)),
+            self.length.to_bytes(8, "little"),
+            uleb128(self.n_shards),
+        ]
+        for pair in zip(self.primary_roots, reversed(self.secondary_roots), strict=True):
+            parts += [_EMPTY_NODE if node == EMPTY else _DIGEST_NODE + node for node in pair]
+        return b"".join(parts)
+
+    def to_bcs_with_id(self) -> bytes:
+        """BlobMetadataWithId: blob id ‖ BlobMetadata."""
+        return self.blob_id + self.to_bcs()
+
+    @classmethod
+    def from_bcs(cls, encoded: bytes, blob_id: bytes | None = None) -> BlobMetadata:
+        """Read BlobMetadata; with `blob_id`, it must have that id. Raises `InvalidEncoding`."""
+        reader = Reader(encoded)
+        version, encoding = reader.unsigned(1), reader.unsigned(1)
+        if (version, encoding) != (_VERSION, ENCODING_TYPE):
+            raise InvalidEncoding(f"metadata of version {version}, encoding {encoding}: known are 0 and 1")
+        length = reader.unsigned(8)
+        nodes = [_read_node(reader) for _ in range(2 * reader.uleb128(MAX_SHARDS))]
+        reader.end()
+        metadata = cls(length, tuple(nodes[0::2]), tuple(reversed(nodes[1::2])))
+        if blob_id is not None and metadata.blob_id != blob_id:
+            raise InvalidEncoding("metadata of another blob: its id is not the one asked for")
+        return metadata
+
+    @classmethod
+    def from_bcs_with_id(cls, encoded: bytes) -> BlobMetadata:
+        """Read BlobMetadataWithId, checked against its own id. Raises `InvalidEncoding`."""
+        return cls.from_bcs(encoded[BLOB_ID_BYTES:], encoded[:BLOB_ID_BYTES])
+
+
+def _read_node(reader: Reader) -> bytes:
+    kind = reader.take(1)
+    if kind == _EMPTY_NODE:
+        return EMPTY
+    if kind != _DIGEST_NODE:
+        raise InvalidEncoding(f"a root of kind {kind.hex()}: known are 00 and 01")
+    return reader.take(HASH_BYTES)
+
+
+@dataclass(frozen=True)
+class SliverData:
+    """One sliver as it travels: its symbols, their size, its index on its axis."""
+
+    symbols: bytes | memoryview = field(repr=False)
+    symbol_size: int
+    index: int
+
+    def to_bcs(self) -> bytes:
+        """ULEB128(length) ‖ symbols ‖ symbol size u16 LE ‖ sliver index u16 LE."""
+        tail = self.symbol_size.to_bytes(2, "little") + self.index.to_bytes(2, "little")
+        return b"".join((uleb128(len(self.symbols)), self.symbols, tail))
+
+    @classmethod
+    def from_bcs(cls, encoded: bytes | memoryview) -> SliverData:
+        """Read a sliver; the symbols are a view into `encoded`. Raises `InvalidEncoding`."""
+        reader = Reader(encoded)
+        sliver = cls.read(reader)
+        reader.end()
+        return sliver
+
+    @classmethod
+    def read(cls, reader: Reader) -> SliverData:
+        """Read the sliver at the reader's place. Raises `InvalidEncoding`."""
+        symbols = reader.view(reader.uleb128(MAX_SHARDS * MAX_SYMBOL_BYTES))
+        return cls(symbols, reader.unsigned(2), reader.unsigned(2))
