@@ -97,8 +97,7 @@ def verify_aggregate(public_keys: Sequence[bytes], message: bytes, signature: by
         point = _decode_signature(signature)
     except InvalidSignature:
         return False
-    if aggregate_key == _G1_IDENTITY:
-        return False
+    # Keys that cancel, and no keys at all, would verify the identity alone, which is refused as a signature.
     return GT.pairing_check([aggregate_key, _MINUS_G1], [_hash_to_curve(message), point])
 
 

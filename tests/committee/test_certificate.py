@@ -344,6 +344,15 @@ def test_verify_refuses_an_epoch_that_is_not_the_messages(
         verify(replace(good, epoch=4))
 
 
+def test_verify_refuses_a_message_of_another_epoch_that_the_committee_did_sign(
+    good: Certificate, verify: Callable[[Certificate], int], domain: bytes, confirm: Confirm
+) -> None:
+    message = messages.encode(Intent.BLOB, 6, messages.blob_body(bytes(32)), domain)
+    signature = bls.aggregate([one.signature for one in confirm(message, SIGNERS)])
+    with pytest.raises(InvalidCertificate, match="over a message of epoch 6"):
+        verify(replace(good, message=message, signature=signature))
+
+
 @pytest.mark.parametrize("other", [bytes(32), None], ids=["another", "none"])
 def test_verify_refuses_another_domain(committee: Committee, good: Certificate, other: bytes | None) -> None:
     with pytest.raises(InvalidCertificate, match="domain"):

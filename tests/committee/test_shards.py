@@ -319,6 +319,13 @@ def test_the_growing_member_farthest_over_its_share_gives() -> None:
     }
 
 
+def test_only_a_growing_member_gives() -> None:
+    # Node 4 is farthest over its share, but holds no more than before.
+    stakes = drifted(1200, -200, 1000, -2000)
+    counts = {1: 26, 2: 24, 3: 25, 4: 25}
+    assert shards.tolerate(QUARTERS, stakes, counts, 500) == {1: 25, 2: 25, 3: 25, 4: 25}
+
+
 def test_ties_in_the_band_go_to_the_earlier_candidate() -> None:
     # Nodes 4 and 1 are equally far over their shares, and node 4 became a candidate first.
     stakes = [(4, 25_500), (3, 25_000), (2, 24_000), (1, 25_500)]
