@@ -1,0 +1,1 @@
+"""Store and read a blob; one node's HTTP client."""

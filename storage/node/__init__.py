@@ -1,0 +1,1 @@
+"""A storage node: HTTP service, sliver store, chain reactions, handover, repair."""

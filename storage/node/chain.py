@@ -84,7 +84,7 @@ class ChainView:
         return None
 
     def my_shards(self, epoch: int | None = None) -> tuple[int, ...]:
-        """This node's shards in the current epoch's committee, or in that of `epoch`; empty when not a member."""
+        """The node's own shards in the current epoch's committee, or in that of `epoch`; empty when not a member."""
         committee = self.state.current if epoch is None else self.committee(epoch)
         return committee.shards_of(self.node_id) if committee else ()
 

@@ -85,9 +85,13 @@ class RedStuff(Parameters):
     def verify_sliver(self, metadata: BlobMetadata, axis: Axis, index: int, sliver: Data) -> None:
         """Raises `WrongSize`, or `RootMismatch` when the sliver does not hash to its root in the metadata."""
         if not 0 <= index < self.n_shards or metadata.n_shards != self.n_shards:
-            raise WrongSize(f"sliver {index} of a blob of {metadata.n_shards} pairs, for {self.n_shards} shards")
+            raise WrongSize(
+                f"sliver {index} of a blob of {metadata.n_shards} pairs, for {self.n_shards} shards"
+            )
         expanded = self._expand(axis, self._symbols(metadata.length, axis, sliver), range(self.n_shards))
-        if root_of_hashes([leaf_hash(one.tobytes()) for one in expanded]) != metadata.sliver_root(axis, index):
+        if root_of_hashes([leaf_hash(one.tobytes()) for one in expanded]) != metadata.sliver_root(
+            axis, index
+        ):
             raise RootMismatch(f"{axis.name.lower()} sliver {index} does not hash to its root", (index,))
 
     def recovery_symbols(
@@ -98,16 +102,16 @@ class RedStuff(Parameters):
         expanded = self._expand(axis, symbols, targets)
         return {target: one.tobytes() for target, one in zip(targets, expanded, strict=True)}
 
-    def prove_symbol(self, axis: Axis, sliver: Data, target: int, symbol_size: int) -> tuple[bytes, MerkleProof]:
+    def prove_symbol(
+        self, axis: Axis, sliver: Data, target: int, symbol_size: int
+    ) -> tuple[bytes, MerkleProof]:
         """One such symbol with its proof in the helper's own sliver tree."""
         symbols = np.frombuffer(sliver, np.uint8).reshape(-1, symbol_size)
         expanded = self._expand(axis, symbols, range(self.n_shards))
         nodes = [leaf_hash(one.tobytes()) for one in expanded]
         return expanded[target].tobytes(), MerkleProof.of(nodes, target)
 
-    def recover(
-        self, metadata: BlobMetadata, axis: Axis, target: int, symbols: Mapping[int, bytes]
-    ) -> bytes:
+    def recover(self, metadata: BlobMetadata, axis: Axis, target: int, symbols: Mapping[int, bytes]) -> bytes:
         """One sliver from symbols by helper index (slivers of the other axis), checked against its root.
 
         Exactly `p` symbols are used for a secondary, `s` for a primary sliver. Raises `TooFewShards`, `WrongSize`,

@@ -1,12 +1,12 @@
 """The grid's errors.
 
-    RedStuffError
-    ├── TooLarge             the blob does not fit the largest symbol of this shard count
-    ├── WrongSize            bytes whose number is not what length and shard count ask for
-    ├── TooFewShards         fewer slivers or symbols than decoding needs
-    ├── RootMismatch         a sliver whose symbols do not hash to its root; `indices` says which
-    ├── InvalidProof         a Merkle proof that does not prove what it claims
-    └── InvalidEncoding      bytes that are not the structure they claim to be
+RedStuffError
+├── TooLarge             the blob does not fit the largest symbol of this shard count
+├── WrongSize            bytes whose number is not what length and shard count ask for
+├── TooFewShards         fewer slivers or symbols than decoding needs
+├── RootMismatch         a sliver whose symbols do not hash to its root; `indices` says which
+├── InvalidProof         a Merkle proof that does not prove what it claims
+└── InvalidEncoding      bytes that are not the structure they claim to be
 """
 
 from __future__ import annotations

@@ -79,12 +79,8 @@ def to_bytes(words: Words) -> Bytes:
     *shape, count = words.shape
     whole = count - count % (BLOCK // 2)
     low, high = (words & 0xFF).astype(np.uint8), (words >> 8).astype(np.uint8)
-    blocks = np.stack(
-        [plane[..., :whole].reshape(*shape, whole // 32, 32) for plane in (low, high)], axis=-2
-    )
-    return np.concatenate(
-        (blocks.reshape(*shape, 2 * whole), low[..., whole:], high[..., whole:]), axis=-1
-    )
+    blocks = np.stack([plane[..., :whole].reshape(*shape, whole // 32, 32) for plane in (low, high)], axis=-2)
+    return np.concatenate((blocks.reshape(*shape, 2 * whole), low[..., whole:], high[..., whole:]), axis=-1)
 
 
 def combine(matrix: Words, words: Words) -> Words:

@@ -1,0 +1,355 @@
+"""The main job, end to end, on real parts: a chain, ten storage nodes as processes, and a change of epoch.
+
+Store real files, certify them on chain, read them; let one member leave, kill another and delete its folder, have a
+newcomer join; change the epoch; check the transition report; read every file again from the new committee.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from storage.client.errors import NodeError
+
+from committee.ledger import EpochState
+from committee.ledger.evm import DeploymentParameters
+from committee.membership import Committee, Member
+from localnet.network import LocalNetwork
+from storage.client.client import StoredBlob
+from storage.node.report import Check, NodeReport, TransitionReport, transition_report
+from storage.redstuff import blob_id_text
+
+N_SHARDS = 100
+NODES = {
+    "baffin": 70,
+    "barents": 80,
+    "beaufort": 90,
+    "bering": 100,
+    "chukchi": 110,
+    "davis": 120,
+    "greenland": 90,
+    "kara": 100,
+    "laptev": 130,
+    "pechora": 110,
+}
+"""Name → stake in tokens: unequal, so that shard counts differ. Waters where walruses live."""
+NEWCOMER = ("svalbard", 100)
+LEAVES, DIES = "beaufort", "kara"
+PARAMETERS = DeploymentParameters(
+    n_shards=N_SHARDS, epoch_duration_s=60, handover_deadline_s=300, patience_s=5, band_millis=500
+)
+BLOB_EPOCHS = 5
+BIG_FILE_BYTES = 16 * 2**20
+LIMIT_S = 240.0
+"""No single wait lasts longer."""
+POLL_S = 0.2
+
+
+class Narrator(Protocol):
+    """Who tells a person what happens; silent for `--json`."""
+
+    def step(self, title: str) -> None:
+        """A new part of the story."""
+
+    def say(self, text: str) -> None:
+        """One line of it."""
+
+    def progress(self, name: str, done: int, total: int, note: str = "") -> None:
+        """How far something has come; `done == total` ends it."""
+
+
+class DemoFailed(Exception):
+    """The demo could not go on; the message says what was awaited and what stood instead."""
+
+
+@dataclass
+class FileResult:
+    """One file's way through the demo."""
+
+    path: Path
+    stored: StoredBlob
+    read_ok_before: bool = False
+    read_ok_after: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As `haulout demo --json` prints it."""
+        return {
+            "file": self.path.name,
+            "blob_id": blob_id_text(self.stored.blob_id),
+            "size_bytes": self.stored.size_bytes,
+            "certified_epoch": self.stored.certified_epoch,
+            "read_ok_before": self.read_ok_before,
+            "read_ok_after": self.read_ok_after,
+        }
+
+
+@dataclass
+class DemoResult:
+    """What the demo found; it succeeded when every check holds."""
+
+    files: list[FileResult]
+    committees: list[Committee]
+    report: TransitionReport
+    handover_seconds: float
+    gas: dict[str, int]
+
+    @property
+    def checks(self) -> list[Check]:
+        """The transition report's checks and the demo's own."""
+        before = [one.path.name for one in self.files if not one.read_ok_before]
+        after = [one.path.name for one in self.files if not one.read_ok_after]
+        return [
+            Check("every file reads back before the change", not before, ", ".join(before) or "all equal"),
+            *self.report.checks,
+            Check("every file reads back after the change", not after, ", ".join(after) or "all equal"),
+        ]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check holds."""
+        return all(check.holds for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `haulout demo --json` prints it."""
+        report = asdict(self.report)
+        del report["checks"], report["epoch"]
+        return {
+            "ok": self.ok,
+            "blobs": [one.to_json() for one in self.files],
+            "committees": [
+                {
+                    "epoch": committee.epoch,
+                    "members": [{"name": m.name, "shards": list(m.shards)} for m in committee.members],
+                }
+                for committee in self.committees
+            ],
+            "handover": {**report, "seconds": round(self.handover_seconds, 3)},
+            "gas": self.gas,
+            "checks": [asdict(check) for check in self.checks],
+        }
+
+
+class Demo:
+    """One run of the main job on one network."""
+
+    def __init__(self, network: LocalNetwork, files: Sequence[Path], narrator: Narrator) -> None:
+        self._network = network
+        self._paths = files
+        self._tell = narrator
+        self._files: list[FileResult] = []
+        self._gas: dict[str, int] = {}
+
+    async def run(self) -> DemoResult:
+        """The whole story. Raises `DemoFailed` when something awaited does not come."""
+        first = await self._begin()
+        await self._store()
+        await self._read(first.epoch)
+        await self._lose_members(first)
+        state, seconds = await self._change_epoch()
+        report = await self._report(state)
+        assert state.current is not None
+        await self._read(state.current.epoch)
+        return DemoResult(self._files, [first, state.current], report, seconds, self._gas)
+
+    async def _begin(self) -> Committee:
+        self._tell.step("A chain, the contracts, ten storage nodes")
+        self._tell.say(f"contracts deployed: committee at {self._network.deployment.committee}")
+        for name, stake in NODES.items():
+            await self._network.add_node(name, stake)
+        await self._until(self._nodes_up(list(NODES)), "nodes registered, staked and serving", len(NODES))
+        operator = self._network.operator
+        self._gas["select"] = (await operator.select()).gas_used
+        self._gas["start"] = (await operator.start()).gas_used
+        committee = await self._committee()
+        self._tell.say("epoch 1: the contract elected " + _names(committee.members))
+        await self._until(self._nodes_in_epoch(committee), "nodes follow epoch 1", len(committee.members))
+        return committee
+
+    async def _store(self) -> None:
+        self._tell.step("Store files: encode, register on chain, upload, certify on chain")
+        for path in self._paths:
+            data = await asyncio.to_thread(path.read_bytes)
+            began = time.monotonic()
+            stored = await self._network.client.store(
+                data,
+                BLOB_EPOCHS,
+                progress=lambda stage, done, total, name=path.name: self._tell.progress(
+                    f"{name}: {stage}", done, total
+                ),
+            )
+            self._files.append(FileResult(path, stored))
+            self._gas["register"], self._gas["certify"] = stored.register_gas, stored.certify_gas
+            self._tell.say(
+                f"{path.name}: {stored.size_bytes:,} bytes certified as {blob_id_text(stored.blob_id)} "
+                f"in {time.monotonic() - began:.1f} s, certify {stored.certify_gas:,} gas"
+            )
+
+    async def _read(self, epoch: int) -> None:
+        self._tell.step(f"Read every file back from the committee of epoch {epoch}")
+        for file in self._files:
+            data = await self._network.client.read(file.stored.blob_id)
+            equal = data == await asyncio.to_thread(file.path.read_bytes)
+            if epoch == file.stored.certified_epoch:
+                file.read_ok_before = equal
+            else:
+                file.read_ok_after = equal
+            self._tell.say(f"{file.path.name}: {len(data):,} bytes, {'equal' if equal else 'DIFFERENT'}")
+
+    async def _lose_members(self, committee: Committee) -> None:
+        self._tell.step("One member leaves, one is killed, a new one joins")
+        network = self._network
+        ledger = await network.ledger_of(LEAVES)
+        try:
+            self._gas["leave"] = (await ledger.leave()).gas_used
+        finally:
+            await ledger.close()
+        self._tell.say(f"{LEAVES} leaves by the book")
+        await network.nodes[DIES].kill()
+        network.nodes[DIES].delete_folder()
+        self._tell.say(f"{DIES}: SIGKILL, folder deleted")
+        name, stake = NEWCOMER
+        await network.add_node(name, stake)
+        await self._until(self._nodes_up([name]), f"{name} registered, staked and serving", 1)
+        dead = next(member for member in committee.members if member.name == DIES)
+        await self._until(self._is_ejected(dead), f"the others notice that {DIES} is silent and eject it", 1)
+
+    async def _change_epoch(self) -> tuple[EpochState, float]:
+        """Push the next epoch and wait until every gained shard is attested."""
+        self._tell.step("The epoch changes: elect, transfer, rebuild, attest")
+        network = self._network
+        await network.chain.increase_time(PARAMETERS.epoch_duration_s)
+        await network.operator.select()
+        began = time.monotonic()
+        await network.operator.start()
+        state = await network.operator.epoch_state()
+        assert state.previous is not None and state.current is not None
+        self._tell.say(f"epoch {state.epoch}: the contract elected " + _names(state.current.members))
+        gained = {
+            shard
+            for shard, owner in state.current.owner_of.items()
+            if state.previous.owner_of[shard].node_id != owner.node_id
+        }
+        await self._until(self._attested(gained), "gained shards attested", len(gained), self._moved)
+        seconds = time.monotonic() - began
+        state = await network.operator.epoch_state()
+        if not state.handover_done:
+            raise DemoFailed(
+                "every gained shard is attested, but the contract has not declared the handover done"
+            )
+        self._tell.say(f"the contract declares the handover done after {seconds:.1f} s")
+        return state, seconds
+
+    async def _report(self, state: EpochState) -> TransitionReport:
+        assert state.previous is not None and state.current is not None
+        self._tell.step("The transition report")
+        nodes = await self._node_reports(state.current.members)
+        lengths = [file.stored.size_bytes for file in self._unique_files()]
+        return transition_report(state.previous, state.current, lengths, nodes)
+
+    def _unique_files(self) -> list[FileResult]:
+        """One file for each blob id: equal files are one blob."""
+        return list({file.stored.blob_id: file for file in self._files}.values())
+
+    async def _node_reports(self, members: Sequence[Member]) -> list[NodeReport]:
+        answers = [await self._network.node_client(member.name).handover() for member in members]
+        return [NodeReport.from_json(answer) for answer in answers]
+
+    async def _committee(self) -> Committee:
+        state = await self._network.operator.epoch_state()
+        if state.current is None:
+            raise DemoFailed("the first epoch was started, but the contract names no committee")
+        return state.current
+
+    # what is awaited: each returns a function that says how much of it is there
+
+    def _nodes_up(self, names: Sequence[str]) -> Callable[[], Awaitable[int]]:
+        async def count() -> int:
+            return len(await self._network.ready(names))
+
+        return count
+
+    def _nodes_in_epoch(self, committee: Committee) -> Callable[[], Awaitable[int]]:
+        async def count() -> int:
+            healths = [await self._network.node_client(m.name).health() for m in committee.members]
+            return sum(health["epoch"] == committee.epoch for health in healths)
+
+        return count
+
+    def _is_ejected(self, member: Member) -> Callable[[], Awaitable[int]]:
+        async def count() -> int:
+            candidates = await self._network.operator.candidates()
+            return int(member.node_id not in {one.node_id for one in candidates})
+
+        return count
+
+    def _attested(self, gained: set[int]) -> Callable[[], Awaitable[int]]:
+        async def count() -> int:
+            return len(await self._network.operator.attested_shards() & gained)
+
+        return count
+
+    async def _moved(self) -> str:
+        """What has been moved so far, for the progress line."""
+        members = (await self._committee()).members
+        try:
+            shards = [shard for one in await self._node_reports(members) for shard in one.shards]
+        except NodeError:
+            return ""
+        copied = sum(shard.transferred_bytes for shard in shards)
+        rebuilt = sum(shard.rebuilt_bytes for shard in shards)
+        return f"copied {copied / 2**20:.1f} MiB, rebuilt from {rebuilt / 2**20:.1f} MiB of symbols"
+
+    async def _until(
+        self,
+        count: Callable[[], Awaitable[int]],
+        what: str,
+        total: int,
+        note: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
+        """Wait until `count` reaches `total`. Raises `DemoFailed` saying how far it came."""
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            done = await count()
+            self._tell.progress(what, done, total, await note() if note else "")
+            if done >= total:
+                return
+            self._network.require_running()
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"{what}: {done} of {total} after {LIMIT_S:.0f} s; {self._network.logs}")
+            await asyncio.sleep(POLL_S)
+
+
+def _names(members: Sequence[Member]) -> str:
+    return ", ".join(f"{member.name} ({member.weight})" for member in members)
+
+
+def example_files(folder: Path) -> list[Path]:
+    """Files of different sizes: some of the project's own and one of 16 MiB made here, its content derived from 0, 1, 2…"""
+    here = Path(__file__).resolve().parent
+    own = [here / "demo.py", *sorted(here.glob("../LICENSE")), *sorted(here.glob("../README.md"))]
+    lock = here.parent / "requirements.txt"
+    big = folder / "sixteen-mebibytes.bin"
+    numbers = np.arange(BIG_FILE_BYTES // 8, dtype="<u8") * np.uint64(0x9E3779B97F4A7C15)
+    big.write_bytes(numbers.tobytes())
+    return [path for path in (*own, lock) if path.is_file()] + [big]
+
+
+async def run_demo(files: Sequence[Path], narrator: Narrator, keep: Path | None = None) -> DemoResult:
+    """Run the main job in a folder of its own, which is deleted afterwards unless `keep` names it.
+
+    Stops whatever it started, also when it fails or is cancelled.
+    """
+    folder = keep or Path(tempfile.mkdtemp(prefix="haulout-demo-"))
+    try:
+        async with LocalNetwork(folder, PARAMETERS) as network:
+            return await Demo(network, files or example_files(folder), narrator).run()
+    finally:
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)

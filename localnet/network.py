@@ -1,0 +1,235 @@
+"""A whole network on one machine: a real chain, and storage nodes as processes of their own.
+
+Everything lives in one folder (`chain/`, `nodes/<name>/`, `deployment.json`) and is stopped with the network, whatever
+happens: nodes end with their parent's pipe, the chain with its parent process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import aiohttp
+from storage.client.errors import NodeError
+from storage.client.node_client import NodeClient
+
+from committee.bls import SecretKey
+from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
+from localnet.chain import LocalChain
+from storage.client.client import Client
+from storage.node.config import SETTINGS_FILE, account_key
+
+TOKEN = 10**18
+"""The token's smallest units in one token."""
+STOP_PATIENCE_S = 10.0
+"""A node that has not stopped so long after SIGTERM is killed."""
+
+
+class NetworkError(Exception):
+    """The local network could not do what was asked; the message says what failed and where its log is."""
+
+
+@dataclass
+class NodeProcess:
+    """One storage node: its folder, and its process while it runs."""
+
+    name: str
+    folder: Path
+    port: int
+    account: str
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def address(self) -> str:
+        """Where its HTTP interface listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log_path(self) -> Path:
+        """Where its log goes."""
+        return self.folder / "node.log"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process was started, not stopped, and ended all the same."""
+        return self.process is not None and self.process.returncode is not None
+
+    async def start(self) -> None:
+        """Start the process; it serves once `LocalNetwork.wait_ready` says so."""
+        with self.log_path.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "storage.node",
+                str(self.folder),
+                "--stop-with-parent",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def stop(self) -> None:
+        """Stop by SIGTERM, by SIGKILL when that takes too long. Idempotent."""
+        if self.process is None:
+            return
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+            try:
+                await asyncio.wait_for(self.process.wait(), STOP_PATIENCE_S)
+            except TimeoutError:
+                await self.kill()
+        self.process = None
+
+    async def kill(self) -> None:
+        """SIGKILL: no goodbye, no clean-up."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+            self.process = None
+
+    def delete_folder(self) -> None:
+        """Lose everything the node had: slivers, index, keys."""
+        shutil.rmtree(self.folder)
+
+    def last_words(self, lines: int = 3) -> str:
+        """The end of its log, for an error message."""
+        try:
+            return " / ".join(self.log_path.read_text(errors="replace").strip().splitlines()[-lines:])
+        except OSError:
+            return "no log"
+
+
+class LocalNetwork:
+    """The chain, the contracts and the nodes. An async context manager that leaves nothing running."""
+
+    chain: LocalChain
+    deployment: Deployment
+    operator: EvmLedger
+    """A ledger that acts as the deployer: pushes epochs, stores blobs."""
+    client: Client
+
+    def __init__(self, folder: Path, parameters: DeploymentParameters) -> None:
+        self.folder = folder
+        self.nodes: dict[str, NodeProcess] = {}
+        self._parameters = parameters
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> LocalNetwork:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the chain, deploy the contracts, connect as their deployer."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.chain = LocalChain(self.folder / "chain")
+            await self.chain.start()
+            key = AccountKey.generate()
+            await self.chain.fund(key.address)
+            self.deployment = await deploy(self.chain.rpc_url, key, self._parameters)
+            self.deployment.save(self.manifest)
+            self.operator = await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
+            self.client = Client(self.operator)
+            self._session = aiohttp.ClientSession()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop every node, then the chain. Idempotent; goes on to the end whatever fails."""
+        await asyncio.gather(*(node.stop() for node in self.nodes.values()), return_exceptions=True)
+        async with contextlib.AsyncExitStack() as stack:
+            if hasattr(self, "chain"):
+                stack.push_async_callback(self.chain.stop)
+            if hasattr(self, "operator"):
+                stack.push_async_callback(self.operator.close)
+            if hasattr(self, "client"):
+                stack.push_async_callback(self.client.close)
+            if self._session is not None:
+                stack.push_async_callback(self._session.close)
+
+    @property
+    def manifest(self) -> Path:
+        """The deployment manifest: all a node needs to join."""
+        return self.folder / "deployment.json"
+
+    async def add_node(self, name: str, stake_tokens: int) -> NodeProcess:
+        """Make a node's folder, keys and account, give it its stake and gas money, and start it."""
+        folder = self.folder / "nodes" / name
+        (folder / "keys").mkdir(parents=True)
+        key = AccountKey.generate()
+        _write_secret(folder / "keys" / "bls.key", SecretKey.generate().to_bytes())
+        _write_secret(folder / "keys" / "account.key", key.to_bytes())
+        node = NodeProcess(name, folder, _free_port(), key.address)
+        settings = {
+            "name": name,
+            "port": node.port,
+            "rpc_url": self.chain.rpc_url,
+            "deployment": str(self.manifest),
+            "stake": str(stake_tokens * TOKEN),
+        }
+        lines = [f"{setting} = {json.dumps(value)}" for setting, value in settings.items()]
+        (folder / SETTINGS_FILE).write_text("\n".join(lines) + "\n")
+        await self.chain.fund(key.address)
+        await self.operator.mint(key.address, stake_tokens * TOKEN)
+        self.nodes[name] = node
+        await node.start()
+        return node
+
+    async def ready(self, names: Sequence[str]) -> list[str]:
+        """Those of the named nodes that serve."""
+        answers = await asyncio.gather(*(self._is_ready(self.nodes[name]) for name in names))
+        return [name for name, ready in zip(names, answers, strict=True) if ready]
+
+    def require_running(self) -> None:
+        """Raises `NetworkError` naming each node whose process ended by itself, with the end of its log."""
+        dead = [node for node in self.nodes.values() if node.has_ended]
+        if dead:
+            words = "; ".join(f"{node.name}: {node.last_words()}" for node in dead)
+            raise NetworkError(f"nodes ended by themselves: {words}")
+
+    def node_client(self, name: str) -> NodeClient:
+        """An HTTP client for one node."""
+        if self._session is None:
+            raise NetworkError("the network is not started")
+        return NodeClient(self._session, name, self.nodes[name].address)
+
+    async def ledger_of(self, name: str) -> EvmLedger:
+        """A ledger that acts with a node's own account; the caller closes it."""
+        key = AccountKey(account_key(self.nodes[name].folder))
+        return await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
+
+    async def _is_ready(self, node: NodeProcess) -> bool:
+        try:
+            return (await self.node_client(node.name).health())["name"] == node.name
+        except NodeError:
+            return False
+
+
+def _free_port() -> int:
+    """A port nothing listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _write_secret(path: Path, secret: bytes) -> None:
+    """Write a key file that only its owner can read, from the first byte on."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret.hex() + "\n")

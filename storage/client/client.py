@@ -1,0 +1,311 @@
+"""Store and read blobs: the whole path of a blob from a program to the committee and back.
+
+Storing: encode → reserve and register on chain → upload to every member → gather confirmations → certify on chain.
+Reading: metadata from any node, checked against the blob id → `p` primary slivers, each checked against its root →
+decode, checked against the id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from committee import messages
+from committee.certificate import Certificate, Confirmation, build
+from committee.ledger import EpochState, Ledger
+from committee.membership import Committee, Member
+from storage.client.errors import (
+    BlobUnavailable,
+    NoCommittee,
+    NodeError,
+    NodeLied,
+    NodeRefused,
+    NotEnoughConfirmations,
+    UnknownBlob,
+)
+from storage.client.node_client import NodeClient
+from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, RedStuffError, blob_id_text
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total); stages: encode, register, upload, certify; metadata, download, decode."""
+
+UPLOADS_AT_ONCE = 8
+"""Requests under way at once to one node while storing."""
+DOWNLOADS_AT_ONCE = 16
+"""Slivers under way at once while reading."""
+
+
+@dataclass(frozen=True)
+class StoredBlob:
+    """A blob the chain has certified."""
+
+    blob_id: bytes
+    object_id: int
+    size_bytes: int
+    certified_epoch: int
+    register_gas: int
+    certify_gas: int
+
+
+def _no_progress(stage: str, done: int, total: int) -> None:
+    pass
+
+
+class Client:
+    """Stores and reads blobs through a ledger and the nodes it names.
+
+    Use it as an async context manager, or `close` it. The ledger stays the caller's to close.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._session = aiohttp.ClientSession()
+        self._nodes: dict[tuple[str, str], NodeClient] = {}
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        await self._session.close()
+
+    def _node(self, member: Member) -> NodeClient:
+        key = (member.name, member.address)
+        if key not in self._nodes:
+            self._nodes[key] = NodeClient(self._session, member.name, member.address)
+        return self._nodes[key]
+
+    # storing
+
+    async def store(
+        self, data: bytes, epochs: int, deletable: bool = False, progress: Progress = _no_progress
+    ) -> StoredBlob:
+        """Store a blob for `epochs` epochs, the current one included, and certify it.
+
+        Raises `RedStuffError` when the blob is too large for the committee's shards, `LedgerError` when the chain
+        refuses, `NotEnoughConfirmations` naming the members that failed. A blob that was registered and not certified
+        can be stored again.
+        """
+        _, committee = await self._current()
+        code = RedStuff(committee.n_shards)
+        progress("encode", 0, 1)
+        blob = await asyncio.to_thread(code.encode, data)
+        progress("encode", 1, 1)
+        object_id, registered = await self._ledger.register_blob(
+            blob.metadata.root, len(data), epochs, deletable
+        )
+        progress("register", 1, 1)
+        certificate = await self._certificate(code, blob, object_id if deletable else None, progress)
+        certified = await self._ledger.certify_blob(object_id, certificate)
+        progress("certify", 1, 1)
+        return StoredBlob(
+            blob_id=blob.blob_id,
+            object_id=object_id,
+            size_bytes=len(data),
+            certified_epoch=certificate.epoch,
+            register_gas=registered.gas_used,
+            certify_gas=certified.gas_used,
+        )
+
+    async def _certificate(
+        self, code: RedStuff, blob: EncodedBlob, object_id: int | None, progress: Progress
+    ) -> Certificate:
+        """Upload to the current committee and gather its certificate; once more if the epoch changed meanwhile."""
+        body = messages.blob_body(blob.blob_id, object_id)
+        domain = (await self._ledger.parameters()).domain
+        _, committee = await self._current()
+        while True:
+            message = messages.encode(messages.Intent.BLOB, committee.epoch, body, domain)
+            try:
+                confirmations = await self._upload(committee, code, blob, message, object_id, progress)
+                return await asyncio.to_thread(build, committee, message, confirmations)
+            except NotEnoughConfirmations:
+                _, now = await self._current()
+                if now.epoch == committee.epoch:
+                    raise
+                committee = now
+
+    async def _upload(
+        self,
+        committee: Committee,
+        code: RedStuff,
+        blob: EncodedBlob,
+        message: bytes,
+        object_id: int | None,
+        progress: Progress,
+    ) -> list[Confirmation]:
+        """Give every member its pairs; return the confirmations, at least a quorum of them.
+
+        Once a quorum has confirmed, the others get as long again as the quorum took, and are then left to repair
+        their slivers themselves.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        tasks = {
+            asyncio.create_task(self._upload_to(member, code, blob, message, object_id)): member
+            for member in committee.members
+        }
+        confirmations: list[Confirmation] = []
+        failures: dict[str, str] = {}
+        weight = 0
+        deadline: float | None = None
+        pending = set(tasks)
+        try:
+            while pending:
+                left = None if deadline is None else max(0.0, deadline - loop.time())
+                done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
+                for task in done:
+                    member = tasks[task]
+                    try:
+                        confirmations.append(task.result())
+                        weight += member.weight
+                        progress("upload", weight, committee.n_shards)
+                    except NodeError as error:
+                        failures[member.name] = error.why
+                if deadline is None and committee.is_quorum(weight):
+                    deadline = loop.time() + max(1.0, loop.time() - began)
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        if not committee.is_quorum(weight):
+            needed = (2 * committee.n_shards) // 3 + 1
+            raise NotEnoughConfirmations(needed, committee.n_shards, weight, failures)
+        return confirmations
+
+    async def _upload_to(
+        self, member: Member, code: RedStuff, blob: EncodedBlob, message: bytes, object_id: int | None
+    ) -> Confirmation:
+        """Upload a member's pairs and return its confirmation, whose message is checked but not its signature."""
+        node = self._node(member)
+        await node.put_metadata(blob.blob_id, blob.metadata)
+        at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
+
+        async def put(pair: int, axis: Axis) -> None:
+            async with at_once:
+                await node.put_sliver(
+                    blob.metadata, pair, axis, blob.sliver(axis, code.sliver_of_pair(pair, axis))
+                )
+
+        pairs = [code.pair_of_shard(blob.blob_id, shard) for shard in member.shards]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for pair in pairs:
+                    for axis in Axis:
+                        group.create_task(put(pair, axis))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        signed, signature = await node.confirmation(blob.blob_id, object_id)
+        if signed != message:
+            raise NodeLied(member.name, member.address, "confirmed another message than this blob's")
+        return Confirmation(member.node_id, signature)
+
+    # reading
+
+    async def read(self, blob_id: bytes, progress: Progress = _no_progress) -> bytes:
+        """The blob's bytes, checked against its id.
+
+        Raises `UnknownBlob` when no node knows the id, `BlobUnavailable` naming who did not answer when fewer than
+        `p` of the `n` shards can be reached, `InconsistentBlob` when the writer encoded it wrongly.
+        """
+        state, committee = await self._current()
+        code = RedStuff(committee.n_shards)
+        metadata = await self._metadata(state, committee, blob_id)
+        progress("metadata", 1, 1)
+        slivers = await self._slivers(state, committee, code, metadata, progress)
+        data = await asyncio.to_thread(code.decode, metadata, Axis.PRIMARY, slivers)
+        progress("decode", 1, 1)
+        return data
+
+    async def _current(self) -> tuple[EpochState, Committee]:
+        state = await self._ledger.epoch_state()
+        if state.current is None:
+            raise NoCommittee("epoch 0: no committee has been started yet; select and start an epoch first")
+        return state, state.current
+
+    async def _metadata(self, state: EpochState, committee: Committee, blob_id: bytes) -> BlobMetadata:
+        """The blob's metadata from the first member that has it; members are asked in turn, a few at a time."""
+        failures: dict[str, str] = {}
+        unknown_to = 0
+        members = list(committee.members)
+        random.shuffle(members)
+        for member in members:
+            try:
+                return await self._node(member).metadata(blob_id)
+            except NodeRefused as error:
+                failures[member.name] = error.why
+                unknown_to += member.weight * (error.reason == Reason.METADATA_NOT_FOUND)
+            except NodeError as error:
+                failures[member.name] = error.why
+            if committee.has_one_correct(unknown_to) and state.handover_done:
+                raise UnknownBlob(blob_id_text(blob_id), unknown_to, committee.n_shards)
+        raise BlobUnavailable(
+            f"no metadata of blob {blob_id_text(blob_id)}", 1, committee.n_shards, 0, failures
+        )
+
+    async def _slivers(
+        self,
+        state: EpochState,
+        committee: Committee,
+        code: RedStuff,
+        metadata: BlobMetadata,
+        progress: Progress,
+    ) -> dict[int, bytes]:
+        """`p` verified primary slivers by index: the source rows first, which need no decoding."""
+        slivers: dict[int, bytes] = {}
+        failures: dict[str, str] = {}
+        at_once = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
+        untried = deque(range(committee.n_shards))
+
+        async def fetch(pair: int) -> None:
+            async with at_once:
+                shard = code.shard_of_pair(metadata.blob_id, pair)
+                symbols = await self._sliver(state, code, metadata, pair, shard, failures)
+            if symbols is not None:
+                slivers[pair] = symbols
+                progress("download", len(slivers), code.p)
+
+        while len(slivers) < code.p:
+            wave = [untried.popleft() for _ in range(min(code.p - len(slivers), len(untried)))]
+            if not wave:
+                name = blob_id_text(metadata.blob_id)
+                raise BlobUnavailable(f"blob {name}", code.p, committee.n_shards, len(slivers), failures)
+            await asyncio.gather(*(fetch(pair) for pair in wave))
+        return slivers
+
+    async def _sliver(
+        self,
+        state: EpochState,
+        code: RedStuff,
+        metadata: BlobMetadata,
+        pair: int,
+        shard: int,
+        failures: dict[str, str],
+    ) -> bytes | None:
+        """One verified primary sliver from whoever holds its shard; None, with the failures noted, when nobody does."""
+        holders: dict[int, Member] = {}
+        for committee in (state.current, state.previous):
+            if committee is not None:
+                holders.setdefault(committee.owner_of[shard].node_id, committee.owner_of[shard])
+        for member in holders.values():
+            if failures.get(member.name, "").startswith(NO_ANSWER):
+                continue
+            try:
+                symbols = await self._node(member).sliver(metadata.blob_id, pair, Axis.PRIMARY)
+                await asyncio.to_thread(code.verify_sliver, metadata, Axis.PRIMARY, pair, symbols)
+                return symbols
+            except RedStuffError as error:
+                failures[member.name] = f"sent a wrong sliver: {error}"
+            except NodeError as error:
+                failures[member.name] = error.why
+        return None

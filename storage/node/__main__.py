@@ -1,0 +1,79 @@
+"""`python -m storage.node FOLDER`: run the node whose settings, keys and store are in FOLDER.
+
+With `--stop-with-parent` the node stops when its standard input ends, so that a test or demo that is killed leaves no
+node behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+
+from committee.errors import CommitteeError
+from committee.ledger.evm import AccountKey, Deployment, EvmLedger
+from storage.node.config import ConfigError, account_key, bls_key, load_config
+from storage.node.node import StorageNode
+from storage.node.store import StoreError
+
+
+async def serve(folder: Path, stop_with_parent: bool = False) -> None:
+    """Run one node until SIGTERM, SIGINT or, if asked for, the end of standard input."""
+    config = load_config(folder)
+    secret = bls_key(folder)
+    key = AccountKey(account_key(folder))
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if stop_with_parent:
+        loop.add_reader(sys.stdin, lambda: sys.stdin.buffer.read1(4096) or stop.set())
+    ledger = await EvmLedger.connect(config.rpc_url, Deployment.load(config.deployment), key)
+    try:
+        running = asyncio.create_task(StorageNode(folder, config, secret, ledger).run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    finally:
+        await ledger.close()
+
+
+def configure_log(as_json: bool) -> None:
+    """Log to standard error, one line an event."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            *(
+                (structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer())
+                if as_json
+                else (structlog.dev.ConsoleRenderer(),)
+            ),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+
+
+def main() -> None:
+    """Exit status 0 after an orderly stop, 1 with one line on standard error otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m storage.node", description="Run one storage node.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--stop-with-parent", action="store_true")
+    arguments = parser.parse_args()
+    configure_log(as_json=True)
+    try:
+        asyncio.run(serve(arguments.folder, arguments.stop_with_parent))
+    except (ConfigError, CommitteeError, StoreError) as error:
+        sys.exit(f"{arguments.folder}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What an operator sets for one node, and the node's keys.
+
+A node's folder:
+
+    node.toml         the settings below
+    keys/bls.key      BLS12-381 secret, 32 bytes in hex, readable by the owner alone
+    keys/account.key  secret of the account that acts on the chain, 32 bytes in hex, likewise
+    store/            slivers and their index (`storage.node.store`)
+"""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from committee.bls import SecretKey
+
+SETTINGS_FILE = "node.toml"
+
+
+class ConfigError(Exception):
+    """A setting or key file is missing or wrong; the message says which and what to do."""
+
+
+class NodeConfig(BaseSettings):
+    """Settings of one node: from `node.toml`, overridden by the environment (`HAULOUT_NODE_…`)."""
+
+    model_config = SettingsConfigDict(env_prefix="HAULOUT_NODE_", extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64)
+    host: str = "127.0.0.1"
+    port: int = Field(ge=1, le=65535)
+    public_address: str = ""
+    """What others reach the node by; `http://host:port` when empty."""
+    rpc_url: str
+    deployment: Path
+    """The deployment manifest: addresses, chain id, block, domain."""
+    stake: int = Field(default=0, ge=0)
+    """What the node stakes on itself when it registers, in the token's smallest unit."""
+    poll_interval_s: float = Field(default=0.5, gt=0)
+    """How often the chain is asked for news."""
+    watch_interval_s: float = Field(default=1.0, gt=0)
+    """How often fellow members are asked for their health."""
+
+    @property
+    def address(self) -> str:
+        """The network address to register."""
+        return self.public_address or f"http://{self.host}:{self.port}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        return env_settings, init_settings
+
+
+def load_config(folder: Path) -> NodeConfig:
+    """Read a node's settings. Raises `ConfigError` naming the file and each wrong setting."""
+    path = folder / SETTINGS_FILE
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"no {path}: a node's folder needs its settings there") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    try:
+        return NodeConfig(**values)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
+        )
+        raise ConfigError(f"{path}: {wrong}") from None
+
+
+def read_key(path: Path) -> bytes:
+    """Read a secret of 32 bytes from a hex file that only its owner can read.
+
+    Raises `ConfigError` without a trace of the content.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text().strip().removeprefix("0x")
+    except OSError as error:
+        raise ConfigError(f"cannot read the key {path}: {error.strerror}") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"the key {path} can be read by others than its owner: chmod 600 {path}")
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != 32:
+        raise ConfigError(f"the key {path} does not hold 32 bytes in hex")
+    return secret
+
+
+def bls_key(folder: Path) -> SecretKey:
+    """The node's signing key. Raises `ConfigError` or `InvalidKey`."""
+    return SecretKey.from_bytes(read_key(folder / "keys" / "bls.key"))
+
+
+def account_key(folder: Path) -> bytes:
+    """The secret of the node's account on the chain. Raises `ConfigError`."""
+    return read_key(folder / "keys" / "account.key")

@@ -1,0 +1,170 @@
+"""One storage node, put together: chain view, store, HTTP service, watch, handover, healing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from committee.bls import SecretKey, proof_of_possession
+from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
+from storage.node.chain import ChainView
+from storage.node.config import ConfigError, NodeConfig
+from storage.node.handover import Handover
+from storage.node.healing import Healing
+from storage.node.peers import Peers
+from storage.node.repair import Repair
+from storage.node.routes import create_app
+from storage.node.store import SliverStore
+from storage.node.watch import Watch
+from storage.redstuff import RedStuff
+
+log = structlog.get_logger()
+
+RESTART_PAUSE_S = 1.0
+
+
+class StorageNode:
+    """A node from its folder, settings, key and ledger; `run` serves until it is cancelled.
+
+    The parts are attributes, so that `storage.node.routes` (and a test) can reach them.
+    """
+
+    view: ChainView
+    code: RedStuff
+    peers: Peers
+    watch: Watch
+    handover: Handover
+    healing: Healing
+
+    def __init__(self, folder: Path, config: NodeConfig, secret: SecretKey, ledger: Ledger) -> None:
+        self.config = config
+        self.secret = secret
+        self.store = SliverStore(folder / "store")
+        self._ledger = ledger
+        self._new_epoch = asyncio.Event()
+
+    async def run(self) -> None:
+        """Join if the chain does not know this node yet, then serve and do a member's duties.
+
+        Raises `ConfigError` when the port is in use or the registration is another's, `LedgerError` when the chain
+        does not answer at the start; later outages of the chain are waited out.
+        """
+        with _listen(self.config.host, self.config.port) as listener, self.store:
+            registered = await self._join()
+            self.view = ChainView(self._ledger, registered.node_id)
+            await self.view.load()
+            self.code = RedStuff(self.view.parameters.n_shards)
+            self.peers = Peers(self.view)
+            self.watch = Watch(self.view, self.peers, self.secret, self.config.watch_interval_s)
+            repair = Repair(self.view, self.store, self.code, self.peers)
+            self.handover = Handover(
+                self.view, self.store, self.code, self.peers, repair, self.watch, self.secret
+            )
+            self.healing = Healing(self.view, repair)
+            self.view.subscribe(self._on_event)
+            runner = web.AppRunner(create_app(self), access_log=None)
+            await runner.setup()
+            try:
+                await web.SockSite(runner, listener).start()
+                log.info("serving", name=self.config.name, node_id=registered.node_id, port=self.config.port)
+                async with asyncio.TaskGroup() as duties:
+                    duties.create_task(self.view.follow(self.config.poll_interval_s))
+                    for duty in (self.watch.run, self._handovers, self.healing.run):
+                        duties.create_task(_for_ever(duty))
+            finally:
+                await runner.cleanup()
+                await self.peers.close()
+
+    def health(self) -> dict[str, Any]:
+        """What `/v1/health` answers."""
+        state = self.view.state
+        mine = set(self.view.my_shards())
+        return {
+            "version": version("haulout"),
+            "name": self.config.name,
+            "nodeId": self.view.node_id,
+            "epoch": state.epoch,
+            "handoverDone": state.handover_done,
+            "chain": {
+                "block": self.view.block.number,
+                "silentSeconds": round(self.view.behind_s, 1),
+            },
+            "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
+            "blobsToHeal": self.healing.waiting,
+        }
+
+    def handover_report(self) -> dict[str, Any]:
+        """What `/v1/handover` answers."""
+        return self.handover.report().to_json()
+
+    def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+        """What `/v1/members/{node_id}/ejection` answers, or raises `Refusal`."""
+        return self.watch.sign_ejection(node_id)
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, EpochStarted):
+            self._new_epoch.set()
+
+    async def _handovers(self) -> None:
+        """One handover at a time; a new epoch overtakes the one before."""
+        while True:
+            self._new_epoch.clear()
+            handover = asyncio.create_task(self.handover.run())
+            overtaken = asyncio.create_task(self._new_epoch.wait())
+            try:
+                await asyncio.wait((handover, overtaken), return_when=asyncio.FIRST_COMPLETED)
+                if handover.done():
+                    handover.result()
+                await overtaken
+            finally:
+                handover.cancel()
+                overtaken.cancel()
+                await asyncio.gather(handover, overtaken, return_exceptions=True)
+
+    async def _join(self) -> RegisteredNode:
+        """The node's registration; registers with a proof of possession and stakes what is lacking."""
+        account = self._ledger.account
+        if account is None:
+            raise ConfigError("the node has no account to register from")
+        known = {one.account: one for one in await self._ledger.nodes()}
+        if account not in known:
+            parameters = await self._ledger.parameters()
+            proof = proof_of_possession(self.secret, account, parameters.domain)
+            await self._ledger.register_node(
+                self.config.name, self.config.address, self.secret.public_key, proof
+            )
+            known = {one.account: one for one in await self._ledger.nodes()}
+        registered = known[account]
+        if registered.public_key != self.secret.public_key:
+            raise ConfigError(
+                f"account {account} is registered as node {registered.node_id} with another BLS key than this folder's"
+            )
+        if registered.stake < self.config.stake:
+            await self._ledger.stake(registered.node_id, self.config.stake - registered.stake)
+        return registered
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), reuse_port=False)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; stop what uses the port or set another one"
+        ) from None
+
+
+async def _for_ever(duty: Callable[[], Awaitable[None]]) -> None:
+    """Run a duty; one that fails unexpectedly is logged and begun again, so that the others go on."""
+    while True:
+        try:
+            await duty()
+        except Exception:
+            log.exception("a duty failed; beginning it again", duty=duty.__qualname__)
+        await asyncio.sleep(RESTART_PAUSE_S)

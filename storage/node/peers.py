@@ -1,0 +1,52 @@
+"""The other nodes as this node reaches them, and which of them hold a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import aiohttp
+
+from committee.membership import Member
+from storage.client.node_client import NodeClient
+from storage.node.chain import ChainView
+
+
+class Peers:
+    """One HTTP client per peer, over one session. `close` gives the session back."""
+
+    def __init__(self, view: ChainView) -> None:
+        self._view = view
+        self._session = aiohttp.ClientSession()
+        self._clients: dict[tuple[int, str], NodeClient] = {}
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        await self._session.close()
+
+    def client(self, member: Member) -> NodeClient:
+        """The client for a member at the address the chain names."""
+        key = (member.node_id, member.address)
+        if key not in self._clients:
+            self._clients[key] = NodeClient(self._session, member.name, member.address)
+        return self._clients[key]
+
+    def others(self) -> list[Member]:
+        """Every other node of the previous and current committee, by node id."""
+        known = self._view.members_by_id()
+        return [known[node_id] for node_id in sorted(known) if node_id != self._view.node_id]
+
+    def holders(self, avoiding: Collection[int]) -> dict[int, list[Member]]:
+        """shard → the other nodes that should hold it: its previous owner first, then its current one.
+
+        Nodes whose id is in `avoiding` are left out; a shard nobody else holds is missing from the answer.
+        """
+        known = self._view.members_by_id()
+        holders: dict[int, list[Member]] = {}
+        for committee in (self._view.state.previous, self._view.state.current):
+            for shard, owner in committee.owner_of.items() if committee else ():
+                if owner.node_id == self._view.node_id or owner.node_id in avoiding:
+                    continue
+                member = known[owner.node_id]
+                if member not in holders.setdefault(shard, []):
+                    holders[shard].append(member)
+        return {shard: members for shard, members in holders.items() if members}

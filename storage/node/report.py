@@ -1,0 +1,154 @@
+"""The transition report: what a change of epoch moved, against what it had to move (PROTOCOL section 5).
+
+Each node reports what it did (`NodeReport`, served at `/v1/handover`); `transition_report` adds them up and checks
+them against the two committees and the live blobs. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from committee.membership import Committee
+from committee.transition import plan_all
+from storage.redstuff import RedStuff
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What one node did for one shard it gained, over all blobs. Bytes are of slivers and symbols alone."""
+
+    shard: int
+    transferred_slivers: int = 0
+    transferred_bytes: int = 0
+    """Slivers copied from the old owner and found good."""
+    rebuilt_slivers: int = 0
+    rebuilt_bytes: int = 0
+    """Symbols that entered a rebuild."""
+    received_bytes: int = 0
+    """Of transferred and rebuilt bytes, what crossed the wire: a node's own slivers give symbols for nothing."""
+    wasted_bytes: int = 0
+    """Received and thrown away."""
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """One node's part of the handover into `epoch`."""
+
+    epoch: int
+    node_id: int
+    shards: tuple[ShardReport, ...]
+    """Every shard of which the node received or rebuilt anything, planned or not."""
+    largest_share_of_a_blob: float
+    """The most this node received of one blob in this handover, as a fraction of the blob's source symbols."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> NodeReport:
+        """Raises `ValueError` when the values are not a report's."""
+        try:
+            shards = tuple(ShardReport(**{key: int(n) for key, n in one.items()}) for one in values["shards"])
+            return cls(
+                int(values["epoch"]), int(values["node_id"]), shards, float(values["largest_share_of_a_blob"])
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a node's handover report: {error}") from None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One statement about the transition and whether it held."""
+
+    statement: str
+    holds: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class TransitionReport:
+    """The whole transition; bytes are of slivers and symbols, without framing and metadata."""
+
+    epoch: int
+    kept_shards: int
+    transferred_shards: int
+    rebuilt_shards: int
+    departed_shards: int
+    transferred_bytes: int
+    rebuilt_bytes: int
+    received_bytes: int
+    wasted_bytes: int
+    lower_bound_bytes: int
+    """`(p+s)·t` for each departed sliver pair: no repair of one pair at a time can enter fewer symbols."""
+    whole_blob_repair_bytes: int
+    """What one-dimensional Reed-Solomon moves for the same pairs: the whole blob, `p·s·t`, for each."""
+    full_reencode_bytes: int
+    """Fetch every blob once, encode it anew, give every member its pairs: `p·s·t + n·(p+s)·t` a blob."""
+    checks: tuple[Check, ...]
+
+
+def transition_report(
+    previous: Committee, current: Committee, blob_lengths: Sequence[int], nodes: Iterable[NodeReport]
+) -> TransitionReport:
+    """Add up the nodes' reports of the change from `previous` to `current`.
+
+    `blob_lengths` are the lengths in bytes of the blobs that were live at the change. The checks are those of the
+    protocol: kept shards moved no byte; exactly the departed members' slivers were rebuilt; nobody assembled a blob.
+    """
+    code = RedStuff(current.n_shards)
+    transition = plan_all(previous, current)
+    kept, departed = transition.kept, frozenset(transition.rebuilt)
+    reports = list(nodes)
+    done: Counter[str] = Counter()
+    slivers: Counter[int] = Counter()
+    kept_bytes = 0
+    for report in reports:
+        for shard in report.shards:
+            slivers[shard.shard] += shard.rebuilt_slivers
+            for field in ("transferred_bytes", "rebuilt_bytes", "received_bytes", "wasted_bytes"):
+                done[field] += getattr(shard, field)
+            if shard.shard in kept:
+                kept_bytes += shard.received_bytes + shard.wasted_bytes
+    p, s, n = code.p, code.s, code.n_shards
+    sizes = [code.symbol_size(length) for length in blob_lengths]
+    lower_bound = sum(len(departed) * (p + s) * t for t in sizes)
+    rebuilt_slivers = {shard: count for shard, count in slivers.items() if count}
+    largest_share = max((report.largest_share_of_a_blob for report in reports), default=0.0)
+    checks = (
+        Check("kept shards moved no byte", kept_bytes == 0, f"{kept_bytes} bytes for {len(kept)} shards"),
+        Check(
+            "the slivers rebuilt are exactly the departed members'",
+            rebuilt_slivers == ({shard: 2 * len(sizes) for shard in departed} if sizes else {}),
+            f"{sum(rebuilt_slivers.values())} slivers of {len(rebuilt_slivers)} shards; "
+            f"departed: {2 * len(sizes) * len(departed)} slivers of {len(departed)} shards",
+        ),
+        Check(
+            "no more symbols entered the rebuild than the lower bound",
+            done["rebuilt_bytes"] == lower_bound and done["wasted_bytes"] == 0,
+            f"{done['rebuilt_bytes']} bytes, lower bound {lower_bound}, wasted {done['wasted_bytes']}",
+        ),
+        Check(
+            "no whole blob was assembled anywhere",
+            largest_share < 1,
+            f"the most any node received of one blob is {largest_share:.0%} of it",
+        ),
+    )
+    return TransitionReport(
+        epoch=current.epoch,
+        kept_shards=len(kept),
+        transferred_shards=len(transition.transferred),
+        rebuilt_shards=len(rebuilt_slivers),
+        departed_shards=len(departed),
+        transferred_bytes=done["transferred_bytes"],
+        rebuilt_bytes=done["rebuilt_bytes"],
+        received_bytes=done["received_bytes"],
+        wasted_bytes=done["wasted_bytes"],
+        lower_bound_bytes=lower_bound,
+        whole_blob_repair_bytes=sum(len(departed) * p * s * t for t in sizes),
+        full_reencode_bytes=sum(p * s * t + n * (p + s) * t for t in sizes),
+        checks=checks,
+    )

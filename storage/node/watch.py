@@ -1,0 +1,141 @@
+"""Members watch each other: who is silent for the contract's patience is ejected by a quorum's certificate.
+
+A node counts as silent only from a request that got no answer at all; one that answers slowly, or with an error, is
+alive. Signing is each node's own judgement; gathering the signatures and posting them is done by whichever member
+comes first, in order of node id, so that they do not all post at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from committee import messages
+from committee.bls import SecretKey
+from committee.certificate import Confirmation, build
+from committee.errors import CommitteeError, InvalidCertificate, LedgerRefused
+from committee.membership import Committee, Member
+from storage.client.errors import NodeError, NodeUnreachable
+from storage.node.chain import ChainView
+from storage.node.face import Refusal
+from storage.node.peers import Peers
+
+log = structlog.get_logger()
+
+DOES_NOT_ANSWER = 1
+"""Reason of an ejection (PROTOCOL section 2, intent 7)."""
+
+
+class Watch:
+    """The watch of one node over the other members of the current committee."""
+
+    def __init__(self, view: ChainView, peers: Peers, secret: SecretKey, interval_s: float) -> None:
+        self._view = view
+        self._peers = peers
+        self._secret = secret
+        self._interval_s = interval_s
+        self._answered_at: dict[int, float] = {}
+        self._gone: set[int] = set()
+
+    def silent_s(self, node_id: int) -> float:
+        """For how long a member has not answered this node; 0 for a node that is not watched."""
+        answered_at = self._answered_at.get(node_id)
+        return 0.0 if answered_at is None else time.monotonic() - answered_at
+
+    def silent_members(self) -> frozenset[int]:
+        """The watched members whose last two polls at least went unanswered."""
+        return frozenset(
+            node_id for node_id in self._answered_at if self.silent_s(node_id) > 2.5 * self._interval_s
+        )
+
+    def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+        """(message, signature) that ejects a member this node finds silent too.
+
+        Raises `Refusal` when the node is no member or answered within the contract's patience.
+        """
+        current = self._view.state.current
+        if current is None or node_id not in current.by_id or self._view.node_id not in current.by_id:
+            raise Refusal.not_found(f"node {node_id} is not a fellow member of the current committee")
+        patience_s = self._view.parameters.patience_s
+        if self.silent_s(node_id) < patience_s:
+            raise Refusal.precondition(
+                f"{current.by_id[node_id].name} answered within the last {patience_s} s"
+            )
+        message = self._message(node_id)
+        return message, self._secret.sign(message)
+
+    async def run(self) -> None:
+        """Watch for ever."""
+        while True:
+            current = self._view.state.current
+            if current is not None and self._view.node_id in current.by_id:
+                fellows = [one for one in current.members if one.node_id != self._view.node_id]
+                self._answered_at = {
+                    one.node_id: self._answered_at.get(one.node_id, time.monotonic()) for one in fellows
+                }
+                await asyncio.gather(*(self._poll(one) for one in fellows))
+                for fellow in fellows:
+                    if self._is_my_turn(current, fellow):
+                        await self._eject(current, fellow)
+            await asyncio.sleep(self._interval_s)
+
+    async def _poll(self, member: Member) -> None:
+        try:
+            await self._peers.client(member).health()
+        except NodeUnreachable:
+            return
+        except NodeError:
+            pass  # it answered, if badly: alive
+        self._answered_at[member.node_id] = time.monotonic()
+
+    def _is_my_turn(self, current: Committee, member: Member) -> bool:
+        if member.node_id in self._gone or self._view.was_ejected(member.node_id):
+            return False
+        earlier = [
+            one
+            for one in current.members
+            if one.node_id < self._view.node_id and one.node_id not in self.silent_members()
+        ]
+        waited_s = self.silent_s(member.node_id) - self._view.parameters.patience_s
+        return waited_s >= 2 * self._interval_s * (1 + len(earlier))
+
+    async def _eject(self, current: Committee, member: Member) -> None:
+        message = self._message(member.node_id)
+        fellows = [one for one in current.members if one.node_id not in (member.node_id, self._view.node_id)]
+        answers = await asyncio.gather(*(self._confirmation(one, member, message) for one in fellows))
+        own = Confirmation(self._view.node_id, self._secret.sign(message))
+        confirmations = [own, *(answer for answer in answers if answer is not None)]
+        weight = current.weight_of({one.node_id for one in confirmations})
+        if not current.is_quorum(weight):
+            log.info("no quorum to eject yet", member=member.name, weight=weight, shards=current.n_shards)
+            return
+        try:
+            certificate = build(current, message, confirmations)
+            await self._view.ledger.eject(member.node_id, DOES_NOT_ANSWER, certificate)
+            log.info("ejected a silent member", member=member.name, signers=len(confirmations))
+        except InvalidCertificate as error:
+            log.warning("ejection certificate does not hold", error=str(error))
+            return
+        except LedgerRefused as error:
+            log.info("ejection not needed", member=member.name, reason=error.reason)
+        except CommitteeError as error:
+            log.warning("ejection not posted; will try again", error=str(error))
+            return
+        self._gone.add(member.node_id)
+
+    async def _confirmation(self, fellow: Member, silent: Member, message: bytes) -> Confirmation | None:
+        try:
+            signed, signature = await self._peers.client(fellow).ejection(silent.node_id)
+        except NodeError:
+            return None
+        return Confirmation(fellow.node_id, signature) if signed == message else None
+
+    def _message(self, node_id: int) -> bytes:
+        return messages.encode(
+            messages.Intent.EJECT,
+            self._view.state.epoch,
+            messages.eject_body(node_id, DOES_NOT_ANSWER),
+            self._view.parameters.domain,
+        )
