@@ -258,8 +258,8 @@ contract Committee {
         returns (uint256 weight)
     {
         uint32 current = _clock.epoch;
-        bool isLate = epoch_ + 1 == current && !_clock.handoverDone;
-        if (epoch_ == 0 || (epoch_ != current && !isLate)) revert WrongEpoch(epoch_, current);
+        bool isAccepted = epoch_ == current || (_isBefore(epoch_, current) && !_clock.handoverDone);
+        if (epoch_ == 0 || !isAccepted) revert WrongEpoch(epoch_, current);
         BLS.G1Point memory key;
         (key, weight) = Rolls.signers(_roll(epoch_).members, bitmap);
         if (!Bls.verify(key, Messages.encode(intent, epoch_, domain(), body), signature)) revert BadSignature();
@@ -291,7 +291,8 @@ contract Committee {
     /// @notice The committee of the previous, the current or the selected epoch. Reverts for any other.
     function committee(uint32 epoch_) public view returns (CommitteeView memory shown) {
         Clock memory clock = _clock;
-        bool isRecent = epoch_ == clock.epoch || epoch_ + 1 == clock.epoch || epoch_ == clock.selectedEpoch;
+        bool isRecent =
+            epoch_ == clock.epoch || _isBefore(epoch_, clock.epoch) || epoch_ == clock.selectedEpoch;
         if (epoch_ == 0 || !isRecent) revert WrongEpoch(epoch_, clock.epoch);
         Roster memory roster = Rolls.read(_roll(epoch_));
         shown.epoch = epoch_;
@@ -378,6 +379,10 @@ contract Committee {
 
     function _roll(uint32 epoch_) private view returns (Roll storage) {
         return _rolls[epoch_ % ROLLS];
+    }
+
+    function _isBefore(uint32 epoch_, uint32 next) private pure returns (bool) {
+        return uint256(epoch_) + 1 == next;
     }
 
     function _isQuorum(uint256 weight) private view returns (bool) {

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Assignment, Roster} from "src/lib/Assignment.sol";
+import {AssignmentHarness} from "test/AssignmentHarness.sol";
+import {Signing} from "test/Base.t.sol";
+
+contract AssignmentTest is Signing {
+    AssignmentHarness private harness = new AssignmentHarness();
+
+    // First committees
+
+    function test_elect_deals_equal_shares_in_candidate_order() public view {
+        Roster memory roster = _elect(_none(), _ids(30, 10, 20), _numbers(5, 5, 5), 10, 500);
+        // One quotient more than the others: a tie, to the earlier candidate.
+        _check(roster, 0, 10, _list(4, 5, 6));
+        _check(roster, 1, 20, _list(7, 8, 9));
+        _check(roster, 2, 30, _list(0, 1, 2, 3));
+    }
+
+    function test_elect_caps_the_greatest() public view {
+        // Three nodes, ten shards: at most ceil(200 / 30) = 7.
+        Roster memory roster = _elect(_none(), _ids(1, 2, 3), _numbers(1000, 1, 1), 10, 500);
+        vm.assertEq(roster.shards[0].length, 7);
+        vm.assertEq(roster.shards[1].length, 2);
+        vm.assertEq(roster.shards[2].length, 1);
+    }
+
+    function test_elect_caps_at_a_tenth_with_twenty_nodes() public view {
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(20, 1);
+        stakes[7] = 1e6;
+        Roster memory roster = _elect(_none(), nodeIds, stakes, 109, 500);
+        vm.assertEq(roster.shards[7].length, 10);
+    }
+
+    function test_elect_leaves_out_who_earns_no_shard() public view {
+        Roster memory roster = _elect(_none(), _ids(1, 2, 3), _numbers(1000, 1, 1000), 4, 500);
+        vm.assertEq(roster.nodeIds.length, 2);
+        vm.assertEq(roster.nodeIds[1], 3);
+    }
+
+    function test_elect_does_not_count_candidates_without_stake() public view {
+        // Two nodes with stake may hold ten each; were all three counted, seven.
+        Roster memory roster = _elect(_none(), _ids(1, 2, 3), _numbers(1000, 0, 1), 10, 500);
+        vm.assertEq(roster.nodeIds.length, 1);
+        vm.assertEq(roster.shards[0].length, 10);
+    }
+
+    function test_elect_bears_the_largest_stakes() public view {
+        Roster memory roster = _elect(_none(), _ids(1, 2, 3), _numbers(1 << 128, 1 << 128, 1 << 128), 1000, 500);
+        vm.assertEq(roster.shards[0].length, 334);
+    }
+
+    function test_elect_reverts_without_stake() public {
+        vm.expectRevert(Assignment.NoStake.selector);
+        _elect(_none(), _ids(1, 2, 3), _numbers(0, 0, 0), 10, 500);
+    }
+
+    function test_elect_reverts_without_candidates() public {
+        vm.expectRevert(Assignment.NoStake.selector);
+        _elect(_none(), new uint32[](0), new uint256[](0), 10, 500);
+    }
+
+    function test_elect_reverts_for_a_stake_above_the_limit() public {
+        vm.expectRevert(abi.encodeWithSelector(Assignment.StakeTooLarge.selector, (1 << 128) + 1));
+        _elect(_none(), _ids(1, 2, 3), _numbers(1, (1 << 128) + 1, 1), 10, 500);
+    }
+
+    function test_elect_reverts_when_caps_leave_shards_over() public {
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(20, 1);
+        vm.expectRevert(abi.encodeWithSelector(Assignment.ShardsLeftOver.selector, 9));
+        _elect(_none(), nodeIds, stakes, 9, 500);
+    }
+
+    // Moves; the previous committee is node 1 with 0..3, node 2 with 4..6, node 3 with 7..9
+
+    function test_elect_moves_nothing_for_equal_stakes() public view {
+        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(5, 5, 5), 10, 0);
+        vm.assertEq(keccak256(abi.encode(roster)), keccak256(abi.encode(_three())));
+    }
+
+    function test_elect_gives_what_a_departed_member_had_to_a_new_one_last_first() public view {
+        Roster memory roster = _elect(_three(), _ids(1, 3, 4), _numbers(5, 5, 5), 10, 500);
+        _check(roster, 0, 1, _list(0, 1, 2, 3));
+        _check(roster, 1, 3, _list(7, 8, 9));
+        _check(roster, 2, 4, _list(6, 5, 4));
+    }
+
+    function test_elect_gives_to_growing_members_by_id() public view {
+        Roster memory roster = _elect(_three(), _ids(3, 1), _numbers(5, 5), 10, 500);
+        _check(roster, 0, 1, _list(0, 1, 2, 3, 6));
+        _check(roster, 1, 3, _list(7, 8, 9, 5, 4));
+    }
+
+    function test_elect_takes_from_the_tail_of_a_shrinking_member() public view {
+        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(1, 3, 6), 10, 500);
+        _check(roster, 0, 1, _list(0));
+        _check(roster, 1, 2, _list(4, 5, 6));
+        _check(roster, 2, 3, _list(7, 8, 9, 1, 2, 3));
+    }
+
+    function test_elect_serves_new_members_before_growing_ones() public view {
+        // Node 3 (growing, 3 → 4) has the lower id, node 9 is new; node 1 gives 3, node 2 its list.
+        Roster memory roster = _elect(_three(), _ids(1, 3, 9), _numbers(3, 4, 3), 10, 0);
+        _check(roster, 0, 1, _list(0, 1, 2));
+        _check(roster, 1, 3, _list(7, 8, 9, 3));
+        _check(roster, 2, 9, _list(6, 5, 4));
+    }
+
+    function test_elect_serves_new_members_in_candidate_order() public view {
+        Roster memory roster = _elect(_three(), _ids(9, 8, 1), _numbers(3, 3, 4), 10, 0);
+        _check(roster, 0, 1, _list(0, 1, 2, 3));
+        _check(roster, 1, 8, _list(6, 5, 4));
+        _check(roster, 2, 9, _list(9, 8, 7));
+    }
+
+    function test_elect_treats_a_member_without_stake_as_departed() public view {
+        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(5, 0, 5), 10, 500);
+        _check(roster, 0, 1, _list(0, 1, 2, 3, 6));
+        _check(roster, 1, 3, _list(7, 8, 9, 5, 4));
+    }
+
+    // The tolerance band: shares 3.3, 3.4, 3.3 elect 3, 4, 3; node 1 holds 0.7 too much
+
+    function test_elect_moves_a_shard_just_outside_the_band() public view {
+        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(33, 34, 33), 10, 699);
+        _check(roster, 0, 1, _list(0, 1, 2));
+        _check(roster, 1, 2, _list(4, 5, 6, 3));
+    }
+
+    function test_elect_moves_nothing_at_the_edge_of_the_band() public view {
+        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(33, 34, 33), 10, 700);
+        vm.assertEq(keccak256(abi.encode(roster)), keccak256(abi.encode(_three())));
+    }
+
+    function test_elect_without_a_band_moves_however_little_it_matters() public view {
+        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(3333, 3334, 3333), 10, 0);
+        _check(roster, 0, 1, _list(0, 1, 2));
+    }
+
+    function test_elect_undoes_one_move_per_member_only() public view {
+        // Shares 2.2, 3.9, 3.9 elect 2, 4, 4; node 1 holds 4 and gets one of its two back, from node 2 (a tie).
+        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(22, 39, 39), 10, 2000);
+        _check(roster, 0, 1, _list(0, 1, 2));
+        _check(roster, 1, 2, _list(4, 5, 6));
+        _check(roster, 2, 3, _list(7, 8, 9, 3));
+    }
+
+    function test_elect_keeps_the_cap_against_the_band() public view {
+        // Twenty nodes: at most ten shards each, though the first held twelve and a vast band would spare it.
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(20, 100);
+        stakes[0] = 1000;
+        Roster memory previous = _elect(_none(), nodeIds, stakes, 100, 0);
+        previous.shards[0] = _joined(previous.shards[0], previous.shards[19]);
+        (previous.nodeIds, previous.shards) = (_first19(previous.nodeIds), _first19(previous.shards));
+        Roster memory roster = _elect(previous, nodeIds, stakes, 100, 100_000);
+        vm.assertEq(roster.shards[0].length, 10);
+    }
+
+    // Any stakes
+
+    function test_elect_keeps_its_rules_for_any_stakes(uint256 seed, uint256 shards, uint256 bandMillis) public view {
+        shards = _between(shards, 10, 130);
+        bandMillis = _between(bandMillis, 0, 1500);
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _candidates(seed);
+        Roster memory first = _elect(_none(), nodeIds, stakes, shards, bandMillis);
+        _checkWhole(first, shards);
+        (nodeIds, stakes) = _candidates(seed >> 8);
+        Roster memory second = _elect(first, nodeIds, stakes, shards, bandMillis);
+        _checkWhole(second, shards);
+        _checkLeastMovement(first, second);
+        _checkCap(second, stakes, shards);
+    }
+
+    function _checkWhole(Roster memory roster, uint256 shards) private pure {
+        bool[] memory seen = new bool[](shards);
+        uint256 count;
+        for (uint256 i; i < roster.nodeIds.length; ++i) {
+            vm.assertTrue(i == 0 || roster.nodeIds[i - 1] < roster.nodeIds[i]);
+            vm.assertTrue(roster.shards[i].length > 0);
+            for (uint256 k; k < roster.shards[i].length; ++k) {
+                vm.assertFalse(seen[roster.shards[i][k]]);
+                seen[roster.shards[i][k]] = true;
+                ++count;
+            }
+        }
+        vm.assertEq(count, shards);
+    }
+
+    /// @dev Every member keeps the head of its list, as long as the shorter of the old and the new one: so exactly
+    /// sum(max(0, old - new)) shards move.
+    function _checkLeastMovement(Roster memory first, Roster memory second) private pure {
+        for (uint256 i; i < second.nodeIds.length; ++i) {
+            (bool found, uint256 position) = Assignment.positionOf(first.nodeIds, second.nodeIds[i]);
+            if (!found) continue;
+            (uint16[] memory old, uint16[] memory kept) = (first.shards[position], second.shards[i]);
+            for (uint256 k; k < old.length && k < kept.length; ++k) {
+                vm.assertEq(old[k], kept[k]);
+            }
+        }
+    }
+
+    function _checkCap(Roster memory roster, uint256[] memory stakes, uint256 shards) private pure {
+        uint256 nodes;
+        for (uint256 i; i < stakes.length; ++i) {
+            if (stakes[i] > 0) ++nodes;
+        }
+        uint256 cap = nodes >= 20 ? shards / 10 : (2 * shards + nodes - 1) / nodes;
+        for (uint256 i; i < roster.nodeIds.length; ++i) {
+            vm.assertLe(roster.shards[i].length, cap);
+        }
+    }
+
+    /// @dev 1 to 24 candidates out of ids 1 to 32 in some order, stakes of several magnitudes, some without.
+    function _candidates(uint256 seed) private pure returns (uint32[] memory nodeIds, uint256[] memory stakes) {
+        uint256 count = _between(seed & 0xff, 1, 24);
+        uint256 step = 2 * (seed >> 16 & 0xf) + 1; // odd: all ids differ
+        nodeIds = new uint32[](count);
+        stakes = new uint256[](count);
+        for (uint256 i; i < count; ++i) {
+            nodeIds[i] = uint32(1 + ((seed >> 24) + i * step) % 32);
+            uint256 random = uint256(keccak256(abi.encode(seed, i)));
+            stakes[i] = i > 0 && random & 7 == 0 ? 0 : 1 + (random >> 128) % (10 ** (1 + (random >> 8) % 30));
+        }
+    }
+
+    function _elect(
+        Roster memory previous,
+        uint32[] memory nodeIds,
+        uint256[] memory stakes,
+        uint256 shards,
+        uint256 bandMillis
+    ) private view returns (Roster memory) {
+        return harness.elect(previous, nodeIds, stakes, shards, bandMillis);
+    }
+
+    function _check(Roster memory roster, uint256 member, uint32 nodeId, uint16[] memory shards) private pure {
+        vm.assertEq(roster.nodeIds[member], nodeId);
+        vm.assertEq(keccak256(abi.encode(roster.shards[member])), keccak256(abi.encode(shards)));
+    }
+
+    function _none() private pure returns (Roster memory roster) {}
+
+    function _three() private pure returns (Roster memory roster) {
+        roster.nodeIds = _ids(1, 2, 3);
+        roster.shards = new uint16[][](3);
+        (roster.shards[0], roster.shards[1], roster.shards[2]) = (_list(0, 1, 2, 3), _list(4, 5, 6), _list(7, 8, 9));
+    }
+
+    function _crowd(uint256 count, uint256 amount)
+        private
+        pure
+        returns (uint32[] memory nodeIds, uint256[] memory stakes)
+    {
+        nodeIds = new uint32[](count);
+        stakes = new uint256[](count);
+        for (uint256 i; i < count; ++i) {
+            (nodeIds[i], stakes[i]) = (uint32(i + 1), amount);
+        }
+    }
+
+    function _first19(uint32[] memory list) private pure returns (uint32[] memory) {
+        assembly {
+            mstore(list, 19)
+        }
+        return list;
+    }
+
+    function _first19(uint16[][] memory list) private pure returns (uint16[][] memory) {
+        assembly {
+            mstore(list, 19)
+        }
+        return list;
+    }
+
+    function _joined(uint16[] memory left, uint16[] memory right) private pure returns (uint16[] memory both) {
+        both = new uint16[](left.length + right.length);
+        for (uint256 i; i < both.length; ++i) {
+            both[i] = i < left.length ? left[i] : right[i - left.length];
+        }
+    }
+
+    function _ids(uint32 a, uint32 b) private pure returns (uint32[] memory list) {
+        list = new uint32[](2);
+        (list[0], list[1]) = (a, b);
+    }
+
+    function _ids(uint32 a, uint32 b, uint32 c) private pure returns (uint32[] memory list) {
+        list = new uint32[](3);
+        (list[0], list[1], list[2]) = (a, b, c);
+    }
+
+    function _numbers(uint256 a, uint256 b) private pure returns (uint256[] memory list) {
+        list = new uint256[](2);
+        (list[0], list[1]) = (a, b);
+    }
+
+    function _numbers(uint256 a, uint256 b, uint256 c) private pure returns (uint256[] memory list) {
+        list = new uint256[](3);
+        (list[0], list[1], list[2]) = (a, b, c);
+    }
+
+    function _list(uint16 a) private pure returns (uint16[] memory list) {
+        list = new uint16[](1);
+        list[0] = a;
+    }
+
+    function _list(uint16 a, uint16 b, uint16 c) private pure returns (uint16[] memory list) {
+        list = new uint16[](3);
+        (list[0], list[1], list[2]) = (a, b, c);
+    }
+
+    function _list(uint16 a, uint16 b, uint16 c, uint16 d) private pure returns (uint16[] memory) {
+        return _joined(_list(a, b, c), _list(d));
+    }
+
+    function _list(uint16 a, uint16 b, uint16 c, uint16 d, uint16 e) private pure returns (uint16[] memory) {
+        return _joined(_list(a, b, c, d), _list(e));
+    }
+
+    function _list(uint16 a, uint16 b, uint16 c, uint16 d, uint16 e, uint16 f) private pure returns (uint16[] memory) {
+        return _joined(_list(a, b, c), _list(d, e, f));
+    }
+}

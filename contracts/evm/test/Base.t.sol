@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
+import {Blobs} from "src/Blobs.sol";
+import {Committee} from "src/Committee.sol";
+import {HauloutToken} from "src/HauloutToken.sol";
+import {Staking} from "src/Staking.sol";
+import {Bls} from "src/lib/Bls.sol";
+import {Messages} from "src/lib/Messages.sol";
+
+/// @notice The cheat codes of Foundry that these tests use.
+interface Vm {
+    function assertEq(uint256 left, uint256 right) external pure;
+    function assertEq(address left, address right) external pure;
+    function assertEq(bytes32 left, bytes32 right) external pure;
+    function assertEq(bytes calldata left, bytes calldata right) external pure;
+    function assertEq(string calldata left, string calldata right) external pure;
+    function assertEq(uint256[] calldata left, uint256[] calldata right) external pure;
+    function assertLe(uint256 left, uint256 right) external pure;
+    function assertTrue(bool condition) external pure;
+    function assertFalse(bool condition) external pure;
+    function chainId(uint256 id) external;
+    function clearMockedCalls() external;
+    function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
+    function deployCode(string calldata artifact, bytes calldata arguments) external returns (address);
+    function expectEmit() external;
+    function expectRevert(bytes calldata reason) external;
+    function expectRevert(bytes4 selector) external;
+    function getCode(string calldata artifact) external view returns (bytes memory);
+    function getNonce(address account) external view returns (uint64);
+    function mockCall(address callee, bytes calldata data, bytes calldata answer) external;
+    function prank(address sender) external;
+    function roll(uint256 blockNumber) external;
+    function startPrank(address sender) external;
+    function stopPrank() external;
+    function warp(uint256 time) external;
+}
+
+/// @notice BLS keys and signatures out of small secrets, by the chain's own precompiles.
+abstract contract Signing {
+    Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+
+    uint256 internal constant ORDER = 0x73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001;
+    bytes internal constant GENERATOR =
+        hex"0000000000000000000000000000000017f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb"
+        hex"0000000000000000000000000000000008b3f481e3aaa0f1a09e30ed741d8ae4fcf5e095d5d00af600db18cb2c04b3edd03cc744a2888ae40caa232946c5e7e1";
+    /// @dev x = 4: on the curve, not in the subgroup.
+    bytes internal constant OUTSIDE_G1 =
+        hex"00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000004"
+        hex"000000000000000000000000000000000a989badd40d6212b33cffc3f3763e9bc760f988c9926b26da9dd85e928483446346b8ed00e1de5d5ea93e354abe706c";
+    /// @dev x = 2: on the twist, not in the subgroup.
+    bytes internal constant OUTSIDE_G2 =
+        hex"00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000002"
+        hex"00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+        hex"0000000000000000000000000000000018c6b864ae17dc9da64203ffefb966306425a7bc6aeb7c75247438372716284a4173830420cd476ba1a365b95bfcec38"
+        hex"00000000000000000000000000000000172e93db764a8400a7d5071b6b6f5de0da2f0f4a063119abca014006b7c40a2cfe291a1924e65db0d6d0fcfbf3bf3d5c";
+
+    /// @dev A number from `least` to `most`, for fuzzing.
+    function _between(uint256 value, uint256 least, uint256 most) internal pure returns (uint256) {
+        return least + value % (most - least + 1);
+    }
+
+    function _publicKey(uint256 secret) internal view returns (bytes memory) {
+        return _call(BLS.BLS12_G1MSM, abi.encodePacked(GENERATOR, secret));
+    }
+
+    function _sign(uint256 secret, bytes memory message) internal view returns (bytes memory) {
+        return _call(BLS.BLS12_G2MSM, abi.encodePacked(abi.encode(BLS.hashToG2(message)), secret));
+    }
+
+    function _call(address precompile, bytes memory input) private view returns (bytes memory output) {
+        bool success;
+        (success, output) = precompile.staticcall(input);
+        require(success, "precompile");
+    }
+}
+
+/// @notice A deployment with nodes 1, 2, … that have staked, each operated by an account of its own.
+abstract contract Base is Signing {
+    uint16 internal constant SHARDS = 100;
+    uint64 internal constant EPOCH_S = 1000;
+    uint64 internal constant DEADLINE_S = 300;
+    uint96 internal constant PRICE = 5;
+    uint64 internal constant CAPACITY = 1 << 40;
+    uint256 internal constant STAKE = 1000 ether;
+
+    HauloutToken internal token;
+    Staking internal staking;
+    Committee internal committee;
+    Blobs internal blobs;
+
+    function setUp() public virtual {
+        vm.warp(1_700_000_000);
+        _deploy(SHARDS, 500);
+    }
+
+    function _deploy(uint16 shards, uint32 bandMillis) internal {
+        token = HauloutToken(vm.deployCode("HauloutToken.sol:HauloutToken", abi.encode(address(this))));
+        address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        staking = Staking(vm.deployCode("Staking.sol:Staking", abi.encode(token, expected)));
+        bytes memory arguments = abi.encode(staking, shards, EPOCH_S, DEADLINE_S, uint32(60), bandMillis);
+        committee = Committee(vm.deployCode("Committee.sol:Committee", arguments));
+        blobs = Blobs(vm.deployCode("Blobs.sol:Blobs", abi.encode(committee, token, PRICE, CAPACITY)));
+        token.mint(address(this), 1e9 ether);
+        token.approve(address(staking), type(uint256).max);
+        token.approve(address(blobs), type(uint256).max);
+    }
+
+    // Nodes
+
+    function _operator(uint32 nodeId) internal pure returns (address) {
+        return address(uint160(0xa0000 + nodeId));
+    }
+
+    function _secret(uint32 nodeId) internal pure returns (uint256) {
+        return uint256(keccak256(abi.encode("secret", nodeId))) % ORDER;
+    }
+
+    function _possession(uint256 secret, address account) internal view returns (bytes memory) {
+        bytes memory body = Messages.possession(account, Bls.compress(_publicKey(secret)));
+        return _sign(secret, Messages.encode(Messages.POSSESSION, 0, committee.domain(), body));
+    }
+
+    /// @dev The next node: registered, and staked on unless `amount` is 0.
+    function _addNode(uint256 amount) internal returns (uint32 nodeId) {
+        nodeId = staking.nodeCount() + 1;
+        uint256 secret = _secret(nodeId);
+        bytes memory proof = _possession(secret, _operator(nodeId));
+        bytes memory key = _publicKey(secret);
+        vm.prank(_operator(nodeId));
+        staking.registerNode("node", "http://node", key, proof);
+        if (amount != 0) staking.stake(nodeId, amount);
+    }
+
+    function _addNodes(uint256 count) internal {
+        for (uint256 i; i < count; ++i) {
+            _addNode(STAKE);
+        }
+    }
+
+    // Epochs
+
+    function _select() internal {
+        vm.warp(block.timestamp + EPOCH_S / 2);
+        committee.select();
+    }
+
+    function _start() internal {
+        vm.warp(block.timestamp + EPOCH_S - EPOCH_S / 2);
+        committee.start();
+    }
+
+    function _nextEpoch() internal {
+        _select();
+        _start();
+    }
+
+    /// @dev Shards that a node has in the current epoch and had not before.
+    function _gained(uint32 nodeId) internal view returns (uint16[] memory gained) {
+        (Committee.CommitteeView memory previous, Committee.CommitteeView memory current,) = committee.committees();
+        uint16[] memory before = _shardsIn(previous, nodeId);
+        gained = _shardsIn(current, nodeId);
+        uint256 count;
+        for (uint256 i; i < gained.length; ++i) {
+            bool isKept;
+            for (uint256 k; k < before.length; ++k) {
+                isKept = isKept || before[k] == gained[i];
+            }
+            if (!isKept) gained[count++] = gained[i];
+        }
+        assembly {
+            mstore(gained, count)
+        }
+    }
+
+    function _shardsIn(Committee.CommitteeView memory shown, uint32 nodeId)
+        internal
+        pure
+        returns (uint16[] memory shards)
+    {
+        for (uint256 i; i < shown.members.length; ++i) {
+            if (shown.members[i].nodeId == nodeId) shards = abi.decode(abi.encode(shown.members[i].shards), (uint16[]));
+        }
+    }
+
+    function _attest(uint32 nodeId, uint16[] memory shards) internal {
+        bytes32[] memory digests = new bytes32[](shards.length);
+        uint32[] memory counts = new uint32[](shards.length);
+        for (uint256 i; i < shards.length; ++i) {
+            (digests[i], counts[i]) = (keccak256(abi.encode(shards[i])), uint32(shards[i]) + 7);
+        }
+        uint32 epoch = committee.epoch();
+        vm.prank(_operator(nodeId));
+        committee.attest(epoch, shards, digests, counts);
+    }
+
+    // Certificates: of members 0, 1, … of a committee whose members are nodes 1, 2, …
+
+    /// @dev The bitmap and aggregate signature of the first `members` nodes but the ones in `absent`.
+    function _certificate(uint256 members, uint256 absent, bytes memory message)
+        internal
+        view
+        returns (bytes memory bitmap, bytes memory signature)
+    {
+        bitmap = new bytes((members + 7) / 8);
+        uint256 secret;
+        for (uint256 i; i < members; ++i) {
+            if (absent >> i & 1 == 1) continue;
+            secret = addmod(secret, _secret(uint32(i + 1)), ORDER);
+            bitmap[i / 8] |= bytes1(uint8(1 << (i % 8)));
+        }
+        signature = _sign(secret, message);
+    }
+
+    function _message(uint8 intent, uint32 epoch, bytes memory body) internal view returns (bytes memory) {
+        return Messages.encode(intent, epoch, committee.domain(), body);
+    }
+}
