@@ -11,6 +11,14 @@ import {Messages} from "src/lib/Messages.sol";
 
 /// @notice The cheat codes of Foundry that these tests use.
 interface Vm {
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     function assertEq(uint256 left, uint256 right) external pure;
     function assertEq(address left, address right) external pure;
     function assertEq(bytes32 left, bytes32 right) external pure;
@@ -29,6 +37,7 @@ interface Vm {
     function expectRevert(bytes4 selector) external;
     function getCode(string calldata artifact) external view returns (bytes memory);
     function getNonce(address account) external view returns (uint64);
+    function lastCallGas() external view returns (Gas memory);
     function mockCall(address callee, bytes calldata data, bytes calldata answer) external;
     function prank(address sender) external;
     function roll(uint256 blockNumber) external;
@@ -96,12 +105,12 @@ abstract contract Base is Signing {
     }
 
     function _deploy(uint16 shards, uint32 bandMillis) internal {
-        token = HauloutToken(vm.deployCode("HauloutToken.sol:HauloutToken", abi.encode(address(this))));
+        token = HauloutToken(vm.deployCode("artifacts/HauloutToken.json", abi.encode(address(this))));
         address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        staking = Staking(vm.deployCode("Staking.sol:Staking", abi.encode(token, expected)));
+        staking = Staking(vm.deployCode("artifacts/Staking.json", abi.encode(token, expected)));
         bytes memory arguments = abi.encode(staking, shards, EPOCH_S, DEADLINE_S, uint32(60), bandMillis);
-        committee = Committee(vm.deployCode("Committee.sol:Committee", arguments));
-        blobs = Blobs(vm.deployCode("Blobs.sol:Blobs", abi.encode(committee, token, PRICE, CAPACITY)));
+        committee = Committee(vm.deployCode("artifacts/Committee.json", arguments));
+        blobs = Blobs(vm.deployCode("artifacts/Blobs.json", abi.encode(committee, token, PRICE, CAPACITY)));
         token.mint(address(this), 1e9 ether);
         token.approve(address(staking), type(uint256).max);
         token.approve(address(blobs), type(uint256).max);

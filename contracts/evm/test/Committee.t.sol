@@ -493,7 +493,7 @@ contract CommitteeTest is Base {
     /// @dev Deploys and reverts with the constructor's reason.
     function create(uint16 shards, uint64 epochS, uint64 deadlineS) external {
         bytes memory arguments = abi.encode(staking, shards, epochS, deadlineS, uint32(1), uint32(1));
-        bytes memory code = abi.encodePacked(vm.getCode("Committee.sol:Committee"), arguments);
+        bytes memory code = abi.encodePacked(vm.getCode("artifacts/Committee.json"), arguments);
         assembly {
             if iszero(create(0, add(code, 0x20), mload(code))) {
                 returndatacopy(0, 0, returndatasize())
@@ -504,7 +504,7 @@ contract CommitteeTest is Base {
 
     function _predict() private {
         address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        staking = Staking(vm.deployCode("Staking.sol:Staking", abi.encode(token, expected)));
+        staking = Staking(vm.deployCode("artifacts/Staking.json", abi.encode(token, expected)));
     }
 
     function _expectConstructorReverts(string memory name, uint16 shards, uint64 epochS, uint64 deadlineS) private {

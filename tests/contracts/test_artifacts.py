@@ -1,0 +1,56 @@
+"""The committed artifacts are what the sources compile to, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EVM = Path(__file__).parents[2] / "contracts" / "evm"
+ARTIFACTS = EVM / "artifacts"
+CONTRACTS = {"HauloutToken", "Staking", "Committee", "Blobs"}
+LARGEST_CODE_BYTES = 24_576
+"""EIP-170."""
+BUILD_LIMIT_S = 300.0
+
+
+def node() -> str:
+    """The node on PATH, or the one that was installed with the virtual environment."""
+    found = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
+    assert found, "no node to compile the contracts with; `make setup` installs one"
+    return found
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with freshly compiled artifacts."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    result = subprocess.run(
+        [node(), str(EVM / "build.mjs"), str(folder)], capture_output=True, text=True, timeout=BUILD_LIMIT_S
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_committed_artifacts_equal_a_fresh_build(built: Path) -> None:
+    assert {path.stem for path in built.iterdir()} == CONTRACTS
+    assert {path.stem for path in ARTIFACTS.iterdir()} == CONTRACTS
+    stale = [name for name in sorted(CONTRACTS) if _bytes(built, name) != _bytes(ARTIFACTS, name)]
+    assert not stale, f"{stale} differ from their sources: npm --prefix contracts/evm run build, and commit"
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACTS))
+def test_artifact_is_deployable(name: str) -> None:
+    artifact = json.loads(_bytes(ARTIFACTS, name))
+    assert list(artifact) == ["contractName", "abi", "bytecode", "deployedBytecode"]
+    assert artifact["contractName"] == name
+    assert 0 < len(bytes.fromhex(artifact["deployedBytecode"][2:])) <= LARGEST_CODE_BYTES
+    assert bytes.fromhex(artifact["bytecode"][2:])
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    return (folder / f"{name}.json").read_bytes()
