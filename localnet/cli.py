@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from storage.cli import app
 
 from committee.errors import CommitteeError
+from storage.cli import app
 from storage.redstuff import RedStuffError
 
 Result = TypeVar("Result")
@@ -77,13 +77,12 @@ def fail(message: str) -> NoReturn:
 
 def main() -> None:
     """The entry point: errors of the house come as one line, without a traceback."""
-    from storage.client.errors import ClientError
-    from storage.node.store import StoreError
-
     from localnet.chain import ChainError
     from localnet.demo import DemoFailed
     from localnet.network import NetworkError
+    from storage.client.errors import ClientError
     from storage.node.config import ConfigError
+    from storage.node.store import StoreError
 
     try:
         app()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import socket
 import sys
@@ -19,13 +18,13 @@ from pathlib import Path
 from types import TracebackType
 
 import aiohttp
-from storage.client.errors import NodeError
-from storage.client.node_client import NodeClient
 
 from committee.bls import SecretKey
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
 from localnet.chain import LocalChain
 from storage.client.client import Client
+from storage.client.errors import NodeError
+from storage.client.node_client import NodeClient
 from storage.node.config import SETTINGS_FILE, account_key
 
 TOKEN = 10**18
@@ -218,7 +217,7 @@ class LocalNetwork:
 
     async def _is_ready(self, node: NodeProcess) -> bool:
         try:
-            return (await self.node_client(node.name).health())["name"] == node.name
+            return bool((await self.node_client(node.name).health()).get("name") == node.name)
         except NodeError:
             return False
 
@@ -230,6 +229,6 @@ def _free_port() -> int:
 
 
 def _write_secret(path: Path, secret: bytes) -> None:
-    """Write a key file that only its owner can read, from the first byte on."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secret.hex() + "\n")
+    """Write a key file that only its owner can read, from its making on."""
+    path.touch(0o600, exist_ok=False)
+    path.write_text(secret.hex() + "\n")

@@ -20,6 +20,7 @@ from committee.certificate import Certificate, Confirmation, build
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
 from storage.client.errors import (
+    NO_ANSWER,
     BlobUnavailable,
     NoCommittee,
     NodeError,
@@ -29,6 +30,7 @@ from storage.client.errors import (
     UnknownBlob,
 )
 from storage.client.node_client import NodeClient
+from storage.client.wire import Reason
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, RedStuffError, blob_id_text
 
 Progress = Callable[[str, int, int], None]
@@ -188,7 +190,7 @@ class Client:
     ) -> Confirmation:
         """Upload a member's pairs and return its confirmation, whose message is checked but not its signature."""
         node = self._node(member)
-        await node.put_metadata(blob.blob_id, blob.metadata)
+        await node.put_metadata(blob.metadata)
         at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
         async def put(pair: int, axis: Axis) -> None:
@@ -249,9 +251,7 @@ class Client:
                 failures[member.name] = error.why
             if committee.has_one_correct(unknown_to) and state.handover_done:
                 raise UnknownBlob(blob_id_text(blob_id), unknown_to, committee.n_shards)
-        raise BlobUnavailable(
-            f"no metadata of blob {blob_id_text(blob_id)}", 1, committee.n_shards, 0, failures
-        )
+        raise BlobUnavailable(f"metadata of blob {blob_id_text(blob_id)}", 1, committee.n_shards, 0, failures)
 
     async def _slivers(
         self,

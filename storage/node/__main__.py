@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if stop_with_parent:
-        loop.add_reader(sys.stdin, lambda: sys.stdin.buffer.read1(4096) or stop.set())
+        loop.add_reader(sys.stdin, _stop_at_end_of_input, stop)
     ledger = await EvmLedger.connect(config.rpc_url, Deployment.load(config.deployment), key)
     try:
         running = asyncio.create_task(StorageNode(folder, config, secret, ledger).run())
@@ -44,6 +45,12 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
             await running
     finally:
         await ledger.close()
+
+
+def _stop_at_end_of_input(stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin)
+        stop.set()
 
 
 def configure_log(as_json: bool) -> None:

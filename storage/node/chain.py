@@ -43,8 +43,8 @@ BLOCKS_PER_REFRESH = 10_000
 class ChainView:
     """The chain through the eyes of the node `node_id`.
 
-    `parameters`, `state` and `live_at_start` are set by `load`; reading them earlier raises `AttributeError`. Listeners registered with
-    `subscribe` are called once per event, after the view has taken the event in.
+    `parameters`, `state` and `live_at_start` are set by `load`; reading them earlier raises `AttributeError`.
+    Listeners registered with `subscribe` are called once per event, after the view has taken the event in.
     """
 
     parameters: Parameters

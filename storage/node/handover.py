@@ -157,7 +157,8 @@ class Handover:
             message = encode(Intent.SHARD_TRANSFER, epoch, request.to_body(), self._view.parameters.domain)
             page = await self._peers.client(source).sync_shard(message, self._secret.sign(message))
             good = []
-            for blob_id, symbols in page.slivers:
+            for blob_id, sliver in page.slivers:
+                symbols = sliver.symbols
                 if blob_id in lacking and await self._is_good(blob_id, shard, axis, symbols, source):
                     size = len(symbols)
                     tally = Tally(epoch, shard, blob_id, "transferred", 1, size, size)
@@ -169,7 +170,7 @@ class Handover:
                 return
             cursor = page.next_blob_id
 
-    async def _is_good(self, blob_id: bytes, shard: int, axis: Axis, symbols: bytes, source: Member) -> bool:
+    async def _is_good(self, blob_id: bytes, shard: int, axis: Axis, symbols: bytes | memoryview, source: Member) -> bool:
         """Whether a sliver matches the blob's metadata; a wrong one is named and left to repair."""
         metadata = await self._repair.metadata(blob_id)
         index = self._code.sliver_index(blob_id, shard, axis)
@@ -183,7 +184,7 @@ class Handover:
     # rebuild
 
     async def _rebuild(self, plan: transition.Plan, blobs: Iterable[BlobMetadata]) -> None:
-        """Rebuild whatever the gained shards still lack: the departed members' slivers, and what sources failed to give."""
+        """Rebuild what the gained shards still lack: departed members' slivers, and what sources failed to give."""
         at_once = asyncio.Semaphore(BLOBS_AT_ONCE)
 
         async def fill(metadata: BlobMetadata) -> None:

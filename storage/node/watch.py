@@ -18,14 +18,12 @@ from committee.certificate import Confirmation, build
 from committee.errors import CommitteeError, InvalidCertificate, LedgerRefused
 from committee.membership import Committee, Member
 from storage.client.errors import NodeError, NodeUnreachable
+from storage.client.wire import Reason
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.peers import Peers
 
 log = structlog.get_logger()
-
-DOES_NOT_ANSWER = 1
-"""Reason of an ejection (PROTOCOL section 2, intent 7)."""
 
 
 class Watch:
@@ -57,11 +55,15 @@ class Watch:
         """
         current = self._view.state.current
         if current is None or node_id not in current.by_id or self._view.node_id not in current.by_id:
-            raise Refusal.not_found(f"node {node_id} is not a fellow member of the current committee")
+            raise Refusal(
+                404, Reason.INVALID_REQUEST, f"node {node_id} is no fellow member of the current committee"
+            )
         patience_s = self._view.parameters.patience_s
         if self.silent_s(node_id) < patience_s:
-            raise Refusal.precondition(
-                f"{current.by_id[node_id].name} answered within the last {patience_s} s"
+            raise Refusal(
+                400,
+                Reason.MEMBER_ANSWERS,
+                f"{current.by_id[node_id].name} answered within the last {patience_s} s",
             )
         message = self._message(node_id)
         return message, self._secret.sign(message)
@@ -113,7 +115,7 @@ class Watch:
             return
         try:
             certificate = build(current, message, confirmations)
-            await self._view.ledger.eject(member.node_id, DOES_NOT_ANSWER, certificate)
+            await self._view.ledger.eject(member.node_id, messages.EjectionReason.SILENT, certificate)
             log.info("ejected a silent member", member=member.name, signers=len(confirmations))
         except InvalidCertificate as error:
             log.warning("ejection certificate does not hold", error=str(error))
@@ -136,6 +138,6 @@ class Watch:
         return messages.encode(
             messages.Intent.EJECT,
             self._view.state.epoch,
-            messages.eject_body(node_id, DOES_NOT_ANSWER),
+            messages.eject_body(node_id),
             self._view.parameters.domain,
         )

@@ -1,0 +1,35 @@
+"""`haulout …`: what needs no network but the storage it works on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from storage.node.cli import app as node_app
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Haulout: a storage network that rebuilds only what departed.",
+)
+app.add_typer(node_app, name="node")
+
+
+@app.command("blob-id")
+def blob_id(
+    file: Annotated[Path, typer.Argument(help="The file to be named.", exists=True, dir_okay=False)],
+    shards: Annotated[int, typer.Option(help="Shards of the network it is for.")] = 1000,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print the 43 characters that name a blob."""
+    from storage.redstuff import RedStuff, blob_id_text
+
+    data = file.read_bytes()
+    name = blob_id_text(RedStuff(shards).encode(data).blob_id)
+    answer = {"blob_id": name, "size_bytes": len(data), "n_shards": shards}
+    sys.stdout.write((json.dumps(answer) if json_ else name) + "\n")

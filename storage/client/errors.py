@@ -1,0 +1,102 @@
+"""What can go wrong between a client and the storage nodes.
+
+ClientError
+├── NoCommittee               no epoch has been started
+├── UnknownBlob               the nodes do not know the blob id
+├── BlobUnavailable           too few shards answer to read the blob
+├── NotEnoughConfirmations    too few shards confirm to certify the blob
+└── NodeError                 one node failed: `name`, `address`, `why`
+    ├── NodeUnreachable       no answer
+    ├── NodeRefused           an answer with an error: `reason`, `status`
+    └── NodeLied              an answer that cannot be true or read
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from storage.client.wire import Reason
+
+NO_ANSWER = "no answer"
+
+
+class ClientError(Exception):
+    """Root of all errors of `storage.client`."""
+
+
+class NodeError(ClientError):
+    """One node failed."""
+
+    def __init__(self, name: str, address: str, why: str) -> None:
+        super().__init__(f"{name} ({address}): {why}")
+        self.name = name
+        self.address = address
+        self.why = why
+
+
+class NodeUnreachable(NodeError):
+    """The node did not answer in time, or at all."""
+
+    def __init__(self, name: str, address: str, detail: str) -> None:
+        super().__init__(name, address, f"{NO_ANSWER} ({detail})")
+
+
+class NodeRefused(NodeError):
+    """The node answered with an error."""
+
+    def __init__(self, name: str, address: str, status: int, reason: Reason | None, message: str) -> None:
+        super().__init__(name, address, f"{reason or status}: {message}")
+        self.status = status
+        self.reason = reason
+        """None when the answer names no reason of the protocol's."""
+
+
+class NodeLied(NodeError):
+    """The node's answer cannot be true, or cannot be read."""
+
+
+class NoCommittee(ClientError):
+    """No epoch has been started."""
+
+
+class UnknownBlob(ClientError):
+    """So many nodes do not know the blob id that a correct one is among them."""
+
+    def __init__(self, blob: str, unknown_to: int, n_shards: int) -> None:
+        super().__init__(
+            f"no blob {blob}: nodes with {unknown_to} of {n_shards} shards do not know it; "
+            "check the id, and that the blob was certified and has not expired"
+        )
+
+
+class BlobUnavailable(ClientError):
+    """Fewer shards can be reached than reading needs; the message names who failed."""
+
+    def __init__(
+        self, blob: str, needed: int, n_shards: int, reachable: int, failures: Mapping[str, str]
+    ) -> None:
+        super().__init__(
+            f"{blob}: needed {needed} of {n_shards} shards, reachable {reachable}: {name_failures(failures)}"
+        )
+        self.failures = dict(failures)
+
+
+class NotEnoughConfirmations(ClientError):
+    """Fewer shards confirm than a certificate needs; the message names who failed."""
+
+    def __init__(self, needed: int, n_shards: int, confirmed: int, failures: Mapping[str, str]) -> None:
+        super().__init__(
+            f"needed {needed} of {n_shards} shards, reachable {confirmed}: {name_failures(failures)}. The blob is "
+            "registered and not certified; store it again when they are back"
+        )
+        self.failures = dict(failures)
+
+
+def name_failures(failures: Mapping[str, str]) -> str:
+    """Who failed and why, those without an answer together: "no answer from a, b; c: …"."""
+    silent = sorted(name for name, why in failures.items() if why.startswith(NO_ANSWER))
+    others = [f"{name}: {why}" for name, why in sorted(failures.items()) if not why.startswith(NO_ANSWER)]
+    return (
+        "; ".join(([f"{NO_ANSWER} from {', '.join(silent)}"] if silent else []) + others)
+        or "nobody was left to ask"
+    )

@@ -1,0 +1,251 @@
+"""One storage node's HTTP interface, from the outside (PROTOCOL section 6).
+
+Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, each naming the node. Requests that change nothing
+twice are tried again when the node does not answer or says it is unavailable; answers are cut off at their limit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import aiohttp
+import stamina
+
+from storage.client import wire
+from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable
+from storage.redstuff import (
+    Axis,
+    BlobMetadata,
+    InvalidEncoding,
+    MerkleProof,
+    Parameters,
+    SliverData,
+    blob_id_text,
+)
+
+TIMEOUT_S = 30.0
+"""For one request, from connecting to the last byte."""
+CONNECT_TIMEOUT_S = 3.0
+HEALTH_TIMEOUT_S = 3.0
+TRIES = 3
+CHUNK_BYTES = 2**16
+
+
+class NodeClient:
+    """A client for the node `name` at `address`, over a session that stays the caller's."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, name: str, address: str, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._session = session
+        self._timeout_s = timeout_s
+        self.name = name
+        self.address = address
+
+    # blobs
+
+    async def metadata(self, blob_id: bytes) -> BlobMetadata:
+        """A blob's metadata, checked against the id."""
+        body = await self._get(_blob(blob_id, "metadata"), limit=wire.MAX_METADATA_BYTES)
+        with self._must_be_true():
+            if body[: len(blob_id)] != blob_id:
+                raise InvalidEncoding("metadata of another blob")
+            return BlobMetadata.from_bcs(body[len(blob_id) :], blob_id)
+
+    async def put_metadata(self, metadata: BlobMetadata) -> None:
+        """Give the node a blob's metadata."""
+        await self._put(_blob(metadata.blob_id, "metadata"), metadata.to_bcs())
+
+    async def sliver(self, blob_id: bytes, pair: int, axis: Axis) -> bytes:
+        """A sliver's symbols. Not verified: that is the caller's, who has the metadata."""
+        path = _blob(blob_id, "slivers", str(pair), wire.axis_name(axis))
+        body = await self._get(path, limit=wire.MAX_SLIVER_BYTES)
+        with self._must_be_true():
+            return bytes(SliverData.from_bcs(body).symbols)
+
+    async def put_sliver(
+        self, metadata: BlobMetadata, pair: int, axis: Axis, symbols: bytes | memoryview
+    ) -> None:
+        """Give the node one sliver of a pair."""
+        shape = Parameters(metadata.n_shards)
+        sliver = SliverData(symbols, shape.symbol_size(metadata.length), shape.sliver_of_pair(pair, axis))
+        path = _blob(metadata.blob_id, "slivers", str(pair), wire.axis_name(axis))
+        await self._put(path, sliver.to_bcs())
+
+    async def confirmation(self, blob_id: bytes, object_id: int | None) -> tuple[bytes, bytes]:
+        """(message, signature) by which the node confirms a permanent blob, or a deletable blob object."""
+        kind = ("permanent",) if object_id is None else ("deletable", str(object_id))
+        return await self._signed(_blob(blob_id, "confirmation", *kind))
+
+    async def decoding_symbols(
+        self, blob_id: bytes, axis: Axis, targets: Sequence[int], helper_shards: Sequence[int]
+    ) -> dict[int, dict[int, bytes]]:
+        """The node's symbols for the slivers `targets` of `axis`, without proofs: helping sliver → target → symbol.
+
+        From the slivers of just the shards named, so that no symbol travels that is not needed.
+        """
+        query = {
+            "targetSlivers": _list(targets),
+            "targetType": wire.axis_name(axis),
+            "helperShards": _list(helper_shards),
+        }
+        body = await self._get(_blob(blob_id, "decodingSymbols"), query, limit=wire.MAX_ANSWER_BYTES)
+        with self._must_be_true():
+            return wire.symbols_from_bcs(body)
+
+    async def recovery_symbols(
+        self, blob_id: bytes, axis: Axis, target: int, helper_shards: Sequence[int]
+    ) -> dict[int, tuple[bytes, MerkleProof]]:
+        """The node's symbols for the sliver `target` of `axis`, with proofs: helping sliver → (symbol, proof)."""
+        query = {
+            "targetSliver": str(target),
+            "targetType": wire.axis_name(axis),
+            "helperShards": _list(helper_shards),
+        }
+        body = await self._get(_blob(blob_id, "recoverySymbols"), query, limit=wire.MAX_ANSWER_BYTES)
+        with self._must_be_true():
+            proven = wire.proven_from_bcs(body)
+            return {helper: (symbol, proof) for helper, named, symbol, proof in proven if named == target}
+
+    async def blob_status(self, blob_id: bytes) -> Any:
+        """The blob's status, as PROTOCOL section 6 has it."""
+        return await self._json(_blob(blob_id, "status"))
+
+    # shards and the node itself
+
+    async def sync_shard(self, message: bytes, signature: bytes) -> wire.ShardPage:
+        """A page of a shard, for the signed request of its new owner."""
+        body = json.dumps(wire.signed(message, signature)).encode()
+        answer = await self._request(
+            "POST", "/v1/migrate/sync_shard", body=body, limit=wire.MAX_ANSWER_BYTES, tries=TRIES
+        )
+        with self._must_be_true():
+            return wire.ShardPage.from_bcs(answer)
+
+    async def health(self) -> dict[str, Any]:
+        """The node's health; asked once, with a short limit, so that silence is noticed."""
+        data = await self._json("/v1/health", timeout_s=min(HEALTH_TIMEOUT_S, self._timeout_s), tries=1)
+        with self._must_be_true():
+            if not isinstance(data, dict):
+                raise InvalidEncoding("health that is no object")
+            return data
+
+    async def handover(self) -> dict[str, Any]:
+        """The node's report of its part of the last handover (`storage.node.report.NodeReport`)."""
+        data = await self._json("/v1/handover")
+        with self._must_be_true():
+            if not isinstance(data, dict):
+                raise InvalidEncoding("a report that is no object")
+            return data
+
+    async def ejection(self, node_id: int) -> tuple[bytes, bytes]:
+        """(message, signature) by which the node too finds a member silent."""
+        return await self._signed(f"/v1/members/{node_id}/ejection")
+
+    # how
+
+    async def _signed(self, path: str) -> tuple[bytes, bytes]:
+        data = await self._json(path)
+        with self._must_be_true():
+            return wire.read_signed(data)
+
+    async def _json(self, path: str, timeout_s: float | None = None, tries: int = TRIES) -> Any:
+        body = await self._request("GET", path, limit=wire.MAX_JSON_BYTES, timeout_s=timeout_s, tries=tries)
+        with self._must_be_true():
+            return wire.read_success(json.loads(body))
+
+    async def _get(self, path: str, query: dict[str, str] | None = None, *, limit: int) -> bytes:
+        return await self._request("GET", path, query=query, limit=limit, tries=TRIES)
+
+    async def _put(self, path: str, body: bytes) -> None:
+        await self._request("PUT", path, body=body, limit=wire.MAX_JSON_BYTES, tries=TRIES)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: bytes | None = None,
+        limit: int,
+        timeout_s: float | None = None,
+        tries: int,
+    ) -> bytes:
+        """One request, tried again while the node does not answer or is unavailable."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        async for attempt in stamina.retry_context(
+            on=_may_pass, attempts=tries, wait_initial=0.1, wait_max=1.0, timeout=2 * self._timeout_s
+        ):
+            with attempt:
+                return await self._once(method, path, query, body, limit, timeout)
+        raise AssertionError("stamina ends with an answer or an error")
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None,
+        body: bytes | None,
+        limit: int,
+        limits: aiohttp.ClientTimeout,
+    ) -> bytes:
+        headers = {"Content-Type": wire.BCS} if method == "PUT" else None
+        try:
+            async with self._session.request(
+                method, self.address + path, params=query, data=body, headers=headers, timeout=limits
+            ) as response:
+                content = await self._read(response, limit)
+                if response.status >= 400:
+                    raise self._refusal(response.status, content)
+                return content
+        except TimeoutError:
+            raise NodeUnreachable(self.name, self.address, f"within {limits.total:g} s") from None
+        except aiohttp.ClientError as error:
+            raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
+
+    async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        chunks = bytearray()
+        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+            chunks += chunk
+            if len(chunks) > limit:
+                raise NodeLied(self.name, self.address, f"answered with more than {limit} bytes")
+        return bytes(chunks)
+
+    def _refusal(self, status: int, content: bytes) -> NodeRefused:
+        try:
+            reason, message = wire.read_failure(json.loads(content))
+        except ValueError:
+            reason, message = None, "an error that is no JSON"
+        return NodeRefused(self.name, self.address, status, reason, message)
+
+    def _must_be_true(self) -> _MustBeTrue:
+        return _MustBeTrue(self.name, self.address)
+
+
+class _MustBeTrue:
+    """Turns an answer that cannot be read into `NodeLied`."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self._name = name
+        self._address = address
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, InvalidEncoding | ValueError):
+            raise NodeLied(self._name, self._address, f"its answer cannot be read: {error}") from error
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, NodeUnreachable) or (isinstance(error, NodeRefused) and error.status == 503)
+
+
+def _blob(blob_id: bytes, *parts: str) -> str:
+    return "/".join(("/v1/blobs", blob_id_text(blob_id), *parts))
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, numbers))

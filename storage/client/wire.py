@@ -1,0 +1,202 @@
+"""What travels between nodes and their clients (PROTOCOL section 6): paths, limits, reasons, JSON and BCS forms.
+
+symbols      ULEB128 count, then per symbol: helping sliver u16 LE ‖ target sliver u16 LE ‖ ULEB128 length ‖ bytes
+proven       ULEB128 count, then per symbol the same ‖ Merkle proof
+shard page   ULEB128 count, then per sliver: blob id 32 ‖ SliverData; then 0x00 (the end) or 0x01 ‖ next id
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
+from storage.redstuff.bcs import Reader, uleb128
+from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SYMBOL_BYTES
+
+BCS = "application/octet-stream"
+MAX_METADATA_BYTES = 2**17
+"""1000 shards take 66 013 bytes."""
+MAX_SLIVER_BYTES = 2**26
+"""The largest sliver, 667 symbols of 65 534 bytes, and its frame."""
+MAX_SYMBOLS = 2**16
+"""Symbols in one answer."""
+MAX_TARGETS = 64
+"""Slivers to be rebuilt named in one request."""
+MAX_PAGE_SLIVERS = 1024
+PAGE_BYTES = 2**23
+"""A page ends when it has passed this size, with at least one sliver."""
+MAX_ANSWER_BYTES = 2**28
+MAX_JSON_BYTES = 2**20
+
+
+class Reason(StrEnum):
+    """Why a node refuses, as Walrus' nodes name it."""
+
+    NOT_REGISTERED = "NOT_REGISTERED"
+    MISSING_SLIVERS = "MISSING_SLIVERS"
+    METADATA_NOT_FOUND = "METADATA_NOT_FOUND"
+    SLIVER_NOT_FOUND = "SLIVER_NOT_FOUND"
+    SLIVER_INDEX_MISMATCH = "SLIVER_INDEX_MISMATCH"
+    SHARD_NOT_ASSIGNED = "SHARD_NOT_ASSIGNED"
+    INVALID_SLIVER = "INVALID_SLIVER"
+    INVALID_METADATA = "INVALID_METADATA"
+    INVALID_EPOCH = "INVALID_EPOCH"
+    REQUEST_UNAUTHORIZED = "REQUEST_UNAUTHORIZED"
+    FORBIDDEN_BLOB = "FORBIDDEN_BLOB"
+    UNAVAILABLE = "UNAVAILABLE"
+    SLIVER_COUNT_EXCEEDS_LIMIT = "SLIVER_COUNT_EXCEEDS_LIMIT"
+    INVALID_REQUEST = "INVALID_REQUEST"
+    """Our addition: a path, query or body that cannot be read."""
+    MEMBER_ANSWERS = "MEMBER_ANSWERS"
+    """Our addition: the member to be ejected has answered within the patience."""
+
+
+DOMAIN = "haulout.storage"
+"""Of the reasons, in error answers."""
+_STATUS_NAMES = {
+    400: "FAILED_PRECONDITION",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    413: "OUT_OF_RANGE",
+    451: "PERMISSION_DENIED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+}
+
+
+def success(data: Any, code: int = 200) -> dict[str, Any]:
+    """The JSON of an answer that is not BCS."""
+    return {"success": {"code": code, "data": data}}
+
+
+def failure(code: int, reason: Reason | None, message: str) -> dict[str, Any]:
+    """The JSON of an error."""
+    details = [{"reason": reason.value, "domain": DOMAIN}] if reason else []
+    name = _STATUS_NAMES.get(code, "UNKNOWN")
+    return {"error": {"status": name, "code": code, "message": message, "details": details}}
+
+
+def read_success(answer: Any) -> Any:
+    """The data of an answer. Raises `InvalidEncoding`."""
+    try:
+        return answer["success"]["data"]
+    except (KeyError, TypeError):
+        raise InvalidEncoding("an answer without success and data") from None
+
+
+def read_failure(answer: Any) -> tuple[Reason | None, str]:
+    """(reason, message) of an error answer, as far as it can be read."""
+    try:
+        error = answer["error"]
+        reasons = [one["reason"] for one in error["details"] if one["reason"] in Reason.__members__]
+        return (Reason(reasons[0]) if reasons else None), str(error["message"])[:500]
+    except (KeyError, TypeError, AttributeError):
+        return None, "an error without a message"
+
+
+def signed(message: bytes, signature: bytes) -> dict[str, Any]:
+    """A signed message as JSON data."""
+    encoded = [base64.b64encode(one).decode() for one in (message, signature)]
+    return {"signed": {"serializedMessage": encoded[0], "signature": encoded[1]}}
+
+
+def read_signed(data: Any) -> tuple[bytes, bytes]:
+    """(message, signature) of such data. Raises `InvalidEncoding`."""
+    try:
+        pair = data["signed"]
+        message, signature = (
+            base64.b64decode(pair[key], validate=True) for key in ("serializedMessage", "signature")
+        )
+    except (KeyError, TypeError, ValueError):
+        raise InvalidEncoding("not a signed message") from None
+    return message, signature
+
+
+@dataclass(frozen=True)
+class ShardPage:
+    """A page of a shard's slivers on one axis, in blob-id order."""
+
+    slivers: Sequence[tuple[bytes, SliverData]] = field(repr=False)
+    next_blob_id: bytes | None
+    """Where the next page begins; None is the explicit end of the shard."""
+
+    def to_bcs(self) -> bytes:
+        """The page as it travels."""
+        parts = [uleb128(len(self.slivers))]
+        for blob_id, sliver in self.slivers:
+            parts += [blob_id, sliver.to_bcs()]
+        parts.append(b"\x00" if self.next_blob_id is None else b"\x01" + self.next_blob_id)
+        return b"".join(parts)
+
+    @classmethod
+    def from_bcs(cls, encoded: bytes) -> ShardPage:
+        """Read a page. Raises `InvalidEncoding`."""
+        reader = Reader(encoded)
+        count = reader.uleb128(MAX_PAGE_SLIVERS)
+        slivers = [(reader.take(BLOB_ID_BYTES), SliverData.read(reader)) for _ in range(count)]
+        more = reader.unsigned(1)
+        if more > 1:
+            raise InvalidEncoding(f"a page's end is marked by 0 or 1, not {more}")
+        following = reader.take(BLOB_ID_BYTES) if more else None
+        reader.end()
+        return cls(slivers, following)
+
+
+def symbols_to_bcs(symbols: Mapping[int, Mapping[int, bytes]]) -> bytes:
+    """Symbols by helping sliver's index and target."""
+    flat = [
+        (helper, target, one) for helper, by_target in symbols.items() for target, one in by_target.items()
+    ]
+    return uleb128(len(flat)) + b"".join(_symbol(*one) for one in flat)
+
+
+def symbols_from_bcs(encoded: bytes) -> dict[int, dict[int, bytes]]:
+    """The way back. Raises `InvalidEncoding`."""
+    reader = Reader(encoded)
+    symbols: dict[int, dict[int, bytes]] = {}
+    for _ in range(reader.uleb128(MAX_SYMBOLS)):
+        helper, target, symbol = _read_symbol(reader)
+        symbols.setdefault(helper, {})[target] = symbol
+    reader.end()
+    return symbols
+
+
+def proven_to_bcs(symbols: Iterable[tuple[int, int, bytes, MerkleProof]]) -> bytes:
+    """(helping sliver's index, target, symbol, proof) each."""
+    flat = [_symbol(helper, target, one) + proof.to_bcs() for helper, target, one, proof in symbols]
+    return uleb128(len(flat)) + b"".join(flat)
+
+
+def proven_from_bcs(encoded: bytes) -> list[tuple[int, int, bytes, MerkleProof]]:
+    """The way back. Raises `InvalidEncoding`."""
+    reader = Reader(encoded)
+    proven = [(*_read_symbol(reader), MerkleProof.read(reader)) for _ in range(reader.uleb128(MAX_SYMBOLS))]
+    reader.end()
+    return proven
+
+
+def _symbol(helper: int, target: int, symbol: bytes) -> bytes:
+    return helper.to_bytes(2, "little") + target.to_bytes(2, "little") + uleb128(len(symbol)) + symbol
+
+
+def _read_symbol(reader: Reader) -> tuple[int, int, bytes]:
+    helper, target = reader.unsigned(2), reader.unsigned(2)
+    return helper, target, reader.take(reader.uleb128(MAX_SYMBOL_BYTES))
+
+
+def axis_name(axis: Axis) -> str:
+    """An axis in a path or query."""
+    return axis.name.lower()
+
+
+def read_axis(text: str) -> Axis:
+    """The way back. Raises `InvalidEncoding`."""
+    try:
+        return Axis[text.upper()] if text.islower() else Axis(-1)
+    except (KeyError, ValueError):
+        raise InvalidEncoding(f"{text[:40]!r} is neither primary nor secondary") from None

@@ -1,0 +1,44 @@
+"""The digest a gaining member attests a shard with (PROTOCOL section 5): it binds the node to the bytes.
+
+With `salt = H(epoch u32 LE ‖ shard u16 LE ‖ BLS public key ‖ hash of the block that started the epoch)`, it is the
+Merkle root over the shard's live blobs, in blob-id order, of `blob_id ‖ H(salt ‖ primary bytes ‖ secondary bytes)`. Who
+lacks the bytes cannot make the leaf, and one opened leaf shows a wrong one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from storage.redstuff import merkle_root
+
+HASH_BYTES = 32
+
+
+def salt(epoch: int, shard: int, public_key: bytes, start_block_hash: bytes) -> bytes:
+    """What makes the digest this member's own, for this shard in this epoch."""
+    return _hash(epoch.to_bytes(4, "little"), shard.to_bytes(2, "little"), public_key, start_block_hash)
+
+
+def leaf(blob_id: bytes, salted: bytes, primary: bytes, secondary: bytes) -> bytes:
+    """One blob's leaf, 64 bytes; begins with the blob id."""
+    return blob_id + _hash(salted, primary, secondary)
+
+
+def digest(leaves: Sequence[bytes]) -> bytes:
+    """The digest over a shard's leaves, 32 bytes; 32 zero bytes for a shard without blobs.
+
+    Raises `ValueError` unless the leaves ascend in blob-id order, each once.
+    """
+    if any(
+        after[:HASH_BYTES] <= before[:HASH_BYTES] for before, after in zip(leaves, leaves[1:], strict=False)
+    ):
+        raise ValueError("leaves of a shard's digest must ascend by blob id, each once")
+    return merkle_root(leaves)
+
+
+def _hash(*parts: bytes) -> bytes:
+    hasher = hashlib.blake2b(digest_size=HASH_BYTES)
+    for part in parts:
+        hasher.update(part)
+    return hasher.digest()

@@ -1,0 +1,38 @@
+"""What the HTTP routes see of a node, and how a node refuses."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from committee.bls import SecretKey
+from storage.client.wire import Reason
+from storage.node.chain import ChainView
+from storage.node.store import SliverStore
+from storage.redstuff import RedStuff
+
+
+class Refusal(Exception):
+    """A request the node does not grant; becomes an error answer with this status, reason and message."""
+
+    def __init__(self, status: int, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class NodeFace(Protocol):
+    """The node behind the routes."""
+
+    store: SliverStore
+    view: ChainView
+    code: RedStuff
+    secret: SecretKey
+
+    def health(self) -> dict[str, Any]:
+        """What `/v1/health` answers."""
+
+    def handover_report(self) -> dict[str, Any]:
+        """What `/v1/handover` answers."""
+
+    def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+        """(message, signature), or `Refusal` when the member is not silent."""

@@ -1,0 +1,47 @@
+"""What a node tells Prometheus: requests by route and status, and what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import prometheus_client
+from aiohttp import web
+
+from storage.node.face import NodeFace
+
+
+class Metrics:
+    """A registry of its own, so that several nodes fit into one process."""
+
+    def __init__(self, node: NodeFace) -> None:
+        self._node = node
+        self._registry = prometheus_client.CollectorRegistry()
+        self._requests = prometheus_client.Counter(
+            "haulout_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
+        )
+        for name, text, value in (
+            ("haulout_epoch", "The epoch this node is in.", lambda: node.view.state.epoch),
+            (
+                "haulout_chain_block",
+                "The block this node has followed the chain to.",
+                lambda: node.view.block.number,
+            ),
+            ("haulout_slivers", "Slivers stored.", node.store.sliver_count),
+            ("haulout_sliver_bytes", "Bytes of the slivers stored.", node.store.stored_bytes),
+        ):
+            prometheus_client.Gauge(name, text, registry=self._registry).set_function(value)
+
+    async def show(self, request: web.Request) -> web.Response:
+        """`/metrics`."""
+        text = prometheus_client.generate_latest(self._registry)
+        return web.Response(body=text, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
+
+    @web.middleware
+    async def count(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        response = await handler(request)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "unknown"
+        self._requests.labels(request.method, route, str(response.status)).inc()
+        return response

@@ -1,0 +1,47 @@
+"""The OpenAPI document of the node's interface, `/v1/api`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+_BLOB = "/v1/blobs/{blob_id}"
+_SLIVER = _BLOB + "/slivers/{pair}/{axis}"
+_PATHS: dict[str, dict[str, str]] = {
+    f"{_BLOB}/metadata": {
+        "get": "BCS BlobMetadataWithId",
+        "put": "Store BCS BlobMetadata: 201 new, 200 known",
+    },
+    f"{_BLOB}/metadata/status": {"get": "nonexistent or stored"},
+    _SLIVER: {"get": "BCS SliverData", "put": "Store BCS SliverData: 201 new, 200 known"},
+    f"{_SLIVER}/status": {"get": "nonexistent or stored"},
+    f"{_BLOB}/confirmation/permanent": {"get": "Signed confirmation of a permanent blob"},
+    f"{_BLOB}/confirmation/deletable/{{object}}": {"get": "Signed confirmation of a deletable blob object"},
+    f"{_BLOB}/decodingSymbols": {"get": "Symbols without proofs; targetSlivers, targetType, helperShards"},
+    f"{_BLOB}/recoverySymbols": {"get": "Symbols with proofs; targetSliver, targetType, helperShards"},
+    f"{_BLOB}/status": {"get": "nonexistent, deletable, permanent or invalid"},
+    "/v1/migrate/sync_shard": {"post": "A page of a shard for its new owner's signed request"},
+    "/v1/members/{node_id}/ejection": {"get": "Signed ejection of a silent member"},
+    "/v1/handover": {"get": "This node's part of the last handover"},
+    "/v1/health": {"get": "Version, epoch, chain and shards"},
+    "/v1/api": {"get": "This document"},
+    "/metrics": {"get": "Prometheus metrics"},
+}
+
+
+def _operation(path: str, summary: str) -> dict[str, Any]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+    ]
+    return {"summary": summary, "parameters": parameters, "responses": {"default": {"description": summary}}}
+
+
+OPENAPI: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Haulout storage node", "version": version("haulout")},
+    "paths": {
+        path: {method: _operation(path, summary) for method, summary in methods.items()}
+        for path, methods in _PATHS.items()
+    },
+}
