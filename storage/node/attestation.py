@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 from storage.redstuff import merkle_root
 
@@ -30,9 +31,7 @@ def digest(leaves: Sequence[bytes]) -> bytes:
 
     Raises `ValueError` unless the leaves ascend in blob-id order, each once.
     """
-    if any(
-        after[:HASH_BYTES] <= before[:HASH_BYTES] for before, after in zip(leaves, leaves[1:], strict=False)
-    ):
+    if any(after[:HASH_BYTES] <= before[:HASH_BYTES] for before, after in pairwise(leaves)):
         raise ValueError("leaves of a shard's digest must ascend by blob id, each once")
     return merkle_root(leaves)
 

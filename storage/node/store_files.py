@@ -91,7 +91,7 @@ class SliverFiles:
         self._durable = {one for one in self._durable if folder not in (one, one.parent)}
         shutil.rmtree(folder, ignore_errors=True)
 
-    def sweep(self, is_known: Callable[[SliverKey], bool]) -> None:
+    def sweep(self, is_known: Callable[[SliverKey], object]) -> None:
         """Remove every sliver's file that is not known. What is no sliver's file is not ours to remove."""
         for path in self._slivers.glob("*/*/*"):
             key = _key_of(path)

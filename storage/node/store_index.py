@@ -1,0 +1,162 @@
+"""The index of the sliver store: one SQLite file, a connection that writes and a few that read; the store's errors.
+
+    index.sqlite (-wal, -shm)          metadata, one row a sliver, tallies
+
+In WAL mode with synchronous=FULL a committed transaction survives a kill and a power failure, and readers do not wait
+for a writer's sync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+READERS = 4
+"""Connections that read while another writes."""
+BUSY_LIMIT_S = 30.0
+LOG_LIMIT_BYTES = 64 * 2**20
+"""The write-ahead log is cut back to this after a checkpoint."""
+VERSION = 1
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE metadata (blob_id BLOB PRIMARY KEY, bcs BLOB NOT NULL);
+CREATE TABLE sliver (
+    shard INTEGER NOT NULL, axis INTEGER NOT NULL, blob_id BLOB NOT NULL,
+    size INTEGER NOT NULL, inline BLOB, PRIMARY KEY (shard, axis, blob_id));
+CREATE INDEX sliver_of_blob ON sliver (blob_id, axis, shard, size);
+CREATE INDEX sliver_in_file ON sliver (shard, axis, blob_id, size) WHERE inline IS NULL;
+CREATE TABLE tally (
+    epoch INTEGER NOT NULL, shard INTEGER NOT NULL, blob_id BLOB NOT NULL, way TEXT NOT NULL,
+    slivers INTEGER NOT NULL, symbol_bytes INTEGER NOT NULL, received_bytes INTEGER NOT NULL,
+    wasted_bytes INTEGER NOT NULL, PRIMARY KEY (epoch, shard, blob_id, way)) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the message says what failed and where.
+
+    StoreError
+    ├── StoreFull      no space is left on the disk
+    └── StoreInUse     another process, or another part of this one, has it open
+    """
+
+
+class StoreFull(StoreError):
+    """No space is left on the disk; nothing of what was asked is stored."""
+
+
+class StoreInUse(StoreError):
+    """The store is open already; two writers would delete each other's files."""
+
+
+class StoreIndex:
+    """The index in `folder`. Any thread may call; one transaction at a time. Raises `StoreError`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writing = threading.RLock()
+        self._writer: sqlite3.Connection | None = None
+        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+
+    def open(self) -> None:
+        """Open or create the index; SQLite brings back what was committed before a kill."""
+        try:
+            self._writer = self._connect()
+            self._set_up(self._writer)
+            for _ in range(READERS):
+                self._readers.put(self._connect())
+        except BaseException:
+            self._release()
+            raise
+
+    def close(self) -> None:
+        """Close when all calls under way are done. Idempotent."""
+        with self._writing:
+            if self._writer is not None:
+                for _ in range(READERS):
+                    with contextlib.suppress(queue.Empty):
+                        self._readers.get(timeout=BUSY_LIMIT_S).close()
+            self._release()
+
+    def query(self, statement: str, *values: Any) -> list[Any]:
+        """All rows of what is committed."""
+        with told(f"cannot read the index of {self._folder}"):
+            self._check_open()
+            try:
+                reader = self._readers.get(timeout=BUSY_LIMIT_S)
+            except queue.Empty:
+                raise StoreError(f"no reader of {self._folder} came free in {BUSY_LIMIT_S:.0f} s") from None
+            try:
+                return reader.execute(statement, values).fetchall()
+            finally:
+                self._readers.put(reader)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: durable when the block ends, undone when it raises."""
+        with self._writing, told(f"cannot write the index of {self._folder}"):
+            writer = self._check_open()
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield writer
+                writer.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    writer.execute("ROLLBACK")
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        # Connections wander between threads, but each is used by one at a time; SQLite asks for no more.
+        connection = sqlite3.connect(
+            self._folder / "index.sqlite", timeout=BUSY_LIMIT_S, check_same_thread=False, isolation_level=None
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    def _set_up(self, writer: sqlite3.Connection) -> None:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute(f"PRAGMA journal_size_limit={LOG_LIMIT_BYTES}")
+        (version,) = writer.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            writer.executescript(_SCHEMA)
+        elif version != VERSION:
+            raise StoreError(
+                f"the store {self._folder} has version {version}; this node reads version {VERSION}"
+            )
+
+    def _check_open(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise StoreError(f"the store {self._folder} is not open")
+        return self._writer
+
+    def _release(self) -> None:
+        while not self._readers.empty():
+            self._readers.get_nowait().close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn the disk's and the index' errors into the store's own."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        no_space = (
+            error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if isinstance(error, OSError)
+            else getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        )
+        if no_space:
+            raise StoreFull(f"{what}: no space is left on the disk; free some and try again") from error
+        raise StoreError(f"{what}: {error}") from error
