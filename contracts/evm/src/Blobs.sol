@@ -64,7 +64,9 @@ contract Blobs {
         uint128 payment; // for the epoch's members
     }
 
+    /// @notice A reservation that no blob uses yet, bought or come back.
     event SpaceReserved(uint256 indexed resourceId, address indexed owner, uint64 size, uint32 endEpoch);
+    /// @notice A blob object exists; its slivers may be uploaded.
     event BlobRegistered(
         uint256 indexed objectId,
         uint256 indexed blobId,
@@ -76,28 +78,52 @@ contract Blobs {
         uint32 endEpoch,
         bool deletable
     );
+    /// @notice A quorum holds the blob until `endEpoch`.
     /// @param epoch The epoch of the committee that certified the blob, also when it is extended.
     event BlobCertified(
-        uint256 indexed objectId, uint256 indexed blobId, uint32 epoch, uint32 endEpoch, bool deletable, bool isExtension
+        uint256 indexed objectId,
+        uint256 indexed blobId,
+        uint32 epoch,
+        uint32 endEpoch,
+        bool deletable,
+        bool isExtension
     );
+    /// @notice The owner gave up a deletable blob object.
     event BlobDeleted(uint256 indexed objectId, uint256 indexed blobId, uint32 epoch);
+    /// @notice The writer encoded the blob inconsistently.
     event BlobInvalidated(uint256 indexed blobId, uint32 epoch);
 
+    /// @notice Storage begins with the first epoch.
     error NoEpochYet();
+    /// @notice From one epoch to `most` are possible.
     error InvalidPeriod(uint256 epochsAhead, uint256 most);
+    /// @notice A reservation has at least one byte.
     error InvalidSize();
+    /// @notice The epoch has too little space left.
     error NoCapacity(uint32 epoch, uint256 free, uint256 wanted);
+    /// @notice Encoding type 1 is the only one.
     error UnknownEncoding(uint8 encodingType);
+    /// @notice There is no such reservation, or a blob uses it.
     error UnknownReservation(uint256 resourceId);
+    /// @notice The blob needs more space.
     error ReservationTooSmall(uint64 size, uint64 needed);
+    /// @notice There is no such blob object, or it is deleted.
     error UnknownObject(uint256 objectId);
+    /// @notice Only the owner may.
     error NotOwner(address owner);
+    /// @notice It ended with the start of `endEpoch`.
     error Expired(uint32 endEpoch);
+    /// @notice The object is certified, in this epoch.
     error AlreadyCertified(uint256 objectId, uint32 epoch);
+    /// @notice The object is not certified.
     error NotCertified(uint256 objectId);
+    /// @notice The object is permanent.
     error NotDeletable(uint256 objectId);
+    /// @notice The blob is known to be encoded inconsistently.
     error InvalidBlob(uint256 blobId);
+    /// @notice The certificate is from before the object was registered.
     error CertificateTooOld(uint32 epoch, uint32 registeredEpoch);
+    /// @notice The signers' shards are fewer than needed.
     error NotEnoughWeight(uint256 weight, uint256 shards);
 
     /// @notice How many epochs, the current one included, space can be reserved for.
@@ -210,7 +236,7 @@ contract Blobs {
         _checkLive(blob_.endEpoch);
         if (epoch < blob_.registeredEpoch) revert CertificateTooOld(epoch, blob_.registeredEpoch);
         bytes32 id = BlobId.compute(blob_.encodingType, blob_.length, blob_.root);
-        uint256 blobId = BlobId.reverse(id);
+        uint256 blobId = BlobId.toInteger(id);
         if (isInvalid[blobId]) revert InvalidBlob(blobId);
         bool deletable = blob_.deletable;
         bytes memory body = deletable ? Messages.deletableBlob(id, objectId) : Messages.permanentBlob(id);
@@ -252,7 +278,7 @@ contract Blobs {
     /// @param blobId The id as an integer.
     function invalidate(uint256 blobId, uint32 epoch, bytes calldata bitmap, bytes calldata signature) external {
         if (isInvalid[blobId]) revert InvalidBlob(blobId);
-        bytes memory body = Messages.invalidBlob(bytes32(BlobId.reverse(bytes32(blobId))));
+        bytes memory body = Messages.invalidBlob(BlobId.fromInteger(blobId));
         uint256 weight = committee.verify(epoch, Messages.INVALID_BLOB, body, bitmap, signature);
         if (3 * weight < _nShards + 1) revert NotEnoughWeight(weight, _nShards);
         isInvalid[blobId] = true;
@@ -273,7 +299,7 @@ contract Blobs {
         shown.objectId = objectId;
         Blob memory blob_ = _blobs[objectId];
         if (blob_.owner == address(0)) return shown;
-        shown.blobId = BlobId.reverse(BlobId.compute(blob_.encodingType, blob_.length, blob_.root));
+        shown.blobId = BlobId.toInteger(BlobId.compute(blob_.encodingType, blob_.length, blob_.root));
         shown.root = blob_.root;
         shown.length = blob_.length;
         shown.encodingType = blob_.encodingType;
@@ -332,7 +358,7 @@ contract Blobs {
 
     function _register(Blob memory blob_) private returns (uint256 objectId) {
         if (blob_.encodingType != RedStuff.ENCODING_TYPE) revert UnknownEncoding(blob_.encodingType);
-        uint256 blobId = BlobId.reverse(BlobId.compute(blob_.encodingType, blob_.length, blob_.root));
+        uint256 blobId = BlobId.toInteger(BlobId.compute(blob_.encodingType, blob_.length, blob_.root));
         if (isInvalid[blobId]) revert InvalidBlob(blobId);
         objectId = ++blobCount;
         _blobs[objectId] = blob_;
@@ -365,7 +391,7 @@ contract Blobs {
     }
 
     function _blobId(Blob storage blob_) private view returns (uint256) {
-        return BlobId.reverse(BlobId.compute(blob_.encodingType, blob_.length, blob_.root));
+        return BlobId.toInteger(BlobId.compute(blob_.encodingType, blob_.length, blob_.root));
     }
 
     function _costPerEpoch(uint64 size) private view returns (uint256) {

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
+import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {Staking} from "./Staking.sol";
 import {Assignment, Roster} from "./lib/Assignment.sol";
 import {Bls} from "./lib/Bls.sol";
@@ -16,7 +17,6 @@ import {ShardSet} from "./lib/ShardSet.sol";
 /// deadline, anyone may `close` it. Members are ordered by node id and weigh as many votes as they have shards.
 contract Committee {
     using ShardSet for uint256[];
-    using ShardSet for uint16[];
 
     /// @notice Where the epochs are.
     struct State {
@@ -30,6 +30,7 @@ contract Committee {
         uint32 selectedEpoch;
     }
 
+    /// @notice One member of a committee.
     struct MemberView {
         uint32 nodeId;
         string name;
@@ -39,6 +40,7 @@ contract Committee {
         uint16[] shards;
     }
 
+    /// @notice A committee, its members by ascending node id.
     struct CommitteeView {
         uint32 epoch;
         MemberView[] members;
@@ -60,32 +62,52 @@ contract Committee {
         uint32 epoch;
     }
 
+    /// @notice The committee of `epoch` is elected and will not change any more, unless it is dropped.
     event CommitteeSelected(uint32 indexed epoch);
     /// @notice The selected committee is void, one of its members having been ejected; it may be selected again.
     event SelectionDropped(uint32 indexed epoch);
+    /// @notice `epoch` is the current epoch; its members fill the shards that they gained.
     event EpochStarted(uint32 indexed epoch);
+    /// @notice A member has, durably, the bytes of these shards.
     event ShardsAttested(
         uint32 indexed epoch, uint32 indexed nodeId, uint16[] shards, bytes32[] digests, uint32[] counts
     );
+    /// @notice A quorum of the shards is kept or attested, or the handover was closed.
     event HandoverDone(uint32 indexed epoch);
     /// @notice The deadline passed without a quorum; these nodes had not attested all that they gained.
     event HandoverClosed(uint32 indexed epoch, uint32[] nodeIds);
+    /// @notice A quorum found that a member does not answer.
     event MemberEjected(uint32 indexed epoch, uint32 indexed nodeId, uint8 reason);
 
+    /// @notice A constructor argument is out of bounds.
     error InvalidParameter(string name);
+    /// @notice Possible from `availableAt` on, seconds.
     error TooEarly(uint256 availableAt);
+    /// @notice The committee of this epoch is selected.
     error AlreadySelected(uint32 epoch);
+    /// @notice The committee of this epoch is not selected yet.
     error NotSelected(uint32 epoch);
+    /// @notice The handover of the current epoch comes first.
     error HandoverNotDone(uint32 epoch);
+    /// @notice There is no handover to close.
     error HandoverIsDone(uint32 epoch);
+    /// @notice The epoch given is not, or no longer, one to act in.
     error WrongEpoch(uint32 given, uint32 current);
+    /// @notice The node is not a member in this epoch.
     error NotAMember(uint32 nodeId, uint32 epoch);
+    /// @notice Shards, digests and counts are lists of one length.
     error LengthMismatch();
+    /// @notice The shard belongs to another member, or does not exist.
     error NotYourShard(uint16 shard);
+    /// @notice The member had the shard before; there is nothing to attest.
     error ShardIsKept(uint16 shard);
+    /// @notice The shard is attested in this epoch.
     error AlreadyAttested(uint16 shard);
+    /// @notice The node was ejected once in this epoch.
     error AlreadyEjected(uint32 nodeId, uint32 epoch);
+    /// @notice The signers' shards are fewer than needed.
     error NotEnoughWeight(uint256 weight, uint256 shards);
+    /// @notice The signature is not that of the signers in the bitmap over this message.
     error BadSignature();
 
     /// @notice The registry that committees are elected from.
@@ -123,7 +145,9 @@ contract Committee {
         if (staking_.committee() != address(this)) revert InvalidParameter("staking");
         if (nShards_ < 4 || nShards_ > 1000) revert InvalidParameter("nShards");
         if (epochDuration_ == 0 || epochDuration_ > LONGEST_DURATION) revert InvalidParameter("epochDuration");
-        if (handoverDeadline_ == 0 || handoverDeadline_ > LONGEST_DURATION) revert InvalidParameter("handoverDeadline");
+        if (handoverDeadline_ == 0 || handoverDeadline_ > LONGEST_DURATION) {
+            revert InvalidParameter("handoverDeadline");
+        }
         staking = staking_;
         nShards = nShards_;
         epochDuration = epochDuration_;
@@ -185,8 +209,10 @@ contract Committee {
         uint32 nodeId = staking.nodeOf(msg.sender);
         uint16[] memory owned = Rolls.shardsOf(_roll(epoch_), nodeId);
         if (owned.length == 0) revert NotAMember(nodeId, epoch_);
-        uint256[] memory own = owned.toSet(nShards);
-        uint256[] memory kept = _keptBy(nodeId, epoch_, own);
+        uint256[] memory own = ShardSet.empty(nShards);
+        own.add(owned, owned.length);
+        uint256[] memory kept = ShardSet.empty(nShards);
+        kept.add(owned, _keptCount(nodeId, epoch_, owned.length));
         for (uint256 i; i < shards.length; ++i) {
             uint16 shard = shards[i];
             if (!own.contains(shard)) revert NotYourShard(shard);
@@ -214,7 +240,7 @@ contract Committee {
         uint32[] memory late = new uint32[](roster.nodeIds.length);
         uint256 lateCount;
         for (uint256 i; i < late.length; ++i) {
-            if (held.includes(roster.shards[i].toSet(nShards))) continue;
+            if (held.containsAll(roster.shards[i])) continue;
             late[lateCount++] = roster.nodeIds[i];
             staking.removeCandidate(roster.nodeIds[i], uint64(block.timestamp) + epochDuration);
         }
@@ -261,7 +287,7 @@ contract Committee {
         bool isAccepted = epoch_ == current || (_isBefore(epoch_, current) && !_clock.handoverDone);
         if (epoch_ == 0 || !isAccepted) revert WrongEpoch(epoch_, current);
         BLS.G1Point memory key;
-        (key, weight) = Rolls.signers(_roll(epoch_).members, bitmap);
+        (key, weight) = Rolls.signers(_roll(epoch_).members, nShards, bitmap);
         if (!Bls.verify(key, Messages.encode(intent, epoch_, domain(), body), signature)) revert BadSignature();
     }
 
@@ -291,16 +317,14 @@ contract Committee {
     /// @notice The committee of the previous, the current or the selected epoch. Reverts for any other.
     function committee(uint32 epoch_) public view returns (CommitteeView memory shown) {
         Clock memory clock = _clock;
-        bool isRecent =
-            epoch_ == clock.epoch || _isBefore(epoch_, clock.epoch) || epoch_ == clock.selectedEpoch;
+        bool isRecent = epoch_ == clock.epoch || _isBefore(epoch_, clock.epoch) || epoch_ == clock.selectedEpoch;
         if (epoch_ == 0 || !isRecent) revert WrongEpoch(epoch_, clock.epoch);
         Roster memory roster = Rolls.read(_roll(epoch_));
         shown.epoch = epoch_;
         shown.members = new MemberView[](roster.nodeIds.length);
         for (uint256 i; i < shown.members.length; ++i) {
             Staking.NodeView memory node = staking.node(roster.nodeIds[i]);
-            shown.members[i] =
-                MemberView(node.nodeId, node.name, node.networkAddress, node.publicKey, roster.shards[i]);
+            shown.members[i] = MemberView(node.nodeId, node.name, node.networkAddress, node.publicKey, roster.shards[i]);
         }
     }
 
@@ -355,15 +379,16 @@ contract Committee {
         Roster memory roster = Rolls.read(_roll(epoch_));
         kept = ShardSet.empty(nShards);
         for (uint256 i; i < roster.nodeIds.length; ++i) {
-            kept.addAll(_keptBy(roster.nodeIds[i], epoch_, roster.shards[i].toSet(nShards)));
+            uint16[] memory owned = roster.shards[i];
+            kept.add(owned, _keptCount(roster.nodeIds[i], epoch_, owned.length));
         }
     }
 
-    /// @dev Those of a member's `own` shards in an epoch that it had before. In the first epoch, with no blob to be
-    /// handed over, all count as kept.
-    function _keptBy(uint32 nodeId, uint32 epoch_, uint256[] memory own) private view returns (uint256[] memory) {
-        if (epoch_ == 1) return own;
-        return own.intersection(Rolls.shardsOf(_roll(epoch_ - 1), nodeId).toSet(nShards));
+    /// @dev How many of its shards a member had before. They are the first of its list: members give up from the tail
+    /// and gain at the tail. In the first epoch, with no blob to be handed over, all count as kept.
+    function _keptCount(uint32 nodeId, uint32 epoch_, uint256 owned) private view returns (uint256) {
+        if (epoch_ == 1) return owned;
+        return FixedPointMathLib.min(owned, Rolls.weightOf(_roll(epoch_ - 1), nodeId));
     }
 
     function _heldShards() private view returns (uint256[] memory held) {
@@ -374,7 +399,7 @@ contract Committee {
     }
 
     function _isMember(uint32 nodeId, uint32 epoch_) private view returns (bool) {
-        return Rolls.shardsOf(_roll(epoch_), nodeId).length != 0;
+        return Rolls.weightOf(_roll(epoch_), nodeId) != 0;
     }
 
     function _roll(uint32 epoch_) private view returns (Roll storage) {

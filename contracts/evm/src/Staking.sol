@@ -42,15 +42,19 @@ contract Staking {
         string networkAddress;
     }
 
+    /// @notice Unstaked and not yet withdrawn.
     struct Unbonding {
         uint128 amount;
         uint32 unlockEpoch;
     }
 
+    /// @notice A node was registered; `publicKey` is compressed, 48 bytes.
     event NodeRegistered(
         uint32 indexed nodeId, address indexed account, string name, string networkAddress, bytes publicKey
     );
+    /// @notice A node is reached elsewhere from now on.
     event NetworkAddressChanged(uint32 indexed nodeId, string networkAddress);
+    /// @notice A node stands for election, behind all that stand already.
     event CandidateJoined(uint32 indexed nodeId);
     /// @notice The operator withdrew the candidacy.
     event NodeLeft(uint32 indexed nodeId);
@@ -58,28 +62,48 @@ contract Staking {
     event CandidateRemoved(uint32 indexed nodeId, uint64 barredUntil);
     /// @notice A candidate with more stake took the place of this one.
     event CandidateEvicted(uint32 indexed nodeId);
+    /// @notice `amount` more is staked on the node.
     event Staked(uint32 indexed nodeId, address indexed staker, uint256 amount);
+    /// @notice `amount` is staked no more; it can be withdrawn in `unlockEpoch`.
     event Unstaked(uint32 indexed nodeId, address indexed staker, uint256 amount, uint32 unlockEpoch);
+    /// @notice Unstaked tokens went back to the staker.
     event Withdrawn(uint32 indexed nodeId, address indexed staker, uint256 amount);
 
+    /// @notice An account operates one node at most.
     error AccountHasNode(address account, uint32 nodeId);
+    /// @notice Another node has the key.
     error KeyInUse(uint32 nodeId);
+    /// @notice Not 128 bytes, not on the curve, not of the right subgroup, or the identity.
     error InvalidKey();
+    /// @notice The proof is not the key's signature over this account and key, for this deployment.
     error InvalidProofOfPossession();
+    /// @notice A name has 1 to 64 bytes.
     error InvalidName(uint256 length);
+    /// @notice A network address has 1 to 256 bytes.
     error InvalidNetworkAddress(uint256 length);
+    /// @notice No node has this id.
     error UnknownNode(uint32 nodeId);
+    /// @notice The account operates no node.
     error NotAnOperator(address account);
+    /// @notice The node stands already.
     error AlreadyCandidate(uint32 nodeId);
+    /// @notice The node does not stand.
     error NotCandidate(uint32 nodeId);
+    /// @notice The node may not stand before `until`, seconds.
     error Barred(uint32 nodeId, uint64 until);
     /// @notice All places are taken by candidates with at least `leastStake`.
     error CandidatesFull(uint256 leastStake);
+    /// @notice An amount must be above zero.
     error ZeroAmount();
+    /// @notice A node carries less than 2^128.
     error StakeTooLarge(uint256 stake);
+    /// @notice The sender has less than `amount` on the node.
     error StakeTooSmall(uint256 staked, uint256 amount);
+    /// @notice The staker has unstaked nothing from the node, or has withdrawn it.
     error NothingUnbonding(uint32 nodeId, address staker);
+    /// @notice The stake can be withdrawn from `unlockEpoch` on.
     error StillBonded(uint32 unlockEpoch);
+    /// @notice Only the committee contract may.
     error NotCommittee(address account);
 
     /// @notice The most candidates at a time.

@@ -20,7 +20,7 @@ contract BlobsTest is Base {
     uint64 private constant SIZE = 100 * ((34 + 67) * 462 + 64 * 100 + 32); // 5 309 400: six mebibytes
     uint256 private constant COST = 6 * PRICE;
 
-    uint256 private blobId = BlobId.reverse(ID);
+    uint256 private blobId = BlobId.toInteger(ID);
 
     function setUp() public override {
         super.setUp();
@@ -451,7 +451,7 @@ contract BlobsTest is Base {
         epochs = _between(epochs, 1, 53);
         more = _between(more, 0, 53 - epochs);
         blobs.reserveAndRegister(ROOT, length, 1, uint32(epochs), false);
-        bytes32 id = bytes32(BlobId.reverse(bytes32(blobs.blob(1).blobId)));
+        bytes32 id = BlobId.fromInteger(blobs.blob(1).blobId);
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(id), 0);
         blobs.certify(1, 1, bitmap, signature);
         if (more > 0) blobs.extend(1, uint32(more));

@@ -169,8 +169,7 @@ contract CertificateTest is Base {
 
     function test_verify_reverts_for_the_selected_epoch() public {
         _select();
-        (bytes memory bitmap, bytes memory signature) =
-            _certificate(NODES, 0, _message(Messages.BLOB, 2, BODY));
+        (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, _message(Messages.BLOB, 2, BODY));
         vm.expectRevert(abi.encodeWithSelector(Committee.WrongEpoch.selector, 2, 1));
         committee.verify(2, Messages.BLOB, BODY, bitmap, signature);
     }

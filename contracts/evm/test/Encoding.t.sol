@@ -41,12 +41,12 @@ contract EncodingTest is Signing {
         harness.blobId(0, 0);
     }
 
-    function test_reverse_reads_little_endian(bytes32 id) public pure {
-        uint256 value = BlobId.reverse(id);
+    function test_toInteger_reads_little_endian(bytes32 id) public pure {
+        uint256 value = BlobId.toInteger(id);
         for (uint256 i; i < 32; ++i) {
             vm.assertEq(uint8(id[i]), value >> (8 * i) & 0xff);
         }
-        vm.assertEq(bytes32(BlobId.reverse(bytes32(value))), id);
+        vm.assertEq(BlobId.fromInteger(value), id);
     }
 
     function test_encodedSize_follows_the_symbol_sizes_of_walrus() public view {

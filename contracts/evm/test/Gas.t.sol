@@ -22,7 +22,7 @@ contract GasTest is Base {
         _report("reserveAndRegister, first", 300_000);
         blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, true);
         _report("reserveAndRegister", 300_000);
-        bytes32 id = bytes32(BlobId.reverse(bytes32(blobs.blob(1).blobId)));
+        bytes32 id = BlobId.fromInteger(blobs.blob(1).blobId);
         (bytes memory bitmap, bytes memory signature) =
             _certificate(NODES, 0, _message(Messages.BLOB, 1, Messages.permanentBlob(id)));
         blobs.certify(1, 1, bitmap, signature);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
+
 /// @notice Who holds which shards: node ids ascending, each with its list, from whose tail it gives up.
 struct Roster {
     uint32[] nodeIds;
@@ -95,7 +97,7 @@ library Assignment {
         uint256 quota = election.total / (election.shards + 1) + 1;
         uint256[] memory quotients = new uint256[](count); // 0: out of the race
         for (uint256 i; i < count; ++i) {
-            uint256 start = _min(election.stakes[i] / quota, election.cap);
+            uint256 start = FixedPointMathLib.min(election.stakes[i] / quota, election.cap);
             election.elected[i] = start;
             left -= start;
             if (start < election.cap) quotients[i] = (election.stakes[i] << 64) / (start + 1);
@@ -177,7 +179,7 @@ library Assignment {
         for (uint256 i; i < previous.nodeIds.length; ++i) {
             uint16[] memory owned = previous.shards[i];
             (bool stands, uint256 candidate) = _candidate(election.nodeIds, previous.nodeIds[i]);
-            uint256 kept = stands ? _min(owned.length, lists[candidate].length) : 0;
+            uint256 kept = stands ? FixedPointMathLib.min(owned.length, lists[candidate].length) : 0;
             for (uint256 k; k < kept; ++k) {
                 lists[candidate][k] = owned[k];
             }
@@ -235,9 +237,5 @@ library Assignment {
         for (uint256 i; i < members; ++i) {
             (roster.nodeIds[i], roster.shards[i]) = (nodeIds[order[i]], lists[order[i]]);
         }
-    }
-
-    function _min(uint256 left, uint256 right) private pure returns (uint256) {
-        return left < right ? left : right;
     }
 }

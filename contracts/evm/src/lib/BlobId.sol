@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {LittleEndian} from "./LittleEndian.sol";
+
 /// @title The id of a blob, recomputed on chain.
 /// @notice `Blake2b-256(encoding type u8, length u64 little-endian, root 32)`. As an integer the id is the u256 whose
 /// little-endian bytes are those 32.
@@ -8,7 +10,7 @@ library BlobId {
     /// @notice The chain lacks the Blake2b precompile of EIP-152 (Istanbul).
     error Blake2bMissing();
 
-    // Blake2b's initial state for a digest of 32 bytes without a key (RFC 7693: the first word is xored with 0x01010020).
+    // Blake2b's initial state for a digest of 32 bytes without a key (RFC 7693: its first word is xored with 0x01010020).
     bytes32 private constant STATE_0 = 0x28c9bdf267e6096a3ba7ca8485ae67bb2bf894fe72f36e3cf1361d5f3af54fa5;
     bytes32 private constant STATE_1 = 0xd182e6ad7f520e511f6c3e2b8c68059b6bbd41fbabd9831f79217e1319cde05b;
     uint32 private constant ROUNDS = 12;
@@ -16,12 +18,12 @@ library BlobId {
 
     /// @return id The id's 32 bytes, in their own order.
     function compute(uint8 encodingType, uint64 length, bytes32 root) internal view returns (bytes32 id) {
-        // EIP-152: rounds u32, state 64, block 128 (41 bytes of message, zero-padded), offset u128 little-endian, final u8.
+        // EIP-152: rounds u32, state 64, block 128 (the message, zero-padded), offset u128 little-endian, final u8.
         bytes memory input = abi.encodePacked(
             ROUNDS,
             STATE_0,
             STATE_1,
-            abi.encodePacked(encodingType, _littleEndian(length), root, new bytes(128 - MESSAGE_BYTES)),
+            abi.encodePacked(encodingType, LittleEndian.reverse64(length), root, new bytes(128 - MESSAGE_BYTES)),
             abi.encodePacked(MESSAGE_BYTES, uint120(0), uint8(1))
         );
         (bool success, bytes memory state) = address(9).staticcall(input);
@@ -29,17 +31,13 @@ library BlobId {
         return bytes32(state);
     }
 
-    /// @notice The id as an integer; and its own inverse, `reverse(bytes32(integer))` being the bytes again.
-    function reverse(bytes32 id) internal pure returns (uint256 value) {
-        value = uint256(id);
-        uint256 mask = type(uint256).max;
-        for (uint256 shift = 128; shift >= 8; shift >>= 1) {
-            mask ^= mask << shift; // ones in the lower half of every group of 2 * shift bits
-            value = ((value & mask) << shift) | ((value >> shift) & mask);
-        }
+    /// @notice The id as an integer.
+    function toInteger(bytes32 id) internal pure returns (uint256) {
+        return LittleEndian.reverse(uint256(id));
     }
 
-    function _littleEndian(uint64 value) private pure returns (uint64) {
-        return uint64(reverse(bytes32(uint256(value))) >> 192);
+    /// @notice The id's bytes again.
+    function fromInteger(uint256 id) internal pure returns (bytes32) {
+        return bytes32(LittleEndian.reverse(id));
     }
 }

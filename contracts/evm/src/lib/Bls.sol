@@ -45,8 +45,13 @@ library Bls {
 
     /// @notice The point at `index` of packed keys, in place: it shares their memory and is not checked.
     function keyAt(bytes memory keys, uint256 index) internal pure returns (BLS.G1Point memory key) {
+        return keyAt(keys, 0, index);
+    }
+
+    /// @notice The same for keys that begin `offset` bytes into `data`.
+    function keyAt(bytes memory data, uint256 offset, uint256 index) internal pure returns (BLS.G1Point memory key) {
         assembly ("memory-safe") {
-            key := add(add(keys, 0x20), mul(index, 0x80))
+            key := add(add(add(data, 0x20), offset), mul(index, 0x80))
         }
     }
 
@@ -55,21 +60,15 @@ library Bls {
     }
 
     /// @notice `left - right`, two points of the curve.
-    function subtract(BLS.G1Point memory left, BLS.G1Point memory right)
-        internal
-        view
-        returns (BLS.G1Point memory)
-    {
+    function subtract(BLS.G1Point memory left, BLS.G1Point memory right) internal view returns (BLS.G1Point memory) {
         if (isIdentity(right)) return left;
         // No point of the group has y = 0, so p - y is a field element.
         uint256 high = uint256(right.y_a);
         uint256 low = uint256(right.y_b);
         unchecked {
             uint256 borrow = low > P_LOW ? 1 : 0;
-            return BLS.add(
-                left,
-                BLS.G1Point(right.x_a, right.x_b, bytes32(P_HIGH - high - borrow), bytes32(P_LOW - low))
-            );
+            return
+                BLS.add(left, BLS.G1Point(right.x_a, right.x_b, bytes32(P_HIGH - high - borrow), bytes32(P_LOW - low)));
         }
     }
 
@@ -86,11 +85,7 @@ library Bls {
     /// @notice Whether `signature` is the one of `key`, a point of the right subgroup, over `message`.
     /// @dev False also for the identity key, which signs everything, and for a signature that is not 256 bytes, not
     /// on the curve or not of the right subgroup (the pairing precompile refuses those).
-    function verify(BLS.G1Point memory key, bytes memory message, bytes memory signature)
-        internal
-        view
-        returns (bool)
-    {
+    function verify(BLS.G1Point memory key, bytes memory message, bytes memory signature) internal view returns (bool) {
         if (signature.length != SIGNATURE_BYTES || isIdentity(key)) return false;
         BLS.G2Point memory hash = BLS.hashToG2(message);
         bool success;

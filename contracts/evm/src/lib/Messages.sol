@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {LittleEndian} from "./LittleEndian.sol";
+
 /// @title The messages that storage nodes sign, byte for byte.
 /// @notice `intent u8, version u8 (1), application u8 (3), epoch u32 little-endian, domain 32, body`. The domain
 /// names the chain and the deployment, so that no signature serves on another one.
@@ -28,7 +30,7 @@ library Messages {
         pure
         returns (bytes memory)
     {
-        return abi.encodePacked(intent, VERSION, APPLICATION, _littleEndian(epoch), domain, body);
+        return abi.encodePacked(intent, VERSION, APPLICATION, LittleEndian.reverse32(epoch), domain, body);
     }
 
     function possession(address account, bytes memory compressedKey) internal pure returns (bytes memory) {
@@ -49,10 +51,5 @@ library Messages {
 
     function ejection(uint32 nodeId, uint8 reason) internal pure returns (bytes memory) {
         return abi.encodePacked(uint256(nodeId), reason);
-    }
-
-    function _littleEndian(uint32 value) private pure returns (uint32) {
-        value = ((value & 0x00ff00ff) << 8) | ((value >> 8) & 0x00ff00ff);
-        return (value << 16) | (value >> 16);
     }
 }

@@ -5,15 +5,15 @@ import {LibBit} from "solady/utils/LibBit.sol";
 
 /// @title Sets of shards in memory: one bit each, 256 to a word.
 library ShardSet {
+    /// @param shards How many there are; a set has room for the numbers below.
     function empty(uint256 shards) internal pure returns (uint256[] memory) {
         return new uint256[]((shards + 255) / 256);
     }
 
-    /// @param members Numbers below `shards`.
-    function toSet(uint16[] memory members, uint256 shards) internal pure returns (uint256[] memory set) {
-        set = empty(shards);
-        for (uint256 i; i < members.length; ++i) {
-            set[members[i] >> 8] |= 1 << (members[i] & 0xff);
+    /// @notice Adds the first `count` shards of a list.
+    function add(uint256[] memory set, uint16[] memory list, uint256 count) internal pure {
+        for (uint256 i; i < count; ++i) {
+            set[list[i] >> 8] |= 1 << (list[i] & 0xff);
         }
     }
 
@@ -21,25 +21,9 @@ library ShardSet {
         return shard >> 8 < set.length && set[shard >> 8] >> (shard & 0xff) & 1 == 1;
     }
 
-    /// @notice Adds to `set` what `other`, of the same size, contains.
-    function addAll(uint256[] memory set, uint256[] memory other) internal pure {
-        for (uint256 i; i < set.length; ++i) {
-            set[i] |= other[i];
-        }
-    }
-
-    /// @notice What two sets of the same size have in common.
-    function intersection(uint256[] memory left, uint256[] memory right) internal pure returns (uint256[] memory set) {
-        set = new uint256[](left.length);
-        for (uint256 i; i < set.length; ++i) {
-            set[i] = left[i] & right[i];
-        }
-    }
-
-    /// @notice Whether `set` contains everything that `part` does.
-    function includes(uint256[] memory set, uint256[] memory part) internal pure returns (bool) {
-        for (uint256 i; i < set.length; ++i) {
-            if (part[i] & ~set[i] != 0) return false;
+    function containsAll(uint256[] memory set, uint16[] memory list) internal pure returns (bool) {
+        for (uint256 i; i < list.length; ++i) {
+            if (!contains(set, list[i])) return false;
         }
         return true;
     }
