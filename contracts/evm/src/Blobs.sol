@@ -61,7 +61,7 @@ contract Blobs {
 
     struct Account {
         uint64 reserved; // bytes
-        uint128 payment; // for the epoch's members
+        uint128 payment; // for the epoch's members; mebibytes of 2^64 bytes times a price of 80 bits fit
     }
 
     /// @notice A reservation that no blob uses yet, bought or come back.
@@ -136,7 +136,7 @@ contract Blobs {
     /// @notice What storage is paid with.
     IERC20 public immutable token;
     /// @notice Price of a mebibyte of encoded size, begun or full, for one epoch.
-    uint96 public immutable price;
+    uint80 public immutable price;
     /// @notice Bytes of encoded size that can be reserved in one epoch.
     uint64 public immutable capacity;
 
@@ -155,7 +155,7 @@ contract Blobs {
 
     mapping(uint256 objectId => Blob) private _blobs;
 
-    constructor(Committee committee_, IERC20 token_, uint96 price_, uint64 capacity_) {
+    constructor(Committee committee_, IERC20 token_, uint80 price_, uint64 capacity_) {
         committee = committee_;
         token = token_;
         price = price_;

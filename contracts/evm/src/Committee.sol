@@ -274,8 +274,9 @@ contract Committee {
         staking.removeCandidate(nodeId, 0);
     }
 
-    /// @notice Who signed a message, in shards; the caller judges whether that is enough. Reverts unless the certificate
-    /// is of the current epoch, or of the one before while the handover is not done, and its signature holds.
+    /// @notice Who signed a message, in shards; the caller judges whether that is enough. Reverts unless the
+    /// certificate is of the current epoch, or of the one before while the handover is not done, and its signature
+    /// holds.
     /// @param bitmap The signers: one bit per member in the committee's order, least significant bit first.
     /// @param signature Aggregate of all signers', in EIP-2537's form, 256 bytes.
     function verify(uint32 epoch_, uint8 intent, bytes memory body, bytes memory bitmap, bytes memory signature)
@@ -324,7 +325,13 @@ contract Committee {
         shown.members = new MemberView[](roster.nodeIds.length);
         for (uint256 i; i < shown.members.length; ++i) {
             Staking.NodeView memory node = staking.node(roster.nodeIds[i]);
-            shown.members[i] = MemberView(node.nodeId, node.name, node.networkAddress, node.publicKey, roster.shards[i]);
+            shown.members[i] = MemberView({
+                nodeId: node.nodeId,
+                name: node.name,
+                networkAddress: node.networkAddress,
+                publicKey: node.publicKey,
+                shards: roster.shards[i]
+            });
         }
     }
 

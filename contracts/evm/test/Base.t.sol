@@ -87,7 +87,7 @@ abstract contract Base is Signing {
     uint16 internal constant SHARDS = 100;
     uint64 internal constant EPOCH_S = 1000;
     uint64 internal constant DEADLINE_S = 300;
-    uint96 internal constant PRICE = 5;
+    uint80 internal constant PRICE = 5;
     uint64 internal constant CAPACITY = 1 << 40;
     uint256 internal constant STAKE = 1000 ether;
 

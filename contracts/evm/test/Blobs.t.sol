@@ -194,13 +194,13 @@ contract BlobsTest is Base {
     }
 
     function test_certify_by_two_thirds_of_the_shards_and_one() public {
-        _certifyWeights(67);
+        _certifyAlone(67);
         vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
     }
 
     function test_certify_reverts_just_below_the_quorum() public {
         vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 66, SHARDS));
-        this.certifyWeights(66);
+        this.certifyAlone(66);
     }
 
     function test_certify_by_the_last_committee_until_the_handover_is_done() public {
@@ -403,6 +403,16 @@ contract BlobsTest is Base {
         blobs.invalidate(blobId, 1, bitmap, signature);
     }
 
+    function test_invalidate_by_a_third_of_the_shards_and_one() public {
+        _invalidateAlone(34);
+        vm.assertTrue(blobs.isInvalid(blobId));
+    }
+
+    function test_invalidate_reverts_just_below_one_correct_node() public {
+        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 33, SHARDS));
+        this.invalidateAlone(33);
+    }
+
     function test_invalidate_reverts_for_the_certificate_of_another_blob() public {
         (bytes memory bitmap, bytes memory signature) = _invalidity(0);
         vm.expectRevert(Committee.BadSignature.selector);
@@ -465,20 +475,34 @@ contract BlobsTest is Base {
         vm.assertEq(token.balanceOf(address(blobs)), cost);
     }
 
-    /// @dev A network in which member 1 has `weight` of the 100 shards certifies its first blob by that one alone.
-    function certifyWeights(uint256 weight) external {
-        _certifyWeights(weight);
+    function certifyAlone(uint256 weight) external {
+        _certifyAlone(weight);
     }
 
-    function _certifyWeights(uint256 weight) private {
+    function invalidateAlone(uint256 weight) external {
+        _invalidateAlone(weight);
+    }
+
+    /// @dev Member 1, with `weight` of the 100 shards, certifies a blob without the other one.
+    function _certifyAlone(uint256 weight) private {
+        _twoMembers(weight);
+        _register(false);
+        bytes memory signature = _sign(_secret(1), _message(Messages.BLOB, 1, Messages.permanentBlob(ID)));
+        blobs.certify(1, 1, hex"01", signature);
+    }
+
+    function _invalidateAlone(uint256 weight) private {
+        _twoMembers(weight);
+        bytes memory signature = _sign(_secret(1), _message(Messages.INVALID_BLOB, 1, Messages.invalidBlob(ID)));
+        blobs.invalidate(blobId, 1, hex"01", signature);
+    }
+
+    function _twoMembers(uint256 weight) private {
         _deploy(SHARDS, 500);
         _addNode(weight * 1 ether);
         _addNode((SHARDS - weight) * 1 ether);
         _nextEpoch();
         vm.assertEq(committee.committee(1).members[0].shards.length, weight);
-        _register(false);
-        bytes memory signature = _sign(_secret(1), _message(Messages.BLOB, 1, Messages.permanentBlob(ID)));
-        blobs.certify(1, 1, hex"01", signature);
     }
 
     function _register(bool deletable) private {

@@ -10,7 +10,7 @@ library BlobId {
     /// @notice The chain lacks the Blake2b precompile of EIP-152 (Istanbul).
     error Blake2bMissing();
 
-    // Blake2b's initial state for a digest of 32 bytes without a key (RFC 7693: its first word is xored with 0x01010020).
+    // Blake2b's initial state for a digest of 32 bytes without a key (RFC 7693: word 0 is xored with 0x01010020).
     bytes32 private constant STATE_0 = 0x28c9bdf267e6096a3ba7ca8485ae67bb2bf894fe72f36e3cf1361d5f3af54fa5;
     bytes32 private constant STATE_1 = 0xd182e6ad7f520e511f6c3e2b8c68059b6bbd41fbabd9831f79217e1319cde05b;
     uint32 private constant ROUNDS = 12;
