@@ -71,7 +71,7 @@ class ContractAbi:
         return self.selectors[function] + _encode(f"{self.name}.{function}", inputs, arguments)
 
     def encode_deployment(self, **arguments: Any) -> bytes:
-        """Creation code with the constructor's arguments, by name. Raises `LedgerError` like `encode_call`."""
+        """Creation code with the constructor's arguments, by name. Raises `LedgerError`."""
         inputs: Sequence[Mapping[str, Any]] = next(
             (entry["inputs"] for entry in self._entries if entry["type"] == "constructor"), []
         )

@@ -13,7 +13,7 @@ from committee.ledger.evm import decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deploy import Deployment
 from committee.ledger.evm.reader import Contract, Reader
-from committee.ledger.evm.rpc import Rpc
+from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.evm.sender import Receipt, Sender
 from committee.ledger.interface import (
     Attestation,
@@ -89,8 +89,8 @@ class EvmLedger:
         """What the contracts were deployed with; read once."""
         if self._parameters is None:
             names = ("nShards", "epochDuration", "handoverDeadline", "patience", "bandMillis", "domain")
-            reads = (self._reader.call(self._reader.committee, name) for name in names)
-            self._parameters = Parameters(*await asyncio.gather(*reads))
+            values = [await self._reader.call(self._reader.committee, name) for name in names]
+            self._parameters = Parameters(*values)
         return self._parameters
 
     async def head(self) -> BlockMark:
@@ -105,10 +105,9 @@ class EvmLedger:
 
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
         """Committees and phase at a block (the head when None)."""
-        block = at or await self.head()
+        parameters, block = await self.parameters(), at or await self.head()
         committee = self._reader.committee
-        parameters, state, committees = await asyncio.gather(
-            self.parameters(),
+        state, committees = await both(
             self._reader.call(committee, "state", at=block),
             self._reader.call(committee, "committees", at=block),
         )
@@ -179,7 +178,7 @@ class EvmLedger:
 
     async def leave(self) -> Transaction:
         """Stand for no further selection."""
-        return (await self._send(self._reader.staking, "leave")).transaction
+        return (await self._send(self._reader.staking, "leaveCandidates")).transaction
 
     async def become_candidate(self) -> Transaction:
         """Stand again, after leaving or an ejection."""

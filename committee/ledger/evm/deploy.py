@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import rlp  # type: ignore[import-untyped]
 from eth_abi.abi import encode
-from eth_typing import HexAddress, HexStr
-from eth_utils.address import is_checksum_address, to_canonical_address
+from eth_utils.address import is_checksum_address, to_canonical_address, to_checksum_address
 from eth_utils.crypto import keccak
-from web3.types import Nonce
-from web3.utils.address import get_create_address
 
 from committee.errors import LedgerError
 from committee.ledger.evm.abi import ErrorDecoder, load_contract
@@ -86,7 +83,7 @@ class Deployment:
             if not is_checksum_address(values[name]):
                 raise LedgerError(f"deployment manifest: {name} is not an address with a right checksum")
         for name in ("chain_id", "block"):
-            if not isinstance(values[name], int) or values[name] < 0:
+            if type(values[name]) is not int or values[name] < 0:
                 raise LedgerError(f"deployment manifest: {name} is not a number")
         if values["finality"] not in get_args(Finality):
             raise LedgerError(f"deployment manifest: finality is none of {', '.join(get_args(Finality))}")
@@ -139,8 +136,7 @@ async def deploy(rpc_url: str, key: AccountKey, parameters: DeploymentParameters
         sender = Sender(rpc, key, chain_id, ErrorDecoder(load_contract(name) for name in CONTRACTS))
         nonce = int(await rpc.request("eth_getTransactionCount", key.address, "pending"), 16)
         addresses = {
-            name: str(get_create_address(HexAddress(HexStr(key.address)), Nonce(nonce + place)))
-            for place, name in enumerate(CONTRACTS)
+            name: _created_address(key.address, nonce + place) for place, name in enumerate(CONTRACTS)
         }
         block = 0
         for name, arguments in _constructor_arguments(key.address, addresses, parameters).items():
@@ -187,13 +183,17 @@ def _constructor_arguments(
     }
 
 
+def _created_address(account: str, nonce: int) -> str:
+    """Where the contract will be that an account creates with this nonce."""
+    return to_checksum_address(keccak(rlp.encode([to_canonical_address(account), nonce]))[12:])
+
+
 async def _probe(rpc: Rpc) -> None:
     """Refuse a chain without the precompiles. Where they are missing a call succeeds with an empty answer."""
-    answers = await asyncio.gather(
-        *(_precompile(rpc, address, given) for _, address, given, _ in _PRECOMPILES)
-    )
     missing = [
-        name for (name, _, _, size), answer in zip(_PRECOMPILES, answers, strict=True) if len(answer) != size
+        name
+        for name, address, given, size in _PRECOMPILES
+        if len(await _precompile(rpc, address, given)) != size
     ]
     if missing:
         raise LedgerError(

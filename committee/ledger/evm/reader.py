@@ -67,7 +67,7 @@ class Reader:
                 raise LedgerRefused(action, *self.errors.decode(error.data)) from None
             if at is not None:
                 raise LedgerUnavailable(
-                    f"{action} at block {at.number}: {error}; the block was reorganised or its state is pruned"
+                    f"{action} at block {at.number}, which was reorganised or whose state is pruned: {error}"
                 ) from error
             raise
         if not answer:

@@ -1,27 +1,37 @@
 """JSON-RPC to an Ethereum node: one request, one answer or one clear error, always within a limit.
 
 Everything the adapter asks of a chain passes through `Rpc.request`, so that what an endpoint can do wrong (be
-down, hang, answer 429, 5xx or half an answer) is turned into `LedgerUnavailable` in one place.
+down, hang, answer 429, 5xx, half an answer or far too much) is turned into `LedgerUnavailable` in one place.
+
+The adapter is made of web3.py's libraries (eth-abi, eth-account, eth-utils) without its HTTP provider. That guards
+its sessions by a thread lock of the whole process, which a cancelled request gives back without holding it (and
+whatever has limits is cancelled often); and it takes twice the time for a request.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import itertools
+import json
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import aiohttp
-from web3 import AsyncHTTPProvider
-from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import RPCEndpoint
 
-from committee.errors import LedgerUnavailable
+from committee.errors import LedgerError, LedgerUnavailable
+
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 REQUEST_LIMIT_S = 15.0
 """No request takes longer, retries included."""
-RETRIES = 3
-"""Tries per request when the connection breaks or the endpoint answers with an HTTP error."""
+TRIES = 3
+"""Of a request, when the connection breaks or the endpoint is busy. Each may be repeated: a transaction is known by
+its hash, everything else reads."""
 RETRY_BACKOFF_S = 0.1
 """Before the second try; doubles with every further one."""
+RETRIED_STATUS = frozenset({429, 500, 502, 503, 504})
+ANSWER_LIMIT_BYTES = 64 << 20
 
 
 class EndpointError(LedgerUnavailable):
@@ -48,33 +58,27 @@ class Rpc:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._provider = AsyncHTTPProvider(
-            url,
-            request_kwargs={"timeout": aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)},
-            exception_retry_configuration=ExceptionRetryConfiguration(
-                errors=(aiohttp.ClientError,), retries=RETRIES, backoff_factor=RETRY_BACKOFF_S
-            ),
-        )
+        self._ids = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     async def request(self, method: str, *parameters: Any) -> Any:
         """The `result` of a JSON-RPC request.
 
         Raises `EndpointError` for an error object, `LedgerUnavailable` for anything else but an answer.
         """
+        question = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": parameters}
         try:
             async with asyncio.timeout(REQUEST_LIMIT_S):
-                if self._session is None or self._session.closed:
-                    await self._open()
-                answer: Any = await self._provider.make_request(RPCEndpoint(method), list(parameters))
+                answer = json.loads(await self._post(method, json.dumps(question).encode()))
         except TimeoutError:
             raise LedgerUnavailable(
-                f"{self.url} did not answer {method} within {REQUEST_LIMIT_S:.0f} s"
+                f"{self.url} did not answer {method} within {REQUEST_LIMIT_S:g} s"
             ) from None
         except aiohttp.ClientResponseError as error:
             raise LedgerUnavailable(f"{self.url} answered {method} with HTTP {error.status}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise LedgerUnavailable(f"no connection to the chain at {self.url}: {error}") from error
+            raise LedgerUnavailable(f"{method}: no connection to the chain at {self.url}: {error}") from error
         except ValueError as error:
             raise LedgerUnavailable(
                 f"{self.url} answered {method} with something that is not JSON"
@@ -86,16 +90,58 @@ class Rpc:
         return answer["result"]
 
     async def close(self) -> None:
-        """Close the connections. Idempotent."""
-        session, self._session = self._session, None
-        await self._provider.disconnect()
-        if session is not None:
-            await session.close()
+        """Close the connections for good. Idempotent."""
+        self._is_closed = True
+        if self._session is not None:
+            await self._session.close()
 
-    async def _open(self) -> None:
-        # web3's own session opens a connection for every request; ours keeps them, which halves the latency.
-        self._session = aiohttp.ClientSession(raise_for_status=True)
-        await self._provider.cache_async_session(self._session)
+    async def _post(self, method: str, body: bytes) -> bytes:
+        """Post a request, again while the endpoint is busy or gone."""
+        attempt = 1
+        while True:
+            try:
+                async with self._open(method).post(self.url, data=body) as response:
+                    return await self._read(method, response)
+            except aiohttp.ClientError as error:
+                is_final = (
+                    isinstance(error, aiohttp.ClientResponseError) and error.status not in RETRIED_STATUS
+                )
+                if is_final or attempt == TRIES:
+                    raise
+            await asyncio.sleep(RETRY_BACKOFF_S * 2 ** (attempt - 1))
+            attempt += 1
+
+    def _open(self, method: str) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise LedgerError(f"{method}: this connection to {self.url} was closed")
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                raise_for_status=True, headers={"Content-Type": "application/json"}
+            )
+        return self._session
+
+    async def _read(self, method: str, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > ANSWER_LIMIT_BYTES:
+                # Like a provider's own limit, so that who asked for too much at once may ask for less.
+                raise EndpointError(
+                    self.url, method, {"message": f"the answer is longer than {ANSWER_LIMIT_BYTES} bytes"}
+                )
+        return bytes(body)
+
+
+async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:
+    """Wait for two requests at once. When one fails the other is given up, so that none outlives the call."""
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _revert_data(data: Any) -> bytes | None:

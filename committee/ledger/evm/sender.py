@@ -8,6 +8,7 @@ two processes at once; where it is, the loser takes a new nonce and tries again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from eth_account.datastructures import SignedTransaction
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm.abi import ErrorDecoder
 from committee.ledger.evm.account import AccountKey
-from committee.ledger.evm.rpc import EndpointError, Rpc
+from committee.ledger.evm.rpc import EndpointError, Rpc, both
 from committee.ledger.interface import BlockMark, Transaction
 
 GAS_MARGIN_PERCENT = 25
@@ -32,6 +33,8 @@ LONGEST_POLL_S = 1.0
 POLL_GROWTH = 1.6
 LOOKUP_INTERVAL_S = 8.0
 """How often a transaction without a receipt is looked up, and sent again if the chain does not know it."""
+NONCE_TAKEN_WORDS = ("nonce", "replacement", "underpriced")
+"""What endpoints say of a transaction whose nonce another one has."""
 SEND_TRIES = 3
 """Broadcasts of one transaction when the endpoint does not answer, and fresh nonces when one was taken."""
 
@@ -69,7 +72,7 @@ class Sender:
         the chain does not answer or does not mine in time; then the transaction may still come through.
         """
         request = {"from": self.account, "data": "0x" + data.hex()} | ({"to": to} if to else {})
-        gas, fees = await asyncio.gather(self._estimate(action, request), self._fees())
+        gas, fees = await both(self._estimate(action, request), self._fees())
         transaction: dict[str, Any] = {
             "type": 2,
             "chainId": self._chain_id,
@@ -103,7 +106,7 @@ class Sender:
         return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
 
     async def _fees(self) -> dict[str, int]:
-        block, tip = await asyncio.gather(
+        block, tip = await both(
             self._rpc.request("eth_getBlockByNumber", "latest", False),
             self._rpc.request("eth_maxPriorityFeePerGas"),
         )
@@ -138,24 +141,24 @@ class Sender:
                 reason = error.reason.lower()
                 if "insufficient funds" in reason:
                     raise LedgerRefused(action, "InsufficientFunds", {"account": self.account}) from None
-                # An earlier try that seemed lost may have arrived.
                 if await self._is_known(signed):
                     return
-                if "nonce" in reason or "replacement" in reason or "underpriced" in reason:
-                    raise _NonceTakenError from None
-                raise
+                if not any(word in reason for word in NONCE_TAKEN_WORDS):
+                    raise
+                if trouble is not None:
+                    # It may have been an earlier try of ours that took the nonce; the receipt will tell.
+                    return
+                raise _NonceTakenError from None
             except LedgerUnavailable as error:
                 trouble = error
-                if await self._is_known(signed):
-                    return
+                with contextlib.suppress(LedgerUnavailable):
+                    if await self._is_known(signed):
+                        return
         raise LedgerUnavailable(f"{action} could not be sent: {trouble}") from trouble
 
     async def _is_known(self, signed: SignedTransaction) -> bool:
-        """Whether the endpoint has the transaction, mined or waiting; False when it does not say."""
-        try:
-            return await self._rpc.request("eth_getTransactionByHash", _hex(signed)) is not None
-        except LedgerUnavailable:
-            return False
+        """Whether the endpoint has the transaction, mined or waiting."""
+        return await self._rpc.request("eth_getTransactionByHash", _hex(signed)) is not None
 
     async def _receipt(self, action: str, signed: SignedTransaction) -> dict[str, Any]:
         """Wait for the receipt, looking after the transaction when it does not come."""
@@ -166,18 +169,17 @@ class Sender:
             await asyncio.sleep(delay)
             delay = min(delay * POLL_GROWTH, LONGEST_POLL_S)
             try:
-                receipt: dict[str, Any] | None = await self._rpc.request(
-                    "eth_getTransactionReceipt", _hex(signed)
-                )
+                receipt = await self._rpc.request("eth_getTransactionReceipt", _hex(signed))
+                if receipt is not None:
+                    return dict(receipt)
+                if clock() >= next_lookup:
+                    next_lookup = clock() + LOOKUP_INTERVAL_S
+                    if not await self._is_known(signed):
+                        await self._broadcast(action, signed)
             except LedgerUnavailable as error:
                 trouble = str(error)
-                continue
-            if receipt is not None:
-                return receipt
-            if clock() >= next_lookup:
-                next_lookup = clock() + LOOKUP_INTERVAL_S
-                if not await self._is_known(signed):
-                    await self._broadcast(action, signed)
+            except _NonceTakenError:
+                trouble = "another transaction has its nonce"
         self._next_nonce = None
         raise LedgerUnavailable(
             f"{action}: no receipt of transaction {_hex(signed)} within {RECEIPT_LIMIT_S:.0f} s ({trouble}); "

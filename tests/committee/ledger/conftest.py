@@ -1,0 +1,233 @@
+"""A real chain with the contracts on it, nodes with real keys, and a proxy that spoils the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from committee import bls, certificate, messages
+from committee.bls import SecretKey, proof_of_possession
+from committee.certificate import Certificate, Confirmation
+from committee.ledger import Attestation, EpochState
+from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
+from committee.messages import Intent
+from localnet.chain import LocalChain
+
+EPOCH_S = 600
+DEADLINE_S = 300
+PARAMETERS = DeploymentParameters(
+    n_shards=10, epoch_duration_s=EPOCH_S, handover_deadline_s=DEADLINE_S, patience_s=30
+)
+
+
+@dataclass
+class Node:
+    """A registered node: its account's ledger and its signing key."""
+
+    node_id: int
+    ledger: EvmLedger
+    secret: SecretKey
+
+
+@dataclass
+class Network:
+    """The contracts on a chain, and everyone who acts on them."""
+
+    chain: LocalChain
+    deployment: Deployment
+    operator: EvmLedger
+    connections: AsyncExitStack
+    nodes: list[Node] = field(default_factory=list)
+
+    async def account(self) -> EvmLedger:
+        """A ledger with a funded account of its own."""
+        key = AccountKey.generate()
+        await self.chain.fund(key.address)
+        connecting = await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
+        return await self.connections.enter_async_context(connecting)
+
+    async def join(self, stake: int) -> Node:
+        """A new node with a stake."""
+        ledger, secret, place = await self.account(), SecretKey.generate(), len(self.nodes) + 1
+        assert ledger.account is not None
+        proof = proof_of_possession(secret, ledger.account, self.deployment.domain)
+        node_id, _ = await ledger.register_node(
+            f"node-{place}", f"http://node-{place}:1", secret.public_key, proof
+        )
+        node = Node(node_id, ledger, secret)
+        self.nodes.append(node)
+        if stake:
+            await self.stake(node, stake)
+        return node
+
+    async def stake(self, node: Node, amount: int) -> None:
+        """Give a node's account tokens and stake them on it."""
+        assert node.ledger.account is not None
+        await self.operator.mint(node.ledger.account, amount)
+        await node.ledger.stake(node.node_id, amount)
+
+    async def begin_epoch(self) -> EpochState:
+        """Select and start the next epoch, moving the clock as far as it takes."""
+        await self.chain.increase_time(EPOCH_S)
+        await self.operator.select()
+        await self.operator.start()
+        return await self.operator.epoch_state()
+
+    def gained(self, state: EpochState, node: Node) -> list[int]:
+        """The shards that a node must attest in an epoch."""
+        assert state.current is not None
+        before = state.previous.shards_of(node.node_id) if state.previous else ()
+        return [shard for shard in state.current.shards_of(node.node_id) if shard not in before]
+
+    async def hand_over(self, state: EpochState) -> None:
+        """Every gaining member attests all that it gained."""
+        if state.epoch == 1:
+            return
+        for node in self.nodes:
+            shards = self.gained(state, node)
+            if shards:
+                await node.ledger.attest(state.epoch, [Attestation(shard, bytes(32), 0) for shard in shards])
+
+    def sign(
+        self, state: EpochState, intent: Intent, body: bytes, node_ids: Sequence[int] | None = None
+    ) -> Certificate:
+        """A certificate by these nodes, or all; by too few also, as a cheat would make it."""
+        assert state.current is not None
+        message = messages.encode(intent, state.epoch, body, self.deployment.domain)
+        confirmations = [
+            Confirmation(node.node_id, node.secret.sign(message))
+            for node in self.nodes
+            if node.node_id in state.current.by_id and (node_ids is None or node.node_id in node_ids)
+        ]
+        signers = frozenset(one.node_id for one in confirmations)
+        return Certificate(
+            state.epoch,
+            message,
+            certificate.bitmap_of(signers, state.current),
+            bls.aggregate([one.signature for one in confirmations]),
+        )
+
+
+Launch = Callable[..., Awaitable[Network]]
+
+
+@pytest.fixture
+async def chain(tmp_path: Path) -> AsyncIterator[LocalChain]:
+    """An empty chain."""
+    async with LocalChain(tmp_path / "chain") as running:
+        yield running
+
+
+@pytest.fixture
+async def launch(chain: LocalChain) -> AsyncIterator[Launch]:
+    """(stakes, parameters) → the contracts and nodes with these stakes, before the first epoch."""
+    async with AsyncExitStack() as connections:
+
+        async def start(stakes: Sequence[int] = (), parameters: DeploymentParameters = PARAMETERS) -> Network:
+            key = AccountKey.generate()
+            await chain.fund(key.address)
+            deployment = await deploy(chain.rpc_url, key, parameters)
+            operator = await EvmLedger.connect(chain.rpc_url, deployment, key)
+            network = Network(chain, deployment, await connections.enter_async_context(operator), connections)
+            for stake in stakes:
+                await network.join(stake)
+            return network
+
+        yield start
+
+
+Rule = Callable[[str, list[Any]], Awaitable[web.StreamResponse | None]]
+"""(method, parameters) → what to answer instead, None to let the request through."""
+
+
+class SpoiltConnection:
+    """Between the adapter and the chain: passes requests on unless a rule says otherwise, and counts them."""
+
+    def __init__(self, target: str, session: aiohttp.ClientSession) -> None:
+        self.url = ""
+        self.rules: list[Rule] = []
+        self.asked: list[str] = []
+        self._target = target
+        self._session = session
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.asked.append(body["method"])
+        for rule in self.rules:
+            answer = await rule(body["method"], body["params"])
+            if answer is not None:
+                return answer
+        return web.Response(body=await self.forward(body), content_type="application/json")
+
+    async def forward(self, body: dict[str, Any]) -> bytes:
+        async with self._session.post(self._target, json=body) as answer:
+            return await answer.read()
+
+    def answer(self, method: str, response: Callable[[], web.StreamResponse], times: int = 1) -> None:
+        """Answer a method so, the next `times` times."""
+        left = times
+
+        async def rule(asked: str, _: list[Any]) -> web.StreamResponse | None:
+            nonlocal left
+            if asked != method or left == 0:
+                return None
+            left -= 1
+            return response()
+
+        self.rules.append(rule)
+
+    def fail(self, method: str, code: int, message: str, times: int = 1) -> None:
+        """Answer a method with a JSON-RPC error, the next `times` times."""
+        error = {"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": message}}
+        self.answer(method, lambda: web.json_response(error), times)
+
+    def lose_answer(self, method: str, times: int = 1) -> None:
+        """Let a method's request through but answer with HTTP 502, the next `times` times."""
+        left = times
+
+        async def rule(asked: str, parameters: list[Any]) -> web.StreamResponse | None:
+            nonlocal left
+            if asked != method or left == 0:
+                return None
+            left -= 1
+            await self.forward({"jsonrpc": "2.0", "id": 1, "method": asked, "params": parameters})
+            return web.Response(status=502)
+
+        self.rules.append(rule)
+
+    def hang(self, method: str) -> None:
+        """Never answer a method."""
+
+        async def rule(asked: str, _: list[Any]) -> web.StreamResponse | None:
+            if asked == method:
+                await asyncio.Event().wait()
+            return None
+
+        self.rules.append(rule)
+
+
+@pytest.fixture
+async def spoilt(chain: LocalChain) -> AsyncIterator[SpoiltConnection]:
+    """A connection to the chain that tests may spoil."""
+    async with aiohttp.ClientSession() as session:
+        connection = SpoiltConnection(chain.rpc_url, session)
+        application = web.Application()
+        application.router.add_post("/", connection.handle)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        address = runner.addresses[0]
+        connection.url = f"http://127.0.0.1:{address[1]}"
+        try:
+            yield connection
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,159 @@
+"""Deploying, and the manifest that names what was deployed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from eth_utils.address import to_checksum_address
+
+from committee.errors import InvalidKey, LedgerError, LedgerRefused
+from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
+from committee.ledger.evm.deploy import domain_of
+
+if TYPE_CHECKING:
+    from localnet.chain import LocalChain
+    from tests.committee.ledger.conftest import Launch, SpoiltConnection
+
+PARAMETERS = DeploymentParameters(
+    n_shards=31, epoch_duration_s=7, handover_deadline_s=5, patience_s=3, band_millis=250
+)
+
+
+async def test_contracts_know_what_they_were_deployed_with(launch: Launch) -> None:
+    network = await launch((), PARAMETERS)
+    parameters = await network.operator.parameters()
+    assert (parameters.n_shards, parameters.epoch_duration_s) == (31, 7)
+    assert (parameters.handover_deadline_s, parameters.patience_s, parameters.band_millis) == (5, 3, 250)
+    assert parameters.domain == network.deployment.domain
+    head = await network.operator.head()
+    assert network.deployment.block == head.number
+
+
+async def test_account_that_sent_before_can_deploy_again(launch: Launch, chain: LocalChain) -> None:
+    network = await launch()
+    key = AccountKey.generate()
+    await chain.fund(key.address)
+    first = await deploy(chain.rpc_url, key, PARAMETERS)
+    second = await deploy(chain.rpc_url, key, PARAMETERS)
+    assert len({network.deployment.committee, first.committee, second.committee}) == 3
+    async with await EvmLedger.connect(chain.rpc_url, second) as ledger:
+        assert (await ledger.epoch_state()).epoch == 0
+
+
+async def test_parameters_that_the_contract_refuses_are_named(chain: LocalChain) -> None:
+    key = AccountKey.generate()
+    await chain.fund(key.address)
+    with pytest.raises(LedgerRefused) as refusal:
+        await deploy(chain.rpc_url, key, dataclasses.replace(PARAMETERS, n_shards=3))
+    assert (refusal.value.action, refusal.value.reason) == ("creation of Committee", "InvalidParameter")
+    assert refusal.value.arguments == {"name": "nShards"}
+
+
+async def test_parameter_too_large_for_its_type_is_refused(chain: LocalChain) -> None:
+    key = AccountKey.generate()
+    await chain.fund(key.address)
+    with pytest.raises(LedgerError, match="creation of Committee"):
+        await deploy(chain.rpc_url, key, dataclasses.replace(PARAMETERS, n_shards=1 << 16))
+
+
+@pytest.mark.parametrize(("address", "name"), [(0x09, "Blake2b"), (0x0B, "EIP-2537"), (0x0F, "pairing")])
+async def test_chain_without_a_precompile_is_refused(
+    chain: LocalChain, spoilt: SpoiltConnection, address: int, name: str
+) -> None:
+    async def has_none(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method == "eth_call" and int(parameters[0]["to"], 16) == address:
+            return web.json_response({"jsonrpc": "2.0", "id": 1, "result": "0x"})
+        return None
+
+    spoilt.rules.append(has_none)
+    with pytest.raises(LedgerError, match=rf"lacks precompiles .*{name}.*Prague"):
+        await deploy(spoilt.url, AccountKey.generate(), PARAMETERS)
+    assert "eth_sendRawTransaction" not in spoilt.asked
+
+
+def a_deployment() -> Deployment:
+    token, staking, committee, blobs = (to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(4))
+    return Deployment(
+        chain_id=17,
+        token=token,
+        staking=staking,
+        committee=committee,
+        blobs=blobs,
+        block=4,
+        domain=domain_of(17, committee),
+        finality="finalized",
+    )
+
+
+def test_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "deployment.json"
+    a_deployment().save(path)
+    assert Deployment.load(path) == a_deployment()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda manifest: manifest.pop("blobs"), "exactly the fields"),
+        (lambda manifest: manifest.update(extra=1), "exactly the fields"),
+        (lambda manifest: manifest.update(staking="0x12"), "staking is not an address"),
+        (lambda manifest: manifest.update(token=manifest["token"].swapcase().replace("X", "x")), "token is not"),
+        (lambda manifest: manifest.update(chain_id="17"), "chain_id is not a number"),
+        (lambda manifest: manifest.update(chain_id=18), "domain does not belong"),
+        (lambda manifest: manifest.update(block=-1), "block is not a number"),
+        (lambda manifest: manifest.update(block=True), "block is not a number"),
+        (lambda manifest: manifest.update(committee=manifest["blobs"]), "domain does not belong"),
+        (lambda manifest: manifest.update(domain="0x" + "00" * 32), "domain does not belong"),
+        (lambda manifest: manifest.update(finality="soon"), "finality is none of"),
+        (lambda manifest: manifest.update(finality=["latest"]), "finality is none of"),
+    ],
+)
+def test_manifest_refuses_a_wrong_field(tmp_path: Path, change: Change, message: str) -> None:
+    manifest = json.loads(a_deployment().to_json())
+    change(manifest)
+    path = tmp_path / "deployment.json"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(LedgerError, match=message) as error:
+        Deployment.load(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"deployment"'])
+def test_manifest_refuses_what_is_none(text: str) -> None:
+    with pytest.raises(LedgerError, match="deployment manifest"):
+        Deployment.from_json(text)
+
+
+def test_manifest_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match=r"cannot read the deployment manifest .*nowhere\.json"):
+        Deployment.load(tmp_path / "nowhere.json")
+
+
+def test_account_key_is_shown_by_its_address_alone() -> None:
+    key = AccountKey(bytes(31) + b"\x01")
+    assert key.address == "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"
+    assert key.to_bytes() == bytes(31) + b"\x01"
+    for shown in (repr(key), str(key), f"{key}"):
+        assert shown == f"AccountKey({key.address})"
+
+
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+@pytest.mark.parametrize(
+    "secret", [b"", bytes(32), b"\x01" * 31, b"\x01" * 33, ORDER.to_bytes(32, "big"), b"\xff" * 32]
+)
+def test_account_key_refuses_a_secret_that_is_none(secret: bytes) -> None:
+    with pytest.raises(InvalidKey) as error:
+        AccountKey(secret)
+    assert not secret or secret.hex() not in str(error.value)

@@ -1,0 +1,383 @@
+"""The adapter against the real contracts on a real chain, through the life of nodes, epochs and blobs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from committee import messages, shards
+from committee.bls import SecretKey, proof_of_possession
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger import (
+    Attestation,
+    BlobCertified,
+    BlobDeleted,
+    BlobInvalidated,
+    BlobRegistered,
+    BlockMark,
+    Candidate,
+    CommitteeSelected,
+    EpochStarted,
+    HandoverDone,
+    MemberEjected,
+    ShardsAttested,
+)
+from committee.ledger.evm import EvmLedger
+from committee.messages import EjectionReason, Intent
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Launch, Network
+
+STAKES = (40, 30, 20, 10)
+ROOT = bytes(range(32))
+LENGTH = 5000
+
+
+def blob_id_of(root: bytes, length: int) -> bytes:
+    return hashlib.blake2b(b"\x01" + length.to_bytes(8, "little") + root, digest_size=32).digest()
+
+
+async def certified_blob(network: Network, *, deletable: bool = False) -> int:
+    """A blob object that a quorum signed, in the current epoch."""
+    state = await network.operator.epoch_state()
+    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3, deletable)
+    body = messages.blob_body(blob_id_of(ROOT, LENGTH), object_id if deletable else None)
+    await network.operator.certify_blob(object_id, network.sign(state, Intent.BLOB, body))
+    return object_id
+
+
+async def test_nodes_and_candidates_are_read_as_they_registered(launch: Launch) -> None:
+    network = await launch(STAKES)
+    nodes = await network.operator.nodes()
+    assert [one.node_id for one in nodes] == [1, 2, 3, 4]
+    assert [one.account for one in nodes] == [node.ledger.account for node in network.nodes]
+    assert [one.public_key for one in nodes] == [node.secret.public_key for node in network.nodes]
+    assert [one.address for one in nodes] == [f"http://node-{place}:1" for place in (1, 2, 3, 4)]
+    assert [one.stake for one in nodes] == list(STAKES)
+    assert all(one.is_candidate for one in nodes)
+
+    await network.nodes[1].ledger.leave()
+    assert await network.operator.candidates() == [Candidate(1, 40), Candidate(3, 20), Candidate(4, 10)]
+    assert [one.is_candidate for one in await network.operator.nodes()] == [True, False, True, True]
+    await network.nodes[1].ledger.become_candidate()
+    assert [one.node_id for one in await network.operator.candidates()] == [1, 3, 4, 2]
+
+
+async def test_more_nodes_than_a_page_holds_are_all_read(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("committee.ledger.evm.reader.PAGE_ITEMS", 2)
+    network = await launch((1, 2, 3, 4, 5))
+    assert [one.stake for one in await network.operator.nodes()] == [1, 2, 3, 4, 5]
+
+
+async def test_register_refuses_a_proof_for_another_account(launch: Launch) -> None:
+    network = await launch()
+    ledger, secret = await network.account(), SecretKey.generate()
+    assert network.operator.account is not None
+    proof = proof_of_possession(secret, network.operator.account, network.deployment.domain)
+    with pytest.raises(LedgerRefused, match="InvalidProofOfPossession") as refusal:
+        await ledger.register_node("node", "http://node:1", secret.public_key, proof)
+    assert refusal.value.reason == "InvalidProofOfPossession"
+
+
+async def test_stake_is_refused_without_tokens(launch: Launch) -> None:
+    network = await launch((5,))
+    with pytest.raises(LedgerRefused) as refusal:
+        await network.nodes[0].ledger.stake(1, 7)
+    assert refusal.value.reason == "ERC20InsufficientBalance"
+    assert refusal.value.arguments == {
+        "sender": network.nodes[0].ledger.account,
+        "balance": 0,
+        "needed": 7,
+    }
+
+
+async def test_tokens_are_minted_by_the_deployer_alone(launch: Launch) -> None:
+    network = await launch((5,))
+    ledger = network.nodes[0].ledger
+    assert ledger.account is not None
+    await network.operator.mint(ledger.account, 11)
+    assert await network.operator.balance(ledger.account) == 11
+    with pytest.raises(LedgerRefused, match="OwnableUnauthorizedAccount"):
+        await ledger.mint(ledger.account, 1)
+
+
+async def test_before_the_first_epoch_there_is_no_committee(launch: Launch) -> None:
+    network = await launch()
+    state = await network.operator.epoch_state()
+    assert (state.epoch, state.started_block) == (0, None)
+    assert (state.previous, state.current, state.next) == (None, None, None)
+
+
+async def test_committees_are_those_of_the_stakes(launch: Launch) -> None:
+    network = await launch(STAKES)
+    await network.operator.select()
+    selected = await network.operator.epoch_state()
+    assert selected.current is None
+    assert selected.next is not None
+    expected = shards.assign(None, list(enumerate(STAKES, start=1)), 10)
+    assert {member.node_id: member.shards for member in selected.next.members} == expected
+
+    started = await network.operator.start()
+    state = await network.operator.epoch_state()
+    assert state.current == selected.next
+    assert (state.epoch, state.handover_done, state.next) == (1, True, None)
+    assert state.started_block == started.block
+    assert state.block == await network.operator.head()
+    assert state.started_at_s == state.last_handover_done_s == await network.operator.chain_time_s()
+    member = state.current.members[0]
+    assert (member.name, member.address) == ("node-1", "http://node-1:1")
+    assert member.public_key == network.nodes[0].secret.public_key
+
+
+async def test_state_is_read_at_the_block_that_is_asked_for(launch: Launch) -> None:
+    network = await launch(STAKES)
+    before = await network.operator.head()
+    await network.begin_epoch()
+    await network.operator.register_blob(ROOT, LENGTH, 1)
+    assert (await network.operator.epoch_state(before)).epoch == 0
+    assert await network.operator.blobs(before) == []
+    assert len(await network.operator.blobs()) == 1
+
+
+async def test_state_of_a_block_that_was_reorganised_is_not_given(launch: Launch) -> None:
+    network = await launch()
+    gone = BlockMark((await network.operator.head()).number, bytes(32))
+    with pytest.raises(LedgerUnavailable, match="reorganised"):
+        await network.operator.epoch_state(gone)
+
+
+async def test_start_before_its_time_is_refused_with_the_time(launch: Launch) -> None:
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    with pytest.raises(LedgerRefused) as refusal:
+        await network.operator.select()
+    assert refusal.value.reason == "TooEarly"
+    done_at = (await network.operator.epoch_state()).last_handover_done_s
+    assert refusal.value.arguments == {"availableAt": done_at + 300}
+
+
+async def test_handover_is_done_when_a_quorum_attested(launch: Launch) -> None:
+    network = await launch((10, 10))
+    await network.begin_epoch()
+    newcomers = [await network.join(100), await network.join(100)]
+    state = await network.begin_epoch()
+    assert not state.handover_done
+    assert state.previous is not None
+    assert await network.operator.attested_shards() == frozenset()
+
+    attested: set[int] = set()
+    for node in newcomers:
+        gained = network.gained(state, node)
+        await node.ledger.attest(
+            state.epoch, [Attestation(shard, bytes([shard]) * 32, shard) for shard in gained]
+        )
+        attested.update(gained)
+        assert await network.operator.attested_shards() == attested
+    assert (await network.operator.epoch_state()).handover_done
+
+
+async def test_attestation_of_a_kept_shard_is_refused(launch: Launch) -> None:
+    network = await launch(STAKES)
+    state = await network.begin_epoch()
+    assert state.current is not None
+    kept = state.current.shards_of(1)[0]
+    with pytest.raises(LedgerRefused) as refusal:
+        await network.nodes[0].ledger.attest(1, [Attestation(kept, bytes(32), 0)])
+    assert (refusal.value.reason, refusal.value.arguments) == ("ShardIsKept", {"shard": kept})
+
+
+async def test_handover_without_a_quorum_is_closed_after_the_deadline(launch: Launch) -> None:
+    network = await launch((10, 10))
+    await network.begin_epoch()
+    await network.join(100)
+    await network.join(100)
+    await network.begin_epoch()
+    with pytest.raises(LedgerRefused, match="TooEarly"):
+        await network.operator.close_handover()
+    await network.chain.increase_time(300)
+    await network.operator.close_handover()
+    assert (await network.operator.epoch_state()).handover_done
+
+
+async def test_blob_is_registered_and_certified(launch: Launch) -> None:
+    network = await launch(STAKES)
+    state = await network.begin_epoch()
+    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3)
+    registered = await network.operator.blob_object(object_id)
+    assert registered.blob_id == blob_id_of(ROOT, LENGTH)
+    assert (registered.certified_epoch, registered.end_epoch) == (None, 4)
+    assert not registered.is_live(1)
+
+    body = messages.blob_body(registered.blob_id)
+    await network.operator.certify_blob(object_id, network.sign(state, Intent.BLOB, body, [1, 2]))
+    certified = await network.operator.blob_object(object_id)
+    assert certified.certified_epoch == 1
+    assert certified.is_live(1)
+    assert await network.operator.blobs() == [certified]
+
+
+async def test_certificate_below_the_quorum_is_refused(launch: Launch) -> None:
+    network = await launch(STAKES)
+    state = await network.begin_epoch()
+    assert state.current is not None
+    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3)
+    certificate = network.sign(state, Intent.BLOB, messages.blob_body(blob_id_of(ROOT, LENGTH)), [1, 3])
+    with pytest.raises(LedgerRefused) as refusal:
+        await network.operator.certify_blob(object_id, certificate)
+    assert refusal.value.reason == "NotEnoughWeight"
+    assert refusal.value.arguments == {"weight": state.current.weight_of({1, 3}), "shards": 10}
+    assert "Blobs.certify" in str(refusal.value)
+
+
+async def test_certificate_over_another_blob_is_refused(launch: Launch) -> None:
+    network = await launch(STAKES)
+    state = await network.begin_epoch()
+    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3)
+    certificate = network.sign(state, Intent.BLOB, messages.blob_body(blob_id_of(ROOT, LENGTH + 1)))
+    with pytest.raises(LedgerRefused, match="BadSignature"):
+        await network.operator.certify_blob(object_id, certificate)
+
+
+async def test_certificate_with_a_swapped_signer_is_refused(launch: Launch) -> None:
+    network = await launch((25, 25, 25, 25))
+    state = await network.begin_epoch()
+    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3)
+    body = messages.blob_body(blob_id_of(ROOT, LENGTH))
+    signed = network.sign(state, Intent.BLOB, body, [1, 2, 3])
+    swapped = type(signed)(signed.epoch, signed.message, bytes([0b1101]), signed.signature)
+    with pytest.raises(LedgerRefused, match="BadSignature"):
+        await network.operator.certify_blob(object_id, swapped)
+
+
+async def test_registration_is_paid_and_approved_when_it_must_be(launch: Launch) -> None:
+    from committee.ledger.evm import DeploymentParameters
+
+    priced = DeploymentParameters(10, 600, 300, 30, price_per_mib_epoch=5)
+    network = await launch(STAKES, priced)
+    await network.begin_epoch()
+    assert network.operator.account is not None
+    with pytest.raises(LedgerRefused, match="ERC20InsufficientBalance"):
+        await network.operator.register_blob(ROOT, LENGTH, 2)
+    await network.operator.mint(network.operator.account, 25)
+    await network.operator.register_blob(ROOT, LENGTH, 2)
+    assert await network.operator.balance(network.operator.account) == 15
+    block = (await network.operator.head()).number
+    await network.operator.register_blob(ROOT, LENGTH, 3)
+    assert await network.operator.balance(network.operator.account) == 0
+    assert (await network.operator.head()).number == block + 1, "the second write needs no approval"
+
+
+async def test_unknown_blob_object_is_refused(launch: Launch) -> None:
+    network = await launch(STAKES)
+    with pytest.raises(LedgerRefused) as refusal:
+        await network.operator.blob_object(1)
+    assert (refusal.value.reason, refusal.value.arguments) == ("UnknownObject", {"objectId": 1})
+
+
+async def test_blob_longer_than_any_number_is_refused_before_it_is_sent(launch: Launch) -> None:
+    network = await launch(STAKES)
+    with pytest.raises(LedgerError, match="reserveAndRegister"):
+        await network.operator.register_blob(ROOT, 1 << 64, 3)
+
+
+async def test_silent_member_is_ejected_by_a_quorum(launch: Launch) -> None:
+    network = await launch((30, 30, 30, 10))
+    state = await network.begin_epoch()
+    body = messages.eject_body(4)
+    reason = EjectionReason.SILENT
+    with pytest.raises(LedgerRefused, match="NotEnoughWeight"):
+        await network.operator.eject(4, reason, network.sign(state, Intent.EJECT, body, [1, 2]))
+    await network.operator.eject(4, reason, network.sign(state, Intent.EJECT, body, [1, 2, 3]))
+    assert [one.node_id for one in await network.operator.candidates()] == [1, 2, 3]
+    following = await network.begin_epoch()
+    assert following.current is not None
+    assert set(following.current.by_id) == {1, 2, 3}
+
+
+async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> None:
+    network = await launch((30, 30, 30, 10))
+    state = await network.begin_epoch()
+    kept, deleted = await certified_blob(network), await certified_blob(network, deletable=True)
+    await network.operator._send(network.operator._reader.blobs, "remove", deleted)
+    blob_id = blob_id_of(ROOT, LENGTH)
+    wrong = network.sign(state, Intent.INVALID_BLOB, messages.invalid_blob_body(blob_id))
+    value = int.from_bytes(blob_id, "little")
+    await network.operator._send(
+        network.operator._reader.blobs, "invalidate", value, 1, wrong.bitmap, _g2(wrong.signature)
+    )
+    ejection = network.sign(state, Intent.EJECT, messages.eject_body(4), [1, 2, 3])
+    await network.operator.eject(4, EjectionReason.SILENT, ejection)
+    second = await network.begin_epoch()
+    await network.hand_over(second)
+    head = await network.operator.head()
+    events = await network.operator.events(0, head.number)
+
+    gaining = [event for event in events if isinstance(event, ShardsAttested)]
+    assert [(event.node_id, event.shards) for event in gaining] == [
+        (node.node_id, tuple(network.gained(second, node)))
+        for node in network.nodes
+        if network.gained(second, node)
+    ]
+    kinds = [type(event) for event in events if not isinstance(event, ShardsAttested)]
+    assert kinds == [
+        CommitteeSelected,
+        EpochStarted,
+        HandoverDone,
+        BlobRegistered,
+        BlobCertified,
+        BlobRegistered,
+        BlobCertified,
+        BlobDeleted,
+        BlobInvalidated,
+        MemberEjected,
+        CommitteeSelected,
+        EpochStarted,
+        HandoverDone,
+    ]
+    blocks = [event.block.number for event in events]
+    assert blocks == sorted(blocks)
+    account = network.operator.account
+    assert account is not None
+    by_kind = {type(event): event for event in events}
+    assert by_kind[BlobRegistered] == BlobRegistered(
+        by_kind[BlobRegistered].block, deleted, blob_id, account, 1, LENGTH, 4, True
+    )
+    assert by_kind[BlobCertified] == BlobCertified(
+        by_kind[BlobCertified].block, deleted, blob_id, 1, 4, deletable=True, is_extension=False
+    )
+    assert by_kind[BlobDeleted] == BlobDeleted(by_kind[BlobDeleted].block, deleted, blob_id, 1)
+    assert by_kind[BlobInvalidated] == BlobInvalidated(by_kind[BlobInvalidated].block, blob_id, 1)
+    assert by_kind[MemberEjected] == MemberEjected(by_kind[MemberEjected].block, 1, 4, 1)
+    assert by_kind[EpochStarted] == EpochStarted(second.started_block or head, 2)
+    records = await network.operator.blobs()
+    assert [(one.object_id, one.deleted, one.invalid) for one in records] == [
+        (kept, False, True),
+        (deleted, True, False),
+    ]
+
+
+async def test_events_of_no_blocks_are_none(launch: Launch) -> None:
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    head = await network.operator.head()
+    assert await network.operator.events(head.number + 1, head.number) == []
+    assert await network.operator.events(head.number, head.number) != []
+
+
+async def test_reader_without_a_key_cannot_send(launch: Launch) -> None:
+    network = await launch(STAKES)
+    async with await EvmLedger.connect(network.chain.rpc_url, network.deployment) as reader:
+        assert reader.account is None
+        assert len(await reader.nodes()) == 4
+        with pytest.raises(LedgerError, match="no account key"):
+            await reader.select()
+
+
+def _g2(signature: bytes) -> bytes:
+    from committee.bls import g2_to_eip2537
+
+    return g2_to_eip2537(signature)

@@ -1,0 +1,137 @@
+"""Endpoints that are down, hang, refuse or answer nonsense; providers with limits."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from committee.errors import LedgerError, LedgerUnavailable
+from committee.ledger.evm import EvmLedger
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Launch, SpoiltConnection
+
+
+async def test_chain_that_is_down_is_unavailable(launch: Launch) -> None:
+    network = await launch()
+    await network.chain.stop()
+    with pytest.raises(LedgerUnavailable, match=r"no connection to the chain at http://127.0.0.1"):
+        await network.operator.head()
+    with pytest.raises(LedgerUnavailable):
+        await network.operator.mint("0x00000000000000000000000000000000000000AA", 1)
+    with pytest.raises(LedgerUnavailable):
+        await EvmLedger.connect(network.chain.rpc_url, network.deployment)
+
+
+async def test_endpoint_that_hangs_is_unavailable_after_the_limit(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    monkeypatch.setattr("committee.ledger.evm.rpc.REQUEST_LIMIT_S", 0.1)
+    spoilt.hang("eth_getBlockByNumber")
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        with pytest.raises(LedgerUnavailable, match="did not answer eth_getBlockByNumber within"):
+            await ledger.head()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_http_error_that_passes_is_not_noticed(
+    launch: Launch, spoilt: SpoiltConnection, status: int
+) -> None:
+    network = await launch()
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        spoilt.answer("eth_getBlockByNumber", lambda: web.Response(status=status), times=2)
+        assert await ledger.head() == await network.operator.head()
+
+
+async def test_http_error_that_stays_is_unavailable(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        spoilt.answer("eth_getBlockByNumber", lambda: web.Response(status=429), times=3)
+        with pytest.raises(LedgerUnavailable, match="HTTP 429"):
+            await ledger.head()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"jsonrpc": "2.0", "id": 1, "res', b"[]", b'"hello"', b'{"jsonrpc": "2.0", "id": 1}', b"\xff\xfe"],
+)
+async def test_answer_that_is_none_is_unavailable(
+    launch: Launch, spoilt: SpoiltConnection, body: bytes
+) -> None:
+    network = await launch()
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        spoilt.answer("eth_getBlockByNumber", lambda: web.Response(body=body))
+        with pytest.raises(LedgerUnavailable, match="eth_getBlockByNumber"):
+            await ledger.head()
+
+
+async def test_error_of_the_endpoint_is_unavailable(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        spoilt.fail("eth_getBlockByNumber", -32005, "daily limit reached")
+        with pytest.raises(LedgerUnavailable, match="daily limit reached"):
+            await ledger.head()
+
+
+async def test_connect_refuses_another_chain(launch: Launch) -> None:
+    network = await launch()
+    elsewhere = dataclasses.replace(network.deployment, chain_id=1)
+    with pytest.raises(LedgerError, match="serves chain 31337, but the deployment is on chain 1"):
+        await EvmLedger.connect(network.chain.rpc_url, elsewhere)
+
+
+async def test_connect_refuses_a_chain_without_the_contracts(launch: Launch) -> None:
+    network = await launch()
+    nowhere = dataclasses.replace(network.deployment, committee="0x00000000000000000000000000000000000000AA")
+    with pytest.raises(LedgerError, match=r"no such contract at 0x0+AA"):
+        await EvmLedger.connect(network.chain.rpc_url, nowhere)
+
+
+async def test_connect_refuses_another_deployment_than_the_manifest_says(launch: Launch) -> None:
+    network, other = await launch(), await launch()
+    mixed = dataclasses.replace(network.deployment, committee=other.deployment.committee)
+    with pytest.raises(LedgerError, match="another domain"):
+        await EvmLedger.connect(network.chain.rpc_url, mixed)
+
+
+async def test_block_range_is_halved_at_the_providers_limit(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch((40, 30, 20, 10))
+    await network.begin_epoch()
+    ranges: list[int] = []
+
+    async def at_most_three_blocks(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method != "eth_getLogs":
+            return None
+        size = int(parameters[0]["toBlock"], 16) - int(parameters[0]["fromBlock"], 16) + 1
+        ranges.append(size)
+        if size <= 3:
+            return None
+        error = {"code": -32005, "message": "query returned more than 10000 results"}
+        return web.json_response({"jsonrpc": "2.0", "id": 1, "error": error})
+
+    spoilt.rules.append(at_most_three_blocks)
+    head = (await network.operator.head()).number
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        assert await ledger.events(0, head) == await network.operator.events(0, head)
+    assert max(ranges) == head + 1
+    assert len(ranges) < head
+
+
+async def test_logs_that_no_provider_gives_are_unavailable(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    spoilt.fail("eth_getLogs", -32000, "logs are disabled", times=100)
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        with pytest.raises(LedgerUnavailable, match=r"no logs of block 0.*logs are disabled"):
+            await ledger.events(0, 4)
+
+
+async def test_finality_decides_what_the_head_is(launch: Launch) -> None:
+    network = await launch()
+    await network.chain.mine(5)
+    settled = dataclasses.replace(network.deployment, finality="finalized")
+    async with await EvmLedger.connect(network.chain.rpc_url, settled) as careful:
+        assert (await careful.head()).number < (await network.operator.head()).number

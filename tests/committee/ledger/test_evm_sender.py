@@ -1,0 +1,201 @@
+"""Transactions that are lost, doubled, late or refused on their way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from committee.errors import LedgerRefused, LedgerUnavailable
+from committee.ledger.evm import AccountKey, EvmLedger, deploy
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Launch, Network, SpoiltConnection
+
+HOLDER = "0x00000000000000000000000000000000000000AA"
+
+
+async def spoilt_operator(network: Network, spoilt: SpoiltConnection) -> EvmLedger:
+    """The operator, over the connection that tests spoil."""
+    sender = network.operator._sender
+    assert sender is not None
+    ledger = await EvmLedger.connect(spoilt.url, network.deployment, sender._key)
+    spoilt.asked.clear()
+    return await network.connections.enter_async_context(ledger)
+
+
+async def test_concurrent_sends_take_consecutive_nonces(launch: Launch) -> None:
+    network = await launch()
+    start = (await network.operator.head()).number
+    await asyncio.gather(*(network.operator.mint(HOLDER, amount) for amount in range(1, 21)))
+    assert await network.operator.balance(HOLDER) == sum(range(1, 21))
+    assert (await network.operator.head()).number <= start + 20
+
+
+async def test_refused_call_takes_no_nonce(launch: Launch) -> None:
+    network = await launch()
+    answers = await asyncio.gather(
+        network.operator.mint(HOLDER, 1),
+        network.operator.start(),
+        network.operator.mint(HOLDER, 2),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[1], LedgerRefused)
+    assert answers[1].reason == "NotSelected"
+    assert await network.operator.balance(HOLDER) == 3
+
+
+async def test_transaction_whose_answer_was_lost_is_sent_once(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    spoilt.lose_answer("eth_sendRawTransaction", times=3)
+    await operator.mint(HOLDER, 5)
+    await operator.mint(HOLDER, 7)
+    assert await operator.balance(HOLDER) == 12
+    assert "eth_getTransactionByHash" in spoilt.asked
+
+
+async def test_transaction_that_never_arrived_is_sent_again(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    spoilt.answer("eth_sendRawTransaction", lambda: web.Response(status=503), times=4)
+    await operator.mint(HOLDER, 5)
+    assert await operator.balance(HOLDER) == 5
+
+
+async def test_transaction_that_cannot_be_sent_is_reported_and_its_nonce_used_again(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    spoilt.answer("eth_sendRawTransaction", lambda: web.Response(status=503), times=9)
+    with pytest.raises(LedgerUnavailable, match=r"HauloutToken.mint could not be sent.*HTTP 503"):
+        await operator.mint(HOLDER, 5)
+    await operator.mint(HOLDER, 7)
+    assert await operator.balance(HOLDER) == 7
+
+
+async def test_nonce_taken_by_another_process_is_replaced(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    other = await spoilt_operator(network, spoilt)
+    await other.mint(HOLDER, 1)
+    await network.operator.mint(HOLDER, 2)
+    await network.operator.mint(HOLDER, 4)
+    await other.mint(HOLDER, 8)
+    assert await network.operator.balance(HOLDER) == 15
+
+
+async def test_transaction_dropped_by_the_endpoint_is_sent_again(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    monkeypatch.setattr("committee.ledger.evm.sender.LOOKUP_INTERVAL_S", 0.0)
+    accepted = {"jsonrpc": "2.0", "id": 1, "result": "0x" + "00" * 32}
+    spoilt.answer("eth_sendRawTransaction", lambda: web.json_response(accepted))
+    await operator.mint(HOLDER, 5)
+    assert await operator.balance(HOLDER) == 5
+    assert spoilt.asked.count("eth_sendRawTransaction") == 2
+
+
+async def test_transaction_that_is_not_mined_in_time_is_reported_as_unknown(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    monkeypatch.setattr("committee.ledger.evm.sender.RECEIPT_LIMIT_S", 0.2)
+    none = {"jsonrpc": "2.0", "id": 1, "result": None}
+    spoilt.answer("eth_getTransactionReceipt", lambda: web.json_response(none), times=1000)
+    with pytest.raises(LedgerUnavailable, match=r"no receipt of transaction 0x.*may still come through"):
+        await operator.mint(HOLDER, 5)
+
+
+async def test_failure_after_the_estimate_is_explained(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch((40, 30, 20, 10))
+    operator = await spoilt_operator(network, spoilt)
+    estimate = {"jsonrpc": "2.0", "id": 1, "result": hex(200_000)}
+    spoilt.answer("eth_estimateGas", lambda: web.json_response(estimate))
+    with pytest.raises(LedgerRefused) as refusal:
+        await operator.start()
+    assert (refusal.value.reason, refusal.value.arguments) == ("NotSelected", {"epoch": 1})
+    await operator.select()
+
+
+async def test_transaction_out_of_gas_is_told_as_such(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    estimate = {"jsonrpc": "2.0", "id": 1, "result": hex(30_000)}
+    spoilt.answer("eth_estimateGas", lambda: web.json_response(estimate))
+    with pytest.raises(LedgerRefused, match="OutOfGas"):
+        await operator.mint(HOLDER, 1)
+
+
+async def test_transaction_over_the_gas_limit_is_not_sent(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    estimate = {"jsonrpc": "2.0", "id": 1, "result": hex((1 << 24) + 1)}
+    spoilt.answer("eth_estimateGas", lambda: web.json_response(estimate))
+    with pytest.raises(LedgerRefused, match="TooMuchGas"):
+        await operator.mint(HOLDER, 1)
+    assert "eth_sendRawTransaction" not in spoilt.asked
+
+
+async def test_account_without_ether_is_named(launch: Launch) -> None:
+    network = await launch()
+    key = AccountKey.generate()
+    async with await EvmLedger.connect(network.chain.rpc_url, network.deployment, key) as ledger:
+        with pytest.raises(LedgerRefused) as refusal:
+            await ledger._send(ledger._reader.token, "approve", HOLDER, 1)
+    assert refusal.value.reason == "InsufficientFunds"
+    assert refusal.value.arguments == {"account": key.address}
+
+
+async def test_cancelled_send_leaves_the_account_usable(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    arrived = asyncio.Event()
+
+    async def stop_here(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method == "eth_sendRawTransaction" and not arrived.is_set():
+            await spoilt.forward({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
+            arrived.set()
+            await asyncio.Event().wait()
+        return None
+
+    spoilt.rules.append(stop_here)
+    sending = asyncio.create_task(operator.mint(HOLDER, 1))
+    await arrived.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    await operator.mint(HOLDER, 2)
+    assert await operator.balance(HOLDER) == 3
+
+
+async def test_usual_send_takes_no_needless_round_trip(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    await operator.mint(HOLDER, 1)
+    spoilt.asked.clear()
+    await operator.mint(HOLDER, 1)
+    receipts = spoilt.asked.count("eth_getTransactionReceipt")
+    assert sorted(set(spoilt.asked)) == [
+        "eth_estimateGas",
+        "eth_getBlockByNumber",
+        "eth_getTransactionReceipt",
+        "eth_maxPriorityFeePerGas",
+        "eth_sendRawTransaction",
+    ]
+    assert len(spoilt.asked) == 4 + receipts
+
+
+async def test_deployment_by_an_account_without_ether_is_refused(launch: Launch) -> None:
+    from committee.ledger.evm import DeploymentParameters
+
+    network = await launch()
+    with pytest.raises(LedgerRefused, match="creation of HauloutToken: InsufficientFunds"):
+        await deploy(network.chain.rpc_url, AccountKey.generate(), DeploymentParameters(10, 60, 60, 10))
