@@ -58,7 +58,7 @@ class SliverFiles:
             for first in range(0, len(items), FILES_AT_ONCE):
                 self._write_group(items[first : first + FILES_AT_ONCE])
             for folder in {self._path(key).parent for key in contents}:
-                sync_folder(folder)
+                _sync_folder(folder)
         except BaseException:
             # A folder removed behind our back is to be made anew by the next write.
             self._durable.clear()
@@ -130,7 +130,7 @@ class SliverFiles:
             folder.mkdir(exist_ok=True)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)
+        _sync_folder(folder.parent)
         self._durable.add(folder)
 
     def _path(self, key: SliverKey) -> Path:
@@ -164,7 +164,7 @@ def _write_all(descriptor: int, content: memoryview) -> None:
         content = content[os.write(descriptor, content) :]
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Make a folder's entries durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

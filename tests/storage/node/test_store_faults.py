@@ -122,6 +122,18 @@ def test_a_full_index_leaves_nothing_of_the_batch(
     assert store.put_slivers([*batch, *filling]) == 104
 
 
+def test_a_row_that_the_index_refuses_leaves_nothing_of_the_batch(
+    store: SliverStore, folder: Path, batch: list[NewSliver]
+) -> None:
+    nameless: Any = None
+    refused = NewSliver(blob(4), 0, P, LARGE, Tally(3, 0, blob(4), nameless, 1))
+    with pytest.raises(StoreError, match="NOT NULL"):
+        store.put_slivers([*batch, refused])
+    assert (store.sliver_count(), store.tallies(3)) == (1, [])
+    assert files_of(folder) == {"lock", blob(0).hex()}
+    assert store.put_slivers(batch) == 4
+
+
 def test_a_disk_that_writes_in_small_pieces_loses_none(
     store: SliverStore, batch: list[NewSliver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,18 +302,24 @@ def test_all_files_lost_leaves_the_inline_slivers_and_the_metadata(store: Sliver
     assert (store.sliver(blob(2), 0, S), store.metadata(blob(2))) == (b"inline", b"metadata")
 
 
+@pytest.mark.parametrize("stored_again", [False, True])
 def test_a_sliver_dropped_while_it_is_read_is_not_damage(
-    store: SliverStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch, stored_again: bool
 ) -> None:
-    def read_late(path: Path) -> bytes:
+    def read_in_between(path: Path) -> bytes:
         monkeypatch.undo()
         store.drop_shard(0)
-        return path.read_bytes()
+        try:
+            return path.read_bytes()
+        finally:
+            if stored_again:
+                store.put_sliver(blob(0), 0, P, LARGE)
 
-    monkeypatch.setattr(Path, "read_bytes", read_late)
+    monkeypatch.setattr(Path, "read_bytes", read_in_between)
     assert store.sliver(blob(0), 0, P) is None
     assert store.damaged == []
-    assert (store.sliver_count(), store.stored_bytes()) == (0, 0)
+    assert store.sliver_count() == stored_again
+    assert store.sliver(blob(0), 0, P) == (LARGE if stored_again else None)
 
 
 def test_an_index_that_is_no_database_is_refused_and_not_touched(store: SliverStore, folder: Path) -> None:
