@@ -78,7 +78,9 @@ async def test_chain_without_a_precompile_is_refused(
 
 
 def a_deployment() -> Deployment:
-    token, staking, committee, blobs = (to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(4))
+    token, staking, committee, blobs = (
+        to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(4)
+    )
     return Deployment(
         chain_id=17,
         token=token,
@@ -107,7 +109,10 @@ Change = Callable[[dict[str, Any]], object]
         (lambda manifest: manifest.pop("blobs"), "exactly the fields"),
         (lambda manifest: manifest.update(extra=1), "exactly the fields"),
         (lambda manifest: manifest.update(staking="0x12"), "staking is not an address"),
-        (lambda manifest: manifest.update(token=manifest["token"].swapcase().replace("X", "x")), "token is not"),
+        (
+            lambda manifest: manifest.update(token=manifest["token"].swapcase().replace("X", "x")),
+            "token is not",
+        ),
         (lambda manifest: manifest.update(chain_id="17"), "chain_id is not a number"),
         (lambda manifest: manifest.update(chain_id=18), "domain does not belong"),
         (lambda manifest: manifest.update(block=-1), "block is not a number"),
