@@ -144,9 +144,8 @@ def load_contract(name: str) -> ContractAbi:
 
 
 def _encode(action: str, inputs: Sequence[Mapping[str, Any]], arguments: Sequence[Any]) -> bytes:
-    values = [_positional(one, value) for one, value in zip(inputs, arguments, strict=True)]
     try:
-        return encode([collapse_if_tuple(one) for one in inputs], values)  # type: ignore[arg-type]
+        return encode([collapse_if_tuple(one) for one in inputs], arguments)  # type: ignore[arg-type]
     except EncodingError as error:
         raise LedgerError(f"{action}: {error}") from error
 
@@ -154,13 +153,6 @@ def _encode(action: str, inputs: Sequence[Mapping[str, Any]], arguments: Sequenc
 def _decode(outputs: Sequence[Mapping[str, Any]], data: bytes) -> list[Any]:
     values = decode([collapse_if_tuple(one) for one in outputs], data)  # type: ignore[arg-type]
     return [_named(one["type"], one, value) for one, value in zip(outputs, values, strict=True)]
-
-
-def _positional(declaration: Mapping[str, Any], value: Any) -> Any:
-    """A struct given as a dict, in the order of its fields."""
-    if declaration["type"] == "tuple" and isinstance(value, Mapping):
-        return tuple(_positional(one, value[one["name"]]) for one in declaration["components"])
-    return value
 
 
 def _named(kind: str, declaration: Mapping[str, Any], value: Any) -> Any:

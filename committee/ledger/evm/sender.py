@@ -25,7 +25,7 @@ GAS_MARGIN_PERCENT = 25
 TRANSACTION_GAS_LIMIT = 1 << 24
 """No transaction may ask for more (EIP-7825)."""
 BASE_FEE_HEADROOM = 2
-"""The fee bid is so many times the newest base fee: enough for six full blocks in a row."""
+"""The fee bid is so many times the newest base fee: enough for five full blocks in a row."""
 RECEIPT_LIMIT_S = 120.0
 """A transaction that is not mined within this time is reported as unknown."""
 FIRST_POLL_S = 0.01

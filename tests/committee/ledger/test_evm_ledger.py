@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from committee import messages, shards
-from committee.bls import SecretKey, proof_of_possession
+from committee.bls import SecretKey, g2_to_eip2537, proof_of_possession
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import (
     Attestation,
@@ -24,7 +24,7 @@ from committee.ledger import (
     MemberEjected,
     ShardsAttested,
 )
-from committee.ledger.evm import EvmLedger
+from committee.ledger.evm import DeploymentParameters, EvmLedger
 from committee.messages import EjectionReason, Intent
 
 if TYPE_CHECKING:
@@ -254,8 +254,6 @@ async def test_certificate_with_a_swapped_signer_is_refused(launch: Launch) -> N
 
 
 async def test_registration_is_paid_and_approved_when_it_must_be(launch: Launch) -> None:
-    from committee.ledger.evm import DeploymentParameters
-
     priced = DeploymentParameters(10, 600, 300, 30, price_per_mib_epoch=5)
     network = await launch(STAKES, priced)
     await network.begin_epoch()
@@ -307,7 +305,7 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
     wrong = network.sign(state, Intent.INVALID_BLOB, messages.invalid_blob_body(blob_id))
     value = int.from_bytes(blob_id, "little")
     await network.operator._send(
-        network.operator._reader.blobs, "invalidate", value, 1, wrong.bitmap, _g2(wrong.signature)
+        network.operator._reader.blobs, "invalidate", value, 1, wrong.bitmap, g2_to_eip2537(wrong.signature)
     )
     ejection = network.sign(state, Intent.EJECT, messages.eject_body(4), [1, 2, 3])
     await network.operator.eject(4, EjectionReason.SILENT, ejection)
@@ -375,9 +373,3 @@ async def test_reader_without_a_key_cannot_send(launch: Launch) -> None:
         assert len(await reader.nodes()) == 4
         with pytest.raises(LedgerError, match="no account key"):
             await reader.select()
-
-
-def _g2(signature: bytes) -> bytes:
-    from committee.bls import g2_to_eip2537
-
-    return g2_to_eip2537(signature)

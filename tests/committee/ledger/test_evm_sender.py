@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from committee.errors import LedgerRefused, LedgerUnavailable
-from committee.ledger.evm import AccountKey, EvmLedger, deploy
+from committee.ledger.evm import AccountKey, DeploymentParameters, EvmLedger, deploy
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network, SpoiltConnection
@@ -57,6 +57,19 @@ async def test_transaction_whose_answer_was_lost_is_sent_once(
     await operator.mint(HOLDER, 7)
     assert await operator.balance(HOLDER) == 12
     assert "eth_getTransactionByHash" in spoilt.asked
+
+
+async def test_transaction_that_the_endpoint_denies_is_not_doubled(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    spoilt.lose_answer("eth_sendRawTransaction", times=3)
+    unknown = {"jsonrpc": "2.0", "id": 1, "result": None}
+    spoilt.answer("eth_getTransactionByHash", lambda: web.json_response(unknown), times=2)
+    await operator.mint(HOLDER, 5)
+    assert await operator.balance(HOLDER) == 5
+    assert spoilt.asked.count("eth_getTransactionByHash") == 2
 
 
 async def test_transaction_that_never_arrived_is_sent_again(launch: Launch, spoilt: SpoiltConnection) -> None:
@@ -194,8 +207,6 @@ async def test_usual_send_takes_no_needless_round_trip(launch: Launch, spoilt: S
 
 
 async def test_deployment_by_an_account_without_ether_is_refused(launch: Launch) -> None:
-    from committee.ledger.evm import DeploymentParameters
-
     network = await launch()
     with pytest.raises(LedgerRefused, match="creation of HauloutToken: InsufficientFunds"):
         await deploy(network.chain.rpc_url, AccountKey.generate(), DeploymentParameters(10, 60, 60, 10))
