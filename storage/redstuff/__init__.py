@@ -2,6 +2,7 @@
 
 from storage.redstuff.code import EncodedBlob, RedStuff
 from storage.redstuff.errors import (
+    InconsistentBlob,
     InvalidEncoding,
     InvalidProof,
     RedStuffError,
@@ -10,6 +11,7 @@ from storage.redstuff.errors import (
     TooLarge,
     WrongSize,
 )
+from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.merkle import MerkleProof, merkle_root
 from storage.redstuff.metadata import BlobMetadata, SliverData
 from storage.redstuff.parameters import Axis, Parameters, blob_id_text, parse_blob_id
@@ -18,10 +20,13 @@ __all__ = [
     "Axis",
     "BlobMetadata",
     "EncodedBlob",
+    "InconsistencyProof",
+    "InconsistentBlob",
     "InvalidEncoding",
     "InvalidProof",
     "MerkleProof",
     "Parameters",
+    "ProvenSymbol",
     "RedStuff",
     "RedStuffError",
     "RootMismatch",

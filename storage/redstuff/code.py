@@ -1,37 +1,51 @@
 """RedStuff: a blob as a grid of symbols; encode, decode, repair of one sliver (PROTOCOL section 1).
 
 The blob fills `p` rows of `s` symbols. Every row is expanded to `n` symbols, every column to `n`; primary sliver `i` is
-the first `s` symbols of row `i`, secondary sliver `j` the first `p` symbols of column `j`.
+the first `s` symbols of row `i`, secondary sliver `j` the first `p` symbols of column `j`. `RedStuff` checks what comes
+in and what goes out; the arithmetic is in `engine`, and below it in `kernels`.
+
+Source: Danezis et al., "Walrus: An Efficient Decentralized Storage Network" (2025), section 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import BinaryIO, Literal
 
 import numpy as np
 
-from storage.redstuff.errors import RootMismatch, TooFewShards, WrongSize
-from storage.redstuff.merkle import MerkleProof, leaf_hash, root_of_hashes
+from storage.redstuff.engine import Bytes, Engine, inner, slack_array
+from storage.redstuff.errors import InconsistentBlob, InvalidProof, RootMismatch, TooFewShards, WrongSize
+from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
+from storage.redstuff.merkle import MerkleProof, leaf_hash
 from storage.redstuff.metadata import BlobMetadata
-from storage.redstuff.parameters import Axis, Parameters
-from storage.redstuff.reed_solomon import Bytes, combine, decoder, generator, to_bytes, to_words
+from storage.redstuff.parameters import HASH_BYTES, Axis, Parameters
 
-Data = bytes | bytearray | memoryview
+Data = bytes | bytearray | memoryview | Bytes
+Check = Literal["skip", "default", "strict"]
 
 
 @dataclass(frozen=True)
 class EncodedBlob:
     """A blob's slivers and metadata: `primary (n, s·t)`, `secondary (n, p·t)`, uint8, by sliver index."""
 
-    metadata: BlobMetadata
+    length: int
     primary: Bytes
     secondary: Bytes
+    roots: Bytes
+    """By pair the primary and the secondary root, then the blob's root: `2n + 1` times 32 bytes."""
 
-    @property
+    @cached_property
+    def metadata(self) -> BlobMetadata:
+        """Length and sliver roots, made when asked for."""
+        return BlobMetadata.from_pairs(self.length, self.roots[:-HASH_BYTES].tobytes(), self.roots[-HASH_BYTES:].tobytes())
+
+    @cached_property
     def blob_id(self) -> bytes:
         """32 bytes."""
-        return self.metadata.blob_id
+        return BlobMetadata.id_of(self.length, self.roots[-HASH_BYTES:].tobytes())
 
     def sliver(self, axis: Axis, index: int) -> memoryview:
         """One sliver's symbols, not copied."""
@@ -39,103 +53,221 @@ class EncodedBlob:
         return memoryview(slivers[index])  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
 class RedStuff(Parameters):
-    """The code for `n_shards`. Everything here may run in threads."""
+    """The code for `n_shards`, working with `threads` threads; any thread may call it.
 
-    def encode(self, data: Data) -> EncodedBlob:
-        """All slivers and the metadata. Raises `TooLarge`. The empty blob is legal."""
-        t = self.symbol_size(len(data))
-        p, s, n = self.p, self.s, self.n_shards
-        source = np.zeros(p * s * t, np.uint8)
-        source[: len(data)] = np.frombuffer(data, np.uint8)
-        words = to_words(source.reshape(p, s, t))
-        rows = combine(generator(s, n), words.transpose(1, 0, 2))
-        grid = to_bytes(combine(generator(p, n), rows.transpose(1, 0, 2)))
-        leaves = [[leaf_hash(grid[r, c].tobytes()) for c in range(n)] for r in range(n)]
-        metadata = BlobMetadata(
-            len(data),
-            tuple(root_of_hashes(row) for row in leaves),
-            tuple(root_of_hashes(column) for column in zip(*leaves, strict=True)),
-        )
-        primary = np.ascontiguousarray(grid[:, :s]).reshape(n, s * t)
-        secondary = np.ascontiguousarray(grid[:p].transpose(1, 0, 2)).reshape(n, p * t)
-        return EncodedBlob(metadata, primary, secondary)
+    `kernels` names a kernel kind ("gfni", "avx2", "portable"); by default the best one the processor has.
+    """
 
-    def decode(self, metadata: BlobMetadata, axis: Axis, slivers: Mapping[int, Data]) -> bytes:
-        """The blob from any `p` primary or any `s` secondary slivers, re-encoded and compared with the id.
+    threads: int = 1
+    kernels: str | None = None
 
-        Raises `TooFewShards`, `WrongSize`, or `RootMismatch` naming the slivers that are wrong, or all of them when
-        the blob itself was encoded inconsistently.
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self.n_shards, self.p, self.s, self.threads, self.kernels)
+
+    def encode(self, data: Data | BinaryIO) -> EncodedBlob:
+        """All slivers and the metadata. The empty blob is legal. Raises `TooLarge`."""
+        source = _array(data)
+        t = self.symbol_size(len(source))
+        primary, secondary, roots = self._engine.encode(source, t)
+        n = self.n_shards
+        return EncodedBlob(len(source), inner(primary).reshape(n, -1), inner(secondary).reshape(n, -1), roots)
+
+    def blob_id(self, data: Data | BinaryIO) -> bytes:
+        """The id alone. Raises `TooLarge`."""
+        return self.encode(data).blob_id
+
+    def decode(
+        self, metadata: BlobMetadata, axis: Axis, slivers: Mapping[int, Data], check: Check = "default"
+    ) -> bytes:
+        """The blob from any `p` primary or any `s` secondary slivers.
+
+        `check="default"` derives the roots of the `p` systematic rows anew and compares; "strict" encodes all and
+        compares the id; "skip" is for slivers whose roots were checked, of a blob known to be consistent.
+        Raises `TooFewShards`, `WrongSize`, `RootMismatch` naming the slivers that are wrong, or `InconsistentBlob` when
+        all are right and yet are not slivers of one blob.
         """
-        needed = self.p if axis is Axis.PRIMARY else self.s
-        if len(slivers) < needed:
-            raise TooFewShards(f"needed {needed} {axis.name.lower()} slivers to decode, given {len(slivers)}")
-        places = tuple(sorted(slivers)[:needed])
-        for index in places:
-            self.verify_sliver(metadata, axis, index, slivers[index])
-        symbols = np.stack([self._symbols(metadata.length, axis, slivers[index]) for index in places])
-        source = to_bytes(combine(decoder(needed, self.n_shards, places), to_words(symbols)))
-        if axis is Axis.SECONDARY:
-            source = source.transpose(1, 0, 2)
-        data = source.tobytes()[: metadata.length]
-        if self.encode(data).metadata.blob_id != metadata.blob_id:
-            raise RootMismatch("the blob decoded from these slivers has another id: its writer lied", places)
-        return data
+        self._same_shards(metadata)
+        code = self._engine.code(axis.other)
+        if len(slivers) < code.k:
+            raise TooFewShards(f"needed {code.k} {axis.label} slivers to decode, given {len(slivers)}")
+        indices = sorted(slivers)[: code.k]
+        given = self._stack(metadata.length, axis, {index: slivers[index] for index in indices})
+        blob = self._decode(metadata.length, axis, indices, given)
+        if check != "skip" and not self._is_right(metadata, blob, check):
+            self._blame(metadata, axis, indices, given)
+        return inner(blob)[: metadata.length].tobytes()
 
     def verify_sliver(self, metadata: BlobMetadata, axis: Axis, index: int, sliver: Data) -> None:
         """Raises `WrongSize`, or `RootMismatch` when the sliver does not hash to its root in the metadata."""
-        if not 0 <= index < self.n_shards or metadata.n_shards != self.n_shards:
-            raise WrongSize(
-                f"sliver {index} of a blob of {metadata.n_shards} pairs, for {self.n_shards} shards"
-            )
-        expanded = self._expand(axis, self._symbols(metadata.length, axis, sliver), range(self.n_shards))
-        if root_of_hashes([leaf_hash(one.tobytes()) for one in expanded]) != metadata.sliver_root(
-            axis, index
-        ):
-            raise RootMismatch(f"{axis.name.lower()} sliver {index} does not hash to its root", (index,))
+        self._same_shards(metadata)
+        given = self._stack(metadata.length, axis, {index: sliver})
+        roots = self._engine.sliver_roots(axis, given, 1, self.symbol_size(metadata.length))
+        if roots.tobytes() != metadata.sliver_root(axis, index):
+            raise RootMismatch(f"{axis.label} sliver {index} does not hash to its root", (index,))
+
+    def recovery_symbol(self, axis: Axis, sliver: Data, target_index: int) -> bytes:
+        """The symbol of a sliver of `axis` at its crossing with sliver `target_index` of the other axis."""
+        size, rest = divmod(len(_array(sliver)), self.source_symbols(axis))
+        if rest:
+            raise WrongSize(f"a {axis.label} sliver of {len(_array(sliver))} bytes for {self.n_shards} shards")
+        return self.recovery_symbols(axis, sliver, [target_index], size)[target_index]
 
     def recovery_symbols(
         self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int
     ) -> dict[int, bytes]:
         """The symbols of a helper's sliver of `axis` at the crossings with the other axis' slivers `targets`."""
-        symbols = np.frombuffer(sliver, np.uint8).reshape(-1, symbol_size)
-        expanded = self._expand(axis, symbols, targets)
-        return {target: one.tobytes() for target, one in zip(targets, expanded, strict=True)}
+        expanded = self._expanded(axis, sliver, targets, symbol_size)
+        return {target: expanded[target].tobytes() for target in targets}
 
     def prove_symbol(
         self, axis: Axis, sliver: Data, target: int, symbol_size: int
     ) -> tuple[bytes, MerkleProof]:
         """One such symbol with its proof in the helper's own sliver tree."""
-        symbols = np.frombuffer(sliver, np.uint8).reshape(-1, symbol_size)
-        expanded = self._expand(axis, symbols, range(self.n_shards))
+        expanded = self._expanded(axis, sliver, [target], symbol_size)
         nodes = [leaf_hash(one.tobytes()) for one in expanded]
         return expanded[target].tobytes(), MerkleProof.of(nodes, target)
 
-    def recover(self, metadata: BlobMetadata, axis: Axis, target: int, symbols: Mapping[int, bytes]) -> bytes:
+    def recover(self, metadata: BlobMetadata, axis: Axis, target: int, symbols: Mapping[int, Data]) -> bytes:
         """One sliver from symbols by helper index (slivers of the other axis), checked against its root.
 
         Exactly `p` symbols are used for a secondary, `s` for a primary sliver. Raises `TooFewShards`, `WrongSize`,
-        `RootMismatch`.
+        `RootMismatch` (naming the target; ask for proofs then, to find who lied).
         """
-        needed = self.source_symbols(axis)
-        if len(symbols) < needed:
-            raise TooFewShards(f"needed {needed} symbols to rebuild the sliver, given {len(symbols)}")
-        places = tuple(sorted(symbols)[:needed])
-        t = self.symbol_size(metadata.length)
-        if any(len(symbols[place]) != t for place in places):
-            raise WrongSize(f"symbols of a blob of {metadata.length} bytes have {t} bytes")
-        given = np.stack([np.frombuffer(symbols[place], np.uint8) for place in places])
-        sliver = to_bytes(combine(decoder(needed, self.n_shards, places), to_words(given))).tobytes()
-        self.verify_sliver(metadata, axis, target, sliver)
+        self._same_shards(metadata)
+        self._check_index(axis, target)
+        sliver, root = self._recover(metadata.length, axis, symbols)
+        if root != metadata.sliver_root(axis, target):
+            raise RootMismatch(f"{axis.label} sliver {target}, rebuilt, does not hash to its root", (target,))
         return sliver
 
-    def _symbols(self, length: int, axis: Axis, sliver: Data) -> Bytes:
-        size = self.sliver_size(length, axis)
-        if len(sliver) != size:
-            raise WrongSize(f"a {axis.name.lower()} sliver of {len(sliver)} bytes: it must have {size}")
-        return np.frombuffer(sliver, np.uint8).reshape(self.source_symbols(axis), self.symbol_size(length))
+    def inconsistency_proof(
+        self, metadata: BlobMetadata, axis: Axis, target: int, proven: Mapping[int, tuple[Data, MerkleProof]]
+    ) -> InconsistencyProof:
+        """Evidence that the writer lied: proven symbols, by helper index, from which sliver `target` comes out with a
+        root that is not the metadata's. Raises `InvalidProof` when they prove no such thing.
+        """
+        needed = self.source_symbols(axis)
+        chosen = sorted(proven)[:needed]
+        symbols = tuple(ProvenSymbol(i, bytes(_array(proven[i][0])), proven[i][1]) for i in chosen)
+        proof = InconsistencyProof(axis, target, symbols)
+        self.verify_inconsistency_proof(metadata, proof)
+        return proof
 
-    def _expand(self, axis: Axis, symbols: Bytes, targets: Sequence[int]) -> Bytes:
-        """The symbols of the expanded sliver at `targets`, `(len(targets), t)`."""
-        matrix = generator(self.source_symbols(axis), self.n_shards)
-        return to_bytes(combine(matrix[list(targets)], to_words(symbols)))
+    def verify_inconsistency_proof(self, metadata: BlobMetadata, proof: InconsistencyProof) -> None:
+        """Returns when the proof holds: the blob's writer lied. Raises `InvalidProof` when it does not."""
+        try:
+            self._same_shards(metadata)
+            self._check_index(proof.axis, proof.target)
+            indices = [one.index for one in proof.symbols]
+            if len(set(indices)) != len(indices) or len(indices) != self.source_symbols(proof.axis):
+                raise InvalidProof(f"{len(indices)} symbols, some perhaps twice; {self.source_symbols(proof.axis)} needed")
+            for one in proof.symbols:
+                self._check_index(proof.axis.other, one.index)
+                root = metadata.sliver_root(proof.axis.other, one.index)
+                one.proof.verify(root, one.symbol, proof.target, self.n_shards)
+            _, root = self._recover(metadata.length, proof.axis, {one.index: one.symbol for one in proof.symbols})
+        except (WrongSize, TooFewShards) as error:
+            raise InvalidProof(f"not a proof about this blob: {error}") from error
+        if root == metadata.sliver_root(proof.axis, proof.target):
+            raise InvalidProof("the symbols give the right root: the blob is consistent here")
+
+    def _recover(self, length: int, axis: Axis, symbols: Mapping[int, Data]) -> tuple[bytes, bytes]:
+        """The sliver the symbols give, and its root."""
+        needed, t, n = self.source_symbols(axis), self.symbol_size(length), self.n_shards
+        if len(symbols) < needed:
+            raise TooFewShards(f"needed {needed} symbols to rebuild the sliver, given {len(symbols)}")
+        indices = sorted(symbols)[:needed]
+        expanded = slack_array(n * t)
+        given = np.empty(needed * t, np.uint8)
+        for place, index in enumerate(indices):
+            self._check_index(axis.other, index)
+            symbol = _array(symbols[index])
+            if len(symbol) != t:
+                raise WrongSize(f"a symbol of {len(symbol)} bytes: those of a blob of {length} bytes have {t}")
+            given[place * t : (place + 1) * t] = symbol
+            inner(expanded)[index * t : (index + 1) * t] = symbol
+        missing = {index: index * t for index in range(n) if index not in symbols or index > indices[-1]}
+        self._engine.complete(axis, given, indices, t, 1, t, inner(expanded), missing, t)
+        return inner(expanded)[: needed * t].tobytes(), self._engine.symbols_root(expanded, t)
+
+    def _decode(self, length: int, axis: Axis, indices: Sequence[int], given: Bytes) -> Bytes:
+        """The blob, zero-padded, in a slack array."""
+        t = self.symbol_size(length)
+        code = self._engine.code(axis.other)
+        vectors = self.source_symbols(axis)
+        # Along an axis' slivers lie the symbols of one codeword each of the other axis' code.
+        along, across = (vectors * t, t) if axis is Axis.PRIMARY else (t, code.k * t)
+        blob = slack_array(self.p * self.s * t)
+        target = inner(blob)
+        matrix = target.reshape(self.p, self.s, t)
+        for place, index in enumerate(indices):
+            if index < code.k:
+                sliver = inner(given)[place * vectors * t : (place + 1) * vectors * t].reshape(vectors, t)
+                if axis is Axis.PRIMARY:
+                    matrix[index] = sliver
+                else:
+                    matrix[:, index] = sliver
+        missing = {index: index * along for index in range(code.k) if index not in set(indices)}
+        if missing:
+            self._engine.complete(axis.other, inner(given), indices, t, vectors, t, target, missing, across)
+        return blob
+
+    def _is_right(self, metadata: BlobMetadata, blob: Bytes, check: Check) -> bool:
+        if check == "strict":
+            return self.encode(inner(blob)[: metadata.length]).blob_id == metadata.blob_id
+        roots = self._engine.sliver_roots(Axis.PRIMARY, blob, self.p, self.symbol_size(metadata.length))
+        return roots.tobytes() == b"".join(metadata.primary_roots[: self.p])
+
+    def _blame(self, metadata: BlobMetadata, axis: Axis, indices: Sequence[int], given: Bytes) -> None:
+        """Say which of the slivers that decode to a wrong blob are wrong, or that the blob is."""
+        roots = self._engine.sliver_roots(axis, given, len(indices), self.symbol_size(metadata.length))
+        pairs = zip(indices, roots, strict=True)
+        wrong = [index for index, root in pairs if root.tobytes() != metadata.sliver_root(axis, index)]
+        if wrong:
+            raise RootMismatch(f"{axis.label} slivers {wrong} do not hash to their roots", wrong)
+        raise InconsistentBlob(
+            f"{axis.label} slivers {indices[:4]}… all hash to their roots and yet decode to another blob: its writer "
+            "lied; prove it with symbols of a sliver that cannot be rebuilt"
+        )
+
+    def _stack(self, length: int, axis: Axis, slivers: Mapping[int, Data]) -> Bytes:
+        """Slivers one after the other in a slack array, their sizes checked."""
+        size = self.sliver_size(length, axis)
+        stacked = slack_array(len(slivers) * size)
+        for place, (index, sliver) in enumerate(slivers.items()):
+            self._check_index(axis, index)
+            symbols = _array(sliver)
+            if len(symbols) != size:
+                raise WrongSize(f"{axis.label} sliver {index} of {len(symbols)} bytes: it must have {size}")
+            inner(stacked)[place * size : (place + 1) * size] = symbols
+        return stacked
+
+    def _expanded(self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int) -> Bytes:
+        symbols = _array(sliver)
+        if len(symbols) != self.source_symbols(axis) * symbol_size:
+            raise WrongSize(
+                f"a {axis.label} sliver of {len(symbols)} bytes, with symbols of {symbol_size} bytes for {self.n_shards} shards"
+            )
+        for target in targets:
+            self._check_index(axis.other, target)
+        return self._engine.expanded(axis, symbols, symbol_size)
+
+    def _check_index(self, axis: Axis, index: int) -> None:
+        if not 0 <= index < self.n_shards:
+            raise WrongSize(f"{axis.label} sliver {index}: there are {self.n_shards}")
+
+    def _same_shards(self, metadata: BlobMetadata) -> None:
+        if metadata.n_shards != self.n_shards:
+            raise WrongSize(f"metadata of {metadata.n_shards} sliver pairs, for {self.n_shards} shards")
+
+
+def _array(data: Data | BinaryIO) -> Bytes:
+    """The bytes, not copied unless they come from a file or lie scattered."""
+    if isinstance(data, np.ndarray):
+        return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return np.frombuffer(data, np.uint8)
+    return np.frombuffer(data.read(), np.uint8)

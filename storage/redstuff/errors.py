@@ -5,7 +5,8 @@ RedStuffError
 ├── WrongSize            bytes whose number is not what length and shard count ask for
 ├── TooFewShards         fewer slivers or symbols than decoding needs
 ├── RootMismatch         a sliver whose symbols do not hash to its root; `indices` says which
-├── InvalidProof         a Merkle proof that does not prove what it claims
+├── InconsistentBlob     slivers that are all right and yet do not belong to one blob: its writer lied
+├── InvalidProof         a Merkle or inconsistency proof that does not prove what it claims
 └── InvalidEncoding      bytes that are not the structure they claim to be
 """
 
@@ -38,8 +39,12 @@ class RootMismatch(RedStuffError):
         self.indices = tuple(indices)
 
 
+class InconsistentBlob(RedStuffError):
+    """The blob's writer lied: its slivers hash to their roots and yet contradict each other."""
+
+
 class InvalidProof(RedStuffError):
-    """A Merkle proof that does not hold."""
+    """A Merkle or inconsistency proof that does not hold."""
 
 
 class InvalidEncoding(RedStuffError):

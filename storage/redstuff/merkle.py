@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.redstuff.bcs import Reader, uleb128
-from storage.redstuff.errors import InvalidProof
+from storage.redstuff.errors import InvalidEncoding, InvalidProof
 from storage.redstuff.parameters import HASH_BYTES
 
 EMPTY = bytes(HASH_BYTES)
@@ -50,6 +50,19 @@ def _levels(nodes: Sequence[bytes]) -> list[list[bytes]]:
     return levels
 
 
+def node_to_bcs(node: bytes) -> bytes:
+    """A node as it travels: `0x01 ‖ 32 bytes`, or `0x00` for the node of zeros."""
+    return b"\x00" if node == EMPTY else b"\x01" + node
+
+
+def read_node(reader: Reader) -> bytes:
+    """The way back from `node_to_bcs`. Raises `InvalidEncoding`."""
+    kind = reader.unsigned(1)
+    if kind > 1:
+        raise InvalidEncoding(f"a node of kind {kind}: known are 0 and 1")
+    return reader.take(HASH_BYTES) if kind else EMPTY
+
+
 @dataclass(frozen=True, slots=True)
 class MerkleProof:
     """The siblings on the way from a leaf to the root, bottom-up."""
@@ -80,11 +93,11 @@ class MerkleProof:
             raise InvalidProof("the proof leads to another root")
 
     def to_bcs(self) -> bytes:
-        """ULEB128 count ‖ nodes, bottom-up."""
-        return uleb128(len(self.siblings)) + b"".join(self.siblings)
+        """ULEB128 count ‖ nodes, bottom-up, each as `node_to_bcs` writes it."""
+        return uleb128(len(self.siblings)) + b"".join(node_to_bcs(one) for one in self.siblings)
 
     @classmethod
     def read(cls, reader: Reader) -> MerkleProof:
         """Read one proof. Raises `InvalidEncoding`."""
         count = reader.uleb128(64)
-        return cls(tuple(reader.take(HASH_BYTES) for _ in range(count)))
+        return cls(tuple(read_node(reader) for _ in range(count)))

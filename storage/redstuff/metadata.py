@@ -7,14 +7,12 @@ from functools import cached_property
 
 from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.errors import InvalidEncoding
-from storage.redstuff.merkle import EMPTY, blake2b_256, merkle_root
-from storage.redstuff.parameters import BLOB_ID_BYTES, HASH_BYTES, MAX_SYMBOL_BYTES, Axis
+from storage.redstuff.merkle import blake2b_256, merkle_root, node_to_bcs, read_node
+from storage.redstuff.parameters import BLOB_ID_BYTES, HASH_BYTES, MAX_SHARDS, MAX_SYMBOL_BYTES, Axis
 
 ENCODING_TYPE = 1
 """RedStuff over Reed-Solomon ("RS2")."""
-MAX_SHARDS = 1000
 _VERSION = 0
-_EMPTY_NODE, _DIGEST_NODE = b"\x00", b"\x01"
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,20 @@ class BlobMetadata:
     @cached_property
     def blob_id(self) -> bytes:
         """`H(encoding type ‖ length u64 LE ‖ root)`, 32 bytes."""
-        return blake2b_256(bytes((ENCODING_TYPE,)) + self.length.to_bytes(8, "little") + self.root)
+        return self.id_of(self.length, self.root)
+
+    @staticmethod
+    def id_of(length: int, root: bytes) -> bytes:
+        """The id of a blob by its length and root."""
+        return blake2b_256(bytes((ENCODING_TYPE,)) + length.to_bytes(8, "little") + root)
+
+    @classmethod
+    def from_pairs(cls, length: int, roots: bytes, root: bytes) -> BlobMetadata:
+        """From the roots by pair, primary and secondary by turns, and the blob's root, which is known to be theirs."""
+        nodes = [roots[place : place + HASH_BYTES] for place in range(0, len(roots), HASH_BYTES)]
+        metadata = cls(length, tuple(nodes[0::2]), tuple(reversed(nodes[1::2])))
+        metadata.__dict__["root"] = root
+        return metadata
 
     def sliver_root(self, axis: Axis, index: int) -> bytes:
         """Root of one sliver."""
@@ -56,7 +67,7 @@ class BlobMetadata:
             uleb128(self.n_shards),
         ]
         for pair in zip(self.primary_roots, reversed(self.secondary_roots), strict=True):
-            parts += [_EMPTY_NODE if node == EMPTY else _DIGEST_NODE + node for node in pair]
+            parts += [node_to_bcs(node) for node in pair]
         return b"".join(parts)
 
     def to_bcs_with_id(self) -> bytes:
@@ -71,7 +82,7 @@ class BlobMetadata:
         if (version, encoding) != (_VERSION, ENCODING_TYPE):
             raise InvalidEncoding(f"metadata of version {version}, encoding {encoding}: known are 0 and 1")
         length = reader.unsigned(8)
-        nodes = [_read_node(reader) for _ in range(2 * reader.uleb128(MAX_SHARDS))]
+        nodes = [read_node(reader) for _ in range(2 * reader.uleb128(MAX_SHARDS))]
         reader.end()
         metadata = cls(length, tuple(nodes[0::2]), tuple(reversed(nodes[1::2])))
         if blob_id is not None and metadata.blob_id != blob_id:
@@ -82,15 +93,6 @@ class BlobMetadata:
     def from_bcs_with_id(cls, encoded: bytes) -> BlobMetadata:
         """Read BlobMetadataWithId, checked against its own id. Raises `InvalidEncoding`."""
         return cls.from_bcs(encoded[BLOB_ID_BYTES:], encoded[:BLOB_ID_BYTES])
-
-
-def _read_node(reader: Reader) -> bytes:
-    kind = reader.take(1)
-    if kind == _EMPTY_NODE:
-        return EMPTY
-    if kind != _DIGEST_NODE:
-        raise InvalidEncoding(f"a root of kind {kind.hex()}: known are 00 and 01")
-    return reader.take(HASH_BYTES)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from enum import IntEnum
 from storage.redstuff.errors import InvalidEncoding, TooFewShards, TooLarge
 
 MIN_SHARDS = 4
+MAX_SHARDS = 1000
 MAX_SYMBOL_BYTES = 65534
 BLOB_ID_BYTES = 32
 HASH_BYTES = 32
@@ -20,6 +21,11 @@ class Axis(IntEnum):
 
     PRIMARY = 0
     SECONDARY = 1
+
+    @property
+    def label(self) -> str:
+        """As messages and addresses write it: "primary", "secondary"."""
+        return self.name.lower()
 
     @property
     def other(self) -> Axis:

@@ -1,126 +1,106 @@
-"""The Reed-Solomon code of `reed-solomon-simd` 3.1 (Leopard) as matrices over symbols (PROTOCOL section 1).
+"""The Reed-Solomon code of `reed-solomon-simd` 3.1 (Leopard): where symbols stand, and how to fill in missing ones.
 
-With `x_i` the element whose coordinates are the bits of `i`, `a = pow2ceil(k)`, `b = pow2ceil(r)`: recovery symbol `j`
-is `sum_i G[j,i]·original_i`, where G is given in closed form for the HIGH and the LOW rate.
+With `a = pow2ceil(k)`, `b = pow2ceil(r)`, the rate is HIGH if `a > b`, or `a == b` and `k <= r`; else LOW. HIGH: blocks of
+`m = b` points, recovery `j` at position `j`, original `i` at `m + i`. LOW: `m = a`, original `i` at `i`, recovery `j` at
+`m + j` (PROTOCOL section 1; Lin, Al-Naffouri, Han 2016).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.redstuff import field
+from storage.redstuff import field, kernels
 from storage.redstuff.field import Words
 
 Bytes = NDArray[np.uint8]
-BLOCK = 64
-"""A symbol is read in blocks of 64 bytes: 32 low bytes, then 32 high bytes, of 32 words."""
+Ints = NDArray[np.int64]
 
 
-def _product(elements: Words) -> int:
-    result = 1
-    for element in elements:
-        result = int(field.multiply(result, int(element)))
-    return result
+@dataclass(frozen=True)
+class Code:
+    """`k` original symbols expanded to `n`."""
 
+    k: int
+    n: int
 
-@cache
-def generator(k: int, n: int) -> Words:
-    """`(n, k)` matrix that expands `k` original symbols to `n`: the identity above the recovery rows."""
-    r = n - k
-    a, b = 1 << (k - 1).bit_length(), 1 << (r - 1).bit_length()
-    high = a > b or (a == b and k <= r)
-    m = b if high else a
-    below_m = np.arange(m, dtype=np.uint16)
-    divisor = field.inverse(_product(below_m[1:]))
+    @cached_property
+    def shape(self) -> tuple[int, int, int, bool]:
+        """What the kernels need to know of the code: `k, r, m, high`."""
+        return self.k, self.n - self.k, self.m, self.high
 
-    def vanishing(points: Words) -> Words:
-        values = np.ones(len(points), np.uint16)
-        for point in below_m:
-            values = field.multiply(values, points ^ point)
-        return values
+    @cached_property
+    def high(self) -> bool:
+        """HIGH rate, or LOW."""
+        a, b = _power_of_two(self.k), _power_of_two(self.n - self.k)
+        return a > b or (a == b and self.k <= self.n - self.k)
 
-    originals, recoveries = np.arange(k, dtype=np.uint16), np.arange(r, dtype=np.uint16)
-    if high:
-        differences = (originals[None, :] + np.uint16(m)) ^ recoveries[:, None]
-        numerator = vanishing(originals + np.uint16(m))[None, :]
-    else:
-        differences = (recoveries[:, None] + np.uint16(m)) ^ originals[None, :]
-        numerator = vanishing(recoveries + np.uint16(m))[:, None]
-    parity = field.multiply(field.multiply(numerator, divisor), field.inverse(differences))
-    return np.concatenate((np.eye(k, dtype=np.uint16), parity))
+    @cached_property
+    def m(self) -> int:
+        """Points in a block."""
+        return _power_of_two(self.n - self.k if self.high else self.k)
 
+    @cached_property
+    def positions(self) -> int:
+        """Positions of a codeword, in whole blocks."""
+        beyond = self.k if self.high else self.n - self.k
+        return self.m * (1 + -(-beyond // self.m))
 
-@lru_cache(maxsize=256)
-def decoder(k: int, n: int, known: tuple[int, ...]) -> Words:
-    """`(k, k)` matrix from the codeword's symbols at the `k` places `known` to the originals."""
-    return field.solve(generator(k, n)[list(known)], k)
+    @cached_property
+    def places(self) -> Ints:
+        """The position of each of the `n` symbols, originals first."""
+        originals, recoveries = np.arange(self.k), np.arange(self.n - self.k)
+        return np.concatenate((originals + self.m, recoveries) if self.high else (originals, recoveries + self.m))
 
+    def locators(self, known: tuple[int, ...]) -> Words:
+        """The factors for `complete_vectors` when the `k` symbols `known` are given: one word for each position, then
+        the inverses of the words that number blocks (for 0: 0).
 
-def to_words(symbols: Bytes) -> Words:
-    """`(…, t)` bytes to `(…, t/2)` words, out of the 64-byte blocks and the shorter tail."""
-    *shape, t = symbols.shape
-    whole = t - t % BLOCK
-    half = (t - whole) // 2
-    blocks = symbols[..., :whole].reshape(*shape, whole // BLOCK, 2, BLOCK // 2)
-    low = np.concatenate(
-        (blocks[..., 0, :].reshape(*shape, whole // 2), symbols[..., whole : whole + half]), -1
-    )
-    high = np.concatenate((blocks[..., 1, :].reshape(*shape, whole // 2), symbols[..., whole + half :]), -1)
-    words: Words = low | high.astype(np.uint16) << 8
-    return words
-
-
-def to_bytes(words: Words) -> Bytes:
-    """The way back from `to_words`."""
-    *shape, count = words.shape
-    whole = count - count % (BLOCK // 2)
-    low, high = (words & 0xFF).astype(np.uint8), (words >> 8).astype(np.uint8)
-    blocks = np.stack([plane[..., :whole].reshape(*shape, whole // 32, 32) for plane in (low, high)], axis=-2)
-    return np.concatenate((blocks.reshape(*shape, 2 * whole), low[..., whole:], high[..., whole:]), axis=-1)
-
-
-def combine(matrix: Words, words: Words) -> Words:
-    """`matrix (r, k)` times `words (k, m, w)`: `(r, m, w)`, symbol by symbol."""
-    r, k = matrix.shape
-    flat = np.ascontiguousarray(words.reshape(k, -1))
-    out = np.zeros((r, flat.shape[1]), np.uint16)
-    _kernel()(np.ascontiguousarray(matrix), _byte_products(matrix), flat, out)
-    return out.reshape(r, *words.shape[1:])
-
-
-def _byte_products(matrix: Words) -> Words:
-    """`(r·k, 512)`: products of each coefficient with every low byte, then with every high byte."""
-    values = np.concatenate((np.arange(256), np.arange(256) << 8)).astype(np.uint16)
-    return field.multiply(matrix.reshape(-1, 1), values[None, :])
+        Let A vanish at the known positions and at those that are zero by definition. The factor is 1/A'(x_i) where it
+        vanishes and A(x_i) elsewhere: logarithms of products over differences, that is a convolution over xor, done by
+        Walsh-Hadamard transforms (Lin, Al-Naffouri, Han 2016, section 4).
+        """
+        space = _power_of_two(self.positions)
+        vanishing = np.zeros(space, np.int64)
+        vanishing[self.places[list(known)]] = 1
+        if self.high:
+            vanishing[self.m + self.k :] = 1
+        else:
+            vanishing[self.k : self.m] = 1
+        log, exp = field.tables()
+        logarithms = log[:space].copy()
+        logarithms[0] = 0
+        product = _walsh_hadamard(_walsh_hadamard(vanishing) * _walsh_hadamard(logarithms)) // space
+        factors = exp[np.where(vanishing == 1, -product, product) % field.ORDER][: self.positions]
+        inverses = field.inverse(np.arange(1, space // self.m, dtype=np.uint16))
+        return np.concatenate((factors, np.zeros(1, np.uint16), inverses))
 
 
 @cache
-def _kernel() -> Callable[..., None]:
-    """The multiply-add, compiled on first use; it releases the interpreter lock."""
-    from numba import njit
+def code(k: int, n: int) -> Code:
+    """The code from `k` to `n` symbols, made once."""
+    return Code(k, n)
 
-    @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-    def multiply_add(matrix, products, words, out):  # type: ignore[no-untyped-def]
-        r, k = matrix.shape
-        w = words.shape[1]
-        step = 4096
-        for start in range(0, w, step):
-            stop = min(start + step, w)
-            for j in range(r):
-                for i in range(k):
-                    if matrix[j, i] == 0:
-                        continue
-                    if matrix[j, i] == 1:
-                        for x in range(start, stop):
-                            out[j, x] ^= words[i, x]
-                        continue
-                    table = products[j * k + i]
-                    for x in range(start, stop):
-                        word = words[i, x]
-                        out[j, x] ^= table[word & 0xFF] ^ table[256 + (word >> 8)]
 
-    return multiply_add  # type: ignore[no-any-return]
+@lru_cache(maxsize=64)
+def locator_tables(k: int, n: int, known: tuple[int, ...], kind: str) -> Any:
+    """Multiplication tables of `Code.locators`: one repair after another misses the same symbols."""
+    return kernels.load(kind).tables_of(code(k, n).locators(known))
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def _walsh_hadamard(values: Ints) -> Ints:
+    """Sums and differences over all bits of the index; exact in int64."""
+    half = 1
+    while half < len(values):
+        pairs = values.reshape(-1, 2, half)
+        values = np.stack((pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]), axis=1).reshape(-1)
+        half *= 2
+    return values

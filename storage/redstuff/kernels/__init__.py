@@ -1,0 +1,83 @@
+"""The compiled heart of the grid: a kernel of each kind, chosen at run time, compiled on first use and kept on disk.
+
+`gfni`, `avx2` and `portable` each say how to multiply; `butterfly` makes the FFT's steps of them, `transform` the FFT and
+the erasure code, `blake2b` and `hashing` the trees, and `grid` the few functions that Python calls.
+
+Importing this package imports neither numba nor the kernels.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.redstuff import field
+
+KINDS = ("gfni", "avx2", "portable")
+"""Best first."""
+_ENTRIES = ("encode", "expand_vectors", "complete_vectors", "sliver_roots", "symbols_root")
+_loading = threading.Lock()
+
+
+class Kernels:
+    """The functions of `grid` for one kind, and the tables its multiplications need."""
+
+    def __init__(self, kind: str) -> None:
+        from storage.redstuff.kernels import butterfly, disk_cache, grid
+
+        self.kind = kind
+        self._module = {name: module for name, module in zip(KINDS, butterfly.KIND_MODULES, strict=True)}[kind]
+        self._tables: dict[int, Any] = {}
+        for name in _ENTRIES:
+            setattr(self, name, disk_cache.cached(getattr(grid, name), kind))
+
+    encode: Callable[..., None]
+    expand_vectors: Callable[..., None]
+    complete_vectors: Callable[..., None]
+    sliver_roots: Callable[..., None]
+    symbols_root: Callable[..., None]
+
+    def tables_of(self, words: NDArray[np.uint16]) -> Any:
+        """A multiplication table for each of `words`, in the kind's own form."""
+        return self._module.table(field.multiply(words[:, None], (1 << np.arange(16))[None, :]))
+
+    def tables(self, positions: int) -> Any:
+        """A table for each word below `positions` rounded up to a power of two: the constants of the FFT."""
+        count = 1 << (positions - 1).bit_length()
+        if count not in self._tables:
+            self._tables[count] = self.tables_of(np.arange(count, dtype=np.uint16))
+        return self._tables[count]
+
+
+def best_kind() -> str:
+    """The best kind this processor can run, or the one named by HAULOUT_KERNELS."""
+    from storage.redstuff.kernels import cpu
+
+    forced = os.environ.get("HAULOUT_KERNELS")
+    if forced:
+        if forced not in KINDS:
+            raise ValueError(f"HAULOUT_KERNELS={forced!r}: known are {', '.join(KINDS)}")
+        return forced
+    features = cpu.features()
+    if {"gfni", "avx2"} <= features:
+        return "gfni"
+    return "avx2" if "avx2" in features else "portable"
+
+
+@cache
+def _load(kind: str | None) -> Kernels:
+    return Kernels(kind or best_kind())
+
+
+def load(kind: str | None = None) -> Kernels:
+    """The kernels of a kind, or of the best one here. Raises `ValueError` for an unknown kind."""
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kernels of kind {kind!r}: known are {', '.join(KINDS)}")
+    with _loading:
+        return _load(kind)

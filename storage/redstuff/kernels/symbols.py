@@ -1,0 +1,67 @@
+"""Moving symbols between their bytes and the planes of scratch rows.
+
+A symbol is read in blocks of 64 bytes, 32 low then 32 high bytes of 32 words; a tail of `q < 64` bytes is `q/2` low, then
+`q/2` high bytes (PROTOCOL section 1). Scratch keeps all low bytes of a row together, then all high bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from storage.redstuff.kernels.vector import move1, move2, move4, move8, move16, move32
+
+Bytes = NDArray[np.uint8]
+
+
+@njit(nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _move_short(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
+    """Copy `count < 32` bytes exactly: two moves that overlap where they must."""
+    if count >= 16:
+        move16(target, t, source, s)
+        move16(target, t + count - 16, source, s + count - 16)
+    elif count >= 8:
+        move8(target, t, source, s)
+        move8(target, t + count - 8, source, s + count - 8)
+    elif count >= 4:
+        move4(target, t, source, s)
+        move4(target, t + count - 4, source, s + count - 4)
+    elif count >= 2:
+        move2(target, t, source, s)
+        move2(target, t + count - 2, source, s + count - 2)
+    elif count == 1:
+        move1(target, t, source, s)
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def copy(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
+    """Copy `count` bytes from place `s` of `source` to place `t` of `target`."""
+    whole = count // 32 * 32
+    for place in range(0, whole, 32):
+        move32(target, t + place, source, s + place)
+    _move_short(target, t + whole, source, s + whole, count - whole)
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def to_planes(work: Bytes, place: int, plane: int, source: Bytes, s: int, count: int) -> None:
+    """`count` bytes of a symbol at place `s` of `source` to the planes at byte `place` and `place + plane` of `work`."""
+    blocks = count // 64
+    for block in range(blocks):
+        move32(work, place + 32 * block, source, s + 64 * block)
+        move32(work, place + plane + 32 * block, source, s + 64 * block + 32)
+    tail = (count - 64 * blocks) // 2
+    _move_short(work, place + 32 * blocks, source, s + 64 * blocks, tail)
+    _move_short(work, place + plane + 32 * blocks, source, s + 64 * blocks + tail, tail)
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def from_planes(target: Bytes, t: int, work: Bytes, place: int, plane: int, count: int) -> None:
+    """The way back from `to_planes`."""
+    blocks = count // 64
+    for block in range(blocks):
+        move32(target, t + 64 * block, work, place + 32 * block)
+        move32(target, t + 64 * block + 32, work, place + plane + 32 * block)
+    tail = (count - 64 * blocks) // 2
+    _move_short(target, t + 64 * blocks, work, place + 32 * blocks, tail)
+    _move_short(target, t + 64 * blocks + tail, work, place + plane + 32 * blocks, tail)

@@ -1,0 +1,150 @@
+"""The additive FFT, expansion and completion of codewords, on scratch whose row `i` is codeword position `i`.
+
+`work` is uint8 `(positions, 2·W)`: each row W low bytes, then the W high bytes of the same words, so that every
+operation works on all words of a row at once. `tables` holds a row for each constant (see `butterfly`).
+
+In the Cantor basis the subspace polynomial of dimension `l` maps the point `x_i` to `x_(i >> l)`; so the constant of the
+butterflies at distance `d` in a group that starts at position `i` is simply the word `i // d`.
+
+Sources: Lin, Chung, Han (FOCS 2014); Lin, Al-Naffouri, Han, "FFT Algorithm for Binary Extension Finite Fields and Its
+Application to Reed-Solomon Codes" (2016).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from storage.redstuff.kernels.butterfly import forward2, forward4, inverse2, inverse4, multiply_add, scale
+
+Bytes = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
+Tables = NDArray[np.uint64] | NDArray[np.uint8] | NDArray[np.uint32]
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def inverse_transform(work: Bytes, tables: Tables, first: int, m: int, count: int) -> None:
+    """Values at positions `first … first+m` to coefficients, in place; rows from `count` on are zero on entry."""
+    distance = 1
+    while 4 * distance <= m:
+        for group in range(0, count, 4 * distance):
+            place = first + group
+            inverse4(
+                work, tables, place, distance, distance,
+                place // distance, (place + 2 * distance) // distance, place // (2 * distance),
+            )  # fmt: skip
+        distance *= 4
+    if distance < m:
+        inverse2(work, tables, first, distance, distance, first // distance)
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def forward_transform(work: Bytes, tables: Tables, first: int, m: int, count: int) -> None:
+    """Coefficients to values at positions `first … first+m`, in place; only the first `count` are made."""
+    distance = m
+    layers = 0
+    while 1 << layers < m:
+        layers += 1
+    if layers % 2:
+        distance //= 2
+        forward2(work, tables, first, distance, distance, first // distance)
+    while distance > 1:
+        distance //= 4
+        for group in range(0, count, 4 * distance):
+            place = first + group
+            forward4(
+                work, tables, place, distance, distance,
+                place // distance, (place + 2 * distance) // distance, place // (2 * distance),
+            )  # fmt: skip
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def add_rows(work: Bytes, target: int, source: int, count: int) -> None:
+    """`work[target + i] += work[source + i]` for `i < count`."""
+    for row in range(count):
+        for place in range(work.shape[1]):
+            work[target + row, place] ^= work[source + row, place]
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> None:
+    """Recovery symbols from the originals at their positions (`codeword.Shape`): overwrites all other rows.
+
+    LOW rate: the originals, zeros after them, are values of a polynomial at the first `m` points; the recovery symbols
+    are its values at the next ones. HIGH rate, the dual: the coefficients over all blocks of `m` points add up to zero.
+    """
+    if high:
+        for block in range(m, m + k, m):
+            count = min(m, m + k - block)
+            work[block + count : block + m] = 0
+            inverse_transform(work, tables, block, m, count)
+            if block == m:
+                work[:m] = work[m : 2 * m]
+            else:
+                add_rows(work, 0, block, m)
+        forward_transform(work, tables, 0, m, r)
+        return
+    work[k:m] = 0
+    inverse_transform(work, tables, 0, m, k)
+    for block in range(m, m + r, m):
+        work[block : block + m] = work[:m]
+        forward_transform(work, tables, block, m, min(m, m + r - block))
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def add_derivative(work: Bytes, target: int, source: int, m: int) -> None:
+    """The formal derivative of the coefficients at `source`, added to those at `target`.
+
+    The basis polynomial `i` is the product of the subspace polynomials of the bits of `i`, whose derivatives are all 1:
+    its derivative is the sum of the basis polynomials with one bit of `i` less.
+    """
+    bit = 1
+    while bit < m:
+        for group in range(bit, m, 2 * bit):
+            add_rows(work, target + group - bit, source + group, bit)
+        bit *= 2
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def complete(work: Bytes, tables: Tables, m: int, known: Bools, wanted: Bools, locators: Tables) -> None:
+    """Make the `wanted` rows from the `known` ones: Lagrange interpolation, block by block of `m` positions.
+
+    Let A vanish at the known positions and at those that are zero by definition, and nowhere else. Row `i` of `locators`
+    holds position `i`'s factor, 1/A'(x_i) where known and A(x_i) where wanted; the rows after the positions' hold the
+    inverses of the words 0 (unused), 1, 2… With `g = f/A'`, Lagrange says `f(x_e) = A(x_e) sum_i g_i/(x_e - x_i)`. The
+    sum over a block c is `P_c/Z_c`, where P_c interpolates `g` on the block and Z_c vanishes on it. On another block b,
+    Z_c is the word `b ^ c` everywhere; on the block itself the quotient is the derivative of P_c, as that of Z_c is 1.
+    So `f(x_e) = A(x_e)·FFT_b(P_b' + sum_(c≠b) P_c/(b ^ c))`. The upper half of `work` takes these sums.
+    """
+    positions = len(known)
+    blocks = positions // m
+    count = np.zeros((2, blocks), np.int64)
+    for i in range(positions):
+        if known[i]:
+            scale(work, locators, i, 1, 0, i)
+            count[0, i // m] = i % m + 1
+        else:
+            work[i] = 0
+        if wanted[i]:
+            count[1, i // m] = i % m + 1
+    for c in range(blocks):
+        if count[0, c]:
+            inverse_transform(work, tables, c * m, m, count[0, c])
+    for b in range(blocks):
+        if count[1, b]:
+            to = positions + b * m
+            work[to : to + m] = 0
+            for c in range(blocks):
+                if count[0, c] and c != b:
+                    multiply_add(work, locators, c * m, m, to - c * m, positions + (b ^ c))
+            if count[0, b]:
+                add_derivative(work, to, b * m, m)
+    for i in range(positions):
+        b = i // m
+        if count[1, b]:
+            if i % m == 0:
+                work[i : i + m] = work[positions + i : positions + i + m]
+                forward_transform(work, tables, i, m, count[1, b])
+            if wanted[i]:
+                scale(work, locators, i, 1, 0, i)
