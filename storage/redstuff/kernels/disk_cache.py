@@ -94,8 +94,8 @@ class _KernelCache:
 
 def cached(function: Any, kind: str) -> Callable[..., None]:
     """The jitted `function`, compiled or loaded at its first call; all calls are to have the same types."""
-    dispatcher = numba.njit(nogil=True)(function.py_func)
-    dispatcher._cache = kernel_cache = _KernelCache(f"{function.py_func.__name__}-{kind}")
+    dispatcher = numba.njit(nogil=True)(function)
+    dispatcher._cache = kernel_cache = _KernelCache(f"{function.__name__}-{kind}")
     ready: list[Any] = []
     compiling = threading.Lock()
 

@@ -9,7 +9,7 @@ Arrays whose symbols are hashed need `SLACK` bytes before and after (see `blake2
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from storage.redstuff.kernels.hashing import HASH, hash_leaves, tree_roots
@@ -24,7 +24,7 @@ Shape = tuple[int, int, int, bool]
 """One Reed-Solomon code: `k` originals, `r` recoveries, blocks of `m` points, HIGH rate or not."""
 SLACK = 128
 ROWS, COLUMNS, ROW_ROOTS, BLOB_ROOT = 1, 2, 4, 8
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def expand_vectors(
     source: Bytes, start: int, across: int, along: int, vectors: int, t: int, shape: Shape, tables: Tables, work: Bytes,
     target: Bytes, to: int, to_across: int, to_along: int,
@@ -51,7 +51,7 @@ def expand_vectors(
                     from_planes(target, to + (first + v) * to_across + j * to_along + part, flat, place, plane, size)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def complete_vectors(
     source: Bytes, known: Ints, across: int, vectors: int, t: int, m: int, tables: Tables, locators: Tables, work: Bytes,
     target: Bytes, wanted: Ints, to_across: int,
@@ -80,7 +80,7 @@ def complete_vectors(
                         from_planes(target, wanted[i] + (first + v) * to_across + part, flat, place, plane, size)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def _leaves(
     data: Bytes, start: int, across: int, along: int, vectors: int, symbols: int, t: int, nodes: Bytes, to: int, tree: int
 ) -> None:
@@ -93,7 +93,7 @@ def _leaves(
             hash_leaves(data, start + v * across, along, symbols, t, nodes, to + v * tree, HASH)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def sliver_roots(
     slivers: Bytes, start: int, vectors: int, t: int, shape: Shape, tables: Tables, work: Bytes,
     target: Bytes, to: int, to_across: int, to_along: int, nodes: Bytes,
@@ -122,7 +122,7 @@ def sliver_roots(
         copy(roots, root + v * root_across, nodes, base + v * tree, HASH)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def encode(
     stages: int, first: int, last: int, t: int, rows: Shape, columns: Shape, tables: Tables, work: Bytes,
     primary: Bytes, secondary: Bytes, staging: Bytes, nodes: Bytes, leaves: Bytes, roots: Bytes,
@@ -161,7 +161,7 @@ def encode(
         copy(roots, SLACK + 2 * HASH * n, nodes, SLACK, HASH)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def _encode_columns(
     begin: int, end: int, t: int, p: int, s: int, n: int, columns: Shape, tables: Tables, work: Bytes,
     primary: Bytes, secondary: Bytes, staging: Bytes, nodes: Bytes, leaves: Bytes, roots: Bytes,
@@ -184,7 +184,7 @@ def _encode_columns(
     )  # fmt: skip
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def symbols_root(symbols: Bytes, n: int, t: int, nodes: Bytes) -> None:
     """Leaf nodes of the `n` symbols of one expanded sliver and their tree, whose root ends up at `nodes[SLACK]`."""
     hash_leaves(symbols, SLACK, t, n, t, nodes, SLACK, HASH)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from storage.redstuff.kernels.blake2b import hash_long, hash_short
@@ -13,21 +13,21 @@ HASH = 32
 LEAF, INNER = 0, 1
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def _hash_short(
     data: Bytes, start: int, stride: int, count: int, size: int, mark: int, out: Bytes, to: int, out_stride: int
 ) -> None:
     hash_short(data, start, stride, count, size, mark, out, to, out_stride)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def _hash_long(
     data: Bytes, start: int, stride: int, count: int, size: int, mark: int, out: Bytes, to: int, out_stride: int
 ) -> None:
     hash_long(data, start, stride, count, size, mark, out, to, out_stride)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def hash_leaves(data: Bytes, start: int, stride: int, count: int, size: int, out: Bytes, to: int, out_stride: int) -> None:
     """Leaf nodes of `count` messages of `size` bytes, the first at `start`, `stride` bytes apart; nodes go to `out`,
     from `to` on, `out_stride` apart. `data` has 1 byte before the first message and 127 after the last one.
@@ -40,7 +40,7 @@ def hash_leaves(data: Bytes, start: int, stride: int, count: int, size: int, out
             _hash_long(data, start + lane * stride, stride, lanes, size, LEAF, out, to + lane * out_stride, out_stride)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def tree_roots(nodes: Bytes, start: int, stride: int, trees: int, leaves: int) -> None:
     """Roots of up to 8 trees, in place: tree `i` has its leaf nodes from `start + i·stride` on, and its root ends up
     there. Each has room for one node more than leaves.
@@ -52,7 +52,8 @@ def tree_roots(nodes: Bytes, start: int, stride: int, trees: int, leaves: int) -
         if count % 2:
             for tree in range(trees):
                 odd = start + tree * stride + count * HASH
-                nodes[odd : odd + HASH] = 0
+                for place in range(odd, odd + HASH):
+                    nodes[place] = 0
             count += 1
         count //= 2
         if side_by_side:

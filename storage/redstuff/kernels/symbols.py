@@ -7,7 +7,7 @@ A symbol is read in blocks of 64 bytes, 32 low then 32 high bytes of 32 words; a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from storage.redstuff.kernels.vector import move1, move2, move4, move8, move16, move32
@@ -15,7 +15,7 @@ from storage.redstuff.kernels.vector import move1, move2, move4, move8, move16, 
 Bytes = NDArray[np.uint8]
 
 
-@njit(nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@register_jitable
 def _move_short(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
     """Copy `count < 32` bytes exactly: two moves that overlap where they must."""
     if count >= 16:
@@ -34,7 +34,7 @@ def _move_short(target: Bytes, t: int, source: Bytes, s: int, count: int) -> Non
         move1(target, t, source, s)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def copy(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
     """Copy `count` bytes from place `s` of `source` to place `t` of `target`."""
     whole = count // 32 * 32
@@ -43,7 +43,7 @@ def copy(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
     _move_short(target, t + whole, source, s + whole, count - whole)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def to_planes(work: Bytes, place: int, plane: int, source: Bytes, s: int, count: int) -> None:
     """`count` bytes of a symbol at place `s` of `source` to the planes at byte `place` and `place + plane` of `work`."""
     blocks = count // 64
@@ -55,7 +55,7 @@ def to_planes(work: Bytes, place: int, plane: int, source: Bytes, s: int, count:
     _move_short(work, place + plane + 32 * blocks, source, s + 64 * blocks + tail, tail)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def from_planes(target: Bytes, t: int, work: Bytes, place: int, plane: int, count: int) -> None:
     """The way back from `to_planes`."""
     blocks = count // 64

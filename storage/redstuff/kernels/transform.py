@@ -13,7 +13,7 @@ Application to Reed-Solomon Codes" (2016).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from storage.redstuff.kernels.butterfly import forward2, forward4, inverse2, inverse4, multiply_add, scale
@@ -23,7 +23,7 @@ Bools = NDArray[np.bool_]
 Tables = NDArray[np.uint64] | NDArray[np.uint8] | NDArray[np.uint32]
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def inverse_transform(work: Bytes, tables: Tables, first: int, m: int, count: int) -> None:
     """Values at positions `first … first+m` to coefficients, in place; rows from `count` on are zero on entry."""
     distance = 1
@@ -39,7 +39,7 @@ def inverse_transform(work: Bytes, tables: Tables, first: int, m: int, count: in
         inverse2(work, tables, first, distance, distance, first // distance)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def forward_transform(work: Bytes, tables: Tables, first: int, m: int, count: int) -> None:
     """Coefficients to values at positions `first … first+m`, in place; only the first `count` are made."""
     distance = m
@@ -59,7 +59,23 @@ def forward_transform(work: Bytes, tables: Tables, first: int, m: int, count: in
             )  # fmt: skip
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
+def clear_rows(work: Bytes, first: int, count: int) -> None:
+    """Rows `first … first + count` to zero."""
+    for row in range(first, first + count):
+        for place in range(work.shape[1]):
+            work[row, place] = 0
+
+
+@register_jitable
+def copy_rows(work: Bytes, target: int, source: int, count: int) -> None:
+    """`work[target + i] = work[source + i]` for `i < count`."""
+    for row in range(count):
+        for place in range(work.shape[1]):
+            work[target + row, place] = work[source + row, place]
+
+
+@register_jitable
 def add_rows(work: Bytes, target: int, source: int, count: int) -> None:
     """`work[target + i] += work[source + i]` for `i < count`."""
     for row in range(count):
@@ -67,7 +83,7 @@ def add_rows(work: Bytes, target: int, source: int, count: int) -> None:
             work[target + row, place] ^= work[source + row, place]
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> None:
     """Recovery symbols from the originals at their positions (`codeword.Shape`): overwrites all other rows.
 
@@ -77,22 +93,22 @@ def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> N
     if high:
         for block in range(m, m + k, m):
             count = min(m, m + k - block)
-            work[block + count : block + m] = 0
+            clear_rows(work, block + count, m - count)
             inverse_transform(work, tables, block, m, count)
             if block == m:
-                work[:m] = work[m : 2 * m]
+                copy_rows(work, 0, m, m)
             else:
                 add_rows(work, 0, block, m)
         forward_transform(work, tables, 0, m, r)
         return
-    work[k:m] = 0
+    clear_rows(work, k, m - k)
     inverse_transform(work, tables, 0, m, k)
     for block in range(m, m + r, m):
-        work[block : block + m] = work[:m]
+        copy_rows(work, block, 0, m)
         forward_transform(work, tables, block, m, min(m, m + r - block))
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def add_derivative(work: Bytes, target: int, source: int, m: int) -> None:
     """The formal derivative of the coefficients at `source`, added to those at `target`.
 
@@ -106,7 +122,7 @@ def add_derivative(work: Bytes, target: int, source: int, m: int) -> None:
         bit *= 2
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@register_jitable
 def complete(work: Bytes, tables: Tables, m: int, known: Bools, wanted: Bools, locators: Tables) -> None:
     """Make the `wanted` rows from the `known` ones: Lagrange interpolation, block by block of `m` positions.
 
@@ -125,7 +141,7 @@ def complete(work: Bytes, tables: Tables, m: int, known: Bools, wanted: Bools, l
             scale(work, locators, i, 1, 0, i)
             count[0, i // m] = i % m + 1
         else:
-            work[i] = 0
+            clear_rows(work, i, 1)
         if wanted[i]:
             count[1, i // m] = i % m + 1
     for c in range(blocks):
@@ -134,7 +150,7 @@ def complete(work: Bytes, tables: Tables, m: int, known: Bools, wanted: Bools, l
     for b in range(blocks):
         if count[1, b]:
             to = positions + b * m
-            work[to : to + m] = 0
+            clear_rows(work, to, m)
             for c in range(blocks):
                 if count[0, c] and c != b:
                     multiply_add(work, locators, c * m, m, to - c * m, positions + (b ^ c))
@@ -144,7 +160,7 @@ def complete(work: Bytes, tables: Tables, m: int, known: Bools, wanted: Bools, l
         b = i // m
         if count[1, b]:
             if i % m == 0:
-                work[i : i + m] = work[positions + i : positions + i + m]
+                copy_rows(work, i, positions + i, m)
                 forward_transform(work, tables, i, m, count[1, b])
             if wanted[i]:
                 scale(work, locators, i, 1, 0, i)
