@@ -95,7 +95,7 @@ class RedStuff(Parameters):
             raise TooFewShards(f"needed {code.k} {axis.label} slivers to decode, given {len(slivers)}")
         indices = sorted(slivers)[: code.k]
         given = self._stack(metadata.length, axis, {index: slivers[index] for index in indices})
-        blob = self._decode(metadata.length, axis, indices, given)
+        blob = self._engine.decode(axis, indices, inner(given), self.symbol_size(metadata.length))
         if check != "skip" and not self._is_right(metadata, blob, check):
             self._blame(metadata, axis, indices, given)
         return inner(blob)[: metadata.length].tobytes()
@@ -176,44 +176,18 @@ class RedStuff(Parameters):
 
     def _recover(self, length: int, axis: Axis, symbols: Mapping[int, Data]) -> tuple[bytes, bytes]:
         """The sliver the symbols give, and its root."""
-        needed, t, n = self.source_symbols(axis), self.symbol_size(length), self.n_shards
+        needed, t = self.source_symbols(axis), self.symbol_size(length)
         if len(symbols) < needed:
             raise TooFewShards(f"needed {needed} symbols to rebuild the sliver, given {len(symbols)}")
         indices = sorted(symbols)[:needed]
-        expanded = slack_array(n * t)
-        given = np.empty(needed * t, np.uint8)
-        for place, index in enumerate(indices):
-            self._check_index(axis.other, index)
-            symbol = _array(symbols[index])
-            if len(symbol) != t:
-                raise WrongSize(f"a symbol of {len(symbol)} bytes: those of a blob of {length} bytes have {t}")
-            given[place * t : (place + 1) * t] = symbol
-            inner(expanded)[index * t : (index + 1) * t] = symbol
-        missing = {index: index * t for index in range(n) if index not in symbols or index > indices[-1]}
-        self._engine.complete(axis, given, indices, t, 1, t, inner(expanded), missing, t)
-        return inner(expanded)[: needed * t].tobytes(), self._engine.symbols_root(expanded, t)
-
-    def _decode(self, length: int, axis: Axis, indices: Sequence[int], given: Bytes) -> Bytes:
-        """The blob, zero-padded, in a slack array."""
-        t = self.symbol_size(length)
-        code = self._engine.code(axis.other)
-        vectors = self.source_symbols(axis)
-        # Along an axis' slivers lie the symbols of one codeword each of the other axis' code.
-        along, across = (vectors * t, t) if axis is Axis.PRIMARY else (t, code.k * t)
-        blob = slack_array(self.p * self.s * t)
-        target = inner(blob)
-        matrix = target.reshape(self.p, self.s, t)
-        for place, index in enumerate(indices):
-            if index < code.k:
-                sliver = inner(given)[place * vectors * t : (place + 1) * vectors * t].reshape(vectors, t)
-                if axis is Axis.PRIMARY:
-                    matrix[index] = sliver
-                else:
-                    matrix[:, index] = sliver
-        missing = {index: index * along for index in range(code.k) if index not in set(indices)}
-        if missing:
-            self._engine.complete(axis.other, inner(given), indices, t, vectors, t, target, missing, across)
-        return blob
+        self._check_index(axis.other, indices[0])
+        self._check_index(axis.other, indices[-1])
+        chosen = [symbols[index] for index in indices]
+        sizes = set(map(len, chosen))
+        if sizes != {t}:
+            raise WrongSize(f"symbols of {sorted(sizes)} bytes: those of a blob of {length} bytes have {t}")
+        expanded, root = self._engine.rebuild(axis, indices, b"".join(chosen), t)
+        return expanded[: needed * t].tobytes(), root
 
     def _is_right(self, metadata: BlobMetadata, blob: Bytes, check: Check) -> bool:
         if check == "strict":

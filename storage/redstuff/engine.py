@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from storage.redstuff import kernels
 from storage.redstuff.parameters import HASH_BYTES, Axis
-from storage.redstuff.reed_solomon import Code, code, locator_tables
+from storage.redstuff.reed_solomon import Code, Completion, Ints, code, completion
 
 Bytes = NDArray[np.uint8]
 SLACK = 128
@@ -119,34 +119,56 @@ class Engine:
         )
         return symbols
 
-    def symbols_root(self, symbols: Bytes, t: int) -> bytes:
-        """Root of one expanded sliver: `n` symbols in a slack array."""
-        nodes = slack_array((self.n + 1) * HASH_BYTES)
-        self.kernels.symbols_root(symbols, self.n, t, nodes)
-        return nodes[SLACK : SLACK + HASH_BYTES].tobytes()
-
-    def complete(
-        self, axis: Axis, source: Bytes, known: Sequence[int], across: int, vectors: int, t: int,
-        target: Bytes, places: dict[int, int], to_across: int,
-    ) -> None:  # fmt: skip
-        """Fill in symbols of `vectors` codewords of the code of `axis`' slivers.
-
-        `source` holds, one after the other, equal parts for the indices `known`, in which the codewords' symbols lie
-        `across` apart. Symbol `i` of the first codeword goes to `target[places[i]]`, that of the next `to_across` on.
-        """
+    def rebuild(self, axis: Axis, indices: Sequence[int], symbols: bytes, t: int) -> tuple[Bytes, bytes]:
+        """One sliver of `axis` from its symbols `indices`, joined: all its `n` symbols, flat, and its root."""
         shape = self.code(axis)
-        part_size = len(source) // len(known)
+        plan = completion(shape.k, shape.n, tuple(indices), self.kernels.kind)
+        expanded = slack_array(self.n * t)
+        inner(expanded).reshape(self.n, t)[plan.known] = np.frombuffer(symbols, np.uint8).reshape(-1, t)
+        flat = inner(expanded)
+        self._complete(plan, shape, flat, plan.known * t, t, 1, t, flat, plan.missing, t, t)
+        nodes = slack_array((self.n + 1) * HASH_BYTES)
+        self.kernels.symbols_root(expanded, self.n, t, nodes)
+        return flat, nodes[SLACK : SLACK + HASH_BYTES].tobytes()
+
+    def decode(self, axis: Axis, indices: Sequence[int], slivers: Bytes, t: int) -> Bytes:
+        """The blob, zero-padded, in a slack array, from the slivers `indices` of `axis`, one after the other."""
+        shape, vectors = self.code(axis.other), self.code(axis).k
+        plan = completion(shape.k, shape.n, tuple(indices), self.kernels.kind)
+        blob = slack_array(self.p * self.s * t)
+        target, size = inner(blob), vectors * t
+        # Across a primary sliver lie the symbols of columns, side by side; across a secondary one those of rows.
+        along, across = (size, t) if axis is Axis.PRIMARY else (t, shape.k * t)
+        matrix = target.reshape(self.p, self.s, t)
+        for place, index in enumerate(indices):
+            if index < shape.k:
+                sliver = slivers[place * size : (place + 1) * size].reshape(vectors, t)
+                if axis is Axis.PRIMARY:
+                    matrix[index] = sliver
+                else:
+                    matrix[:, index] = sliver
+        missing = plan.missing[plan.missing < shape.k]
+        if len(missing):
+            places = np.arange(len(indices)) * size
+            self._complete(plan, shape, slivers, places, t, vectors, t, target, missing, along, across)
+        return blob
+
+    def _complete(
+        self, plan: Completion, shape: Code, source: Bytes, places: Ints, across: int, vectors: int, t: int,
+        target: Bytes, missing: Ints, to_along: int, to_across: int,
+    ) -> None:  # fmt: skip
+        """Fill in the symbols `missing` of codewords: symbol `i` of codeword `v` to `i·to_along + v·to_across`. The
+        known ones lie at `places` for the first codeword, `across` on for each next one.
+        """
         read, write = np.full((2, shape.positions), -1, np.int64)
-        read[shape.places[list(known)]] = np.arange(len(known)) * part_size
-        write[shape.places[list(places)]] = list(places.values())
-        loaded = self.kernels
-        locators = locator_tables(shape.k, shape.n, tuple(known), loaded.kind)
-        tables = self._tables()
+        read[plan.known_positions] = places
+        write[shape.places[missing]] = missing * to_along
+        loaded, tables = self.kernels, self._tables()
 
         def part(first: int, last: int) -> None:
             loaded.complete_vectors(
                 source, np.where(read < 0, -1, read + first * across), across, last - first, t, shape.m, tables,
-                locators, _scratch(2 * shape.positions, (last - first) * t),
+                plan.locators, _scratch(2 * shape.positions, (last - first) * t),
                 target, np.where(write < 0, -1, write + first * to_across), to_across,
             )  # fmt: skip
 

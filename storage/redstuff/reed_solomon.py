@@ -86,10 +86,28 @@ def code(k: int, n: int) -> Code:
     return Code(k, n)
 
 
+@dataclass(frozen=True)
+class Completion:
+    """All that filling in codewords needs beside the symbols, for one set of given ones."""
+
+    known: Ints
+    """The given symbols' indices and, in the same order, their positions."""
+    known_positions: Ints
+    missing: Ints
+    """The other symbols' indices and positions."""
+    missing_positions: Ints
+    locators: Any
+    """Multiplication tables of `Code.locators`."""
+
+
 @lru_cache(maxsize=64)
-def locator_tables(k: int, n: int, known: tuple[int, ...], kind: str) -> Any:
-    """Multiplication tables of `Code.locators`: one repair after another misses the same symbols."""
-    return kernels.load(kind).tables_of(code(k, n).locators(known))
+def completion(k: int, n: int, known: tuple[int, ...], kind: str) -> Completion:
+    """Made once for all slivers that miss the same symbols: one repair after another does."""
+    of = code(k, n)
+    given = np.array(known)
+    missing = np.setdiff1d(np.arange(n), given)
+    tables = kernels.load(kind).tables_of(of.locators(known))
+    return Completion(given, of.places[given], missing, of.places[missing], tables)
 
 
 def _power_of_two(number: int) -> int:
