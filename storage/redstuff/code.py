@@ -16,9 +16,10 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from storage.redstuff.engine import Bytes, Engine, inner, slack_array
+from storage.redstuff.engine import Engine
 from storage.redstuff.errors import InconsistentBlob, InvalidProof, RootMismatch, TooFewShards, WrongSize
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
+from storage.redstuff.memory import Bytes, inner, slack_array
 from storage.redstuff.merkle import MerkleProof, leaf_hash
 from storage.redstuff.metadata import BlobMetadata
 from storage.redstuff.parameters import HASH_BYTES, Axis, Parameters

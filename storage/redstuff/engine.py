@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from storage.redstuff import kernels
+from storage.redstuff.memory import SLACK, Bytes, inner, slack_array
 from storage.redstuff.parameters import HASH_BYTES, Axis
 from storage.redstuff.reed_solomon import Code, Completion, Ints, code, completion
 
-Bytes = NDArray[np.uint8]
-SLACK = 128
-"""As `kernels.grid.SLACK`, which is not imported here because that imports numba."""
 SCRATCH_BYTES = 384 * 1024
 """Scratch of one thread: it is to stay in the second-level cache."""
 ROW_UNIT = 128
@@ -28,16 +25,6 @@ ROW_UNIT = 128
 TOGETHER = 8
 """Slivers whose trees are hashed side by side, one in each lane."""
 ROWS, COLUMNS, ROW_ROOTS, BLOB_ROOT = 1, 2, 4, 8
-
-
-def slack_array(size: int) -> Bytes:
-    """`size` bytes between slack; not zeroed."""
-    return np.empty(size + 2 * SLACK, np.uint8)
-
-
-def inner(array: Bytes) -> Bytes:
-    """The bytes between the slack, not copied."""
-    return array[SLACK:-SLACK]
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,7 @@ class Engine:
         call, tables = self.kernels.encode, self._tables()
 
         def part(stages: int, first: int, last: int) -> None:
-            staging = slack_array(TOGETHER * (n - p) * t)
+            staging = slack_array(min(TOGETHER, n - s) * (n - p) * t)
             work = _scratch(max(rows.positions, columns.positions), TOGETHER * t)
             call(
                 stages, first, last, t, rows.shape, columns.shape, tables, work, primary, secondary,

@@ -30,15 +30,19 @@ Row = tuple[ir.Value, ir.Value]
 class Body:
     """What a butterfly does with one vector from each of its rows."""
 
-    def __init__(self, builder: ir.IRBuilder, multiplier: Any, constants: list[list[ir.Value]]) -> None:
-        self.builder, self.multiplier, self.constants = builder, multiplier, constants
+    def __init__(
+        self, builder: ir.IRBuilder, multiplier: Any, constants: list[list[ir.Value]], zero: frozenset[int]
+    ) -> None:
+        self.builder, self.multiplier, self.constants, self.zero = builder, multiplier, constants, zero
 
     def add(self, target: Row, source: Row) -> Row:
         """`target + source`, which is xor."""
         return self.builder.xor(target[0], source[0]), self.builder.xor(target[1], source[1])
 
     def multiply_add(self, target: Row, source: Row, which: int) -> Row:
-        """`target + constants[which]·source`."""
+        """`target + constants[which]·source`, which costs nothing for a constant in `zero`."""
+        if which in self.zero:
+            return target
         return self.add(target, self.multiplier.multiply(self.builder, self.constants[which], *source))
 
     def inverse(self, x: Row, y: Row, which: int) -> tuple[Row, Row]:
@@ -70,28 +74,21 @@ def _forward4(body: Body, rows: list[Row]) -> list[Row]:
     return [a, b, c, d]
 
 
-def _rows_intrinsic(n_rows: int, n_constants: int, apply: Callable[[Body, list[Row]], list[Row]]) -> Any:
+def _rows_intrinsic(
+    n_rows: int,
+    n_constants: int,
+    apply: Callable[[Body, list[Row]], list[Row]],
+    zero: frozenset[int] = frozenset(),
+) -> Any:
     """An intrinsic `(work, tables, first, count, distance, *constants)`: for each of `count` rows from row `first` on,
-    `apply` to it and to the rows `distance`, `2·distance`… after it, in place.
+    `apply` to it and to the rows `distance`, `2·distance`… after it, in place. The constants numbered in `zero` are
+    all zero when the first constant is, as in a transform's first group at position 0.
     """
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        work, tables, first, count, distance = args[:5]
-        base = data_pointer(context, builder, signature.args[0], work)
-        table = data_pointer(context, builder, signature.args[1], tables)
-        array = context.make_array(signature.args[0])(context, builder, work)
-        row_bytes = builder.extract_value(array.strides, 0)
-        plane = builder.lshr(row_bytes, SIZE(1))
-        multiplier = MODULES[str(signature.args[1].dtype)].Multiplier(cpu.features())
-        vector = ir.VectorType(BYTE, multiplier.lanes)
-        constants = [
-            multiplier.constants(
-                builder, builder.gep(table, [builder.mul(number, SIZE(multiplier.row_bytes))])
-            )
-            for number in args[5:]
-        ]
-        body = Body(builder, multiplier, constants)
-        steps = builder.udiv(plane, SIZE(multiplier.lanes))
+    def loops(builder: ir.IRBuilder, base: ir.Value, row_bytes: ir.Value, body: Body, span: list[ir.Value]) -> None:
+        first, count, distance = span
+        plane, lanes = builder.lshr(row_bytes, SIZE(1)), body.multiplier.lanes
+        vector, steps = ir.VectorType(BYTE, lanes), builder.udiv(plane, SIZE(lanes))
         with cgutils.for_range(builder, count) as over_rows:
             row = builder.mul(builder.add(first, over_rows.index), row_bytes)
             starts = [
@@ -99,7 +96,7 @@ def _rows_intrinsic(n_rows: int, n_constants: int, apply: Callable[[Body, list[R
                 for number in range(n_rows)
             ]
             with cgutils.for_range(builder, steps) as over_width:
-                place = builder.mul(over_width.index, SIZE(multiplier.lanes))
+                place = builder.mul(over_width.index, SIZE(lanes))
                 lows = [builder.add(start, place) for start in starts]
                 highs = [builder.add(low, plane) for low in lows]
                 rows = [
@@ -109,6 +106,29 @@ def _rows_intrinsic(n_rows: int, n_constants: int, apply: Callable[[Body, list[R
                 for low, high, result in zip(lows, highs, apply(body, rows), strict=True):
                     store(builder, result[0], base, low)
                     store(builder, result[1], base, high)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        work, tables, *span = args[:5]
+        numbers = args[5:]
+        base = data_pointer(context, builder, signature.args[0], work)
+        table = data_pointer(context, builder, signature.args[1], tables)
+        array = context.make_array(signature.args[0])(context, builder, work)
+        row_bytes = builder.extract_value(array.strides, 0)
+        multiplier = MODULES[str(signature.args[1].dtype)].Multiplier(cpu.features())
+
+        def write(zero: frozenset[int]) -> None:
+            rows = [builder.mul(number, SIZE(multiplier.row_bytes)) for number in numbers]
+            constants = [multiplier.constants(builder, builder.gep(table, [row])) for row in rows]
+            loops(builder, base, row_bytes, Body(builder, multiplier, constants, zero), span)
+
+        if not zero:
+            write(zero)
+            return context.get_dummy_value()
+        with builder.if_else(builder.icmp_signed("==", numbers[0], SIZE(0))) as (at_zero, elsewhere):
+            with at_zero:
+                write(zero)
+            with elsewhere:
+                write(frozenset())
         return context.get_dummy_value()
 
     sizes = [types.intp] * (3 + n_constants)
@@ -127,12 +147,12 @@ def _rows_intrinsic(n_rows: int, n_constants: int, apply: Callable[[Body, list[R
     return one
 
 
-inverse4 = _rows_intrinsic(4, 3, _inverse4)
+inverse4 = _rows_intrinsic(4, 3, _inverse4, zero=frozenset({0, 2}))
 """Two layers of the inverse transform; constants: lower pair, upper pair, second layer."""
-inverse2 = _rows_intrinsic(2, 1, lambda body, rows: list(body.inverse(rows[0], rows[1], 0)))
-forward4 = _rows_intrinsic(4, 3, _forward4)
+inverse2 = _rows_intrinsic(2, 1, lambda body, rows: list(body.inverse(rows[0], rows[1], 0)), zero=frozenset({0}))
+forward4 = _rows_intrinsic(4, 3, _forward4, zero=frozenset({0, 2}))
 """Two layers of the forward transform; constants as for `inverse4`."""
-forward2 = _rows_intrinsic(2, 1, lambda body, rows: list(body.forward(rows[0], rows[1], 0)))
+forward2 = _rows_intrinsic(2, 1, lambda body, rows: list(body.forward(rows[0], rows[1], 0)), zero=frozenset({0}))
 scale = _rows_intrinsic(1, 1, lambda body, rows: [body.multiplier.multiply(body.builder, body.constants[0], *rows[0])])
 """Rows times a constant."""
 multiply_add = _rows_intrinsic(
