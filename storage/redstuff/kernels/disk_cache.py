@@ -11,19 +11,23 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import llvmlite
 import numba
 from numba.core import compiler, serialize
 
 from storage.redstuff.kernels import cpu
+
+try:
+    import fcntl
+except ImportError:  # Windows: processes may compile the same kernel twice, no more.
+    fcntl = None  # type: ignore[assignment]
 
 _HERE = Path(__file__).parent
 
@@ -39,7 +43,13 @@ def _state() -> str:
 
 @cache
 def _folders() -> tuple[Path, ...]:
-    """Where to look, and to write to the first that takes it: beside the sources, then the user's own cache."""
+    """Where to look, and to write to the first that takes it: beside the sources, then the user's own cache.
+
+    HAULOUT_KERNEL_CACHE names another folder, or says "off".
+    """
+    named = os.environ.get("HAULOUT_KERNEL_CACHE")
+    if named:
+        return () if named == "off" else (Path(named),)
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return _HERE / "__pycache__" / "kernels", user / "haulout" / "kernels"
 
@@ -49,7 +59,7 @@ class _KernelCache:
 
     def __init__(self, name: str) -> None:
         self._name = f"{name}-{_state()}.pickle"
-        self.cache_path = str(_folders()[0])
+        self.cache_path = str(_HERE)
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         target_context.refresh()
@@ -66,9 +76,9 @@ class _KernelCache:
         for folder in _folders():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                    file.write(content)
-                Path(file.name).replace(folder / self._name)
+                whole = folder / f"{self._name}.{os.getpid()}.{threading.get_ident()}"
+                whole.write_bytes(content)
+                whole.replace(folder / self._name)
             except OSError:
                 continue
             return
@@ -76,20 +86,20 @@ class _KernelCache:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the one place to compile this function, as far as files can be locked here."""
-        with suppress(ImportError):
-            import fcntl
+        lock = None if fcntl is None else self._lock_file()
+        if lock is None:
+            yield
+            return
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
-            for folder in _folders():
-                try:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    lock = (folder / f"{self._name}.lock").open("w")
-                except OSError:
-                    continue
-                with lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                    yield
-                return
-        yield
+    def _lock_file(self) -> TextIO | None:
+        for folder in _folders():
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                return (folder / f"{self._name}.lock").open("w")
+        return None
 
 
 def cached(function: Any, kind: str) -> Callable[..., None]:
