@@ -2,7 +2,7 @@
 
     lock                               held while the store is open; freed by the kernel when the process dies
     index.sqlite (-wal, -shm)          `storage.node.store_index`; slivers up to INLINE_BYTES lie in their row
-    incoming/, slivers/                `storage.node.store_files`; the larger slivers
+    incoming/, dropped/, slivers/      `storage.node.store_files`; the larger slivers
 
 A sliver is written to `incoming/`, synced, renamed to its place, its folder synced, and then its row committed; it is
 dropped row first, file after. So a kill at any moment leaves at most a file without a row, which the next opening
@@ -115,6 +115,8 @@ class SliverStore:
         self.damaged: list[SliverKey] = []
         """(blob id, shard, axis) of slivers found lost or torn since the opening; their rows are gone."""
         self._files = SliverFiles(folder)
+        self._dropping = threading.RLock()
+        """Held while files set aside are removed, so that no closing overtakes it. Taken before `_writing`."""
         self._writing = threading.RLock()
         self._index = StoreIndex(folder)
         self._lock: int | None = None
@@ -133,7 +135,7 @@ class SliverStore:
 
     def open(self) -> None:
         """Open or create the store, and put in order what a kill or a bad disk has left. Raises `StoreInUse`."""
-        with self._writing, told(f"cannot open the store {self.folder}"):
+        with self._dropping, self._writing, told(f"cannot open the store {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()
             try:
@@ -146,7 +148,7 @@ class SliverStore:
 
     def close(self) -> None:
         """Close the store when all calls under way are done. Idempotent."""
-        with self._writing:
+        with self._dropping, self._writing:
             self._index.close()
             if self._lock is not None:
                 os.close(self._lock)
@@ -266,12 +268,18 @@ class SliverStore:
         return Page(slivers, rows[count][0] if len(rows) > count else None)
 
     def drop_shard(self, shard: int) -> int:
-        """Drop all slivers of a shard; how many there were. Metadata and tallies stay."""
-        with self._writing, told(f"cannot drop shard {shard} from {self.folder}"):
-            with self._index.transaction() as index:
-                dropped = index.execute("DELETE FROM sliver WHERE shard = ?", (shard,)).rowcount
-            del self._count[shard], self._size_bytes[shard]
-            self._files.remove_shard(shard)
+        """Drop all slivers of a shard; how many there were. Metadata and tallies stay.
+
+        Writers wait for the rows alone; the files are then out of their way.
+        """
+        with self._dropping, told(f"cannot drop shard {shard} from {self.folder}"):
+            with self._writing:
+                with self._index.transaction() as index:
+                    dropped = index.execute("DELETE FROM sliver WHERE shard = ?", (shard,)).rowcount
+                del self._count[shard], self._size_bytes[shard]
+                aside = self._files.set_shard_aside(shard)
+            if aside is not None:
+                self._files.discard(aside)
             return dropped
 
     # tallies and sizes

@@ -1,10 +1,13 @@
 """The files of larger slivers: written whole and durable, or not there. The index in `storage.node.store` rules them.
 
-    incoming/<number>                  slivers being written; whatever lies here at the opening is deleted
-    slivers/<shard>/<axis>/<blob id>   symbols only; shard in decimal, axis "primary" or "secondary", id in hex
+    incoming/<number>                  a sliver being written
+    dropped/<number>                   a shard being dropped
+    slivers/<shard>/<axis>/<first byte>/<blob id>
+                                       symbols only; shard in decimal, axis "primary" or "secondary", the blob id and
+                                       its first byte in hex
 
-One folder for each axis of a shard, and not a fan of folders below it: a page of a handover is then one folder to sync,
-and the file systems a node runs on find a name among a million as quickly as among a hundred.
+Whatever lies in the first two at the opening is deleted. The fan by the first byte keeps folders small, at a million
+blobs some four thousand files each. It adds few syncs to a handover, whose pages follow the order of blob ids.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,17 +42,22 @@ class SliverFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._incoming = folder / "incoming"
+        self._dropped = folder / "dropped"
         self._slivers = folder / "slivers"
         self._numbers = itertools.count()
         self._durable: set[Path] = set()
         """Folders whose own entries are known to be on the disk."""
 
     def open(self) -> None:
-        """Create the folders and delete what was being written when the last run ended."""
-        self._make_durable(self._incoming)
-        self._make_durable(self._slivers)
+        """Create the folders and delete what was being written or dropped when the last run ended."""
+        folders = {self._incoming, self._dropped, self._slivers}
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        self._sync(folders)
         for path in self._incoming.iterdir():
             path.unlink()
+        for path in self._dropped.iterdir():
+            shutil.rmtree(path)
 
     def write(self, contents: Mapping[SliverKey, memoryview]) -> None:
         """Write the slivers' files, durable on return; on any error none of them is left."""
@@ -57,8 +65,7 @@ class SliverFiles:
             items = list(contents.items())
             for first in range(0, len(items), FILES_AT_ONCE):
                 self._write_group(items[first : first + FILES_AT_ONCE])
-            for folder in {self._path(key).parent for key in contents}:
-                _sync_folder(folder)
+            self._sync({self._path(key).parent for key in contents})
         except BaseException:
             # A folder removed behind our back is to be made anew by the next write.
             self._durable.clear()
@@ -85,15 +92,23 @@ class SliverFiles:
             with contextlib.suppress(OSError):
                 self._path(key).unlink()
 
-    def remove_shard(self, shard: int) -> None:
-        """Remove all files of a shard, as far as the disk lets."""
+    def set_shard_aside(self, shard: int) -> Path | None:
+        """Take all files of a shard out of their place at once; where they lie now, for `discard`, if anywhere."""
         folder = self._slivers / str(shard)
-        self._durable = {one for one in self._durable if folder not in (one, one.parent)}
-        shutil.rmtree(folder, ignore_errors=True)
+        self._durable = {one for one in self._durable if not one.is_relative_to(folder)}
+        aside = self._dropped / str(next(self._numbers))
+        try:
+            return folder.rename(aside)
+        except OSError:
+            return None
+
+    def discard(self, aside: Path) -> None:
+        """Remove files set aside, as far as the disk lets. The writer need not wait for it."""
+        shutil.rmtree(aside, ignore_errors=True)
 
     def sweep(self, is_known: Callable[[SliverKey], object]) -> None:
         """Remove every sliver's file that is not known. What is no sliver's file is not ours to remove."""
-        for path in self._slivers.glob("*/*/*"):
+        for path in self._slivers.glob("*/*/*/*"):
             key = _key_of(path)
             if key is not None and not is_known(key):
                 path.unlink()
@@ -109,7 +124,8 @@ class SliverFiles:
                     os.fsync(descriptor)
             for path, (key, _) in zip(temporary, items, strict=True):
                 target = self._path(key)
-                self._make_durable(target.parent)
+                if target.parent not in self._durable:
+                    target.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(target)
         except BaseException:
             for path in temporary:
@@ -117,37 +133,39 @@ class SliverFiles:
                     path.unlink()
             raise
 
-    def _make_durable(self, folder: Path) -> None:
-        """Create a folder, its entry and its parents' durable.
+    def _sync(self, folders: Set[Path]) -> None:
+        """Make all entries of these folders durable, and the folders' own on the way up to the store's.
 
-        A folder found there is synced all the same, once in a run: a run that was killed may have created it and not
-        synced its parent.
+        The parents of a folder found there are synced all the same, once in a run: a run that was killed may have
+        created it and not come to that. A journaling file system writes all this in one go at the first call.
         """
-        if folder in self._durable:
-            return
-        if folder != self._folder:
-            self._make_durable(folder.parent)
-            folder.mkdir(exist_ok=True)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
-        self._durable.add(folder)
+        new = set()
+        for folder in folders:
+            while folder != self._folder.parent and folder not in self._durable:
+                new.add(folder)
+                folder = folder.parent
+        for folder in folders | {one.parent for one in new}:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        self._durable |= new
 
     def _path(self, key: SliverKey) -> Path:
-        return self._slivers / str(key.shard) / key.axis.name.lower() / key.blob_id.hex()
+        name = key.blob_id.hex()
+        return self._slivers / str(key.shard) / key.axis.name.lower() / name[:2] / name
 
 
 def _key_of(path: Path) -> SliverKey | None:
     """The sliver a file under `slivers/` holds; None when its path is not one that this module writes."""
-    axis, shard = path.parent, path.parent.parent
+    shard, axis, first, name = path.parts[-4:]
     try:
-        key = SliverKey(bytes.fromhex(path.name), int(shard.name), Axis[axis.name.upper()])
+        key = SliverKey(bytes.fromhex(name), int(shard), Axis[axis.upper()])
     except (ValueError, KeyError):
         return None
-    written = (key.blob_id.hex(), str(key.shard), key.axis.name.lower())
-    return (
-        key if written == (path.name, shard.name, axis.name) and len(key.blob_id) == BLOB_ID_BYTES else None
-    )
+    written = (str(key.shard), key.axis.name.lower(), key.blob_id.hex()[:2], key.blob_id.hex())
+    return key if written == (shard, axis, first, name) and len(key.blob_id) == BLOB_ID_BYTES else None
 
 
 @contextlib.contextmanager
@@ -162,12 +180,3 @@ def _created(path: Path) -> Iterator[int]:
 def _write_all(descriptor: int, content: memoryview) -> None:
     while content:
         content = content[os.write(descriptor, content) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

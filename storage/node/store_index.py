@@ -22,7 +22,8 @@ READERS = 4
 BUSY_LIMIT_S = 30.0
 LOG_LIMIT_BYTES = 64 * 2**20
 """The write-ahead log is cut back to this after a checkpoint."""
-VERSION = 1
+VERSION = 2
+"""Of the index and of the files' places."""
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;

@@ -6,7 +6,6 @@ import contextlib
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,7 +63,14 @@ def test_small_slivers_need_no_file_and_larger_ones_have_one(store: SliverStore,
     store.put_sliver(blob(1), 4, P, small(1))
     assert [path.name for path in files_of(folder)] == ["lock"]
     store.put_sliver(blob(1), 4, S, large(1))
-    assert (folder / "slivers" / "4" / "secondary" / blob(1).hex()).read_bytes() == large(1)
+    assert (folder / "slivers" / "4" / "secondary" / "00" / blob(1).hex()).read_bytes() == large(1)
+
+
+def test_files_fan_out_by_the_first_byte_of_the_blob_id(store: SliverStore, folder: Path) -> None:
+    ids = [bytes([first, second]) + bytes(30) for first in (0, 0x7F, 0xFF) for second in (1, 2)]
+    store.put_slivers([NewSliver(blob_id, 4, P, large(1)) for blob_id in ids])
+    fans = sorted((folder / "slivers" / "4" / "primary").iterdir())
+    assert [(fan.name, len(list(fan.iterdir()))) for fan in fans] == [("00", 2), ("7f", 2), ("ff", 2)]
 
 
 def test_a_view_is_stored_as_its_bytes(store: SliverStore) -> None:
@@ -195,7 +201,7 @@ def test_a_page_of_the_store_own_limit_is_not_the_end(
 def test_a_page_of_lost_slivers_alone_is_not_the_end(store: SliverStore, folder: Path) -> None:
     store.put_slivers([NewSliver(blob(number), 1, P, large(number)) for number in range(4)])
     for number in (0, 1):
-        (folder / "slivers" / "1" / "primary" / blob(number).hex()).unlink()
+        (folder / "slivers" / "1" / "primary" / "00" / blob(number).hex()).unlink()
     assert store.slivers_from(1, P, blob(0), 2, 10**6) == Page([], blob(2))
     assert store.missing(1, P, [blob(number) for number in range(4)]) == [blob(0), blob(1)]
 
@@ -302,36 +308,6 @@ def test_a_store_of_another_version_is_refused(folder: Path) -> None:
     for _ in range(2):
         with pytest.raises(StoreError, match="version 99"):
             SliverStore(folder).open()
-
-
-# threads
-
-
-def test_threads_that_store_the_same_slivers_store_each_once(store: SliverStore) -> None:
-    batch = [NewSliver(blob(b), s, P, large(b)) for b in range(10) for s in range(4)]
-    tallied = [
-        NewSliver(
-            one.blob_id, one.shard, one.axis, one.symbols, Tally(1, one.shard, one.blob_id, "rebuilt", 1)
-        )
-        for one in batch
-    ]
-    with ThreadPoolExecutor(8) as threads:
-        new = list(
-            threads.map(store.put_slivers, [tallied[first::3] + tallied[:20] for first in range(3)] * 4)
-        )
-        read = list(threads.map(lambda one: store.sliver(one.blob_id, one.shard, one.axis), batch * 4))
-    assert sum(new) == store.sliver_count() == 40
-    assert {tally.slivers for tally in store.tallies(1)} == {1}
-    assert read == [one.symbols for one in batch * 4]
-
-
-def test_readers_do_not_wait_for_a_writer(store: SliverStore) -> None:
-    store.put_sliver(blob(1), 0, P, b"ab")
-    with store._index.transaction() as index:
-        index.execute("DELETE FROM sliver")
-        with ThreadPoolExecutor(1) as threads:
-            assert threads.submit(store.sliver, blob(1), 0, P).result(timeout=10) == b"ab"
-    assert store.sliver(blob(1), 0, P) is None
 
 
 # against a model

@@ -43,6 +43,11 @@ def batch() -> list[NewSliver]:
     ]
 
 
+def place_of(folder: Path, shard: int, number: int) -> Path:
+    """Where a primary sliver's file lies."""
+    return folder / "slivers" / str(shard) / "primary" / "00" / blob(number).hex()
+
+
 def files_of(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file() and "sqlite" not in path.name}
 
@@ -62,9 +67,9 @@ def failing(real: Callable[..., Any], calls_before: int, number: int) -> Callabl
 
 CALLS = {
     "write": (os, "write", 3),
-    "fsync": (os, "fsync", 7),
+    "fsync": (os, "fsync", 8),
     "rename": (Path, "rename", 3),
-    "mkdir": (Path, "mkdir", 2),
+    "mkdir": (Path, "mkdir", 5),
 }
 POINTS = [(name, point) for name, (_, _, points) in CALLS.items() for point in range(points)]
 
@@ -156,10 +161,24 @@ def test_files_that_cannot_be_removed_are_swept_at_the_next_opening(
     assert files_of(folder) == {"lock"}
 
 
+def test_a_shard_that_cannot_be_set_aside_is_dropped_and_swept_at_the_next_opening(
+    store: SliverStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", failing(Path.rename, 0, errno.EIO))
+        assert store.drop_shard(0) == 1
+    assert (store.sliver(blob(0), 0, P), store.sliver_count()) == (None, 0)
+    assert place_of(folder, 0, 0).exists()
+    assert store.put_sliver(blob(1), 0, P, LARGE)
+    store.close()
+    store.open()
+    assert files_of(folder) == {"lock", blob(1).hex()}
+    assert store.damaged == []
+
+
 def test_a_folder_removed_behind_the_store_is_made_anew(store: SliverStore, folder: Path) -> None:
-    path = folder / "slivers" / "0" / "primary"
-    (path / blob(0).hex()).unlink()
-    path.rmdir()
+    place_of(folder, 0, 0).unlink()
+    place_of(folder, 0, 0).parent.rmdir()
     with pytest.raises(StoreError):
         store.put_sliver(blob(1), 0, P, LARGE)
     assert store.put_sliver(blob(1), 0, P, LARGE)
@@ -195,11 +214,11 @@ def test_nothing_is_committed_before_it_is_durable(
     writer.set_trace_callback(steps.append)
     store.put_slivers(batch)
     commit = steps.index("COMMIT")
-    for shard, folder_name in ((0, "slivers/0/primary"), (9, "slivers/9/primary")):
+    for shard, folder_name in ((0, "slivers/0/primary/00"), (9, "slivers/9/primary/00")):
         renamed = [at for at, step in enumerate(steps) if step.startswith(f"rename slivers/{shard}/")]
         assert renamed
         assert max(renamed) < steps.index(f"sync {folder_name}") < commit
-    for created_in in ("slivers", "slivers/9"):
+    for created_in in ("slivers", "slivers/9", "slivers/9/primary"):
         assert steps.index(f"sync {created_in}") < commit, "a new folder's own entry must be durable too"
 
 
@@ -209,7 +228,8 @@ def test_a_row_is_dropped_before_its_file(
     seen: list[tuple[bool, bool]] = []
 
     def remove(path: Path, ignore_errors: bool) -> None:
-        seen.append(((path / "primary" / blob(0).hex()).exists(), store.has_sliver(blob(0), 0, P)))
+        file = path / place_of(folder, 0, 0).relative_to(folder / "slivers" / "0")
+        seen.append((file.exists(), store.has_sliver(blob(0), 0, P)))
 
     monkeypatch.setattr("shutil.rmtree", remove)
     store.drop_shard(0)
@@ -230,7 +250,7 @@ def test_torn_files_in_incoming_are_deleted(store: SliverStore, folder: Path) ->
 def test_a_file_without_a_row_is_deleted(store: SliverStore, folder: Path) -> None:
     store.close()
     for shard, number in ((0, 1), (77, 0)):
-        place = folder / "slivers" / str(shard) / "primary" / blob(number).hex()
+        place = place_of(folder, shard, number)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(LARGE)
     store.open()
@@ -243,9 +263,12 @@ def test_a_file_without_a_row_is_deleted(store: SliverStore, folder: Path) -> No
     "place",
     [
         "slivers/0/primary/notes.txt",
-        "slivers/0/primary/" + "AB" * 32,
-        "slivers/x/y/z",
-        "slivers/01/primary/" + "00" * 32,
+        "slivers/0/primary/00/notes.txt",
+        "slivers/0/primary/AB/" + "AB" * 32,
+        "slivers/0/primary/00/" + "ab" * 32,
+        "slivers/0/primary/ab/" + "ab" * 31,
+        "slivers/x/y/z/0",
+        "slivers/01/primary/00/" + "00" * 32,
     ],
 )
 def test_a_file_that_is_not_the_store_own_is_left_alone(store: SliverStore, folder: Path, place: str) -> None:
@@ -280,7 +303,7 @@ def test_a_damaged_sliver_counts_as_missing_and_can_be_stored_again(
     store.put_slivers([NewSliver(blob(1), 0, P, LARGE), NewSliver(blob(2), 0, P, b"inline")])
     if not while_open:
         store.close()
-    damage(folder / "slivers" / "0" / "primary" / blob(0).hex())
+    damage(place_of(folder, 0, 0))
     if not while_open:
         store.open()
     assert store.sliver(blob(0), 0, P) is None

@@ -68,11 +68,15 @@ def reopen(store: SliverStore) -> None:
     store.close()
     (store.folder / "incoming" / "9").write_bytes(b"torn")
     lost, orphan = (
-        store.folder / "slivers" / "2" / one.axis.name.lower() / one.blob_id.hex()
+        store.folder / "slivers" / "2" / one.axis.name.lower() / one.blob_id.hex()[:2] / one.blob_id.hex()
         for one in (BASE[4], ADDED[0])
     )
     lost.unlink()
+    orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(b"orphan")
+    half_dropped = store.folder / "dropped" / "9" / "primary" / "00"
+    half_dropped.mkdir(parents=True)
+    (half_dropped / ("00" * 32)).write_bytes(b"dropped")
     store.open()
 
 
@@ -212,10 +216,13 @@ def tallied(store: SliverStore, one: NewSliver) -> bool:
 def check_order(store: SliverStore) -> None:
     """Files and rows agree, nothing is being written, and the index is sound."""
     in_files = store._index.query("SELECT shard, axis, blob_id FROM sliver WHERE inline IS NULL")
-    expected = {f"{shard}/{Axis(axis).name.lower()}/{blob_id.hex()}" for shard, axis, blob_id in in_files}
+    expected = {
+        f"{shard}/{Axis(axis).name.lower()}/{blob_id.hex()[:2]}/{blob_id.hex()}"
+        for shard, axis, blob_id in in_files
+    }
     folder = store.folder / "slivers"
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == expected
-    assert list((store.folder / "incoming").iterdir()) == []
+    assert [*(store.folder / "incoming").iterdir(), *(store.folder / "dropped").iterdir()] == []
     assert store._index.query("PRAGMA integrity_check") == [("ok",)]
     count, size = store._index.query("SELECT COUNT(*), SUM(size) FROM sliver")[0]
     assert (store.sliver_count(), store.stored_bytes()) == (count, size or 0)
