@@ -34,7 +34,8 @@ test: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm --prefix $(EVM) test --silent
+	@$(BIN)/pytest -n 2
 
 # The lock files hold hashes and no addresses.
 lock: setup

@@ -1,0 +1,1 @@
+"""The contracts as data: sources, committed artifacts, and what builds and tests them."""

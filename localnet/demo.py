@@ -43,7 +43,7 @@ NODES = {
 NEWCOMER = ("svalbard", 100)
 LEAVES, DIES = "beaufort", "kara"
 PARAMETERS = DeploymentParameters(
-    n_shards=N_SHARDS, epoch_duration_s=60, handover_deadline_s=300, patience_s=5, band_millis=500
+    n_shards=N_SHARDS, epoch_duration_s=60, handover_deadline_s=300, patience_s=10, band_millis=500
 )
 BLOB_EPOCHS = 5
 BIG_FILE_BYTES = 16 * 2**20
@@ -176,7 +176,9 @@ class Demo:
         for path in self._paths:
             data = await asyncio.to_thread(path.read_bytes)
             began = time.monotonic()
-            stored = await self._network.client.store(data, BLOB_EPOCHS, progress=self._progress_of(path.name))
+            stored = await self._network.client.store(
+                data, BLOB_EPOCHS, progress=self._progress_of(path.name)
+            )
             self._files.append(FileResult(path, stored))
             self._gas["register"], self._gas["certify"] = stored.register_gas, stored.certify_gas
             self._tell.say(

@@ -124,9 +124,9 @@ class NodeClient:
         with self._must_be_true():
             return wire.ShardPage.from_bcs(answer)
 
-    async def health(self) -> dict[str, Any]:
-        """The node's health; asked once, with a short limit, so that silence is noticed."""
-        data = await self._json("/v1/health", timeout_s=min(HEALTH_TIMEOUT_S, self._timeout_s), tries=1)
+    async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, Any]:
+        """The node's health; asked once, so that silence is noticed."""
+        data = await self._json("/v1/health", timeout_s=timeout_s, tries=1)
         with self._must_be_true():
             if not isinstance(data, dict):
                 raise InvalidEncoding("health that is no object")

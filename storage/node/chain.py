@@ -58,7 +58,7 @@ class ChainView:
         self.node_id = node_id
         self._objects: dict[int, BlobRecord] = {}
         self._objects_of: dict[bytes, list[int]] = defaultdict(list)
-        self._ejected: set[int] = set()
+        self._ejected: dict[int, int] = {}
         self._listeners: list[Callable[[Event], None]] = []
         self._refreshing = asyncio.Lock()
         self._block = BlockMark(-1, b"")
@@ -112,9 +112,9 @@ class ChainView:
         """Ids of the blobs to be kept in the current epoch, in byte order."""
         return _live(self._objects.values(), self.state.epoch)
 
-    def was_ejected(self, node_id: int) -> bool:
-        """Whether an ejection of this node has been seen since the view was loaded."""
-        return node_id in self._ejected
+    def was_ejected(self, node_id: int, since_epoch: int) -> bool:
+        """Whether an ejection of this node in `since_epoch` or later has been seen since the view was loaded."""
+        return self._ejected.get(node_id, -1) >= since_epoch
 
     def members_by_id(self) -> dict[int, Member]:
         """Everyone in the previous or the current committee; where both name a node, as the current one does."""
@@ -215,7 +215,7 @@ class ChainView:
             case EpochStarted():
                 self.live_at_start = _live(self._objects.values(), event.epoch)
             case MemberEjected():
-                self._ejected.add(event.node_id)
+                self._ejected[event.node_id] = event.epoch
             case _:
                 pass
 

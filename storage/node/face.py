@@ -29,7 +29,7 @@ class NodeFace(Protocol):
     secret: SecretKey
 
     def health(self) -> dict[str, Any]:
-        """What `/v1/health` answers."""
+        """What `/v1/health` answers, at once: a node under load must not look dead."""
 
     def handover_report(self) -> dict[str, Any]:
         """What `/v1/handover` answers."""

@@ -102,7 +102,7 @@ class Handover:
         departures = {}
         for node_id in previous.by_id if previous else ():
             if current is not None and node_id not in current.by_id:
-                ejected = self._view.was_ejected(node_id)
+                ejected = self._view.was_ejected(node_id, current.epoch - 1)
                 departures[node_id] = transition.Departure.EJECTED if ejected else transition.Departure.LEFT
             elif node_id in self._watch.silent_members():
                 departures[node_id] = transition.Departure.SILENT
@@ -170,7 +170,9 @@ class Handover:
                 return
             cursor = page.next_blob_id
 
-    async def _is_good(self, blob_id: bytes, shard: int, axis: Axis, symbols: bytes | memoryview, source: Member) -> bool:
+    async def _is_good(
+        self, blob_id: bytes, shard: int, axis: Axis, symbols: bytes | memoryview, source: Member
+    ) -> bool:
         """Whether a sliver matches the blob's metadata; a wrong one is named and left to repair."""
         metadata = await self._repair.metadata(blob_id)
         index = self._code.sliver_index(blob_id, shard, axis)

@@ -40,6 +40,7 @@ class Metrics:
     async def count(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        """Count an answer."""
         response = await handler(request)
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "unknown"

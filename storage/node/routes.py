@@ -310,7 +310,7 @@ class Routes:
 
     async def health(self, request: web.Request) -> web.Response:
         """How the node is."""
-        return _json(await asyncio.to_thread(self._node.health))
+        return _json(self._node.health())
 
     async def handover(self, request: web.Request) -> web.Response:
         """What the node did in the handover into the current epoch."""

@@ -35,7 +35,10 @@ class Watch:
         self._secret = secret
         self._interval_s = interval_s
         self._answered_at: dict[int, float] = {}
-        self._gone: set[int] = set()
+        self._asked: set[int] = set()
+        """Members whose answer is outstanding."""
+        self._gone: set[tuple[int, int]] = set()
+        """(epoch, node id) of ejections posted, by this node or another."""
 
     def silent_s(self, node_id: int) -> float:
         """For how long a member has not answered this node; 0 for a node that is not watched."""
@@ -43,10 +46,9 @@ class Watch:
         return 0.0 if answered_at is None else time.monotonic() - answered_at
 
     def silent_members(self) -> frozenset[int]:
-        """The watched members whose last two polls at least went unanswered."""
-        return frozenset(
-            node_id for node_id in self._answered_at if self.silent_s(node_id) > 2.5 * self._interval_s
-        )
+        """The watched members silent for the contract's patience."""
+        patience_s = self._view.parameters.patience_s
+        return frozenset(node_id for node_id in self._answered_at if self.silent_s(node_id) >= patience_s)
 
     def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
         """(message, signature) that ejects a member this node finds silent too.
@@ -69,31 +71,39 @@ class Watch:
         return message, self._secret.sign(message)
 
     async def run(self) -> None:
-        """Watch for ever."""
-        while True:
-            current = self._view.state.current
-            if current is not None and self._view.node_id in current.by_id:
-                fellows = [one for one in current.members if one.node_id != self._view.node_id]
-                self._answered_at = {
-                    one.node_id: self._answered_at.get(one.node_id, time.monotonic()) for one in fellows
-                }
-                await asyncio.gather(*(self._poll(one) for one in fellows))
-                for fellow in fellows:
-                    if self._is_my_turn(current, fellow):
-                        await self._eject(current, fellow)
-            await asyncio.sleep(self._interval_s)
+        """Watch for ever. Each member is asked on its own, so that a slow one hides no other."""
+        async with asyncio.TaskGroup() as polls:
+            while True:
+                current = self._view.state.current
+                if current is not None and self._view.node_id in current.by_id:
+                    fellows = [one for one in current.members if one.node_id != self._view.node_id]
+                    self._answered_at = {
+                        one.node_id: self._answered_at.get(one.node_id, time.monotonic()) for one in fellows
+                    }
+                    for fellow in fellows:
+                        if fellow.node_id not in self._asked:
+                            polls.create_task(self._poll(fellow))
+                    for fellow in fellows:
+                        if self._is_my_turn(current, fellow):
+                            await self._eject(current, fellow)
+                await asyncio.sleep(self._interval_s)
 
     async def _poll(self, member: Member) -> None:
+        """Ask once for the member's health; an answer within the patience is in time."""
+        self._asked.add(member.node_id)
         try:
-            await self._peers.client(member).health()
+            await self._peers.client(member).health(timeout_s=self._view.parameters.patience_s)
         except NodeUnreachable:
             return
         except NodeError:
             pass  # it answered, if badly: alive
+        finally:
+            self._asked.discard(member.node_id)
         self._answered_at[member.node_id] = time.monotonic()
 
     def _is_my_turn(self, current: Committee, member: Member) -> bool:
-        if member.node_id in self._gone or self._view.was_ejected(member.node_id):
+        done = (current.epoch, member.node_id) in self._gone
+        if done or self._view.was_ejected(member.node_id, current.epoch):
             return False
         earlier = [
             one
@@ -125,7 +135,7 @@ class Watch:
         except CommitteeError as error:
             log.warning("ejection not posted; will try again", error=str(error))
             return
-        self._gone.add(member.node_id)
+        self._gone.add((current.epoch, member.node_id))
 
     async def _confirmation(self, fellow: Member, silent: Member, message: bytes) -> Confirmation | None:
         try:
