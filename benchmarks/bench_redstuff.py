@@ -52,14 +52,27 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        print(f"{'work':34} {'n':>4} {'size':>9} thr {'ms':>9}  {'peer':20} {'peer ms':>9} {'ratio':>6} {'goal':>5} of limit")
+        print(
+            f"{'work':34} {'n':>4} {'size':>9} thr {'ms':>9}  {'peer':20} {'peer ms':>9} {'ratio':>6} {'goal':>5} of limit"
+        )
 
     def add(
         self, work: str, n: int, size: int, threads: int, ms: float, peer: str, peer_ms: float, goal: float,
         limit_ms: float | None = None,
     ) -> None:  # fmt: skip
         of_limit = None if limit_ms is None else round(limit_ms / ms, 2)
-        row = Row(work, n, size, threads, round(ms, 4), peer, round(peer_ms, 4), round(peer_ms / ms, 2), goal, of_limit)
+        row = Row(
+            work,
+            n,
+            size,
+            threads,
+            round(ms, 4),
+            peer,
+            round(peer_ms, 4),
+            round(peer_ms / ms, 2),
+            goal,
+            of_limit,
+        )
         self.rows.append(row)
         mark = " " if row.ratio >= goal else "*"
         print(
@@ -69,7 +82,9 @@ class Table:
         )
 
 
-def best(work: Callable[[], Any], budget_s: float = 1.0, at_least: int = 3, at_most: int = 200) -> tuple[float, Any]:
+def best(
+    work: Callable[[], Any], budget_s: float = 1.0, at_least: int = 3, at_most: int = 200
+) -> tuple[float, Any]:
     """The shortest time in milliseconds, and the last result."""
     shortest, result, end, done = float("inf"), None, time.perf_counter() + budget_s, 0
     while done < at_least or (done < at_most and time.perf_counter() < end):
@@ -135,7 +150,9 @@ def butterflies(k: int, n: int) -> int:
 
     inputs, outputs = (k, shape.m) if shape.high else (shape.m, n - k)
     if shape.high:
-        return sum(transform(min(shape.m, inputs - first)) for first in range(0, k, shape.m)) + transform(n - k)
+        return sum(transform(min(shape.m, inputs - first)) for first in range(0, k, shape.m)) + transform(
+            n - k
+        )
     return transform(k) + sum(transform(min(shape.m, outputs - first)) for first in range(0, n - k, shape.m))
 
 
@@ -164,8 +181,18 @@ def check_id(found: bytes, expected: bytes) -> None:
 def bench_encode(table: Table, machine: Machine) -> None:
     import pysui_fastcrypto as fastcrypto
 
-    goals = {7: (1.0, 0.0, 0.0, 0.0), 10: (2.5, 5.0, 5.0, 25.0), 100: (3.0, 10.0, 5.0, 25.0), 1000: (3.0, 10.0, 5.0, 25.0)}
-    for n, size in [(7, 1024), (10, 1024), (10, MIB), *((n, m * MIB) for n in (100, 1000) for m in (1, 16, 64))]:
+    goals = {
+        7: (1.0, 0.0, 0.0, 0.0),
+        10: (2.5, 5.0, 5.0, 25.0),
+        100: (3.0, 10.0, 5.0, 25.0),
+        1000: (3.0, 10.0, 5.0, 25.0),
+    }
+    for n, size in [
+        (7, 1024),
+        (10, 1024),
+        (10, MIB),
+        *((n, m * MIB) for n in (100, 1000) for m in (1, 16, 64)),
+    ]:
         data = os.urandom(size)
         rust_goal, wasm_goal, rust_goal2, wasm_goal2 = goals[n] if size > 1024 else goals[7]
         rust_ms, encoded = best(lambda d=data, k=n: fastcrypto.redstuff_encode(d, k), 2.0)  # type: ignore[misc]
@@ -178,9 +205,29 @@ def bench_encode(table: Table, machine: Machine) -> None:
             ms, found_id = best(lambda c=code, d=data: c.encode(d).blob_id, 2.0)  # type: ignore[misc]
             check_id(found_id, expected)
             limit = machine.encode_ms(n, size) / threads
-            table.add("encode", n, size, threads, ms, "pysui-fastcrypto", rust_ms, rust_goal if threads == 1 else rust_goal2, limit)
+            table.add(
+                "encode",
+                n,
+                size,
+                threads,
+                ms,
+                "pysui-fastcrypto",
+                rust_ms,
+                rust_goal if threads == 1 else rust_goal2,
+                limit,
+            )
             if size >= MIB:
-                table.add("encode", n, size, threads, ms, "walrus-wasm", wasm_ms, wasm_goal if threads == 1 else wasm_goal2, limit)
+                table.add(
+                    "encode",
+                    n,
+                    size,
+                    threads,
+                    ms,
+                    "walrus-wasm",
+                    wasm_ms,
+                    wasm_goal if threads == 1 else wasm_goal2,
+                    limit,
+                )
 
 
 def bench_decode(table: Table, n: int, size: int, goal: float) -> None:
@@ -216,14 +263,19 @@ def bench_recover(table: Table, code: RedStuff, blob: EncodedBlob, axis: Axis, s
     n, k, target = code.n_shards, code.source_symbols(axis), 5
     t = code.symbol_size(size)
     for name, helpers in (("last", range(n - k, n)), ("random", random.Random(1).sample(range(n), k))):
-        given = {index: code.recovery_symbol(axis.other, blob.sliver(axis.other, index), target) for index in helpers}
+        given = {
+            index: code.recovery_symbol(axis.other, blob.sliver(axis.other, index), target)
+            for index in helpers
+        }
         ms, sliver = best(lambda g=given: code.recover(blob.metadata, axis, target, g), 0.5)  # type: ignore[misc]
         originals = {index: symbol for index, symbol in given.items() if index < k}
         recoveries = {index - k: symbol for index, symbol in given.items() if index >= k}
         peer_ms, found = best(lambda o=originals, r=recoveries: leopard.decode(k, n - k, o, r), 0.5)  # type: ignore[misc]
         if any(bytes(symbol) != sliver[index * t : (index + 1) * t] for index, symbol in found.items()):
             sys.exit("recovered something else")
-        table.add(f"recover {axis.label}, {name} helpers", n, size, 1, ms, "reed-solomon-leopard", peer_ms, 1.5)
+        table.add(
+            f"recover {axis.label}, {name} helpers", n, size, 1, ms, "reed-solomon-leopard", peer_ms, 1.5
+        )
 
 
 CHILD = """
@@ -253,7 +305,9 @@ def child(data: bytes, n: int, repeat: int, **environment: str) -> dict[str, Any
         file.write(data)
         file.flush()
         arguments = [sys.executable, "-c", CHILD, str(n), str(len(data)), file.name, str(repeat)]
-        done = subprocess.run(arguments, check=True, capture_output=True, env=os.environ | environment, text=True)
+        done = subprocess.run(
+            arguments, check=True, capture_output=True, env=os.environ | environment, text=True
+        )
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
@@ -275,7 +329,11 @@ def bench_kinds(table: Table) -> None:
         wasm_ms, found = wasm(data, n, 3)
         for name, goal, environment in (
             ("encode, avx2 kernels", 7.0, {"HAULOUT_KERNELS": "avx2"}),
-            ("encode, avx2 processor", 7.0, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": AVX2_FEATURES}),
+            (
+                "encode, avx2 processor",
+                7.0,
+                {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": AVX2_FEATURES},
+            ),
             ("encode, portable kernels", 3.0, {"HAULOUT_KERNELS": "portable"}),
             ("encode, plain x86-64 processor", 3.0, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}),
         ):
@@ -293,14 +351,22 @@ def main() -> None:
     )
     table = Table()
     bench_encode(table, machine)
-    for n, size, goal in ((10, MIB, 2.0), (100, MIB, 1.5), (100, 16 * MIB, 1.5), (1000, MIB, 2.0), (1000, 16 * MIB, 2.0)):
+    for n, size, goal in (
+        (10, MIB, 2.0),
+        (100, MIB, 1.5),
+        (100, 16 * MIB, 1.5),
+        (1000, MIB, 2.0),
+        (1000, 16 * MIB, 2.0),
+    ):
         bench_decode(table, n, size, goal)
     bench_first_call(table)
     bench_kinds(table)
     results = HERE / "results" / "redstuff.json"
     results.write_text("[\n" + ",\n".join(json.dumps(asdict(row)) for row in table.rows) + "\n]\n")
     missed = [row for row in table.rows if row.ratio < row.goal]
-    print(f"{len(table.rows) - len(missed)} of {len(table.rows)} rows reach their goal (* marks those that do not)")
+    print(
+        f"{len(table.rows) - len(missed)} of {len(table.rows)} rows reach their goal (* marks those that do not)"
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def blob_id(
     """Print the 43 characters that name a blob."""
     from storage.redstuff import RedStuff, blob_id_text
 
-    data = file.read_bytes()
-    name = blob_id_text(RedStuff(shards).encode(data).blob_id)
-    answer = {"blob_id": name, "size_bytes": len(data), "n_shards": shards}
+    with file.open("rb") as data:
+        name = blob_id_text(RedStuff(shards).blob_id(data))
+    answer = {"blob_id": name, "size_bytes": file.stat().st_size, "n_shards": shards}
     sys.stdout.write((json.dumps(answer) if json_ else name) + "\n")

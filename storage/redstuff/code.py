@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BufferedRandom, BufferedReader, FileIO
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -22,6 +24,7 @@ from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.memory import Bytes, inner, slack_array
 from storage.redstuff.merkle import MerkleProof, leaf_hash
 from storage.redstuff.metadata import BlobMetadata
+from storage.redstuff.streaming import encode_file
 from storage.redstuff.parameters import HASH_BYTES, Axis, Parameters
 
 Data = bytes | bytearray | memoryview | Bytes
@@ -41,7 +44,9 @@ class EncodedBlob:
     @cached_property
     def metadata(self) -> BlobMetadata:
         """Length and sliver roots, made when asked for."""
-        return BlobMetadata.from_pairs(self.length, self.roots[:-HASH_BYTES].tobytes(), self.roots[-HASH_BYTES:].tobytes())
+        return BlobMetadata.from_pairs(
+            self.length, self.roots[:-HASH_BYTES].tobytes(), self.roots[-HASH_BYTES:].tobytes()
+        )
 
     @cached_property
     def blob_id(self) -> bytes:
@@ -76,8 +81,17 @@ class RedStuff(Parameters):
         n = self.n_shards
         return EncodedBlob(len(source), inner(primary).reshape(n, -1), inner(secondary).reshape(n, -1), roots)
 
+    def encode_file(self, file: BinaryIO, folder: Path | None = None) -> BlobMetadata:
+        """The metadata of what an open (real) file holds, its slivers written to `folder` if one is given.
+
+        Needs little memory (see `streaming`). Raises `TooLarge`, `OSError`.
+        """
+        return encode_file(self, self._engine, file, folder)
+
     def blob_id(self, data: Data | BinaryIO) -> bytes:
-        """The id alone. Raises `TooLarge`."""
+        """The id alone; of a file, without having it all in memory. Raises `TooLarge`."""
+        if isinstance(data, FileIO | BufferedReader | BufferedRandom):
+            return self.encode_file(data).blob_id  # type: ignore[arg-type]
         return self.encode(data).blob_id
 
     def decode(
@@ -113,7 +127,9 @@ class RedStuff(Parameters):
         """The symbol of a sliver of `axis` at its crossing with sliver `target_index` of the other axis."""
         size, rest = divmod(len(_array(sliver)), self.source_symbols(axis))
         if rest:
-            raise WrongSize(f"a {axis.label} sliver of {len(_array(sliver))} bytes for {self.n_shards} shards")
+            raise WrongSize(
+                f"a {axis.label} sliver of {len(_array(sliver))} bytes for {self.n_shards} shards"
+            )
         return self.recovery_symbols(axis, sliver, [target_index], size)[target_index]
 
     def recovery_symbols(
@@ -164,12 +180,16 @@ class RedStuff(Parameters):
             self._check_index(proof.axis, proof.target)
             indices = [one.index for one in proof.symbols]
             if len(set(indices)) != len(indices) or len(indices) != self.source_symbols(proof.axis):
-                raise InvalidProof(f"{len(indices)} symbols, some perhaps twice; {self.source_symbols(proof.axis)} needed")
+                raise InvalidProof(
+                    f"{len(indices)} symbols, some perhaps twice; {self.source_symbols(proof.axis)} needed"
+                )
             for one in proof.symbols:
                 self._check_index(proof.axis.other, one.index)
                 root = metadata.sliver_root(proof.axis.other, one.index)
                 one.proof.verify(root, one.symbol, proof.target, self.n_shards)
-            _, root = self._recover(metadata.length, proof.axis, {one.index: one.symbol for one in proof.symbols})
+            _, root = self._recover(
+                metadata.length, proof.axis, {one.index: one.symbol for one in proof.symbols}
+            )
         except (WrongSize, TooFewShards) as error:
             raise InvalidProof(f"not a proof about this blob: {error}") from error
         if root == metadata.sliver_root(proof.axis, proof.target):

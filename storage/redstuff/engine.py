@@ -94,6 +94,40 @@ class Engine:
         self._in_parallel(count, part)
         return roots.reshape(count, HASH_BYTES)
 
+    def columns(
+        self, first: int, slivers: Bytes, count: int, t: int, target: Bytes, across: int, along: int,
+        leaves: Bytes, roots: Bytes,
+    ) -> None:  # fmt: skip
+        """Expand up to eight columns of the grid from column `first` on, whose secondary slivers lie one after the other:
+        symbol `p + i` of column `v` goes to `v·across + i·along` in `target`; leaves and roots as in `encode`.
+        """
+        shape = self.code(Axis.SECONDARY)
+        tree = (self.n + 1) * HASH_BYTES
+        self.kernels.sliver_roots(
+            slivers, SLACK, count, t, shape.shape, self._tables(), _scratch(shape.positions, count * t),
+            target, SLACK, across, along, slack_array(TOGETHER * tree),
+            leaves, SLACK + first * HASH_BYTES, tree,
+            roots, SLACK + (2 * (self.n - 1 - first) + 1) * HASH_BYTES, -2 * HASH_BYTES,
+        )  # fmt: skip
+
+    def rows(self, source: Bytes, count: int, t: int) -> Bytes:
+        """The symbols from column `s` on of `count` rows of the grid, `(n-s, count·t)`."""
+        shape = self.code(Axis.PRIMARY)
+        right = np.empty((self.n - self.s, count * t), np.uint8)
+        self.kernels.expand_vectors(
+            source, 0, self.s * t, t, count, t, shape.shape, self._tables(), _scratch(shape.positions, count * t),
+            right.reshape(-1), 0, t, count * t,
+        )  # fmt: skip
+        return right
+
+    def finish(self, leaves: Bytes, roots: Bytes) -> None:
+        """The primary roots and the blob's, from all leaves and secondary roots."""
+        none, tree = slack_array(0), (self.n + 1) * HASH_BYTES
+        self.kernels.encode(
+            ROW_ROOTS | BLOB_ROOT, 0, self.n, 2, self.code(Axis.PRIMARY).shape, self.code(Axis.SECONDARY).shape,
+            self._tables(), _scratch(1, 1), none, none, none, slack_array(TOGETHER * tree), leaves, roots,
+        )  # fmt: skip
+
     def expanded(self, axis: Axis, sliver: Bytes, t: int) -> Bytes:
         """All symbols of one sliver, `(n, t)`."""
         shape = self.code(axis)

@@ -33,7 +33,12 @@ class InconsistencyProof:
         """The layout above; the axis travels beside it."""
         parts = [self.target.to_bytes(2, "little"), uleb128(len(self.symbols))]
         for one in self.symbols:
-            parts += [one.index.to_bytes(2, "little"), uleb128(len(one.symbol)), one.symbol, one.proof.to_bcs()]
+            parts += [
+                one.index.to_bytes(2, "little"),
+                uleb128(len(one.symbol)),
+                one.symbol,
+                one.proof.to_bcs(),
+            ]
         return b"".join(parts)
 
     @classmethod

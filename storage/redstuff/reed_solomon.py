@@ -54,7 +54,9 @@ class Code:
     def places(self) -> Ints:
         """The position of each of the `n` symbols, originals first."""
         originals, recoveries = np.arange(self.k), np.arange(self.n - self.k)
-        return np.concatenate((originals + self.m, recoveries) if self.high else (originals, recoveries + self.m))
+        return np.concatenate(
+            (originals + self.m, recoveries) if self.high else (originals, recoveries + self.m)
+        )
 
     def locators(self, known: tuple[int, ...]) -> Words:
         """The factors for `complete_vectors` when the `k` symbols `known` are given: one word for each position, then

@@ -32,7 +32,9 @@ class Kernels:
         from storage.redstuff.kernels import butterfly, disk_cache, grid
 
         self.kind = kind
-        self._module = {name: module for name, module in zip(KINDS, butterfly.KIND_MODULES, strict=True)}[kind]
+        self._module = {name: module for name, module in zip(KINDS, butterfly.KIND_MODULES, strict=True)}[
+            kind
+        ]
         self._tables: dict[int, Any] = {}
         for name in _ENTRIES:
             setattr(self, name, disk_cache.cached(getattr(grid, name), kind))

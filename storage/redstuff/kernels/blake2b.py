@@ -51,7 +51,11 @@ def _rotate_right(builder: ir.IRBuilder, value: ir.Value, bits: int) -> ir.Value
 
 
 def _compress(
-    builder: ir.IRBuilder, state: list[ir.Value], message: list[ir.Value | None], counter: ir.Value, last: ir.Value
+    builder: ir.IRBuilder,
+    state: list[ir.Value],
+    message: list[ir.Value | None],
+    counter: ir.Value,
+    last: ir.Value,
 ) -> list[ir.Value]:
     """RFC 7693, 3.2. Words of `message` that are None are zero and cost nothing; `counter`, `last` are scalars."""
     v = [*state, *(constant(VECTOR, number) for number in INITIAL)]

@@ -85,7 +85,9 @@ def _rows_intrinsic(
     all zero when the first constant is, as in a transform's first group at position 0.
     """
 
-    def loops(builder: ir.IRBuilder, base: ir.Value, row_bytes: ir.Value, body: Body, span: list[ir.Value]) -> None:
+    def loops(
+        builder: ir.IRBuilder, base: ir.Value, row_bytes: ir.Value, body: Body, span: list[ir.Value]
+    ) -> None:
         first, count, distance = span
         plane, lanes = builder.lshr(row_bytes, SIZE(1)), body.multiplier.lanes
         vector, steps = ir.VectorType(BYTE, lanes), builder.udiv(plane, SIZE(lanes))
@@ -135,7 +137,9 @@ def _rows_intrinsic(
     if n_constants == 3:
 
         @intrinsic  # type: ignore[untyped-decorator]
-        def three(typing_context: Any, work: Any, tables: Any, f: Any, n: Any, d: Any, c0: Any, c1: Any, c2: Any) -> Any:
+        def three(
+            typing_context: Any, work: Any, tables: Any, f: Any, n: Any, d: Any, c0: Any, c1: Any, c2: Any
+        ) -> Any:
             return types.void(work, tables, *sizes), generate
 
         return three
@@ -149,13 +153,17 @@ def _rows_intrinsic(
 
 inverse4 = _rows_intrinsic(4, 3, _inverse4, zero=frozenset({0, 2}))
 """Two layers of the inverse transform; constants: lower pair, upper pair, second layer."""
-inverse2 = _rows_intrinsic(2, 1, lambda body, rows: list(body.inverse(rows[0], rows[1], 0)), zero=frozenset({0}))
+inverse2 = _rows_intrinsic(
+    2, 1, lambda body, rows: list(body.inverse(rows[0], rows[1], 0)), zero=frozenset({0})
+)
 forward4 = _rows_intrinsic(4, 3, _forward4, zero=frozenset({0, 2}))
 """Two layers of the forward transform; constants as for `inverse4`."""
-forward2 = _rows_intrinsic(2, 1, lambda body, rows: list(body.forward(rows[0], rows[1], 0)), zero=frozenset({0}))
-scale = _rows_intrinsic(1, 1, lambda body, rows: [body.multiplier.multiply(body.builder, body.constants[0], *rows[0])])
-"""Rows times a constant."""
-multiply_add = _rows_intrinsic(
-    2, 1, lambda body, rows: [rows[0], body.multiply_add(rows[1], rows[0], 0)]
+forward2 = _rows_intrinsic(
+    2, 1, lambda body, rows: list(body.forward(rows[0], rows[1], 0)), zero=frozenset({0})
 )
+scale = _rows_intrinsic(
+    1, 1, lambda body, rows: [body.multiplier.multiply(body.builder, body.constants[0], *rows[0])]
+)
+"""Rows times a constant."""
+multiply_add = _rows_intrinsic(2, 1, lambda body, rows: [rows[0], body.multiply_add(rows[1], rows[0], 0)])
 """Rows times a constant added to the rows `distance` after them."""

@@ -67,7 +67,7 @@ class _KernelCache:
             try:
                 reduced = pickle.loads((folder / self._name).read_bytes())  # noqa: S301 - our own folders only
                 return compiler.CompileResult._rebuild(target_context, *reduced)
-            except OSError:
+            except (OSError, EOFError, pickle.UnpicklingError):
                 continue
         return None
 

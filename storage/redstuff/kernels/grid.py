@@ -24,6 +24,8 @@ Shape = tuple[int, int, int, bool]
 """One Reed-Solomon code: `k` originals, `r` recoveries, blocks of `m` points, HIGH rate or not."""
 SLACK = 128
 ROWS, COLUMNS, ROW_ROOTS, BLOB_ROOT = 1, 2, 4, 8
+
+
 @register_jitable
 def expand_vectors(
     source: Bytes, start: int, across: int, along: int, vectors: int, t: int, shape: Shape, tables: Tables, work: Bytes,
@@ -43,12 +45,16 @@ def expand_vectors(
             for i in range(k):
                 for v in range(count):
                     place = (original + i) * row_bytes + v * (size // 2)
-                    to_planes(flat, place, plane, source, start + (first + v) * across + i * along + part, size)
+                    to_planes(
+                        flat, place, plane, source, start + (first + v) * across + i * along + part, size
+                    )
             expand(work, tables, k, r, m, high)
             for j in range(r):
                 for v in range(count):
                     place = (recovery + j) * row_bytes + v * (size // 2)
-                    from_planes(target, to + (first + v) * to_across + j * to_along + part, flat, place, plane, size)
+                    from_planes(
+                        target, to + (first + v) * to_across + j * to_along + part, flat, place, plane, size
+                    )
 
 
 @register_jitable
@@ -77,12 +83,23 @@ def complete_vectors(
                 if wanted[i] >= 0:
                     for v in range(count):
                         place = i * row_bytes + v * (size // 2)
-                        from_planes(target, wanted[i] + (first + v) * to_across + part, flat, place, plane, size)
+                        from_planes(
+                            target, wanted[i] + (first + v) * to_across + part, flat, place, plane, size
+                        )
 
 
 @register_jitable
 def _leaves(
-    data: Bytes, start: int, across: int, along: int, vectors: int, symbols: int, t: int, nodes: Bytes, to: int, tree: int
+    data: Bytes,
+    start: int,
+    across: int,
+    along: int,
+    vectors: int,
+    symbols: int,
+    t: int,
+    nodes: Bytes,
+    to: int,
+    tree: int,
 ) -> None:
     """Leaf nodes of `symbols` symbols of each of up to 8 vectors; `tree` bytes lie between the trees in `nodes`."""
     if symbols <= vectors * ((symbols + 7) // 8):

@@ -15,29 +15,67 @@ LEAF, INNER = 0, 1
 
 @register_jitable
 def _hash_short(
-    data: Bytes, start: int, stride: int, count: int, size: int, mark: int, out: Bytes, to: int, out_stride: int
+    data: Bytes,
+    start: int,
+    stride: int,
+    count: int,
+    size: int,
+    mark: int,
+    out: Bytes,
+    to: int,
+    out_stride: int,
 ) -> None:
     hash_short(data, start, stride, count, size, mark, out, to, out_stride)
 
 
 @register_jitable
 def _hash_long(
-    data: Bytes, start: int, stride: int, count: int, size: int, mark: int, out: Bytes, to: int, out_stride: int
+    data: Bytes,
+    start: int,
+    stride: int,
+    count: int,
+    size: int,
+    mark: int,
+    out: Bytes,
+    to: int,
+    out_stride: int,
 ) -> None:
     hash_long(data, start, stride, count, size, mark, out, to, out_stride)
 
 
 @register_jitable
-def hash_leaves(data: Bytes, start: int, stride: int, count: int, size: int, out: Bytes, to: int, out_stride: int) -> None:
+def hash_leaves(
+    data: Bytes, start: int, stride: int, count: int, size: int, out: Bytes, to: int, out_stride: int
+) -> None:
     """Leaf nodes of `count` messages of `size` bytes, the first at `start`, `stride` bytes apart; nodes go to `out`,
     from `to` on, `out_stride` apart. `data` has 1 byte before the first message and 127 after the last one.
     """
     for lane in range(0, count, 8):
         lanes = min(8, count - lane)
         if size <= 71:
-            _hash_short(data, start + lane * stride, stride, lanes, size, LEAF, out, to + lane * out_stride, out_stride)
+            _hash_short(
+                data,
+                start + lane * stride,
+                stride,
+                lanes,
+                size,
+                LEAF,
+                out,
+                to + lane * out_stride,
+                out_stride,
+            )
         else:
-            _hash_long(data, start + lane * stride, stride, lanes, size, LEAF, out, to + lane * out_stride, out_stride)
+            _hash_long(
+                data,
+                start + lane * stride,
+                stride,
+                lanes,
+                size,
+                LEAF,
+                out,
+                to + lane * out_stride,
+                out_stride,
+            )
 
 
 @register_jitable

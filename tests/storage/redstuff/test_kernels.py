@@ -1,0 +1,133 @@
+"""The compiled kernels: every kind makes the same bytes; hashing is hashlib's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.redstuff import Axis, RedStuff
+from storage.redstuff.engine import Engine
+from storage.redstuff.kernels import KINDS, best_kind, load
+from storage.redstuff.merkle import leaf_hash, root_of_hashes
+from storage.redstuff.parameters import Parameters
+
+Content = Callable[[int, int], bytes]
+HERE = KINDS[KINDS.index(best_kind()) :]
+
+
+@pytest.mark.parametrize("n", [4, 10, 100, 301])
+@pytest.mark.parametrize("kind", HERE)
+def test_every_kind_makes_the_same_bytes(kind: str, n: int, content: Content) -> None:
+    code, best = RedStuff(n, kernels=kind), RedStuff(n)
+    for size in (1, 1000, code.p * code.s * 70):
+        data = content(size, n)
+        ours, expected = code.encode(data), best.encode(data)
+        assert ours.blob_id == expected.blob_id
+        assert np.array_equal(ours.primary, expected.primary)
+        assert np.array_equal(ours.secondary, expected.secondary)
+        for axis in Axis:
+            needed = code.source_symbols(axis.other)
+            slivers = {index: ours.sliver(axis, index) for index in range(n - needed, n)}
+            assert code.decode(ours.metadata, axis, slivers) == data
+
+
+@pytest.mark.parametrize("t", [2, 6, 62, 64, 66, 70, 72, 126, 128, 130, 254, 256, 1000])
+@pytest.mark.parametrize("n", [4, 7, 9, 64, 100])
+def test_sliver_roots_are_the_trees_of_hashlib(t: int, n: int) -> None:
+    shape = Parameters(n)
+    engine = Engine(n, shape.p, shape.s, 1, None)
+    for axis in Axis:
+        k = engine.code(axis).k
+        for count in (1, 3, 9):
+            slivers = np.random.default_rng(t + n).integers(0, 256, 256 + count * k * t).astype(np.uint8)
+            found = engine.sliver_roots(axis, slivers, count, t)
+            for number, root in enumerate(found):
+                sliver = slivers[128 + number * k * t : 128 + (number + 1) * k * t]
+                symbols = engine.expanded(axis, sliver, t)
+                assert root.tobytes() == root_of_hashes([leaf_hash(one.tobytes()) for one in symbols])
+
+
+def test_hashing_ignores_what_lies_around_the_slivers() -> None:
+    engine = Engine(7, 3, 5, 1, None)
+    slivers = np.full(256 + 5 * 74, 0xAA, np.uint8)
+    first = engine.sliver_roots(Axis.PRIMARY, slivers, 1, 74)
+    slivers[:128], slivers[-128:] = 0x55, 0x55
+    assert np.array_equal(first, engine.sliver_roots(Axis.PRIMARY, slivers, 1, 74))
+
+
+def test_unknown_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="gfni, avx2, portable"):
+        load("sse9")
+    monkeypatch.setenv("HAULOUT_KERNELS", "sse9")
+    with pytest.raises(ValueError, match="gfni, avx2, portable"):
+        best_kind()
+
+
+IMPORT = """
+import sys
+import storage.redstuff as redstuff
+code = redstuff.RedStuff(10)
+code.pair_of_shard(bytes(32), 3)
+assert not {"galois", "numba", "llvmlite"} & set(sys.modules), "an import too many"
+"""
+SYMBOL = """
+from storage.redstuff import Axis, RedStuff
+print(RedStuff(4, kernels="portable").recovery_symbol(Axis.PRIMARY, b"walrus", 3).hex())
+"""
+
+
+EXPECTED = "6e60\n"
+
+
+def start(program: str, **environment: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | {name: str(value) for name, value in environment.items()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_import_compiles_nothing_and_makes_no_field() -> None:
+    process = start(IMPORT)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+
+
+def test_several_processes_may_fill_one_cache(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    processes = [start(SYMBOL, HAULOUT_KERNEL_CACHE=folder) for _ in range(3)]
+    answers = [process.communicate() for process in processes]
+    assert {answer for answer, _ in answers} == {EXPECTED}, answers
+    assert len(list(folder.glob("expand_vectors-portable-*.pickle"))) == 1
+    assert {path.suffix for path in folder.iterdir()} == {".pickle", ".lock"}
+
+
+def test_a_broken_cache_file_is_compiled_anew(tmp_path: Path) -> None:
+    first = start(SYMBOL, HAULOUT_KERNEL_CACHE=tmp_path)
+    assert first.communicate()[1] == ""
+    (kernel,) = tmp_path.glob("expand_vectors-portable-*.pickle")
+    whole = kernel.read_bytes()
+    kernel.write_bytes(whole[: len(whole) // 2])
+    second = start(SYMBOL, HAULOUT_KERNEL_CACHE=tmp_path)
+    assert second.communicate() == (EXPECTED, "")
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    folder = tmp_path / "file"
+    folder.write_text("in the way")
+    process = start(SYMBOL, HAULOUT_KERNEL_CACHE=folder)
+    assert process.communicate() == (EXPECTED, "")
+
+
+def test_hash_is_blake2b_256() -> None:
+    assert leaf_hash(b"abc") == hashlib.blake2b(b"\0abc", digest_size=32).digest()
