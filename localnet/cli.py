@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
+import stamina
 import typer
 
 from committee.errors import CommitteeError
@@ -84,6 +85,7 @@ def main() -> None:
     from storage.node.config import ConfigError
     from storage.node.store import StoreError
 
+    stamina.instrumentation.set_on_retry_hooks(())
     try:
         app()
     except (

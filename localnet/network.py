@@ -12,7 +12,8 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,10 @@ TOKEN = 10**18
 """The token's smallest units in one token."""
 STOP_PATIENCE_S = 10.0
 """A node that has not stopped so long after SIGTERM is killed."""
+
+WAIT_LIMIT_S = 240.0
+"""No single wait lasts longer."""
+POLL_S = 0.2
 
 
 class NetworkError(Exception):
@@ -203,6 +208,18 @@ class LocalNetwork:
         if dead:
             words = "; ".join(f"{node.name}: {node.last_words()}" for node in dead)
             raise NetworkError(f"nodes ended by themselves: {words}")
+
+    async def until(self, what: str, count: Callable[[], Awaitable[int]], total: int) -> None:
+        """Wait until `count` reaches `total`.
+
+        Raises `NetworkError` saying how far it came after `WAIT_LIMIT_S`, or at once when a node ends by itself.
+        """
+        deadline = time.monotonic() + WAIT_LIMIT_S
+        while (done := await count()) < total:
+            self.require_running()
+            if time.monotonic() > deadline:
+                raise NetworkError(f"{what}: {done} of {total} after {WAIT_LIMIT_S:.0f} s")
+            await asyncio.sleep(POLL_S)
 
     def node_client(self, name: str) -> NodeClient:
         """An HTTP client for one node."""

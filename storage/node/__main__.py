@@ -14,6 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
+import stamina
 import structlog
 
 from committee.errors import CommitteeError
@@ -54,7 +55,8 @@ def _stop_at_end_of_input(stop: asyncio.Event) -> None:
 
 
 def configure_log(as_json: bool) -> None:
-    """Log to standard error, one line an event."""
+    """Log to standard error, one line an event; single retries are not events."""
+    stamina.instrumentation.set_on_retry_hooks(())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -22,7 +22,7 @@ PAUSE_AFTER_FAILURE_S = 5.0
 
 
 class Healing:
-    """The line of blobs to look after; every live blob is looked at once when `run` begins."""
+    """The line of blobs to look after; to begin with, every live blob."""
 
     def __init__(self, view: ChainView, repair: Repair) -> None:
         self._view = view
@@ -30,10 +30,12 @@ class Healing:
         self._line: dict[bytes, None] = {}
         self._more = asyncio.Event()
         view.subscribe(self._on_event)
+        for blob_id in view.live_blobs():
+            self.look_after(blob_id)
 
     @property
     def waiting(self) -> int:
-        """Blobs in the line."""
+        """Blobs in the line, the one at work included."""
         return len(self._line)
 
     def look_after(self, blob_id: bytes) -> None:
@@ -47,20 +49,18 @@ class Healing:
 
     async def run(self) -> None:
         """Heal for ever."""
-        for blob_id in self._view.live_blobs():
-            self.look_after(blob_id)
         while True:
             await self._more.wait()
             if not self._line:
                 self._more.clear()
                 continue
             blob_id = next(iter(self._line))
-            del self._line[blob_id]
             try:
                 await self._heal(blob_id)
+                del self._line[blob_id]
             except (RepairError, RedStuffError, StoreError) as error:
                 log.warning("blob cannot be healed yet", blob=blob_id_text(blob_id), error=str(error))
-                self.look_after(blob_id)
+                self._line[blob_id] = self._line.pop(blob_id)
                 await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
 
     async def _heal(self, blob_id: bytes) -> None:

@@ -1,0 +1,96 @@
+"""Networks of real processes for the scenarios."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from committee.ledger.evm import DeploymentParameters
+from committee.transition import plan_all
+from localnet.network import LocalNetwork
+
+N_SHARDS = 13
+NAMES = ("alfa", "bravo", "charlie", "delta", "echo")
+
+
+class Scenario:
+    """A network of five nodes in epoch 1, and what its scenarios have in common."""
+
+    def __init__(self, network: LocalNetwork) -> None:
+        self.network = network
+        self.blobs: dict[bytes, bytes] = {}
+        """blob id → content."""
+
+    async def begin(self) -> None:
+        for number, name in enumerate(NAMES):
+            await self.network.add_node(name, 100 + 10 * number)
+        await self.serving(NAMES)
+        await self.network.operator.select()
+        await self.network.operator.start()
+
+    async def serving(self, names: tuple[str, ...] | list[str]) -> None:
+        async def count() -> int:
+            return len(await self.network.ready(names))
+
+        await self.network.until(f"serving: {names}", count, len(names))
+
+    async def store(self, *sizes: int) -> None:
+        for size in sizes:
+            data = random.Random(size).randbytes(size)
+            self.blobs[(await self.network.client.store(data, epochs=5)).blob_id] = data
+
+    async def lose(self, name: str) -> None:
+        """SIGKILL a member, delete its folder, and wait until the others have ejected it."""
+        node = self.network.nodes[name]
+        await node.kill()
+        node.delete_folder()
+        known = {one.name: one.node_id for one in await self.network.operator.nodes()}
+
+        async def ejected() -> int:
+            candidates = {one.node_id for one in await self.network.operator.candidates()}
+            return int(known[name] not in candidates)
+
+        await self.network.until(f"ejection of {name}", ejected, 1)
+
+    async def next_epoch(self) -> frozenset[int]:
+        """Start the next epoch; the shards that have new owners in it."""
+        await self.network.chain.increase_time(60)
+        await self.network.operator.select()
+        await self.network.operator.start()
+        state = await self.network.operator.epoch_state()
+        assert state.previous is not None
+        assert state.current is not None
+        return frozenset(range(N_SHARDS)) - plan_all(state.previous, state.current).kept
+
+    async def attested(self, shards: frozenset[int]) -> None:
+        async def count() -> int:
+            return len(await self.network.operator.attested_shards() & shards)
+
+        await self.network.until("attested shards", count, len(shards))
+
+    async def check_all_readable(self) -> None:
+        for blob_id, data in self.blobs.items():
+            assert await self.network.client.read(blob_id) == data
+
+    async def check_pairs_complete(self) -> None:
+        """Every member of the current committee holds both slivers of every shard of its own, of every blob."""
+        state = await self.network.operator.epoch_state()
+        assert state.current is not None
+        for member in state.current.members:
+            for blob_id in self.blobs:
+                message, _ = await self.network.node_client(member.name).confirmation(blob_id, None)
+                assert blob_id in message
+
+
+@pytest.fixture
+async def scenario(tmp_path: Path) -> AsyncIterator[Scenario]:
+    parameters = DeploymentParameters(
+        n_shards=N_SHARDS, epoch_duration_s=60, handover_deadline_s=300, patience_s=3, band_millis=500
+    )
+    async with LocalNetwork(tmp_path, parameters) as network:
+        scenario = Scenario(network)
+        await scenario.begin()
+        yield scenario

@@ -1,0 +1,119 @@
+"""Scenarios on real processes, real HTTP, real files and a real chain; each ends in the same checks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from committee.errors import LedgerRefused
+from storage.client.errors import BlobUnavailable, NotEnoughConfirmations, UnknownBlob
+from storage.node.report import NodeReport
+from storage.redstuff import Axis, TooLarge
+
+if TYPE_CHECKING:
+    from tests.localnet.conftest import Scenario
+
+
+async def test_a_killed_member_is_ejected_and_only_its_slivers_are_rebuilt(scenario: Scenario) -> None:
+    await scenario.store(0, 1, 5_000, 300_000)
+    await scenario.lose("bravo")
+    await scenario.network.add_node("foxtrot", 150)
+    await scenario.serving(["foxtrot"])
+    gained = await scenario.next_epoch()
+    await scenario.attested(gained)
+    await scenario.check_all_readable()
+    await scenario.check_pairs_complete()
+    state = await scenario.network.operator.epoch_state()
+    assert state.handover_done
+    assert state.current is not None
+    for member in state.current.members:
+        report = NodeReport.from_json(await scenario.network.node_client(member.name).handover())
+        assert {shard.shard for shard in report.shards} == gained & set(member.shards)
+        assert report.largest_share_of_a_blob < 1
+
+
+async def test_a_rebuilder_killed_in_the_handover_goes_on_where_it_was(scenario: Scenario) -> None:
+    await scenario.store(40_000, 300_000)
+    await scenario.lose("charlie")
+    newcomer = await scenario.network.add_node("foxtrot", 150)
+    await scenario.serving(["foxtrot"])
+    gained = await scenario.next_epoch()
+    await newcomer.kill()
+    await newcomer.start()
+    await scenario.attested(gained)
+    await scenario.check_all_readable()
+    await scenario.check_pairs_complete()
+    report = NodeReport.from_json(await scenario.network.node_client("foxtrot").handover())
+    slivers = sum(shard.rebuilt_slivers + shard.transferred_slivers for shard in report.shards)
+    state = await scenario.network.operator.epoch_state()
+    assert state.current is not None
+    mine = next(member for member in state.current.members if member.name == "foxtrot").shards
+    assert slivers == 2 * len(scenario.blobs) * len(mine), "slivers fetched once each, in spite of the kill"
+
+
+async def test_a_member_whose_store_was_wiped_heals_from_its_peers(scenario: Scenario) -> None:
+    await scenario.store(10, 100_000)
+    node = scenario.network.nodes["delta"]
+    await node.kill()
+    shutil.rmtree(node.folder / "store")
+    await node.start()
+    await scenario.serving(["delta"])
+    client = scenario.network.node_client("delta")
+
+    async def healed() -> int:
+        return int((await client.health())["blobsToHeal"] == 0)
+
+    await scenario.network.until("healing", healed, 1)
+    await scenario.check_pairs_complete()
+
+
+async def test_too_few_nodes_are_named_and_nothing_is_lost(scenario: Scenario) -> None:
+    await scenario.store(50_000)
+    names = ["bravo", "charlie", "delta", "echo"]
+    dead = [scenario.network.nodes[name] for name in names]
+    for node in dead:
+        await node.kill()
+    blob_id = next(iter(scenario.blobs))
+    with pytest.raises(
+        BlobUnavailable, match=r"needed 5 of 13 shards, reachable \d+: no answer from .*delta"
+    ) as no:
+        await scenario.network.client.read(blob_id)
+    assert no.value.failures.keys() == set(names)
+    with pytest.raises(
+        NotEnoughConfirmations, match=r"needed 9 of 13 shards, reachable \d+: no answer from bravo, "
+    ):
+        await scenario.network.client.store(b"more", epochs=1)
+    for node in dead:
+        await node.start()
+    await scenario.serving(names)
+    await scenario.store(4)
+    await scenario.check_all_readable()
+
+
+async def test_wrong_requests_get_clear_errors(scenario: Scenario) -> None:
+    client = scenario.network.client
+    with pytest.raises(UnknownBlob, match="check the id"):
+        await client.read(bytes(32))
+    with pytest.raises(TooLarge, match="split it, or use a network with more shards"):
+        await client.store(bytes(5 * 9 * 65534 + 1), epochs=1)
+    with pytest.raises(LedgerRefused):
+        await client.store(b"for too long", epochs=54)
+
+
+async def test_damaged_slivers_on_disk_do_not_reach_a_reader(scenario: Scenario) -> None:
+    await scenario.store(200_000)
+    (blob_id,) = scenario.blobs
+    damaged = 0
+    for path in (scenario.network.nodes["alfa"].folder / "store" / "slivers").rglob(blob_id.hex()):
+        if Axis.PRIMARY.name.lower() in path.parts:
+            content = bytearray(path.read_bytes())
+            content[0] ^= 1
+            with path.open("r+b") as file:
+                file.write(content)
+                os.fsync(file.fileno())
+            damaged += 1
+    assert damaged
+    await scenario.check_all_readable()
