@@ -1,9 +1,10 @@
 """RedStuff against its peers, in one run on the same bytes: `make bench-redstuff`.
 
 Peers: `pysui-fastcrypto` (the Walrus core in Rust), `@mysten/walrus-wasm` (the same as WebAssembly, in node),
-`reed-solomon-leopard` (the Rust code that Walrus' own is built on). Ids and bytes are compared before a time counts.
-Best of several repetitions each. "of limit" says how near a time comes to what the machine could do at most: the hashing,
-the products and the bytes written, each at the peak rate measured in this run, one after the other.
+`reed-solomon-leopard` (the Rust code that Walrus' own is built on). Ids and bytes are compared before a time
+counts. Best of several repetitions each. "of limit" says how near a time comes to what the machine could do at
+most: the hashing, the products and the bytes written, each at the peak rate measured in this run, one after the
+other.
 
 Prints a table and writes it to `benchmarks/results/redstuff.json`.
 """
@@ -52,14 +53,14 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        print(
-            f"{'work':34} {'n':>4} {'size':>9} thr {'ms':>9}  {'peer':20} {'peer ms':>9} {'ratio':>6} {'goal':>5} of limit"
-        )
+        heads = f"{'work':34} {'n':>4} {'size':>9} thr {'ms':>9}"
+        print(f"{heads}  {'peer':20} {'peer ms':>9} {'ratio':>6} {'goal':>5} of limit")
 
     def add(
         self, work: str, n: int, size: int, threads: int, ms: float, peer: str, peer_ms: float, goal: float,
         limit_ms: float | None = None,
     ) -> None:  # fmt: skip
+        """One row; `limit_ms` is the least the machine could take."""
         of_limit = None if limit_ms is None else round(limit_ms / ms, 2)
         row = Row(
             work,
@@ -110,7 +111,7 @@ class Machine:
 
         multiply_add, tables = butterfly.multiply_add, load().tables(1024)
 
-        @njit(nogil=True)  # type: ignore[untyped-decorator]
+        @njit(nogil=True)
         def products(work: Any, tables: Any, times: int) -> None:
             for number in range(times):
                 multiply_add(work, tables, 0, 1, 1, 3 + number % 7)
@@ -118,7 +119,7 @@ class Machine:
         work = np.ones((2, 8192), np.uint8)
         self.products_per_ms = 2000 * 8192 / best(lambda: products(work, tables, 2000))[0]
 
-        @njit(nogil=True)  # type: ignore[untyped-decorator]
+        @njit(nogil=True)
         def compressions(data: Any, out: Any, times: int) -> None:
             for _ in range(times):
                 hash_long(data, 128, 1280, 8, 1279, 0, out, 0, 32)
@@ -179,6 +180,7 @@ def check_id(found: bytes, expected: bytes) -> None:
 
 
 def bench_encode(table: Table, machine: Machine) -> None:
+    """Encoding of whole blobs."""
     import pysui_fastcrypto as fastcrypto
 
     goals = {
@@ -231,6 +233,7 @@ def bench_encode(table: Table, machine: Machine) -> None:
 
 
 def bench_decode(table: Table, n: int, size: int, goal: float) -> None:
+    """Decoding from the last primaries, and what is done with single slivers."""
     import pysui_fastcrypto as fastcrypto
 
     data, code = os.urandom(size), RedStuff(n)
@@ -258,6 +261,7 @@ def bench_decode(table: Table, n: int, size: int, goal: float) -> None:
 
 
 def bench_recover(table: Table, code: RedStuff, blob: EncodedBlob, axis: Axis, size: int) -> None:
+    """One sliver from the last helpers, and from random ones."""
     import reed_solomon_leopard as leopard
 
     n, k, target = code.n_shards, code.source_symbols(axis), 5
@@ -346,7 +350,8 @@ def main() -> None:
     """All rows; exits with a message when a result differs from a peer's."""
     machine = Machine()
     print(
-        f"one core: copies {machine.copy_per_ms / 1e6:.1f} GB/s, multiply-adds {machine.products_per_ms / 1e6:.1f} GB/s, "
+        f"one core: copies {machine.copy_per_ms / 1e6:.1f} GB/s, "
+        f"multiply-adds {machine.products_per_ms / 1e6:.1f} GB/s, "
         f"Blake2b {machine.compressions_per_ms / 1e3:.1f} M blocks/s"
     )
     table = Table()

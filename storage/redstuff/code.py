@@ -1,8 +1,8 @@
 """RedStuff: a blob as a grid of symbols; encode, decode, repair of one sliver (PROTOCOL section 1).
 
-The blob fills `p` rows of `s` symbols. Every row is expanded to `n` symbols, every column to `n`; primary sliver `i` is
-the first `s` symbols of row `i`, secondary sliver `j` the first `p` symbols of column `j`. `RedStuff` checks what comes
-in and what goes out; the arithmetic is in `engine`, and below it in `kernels`.
+The blob fills `p` rows of `s` symbols. Every row is expanded to `n` symbols, every column to `n`; primary
+sliver `i` is the first `s` symbols of row `i`, secondary sliver `j` the first `p` symbols of column `j`.
+`RedStuff` checks what comes in and what goes out; the arithmetic is in `engine`, and below it in `kernels`.
 
 Source: Danezis et al., "Walrus: An Efficient Decentralized Storage Network" (2025), section 3.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedRandom, BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.memory import Bytes, inner, slack_array
 from storage.redstuff.merkle import MerkleProof, leaf_hash
 from storage.redstuff.metadata import BlobMetadata
-from storage.redstuff.streaming import encode_file
 from storage.redstuff.parameters import HASH_BYTES, Axis, Parameters
+from storage.redstuff.streaming import encode_file
 
 Data = bytes | bytearray | memoryview | Bytes
 Check = Literal["skip", "default", "strict"]
@@ -56,7 +56,7 @@ class EncodedBlob:
     def sliver(self, axis: Axis, index: int) -> memoryview:
         """One sliver's symbols, not copied."""
         slivers = self.primary if axis is Axis.PRIMARY else self.secondary
-        return memoryview(slivers[index])  # type: ignore[arg-type]
+        return memoryview(slivers[index])
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class RedStuff(Parameters):
     def blob_id(self, data: Data | BinaryIO) -> bytes:
         """The id alone; of a file, without having it all in memory. Raises `TooLarge`."""
         if isinstance(data, FileIO | BufferedReader | BufferedRandom):
-            return self.encode_file(data).blob_id  # type: ignore[arg-type]
+            return self.encode_file(data).blob_id
         return self.encode(data).blob_id
 
     def decode(
@@ -99,10 +99,10 @@ class RedStuff(Parameters):
     ) -> bytes:
         """The blob from any `p` primary or any `s` secondary slivers.
 
-        `check="default"` derives the roots of the `p` systematic rows anew and compares; "strict" encodes all and
-        compares the id; "skip" is for slivers whose roots were checked, of a blob known to be consistent.
-        Raises `TooFewShards`, `WrongSize`, `RootMismatch` naming the slivers that are wrong, or `InconsistentBlob` when
-        all are right and yet are not slivers of one blob.
+        `check="default"` derives the roots of the `p` systematic rows anew and compares; "strict" encodes all
+        and compares the id; "skip" is for slivers whose roots were checked, of a blob known to be consistent.
+        Raises `TooFewShards`, `WrongSize`, `RootMismatch` naming the slivers that are wrong, or
+        `InconsistentBlob` when all are right and yet are not slivers of one blob.
         """
         self._same_shards(metadata)
         code = self._engine.code(axis.other)
@@ -150,8 +150,8 @@ class RedStuff(Parameters):
     def recover(self, metadata: BlobMetadata, axis: Axis, target: int, symbols: Mapping[int, Data]) -> bytes:
         """One sliver from symbols by helper index (slivers of the other axis), checked against its root.
 
-        Exactly `p` symbols are used for a secondary, `s` for a primary sliver. Raises `TooFewShards`, `WrongSize`,
-        `RootMismatch` (naming the target; ask for proofs then, to find who lied).
+        Exactly `p` symbols are used for a secondary, `s` for a primary sliver. Raises `TooFewShards`,
+        `WrongSize`, `RootMismatch` (naming the target; ask for proofs then, to find who lied).
         """
         self._same_shards(metadata)
         self._check_index(axis, target)
@@ -163,8 +163,9 @@ class RedStuff(Parameters):
     def inconsistency_proof(
         self, metadata: BlobMetadata, axis: Axis, target: int, proven: Mapping[int, tuple[Data, MerkleProof]]
     ) -> InconsistencyProof:
-        """Evidence that the writer lied: proven symbols, by helper index, from which sliver `target` comes out with a
-        root that is not the metadata's. Raises `InvalidProof` when they prove no such thing.
+        """Evidence that the writer lied: proven symbols, by helper index, that give another sliver `target`.
+
+        Its root, that is, is not the metadata's. Raises `InvalidProof` when they prove no such thing.
         """
         needed = self.source_symbols(axis)
         chosen = sorted(proven)[:needed]
@@ -203,7 +204,7 @@ class RedStuff(Parameters):
         indices = sorted(symbols)[:needed]
         self._check_index(axis.other, indices[0])
         self._check_index(axis.other, indices[-1])
-        chosen = [symbols[index] for index in indices]
+        chosen: list[Any] = [symbols[index] for index in indices]
         sizes = set(map(len, chosen))
         if sizes != {t}:
             raise WrongSize(f"symbols of {sorted(sizes)} bytes: those of a blob of {length} bytes have {t}")
@@ -244,7 +245,8 @@ class RedStuff(Parameters):
         symbols = _array(sliver)
         if len(symbols) != self.source_symbols(axis) * symbol_size:
             raise WrongSize(
-                f"a {axis.label} sliver of {len(symbols)} bytes, with symbols of {symbol_size} bytes for {self.n_shards} shards"
+                f"a {axis.label} sliver of {len(symbols)} bytes: {self.source_symbols(axis)} symbols of "
+                f"{symbol_size} bytes are expected"
             )
         for target in targets:
             self._check_index(axis.other, target)

@@ -1,7 +1,7 @@
 """The grid's arithmetic on arrays: encoding, roots of slivers, filling in missing symbols. Knows no metadata.
 
-Slivers and symbols lie in flat uint8 arrays between `SLACK` bytes, which the hashing kernels may read (and mask away).
-Work is cut into ranges for a pool of threads; the kernels release the interpreter lock.
+Slivers and symbols lie in flat uint8 arrays between `SLACK` bytes, which the hashing kernels may read (and
+mask away). Work is cut into ranges for a pool of threads; the kernels release the interpreter lock.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ class Engine:
         return code(self.s if axis is Axis.PRIMARY else self.p, self.n)
 
     def encode(self, data: Bytes, t: int) -> tuple[Bytes, Bytes, Bytes]:
-        """All of a blob: primary slivers `(n, s·t)` and secondary `(n, p·t)`, flat between slack, and the roots:
-        `n` times primary and secondary root of a pair, then the blob's.
+        """All slivers and roots of a blob.
+
+        Primary slivers `(n, s·t)` and secondary `(n, p·t)`, flat between slack, and the roots: `n` times
+        primary and secondary root of a pair, then the blob's.
         """
         n, p, s = self.n, self.p, self.s
         primary, secondary = slack_array(n * s * t), slack_array(n * p * t)
@@ -98,8 +100,10 @@ class Engine:
         self, first: int, slivers: Bytes, count: int, t: int, target: Bytes, across: int, along: int,
         leaves: Bytes, roots: Bytes,
     ) -> None:  # fmt: skip
-        """Expand up to eight columns of the grid from column `first` on, whose secondary slivers lie one after the other:
-        symbol `p + i` of column `v` goes to `v·across + i·along` in `target`; leaves and roots as in `encode`.
+        """Expand up to eight columns of the grid from column `first` on.
+
+        Their secondary slivers lie one after the other. Symbol `p + i` of column `v` goes to `v·across +
+        i·along` in `target`; leaves and roots as in `encode`.
         """
         shape = self.code(Axis.SECONDARY)
         tree = (self.n + 1) * HASH_BYTES
@@ -178,8 +182,11 @@ class Engine:
         self, plan: Completion, shape: Code, source: Bytes, places: Ints, across: int, vectors: int, t: int,
         target: Bytes, missing: Ints, to_along: int, to_across: int,
     ) -> None:  # fmt: skip
-        """Fill in the symbols `missing` of codewords: symbol `i` of codeword `v` to `i·to_along + v·to_across`. The
-        known ones lie at `places` for the first codeword, `across` on for each next one.
+        """Fill in the symbols `missing` of codewords.
+
+        Symbol `i` of codeword `v` goes to `i·to_along + v·to_across`.
+
+        The known ones lie at `places` for the first codeword, `across` on for each next one.
         """
         read, write = np.full((2, shape.positions), -1, np.int64)
         read[plan.known_positions] = places

@@ -1,7 +1,7 @@
 """GF(2^16) as Leopard writes it: polynomial 0x1002D, elements in the Cantor basis (PROTOCOL section 1).
 
-A word of 16 bits is an element's coordinates in the Cantor basis; addition is xor, and multiplication goes through
-logarithms. Tables are made on first use, not at import.
+A word of 16 bits is an element's coordinates in the Cantor basis; addition is xor, and multiplication goes
+through logarithms. Tables are made on first use, not at import.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The proof that a blob's writer lied: symbols, each proven against its helper's root, that give a wrong sliver.
+"""The proof that a blob's writer lied: symbols, proven against their helpers' roots, that give a wrong sliver.
 
-Layout (BCS): target index u16 LE ‖ ULEB128 count ‖ per symbol: helper index u16 LE ‖ ULEB128 length ‖ bytes ‖ Merkle proof.
+Layout (BCS): target index u16 LE ‖ ULEB128 count ‖ per symbol: helper index u16 LE ‖ ULEB128 length ‖ bytes ‖
+Merkle proof.
 """
 
 from __future__ import annotations

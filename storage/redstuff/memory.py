@@ -27,8 +27,8 @@ def inner(array: Bytes) -> Bytes:
 def uninitialised(size: int) -> Bytes:
     """So many bytes with any content.
 
-    Large ones come in huge pages where the system has them: slivers are written once, and the first touch of each
-    page of 4 KiB would cost a tenth of an encoding.
+    Large ones come in huge pages where the system has them: slivers are written once, and the first touch of
+    each page of 4 KiB would cost a tenth of an encoding.
     """
     if size < _HUGE_FROM or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.empty(size, np.uint8)

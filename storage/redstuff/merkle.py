@@ -1,6 +1,7 @@
-"""Merkle trees by Blake2b-256 (PROTOCOL section 1, "Hashes"): leaf `H(0x00 ‖ bytes)`, inner `H(0x01 ‖ left ‖ right)`.
+"""Merkle trees by Blake2b-256: leaf `H(0x00 ‖ bytes)`, inner `H(0x01 ‖ left ‖ right)` (PROTOCOL section 1).
 
-A level of odd length is padded with one node of 32 zero bytes; a tree of no leaves has the root of 32 zero bytes.
+A level of odd length is padded with one node of 32 zero bytes; a tree of no leaves has the root of 32 zero
+bytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The Reed-Solomon code of `reed-solomon-simd` 3.1 (Leopard): where symbols stand, and how to fill in missing ones.
+"""The Reed-Solomon code of `reed-solomon-simd` 3.1 (Leopard): where symbols stand, how missing ones are found.
 
-With `a = pow2ceil(k)`, `b = pow2ceil(r)`, the rate is HIGH if `a > b`, or `a == b` and `k <= r`; else LOW. HIGH: blocks of
-`m = b` points, recovery `j` at position `j`, original `i` at `m + i`. LOW: `m = a`, original `i` at `i`, recovery `j` at
-`m + j` (PROTOCOL section 1; Lin, Al-Naffouri, Han 2016).
+With `a = pow2ceil(k)`, `b = pow2ceil(r)`, the rate is HIGH if `a > b`, or `a == b` and `k <= r`; else LOW.
+HIGH: blocks of `m = b` points, recovery `j` at position `j`, original `i` at `m + i`. LOW: `m = a`, original
+`i` at `i`, recovery `j` at `m + j` (PROTOCOL section 1; Lin, Al-Naffouri, Han 2016).
 """
 
 from __future__ import annotations
@@ -59,12 +59,13 @@ class Code:
         )
 
     def locators(self, known: tuple[int, ...]) -> Words:
-        """The factors for `complete_vectors` when the `k` symbols `known` are given: one word for each position, then
-        the inverses of the words that number blocks (for 0: 0).
+        """The factors for `complete_vectors` when the `k` symbols `known` are given.
 
-        Let A vanish at the known positions and at those that are zero by definition. The factor is 1/A'(x_i) where it
-        vanishes and A(x_i) elsewhere: logarithms of products over differences, that is a convolution over xor, done by
-        Walsh-Hadamard transforms (Lin, Al-Naffouri, Han 2016, section 4).
+        One word for each position, then the inverses of the words that number blocks (for 0: 0).
+
+        Let A vanish at the known positions and at those that are zero by definition. The factor is 1/A'(x_i)
+        where it vanishes and A(x_i) elsewhere: logarithms of products over differences, that is a convolution
+        over xor, done by Walsh-Hadamard transforms (Lin, Al-Naffouri, Han 2016, section 4).
         """
         space = _power_of_two(self.positions)
         vanishing = np.zeros(space, np.int64)

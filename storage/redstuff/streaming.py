@@ -1,10 +1,11 @@
 """Encoding from an open file, for blobs whose slivers do not fit into memory.
 
-Rows first: a band of rows at a time is expanded to the right. Then columns, eight at a time, each expanded downwards and
-hashed. What comes in and goes out lies in files (or, where only the id is asked for, the right part in memory: half the
-blob); in memory are only the bands and 32 bytes for each of the `n²` symbols.
+Rows first: a band of rows at a time is expanded to the right. Then columns, eight at a time, each expanded
+downwards and hashed. What comes in and goes out lies in files (or, where only the id is asked for, the right
+part in memory: half the blob); in memory are only the bands and 32 bytes for each of the `n²` symbols.
 
-Slivers are written to a folder as `primary-0000`, `secondary-0000`… by sliver index: their symbols and nothing else.
+Slivers are written to a folder as `primary-0000`, `secondary-0000`… by sliver index: their symbols and
+nothing else.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class RightPart:
 
     def right(self, index: int) -> Bytes:
         """As `Slivers.right`."""
-        return self._kept[index - self._s]
+        kept: Bytes = self._kept[index - self._s]
+        return kept
 
 
 def encode_file(shape: Parameters, engine: Engine, file: BinaryIO, folder: Path | None) -> BlobMetadata:

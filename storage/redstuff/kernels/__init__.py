@@ -1,7 +1,8 @@
-"""The compiled heart of the grid: a kernel of each kind, chosen at run time, compiled on first use and kept on disk.
+"""The compiled heart of the grid: kernels of three kinds, chosen at run time, compiled once and kept on disk.
 
-`gfni`, `avx2` and `portable` each say how to multiply; `butterfly` makes the FFT's steps of them, `transform` the FFT and
-the erasure code, `blake2b` and `hashing` the trees, and `grid` the few functions that Python calls.
+`gfni`, `avx2` and `portable` each say how to multiply; `butterfly` makes the FFT's steps of them, `transform`
+the FFT and the erasure code, `blake2b` and `hashing` the trees, and `grid` the few functions that Python
+calls.
 
 Importing this package imports neither numba nor the kernels.
 """
@@ -32,9 +33,7 @@ class Kernels:
         from storage.redstuff.kernels import butterfly, disk_cache, grid
 
         self.kind = kind
-        self._module = {name: module for name, module in zip(KINDS, butterfly.KIND_MODULES, strict=True)}[
-            kind
-        ]
+        self._module = butterfly.KIND_MODULES[KINDS.index(kind)]
         self._tables: dict[int, Any] = {}
         for name in _ENTRIES:
             setattr(self, name, disk_cache.cached(getattr(grid, name), kind))

@@ -1,6 +1,7 @@
-"""GF(2^16) products by byte shuffle: a 16-entry table for each of the four nibbles of a word and each result byte.
+"""GF(2^16) products by byte shuffle: a 16-entry table for each nibble of a word and each result byte.
 
-Source: Plank, Greenan, Miller, "Screaming Fast Galois Field Arithmetic Using Intel SIMD Instructions" (FAST 2013).
+Source: Plank, Greenan, Miller, "Screaming Fast Galois Field Arithmetic Using Intel SIMD Instructions" (FAST
+2013).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ TABLE_DTYPE = "uint8"
 
 
 def table(products: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """`(c, 16)` products of `c` constants with the 16 basis words to `(c, 128)`: per nibble of the word, lowest first,
-    the products' 16 low bytes and 16 high bytes.
+    """`(c, 16)` products of `c` constants with the 16 basis words to `(c, 128)`.
+
+    That is, per nibble of the word, lowest first, the products' 16 low bytes and 16 high bytes.
     """
     nibbles = np.arange(16, dtype=np.uint16)
     out = np.zeros((len(products), 4, 2, 16), np.uint8)

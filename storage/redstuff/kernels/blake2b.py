@@ -1,9 +1,9 @@
 """Blake2b-256 of eight messages at a time, one in each 64-bit lane of a vector.
 
-Source: RFC 7693, sections 2.7 (message schedule), 3.1 (mixing) and 3.2 (compression). Message `lane` starts at
-`data[start + lane·stride]`; the byte hashed before it is `prefix` (the tree's leaf or inner mark), so words are loaded
-from one byte before the message on. Up to 127 bytes past a message are read and masked away: callers keep as many
-bytes of slack around their arrays.
+Source: RFC 7693, sections 2.7 (message schedule), 3.1 (mixing) and 3.2 (compression). Message `lane` starts
+at `data[start + lane·stride]`; the byte hashed before it is `prefix` (the tree's leaf or inner mark), so
+words are loaded from one byte before the message on. Up to 127 bytes past a message are read and masked away:
+callers keep as many bytes of slack around their arrays.
 """
 
 from __future__ import annotations
@@ -167,7 +167,10 @@ def _generate_long(context: Any, builder: ir.IRBuilder, signature: Any, args: An
     lanes = _Lanes(builder, start, stride, count)
     total = builder.add(length, WORD64(1))
     blocks = builder.udiv(builder.add(length, WORD64(BLOCK_BYTES)), WORD64(BLOCK_BYTES))
-    state = [cgutils.alloca_once_value(builder, word) for word in _first_words(builder)]
+    state = [
+        cgutils.alloca_once_value(builder, word)  # type: ignore[no-untyped-call]
+        for word in _first_words(builder)
+    ]
     masks = _masks(builder)
     with cgutils.for_range(builder, blocks) as loop:
         place = builder.mul(loop.index, WORD64(BLOCK_BYTES))
@@ -199,7 +202,7 @@ def _generate_long(context: Any, builder: ir.IRBuilder, signature: Any, args: An
 
 
 def _intrinsic(generate: Any) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def hash_lanes(
         typing_context: Any,
         data: Any,

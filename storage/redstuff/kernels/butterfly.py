@@ -1,11 +1,11 @@
 """The butterflies of the additive FFT over rows of scratch, as numba intrinsics.
 
-A scratch row holds `W` low bytes, then the `W` high bytes of the same words; `W` is a multiple of 64. A constant is the
-number of its row in `tables`; which kernel kind works is told by the dtype of `tables` (see `gfni`, `avx2`,
-`portable`), so that numba keeps the kinds apart by type.
+A scratch row holds `W` low bytes, then the `W` high bytes of the same words; `W` is a multiple of 64. A
+constant is the number of its row in `tables`; which kernel kind works is told by the dtype of `tables` (see
+`gfni`, `avx2`, `portable`), so that numba keeps the kinds apart by type.
 
-Source: Lin, Chung, Han, "Novel Polynomial Basis and Its Application to Reed-Solomon Erasure Codes" (FOCS 2014), two
-layers at once so that each row is loaded and stored half as often.
+Source: Lin, Chung, Han, "Novel Polynomial Basis and Its Application to Reed-Solomon Erasure Codes" (FOCS
+2014), two layers at once so that each row is loaded and stored half as often.
 """
 
 from __future__ import annotations
@@ -80,9 +80,11 @@ def _rows_intrinsic(
     apply: Callable[[Body, list[Row]], list[Row]],
     zero: frozenset[int] = frozenset(),
 ) -> Any:
-    """An intrinsic `(work, tables, first, count, distance, *constants)`: for each of `count` rows from row `first` on,
-    `apply` to it and to the rows `distance`, `2·distance`… after it, in place. The constants numbered in `zero` are
-    all zero when the first constant is, as in a transform's first group at position 0.
+    """An intrinsic `(work, tables, first, count, distance, *constants)` that applies `apply` in place.
+
+    For each of `count` rows from row `first` on, it applies it to it and to the rows `distance`,
+    `2·distance`… after it. The constants numbered in `zero` are all zero when the first constant is, as in a
+    transform's first group at position 0.
     """
 
     def loops(
@@ -136,7 +138,7 @@ def _rows_intrinsic(
     sizes = [types.intp] * (3 + n_constants)
     if n_constants == 3:
 
-        @intrinsic  # type: ignore[untyped-decorator]
+        @intrinsic
         def three(
             typing_context: Any, work: Any, tables: Any, f: Any, n: Any, d: Any, c0: Any, c1: Any, c2: Any
         ) -> Any:
@@ -144,7 +146,7 @@ def _rows_intrinsic(
 
         return three
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def one(typing_context: Any, work: Any, tables: Any, f: Any, n: Any, d: Any, c0: Any) -> Any:
         return types.void(work, tables, *sizes), generate
 

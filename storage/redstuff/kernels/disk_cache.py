@@ -1,9 +1,10 @@
 """Compiled kernels on disk, shared by processes.
 
-numba's own cache looks only at the file of the function it compiles, not at the intrinsics and callees that end up in it,
-and two processes that compile for different types at once may mix up each other's files. Here a file belongs to one
-function, kind, processor, numba version and state of *all* kernel sources; it appears whole or not at all; one process
-compiles and the others wait for it. Where nothing can be written, kernels are compiled anew in each process.
+numba's own cache looks only at the file of the function it compiles, not at the intrinsics and callees that
+end up in it, and two processes that compile for different types at once may mix up each other's files. Here a
+file belongs to one function, kind, processor, numba version and state of *all* kernel sources; it appears
+whole or not at all; one process compiles and the others wait for it. Where nothing can be written, kernels
+are compiled anew in each process.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ class _KernelCache:
         for folder in _folders():
             try:
                 reduced = pickle.loads((folder / self._name).read_bytes())  # noqa: S301 - our own folders only
-                return compiler.CompileResult._rebuild(target_context, *reduced)
+                return compiler.CompileResult._rebuild(target_context, *reduced)  # type: ignore[no-untyped-call]
             except (OSError, EOFError, pickle.UnpicklingError):
                 continue
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        content = serialize.dumps(compiled._reduce())
+        content = serialize.dumps(compiled._reduce())  # type: ignore[no-untyped-call]
         for folder in _folders():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ class _KernelCache:
 
 def cached(function: Any, kind: str) -> Callable[..., None]:
     """The jitted `function`, compiled or loaded at its first call; all calls are to have the same types."""
-    dispatcher = numba.njit(nogil=True)(function)
+    dispatcher: Any = numba.njit(nogil=True)(function)
     dispatcher._cache = kernel_cache = _KernelCache(f"{function.__name__}-{kind}")
     ready: list[Any] = []
     compiling = threading.Lock()
@@ -113,7 +114,7 @@ def cached(function: Any, kind: str) -> Callable[..., None]:
         if not ready:
             with compiling, kernel_cache.alone():
                 if not ready:
-                    dispatcher.compile(tuple(numba.typeof(one) for one in args))
+                    dispatcher.compile(tuple(map(numba.typeof, args)))
                     dispatcher.disable_compile()
                     ready.append(True)
         dispatcher(*args)

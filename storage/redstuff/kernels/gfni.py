@@ -1,7 +1,7 @@
 """GF(2^16) products by GF2P8AFFINEQB: a constant is a 16×16 bit matrix, four 8×8 blocks of it at a time.
 
-Source: Intel's architecture manual, GF2P8AFFINEQB ("affine transformation over GF(2)"): bit `i` of a result byte is
-the parity of `byte & row`, where row `i` is byte `7-i` of the 64-bit matrix.
+Source: Intel's architecture manual, GF2P8AFFINEQB ("affine transformation over GF(2)"): bit `i` of a result
+byte is the parity of `byte & row`, where row `i` is byte `7-i` of the 64-bit matrix.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ TABLE_DTYPE = "uint64"
 
 
 def table(products: NDArray[np.uint16]) -> NDArray[np.uint64]:
-    """`(c, 16)` products of `c` constants with the 16 basis words to `(c, 4)` matrices: low → low, high → low,
-    low → high, high → high byte.
+    """`(c, 16)` products of `c` constants with the 16 basis words to `(c, 4)` matrices.
+
+    They take low → low, high →
+    low, low → high, high → high byte.
     """
     rows = np.zeros((len(products), 4, 8), np.uint8)
     for block, (result_byte, source_byte) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):

@@ -1,7 +1,7 @@
 """The work on a whole grid, as the kernels that Python calls. All take flat uint8 arrays and places in them.
 
-A *vector* is one codeword over symbols of `t` bytes: a row or a column of the grid. Symbol `i` of vector `v` lies at
-`start + v·across + i·along`, which says rows, columns and lone slivers alike.
+A *vector* is one codeword over symbols of `t` bytes: a row or a column of the grid. Symbol `i` of vector `v`
+lies at `start + v·across + i·along`, which says rows, columns and lone slivers alike.
 
 Arrays whose symbols are hashed need `SLACK` bytes before and after (see `blake2b`).
 """
@@ -59,11 +59,13 @@ def expand_vectors(
 
 @register_jitable
 def complete_vectors(
-    source: Bytes, known: Ints, across: int, vectors: int, t: int, m: int, tables: Tables, locators: Tables, work: Bytes,
-    target: Bytes, wanted: Ints, to_across: int,
+    source: Bytes, known: Ints, across: int, vectors: int, t: int, m: int, tables: Tables, locators: Tables,
+    work: Bytes, target: Bytes, wanted: Ints, to_across: int,
 ) -> None:  # fmt: skip
-    """Symbols of codewords from others: `known[i]` is the place in `source` of position `i` of the first codeword, or
-    -1, `wanted[i]` its place in `target`, or -1.
+    """Symbols of codewords from others.
+
+    `known[i]` is the place in `source` of position `i` of the first
+    codeword, or -1, `wanted[i]` its place in `target`, or -1.
     """
     row_bytes = work.shape[1]
     plane = row_bytes // 2
@@ -118,8 +120,8 @@ def sliver_roots(
 ) -> None:  # fmt: skip
     """Roots of up to 8 slivers that lie one after the other: expand, hash the leaves, hash the trees.
 
-    The recovery symbols go to `target`. The leaf node of symbol `i` of sliver `v` also goes to
-    `leaves[leaf + 32·v + i·leaf_along]` unless `leaf_along` is 0, the root of sliver `v` to `roots[root + v·root_across]`.
+    The recovery symbols go to `target`. The leaf node of symbol `i` of sliver `v` also goes to `leaves[leaf +
+    32·v + i·leaf_along]` unless `leaf_along` is 0, the root of sliver `v` to `roots[root + v·root_across]`.
     `nodes` holds `8·(n+1)·32` bytes after `SLACK`.
     """
     k, r, _, _ = shape
@@ -146,10 +148,10 @@ def encode(
 ) -> None:  # fmt: skip
     """The stages of an encoding named in `stages`, in their order, each for rows or columns `first … last`.
 
-    `primary` `(n, s·t)` holds the blob in its first `p` rows, `secondary` is `(n, p·t)`, `leaves` `(n, n+1, 32)` and
-    `roots` `(n, 2, 32)`, primary and secondary root by pair, then 32 bytes for the blob's root; all flat, between
-    `SLACK`. ROWS fills secondary slivers from `s` on; COLUMNS the others, all other primaries, leaves and secondary
-    roots; ROW_ROOTS the primary roots; BLOB_ROOT the last.
+    `primary` `(n, s·t)` holds the blob in its first `p` rows, `secondary` is `(n, p·t)`, `leaves` `(n, n+1,
+    32)` and `roots` `(n, 2, 32)`, primary and secondary root by pair, then 32 bytes for the blob's root; all
+    flat, between `SLACK`. ROWS fills secondary slivers from `s` on; COLUMNS the others, all other primaries,
+    leaves and secondary roots; ROW_ROOTS the primary roots; BLOB_ROOT the last.
     """
     s, beyond, _, _ = rows
     p, n = columns[0], s + beyond

@@ -47,8 +47,11 @@ def _hash_long(
 def hash_leaves(
     data: Bytes, start: int, stride: int, count: int, size: int, out: Bytes, to: int, out_stride: int
 ) -> None:
-    """Leaf nodes of `count` messages of `size` bytes, the first at `start`, `stride` bytes apart; nodes go to `out`,
-    from `to` on, `out_stride` apart. `data` has 1 byte before the first message and 127 after the last one.
+    """Leaf nodes of `count` messages of `size` bytes, the first at `start`, `stride` bytes apart.
+
+    The nodes go to
+    `out`, from `to` on, `out_stride` apart. `data` has 1 byte before the first message and 127 after the last
+    one.
     """
     for lane in range(0, count, 8):
         lanes = min(8, count - lane)
@@ -80,8 +83,10 @@ def hash_leaves(
 
 @register_jitable
 def tree_roots(nodes: Bytes, start: int, stride: int, trees: int, leaves: int) -> None:
-    """Roots of up to 8 trees, in place: tree `i` has its leaf nodes from `start + i·stride` on, and its root ends up
-    there. Each has room for one node more than leaves.
+    """Roots of up to 8 trees, in place.
+
+    Tree `i` has its leaf nodes from `start + i·stride` on, and its root
+    ends up there. Each has room for one node more than leaves.
     """
     count = leaves
     # Eight trees fill the lanes; of fewer, each tree's own pairs fill them better.

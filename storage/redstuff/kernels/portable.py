@@ -1,5 +1,6 @@
-"""GF(2^16) products in vector code for any processor: for each of a word's 16 bits, a mask picks the constant's product
-with that bit, and the products are added up.
+"""GF(2^16) products in vector code for any processor.
+
+For each of a word's 16 bits a mask picks the constant's product with that bit, and the products are added up.
 
 Source: multiplication by a constant is linear over GF(2); the columns of its matrix are the 16 products.
 """
@@ -16,8 +17,10 @@ TABLE_DTYPE = "uint32"
 
 
 def table(products: NDArray[np.uint16]) -> NDArray[np.uint32]:
-    """`(c, 16)` products of `c` constants with the 16 basis words to `(c, 128)`: per basis word the product's low byte
-    16 times, then its high byte 16 times, ready to be loaded as vectors.
+    """`(c, 16)` products of `c` constants with the 16 basis words to `(c, 128)`.
+
+    That is, per basis word the product's
+    low byte 16 times, then its high byte 16 times, ready to be loaded as vectors.
     """
     pairs = np.stack((products & 0xFF, products >> 8), axis=-1).astype(np.uint8)
     repeated = np.repeat(pairs.reshape(len(products), 32), 16, axis=1)

@@ -1,7 +1,8 @@
 """Moving symbols between their bytes and the planes of scratch rows.
 
-A symbol is read in blocks of 64 bytes, 32 low then 32 high bytes of 32 words; a tail of `q < 64` bytes is `q/2` low, then
-`q/2` high bytes (PROTOCOL section 1). Scratch keeps all low bytes of a row together, then all high bytes.
+A symbol is read in blocks of 64 bytes, 32 low then 32 high bytes of 32 words; a tail of `q < 64` bytes is
+`q/2` low, then `q/2` high bytes (PROTOCOL section 1). Scratch keeps all low bytes of a row together, then all
+high bytes.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def copy(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
 
 @register_jitable
 def to_planes(work: Bytes, place: int, plane: int, source: Bytes, s: int, count: int) -> None:
-    """`count` bytes of a symbol at place `s` of `source` to the planes at byte `place` and `place + plane` of `work`."""
+    """`count` bytes of a symbol at `source[s]` to the planes at `work[place]` and `work[place + plane]`."""
     blocks = count // 64
     for block in range(blocks):
         move32(work, place + 32 * block, source, s + 64 * block)

@@ -1,13 +1,14 @@
 """The additive FFT, expansion and completion of codewords, on scratch whose row `i` is codeword position `i`.
 
-`work` is uint8 `(positions, 2·W)`: each row W low bytes, then the W high bytes of the same words, so that every
-operation works on all words of a row at once. `tables` holds a row for each constant (see `butterfly`).
+`work` is uint8 `(positions, 2·W)`: each row W low bytes, then the W high bytes of the same words, so that
+every operation works on all words of a row at once. `tables` holds a row for each constant (see `butterfly`).
 
-In the Cantor basis the subspace polynomial of dimension `l` maps the point `x_i` to `x_(i >> l)`; so the constant of the
-butterflies at distance `d` in a group that starts at position `i` is simply the word `i // d`.
+In the Cantor basis the subspace polynomial of dimension `l` maps the point `x_i` to `x_(i >> l)`; so the
+constant of the butterflies at distance `d` in a group that starts at position `i` is simply the word `i //
+d`.
 
-Sources: Lin, Chung, Han (FOCS 2014); Lin, Al-Naffouri, Han, "FFT Algorithm for Binary Extension Finite Fields and Its
-Application to Reed-Solomon Codes" (2016).
+Sources: Lin, Chung, Han (FOCS 2014); Lin, Al-Naffouri, Han, "FFT Algorithm for Binary Extension Finite Fields
+and Its Application to Reed-Solomon Codes" (2016).
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def add_rows(work: Bytes, target: int, source: int, count: int) -> None:
 def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> None:
     """Recovery symbols from the originals at their positions (`codeword.Shape`): overwrites all other rows.
 
-    LOW rate: the originals, zeros after them, are values of a polynomial at the first `m` points; the recovery symbols
-    are its values at the next ones. HIGH rate, the dual: the coefficients over all blocks of `m` points add up to zero.
+    LOW rate: the originals, zeros after them, are values of a polynomial at the first `m` points; the
+    recovery symbols are its values at the next ones. HIGH rate, the dual: the coefficients over all blocks of
+    `m` points add up to zero.
     """
     if high:
         for block in range(m, m + k, m):
@@ -112,8 +114,8 @@ def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> N
 def add_derivative(work: Bytes, target: int, source: int, m: int) -> None:
     """The formal derivative of the coefficients at `source`, added to those at `target`.
 
-    The basis polynomial `i` is the product of the subspace polynomials of the bits of `i`, whose derivatives are all 1:
-    its derivative is the sum of the basis polynomials with one bit of `i` less.
+    The basis polynomial `i` is the product of the subspace polynomials of the bits of `i`, whose derivatives
+    are all 1: its derivative is the sum of the basis polynomials with one bit of `i` less.
     """
     bit = 1
     while bit < m:
@@ -126,12 +128,13 @@ def add_derivative(work: Bytes, target: int, source: int, m: int) -> None:
 def complete(work: Bytes, tables: Tables, m: int, known: Bools, wanted: Bools, locators: Tables) -> None:
     """Make the `wanted` rows from the `known` ones: Lagrange interpolation, block by block of `m` positions.
 
-    Let A vanish at the known positions and at those that are zero by definition, and nowhere else. Row `i` of `locators`
-    holds position `i`'s factor, 1/A'(x_i) where known and A(x_i) where wanted; the rows after the positions' hold the
-    inverses of the words 0 (unused), 1, 2… With `g = f/A'`, Lagrange says `f(x_e) = A(x_e) sum_i g_i/(x_e - x_i)`. The
-    sum over a block c is `P_c/Z_c`, where P_c interpolates `g` on the block and Z_c vanishes on it. On another block b,
-    Z_c is the word `b ^ c` everywhere; on the block itself the quotient is the derivative of P_c, as that of Z_c is 1.
-    So `f(x_e) = A(x_e)·FFT_b(P_b' + sum_(c≠b) P_c/(b ^ c))`. The upper half of `work` takes these sums.
+    Let A vanish at the known positions and at those that are zero by definition, and nowhere else. Row `i` of
+    `locators` holds position `i`'s factor, 1/A'(x_i) where known and A(x_i) where wanted; the rows after the
+    positions' hold the inverses of the words 0 (unused), 1, 2… With `g = f/A'`, Lagrange says `f(x_e) =
+    A(x_e) sum_i g_i/(x_e - x_i)`. The sum over a block c is `P_c/Z_c`, where P_c interpolates `g` on the
+    block and Z_c vanishes on it. On another block b, Z_c is the word `b ^ c` everywhere; on the block itself
+    the quotient is the derivative of P_c, as that of Z_c is 1. So `f(x_e) = A(x_e)·FFT_b(P_b' + sum_(c≠b)
+    P_c/(b ^ c))`. The upper half of `work` takes these sums.
     """
     positions = len(known)
     blocks = positions // m

@@ -47,14 +47,14 @@ def constant(vector: ir.VectorType, number: int) -> ir.Constant:
 def call(builder: ir.IRBuilder, name: str, returns: ir.Type, args: list[ir.Value]) -> ir.Value:
     """A call of an LLVM (target) intrinsic."""
     kind = ir.FunctionType(returns, [arg.type for arg in args])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)  # type: ignore[no-untyped-call]
 
 
 def _mover(count: int) -> Any:
     """An intrinsic that copies `count` bytes from `source[s:]` to `target[t:]` with one load and one store."""
     kind = ir.IntType(8 * count) if count <= 8 else ir.VectorType(BYTE, count)
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def move(typing_context: Any, target: Any, t: Any, source: Any, s: Any) -> Any:
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
             to = data_pointer(context, builder, signature.args[0], args[0])

@@ -82,4 +82,7 @@ def test_each_decodes_the_others_slivers(n: int, axis: Axis, content: Content) -
     assert code.decode(ours.metadata, axis, {index: slivers[index] for index in chosen}, "strict") == data
     size = code.symbol_size(len(data))
     encoded = [SliverData(ours.sliver(axis, index), size, index).to_bcs() for index in chosen]
-    assert fastcrypto.redstuff_decode(encoded, len(data), n, axis.label) == data
+    assert (
+        fastcrypto.redstuff_decode(encoded, len(data), n, "primary" if axis is Axis.PRIMARY else "secondary")
+        == data
+    )
