@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 EVM := contracts/evm
+# The machine's npm, or the one from the wheel. (Never `npm --prefix`: it would look for its global settings there.)
+NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
 
 .PHONY: setup demo test lock clean
@@ -23,7 +25,7 @@ setup: .venv/.ready $(EVM)/node_modules/.ready
 
 $(EVM)/node_modules/.ready: .venv/.ready $(EVM)/package.json $(EVM)/package-lock.json
 	@echo "setting up $(EVM)/node_modules (once)"
-	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm --prefix $(EVM) ci --silent --no-audit --no-fund
+	@cd $(EVM) && $(NPM) ci --loglevel=error --no-audit --no-fund
 	@touch $@
 
 demo: setup
@@ -34,7 +36,7 @@ test: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
-	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm --prefix $(EVM) test --silent
+	@cd $(EVM) && $(NPM) test --silent
 	@$(BIN)/pytest -n 2
 
 # The lock files hold hashes and no addresses.
@@ -43,7 +45,7 @@ lock: setup
 	  --all-extras --group dev pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --group node -o requirements-node.txt
-	npm --prefix $(EVM) install --package-lock-only --omit-lockfile-registry-resolved
+	cd $(EVM) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
 	rm -rf .venv $(EVM)/node_modules $(EVM)/out $(EVM)/cache
