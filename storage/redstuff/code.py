@@ -213,7 +213,9 @@ class RedStuff(Parameters):
 
     def _is_right(self, metadata: BlobMetadata, blob: Bytes, check: Check) -> bool:
         if check == "strict":
-            return self.encode(inner(blob)[: metadata.length]).blob_id == metadata.blob_id
+            # Encoding starts from a zero padding of its own; what was decoded must agree with that too.
+            data, padding = np.split(inner(blob), [metadata.length])
+            return not padding.any() and self.encode(data).blob_id == metadata.blob_id
         roots = self._engine.sliver_roots(Axis.PRIMARY, blob, self.p, self.symbol_size(metadata.length))
         return roots.tobytes() == b"".join(metadata.primary_roots[: self.p])
 
