@@ -1,16 +1,18 @@
 # make demo   sets everything up and runs the main job (FILE=path stores a file of yours)
 # make test   sets everything up, then checks style, types, imports and contracts and runs the tests
+# make bench-redstuff   times the grid beside its peers, some minutes long, into benchmarks/results/redstuff.json
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
 EVM := contracts/evm
+PEERS := benchmarks/peers
 # The machine's npm, or the one from the wheel. (Never `npm --prefix`: it would look for its global settings there.)
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
 
-.PHONY: setup demo test lock clean
+.PHONY: setup demo test bench-redstuff lock clean
 
 setup: .venv/.ready $(EVM)/node_modules/.ready
 
@@ -28,6 +30,11 @@ $(EVM)/node_modules/.ready: .venv/.ready $(EVM)/package.json $(EVM)/package-lock
 	@cd $(EVM) && $(NPM) ci --loglevel=error --no-audit --no-fund
 	@touch $@
 
+$(PEERS)/node_modules/.ready: .venv/.ready $(PEERS)/package.json $(PEERS)/package-lock.json
+	@echo "setting up $(PEERS)/node_modules (once)"
+	@cd $(PEERS) && $(NPM) ci --loglevel=error --no-audit --no-fund
+	@touch $@
+
 demo: setup
 	@$(BIN)/haulout demo $(if $(FILE),"$(FILE)")
 
@@ -39,6 +46,9 @@ test: setup
 	@cd $(EVM) && $(NPM) test --silent
 	@$(BIN)/pytest -n 2
 
+bench-redstuff: setup $(PEERS)/node_modules/.ready
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python benchmarks/bench_redstuff.py
+
 # The lock files hold hashes and no addresses.
 lock: setup
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
@@ -46,6 +56,7 @@ lock: setup
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --group node -o requirements-node.txt
 	cd $(EVM) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
+	cd $(PEERS) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
-	rm -rf .venv $(EVM)/node_modules $(EVM)/out $(EVM)/cache
+	rm -rf .venv $(PEERS)/node_modules $(EVM)/node_modules $(EVM)/out $(EVM)/cache
