@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,15 @@ from storage.redstuff.memory import SLACK, Bytes, inner, slack_array
 from storage.redstuff.parameters import HASH_BYTES, Axis
 from storage.redstuff.reed_solomon import Code, Completion, Ints, code, completion
 
-SCRATCH_BYTES = 384 * 1024
+SCRATCH_BYTES = 192 * 1024
 """Scratch of one thread: it is to stay in the second-level cache."""
 ROW_UNIT = 128
 """Scratch rows are multiples of this: two planes of one 64-byte vector."""
 TOGETHER = 8
 """Slivers whose trees are hashed side by side, one in each lane."""
 ROWS, COLUMNS, ROW_ROOTS, BLOB_ROOT = 1, 2, 4, 8
+Part = Callable[[int, int], None]
+"""Work on the things from a first one to before a last one."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Engine:
     threads: int
     kind: str | None
 
-    @property
+    @cached_property
     def kernels(self) -> kernels.Kernels:
         """Loaded, and perhaps compiled, on first use."""
         return kernels.load(self.kind)
@@ -58,42 +61,53 @@ class Engine:
         primary[SLACK : SLACK + len(data)] = data
         primary[SLACK + len(data) : SLACK + p * s * t] = 0
         rows, columns = self.code(Axis.PRIMARY), self.code(Axis.SECONDARY)
-        call, tables = self.kernels.encode, self._tables()
+        call, tables = self.kernels.encode, self._tables
 
-        def part(stages: int, first: int, last: int) -> None:
+        def prepare(stages: int) -> Part:
             staging = slack_array(min(TOGETHER, n - s) * (n - p) * t)
             work = _scratch(max(rows.positions, columns.positions), TOGETHER * t)
-            call(
-                stages, first, last, t, rows.shape, columns.shape, tables, work, primary, secondary,
-                staging, slack_array(TOGETHER * (n + 1) * HASH_BYTES), leaves, roots,
-            )  # fmt: skip
+            nodes = slack_array(TOGETHER * (n + 1) * HASH_BYTES)
+
+            def part(first: int, last: int) -> None:
+                call(
+                    stages, first, last, t, rows.shape, columns.shape, tables, work, primary, secondary,
+                    staging, nodes, leaves, roots,
+                )  # fmt: skip
+
+            return part
 
         if self.threads == 1:
-            part(ROWS | COLUMNS | ROW_ROOTS | BLOB_ROOT, 0, n)
+            prepare(ROWS | COLUMNS | ROW_ROOTS | BLOB_ROOT)(0, n)
         else:
-            for stage, count in ((ROWS, p), (COLUMNS, n), (ROW_ROOTS, n)):
-                self._in_parallel(count, lambda first, last, stage=stage: part(stage, first, last))  # type: ignore[misc]
-            part(BLOB_ROOT, 0, n)
+            self._in_parallel(p, partial(prepare, ROWS), unit=1)
+            self._in_parallel(n, partial(prepare, COLUMNS))
+            self._in_parallel(n, partial(prepare, ROW_ROOTS))
+            prepare(BLOB_ROOT)(0, n)
         return primary, secondary, inner(roots)
 
     def sliver_roots(self, axis: Axis, slivers: Bytes, count: int, t: int) -> Bytes:
         """Roots `(count, 32)` of slivers that lie one after the other in a slack array."""
         shape = self.code(axis)
         roots = np.empty(count * HASH_BYTES, np.uint8)
-        call, tables = self.kernels.sliver_roots, self._tables()
+        call, tables = self.kernels.sliver_roots, self._tables
         beyond = self.n - shape.k
 
-        def part(first: int, last: int) -> None:
-            room = min(TOGETHER, last - first)
+        def prepare() -> Part:
+            room = min(TOGETHER, count)
             work, staging = _scratch(shape.positions, room * t), slack_array(room * beyond * t)
             nodes = slack_array(TOGETHER * (self.n + 1) * HASH_BYTES)
-            for begin in range(first, last, TOGETHER):
-                call(
-                    slivers, SLACK + begin * shape.k * t, min(TOGETHER, last - begin), t, shape.shape, tables, work,
-                    staging, SLACK, beyond * t, t, nodes, nodes, 0, 0, roots, begin * HASH_BYTES, HASH_BYTES,
-                )  # fmt: skip
 
-        self._in_parallel(count, part)
+            def part(first: int, last: int) -> None:
+                for begin in range(first, last, TOGETHER):
+                    call(
+                        slivers, SLACK + begin * shape.k * t, min(TOGETHER, last - begin), t, shape.shape, tables,
+                        work, staging, SLACK, beyond * t, t, nodes, nodes, 0, 0,
+                        roots, begin * HASH_BYTES, HASH_BYTES,
+                    )  # fmt: skip
+
+            return part
+
+        self._in_parallel(count, prepare)
         return roots.reshape(count, HASH_BYTES)
 
     def columns(
@@ -108,7 +122,7 @@ class Engine:
         shape = self.code(Axis.SECONDARY)
         tree = (self.n + 1) * HASH_BYTES
         self.kernels.sliver_roots(
-            slivers, SLACK, count, t, shape.shape, self._tables(), _scratch(shape.positions, count * t),
+            slivers, SLACK, count, t, shape.shape, self._tables, _scratch(shape.positions, count * t),
             target, SLACK, across, along, slack_array(TOGETHER * tree),
             leaves, SLACK + first * HASH_BYTES, tree,
             roots, SLACK + (2 * (self.n - 1 - first) + 1) * HASH_BYTES, -2 * HASH_BYTES,
@@ -119,7 +133,7 @@ class Engine:
         shape = self.code(Axis.PRIMARY)
         right = np.empty((self.n - self.s, count * t), np.uint8)
         self.kernels.expand_vectors(
-            source, 0, self.s * t, t, count, t, shape.shape, self._tables(), _scratch(shape.positions, count * t),
+            source, 0, self.s * t, t, count, t, shape.shape, self._tables, _scratch(shape.positions, count * t),
             right.reshape(-1), 0, t, count * t,
         )  # fmt: skip
         return right
@@ -129,7 +143,7 @@ class Engine:
         none, tree = slack_array(0), (self.n + 1) * HASH_BYTES
         self.kernels.encode(
             ROW_ROOTS | BLOB_ROOT, 0, self.n, 2, self.code(Axis.PRIMARY).shape, self.code(Axis.SECONDARY).shape,
-            self._tables(), _scratch(1, 1), none, none, none, slack_array(TOGETHER * tree), leaves, roots,
+            self._tables, _scratch(1, 1), none, none, none, slack_array(TOGETHER * tree), leaves, roots,
         )  # fmt: skip
 
     def expanded(self, axis: Axis, sliver: Bytes, t: int) -> Bytes:
@@ -140,7 +154,7 @@ class Engine:
         flat[: shape.k * t] = sliver
         work = _scratch(shape.positions, t)
         self.kernels.expand_vectors(
-            flat, 0, 0, t, 1, t, shape.shape, self._tables(), work, flat, shape.k * t, 0, t
+            flat, 0, 0, t, 1, t, shape.shape, self._tables, work, flat, shape.k * t, 0, t
         )
         return symbols
 
@@ -191,33 +205,46 @@ class Engine:
         read, write = np.full((2, shape.positions), -1, np.int64)
         read[plan.known_positions] = places
         write[shape.places[missing]] = missing * to_along
-        loaded, tables = self.kernels, self._tables()
+        loaded, tables = self.kernels, self._tables
 
-        def part(first: int, last: int) -> None:
-            loaded.complete_vectors(
-                source, np.where(read < 0, -1, read + first * across), across, last - first, t, shape.m, tables,
-                plan.locators, _scratch(2 * shape.positions, (last - first) * t),
-                target, np.where(write < 0, -1, write + first * to_across), to_across,
-            )  # fmt: skip
+        def prepare() -> Part:
+            work = _scratch(2 * shape.positions, vectors * t)
 
-        self._in_parallel(vectors, part)
+            def part(first: int, last: int) -> None:
+                loaded.complete_vectors(
+                    source, np.where(read < 0, -1, read + first * across), across, last - first, t, shape.m,
+                    tables, plan.locators, work,
+                    target, np.where(write < 0, -1, write + first * to_across), to_across,
+                )  # fmt: skip
 
+            return part
+
+        self._in_parallel(vectors, prepare)
+
+    @cached_property
     def _tables(self) -> Any:
         both = (self.code(axis).positions for axis in Axis)
         return self.kernels.tables(max(both))
 
-    def _in_parallel(self, count: int, part: Callable[[int, int], None]) -> None:
-        """`part(first, last)` over `count` things, in ranges of whole eights, several for each thread."""
-        if self.threads == 1 or count <= TOGETHER:
-            part(0, count)
+    def _in_parallel(self, count: int, prepare: Callable[[], Part], unit: int = TOGETHER) -> None:
+        """`part(first, last)` over `count` things, in ranges of whole units; each thread prepares a part."""
+        step = -(-count // (8 * self.threads * unit)) * unit
+        if self.threads == 1 or step >= count:
+            prepare()(0, count)
             return
-        step = -(-count // (4 * self.threads * TOGETHER)) * TOGETHER
+        pending = iter([(first, min(first + step, count)) for first in range(0, count, step)])
+
+        def worker() -> None:
+            part = prepare()
+            for first, last in pending:
+                part(first, last)
+
         with ThreadPoolExecutor(self.threads) as pool:
-            ranges = [(first, min(first + step, count)) for first in range(0, count, step)]
-            list(pool.map(part, *zip(*ranges, strict=True)))
+            for done in [pool.submit(worker) for _ in range(self.threads)]:
+                done.result()
 
 
 def _scratch(rows: int, wanted_bytes: int) -> Bytes:
     """Scratch of so many rows: as wide as wanted, or as the cache allows."""
-    allowed = max(SCRATCH_BYTES // rows // ROW_UNIT, 1)
+    allowed = max(SCRATCH_BYTES // rows // ROW_UNIT, 2)
     return np.empty((rows, ROW_UNIT * min(allowed, -(-wanted_bytes // ROW_UNIT))), np.uint8)
