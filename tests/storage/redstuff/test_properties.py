@@ -6,6 +6,7 @@ import random
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -114,6 +115,16 @@ def test_a_flipped_bit_in_the_padding_is_found_and_named(check: str) -> None:
     with pytest.raises(RootMismatch) as blamed:
         code.decode(blob.metadata, Axis.PRIMARY, slivers, check)  # type: ignore[arg-type]
     assert blamed.value.indices == (last,)
+
+
+@pytest.mark.parametrize("check", ["default", "strict"])
+def test_a_bit_flipped_in_what_pads_the_blob_is_found_and_named(check: Literal["default", "strict"]) -> None:
+    code, _, blob = example(100)
+    slivers = {index: bytes(blob.sliver(Axis.PRIMARY, index)) for index in range(code.p)}
+    slivers[code.p - 1] = slivers[code.p - 1][:-1] + b"\x01"
+    with pytest.raises(RootMismatch) as found:
+        code.decode(blob.metadata, Axis.PRIMARY, slivers, check)
+    assert found.value.indices == (code.p - 1,)
 
 
 @given(SHARDS, AXES, st.data())
