@@ -1,0 +1,245 @@
+"""Repair against helpers that lie, fail or hold nothing; the helpers' slivers and proofs are real."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from committee.membership import Member
+from storage.client.errors import NodeUnreachable
+from storage.node.chain import ChainView
+from storage.node.peers import Peers
+from storage.node.repair import Repair, RepairError
+from storage.node.store import SliverStore, Tally
+from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff
+
+N_SHARDS = 10  # p = 4, s = 7
+CODE = RedStuff(N_SHARDS)
+DATA = random.Random(1).randbytes(5000)
+BLOB = CODE.encode(DATA)
+T = CODE.symbol_size(len(DATA))
+MINE = 9
+"""The shard to be rebuilt; each other node holds the shard of its id."""
+
+
+class Helper:
+    """A node that holds one shard; a corrupter changes what it sends."""
+
+    def __init__(self, shard: int) -> None:
+        self.member = Member(shard, f"node{shard}", f"http://node{shard}", bytes(48), (shard,))
+        self.shard = shard
+        self.asked: list[tuple[Axis, tuple[int, ...]]] = []
+        self.proofs_asked = 0
+        self.corrupt: Callable[[bytes], bytes] = lambda symbol: symbol
+        self.lies_in_proofs = False
+        self.is_down = False
+
+    def _sliver(self, axis: Axis) -> tuple[int, memoryview]:
+        index = CODE.sliver_index(BLOB.blob_id, self.shard, axis)
+        return index, BLOB.sliver(axis, index)
+
+    async def metadata(self, blob_id: bytes) -> BlobMetadata:
+        self._require_up()
+        return BLOB.metadata
+
+    async def decoding_symbols(
+        self, blob_id: bytes, axis: Axis, targets: list[int], shards: list[int]
+    ) -> dict[int, dict[int, bytes]]:
+        self._require_up()
+        self.asked.append((axis, tuple(targets)))
+        assert shards == [self.shard]
+        index, sliver = self._sliver(axis.other)
+        symbols = CODE.recovery_symbols(axis.other, sliver, targets, T)
+        return {index: {target: self.corrupt(bytes(symbol)) for target, symbol in symbols.items()}}
+
+    async def recovery_symbols(
+        self, blob_id: bytes, axis: Axis, target: int, shards: list[int]
+    ) -> dict[int, tuple[bytes, MerkleProof]]:
+        self._require_up()
+        self.proofs_asked += 1
+        index, sliver = self._sliver(axis.other)
+        symbol, proof = CODE.prove_symbol(axis.other, sliver, target, T)
+        return {index: (self.corrupt(bytes(symbol)) if self.lies_in_proofs else bytes(symbol), proof)}
+
+    def _require_up(self) -> None:
+        if self.is_down:
+            raise NodeUnreachable(self.member.name, self.member.address, "test")
+
+
+@dataclasses.dataclass
+class Bench:
+    """A repair for shard MINE, with a helper for every other shard and an empty store."""
+
+    repair: Repair
+    store: SliverStore
+    helpers: dict[int, Helper]
+
+    async def rebuild(self, axis: Axis) -> bytes:
+        (rebuilt,) = await self.repair.rebuild(BLOB.metadata, axis, [MINE])
+        assert rebuilt.shard == MINE
+        assert rebuilt.symbol_bytes == len(rebuilt.symbols) == CODE.sliver_size(len(DATA), axis)
+        return rebuilt.symbols
+
+    def asked(self) -> list[int]:
+        return [shard for shard, helper in self.helpers.items() if helper.asked]
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    helpers = {shard: Helper(shard) for shard in range(N_SHARDS) if shard != MINE}
+
+    def holders(avoiding: Any) -> dict[int, list[Member]]:
+        return {s: [h.member] for s, h in helpers.items() if h.member.node_id not in avoiding}
+
+    peers = SimpleNamespace(
+        client=lambda member: helpers[member.node_id],
+        holders=holders,
+        others=lambda: [helper.member for helper in helpers.values()],
+    )
+    view = SimpleNamespace(node_id=MINE)
+    with SliverStore(tmp_path) as store:
+        yield Bench(Repair(cast(ChainView, view), store, CODE, cast(Peers, peers)), store, helpers)
+
+
+def right(axis: Axis) -> bytes:
+    return bytes(BLOB.sliver(axis, CODE.sliver_index(BLOB.blob_id, MINE, axis)))
+
+
+def flip(symbol: bytes) -> bytes:
+    return bytes([symbol[0] ^ 1]) + symbol[1:]
+
+
+@pytest.mark.parametrize(("axis", "needed"), [(Axis.SECONDARY, CODE.p), (Axis.PRIMARY, CODE.s)])
+async def test_a_sliver_is_rebuilt_from_exactly_the_needed_symbols(
+    bench: Bench, axis: Axis, needed: int
+) -> None:
+    assert await bench.rebuild(axis) == right(axis)
+    assert len(bench.asked()) == needed
+    assert all(helper.proofs_asked == 0 for helper in bench.helpers.values())
+
+
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        flip,
+        lambda symbol: bytes(len(symbol)),
+        lambda symbol: symbol[:-2],
+        lambda symbol: b"",
+        lambda s: s + b"xx",
+    ],
+    ids=["flipped bit", "zeros", "truncated", "empty", "too long"],
+)
+@pytest.mark.parametrize("axis", list(Axis))
+async def test_a_lying_helper_is_left_out(
+    bench: Bench, axis: Axis, corrupt: Callable[[bytes], bytes]
+) -> None:
+    bench.helpers[0].corrupt = corrupt
+    bench.helpers[1].corrupt = corrupt
+    assert await bench.rebuild(axis) == right(axis)
+
+
+async def test_a_liar_that_lies_in_its_proof_too_is_left_out(bench: Bench) -> None:
+    bench.helpers[0].corrupt, bench.helpers[0].lies_in_proofs = flip, True
+    assert await bench.rebuild(Axis.SECONDARY) == right(Axis.SECONDARY)
+
+
+async def test_waste_by_a_liar_is_counted(bench: Bench) -> None:
+    bench.helpers[0].corrupt = flip
+    (rebuilt,) = await bench.repair.rebuild(BLOB.metadata, Axis.SECONDARY, [MINE])
+    assert rebuilt.wasted_bytes == T
+    assert rebuilt.received_bytes == CODE.p * T
+
+
+async def test_silent_helpers_are_replaced(bench: Bench) -> None:
+    for shard in (0, 1):
+        bench.helpers[shard].is_down = True
+    assert await bench.rebuild(Axis.PRIMARY) == right(Axis.PRIMARY)
+
+
+async def test_too_few_helpers_are_named(bench: Bench) -> None:
+    for shard in (0, 1, 2):
+        bench.helpers[shard].is_down = True
+    with pytest.raises(
+        RepairError, match=r"needed 7 of 10 shards .*, reachable 6: no answer from node0, node1, node2"
+    ):
+        await bench.rebuild(Axis.PRIMARY)
+
+
+async def test_more_liars_than_can_be_replaced_are_named(bench: Bench) -> None:
+    for shard in (0, 1, 2):
+        bench.helpers[shard].corrupt = flip
+    with pytest.raises(RepairError, match="node0: sent a wrong symbol; node1: sent a wrong symbol"):
+        await bench.rebuild(Axis.PRIMARY)
+
+
+async def test_nodes_to_be_avoided_are_not_asked(bench: Bench) -> None:
+    await bench.repair.rebuild(BLOB.metadata, Axis.PRIMARY, [MINE], avoiding={3, 5})
+    assert not bench.helpers[3].asked
+    assert not bench.helpers[5].asked
+
+
+async def test_own_slivers_help_for_nothing(bench: Bench) -> None:
+    for shard in (0, 1):
+        index = CODE.sliver_index(BLOB.blob_id, shard, Axis.PRIMARY)
+        bench.store.put_sliver(BLOB.blob_id, shard, Axis.PRIMARY, BLOB.sliver(Axis.PRIMARY, index))
+    (rebuilt,) = await bench.repair.rebuild(BLOB.metadata, Axis.SECONDARY, [MINE])
+    assert rebuilt.symbols == right(Axis.SECONDARY)
+    assert rebuilt.symbol_bytes == CODE.p * T
+    assert rebuilt.received_bytes == (CODE.p - 2) * T
+
+
+async def test_a_damaged_own_sliver_does_not_help(bench: Bench) -> None:
+    index = CODE.sliver_index(BLOB.blob_id, 0, Axis.PRIMARY)
+    damaged = flip(bytes(BLOB.sliver(Axis.PRIMARY, index)))
+    bench.store.put_sliver(BLOB.blob_id, 0, Axis.PRIMARY, damaged)
+    assert await bench.rebuild(Axis.SECONDARY) == right(Axis.SECONDARY)
+
+
+async def test_a_writer_that_lied_is_told_from_a_helper_that_lies(bench: Bench) -> None:
+    roots = list(BLOB.metadata.secondary_roots)
+    target = CODE.sliver_index(BLOB.blob_id, MINE, Axis.SECONDARY)
+    roots[target] = bytes(31) + b"\x01"
+    lie = dataclasses.replace(BLOB.metadata, secondary_roots=tuple(roots))
+    shard = CODE.shard_of_pair(lie.blob_id, CODE.sliver_of_pair(target, Axis.SECONDARY))
+    for helper in bench.helpers.values():
+        helper.shard = CODE.shard_of_pair(
+            BLOB.blob_id, CODE.pair_of_shard(lie.blob_id, helper.member.node_id)
+        )
+    for helper in bench.helpers.values():
+        helper.decoding_symbols = _any_shard(helper)  # type: ignore[method-assign]
+    with pytest.raises(RepairError, match="its writer lied"):
+        await bench.repair.rebuild(lie, Axis.SECONDARY, [shard])
+
+
+def _any_shard(helper: Helper) -> Any:
+    async def answer(blob_id: bytes, axis: Axis, targets: list[int], shards: list[int]) -> Any:
+        index, sliver = helper._sliver(axis.other)
+        return {index: CODE.recovery_symbols(axis.other, sliver, targets, T)}
+
+    return answer
+
+
+async def test_fill_stores_the_pair_and_its_cost_once(bench: Bench) -> None:
+    assert (await bench.repair.metadata(BLOB.blob_id)).blob_id == BLOB.blob_id
+    for _ in range(2):
+        await bench.repair.fill(BLOB.metadata, [MINE], tally_epoch=2)
+    for axis in Axis:
+        assert bench.store.sliver(BLOB.blob_id, MINE, axis) == right(axis)
+    pair_bytes = (CODE.p + CODE.s) * T
+    # The new secondary then helps to rebuild nothing of its own pair: only symbols of others count.
+    (tally,) = bench.store.tallies(2)
+    assert tally == Tally(2, MINE, BLOB.blob_id, "rebuilt", 2, pair_bytes, tally.received_bytes, 0)
+    assert tally.received_bytes <= pair_bytes
+
+
+async def test_metadata_nobody_has_is_told_with_names(bench: Bench) -> None:
+    for helper in bench.helpers.values():
+        helper.is_down = True
+    with pytest.raises(RepairError, match=r"no metadata of blob .* no answer from node0"):
+        await bench.repair.metadata(BLOB.blob_id)
