@@ -106,18 +106,6 @@ def test_a_flipped_bit_in_a_sliver_is_found_and_named(n: int, axis: Axis, draw: 
 
 
 @pytest.mark.parametrize("check", ["default", "strict"])
-def test_a_flipped_bit_in_the_padding_is_found_and_named(check: str) -> None:
-    code, _, blob = example(10)
-    slivers: dict[int, bytes | memoryview] = {i: blob.sliver(Axis.PRIMARY, i) for i in range(code.p)}
-    last = code.p - 1
-    assert not slivers[last][-1], "padding is expected at the end of the last source row"
-    slivers[last] = bytes(slivers[last][:-1]) + b"\x01"
-    with pytest.raises(RootMismatch) as blamed:
-        code.decode(blob.metadata, Axis.PRIMARY, slivers, check)  # type: ignore[arg-type]
-    assert blamed.value.indices == (last,)
-
-
-@pytest.mark.parametrize("check", ["default", "strict"])
 def test_a_bit_flipped_in_what_pads_the_blob_is_found_and_named(check: Literal["default", "strict"]) -> None:
     code, _, blob = example(100)
     slivers = {index: bytes(blob.sliver(Axis.PRIMARY, index)) for index in range(code.p)}
