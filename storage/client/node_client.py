@@ -1,11 +1,13 @@
 """One storage node's HTTP interface, from the outside (PROTOCOL section 6).
 
-Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, each naming the node. Requests that change nothing
-twice are tried again when the node does not answer or says it is unavailable; answers are cut off at their limit.
+Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, each naming the node. All requests may be repeated
+without harm, and are when the connection fails or the node says it is unavailable, until the time for one request is
+over: a node that hangs is asked once. Answers are cut off at their limit, and redirections are not followed.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,6 +20,7 @@ from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable
 from storage.redstuff import (
     Axis,
     BlobMetadata,
+    InconsistencyProof,
     InvalidEncoding,
     MerkleProof,
     Parameters,
@@ -26,11 +29,11 @@ from storage.redstuff import (
 )
 
 TIMEOUT_S = 30.0
-"""For one request, from connecting to the last byte."""
+"""For one request, from connecting to the last byte; no try begins later."""
 CONNECT_TIMEOUT_S = 3.0
 HEALTH_TIMEOUT_S = 3.0
 TRIES = 3
-CHUNK_BYTES = 2**16
+_HEADERS = {"Accept-Encoding": "identity", "Content-Type": wire.BCS}
 
 
 class NodeClient:
@@ -109,6 +112,13 @@ class NodeClient:
             proven = wire.proven_from_bcs(body)
             return {helper: (symbol, proof) for helper, named, symbol, proof in proven if named == target}
 
+    async def inconsistency_proof(self, blob_id: bytes, proof: InconsistencyProof) -> tuple[bytes, bytes]:
+        """(message, signature) by which the node, given the proof, finds the blob encoded inconsistently."""
+        path = _blob(blob_id, "inconsistencyProof", wire.axis_name(proof.axis))
+        body = await self._request("POST", path, body=proof.to_bcs(), limit=wire.MAX_JSON_BYTES)
+        with self._must_be_true():
+            return wire.read_signed(wire.read_success(wire.read_json(body)))
+
     async def blob_status(self, blob_id: bytes) -> Any:
         """The blob's status, as PROTOCOL section 6 has it."""
         return await self._json(_blob(blob_id, "status"))
@@ -118,9 +128,7 @@ class NodeClient:
     async def sync_shard(self, message: bytes, signature: bytes) -> wire.ShardPage:
         """A page of a shard, for the signed request of its new owner."""
         body = json.dumps(wire.signed(message, signature)).encode()
-        answer = await self._request(
-            "POST", "/v1/migrate/sync_shard", body=body, limit=wire.MAX_ANSWER_BYTES, tries=TRIES
-        )
+        answer = await self._request("POST", "/v1/migrate/sync_shard", body=body, limit=wire.MAX_ANSWER_BYTES)
         with self._must_be_true():
             return wire.ShardPage.from_bcs(answer)
 
@@ -154,13 +162,13 @@ class NodeClient:
     async def _json(self, path: str, timeout_s: float | None = None, tries: int = TRIES) -> Any:
         body = await self._request("GET", path, limit=wire.MAX_JSON_BYTES, timeout_s=timeout_s, tries=tries)
         with self._must_be_true():
-            return wire.read_success(json.loads(body))
+            return wire.read_success(wire.read_json(body))
 
     async def _get(self, path: str, query: dict[str, str] | None = None, *, limit: int) -> bytes:
-        return await self._request("GET", path, query=query, limit=limit, tries=TRIES)
+        return await self._request("GET", path, query=query, limit=limit)
 
     async def _put(self, path: str, body: bytes) -> None:
-        await self._request("PUT", path, body=body, limit=wire.MAX_JSON_BYTES, tries=TRIES)
+        await self._request("PUT", path, body=body, limit=wire.MAX_JSON_BYTES)
 
     async def _request(
         self,
@@ -171,15 +179,15 @@ class NodeClient:
         body: bytes | None = None,
         limit: int,
         timeout_s: float | None = None,
-        tries: int,
+        tries: int = TRIES,
     ) -> bytes:
-        """One request, tried again while the node does not answer or is unavailable."""
-        timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        """One request, tried again while the node cannot be reached or is unavailable."""
+        within_s = timeout_s or self._timeout_s
         async for attempt in stamina.retry_context(
-            on=_may_pass, attempts=tries, wait_initial=0.1, wait_max=1.0, timeout=2 * self._timeout_s
+            on=_may_pass, attempts=tries, wait_initial=0.1, wait_max=1.0, timeout=within_s
         ):
             with attempt:
-                return await self._once(method, path, query, body, limit, timeout)
+                return await self._once(method, path, query, body, limit, within_s)
         raise AssertionError("stamina ends with an answer or an error")
 
     async def _once(
@@ -189,34 +197,53 @@ class NodeClient:
         query: dict[str, str] | None,
         body: bytes | None,
         limit: int,
-        limits: aiohttp.ClientTimeout,
+        within_s: float,
     ) -> bytes:
-        headers = {"Content-Type": wire.BCS} if method == "PUT" else None
+        timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with self._session.request(
-                method, self.address + path, params=query, data=body, headers=headers, timeout=limits
+                method,
+                self.address + path,
+                params=query,
+                data=None if body is None else io.BytesIO(body),
+                headers=_HEADERS,
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
-                content = await self._read(response, limit)
-                if response.status >= 400:
-                    raise self._refusal(response.status, content)
-                return content
+                if response.status in (200, 201):
+                    return await self._read(response, limit)
+                content = await self._read(response, wire.MAX_JSON_BYTES)
+        except aiohttp.ConnectionTimeoutError:
+            raise NodeUnreachable(
+                self.name, self.address, f"no connection within {CONNECT_TIMEOUT_S:g} s"
+            ) from None
         except TimeoutError:
-            raise NodeUnreachable(self.name, self.address, f"within {limits.total:g} s") from None
-        except aiohttp.ClientError as error:
+            raise NodeUnreachable(self.name, self.address, f"within {within_s:g} s") from None
+        except aiohttp.ClientResponseError as error:
+            raise NodeLied(self.name, self.address, "its answer is not HTTP") from error
+        except (
+            aiohttp.ClientError,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: an address that is no address
             raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
+        raise self._refusal(response.status, content)
 
     async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
-        chunks = bytearray()
-        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-            chunks += chunk
-            if len(chunks) > limit:
+        """The answer, copied once; one that is too long is not read to its end."""
+        chunks: list[bytes] = []
+        left = limit
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            left -= len(chunk)
+            if left < 0:
                 raise NodeLied(self.name, self.address, f"answered with more than {limit} bytes")
-        return bytes(chunks)
+        return b"".join(chunks)
 
     def _refusal(self, status: int, content: bytes) -> NodeRefused:
         try:
-            reason, message = wire.read_failure(json.loads(content))
-        except ValueError:
+            reason, message = wire.read_failure(wire.read_json(content))
+        except InvalidEncoding:
             reason, message = None, "an error that is no JSON"
         return NodeRefused(self.name, self.address, status, reason, message)
 
@@ -235,7 +262,7 @@ class _MustBeTrue:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, InvalidEncoding | ValueError):
+        if isinstance(error, InvalidEncoding):
             raise NodeLied(self._name, self._address, f"its answer cannot be read: {error}") from error
 
 

@@ -8,6 +8,7 @@ shard page   ULEB128 count, then per sliver: blob id 32 ‖ SliverData; then 0x0
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,11 +27,16 @@ MAX_SYMBOLS = 2**16
 """Symbols in one answer."""
 MAX_TARGETS = 64
 """Slivers to be rebuilt named in one request."""
+MAX_SYMBOLS_BYTES = 2**26
+"""Bytes of the symbols in one answer: one target always fits, as its symbols are no more than its sliver."""
 MAX_PAGE_SLIVERS = 1024
 PAGE_BYTES = 2**23
-"""A page ends when it has passed this size, with at least one sliver."""
-MAX_ANSWER_BYTES = 2**28
+"""A page ends before it passes this size, unless a single sliver does."""
+MAX_ANSWER_BYTES = 2**27
+"""Symbols or pages with their frames and proofs."""
 MAX_JSON_BYTES = 2**20
+MAX_REQUEST_JSON_BYTES = 2**12
+MAX_MESSAGE_CHARACTERS = 500
 
 
 class Reason(StrEnum):
@@ -51,6 +57,8 @@ class Reason(StrEnum):
     SLIVER_COUNT_EXCEEDS_LIMIT = "SLIVER_COUNT_EXCEEDS_LIMIT"
     INVALID_REQUEST = "INVALID_REQUEST"
     """Our addition: a path, query or body that cannot be read."""
+    INVALID_PROOF = "INVALID_PROOF"
+    """Our addition: an inconsistency proof that proves nothing."""
     MEMBER_ANSWERS = "MEMBER_ANSWERS"
     """Our addition: the member to be ejected has answered within the patience."""
 
@@ -67,6 +75,14 @@ _STATUS_NAMES = {
     500: "INTERNAL",
     503: "UNAVAILABLE",
 }
+
+
+def read_json(content: bytes) -> Any:
+    """The JSON of a body or answer. Raises `InvalidEncoding`, also for one nested too deeply."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise InvalidEncoding("not JSON") from None
 
 
 def success(data: Any, code: int = 200) -> dict[str, Any]:
@@ -90,11 +106,16 @@ def read_success(answer: Any) -> Any:
 
 
 def read_failure(answer: Any) -> tuple[Reason | None, str]:
-    """(reason, message) of an error answer, as far as it can be read."""
+    """(reason, message) of an error answer, as far as it can be read.
+
+    The message is a stranger's, on its way to a log or terminal: of limited length, and printable.
+    """
     try:
         error = answer["error"]
         reasons = [one["reason"] for one in error["details"] if one["reason"] in Reason.__members__]
-        return (Reason(reasons[0]) if reasons else None), str(error["message"])[:500]
+        message = str(error["message"])[:MAX_MESSAGE_CHARACTERS]
+        printable = "".join(one if one.isprintable() else "?" for one in message)
+        return (Reason(reasons[0]) if reasons else None), printable
     except (KeyError, TypeError, AttributeError):
         return None, "an error without a message"
 
