@@ -52,7 +52,7 @@ class EvmLedger:
         """
         rpc = Rpc(rpc_url)
         try:
-            chain_id = int(await rpc.request("eth_chainId"), 16)
+            chain_id = await rpc.eth.chain_id
             if chain_id != manifest.chain_id:
                 raise LedgerError(
                     f"{rpc_url} serves chain {chain_id}, but the deployment is on chain {manifest.chain_id}: "

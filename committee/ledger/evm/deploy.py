@@ -132,9 +132,9 @@ async def deploy(rpc_url: str, key: AccountKey, parameters: DeploymentParameters
     rpc = Rpc(rpc_url)
     try:
         await _probe(rpc)
-        chain_id = int(await rpc.request("eth_chainId"), 16)
+        chain_id = await rpc.eth.chain_id
         sender = Sender(rpc, key, chain_id, ErrorDecoder(load_contract(name) for name in CONTRACTS))
-        nonce = int(await rpc.request("eth_getTransactionCount", key.address, "pending"), 16)
+        nonce = await rpc.eth.get_transaction_count(to_checksum_address(key.address), "pending")
         addresses = {
             name: _created_address(key.address, nonce + place) for place, name in enumerate(CONTRACTS)
         }

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from eth_typing import BlockNumber, HexStr
+from eth_utils.address import to_checksum_address
+from web3.exceptions import BlockNotFound
+from web3.types import BlockIdentifier, FilterParams, LogReceipt
+
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import decode
 from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, load_contract
@@ -40,7 +45,7 @@ class Reader:
         self._log_range = LONGEST_LOG_RANGE
         self._sources = {contract.address.lower(): contract.abi for contract in (self.committee, self.blobs)}
         self._topics = [
-            "0x" + topic.hex()
+            HexStr("0x" + topic.hex())
             for abi in self._sources.values()
             for topic, declaration in abi.events.items()
             if declaration["name"] in decode.EVENTS
@@ -88,21 +93,20 @@ class Reader:
                 raise LedgerError(f"{contract.abi.name}.{function}: its pages do not move on from {cursor}")
             cursor = following
 
-    async def block(self, which: int | str) -> tuple[BlockMark, int]:
+    async def block(self, which: BlockIdentifier) -> tuple[BlockMark, int]:
         """A block by number or tag: (mark, timestamp in seconds). Raises `LedgerUnavailable` when unknown."""
-        name = hex(which) if isinstance(which, int) else which
-        block = await self._rpc.request("eth_getBlockByNumber", name, False)
-        if block is None:
-            raise LedgerUnavailable(f"{self._rpc.url} does not know block {which}")
-        mark = BlockMark(int(block["number"], 16), bytes.fromhex(block["hash"][2:]))
-        return mark, int(block["timestamp"], 16)
+        try:
+            block = await self._rpc.eth.get_block(which)
+        except BlockNotFound:
+            raise LedgerUnavailable(f"{self._rpc.url} does not know block {which!r}") from None
+        return BlockMark(block["number"], bytes(block["hash"])), block["timestamp"]
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """Events of the blocks first..last in chain order.
 
         Raises `LedgerUnavailable` when the provider refuses even the logs of a single block.
         """
-        logs: list[dict[str, Any]] = []
+        logs: list[LogReceipt] = []
         while first_block <= last_block:
             end = min(first_block + self._log_range - 1, last_block)
             try:
@@ -114,24 +118,23 @@ class Reader:
                 continue
             first_block = end + 1
             self._log_range = min(self._log_range * 2, LONGEST_LOG_RANGE)
-        logs.sort(key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16)))
+        logs.sort(key=lambda log: (log["blockNumber"], log["logIndex"]))
         return [self._event(log) for log in logs]
 
-    async def _logs(self, first_block: int, last_block: int) -> list[dict[str, Any]]:
-        criteria = {
-            "fromBlock": hex(first_block),
-            "toBlock": hex(last_block),
-            "address": list(self._sources),
+    async def _logs(self, first_block: int, last_block: int) -> list[LogReceipt]:
+        criteria: FilterParams = {
+            "fromBlock": BlockNumber(first_block),
+            "toBlock": BlockNumber(last_block),
+            "address": [to_checksum_address(source) for source in self._sources],
             "topics": [self._topics],
         }
-        logs = await self._rpc.request("eth_getLogs", criteria)
+        logs = await self._rpc.eth.get_logs(criteria)
         return [log for log in logs if not log.get("removed")]
 
-    def _event(self, raw: dict[str, Any]) -> Event:
+    def _event(self, raw: LogReceipt) -> Event:
         abi = self._sources[raw["address"].lower()]
-        topics = [bytes.fromhex(topic[2:]) for topic in raw["topics"]]
-        log = abi.decode_log(topics, bytes.fromhex(raw["data"][2:]))
+        log = abi.decode_log([bytes(topic) for topic in raw["topics"]], bytes(raw["data"]))
         if log is None:
             raise LedgerError(f"{self._rpc.url} answered with a log that was not asked for: {raw['topics']}")
-        block = BlockMark(int(raw["blockNumber"], 16), bytes.fromhex(raw["blockHash"][2:]))
+        block = BlockMark(raw["blockNumber"], bytes(raw["blockHash"]))
         return decode.event(log, block)

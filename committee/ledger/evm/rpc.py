@@ -1,22 +1,25 @@
 """JSON-RPC to an Ethereum node: one request, one answer or one clear error, always within a limit.
 
-Everything the adapter asks of a chain passes through `Rpc.request`, so that what an endpoint can do wrong (be
-down, hang, answer 429, 5xx, half an answer or far too much) is turned into `LedgerUnavailable` in one place.
+`Rpc` is a provider of web3.py, and everything the adapter asks of a chain passes through it, so that what an endpoint
+can do wrong (be down, hang, answer 429, 5xx, half an answer or far too much) is turned into `LedgerUnavailable` in one
+place.
 
-The adapter is made of web3.py's libraries (eth-abi, eth-account, eth-utils) without its HTTP provider. That guards
-its sessions by a thread lock of the whole process, which a cancelled request gives back without holding it (and
-whatever has limits is cancelled often); and it takes twice the time for a request.
+It stands in for web3.py's own HTTP provider, whose answers have no limit, and which guards its sessions by a thread
+lock that a cancelled request can take and never give back: whatever has limits is cancelled often.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import aiohttp
+from web3 import AsyncWeb3
+from web3.eth.async_eth import AsyncEth
+from web3.providers.async_base import AsyncJSONBaseProvider
+from web3.types import RPCEndpoint, RPCResponse
 
 from committee.errors import LedgerError, LedgerUnavailable
 
@@ -53,24 +56,33 @@ class EndpointError(LedgerUnavailable):
         return self.code == 3 or self.data is not None or "revert" in self.reason.lower()
 
 
-class Rpc:
+class Rpc(AsyncJSONBaseProvider):
     """One endpoint. Safe to use from several tasks of one event loop."""
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self.url = url
-        self._ids = itertools.count(1)
+        self._web3: AsyncWeb3[Rpc] = AsyncWeb3(self, middleware=[])
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
 
+    @property
+    def eth(self) -> AsyncEth:
+        """web3.py's view of the chain through this endpoint; raises what `request` raises."""
+        return self._web3.eth
+
     async def request(self, method: str, *parameters: Any) -> Any:
-        """The `result` of a JSON-RPC request.
+        """The `result` of a JSON-RPC request, as it came.
 
         Raises `EndpointError` for an error object, `LedgerUnavailable` for anything else but an answer.
         """
-        question = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": parameters}
+        return await self._web3.manager.coro_request(RPCEndpoint(method), parameters)
+
+    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """What web3.py calls for every request; raises as `request` does."""
         try:
             async with asyncio.timeout(REQUEST_LIMIT_S):
-                answer = json.loads(await self._post(method, json.dumps(question).encode()))
+                answer = json.loads(await self._post(method, self.encode_rpc_request(method, params)))
         except TimeoutError:
             raise LedgerUnavailable(
                 f"{self.url} did not answer {method} within {REQUEST_LIMIT_S:g} s"
@@ -87,7 +99,7 @@ class Rpc:
             raise EndpointError(self.url, method, answer["error"])
         if not isinstance(answer, dict) or "result" not in answer:
             raise LedgerUnavailable(f"{self.url} answered {method} with neither a result nor an error")
-        return answer["result"]
+        return RPCResponse(**answer)  # type: ignore[typeddict-item]
 
     async def close(self) -> None:
         """Close the connections for good. Idempotent."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eth_account.datastructures import SignedTransaction
+from eth_utils.address import to_checksum_address
 
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm.abi import ErrorDecoder
@@ -107,19 +108,17 @@ class Sender:
 
     async def _fees(self) -> dict[str, int]:
         block, tip = await both(
-            self._rpc.request("eth_getBlockByNumber", "latest", False),
-            self._rpc.request("eth_maxPriorityFeePerGas"),
+            self._rpc.eth.get_block("latest"),
+            self._rpc.eth.max_priority_fee,
         )
-        priority = int(tip, 16)
-        most = int(block["baseFeePerGas"], 16) * BASE_FEE_HEADROOM + priority
-        return {"maxFeePerGas": most, "maxPriorityFeePerGas": priority}
+        return {"maxFeePerGas": block["baseFeePerGas"] * BASE_FEE_HEADROOM + tip, "maxPriorityFeePerGas": tip}
 
     async def _send_with_next_nonce(self, action: str, transaction: dict[str, Any]) -> SignedTransaction:
         async with self._lock:
             try:
                 if self._next_nonce is None:
-                    count = await self._rpc.request("eth_getTransactionCount", self.account, "pending")
-                    self._next_nonce = int(count, 16)
+                    account = to_checksum_address(self.account)
+                    self._next_nonce = await self._rpc.eth.get_transaction_count(account, "pending")
                 signed = self._key.sign({**transaction, "nonce": self._next_nonce})
                 await self._broadcast(action, signed)
                 self._next_nonce += 1
