@@ -1,8 +1,8 @@
 """Certificates: one aggregate signature by enough of a committee (PROTOCOL section 2).
 
 A certificate is (message, signers bitmap, aggregate signature). Bit `i % 8` (least significant first) of byte
-`i // 8` of the bitmap stands for the member at place `i` of the committee. The bitmap has exactly
-`ceil(members / 8)` bytes and its unused bits are zero, so that one set of signers has one bitmap.
+`i // 8` of the bitmap stands for the member at place `i` of the committee. The bitmap has at most
+`ceil(members / 8)` bytes, missing ones count as zero, and its unused bits are zero.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def signers(bitmap: bytes, committee: Committee) -> tuple[Member, ...]:
     """The members whose bits are set. Raises `InvalidCertificate` for a bitmap not of the one valid form."""
     n_members = len(committee.members)
     n_bytes = (n_members + 7) // 8
-    if len(bitmap) != n_bytes:
+    if len(bitmap) > n_bytes:
         raise InvalidCertificate(
-            f"signers bitmap of {len(bitmap)} bytes: {n_members} members take exactly {n_bytes}"
+            f"signers bitmap of {len(bitmap)} bytes: {n_members} members take at most {n_bytes}"
         )
     bits = int.from_bytes(bitmap, "little")
     if bits >> n_members:
