@@ -25,6 +25,9 @@ ROW_UNIT = 128
 """Scratch rows are multiples of this: two planes of one 64-byte vector."""
 TOGETHER = 8
 """Slivers whose trees are hashed side by side, one in each lane."""
+ALONE_BYTES = 4 << 20
+"""An expanded grid this small is done before other threads have started. A symbol counts as a hash block at least."""
+BLOCK_BYTES = 128
 ROWS, COLUMNS, ROW_ROOTS, BLOB_ROOT = 1, 2, 4, 8
 Part = Callable[[int, int], None]
 """Work on the things from a first one to before a last one."""
@@ -76,7 +79,7 @@ class Engine:
 
             return part
 
-        if self.threads == 1:
+        if self.threads == 1 or n * n * max(t, BLOCK_BYTES) <= ALONE_BYTES:
             prepare(ROWS | COLUMNS | ROW_ROOTS | BLOB_ROOT)(0, n)
         else:
             self._in_parallel(p, partial(prepare, ROWS), unit=1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+
+from storage.redstuff import engine
 
 
 def fmix32(size: int, seed: int) -> bytes:
@@ -23,3 +25,11 @@ def fmix32(size: int, seed: int) -> bytes:
 def content() -> Callable[[int, int], bytes]:
     """`content(size, seed)`: bytes that look random and are always the same."""
     return fmix32
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads_for_small_blobs_too() -> Iterator[None]:
+    """Where a test asks for threads, small blobs take them as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "ALONE_BYTES", 0)
+        yield
