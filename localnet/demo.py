@@ -24,7 +24,7 @@ from localnet.network import LocalNetwork
 from storage.client.client import StoredBlob
 from storage.client.errors import NodeError
 from storage.node.report import Check, NodeReport, TransitionReport, transition_report
-from storage.redstuff import blob_id_text
+from storage.redstuff import Parameters, blob_id_text
 
 N_SHARDS = 100
 NODES = {
@@ -324,8 +324,10 @@ def example_files(folder: Path) -> list[Path]:
 async def run_demo(files: Sequence[Path], narrator: Narrator, keep: Path | None = None) -> DemoResult:
     """Run the main job in a folder of its own, which is deleted afterwards unless `keep` names it.
 
-    Stops whatever it started, also when it fails or is cancelled.
+    Stops whatever it started, also when it fails or is cancelled. Raises `TooLarge` before it starts anything.
     """
+    for path in files:
+        Parameters(N_SHARDS).symbol_size(path.stat().st_size)
     folder = keep or Path(tempfile.mkdtemp(prefix="haulout-demo-"))
     try:
         async with LocalNetwork(folder, PARAMETERS) as network:

@@ -27,6 +27,7 @@ from storage.client.client import Client
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
 from storage.node.config import SETTINGS_FILE, account_key
+from storage.redstuff import Axis, RedStuff
 
 TOKEN = 10**18
 """The token's smallest units in one token."""
@@ -143,6 +144,7 @@ class LocalNetwork:
         """Start the chain, deploy the contracts, connect as their deployer."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(_compile_kernels)
             self.chain = LocalChain(self.folder / "chain")
             await self.chain.start()
             key = AccountKey.generate()
@@ -237,6 +239,20 @@ class LocalNetwork:
             return bool((await self.node_client(node.name).health()).get("name") == node.name)
         except NodeError:
             return False
+
+
+def _compile_kernels() -> None:
+    """Use each part of the grid code once, so that its kernels are compiled before many nodes want them at once."""
+    code = RedStuff(4)
+    blob = code.encode(b"warm")
+    size = code.symbol_size(4)
+    symbols = {
+        index: code.recovery_symbols(Axis.PRIMARY, blob.sliver(Axis.PRIMARY, index), [3], size)[3]
+        for index in (2, 3)
+    }
+    code.recover(blob.metadata, Axis.SECONDARY, 3, symbols)
+    code.verify_sliver(blob.metadata, Axis.PRIMARY, 3, blob.sliver(Axis.PRIMARY, 3))
+    code.decode(blob.metadata, Axis.PRIMARY, {index: blob.sliver(Axis.PRIMARY, index) for index in (1, 3)})
 
 
 def _free_port() -> int:

@@ -110,6 +110,17 @@ async def test_demo_killed_leaves_no_process_behind(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
 
 
+async def test_demo_refuses_a_file_too_large_before_it_starts_anything(tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    with file.open("wb") as sparse:
+        sparse.truncate(34 * 67 * 65534 + 1)
+    async with demo(tmp_path, str(file)) as process:
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"does not fit 100 shards, which take at most 149286452 bytes" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["large"]
+
+
 async def test_demo_names_a_file_that_is_not_there(tmp_path: Path) -> None:
     async with demo(tmp_path, str(tmp_path / "nowhere")) as process:
         output, errors = await process.communicate()

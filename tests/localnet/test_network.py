@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import shutil
+import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,6 +105,22 @@ async def test_wrong_requests_get_clear_errors(scenario: Scenario) -> None:
         await client.store(bytes(5 * 9 * 65534 + 1), epochs=1)
     with pytest.raises(LedgerRefused):
         await client.store(b"for too long", epochs=54)
+
+
+async def test_a_port_in_use_is_told_in_one_line(scenario: Scenario) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        folder = scenario.network.nodes["alfa"].folder
+        settings = (folder / "node.toml").read_text()
+        (folder / "node.toml").write_text(re.sub(r"port = \d+", f"port = {port}", settings))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "storage.node", str(folder)), stderr=asyncio.subprocess.PIPE
+        )
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    (line,) = errors.decode().splitlines()
+    assert f"cannot listen on 127.0.0.1:{port}: " in line
+    assert "stop what uses the port or set another one" in line
 
 
 async def test_damaged_slivers_on_disk_do_not_reach_a_reader(scenario: Scenario) -> None:
