@@ -19,6 +19,9 @@ _PATHS: dict[str, dict[str, str]] = {
     f"{_BLOB}/confirmation/deletable/{{object}}": {"get": "Signed confirmation of a deletable blob object"},
     f"{_BLOB}/decodingSymbols": {"get": "Symbols without proofs; targetSlivers, targetType, helperShards"},
     f"{_BLOB}/recoverySymbols": {"get": "Symbols with proofs; targetSliver, targetType, helperShards"},
+    f"{_BLOB}/inconsistencyProof/{{axis}}": {
+        "post": "Signed finding that the blob is encoded inconsistently"
+    },
     f"{_BLOB}/status": {"get": "nonexistent, deletable, permanent or invalid"},
     "/v1/migrate/sync_shard": {"post": "A page of a shard for its new owner's signed request"},
     "/v1/members/{node_id}/ejection": {"get": "Signed ejection of a silent member"},

@@ -1,0 +1,234 @@
+"""What a request must fulfil before a node serves it; each check raises a `Refusal` with the protocol's reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from aiohttp import web
+
+from committee import bls, messages
+from committee.errors import CommitteeError, LedgerUnavailable
+from committee.ledger import EpochState
+from storage.client import wire
+from storage.client.wire import Reason
+from storage.node.chain import ChainView
+from storage.node.face import NodeFace, Refusal
+from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, parse_blob_id
+
+WORK_AT_ONCE = 8
+"""Requests whose slivers are read, checked or written at once; the others wait."""
+BODIES_AT_ONCE = 32
+"""Large bodies read or waiting for work at once, which bounds the memory they take."""
+BODY_TIMEOUT_S = 30.0
+"""For reading one body: who drips one keeps no place for ever."""
+METADATA_KEPT = 64
+"""Blobs whose metadata is kept at hand: a blob's slivers come one after the other."""
+
+
+class Admission:
+    """The checks for one node, and the limits on what it does at once."""
+
+    def __init__(self, node: NodeFace) -> None:
+        self._view = node.view
+        self._store = node.store
+        self._code = node.code
+        self._catch_up = _CatchUp(node.view)
+        self._kept: dict[bytes, BlobMetadata] = {}
+        self.work = asyncio.Semaphore(WORK_AT_ONCE)
+        self.bodies = asyncio.Semaphore(BODIES_AT_ONCE)
+
+    # paths, queries and bodies; these raise `InvalidEncoding` too
+
+    def sliver_path(self, request: web.Request) -> tuple[bytes, int, Axis]:
+        """(blob id, pair, axis) of the path to a sliver."""
+        pair = self.indices(request.match_info["pair"], "pair", 1)[0]
+        return blob_id_of(request), pair, wire.read_axis(request.match_info["axis"])
+
+    def indices(self, text: str, name: str, most: int) -> list[int]:
+        """Numbers of pairs, slivers or shards, separated by commas: 1 to `most` of them, each once, below n."""
+        texts = text.split(",", most)
+        if len(texts) > most:
+            raise Refusal(400, Reason.SLIVER_COUNT_EXCEEDS_LIMIT, f"{name}: more than {most}")
+        numbers = [number(one, name) for one in texts]
+        if len(set(numbers)) != len(numbers) or max(numbers) >= self._code.n_shards:
+            raise InvalidEncoding(f"{name}: each once and below {self._code.n_shards}")
+        return numbers
+
+    def helper_shards(self, request: web.Request) -> set[int] | None:
+        """The shards whose slivers are to help; None for all that are here."""
+        text = request.query.get("helperShards")
+        return None if text is None else set(self.indices(text, "helperShards", self._code.n_shards))
+
+    def check_amount(self, shards: Collection[int], targets: int, symbol_bytes: int) -> None:
+        """Symbols asked for must fit one answer."""
+        asked = len(shards) * targets * symbol_bytes
+        if asked > wire.MAX_SYMBOLS_BYTES:
+            raise Refusal(
+                *(400, Reason.SLIVER_COUNT_EXCEEDS_LIMIT),
+                f"{asked} bytes of symbols asked for at once: at most {wire.MAX_SYMBOLS_BYTES}",
+            )
+
+    async def body(self, request: web.Request, limit: int) -> bytes:
+        """The request's body, copied once; one that is too long is not read to its end."""
+        too_long = Refusal(413, Reason.INVALID_REQUEST, f"a body of more than {limit} bytes")
+        if (request.content_length or 0) > limit:
+            raise too_long
+        chunks: list[bytes] = []
+        left = limit
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                async for chunk in request.content.iter_any():
+                    chunks.append(chunk)
+                    left -= len(chunk)
+                    if left < 0:
+                        raise too_long
+        except TimeoutError:
+            raise Refusal(
+                408, Reason.INVALID_REQUEST, f"the body did not arrive within {BODY_TIMEOUT_S:g} s"
+            ) from None
+        return b"".join(chunks)
+
+    # what the chain says of a blob
+
+    def refuse_invalid(self, blob_id: bytes) -> None:
+        """The blob must not have been proven inconsistent."""
+        if self._view.is_invalid(blob_id):
+            raise Refusal(451, Reason.FORBIDDEN_BLOB, "the blob was proven to be encoded inconsistently")
+
+    async def know(self, blob_id: bytes) -> None:
+        """Catch up with the chain once when it has not told of the blob yet."""
+        if not self._view.objects(blob_id):
+            await self._catch_up()
+
+    async def require_registered(self, blob_id: bytes) -> None:
+        """Some object of the blob must have neither been deleted nor expired, and the blob not be invalid."""
+        await self.know(blob_id)
+        self.refuse_invalid(blob_id)
+        if not self._view.is_registered(blob_id):
+            raise Refusal(400, Reason.NOT_REGISTERED, "the chain knows no such blob that has not expired")
+
+    def require_object(self, blob_id: bytes, object_id: int | None) -> None:
+        """The blob must be registered as what is to be certified: permanent, or just that deletable object."""
+        for one in self._view.objects(blob_id):
+            alive = not one.deleted and self._view.state.epoch < one.end_epoch
+            wanted = not one.deletable if object_id is None else one.deletable and one.object_id == object_id
+            if alive and wanted:
+                return
+        what = "permanent object" if object_id is None else f"deletable object {object_id}"
+        raise Refusal(400, Reason.NOT_REGISTERED, f"the blob is not registered as {what}")
+
+    def member_state(self) -> tuple[EpochState, frozenset[int]]:
+        """The epoch's state and this node's shards in it, which must be some.
+
+        Read together and once: the epoch may change while a handler waits.
+        """
+        state = self._view.state
+        shards = state.current.shards_of(self._view.node_id) if state.current else ()
+        if not shards:
+            raise Refusal(400, Reason.SHARD_NOT_ASSIGNED, "this node is no member of the current committee")
+        return state, frozenset(shards)
+
+    # what is stored
+
+    async def metadata_bytes(self, blob_id: bytes) -> bytes:
+        """BCS BlobMetadata of a blob, which must be here and not be invalid."""
+        self.refuse_invalid(blob_id)
+        stored = await asyncio.to_thread(self._store.metadata, blob_id)
+        if stored is None:
+            raise Refusal(404, Reason.METADATA_NOT_FOUND, "no metadata of this blob is here")
+        return stored
+
+    async def metadata(self, blob_id: bytes) -> BlobMetadata:
+        """The same, read."""
+        self.refuse_invalid(blob_id)
+        metadata = self._kept.pop(blob_id, None)
+        if metadata is None:
+            stored = await self.metadata_bytes(blob_id)
+            metadata = await asyncio.to_thread(BlobMetadata.from_bcs, stored, blob_id)
+        self._kept[blob_id] = metadata
+        if len(self._kept) > METADATA_KEPT:
+            del self._kept[next(iter(self._kept))]
+        return metadata
+
+    # who asks for a shard
+
+    async def new_owner(self, message: bytes, signature: bytes) -> messages.ShardTransferRequest:
+        """The transfer request of a shard's new owner, to the node that held the shard in the epoch before."""
+        try:
+            decoded = messages.decode(message)
+            if decoded.intent is not messages.Intent.SHARD_TRANSFER:
+                raise _unauthorised("the message is no shard transfer request")
+            if decoded.domain != self._view.parameters.domain:
+                raise _unauthorised("the request is for another chain or deployment")
+            wanted = messages.ShardTransferRequest.from_body(decoded.body)
+            await self._require_handover(decoded.epoch, wanted)
+            if not await asyncio.to_thread(bls.verify, wanted.public_key, message, signature):
+                raise _unauthorised("the signature does not hold")
+        except CommitteeError as error:
+            raise _unauthorised(str(error)) from error
+        return wanted
+
+    async def _require_handover(self, epoch: int, wanted: messages.ShardTransferRequest) -> None:
+        """In that epoch the shard must be the requester's, and in the one before it must have been this node's."""
+        if epoch > self._view.state.epoch and self._view.committee(epoch) is None:
+            await self._catch_up()
+        state = self._view.state
+        committee = {one.epoch: one for one in (state.current, state.next) if one}.get(epoch)
+        if committee is None:
+            raise Refusal(400, Reason.INVALID_EPOCH, f"a request of epoch {epoch}; now is {state.epoch}")
+        owner = committee.owner_of.get(wanted.shard)
+        if owner is None or owner.public_key != wanted.public_key:
+            raise _unauthorised(f"shard {wanted.shard} is not the requester's in epoch {epoch}")
+        before = self._view.committee(epoch - 1)
+        if before is None or wanted.shard not in before.shards_of(self._view.node_id):
+            raise Refusal(400, Reason.SHARD_NOT_ASSIGNED, f"shard {wanted.shard} was not this node's before")
+
+
+class _CatchUp:
+    """Catches up with the chain, once for all requests that wait for it together.
+
+    A catch-up under way may have seen the chain before a request was made; so that request waits for the next one,
+    and a flood of unknown blob ids costs one question to the chain at a time.
+    """
+
+    def __init__(self, view: ChainView) -> None:
+        self._view = view
+        self._running = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
+
+    async def __call__(self) -> None:
+        if self._next is None:
+            self._next = asyncio.create_task(self._run())
+            self._next.add_done_callback(_look_at)
+        try:
+            await asyncio.shield(self._next)
+        except LedgerUnavailable as error:
+            raise Refusal(503, Reason.UNAVAILABLE, f"the chain does not answer: {error}") from error
+
+    async def _run(self) -> None:
+        async with self._running:
+            self._next = None
+            await self._view.refresh()
+
+
+def _look_at(done: asyncio.Task[None]) -> None:
+    """Take note of a failure that perhaps no request waits for any more."""
+    if not done.cancelled():
+        done.exception()
+
+
+def _unauthorised(message: str) -> Refusal:
+    return Refusal(403, Reason.REQUEST_UNAUTHORIZED, message)
+
+
+def blob_id_of(request: web.Request) -> bytes:
+    """The blob id in the path. Raises `InvalidEncoding`."""
+    return parse_blob_id(request.match_info["blob_id"])
+
+
+def number(text: str, name: str) -> int:
+    """A decimal number of at most 256 bits' length. Raises `InvalidEncoding`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 78):
+        raise InvalidEncoding(f"{name}: {text[:40]!r} is no number")
+    return int(text)

@@ -1,0 +1,374 @@
+"""One node from the outside: a good one, and ones that answer garbage, too much, late or never."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+import stamina
+from aiohttp import web
+
+from committee import bls, messages
+from storage.client import node_client, wire
+from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeRefused, NodeUnreachable
+from storage.client.node_client import NodeClient
+from storage.client.wire import Reason
+from storage.redstuff import Axis, EncodedBlob, MerkleProof, SliverData
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import OneNode
+
+Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
+P, S = Axis.PRIMARY, Axis.SECONDARY
+BLOB_ID = bytes(range(32))
+
+
+@pytest.fixture(autouse=True)
+def no_waiting() -> Iterator[None]:
+    """Retries follow at once."""
+    with stamina.set_testing(True, attempts=node_client.TRIES, cap=True):
+        yield
+
+
+# against the real service
+
+
+async def test_a_blob_goes_there_and_back(node: OneNode, client: NodeClient, blob: EncodedBlob) -> None:
+    node.register(blob)
+    await client.put_metadata(blob.metadata)
+    await client.put_metadata(blob.metadata)
+    for shard in node.view.my_shards():
+        for axis in Axis:
+            sliver = node.sliver(blob, shard, axis)
+            await client.put_sliver(blob.metadata, node.pair(blob, shard), axis, memoryview(sliver))
+            assert await client.sliver(blob.blob_id, node.pair(blob, shard), axis) == sliver
+    assert await client.metadata(blob.blob_id) == blob.metadata
+    message, signature = await client.confirmation(blob.blob_id, None)
+    assert messages.decode(message).body == messages.blob_body(blob.blob_id)
+    assert bls.verify(node.secret.public_key, message, signature)
+    assert await client.blob_status(blob.blob_id) != "nonexistent"
+
+
+async def test_a_large_sliver_travels(
+    node: OneNode, client: NodeClient, encode: Callable[[bytes], EncodedBlob]
+) -> None:
+    blob = encode(bytes(28 * 40_000))
+    node.register(blob)
+    await client.put_metadata(blob.metadata)
+    sliver = node.sliver(blob, 0, P)
+    assert len(sliver) > 200_000
+    await client.put_sliver(blob.metadata, node.pair(blob, 0), P, sliver)
+    assert await client.sliver(blob.blob_id, node.pair(blob, 0), P) == sliver
+
+
+@pytest.mark.parametrize("axis", list(Axis))
+async def test_symbols_of_the_helpers_asked_rebuild_a_sliver(
+    node: OneNode, client: NodeClient, blob: EncodedBlob, axis: Axis
+) -> None:
+    node.keep(blob, tuple(range(10)))
+    code, targets = node.code, [0, 3, 9]
+    shards = list(range(code.source_symbols(axis)))
+    symbols = await client.decoding_symbols(blob.blob_id, axis, targets, shards)
+    assert set(symbols) == {code.sliver_index(blob.blob_id, shard, axis.other) for shard in shards}
+    for target in targets:
+        given = {helper: by_target[target] for helper, by_target in symbols.items()}
+        assert code.recover(blob.metadata, axis, target, given) == bytes(blob.sliver(axis, target))
+
+
+async def test_proven_symbols_prove(node: OneNode, client: NodeClient, blob: EncodedBlob) -> None:
+    node.keep(blob)
+    proven = await client.recovery_symbols(blob.blob_id, S, 6, [1, 2])
+    assert len(proven) == 2
+    for helper, (symbol, proof) in proven.items():
+        proof.verify(blob.metadata.sliver_root(P, helper), symbol, 6, 10)
+
+
+async def test_a_page_of_a_shard(node: OneNode, client: NodeClient, blob: EncodedBlob) -> None:
+    node.keep(blob)
+    secret = bls.SecretKey(0xF00D + 2)
+    request = messages.ShardTransferRequest(4, P, bytes(32), 100, secret.public_key)
+    message = messages.encode(messages.Intent.SHARD_TRANSFER, 5, request.to_body(), bytes(range(32)))
+    page = await client.sync_shard(message, secret.sign(message))
+    assert [(blob_id, bytes(one.symbols)) for blob_id, one in page.slivers] == [
+        (blob.blob_id, node.sliver(blob, 4, P))
+    ]
+    assert page.next_blob_id is None
+
+
+async def test_health_handover_and_ejection(node: OneNode, client: NodeClient) -> None:
+    node.silent_members.add(3)
+    assert (await client.health())["epoch"] == 5
+    assert (await client.handover())["epoch"] == 5
+    message, signature = await client.ejection(3)
+    assert bls.verify(node.secret.public_key, message, signature)
+    with pytest.raises(NodeRefused, match="MEMBER_ANSWERS: node 2 answers") as refused:
+        await client.ejection(2)
+    assert refused.value.reason is Reason.MEMBER_ANSWERS
+
+
+async def test_a_refusal_names_node_status_and_reason(client: NodeClient) -> None:
+    with pytest.raises(NodeRefused, match=r"^node-1 \(http.*METADATA_NOT_FOUND") as refused:
+        await client.metadata(BLOB_ID)
+    assert (refused.value.name, refused.value.status) == ("node-1", 404)
+    assert refused.value.reason is Reason.METADATA_NOT_FOUND
+    assert refused.value.why.startswith("METADATA_NOT_FOUND: ")
+
+
+# nodes that lie
+
+CALLS: dict[str, Callable[[NodeClient], Awaitable[object]]] = {
+    "metadata": lambda one: one.metadata(BLOB_ID),
+    "sliver": lambda one: one.sliver(BLOB_ID, 0, P),
+    "confirmation": lambda one: one.confirmation(BLOB_ID, 3),
+    "decoding_symbols": lambda one: one.decoding_symbols(BLOB_ID, P, [0], [0]),
+    "recovery_symbols": lambda one: one.recovery_symbols(BLOB_ID, P, 0, [0]),
+    "sync_shard": lambda one: one.sync_shard(b"", b""),
+    "blob_status": lambda one: one.blob_status(BLOB_ID),
+    "health": lambda one: one.health(),
+    "handover": lambda one: one.handover(),
+    "ejection": lambda one: one.ejection(1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("body", [b"\xff\xfe garbage", b"[" * 100_000, b'{"success": {"data": 7}, "x": 1}'])
+async def test_a_call_calls_garbage_a_lie(
+    serve: Serve, session: aiohttp.ClientSession, call: Callable[[NodeClient], Awaitable[object]], body: bytes
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    client = NodeClient(session, "liar", await serve(answer))
+    if call is CALLS["blob_status"] and body.startswith(b"{"):
+        assert await call(client) == 7
+        return
+    with pytest.raises(NodeLied, match=r"^liar \(http://.*\): its answer cannot be read"):
+        await call(client)
+
+
+async def test_metadata_of_another_blob_is_a_lie(
+    serve: Serve, session: aiohttp.ClientSession, blob: EncodedBlob
+) -> None:
+    async def named_right(_: web.Request) -> web.Response:
+        return web.Response(body=BLOB_ID + blob.metadata.to_bcs())
+
+    async def named_as_it_is(_: web.Request) -> web.Response:
+        return web.Response(body=blob.metadata.to_bcs_with_id())
+
+    for handler in (named_right, named_as_it_is):
+        with pytest.raises(NodeLied, match="metadata of another blob"):
+            await NodeClient(session, "liar", await serve(handler)).metadata(BLOB_ID)
+
+
+async def test_a_symbol_for_another_target_is_left_out(serve: Serve, session: aiohttp.ClientSession) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=wire.proven_to_bcs([(1, 8, b"ab", MerkleProof(()))]))
+
+    client = NodeClient(session, "liar", await serve(answer))
+    assert await client.recovery_symbols(BLOB_ID, P, 0, [1]) == {}
+
+
+async def test_an_answer_without_end_is_cut_off(serve: Serve, session: aiohttp.ClientSession) -> None:
+    sent = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(2**16))
+            sent += 2**16
+
+    client = NodeClient(session, "flood", await serve(answer))
+    with pytest.raises(NodeLied, match=f"more than {wire.MAX_METADATA_BYTES} bytes"):
+        await client.metadata(BLOB_ID)
+    assert sent < 2**24
+
+
+async def test_an_error_without_end_is_cut_off(serve: Serve, session: aiohttp.ClientSession) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=400, body=bytes(wire.MAX_JSON_BYTES + 1))
+
+    with pytest.raises(NodeLied, match=f"more than {wire.MAX_JSON_BYTES} bytes"):
+        await NodeClient(session, "flood", await serve(answer)).sliver(BLOB_ID, 0, P)
+
+
+async def test_an_error_that_is_no_json_keeps_its_status(
+    serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=418, text="<html>")
+
+    with pytest.raises(NodeRefused, match="418: an error that is no JSON") as refused:
+        await NodeClient(session, "teapot", await serve(answer)).metadata(BLOB_ID)
+    assert refused.value.reason is None
+
+
+async def test_a_redirection_is_not_followed(serve: Serve, session: aiohttp.ClientSession) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        raise web.HTTPFound("/elsewhere")
+
+    with pytest.raises(NodeRefused) as refused:
+        await NodeClient(session, "guide", await serve(answer)).health()
+    assert refused.value.status == 302
+    assert asked == ["/v1/health"]
+
+
+# nodes that do not answer
+
+
+@pytest.fixture
+async def raw() -> AsyncIterator[Callable[[bytes], Awaitable[str]]]:
+    """`await raw(answer)` → address of a server that answers with these bytes and hangs up."""
+    servers: list[asyncio.Server] = []
+
+    async def start(answer: bytes) -> str:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        servers.append(server)
+        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    yield start
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_what_is_not_http_is_a_lie(
+    raw: Callable[[bytes], Awaitable[str]], session: aiohttp.ClientSession
+) -> None:
+    with pytest.raises(NodeLied, match="not HTTP"):
+        await NodeClient(session, "radio", await raw(b"SSH-2.0-walrus\r\n\r\n")).health()
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"])
+async def test_an_answer_that_breaks_off_is_none(
+    raw: Callable[[bytes], Awaitable[str]], session: aiohttp.ClientSession, answer: bytes
+) -> None:
+    with pytest.raises(NodeUnreachable) as unreachable:
+        await NodeClient(session, "faint", await raw(answer)).health()
+    assert unreachable.value.why.startswith(NO_ANSWER)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:1",
+        "http://",
+        "",
+        "nonsense",
+        "ftp://host:1",
+        "http://host:99999999",
+        "http://[::1",
+        "http://a b",
+    ],
+)
+async def test_nobody_at_an_address_is_no_answer(session: aiohttp.ClientSession, address: str) -> None:
+    with pytest.raises(NodeUnreachable, match=r"^ghost \(.*\): no answer \(") as unreachable:
+        await NodeClient(session, "ghost", address).health()
+    assert isinstance(unreachable.value, NodeError)
+    assert unreachable.value.address == address
+
+
+@pytest.fixture
+async def hanging(serve: Serve) -> AsyncIterator[tuple[str, list[str]]]:
+    """Address of a server that takes requests, notes them and does not answer before the test's end."""
+    asked: list[str] = []
+    over = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        await over.wait()
+        return web.Response()
+
+    yield await serve(answer), asked
+    over.set()
+
+
+async def test_a_hanging_node_is_asked_once(
+    hanging: tuple[str, list[str]], session: aiohttp.ClientSession
+) -> None:
+    address, asked = hanging
+    client = NodeClient(session, "hanging", address, timeout_s=0.05)
+    with stamina.set_testing(False), pytest.raises(NodeUnreachable, match=r"no answer \(within 0\.05 s\)"):
+        await client.metadata(BLOB_ID)
+    assert len(asked) == 1
+
+
+async def test_a_dripping_answer_ends_with_its_time(serve: Serve, session: aiohttp.ClientSession) -> None:
+    over = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"{")
+        await over.wait()
+        return response
+
+    client = NodeClient(session, "dripping", await serve(answer))
+    with pytest.raises(NodeUnreachable, match=r"within 0\.05 s"):
+        await client.health(timeout_s=0.05)
+    over.set()
+
+
+async def test_health_is_asked_once(session: aiohttp.ClientSession, serve: Serve) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response(wire.failure(503, Reason.UNAVAILABLE, "busy"), status=503)
+
+    with pytest.raises(NodeRefused):
+        await NodeClient(session, "busy", await serve(answer)).health()
+    assert len(asked) == 1
+
+
+async def test_an_unavailable_node_is_asked_again(
+    serve: Serve, session: aiohttp.ClientSession, blob: EncodedBlob
+) -> None:
+    bodies: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        bodies.append(await request.read())
+        if len(bodies) < node_client.TRIES:
+            return web.json_response(wire.failure(503, Reason.UNAVAILABLE, "busy"), status=503)
+        return web.json_response(wire.success("sliver stored"))
+
+    sliver = bytes(blob.sliver(S, 9))
+    await NodeClient(session, "busy", await serve(answer)).put_sliver(blob.metadata, 0, S, sliver)
+    assert bodies == [SliverData(sliver, 40, 9).to_bcs()] * node_client.TRIES
+
+
+async def test_an_unavailable_node_is_given_up(serve: Serve, session: aiohttp.ClientSession) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response(wire.failure(503, Reason.UNAVAILABLE, "busy"), status=503)
+
+    with pytest.raises(NodeRefused, match="UNAVAILABLE: busy"):
+        await NodeClient(session, "busy", await serve(answer)).metadata(BLOB_ID)
+    assert len(asked) == node_client.TRIES
+
+
+async def test_a_refusing_node_is_not_asked_again(serve: Serve, session: aiohttp.ClientSession) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response(wire.failure(400, Reason.NOT_REGISTERED, "no"), status=400)
+
+    with pytest.raises(NodeRefused, match="NOT_REGISTERED"):
+        await NodeClient(session, "strict", await serve(answer)).metadata(BLOB_ID)
+    assert len(asked) == 1

@@ -1,0 +1,212 @@
+"""What travels comes back the same, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.client import wire
+from storage.client.errors import BlobUnavailable, NodeUnreachable, NotEnoughConfirmations, name_failures
+from storage.client.wire import Reason, ShardPage
+from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
+from storage.redstuff.bcs import uleb128
+
+SMALL = st.integers(0, 2**16 - 1)
+SYMBOL = st.binary(min_size=2, max_size=8)
+BLOB_IDS = st.binary(min_size=32, max_size=32)
+PROOFS = st.lists(BLOB_IDS, max_size=4).map(lambda nodes: MerkleProof(tuple(nodes)))
+SLIVERS = st.builds(SliverData, SYMBOL, SMALL, SMALL)
+SYMBOLS = {3: {1: b"ab", 2: b"cd"}, 700: {1: b"ef", 2: b"gh"}}
+PAGE = ShardPage([(bytes(32), SliverData(b"abcd", 2, 5))], b"\x07" * 32)
+PROVEN = [(3, 1, b"ab", MerkleProof((bytes(32), b"\x05" * 32)))]
+FORMS: list[tuple[bytes, Callable[[bytes], Any]]] = [
+    (wire.symbols_to_bcs(SYMBOLS), wire.symbols_from_bcs),
+    (wire.proven_to_bcs(PROVEN), wire.proven_from_bcs),
+    (PAGE.to_bcs(), ShardPage.from_bcs),
+]
+
+
+@given(
+    st.dictionaries(SMALL, st.dictionaries(SMALL, SYMBOL, min_size=1, max_size=3), max_size=3),
+)
+def test_symbols_come_back(symbols: dict[int, dict[int, bytes]]) -> None:
+    assert wire.symbols_from_bcs(wire.symbols_to_bcs(symbols)) == symbols
+
+
+@given(st.lists(st.tuples(SMALL, SMALL, SYMBOL, PROOFS), max_size=3))
+def test_proven_symbols_come_back(proven: list[tuple[int, int, bytes, MerkleProof]]) -> None:
+    assert wire.proven_from_bcs(wire.proven_to_bcs(proven)) == proven
+
+
+@given(st.lists(st.tuples(BLOB_IDS, SLIVERS), max_size=3), st.none() | BLOB_IDS)
+def test_pages_come_back(slivers: list[tuple[bytes, SliverData]], following: bytes | None) -> None:
+    page = ShardPage.from_bcs(ShardPage(slivers, following).to_bcs())
+    assert page.next_blob_id == following
+    assert [(blob_id, bytes(one.symbols), one.symbol_size, one.index) for blob_id, one in page.slivers] == [
+        (blob_id, one.symbols, one.symbol_size, one.index) for blob_id, one in slivers
+    ]
+
+
+def test_the_bytes_of_symbols_are_those_of_the_docstring() -> None:
+    assert wire.symbols_to_bcs({0x0201: {5: b"xy"}}) == b"\x01" + b"\x01\x02" + b"\x05\x00" + b"\x02xy"
+
+
+def test_an_empty_last_page_ends_explicitly() -> None:
+    assert ShardPage([], None).to_bcs() == b"\x00\x00"
+    assert ShardPage([], bytes(32)).to_bcs() == b"\x00\x01" + bytes(32)
+
+
+@pytest.mark.parametrize(("encoded", "read"), FORMS, ids=["symbols", "proven", "page"])
+def test_a_form_refuses_every_truncation(encoded: bytes, read: Callable[[bytes], Any]) -> None:
+    for length in range(len(encoded)):
+        with pytest.raises(InvalidEncoding):
+            read(encoded[:length])
+
+
+@pytest.mark.parametrize(("encoded", "read"), FORMS, ids=["symbols", "proven", "page"])
+def test_a_form_refuses_a_byte_too_many(encoded: bytes, read: Callable[[bytes], Any]) -> None:
+    with pytest.raises(InvalidEncoding, match="too many"):
+        read(encoded + b"\x00")
+
+
+@pytest.mark.parametrize(
+    ("most", "read"),
+    [
+        (wire.MAX_SYMBOLS, wire.symbols_from_bcs),
+        (wire.MAX_SYMBOLS, wire.proven_from_bcs),
+        (wire.MAX_PAGE_SLIVERS, ShardPage.from_bcs),
+    ],
+)
+def test_a_form_refuses_a_count_over_its_limit(most: int, read: Callable[[bytes], Any]) -> None:
+    with pytest.raises(InvalidEncoding, match="limit"):
+        read(uleb128(most + 1))
+
+
+def test_a_page_refuses_another_end_mark() -> None:
+    with pytest.raises(InvalidEncoding, match="marked by 0 or 1"):
+        ShardPage.from_bcs(b"\x00\x02" + bytes(32))
+
+
+# JSON
+
+
+def test_an_error_is_exactly_the_protocols() -> None:
+    assert wire.failure(400, Reason.NOT_REGISTERED, "no such blob") == {
+        "error": {
+            "status": "FAILED_PRECONDITION",
+            "code": 400,
+            "message": "no such blob",
+            "details": [{"reason": "NOT_REGISTERED", "domain": "haulout.storage"}],
+        }
+    }
+
+
+def test_a_success_is_exactly_the_protocols() -> None:
+    assert wire.success("stored") == {"success": {"code": 200, "data": "stored"}}
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_an_error_comes_back(reason: Reason) -> None:
+    assert wire.read_failure(wire.failure(400, reason, "why")) == (reason, "why")
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda inside: (
+            st.lists(inside, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["error", "success", "data", "details", "reason", "message", "signed", "signature"]
+                ),
+                inside,
+                max_size=4,
+            )
+        ),
+    )
+)
+def test_any_json_is_read_or_refused(answer: Any) -> None:
+    reason, message = wire.read_failure(answer)
+    assert reason is None or isinstance(reason, Reason)
+    assert isinstance(message, str)
+    for read in (wire.read_success, wire.read_signed):
+        with contextlib.suppress(InvalidEncoding):
+            read(answer)
+
+
+def test_a_reason_nobody_knows_is_none() -> None:
+    answer = {"error": {"details": [{"reason": "WEATHER"}], "message": "rain"}}
+    assert wire.read_failure(answer) == (None, "rain")
+
+
+def test_a_strangers_message_is_short_and_printable() -> None:
+    _, message = wire.read_failure({"error": {"details": [], "message": "\x1b[2Jred\n\ud800" + "x" * 10_000}})
+    assert message.startswith("?[2Jred??x")
+    assert len(message) == wire.MAX_MESSAGE_CHARACTERS
+    message.encode()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 200_000, b"9" * 5000])
+def test_read_json_refuses_what_is_none(content: bytes) -> None:
+    with pytest.raises(InvalidEncoding):
+        wire.read_json(content)
+
+
+def test_a_signed_message_comes_back() -> None:
+    data = json.loads(json.dumps(wire.signed(b"\x00\xff", b"\x01" * 96)))
+    assert wire.read_signed(data) == (b"\x00\xff", b"\x01" * 96)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        {"signed": {"serializedMessage": "AA=="}},
+        {"signed": {"serializedMessage": "AA==", "signature": 5}},
+        {"signed": {"serializedMessage": "A*==", "signature": "AA=="}},
+        {"signed": {"serializedMessage": "AA", "signature": "AA=="}},
+    ],
+)
+def test_read_signed_refuses_what_is_none(data: Any) -> None:
+    with pytest.raises(InvalidEncoding, match="not a signed message"):
+        wire.read_signed(data)
+
+
+@pytest.mark.parametrize("axis", list(Axis))
+def test_an_axis_comes_back(axis: Axis) -> None:
+    assert wire.read_axis(wire.axis_name(axis)) is axis
+
+
+@pytest.mark.parametrize("text", ["", "PRIMARY", "Primary", "0", "tertiary", "primary "])
+def test_read_axis_refuses_what_is_none(text: str) -> None:
+    with pytest.raises(InvalidEncoding, match="neither primary nor secondary"):
+        wire.read_axis(text)
+
+
+# errors
+
+
+def test_who_did_not_answer_is_named_together() -> None:
+    silent = NodeUnreachable("b", "http://b", "refused").why
+    assert (
+        name_failures({"c": "sent a wrong sliver", "b": silent, "a": silent})
+        == "no answer from a, b; c: sent a wrong sliver"
+    )
+    assert name_failures({}) == "nobody was left to ask"
+
+
+def test_too_few_shards_say_what_was_needed_and_who_failed() -> None:
+    failures = {"a": "no answer (refused)"}
+    assert str(BlobUnavailable("blob X", 34, 100, 31, failures)) == (
+        "blob X: needed 34 of 100 shards, reachable 31: no answer from a"
+    )
+    assert "needed 67 of 100 shards, reachable 61: no answer from a" in str(
+        NotEnoughConfirmations(67, 100, 61, failures)
+    )

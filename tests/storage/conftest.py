@@ -1,0 +1,260 @@
+"""One storage node in the test's own process: the real service, store, chain view and grid over a chain in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import BaseTestServer, TestServer
+
+from committee import messages
+from committee.bls import SecretKey
+from committee.errors import LedgerUnavailable
+from committee.ledger import (
+    BlobCertified,
+    BlobInvalidated,
+    BlobRecord,
+    BlobRegistered,
+    BlockMark,
+    EpochStarted,
+    EpochState,
+    Event,
+    Ledger,
+    Parameters,
+)
+from committee.membership import Committee, Member
+from storage.client.node_client import NodeClient
+from storage.client.wire import Reason
+from storage.node.chain import ChainView
+from storage.node.face import Refusal
+from storage.node.routes import create_app
+from storage.node.store import SliverStore
+from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff
+
+N_SHARDS = 10
+SECRETS = {node_id: SecretKey(0xF00D + node_id) for node_id in (1, 2, 3)}
+EPOCH = 5
+# Shard 4 has moved from node 1 to node 2, shard 3 is about to.
+SHARDS = {
+    4: {1: (0, 1, 2, 3, 4), 2: (5, 6), 3: (7, 8, 9)},
+    5: {1: (0, 1, 2, 3), 2: (4, 5, 6), 3: (7, 8, 9)},
+    6: {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7, 8, 9)},
+}
+DOMAIN = bytes(range(32))
+
+
+def committee(epoch: int) -> Committee:
+    return Committee(
+        epoch,
+        N_SHARDS,
+        tuple(
+            Member(
+                node_id, f"node-{node_id}", f"http://node-{node_id}:1", SECRETS[node_id].public_key, shards
+            )
+            for node_id, shards in SHARDS[epoch].items()
+        ),
+    )
+
+
+@dataclass
+class MemoryLedger:
+    """A chain that holds what a test puts into it: an event a block."""
+
+    state: EpochState
+    records: list[BlobRecord] = field(default_factory=list)
+    happened: list[Event] = field(default_factory=list)
+    questions: int = 0
+    """How often the head was asked for."""
+    silent: bool = False
+
+    def mark(self) -> BlockMark:
+        number = len(self.happened)
+        return BlockMark(number, number.to_bytes(32, "big"))
+
+    def next_mark(self) -> BlockMark:
+        number = len(self.happened) + 1
+        return BlockMark(number, number.to_bytes(32, "big"))
+
+    async def parameters(self) -> Parameters:
+        return Parameters(N_SHARDS, 60, 60, 5, 500, DOMAIN)
+
+    async def head(self) -> BlockMark:
+        self.questions += 1
+        if self.silent:
+            raise LedgerUnavailable("no answer within 5 s")
+        return self.mark()
+
+    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
+        return self.state
+
+    async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
+        return self.records
+
+    async def events(self, first_block: int, last_block: int) -> list[Event]:
+        return self.happened[first_block - 1 : last_block]
+
+
+class OneNode:
+    """Node 1 of the committee, and the test's ways to move it."""
+
+    def __init__(self, store: SliverStore) -> None:
+        self.store = store
+        self.code = RedStuff(N_SHARDS)
+        self.secret = SECRETS[1]
+        current = committee(EPOCH)
+        mark = BlockMark(0, bytes(32))
+        self.ledger = MemoryLedger(
+            EpochState(mark, EPOCH, 0, mark, True, 0, committee(EPOCH - 1), current, None)
+        )
+        self.view = ChainView(cast(Ledger, self.ledger), 1)
+        self.server: BaseTestServer | None = None
+        self.silent_members: set[int] = set()
+
+    # the face the routes see
+
+    def health(self) -> dict[str, Any]:
+        return {"version": "test", "epoch": self.view.state.epoch}
+
+    def handover_report(self) -> dict[str, Any]:
+        return {"epoch": self.view.state.epoch, "shards": []}
+
+    def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+        if node_id not in self.silent_members:
+            raise Refusal(400, Reason.MEMBER_ANSWERS, f"node {node_id} answers")
+        message = messages.encode(
+            messages.Intent.EJECT, self.view.state.epoch, messages.eject_body(node_id), DOMAIN
+        )
+        return message, self.secret.sign(message)
+
+    # the chain
+
+    def register(
+        self,
+        blob: EncodedBlob | BlobMetadata,
+        *,
+        object_id: int = 7,
+        deletable: bool = False,
+        end_epoch: int = 50,
+    ) -> None:
+        """A blob object on chain, which the node has not looked at yet."""
+        event = BlobRegistered(
+            self.ledger.next_mark(), object_id, blob.blob_id, "0x1", 5, blob.length, end_epoch, deletable
+        )
+        self.ledger.happened.append(event)
+
+    def certify(self, blob: EncodedBlob, *, object_id: int = 7, deletable: bool = False) -> None:
+        event = BlobCertified(
+            self.ledger.next_mark(), object_id, blob.blob_id, 5, 50, deletable, is_extension=False
+        )
+        self.ledger.happened.append(event)
+
+    def invalidate(self, blob: EncodedBlob) -> None:
+        self.ledger.happened.append(BlobInvalidated(self.ledger.next_mark(), blob.blob_id, 5))
+
+    def select_next(self) -> None:
+        self.ledger.state = dataclasses.replace(self.ledger.state, next=committee(EPOCH + 1))
+
+    def start_next(self) -> None:
+        """Epoch 6 on chain, which the node has not looked at yet."""
+        self.ledger.state = dataclasses.replace(
+            self.ledger.state,
+            epoch=EPOCH + 1,
+            previous=committee(EPOCH),
+            current=committee(EPOCH + 1),
+            next=None,
+        )
+        self.ledger.happened.append(EpochStarted(self.ledger.next_mark(), EPOCH + 1))
+
+    # the store
+
+    def keep(self, blob: EncodedBlob, shards: tuple[int, ...] = SHARDS[4][1]) -> None:
+        """Put metadata and the slivers of these shards into the store, past the routes."""
+        self.store.put_metadata(blob.blob_id, blob.metadata.to_bcs())
+        for shard in shards:
+            for axis in Axis:
+                self.store.put_sliver(blob.blob_id, shard, axis, self.sliver(blob, shard, axis))
+
+    def sliver(self, blob: EncodedBlob, shard: int, axis: Axis) -> bytes:
+        return bytes(blob.sliver(axis, self.code.sliver_index(blob.blob_id, shard, axis)))
+
+    def pair(self, blob: EncodedBlob, shard: int) -> int:
+        return self.code.pair_of_shard(blob.blob_id, shard)
+
+    @property
+    def address(self) -> str:
+        assert self.server is not None
+        return str(self.server.make_url("")).rstrip("/")
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[[bytes], EncodedBlob]:
+    return RedStuff(N_SHARDS).encode
+
+
+@pytest.fixture(scope="session")
+def blob(encode: Callable[[bytes], EncodedBlob]) -> EncodedBlob:
+    """A blob of 28 symbols of 40 bytes."""
+    return encode(bytes(number % 251 for number in range(1100)))
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[OneNode]:
+    """Node 1, serving, in epoch 5."""
+    with SliverStore(tmp_path / "node") as opened:
+        one = OneNode(opened)
+        await one.view.load()
+        async with TestServer(create_app(one)) as server:
+            one.server = server
+            yield one
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(node: OneNode, session: aiohttp.ClientSession) -> NodeClient:
+    """A client for that node."""
+    return NodeClient(session, "node-1", node.address)
+
+
+Ask = Callable[..., Coroutine[Any, Any, tuple[int, Any]]]
+
+
+@pytest.fixture
+def ask(node: OneNode, session: aiohttp.ClientSession) -> Ask:
+    """`await ask(method, path, body)` → (status, JSON, or bytes of an answer that is BCS)."""
+
+    async def request(method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        async with session.request(method, node.address + path, data=body) as answer:
+            if answer.content_type == "application/json":
+                return answer.status, await answer.json()
+            return answer.status, await answer.read()
+
+    return request
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[Any], Coroutine[Any, Any, str]]]:
+    """`await serve(handler)` → address of a server that answers every request with that handler."""
+    servers: list[TestServer] = []
+
+    async def start(handler: Any) -> str:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler)
+        server = TestServer(app)
+        await server.start_server()
+        servers.append(server)
+        return str(server.make_url("")).rstrip("/")
+
+    yield start
+    for server in servers:
+        await server.close()
