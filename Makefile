@@ -27,12 +27,12 @@ setup: .venv/.ready $(EVM)/node_modules/.ready
 
 $(EVM)/node_modules/.ready: .venv/.ready $(EVM)/package.json $(EVM)/package-lock.json
 	@echo "setting up $(EVM)/node_modules (once)"
-	@cd $(EVM) && $(NPM) ci --loglevel=error --no-audit --no-fund
+	@cd $(EVM) && $(NPM) ci --loglevel=error --no-audit --no-fund --no-update-notifier
 	@touch $@
 
 $(PEERS)/node_modules/.ready: .venv/.ready $(PEERS)/package.json $(PEERS)/package-lock.json
 	@echo "setting up $(PEERS)/node_modules (once)"
-	@cd $(PEERS) && $(NPM) ci --loglevel=error --no-audit --no-fund
+	@cd $(PEERS) && $(NPM) ci --loglevel=error --no-audit --no-fund --no-update-notifier
 	@touch $@
 
 demo: setup
