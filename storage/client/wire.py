@@ -36,6 +36,8 @@ MAX_ANSWER_BYTES = 2**27
 """Symbols or pages with their frames and proofs."""
 MAX_JSON_BYTES = 2**20
 MAX_REQUEST_JSON_BYTES = 2**12
+MAX_JSON_BRACKETS = 2**12
+"""Opening ones: a handover report of 1000 shards has about as many objects."""
 MAX_MESSAGE_CHARACTERS = 500
 
 
@@ -80,7 +82,13 @@ _STATUS_NAMES = {
 
 
 def read_json(content: bytes) -> Any:
-    """The JSON of a body or answer. Raises `InvalidEncoding`, also for one nested too deeply."""
+    """The JSON of a body or answer. Raises `InvalidEncoding`, also for one that could be nested too deeply.
+
+    Brackets are counted first, because the parser is no safe judge: a library may have raised the recursion limit
+    (one under web3 does), and then a deep nest overruns the stack and kills the process.
+    """
+    if content.count(b"[") + content.count(b"{") > MAX_JSON_BRACKETS:
+        raise InvalidEncoding(f"JSON of more than {MAX_JSON_BRACKETS} lists and objects")
     try:
         return json.loads(content)
     except (ValueError, RecursionError):

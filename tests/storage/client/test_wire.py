@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -156,6 +157,17 @@ def test_a_strangers_message_is_short_and_printable() -> None:
 def test_read_json_refuses_what_is_none(content: bytes) -> None:
     with pytest.raises(InvalidEncoding):
         wire.read_json(content)
+
+
+def test_a_deep_nest_is_refused_though_the_recursion_limit_was_raised() -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**7)
+    try:
+        for nest in (b"[" * 10**6, b'{"a":' * 10**6, b"[" * wire.MAX_JSON_BRACKETS):
+            with pytest.raises(InvalidEncoding):
+                wire.read_json(nest)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_a_signed_message_comes_back() -> None:
