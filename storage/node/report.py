@@ -120,12 +120,7 @@ def transition_report(
     largest_share = max((report.largest_share_of_a_blob for report in reports), default=0.0)
     checks = (
         Check("kept shards moved no byte", kept_bytes == 0, f"{kept_bytes} bytes for {len(kept)} shards"),
-        Check(
-            "the slivers rebuilt are exactly the departed members'",
-            rebuilt_slivers == ({shard: 2 * len(sizes) for shard in departed} if sizes else {}),
-            f"{sum(rebuilt_slivers.values())} slivers of {len(rebuilt_slivers)} shards; "
-            f"departed: {2 * len(sizes) * len(departed)} slivers of {len(departed)} shards",
-        ),
+        _check_rebuilt(rebuilt_slivers, departed, len(sizes)),
         Check(
             "no more symbols entered the rebuild than the lower bound",
             done["rebuilt_bytes"] == lower_bound and done["wasted_bytes"] == 0,
@@ -151,4 +146,14 @@ def transition_report(
         whole_blob_repair_bytes=sum(len(departed) * p * s * t for t in sizes),
         full_reencode_bytes=sum(p * s * t + n * (p + s) * t for t in sizes),
         checks=checks,
+    )
+
+
+def _check_rebuilt(rebuilt_slivers: Mapping[int, int], departed: frozenset[int], n_blobs: int) -> Check:
+    expected = {shard: 2 * n_blobs for shard in departed} if n_blobs else {}
+    return Check(
+        "the slivers rebuilt are exactly the departed members'",
+        rebuilt_slivers == expected,
+        f"{sum(rebuilt_slivers.values())} slivers of {len(rebuilt_slivers)} shards; "
+        f"departed: {2 * n_blobs * len(departed)} slivers of {len(departed)} shards",
     )
