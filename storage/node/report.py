@@ -150,7 +150,7 @@ def transition_report(
 
 
 def _check_rebuilt(rebuilt_slivers: Mapping[int, int], departed: frozenset[int], n_blobs: int) -> Check:
-    expected = {shard: 2 * n_blobs for shard in departed} if n_blobs else {}
+    expected = dict.fromkeys(departed, 2 * n_blobs) if n_blobs else {}
     return Check(
         "the slivers rebuilt are exactly the departed members'",
         rebuilt_slivers == expected,
