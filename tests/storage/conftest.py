@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import aiohttp
 import pytest
@@ -35,7 +35,7 @@ from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.routes import create_app
 from storage.node.store import SliverStore
-from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff
+from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, SliverData, blob_id_text
 
 N_SHARDS = 10
 SECRETS = {node_id: SecretKey(0xF00D + node_id) for node_id in (1, 2, 3)}
@@ -47,6 +47,7 @@ SHARDS = {
     6: {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7, 8, 9)},
 }
 DOMAIN = bytes(range(32))
+DETAILS_DOMAIN = "haulout.storage"
 
 
 def committee(epoch: int) -> Committee:
@@ -226,20 +227,70 @@ def client(node: OneNode, session: aiohttp.ClientSession) -> NodeClient:
     return NodeClient(session, "node-1", node.address)
 
 
-Ask = Callable[..., Coroutine[Any, Any, tuple[int, Any]]]
+class Answer(NamedTuple):
+    """A node's answer: its status, and its JSON, or its bytes when it is none."""
+
+    status: int
+    body: Any
+
+    def granted(self, status: int = 200) -> Any:
+        """The data of what must be a success with this status, in the protocol's form."""
+        assert self.status == status, self.body
+        assert self.body.keys() == {"success"}
+        assert self.body["success"].keys() == {"code", "data"}
+        assert self.body["success"]["code"] == status
+        return self.body["success"]["data"]
+
+    def refused(self, status: int, reason: str | None) -> str:
+        """The message of what must be an error with this status and reason, in the protocol's form."""
+        assert self.status == status, self.body
+        assert self.body.keys() == {"error"}
+        error = self.body["error"]
+        assert error.keys() == {"status", "code", "message", "details"}
+        assert error["code"] == status
+        assert error["details"] == ([] if reason is None else [{"reason": reason, "domain": DETAILS_DOMAIN}])
+        return str(error["message"])
+
+
+Ask = Callable[..., Coroutine[Any, Any, Answer]]
+Put = Callable[..., Coroutine[Any, Any, Answer]]
 
 
 @pytest.fixture
 def ask(node: OneNode, session: aiohttp.ClientSession) -> Ask:
-    """`await ask(method, path, body)` → (status, JSON, or bytes of an answer that is BCS)."""
+    """`await ask(method, path, body)`."""
 
-    async def request(method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    async def request(method: str, path: str, body: Any = None) -> Answer:
         async with session.request(method, node.address + path, data=body) as answer:
             if answer.content_type == "application/json":
-                return answer.status, await answer.json()
-            return answer.status, await answer.read()
+                return Answer(answer.status, await answer.json())
+            return Answer(answer.status, await answer.read())
 
     return request
+
+
+@pytest.fixture
+async def prepared(node: OneNode, ask: Ask, blob: EncodedBlob) -> OneNode:
+    """The blob is registered and its metadata is here."""
+    node.register(blob)
+    (await ask("PUT", f"/v1/blobs/{blob_id_text(blob.blob_id)}/metadata", blob.metadata.to_bcs())).granted(
+        201
+    )
+    return node
+
+
+@pytest.fixture
+def put(node: OneNode, ask: Ask, blob: EncodedBlob) -> Put:
+    """`await put(shard, axis, changes…)`: put the right sliver, or one with fields changed."""
+
+    async def send(shard: int, axis: Axis, **changes: Any) -> Answer:
+        index = node.code.sliver_index(blob.blob_id, shard, axis)
+        sliver = SliverData(node.sliver(blob, shard, axis), 40, index)
+        body = dataclasses.replace(sliver, **changes).to_bcs()
+        where = f"/v1/blobs/{blob_id_text(blob.blob_id)}/slivers/{node.pair(blob, shard)}/{axis.label}"
+        return await ask("PUT", where, body)
+
+    return send
 
 
 @pytest.fixture

@@ -158,9 +158,16 @@ async def test_metadata_of_another_blob_is_a_lie(
     async def named_as_it_is(_: web.Request) -> web.Response:
         return web.Response(body=blob.metadata.to_bcs_with_id())
 
-    for handler in (named_right, named_as_it_is):
+    async def named_wrong(_: web.Request) -> web.Response:
+        return web.Response(body=BLOB_ID + blob.metadata.to_bcs())
+
+    for handler, asked in (
+        (named_right, BLOB_ID),
+        (named_as_it_is, BLOB_ID),
+        (named_wrong, blob.blob_id),
+    ):
         with pytest.raises(NodeLied, match="metadata of another blob"):
-            await NodeClient(session, "liar", await serve(handler)).metadata(BLOB_ID)
+            await NodeClient(session, "liar", await serve(handler)).metadata(asked)
 
 
 async def test_a_symbol_for_another_target_is_left_out(serve: Serve, session: aiohttp.ClientSession) -> None:
