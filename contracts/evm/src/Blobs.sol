@@ -2,19 +2,18 @@
 pragma solidity ^0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Committee} from "./Committee.sol";
+import {Governed} from "./Governed.sol";
+import {Space} from "./Space.sol";
 import {BlobId} from "./lib/BlobId.sol";
 import {Messages} from "./lib/Messages.sol";
 import {RedStuff} from "./lib/RedStuff.sol";
 
-/// @title Storage reservations and blob objects.
-/// @notice Space is reserved and paid for from the current epoch to an end epoch. A blob object uses up a reservation;
-/// it is registered, and certified once a quorum of the committee holds the blob. Several objects may name one blob;
-/// each has its own owner and lifetime. Object and reservation ids count from 1. End epochs are exclusive.
-contract Blobs {
-    using SafeERC20 for IERC20;
-
+/// @title Blob objects.
+/// @notice A blob object uses up a reservation; it is registered, and certified once a quorum of the committee holds
+/// the blob. Several objects may name one blob; each has its own owner and lifetime. Object ids count from 1. End
+/// epochs are exclusive.
+contract Blobs is Space {
     /// @notice What has become of a blob object.
     enum Status {
         Deleted,
@@ -40,13 +39,6 @@ contract Blobs {
         Status status;
     }
 
-    /// @notice Space until an end epoch, to be used by one blob.
-    struct Reservation {
-        address owner;
-        uint64 size;
-        uint32 endEpoch;
-    }
-
     struct Blob {
         bytes32 root;
         address owner;
@@ -59,13 +51,6 @@ contract Blobs {
         bool deletable;
     }
 
-    struct Account {
-        uint64 reserved; // bytes
-        uint128 payment; // for the epoch's members; mebibytes of 2^64 bytes times a price of 80 bits fit
-    }
-
-    /// @notice A reservation that no blob uses yet, bought or come back.
-    event SpaceReserved(uint256 indexed resourceId, address indexed owner, uint64 size, uint32 endEpoch);
     /// @notice A blob object exists; its slivers may be uploaded.
     event BlobRegistered(
         uint256 indexed objectId,
@@ -93,26 +78,12 @@ contract Blobs {
     /// @notice The writer encoded the blob inconsistently.
     event BlobInvalidated(uint256 indexed blobId, uint32 epoch);
 
-    /// @notice Storage begins with the first epoch.
-    error NoEpochYet();
-    /// @notice From one epoch to `most` are possible.
-    error InvalidPeriod(uint256 epochsAhead, uint256 most);
-    /// @notice A reservation has at least one byte.
-    error InvalidSize();
-    /// @notice The epoch has too little space left.
-    error NoCapacity(uint32 epoch, uint256 free, uint256 wanted);
     /// @notice Encoding type 1 is the only one.
     error UnknownEncoding(uint8 encodingType);
-    /// @notice There is no such reservation, or a blob uses it.
-    error UnknownReservation(uint256 resourceId);
     /// @notice The blob needs more space.
     error ReservationTooSmall(uint64 size, uint64 needed);
     /// @notice There is no such blob object, or it is deleted.
     error UnknownObject(uint256 objectId);
-    /// @notice Only the owner may.
-    error NotOwner(address owner);
-    /// @notice It ended with the start of `endEpoch`.
-    error Expired(uint32 endEpoch);
     /// @notice The object is certified, in this epoch.
     error AlreadyCertified(uint256 objectId, uint32 epoch);
     /// @notice The object is not certified.
@@ -126,58 +97,27 @@ contract Blobs {
     /// @notice The signers' shards are fewer than needed.
     error NotEnoughWeight(uint256 weight, uint256 shards);
 
-    /// @notice How many epochs, the current one included, space can be reserved for.
-    uint32 public constant MAX_EPOCHS_AHEAD = 53;
-
-    uint256 private constant MEBIBYTE = 1 << 20;
-
-    /// @notice Whose certificates count, and whose epochs.
-    Committee public immutable committee;
-    /// @notice What storage is paid with.
-    IERC20 public immutable token;
-    /// @notice Price of a mebibyte of encoded size, begun or full, for one epoch.
-    uint80 public immutable price;
-    /// @notice Bytes of encoded size that can be reserved in one epoch.
-    uint64 public immutable capacity;
-
-    uint256 private immutable _nShards;
-
     /// @notice How many blob objects there have been; their ids are 1 to this.
     uint128 public blobCount;
-    /// @notice How many reservations there have been on their own; their ids are 1 to this.
-    uint128 public reservationCount;
-    /// @notice The reservations that no blob uses yet.
-    mapping(uint256 resourceId => Reservation) public reservations;
-    /// @notice What is reserved in an epoch, bytes, and paid for it.
-    mapping(uint32 epoch => Account) public accounts;
     /// @notice Whether a blob is known to be encoded inconsistently.
     mapping(uint256 blobId => bool) public isInvalid;
 
     mapping(uint256 objectId => Blob) private _blobs;
 
-    constructor(Committee committee_, IERC20 token_, uint80 price_, uint64 capacity_) {
-        committee = committee_;
-        token = token_;
-        price = price_;
-        capacity = capacity_;
-        _nShards = committee_.nShards();
-    }
+    /// @dev Parameters as in `Space` and `Governed`.
+    constructor(Committee committee_, IERC20 token_, Terms memory terms_, address governor_, address guardian_)
+        Governed(governor_, guardian_)
+        Space(committee_, token_, terms_)
+    {}
 
-    /// @notice Reserves and pays space, from the current epoch on.
-    /// @param encodedSize Bytes, as `quote` has them.
-    /// @param epochsAhead How many epochs, the current one included; 1 to 53.
-    function reserve(uint64 encodedSize, uint32 epochsAhead) external returns (uint256 resourceId) {
-        (, uint32 endEpoch) = _reserve(encodedSize, epochsAhead);
-        return _keep(msg.sender, encodedSize, endEpoch);
-    }
-
-    /// @notice Registers a blob in space that the sender has reserved.
+    /// @notice Registers a blob in space that the sender has reserved, and pays for the writing.
     /// @param root Of the Merkle tree over the sliver pairs' roots.
     /// @param length Bytes of the blob as it is, not encoded.
     /// @param encodingType 1.
     /// @param deletable Whether the owner may delete the blob before its end.
     function register(uint256 resourceId, bytes32 root, uint64 length, uint8 encodingType, bool deletable)
         external
+        pausable
         returns (uint256 objectId)
     {
         Reservation memory space = reservations[resourceId];
@@ -188,7 +128,10 @@ contract Blobs {
         uint64 needed = RedStuff.encodedSize(_nShards, length);
         if (space.size < needed) revert ReservationTooSmall(space.size, needed);
         delete reservations[resourceId];
-        return _register(
+        uint256 fee = _writeFee(needed);
+        _bookFee(current, fee);
+        _pay(fee);
+        objectId = _register(
             Blob({
                 root: root,
                 owner: msg.sender,
@@ -201,16 +144,19 @@ contract Blobs {
                 deletable: deletable
             })
         );
+        emit SpaceUsed(resourceId, objectId);
     }
 
     /// @notice Reserves just the space that a blob needs and registers it there.
     /// @dev Parameters as in `reserve` and `register`.
     function reserveAndRegister(bytes32 root, uint64 length, uint8 encodingType, uint32 epochsAhead, bool deletable)
         external
+        pausable
         returns (uint256 objectId)
     {
         uint64 size = RedStuff.encodedSize(_nShards, length);
-        (uint32 current, uint32 endEpoch) = _reserve(size, epochsAhead);
+        (uint32 current, uint32 endEpoch) = _period(epochsAhead);
+        _pay(_book(size, current, endEpoch, _writeFee(size)));
         return _register(
             Blob({
                 root: root,
@@ -230,25 +176,31 @@ contract Blobs {
     /// @param epoch The certificate's: the current one, or the one before while the handover is not done.
     /// @param bitmap The signers, as in `Committee.verify`.
     /// @param signature Of all signers over the message of intent 1.
-    function certify(uint256 objectId, uint32 epoch, bytes calldata bitmap, bytes calldata signature) external {
-        Blob storage blob_ = _existing(objectId);
-        if (blob_.certifiedEpoch != 0) revert AlreadyCertified(objectId, blob_.certifiedEpoch);
-        _checkLive(blob_.endEpoch);
-        if (epoch < blob_.registeredEpoch) revert CertificateTooOld(epoch, blob_.registeredEpoch);
-        bytes32 id = BlobId.compute(blob_.encodingType, blob_.length, blob_.root);
-        uint256 blobId = BlobId.toInteger(id);
-        if (isInvalid[blobId]) revert InvalidBlob(blobId);
-        bool deletable = blob_.deletable;
-        bytes memory body = deletable ? Messages.deletableBlob(id, objectId) : Messages.permanentBlob(id);
-        uint256 weight = committee.verify(epoch, Messages.BLOB, body, bitmap, signature);
+    function certify(uint256 objectId, uint32 epoch, bytes calldata bitmap, bytes calldata signature)
+        external
+        pausable
+    {
+        uint256 weight = committee.verify(epoch, Messages.BLOB, _certify(objectId, epoch), bitmap, signature);
         if (3 * weight < 2 * _nShards + 1) revert NotEnoughWeight(weight, _nShards);
-        blob_.certifiedEpoch = epoch;
-        emit BlobCertified(objectId, blobId, epoch, blob_.endEpoch, deletable, false);
+    }
+
+    /// @notice Certifies several blobs that all have the same signers. Anyone may.
+    /// @param signature Aggregate of all signers' over the messages of all blobs.
+    function certifyMany(uint256[] calldata objectIds, uint32 epoch, bytes calldata bitmap, bytes calldata signature)
+        external
+        pausable
+    {
+        bytes[] memory bodies = new bytes[](objectIds.length);
+        for (uint256 i; i < bodies.length; ++i) {
+            bodies[i] = _certify(objectIds[i], epoch);
+        }
+        uint256 weight = committee.verifyMany(epoch, Messages.BLOB, bodies, bitmap, signature);
+        if (3 * weight < 2 * _nShards + 1) revert NotEnoughWeight(weight, _nShards);
     }
 
     /// @notice Reserves and pays more epochs for a certified blob of the sender's, while it lives.
     /// @param epochs How many more; its new end is at most 53 epochs ahead.
-    function extend(uint256 objectId, uint32 epochs) external {
+    function extend(uint256 objectId, uint32 epochs) external pausable {
         Blob storage blob_ = _owned(objectId);
         if (blob_.certifiedEpoch == 0) revert NotCertified(objectId);
         uint32 current = _checkLive(blob_.endEpoch);
@@ -258,7 +210,7 @@ contract Blobs {
         if (epochs == 0 || end > current + MAX_EPOCHS_AHEAD) {
             revert InvalidPeriod(epochs, current + MAX_EPOCHS_AHEAD - blob_.endEpoch);
         }
-        _book(blob_.size, blob_.endEpoch, uint32(end));
+        _pay(_book(blob_.size, blob_.endEpoch, uint32(end), 0));
         blob_.endEpoch = uint32(end);
         emit BlobCertified(objectId, blobId, blob_.certifiedEpoch, uint32(end), blob_.deletable, true);
     }
@@ -276,21 +228,16 @@ contract Blobs {
     /// @notice Marks a blob as encoded inconsistently. Anyone may, with the certificate of members of whom at least one
     /// is correct. Nobody has to keep it any longer, and it cannot be registered or certified again.
     /// @param blobId The id as an integer.
-    function invalidate(uint256 blobId, uint32 epoch, bytes calldata bitmap, bytes calldata signature) external {
+    function invalidate(uint256 blobId, uint32 epoch, bytes calldata bitmap, bytes calldata signature)
+        external
+        pausable
+    {
         if (isInvalid[blobId]) revert InvalidBlob(blobId);
         bytes memory body = Messages.invalidBlob(BlobId.fromInteger(blobId));
         uint256 weight = committee.verify(epoch, Messages.INVALID_BLOB, body, bitmap, signature);
         if (3 * weight < _nShards + 1) revert NotEnoughWeight(weight, _nShards);
         isInvalid[blobId] = true;
         emit BlobInvalidated(blobId, epoch);
-    }
-
-    /// @notice What a blob of `length` bytes takes and costs.
-    /// @return encodedSize Bytes, of all slivers and metadata on all shards.
-    /// @return cost In the token's smallest unit, for `epochsAhead` epochs.
-    function quote(uint64 length, uint32 epochsAhead) external view returns (uint64 encodedSize, uint256 cost) {
-        encodedSize = RedStuff.encodedSize(_nShards, length);
-        cost = _costPerEpoch(encodedSize) * epochsAhead;
     }
 
     /// @notice One blob object. Reverts for an id that has never been.
@@ -328,32 +275,27 @@ contract Blobs {
         }
     }
 
-    function _reserve(uint64 size, uint32 epochsAhead) private returns (uint32 current, uint32 endEpoch) {
-        current = committee.epoch();
-        if (current == 0) revert NoEpochYet();
-        if (size == 0) revert InvalidSize();
-        if (epochsAhead == 0 || epochsAhead > MAX_EPOCHS_AHEAD) revert InvalidPeriod(epochsAhead, MAX_EPOCHS_AHEAD);
-        endEpoch = current + epochsAhead;
-        _book(size, current, endEpoch);
+    /// @inheritdoc Governed
+    function isPausable(bytes4 selector) public pure override returns (bool) {
+        return selector == this.reserve.selector || selector == this.register.selector
+            || selector == this.reserveAndRegister.selector || selector == this.certify.selector
+            || selector == this.certifyMany.selector || selector == this.extend.selector
+            || selector == this.invalidate.selector;
     }
 
-    /// @dev Takes capacity and payment for the epochs from `first` to before `end`.
-    function _book(uint64 size, uint32 first, uint32 end) private {
-        uint256 cost = _costPerEpoch(size);
-        for (uint32 epoch = first; epoch < end; ++epoch) {
-            Account storage account = accounts[epoch];
-            uint256 free = capacity - account.reserved;
-            if (size > free) revert NoCapacity(epoch, free, size);
-            account.reserved += size;
-            account.payment += uint128(cost);
-        }
-        if (cost != 0) token.safeTransferFrom(msg.sender, address(this), cost * (end - first));
-    }
-
-    function _keep(address owner, uint64 size, uint32 endEpoch) private returns (uint256 resourceId) {
-        resourceId = ++reservationCount;
-        reservations[resourceId] = Reservation({owner: owner, size: size, endEpoch: endEpoch});
-        emit SpaceReserved(resourceId, owner, size, endEpoch);
+    /// @dev Marks an object as certified, before the certificate is verified; returns the body its signers signed.
+    function _certify(uint256 objectId, uint32 epoch) private returns (bytes memory) {
+        Blob storage blob_ = _existing(objectId);
+        if (blob_.certifiedEpoch != 0) revert AlreadyCertified(objectId, blob_.certifiedEpoch);
+        _checkLive(blob_.endEpoch);
+        if (epoch < blob_.registeredEpoch) revert CertificateTooOld(epoch, blob_.registeredEpoch);
+        bytes32 id = BlobId.compute(blob_.encodingType, blob_.length, blob_.root);
+        uint256 blobId = BlobId.toInteger(id);
+        if (isInvalid[blobId]) revert InvalidBlob(blobId);
+        bool deletable = blob_.deletable;
+        blob_.certifiedEpoch = epoch;
+        emit BlobCertified(objectId, blobId, epoch, blob_.endEpoch, deletable, false);
+        return deletable ? Messages.deletableBlob(id, objectId) : Messages.permanentBlob(id);
     }
 
     function _register(Blob memory blob_) private returns (uint256 objectId) {
@@ -392,9 +334,5 @@ contract Blobs {
 
     function _blobId(Blob storage blob_) private view returns (uint256) {
         return BlobId.toInteger(BlobId.compute(blob_.encodingType, blob_.length, blob_.root));
-    }
-
-    function _costPerEpoch(uint64 size) private view returns (uint256) {
-        return (uint256(size) + MEBIBYTE - 1) / MEBIBYTE * price;
     }
 }

@@ -4,7 +4,10 @@ pragma solidity ^0.8.30;
 import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
 import {Blobs} from "src/Blobs.sol";
 import {Committee} from "src/Committee.sol";
+import {Epochs} from "src/Epochs.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
+import {Nodes} from "src/Nodes.sol";
+import {Space} from "src/Space.sol";
 import {Staking} from "src/Staking.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Messages} from "src/lib/Messages.sol";
@@ -88,8 +91,12 @@ abstract contract Base is Signing {
     uint64 internal constant EPOCH_S = 1000;
     uint64 internal constant DEADLINE_S = 300;
     uint80 internal constant PRICE = 5;
+    uint80 internal constant WRITE_PRICE = 3;
     uint64 internal constant CAPACITY = 1 << 40;
     uint256 internal constant STAKE = 1000 ether;
+    uint16 internal constant COMMISSION = 1_000; // of 10 000
+    address internal constant GOVERNOR = address(0x60);
+    address internal constant GUARDIAN = address(0x6a);
 
     HauloutToken internal token;
     Staking internal staking;
@@ -104,10 +111,14 @@ abstract contract Base is Signing {
     function _deploy(uint16 shards, uint32 bandMillis) internal {
         token = HauloutToken(vm.deployCode("artifacts/HauloutToken.json", abi.encode(address(this))));
         address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        staking = Staking(vm.deployCode("artifacts/Staking.json", abi.encode(token, expected)));
-        bytes memory arguments = abi.encode(staking, shards, EPOCH_S, DEADLINE_S, uint32(60), bandMillis);
+        bytes memory arguments = abi.encode(token, expected, GOVERNOR, GUARDIAN);
+        staking = Staking(vm.deployCode("artifacts/Staking.json", arguments));
+        Epochs.Parameters memory parameters = Epochs.Parameters(EPOCH_S, DEADLINE_S, 60, bandMillis);
+        arguments = abi.encode(staking, shards, parameters, GOVERNOR, GUARDIAN);
         committee = Committee(vm.deployCode("artifacts/Committee.json", arguments));
-        blobs = Blobs(vm.deployCode("artifacts/Blobs.json", abi.encode(committee, token, PRICE, CAPACITY)));
+        Space.Terms memory terms = Space.Terms(PRICE, WRITE_PRICE, CAPACITY);
+        arguments = abi.encode(committee, token, terms, GOVERNOR, GUARDIAN);
+        blobs = Blobs(vm.deployCode("artifacts/Blobs.json", arguments));
         token.mint(address(this), 1e9 ether);
         token.approve(address(staking), type(uint256).max);
         token.approve(address(blobs), type(uint256).max);
@@ -132,11 +143,20 @@ abstract contract Base is Signing {
     function _addNode(uint256 amount) internal returns (uint32 nodeId) {
         nodeId = staking.nodeCount() + 1;
         uint256 secret = _secret(nodeId);
-        bytes memory proof = _possession(secret, _operator(nodeId));
-        bytes memory key = _publicKey(secret);
+        Nodes.Registration memory given =
+            _registration(_operator(nodeId), _publicKey(secret), _possession(secret, _operator(nodeId)));
         vm.prank(_operator(nodeId));
-        staking.registerNode("node", "http://node", key, proof);
-        if (amount != 0) staking.stake(nodeId, amount);
+        staking.registerNode(given);
+        if (amount != 0) staking.stake(nodeId, amount, 0);
+    }
+
+    /// @dev Of a node whose owner, operator and receiver are one.
+    function _registration(address account, bytes memory key, bytes memory proof)
+        internal
+        pure
+        returns (Nodes.Registration memory)
+    {
+        return Nodes.Registration("node", "http://node", bytes32(0), key, proof, COMMISSION, account, account);
     }
 
     function _addNodes(uint256 count) internal {

@@ -203,7 +203,7 @@ contract CertificateTest is Base {
         bytes memory key = _publicKey(secret);
         vm.prank(_operator(nodeId));
         staking.registerNode("node", "http://node", key, proof);
-        staking.stake(nodeId, STAKE);
+        staking.stake(nodeId, STAKE, 0);
     }
 
     function _signed(uint256 absent) private view returns (bytes memory bitmap, bytes memory signature) {

@@ -91,7 +91,7 @@ contract CommitteeTest is Base {
 
     function test_start_finishes_a_handover_in_which_a_quorum_is_kept() public {
         _nextEpoch();
-        staking.stake(1, STAKE / 2);
+        staking.stake(1, STAKE / 2, 0);
         _select();
         vm.warp(block.timestamp + EPOCH_S / 2);
         vm.expectEmit();

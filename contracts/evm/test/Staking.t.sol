@@ -180,11 +180,11 @@ contract StakingTest is Base {
         }
         _addNode(0);
         vm.assertFalse(staking.node(101).candidate);
-        staking.stake(101, 5);
+        staking.stake(101, 5, 0);
         vm.expectRevert(abi.encodeWithSelector(Staking.CandidatesFull.selector, 5));
         vm.prank(_operator(101));
         staking.becomeCandidate();
-        staking.stake(101, 1);
+        staking.stake(101, 1, 0);
         vm.expectEmit();
         emit Staking.CandidateEvicted(61);
         vm.prank(_operator(101));
@@ -223,8 +223,8 @@ contract StakingTest is Base {
         _addNode(0);
         vm.expectEmit();
         emit Staking.Staked(1, address(this), 12);
-        staking.stake(1, 12);
-        staking.stake(1, 8);
+        staking.stake(1, 12, 0);
+        staking.stake(1, 8, 0);
         vm.assertEq(staking.node(1).stake, 20);
         vm.assertEq(staking.stakeOf(1, address(this)), 20);
         vm.assertEq(token.balanceOf(address(staking)), 20);
@@ -234,13 +234,13 @@ contract StakingTest is Base {
 
     function test_stake_reverts_for_an_unknown_node() public {
         vm.expectRevert(abi.encodeWithSelector(Staking.UnknownNode.selector, 1));
-        staking.stake(1, 1);
+        staking.stake(1, 1, 0);
     }
 
     function test_stake_reverts_for_nothing() public {
         _addNode(0);
         vm.expectRevert(Staking.ZeroAmount.selector);
-        staking.stake(1, 0);
+        staking.stake(1, 0, 0);
     }
 
     function test_stake_reverts_without_allowance() public {
@@ -249,17 +249,17 @@ contract StakingTest is Base {
             abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(staking), 0, 1)
         );
         vm.prank(STAKER);
-        staking.stake(1, 1);
+        staking.stake(1, 1, 0);
     }
 
     function test_stake_reverts_above_the_limit() public {
         _addNode(0);
         vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooLarge.selector, 1 << 128));
-        staking.stake(1, 1 << 128);
+        staking.stake(1, 1 << 128, 0);
         token.mint(address(this), 1 << 128);
-        staking.stake(1, type(uint128).max);
+        staking.stake(1, type(uint128).max, 0);
         vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooLarge.selector, 1 << 128));
-        staking.stake(1, 1);
+        staking.stake(1, 1, 0);
     }
 
     function test_unstake_pays_after_two_epochs() public {
@@ -324,7 +324,7 @@ contract StakingTest is Base {
         token.mint(STAKER, staked);
         vm.startPrank(STAKER);
         token.approve(address(staking), staked);
-        staking.stake(2, staked);
+        staking.stake(2, staked, 0);
         staking.unstake(2, unstaked);
         vm.stopPrank();
         _nextEpoch();

@@ -75,7 +75,11 @@ library Bls {
     /// @notice The 48 bytes of a key in the compressed form of the Zcash serialisation, as off-chain code has it.
     /// @param key 128 bytes of a point of the curve that is not the identity.
     function compress(bytes memory key) internal pure returns (bytes memory) {
-        BLS.G1Point memory point = keyAt(key, 0);
+        return compress(keyAt(key, 0));
+    }
+
+    /// @notice The same for a point.
+    function compress(BLS.G1Point memory point) internal pure returns (bytes memory) {
         uint256 high = uint256(point.y_a);
         bool isLarger = high > HALF_P_HIGH || (high == HALF_P_HIGH && uint256(point.y_b) > HALF_P_LOW);
         uint256 flags = isLarger ? 0xa0 : 0x80;
@@ -86,8 +90,30 @@ library Bls {
     /// @dev False also for the identity key, which signs everything, and for a signature that is not 256 bytes, not
     /// on the curve or not of the right subgroup (the pairing precompile refuses those).
     function verify(BLS.G1Point memory key, bytes memory message, bytes memory signature) internal view returns (bool) {
+        return _pairs(key, BLS.hashToG2(message), signature);
+    }
+
+    /// @notice Whether `signature` is the aggregate of `key`'s over all of these messages, at least one.
+    /// @dev `e(key, H(a)) * e(key, H(b))` is `e(key, H(a) + H(b))`: one pairing however many messages.
+    function verifyMany(BLS.G1Point memory key, bytes[] memory messages, bytes memory signature)
+        internal
+        view
+        returns (bool)
+    {
+        if (messages.length == 0) return false;
+        BLS.G2Point memory sum = BLS.hashToG2(messages[0]);
+        for (uint256 i = 1; i < messages.length; ++i) {
+            sum = BLS.add(sum, BLS.hashToG2(messages[i]));
+        }
+        return _pairs(key, sum, signature);
+    }
+
+    function _pairs(BLS.G1Point memory key, BLS.G2Point memory hash, bytes memory signature)
+        private
+        view
+        returns (bool)
+    {
         if (signature.length != SIGNATURE_BYTES || isIdentity(key)) return false;
-        BLS.G2Point memory hash = BLS.hashToG2(message);
         bool success;
         uint256 returned;
         uint256 verdict;

@@ -29,8 +29,8 @@ library Rolls {
     uint256 private constant SHARD_BYTES = 2;
     uint256 private constant MEMBER_BYTES = ENTRY_BYTES + 128;
 
-    /// @param keys The members' keys in the roster's order, 128 bytes each, of the right subgroup.
-    function write(Roster memory roster, bytes memory keys) internal returns (Roll memory) {
+    /// @param keys_ The members' keys in the roster's order, 128 bytes each, of the right subgroup.
+    function write(Roster memory roster, bytes memory keys_) internal returns (Roll memory) {
         uint256 count = roster.nodeIds.length;
         uint256 total;
         for (uint256 i; i < count; ++i) {
@@ -41,7 +41,7 @@ library Rolls {
         bytes memory shards = _buffer(SHARD_BYTES * total);
         uint256 end;
         for (uint256 i; i < count; ++i) {
-            aggregate = BLS.add(aggregate, Bls.keyAt(keys, i));
+            aggregate = BLS.add(aggregate, Bls.keyAt(keys_, i));
             uint16[] memory list = roster.shards[i];
             for (uint256 k; k < list.length; ++k) {
                 _put(shards, SHARD_BYTES * end++, uint256(list[k]) << 240);
@@ -49,7 +49,7 @@ library Rolls {
             _put(entries, ENTRY_BYTES * i, uint256(roster.nodeIds[i]) << 224 | end << 208);
         }
         return Roll({
-            members: SSTORE2.write(abi.encodePacked(abi.encode(aggregate), entries, keys)),
+            members: SSTORE2.write(abi.encodePacked(abi.encode(aggregate), entries, keys_)),
             shards: SSTORE2.write(shards)
         });
     }
@@ -66,6 +66,11 @@ library Rolls {
             roster.nodeIds[i] = _nodeId(entries, i);
             roster.shards[i] = _unpack(shards, start, end);
         }
+    }
+
+    /// @notice The members' keys in EIP-2537's form, 128 bytes each, one after another.
+    function keys(Roll memory roll) internal view returns (bytes memory) {
+        return SSTORE2.read(roll.members, AGGREGATE_BYTES + ENTRY_BYTES * _count(roll.members));
     }
 
     /// @notice How many shards a node has; 0 if it is not a member.

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Governed} from "./Governed.sol";
+
+/// @notice What the registry asks of the committee contract.
+interface IEpochs {
+    /// @notice The current epoch, 0 before the first.
+    function epoch() external view returns (uint32);
+    /// @notice The first epoch whose committee is not elected yet.
+    function electableEpoch() external view returns (uint32);
+    /// @notice Whether no epoch has begun for so long that none may come any more.
+    function isStalled() external view returns (bool);
+}
+
+/// @title Who stands for election.
+/// @notice Candidates keep the order in which they became candidates; the committee contract elects from them. There
+/// are at most `MAX_CANDIDATES`: more stake takes the place of the least.
+abstract contract Candidates is Governed {
+    struct Standing {
+        bool candidate;
+        uint64 barredUntil; // seconds; may not become a candidate before
+    }
+
+    /// @notice A node stands for election, behind all that stand already.
+    event CandidateJoined(uint32 indexed nodeId);
+    /// @notice The candidacy was withdrawn.
+    event NodeLeft(uint32 indexed nodeId);
+    /// @notice The committee contract ended the candidacy (ejection, or shards not attested at a close).
+    event CandidateRemoved(uint32 indexed nodeId, uint64 barredUntil);
+    /// @notice A candidate with more stake took the place of this one.
+    event CandidateEvicted(uint32 indexed nodeId);
+
+    /// @notice The node stands already.
+    error AlreadyCandidate(uint32 nodeId);
+    /// @notice The node does not stand.
+    error NotCandidate(uint32 nodeId);
+    /// @notice The node may not stand before `until`, seconds.
+    error Barred(uint32 nodeId, uint64 until);
+    /// @notice All places are taken by candidates with at least `leastStake`.
+    error CandidatesFull(uint256 leastStake);
+    /// @notice Only the committee contract may.
+    error NotCommittee(address account);
+
+    /// @notice The most candidates at a time.
+    uint256 public constant MAX_CANDIDATES = 100;
+
+    /// @notice The committee contract; it alone may remove candidates.
+    address public immutable committee;
+
+    mapping(uint32 nodeId => Standing) internal _standings;
+    uint32[] private _candidates;
+
+    /// @dev Reverts unless the sender is owner or operator of an existing node.
+    modifier onlyOperator(uint32 nodeId) {
+        _requireOperator(nodeId);
+        _;
+    }
+
+    constructor(address committee_) {
+        committee = committee_;
+    }
+
+    /// @notice A node stands for no further selection. In committees already selected it stays. Owner or operator.
+    function leaveCandidates(uint32 nodeId) external onlyOperator(nodeId) {
+        if (!_remove(nodeId)) revert NotCandidate(nodeId);
+        emit NodeLeft(nodeId);
+    }
+
+    /// @notice A node stands again, behind the other candidates. If all places are taken, it takes the one with the
+    /// least stake (of equals the last), if that is less than its own. Owner or operator.
+    function becomeCandidate(uint32 nodeId) external pausable onlyOperator(nodeId) {
+        Standing memory entry = _standings[nodeId];
+        if (entry.candidate) revert AlreadyCandidate(nodeId);
+        if (block.timestamp < entry.barredUntil) revert Barred(nodeId, entry.barredUntil);
+        if (_candidates.length == MAX_CANDIDATES) _evictFor(stakeOn(nodeId));
+        _join(nodeId);
+    }
+
+    /// @notice Ends a candidacy, if there is one; only the committee contract may.
+    /// @param barredUntil When the node may become a candidate again, seconds; never shortens an earlier bar.
+    function removeCandidate(uint32 nodeId, uint64 barredUntil) external {
+        if (msg.sender != committee) revert NotCommittee(msg.sender);
+        Standing storage entry = _standings[nodeId];
+        if (barredUntil > entry.barredUntil) entry.barredUntil = barredUntil;
+        if (_remove(nodeId)) emit CandidateRemoved(nodeId, entry.barredUntil);
+    }
+
+    /// @notice Who stands for the next selection, with the stake of each, in candidate order.
+    function candidates() external view returns (uint32[] memory nodeIds, uint256[] memory stakes) {
+        nodeIds = _candidates;
+        stakes = new uint256[](nodeIds.length);
+        for (uint256 i; i < nodeIds.length; ++i) {
+            stakes[i] = stakeOn(nodeIds[i]);
+        }
+    }
+
+    /// @notice All stake on a node, in the token's smallest unit.
+    function stakeOn(uint32 nodeId) public view virtual returns (uint256);
+
+    function _requireOperator(uint32 nodeId) internal view virtual;
+
+    /// @dev A new node stands, unless all places are taken.
+    function _joinIfFree(uint32 nodeId) internal {
+        if (_candidates.length < MAX_CANDIDATES) _join(nodeId);
+    }
+
+    function _join(uint32 nodeId) private {
+        _candidates.push(nodeId);
+        _standings[nodeId].candidate = true;
+        emit CandidateJoined(nodeId);
+    }
+
+    /// @dev Removes a candidate and keeps the order of the others; false if it was none.
+    function _remove(uint32 nodeId) private returns (bool) {
+        if (!_standings[nodeId].candidate) return false;
+        _standings[nodeId].candidate = false;
+        uint32[] memory list = _candidates;
+        uint256 kept;
+        for (uint256 i; i < list.length; ++i) {
+            if (list[i] == nodeId) continue;
+            if (kept != i) _candidates[kept] = list[i];
+            ++kept;
+        }
+        _candidates.pop();
+        return true;
+    }
+
+    function _evictFor(uint256 newcomerStake) private {
+        uint32 least;
+        uint256 leastStake = type(uint256).max;
+        for (uint256 i; i < _candidates.length; ++i) {
+            uint256 candidateStake = stakeOn(_candidates[i]);
+            if (candidateStake <= leastStake) (least, leastStake) = (_candidates[i], candidateStake);
+        }
+        if (newcomerStake <= leastStake) revert CandidatesFull(leastStake);
+        _remove(least);
+        emit CandidateEvicted(least);
+    }
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
+import {IEpochs} from "./Candidates.sol";
+import {Governed} from "./Governed.sol";
+import {Staking} from "./Staking.sol";
+import {Roster} from "./lib/Assignment.sol";
+import {Bls} from "./lib/Bls.sol";
+import {Messages} from "./lib/Messages.sol";
+import {Roll, Rolls} from "./lib/Rolls.sol";
+import {ShardSet} from "./lib/ShardSet.sol";
+
+/// @title What is known of the epochs: the clock, the committees, their shards, and what they signed.
+/// @notice Members are ordered by node id and weigh as many votes as they have shards.
+abstract contract Epochs is Governed, IEpochs {
+    using ShardSet for uint256[];
+
+    /// @notice Where the epochs are.
+    struct State {
+        uint32 epoch;
+        uint64 startedAt;
+        /// @dev Number of the block that started the epoch; its hash salts the attestations.
+        uint64 startedAtBlock;
+        bool handoverDone;
+        uint64 lastHandoverDone;
+        /// @dev The epoch for which a committee is selected but not started; 0 if none.
+        uint32 selectedEpoch;
+    }
+
+    /// @notice One member of a committee.
+    struct MemberView {
+        uint32 nodeId;
+        string name;
+        string networkAddress;
+        /// @dev Compressed, 48 bytes.
+        bytes publicKey;
+        uint16[] shards;
+    }
+
+    /// @notice A committee, its members by ascending node id.
+    struct CommitteeView {
+        uint32 epoch;
+        MemberView[] members;
+    }
+
+    struct Clock {
+        uint32 epoch;
+        uint48 startedAt;
+        uint48 startedAtBlock;
+        uint48 lastHandoverDone;
+        bool handoverDone;
+        uint32 selectedEpoch;
+        uint16 heldCount; // shards kept or attested in this epoch
+    }
+
+    /// @notice What the governor can change.
+    struct Parameters {
+        /// @dev Seconds from the end of a handover to the next start.
+        uint64 epochDuration;
+        /// @dev Seconds from a start until its handover may be closed without a quorum.
+        uint64 handoverDeadline;
+        /// @dev Seconds after which a silent member may be ejected; for those who sign that, not for this contract.
+        uint32 patience;
+        /// @dev Tolerance band of the shard assignment, thousandths of a shard; 0 switches it off.
+        uint32 bandMillis;
+    }
+
+    /// @notice The parameters are others from now on.
+    event ParametersChanged(uint64 epochDuration, uint64 handoverDeadline, uint32 patience, uint32 bandMillis);
+
+    /// @notice The epoch given is not, or no longer, one to act in.
+    error WrongEpoch(uint32 given, uint32 current);
+    /// @notice The signers' shards are fewer than needed.
+    error NotEnoughWeight(uint256 weight, uint256 shards);
+    /// @notice The signature is not that of the signers in the bitmap over this message.
+    error BadSignature();
+
+    /// @notice The registry that committees are elected from.
+    Staking public immutable staking;
+    /// @notice How many shards there are, 4 to 1000.
+    uint16 public immutable nShards;
+    /// @notice What the governor can change.
+    Parameters public parameters;
+
+    uint64 private constant LONGEST_DURATION = 365 days;
+
+    Clock internal _clock;
+    mapping(uint32 epoch => Roll) internal _rolls;
+    mapping(uint256 word => uint256 bits) internal _held; // the set of shards kept or attested in the current epoch
+    mapping(uint32 epoch => uint256[]) internal _missing; // the set that was not, at an epoch's end; empty for none
+
+    /// @param staking_ The registry, deployed for this contract's address.
+    constructor(Staking staking_, uint16 nShards_, Parameters memory parameters_) {
+        Bls.requirePrecompiles();
+        if (staking_.committee() != address(this)) revert InvalidParameter("staking");
+        if (nShards_ < 4 || nShards_ > 1000) revert InvalidParameter("nShards");
+        staking = staking_;
+        nShards = nShards_;
+        _clock.handoverDone = true; // before the first epoch nothing is to be handed over
+        _clock.lastHandoverDone = uint48(block.timestamp);
+        _setParameters(parameters_);
+    }
+
+    /// @notice Changes the parameters, also for the epoch that runs. Governor only.
+    function setParameters(Parameters calldata parameters_) external onlyGovernor {
+        _setParameters(parameters_);
+    }
+
+    /// @notice Who signed a message, in shards; the caller judges whether that is enough. Reverts unless the
+    /// certificate is of the current epoch, or of the one before while the handover is not done, and its signature
+    /// holds.
+    /// @param bitmap The signers: one bit per member in the committee's order, least significant bit first.
+    /// @param signature Aggregate of all signers', in EIP-2537's form, 256 bytes.
+    function verify(uint32 epoch_, uint8 intent, bytes memory body, bytes memory bitmap, bytes memory signature)
+        public
+        view
+        returns (uint256 weight)
+    {
+        BLS.G1Point memory key;
+        (key, weight) = _signers(epoch_, bitmap);
+        if (!Bls.verify(key, Messages.encode(intent, epoch_, domain(), body), signature)) revert BadSignature();
+    }
+
+    /// @notice The same for several messages that all have the same signers, with one signature: the aggregate of
+    /// all signers' over all messages.
+    function verifyMany(uint32 epoch_, uint8 intent, bytes[] memory bodies, bytes memory bitmap, bytes memory signature)
+        external
+        view
+        returns (uint256 weight)
+    {
+        BLS.G1Point memory key;
+        (key, weight) = _signers(epoch_, bitmap);
+        bytes32 domain_ = domain();
+        for (uint256 i; i < bodies.length; ++i) {
+            bodies[i] = Messages.encode(intent, epoch_, domain_, bodies[i]);
+        }
+        if (!Bls.verifyMany(key, bodies, signature)) revert BadSignature();
+    }
+
+    /// @notice What every signed message carries: keccak256(abi.encode(chain id, this contract)).
+    function domain() public view returns (bytes32) {
+        return Messages.domainOf(address(this));
+    }
+
+    /// @inheritdoc IEpochs
+    function epoch() external view returns (uint32) {
+        return _clock.epoch;
+    }
+
+    /// @inheritdoc IEpochs
+    function electableEpoch() external view returns (uint32) {
+        Clock memory clock = _clock;
+        return (clock.selectedEpoch == 0 ? clock.epoch : clock.selectedEpoch) + 1;
+    }
+
+    /// @inheritdoc IEpochs
+    /// @dev An epoch takes its duration and at most the deadline, counted from the last handover's end. After four
+    /// times that nobody has pushed it, or nobody stands for election.
+    function isStalled() external view returns (bool) {
+        uint256 longest = uint256(parameters.epochDuration) + parameters.handoverDeadline;
+        return block.timestamp > _clock.lastHandoverDone + 4 * longest;
+    }
+
+    /// @notice Where the epochs are.
+    function state() external view returns (State memory) {
+        Clock memory clock = _clock;
+        return State({
+            epoch: clock.epoch,
+            startedAt: clock.startedAt,
+            startedAtBlock: clock.startedAtBlock,
+            handoverDone: clock.handoverDone,
+            lastHandoverDone: clock.lastHandoverDone,
+            selectedEpoch: clock.selectedEpoch
+        });
+    }
+
+    /// @notice The committee of an epoch that is selected, runs, or ran; with the addresses of today. Reverts for any other.
+    function committee(uint32 epoch_) public view returns (CommitteeView memory shown) {
+        Roll memory roll = _known(epoch_);
+        Roster memory roster = Rolls.read(roll);
+        bytes memory keys = Rolls.keys(roll);
+        shown.epoch = epoch_;
+        shown.members = new MemberView[](roster.nodeIds.length);
+        for (uint256 i; i < shown.members.length; ++i) {
+            (string memory name, string memory networkAddress) = staking.contact(roster.nodeIds[i]);
+            shown.members[i] = MemberView({
+                nodeId: roster.nodeIds[i],
+                name: name,
+                networkAddress: networkAddress,
+                publicKey: Bls.compress(Bls.keyAt(keys, i)),
+                shards: roster.shards[i]
+            });
+        }
+    }
+
+    /// @notice The three committees there can be; of one that there is not, the epoch is 0.
+    function committees()
+        external
+        view
+        returns (CommitteeView memory previous, CommitteeView memory current, CommitteeView memory next)
+    {
+        Clock memory clock = _clock;
+        if (clock.epoch > 1) previous = committee(clock.epoch - 1);
+        if (clock.epoch > 0) current = committee(clock.epoch);
+        if (clock.selectedEpoch > 0) next = committee(clock.selectedEpoch);
+    }
+
+    /// @notice The shards that were neither kept nor attested at the end of an epoch, or are not yet in the current one;
+    /// ascending. Their owners earn nothing for them, and have them to attest in the next epoch.
+    function missingShards(uint32 epoch_) external view returns (uint16[] memory) {
+        return _missingSet(epoch_).toList();
+    }
+
+    /// @notice What an epoch that is over owes to a node: `earning` of `all` parts of its payment.
+    function earnings(uint32 epoch_, uint32 nodeId) external view returns (uint256 earning, uint256 all) {
+        if (epoch_ >= _clock.epoch) revert WrongEpoch(epoch_, _clock.epoch);
+        uint16[] memory owned = Rolls.shardsOf(_known(epoch_), nodeId);
+        uint256[] memory missing = _missing[epoch_];
+        earning = owned.length;
+        all = nShards;
+        if (missing.length == 0) return (earning, all);
+        all -= missing.size();
+        for (uint256 i; i < owned.length; ++i) {
+            if (missing.contains(owned[i])) --earning;
+        }
+    }
+
+    function _signers(uint32 epoch_, bytes memory bitmap)
+        private
+        view
+        returns (BLS.G1Point memory key, uint256 weight)
+    {
+        uint32 current = _clock.epoch;
+        bool isAccepted = epoch_ == current || (_isBefore(epoch_, current) && !_clock.handoverDone);
+        if (epoch_ == 0 || !isAccepted) revert WrongEpoch(epoch_, current);
+        return Rolls.signers(_rolls[epoch_].members, nShards, bitmap);
+    }
+
+    /// @dev The roll of an epoch; reverts when there is none. (That of a dropped selection counts for none.)
+    function _known(uint32 epoch_) internal view returns (Roll memory) {
+        Clock memory clock = _clock;
+        bool exists = epoch_ != 0 && (epoch_ <= clock.epoch || epoch_ == clock.selectedEpoch);
+        if (!exists) revert WrongEpoch(epoch_, clock.epoch);
+        return _rolls[epoch_];
+    }
+
+    function _missingSet(uint32 epoch_) internal view returns (uint256[] memory missing) {
+        uint32 current = _clock.epoch;
+        if (epoch_ > current) revert WrongEpoch(epoch_, current);
+        if (epoch_ != current || epoch_ == 0) return _missing[epoch_];
+        missing = ShardSet.all(nShards);
+        for (uint256 word; word < missing.length; ++word) {
+            missing[word] &= ~_held[word];
+        }
+    }
+
+    function _isMember(uint32 nodeId, uint32 epoch_) internal view returns (bool) {
+        return Rolls.weightOf(_rolls[epoch_], nodeId) != 0;
+    }
+
+    function _isBefore(uint32 epoch_, uint32 next) internal pure returns (bool) {
+        return uint256(epoch_) + 1 == next;
+    }
+
+    function _isQuorum(uint256 weight) internal view returns (bool) {
+        return 3 * weight >= 2 * uint256(nShards) + 1;
+    }
+
+    function _setParameters(Parameters memory given) private {
+        if (given.epochDuration == 0 || given.epochDuration > LONGEST_DURATION) {
+            revert InvalidParameter("epochDuration");
+        }
+        if (given.handoverDeadline == 0 || given.handoverDeadline > LONGEST_DURATION) {
+            revert InvalidParameter("handoverDeadline");
+        }
+        parameters = given;
+        emit ParametersChanged(given.epochDuration, given.handoverDeadline, given.patience, given.bandMillis);
+    }
+}

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
+import {SSTORE2} from "solady/utils/SSTORE2.sol";
+import {Candidates, IEpochs} from "./Candidates.sol";
+import {Bls} from "./lib/Bls.sol";
+import {Messages} from "./lib/Messages.sol";
+
+/// @title Storage nodes.
+/// @notice A node has an owner, who registered it and decides about it; an operator, the hot key that its process
+/// sends with; and a receiver of its commission. Address and TLS key change at once, BLS key and commission from the
+/// next committee on that is not elected yet. Node ids count from 1.
+abstract contract Nodes is Candidates {
+    using Checkpoints for Checkpoints.Trace160;
+
+    /// @notice What a node is registered with.
+    struct Registration {
+        /// @dev 1 to 64 bytes.
+        string name;
+        /// @dev 1 to 256 bytes.
+        string networkAddress;
+        /// @dev SHA-256 of the TLS key's SubjectPublicKeyInfo, 0 for a node without TLS.
+        bytes32 tlsKey;
+        /// @dev A point of G1 in EIP-2537's form, 128 bytes.
+        bytes publicKey;
+        /// @dev The key's signature over the message of intent 0 for the owner, 256 bytes.
+        bytes proofOfPossession;
+        /// @dev In hundredths of a percent, at most `MAX_COMMISSION`.
+        uint16 commission;
+        address operator;
+        address receiver;
+    }
+
+    /// @notice A registered node as it is shown.
+    struct NodeView {
+        uint32 nodeId;
+        address owner;
+        address operator;
+        address receiver;
+        string name;
+        string networkAddress;
+        bytes32 tlsKey;
+        /// @dev Compressed, 48 bytes; in the current epoch.
+        bytes publicKey;
+        /// @dev In the current epoch.
+        uint16 commission;
+        uint256 stake;
+        bool candidate;
+        /// @dev Seconds; may not become a candidate before.
+        uint64 barredUntil;
+        /// @dev The key to come, or the same one again.
+        bytes pendingPublicKey;
+        uint32 publicKeyFrom;
+        /// @dev The commission to come, or the same one again.
+        uint16 pendingCommission;
+        uint32 commissionFrom;
+    }
+
+    struct Node {
+        address owner;
+        address operator;
+        address receiver;
+        bytes32 tlsKey;
+        Checkpoints.Trace160 keys; // epoch → 128 bytes as contract code
+        Checkpoints.Trace160 commissions; // epoch → hundredths of a percent
+        string name;
+        string networkAddress;
+    }
+
+    /// @notice A node was registered; `publicKey` is compressed, 48 bytes.
+    event NodeRegistered(
+        uint32 indexed nodeId,
+        address indexed owner,
+        address indexed operator,
+        address receiver,
+        string name,
+        string networkAddress,
+        bytes32 tlsKey,
+        bytes publicKey,
+        uint16 commission
+    );
+    /// @notice A node is reached elsewhere from now on.
+    event NetworkAddressChanged(uint32 indexed nodeId, string networkAddress, bytes32 tlsKey);
+    /// @notice A node signs with another key from an epoch on; compressed, 48 bytes.
+    event PublicKeyChanged(uint32 indexed nodeId, bytes publicKey, uint32 fromEpoch);
+    /// @notice A node takes another part of its rewards from an epoch on.
+    event CommissionChanged(uint32 indexed nodeId, uint16 commission, uint32 fromEpoch);
+    /// @notice A node is operated by another account.
+    event OperatorChanged(uint32 indexed nodeId, address indexed operator);
+    /// @notice A node's commission goes to another account.
+    event ReceiverChanged(uint32 indexed nodeId, address indexed receiver);
+    /// @notice An account operates one node at most.
+    error AccountHasNode(address account, uint32 nodeId);
+    /// @notice Another node has, or this one had, the key.
+    error KeyInUse(uint32 nodeId);
+    /// @notice Not 128 bytes, not on the curve, not of the right subgroup, or the identity.
+    error InvalidKey();
+    /// @notice The proof is not the key's signature over owner and key, for this deployment.
+    error InvalidProofOfPossession();
+    /// @notice A name has 1 to 64 bytes.
+    error InvalidName(uint256 length);
+    /// @notice A network address has 1 to 256 bytes.
+    error InvalidNetworkAddress(uint256 length);
+    /// @notice A commission is at most `most`.
+    error CommissionTooHigh(uint256 commission, uint256 most);
+    /// @notice The zero address can neither operate nor receive.
+    error ZeroAddress();
+    /// @notice No node has this id.
+    error UnknownNode(uint32 nodeId);
+    /// @notice Only the node's owner may.
+    error NotNodeOwner(address account, uint32 nodeId);
+    /// @notice Only the node's owner and its operator may.
+    error NotAnOperator(address account, uint32 nodeId);
+    /// @notice The most that a node may take of its rewards, hundredths of a percent.
+    uint16 public constant MAX_COMMISSION = 3_000;
+
+    uint256 private constant MAX_NAME_BYTES = 64;
+    uint256 private constant MAX_NETWORK_ADDRESS_BYTES = 256;
+
+    /// @notice How many nodes there are; their ids are 1 to this.
+    uint32 public nodeCount;
+    /// @notice The node that an account operates, 0 if none.
+    mapping(address account => uint32 nodeId) public nodeOf;
+
+    mapping(uint32 nodeId => Node) private _nodes;
+    mapping(bytes32 keyHash => uint32 nodeId) private _nodeWithKey;
+
+    /// @notice Registers a node of the sender's and makes it a candidate, unless all places are taken.
+    function registerNode(Registration calldata given) external pausable returns (uint32 nodeId) {
+        uint256 length = bytes(given.name).length;
+        if (length == 0 || length > MAX_NAME_BYTES) revert InvalidName(length);
+        _checkNetworkAddress(given.networkAddress);
+        _checkCommission(given.commission);
+        nodeId = ++nodeCount;
+        Node storage entry = _nodes[nodeId];
+        entry.owner = msg.sender;
+        entry.name = given.name;
+        entry.networkAddress = given.networkAddress;
+        entry.tlsKey = given.tlsKey;
+        _operate(entry, nodeId, given.operator);
+        _receive(entry, given.receiver);
+        entry.commissions.push(0, given.commission);
+        bytes memory compressed = _takeKey(entry, nodeId, given.publicKey, given.proofOfPossession, 0);
+        emit NodeRegistered(
+            nodeId,
+            msg.sender,
+            given.operator,
+            given.receiver,
+            given.name,
+            given.networkAddress,
+            given.tlsKey,
+            compressed,
+            given.commission
+        );
+        _joinIfFree(nodeId);
+    }
+
+    /// @notice Changes where a node is reached, at once. Owner or operator.
+    function updateNetworkAddress(uint32 nodeId, string calldata networkAddress, bytes32 tlsKey)
+        external
+        onlyOperator(nodeId)
+    {
+        Node storage entry = _nodes[nodeId];
+        _checkNetworkAddress(networkAddress);
+        entry.networkAddress = networkAddress;
+        entry.tlsKey = tlsKey;
+        emit NetworkAddressChanged(nodeId, networkAddress, tlsKey);
+    }
+
+    /// @notice Gives a node another BLS key, for the next committee on that is not elected yet. Owner only.
+    /// @param publicKey A point of G1 in EIP-2537's form, 128 bytes; never used before.
+    /// @param proofOfPossession The key's signature over the message of intent 0 for the owner, 256 bytes.
+    function changePublicKey(uint32 nodeId, bytes calldata publicKey, bytes calldata proofOfPossession)
+        external
+        pausable
+    {
+        Node storage entry = _owned(nodeId);
+        uint32 fromEpoch = _changeEpoch(entry.keys);
+        bytes memory compressed = _takeKey(entry, nodeId, publicKey, proofOfPossession, fromEpoch);
+        emit PublicKeyChanged(nodeId, compressed, fromEpoch);
+    }
+
+    /// @notice Changes what a node takes of its rewards, from the next epoch on that is not elected yet. Owner only.
+    /// @param commission Hundredths of a percent, at most `MAX_COMMISSION`.
+    function changeCommission(uint32 nodeId, uint16 commission) external {
+        Node storage entry = _owned(nodeId);
+        _checkCommission(commission);
+        uint32 fromEpoch = _changeEpoch(entry.commissions);
+        entry.commissions.push(fromEpoch, commission);
+        emit CommissionChanged(nodeId, commission, fromEpoch);
+    }
+
+    /// @notice Lets another account operate a node, one that operates none. Owner only.
+    function changeOperator(uint32 nodeId, address operator) external {
+        Node storage entry = _owned(nodeId);
+        delete nodeOf[entry.operator];
+        _operate(entry, nodeId, operator);
+        emit OperatorChanged(nodeId, operator);
+    }
+
+    /// @notice Sends a node's commission, from now on, to another account. Owner only.
+    function changeReceiver(uint32 nodeId, address receiver) external {
+        _receive(_owned(nodeId), receiver);
+        emit ReceiverChanged(nodeId, receiver);
+    }
+
+    /// @notice One node. Reverts for an id that does not exist.
+    function node(uint32 nodeId) public view returns (NodeView memory shown) {
+        Node storage entry = _known(nodeId);
+        uint32 current = IEpochs(committee).epoch();
+        (, uint96 keyFrom, uint160 lastKey) = entry.keys.latestCheckpoint();
+        (, uint96 commissionFrom, uint160 lastCommission) = entry.commissions.latestCheckpoint();
+        shown.nodeId = nodeId;
+        shown.owner = entry.owner;
+        shown.operator = entry.operator;
+        shown.receiver = entry.receiver;
+        shown.name = entry.name;
+        shown.networkAddress = entry.networkAddress;
+        shown.tlsKey = entry.tlsKey;
+        shown.publicKey = Bls.compress(_keyIn(entry, current));
+        shown.commission = commissionIn(nodeId, current);
+        shown.stake = stakeOn(nodeId);
+        shown.candidate = _standings[nodeId].candidate;
+        shown.barredUntil = _standings[nodeId].barredUntil;
+        shown.pendingPublicKey = Bls.compress(SSTORE2.read(address(lastKey)));
+        shown.publicKeyFrom = uint32(keyFrom);
+        shown.pendingCommission = uint16(lastCommission);
+        shown.commissionFrom = uint32(commissionFrom);
+    }
+
+    /// @notice Nodes by ascending id, a page of them.
+    /// @param cursor The first id; 0 begins like 1.
+    /// @param count The most nodes on the page.
+    /// @return page The nodes.
+    /// @return next Where the next page begins, 0 at the end.
+    function nodes(uint32 cursor, uint32 count) external view returns (NodeView[] memory page, uint32 next) {
+        uint256 first = cursor == 0 ? 1 : cursor;
+        uint256 end = first + count; // exclusive
+        if (end <= nodeCount) next = uint32(end);
+        else end = first > nodeCount ? first : uint256(nodeCount) + 1;
+        page = new NodeView[](end - first);
+        for (uint256 i; i < page.length; ++i) {
+            page[i] = node(uint32(first + i));
+        }
+    }
+
+    /// @notice Name and network address of a node. Reverts for an id that does not exist.
+    function contact(uint32 nodeId) external view returns (string memory name, string memory networkAddress) {
+        Node storage entry = _known(nodeId);
+        return (entry.name, entry.networkAddress);
+    }
+
+    /// @notice The keys of nodes in an epoch, in EIP-2537's form, 128 bytes each, one after another.
+    function keysOf(uint32[] calldata nodeIds, uint32 epoch) external view returns (bytes memory keys) {
+        keys = new bytes(nodeIds.length * Bls.KEY_BYTES);
+        for (uint256 i; i < nodeIds.length; ++i) {
+            bytes memory key = _keyIn(_known(nodeIds[i]), epoch);
+            assembly ("memory-safe") {
+                mcopy(add(add(keys, 0x20), mul(i, 0x80)), add(key, 0x20), 0x80)
+            }
+        }
+    }
+
+    /// @notice What a node takes of an epoch's rewards, hundredths of a percent.
+    function commissionIn(uint32 nodeId, uint32 epoch) public view returns (uint16) {
+        return uint16(_known(nodeId).commissions.upperLookupRecent(epoch));
+    }
+
+    function _requireOperator(uint32 nodeId) internal view override {
+        Node storage entry = _known(nodeId);
+        if (msg.sender != entry.owner && msg.sender != entry.operator) revert NotAnOperator(msg.sender, nodeId);
+    }
+
+    function _receiverOf(uint32 nodeId) internal view returns (address) {
+        return _nodes[nodeId].receiver;
+    }
+
+    function _known(uint32 nodeId) internal view returns (Node storage entry) {
+        entry = _nodes[nodeId];
+        if (entry.owner == address(0)) revert UnknownNode(nodeId);
+    }
+
+    /// @dev Checks a new key and keeps it for the epochs from `fromEpoch` on; returns it compressed.
+    function _takeKey(
+        Node storage entry,
+        uint32 nodeId,
+        bytes calldata publicKey,
+        bytes calldata proofOfPossession,
+        uint32 fromEpoch
+    ) private returns (bytes memory compressed) {
+        uint32 user = _nodeWithKey[keccak256(publicKey)];
+        if (user != 0) revert KeyInUse(user);
+        _nodeWithKey[keccak256(publicKey)] = nodeId;
+        bytes memory key = publicKey;
+        if (!Bls.isKey(key)) revert InvalidKey();
+        compressed = Bls.compress(key);
+        bytes memory message = Messages.encode(
+            Messages.POSSESSION, 0, Messages.domainOf(committee), Messages.possession(entry.owner, compressed)
+        );
+        if (!Bls.verify(Bls.keyAt(key, 0), message, proofOfPossession)) revert InvalidProofOfPossession();
+        entry.keys.push(fromEpoch, uint160(SSTORE2.write(key)));
+    }
+
+    function _operate(Node storage entry, uint32 nodeId, address operator) private {
+        if (operator == address(0)) revert ZeroAddress();
+        if (nodeOf[operator] != 0) revert AccountHasNode(operator, nodeOf[operator]);
+        nodeOf[operator] = nodeId;
+        entry.operator = operator;
+    }
+
+    function _receive(Node storage entry, address receiver) private {
+        if (receiver == address(0)) revert ZeroAddress();
+        entry.receiver = receiver;
+    }
+
+    /// @dev From when on a change counts; a selection dropped meanwhile never brings it forward.
+    function _changeEpoch(Checkpoints.Trace160 storage changes) private view returns (uint32) {
+        uint32 electable = IEpochs(committee).electableEpoch();
+        (, uint96 last,) = changes.latestCheckpoint();
+        return last > electable ? uint32(last) : electable;
+    }
+
+    function _keyIn(Node storage entry, uint32 epoch) private view returns (bytes memory) {
+        return SSTORE2.read(address(entry.keys.upperLookupRecent(epoch)));
+    }
+
+    function _owned(uint32 nodeId) private view returns (Node storage entry) {
+        entry = _known(nodeId);
+        if (msg.sender != entry.owner) revert NotNodeOwner(msg.sender, nodeId);
+    }
+
+    function _checkCommission(uint16 commission) private pure {
+        if (commission > MAX_COMMISSION) revert CommissionTooHigh(commission, MAX_COMMISSION);
+    }
+
+    function _checkNetworkAddress(string calldata networkAddress) private pure {
+        uint256 length = bytes(networkAddress).length;
+        if (length == 0 || length > MAX_NETWORK_ADDRESS_BYTES) revert InvalidNetworkAddress(length);
+    }
+}
