@@ -21,9 +21,12 @@ from committee.ledger.interface import (
     Ledger,
     MemberEjected,
     Parameters,
+    Quote,
     RegisteredNode,
     ShardsAttested,
+    StakePosition,
     Transaction,
+    Unbonding,
 )
 
 __all__ = [
@@ -43,7 +46,10 @@ __all__ = [
     "Ledger",
     "MemberEjected",
     "Parameters",
+    "Quote",
     "RegisteredNode",
     "ShardsAttested",
+    "StakePosition",
     "Transaction",
+    "Unbonding",
 ]

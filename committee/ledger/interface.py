@@ -7,7 +7,7 @@ gives no answer within the adapter's limit; sending methods raise `LedgerRefused
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +25,7 @@ class BlockMark:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What the contracts were deployed with; fixed for the life of a deployment."""
+    """What a deployment goes by. Shards and domain are fixed for life; the others its governor may change."""
 
     n_shards: int
     epoch_duration_s: int
@@ -61,12 +61,60 @@ class RegisteredNode:
     """A node in the registry, member or not."""
 
     node_id: int
-    account: str
+    owner: str
+    """The account that registered the node and decides about it; its key's proof of possession names it."""
+    operator: str
+    """The account that the node's process sends from."""
+    receiver: str
+    """The account that gets the commission."""
     name: str
     address: str
+    tls_key: bytes
+    """SHA-256 of the TLS key's SubjectPublicKeyInfo; 32 zero bytes for a node without TLS."""
     public_key: bytes
+    """BLS, compressed, 48 bytes; in the current epoch."""
+    commission: int
+    """Of the rewards, in hundredths of a percent; in the current epoch."""
     stake: int
     is_candidate: bool
+    barred_until_s: int
+    """May not become a candidate before this time."""
+    pending_public_key: bytes
+    public_key_from: int
+    """The epoch from which on `pending_public_key` counts; the same key as `public_key` when it does already."""
+    pending_commission: int
+    commission_from: int
+    """As `public_key_from`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unbonding:
+    """Something unstaked and not yet withdrawn."""
+
+    unlock_epoch: int
+    shares: int
+    amount: int
+    """What the shares are worth now: what was unstaked, less what was slashed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class StakePosition:
+    """What one account has on one node."""
+
+    node_id: int
+    shares: int
+    amount: int
+    """What the shares are worth now, rewards included."""
+    unbonding: tuple[Unbonding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a blob takes and costs."""
+
+    encoded_bytes: int
+    """All slivers and metadata on all shards."""
+    cost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,21 +316,81 @@ class Ledger(Protocol):
     async def balance(self, account: str) -> int:
         """Stake tokens of an account."""
 
-    # sending: nodes and stake
+    async def missing_shards(self, epoch: int) -> frozenset[int]:
+        """Shards neither kept nor attested: at the end of an epoch that is over, or up to now in the current one."""
+
+    async def stakes(self, account: str) -> list[StakePosition]:
+        """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
+
+    async def earnings(self, account: str) -> int:
+        """Commissions that an account has not withdrawn yet."""
+
+    async def quote(self, length: int, epochs: int) -> Quote:
+        """What a blob of `length` bytes takes and costs for `epochs` epochs."""
+
+    # sending: nodes
 
     async def register_node(
-        self, name: str, address: str, public_key: bytes, proof_of_possession: bytes
+        self,
+        name: str,
+        address: str,
+        public_key: bytes,
+        proof_of_possession: bytes,
+        *,
+        commission: int = 0,
+        operator: str | None = None,
+        receiver: str | None = None,
+        tls_key: bytes = bytes(32),
     ) -> tuple[int, Transaction]:
-        """Register the sending account's node: (node id, transaction). Compressed key (48) and signature (96)."""
+        """Register a node of the sending account: (node id, transaction). Compressed key (48) and signature (96).
+
+        Operator and receiver are the sending account too unless named.
+        """
+
+    async def update_address(self, node_id: int, address: str, tls_key: bytes = bytes(32)) -> Transaction:
+        """Change where a node is reached, at once."""
+
+    async def change_public_key(
+        self, node_id: int, public_key: bytes, proof_of_possession: bytes
+    ) -> Transaction:
+        """Give a node another BLS key, for the next committee on that is not elected yet."""
+
+    async def change_commission(self, node_id: int, commission: int) -> Transaction:
+        """Change a node's commission, from the next epoch on whose committee is not elected yet."""
+
+    async def change_operator(self, node_id: int, operator: str) -> Transaction:
+        """Let another account operate a node."""
+
+    async def change_receiver(self, node_id: int, receiver: str) -> Transaction:
+        """Send a node's commission to another account."""
+
+    async def leave(self, node_id: int | None = None) -> Transaction:
+        """Stand for no further selection; the node that the account operates when None."""
+
+    async def become_candidate(self, node_id: int | None = None) -> Transaction:
+        """Stand again, after leaving or an ejection; the node that the account operates when None."""
+
+    # sending: stake
 
     async def stake(self, node_id: int, amount: int) -> Transaction:
         """Stake on a node; approves the token first where the allowance is too small."""
 
-    async def leave(self) -> Transaction:
-        """Stand for no further selection."""
+    async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
+        """Take stake off a node, all of it when None; it can be withdrawn two epochs later."""
 
-    async def become_candidate(self) -> Transaction:
-        """Stand again, after leaving or an ejection."""
+    async def cancel_unstaking(
+        self, node_id: int, unlock_epoch: int, amount: int | None = None
+    ) -> Transaction:
+        """Stake again what is still to unlock in `unlock_epoch`, all of it when None."""
+
+    async def withdraw(self, node_id: int, unlock_epoch: int) -> Transaction:
+        """Take back what unlocked in `unlock_epoch`."""
+
+    async def pay_out(self, epoch: int, node_id: int) -> Transaction:
+        """Have a node paid its part of an epoch that is over; anyone may, once."""
+
+    async def withdraw_earnings(self) -> Transaction:
+        """Take the account's commissions."""
 
     # sending: epochs
 
@@ -310,3 +418,15 @@ class Ledger(Protocol):
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
         """Post the certificate of availability."""
+
+    async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
+        """Post the certificates of several blob objects, in one transaction for all that have the same signers."""
+
+    async def extend_blob(self, object_id: int, epochs: int) -> Transaction:
+        """Reserve and pay `epochs` more epochs for a certified blob of the account's."""
+
+    async def delete_blob(self, object_id: int) -> Transaction:
+        """Delete a deletable blob object of the account's; its space comes back as a reservation."""
+
+    async def invalidate_blob(self, blob_id: bytes, certificate: Certificate) -> Transaction:
+        """Post that a blob was encoded inconsistently, signed by members of whom one is correct; anyone may."""

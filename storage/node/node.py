@@ -133,14 +133,14 @@ class StorageNode:
         account = self._ledger.account
         if account is None:
             raise ConfigError("the node has no account to register from")
-        known = {one.account: one for one in await self._ledger.nodes()}
+        known = {one.operator: one for one in await self._ledger.nodes()}
         if account not in known:
             parameters = await self._ledger.parameters()
             proof = proof_of_possession(self.secret, account, parameters.domain)
             await self._ledger.register_node(
                 self.config.name, self.config.address, self.secret.public_key, proof
             )
-            known = {one.account: one for one in await self._ledger.nodes()}
+            known = {one.operator: one for one in await self._ledger.nodes()}
         registered = known[account]
         if registered.public_key != self.secret.public_key:
             raise ConfigError(

@@ -3,50 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
 
-from committee import bls
-from committee.certificate import Certificate
-from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.errors import LedgerError
 from committee.ledger.evm import decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deploy import Deployment
-from committee.ledger.evm.reader import Contract, Reader
+from committee.ledger.evm.reader import Reader
 from committee.ledger.evm.rpc import Rpc, both
-from committee.ledger.evm.sender import Receipt, Sender
+from committee.ledger.evm.sender import Sender
+from committee.ledger.evm.writer import Writer
 from committee.ledger.interface import (
-    Attestation,
     BlobRecord,
     BlockMark,
     Candidate,
     EpochState,
     Event,
     Parameters,
+    Quote,
     RegisteredNode,
-    Transaction,
+    StakePosition,
 )
 
-ENCODING_TYPE = 1
-"""RedStuff, Walrus' RS2."""
-WRITES_PER_APPROVAL = 64
-"""When a write finds its allowance used up, so many writes of its price are approved at once."""
 
-
-class EvmLedger:
+class EvmLedger(Writer):
     """One deployment seen from one account. Made by `connect`; an async context manager."""
 
-    def __init__(self, rpc: Rpc, deployment: Deployment, key: AccountKey | None) -> None:
+    def __init__(self, rpc: Rpc, deployment: Deployment, key: AccountKey | None, dry_run: bool) -> None:
         self.deployment = deployment
         self._rpc = rpc
-        self._reader = Reader(rpc, deployment)
-        self._sender = Sender(rpc, key, deployment.chain_id, self._reader.errors) if key else None
-        self._parameters: Parameters | None = None
-        self._spending = asyncio.Lock()
+        reader = Reader(rpc, deployment)
+        sender = Sender(rpc, key, deployment.chain_id, reader.errors) if key else None
+        super().__init__(reader, sender, dry_run)
 
     @classmethod
-    async def connect(cls, rpc_url: str, manifest: Deployment, key: AccountKey | None = None) -> EvmLedger:
+    async def connect(
+        cls, rpc_url: str, manifest: Deployment, key: AccountKey | None = None, *, dry_run: bool = False
+    ) -> EvmLedger:
         """Connect to a deployment and check that it is there; without a key, for reading only.
+
+        With `dry_run` whatever sends raises `DryRun` with what it would have sent.
 
         Raises `LedgerError` when the endpoint serves another chain or the contracts are not there.
         """
@@ -58,7 +53,7 @@ class EvmLedger:
                     f"{rpc_url} serves chain {chain_id}, but the deployment is on chain {manifest.chain_id}: "
                     "use an endpoint of that chain, or the manifest of this one"
                 )
-            ledger = cls(rpc, manifest, key)
+            ledger = cls(rpc, manifest, key, dry_run)
             if (await ledger.parameters()).domain != manifest.domain:
                 raise LedgerError(
                     f"the contract at {manifest.committee} has another domain than the manifest"
@@ -86,12 +81,15 @@ class EvmLedger:
     # reading
 
     async def parameters(self) -> Parameters:
-        """What the contracts were deployed with; read once."""
-        if self._parameters is None:
-            names = ("nShards", "epochDuration", "handoverDeadline", "patience", "bandMillis", "domain")
-            values = [await self._reader.call(self._reader.committee, name) for name in names]
-            self._parameters = Parameters(*values)
-        return self._parameters
+        """What the deployment goes by now."""
+        committee = self._reader.committee
+        n_shards, domain, changeable = await asyncio.gather(
+            self._reader.call(committee, "nShards"),
+            self._reader.call(committee, "domain"),
+            self._reader.call(committee, "parameters"),
+        )
+        duration_s, deadline_s, patience_s, band_millis = changeable
+        return Parameters(n_shards, duration_s, deadline_s, patience_s, band_millis, domain)
 
     async def head(self) -> BlockMark:
         """The newest block that the deployment's setting takes for settled."""
@@ -105,7 +103,7 @@ class EvmLedger:
 
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
         """Committees and phase at a block (the head when None)."""
-        parameters, block = await self.parameters(), at or await self.head()
+        block = at or await self.head()
         committee = self._reader.committee
         state, committees = await both(
             self._reader.call(committee, "state", at=block),
@@ -114,7 +112,7 @@ class EvmLedger:
         started_block = None
         if state["epoch"] > 0:
             started_block, _ = await self._reader.block(state["startedAtBlock"])
-        return decode.epoch_state(block, state, committees, parameters.n_shards, started_block)
+        return decode.epoch_state(block, state, committees, state["nShards"], started_block)
 
     async def nodes(self) -> list[RegisteredNode]:
         """All registered nodes, by node id."""
@@ -147,122 +145,28 @@ class EvmLedger:
         """Stake tokens of an account."""
         return int(await self._reader.call(self._reader.token, "balanceOf", account))
 
-    # sending: tokens, nodes and stake
+    async def missing_shards(self, epoch: int) -> frozenset[int]:
+        """Shards neither kept nor attested: at the end of an epoch that is over, or up to now in the current one."""
+        return frozenset(await self._reader.call(self._reader.committee, "missingShards", epoch))
 
-    async def mint(self, account: str, amount: int) -> Transaction:
-        """Create stake tokens; only the account that deployed may."""
-        return (await self._send(self._reader.token, "mint", account, amount)).transaction
+    async def stakes(self, account: str) -> list[StakePosition]:
+        """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
+        staking = self._reader.staking
+        positions = []
+        for node_id in range(1, await self._reader.call(staking, "nodeCount") + 1):
+            shares, amount, unbondings = await asyncio.gather(
+                self._reader.call(staking, "sharesOf", node_id, account),
+                self._reader.call(staking, "stakeOf", node_id, account),
+                self._reader.call(staking, "unbondingsOf", node_id, account, 0),
+            )
+            if shares or unbondings:
+                positions.append(decode.stake_position(node_id, shares, amount, unbondings))
+        return positions
 
-    async def register_node(
-        self, name: str, address: str, public_key: bytes, proof_of_possession: bytes
-    ) -> tuple[int, Transaction]:
-        """Register the sending account's node: (node id, transaction). Key (48) and proof (96) compressed."""
-        receipt = await self._send(
-            self._reader.staking,
-            "registerNode",
-            name,
-            address,
-            bls.g1_to_eip2537(public_key),
-            bls.g2_to_eip2537(proof_of_possession),
-        )
-        return int(self._told(receipt, self._reader.staking, "NodeRegistered", "nodeId")), receipt.transaction
+    async def earnings(self, account: str) -> int:
+        """Commissions that an account has not withdrawn yet."""
+        return int(await self._reader.call(self._reader.staking, "earningsOf", account))
 
-    async def stake(self, node_id: int, amount: int) -> Transaction:
-        """Stake on a node; approves the token first where the allowance is too small."""
-        token, staking = self._reader.token, self._reader.staking
-        async with self._spending:
-            allowance = await self._reader.call(token, "allowance", self._sending().account, staking.address)
-            if allowance < amount:
-                await self._send(token, "approve", staking.address, amount)
-            return (await self._send(staking, "stake", node_id, amount)).transaction
-
-    async def leave(self) -> Transaction:
-        """Stand for no further selection."""
-        return (await self._send(self._reader.staking, "leaveCandidates")).transaction
-
-    async def become_candidate(self) -> Transaction:
-        """Stand again, after leaving or an ejection."""
-        return (await self._send(self._reader.staking, "becomeCandidate")).transaction
-
-    # sending: epochs
-
-    async def select(self) -> Transaction:
-        """Elect the next committee; anyone may."""
-        return (await self._send(self._reader.committee, "select")).transaction
-
-    async def start(self) -> Transaction:
-        """Start the selected epoch; anyone may."""
-        return (await self._send(self._reader.committee, "start")).transaction
-
-    async def attest(self, epoch: int, attestations: Sequence[Attestation]) -> Transaction:
-        """Attest shards gained in `epoch`."""
-        receipt = await self._send(
-            self._reader.committee,
-            "attest",
-            epoch,
-            [one.shard for one in attestations],
-            [one.digest for one in attestations],
-            [one.count for one in attestations],
-        )
-        return receipt.transaction
-
-    async def close_handover(self) -> Transaction:
-        """End a handover whose deadline has passed; anyone may."""
-        return (await self._send(self._reader.committee, "close")).transaction
-
-    async def eject(self, node_id: int, reason: int, certificate: Certificate) -> Transaction:
-        """Post an ejection that a quorum of the current committee signed."""
-        signature = bls.g2_to_eip2537(certificate.signature)
-        receipt = await self._send(
-            self._reader.committee, "eject", node_id, reason, certificate.bitmap, signature
-        )
-        return receipt.transaction
-
-    # sending: blobs
-
-    async def register_blob(
-        self, root: bytes, length: int, epochs: int, deletable: bool = False
-    ) -> tuple[int, Transaction]:
-        """Reserve space for `epochs` epochs and register a blob: (object id, transaction).
-
-        Pays from the account; approves the token when the allowance is used up, for several writes at once.
-        """
-        blobs = self._reader.blobs
-        arguments = (root, length, ENCODING_TYPE, epochs, deletable)
-        try:
-            receipt = await self._send(blobs, "reserveAndRegister", *arguments)
-        except LedgerRefused as refusal:
-            if refusal.reason != "ERC20InsufficientAllowance":
-                raise
-            needed = int(str(refusal.arguments["needed"]))
-            async with self._spending:
-                await self._send(self._reader.token, "approve", blobs.address, needed * WRITES_PER_APPROVAL)
-                receipt = await self._send(blobs, "reserveAndRegister", *arguments)
-        return int(self._told(receipt, blobs, "BlobRegistered", "objectId")), receipt.transaction
-
-    async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
-        """Post the certificate of availability."""
-        signature = bls.g2_to_eip2537(certificate.signature)
-        receipt = await self._send(
-            self._reader.blobs, "certify", object_id, certificate.epoch, certificate.bitmap, signature
-        )
-        return receipt.transaction
-
-    def _sending(self) -> Sender:
-        if self._sender is None:
-            raise LedgerError("this ledger has no account key: it can only read")
-        return self._sender
-
-    async def _send(self, contract: Contract, function: str, *arguments: Any) -> Receipt:
-        data = contract.abi.encode_call(function, *arguments)
-        return await self._sending().send(f"{contract.abi.name}.{function}", contract.address, data)
-
-    def _told(self, receipt: Receipt, contract: Contract, event: str, argument: str) -> Any:
-        """An argument of the event that a contract emitted in a transaction."""
-        for raw in receipt.logs:
-            if raw["address"].lower() == contract.address.lower():
-                topics = [bytes.fromhex(topic[2:]) for topic in raw["topics"]]
-                log = contract.abi.decode_log(topics, bytes.fromhex(raw["data"][2:]))
-                if log is not None and log.name == event:
-                    return log.arguments[argument]
-        raise LedgerUnavailable(f"transaction 0x{receipt.transaction.hash.hex()} tells no {event}")
+    async def quote(self, length: int, epochs: int) -> Quote:
+        """What a blob of `length` bytes takes and costs for `epochs` epochs."""
+        return Quote(*await self._reader.call(self._reader.blobs, "quote", length, epochs))

@@ -23,6 +23,8 @@ from committee.ledger.interface import (
     MemberEjected,
     RegisteredNode,
     ShardsAttested,
+    StakePosition,
+    Unbonding,
 )
 from committee.membership import Committee, Member
 
@@ -55,6 +57,11 @@ class BlobStatus(IntEnum):
 def blob_id(value: int) -> bytes:
     """The chain's u256 is the little-endian value of the id's 32 bytes (PROTOCOL section 1)."""
     return value.to_bytes(BLOB_ID_BYTES, "little")
+
+
+def blob_number(blob_id: bytes) -> int:
+    """The chain's u256 for a blob id: the other way of `blob_id`."""
+    return int.from_bytes(blob_id, "little")
 
 
 def committee(view: Mapping[str, Any], n_shards: int) -> Committee | None:
@@ -100,13 +107,30 @@ def registered_node(view: Mapping[str, Any]) -> RegisteredNode:
     """One node of the registry."""
     return RegisteredNode(
         node_id=view["nodeId"],
-        account=view["account"],
+        owner=view["owner"],
+        operator=view["operator"],
+        receiver=view["receiver"],
         name=view["name"],
         address=view["networkAddress"],
+        tls_key=view["tlsKey"],
         public_key=view["publicKey"],
+        commission=view["commission"],
         stake=view["stake"],
         is_candidate=view["candidate"],
+        barred_until_s=view["barredUntil"],
+        pending_public_key=view["pendingPublicKey"],
+        public_key_from=view["publicKeyFrom"],
+        pending_commission=view["pendingCommission"],
+        commission_from=view["commissionFrom"],
     )
+
+
+def stake_position(
+    node_id: int, shares: int, amount: int, unbondings: Sequence[Mapping[str, int]]
+) -> StakePosition:
+    """What one account has on one node."""
+    unbonding = tuple(Unbonding(one["unlockEpoch"], one["shares"], one["amount"]) for one in unbondings)
+    return StakePosition(node_id, shares, amount, unbonding)
 
 
 def blob_record(view: Mapping[str, Any]) -> BlobRecord:

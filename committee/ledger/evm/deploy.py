@@ -18,7 +18,7 @@ from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.rpc import EndpointError, Rpc
 from committee.ledger.evm.sender import Sender
 
-CONTRACTS = ("HauloutToken", "Staking", "Committee", "Blobs")
+CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Committee", "Blobs")
 """In the order of their creation."""
 DEVELOPMENT_CHAIN_ID = 31337
 """Of a chain with one miner, whose newest block stays."""
@@ -37,7 +37,7 @@ _PRECOMPILES = (
 
 @dataclass(frozen=True, slots=True)
 class DeploymentParameters:
-    """What a deployment is given for life."""
+    """What a deployment begins with. Its number of shards is for life; the rest its governor may change."""
 
     n_shards: int
     epoch_duration_s: int
@@ -48,8 +48,12 @@ class DeploymentParameters:
     """Tolerance band of the shard assignment, in thousandths of a shard; 0 switches it off."""
     price_per_mib_epoch: int = 0
     """In the token's smallest unit, for a MiB (2^20 bytes) of encoded size and one epoch."""
+    write_price_per_mib: int = 0
+    """In the token's smallest unit, for registering a MiB of encoded size."""
     capacity_bytes: int = 1 << 50
     """Encoded bytes that may be reserved for any one epoch."""
+    timelock_delay_s: int = 2 * 24 * 3600
+    """From the announcement of a change by the governor to its execution."""
     finality: Finality | None = None
     """None: "latest" on a development chain, "finalized" on any other."""
 
@@ -60,6 +64,7 @@ class Deployment:
 
     chain_id: int
     token: str
+    timelock: str
     staking: str
     committee: str
     blobs: str
@@ -79,7 +84,7 @@ class Deployment:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             raise LedgerError(f"deployment manifest must have exactly the fields {', '.join(sorted(names))}")
-        for name in ("token", "staking", "committee", "blobs"):
+        for name in ("token", "timelock", "staking", "committee", "blobs"):
             if not is_checksum_address(values[name]):
                 raise LedgerError(f"deployment manifest: {name} is not an address with a right checksum")
         for name in ("chain_id", "block"):
@@ -121,7 +126,9 @@ def domain_of(chain_id: int, committee: str) -> bytes:
 
 
 async def deploy(rpc_url: str, key: AccountKey, parameters: DeploymentParameters) -> Deployment:
-    """Create token, staking, committee and blob contracts; the key's account may mint tokens.
+    """Create token, timelock, staking, committee and blob contracts.
+
+    The key's account may mint tokens, pause functions, and announce and execute what the timelock does.
 
     The account must not send anything else meanwhile: staking is given the committee's address before that
     exists, and the committee's constructor refuses any other.
@@ -150,6 +157,7 @@ async def deploy(rpc_url: str, key: AccountKey, parameters: DeploymentParameters
     return Deployment(
         chain_id=chain_id,
         token=addresses["HauloutToken"],
+        timelock=addresses["Timelock"],
         staking=addresses["Staking"],
         committee=addresses["Committee"],
         blobs=addresses["Blobs"],
@@ -163,22 +171,35 @@ def _constructor_arguments(
     owner: str, addresses: dict[str, str], parameters: DeploymentParameters
 ) -> dict[str, dict[str, Any]]:
     """What each contract is created with, in the order of creation."""
+    governed = {"governor_": addresses["Timelock"], "guardian_": owner}
     return {
         "HauloutToken": {"owner": owner},
-        "Staking": {"token_": addresses["HauloutToken"], "committee_": addresses["Committee"]},
+        "Timelock": {"delay": parameters.timelock_delay_s, "proposers": [owner], "executors": [owner]},
+        "Staking": {
+            "token_": addresses["HauloutToken"],
+            "committee_": addresses["Committee"],
+            **governed,
+        },
         "Committee": {
             "staking_": addresses["Staking"],
             "nShards_": parameters.n_shards,
-            "epochDuration_": parameters.epoch_duration_s,
-            "handoverDeadline_": parameters.handover_deadline_s,
-            "patience_": parameters.patience_s,
-            "bandMillis_": parameters.band_millis,
+            "parameters_": (
+                parameters.epoch_duration_s,
+                parameters.handover_deadline_s,
+                parameters.patience_s,
+                parameters.band_millis,
+            ),
+            **governed,
         },
         "Blobs": {
             "committee_": addresses["Committee"],
             "token_": addresses["HauloutToken"],
-            "price_": parameters.price_per_mib_epoch,
-            "capacity_": parameters.capacity_bytes,
+            "terms_": (
+                parameters.price_per_mib_epoch,
+                parameters.write_price_per_mib,
+                parameters.capacity_bytes,
+            ),
+            **governed,
         },
     }
 

@@ -50,6 +50,20 @@ class Receipt:
     """The address of the contract it created."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedTransaction:
+    """A transaction that was not sent, and what it would cost at most."""
+
+    action: str
+    sender: str
+    to: str | None
+    data: bytes
+    gas: int | None
+    """None when it can only be estimated after the ones planned before it."""
+    fee_wei: int | None
+    """Gas at the highest price it would bid; None as `gas`."""
+
+
 class _NonceTakenError(Exception):
     """Another transaction of the account has this nonce."""
 
@@ -94,6 +108,22 @@ class Sender:
         raise LedgerUnavailable(
             f"{action}: {SEND_TRIES} nonces in a row were taken; does another process use {self.account}?"
         )
+
+    async def plan(
+        self, action: str, to: str | None, data: bytes, after_others: bool = False
+    ) -> PlannedTransaction:
+        """What `send` would send; `after_others` says that planned transactions come before it.
+
+        Raises as `send` does, but for a revert of one that comes after others: that may only lack them.
+        """
+        request = {"from": self.account, "data": "0x" + data.hex()} | ({"to": to} if to else {})
+        try:
+            gas, fees = await both(self._estimate(action, request), self._fees())
+        except LedgerRefused:
+            if not after_others:
+                raise
+            return PlannedTransaction(action, self.account, to, data, None, None)
+        return PlannedTransaction(action, self.account, to, data, gas, gas * fees["maxFeePerGas"])
 
     async def _estimate(self, action: str, request: dict[str, Any]) -> int:
         try:

@@ -26,6 +26,7 @@ abstract contract Epochs is Governed, IEpochs {
         uint64 lastHandoverDone;
         /// @dev The epoch for which a committee is selected but not started; 0 if none.
         uint32 selectedEpoch;
+        uint16 nShards;
     }
 
     /// @notice One member of a committee.
@@ -171,7 +172,8 @@ abstract contract Epochs is Governed, IEpochs {
             startedAtBlock: clock.startedAtBlock,
             handoverDone: clock.handoverDone,
             lastHandoverDone: clock.lastHandoverDone,
-            selectedEpoch: clock.selectedEpoch
+            selectedEpoch: clock.selectedEpoch,
+            nShards: nShards
         });
     }
 

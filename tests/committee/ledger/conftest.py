@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import pytest
@@ -41,6 +41,8 @@ class Node:
 class Network:
     """The contracts on a chain, and everyone who acts on them."""
 
+    UNIT: ClassVar = 10**9
+    """What a stake of 1 is in these tests: the contract's least number of shares."""
     chain: LocalChain
     deployment: Deployment
     operator: EvmLedger
@@ -69,10 +71,10 @@ class Network:
         return node
 
     async def stake(self, node: Node, amount: int) -> None:
-        """Give a node's account tokens and stake them on it."""
+        """Give a node's account so many units of tokens and stake them on it."""
         assert node.ledger.account is not None
-        await self.operator.mint(node.ledger.account, amount)
-        await node.ledger.stake(node.node_id, amount)
+        await self.operator.mint(node.ledger.account, amount * self.UNIT)
+        await node.ledger.stake(node.node_id, amount * self.UNIT)
 
     async def begin_epoch(self) -> EpochState:
         """Select and start the next epoch, moving the clock as far as it takes."""

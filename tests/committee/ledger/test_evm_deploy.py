@@ -78,12 +78,13 @@ async def test_chain_without_a_precompile_is_refused(
 
 
 def a_deployment() -> Deployment:
-    token, staking, committee, blobs = (
-        to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(4)
+    token, timelock, staking, committee, blobs = (
+        to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(5)
     )
     return Deployment(
         chain_id=17,
         token=token,
+        timelock=timelock,
         staking=staking,
         committee=committee,
         blobs=blobs,

@@ -52,14 +52,16 @@ async def test_nodes_and_candidates_are_read_as_they_registered(launch: Launch) 
     network = await launch(STAKES)
     nodes = await network.operator.nodes()
     assert [one.node_id for one in nodes] == [1, 2, 3, 4]
-    assert [one.account for one in nodes] == [node.ledger.account for node in network.nodes]
+    assert [one.operator for one in nodes] == [node.ledger.account for node in network.nodes]
     assert [one.public_key for one in nodes] == [node.secret.public_key for node in network.nodes]
     assert [one.address for one in nodes] == [f"http://node-{place}:1" for place in (1, 2, 3, 4)]
-    assert [one.stake for one in nodes] == list(STAKES)
+    assert [one.stake for one in nodes] == [stake * network.UNIT for stake in STAKES]
     assert all(one.is_candidate for one in nodes)
 
     await network.nodes[1].ledger.leave()
-    assert await network.operator.candidates() == [Candidate(1, 40), Candidate(3, 20), Candidate(4, 10)]
+    assert await network.operator.candidates() == [
+        Candidate(node_id, stake * network.UNIT) for node_id, stake in ((1, 40), (3, 20), (4, 10))
+    ]
     assert [one.is_candidate for one in await network.operator.nodes()] == [True, False, True, True]
     await network.nodes[1].ledger.become_candidate()
     assert [one.node_id for one in await network.operator.candidates()] == [1, 3, 4, 2]
@@ -70,7 +72,7 @@ async def test_more_nodes_than_a_page_holds_are_all_read(
 ) -> None:
     monkeypatch.setattr("committee.ledger.evm.reader.PAGE_ITEMS", 2)
     network = await launch((1, 2, 3, 4, 5))
-    assert [one.stake for one in await network.operator.nodes()] == [1, 2, 3, 4, 5]
+    assert [one.stake // network.UNIT for one in await network.operator.nodes()] == [1, 2, 3, 4, 5]
 
 
 async def test_register_refuses_a_proof_for_another_account(launch: Launch) -> None:

@@ -1,0 +1,303 @@
+"""The sending half of the EVM adapter: every transaction that Haulout's contracts take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from committee import bls
+from committee.certificate import Certificate
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger.evm import decode
+from committee.ledger.evm.reader import Contract, Reader
+from committee.ledger.evm.sender import PlannedTransaction, Receipt, Sender
+from committee.ledger.interface import Attestation, Transaction
+
+ENCODING_TYPE = 1
+"""RedStuff, Walrus' RS2."""
+WRITES_PER_APPROVAL = 64
+"""When a write finds its allowance used up, so many writes of its price are approved at once."""
+LEAST_SHARES_PERCENT = 99
+"""Of the shares that an amount gives when it is quoted: a stake that would get fewer is refused."""
+
+
+class DryRun(Exception):
+    """Nothing was sent: `planned` is what would have been, in order."""
+
+    def __init__(self, planned: Sequence[PlannedTransaction]) -> None:
+        self.planned = tuple(planned)
+        super().__init__(f"{len(self.planned)} transactions planned, none sent")
+
+
+class Writer:
+    """Encodes calls and sends them. With `dry_run`, every method raises `DryRun` instead of sending."""
+
+    def __init__(self, reader: Reader, sender: Sender | None, dry_run: bool) -> None:
+        self._reader = reader
+        self._sender = sender
+        self._dry_run = dry_run
+        self._planned: list[PlannedTransaction] = []
+        self._spending = asyncio.Lock()
+
+    # tokens
+
+    async def mint(self, account: str, amount: int) -> Transaction:
+        """Create stake tokens; only the account that deployed may."""
+        return (await self._send(self._reader.token, "mint", account, amount)).transaction
+
+    # nodes
+
+    async def register_node(
+        self,
+        name: str,
+        address: str,
+        public_key: bytes,
+        proof_of_possession: bytes,
+        *,
+        commission: int = 0,
+        operator: str | None = None,
+        receiver: str | None = None,
+        tls_key: bytes = bytes(32),
+    ) -> tuple[int, Transaction]:
+        """As `Ledger.register_node`."""
+        account = self._sending().account
+        registration = (
+            name,
+            address,
+            tls_key,
+            bls.g1_to_eip2537(public_key),
+            bls.g2_to_eip2537(proof_of_possession),
+            commission,
+            operator or account,
+            receiver or account,
+        )
+        receipt = await self._send(self._reader.staking, "registerNode", registration)
+        return int(self._told(receipt, self._reader.staking, "NodeRegistered", "nodeId")), receipt.transaction
+
+    async def update_address(self, node_id: int, address: str, tls_key: bytes = bytes(32)) -> Transaction:
+        """As `Ledger.update_address`."""
+        return await self._stake_call("updateNetworkAddress", node_id, address, tls_key)
+
+    async def change_public_key(
+        self, node_id: int, public_key: bytes, proof_of_possession: bytes
+    ) -> Transaction:
+        """As `Ledger.change_public_key`."""
+        key, proof = bls.g1_to_eip2537(public_key), bls.g2_to_eip2537(proof_of_possession)
+        return await self._stake_call("changePublicKey", node_id, key, proof)
+
+    async def change_commission(self, node_id: int, commission: int) -> Transaction:
+        """As `Ledger.change_commission`."""
+        return await self._stake_call("changeCommission", node_id, commission)
+
+    async def change_operator(self, node_id: int, operator: str) -> Transaction:
+        """As `Ledger.change_operator`."""
+        return await self._stake_call("changeOperator", node_id, operator)
+
+    async def change_receiver(self, node_id: int, receiver: str) -> Transaction:
+        """As `Ledger.change_receiver`."""
+        return await self._stake_call("changeReceiver", node_id, receiver)
+
+    async def leave(self, node_id: int | None = None) -> Transaction:
+        """As `Ledger.leave`."""
+        return await self._stake_call("leaveCandidates", node_id or await self._operated())
+
+    async def become_candidate(self, node_id: int | None = None) -> Transaction:
+        """As `Ledger.become_candidate`."""
+        return await self._stake_call("becomeCandidate", node_id or await self._operated())
+
+    # stake
+
+    async def stake(self, node_id: int, amount: int) -> Transaction:
+        """As `Ledger.stake`."""
+        staking = self._reader.staking
+        async with self._spending:
+            await self._allow(staking, amount)
+            least = await self._least_shares(node_id, amount)
+            return (await self._send(staking, "stake", node_id, amount, least)).transaction
+
+    async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
+        """As `Ledger.unstake`."""
+        staking = self._reader.staking
+        shares = await self._reader.call(staking, "sharesOf", node_id, self._sending().account)
+        if amount is not None:
+            wanted = await self._reader.call(staking, "sharesFor", node_id, amount)
+            worth = await self._reader.call(staking, "stakeOf", node_id, self._sending().account)
+            shares = shares if amount == worth else wanted
+        return await self._stake_call("unstake", node_id, shares)
+
+    async def cancel_unstaking(
+        self, node_id: int, unlock_epoch: int, amount: int | None = None
+    ) -> Transaction:
+        """As `Ledger.cancel_unstaking`."""
+        staking, account = self._reader.staking, self._sending().account
+        views = await self._reader.call(staking, "unbondingsOf", node_id, account, unlock_epoch)
+        mine = next((one for one in views if one["unlockEpoch"] == unlock_epoch), {"shares": 0, "amount": 0})
+        if amount is None or amount == mine["amount"]:
+            shares, amount = mine["shares"], mine["amount"]
+        else:
+            shares = amount * mine["shares"] // max(1, mine["amount"])
+        least = await self._least_shares(node_id, amount)
+        return await self._stake_call("cancelUnstaking", node_id, unlock_epoch, shares, least)
+
+    async def withdraw(self, node_id: int, unlock_epoch: int) -> Transaction:
+        """As `Ledger.withdraw`."""
+        return await self._stake_call("withdraw", node_id, unlock_epoch)
+
+    async def pay_out(self, epoch: int, node_id: int) -> Transaction:
+        """As `Ledger.pay_out`."""
+        return (await self._send(self._reader.blobs, "payOut", epoch, node_id)).transaction
+
+    async def withdraw_earnings(self) -> Transaction:
+        """As `Ledger.withdraw_earnings`."""
+        return await self._stake_call("withdrawEarnings")
+
+    # epochs
+
+    async def select(self) -> Transaction:
+        """As `Ledger.select`."""
+        return (await self._send(self._reader.committee, "select")).transaction
+
+    async def start(self) -> Transaction:
+        """As `Ledger.start`."""
+        return (await self._send(self._reader.committee, "start")).transaction
+
+    async def attest(self, epoch: int, attestations: Sequence[Attestation]) -> Transaction:
+        """As `Ledger.attest`."""
+        receipt = await self._send(
+            self._reader.committee,
+            "attest",
+            epoch,
+            [one.shard for one in attestations],
+            [one.digest for one in attestations],
+            [one.count for one in attestations],
+        )
+        return receipt.transaction
+
+    async def close_handover(self) -> Transaction:
+        """As `Ledger.close_handover`."""
+        return (await self._send(self._reader.committee, "close")).transaction
+
+    async def eject(self, node_id: int, reason: int, certificate: Certificate) -> Transaction:
+        """As `Ledger.eject`."""
+        signature = bls.g2_to_eip2537(certificate.signature)
+        receipt = await self._send(
+            self._reader.committee, "eject", node_id, reason, certificate.bitmap, signature
+        )
+        return receipt.transaction
+
+    # blobs
+
+    async def register_blob(
+        self, root: bytes, length: int, epochs: int, deletable: bool = False
+    ) -> tuple[int, Transaction]:
+        """As `Ledger.register_blob`; approves the token when the allowance is used up, for several writes."""
+        blobs = self._reader.blobs
+        receipt = await self._spend("reserveAndRegister", root, length, ENCODING_TYPE, epochs, deletable)
+        return int(self._told(receipt, blobs, "BlobRegistered", "objectId")), receipt.transaction
+
+    async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
+        """As `Ledger.certify_blob`."""
+        signature = bls.g2_to_eip2537(certificate.signature)
+        receipt = await self._send(
+            self._reader.blobs, "certify", object_id, certificate.epoch, certificate.bitmap, signature
+        )
+        return receipt.transaction
+
+    async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
+        """As `Ledger.certify_blobs`."""
+        by_signers: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+        for object_id, certificate in certificates.items():
+            by_signers[certificate.epoch, certificate.bitmap].append(object_id)
+        sent = []
+        for (epoch, bitmap), object_ids in by_signers.items():
+            signature = bls.aggregate([certificates[object_id].signature for object_id in object_ids])
+            call = (object_ids, epoch, bitmap, bls.g2_to_eip2537(signature))
+            sent.append((await self._send(self._reader.blobs, "certifyMany", *call)).transaction)
+        return sent
+
+    async def extend_blob(self, object_id: int, epochs: int) -> Transaction:
+        """As `Ledger.extend_blob`."""
+        return (await self._spend("extend", object_id, epochs)).transaction
+
+    async def delete_blob(self, object_id: int) -> Transaction:
+        """As `Ledger.delete_blob`."""
+        return (await self._send(self._reader.blobs, "remove", object_id)).transaction
+
+    async def invalidate_blob(self, blob_id: bytes, certificate: Certificate) -> Transaction:
+        """As `Ledger.invalidate_blob`."""
+        signature = bls.g2_to_eip2537(certificate.signature)
+        number = decode.blob_number(blob_id)
+        receipt = await self._send(
+            self._reader.blobs, "invalidate", number, certificate.epoch, certificate.bitmap, signature
+        )
+        return receipt.transaction
+
+    # how
+
+    def _sending(self) -> Sender:
+        if self._sender is None:
+            raise LedgerError("this ledger has no account key: it can only read")
+        return self._sender
+
+    async def _operated(self) -> int:
+        """The node that the account operates."""
+        account = self._sending().account
+        node_id = int(await self._reader.call(self._reader.staking, "nodeOf", account))
+        if node_id == 0:
+            raise LedgerError(f"account {account} operates no node: name one that it owns, or register one")
+        return node_id
+
+    async def _least_shares(self, node_id: int, amount: int) -> int:
+        expected = await self._reader.call(self._reader.staking, "sharesFor", node_id, amount)
+        return int(expected) * LEAST_SHARES_PERCENT // 100
+
+    async def _stake_call(self, function: str, *arguments: Any) -> Transaction:
+        return (await self._send(self._reader.staking, function, *arguments)).transaction
+
+    async def _spend(self, function: str, *arguments: Any) -> Receipt:
+        """Call the blob contract for something that costs; approves several such payments if it must."""
+        blobs = self._reader.blobs
+        try:
+            return await self._send(blobs, function, *arguments)
+        except LedgerRefused as refusal:
+            if refusal.reason != "ERC20InsufficientAllowance":
+                raise
+            needed = int(str(refusal.arguments["needed"]))
+            async with self._spending:
+                await self._approve(blobs, needed * WRITES_PER_APPROVAL)
+                return await self._send(blobs, function, *arguments)
+
+    async def _allow(self, spender: Contract, amount: int) -> None:
+        allowance = await self._reader.call(
+            self._reader.token, "allowance", self._sending().account, spender.address
+        )
+        if allowance < amount:
+            await self._approve(spender, amount)
+
+    async def _approve(self, spender: Contract, amount: int) -> None:
+        token = self._reader.token
+        data = token.abi.encode_call("approve", spender.address, amount)
+        if self._dry_run:
+            self._planned.append(await self._sending().plan("HauloutToken.approve", token.address, data))
+        else:
+            await self._sending().send("HauloutToken.approve", token.address, data)
+
+    async def _send(self, contract: Contract, function: str, *arguments: Any) -> Receipt:
+        data, action = contract.abi.encode_call(function, *arguments), f"{contract.abi.name}.{function}"
+        if not self._dry_run:
+            return await self._sending().send(action, contract.address, data)
+        after = bool(self._planned)
+        planned = await self._sending().plan(action, contract.address, data, after)
+        raise DryRun([*self._planned, planned])
+
+    def _told(self, receipt: Receipt, contract: Contract, event: str, argument: str) -> Any:
+        """An argument of the event that a contract emitted in a transaction."""
+        for raw in receipt.logs:
+            if raw["address"].lower() == contract.address.lower():
+                topics = [bytes.fromhex(topic[2:]) for topic in raw["topics"]]
+                log = contract.abi.decode_log(topics, bytes.fromhex(raw["data"][2:]))
+                if log is not None and log.name == event:
+                    return log.arguments[argument]
+        raise LedgerUnavailable(f"transaction 0x{receipt.transaction.hash.hex()} tells no {event}")
