@@ -1,4 +1,4 @@
-"""`haulout …`: what needs no network but the storage it works on."""
+"""`haulout …`: the commands of committee, client and node put together, and what needs no network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from storage.node.cli import app as node_app
+from committee.cli import deploy_command, epoch_app, node_app, stake_app
+from storage.client.cli import app as blob_app
+from storage.node.cli import run_node
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +19,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Haulout: a storage network that rebuilds only what departed.",
 )
+app.command("deploy")(deploy_command)
+node_app.command("run")(run_node)
 app.add_typer(node_app, name="node")
+app.add_typer(stake_app, name="stake")
+app.add_typer(epoch_app, name="epoch")
+app.add_typer(blob_app, name="blob")
 
 
 @app.command("blob-id")

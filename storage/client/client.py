@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 
@@ -28,6 +28,7 @@ from storage.client.errors import (
     NodeRefused,
     NotEnoughConfirmations,
     UnknownBlob,
+    WrongBlob,
 )
 from storage.client.node_client import NodeClient
 from storage.client.wire import Reason
@@ -51,6 +52,7 @@ class StoredBlob:
     size_bytes: int
     certified_epoch: int
     register_gas: int
+    """0 when it had been registered before."""
     certify_gas: int
 
 
@@ -105,15 +107,39 @@ class Client:
             blob.metadata.root, len(data), epochs, deletable
         )
         progress("register", 1, 1)
+        stored = await self._certify(code, blob, object_id, deletable, progress)
+        return replace(stored, register_gas=registered.gas_used)
+
+    async def certify(self, object_id: int, data: bytes, progress: Progress = _no_progress) -> StoredBlob:
+        """Upload a blob that is registered already, and certify it.
+
+        Raises as `store` does, and `WrongBlob` when `data` is not what was registered.
+        """
+        _, committee = await self._current()
+        record = await self._ledger.blob_object(object_id)
+        code = RedStuff(committee.n_shards)
+        progress("encode", 0, 1)
+        blob = await asyncio.to_thread(code.encode, data)
+        progress("encode", 1, 1)
+        if blob.blob_id != record.blob_id:
+            raise WrongBlob(
+                f"object {object_id} was registered for blob {blob_id_text(record.blob_id)}; "
+                f"this is {blob_id_text(blob.blob_id)}"
+            )
+        return await self._certify(code, blob, object_id, record.deletable, progress)
+
+    async def _certify(
+        self, code: RedStuff, blob: EncodedBlob, object_id: int, deletable: bool, progress: Progress
+    ) -> StoredBlob:
         certificate = await self._certificate(code, blob, object_id if deletable else None, progress)
         certified = await self._ledger.certify_blob(object_id, certificate)
         progress("certify", 1, 1)
         return StoredBlob(
             blob_id=blob.blob_id,
             object_id=object_id,
-            size_bytes=len(data),
+            size_bytes=blob.length,
             certified_epoch=certificate.epoch,
-            register_gas=registered.gas_used,
+            register_gas=0,
             certify_gas=certified.gas_used,
         )
 

@@ -2,6 +2,7 @@
 
 ClientError
 ├── NoCommittee               no epoch has been started
+├── WrongBlob                 the data are not those of the registered blob
 ├── UnknownBlob               the nodes do not know the blob id
 ├── BlobUnavailable           too few shards answer to read the blob
 ├── NotEnoughConfirmations    too few shards confirm to certify the blob
@@ -57,6 +58,10 @@ class NodeLied(NodeError):
 
 class NoCommittee(ClientError):
     """No epoch has been started."""
+
+
+class WrongBlob(ClientError):
+    """The data are not those of the blob that was registered."""
 
 
 class UnknownBlob(ClientError):

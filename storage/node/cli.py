@@ -1,4 +1,4 @@
-"""`haulout node …`: what an operator does with a node."""
+"""`haulout node run`, beside what `committee.cli` has an operator do on chain."""
 
 from __future__ import annotations
 
@@ -8,16 +8,8 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Run a storage node.")
 
-
-@app.callback()
-def _node() -> None:
-    """Run a storage node."""
-
-
-@app.command()
-def run(
+def run_node(
     folder: Annotated[Path, typer.Argument(help="The node's folder: node.toml, keys/ and store/.")],
     json_: Annotated[bool, typer.Option("--json", help="Log as JSON lines instead of text.")] = False,
 ) -> None:

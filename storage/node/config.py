@@ -10,7 +10,6 @@ A node's folder:
 
 from __future__ import annotations
 
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from committee.bls import SecretKey
+from committee.key_files import read_secret
 
 SETTINGS_FILE = "node.toml"
 
@@ -83,32 +83,11 @@ def load_config(folder: Path) -> NodeConfig:
         raise ConfigError(f"{path}: {wrong}") from None
 
 
-def read_key(path: Path) -> bytes:
-    """Read a secret of 32 bytes from a hex file that only its owner can read.
-
-    Raises `ConfigError` without a trace of the content.
-    """
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text().strip().removeprefix("0x")
-    except OSError as error:
-        raise ConfigError(f"cannot read the key {path}: {error.strerror}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"the key {path} can be read by others than its owner: chmod 600 {path}")
-    try:
-        secret = bytes.fromhex(text)
-    except ValueError:
-        secret = b""
-    if len(secret) != 32:
-        raise ConfigError(f"the key {path} does not hold 32 bytes in hex")
-    return secret
-
-
 def bls_key(folder: Path) -> SecretKey:
-    """The node's signing key. Raises `ConfigError` or `InvalidKey`."""
-    return SecretKey.from_bytes(read_key(folder / "keys" / "bls.key"))
+    """The node's signing key. Raises `InvalidKey`."""
+    return SecretKey.from_bytes(read_secret(folder / "keys" / "bls.key"))
 
 
 def account_key(folder: Path) -> bytes:
-    """The secret of the node's account on the chain. Raises `ConfigError`."""
-    return read_key(folder / "keys" / "account.key")
+    """The secret of the node's account on the chain. Raises `InvalidKey`."""
+    return read_secret(folder / "keys" / "account.key")

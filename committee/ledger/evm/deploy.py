@@ -16,7 +16,7 @@ from committee.errors import LedgerError
 from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.rpc import EndpointError, Rpc
-from committee.ledger.evm.sender import Sender
+from committee.ledger.evm.sender import DryRun, Sender
 
 CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Committee", "Blobs")
 """In the order of their creation."""
@@ -125,13 +125,18 @@ def domain_of(chain_id: int, committee: str) -> bytes:
     return keccak(encode(["uint256", "address"], [chain_id, to_canonical_address(committee)]))
 
 
-async def deploy(rpc_url: str, key: AccountKey, parameters: DeploymentParameters) -> Deployment:
+async def deploy(
+    rpc_url: str, key: AccountKey, parameters: DeploymentParameters, *, dry_run: bool = False
+) -> Deployment:
     """Create token, timelock, staking, committee and blob contracts.
 
     The key's account may mint tokens, pause functions, and announce and execute what the timelock does.
 
     The account must not send anything else meanwhile: staking is given the committee's address before that
     exists, and the committee's constructor refuses any other.
+
+    With `dry_run` nothing is sent and `DryRun` raised; what the committee's and the blobs' creation cost cannot be
+    estimated before the others exist.
 
     Raises `LedgerError` when the chain lacks a precompile, `LedgerRefused` for parameters that a contract
     refuses or an account that cannot pay, `LedgerUnavailable`.
@@ -145,9 +150,19 @@ async def deploy(rpc_url: str, key: AccountKey, parameters: DeploymentParameters
         addresses = {
             name: _created_address(key.address, nonce + place) for place, name in enumerate(CONTRACTS)
         }
+        creations = {
+            name: load_contract(name).encode_deployment(**arguments)
+            for name, arguments in _constructor_arguments(key.address, addresses, parameters).items()
+        }
+        if dry_run:
+            raise DryRun(
+                [
+                    await sender.plan(f"creation of {name}", None, creation, after_others=True)
+                    for name, creation in creations.items()
+                ]
+            )
         block = 0
-        for name, arguments in _constructor_arguments(key.address, addresses, parameters).items():
-            creation = load_contract(name).encode_deployment(**arguments)
+        for name, creation in creations.items():
             receipt = await sender.send(f"creation of {name}", None, creation)
             if (receipt.contract or "").lower() != addresses[name].lower():
                 raise LedgerError(f"{name} is not where it was predicted: {key.address} sent something else")

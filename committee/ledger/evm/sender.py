@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,14 @@ class PlannedTransaction:
     """None when it can only be estimated after the ones planned before it."""
     fee_wei: int | None
     """Gas at the highest price it would bid; None as `gas`."""
+
+
+class DryRun(Exception):
+    """Nothing was sent: `planned` is what would have been, in order."""
+
+    def __init__(self, planned: Sequence[PlannedTransaction]) -> None:
+        self.planned = tuple(planned)
+        super().__init__(f"{len(self.planned)} transactions planned, none sent")
 
 
 class _NonceTakenError(Exception):

@@ -12,7 +12,7 @@ from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import decode
 from committee.ledger.evm.reader import Contract, Reader
-from committee.ledger.evm.sender import PlannedTransaction, Receipt, Sender
+from committee.ledger.evm.sender import DryRun, PlannedTransaction, Receipt, Sender
 from committee.ledger.interface import Attestation, Transaction
 
 ENCODING_TYPE = 1
@@ -21,14 +21,6 @@ WRITES_PER_APPROVAL = 64
 """When a write finds its allowance used up, so many writes of its price are approved at once."""
 LEAST_SHARES_PERCENT = 99
 """Of the shares that an amount gives when it is quoted: a stake that would get fewer is refused."""
-
-
-class DryRun(Exception):
-    """Nothing was sent: `planned` is what would have been, in order."""
-
-    def __init__(self, planned: Sequence[PlannedTransaction]) -> None:
-        self.planned = tuple(planned)
-        super().__init__(f"{len(self.planned)} transactions planned, none sent")
 
 
 class Writer:
@@ -288,9 +280,9 @@ class Writer:
         data, action = contract.abi.encode_call(function, *arguments), f"{contract.abi.name}.{function}"
         if not self._dry_run:
             return await self._sending().send(action, contract.address, data)
-        after = bool(self._planned)
-        planned = await self._sending().plan(action, contract.address, data, after)
-        raise DryRun([*self._planned, planned])
+        before, self._planned = self._planned, []
+        planned = await self._sending().plan(action, contract.address, data, after_others=bool(before))
+        raise DryRun([*before, planned])
 
     def _told(self, receipt: Receipt, contract: Contract, event: str, argument: str) -> Any:
         """An argument of the event that a contract emitted in a transaction."""

@@ -1,4 +1,4 @@
-"""Settings and keys: what is wrong is named, and no secret is told."""
+"""Settings: what is wrong is named."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.node.config import ConfigError, load_config, read_key
+from storage.node.config import ConfigError, load_config
 
 GOOD = 'name = "a"\nport = 1234\nrpc_url = "http://127.0.0.1:1"\ndeployment = "d.json"\n'
 
@@ -40,30 +40,3 @@ def test_wrong_settings_are_named(tmp_path: Path, text: str, told: str) -> None:
 def test_missing_settings_say_where_they_belong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"node\.toml"):
         load_config(tmp_path)
-
-
-def key_file(folder: Path, text: str, mode: int = 0o600) -> Path:
-    path = folder / "some.key"
-    path.touch(mode)
-    path.write_text(text)
-    return path
-
-
-def test_a_key_is_read(tmp_path: Path) -> None:
-    assert read_key(key_file(tmp_path, "0x" + "ab" * 32 + "\n")) == bytes([0xAB]) * 32
-
-
-def test_a_key_others_can_read_is_refused(tmp_path: Path) -> None:
-    path = key_file(tmp_path, "ab" * 32)
-    path.chmod(0o640)
-    with pytest.raises(ConfigError, match="chmod 600"):
-        read_key(path)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "ab" * 31, "ab" * 33, "zz" * 32], ids=["empty", "short", "long", "no hex"]
-)
-def test_a_key_that_is_none_is_refused_without_telling_it(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match="32 bytes") as refused:
-        read_key(key_file(tmp_path, text))
-    assert not text or text not in str(refused.value)

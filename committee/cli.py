@@ -1,0 +1,299 @@
+"""`haulout deploy`, `haulout node …`, `haulout stake …`, `haulout epoch …`: what operators and stakers do on chain."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from committee.bls import SecretKey, proof_of_possession
+from committee.console import (
+    Amount,
+    DryRunOption,
+    JsonOption,
+    KeyOption,
+    Result,
+    RpcOption,
+    chain_command,
+    hex_digest,
+    percent,
+    planned,
+    require_key,
+    sending_account,
+    sent,
+    show,
+    token_amount,
+)
+from committee.errors import LedgerError
+from committee.key_files import read_secret
+from committee.ledger import RegisteredNode
+from committee.ledger.evm import DeploymentParameters, DryRun, EvmLedger, deploy
+
+node_app = typer.Typer(no_args_is_help=True, help="Run a storage node, and what its operator does on chain.")
+stake_app = typer.Typer(no_args_is_help=True, help="Stake on nodes.")
+epoch_app = typer.Typer(no_args_is_help=True, help="Look at the epoch, and push it on; anyone may.")
+
+NodeArgument = Annotated[int, typer.Argument(metavar="NODE", help="The node's id.", min=1)]
+UnlockArgument = Annotated[int, typer.Argument(metavar="EPOCH", help="In which it unlocks.", min=0)]
+BlsKeyOption = Annotated[Path, typer.Option("--bls-key", help="The node's BLS key file, 32 bytes in hex.")]
+TlsKeyOption = Annotated[
+    bytes | None,
+    typer.Option("--tls-key", parser=hex_digest, help="SHA-256 of the TLS key's SubjectPublicKeyInfo."),
+]
+
+
+def deploy_command(
+    manifest: Annotated[Path, typer.Argument(help="Where the deployment manifest is written.")],
+    rpc: RpcOption,
+    shards: Annotated[int, typer.Option(help="Number of shards, for life.", min=4, max=1000)] = 1000,
+    epoch_s: Annotated[int, typer.Option(help="Seconds of an epoch.", min=1)] = 14 * 24 * 3600,
+    deadline_s: Annotated[int, typer.Option(help="Seconds until a handover can be closed.", min=1)] = 86_400,
+    patience_s: Annotated[int, typer.Option(help="Silence after which a member is ejected.", min=1)] = 600,
+    price: Annotated[int, typer.Option(help="For a MiB and epoch, smallest units.", min=0)] = 0,
+    write_price: Annotated[int, typer.Option(help="For registering a MiB, smallest units.", min=0)] = 0,
+    timelock_s: Annotated[int, typer.Option(help="Delay of the governor's changes.", min=0)] = 2 * 24 * 3600,
+    key_file: KeyOption = None,
+    dry_run: DryRunOption = False,
+    json_: JsonOption = False,
+) -> None:
+    """Put the contracts on a chain and write the manifest that is all a node needs to join."""
+    key = require_key(key_file)
+    parameters = DeploymentParameters(
+        shards,
+        epoch_s,
+        deadline_s,
+        patience_s,
+        price_per_mib_epoch=price,
+        write_price_per_mib=write_price,
+        timelock_delay_s=timelock_s,
+    )
+    if manifest.exists():
+        raise LedgerError(f"{manifest} exists: a second deployment would lose it; name another file")
+    try:
+        deployment = asyncio.run(deploy(rpc, key, parameters, dry_run=dry_run))
+    except DryRun as stopped:
+        show(planned(stopped), json_)
+        return
+    deployment.save(manifest)
+    show({"manifest": str(manifest), **dataclasses.asdict(deployment)}, json_)
+
+
+# nodes
+
+
+@chain_command(node_app, "register")
+async def register(
+    ledger: EvmLedger,
+    name: Annotated[str, typer.Argument(help="1 to 64 bytes.")],
+    address: Annotated[str, typer.Argument(help="What the node is reached by, http://host:port.")],
+    bls_key: BlsKeyOption,
+    commission: Annotated[int | None, typer.Option(parser=percent, metavar="PERCENT", help="0.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Account of the node's process.")] = None,
+    receiver: Annotated[str | None, typer.Option(help="Account that gets the commission.")] = None,
+    tls_key: TlsKeyOption = None,
+) -> Result:
+    """Register a node of the sending account, which will own it, with a proof of possession of its BLS key."""
+    secret = SecretKey.from_bytes(read_secret(bls_key))
+    proof = proof_of_possession(secret, sending_account(ledger), ledger.deployment.domain)
+    node_id, transaction = await ledger.register_node(
+        name,
+        address,
+        secret.public_key,
+        proof,
+        commission=commission or 0,
+        operator=operator,
+        receiver=receiver,
+        tls_key=tls_key or bytes(32),
+    )
+    return sent(transaction, node_id=node_id)
+
+
+@chain_command(node_app, "update")
+async def update(
+    ledger: EvmLedger,
+    node: NodeArgument,
+    address: Annotated[str | None, typer.Option(help="At once.")] = None,
+    tls_key: TlsKeyOption = None,
+    bls_key: Annotated[Path | None, typer.Option(help="From the next election on.")] = None,
+    commission: Annotated[int | None, typer.Option(parser=percent, metavar="PERCENT")] = None,
+    operator: Annotated[str | None, typer.Option(help="At once; by the owner.")] = None,
+    receiver: Annotated[str | None, typer.Option(help="At once; by the owner.")] = None,
+) -> Result:
+    """Change one thing about a node; address and TLS key are changed together."""
+    changes = [address is not None, bls_key is not None, commission is not None, operator, receiver]
+    if sum(map(bool, changes)) != 1:
+        raise LedgerError("name one change: --address (and --tls-key), --bls-key, --commission, …")
+    if address is not None:
+        return sent(await ledger.update_address(node, address, tls_key or bytes(32)), node_id=node)
+    if bls_key is not None:
+        secret = SecretKey.from_bytes(read_secret(bls_key))
+        proof = proof_of_possession(secret, (await _node(ledger, node)).owner, ledger.deployment.domain)
+        return sent(await ledger.change_public_key(node, secret.public_key, proof), node_id=node)
+    if commission is not None:
+        return sent(await ledger.change_commission(node, commission), node_id=node)
+    if operator is not None:
+        return sent(await ledger.change_operator(node, operator), node_id=node)
+    return sent(await ledger.change_receiver(node, str(receiver)), node_id=node)
+
+
+@chain_command(node_app, "leave")
+async def leave(ledger: EvmLedger, node: NodeArgument) -> Result:
+    """Stand for no further selection; in committees already selected the node stays."""
+    return sent(await ledger.leave(node), node_id=node)
+
+
+@chain_command(node_app, "return")
+async def become_candidate(ledger: EvmLedger, node: NodeArgument) -> Result:
+    """Stand for election again, after leaving or an ejection."""
+    return sent(await ledger.become_candidate(node), node_id=node)
+
+
+@chain_command(node_app, "status", sends=False)
+async def node_status(
+    ledger: EvmLedger, node: Annotated[int | None, typer.Argument(metavar="[NODE]")] = None
+) -> Result:
+    """One node with everything that is pending, or all of them in a table."""
+    if node is not None:
+        state = await ledger.epoch_state()
+        shards = {
+            str(committee.epoch): list(committee.shards_of(node))
+            for committee in (state.previous, state.current, state.next)
+            if committee is not None
+        }
+        return {**dataclasses.asdict(await _node(ledger, node)), "shards_by_epoch": shards}
+    return {
+        "nodes": [
+            {
+                "node_id": one.node_id,
+                "name": one.name,
+                "address": one.address,
+                "stake": one.stake,
+                "commission": one.commission,
+                "candidate": one.is_candidate,
+            }
+            for one in await ledger.nodes()
+        ]
+    }
+
+
+async def _node(ledger: EvmLedger, node_id: int) -> RegisteredNode:
+    for one in await ledger.nodes():
+        if one.node_id == node_id:
+            return one
+    raise LedgerError(f"no node has the id {node_id}: see haulout node status")
+
+
+# stake
+
+
+@chain_command(stake_app, "add")
+async def add(ledger: EvmLedger, node: NodeArgument, amount: Amount) -> Result:
+    """Stake tokens on a node; they count from the next selection on."""
+    return sent(await ledger.stake(node, amount), node_id=node, amount=amount)
+
+
+@chain_command(stake_app, "list", sends=False)
+async def list_stakes(
+    ledger: EvmLedger,
+    account: Annotated[str | None, typer.Argument(help="The key's account when none is named.")] = None,
+) -> Result:
+    """What an account has staked, is unstaking, and has earned."""
+    whose = account or sending_account(ledger)
+    positions, earnings, balance = await asyncio.gather(
+        ledger.stakes(whose), ledger.earnings(whose), ledger.balance(whose)
+    )
+    return {
+        "account": whose,
+        "balance": balance,
+        "earnings": earnings,
+        "stakes": [dataclasses.asdict(one) for one in positions],
+    }
+
+
+@chain_command(stake_app, "unstake")
+async def unstake(
+    ledger: EvmLedger,
+    node: NodeArgument,
+    amount: Annotated[int | None, typer.Option(parser=token_amount, metavar="TOKENS", help="All.")] = None,
+    cancel: Annotated[int | None, typer.Option(help="Stake again what unlocks in this epoch.")] = None,
+) -> Result:
+    """Take stake off a node, to be withdrawn two epochs later; or cancel that."""
+    if cancel is not None:
+        return sent(await ledger.cancel_unstaking(node, cancel, amount), node_id=node, unlock_epoch=cancel)
+    return sent(await ledger.unstake(node, amount), node_id=node)
+
+
+@chain_command(stake_app, "withdraw")
+async def withdraw(ledger: EvmLedger, node: NodeArgument, epoch: UnlockArgument) -> Result:
+    """Take back what was unstaked and unlocked in an epoch (see `list`)."""
+    return sent(await ledger.withdraw(node, epoch), node_id=node, unlock_epoch=epoch)
+
+
+@chain_command(stake_app, "rewards")
+async def rewards(
+    ledger: EvmLedger,
+    node: Annotated[int | None, typer.Option(help="Have this node paid for an epoch.")] = None,
+    epoch: Annotated[int | None, typer.Option(help="The epoch, one that is over.")] = None,
+) -> Result:
+    """Have a node paid its part of an epoch (--node, --epoch), or withdraw the account's commissions."""
+    if (node is None) != (epoch is None):
+        raise LedgerError("a payment needs both --node and --epoch; a withdrawal neither")
+    if node is not None and epoch is not None:
+        return sent(await ledger.pay_out(epoch, node), node_id=node, epoch=epoch)
+    return sent(await ledger.withdraw_earnings(), account=sending_account(ledger))
+
+
+# epochs
+
+
+@chain_command(epoch_app, "status", sends=False)
+async def epoch_status(ledger: EvmLedger) -> Result:
+    """Where the epoch is, who is in its committees, and what comes next when."""
+    state, parameters = await asyncio.gather(ledger.epoch_state(), ledger.parameters())
+    now_s, missing = await asyncio.gather(ledger.chain_time_s(), ledger.missing_shards(state.epoch))
+    due: dict[str, Any] = {}
+    if not state.handover_done:
+        due = {"next_step": "close", "due_in_s": state.started_at_s + parameters.handover_deadline_s - now_s}
+    else:
+        step, share = ("select", 2) if state.next is None else ("start", 1)
+        wait_s = parameters.epoch_duration_s // share if state.epoch else 0
+        due = {"next_step": step, "due_in_s": max(0, state.last_handover_done_s + wait_s - now_s)}
+    return {
+        "epoch": state.epoch,
+        "block": state.block.number,
+        "handover_done": state.handover_done,
+        "missing_shards": sorted(missing),
+        **due,
+        "committees": [
+            {
+                "epoch": committee.epoch,
+                "node_id": member.node_id,
+                "name": member.name,
+                "shards": member.weight,
+            }
+            for committee in (state.previous, state.current, state.next)
+            if committee is not None
+            for member in committee.members
+        ],
+    }
+
+
+@chain_command(epoch_app, "select")
+async def select(ledger: EvmLedger) -> Result:
+    """Elect the next committee; from half an epoch after the last handover on."""
+    return sent(await ledger.select())
+
+
+@chain_command(epoch_app, "start")
+async def start(ledger: EvmLedger) -> Result:
+    """Start the selected epoch; from a full epoch after the last handover on."""
+    return sent(await ledger.start())
+
+
+@chain_command(epoch_app, "close")
+async def close(ledger: EvmLedger) -> Result:
+    """End a handover whose deadline has passed."""
+    return sent(await ledger.close_handover())

@@ -1,0 +1,246 @@
+"""What all commands that talk to the chain have in common: connection, key, dry run, and how they print.
+
+`chain_command` makes a command out of an async function `(ledger, …) -> result`: it adds the options below, connects,
+and prints the result, for people or with `--json` as one JSON object. A result is a dict of plain values; amounts are
+integers in the token's smallest unit, bytes are hex.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from committee.errors import InvalidKey, LedgerError
+from committee.key_files import parse_secret, read_secret
+from committee.ledger import Transaction
+from committee.ledger.evm import AccountKey, Deployment, DryRun, EvmLedger
+
+Result = Mapping[str, Any]
+Work = Callable[..., Awaitable[Result]]
+"""`(ledger, …) -> result`, asynchronous; its parameters are the command's."""
+
+KEY_VARIABLE = "HAULOUT_KEY"
+"""Environment variable with the account's secret, for those who keep no key file."""
+TOKEN_DECIMALS = 18
+
+RpcOption = Annotated[
+    str, typer.Option("--rpc", envvar="HAULOUT_RPC", help="JSON-RPC endpoint of the chain.")
+]
+ManifestOption = Annotated[
+    Path, typer.Option("--deployment", envvar="HAULOUT_DEPLOYMENT", help="The deployment manifest.")
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        envvar="HAULOUT_KEY_FILE",
+        help=f"The sending account's key, 32 bytes in hex; or the key itself in ${KEY_VARIABLE}.",
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be sent and its cost, and send nothing.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def load_key(path: Path | None) -> AccountKey | None:
+    """The account's key from a file, else from the environment, else none. Raises `InvalidKey`."""
+    if path is not None:
+        return AccountKey(read_secret(path))
+    text = os.environ.get(KEY_VARIABLE)
+    return AccountKey(parse_secret(text, f"${KEY_VARIABLE}")) if text else None
+
+
+def require_key(path: Path | None) -> AccountKey:
+    """The same, where nothing can be done without."""
+    key = load_key(path)
+    if key is None:
+        raise InvalidKey(f"no account key: give --key-file FILE, or set ${KEY_VARIABLE}")
+    return key
+
+
+def chain_command(app: typer.Typer, name: str, *, sends: bool = True) -> Callable[[Work], Work]:
+    """Register an async function as the command `name`; one that `sends` takes a key and a dry run."""
+
+    def register(work: Work) -> Work:
+        def command(
+            *,
+            rpc: str,
+            deployment: Path,
+            key_file: Path | None = None,
+            dry_run: bool = False,
+            json_: bool,
+            **arguments: Any,
+        ) -> None:
+            manifest = Deployment.load(deployment)
+            key = require_key(key_file) if sends else load_key(key_file)
+
+            async def run() -> Result:
+                async with await EvmLedger.connect(rpc, manifest, key, dry_run=dry_run) as ledger:
+                    return await work(ledger, **arguments)
+
+            try:
+                result = asyncio.run(run())
+            except DryRun as stopped:
+                result = planned(stopped)
+            show(result, json_)
+
+        command.__doc__ = work.__doc__
+        command.__signature__ = _signature(work, sends)  # type: ignore[attr-defined]
+        app.command(name)(command)
+        return work
+
+    return register
+
+
+def _signature(work: Work, sends: bool) -> inspect.Signature:
+    """The work's parameters but its ledger, then the common options."""
+    hints = get_type_hints(work, include_extras=True)
+    own = list(inspect.signature(work).parameters.values())[1:]
+    options: dict[str, tuple[Any, Any]] = {
+        "rpc": (RpcOption, inspect.Parameter.empty),
+        "deployment": (ManifestOption, inspect.Parameter.empty),
+        "key_file": (KeyOption, None),
+        "dry_run": (DryRunOption, False),
+        "json_": (JsonOption, False),
+    }
+    if not sends:
+        del options["dry_run"]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature(
+        [
+            *(one.replace(annotation=hints[one.name], kind=keyword) for one in own),
+            *(
+                inspect.Parameter(name, keyword, annotation=annotation, default=default)
+                for name, (annotation, default) in options.items()
+            ),
+        ]
+    )
+
+
+# results
+
+
+def sent(transaction: Transaction, **more: Any) -> Result:
+    """A transaction that came through, and what else there is to say."""
+    return {
+        **more,
+        "transaction": "0x" + transaction.hash.hex(),
+        "block": transaction.block.number,
+        "gas_used": transaction.gas_used,
+    }
+
+
+def planned(stopped: DryRun) -> Result:
+    """What a dry run would have sent, and at most cost."""
+    fees = [one.fee_wei for one in stopped.planned]
+    return {
+        "dry_run": True,
+        "transactions": [
+            {
+                "action": one.action,
+                "from": one.sender,
+                "to": one.to or "",
+                "gas": one.gas,
+                "most_fee_wei": one.fee_wei,
+                "data": "0x" + one.data.hex(),
+            }
+            for one in stopped.planned
+        ],
+        "most_fee_wei": None if None in fees else sum(fee for fee in fees if fee is not None),
+    }
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: dataclasses as dicts, bytes as hex."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(one) for one in value]
+    return value
+
+
+def show(result: Result, as_json: bool) -> None:
+    """Print a result: one JSON object, or a line for each value and a table for each list of records."""
+    result = plain(result)
+    if as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    width = max((len(name) for name in result), default=0)
+    for name, value in result.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            table = Table(title=name.replace("_", " "), title_justify="left")
+            for column in value[0]:
+                table.add_column(column.replace("_", " "), overflow="fold")
+            for row in value:
+                table.add_row(*(_short(one) for one in row.values()))
+            console.print(table)
+        else:
+            console.print(f"{name.replace('_', ' '):<{width}}  {_short(value)}", soft_wrap=True, markup=False)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+# arguments
+
+
+def token_amount(text: str) -> int:
+    """Tokens as people write them, "12.5", in the smallest unit. Raises `typer.BadParameter`."""
+    try:
+        amount = Decimal(text).scaleb(TOKEN_DECIMALS)
+    except InvalidOperation:
+        raise typer.BadParameter(f"{text!r} is no amount of tokens, such as 12.5") from None
+    if not amount.is_finite() or amount <= 0 or amount != amount.to_integral_value() or amount >= 2**128:
+        raise typer.BadParameter(f"{text} tokens: give more than 0, with at most {TOKEN_DECIMALS} decimals")
+    return int(amount)
+
+
+Amount = Annotated[int, typer.Argument(parser=token_amount, metavar="TOKENS", help="As 12.5.")]
+
+
+def percent(text: str) -> int:
+    """A commission as people write it, "2.5" percent, in hundredths of a percent. Raises `typer.BadParameter`."""
+    try:
+        value = Decimal(text.removesuffix("%")).scaleb(2)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or not 0 <= value <= 10_000 or value != value.to_integral_value():
+        raise typer.BadParameter(f"{text!r} is no commission in percent, such as 2.5")
+    return int(value)
+
+
+def hex_digest(text: str) -> bytes:
+    """32 bytes in hex. Raises `typer.BadParameter`."""
+    try:
+        return parse_secret(text, "it")
+    except InvalidKey:
+        raise typer.BadParameter(f"{text!r} is not 32 bytes in hex") from None
+
+
+def sending_account(ledger: EvmLedger) -> str:
+    """The account that a command is about when it names none. Raises `LedgerError`."""
+    if ledger.account is None:
+        raise LedgerError(f"whose? Name an account, or give a key (--key-file or ${KEY_VARIABLE})")
+    return ledger.account

@@ -1,0 +1,125 @@
+"""`haulout blob …`: what owners of blobs do."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from committee.console import Result, chain_command, sent
+from committee.errors import LedgerError
+from committee.ledger import BlobRecord
+from committee.ledger.evm import EvmLedger
+from storage.client.client import Client, StoredBlob
+from storage.redstuff import BlobMetadata, InvalidEncoding, RedStuff, blob_id_text, parse_blob_id
+
+app = typer.Typer(no_args_is_help=True, help="Register, certify and look after blobs.")
+
+
+def _parse(text: str) -> bytes:
+    try:
+        return parse_blob_id(text)
+    except InvalidEncoding as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+FileArgument = Annotated[Path, typer.Argument(help="The blob.", exists=True, dir_okay=False, readable=True)]
+ObjectArgument = Annotated[int, typer.Argument(metavar="OBJECT", help="The blob object's id.", min=1)]
+DeletableOption = Annotated[bool, typer.Option("--deletable", help="May be deleted before its end.")]
+BlobArgument = Annotated[
+    bytes, typer.Argument(parser=_parse, metavar="BLOB", help="The blob's id, 43 characters.")
+]
+EpochsOption = Annotated[int, typer.Option(help="How many, the current one included.", min=1, max=53)]
+
+
+@chain_command(app, "register")
+async def register(
+    ledger: EvmLedger,
+    file: FileArgument,
+    epochs: EpochsOption = 1,
+    deletable: DeletableOption = False,
+) -> Result:
+    """Reserve space for a blob and register it; nothing is uploaded yet (see `certify`)."""
+    metadata = await asyncio.to_thread(_metadata, RedStuff((await ledger.parameters()).n_shards), file)
+    quote = await ledger.quote(metadata.length, epochs)
+    object_id, transaction = await ledger.register_blob(metadata.root, metadata.length, epochs, deletable)
+    return sent(
+        transaction, object_id=object_id, blob_id=blob_id_text(metadata.blob_id), **dataclasses.asdict(quote)
+    )
+
+
+@chain_command(app, "certify")
+async def certify(ledger: EvmLedger, object_id: ObjectArgument, file: FileArgument) -> Result:
+    """Upload a registered blob to the committee and certify it."""
+    async with Client(ledger) as client:
+        return _stored(await client.certify(object_id, file.read_bytes()))
+
+
+@chain_command(app, "store")
+async def store(
+    ledger: EvmLedger,
+    file: FileArgument,
+    epochs: EpochsOption = 1,
+    deletable: DeletableOption = False,
+) -> Result:
+    """Register, upload and certify a blob."""
+    async with Client(ledger) as client:
+        return _stored(await client.store(file.read_bytes(), epochs, deletable))
+
+
+@chain_command(app, "read", sends=False)
+async def read(
+    ledger: EvmLedger,
+    blob: BlobArgument,
+    output: Annotated[Path, typer.Argument(help="Where it is written; nothing that exists.")],
+) -> Result:
+    """Read a blob from the committee, checked against its id."""
+    if output.exists():
+        raise LedgerError(f"{output} exists; name another file")
+    async with Client(ledger) as client:
+        data = await client.read(blob)
+    output.write_bytes(data)
+    return {"blob_id": blob_id_text(blob), "size_bytes": len(data), "file": str(output)}
+
+
+@chain_command(app, "status", sends=False)
+async def status(ledger: EvmLedger, blob: BlobArgument) -> Result:
+    """All objects of a blob: who owns them, whether they are certified, until when they live."""
+    state = await ledger.epoch_state()
+    records = [one for one in await ledger.blobs() if one.blob_id == blob]
+    if not records:
+        raise LedgerError(f"blob {blob_id_text(blob)} was never registered with this deployment")
+    return {
+        "blob_id": blob_id_text(blob),
+        "epoch": state.epoch,
+        "live": any(one.is_live(state.epoch) for one in records),
+        "objects": [_object(one) for one in records],
+    }
+
+
+@chain_command(app, "extend")
+async def extend(ledger: EvmLedger, object_id: ObjectArgument, epochs: EpochsOption = 1) -> Result:
+    """Reserve and pay more epochs for a certified blob object of the account's."""
+    return sent(await ledger.extend_blob(object_id, epochs), object_id=object_id, epochs=epochs)
+
+
+@chain_command(app, "delete")
+async def delete(ledger: EvmLedger, object_id: ObjectArgument) -> Result:
+    """Delete a deletable blob object of the account's; its space comes back as a reservation."""
+    return sent(await ledger.delete_blob(object_id), object_id=object_id)
+
+
+def _metadata(code: RedStuff, path: Path) -> BlobMetadata:
+    with path.open("rb") as file:
+        return code.encode_file(file)
+
+
+def _stored(blob: StoredBlob) -> Result:
+    return {**dataclasses.asdict(blob), "blob_id": blob_id_text(blob.blob_id)}
+
+
+def _object(record: BlobRecord) -> dict[str, Any]:
+    return {**dataclasses.asdict(record), "blob_id": blob_id_text(record.blob_id)}

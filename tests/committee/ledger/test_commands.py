@@ -1,0 +1,189 @@
+"""`haulout deploy | node | stake | epoch …` as an operator types them, against a real chain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from committee.bls import SecretKey
+from committee.errors import CommitteeError, LedgerRefused
+from committee.ledger.evm import AccountKey, Deployment, EvmLedger
+from localnet.chain import LocalChain
+from storage.cli import app
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Launch, Network
+
+TOKEN = 10**18
+
+
+def write_key(path: Path, secret: bytes) -> Path:
+    path.touch(0o600)
+    path.write_text(secret.hex())
+    return path
+
+
+class Shell:
+    """Types commands for one account and reads what they print with `--json`."""
+
+    def __init__(self, rpc_url: str, manifest: Path, key: AccountKey, folder: Path) -> None:
+        key_file = write_key(folder / f"{key.address}.key", key.to_bytes())
+        self.account = key.address
+        self.options = [
+            "--rpc",
+            rpc_url,
+            "--deployment",
+            str(manifest),
+            "--key-file",
+            str(key_file),
+            "--json",
+        ]
+
+    async def run(self, *words: str) -> dict[str, Any]:
+        """A command's JSON; raises the house's error where the command line would print it."""
+        answer = await asyncio.to_thread(CliRunner().invoke, app, [*words, *self.options])
+        if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+            raise answer.exception
+        assert answer.exit_code == 0, answer.output
+        result: dict[str, Any] = json.loads(answer.stdout)
+        return result
+
+
+async def shell(network: Network, folder: Path, tokens: int = 0) -> Shell:
+    """A shell for a fresh account with gas money and tokens."""
+    key = AccountKey.generate()
+    await network.chain.fund(key.address)
+    if tokens:
+        await network.operator.mint(key.address, tokens * TOKEN)
+    manifest = folder / "deployment.json"
+    network.deployment.save(manifest)
+    return Shell(network.chain.rpc_url, manifest, key, folder)
+
+
+async def test_deploy_writes_a_manifest_and_overwrites_none(chain: LocalChain, tmp_path: Path) -> None:
+    key = AccountKey.generate()
+    await chain.fund(key.address)
+    manifest = tmp_path / "new.json"
+    key_file = write_key(tmp_path / "key", key.to_bytes())
+    words = [
+        "deploy",
+        str(manifest),
+        "--rpc",
+        chain.rpc_url,
+        "--key-file",
+        str(key_file),
+        "--shards",
+        "10",
+        "--json",
+    ]
+    planned = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--dry-run"])
+    assert [one["action"] for one in json.loads(planned.stdout)["transactions"]][
+        0
+    ] == "creation of HauloutToken"
+    assert not manifest.exists()
+    deployed = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert deployed.exit_code == 0, deployed.output
+    async with await EvmLedger.connect(chain.rpc_url, Deployment.load(manifest)) as ledger:
+        assert (await ledger.parameters()).n_shards == 10
+    again = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert isinstance(again.exception, CommitteeError) and "exists" in str(again.exception)
+
+
+async def test_a_node_is_registered_updated_and_leaves(launch: Launch, tmp_path: Path) -> None:
+    network = await launch()
+    owner = await shell(network, tmp_path)
+    secret, following = SecretKey.generate(), SecretKey.generate()
+    first = str(write_key(tmp_path / "first.key", secret.to_bytes()))
+    second = str(write_key(tmp_path / "second.key", following.to_bytes()))
+    register = ("node", "register", "anna", "http://anna:1", "--bls-key", first, "--commission", "2.5")
+    planned = await owner.run(*register, "--dry-run")
+    assert planned["dry_run"] and planned["transactions"][0]["action"] == "Staking.registerNode"
+    assert planned["most_fee_wei"] > 0
+    assert (await owner.run("node", "status"))["nodes"] == []
+
+    assert (await owner.run(*register))["node_id"] == 1
+    await owner.run("node", "update", "1", "--address", "http://anna:2")
+    await owner.run("node", "update", "1", "--bls-key", second)
+    await owner.run("node", "update", "1", "--commission", "5")
+    shown = await owner.run("node", "status", "1")
+    assert (shown["address"], shown["commission"], shown["pending_commission"]) == ("http://anna:2", 250, 500)
+    assert shown["pending_public_key"] == "0x" + following.public_key.hex()
+    await owner.run("node", "leave", "1")
+    assert (await owner.run("node", "status"))["nodes"][0]["candidate"] is False
+    await owner.run("node", "return", "1")
+    with pytest.raises(CommitteeError, match="name one change"):
+        await owner.run("node", "update", "1")
+
+
+async def test_stake_is_added_listed_unstaked_and_withdrawn(launch: Launch, tmp_path: Path) -> None:
+    network = await launch((4, 3, 2, 1))
+    staker = await shell(network, tmp_path, tokens=10)
+    await staker.run("stake", "add", "2", "7.5")
+    listed = await staker.run("stake", "list")
+    assert listed["balance"] == 10 * TOKEN - 7 * TOKEN - TOKEN // 2
+    assert [(one["node_id"], one["amount"]) for one in listed["stakes"]] == [(2, 7 * TOKEN + TOKEN // 2)]
+    await staker.run("stake", "unstake", "2", "--amount", "2.5")
+    await staker.run("stake", "unstake", "2", "--amount", "1", "--cancel", "2")
+    (position,) = (await staker.run("stake", "list", staker.account))["stakes"]
+    assert position["amount"] == 6 * TOKEN
+    assert [(one["unlock_epoch"], one["amount"]) for one in position["unbonding"]] == [
+        (2, TOKEN + TOKEN // 2)
+    ]
+    with pytest.raises(LedgerRefused, match="StillBonded"):
+        await staker.run("stake", "withdraw", "2", "2")
+    with pytest.raises(LedgerRefused, match="NothingEarned"):
+        await staker.run("stake", "rewards")
+    await network.begin_epoch()
+    await network.hand_over(await network.begin_epoch())
+    await staker.run("stake", "withdraw", "2", "2")
+    assert (await staker.run("stake", "list"))["balance"] == 4 * TOKEN
+
+
+async def test_epochs_are_pushed_by_anyone(launch: Launch, tmp_path: Path) -> None:
+    network = await launch((4, 3, 2, 1))
+    someone = await shell(network, tmp_path)
+    assert (await someone.run("epoch", "status"))["next_step"] == "select"
+    await someone.run("epoch", "select")
+    await someone.run("epoch", "start")
+    status = await someone.run("epoch", "status")
+    assert (status["epoch"], status["handover_done"], status["next_step"]) == (1, True, "select")
+    assert 0 < status["due_in_s"] <= 300
+    assert sum(one["shards"] for one in status["committees"]) == 10
+    with pytest.raises(LedgerRefused, match="TooEarly"):
+        await someone.run("epoch", "select")
+    with pytest.raises(LedgerRefused, match="HandoverIsDone"):
+        await someone.run("epoch", "close")
+
+
+async def test_a_key_comes_from_the_environment_and_never_shows(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    someone = await shell(network, tmp_path)
+    words = ["epoch", "select", *someone.options[:4]]
+    without = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert isinstance(without.exception, CommitteeError) and "--key-file" in str(without.exception)
+    secret = AccountKey.generate().to_bytes().hex()
+    monkeypatch.setenv("HAULOUT_KEY", secret)
+    refused = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert isinstance(refused.exception, LedgerRefused)
+    assert secret not in refused.output + repr(refused.exception)
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "nan", "1e30", "0.0000000000000000001", "ten"])
+def test_amounts_that_are_none_are_refused(amount: str) -> None:
+    words = ["stake", "add", "1", "--rpc", "x", "--deployment", "y", "--", amount]
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 2 and "TOKENS" in answer.output
+
+
+async def test_answers_are_also_for_people(launch: Launch, tmp_path: Path) -> None:
+    network = await launch((4, 3))
+    someone = await shell(network, tmp_path)
+    answer = await asyncio.to_thread(CliRunner().invoke, app, ["node", "status", *someone.options[:4]])
+    assert answer.exit_code == 0 and "node-1" in answer.stdout and "http://node-2:1" in answer.stdout

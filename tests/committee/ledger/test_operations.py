@@ -1,0 +1,215 @@
+"""What operators, stakers and owners of blobs send, through the Python API, on a real chain."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from committee import messages
+from committee.bls import SecretKey, proof_of_possession
+from committee.certificate import Certificate
+from committee.errors import LedgerError, LedgerRefused
+from committee.ledger import EpochState, StakePosition
+from committee.ledger.evm import AccountKey, DeploymentParameters, DryRun, EvmLedger
+from committee.messages import Intent
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Launch, Network, Node
+
+TOKEN = 10**18
+LENGTH = 5000
+PRICED = DeploymentParameters(10, 600, 300, 30, price_per_mib_epoch=TOKEN, write_price_per_mib=TOKEN // 2)
+
+
+def root(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def certificate(network: Network, state: EpochState, number: int) -> Certificate:
+    blob_id = hashlib.blake2b(b"\x01" + LENGTH.to_bytes(8, "little") + root(number), digest_size=32).digest()
+    return network.sign(state, Intent.BLOB, messages.blob_body(blob_id))
+
+
+async def position(node: Node) -> StakePosition:
+    assert node.ledger.account is not None
+    return next(one for one in await node.ledger.stakes(node.ledger.account) if one.node_id == node.node_id)
+
+
+async def test_a_node_registered_for_an_operator_is_run_by_it(launch: Launch) -> None:
+    network = await launch()
+    owner, operator, receiver = await network.account(), await network.account(), await network.account()
+    secret = SecretKey.generate()
+    assert owner.account is not None
+    proof = proof_of_possession(secret, owner.account, network.deployment.domain)
+    node_id, _ = await owner.register_node(
+        "anna",
+        "http://anna:1",
+        secret.public_key,
+        proof,
+        commission=250,
+        operator=operator.account,
+        receiver=receiver.account,
+        tls_key=root(7),
+    )
+    (node,) = await network.operator.nodes()
+    assert (node.owner, node.operator, node.receiver) == (owner.account, operator.account, receiver.account)
+    assert (node.commission, node.tls_key, node.is_candidate) == (250, root(7), True)
+
+    await operator.leave()
+    await owner.become_candidate(node_id)
+    await operator.update_address(node_id, "http://anna:2", root(8))
+    (node,) = await network.operator.nodes()
+    assert (node.address, node.tls_key) == ("http://anna:2", root(8))
+    with pytest.raises(LedgerRefused, match="NotNodeOwner"):
+        await operator.change_receiver(node_id, operator.account or "")
+    with pytest.raises(LedgerError, match="operates no node"):
+        await owner.leave()
+
+
+async def test_key_and_commission_change_with_the_next_election(launch: Launch) -> None:
+    network = await launch((40, 30, 20, 10))
+    await network.begin_epoch()
+    node, secret = network.nodes[0], SecretKey.generate()
+    assert node.ledger.account is not None
+    proof = proof_of_possession(secret, node.ledger.account, network.deployment.domain)
+    await node.ledger.change_public_key(node.node_id, secret.public_key, proof)
+    await node.ledger.change_commission(node.node_id, 300)
+    shown = (await network.operator.nodes())[0]
+    assert shown.public_key == node.secret.public_key
+    assert (shown.pending_public_key, shown.public_key_from) == (secret.public_key, 2)
+    assert (shown.commission, shown.pending_commission, shown.commission_from) == (0, 300, 2)
+    state = await network.begin_epoch()
+    assert state.current is not None and state.previous is not None
+    assert state.previous.by_id[node.node_id].public_key == node.secret.public_key
+    assert state.current.by_id[node.node_id].public_key == secret.public_key
+    assert (await network.operator.nodes())[0].commission == 300
+
+
+async def test_stake_is_taken_off_and_withdrawn_two_epochs_later(launch: Launch) -> None:
+    network = await launch((40, 30, 20, 10))
+    node, unit = network.nodes[0], network.UNIT
+    await network.begin_epoch()
+    await node.ledger.unstake(node.node_id, 15 * unit)
+    held = await position(node)
+    assert held.amount == 25 * unit
+    assert [(one.unlock_epoch, one.amount) for one in held.unbonding] == [(3, 15 * unit)]
+    with pytest.raises(LedgerRefused, match="StillBonded"):
+        await node.ledger.withdraw(node.node_id, 3)
+
+    await node.ledger.cancel_unstaking(node.node_id, 3, 5 * unit)
+    assert (await position(node)).amount == 30 * unit
+    for _ in range(2):
+        await network.hand_over(await network.begin_epoch())
+    await node.ledger.withdraw(node.node_id, 3)
+    assert node.ledger.account is not None
+    assert await node.ledger.balance(node.ledger.account) == 10 * unit
+    with pytest.raises(LedgerRefused, match="NothingUnbonding"):
+        await node.ledger.withdraw(node.node_id, 3)
+    await node.ledger.unstake(node.node_id)
+    assert (await position(node)).shares == 0
+
+
+async def test_what_was_paid_for_an_epoch_is_paid_out_by_shards(launch: Launch) -> None:
+    network = await launch((40, 30, 20, 10), PRICED)
+    state = await network.begin_epoch()
+    operator = network.operator
+    assert operator.account is not None and state.current is not None
+    quote = await operator.quote(LENGTH, 2)
+    assert quote.cost == (2 * TOKEN + TOKEN // 2) * -(-quote.encoded_bytes // 2**20)
+    await operator.mint(operator.account, quote.cost)
+    await operator.register_blob(root(1), LENGTH, 2)
+    assert await operator.balance(operator.account) == 0
+    node = network.nodes[0]
+    with pytest.raises(LedgerRefused, match="WrongEpoch"):
+        await operator.pay_out(1, node.node_id)
+    await node.ledger.change_commission(node.node_id, 1000)
+    await network.begin_epoch()
+    before = (await position(node)).amount
+    await operator.pay_out(1, node.node_id)
+    earned = (TOKEN + TOKEN // 2) * state.current.by_id[node.node_id].weight // 10
+    # The commission of epoch 1 was 0: the change counts from epoch 2 on.
+    assert (await position(node)).amount == before + earned
+    with pytest.raises(LedgerRefused, match="NothingToPay"):
+        await operator.pay_out(1, node.node_id)
+
+    await network.begin_epoch()
+    await operator.pay_out(2, node.node_id)
+    assert node.ledger.account is not None
+    commission = TOKEN * state.current.by_id[node.node_id].weight // 10 // 10
+    assert await operator.earnings(node.ledger.account) == commission
+    await node.ledger.withdraw_earnings()
+    assert await node.ledger.balance(node.ledger.account) == commission
+
+
+async def test_several_blobs_are_certified_in_one_transaction(launch: Launch) -> None:
+    network = await launch((40, 30, 20, 10))
+    state = await network.begin_epoch()
+    objects = {
+        number: (await network.operator.register_blob(root(number), LENGTH, 2))[0] for number in range(4)
+    }
+    certificates = {object_id: certificate(network, state, number) for number, object_id in objects.items()}
+    with pytest.raises(LedgerRefused, match="BadSignature"):
+        await network.operator.certify_blobs({**certificates, objects[3]: certificates[objects[0]]})
+    sent = await network.operator.certify_blobs(certificates)
+    assert len(sent) == 1
+    assert [one.certified_epoch for one in await network.operator.blobs()] == [1, 1, 1, 1]
+
+
+async def test_blobs_are_extended_deleted_and_invalidated(launch: Launch) -> None:
+    network = await launch((40, 30, 20, 10))
+    state = await network.begin_epoch()
+    operator = network.operator
+    object_id, _ = await operator.register_blob(root(1), LENGTH, 2)
+    await operator.certify_blob(object_id, certificate(network, state, 1))
+    await operator.extend_blob(object_id, 5)
+    record = await operator.blob_object(object_id)
+    assert record.end_epoch == 8
+    with pytest.raises(LedgerRefused, match="NotDeletable"):
+        await operator.delete_blob(object_id)
+    deletable, _ = await operator.register_blob(root(2), LENGTH, 2, deletable=True)
+    await operator.delete_blob(deletable)
+    assert (await operator.blob_object(deletable)).deleted
+    proof = network.sign(state, Intent.INVALID_BLOB, record.blob_id)
+    await operator.invalidate_blob(record.blob_id, proof)
+    assert (await operator.blob_object(object_id)).invalid
+
+
+async def test_a_dry_run_tells_what_it_would_send_and_sends_nothing(launch: Launch) -> None:
+    network = await launch((40,))
+    key = AccountKey.generate()
+    await network.chain.fund(key.address)
+    await network.operator.mint(key.address, TOKEN)
+    async with await EvmLedger.connect(
+        network.chain.rpc_url, network.deployment, key, dry_run=True
+    ) as ledger:
+        with pytest.raises(DryRun) as stopped:
+            await ledger.stake(1, TOKEN)
+        assert [one.action for one in stopped.value.planned] == ["HauloutToken.approve", "Staking.stake"]
+        approval, stake = stopped.value.planned
+        assert approval.gas is not None and approval.fee_wei is not None and approval.fee_wei > 0
+        assert stake.gas is None
+        with pytest.raises(DryRun):
+            await ledger.stake(1, TOKEN)
+        with pytest.raises(LedgerRefused, match="NothingEarned"):
+            await ledger.withdraw_earnings()
+        assert await ledger.balance(key.address) == TOKEN
+        assert await ledger.stakes(key.address) == []
+
+
+async def test_shards_not_attested_stay_to_be_attested(launch: Launch) -> None:
+    network = await launch((40, 30, 20))
+    await network.begin_epoch()
+    newcomer = await network.join(40)
+    state = await network.begin_epoch()
+    gained = frozenset(network.gained(state, newcomer))
+    assert gained and await network.operator.missing_shards(2) == gained
+    if not state.handover_done:
+        await network.chain.increase_time(600)
+        await network.operator.close_handover()
+    state = await network.begin_epoch()
+    assert await network.operator.missing_shards(2) == gained
+    assert state.current is not None
+    still = gained & frozenset(state.current.shards_of(newcomer.node_id))
+    assert still <= await network.operator.missing_shards(3)
