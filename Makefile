@@ -1,5 +1,6 @@
 # make demo   sets everything up and runs the main job (FILE=path stores a file of yours)
 # make test   sets everything up, then checks style, types, imports and contracts and runs the tests
+# make bench-gas   what the contracts' transactions cost, into benchmarks/results/gas.json
 # make bench-redstuff   times the grid beside its peers, some minutes long, into benchmarks/results/redstuff.json
 
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ PEERS := benchmarks/peers
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
 
-.PHONY: setup demo test bench-redstuff lock clean
+.PHONY: setup demo test bench-redstuff bench-gas lock clean
 
 setup: .venv/.ready $(EVM)/node_modules/.ready
 
@@ -48,6 +49,9 @@ test: setup
 
 bench-redstuff: setup $(PEERS)/node_modules/.ready
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python benchmarks/bench_redstuff.py
+
+bench-gas: setup
+	@$(BIN)/python benchmarks/bench_gas.py
 
 # The lock files hold hashes and no addresses.
 lock: setup

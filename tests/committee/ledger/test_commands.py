@@ -82,9 +82,8 @@ async def test_deploy_writes_a_manifest_and_overwrites_none(chain: LocalChain, t
         "--json",
     ]
     planned = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--dry-run"])
-    assert [one["action"] for one in json.loads(planned.stdout)["transactions"]][
-        0
-    ] == "creation of HauloutToken"
+    first = json.loads(planned.stdout)["transactions"][0]
+    assert first["action"] == "creation of HauloutToken"
     assert not manifest.exists()
     deployed = await asyncio.to_thread(CliRunner().invoke, app, words)
     assert deployed.exit_code == 0, deployed.output
