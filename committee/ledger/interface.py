@@ -310,3 +310,6 @@ class Ledger(Protocol):
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
         """Post the certificate of availability."""
+
+    async def invalidate_blob(self, blob_id: bytes, certificate: Certificate) -> Transaction:
+        """Post that the blob is encoded inconsistently, as members of whom one is correct signed."""

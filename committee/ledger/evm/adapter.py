@@ -248,6 +248,15 @@ class EvmLedger:
         )
         return receipt.transaction
 
+    async def invalidate_blob(self, blob_id: bytes, certificate: Certificate) -> Transaction:
+        """Post that the blob is encoded inconsistently, as members of whom one is correct signed."""
+        number = int.from_bytes(blob_id, "little")
+        signature = bls.g2_to_eip2537(certificate.signature)
+        receipt = await self._send(
+            self._reader.blobs, "invalidate", number, certificate.epoch, certificate.bitmap, signature
+        )
+        return receipt.transaction
+
     def _sending(self) -> Sender:
         if self._sender is None:
             raise LedgerError("this ledger has no account key: it can only read")
