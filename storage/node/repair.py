@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,7 +19,16 @@ from storage.client.errors import NodeError, name_failures
 from storage.node.chain import ChainView
 from storage.node.peers import Peers
 from storage.node.store import NewSliver, SliverStore, Tally
-from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, RootMismatch, blob_id_text
+from storage.redstuff import (
+    Axis,
+    BlobMetadata,
+    InconsistencyProof,
+    MerkleProof,
+    RedStuff,
+    RedStuffError,
+    RootMismatch,
+    blob_id_text,
+)
 
 log = structlog.get_logger()
 
@@ -31,6 +40,18 @@ BATCH_BYTES = 64 * 2**20
 
 class RepairError(Exception):
     """A sliver could not be rebuilt; the message says what was needed, what was reachable and who failed."""
+
+
+class InconsistentBlob(RepairError):
+    """No one can rebuild the sliver: the blob's writer lied, and here is the proof."""
+
+    def __init__(self, metadata: BlobMetadata, proof: InconsistencyProof) -> None:
+        super().__init__(
+            f"blob {blob_id_text(metadata.blob_id)}: all symbols are proven and {proof.axis.label} sliver "
+            f"{proof.target} still has another root: its writer lied"
+        )
+        self.metadata = metadata
+        self.proof = proof
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,8 @@ class Repair:
         self._store = store
         self._code = code
         self._peers = peers
+        self.on_inconsistent: Callable[[InconsistentBlob], None] = lambda blob: None
+        """Told of every inconsistent blob that is met, whoever asked for the repair; must not block."""
 
     async def metadata(self, blob_id: bytes) -> BlobMetadata:
         """A blob's metadata: the stored one, or a peer's, which is then stored. Raises `RepairError`."""
@@ -131,8 +154,8 @@ class Repair:
     ) -> list[Rebuilt]:
         """Rebuild the slivers of `shards` on one axis, each verified; `avoiding` are node ids not to be asked.
 
-        Raises `RepairError` when too few helpers remain, naming who failed, or when every helper's symbol is proven
-        and the sliver still has another root: then the blob's writer lied.
+        Raises `RepairError` when too few helpers remain, naming who failed; `InconsistentBlob` when every helper's
+        symbol is proven and the sliver still has another root.
         """
         code, blob_id = self._code, metadata.blob_id
         gathering = _Gathering(
@@ -238,34 +261,59 @@ class Repair:
         return rebuilt
 
     async def _leave_out_liars(self, gathering: _Gathering, target: int) -> None:
-        """Have every helper prove its symbol for `target`, whose root did not come out; drop those that cannot."""
-        honest = await asyncio.gather(
-            *(self._proves(gathering, index, target) for index in gathering.sources)
-        )
-        liars = [index for index, proven in zip(list(gathering.sources), honest, strict=True) if not proven]
+        """Have every helper prove its symbol for `target`, whose root did not come out; drop those that cannot.
+
+        Raises `InconsistentBlob` when all can.
+        """
+        indices = list(gathering.symbols)
+        proofs = await asyncio.gather(*(self._proves(gathering, index, target) for index in indices))
+        proven = {index: proof for index, proof in zip(indices, proofs, strict=True) if proof is not None}
+        liars = [index for index in indices if index not in proven]
         if not liars:
-            raise RepairError(
-                f"blob {blob_id_text(gathering.metadata.blob_id)}: all symbols are proven and "
-                f"{gathering.axis.name.lower()} sliver {target} still has another root: its writer lied"
+            metadata, axis = gathering.metadata, gathering.axis
+            proof = await asyncio.to_thread(
+                self._code.inconsistency_proof,
+                metadata,
+                axis,
+                target,
+                {index: (gathering.symbols[index][target], one) for index, one in proven.items()},
             )
+            inconsistent = InconsistentBlob(metadata, proof)
+            self.on_inconsistent(inconsistent)
+            raise inconsistent
         for index in liars:
-            member, shard = gathering.sources.pop(index)
             del gathering.symbols[index]
+            if index not in gathering.sources:
+                continue
+            member, shard = gathering.sources.pop(index)
             gathering.wasted += 1
             gathering.failures[member.name] = "sent a wrong symbol"
             gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
             log.warning("a helper lied", helper=member.name, shard=shard)
 
-    async def _proves(self, gathering: _Gathering, index: int, target: int) -> bool:
-        """Whether a helper proves just the symbol it gave before."""
-        member, shard = gathering.sources[index]
+    async def _proves(self, gathering: _Gathering, index: int, target: int) -> MerkleProof | None:
+        """The proof, by who gave it, of just the symbol given before; None when there is none."""
         metadata, axis = gathering.metadata, gathering.axis
         try:
-            proven = await self._peers.client(member).recovery_symbols(
-                metadata.blob_id, axis, target, [shard]
-            )
-            symbol, proof = proven[index]
+            if index in gathering.sources:
+                member, shard = gathering.sources[index]
+                answer = await self._peers.client(member).recovery_symbols(
+                    metadata.blob_id, axis, target, [shard]
+                )
+                symbol, proof = answer[index]
+            else:
+                symbol, proof = await asyncio.to_thread(self._prove_own, metadata, axis.other, index, target)
             proof.verify(metadata.sliver_root(axis.other, index), symbol, target, self._code.n_shards)
         except (NodeError, RedStuffError, KeyError):
-            return False
-        return symbol == gathering.symbols[index][target]
+            return None
+        return proof if symbol == gathering.symbols[index][target] else None
+
+    def _prove_own(
+        self, metadata: BlobMetadata, axis: Axis, index: int, target: int
+    ) -> tuple[bytes, MerkleProof]:
+        """The symbol of a sliver of this node's own, proven. Raises `KeyError` when it is gone meanwhile."""
+        pair = self._code.sliver_of_pair(index, axis)
+        sliver = self._store.sliver(metadata.blob_id, self._code.shard_of_pair(metadata.blob_id, pair), axis)
+        if sliver is None:
+            raise KeyError(index)
+        return self._code.prove_symbol(axis, sliver, target, self._code.symbol_size(metadata.length))

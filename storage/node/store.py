@@ -6,27 +6,32 @@
 
 A sliver is written to `incoming/`, synced, renamed to its place, its folder synced, and then its row committed; it is
 dropped row first, file after. So a kill at any moment leaves at most a file without a row, which the next opening
-deletes, and never a row without its file. A row whose file is gone or has another size all the same (the disk lost it)
-is removed as soon as that is seen, at the opening or at a read, and listed in `damaged`: the sliver then counts as
-missing, and repair fills it again. Whether a whole file still holds the right bytes is for the caller to verify against
-the blob's metadata.
+deletes, and never a row without its file.
+
+Disks lose and change bytes all the same. Every row holds a checksum (CRC-32) of its sliver or metadata, and every read
+checks it. What is lost, torn, unreadable or changed is deleted as soon as that is seen and told to `on_damage`: it then
+counts as missing, and repair fills it again. It is not kept aside: peers give the right bytes back, nobody can use the
+wrong ones, and a failing disk must not fill up with them. The checksum finds what a disk does; that slivers are the
+blob's, who stores them verifies, and the scrubber again, against their roots.
+
+The last RESERVE_BYTES of a disk take nothing new, so that dropping always has room for the index' own writing.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
 import threading
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
-from storage.node.store_files import BLOB_ID_BYTES, SliverFiles, SliverKey
-from storage.node.store_index import StoreError, StoreFull, StoreIndex, StoreInUse, told
+from storage.node.store_files import SliverFiles, SliverKey
+from storage.node.store_index import ADD_TALLY, StoreError, StoreFull, StoreIndex, StoreInUse, told
+from storage.node.store_records import NewSliver, Page, Symbols, Tally, Way, check_id, checked
 from storage.redstuff import Axis
 
 __all__ = [
@@ -43,64 +48,20 @@ __all__ = [
 
 INLINE_BYTES = 4096
 """Slivers up to this size live in their row: a file would cost more than it holds."""
-MAX_SLIVER_BYTES = 256 * 2**20
-"""Six times the largest sliver at 1000 shards."""
 MAX_METADATA_BYTES = 16 * 2**20
-MAX_SHARD = 2**16 - 1
 PAGE_LIMIT = 1024
 """Slivers in one page, whatever is asked."""
 TALLY_EPOCHS = 8
 """Epochs whose tallies are kept, the newest included."""
 IDS_IN_A_QUERY = 500
+RESERVE_BYTES = 64 * 2**20
+"""As much as the index' log may take."""
+DAMAGED_LISTED = 1000
+"""Of the damaged slivers found, the last ones are named."""
 
-Way = Literal["transferred", "rebuilt"]
-Symbols = bytes | memoryview
-"""A sliver's symbols one after the other; a view must be C-contiguous."""
-
-_ADD_TALLY = """
-INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-slivers = slivers + excluded.slivers, symbol_bytes = symbol_bytes + excluded.symbol_bytes,
-received_bytes = received_bytes + excluded.received_bytes, wasted_bytes = wasted_bytes + excluded.wasted_bytes
-"""
+_FIND = "SELECT size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
+_DELETE = "DELETE FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
 _FIND_FILE = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ? AND inline IS NULL"
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What slivers of one blob cost one shard in the handover into `epoch`. Bytes."""
-
-    epoch: int
-    shard: int
-    blob_id: bytes
-    way: Way
-    slivers: int = 0
-    symbol_bytes: int = 0
-    """Symbols that made the slivers."""
-    received_bytes: int = 0
-    """Of these, what crossed the wire."""
-    wasted_bytes: int = 0
-    """Received beyond that and thrown away."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewSliver:
-    """A verified sliver to be stored, with what it cost if that is to be recorded."""
-
-    blob_id: bytes
-    shard: int
-    axis: Axis
-    symbols: Symbols = field(repr=False)
-    tally: Tally | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some slivers of one shard on one axis, in the byte order of their blob ids."""
-
-    slivers: list[tuple[bytes, bytes]]
-    """(blob id, symbols)."""
-    next_blob_id: bytes | None
-    """Where the next page begins; None at the end of the shard, which an empty page alone does not mean."""
 
 
 class SliverStore:
@@ -112,8 +73,11 @@ class SliverStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.damaged: list[SliverKey] = []
-        """(blob id, shard, axis) of slivers found lost or torn since the opening; their rows are gone."""
+        self.damaged_count = 0
+        """Slivers and metadata found damaged since the opening."""
+        self.on_damage: Callable[[bytes], None] = lambda blob_id: None
+        """Told the id of a blob of which something was found damaged, by any thread; must not block."""
+        self._damaged: deque[SliverKey] = deque(maxlen=DAMAGED_LISTED)
         self._files = SliverFiles(folder)
         self._dropping = threading.RLock()
         """Held while files set aside are removed, so that no closing overtakes it. Taken before `_writing`."""
@@ -158,17 +122,31 @@ class SliverStore:
 
     def put_metadata(self, blob_id: bytes, metadata: bytes) -> bool:
         """Store a blob's metadata (BCS BlobMetadata, checked by the caller); whether it is new."""
-        _check_id(blob_id)
+        check_id(blob_id)
         if not 0 < len(metadata) <= MAX_METADATA_BYTES:
             raise ValueError(f"metadata of {len(metadata)} bytes; the limit is {MAX_METADATA_BYTES}")
-        with self._index.transaction() as index:
-            values = (blob_id, metadata)
-            return index.execute("INSERT OR IGNORE INTO metadata VALUES (?, ?)", values).rowcount > 0
+        self.require_room(len(metadata))
+        with self._writing, self._index.transaction() as index:
+            values = (blob_id, metadata, zlib.crc32(metadata))
+            return index.execute("INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)", values).rowcount > 0
 
     def metadata(self, blob_id: bytes) -> bytes | None:
-        """A blob's metadata; None when there is none."""
-        rows = self._index.query("SELECT bcs FROM metadata WHERE blob_id = ?", blob_id)
+        """A blob's metadata; None when there is none, or it was damaged on the disk."""
+        rows = self._index.query("SELECT bcs, checksum FROM metadata WHERE blob_id = ?", blob_id)
+        if rows and zlib.crc32(rows[0][0]) != rows[0][1]:
+            self.discard_metadata(blob_id, rows[0][0])
+            return None
         return rows[0][0] if rows else None
+
+    def discard_metadata(self, blob_id: bytes, metadata: bytes) -> bool:
+        """Delete a blob's metadata, found damaged, unless other is stored meanwhile; whether it was deleted."""
+        with self._writing, self._index.transaction() as index:
+            statement = "DELETE FROM metadata WHERE blob_id = ? AND bcs = ?"
+            discarded = index.execute(statement, (blob_id, metadata)).rowcount > 0
+        if discarded:
+            self.damaged_count += 1
+            self.on_damage(blob_id)
+        return discarded
 
     # slivers
 
@@ -187,19 +165,20 @@ class SliverStore:
         offered: dict[SliverKey, tuple[memoryview, Tally | None]] = {}
         for one in slivers:
             key = SliverKey(one.blob_id, one.shard, one.axis)
-            offered.setdefault(key, (_checked(key, one.symbols), one.tally))
+            offered.setdefault(key, (checked(key, one.symbols), one.tally))
         with self._writing, told(f"cannot store slivers in {self.folder}"):
             new = {key: value for key, value in offered.items() if not self.has_sliver(*key)}
+            self.require_room(sum(len(symbols) for symbols, _ in new.values()))
             in_files = {key: symbols for key, (symbols, _) in new.items() if len(symbols) > INLINE_BYTES}
             self._files.write(in_files)
             try:
                 with self._index.transaction() as index:
                     for key, (symbols, tally) in new.items():
                         inline = None if key in in_files else bytes(symbols)
-                        row = (key.shard, key.axis, key.blob_id, len(symbols), inline)
-                        index.execute("INSERT INTO sliver VALUES (?, ?, ?, ?, ?)", row)
+                        row = (key.shard, key.axis, key.blob_id, len(symbols), zlib.crc32(symbols), inline)
+                        index.execute("INSERT INTO sliver VALUES (?, ?, ?, ?, ?, ?)", row)
                         if tally is not None:
-                            index.execute(_ADD_TALLY, astuple(tally))
+                            index.execute(ADD_TALLY, astuple(tally))
                             index.execute("DELETE FROM tally WHERE epoch <= ?", (tally.epoch - TALLY_EPOCHS,))
             except BaseException:
                 self._files.remove(in_files)
@@ -210,14 +189,22 @@ class SliverStore:
             return len(new)
 
     def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> bytes | None:
-        """A sliver's symbols; None when it is not stored, or was lost or torn on the disk."""
-        rows = self._index.query(
-            "SELECT size, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?",
-            shard,
-            axis,
-            blob_id,
-        )
+        """A sliver's symbols; None when it is not stored, or was damaged on the disk."""
+        rows = self._index.query(_FIND, shard, axis, blob_id)
         return self._content(SliverKey(blob_id, shard, axis), *rows[0]) if rows else None
+
+    def discard(self, blob_id: bytes, shard: int, axis: Axis, symbols: Symbols) -> bool:
+        """Delete a sliver that was read and does not hash to its root; whether it was deleted.
+
+        What has been stored in its place meanwhile, with other symbols, stays.
+        """
+        key, checksum = SliverKey(blob_id, shard, axis), zlib.crc32(symbols)
+        with self._writing, told(f"cannot discard a damaged sliver in {self.folder}"):
+            rows = self._index.query(_FIND, shard, axis, blob_id)
+            if not rows or rows[0][:2] != (len(symbols), checksum):
+                return False
+            self._give_up(key, len(symbols))
+            return True
 
     def has_sliver(self, blob_id: bytes, shard: int, axis: Axis) -> bool:
         """Whether a sliver is stored."""
@@ -252,16 +239,16 @@ class SliverStore:
         """A page from `first_blob_id` on: as many slivers as the limits and PAGE_LIMIT allow, at least one."""
         count = min(max(max_count, 1), PAGE_LIMIT)
         rows = self._index.query(
-            "SELECT blob_id, size, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id >= ? "
+            "SELECT blob_id, size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id >= ? "
             "ORDER BY blob_id LIMIT ?",
             *(shard, axis, first_blob_id, count + 1),
         )
         slivers: list[tuple[bytes, bytes]] = []
         left = max_bytes
-        for blob_id, size, inline in rows[:count]:
+        for blob_id, size, checksum, inline in rows[:count]:
             if slivers and size > left:
                 return Page(slivers, blob_id)
-            content = self._content(SliverKey(blob_id, shard, axis), size, inline)
+            content = self._content(SliverKey(blob_id, shard, axis), size, checksum, inline)
             if content is not None:
                 slivers.append((blob_id, content))
                 left -= size
@@ -282,7 +269,60 @@ class SliverStore:
                 self._files.discard(aside)
             return dropped
 
-    # tallies and sizes
+    # whole blobs
+
+    def blobs_from(self, first_blob_id: bytes, max_count: int) -> list[bytes]:
+        """Ids of blobs of which anything is stored, from `first_blob_id` on, in byte order, as many as the limit."""
+        found: set[bytes] = set()
+        for table in ("metadata", "sliver"):
+            statement = f"SELECT DISTINCT blob_id FROM {table} WHERE blob_id >= ? ORDER BY blob_id LIMIT ?"  # noqa: S608
+            found.update(row[0] for row in self._index.query(statement, first_blob_id, max_count))
+        return sorted(found)[:max_count]
+
+    def drop_blob(self, blob_id: bytes, is_wanted: Callable[[], bool]) -> bool:
+        """Drop metadata and all slivers of a blob, unless it is wanted (again); whether anything was dropped.
+
+        `is_wanted` is asked while writers wait, so that no blob is dropped that comes back just now: whoever stores a
+        sliver has seen the blob wanted before.
+        """
+        with self._writing, told(f"cannot drop a blob from {self.folder}"):
+            if is_wanted():
+                return False
+            with self._index.transaction() as index:
+                rows = index.execute("SELECT shard, axis, size FROM sliver WHERE blob_id = ?", (blob_id,))
+                slivers = [(SliverKey(blob_id, shard, Axis(axis)), size) for shard, axis, size in rows]
+                index.execute("DELETE FROM sliver WHERE blob_id = ?", (blob_id,))
+                n_metadata = index.execute("DELETE FROM metadata WHERE blob_id = ?", (blob_id,)).rowcount
+            self._files.remove(key for key, _ in slivers)
+            self._uncount(slivers)
+            return n_metadata > 0 or bool(slivers)
+
+    # bookmarks, tallies and sizes
+
+    def bookmark(self, name: str) -> bytes | None:
+        """What was kept under a name, in this run or an earlier one."""
+        rows = self._index.query("SELECT value FROM bookmark WHERE name = ?", name)
+        return rows[0][0] if rows else None
+
+    def keep_bookmark(self, name: str, value: bytes) -> None:
+        """Keep a few bytes under a name across restarts."""
+        with self._writing, self._index.transaction() as index:
+            index.execute("INSERT OR REPLACE INTO bookmark VALUES (?, ?)", (name, value))
+
+    def require_room(self, size_bytes: int) -> None:
+        """Raises `StoreFull` when the disk cannot take so many bytes more and keep its reserve."""
+        with told(f"cannot tell the room in {self.folder}"):
+            free_bytes = self._files.free_bytes()
+        if free_bytes < size_bytes + RESERVE_BYTES:
+            raise StoreFull(
+                f"{size_bytes} bytes do not fit into {self.folder}: {free_bytes} are free, of which {RESERVE_BYTES} "
+                "are kept for the index; make room on the disk"
+            )
+
+    @property
+    def damaged(self) -> list[SliverKey]:
+        """(blob id, shard, axis) of slivers found damaged since the opening, the last ones; their rows are gone."""
+        return list(self._damaged)
 
     def tallies(self, epoch: int) -> list[Tally]:
         """What the handover into an epoch cost, by shard and blob; kept for TALLY_EPOCHS epochs."""
@@ -312,10 +352,11 @@ class SliverStore:
         with self._index.transaction() as index:
             rows = index.execute("SELECT blob_id, shard, axis, size FROM sliver WHERE inline IS NULL")
             keys = ((SliverKey(blob_id, shard, Axis(axis)), size) for blob_id, shard, axis, size in rows)
-            lost = [(key, size) for key, size in keys if not self._files.has(key, size)]
-            for key, size in lost:
-                _delete_row(index, key, size)
-            self.damaged = [key for key, _ in lost]
+            lost = [key for key, size in keys if not self._files.has(key, size)]
+            for key in lost:
+                index.execute(_DELETE, (key.shard, key.axis, key.blob_id))
+            self._damaged = deque(lost, DAMAGED_LISTED)
+            self.damaged_count = len(lost)
             self._files.sweep(
                 lambda key: index.execute(_FIND_FILE, (key.shard, key.axis, key.blob_id)).fetchone()
             )
@@ -323,49 +364,34 @@ class SliverStore:
         self._count = Counter({shard: count for shard, count, _ in totals})
         self._size_bytes = Counter({shard: size_bytes for shard, _, size_bytes in totals})
 
-    def _content(self, key: SliverKey, size: int, inline: bytes | None) -> bytes | None:
-        if inline is not None:
-            return inline
+    def _content(self, key: SliverKey, size: int, checksum: int, inline: bytes | None) -> bytes | None:
+        content = self._read(key, size, checksum, inline)
+        if content is None:
+            with self._writing, told(f"cannot give up a damaged sliver in {self.folder}"):
+                # Another thread may have dropped, replaced or given it up since its row was read.
+                rows = self._index.query(_FIND, key.shard, key.axis, key.blob_id)
+                if rows and self._read(key, *rows[0]) is None:
+                    self._give_up(key, rows[0][0])
+        return content
+
+    def _read(self, key: SliverKey, size: int, checksum: int, inline: bytes | None) -> bytes | None:
+        """A sliver's symbols by its row; None when they are not there whole and unchanged."""
         with told(f"cannot read a sliver of shard {key.shard} in {self.folder}"):
-            content = self._files.read(key)
-        if content is not None and len(content) == size:
-            return content
-        self._give_up(key, size)
-        return None
+            content = self._files.read(key) if inline is None else inline
+        if content is None or len(content) != size or zlib.crc32(content) != checksum:
+            return None
+        return content
 
     def _give_up(self, key: SliverKey, size: int) -> None:
-        """Remove the row of a sliver that a reader found damaged, unless it was dropped or replaced meanwhile."""
-        with self._writing, told(f"cannot give up a damaged sliver in {self.folder}"):
-            if self._files.has(key, size):
-                return
-            with self._index.transaction() as index:
-                removed = _delete_row(index, key, size)
-            if removed:
-                self._files.remove([key])
-                self._count[key.shard] -= 1
-                self._size_bytes[key.shard] -= size
-                self.damaged.append(key)
+        with self._index.transaction() as index:
+            index.execute(_DELETE, (key.shard, key.axis, key.blob_id))
+        self._files.remove([key])
+        self._uncount([(key, size)])
+        self._damaged.append(key)
+        self.damaged_count += 1
+        self.on_damage(key.blob_id)
 
-
-def _delete_row(index: sqlite3.Connection, key: SliverKey, size: int) -> int:
-    """Delete the row of a sliver in a file of this size; how many there were."""
-    statement = (
-        "DELETE FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ? AND size = ? AND inline IS NULL"
-    )
-    return index.execute(statement, (key.shard, key.axis, key.blob_id, size)).rowcount
-
-
-def _check_id(blob_id: bytes) -> None:
-    if len(blob_id) != BLOB_ID_BYTES:
-        raise ValueError(f"a blob id of {len(blob_id)} bytes; it has {BLOB_ID_BYTES}")
-
-
-def _checked(key: SliverKey, symbols: Symbols) -> memoryview:
-    """The symbols as bytes, once they can be stored."""
-    _check_id(key.blob_id)
-    content = memoryview(symbols).cast("B")
-    if not 0 < len(content) <= MAX_SLIVER_BYTES:
-        raise ValueError(f"a sliver of {len(content)} bytes; it has 1 to {MAX_SLIVER_BYTES}")
-    if not 0 <= key.shard <= MAX_SHARD:
-        raise ValueError(f"no shard {key.shard}; they go from 0 to {MAX_SHARD}")
-    return content
+    def _uncount(self, slivers: Iterable[tuple[SliverKey, int]]) -> None:
+        for key, size in slivers:
+            self._count[key.shard] -= 1
+            self._size_bytes[key.shard] -= size

@@ -13,6 +13,7 @@ blobs some four thousand files each. It adds few syncs to a handover, whose page
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -26,6 +27,8 @@ FILES_AT_ONCE = 128
 """Files open at once while a group is written; all are written before the first is synced, so that the disk can
 gather them."""
 BLOB_ID_BYTES = 32
+_LOST = (errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+"""What a read of a file says that is gone: no entry; a sector, a file system's checksum or its own structure broken."""
 
 
 class SliverKey(NamedTuple):
@@ -73,11 +76,18 @@ class SliverFiles:
             raise
 
     def read(self, key: SliverKey) -> bytes | None:
-        """A file's bytes; None when there is none."""
+        """A file's bytes; None when there is none, or the disk cannot read it any more."""
         try:
             return self._path(key).read_bytes()
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if error.errno in _LOST:
+                return None
+            raise
+
+    def free_bytes(self) -> int:
+        """What the disk can still take."""
+        disk = os.statvfs(self._folder)
+        return disk.f_bavail * disk.f_frsize
 
     def has(self, key: SliverKey, size_bytes: int) -> bool:
         """Whether the file is there and of this size."""

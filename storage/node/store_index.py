@@ -1,6 +1,6 @@
 """The index of the sliver store: one SQLite file, a connection that writes and a few that read; the store's errors.
 
-    index.sqlite (-wal, -shm)          metadata, one row a sliver, tallies
+    index.sqlite (-wal, -shm)          metadata, one row a sliver, tallies, bookmarks
 
 In WAL mode with synchronous=FULL a committed transaction survives a kill and a power failure, and readers do not wait
 for a writer's sync.
@@ -22,23 +22,29 @@ READERS = 4
 BUSY_LIMIT_S = 30.0
 LOG_LIMIT_BYTES = 64 * 2**20
 """The write-ahead log is cut back to this after a checkpoint."""
-VERSION = 2
+VERSION = 3
 """Of the index and of the files' places."""
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
-CREATE TABLE metadata (blob_id BLOB PRIMARY KEY, bcs BLOB NOT NULL);
+CREATE TABLE metadata (blob_id BLOB PRIMARY KEY, bcs BLOB NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE sliver (
     shard INTEGER NOT NULL, axis INTEGER NOT NULL, blob_id BLOB NOT NULL,
-    size INTEGER NOT NULL, inline BLOB, PRIMARY KEY (shard, axis, blob_id));
+    size INTEGER NOT NULL, checksum INTEGER NOT NULL, inline BLOB, PRIMARY KEY (shard, axis, blob_id));
 CREATE INDEX sliver_of_blob ON sliver (blob_id, axis, shard, size);
 CREATE INDEX sliver_in_file ON sliver (shard, axis, blob_id, size) WHERE inline IS NULL;
 CREATE TABLE tally (
     epoch INTEGER NOT NULL, shard INTEGER NOT NULL, blob_id BLOB NOT NULL, way TEXT NOT NULL,
     slivers INTEGER NOT NULL, symbol_bytes INTEGER NOT NULL, received_bytes INTEGER NOT NULL,
     wasted_bytes INTEGER NOT NULL, PRIMARY KEY (epoch, shard, blob_id, way)) WITHOUT ROWID;
+CREATE TABLE bookmark (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 COMMIT;
+"""
+ADD_TALLY = """
+INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+slivers = slivers + excluded.slivers, symbol_bytes = symbol_bytes + excluded.symbol_bytes,
+received_bytes = received_bytes + excluded.received_bytes, wasted_bytes = wasted_bytes + excluded.wasted_bytes
 """
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from committee import messages, shards
-from committee.bls import SecretKey, g2_to_eip2537, proof_of_possession
+from committee.bls import SecretKey, proof_of_possession
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import (
     Attestation,
@@ -255,6 +255,27 @@ async def test_certificate_with_a_swapped_signer_is_refused(launch: Launch) -> N
         await network.operator.certify_blob(object_id, swapped)
 
 
+async def test_a_blob_is_invalidated_by_one_correct_member_and_only_once(launch: Launch) -> None:
+    network = await launch(STAKES)
+    state = await network.begin_epoch()
+    object_id = await certified_blob(network)
+    blob_id = blob_id_of(ROOT, LENGTH)
+    body = messages.invalid_blob_body(blob_id)
+    with pytest.raises(LedgerRefused, match="NotEnoughWeight"):
+        await network.operator.invalidate_blob(blob_id, network.sign(state, Intent.INVALID_BLOB, body, [3]))
+    with pytest.raises(LedgerRefused, match="BadSignature"):
+        await network.operator.invalidate_blob(bytes(32), network.sign(state, Intent.INVALID_BLOB, body))
+    await network.operator.invalidate_blob(blob_id, network.sign(state, Intent.INVALID_BLOB, body, [1]))
+    invalid = await network.operator.blob_object(object_id)
+    assert invalid.invalid
+    assert not invalid.is_live(1)
+    with pytest.raises(LedgerRefused) as refusal:
+        await network.operator.invalidate_blob(
+            blob_id, network.sign(state, Intent.INVALID_BLOB, body, [2, 3])
+        )
+    assert refusal.value.reason == "InvalidBlob"
+
+
 async def test_registration_is_paid_and_approved_when_it_must_be(launch: Launch) -> None:
     priced = DeploymentParameters(10, 600, 300, 30, price_per_mib_epoch=5)
     network = await launch(STAKES, priced)
@@ -305,10 +326,7 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
     await network.operator._send(network.operator._reader.blobs, "remove", deleted)
     blob_id = blob_id_of(ROOT, LENGTH)
     wrong = network.sign(state, Intent.INVALID_BLOB, messages.invalid_blob_body(blob_id))
-    value = int.from_bytes(blob_id, "little")
-    await network.operator._send(
-        network.operator._reader.blobs, "invalidate", value, 1, wrong.bitmap, g2_to_eip2537(wrong.signature)
-    )
+    await network.operator.invalidate_blob(blob_id, wrong)
     ejection = network.sign(state, Intent.EJECT, messages.eject_body(4), [1, 2, 3])
     await network.operator.eject(4, EjectionReason.SILENT, ejection)
     second = await network.begin_epoch()

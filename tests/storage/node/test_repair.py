@@ -15,7 +15,7 @@ from committee.membership import Member
 from storage.client.errors import NodeUnreachable
 from storage.node.chain import ChainView
 from storage.node.peers import Peers
-from storage.node.repair import Repair, RepairError
+from storage.node.repair import InconsistentBlob, Repair, RepairError
 from storage.node.store import SliverStore, Tally
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff
 
@@ -213,8 +213,11 @@ async def test_a_writer_that_lied_is_told_from_a_helper_that_lies(bench: Bench) 
         )
     for helper in bench.helpers.values():
         helper.decoding_symbols = _any_shard(helper)  # type: ignore[method-assign]
-    with pytest.raises(RepairError, match="its writer lied"):
+    with pytest.raises(InconsistentBlob, match="its writer lied") as caught:
         await bench.repair.rebuild(lie, Axis.SECONDARY, [shard])
+    assert caught.value.metadata == lie
+    assert (caught.value.proof.axis, caught.value.proof.target) == (Axis.SECONDARY, target)
+    CODE.verify_inconsistency_proof(lie, caught.value.proof)
 
 
 def _any_shard(helper: Helper) -> Any:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.node import store as store_module
+from storage.node import store_records
 from storage.node.store import NewSliver, Page, SliverStore, StoreError, StoreInUse, Tally
 from storage.redstuff import Axis
 
@@ -263,7 +264,7 @@ def test_put_sliver_refuses_what_cannot_be(
 
 
 def test_put_refuses_more_than_the_limits(store: SliverStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MAX_SLIVER_BYTES", 10)
+    monkeypatch.setattr(store_records, "MAX_SLIVER_BYTES", 10)
     monkeypatch.setattr(store_module, "MAX_METADATA_BYTES", 10)
     assert store.put_sliver(blob(1), 0, P, bytes(10))
     assert store.put_metadata(blob(1), bytes(10))

@@ -1,0 +1,202 @@
+"""What a handover moves: the grid of shards, blobs and departed shards, each cell a network of its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.node_network import NodeNetwork, WireTally, until
+from benchmarks.rows import KIB, MIB, Row, row
+from storage.node.report import TransitionReport, transition_report
+from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
+
+STAYING = 9
+"""Members that stay: few, so that a thousand shards fit one process; each is all the more busy."""
+LEAVING = 3
+"""At most so many members leave; with ten shards each holds one, and as many leave as shards."""
+STAKE_OF_A_SHARD = 10**18
+LARGE_SLIVER_BYTES = 64 * KIB
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One handover: `departed_shards` of `n` go, from members that are dead, to those that stay or to newcomers."""
+
+    n: int
+    size_bytes: int
+    departed_shards: int
+    to_newcomers: bool = False
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What one handover moved. Bytes."""
+
+    cell: Cell
+    report: TransitionReport
+    tally: WireTally
+    wire_bytes: int
+    """All that passed the relays, from before the selection until every gained shard is attested."""
+    kept_bytes: int
+    """Symbols and slivers on the wire that were for shards kept by their owners."""
+    gaining_members: int
+    seconds: float
+
+
+def cells() -> Iterator[Cell]:
+    """The grid: one shard, a few, and `f` depart."""
+    for n, few, sizes in (
+        (10, 2, (64 * KIB, MIB, 7 * MIB // 4)),
+        (100, 10, (64 * KIB, MIB, 16 * MIB)),
+        (1000, 100, (64 * KIB, MIB, 16 * MIB)),
+    ):
+        for size_bytes in sizes:
+            for departed_shards in (1, few, Parameters(n).f):
+                yield Cell(n, size_bytes, departed_shards)
+    # At 1000 shards slivers of 64 KiB take a larger blob; newcomers need the metadata too, and own no sliver yet.
+    for departed_shards in (1, 100, 333):
+        yield Cell(1000, 64 * MIB, departed_shards)
+    for n, size_bytes in ((10, 7 * MIB // 4), (100, 16 * MIB), (1000, 64 * MIB)):
+        yield Cell(n, size_bytes, Parameters(n).f, to_newcomers=True)
+
+
+def shares(cell: Cell) -> tuple[list[int], list[int]]:
+    """Shards of the members that stay, and of those that leave."""
+    if cell.n <= STAYING + LEAVING:
+        return [1] * (cell.n - cell.departed_shards), [1] * cell.departed_shards
+    leaving = min(LEAVING, cell.departed_shards)
+    return _split(cell.n - cell.departed_shards, STAYING), _split(cell.departed_shards, leaving)
+
+
+def _split(total: int, parts: int) -> list[int]:
+    return [total // parts + (place < total % parts) for place in range(parts)]
+
+
+class Blobs:
+    """Encoded blobs of random bytes, the last one kept: cells that follow each other mostly share it."""
+
+    def __init__(self) -> None:
+        self._key = (0, 0)
+        self._blob: EncodedBlob | None = None
+
+    def get(self, n: int, size_bytes: int) -> EncodedBlob:
+        """A blob of this size for `n` shards."""
+        if self._blob is None or self._key != (n, size_bytes):
+            self._blob = None
+            self._blob = RedStuff(n, threads=2).encode(os.urandom(size_bytes))
+            self._key = (n, size_bytes)
+        return self._blob
+
+
+async def measure(cell: Cell, blob: EncodedBlob) -> Moved:
+    """Let the members leave, and count until every gained shard is attested."""
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
+        async with NodeNetwork.opened(Path(folder), cell.n) as network:
+            staying, leaving = shares(cell)
+            old = await network.add_nodes(len(staying) + len(leaving))
+            new = await network.add_nodes(len(leaving)) if cell.to_newcomers else []
+            stakes = _stakes(old, staying + leaving)
+            network.chain.select(stakes)
+            network.chain.start()
+            # Who leaves is dead from the beginning: nothing can be copied from it, not even before the epoch starts.
+            await network.start(*old[: len(staying)], *new)
+            await network.store(blob)
+            network.tally, before = WireTally(), network.wire_bytes
+            network.chain.select(_stakes(old[: len(staying)] + new, staying + (leaving if new else [])))
+            network.chain.start()
+            seconds = await until(lambda: network.chain.complete, "every gained shard is attested")
+            return _moved(cell, network, network.wire_bytes - before, seconds)
+
+
+def _stakes(node_ids: list[int], shards: list[int]) -> dict[int, int]:
+    return {node_id: count * STAKE_OF_A_SHARD for node_id, count in zip(node_ids, shards, strict=True)}
+
+
+def _moved(cell: Cell, network: NodeNetwork, wire_bytes: int, seconds: float) -> Moved:
+    state, tally = network.chain.state, network.tally
+    assert state.previous is not None
+    assert state.current is not None
+    nodes = [place.node for place in network.places.values() if place.node is not None]
+    reports = [node.handover.report() for node in nodes]
+    report = transition_report(state.previous, state.current, [cell.size_bytes], reports)
+    kept = set(range(cell.n)) - network.chain.gained
+    return Moved(
+        cell,
+        report,
+        tally,
+        wire_bytes,
+        sum(tally.by_shard[shard] for shard in kept),
+        len({state.current.owner_of[shard].node_id for shard in network.chain.gained}),
+        seconds,
+    )
+
+
+def rows_of(moved: Moved) -> list[Row]:
+    """The figures of one handover."""
+    cell, report = moved.cell, moved.report
+    where = (cell.n, cell.size_bytes, cell.departed_shards)
+    shape = Parameters(cell.n)
+    smallest = min(shape.sliver_size(cell.size_bytes, axis) for axis in Axis)
+    lower_bound = report.lower_bound_bytes
+    source_bytes = shape.p * shape.s * shape.symbol_size(cell.size_bytes)
+    to_whom = ", to newcomers" if cell.to_newcomers else ""
+    judged = smallest >= LARGE_SLIVER_BYTES
+    reencode_goal = {100: 20.0, 1000: 200.0}.get(cell.n) if cell.size_bytes == 16 * MIB else None
+    return [
+        row(f"bytes for kept shards{to_whom}", *where, moved.kept_bytes, "exactly", 0),
+        row(
+            f"bytes rebuilt ÷ lower bound, data alone{to_whom}",
+            *where,
+            (report.rebuilt_bytes + report.wasted_bytes) / lower_bound,
+            "exactly",
+            1,
+        ),
+        row(
+            f"symbols on the wire ÷ lower bound (own slivers help free){to_whom}",
+            *where,
+            moved.tally.symbol_bytes / lower_bound,
+            "at most",
+            1,
+        ),
+        row(
+            f"all bytes on the wire ÷ lower bound{to_whom}",
+            *where,
+            moved.wire_bytes / lower_bound,
+            "at most" if judged else None,
+            1.05,
+        ),
+        row(
+            f"all bytes on the wire ÷ symbols on the wire{to_whom}",
+            *where,
+            moved.wire_bytes / max(1, moved.tally.symbol_bytes),
+        ),
+        row(
+            f"full re-encode (the blob for each lost pair) ÷ bytes moved{to_whom}",
+            *where,
+            report.whole_blob_repair_bytes / moved.wire_bytes,
+            None if reencode_goal is None else "at least",
+            reencode_goal or 0,
+        ),
+        row(
+            f"the blob once for each gaining member ÷ bytes moved{to_whom}",
+            *where,
+            source_bytes * moved.gaining_members / moved.wire_bytes,
+        ),
+        row(
+            f"the blob once, and all pairs to all members ÷ bytes moved{to_whom}",
+            *where,
+            report.full_reencode_bytes / moved.wire_bytes,
+        ),
+        row(f"seconds{to_whom}", *where, moved.seconds),
+    ]
+
+
+def explain(moved: Moved) -> str:
+    """One line: where the bytes went."""
+    purposes: Mapping[str, int] = Counter(moved.tally.by_purpose)
+    parts = (f"{name} {count:,} B in {moved.tally.requests[name]}" for name, count in purposes.items())
+    return f"{moved.cell}: {moved.wire_bytes:,} B on the wire in {moved.seconds:.1f} s; {', '.join(parts)}"

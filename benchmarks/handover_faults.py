@@ -1,0 +1,294 @@
+"""Handovers that are disturbed: reads and writes meanwhile, a node killed at many points, dead members."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from benchmarks.handover_bytes import STAKE_OF_A_SHARD, STAYING, Blobs
+from benchmarks.node_network import NodeNetwork, WireTally, until
+from benchmarks.relay import Exchange
+from benchmarks.rows import KIB, MIB, Row, row
+from committee.ledger import Ledger
+from storage.client.client import Client
+from storage.client.errors import ClientError
+from storage.node.store import SliverStore
+from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
+
+PATIENCE_S = 2
+WATCH_INTERVAL_S = 0.2
+SMALL_BLOB_BYTES = 64 * KIB
+SMALL_BLOBS = 4
+WRITES_AFTER = 2
+"""Blobs still written once every gained shard is attested."""
+
+
+# reads and writes meanwhile
+
+
+@dataclass
+class Users:
+    """A reader and a writer that never rest, and what went wrong for them."""
+
+    client: Client
+    blobs: dict[bytes, bytes]
+    reads: int = 0
+    writes: int = 0
+    failures: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+
+    async def read(self) -> None:
+        """Read one blob after the other."""
+        while True:
+            for blob_id, data in list(self.blobs.items()):
+                began = time.monotonic()
+                try:
+                    if await self.client.read(blob_id) != data:
+                        self.failures.append("a read gave other bytes")
+                except ClientError as error:
+                    self.failures.append(f"read: {error}")
+                self.reads += 1
+                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+
+    async def write(self) -> None:
+        """Write new blobs; what was written is read too from then on."""
+        while True:
+            data, began = os.urandom(SMALL_BLOB_BYTES), time.monotonic()
+            try:
+                stored = await self.client.store(data, epochs=20)
+                self.blobs[stored.blob_id] = data
+            except ClientError as error:
+                self.failures.append(f"write: {error}")
+            self.writes += 1
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+
+
+async def reads_and_writes(n: int) -> list[Row]:
+    """A member leaves, another is stopped without notice, one joins; a reader and a writer are at it all the time."""
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
+        async with NodeNetwork.opened(
+            Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=False
+        ) as network:
+            members = await network.add_nodes(10)
+            newcomer = await network.add_node()
+            network.chain.select(dict.fromkeys(members, STAKE_OF_A_SHARD))
+            network.chain.start()
+            await network.start(*members, newcomer)
+            async with Client(cast(Ledger, network.chain.ledger(None))) as client:
+                users = Users(client, {})
+                for _ in range(SMALL_BLOBS):
+                    data = os.urandom(SMALL_BLOB_BYTES)
+                    users.blobs[(await client.store(data, epochs=20)).blob_id] = data
+                departed = await _disturb(network, users, members, newcomer)
+            for failure in dict.fromkeys(users.failures):
+                print(f"  {failure}")
+    where = (n, SMALL_BLOB_BYTES, departed)
+    return [
+        row("failed reads and writes during a handover", *where, len(users.failures), "exactly", 0),
+        row("reads during it", *where, users.reads),
+        row("writes during it", *where, users.writes),
+        row("the slowest of them, seconds", *where, users.slowest_s),
+    ]
+
+
+async def _disturb(network: NodeNetwork, users: Users, members: list[int], newcomer: int) -> int:
+    """The handover under the users' eyes; how many shards departed."""
+    current = network.chain.state.current
+    assert current is not None
+    tasks = [asyncio.create_task(users.read()), asyncio.create_task(users.write())]
+    try:
+        await until(lambda: users.reads > 1 and users.writes > 1, "reading and writing begin")
+        left, killed = members[0], members[1]
+        network.chain.select(dict.fromkeys([*members[2:], newcomer], STAKE_OF_A_SHARD))
+        await until(lambda: users.writes > WRITES_AFTER, "writing goes on while the next committee waits")
+        await network.stop(killed)
+        network.chain.start()
+        await until(lambda: network.chain.complete, "every gained shard is attested")
+        written = users.writes
+        await until(lambda: users.writes > written + WRITES_AFTER, "writing goes on after the handover")
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    users.failures += [
+        f"a user ended: {one!r}"
+        for one in outcomes
+        if one is not None and not isinstance(one, asyncio.CancelledError)
+    ]
+    return len(current.shards_of(left)) + len(current.shards_of(killed))
+
+
+# killed and begun again
+
+KILLED_N = 100
+KILLED_BLOBS = 8
+KILLED_BLOB_BYTES = 256 * KIB
+KILLS = 8
+LOST, SHRUNK = 11, 5
+"""Shards of the dead member, and those a living one gives up: all are the killed node's to fill."""
+
+
+async def killed(seed: int = 1) -> list[Row]:
+    """SIGKILL the gaining node's process again and again, and see whether it asks for a sliver it had made durable."""
+    dice = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
+        async with NodeNetwork.opened(Path(folder), KILLED_N) as network:
+            victim = await _prepare_victim(network)
+            refetched = kills = asked = 0
+            durable: set[tuple[bytes, int, Axis]] = set()
+            gained = network.chain.gained
+            while True:
+                network.tally = WireTally()
+                last = kills == KILLS
+                ended = await _run_victim(network, victim, None if last else dice.randint(1, 40))
+                refetched += sum(network.tally.slivers[one] for one in durable)
+                asked += len(network.tally.slivers)
+                durable = _durable(network, victim, gained)
+                if ended:
+                    break
+                kills += 1
+            needed = len(gained) * len(Axis) * KILLED_BLOBS
+            if len(durable) != needed:
+                print(f"  {len(durable)} slivers of {needed} are there in the end")
+    where = (KILLED_N, KILLED_BLOB_BYTES, LOST)
+    return [
+        row("slivers refetched after kill -9", *where, refetched, "exactly", 0),
+        row("kills", *where, kills),
+        row("slivers asked for, with those a kill cut off ÷ slivers gained", *where, asked / needed),
+        row(
+            "slivers gained and durable in the end ÷ slivers gained",
+            *where,
+            len(durable) / needed,
+            "exactly",
+            1,
+        ),
+    ]
+
+
+async def _prepare_victim(network: NodeNetwork) -> int:
+    """A dead member's shards and some of a living one's go to a newcomer, whose process is not begun yet."""
+    share = (KILLED_N - LOST) // STAYING
+    shards = [KILLED_N - LOST - share * (STAYING - 1)] + [share] * (STAYING - 1)
+    staying = await network.add_nodes(STAYING)
+    dead, victim = await network.add_node(), await network.add_node()
+    stakes = dict(zip(staying, shards, strict=True)) | {dead: LOST}
+    network.chain.select({node_id: count * STAKE_OF_A_SHARD for node_id, count in stakes.items()})
+    network.chain.start()
+    await network.start(*staying)
+    code = RedStuff(KILLED_N)
+    for _ in range(KILLED_BLOBS):
+        await network.store(code.encode(os.urandom(KILLED_BLOB_BYTES)))
+    del stakes[dead]
+    stakes[staying[0]] -= SHRUNK
+    stakes[victim] = LOST + SHRUNK
+    network.chain.select({node_id: count * STAKE_OF_A_SHARD for node_id, count in stakes.items()})
+    network.chain.start()
+    await network.caught_up()
+    place = network.places[victim]
+    place.folder.mkdir(parents=True)
+    (place.folder / "chain.pickle").write_bytes(pickle.dumps(network.chain))
+    (place.folder / "node.pickle").write_bytes(pickle.dumps((victim, place.config.model_dump())))
+    return victim
+
+
+async def _run_victim(network: NodeNetwork, victim: int, answers: int | None) -> bool:
+    """Run its process, and kill it at so many answers of slivers or symbols; whether it ended by itself before."""
+    seen, at_answer = 0, asyncio.Event()
+
+    def count(exchange: Exchange) -> None:
+        nonlocal seen
+        seen += exchange.purpose in ("decodingSymbols", "sync_shard")
+        if answers is not None and seen >= answers:
+            at_answer.set()
+
+    network.watchers = [count]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.node_process", str(network.places[victim].folder)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        await until(lambda: at_answer.is_set() or process.returncode is not None, "the node goes on")
+    finally:
+        if process.returncode is None:
+            process.kill()
+    status = await process.wait()
+    network.watchers = []
+    await _quiet(network)
+    if status > 0:
+        raise RuntimeError(f"the node's process ended with status {status}")
+    return status == 0
+
+
+async def _quiet(network: NodeNetwork) -> None:
+    """Wait until what was under way at the kill has run out."""
+    before = -1
+    while before != network.wire_bytes:
+        before = network.wire_bytes
+        await asyncio.sleep(0.2)
+
+
+def _durable(network: NodeNetwork, victim: int, gained: frozenset[int]) -> set[tuple[bytes, int, Axis]]:
+    with SliverStore(network.places[victim].folder / "store") as store:
+        return {
+            (record.blob_id, shard, axis)
+            for record in network.chain.records.values()
+            for axis in Axis
+            for shard in store.shards_with(record.blob_id, axis) & gained
+        }
+
+
+# dead members
+
+
+async def dead_members(n: int, blobs: Blobs) -> list[Row]:
+    """Members with `f` shards die together as the epoch starts; some have left, the others are members still."""
+    blob = blobs.get(n, MIB)
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
+        async with NodeNetwork.opened(
+            Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=False
+        ) as network:
+            f = Parameters(n).f
+            stuck, seconds = await _outlive(network, blob, f)
+    return [
+        row("handover with f dead members: gained shards not attested", n, MIB, f, stuck, "exactly", 0),
+        row("handover with f dead members: seconds", n, MIB, f, seconds),
+    ]
+
+
+async def _outlive(network: NodeNetwork, blob: EncodedBlob, f: int) -> tuple[int, float]:
+    """(shards gained and not attested, seconds it took)."""
+    n = network.chain.parameters.n_shards
+    alive_members = min(STAYING, n - f)
+    alive = await network.add_nodes(alive_members)
+    dead = await network.add_nodes(3)
+    shards = [(n - f) // alive_members + (place < (n - f) % alive_members) for place in range(alive_members)]
+    stakes = dict(zip(alive, shards, strict=True)) | {
+        node_id: (f + place) // 3 for place, node_id in enumerate(dead)
+    }
+    network.chain.select({node_id: count * STAKE_OF_A_SHARD for node_id, count in stakes.items()})
+    network.chain.start()
+    await network.start(*alive, *dead)
+    await network.store(blob)
+    del stakes[dead[0]]
+    for node_id in dead[1:]:
+        stakes[node_id] = max(1, stakes[node_id] // 2)
+    network.chain.select({node_id: count * STAKE_OF_A_SHARD for node_id, count in stakes.items()})
+    await asyncio.gather(*(network.stop(node_id) for node_id in dead))
+    network.chain.start()
+    current = network.chain.state.current
+    assert current is not None
+    theirs = {shard for node_id in alive for shard in current.shards_of(node_id)} & network.chain.gained
+    seconds = await until(
+        lambda: network.chain.state.handover_done and network.chain.attested >= theirs, "the handover ends"
+    )
+    return len(theirs - network.chain.attested), seconds

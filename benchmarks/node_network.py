@@ -1,0 +1,275 @@
+"""Real storage nodes in one process: aiohttp on loopback, stores on disk, relays in front, a chain in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+
+from benchmarks.memory_chain import NODE_ACCOUNT, MemoryChain
+from benchmarks.relay import Exchange, Relay
+from committee import messages
+from committee.bls import SecretKey
+from committee.ledger import Ledger, Parameters
+from storage.client import wire
+from storage.client.errors import NodeError
+from storage.client.node_client import NodeClient
+from storage.node.config import NodeConfig
+from storage.node.node import StorageNode
+from storage.node.store import NewSliver
+from storage.redstuff import Axis, EncodedBlob, RedStuff, parse_blob_id
+
+POLL_INTERVAL_S = 0.05
+STEP_S = 0.01
+"""How often a condition is looked at."""
+LONGEST_WAIT_S = 180.0
+SLIVERS_AT_ONCE = 256
+
+
+class TookTooLong(Exception):
+    """Something that should have happened has not; the message says what."""
+
+
+async def until(condition: Callable[[], bool], what: str, limit_s: float = LONGEST_WAIT_S) -> float:
+    """Wait for a condition; seconds waited. Raises `TookTooLong`."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > limit_s:
+            raise TookTooLong(f"{what}: not within {limit_s:g} s")
+        await asyncio.sleep(STEP_S)
+    return time.monotonic() - began
+
+
+@dataclass
+class WireTally:
+    """What crossed the wire, by purpose and by what it carried. Bytes."""
+
+    by_purpose: Counter[str] = field(default_factory=Counter)
+    """Whole messages: heads, framing, bodies."""
+    requests: Counter[str] = field(default_factory=Counter)
+    symbol_bytes: int = 0
+    """Symbols without proofs, their frames not counted."""
+    page_bytes: int = 0
+    """Slivers in pages of a shard, their frames not counted."""
+    by_shard: Counter[int] = field(default_factory=Counter)
+    """Symbols and slivers that came for each shard."""
+    slivers: Counter[tuple[bytes, int, Axis]] = field(default_factory=Counter)
+    """(blob id, shard, axis) → how often a whole page sliver or any symbols of it came."""
+
+    def take(self, exchange: Exchange, code: RedStuff) -> None:
+        """Add one exchange."""
+        self.by_purpose[exchange.purpose] += exchange.wire_bytes
+        self.requests[exchange.purpose] += 1
+        if exchange.status != 200:
+            return
+        if exchange.purpose == "decodingSymbols":
+            self._take_symbols(exchange, code)
+        elif exchange.purpose == "sync_shard":
+            for blob_id, sliver in wire.ShardPage.from_bcs(exchange.answer).slivers:
+                axis = _axis_of_page(exchange)
+                shard = _shard_of(code, blob_id, sliver.index, axis)
+                self.page_bytes += len(sliver.symbols)
+                self.by_shard[shard] += len(sliver.symbols)
+                self.slivers[blob_id, shard, axis] += 1
+
+    def _take_symbols(self, exchange: Exchange, code: RedStuff) -> None:
+        blob_id = parse_blob_id(exchange.path.split("/")[3])
+        axis = wire.read_axis(exchange.query["targetType"][0])
+        targets = set()
+        for by_target in wire.symbols_from_bcs(exchange.answer).values():
+            for target, symbol in by_target.items():
+                targets.add(target)
+                self.symbol_bytes += len(symbol)
+                self.by_shard[_shard_of(code, blob_id, target, axis)] += len(symbol)
+        for target in targets:
+            self.slivers[blob_id, _shard_of(code, blob_id, target, axis), axis] += 1
+
+
+def _axis_of_page(exchange: Exchange) -> Axis:
+    message, _ = wire.read_signed(wire.read_json(exchange.request))
+    return Axis(messages.ShardTransferRequest.from_body(messages.decode(message).body).axis)
+
+
+def _shard_of(code: RedStuff, blob_id: bytes, sliver_index: int, axis: Axis) -> int:
+    return code.shard_of_pair(blob_id, code.sliver_of_pair(sliver_index, axis))
+
+
+@dataclass
+class _Place:
+    """Where one node lives, whether or not it runs."""
+
+    node_id: int
+    folder: Path
+    config: NodeConfig
+    secret: SecretKey
+    relay: Relay | None
+    node: StorageNode | None = None
+    running: asyncio.Task[None] | None = None
+
+
+class NodeNetwork:
+    """Nodes of one network. `tally` counts what passes the relays; `opened` makes and closes one."""
+
+    def __init__(
+        self, folder: Path, n_shards: int, *, patience_s: int, watch_interval_s: float, counted: bool
+    ) -> None:
+        self.code = RedStuff(n_shards)
+        self.chain = MemoryChain(Parameters(n_shards, 60, 600, patience_s, 500, bytes(range(32))))
+        self.tally = WireTally()
+        self.places: dict[int, _Place] = {}
+        self.watchers: list[Callable[[Exchange], None]] = []
+        self._folder = folder
+        self._watch_interval_s = watch_interval_s
+        self._counted = counted
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(
+        cls,
+        folder: Path,
+        n_shards: int,
+        *,
+        patience_s: int = 120,
+        watch_interval_s: float = 10.0,
+        counted: bool = True,
+    ) -> AsyncIterator[NodeNetwork]:
+        """A network without nodes; stops them all in the end."""
+        network = cls(
+            folder, n_shards, patience_s=patience_s, watch_interval_s=watch_interval_s, counted=counted
+        )
+        try:
+            yield network
+        finally:
+            await asyncio.gather(*(network.stop(node_id) for node_id in network.places))
+
+    async def add_node(self) -> int:
+        """A node known to the chain, not started; its id."""
+        node_id = len(self.places) + 1
+        port = _free_port()
+        relay = Relay(node_id, port, self._watch) if self._counted else None
+        if relay is not None:
+            await relay.start()
+        name = NODE_ACCOUNT.format(node_id)
+        config = NodeConfig(
+            name=name,
+            port=port,
+            rpc_url="memory:",
+            deployment=Path("none"),
+            poll_interval_s=POLL_INTERVAL_S,
+            watch_interval_s=self._watch_interval_s,
+        )
+        secret = secret_of(node_id)
+        public_port = relay.port if relay is not None else port
+        self.chain.add_node(name, f"http://127.0.0.1:{public_port}", secret.public_key)
+        self.places[node_id] = _Place(node_id, self._folder / name, config, secret, relay)
+        if relay is not None:
+            await relay.stop()
+        return node_id
+
+    async def add_nodes(self, count: int) -> list[int]:
+        """Several."""
+        return [await self.add_node() for _ in range(count)]
+
+    async def start(self, *node_ids: int) -> None:
+        """Run these nodes, and wait until each serves."""
+        for node_id in node_ids:
+            place = self.places[node_id]
+            ledger = cast(Ledger, self.chain.ledger(place.config.name))
+            place.node = StorageNode(place.folder, place.config, place.secret, ledger)
+            place.running = asyncio.create_task(place.node.run())
+            if place.relay is not None:
+                await place.relay.start()
+        async with aiohttp.ClientSession() as session:
+            for node_id in node_ids:
+                await self._wait_for(session, self.places[node_id])
+
+    async def stop(self, node_id: int) -> None:
+        """Stop a node; it answers nobody from now on. Idempotent."""
+        place = self.places[node_id]
+        if place.relay is not None:
+            await place.relay.stop()
+        if place.running is not None:
+            place.running.cancel()
+            await asyncio.gather(place.running, return_exceptions=True)
+            place.running = place.node = None
+
+    def send_to(self, port: int, besides: int) -> None:
+        """Have the chain name this port for every node but one."""
+        self.chain.move_nodes(
+            {node_id: f"http://127.0.0.1:{port}" for node_id in self.places if node_id != besides}
+        )
+
+    async def store(self, blob: EncodedBlob) -> None:
+        """Give a blob's slivers to all members that run, past the routes, and certify it on chain."""
+        current = self.chain.state.current
+        assert current is not None
+        for member in current.members:
+            node = self.places[member.node_id].node
+            if node is not None:
+                await asyncio.to_thread(self._put, node, blob, member.shards)
+        self.chain.certified(blob.blob_id, blob.length)
+        await self.caught_up()
+
+    async def caught_up(self) -> None:
+        """Wait until every running node has followed the chain to its head."""
+        head = self.chain.state.block.number
+        nodes = [place.node for place in self.places.values() if place.node is not None]
+        await until(lambda: all(node.view.block.number >= head for node in nodes), "nodes follow the chain")
+
+    @property
+    def wire_bytes(self) -> int:
+        """All bytes that passed the relays."""
+        return sum(place.relay.wire_bytes for place in self.places.values() if place.relay is not None)
+
+    def _put(self, node: StorageNode, blob: EncodedBlob, shards: Iterable[int]) -> None:
+        node.store.put_metadata(blob.blob_id, blob.metadata.to_bcs())
+        slivers = [
+            NewSliver(
+                blob.blob_id,
+                shard,
+                axis,
+                blob.sliver(axis, self.code.sliver_index(blob.blob_id, shard, axis)),
+            )
+            for shard in shards
+            for axis in Axis
+        ]
+        for first in range(0, len(slivers), SLIVERS_AT_ONCE):
+            node.store.put_slivers(slivers[first : first + SLIVERS_AT_ONCE])
+
+    def _watch(self, exchange: Exchange) -> None:
+        self.tally.take(exchange, self.code)
+        for watcher in self.watchers:
+            watcher(exchange)
+
+    async def _wait_for(self, session: aiohttp.ClientSession, place: _Place) -> None:
+        client = NodeClient(session, place.config.name, place.config.address)
+        began = time.monotonic()
+        while True:
+            if place.running is None or place.running.done():
+                raise TookTooLong(f"{place.config.name} ended before it served")
+            try:
+                await client.health()
+                return
+            except NodeError:
+                if time.monotonic() - began > LONGEST_WAIT_S:
+                    raise
+                await asyncio.sleep(STEP_S)
+
+
+def secret_of(node_id: int) -> SecretKey:
+    """The BLS key of a node; nobody has anything to protect here."""
+    return SecretKey(0x4A01 + node_id)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port

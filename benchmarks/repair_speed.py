@@ -1,0 +1,170 @@
+"""How fast a helper and a rebuilder are over HTTP, beside RedStuff's own kernels, at slivers of 1 MiB. One core each.
+
+MB/s are of the slivers: those a helper reads to give one symbol of each, those a rebuilder makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from benchmarks.handover_bytes import STAKE_OF_A_SHARD
+from benchmarks.node_network import NodeNetwork
+from benchmarks.rows import MIB, Row, row
+from storage.client.node_client import NodeClient
+from storage.node.node import StorageNode
+from storage.node.repair import Repair
+from storage.redstuff import Axis, EncodedBlob, RedStuff
+
+N = 100
+MEMBERS = 10
+TARGETS = 10
+"""Slivers rebuilt at once: as many as a departed member of ten held."""
+SLIVER_BYTES = MIB
+BUDGET_S = 3.0
+MEGABYTE = 1e6
+
+
+async def best_async(work: Callable[[], Awaitable[object]]) -> float:
+    """The shortest of many times, seconds; the first run, which warms up, does not count."""
+    await work()
+    shortest, end = float("inf"), time.perf_counter() + BUDGET_S
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        await work()
+        shortest = min(shortest, time.perf_counter() - began)
+    return shortest
+
+
+async def best(work: Callable[[], object]) -> float:
+    """The same for what runs on the calling thread."""
+
+    async def run() -> object:
+        return work()
+
+    return await best_async(run)
+
+
+def blob_for(axis: Axis) -> EncodedBlob:
+    """A blob whose slivers of `axis` are just over 1 MiB."""
+    code = RedStuff(N, threads=2)
+    symbol_bytes = -(-SLIVER_BYTES // code.source_symbols(axis))
+    return code.encode(os.urandom(code.p * code.s * (symbol_bytes + symbol_bytes % 2)))
+
+
+async def speeds() -> list[Row]:
+    """Rows for both axes: helpers, then rebuilders."""
+    rows = []
+    for axis in Axis:
+        blob = blob_for(axis)
+        rows += await _helper(blob, axis)
+        rows += await _rebuilder(blob, axis)
+    return rows
+
+
+def _rows(what: str, blob: EncodedBlob, speed: float, kernel: str, kernel_speed: float) -> list[Row]:
+    where = (N, blob.length, None)
+    return [
+        row(f"{what}: kernels' speed ({kernel}) ÷ the node's", *where, kernel_speed / speed, "at most", 2),
+        row(f"{what}: MB/s", *where, speed / MEGABYTE),
+        row(f"{kernel} alone: MB/s", *where, kernel_speed / MEGABYTE),
+    ]
+
+
+async def _helper(blob: EncodedBlob, axis: Axis) -> list[Row]:
+    """One node gives symbols of its slivers of `axis`."""
+    code = RedStuff(N)
+    t = code.symbol_size(blob.length)
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
+        async with _lonely_node(Path(folder), blob) as (_, node), aiohttp.ClientSession() as session:
+            shards = node.view.my_shards()
+            client = NodeClient(session, node.config.name, node.config.address)
+            targets = random.Random(1).sample(range(N), TARGETS)
+            size_bytes = len(shards) * code.sliver_size(blob.length, axis)
+            seconds = await best_async(
+                lambda: client.decoding_symbols(blob.blob_id, axis.other, targets, shards)
+            )
+            slivers = [
+                bytes(blob.sliver(axis, code.sliver_index(blob.blob_id, shard, axis))) for shard in shards
+            ]
+            kernel_s = await best(
+                lambda: [code.recovery_symbols(axis, sliver, targets, t) for sliver in slivers]
+            )
+    what = f"a helper with {axis.label} slivers of 1 MiB"
+    return _rows(what, blob, size_bytes / seconds, "recovery_symbols", size_bytes / kernel_s)
+
+
+async def _rebuilder(blob: EncodedBlob, axis: Axis) -> list[Row]:
+    """One node rebuilds slivers of `axis` from helpers that answer at once."""
+    code = RedStuff(N)
+    t, needed = code.symbol_size(blob.length), code.source_symbols(axis)
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as name:
+        folder = Path(name)
+        async with _lonely_node(folder, None) as (network, node):
+            shards = list(node.view.my_shards())[:TARGETS]
+            targets = [code.sliver_index(blob.blob_id, shard, axis) for shard in shards]
+            symbols = {
+                index: code.recovery_symbols(axis.other, blob.sliver(axis.other, index), targets, t)
+                for index in range(N)
+            }
+            (folder / "symbols").write_bytes(pickle.dumps((N, blob.blob_id, int(axis), symbols)))
+            async with _symbol_server(folder / "symbols") as port:
+                network.send_to(port, besides=node.view.node_id)
+                await node.view.load()
+                repair = Repair(node.view, node.store, node.code, node.peers)
+                seconds = await best_async(lambda: repair.rebuild(blob.metadata, axis, shards))
+            chosen = random.Random(1).sample(range(N), needed)
+            given = [{index: symbols[index][target] for index in chosen} for target in targets]
+            kernel_s = await best(
+                lambda: [
+                    code.recover(blob.metadata, axis, target, one)
+                    for target, one in zip(targets, given, strict=True)
+                ]
+            )
+    size_bytes = len(shards) * code.sliver_size(blob.length, axis)
+    what = f"a rebuilder of {axis.label} slivers of 1 MiB"
+    return _rows(what, blob, size_bytes / seconds, "recover", size_bytes / kernel_s)
+
+
+@asynccontextmanager
+async def _symbol_server(path: Path) -> AsyncIterator[int]:
+    """The port of helpers in a process of their own."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.symbol_server", str(path)), stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        yield int(await process.stdout.readline())
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def _lonely_node(
+    folder: Path, blob: EncodedBlob | None
+) -> AsyncIterator[tuple[NodeNetwork, StorageNode]]:
+    """The one member of ten that runs, with its slivers of the blob if one is given."""
+    async with NodeNetwork.opened(
+        folder, N, patience_s=3600, watch_interval_s=3600, counted=False
+    ) as network:
+        members = await network.add_nodes(MEMBERS)
+        network.chain.select(dict.fromkeys(members, STAKE_OF_A_SHARD))
+        network.chain.start()
+        await network.start(members[0])
+        if blob is not None:
+            await network.store(blob)
+        node = network.places[members[0]].node
+        assert node is not None
+        yield network, node

@@ -1,0 +1,47 @@
+"""Helpers that do no work: `python -m benchmarks.symbol_server FILE` answers from symbols computed beforehand.
+
+So that what is timed is the rebuilder alone, in its own process. FILE is a pickle of (number of shards, blob id, axis
+of the slivers to be rebuilt, helping sliver's index → target → symbol). Prints its port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from storage.client import wire
+from storage.redstuff import Axis, RedStuff
+
+
+async def serve(pickled: bytes) -> None:
+    """Answer until killed."""
+    n, blob_id, axis, symbols = pickle.loads(pickled)
+    code = RedStuff(n)
+
+    async def decoding_symbols(request: web.Request) -> web.Response:
+        targets = [int(one) for one in request.query["targetSlivers"].split(",")]
+        shards = [int(one) for one in request.query["helperShards"].split(",")]
+        helpers = [code.sliver_index(blob_id, shard, Axis(axis).other) for shard in shards]
+        chosen = {helper: {target: symbols[helper][target] for target in targets} for helper in helpers}
+        return web.Response(body=wire.symbols_to_bcs(chosen), content_type=wire.BCS)
+
+    async def health(request: web.Request) -> web.Response:
+        return web.json_response(wire.success({}))
+
+    app = web.Application()
+    app.add_routes(
+        [web.get("/v1/blobs/{blob}/decodingSymbols", decoding_symbols), web.get("/v1/health", health)]
+    )
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]).read_bytes()))
