@@ -9,6 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EVM := contracts/evm
 PEERS := benchmarks/peers
+SLITHER := $(EVM)/.slither
 # The machine's npm, or the one from the wheel. (Never `npm --prefix`: it would look for its global settings there.)
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
@@ -31,6 +32,13 @@ $(EVM)/node_modules/.ready: .venv/.ready $(EVM)/package.json $(EVM)/package-lock
 	@cd $(EVM) && $(NPM) ci --loglevel=error --no-audit --no-fund --no-update-notifier
 	@touch $@
 
+# Slither wants an older web3 than the node, so it has a virtual environment of its own.
+$(SLITHER)/.ready: .venv/.ready $(EVM)/requirements-slither.txt
+	@echo "setting up $(SLITHER) (once)"
+	@test -x $(SLITHER)/bin/python || $(PYTHON) -m venv $(SLITHER)
+	@$(SLITHER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(EVM)/requirements-slither.txt
+	@touch $@
+
 $(PEERS)/node_modules/.ready: .venv/.ready $(PEERS)/package.json $(PEERS)/package-lock.json
 	@echo "setting up $(PEERS)/node_modules (once)"
 	@cd $(PEERS) && $(NPM) ci --loglevel=error --no-audit --no-fund --no-update-notifier
@@ -39,12 +47,13 @@ $(PEERS)/node_modules/.ready: .venv/.ready $(PEERS)/package.json $(PEERS)/packag
 demo: setup
 	@$(BIN)/haulout demo $(if $(FILE),"$(FILE)")
 
-test: setup
+test: setup $(SLITHER)/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 	@cd $(EVM) && $(NPM) test --silent
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(SLITHER)/bin/python $(EVM)/check_slither.py
 	@$(BIN)/pytest -n 2
 
 bench-redstuff: setup $(PEERS)/node_modules/.ready
@@ -59,8 +68,10 @@ lock: setup
 	  --all-extras --group dev pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --group node -o requirements-node.txt
+	echo slither-analyzer | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --no-header - -o $(EVM)/requirements-slither.txt
 	cd $(EVM) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 	cd $(PEERS) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
-	rm -rf .venv $(PEERS)/node_modules $(EVM)/node_modules $(EVM)/out $(EVM)/cache
+	rm -rf .venv $(SLITHER) $(PEERS)/node_modules $(EVM)/node_modules $(EVM)/out $(EVM)/cache

@@ -129,9 +129,10 @@ abstract contract Candidates is Governed {
     function _evictFor(uint256 newcomerStake) private {
         uint32 least;
         uint256 leastStake = type(uint256).max;
-        for (uint256 i; i < _candidates.length; ++i) {
-            uint256 candidateStake = stakeOn(_candidates[i]);
-            if (candidateStake <= leastStake) (least, leastStake) = (_candidates[i], candidateStake);
+        uint32[] memory list = _candidates;
+        for (uint256 i; i < list.length; ++i) {
+            uint256 candidateStake = stakeOn(list[i]);
+            if (candidateStake <= leastStake) (least, leastStake) = (list[i], candidateStake);
         }
         if (newcomerStake <= leastStake) revert CandidatesFull(leastStake);
         _remove(least);

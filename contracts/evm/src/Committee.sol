@@ -159,13 +159,10 @@ contract Committee is Epochs {
         if (block.timestamp < deadline) revert TooEarly(deadline);
         Roster memory roster = Rolls.read(_rolls[clock.epoch]);
         uint256[] memory missing = _missingSet(clock.epoch);
-        uint64 barredUntil = uint64(block.timestamp) + parameters.epochDuration;
         uint32[] memory late = new uint32[](roster.nodeIds.length);
         uint256 lateCount;
         for (uint256 i; i < late.length; ++i) {
-            if (!missing.containsAny(roster.shards[i])) continue;
-            late[lateCount++] = roster.nodeIds[i];
-            staking.removeCandidate(roster.nodeIds[i], barredUntil);
+            if (missing.containsAny(roster.shards[i])) late[lateCount++] = roster.nodeIds[i];
         }
         assembly ("memory-safe") {
             mstore(late, lateCount)
@@ -173,6 +170,10 @@ contract Committee is Epochs {
         emit HandoverClosed(clock.epoch, late);
         _finish(clock);
         _clock = clock;
+        uint64 barredUntil = uint64(block.timestamp) + parameters.epochDuration;
+        for (uint256 i; i < late.length; ++i) {
+            staking.removeCandidate(late[i], barredUntil);
+        }
     }
 
     /// @notice Ends the candidacy of a member that does not answer. Anyone may, with a certificate of this epoch by a

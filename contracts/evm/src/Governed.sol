@@ -9,7 +9,7 @@ abstract contract Governed {
     /// @notice A function is paused from now on, or no longer.
     event PauseChanged(bytes4 indexed selector, bool paused);
     /// @notice Somebody else may pause functions.
-    event GuardianChanged(address guardian);
+    event GuardianChanged(address indexed guardian);
 
     /// @notice Only the governor may.
     error NotGovernor(address account);

@@ -53,7 +53,7 @@ contract Staking is Nodes {
     /// @notice A part of the stake on a node, and of what is unbonding from it, is lost.
     event Slashed(uint32 indexed nodeId, uint256 fraction, uint256 amount, bytes32 evidence);
     /// @notice Somebody else may slash.
-    event SlasherChanged(address slasher);
+    event SlasherChanged(address indexed slasher);
 
     /// @notice An amount must be above zero.
     error ZeroAmount();
