@@ -29,8 +29,7 @@ from committee.console import (
 )
 from committee.errors import LedgerError
 from committee.key_files import read_secret
-from committee.ledger import RegisteredNode
-from committee.ledger.evm import DeploymentParameters, DryRun, EvmLedger, deploy
+from committee.ledger import Ledger, RegisteredNode
 
 node_app = typer.Typer(no_args_is_help=True, help="Run a storage node, and what its operator does on chain.")
 stake_app = typer.Typer(no_args_is_help=True, help="Stake on nodes.")
@@ -60,6 +59,8 @@ def deploy_command(
     json_: JsonOption = False,
 ) -> None:
     """Put the contracts on a chain and write the manifest that is all a node needs to join."""
+    from committee.ledger.evm import DeploymentParameters, DryRun, deploy
+
     key = require_key(key_file)
     parameters = DeploymentParameters(
         shards,
@@ -86,7 +87,7 @@ def deploy_command(
 
 @chain_command(node_app, "register")
 async def register(
-    ledger: EvmLedger,
+    ledger: Ledger,
     name: Annotated[str, typer.Argument(help="1 to 64 bytes.")],
     address: Annotated[str, typer.Argument(help="What the node is reached by, http://host:port.")],
     bls_key: BlsKeyOption,
@@ -97,7 +98,7 @@ async def register(
 ) -> Result:
     """Register a node of the sending account, which will own it, with a proof of possession of its BLS key."""
     secret = SecretKey.from_bytes(read_secret(bls_key))
-    proof = proof_of_possession(secret, sending_account(ledger), ledger.deployment.domain)
+    proof = proof_of_possession(secret, sending_account(ledger), (await ledger.parameters()).domain)
     node_id, transaction = await ledger.register_node(
         name,
         address,
@@ -113,7 +114,7 @@ async def register(
 
 @chain_command(node_app, "update")
 async def update(
-    ledger: EvmLedger,
+    ledger: Ledger,
     node: NodeArgument,
     address: Annotated[str | None, typer.Option(help="At once.")] = None,
     tls_key: TlsKeyOption = None,
@@ -130,7 +131,8 @@ async def update(
         return sent(await ledger.update_address(node, address, tls_key or bytes(32)), node_id=node)
     if bls_key is not None:
         secret = SecretKey.from_bytes(read_secret(bls_key))
-        proof = proof_of_possession(secret, (await _node(ledger, node)).owner, ledger.deployment.domain)
+        domain = (await ledger.parameters()).domain
+        proof = proof_of_possession(secret, (await _node(ledger, node)).owner, domain)
         return sent(await ledger.change_public_key(node, secret.public_key, proof), node_id=node)
     if commission is not None:
         return sent(await ledger.change_commission(node, commission), node_id=node)
@@ -140,20 +142,20 @@ async def update(
 
 
 @chain_command(node_app, "leave")
-async def leave(ledger: EvmLedger, node: NodeArgument) -> Result:
+async def leave(ledger: Ledger, node: NodeArgument) -> Result:
     """Stand for no further selection; in committees already selected the node stays."""
     return sent(await ledger.leave(node), node_id=node)
 
 
 @chain_command(node_app, "return")
-async def become_candidate(ledger: EvmLedger, node: NodeArgument) -> Result:
+async def become_candidate(ledger: Ledger, node: NodeArgument) -> Result:
     """Stand for election again, after leaving or an ejection."""
     return sent(await ledger.become_candidate(node), node_id=node)
 
 
 @chain_command(node_app, "status", sends=False)
 async def node_status(
-    ledger: EvmLedger, node: Annotated[int | None, typer.Argument(metavar="[NODE]")] = None
+    ledger: Ledger, node: Annotated[int | None, typer.Argument(metavar="[NODE]")] = None
 ) -> Result:
     """One node with everything that is pending, or all of them in a table."""
     if node is not None:
@@ -179,7 +181,7 @@ async def node_status(
     }
 
 
-async def _node(ledger: EvmLedger, node_id: int) -> RegisteredNode:
+async def _node(ledger: Ledger, node_id: int) -> RegisteredNode:
     for one in await ledger.nodes():
         if one.node_id == node_id:
             return one
@@ -190,14 +192,14 @@ async def _node(ledger: EvmLedger, node_id: int) -> RegisteredNode:
 
 
 @chain_command(stake_app, "add")
-async def add(ledger: EvmLedger, node: NodeArgument, amount: Amount) -> Result:
+async def add(ledger: Ledger, node: NodeArgument, amount: Amount) -> Result:
     """Stake tokens on a node; they count from the next selection on."""
     return sent(await ledger.stake(node, amount), node_id=node, amount=amount)
 
 
 @chain_command(stake_app, "list", sends=False)
 async def list_stakes(
-    ledger: EvmLedger,
+    ledger: Ledger,
     account: Annotated[str | None, typer.Argument(help="The key's account when none is named.")] = None,
 ) -> Result:
     """What an account has staked, is unstaking, and has earned."""
@@ -215,7 +217,7 @@ async def list_stakes(
 
 @chain_command(stake_app, "unstake")
 async def unstake(
-    ledger: EvmLedger,
+    ledger: Ledger,
     node: NodeArgument,
     amount: Annotated[int | None, typer.Option(parser=token_amount, metavar="TOKENS", help="All.")] = None,
     cancel: Annotated[int | None, typer.Option(help="Stake again what unlocks in this epoch.")] = None,
@@ -227,14 +229,14 @@ async def unstake(
 
 
 @chain_command(stake_app, "withdraw")
-async def withdraw(ledger: EvmLedger, node: NodeArgument, epoch: UnlockArgument) -> Result:
+async def withdraw(ledger: Ledger, node: NodeArgument, epoch: UnlockArgument) -> Result:
     """Take back what was unstaked and unlocked in an epoch (see `list`)."""
     return sent(await ledger.withdraw(node, epoch), node_id=node, unlock_epoch=epoch)
 
 
 @chain_command(stake_app, "rewards")
 async def rewards(
-    ledger: EvmLedger,
+    ledger: Ledger,
     node: Annotated[int | None, typer.Option(help="Have this node paid for an epoch.")] = None,
     epoch: Annotated[int | None, typer.Option(help="The epoch, one that is over.")] = None,
 ) -> Result:
@@ -250,7 +252,7 @@ async def rewards(
 
 
 @chain_command(epoch_app, "status", sends=False)
-async def epoch_status(ledger: EvmLedger) -> Result:
+async def epoch_status(ledger: Ledger) -> Result:
     """Where the epoch is, who is in its committees, and what comes next when."""
     state, parameters = await asyncio.gather(ledger.epoch_state(), ledger.parameters())
     now_s, missing = await asyncio.gather(ledger.chain_time_s(), ledger.missing_shards(state.epoch))
@@ -282,18 +284,18 @@ async def epoch_status(ledger: EvmLedger) -> Result:
 
 
 @chain_command(epoch_app, "select")
-async def select(ledger: EvmLedger) -> Result:
+async def select(ledger: Ledger) -> Result:
     """Elect the next committee; from half an epoch after the last handover on."""
     return sent(await ledger.select())
 
 
 @chain_command(epoch_app, "start")
-async def start(ledger: EvmLedger) -> Result:
+async def start(ledger: Ledger) -> Result:
     """Start the selected epoch; from a full epoch after the last handover on."""
     return sent(await ledger.start())
 
 
 @chain_command(epoch_app, "close")
-async def close(ledger: EvmLedger) -> Result:
+async def close(ledger: Ledger) -> Result:
     """End a handover whose deadline has passed."""
     return sent(await ledger.close_handover())

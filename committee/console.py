@@ -2,7 +2,8 @@
 
 `chain_command` makes a command out of an async function `(ledger, …) -> result`: it adds the options below, connects,
 and prints the result, for people or with `--json` as one JSON object. A result is a dict of plain values; amounts are
-integers in the token's smallest unit, bytes are hex.
+integers in the token's smallest unit, bytes are hex. The adapter is imported when a command runs: it takes most of a
+second, which `--help` need not wait for.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from committee.errors import InvalidKey, LedgerError
 from committee.key_files import parse_secret, read_secret
-from committee.ledger import Transaction
-from committee.ledger.evm import AccountKey, Deployment, DryRun, EvmLedger
+from committee.ledger import Ledger, Transaction
+
+if TYPE_CHECKING:
+    from committee.ledger.evm import AccountKey, DryRun
 
 Result = Mapping[str, Any]
 Work = Callable[..., Awaitable[Result]]
@@ -55,6 +58,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 
 def load_key(path: Path | None) -> AccountKey | None:
     """The account's key from a file, else from the environment, else none. Raises `InvalidKey`."""
+    from committee.ledger.evm import AccountKey
+
     if path is not None:
         return AccountKey(read_secret(path))
     text = os.environ.get(KEY_VARIABLE)
@@ -82,6 +87,8 @@ def chain_command(app: typer.Typer, name: str, *, sends: bool = True) -> Callabl
             json_: bool,
             **arguments: Any,
         ) -> None:
+            from committee.ledger.evm import Deployment, DryRun, EvmLedger
+
             manifest = Deployment.load(deployment)
             key = require_key(key_file) if sends else load_key(key_file)
 
@@ -239,7 +246,7 @@ def hex_digest(text: str) -> bytes:
         raise typer.BadParameter(f"{text!r} is not 32 bytes in hex") from None
 
 
-def sending_account(ledger: EvmLedger) -> str:
+def sending_account(ledger: Ledger) -> str:
     """The account that a command is about when it names none. Raises `LedgerError`."""
     if ledger.account is None:
         raise LedgerError(f"whose? Name an account, or give a key (--key-file or ${KEY_VARIABLE})")

@@ -11,8 +11,7 @@ import typer
 
 from committee.console import Result, chain_command, sent
 from committee.errors import LedgerError
-from committee.ledger import BlobRecord
-from committee.ledger.evm import EvmLedger
+from committee.ledger import BlobRecord, Ledger
 from storage.client.client import Client, StoredBlob
 from storage.redstuff import BlobMetadata, InvalidEncoding, RedStuff, blob_id_text, parse_blob_id
 
@@ -37,7 +36,7 @@ EpochsOption = Annotated[int, typer.Option(help="How many, the current one inclu
 
 @chain_command(app, "register")
 async def register(
-    ledger: EvmLedger,
+    ledger: Ledger,
     file: FileArgument,
     epochs: EpochsOption = 1,
     deletable: DeletableOption = False,
@@ -52,7 +51,7 @@ async def register(
 
 
 @chain_command(app, "certify")
-async def certify(ledger: EvmLedger, object_id: ObjectArgument, file: FileArgument) -> Result:
+async def certify(ledger: Ledger, object_id: ObjectArgument, file: FileArgument) -> Result:
     """Upload a registered blob to the committee and certify it."""
     async with Client(ledger) as client:
         return _stored(await client.certify(object_id, file.read_bytes()))
@@ -60,7 +59,7 @@ async def certify(ledger: EvmLedger, object_id: ObjectArgument, file: FileArgume
 
 @chain_command(app, "store")
 async def store(
-    ledger: EvmLedger,
+    ledger: Ledger,
     file: FileArgument,
     epochs: EpochsOption = 1,
     deletable: DeletableOption = False,
@@ -72,7 +71,7 @@ async def store(
 
 @chain_command(app, "read", sends=False)
 async def read(
-    ledger: EvmLedger,
+    ledger: Ledger,
     blob: BlobArgument,
     output: Annotated[Path, typer.Argument(help="Where it is written; nothing that exists.")],
 ) -> Result:
@@ -86,12 +85,12 @@ async def read(
 
 
 @chain_command(app, "status", sends=False)
-async def status(ledger: EvmLedger, blob: BlobArgument) -> Result:
+async def status(ledger: Ledger, blob: BlobArgument) -> Result:
     """All objects of a blob: who owns them, whether they are certified, until when they live."""
     state = await ledger.epoch_state()
     records = [one for one in await ledger.blobs() if one.blob_id == blob]
     if not records:
-        raise LedgerError(f"blob {blob_id_text(blob)} was never registered with this deployment")
+        raise LedgerError(f"blob {blob_id_text(blob)} has no object here: it was never registered, or deleted")
     return {
         "blob_id": blob_id_text(blob),
         "epoch": state.epoch,
@@ -101,13 +100,13 @@ async def status(ledger: EvmLedger, blob: BlobArgument) -> Result:
 
 
 @chain_command(app, "extend")
-async def extend(ledger: EvmLedger, object_id: ObjectArgument, epochs: EpochsOption = 1) -> Result:
+async def extend(ledger: Ledger, object_id: ObjectArgument, epochs: EpochsOption = 1) -> Result:
     """Reserve and pay more epochs for a certified blob object of the account's."""
     return sent(await ledger.extend_blob(object_id, epochs), object_id=object_id, epochs=epochs)
 
 
 @chain_command(app, "delete")
-async def delete(ledger: EvmLedger, object_id: ObjectArgument) -> Result:
+async def delete(ledger: Ledger, object_id: ObjectArgument) -> Result:
     """Delete a deletable blob object of the account's; its space comes back as a reservation."""
     return sent(await ledger.delete_blob(object_id), object_id=object_id)
 

@@ -1,0 +1,72 @@
+"""`haulout blob …` as its user types it, against a network of real nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from committee.errors import CommitteeError, LedgerRefused
+from committee.ledger.evm import AccountKey
+from storage.cli import app
+from storage.client.errors import WrongBlob
+from storage.redstuff import RedStuff, blob_id_text
+
+if TYPE_CHECKING:
+    from tests.localnet.conftest import Scenario
+
+
+async def test_a_blob_from_its_registration_to_its_end(scenario: Scenario, tmp_path: Path) -> None:
+    key, network = AccountKey.generate(), scenario.network
+    await network.chain.fund(key.address)
+    key_file = tmp_path / "account.key"
+    key_file.touch(0o600)
+    key_file.write_text(key.to_bytes().hex())
+    options = [
+        "--rpc",
+        network.chain.rpc_url,
+        "--deployment",
+        str(network.manifest),
+        "--key-file",
+        str(key_file),
+    ]
+
+    async def haulout(*words: str) -> dict[str, Any]:
+        answer = await asyncio.to_thread(CliRunner().invoke, app, ["blob", *words, *options, "--json"])
+        if answer.exception is not None:
+            raise answer.exception
+        result: dict[str, Any] = json.loads(answer.stdout)
+        return result
+
+    file, other = tmp_path / "file", tmp_path / "other"
+    file.write_bytes(random.Random(5).randbytes(70_000))
+    other.write_bytes(b"another blob")
+    name = blob_id_text(RedStuff(13).blob_id(file.read_bytes()))
+
+    registered = await haulout("register", str(file), "--epochs", "2", "--deletable")
+    assert registered["blob_id"] == name
+    object_id = str(registered["object_id"])
+    with pytest.raises(WrongBlob, match="was registered for blob"):
+        await haulout("certify", object_id, str(other))
+    assert (await haulout("certify", object_id, str(file)))["certified_epoch"] == 1
+    await haulout("read", name, str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == file.read_bytes()
+    with pytest.raises(CommitteeError, match="exists"):
+        await haulout("read", name, str(tmp_path / "copy"))
+
+    await haulout("extend", object_id, "--epochs", "3")
+    status = await haulout("status", name)
+    assert status["live"] and status["objects"][0]["end_epoch"] == 6
+    await haulout("delete", object_id)
+    with pytest.raises(CommitteeError, match="never registered, or deleted"):
+        await haulout("status", name)
+    with pytest.raises(LedgerRefused, match="UnknownObject"):
+        await haulout("extend", object_id)
+
+    stored = await haulout("store", str(other))
+    assert (await haulout("status", stored["blob_id"]))["objects"][0]["owner"] == key.address
