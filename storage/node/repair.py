@@ -123,11 +123,13 @@ class Repair:
         shards: Sequence[int],
         tally_epoch: int | None = None,
         avoiding: Collection[int] = (),
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """Rebuild and store every sliver of the blob that these shards lack: secondaries first, then primaries.
 
         (The paper's Theorem 1: until enough columns exist a row cannot be rebuilt.) With `tally_epoch`, the cost
-        is recorded with the slivers. Raises as `rebuild` does; what was stored by then stays.
+        is recorded with the slivers. Ends as soon as the blob is no longer wanted, storing nothing more. Raises as
+        `rebuild` does; what was stored by then stays.
         """
         blob_id = metadata.blob_id
         for axis in (Axis.SECONDARY, Axis.PRIMARY):
@@ -140,6 +142,8 @@ class Repair:
             batch = max(1, min(TARGETS_AT_ONCE, BATCH_BYTES // sliver_bytes))
             for first in range(0, len(lacking), batch):
                 rebuilt = await self.rebuild(metadata, axis, lacking[first : first + batch], avoiding)
+                if not is_wanted():
+                    return
                 slivers = []
                 for one in rebuilt:
                     cost = (one.symbol_bytes, one.received_bytes, one.wasted_bytes)
@@ -186,6 +190,7 @@ class Repair:
                 self._code.verify_sliver(metadata, helping, index, sliver)
             except RedStuffError as error:
                 log.warning("a stored sliver is damaged", shard=shard, error=str(error))
+                self._store.discard(metadata.blob_id, shard, helping, sliver)
                 continue
             gathering.symbols[index] = self._code.recovery_symbols(
                 helping, sliver, list(gathering.targets), t
