@@ -46,6 +46,10 @@ class NodeConfig(BaseSettings):
     """How often the chain is asked for news."""
     watch_interval_s: float = Field(default=1.0, gt=0)
     """How often fellow members are asked for their health."""
+    scrub_bytes_per_s: float = Field(default=4 * 2**20, ge=0)
+    """How fast stored slivers are read again and checked; 0 for never."""
+    scrub_interval_s: float = Field(default=3600, gt=0)
+    """A pass over all of them begins no sooner than this after the one before."""
 
     @property
     def address(self) -> str:

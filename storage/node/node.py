@@ -16,11 +16,14 @@ from committee.bls import SecretKey, proof_of_possession
 from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
 from storage.node.chain import ChainView
 from storage.node.config import ConfigError, NodeConfig
+from storage.node.garbage import Garbage
 from storage.node.handover import Handover
 from storage.node.healing import Healing
+from storage.node.invalidation import Invalidation
 from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.routes import create_app
+from storage.node.scrubber import Scrubber
 from storage.node.store import SliverStore
 from storage.node.watch import Watch
 from storage.redstuff import RedStuff
@@ -41,7 +44,9 @@ class StorageNode:
     peers: Peers
     watch: Watch
     handover: Handover
+    garbage: Garbage
     healing: Healing
+    scrubber: Scrubber
 
     def __init__(self, folder: Path, config: NodeConfig, secret: SecretKey, ledger: Ledger) -> None:
         self.config = config
@@ -67,7 +72,14 @@ class StorageNode:
             self.handover = Handover(
                 self.view, self.store, self.code, self.peers, repair, self.watch, self.secret
             )
-            self.healing = Healing(self.view, repair)
+            self.garbage = Garbage(self.view, self.store)
+            self.healing = Healing(self.view, self.store, self.code, repair, self.garbage)
+            self.scrubber = Scrubber(
+                *(self.store, self.code, self.healing.look_after),
+                *(self.config.scrub_bytes_per_s, self.config.scrub_interval_s),
+            )
+            invalidation = Invalidation(self.view, self.peers, self.secret)
+            repair.on_inconsistent = invalidation.take
             self.view.subscribe(self._on_event)
             runner = web.AppRunner(create_app(self), access_log=None)
             await runner.setup()
@@ -76,7 +88,10 @@ class StorageNode:
                 log.info("serving", name=self.config.name, node_id=registered.node_id, port=self.config.port)
                 async with asyncio.TaskGroup() as duties:
                     duties.create_task(self.view.follow(self.config.poll_interval_s))
-                    for duty in (self.watch.run, self._handovers, self.healing.run):
+                    for duty in (
+                        *(self.watch.run, self._handovers, self.healing.run, self.garbage.run),
+                        *(self.scrubber.run, invalidation.run),
+                    ):
                         duties.create_task(_for_ever(duty))
             finally:
                 await runner.cleanup()
@@ -98,6 +113,19 @@ class StorageNode:
             },
             "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
             "blobsToHeal": self.healing.waiting,
+            "upkeep": self.upkeep(),
+        }
+
+    def upkeep(self) -> dict[str, int]:
+        """What the node has done since its start to keep its store whole."""
+        return {
+            "scrubbed_slivers": self.scrubber.slivers,
+            "scrubbed_bytes": self.scrubber.size_bytes,
+            "scrub_passes": self.scrubber.passes,
+            "damage_found": self.store.damaged_count,
+            "repaired_slivers": self.healing.repaired_slivers,
+            "blobs_to_heal": self.healing.waiting,
+            "dropped_blobs": self.garbage.dropped_blobs,
         }
 
     def handover_report(self) -> dict[str, Any]:
