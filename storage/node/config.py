@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from committee.bls import SecretKey
+from storage.node import budgets
 
 SETTINGS_FILE = "node.toml"
 
@@ -50,6 +51,15 @@ class NodeConfig(BaseSettings):
     """How fast stored slivers are read again and checked; 0 for never."""
     scrub_interval_s: float = Field(default=3600, gt=0)
     """A pass over all of them begins no sooner than this after the one before."""
+
+    bulk_bytes_per_s: int = Field(default=budgets.BYTES_PER_S, ge=2**10)
+    """What handover and repair may receive a second, and give to peers a second."""
+    bulk_requests_at_once: int = Field(default=budgets.REQUESTS_AT_ONCE, ge=1, le=64)
+    bulk_memory_bytes: int = Field(default=budgets.MEMORY_BYTES, ge=2**20)
+
+    def bulk_budget(self) -> budgets.Budget:
+        """A new budget for one direction of what can wait."""
+        return budgets.Budget(self.bulk_bytes_per_s, self.bulk_requests_at_once, self.bulk_memory_bytes)
 
     @property
     def address(self) -> str:
