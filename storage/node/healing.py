@@ -13,7 +13,14 @@ import contextlib
 import structlog
 
 from committee.errors import LedgerError
-from committee.ledger import BlobCertified, EpochStarted, Event, ShardsAttested
+from committee.ledger import (
+    BlobCertified,
+    BlobDeleted,
+    BlobInvalidated,
+    EpochStarted,
+    Event,
+    ShardsAttested,
+)
 from storage.node.chain import ChainView
 from storage.node.garbage import Garbage, was_live_at_start
 from storage.node.repair import Repair, RepairError
@@ -76,9 +83,12 @@ class Healing:
                 self.look_after(event.blob_id)
             case ShardsAttested() if event.epoch == self._attested[0]:
                 self._attested[1].update(event.shards)
+            case BlobDeleted() | BlobInvalidated() if event.blob_id in self._retries:
+                self._retry(event.blob_id)
             case EpochStarted():
                 # A shard gained in a handover that was overtaken is this one's kept shard: it is healed here.
                 self._look_after_all()
+                self._retry_all()
             case _:
                 pass
 
@@ -89,8 +99,7 @@ class Healing:
                 for _ in range(BLOBS_AT_ONCE):
                     workers.create_task(self._work())
         finally:
-            for blob_id in list(self._retries):
-                self._retry(blob_id)
+            self._retry_all()
 
     async def _work(self) -> None:
         while True:
@@ -124,6 +133,10 @@ class Healing:
     def _retry(self, blob_id: bytes) -> None:
         self._retries.pop(blob_id).cancel()
         self.look_after(blob_id)
+
+    def _retry_all(self) -> None:
+        for blob_id in list(self._retries):
+            self._retry(blob_id)
 
     async def _heal(self, blob_id: bytes) -> None:
         """Fill this node's pairs of a live blob, but for shards that the handover is filling."""

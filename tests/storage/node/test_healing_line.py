@@ -228,6 +228,25 @@ async def test_an_expired_blob_is_not_healed(line: Line, blob: EncodedBlob) -> N
     assert line.repair.asked == [blob.blob_id]
 
 
+@pytest.mark.parametrize("end", ["deleted", "invalid", "epoch"])
+async def test_a_blob_that_waits_for_its_next_try_leaves_the_line_when_it_dies(
+    line: Line, blob: EncodedBlob, end: str
+) -> None:
+    line.repair.poison.add(blob.blob_id)
+    await line.certify(blob, deletable=True)
+    await line.until(lambda: line.healing._retries)
+    node = line.node
+    if end == "deleted":
+        node.ledger.happened.append(BlobDeleted(node.ledger.next_mark(), 1, blob.blob_id, 5))
+    elif end == "invalid":
+        node.invalidate(blob)
+    else:
+        node.start_next()
+        node.ledger.state = dataclasses.replace(node.ledger.state, epoch=50)
+    await line.healed()
+    assert line.repair.asked == [blob.blob_id]
+
+
 async def test_a_full_disk_is_noticed_before_anything_is_fetched(
     line: Line, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
