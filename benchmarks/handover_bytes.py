@@ -20,6 +20,8 @@ LEAVING = 3
 """At most so many members leave; with ten shards each holds one, and as many leave as shards."""
 STAKE_OF_A_SHARD = 10**18
 LARGE_SLIVER_BYTES = 64 * KIB
+LARGEST_AT_10 = Parameters(10).max_blob_bytes
+"""1.75 MiB."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Cell:
     size_bytes: int
     departed_shards: int
     to_newcomers: bool = False
+    staying: int = STAYING
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Moved:
 def cells() -> Iterator[Cell]:
     """The grid: one shard, a few, and `f` depart."""
     for n, few, sizes in (
-        (10, 2, (64 * KIB, MIB, 7 * MIB // 4)),
+        (10, 2, (64 * KIB, MIB, LARGEST_AT_10)),
         (100, 10, (64 * KIB, MIB, 16 * MIB)),
         (1000, 100, (64 * KIB, MIB, 16 * MIB)),
     ):
@@ -60,16 +63,16 @@ def cells() -> Iterator[Cell]:
     # At 1000 shards slivers of 64 KiB take a larger blob; newcomers need the metadata too, and own no sliver yet.
     for departed_shards in (1, 100, 333):
         yield Cell(1000, 64 * MIB, departed_shards)
-    for n, size_bytes in ((10, 7 * MIB // 4), (100, 16 * MIB), (1000, 64 * MIB)):
+    for n, size_bytes in ((10, LARGEST_AT_10), (100, 16 * MIB), (1000, 64 * MIB)):
         yield Cell(n, size_bytes, Parameters(n).f, to_newcomers=True)
 
 
 def shares(cell: Cell) -> tuple[list[int], list[int]]:
     """Shards of the members that stay, and of those that leave."""
-    if cell.n <= STAYING + LEAVING:
+    if cell.n <= cell.staying + LEAVING:
         return [1] * (cell.n - cell.departed_shards), [1] * cell.departed_shards
     leaving = min(LEAVING, cell.departed_shards)
-    return _split(cell.n - cell.departed_shards, STAYING), _split(cell.departed_shards, leaving)
+    return _split(cell.n - cell.departed_shards, cell.staying), _split(cell.departed_shards, leaving)
 
 
 def _split(total: int, parts: int) -> list[int]:
@@ -97,8 +100,8 @@ async def measure(cell: Cell, blob: EncodedBlob) -> Moved:
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
         async with NodeNetwork.opened(Path(folder), cell.n) as network:
             staying, leaving = shares(cell)
-            old = await network.add_nodes(len(staying) + len(leaving))
-            new = await network.add_nodes(len(leaving)) if cell.to_newcomers else []
+            old = network.add_nodes(len(staying) + len(leaving))
+            new = network.add_nodes(len(leaving)) if cell.to_newcomers else []
             stakes = _stakes(old, staying + leaving)
             network.chain.select(stakes)
             network.chain.start()

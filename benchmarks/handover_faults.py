@@ -78,8 +78,8 @@ async def reads_and_writes(n: int) -> list[Row]:
         async with NodeNetwork.opened(
             Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=False
         ) as network:
-            members = await network.add_nodes(10)
-            newcomer = await network.add_node()
+            members = network.add_nodes(10)
+            newcomer = network.add_node()
             network.chain.select(dict.fromkeys(members, STAKE_OF_A_SHARD))
             network.chain.start()
             await network.start(*members, newcomer)
@@ -178,8 +178,8 @@ async def _prepare_victim(network: NodeNetwork) -> int:
     """A dead member's shards and some of a living one's go to a newcomer, whose process is not begun yet."""
     share = (KILLED_N - LOST) // STAYING
     shards = [KILLED_N - LOST - share * (STAYING - 1)] + [share] * (STAYING - 1)
-    staying = await network.add_nodes(STAYING)
-    dead, victim = await network.add_node(), await network.add_node()
+    staying = network.add_nodes(STAYING)
+    dead, victim = network.add_node(), network.add_node()
     stakes = dict(zip(staying, shards, strict=True)) | {dead: LOST}
     network.chain.select({node_id: count * STAKE_OF_A_SHARD for node_id, count in stakes.items()})
     network.chain.start()
@@ -269,8 +269,8 @@ async def _outlive(network: NodeNetwork, blob: EncodedBlob, f: int) -> tuple[int
     """(shards gained and not attested, seconds it took)."""
     n = network.chain.parameters.n_shards
     alive_members = min(STAYING, n - f)
-    alive = await network.add_nodes(alive_members)
-    dead = await network.add_nodes(3)
+    alive = network.add_nodes(alive_members)
+    dead = network.add_nodes(3)
     shards = [(n - f) // alive_members + (place < (n - f) % alive_members) for place in range(alive_members)]
     stakes = dict(zip(alive, shards, strict=True)) | {
         node_id: (f + place) // 3 for place, node_id in enumerate(dead)

@@ -96,7 +96,24 @@ class MemoryChain:
         """Register a node; its id."""
         node_id = len(self.nodes) + 1
         account = NODE_ACCOUNT.format(node_id)
-        self.nodes[node_id] = RegisteredNode(node_id, account, name, address, public_key, 1, True)
+        self.nodes[node_id] = RegisteredNode(
+            node_id=node_id,
+            owner=account,
+            operator=account,
+            receiver=account,
+            name=name,
+            address=address,
+            tls_key=bytes(32),
+            public_key=public_key,
+            commission=0,
+            stake=1,
+            is_candidate=True,
+            barred_until_s=0,
+            pending_public_key=public_key,
+            public_key_from=0,
+            pending_commission=0,
+            commission_from=0,
+        )
         return node_id
 
     def move_nodes(self, addresses: Mapping[int, str]) -> None:
@@ -233,7 +250,7 @@ class MemoryLedger:
     async def attest(self, epoch: int, attestations: Sequence[Attestation]) -> Transaction:
         """Only in the current epoch, only one's own gained shards, each once."""
         chain = self.chain
-        node_id = next(one.node_id for one in chain.nodes.values() if one.account == self.account)
+        node_id = next(one.node_id for one in chain.nodes.values() if one.operator == self.account)
         shards = tuple(one.shard for one in attestations)
         current = chain.state.current
         if current is None or epoch != chain.state.epoch:

@@ -32,6 +32,7 @@ STEP_S = 0.01
 """How often a condition is looked at."""
 LONGEST_WAIT_S = 180.0
 SLIVERS_AT_ONCE = 256
+_PORTS = iter(range(20_000, 32_768))
 
 
 class TookTooLong(Exception):
@@ -150,13 +151,11 @@ class NodeNetwork:
         finally:
             await asyncio.gather(*(network.stop(node_id) for node_id in network.places))
 
-    async def add_node(self) -> int:
+    def add_node(self) -> int:
         """A node known to the chain, not started; its id."""
         node_id = len(self.places) + 1
         port = _free_port()
-        relay = Relay(node_id, port, self._watch) if self._counted else None
-        if relay is not None:
-            await relay.start()
+        relay = Relay(node_id, _free_port(), port, self._watch) if self._counted else None
         name = NODE_ACCOUNT.format(node_id)
         config = NodeConfig(
             name=name,
@@ -170,13 +169,11 @@ class NodeNetwork:
         public_port = relay.port if relay is not None else port
         self.chain.add_node(name, f"http://127.0.0.1:{public_port}", secret.public_key)
         self.places[node_id] = _Place(node_id, self._folder / name, config, secret, relay)
-        if relay is not None:
-            await relay.stop()
         return node_id
 
-    async def add_nodes(self, count: int) -> list[int]:
+    def add_nodes(self, count: int) -> list[int]:
         """Several."""
-        return [await self.add_node() for _ in range(count)]
+        return [self.add_node() for _ in range(count)]
 
     async def start(self, *node_ids: int) -> None:
         """Run these nodes, and wait until each serves."""
@@ -270,6 +267,11 @@ def secret_of(node_id: int) -> SecretKey:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    """A port below those that outgoing connections take, so that it stays free until the node listens there."""
+    for port in _PORTS:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    raise TookTooLong("no free port: end what else listens on this machine")

@@ -95,9 +95,9 @@ Watcher = Callable[[Exchange], None]
 class Relay:
     """A relay in front of one node. `wire_bytes` counts both directions, whether or not messages end."""
 
-    def __init__(self, node_id: int, target_port: int, watcher: Watcher) -> None:
+    def __init__(self, node_id: int, port: int, target_port: int, watcher: Watcher) -> None:
         self.wire_bytes = 0
-        self.port = 0
+        self.port = port
         self._node_id = node_id
         self._target_port = target_port
         self._watcher = watcher
@@ -105,9 +105,8 @@ class Relay:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen on a free port, or on the one it had."""
+        """Listen."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, limit=CHUNK_BYTES)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and cut all connections: the node is gone for the others."""

@@ -51,27 +51,36 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """All rows as a table, and how many reach their goals."""
+    """All rows as a table, those that differ only in the departed shards in one line; how many reach their goals."""
     table = Table(title="Handover", title_justify="left")
     for name in ("figure", "n", "blob", "departed", "value", "goal", ""):
         table.add_column(name, justify="left" if name in ("figure", "goal", "") else "right")
     last = ""
-    for one in rows:
-        mark = {True: "[green]holds", False: "[red]falls short", None: "[dim]told"}[one.holds]
+    for (figure, n, size_bytes, goal), lines in together(rows).items():
+        holds = None if goal is None else all(one.holds for one in lines)
+        mark = {True: "[green]holds", False: "[red]falls short", None: "[dim]told"}[holds]
         table.add_row(
-            one.figure if one.figure != last else "",
-            str(one.n),
-            "" if one.size_bytes is None else size(one.size_bytes),
-            "" if one.departed_shards is None else str(one.departed_shards),
-            f"{one.value:,.4g}" if one.value < 1000 else f"{one.value:,.0f}",
-            one.goal or "",
+            figure if figure != last else "",
+            str(n),
+            "" if size_bytes is None else size(size_bytes),
+            ", ".join(str(one.departed_shards) for one in lines if one.departed_shards is not None),
+            ", ".join(f"{one.value:,.4g}" if one.value < 1000 else f"{one.value:,.0f}" for one in lines),
+            goal or "",
             mark,
         )
-        last = one.figure
+        last = figure
     judged = [one for one in rows if one.holds is not None]
-    console = Console(width=None if Console().is_terminal else 140)
+    console = Console(width=None if Console().is_terminal else 150)
     console.print(table)
     console.print(f"{sum(one.holds is True for one in judged)} of {len(judged)} rows reach their goal")
+
+
+def together(rows: Sequence[Row]) -> dict[tuple[str, int, int | None, str | None], list[Row]]:
+    """(figure, n, blob, goal) → its rows, in the order they come."""
+    lines: dict[tuple[str, int, int | None, str | None], list[Row]] = {}
+    for one in rows:
+        lines.setdefault((one.figure, one.n, one.size_bytes, one.goal), []).append(one)
+    return lines
 
 
 def size(size_bytes: int) -> str:

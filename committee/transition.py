@@ -2,20 +2,25 @@
 
 This is the whole decision table; whoever carries a plan out decides nothing.
 
-    the shard's owner before      its owner now
-    there was no committee        keeps it: there are no bytes yet
-    the same node                 keeps it: no byte moves
-    another, still a member       has it transferred from the old owner
-    another, departed             rebuilds it; the plan says why the old owner departed
+    the shard's owner before           its owner now
+    there was no committee             keeps it: there are no bytes yet
+    the same node, which attested it   keeps it: no byte moves
+    the same node, which did not       rebuilds what it lacks of it
+    another, still a member            has it transferred from the old owner
+    another, departed                  rebuilds it; the plan says why the old owner departed
 
 A member departs by not being in the current committee, or by being named as ejected or silent: then nothing
 is asked of it, whatever committee it is in. What a member gained it attests; what it lost it drops, but not
 before the epoch after the handover, since older blobs are read from it until then.
+
+The plan is the same before the start, when the committee has been selected, as after it: what it says to fetch may be
+fetched ahead. What a leaving member has is rebuilt then too: that moves no more bytes than a copy, and does not lean on
+one node that is on its way out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -32,6 +37,8 @@ class Departure(Enum):
     """A quorum ejected it."""
     SILENT = "silent"
     """It does not answer within its patience."""
+    UNATTESTED = "unattested"
+    """It never attested the shard, and is the very node that has it still."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +97,15 @@ def plan(
     current: Committee,
     node_id: int,
     departed: Mapping[int, Departure] | None = None,
+    unattested: Collection[int] = (),
 ) -> Plan:
     """What `node_id` does in the change from `previous` to `current`; it need be a member of neither.
 
     `departed` names old owners that hand nothing over, and why. Who is in `previous` and not in `current`
     has departed in any case: `LEFT` unless `departed` says otherwise. What a departed node keeps, it keeps.
+    `unattested` are shards whose owner in `previous` did not attest them, the handover having been closed: if it is
+    the owner still, it fills them again, as it would gained ones, instead of keeping them. (What it has of them
+    by now is in its store, and not fetched twice.)
 
     Raises `CommitteeError` when `current` does not follow `previous`, one epoch later with the same shards.
     """
@@ -108,7 +119,9 @@ def plan(
     rebuilt: dict[int, Departure] = {}
     for shard in mine:
         owner_id = previous.owner_of[shard].node_id
-        if owner_id == node_id:
+        if owner_id == node_id and shard in unattested:
+            rebuilt[shard] = Departure.UNATTESTED
+        elif owner_id == node_id:
             kept.append(shard)
         elif owner_id in departed:
             rebuilt[shard] = departed[owner_id]
@@ -121,11 +134,14 @@ def plan(
 
 
 def plan_all(
-    previous: Committee | None, current: Committee, departed: Mapping[int, Departure] | None = None
+    previous: Committee | None,
+    current: Committee,
+    departed: Mapping[int, Departure] | None = None,
+    unattested: Collection[int] = (),
 ) -> Transition:
     """The plans of everyone in either committee. Arguments and errors as for `plan`."""
     node_ids = set(current.by_id) | set(previous.by_id if previous else ())
-    plans = {node_id: plan(previous, current, node_id, departed) for node_id in sorted(node_ids)}
+    plans = {node_id: plan(previous, current, node_id, departed, unattested) for node_id in sorted(node_ids)}
     return Transition(current.epoch, plans)
 
 

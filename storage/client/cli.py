@@ -90,7 +90,9 @@ async def status(ledger: Ledger, blob: BlobArgument) -> Result:
     state = await ledger.epoch_state()
     records = [one for one in await ledger.blobs() if one.blob_id == blob]
     if not records:
-        raise LedgerError(f"blob {blob_id_text(blob)} has no object here: it was never registered, or deleted")
+        raise LedgerError(
+            f"blob {blob_id_text(blob)} has no object here: it was never registered, or deleted"
+        )
     return {
         "blob_id": blob_id_text(blob),
         "epoch": state.epoch,

@@ -22,6 +22,7 @@ from committee.membership import Committee, Member
 from storage.client.errors import (
     NO_ANSWER,
     BlobUnavailable,
+    InvalidBlob,
     NoCommittee,
     NodeError,
     NodeLied,
@@ -244,7 +245,8 @@ class Client:
         """The blob's bytes, checked against its id.
 
         Raises `UnknownBlob` when no node knows the id, `BlobUnavailable` naming who did not answer when fewer than
-        `p` of the `n` shards can be reached, `InconsistentBlob` when the writer encoded it wrongly.
+        `p` of the `n` shards can be reached, `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when
+        that has been proven on chain.
         """
         state, committee = await self._current()
         code = RedStuff(committee.n_shards)
@@ -264,7 +266,7 @@ class Client:
     async def _metadata(self, state: EpochState, committee: Committee, blob_id: bytes) -> BlobMetadata:
         """The blob's metadata from the first member that has it; members are asked in turn, a few at a time."""
         failures: dict[str, str] = {}
-        unknown_to = 0
+        unknown_to = invalid_to = 0
         members = list(committee.members)
         random.shuffle(members)
         for member in members:
@@ -273,8 +275,11 @@ class Client:
             except NodeRefused as error:
                 failures[member.name] = error.why
                 unknown_to += member.weight * (error.reason == Reason.METADATA_NOT_FOUND)
+                invalid_to += member.weight * (error.reason == Reason.FORBIDDEN_BLOB)
             except NodeError as error:
                 failures[member.name] = error.why
+            if committee.has_one_correct(invalid_to):
+                raise InvalidBlob(blob_id_text(blob_id))
             if committee.has_one_correct(unknown_to) and state.handover_done:
                 raise UnknownBlob(blob_id_text(blob_id), unknown_to, committee.n_shards)
         raise BlobUnavailable(f"metadata of blob {blob_id_text(blob_id)}", 1, committee.n_shards, 0, failures)

@@ -4,6 +4,7 @@ ClientError
 ├── NoCommittee               no epoch has been started
 ├── WrongBlob                 the data are not those of the registered blob
 ├── UnknownBlob               the nodes do not know the blob id
+├── InvalidBlob               the blob was proven to be encoded inconsistently
 ├── BlobUnavailable           too few shards answer to read the blob
 ├── NotEnoughConfirmations    too few shards confirm to certify the blob
 └── NodeError                 one node failed: `name`, `address`, `why`
@@ -71,6 +72,16 @@ class UnknownBlob(ClientError):
         super().__init__(
             f"no blob {blob}: nodes with {unknown_to} of {n_shards} shards do not know it; "
             "check the id, and that the blob was certified and has not expired"
+        )
+
+
+class InvalidBlob(ClientError):
+    """So many nodes find the blob invalid that a correct one is among them: its writer encoded it inconsistently."""
+
+    def __init__(self, blob: str) -> None:
+        super().__init__(
+            f"blob {blob} is invalid: its writer was proven on chain to have encoded it inconsistently, and nobody "
+            "keeps it; ask the writer to store it anew"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from aiohttp import web
 
@@ -12,12 +12,15 @@ from committee.errors import CommitteeError, LedgerUnavailable
 from committee.ledger import EpochState
 from storage.client import wire
 from storage.client.wire import Reason
+from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.face import NodeFace, Refusal
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, parse_blob_id
 
 WORK_AT_ONCE = 8
 """Requests whose slivers are read, checked or written at once; the others wait."""
+BULK_WORK_AT_ONCE = 3
+"""Pages and symbols for peers made at once: fewer than there are threads, so that readers and writers find one."""
 BODIES_AT_ONCE = 32
 """Large bodies read or waiting for work at once, which bounds the memory they take."""
 BODY_TIMEOUT_S = 30.0
@@ -29,14 +32,24 @@ METADATA_KEPT = 64
 class Admission:
     """The checks for one node, and the limits on what it does at once."""
 
-    def __init__(self, node: NodeFace) -> None:
+    def __init__(self, node: NodeFace, serving: Budget | None = None) -> None:
+        """`serving` limits what peers get for handover and repair."""
         self._view = node.view
         self._store = node.store
+        self._serving = serving or Budget()
+        self._bulk_work = asyncio.Semaphore(BULK_WORK_AT_ONCE)
         self._code = node.code
         self._catch_up = _CatchUp(node.view)
         self._kept: dict[bytes, BlobMetadata] = {}
         self.work = asyncio.Semaphore(WORK_AT_ONCE)
         self.bodies = asyncio.Semaphore(BODIES_AT_ONCE)
+
+    async def bulk(self, size_bytes: int, make: Callable[[], bytes]) -> bytes:
+        """What `make` makes in a thread, of about so many bytes, when the budget for peers allows it."""
+        async with self._serving.memory(2 * size_bytes), self._serving.request(), self._bulk_work:
+            made = await asyncio.to_thread(make)
+        self._serving.charge(len(made))
+        return made
 
     # paths, queries and bodies; these raise `InvalidEncoding` too
 

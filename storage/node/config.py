@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from committee.bls import SecretKey
 from committee.key_files import read_secret
+from storage.node import budgets
 
 SETTINGS_FILE = "node.toml"
 
@@ -46,6 +47,19 @@ class NodeConfig(BaseSettings):
     """How often the chain is asked for news."""
     watch_interval_s: float = Field(default=1.0, gt=0)
     """How often fellow members are asked for their health."""
+    scrub_bytes_per_s: float = Field(default=4 * 2**20, ge=0)
+    """How fast stored slivers are read again and checked; 0 for never."""
+    scrub_interval_s: float = Field(default=3600, gt=0)
+    """A pass over all of them begins no sooner than this after the one before."""
+
+    bulk_bytes_per_s: int = Field(default=budgets.BYTES_PER_S, ge=2**10)
+    """What handover and repair may receive a second, and give to peers a second."""
+    bulk_requests_at_once: int = Field(default=budgets.REQUESTS_AT_ONCE, ge=1, le=64)
+    bulk_memory_bytes: int = Field(default=budgets.MEMORY_BYTES, ge=2**20)
+
+    def bulk_budget(self) -> budgets.Budget:
+        """A new budget for one direction of what can wait."""
+        return budgets.Budget(self.bulk_bytes_per_s, self.bulk_requests_at_once, self.bulk_memory_bytes)
 
     @property
     def address(self) -> str:

@@ -31,6 +31,9 @@ class NodeFace(Protocol):
     def health(self) -> dict[str, Any]:
         """What `/v1/health` answers, at once: a node under load must not look dead."""
 
+    def upkeep(self) -> dict[str, int]:
+        """What the node has done since its start to keep its store whole; in health and metrics."""
+
     def handover_report(self) -> dict[str, Any]:
         """What `/v1/handover` answers."""
 

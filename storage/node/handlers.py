@@ -146,7 +146,7 @@ class BlobHandlers:
         await self._admission.require_registered(blob_id)
         self._admission.require_object(blob_id, object_id)
         state, shards = self._admission.member_state()
-        await self._admission.metadata(blob_id)
+        await self._admission.metadata_bytes(blob_id)
         for axis in Axis:
             missing = shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
             if missing:

@@ -11,6 +11,7 @@ from storage.client import wire
 from storage.client.wire import Reason
 from storage.node.admission import Admission, blob_id_of, number
 from storage.node.face import NodeFace, Refusal
+from storage.node.fail_points import fail_point
 from storage.node.handlers import bcs_answer, json_answer
 from storage.redstuff import (
     Axis,
@@ -55,10 +56,11 @@ class RepairHandlers:
         axis = wire.read_axis(request.query.get("targetType", ""))
         text = request.query.get("targetSlivers", "")
         targets = self._admission.indices(text, "targetSlivers", wire.MAX_TARGETS)
+        fail_point("helper.symbols-asked")
         metadata, shards = await self._helpers(request, axis.other, len(targets))
+        size = self._code.symbol_size(metadata.length)
 
         def collect() -> bytes:
-            size = self._code.symbol_size(metadata.length)
             return wire.symbols_to_bcs(
                 {
                     index: self._code.recovery_symbols(axis.other, sliver, targets, size)
@@ -66,8 +68,9 @@ class RepairHandlers:
                 }
             )
 
-        async with self._admission.work:
-            return bcs_answer(await asyncio.to_thread(collect))
+        answer = await self._admission.bulk(len(shards) * len(targets) * size, collect)
+        fail_point("helper.symbols-read")
+        return bcs_answer(answer)
 
     async def recovery_symbols(self, request: web.Request) -> web.Response:
         """Symbols for one sliver to be rebuilt, each proven in the helping sliver's tree."""
@@ -84,8 +87,8 @@ class RepairHandlers:
                 for index, sliver in self._slivers(metadata.blob_id, axis.other, shards)
             )
 
-        async with self._admission.work:
-            return bcs_answer(await asyncio.to_thread(collect))
+        sliver_bytes = self._code.sliver_size(metadata.length, axis.other)
+        return bcs_answer(await self._admission.bulk(sliver_bytes, collect))
 
     async def _helpers(
         self, request: web.Request, axis: Axis, targets: int
@@ -143,9 +146,12 @@ class RepairHandlers:
     async def sync_shard(self, request: web.Request) -> web.Response:
         """A page of a shard, for its new owner alone."""
         body = await self._admission.body(request, wire.MAX_REQUEST_JSON_BYTES)
+        fail_point("source.page-asked")
         wanted = await self._admission.new_owner(*wire.read_signed(wire.read_json(body)))
-        async with self._admission.work:
-            return bcs_answer(await asyncio.to_thread(self._page, wanted))
+        fail_point("source.page-allowed")
+        page = await self._admission.bulk(wire.PAGE_BYTES, lambda: self._page(wanted))
+        fail_point("source.page-read")
+        return bcs_answer(page)
 
     def _page(self, wanted: messages.ShardTransferRequest) -> bytes:
         axis = Axis(wanted.axis)

@@ -1,46 +1,59 @@
-"""Carry out what `committee.transition` planned: transfer, rebuild, attest. This module decides nothing.
+"""Carry out what `committee.transition` planned: prefetch, transfer, rebuild, attest, drop. It decides nothing itself.
 
-Every gained shard ends attested, or the next epoch overtakes the plan. What a source does not give falls back to
-local repair, sliver by sliver; what cannot be repaired yet is tried again, ever more patiently. All progress is in the
-store, so that a restarted node goes on where it was.
+For the selected committee there is one job and for the current one another; when the selected epoch starts, its job
+goes on as the current one's, so that nothing under way is fetched twice. Every gained shard ends attested, or the next
+epoch overtakes the plan, and its job is dropped with its attestation. What cannot be had yet is tried again, ever more
+patiently. All progress is in the store, so that a restarted node goes on where it was.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
 from committee import transition
 from committee.bls import SecretKey
 from committee.errors import LedgerError
-from committee.ledger import Attestation
-from committee.membership import Member
-from committee.messages import Intent, ShardTransferRequest, encode
-from storage.client.errors import NodeError
+from committee.ledger import (
+    Attestation,
+    CommitteeSelected,
+    EpochStarted,
+    Event,
+    MemberEjected,
+    ShardsAttested,
+)
+from committee.membership import Committee
 from storage.node import attestation
+from storage.node.budgets import Budget
 from storage.node.chain import ChainView
+from storage.node.fail_points import fail_point
+from storage.node.filling import Filling
 from storage.node.peers import Peers
-from storage.node.repair import Repair, RepairError
+from storage.node.repair import Repair
 from storage.node.report import NodeReport, ShardReport
-from storage.node.store import NewSliver, SliverStore, Tally
+from storage.node.store import SliverStore, StoreError
+from storage.node.threads import finished
 from storage.node.watch import Watch
-from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError
+from storage.redstuff import Axis, RedStuff
 
 log = structlog.get_logger()
 
-BLOBS_AT_ONCE = 2
-"""Blobs under repair at once: bounds memory to the gained slivers of so many blobs."""
-FIRST_RETRY_S = 1.0
-LONGEST_RETRY_S = 30.0
-PAGE_SLIVERS = 256
-"""Slivers asked for in one page; the source sends fewer when they are large."""
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 10.0
+LOOK_AGAIN_S = 5.0
+"""The committees are looked at so often even when no event tells of a change: a view may have loaded the state anew."""
+OWED = "handover.owed"
+"""The store's bookmark for the shards given up and still owed: u16 LE each."""
+
+_Key = tuple[int, tuple[tuple[int, tuple[int, ...]], ...]]
 
 
 class Handover:
-    """The handover of one node into the current epoch. One at a time: `run` is cancelled when the next epoch starts."""
+    """The handovers of one node, into the current epoch and ahead of the selected one."""
 
     def __init__(
         self,
@@ -51,14 +64,31 @@ class Handover:
         repair: Repair,
         watch: Watch,
         secret: SecretKey,
+        budget: Budget | None = None,
     ) -> None:
         self._view = view
         self._store = store
         self._code = code
-        self._peers = peers
-        self._repair = repair
         self._watch = watch
         self._secret = secret
+        self._filling = Filling(view, store, code, peers, repair, secret, budget or Budget())
+        self._news = asyncio.Event()
+        self._drop_due = True
+        self._attested: set[int] = set()
+        """Shards of which an attestation was seen since the old ones were looked at."""
+        view.subscribe(self._on_event)
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case ShardsAttested():
+                self._attested.update(event.shards)
+                self._drop_due = True
+            case CommitteeSelected() | EpochStarted() | MemberEjected():
+                self._drop_due = True
+            case _:
+                pass
+        self._news.set()
+        self._news = asyncio.Event()
 
     def plan(self) -> transition.Plan | None:
         """The node's part of the change into the current epoch; None when there is nothing to take over from."""
@@ -68,11 +98,108 @@ class Handover:
         return transition.plan(state.previous, state.current, self._view.node_id, self._departures())
 
     async def run(self) -> None:
-        """Fill and attest every gained shard, then drop what is nobody's business here any more."""
-        await self._drop_old_shards()
+        """Keep a job for the current and one for the selected committee, for ever."""
+        jobs: dict[_Key, asyncio.Task[None]] = {}
+        try:
+            while True:
+                news, state = self._news, self._view.state
+                wanted = {_key(one): one for one in (state.current, state.next) if one is not None}
+                overtaken = [jobs.pop(key) for key in jobs.keys() - wanted.keys()]
+                await _cancel(overtaken)
+                if self._drop_due:
+                    self._drop_due = not await self._drop_old_shards()
+                for key, committee in wanted.items():
+                    if key not in jobs:
+                        jobs[key] = asyncio.create_task(self._job(committee))
+                await _wait(news, LOOK_AGAIN_S)
+        finally:
+            await _cancel(list(jobs.values()))
+
+    async def _job(self, committee: Committee) -> None:
+        """Fill and attest what this node gains in one committee, ahead of its start and after it."""
+        retry_s = FIRST_RETRY_S
+        while True:
+            news, is_current = self._news, self._is_current(committee)
+            try:
+                if is_current:
+                    complete = await self._fill_and_attest()
+                else:
+                    complete = await self._prefetch(committee)
+            except (LedgerError, StoreError) as error:
+                complete = False
+                log.warning("handover waits", epoch=committee.epoch, retry_s=retry_s, error=str(error))
+            except Exception:
+                complete = False
+                log.exception("handover failed unexpectedly", epoch=committee.epoch, retry_s=retry_s)
+            if complete and is_current:
+                return
+            if self._is_current(committee) and not is_current:
+                retry_s = FIRST_RETRY_S
+            elif complete:
+                await _wait(news, LONGEST_RETRY_S)
+                retry_s = FIRST_RETRY_S
+            else:
+                await self._pause(committee, retry_s)
+                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    async def _pause(self, committee: Committee, limit_s: float) -> None:
+        """So long, but not beyond the committee's start."""
+        was_current = self._is_current(committee)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self._is_current(committee) == was_current:
+                    await self._news.wait()
+
+    def _is_current(self, committee: Committee) -> bool:
+        return committee.epoch == self._view.state.epoch
+
+    # before the start
+
+    async def _prefetch(self, committee: Committee) -> bool:
+        """Fetch what is certified already of the shards to be gained; whether all of it is here."""
+        current = self._view.state.current
+        if current is None or current.epoch + 1 != committee.epoch:
+            return False  # the epoch is just starting
+        plan = transition.plan(current, committee, self._view.node_id, self._gone(current))
+        if not plan.attest:
+            return True
+        epoch = committee.epoch
+        blobs = [one for one in self._view.live_blobs() if self._is_live_in(one, epoch)]
+        fail_point("prefetch.begun")
+        await self._filling.transfer(epoch, plan.transferred, blobs)
+        if plan.rebuilt and not self._is_current(committee):
+            await self._filling.rebuild(
+                epoch,
+                sorted(plan.rebuilt),
+                blobs,
+                avoiding=lambda: self._gone(current).keys(),
+                is_wanted=lambda blob_id: self._is_live_in(blob_id, epoch),
+            )
+        complete = not await asyncio.to_thread(self._filling.lacking, plan.attest, blobs)
+        if complete:
+            log.info("prefetched", epoch=epoch, shards=len(plan.attest), blobs=len(blobs))
+            fail_point("prefetch.complete")
+        return complete
+
+    def _is_live_in(self, blob_id: bytes, epoch: int) -> bool:
+        return any(one.is_live(epoch) for one in self._view.objects(blob_id))
+
+    def _gone(self, current: Committee) -> dict[int, transition.Departure]:
+        """node id → why it serves no more, though it is a member."""
+        silent = self._watch.silent_members()
+        gone = {one: transition.Departure.SILENT for one in current.by_id if one in silent}
+        for node_id in current.by_id:
+            if self._view.was_ejected(node_id, current.epoch):
+                gone[node_id] = transition.Departure.EJECTED
+        return gone
+
+    # after it
+
+    async def _fill_and_attest(self) -> bool:
+        """Fill and attest every gained shard as far as can be; whether all is done."""
         plan = self.plan()
         if plan is None or not plan.attest:
-            return
+            return True
         log.info(
             "handover begins",
             epoch=plan.epoch,
@@ -80,125 +207,38 @@ class Handover:
             transferred=len(plan.transferred),
             rebuilt=len(plan.rebuilt),
         )
-        blobs = self._view.live_at_start
-        retry_s = FIRST_RETRY_S
-        while True:
-            try:
-                metadata = [await self._repair.metadata(blob_id) for blob_id in blobs]
-                await self._transfer(plan, blobs)
-                await self._attest(plan, blobs)
-                await self._rebuild(plan, metadata)
-                if await self._attest(plan, blobs):
-                    log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
-                    return
-            except (RepairError, LedgerError) as error:
-                log.warning("handover waits", epoch=plan.epoch, retry_s=retry_s, error=str(error))
-            await asyncio.sleep(retry_s)
-            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+        fail_point("handover.begun")
+        # Also what has been deleted since: members attest to the same blobs, however far each has followed the chain.
+        blobs = [one for one in self._view.live_at_start if not self._view.is_invalid(one)]
+        if await self._attest(plan, blobs):
+            return True
+        await self._filling.transfer(plan.epoch, plan.transferred, blobs)
+        if await self._attest(plan, blobs):
+            return True
+        failures = await self._filling.rebuild(
+            plan.epoch,
+            plan.attest,
+            blobs,
+            avoiding=lambda: self._departures().keys(),
+            is_wanted=lambda blob_id: not self._view.is_invalid(blob_id),
+        )
+        if failures:
+            log.warning("handover is incomplete", epoch=plan.epoch, blobs=len(failures))
+        blobs = [one for one in blobs if not self._view.is_invalid(one)]
+        return await self._attest(plan, blobs)
 
     def _departures(self) -> dict[int, transition.Departure]:
         """node id → why it is no source: members of the previous committee that left, were ejected, or are silent."""
         previous, current = self._view.state.previous, self._view.state.current
         departures = {}
+        silent = self._watch.silent_members()
         for node_id in previous.by_id if previous else ():
             if current is not None and node_id not in current.by_id:
                 ejected = self._view.was_ejected(node_id, current.epoch - 1)
                 departures[node_id] = transition.Departure.EJECTED if ejected else transition.Departure.LEFT
-            elif node_id in self._watch.silent_members():
+            elif node_id in silent:
                 departures[node_id] = transition.Departure.SILENT
         return departures
-
-    async def _drop_old_shards(self) -> None:
-        """Drop the shards that were this node's neither in the previous epoch, nor are now or next.
-
-        The previous epoch's handover is done by the time the current epoch starts, so that a shard lost in it has
-        been served for one whole epoch more.
-        """
-        state = self._view.state
-        wanted = {
-            shard
-            for committee in (state.previous, state.current, state.next)
-            if committee is not None
-            for shard in committee.shards_of(self._view.node_id)
-        }
-        for shard in sorted(await asyncio.to_thread(self._store.shards) - wanted):
-            slivers = await asyncio.to_thread(self._store.drop_shard, shard)
-            log.info("dropped a shard given up an epoch ago", shard=shard, slivers=slivers)
-
-    # transfer
-
-    async def _transfer(self, plan: transition.Plan, blobs: Sequence[bytes]) -> None:
-        """Copy the shards whose old owner is still a member, all sources side by side."""
-        by_source: dict[Member, list[int]] = defaultdict(list)
-        for shard, source in plan.transferred.items():
-            by_source[source].append(shard)
-        await asyncio.gather(
-            *(self._transfer_from(plan.epoch, source, shards, blobs) for source, shards in by_source.items())
-        )
-
-    async def _transfer_from(
-        self, epoch: int, source: Member, shards: Iterable[int], blobs: Sequence[bytes]
-    ) -> None:
-        try:
-            for shard in shards:
-                for axis in Axis:
-                    await self._transfer_shard(epoch, source, shard, axis, blobs)
-        except NodeError as error:
-            log.warning("source fails; its slivers will be rebuilt", source=source.name, error=str(error))
-
-    async def _transfer_shard(
-        self, epoch: int, source: Member, shard: int, axis: Axis, blobs: Sequence[bytes]
-    ) -> None:
-        """Page through one axis of a shard, from the first blob that is lacking to the source's explicit end."""
-        lacking = set(await asyncio.to_thread(self._store.missing, shard, axis, blobs))
-        cursor = min(lacking, default=None)
-        while cursor is not None and lacking:
-            request = ShardTransferRequest(shard, axis, cursor, PAGE_SLIVERS, self._secret.public_key)
-            message = encode(Intent.SHARD_TRANSFER, epoch, request.to_body(), self._view.parameters.domain)
-            page = await self._peers.client(source).sync_shard(message, self._secret.sign(message))
-            good = []
-            for blob_id, sliver in page.slivers:
-                symbols = sliver.symbols
-                if blob_id in lacking and await self._is_good(blob_id, shard, axis, symbols, source):
-                    size = len(symbols)
-                    tally = Tally(epoch, shard, blob_id, "transferred", 1, size, size)
-                    good.append(NewSliver(blob_id, shard, axis, symbols, tally))
-                    lacking.discard(blob_id)
-            await asyncio.to_thread(self._store.put_slivers, good)
-            if page.next_blob_id is not None and page.next_blob_id <= cursor:
-                log.warning("source turns in circles", source=source.name, shard=shard)
-                return
-            cursor = page.next_blob_id
-
-    async def _is_good(
-        self, blob_id: bytes, shard: int, axis: Axis, symbols: bytes | memoryview, source: Member
-    ) -> bool:
-        """Whether a sliver matches the blob's metadata; a wrong one is named and left to repair."""
-        metadata = await self._repair.metadata(blob_id)
-        index = self._code.sliver_index(blob_id, shard, axis)
-        try:
-            await asyncio.to_thread(self._code.verify_sliver, metadata, axis, index, symbols)
-        except RedStuffError as error:
-            log.warning("source sent a wrong sliver", source=source.name, shard=shard, error=str(error))
-            return False
-        return True
-
-    # rebuild
-
-    async def _rebuild(self, plan: transition.Plan, blobs: Iterable[BlobMetadata]) -> None:
-        """Rebuild what the gained shards still lack: departed members' slivers, and what sources failed to give."""
-        at_once = asyncio.Semaphore(BLOBS_AT_ONCE)
-
-        async def fill(metadata: BlobMetadata) -> None:
-            async with at_once:
-                await self._repair.fill(metadata, plan.attest, plan.epoch, self._departures())
-
-        failures = await asyncio.gather(*(fill(one) for one in blobs), return_exceptions=True)
-        for failure in failures:
-            if failure is not None:
-                raise failure
-
-    # attest
 
     async def _attest(self, plan: transition.Plan, blobs: Sequence[bytes]) -> bool:
         """Attest the gained shards that are complete and not attested yet; whether all gained ones now are."""
@@ -210,13 +250,22 @@ class Handover:
         for shard in sorted(set(plan.attest) - attested):
             digest = await asyncio.to_thread(self._digest, plan.epoch, state.started_block.hash, shard, blobs)
             if digest is not None:
+                fail_point("handover.digest-made")
                 complete.append(Attestation(shard, digest, len(blobs)))
         if complete:
+            fail_point("handover.attestation-wanted")
             await self._view.ledger.attest(plan.epoch, complete)
-        return len(complete) == len(set(plan.attest) - attested)
+            fail_point("handover.attestation-sent")
+        if len(complete) < len(set(plan.attest) - attested):
+            return False
+        log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
+        fail_point("handover.complete")
+        return True
 
     def _digest(self, epoch: int, start: bytes, shard: int, blobs: Sequence[bytes]) -> bytes | None:
         """Digest of a shard's bytes as they are on the disk; None while a sliver is missing."""
+        if self._filling.lacking([shard], blobs):
+            return None
         salt = attestation.salt(epoch, shard, self._secret.public_key, start)
         leaves = []
         for blob_id in blobs:
@@ -226,6 +275,54 @@ class Handover:
                 return None
             leaves.append(attestation.leaf(blob_id, salt, primary, secondary))
         return attestation.digest(leaves)
+
+    # what was given up
+
+    async def _drop_old_shards(self) -> bool:
+        """Drop the shards that are this node's neither in the previous epoch, nor now or next, nor are owed.
+
+        Whether that could be done.
+
+        The previous epoch's handover is done by the time the current epoch starts, so that a shard lost in it has
+        been served for one whole epoch more. One whose new owner did not attest it, the handover having been closed,
+        is owed until somebody does.
+        """
+        try:
+            owed = await self._owed()
+        except (LedgerError, StoreError) as error:
+            log.warning("old shards stay until it is known whether they are owed", error=str(error))
+            return False
+        state = self._view.state
+        wanted = {
+            shard
+            for committee in (state.previous, state.current, state.next)
+            if committee is not None
+            for shard in committee.shards_of(self._view.node_id)
+        }
+        for shard in sorted(self._store.shards() - wanted - owed):
+            fail_point("handover.shard-to-drop")
+            slivers = await finished(self._store.drop_shard, shard)
+            fail_point("handover.shard-dropped")
+            log.info("dropped a shard that is others' now", shard=shard, slivers=slivers)
+        return True
+
+    async def _owed(self) -> frozenset[int]:
+        """Shards that this node gave up and that nobody has attested since; kept in the store's own record."""
+        state, me = self._view.state, self._view.node_id
+        kept = await asyncio.to_thread(self._store.bookmark, OWED) or b""
+        before = {int.from_bytes(kept[i : i + 2], "little") for i in range(0, len(kept), 2)}
+        owed = set(before)
+        if state.previous is not None and state.current is not None:
+            owed |= set(state.previous.shards_of(me))
+            owed -= set(state.current.shards_of(me))
+        if owed:
+            attested, self._attested = self._attested, set()
+            owed -= attested | await self._view.ledger.attested_shards()
+        owed &= self._store.shards()
+        if owed != before and self._view.state is state:
+            value = b"".join(shard.to_bytes(2, "little") for shard in sorted(owed))
+            await finished(self._store.keep_bookmark, OWED, value)
+        return frozenset(owed)
 
     # report
 
@@ -243,12 +340,30 @@ class Handover:
             received[row.blob_id] += row.received_bytes + row.wasted_bytes
         shares = [0.0]
         for blob_id, size_bytes in received.items():
-            length = self._view.objects(blob_id)[0].length
-            source_bytes = self._code.p * self._code.s * self._code.symbol_size(length)
-            shares.append(size_bytes / source_bytes)
+            for record in self._view.objects(blob_id)[:1]:
+                source_bytes = self._code.p * self._code.s * self._code.symbol_size(record.length)
+                shares.append(size_bytes / source_bytes)
         return NodeReport(
             epoch=epoch,
             node_id=self._view.node_id,
             shards=tuple(ShardReport(shard, **counts) for shard, counts in sorted(shards.items())),
             largest_share_of_a_blob=max(shares),
         )
+
+
+def _key(committee: Committee) -> _Key:
+    """What makes a committee the same for this job: not its members' addresses, which they may change."""
+    return committee.epoch, tuple((member.node_id, member.shards) for member in committee.members)
+
+
+async def _wait(news: asyncio.Event, limit_s: float) -> None:
+    """Until there is news, or the limit."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await news.wait()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

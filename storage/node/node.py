@@ -13,14 +13,17 @@ import structlog
 from aiohttp import web
 
 from committee.bls import SecretKey, proof_of_possession
-from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
+from committee.ledger import Ledger, RegisteredNode
 from storage.node.chain import ChainView
 from storage.node.config import ConfigError, NodeConfig
+from storage.node.garbage import Garbage
 from storage.node.handover import Handover
 from storage.node.healing import Healing
+from storage.node.invalidation import Invalidation
 from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.routes import create_app
+from storage.node.scrubber import Scrubber
 from storage.node.store import SliverStore
 from storage.node.watch import Watch
 from storage.redstuff import RedStuff
@@ -41,14 +44,15 @@ class StorageNode:
     peers: Peers
     watch: Watch
     handover: Handover
+    garbage: Garbage
     healing: Healing
+    scrubber: Scrubber
 
     def __init__(self, folder: Path, config: NodeConfig, secret: SecretKey, ledger: Ledger) -> None:
         self.config = config
         self.secret = secret
         self.store = SliverStore(folder / "store")
         self._ledger = ledger
-        self._new_epoch = asyncio.Event()
 
     async def run(self) -> None:
         """Join if the chain does not know this node yet, then serve and do a member's duties.
@@ -63,20 +67,30 @@ class StorageNode:
             self.code = RedStuff(self.view.parameters.n_shards)
             self.peers = Peers(self.view)
             self.watch = Watch(self.view, self.peers, self.secret, self.config.watch_interval_s)
-            repair = Repair(self.view, self.store, self.code, self.peers)
+            budget = self.config.bulk_budget()
+            repair = Repair(self.view, self.store, self.code, self.peers, budget)
             self.handover = Handover(
-                self.view, self.store, self.code, self.peers, repair, self.watch, self.secret
+                self.view, self.store, self.code, self.peers, repair, self.watch, self.secret, budget
             )
-            self.healing = Healing(self.view, repair)
-            self.view.subscribe(self._on_event)
-            runner = web.AppRunner(create_app(self), access_log=None)
+            self.garbage = Garbage(self.view, self.store)
+            self.healing = Healing(self.view, self.store, self.code, repair, self.garbage)
+            self.scrubber = Scrubber(
+                *(self.store, self.code, self.healing.look_after),
+                *(self.config.scrub_bytes_per_s, self.config.scrub_interval_s),
+            )
+            invalidation = Invalidation(self.view, self.peers, self.secret)
+            repair.on_inconsistent = invalidation.take
+            runner = web.AppRunner(create_app(self, self.config.bulk_budget()), access_log=None)
             await runner.setup()
             try:
                 await web.SockSite(runner, listener).start()
                 log.info("serving", name=self.config.name, node_id=registered.node_id, port=self.config.port)
                 async with asyncio.TaskGroup() as duties:
                     duties.create_task(self.view.follow(self.config.poll_interval_s))
-                    for duty in (self.watch.run, self._handovers, self.healing.run):
+                    for duty in (
+                        *(self.watch.run, self.handover.run, self.healing.run, self.garbage.run),
+                        *(self.scrubber.run, invalidation.run),
+                    ):
                         duties.create_task(_for_ever(duty))
             finally:
                 await runner.cleanup()
@@ -98,6 +112,19 @@ class StorageNode:
             },
             "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
             "blobsToHeal": self.healing.waiting,
+            "upkeep": self.upkeep(),
+        }
+
+    def upkeep(self) -> dict[str, int]:
+        """What the node has done since its start to keep its store whole."""
+        return {
+            "scrubbed_slivers": self.scrubber.slivers,
+            "scrubbed_bytes": self.scrubber.size_bytes,
+            "scrub_passes": self.scrubber.passes,
+            "damage_found": self.store.damaged_count,
+            "repaired_slivers": self.healing.repaired_slivers,
+            "blobs_to_heal": self.healing.waiting,
+            "dropped_blobs": self.garbage.dropped_blobs,
         }
 
     def handover_report(self) -> dict[str, Any]:
@@ -107,26 +134,6 @@ class StorageNode:
     def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
         """What `/v1/members/{node_id}/ejection` answers, or raises `Refusal`."""
         return self.watch.sign_ejection(node_id)
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, EpochStarted):
-            self._new_epoch.set()
-
-    async def _handovers(self) -> None:
-        """One handover at a time; a new epoch overtakes the one before."""
-        while True:
-            self._new_epoch.clear()
-            handover = asyncio.create_task(self.handover.run())
-            overtaken = asyncio.create_task(self._new_epoch.wait())
-            try:
-                await asyncio.wait((handover, overtaken), return_when=asyncio.FIRST_COMPLETED)
-                if handover.done():
-                    handover.result()
-                await overtaken
-            finally:
-                handover.cancel()
-                overtaken.cancel()
-                await asyncio.gather(handover, overtaken, return_exceptions=True)
 
     async def _join(self) -> RegisteredNode:
         """The node's registration; registers with a proof of possession and stakes what is lacking."""

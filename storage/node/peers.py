@@ -1,4 +1,7 @@
-"""The other nodes as this node reaches them, and which of them hold a shard."""
+"""The other nodes as this node reaches them, and which of them hold a shard.
+
+What members ask of each other to know who is alive goes over connections of its own: it must not queue behind bulk.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,31 @@ from storage.node.chain import ChainView
 
 
 class Peers:
-    """One HTTP client per peer, over one session. `close` gives the session back."""
+    """HTTP clients for the peers. `close` gives their connections back."""
 
     def __init__(self, view: ChainView) -> None:
         self._view = view
-        self._session = aiohttp.ClientSession()
-        self._clients: dict[tuple[int, str], NodeClient] = {}
+        self._bulk = aiohttp.ClientSession()
+        self._watch = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._clients: dict[tuple[int, str, bool], NodeClient] = {}
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        await self._session.close()
+        await self._bulk.close()
+        await self._watch.close()
 
     def client(self, member: Member) -> NodeClient:
-        """The client for a member at the address the chain names."""
-        key = (member.node_id, member.address)
+        """The client for a member at the address the chain names, for all that can wait its turn."""
+        return self._client(member, self._bulk, False)
+
+    def watch_client(self, member: Member) -> NodeClient:
+        """The client for the watch over the members."""
+        return self._client(member, self._watch, True)
+
+    def _client(self, member: Member, session: aiohttp.ClientSession, is_watch: bool) -> NodeClient:
+        key = (member.node_id, member.address, is_watch)
         if key not in self._clients:
-            self._clients[key] = NodeClient(self._session, member.name, member.address)
+            self._clients[key] = NodeClient(session, member.name, member.address)
         return self._clients[key]
 
     def others(self) -> list[Member]:

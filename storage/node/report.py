@@ -111,7 +111,7 @@ def transition_report(
             slivers[shard.shard] += shard.rebuilt_slivers
             for field in ("transferred_bytes", "rebuilt_bytes", "received_bytes", "wasted_bytes"):
                 done[field] += getattr(shard, field)
-            if shard.shard in kept:
+            if shard.shard in kept and shard.shard in current.shards_of(report.node_id):
                 kept_bytes += shard.received_bytes + shard.wasted_bytes
     p, s, n = code.p, code.s, code.n_shards
     sizes = [code.symbol_size(length) for length in blob_lengths]

@@ -14,6 +14,7 @@ from aiohttp import web
 from storage.client import wire
 from storage.client.wire import Reason
 from storage.node.admission import Admission
+from storage.node.budgets import Budget
 from storage.node.face import NodeFace, Refusal
 from storage.node.handlers import BlobHandlers, json_answer
 from storage.node.handlers_repair import RepairHandlers
@@ -25,9 +26,9 @@ from storage.redstuff import InvalidEncoding
 log = structlog.get_logger()
 
 
-def create_app(node: NodeFace) -> web.Application:
-    """The application that serves `node`."""
-    metrics, admission = Metrics(node), Admission(node)
+def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application:
+    """The application that serves `node`; `serving` limits what peers get for handover and repair."""
+    metrics, admission = Metrics(node), Admission(node, serving)
 
     async def health(request: web.Request) -> web.Response:
         return json_answer(node.health())

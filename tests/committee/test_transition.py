@@ -122,6 +122,21 @@ def test_a_stranger_does_nothing(before: Committee, after: Committee) -> None:
     assert (plan.kept, plan.attest, plan.to_drop) == ((), (), ())
 
 
+def test_what_a_member_never_attested_it_fills_again(before: Committee, after: Committee) -> None:
+    plan = transition.plan(before, after, 1, unattested={0, 2, 9})
+    assert plan.kept == (1,)
+    assert plan.rebuilt == {0: Departure.UNATTESTED}
+    assert plan.attest == (0,)
+    assert plan.to_drop == (2,)
+
+
+def test_what_another_never_attested_changes_nothing_for_its_new_owner(
+    before: Committee, after: Committee
+) -> None:
+    assert transition.plan(before, after, 2, unattested={9}) == transition.plan(before, after, 2)
+    assert transition.plan(before, after, 5, unattested={5, 2}) == transition.plan(before, after, 5)
+
+
 def test_the_first_committee_has_nothing_to_take_over(before: Committee) -> None:
     plan = transition.plan(None, before, 4)
     assert plan.kept == (7, 8, 9)
@@ -219,6 +234,33 @@ def test_the_number_moved_is_the_least_possible(committee_of: CommitteeOf, chang
     earned = shards.apportion(change[1], change[2])
     held = {member.node_id: member.weight for member in previous.members}
     assert n_moved == sum(max(0, count - earned.get(node_id, 0)) for node_id, count in held.items())
+
+
+@given(changes(), st.sets(st.integers(0, 99)))
+@settings(max_examples=150, deadline=None)
+def test_unattested_shards_are_planned_exactly_once_too(
+    committee_of: CommitteeOf, change: Change, unattested: set[int]
+) -> None:
+    previous, current = elect(committee_of, change, 500)
+    plain = transition.plan_all(previous, current)
+    everyone = transition.plan_all(previous, current, unattested=unattested)
+    planned = [shard for plan in everyone.plans.values() for shard in (*plan.kept, *plan.attest)]
+    assert sorted(planned) == list(range(current.n_shards))
+    assert everyone.kept == plain.kept - unattested
+    assert everyone.transferred == plain.transferred
+    again = {shard for shard, why in everyone.rebuilt.items() if why is Departure.UNATTESTED}
+    assert again == plain.kept & unattested
+
+
+@given(changes())
+@settings(max_examples=100, deadline=None)
+def test_no_shard_is_dropped_by_the_node_that_is_to_have_it(
+    committee_of: CommitteeOf, change: Change
+) -> None:
+    previous, current = elect(committee_of, change, 500)
+    for node_id, plan in transition.plan_all(previous, current).plans.items():
+        assert set(plan.to_drop) == set(previous.shards_of(node_id)) - set(current.shards_of(node_id))
+        assert plan.drop_epoch == current.epoch + 1
 
 
 @given(changes())

@@ -33,6 +33,7 @@ from storage.client.node_client import NodeClient
 from storage.client.wire import Reason
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
+from storage.node.metrics import UPKEEP
 from storage.node.routes import create_app
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, SliverData, blob_id_text
@@ -121,6 +122,9 @@ class OneNode:
 
     def health(self) -> dict[str, Any]:
         return {"version": "test", "epoch": self.view.state.epoch}
+
+    def upkeep(self) -> dict[str, int]:
+        return dict.fromkeys(UPKEEP, 7)
 
     def handover_report(self) -> dict[str, Any]:
         return {"epoch": self.view.state.epoch, "shards": []}

@@ -199,6 +199,15 @@ async def test_a_damaged_own_sliver_does_not_help(bench: Bench) -> None:
     damaged = flip(bytes(BLOB.sliver(Axis.PRIMARY, index)))
     bench.store.put_sliver(BLOB.blob_id, 0, Axis.PRIMARY, damaged)
     assert await bench.rebuild(Axis.SECONDARY) == right(Axis.SECONDARY)
+    assert not bench.store.has_sliver(BLOB.blob_id, 0, Axis.PRIMARY)
+    assert bench.store.damaged == [(BLOB.blob_id, 0, Axis.PRIMARY)]
+
+
+async def test_fill_stores_nothing_of_a_blob_no_longer_wanted(bench: Bench) -> None:
+    answers = iter([True, False])
+    await bench.repair.fill(BLOB.metadata, [MINE], is_wanted=lambda: next(answers))
+    assert bench.store.sliver(BLOB.blob_id, MINE, Axis.SECONDARY) == right(Axis.SECONDARY)
+    assert not bench.store.has_sliver(BLOB.blob_id, MINE, Axis.PRIMARY)
 
 
 async def test_a_writer_that_lied_is_told_from_a_helper_that_lies(bench: Bench) -> None:

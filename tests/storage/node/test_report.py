@@ -48,9 +48,15 @@ def test_a_clean_transition_holds_every_check() -> None:
 
 
 def test_a_byte_for_a_kept_shard_is_found() -> None:
-    assert failing(report_of(REBUILT, COPIED, ShardReport(2, received_bytes=1))) == {
-        "kept shards moved no byte"
-    }
+    reports = [
+        NodeReport(2, 4, (REBUILT, COPIED), 0.5),
+        NodeReport(2, 3, (ShardReport(2, received_bytes=1),), 0),
+    ]
+    assert failing(transition_report(PREVIOUS, CURRENT, [LENGTH], reports)) == {"kept shards moved no byte"}
+
+
+def test_what_was_prefetched_for_a_selection_that_was_dropped_is_not_for_a_kept_shard() -> None:
+    assert failing(report_of(REBUILT, COPIED, ShardReport(2, received_bytes=1))) == set()
 
 
 def test_a_departed_sliver_not_rebuilt_is_found() -> None:

@@ -12,6 +12,7 @@ import pytest
 from committee import bls, messages
 from storage.client import wire
 from storage.node.admission import Admission
+from storage.node.metrics import UPKEEP
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
 if TYPE_CHECKING:
@@ -236,6 +237,12 @@ async def test_metrics_count_requests_and_slivers(prepared: OneNode, ask: Ask, b
     assert 'haulout_requests_total{method="DELETE",route="unknown",status="405"} 1.0' in lines
     assert "haulout_slivers 4.0" in lines
     assert f"haulout_sliver_bytes {2 * 11 * 40}.0" in lines
+
+
+@pytest.mark.parametrize("name", UPKEEP)
+async def test_metrics_tell_of_the_upkeep(ask: Ask, name: str) -> None:
+    _, text = await ask("GET", "/metrics")
+    assert f"haulout_{name} 7.0" in text.decode().splitlines()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""The handover's numbers: `make bench-handover`. Some minutes; all rows go to `results/handover.json`.
+
+Real nodes (HTTP on loopback, stores on disk) over a chain in memory, ten to twelve members whatever the number of
+shards. Relays in front of the nodes count every byte of HTTP on the wire, heads and framing included; what TCP and IP
+add is not counted. "Bytes moved" are these. Who leaves is dead before the next committee is selected, so that its
+slivers can only be rebuilt. The bytes do not depend on what else the machine does; the MB/s do.
+
+With arguments only these parts run, and nothing is written: bytes, flat, users, kill, dead, speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import stamina
+import structlog
+
+from benchmarks import rows as table
+from benchmarks.handover_bytes import Blobs, Cell, cells, explain, measure, rows_of
+from benchmarks.handover_faults import dead_members, killed, reads_and_writes
+from benchmarks.plot import Panel, Series, svg
+from benchmarks.repair_speed import speeds
+from benchmarks.rows import MIB, Row, row
+from storage.redstuff import Parameters
+
+RESULTS = Path(__file__).parent / "results"
+GRID = (10, 100, 1000)
+PAIR_BYTES = 360_000
+"""About what a sliver pair has in the flat part, whatever the number of shards."""
+FLAT_GRID = (10, 31, 100, 301, 1000)
+PLOTTED_BYTES = 16 * MIB
+
+
+async def bytes_moved() -> list[Row]:
+    """The grid, ordered by figure."""
+    blobs = Blobs()
+    found: list[Row] = []
+    for cell in cells():
+        moved = await measure(cell, blobs.get(cell.n, cell.size_bytes))
+        print(explain(moved), flush=True)
+        found += rows_of(moved)
+    figures = list(dict.fromkeys(one.figure for one in found))
+    return sorted(found, key=lambda one: figures.index(one.figure))
+
+
+async def flat() -> list[Row]:
+    """One lost pair of the same size, of ever larger blobs: what it costs does not grow with the blob."""
+    blobs = Blobs()
+    rows, first = [], 0
+    for n in FLAT_GRID:
+        shape = Parameters(n)
+        symbol_bytes = PAIR_BYTES // (shape.p + shape.s) // 2 * 2
+        size_bytes = shape.p * shape.s * symbol_bytes
+        moved = await measure(Cell(n, size_bytes, 1, to_newcomers=True), blobs.get(n, size_bytes))
+        print(explain(moved), flush=True)
+        where = (n, size_bytes, 1)
+        first = first or moved.report.rebuilt_bytes
+        pair = moved.report.lower_bound_bytes
+        metadata = moved.tally.by_purpose["metadata"]
+        what = "losing one sliver pair of 360 kB"
+        rows += [
+            row(
+                f"{what}: bytes rebuilt ÷ those at n=10",
+                *where,
+                moved.report.rebuilt_bytes / first,
+                "at most",
+                1.01,
+            ),
+            row(
+                f"{what}: all bytes on the wire, metadata apart ÷ the pair",
+                *where,
+                (moved.wire_bytes - metadata) / pair,
+            ),
+            row(f"{what}: metadata fetched by the newcomer ÷ the pair", *where, metadata / pair),
+            row(f"{what}: the blob ÷ the pair", *where, size_bytes / pair),
+        ]
+    return sorted(rows, key=lambda one: [other.figure for other in rows].index(one.figure))
+
+
+async def users() -> list[Row]:
+    """Reads and writes meanwhile."""
+    return [one for n in GRID[:2] for one in await reads_and_writes(n)]
+
+
+async def dead() -> list[Row]:
+    """Dead members, at each number of shards."""
+    blobs = Blobs()
+    return [one for n in GRID for one in await dead_members(n, blobs)]
+
+
+PARTS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
+    "speed": speeds,
+    "bytes": bytes_moved,
+    "flat": flat,
+    "users": users,
+    "kill": killed,
+    "dead": dead,
+}
+
+
+def plot(rows: list[Row]) -> str:
+    """Bytes moved against what others would move, by the number of shards departed."""
+    ratios = {
+        "rebuilt sliver by sliver: all bytes on the wire": "all bytes on the wire ÷ lower bound",
+        "the whole blob for each lost pair": "full re-encode (the blob for each lost pair) ÷ bytes moved",
+        "the blob once for each gaining member": "the blob once for each gaining member ÷ bytes moved",
+        "the blob once, and all pairs anew to all members": "the blob once, and all pairs to all members ÷ bytes moved",
+    }
+    panels = []
+    for n in (100, 1000):
+        shape = Parameters(n)
+        pair = (shape.p + shape.s) * shape.symbol_size(PLOTTED_BYTES)
+        values = {
+            (one.figure, one.departed_shards): one.value
+            for one in rows
+            if (one.n, one.size_bytes) == (n, PLOTTED_BYTES)
+        }
+        moved = next(iter(ratios.values()))
+        departed = sorted({count for figure, count in values if figure == moved and count is not None})
+        on_wire = {count: values[moved, count] * pair * count for count in departed}
+        series = [
+            Series(
+                name,
+                [
+                    (count, on_wire[count] * (1 if figure == moved else values[figure, count]))
+                    for count in departed
+                ],
+            )
+            for name, figure in ratios.items()
+        ]
+        panels.append(
+            Panel(f"{n} shards, a blob of 16 MiB", "shards departed", "bytes moved", series, log_x=True)
+        )
+    return svg(panels)
+
+
+async def run(parts: list[str]) -> list[Row]:
+    """The rows of these parts."""
+    return [one for part in parts for one in await PARTS[part]()]
+
+
+def main() -> None:
+    """Run, print, and write unless only parts were asked for."""
+    # What nodes log of dead peers is what this run is about.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    stamina.instrumentation.set_on_retry_hooks(())
+    asked = sys.argv[1:]
+    if unknown := set(asked) - set(PARTS):
+        sys.exit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    rows = asyncio.run(run(asked or list(PARTS)))
+    table.show(rows)
+    if not asked:
+        table.write(RESULTS / "handover.json", rows)
+        (RESULTS / "handover.svg").write_text(plot(rows))
+    if any(one.holds is False for one in rows):
+        sys.exit("some rows fall short of their goals")
+
+
+if __name__ == "__main__":
+    main()

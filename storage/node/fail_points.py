@@ -1,0 +1,70 @@
+"""Named places at which a test may kill the node; empty in production.
+
+A process is armed by its environment alone, read once when it starts: `HAULOUT_FAIL_POINT=handover.page-stored:2` has
+it kill itself, by SIGKILL and so without goodbye or clean-up, when it comes to that place for the second time. Nothing
+that arrives over the network can arm one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+ENVIRONMENT = "HAULOUT_FAIL_POINT"
+
+REBUILDER = (
+    "handover.begun",
+    "handover.blob-metadata-fetched",
+    "handover.blob-metadata-stored",
+    "handover.page-wanted",
+    "handover.page-received",
+    "handover.page-verified",
+    "handover.page-stored",
+    "handover.symbols-wanted",
+    "handover.symbols-received",
+    "handover.slivers-rebuilt",
+    "handover.slivers-stored",
+    "handover.blob-filled",
+    "handover.digest-made",
+    "handover.attestation-wanted",
+    "handover.attestation-sent",
+    "handover.complete",
+    "handover.shard-to-drop",
+    "handover.shard-dropped",
+    "prefetch.begun",
+    "prefetch.complete",
+)
+"""Places at the node that fills its shards, in the order it comes to them."""
+SOURCE = ("source.page-asked", "source.page-allowed", "source.page-read")
+"""Places at the old owner of a shard that is transferred."""
+HELPER = ("helper.symbols-asked", "helper.symbols-read")
+"""Places at a node that gives symbols."""
+NAMES = frozenset((*REBUILDER, *SOURCE, *HELPER))
+
+
+class UnknownFailPoint(Exception):
+    """The environment names a place that there is not."""
+
+
+def _read(text: str) -> tuple[str, int]:
+    """(name, how many times to pass before the end) of `name` or `name:k`; ("", 0) for nothing."""
+    if not text:
+        return "", 0
+    name, _, hit = text.partition(":")
+    if name not in NAMES or not ((hit.isascii() and hit.isdigit()) or hit == ""):
+        raise UnknownFailPoint(f"{ENVIRONMENT}={text!r}: no such fail point")
+    return name, int(hit or 1)
+
+
+_ARMED, _HIT = _read(os.environ.get(ENVIRONMENT, ""))
+_passed: Counter[str] = Counter()
+
+
+def fail_point(name: str) -> None:
+    """The end of the process if it is armed for this place and has come to it often enough; nothing otherwise."""
+    if name != _ARMED:
+        return
+    _passed[name] += 1
+    if _passed[name] >= _HIT:
+        os.kill(os.getpid(), signal.SIGKILL)

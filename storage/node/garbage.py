@@ -1,0 +1,125 @@
+"""Garbage collection: blobs that are deleted, expired, invalid or unknown to the chain are dropped from the store.
+
+A blob id is kept as long as one object of it is registered and has neither been deleted nor expired, certified or not:
+its slivers may just be arriving. What was live when the epoch started is kept until the epoch ends in any case, because
+gaining members still attest to it and fetch it from here (PROTOCOL section 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+
+import structlog
+
+from committee.ledger import BlobDeleted, BlobInvalidated, EpochStarted, Event
+from storage.node.chain import ChainView
+from storage.node.store import SliverStore, StoreError
+from storage.redstuff import blob_id_text
+
+log = structlog.get_logger()
+
+BLOBS_IN_A_STEP = 256
+"""Blobs looked at before others get their turn; dropping takes one at a time."""
+RETRY_S = 30.0
+"""After the store has failed."""
+ANSWER_LIMIT_S = 30.0
+"""A store's thread waits so long for the event loop to say whether a blob is wanted."""
+
+
+class Garbage:
+    """What is to be looked at: single blobs, and with every epoch (and at the start) all that is stored."""
+
+    def __init__(self, view: ChainView, store: SliverStore) -> None:
+        self._view = view
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._doubtful: dict[bytes, None] = {}
+        self._sweep_due = True
+        self._more = asyncio.Event()
+        self.dropped_blobs = 0
+        """Since the start."""
+        view.subscribe(self._on_event)
+
+    def is_wanted(self, blob_id: bytes) -> bool:
+        """Whether the blob must be kept. For the event loop's thread alone: between its steps the view is whole."""
+        if was_live_at_start(self._view, blob_id):
+            return True
+        return self._view.is_registered(blob_id) and not self._view.is_invalid(blob_id)
+
+    def look_at(self, blob_id: bytes) -> None:
+        """Drop the blob soon, if it is not wanted."""
+        self._doubtful.setdefault(blob_id)
+        self._more.set()
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case BlobDeleted() | BlobInvalidated():
+                self.look_at(event.blob_id)
+            case EpochStarted():
+                self._sweep_due = True
+                self._more.set()
+            case _:
+                pass
+
+    async def run(self) -> None:
+        """Collect for ever."""
+        self._more.set()
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            try:
+                await self.collect()
+            except StoreError as error:
+                log.warning("garbage cannot be collected yet", error=str(error))
+                await asyncio.sleep(RETRY_S)
+                self._more.set()
+
+    async def collect(self) -> None:
+        """Look at all that is to be looked at now. Raises `StoreError`; what is left is looked at the next time."""
+        while self._doubtful:
+            blob_id = next(iter(self._doubtful))
+            await self._drop_unwanted(blob_id)
+            self._doubtful.pop(blob_id, None)
+        while self._sweep_due:
+            self._sweep_due = False
+            try:
+                await self._sweep()
+            except BaseException:
+                self._sweep_due = True
+                raise
+
+    async def _sweep(self) -> None:
+        first: bytes | None = bytes(32)
+        while first is not None:
+            blobs = await asyncio.to_thread(self._store.blobs_from, first, BLOBS_IN_A_STEP)
+            for blob_id in blobs:
+                await self._drop_unwanted(blob_id)
+            first = next_id(blobs[-1]) if blobs else None
+
+    async def _drop_unwanted(self, blob_id: bytes) -> None:
+        if self.is_wanted(blob_id):
+            return
+        if await asyncio.to_thread(self._store.drop_blob, blob_id, lambda: self._is_wanted_now(blob_id)):
+            self.dropped_blobs += 1
+            log.info("dropped a blob that nobody needs any more", blob=blob_id_text(blob_id))
+
+    def _is_wanted_now(self, blob_id: bytes) -> bool:
+        """`is_wanted` from a thread, which waits for the event loop's answer."""
+
+        async def answer() -> bool:
+            return self.is_wanted(blob_id)
+
+        return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(ANSWER_LIMIT_S)
+
+
+def was_live_at_start(view: ChainView, blob_id: bytes) -> bool:
+    """Whether the blob was live when the current epoch started."""
+    place = bisect_left(view.live_at_start, blob_id)
+    return place < len(view.live_at_start) and view.live_at_start[place] == blob_id
+
+
+def next_id(blob_id: bytes) -> bytes | None:
+    """The id after this one in byte order; None after the last."""
+    number = int.from_bytes(blob_id, "big") + 1
+    return number.to_bytes(32, "big") if number < 1 << 256 else None

@@ -1,0 +1,49 @@
+"""What a node remembers of its peers' conduct: who lied to it, who kept it waiting. Both are forgotten after a while.
+
+Nobody is excluded for good by it: a peer in bad standing is asked last, when the others do not suffice. Everything a
+peer sends is verified in any case; this saves the waste and the wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import structlog
+
+from committee.membership import Member
+
+log = structlog.get_logger()
+
+LIE_REMEMBERED_S = 600.0
+SLOWNESS_REMEMBERED_S = 60.0
+
+GOOD, SLOW, LIAR = range(3)
+"""Ranks, best first."""
+
+
+class Standing:
+    """The peers' standing with one node."""
+
+    def __init__(self) -> None:
+        self.lies: Counter[str] = Counter()
+        """Name → lies found since the start."""
+        self._liar_until: dict[int, float] = {}
+        self._slow_until: dict[int, float] = {}
+
+    def lied(self, member: Member, what: str) -> None:
+        """Remember a lie, by what was sent: it was verified and is wrong."""
+        self.lies[member.name] += 1
+        self._liar_until[member.node_id] = time.monotonic() + LIE_REMEMBERED_S
+        log.warning("a peer lied", peer=member.name, what=what, lies=self.lies[member.name])
+
+    def kept_waiting(self, member: Member) -> None:
+        """Remember a peer that did not answer when others do."""
+        self._slow_until[member.node_id] = time.monotonic() + SLOWNESS_REMEMBERED_S
+
+    def rank(self, member: Member) -> int:
+        """GOOD, SLOW or LIAR."""
+        now = time.monotonic()
+        if self._liar_until.get(member.node_id, 0.0) > now:
+            return LIAR
+        return SLOW if self._slow_until.get(member.node_id, 0.0) > now else GOOD

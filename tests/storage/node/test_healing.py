@@ -1,0 +1,179 @@
+"""Nodes that lost bytes, time or peers, and heal; over the network of tests/storage/node/conftest.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storage.client.errors import NodeRefused
+from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, merkle_root
+
+if TYPE_CHECKING:
+    from storage.node.node import StorageNode
+    from tests.storage.node.conftest import Network
+
+CODE = RedStuff(10)
+WRONG_PAIR = 2
+
+
+def encoded(seed: int, size: int = 300_000) -> EncodedBlob:
+    """A blob whose slivers lie in files."""
+    return CODE.encode(random.Random(seed).randbytes(size))
+
+
+def is_healed(node: StorageNode) -> bool:
+    return node.healing.waiting == 0
+
+
+def flip_on_disk(network: Network, node_id: int, blob: EncodedBlob) -> int:
+    """Change a bit in every primary sliver of a blob that a node holds; how many."""
+    paths = list((network.store_folder(node_id) / "slivers").glob(f"*/primary/*/{blob.blob_id.hex()}"))
+    for path in paths:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+    return len(paths)
+
+
+async def test_a_wiped_node_recovers_all_its_shards(network: Network) -> None:
+    blobs = [encoded(1), encoded(2, 1000), encoded(3, 0)]
+    for blob in blobs:
+        await network.upload(blob)
+    await network.stop(1)
+    network.wipe(1)
+    await network.start(1)
+    await network.until(is_healed, network.running[1])
+    assert all(network.is_complete(1, blob) for blob in blobs)
+    assert network.running[1].upkeep()["repaired_slivers"] == len(blobs) * 2 * 3
+
+
+async def test_a_read_that_meets_damage_finds_nothing_and_has_it_repaired(network: Network) -> None:
+    blob = encoded(1)
+    await network.upload(blob)
+    assert flip_on_disk(network, 2, blob) == 3
+    pairs = [CODE.pair_of_shard(blob.blob_id, shard) for shard in (3, 4, 5)]
+    for pair in pairs:
+        with pytest.raises(NodeRefused, match="SLIVER_NOT_FOUND"):
+            await network.client(2).sliver(blob.blob_id, pair, Axis.PRIMARY)
+    await network.until(network.is_complete, 2, blob)
+    assert network.running[2].upkeep()["damage_found"] == 3
+    assert await network.client(2).sliver(blob.blob_id, pairs[0], Axis.PRIMARY) == blob.sliver(
+        Axis.PRIMARY, pairs[0]
+    )
+
+
+async def test_the_scrubber_has_bit_rot_repaired_before_anyone_asks(network: Network) -> None:
+    blob = encoded(1)
+    await network.upload(blob)
+    await network.stop(2)
+    assert flip_on_disk(network, 2, blob) == 3
+    await network.start(2, scrub_bytes_per_s=1e9)
+    upkeep = network.running[2].upkeep
+    await network.until(lambda: upkeep()["repaired_slivers"] == 3)
+    assert network.is_complete(2, blob)
+    assert upkeep()["damage_found"] == 3
+    health = await network.client(2).health()
+    assert health["upkeep"]["damage_found"] == 3
+
+
+async def test_blobs_that_cannot_be_repaired_hold_up_no_other(network: Network) -> None:
+    lost = [encoded(seed, 1000).metadata for seed in range(20)]
+    for metadata in lost:
+        network.chain.certify(network.chain.register(metadata))
+    await network.seen()
+    blob = encoded(99)
+    await network.upload(blob)
+    await network.stop(3)
+    network.wipe(3)
+    await network.start(3)
+    await network.until(network.is_complete, 3, blob)
+    await network.until(lambda: len(network.running[3].healing._retries) == len(lost))
+    assert network.running[3].healing.waiting == len(lost)
+    assert network.running[3].view.block == network.chain.state.block
+
+
+async def test_a_node_down_for_three_epochs_catches_up(network: Network) -> None:
+    before, expiring, deleted = encoded(1), encoded(2), encoded(3)
+    await network.upload(before)
+    await network.upload(expiring, end_epoch=3)
+    gone = await network.upload(deleted, deletable=True)
+    await network.stop(1)
+    # Node 1 gains shard 5 in epoch 2 and does not come to fill it; node 2 keeps it.
+    for shards in (
+        {1: (0, 1, 2, 5), 2: (3, 4), 3: (6, 7), 4: (8, 9)},
+        {1: (0, 1, 2, 5), 2: (3, 4), 3: (6, 7, 8), 4: (9,)},
+        {1: (0, 1, 2, 5), 2: (3, 4, 6), 3: (7, 8), 4: (9,)},
+    ):
+        network.chain.start(shards)
+        await network.seen()
+        gained = {shard for shard in (6, 8) if network.chain.state.epoch == {8: 3, 6: 4}[shard]}
+        await network.until(gained.issubset, network.chain.attested)
+        await network.upload(encoded(10 + network.chain.state.epoch))
+    network.chain.delete(gone)
+    assert 5 in network.running[2].store.shards(), "owed until its new owner attests it"
+    await network.start(1)
+    for blob in (before, encoded(12), encoded(13), encoded(14)):
+        await network.until(network.is_complete, 1, blob)
+    assert network.running[1].view.my_shards() == (0, 1, 2, 5)
+    await network.until(network.has_nothing, 1, expiring.blob_id)
+    for node_id in network.running:
+        await network.until(network.has_nothing, node_id, expiring.blob_id)
+    # What was live when the epoch started goes when it ends.
+    assert not network.has_nothing(2, deleted.blob_id)
+    network.chain.start({1: (0, 1, 2, 5), 2: (3, 4, 6), 3: (7, 8), 4: (9,)})
+    for node_id in network.running:
+        await network.until(network.has_nothing, node_id, deleted.blob_id)
+        assert network.is_complete(node_id, before)
+
+
+# inconsistent blobs
+
+
+def badly_encoded(node_shards: tuple[int, ...]) -> tuple[EncodedBlob, BlobMetadata]:
+    """A blob whose writer changed a primary sliver of one of these shards before hashing it.
+
+    Every sliver hashes to its root in the metadata, and yet the row is not the columns'.
+    """
+    for seed in range(100):
+        blob = encoded(seed, 5000)
+        t = CODE.symbol_size(blob.length)
+        changed = blob.primary.copy()
+        changed[WRONG_PAIR, 0] ^= 1
+        symbols = CODE.recovery_symbols(Axis.PRIMARY, changed[WRONG_PAIR].tobytes(), range(10), t)
+        roots = list(blob.metadata.primary_roots)
+        roots[WRONG_PAIR] = merkle_root([symbols[index] for index in range(10)])
+        metadata = BlobMetadata(blob.length, tuple(roots), blob.metadata.secondary_roots)
+        if CODE.shard_of_pair(metadata.blob_id, WRONG_PAIR) in node_shards:
+            return dataclasses.replace(blob, primary=changed), metadata
+    raise AssertionError("no seed puts the pair there")
+
+
+async def test_an_inconsistent_blob_ends_in_a_proof_f_plus_1_signatures_and_a_clear_answer(
+    network: Network,
+) -> None:
+    blob, metadata = badly_encoded((0, 1, 2))
+    good = encoded(7)
+    await network.upload(good)
+    await network.upload(blob, metadata)
+    client = network.client(4)
+    pair = CODE.pair_of_shard(metadata.blob_id, 8)
+    assert "permanent" in await client.blob_status(metadata.blob_id)
+    await network.stop(1)
+    network.wipe(1)
+    await network.start(1)
+    await network.until(
+        lambda: all(one.view.is_invalid(metadata.blob_id) for one in network.running.values())
+    )
+    assert await client.blob_status(metadata.blob_id) == {"invalid": {"event": None}}
+    for request in (client.sliver(metadata.blob_id, pair, Axis.PRIMARY), client.metadata(metadata.blob_id)):
+        with pytest.raises(NodeRefused, match="FORBIDDEN_BLOB") as refused:
+            await request
+        assert refused.value.status == 451
+    # Nobody keeps it, nobody goes on repairing it, and the others are as they were.
+    for node_id, node in network.running.items():
+        await network.until(network.has_nothing, node_id, metadata.blob_id)
+        await network.until(is_healed, node)
+        assert network.is_complete(node_id, good)

@@ -1,0 +1,82 @@
+"""A node whose disk is full, or has lost something, over HTTP: what it refuses, and what it goes on serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storage.client import wire
+from storage.node.store import RESERVE_BYTES
+from storage.redstuff import Axis, EncodedBlob, blob_id_text
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import Ask, OneNode, Put
+
+P, S = Axis.PRIMARY, Axis.SECONDARY
+
+
+def path(blob: EncodedBlob, *parts: object) -> str:
+    return "/".join(("/v1/blobs", blob_id_text(blob.blob_id), *map(str, parts)))
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The disk as the store sees it."""
+    disk = SimpleNamespace(f_bavail=2 * RESERVE_BYTES, f_frsize=1)
+    monkeypatch.setattr("os.statvfs", lambda path: disk)
+    return disk
+
+
+async def test_a_full_disk_refuses_writes_and_goes_on_serving_reads(
+    prepared: OneNode,
+    ask: Ask,
+    put: Put,
+    blob: EncodedBlob,
+    encode: Callable[[bytes], EncodedBlob],
+    disk: SimpleNamespace,
+) -> None:
+    prepared.keep(blob, (0, 1, 3))
+    for axis in Axis:
+        (await put(2, axis)).granted(201)
+    prepared.store.discard(blob.blob_id, 1, P, prepared.sliver(blob, 1, P))
+    disk.f_bavail = RESERVE_BYTES
+    assert "full" in (await put(1, P)).refused(503, "UNAVAILABLE")
+    other = encode(b"other")
+    prepared.register(other, object_id=8)
+    (await ask("PUT", path(other, "metadata"), other.metadata.to_bcs())).refused(503, "UNAVAILABLE")
+    (await put(2, P)).granted(200)
+    assert (await ask("GET", path(blob, "metadata"))).status == 200
+    assert (await ask("GET", path(blob, "slivers", prepared.pair(blob, 2), "primary"))).status == 200
+    (await ask("GET", path(blob, "confirmation/permanent"))).refused(400, "MISSING_SLIVERS")
+    assert (await ask("GET", "/v1/health")).status == 200
+    disk.f_bavail = 2 * RESERVE_BYTES
+    (await put(1, P)).granted(201)
+    (await ask("GET", path(blob, "confirmation/permanent"))).granted()
+
+
+async def test_metadata_lost_on_the_disk_are_confirmed_by_no_copy_in_memory(
+    prepared: OneNode, ask: Ask, put: Put, blob: EncodedBlob
+) -> None:
+    for shard in (0, 1, 2, 3):
+        for axis in Axis:
+            (await put(shard, axis)).granted(201)
+    (await ask("GET", path(blob, "confirmation/permanent"))).granted()
+    assert prepared.store.discard_metadata(blob.blob_id, blob.metadata.to_bcs())
+    (await ask("GET", path(blob, "confirmation/permanent"))).refused(404, "METADATA_NOT_FOUND")
+
+
+async def test_no_read_gives_a_sliver_whose_bits_changed_on_the_disk(
+    prepared: OneNode, ask: Ask, blob: EncodedBlob
+) -> None:
+    prepared.keep(blob, (0, 1))
+    with prepared.store._index.transaction() as index:
+        rows = index.execute("UPDATE sliver SET inline = zeroblob(size) WHERE shard = 0 AND axis = 0")
+        assert rows.rowcount == 1
+    _, symbols = await ask("GET", path(blob, "decodingSymbols?targetSlivers=5&targetType=secondary"))
+    assert wire.symbols_from_bcs(symbols).keys() == {prepared.code.sliver_index(blob.blob_id, 1, P)}
+    where = path(blob, "slivers", prepared.pair(blob, 0), "primary")
+    assert (await ask("GET", where + "/status")).granted() == "nonexistent"
+    (await ask("GET", where)).refused(404, "SLIVER_NOT_FOUND")
