@@ -54,6 +54,9 @@ class EpochState:
     current: Committee | None
     next: Committee | None
     """Selected but not started."""
+    unattested: frozenset[int] = frozenset()
+    """Shards that their owners in `previous` had neither kept nor attested by that epoch's end: who has one still has
+    it to attest in this epoch."""
 
 
 @dataclass(frozen=True, slots=True)

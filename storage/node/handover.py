@@ -95,7 +95,9 @@ class Handover:
         state = self._view.state
         if state.current is None or state.previous is None:
             return None
-        return transition.plan(state.previous, state.current, self._view.node_id, self._departures())
+        return transition.plan(
+            state.previous, state.current, self._view.node_id, self._departures(), state.unattested
+        )
 
     async def run(self) -> None:
         """Keep a job for the current and one for the selected committee, for ever."""

@@ -109,10 +109,12 @@ class EvmLedger(Writer):
             self._reader.call(committee, "state", at=block),
             self._reader.call(committee, "committees", at=block),
         )
-        started_block = None
+        started_block: BlockMark | None = None
+        unattested: list[int] = []
         if state["epoch"] > 0:
             started_block, _ = await self._reader.block(state["startedAtBlock"])
-        return decode.epoch_state(block, state, committees, state["nShards"], started_block)
+            unattested = await self._reader.call(committee, "missingShards", state["epoch"] - 1, at=block)
+        return decode.epoch_state(block, state, committees, state["nShards"], started_block, unattested)
 
     async def nodes(self) -> list[RegisteredNode]:
         """All registered nodes, by node id."""

@@ -87,6 +87,7 @@ def epoch_state(
     committees: Sequence[Mapping[str, Any]],
     n_shards: int,
     started_block: BlockMark | None,
+    unattested: Sequence[int],
 ) -> EpochState:
     """The state view with the previous, current and next committee, all of one block."""
     previous, current, following = (committee(view, n_shards) for view in committees)
@@ -100,6 +101,7 @@ def epoch_state(
         previous=previous,
         current=current,
         next=following,
+        unattested=frozenset(unattested),
     )
 
 
