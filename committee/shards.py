@@ -48,8 +48,8 @@ def assign(
     tolerance band in thousandths of a shard; 0 switches it off. The order of a member's shards matters: it
     gives up from the tail.
 
-    Raises `ElectionError` without stake, for a stake over 2^128, for a node named twice, when the cap
-    leaves shards without an owner, and when `previous` does not hold each shard once.
+    Raises `ElectionError` without stake, for a stake over 2^128, for a node named twice, and when
+    `previous` does not hold each shard once.
     """
     counts = apportion(candidates, n_shards)
     if not previous:
@@ -61,7 +61,8 @@ def assign(
 def cap(n_nodes: int, n_shards: int) -> int:
     """The most shards one node may hold when `n_nodes` candidates have stake."""
     if n_nodes >= _FLAT_CAP_NODES:
-        return n_shards // _CAP_DIVISOR
+        # A tenth of fewer than ten shards would be none, and no committee could be elected: one at least.
+        return max(1, n_shards // _CAP_DIVISOR)
     return -(-_FLAT_CAP_NODES * n_shards // (_CAP_DIVISOR * n_nodes))
 
 
@@ -78,11 +79,7 @@ def apportion(candidates: Candidates, n_shards: int) -> dict[int, int]:
     bids = [bid(place) for place, count in enumerate(counts) if count < most]
     heapify(bids)
     for _ in range(n_shards - sum(counts)):
-        if not bids:
-            raise ElectionError(
-                f"{len(voters)} nodes at {most} shards each cannot hold {n_shards}; elect with more nodes"
-            )
-        _, place = heappop(bids)
+        _, place = heappop(bids)  # never empty: all caps together are more than the shards
         counts[place] += 1
         if counts[place] < most:
             heappush(bids, bid(place))

@@ -17,8 +17,6 @@ library Assignment {
     error NoStake();
     /// @notice A stake above 2^128, with which the arithmetic could overflow.
     error StakeTooLarge(uint256 stake);
-    /// @notice Every candidate with stake is at its cap and `left` shards have no owner.
-    error ShardsLeftOver(uint256 left);
 
     /// @notice What the steps share; all arrays run in candidate order.
     struct Election {
@@ -85,7 +83,10 @@ library Assignment {
         election.nodeIds = nodeIds;
         election.stakes = stakes;
         election.shards = shards;
-        election.cap = nodes >= 20 ? shards / 10 : (20 * shards + 10 * nodes - 1) / (10 * nodes);
+        // A tenth of fewer than ten shards would be none, and no committee could be elected: one at least.
+        election.cap = nodes >= 20
+            ? FixedPointMathLib.max(1, shards / 10)
+            : (20 * shards + 10 * nodes - 1) / (10 * nodes);
         election.held = held;
         election.elected = new uint256[](nodeIds.length);
     }
@@ -107,7 +108,7 @@ library Assignment {
             for (uint256 i = 1; i < count; ++i) {
                 if (quotients[i] > quotients[best]) best = i;
             }
-            if (quotients[best] == 0) revert ShardsLeftOver(left);
+            assert(quotients[best] != 0); // all caps together are more than the shards
             uint256 elected = ++election.elected[best];
             quotients[best] = elected < election.cap ? (election.stakes[best] << 64) / (elected + 1) : 0;
         }
