@@ -1,6 +1,8 @@
 # make demo   sets everything up and runs the main job (FILE=path stores a file of yours)
 # make test   sets everything up, then checks style, types, imports and contracts and runs the tests
 # make bench-gas   what the contracts' transactions cost, into benchmarks/results/gas.json
+# make bench-handover   what a handover moves and how fast repair is, into benchmarks/results/handover.json and .svg
+# make simulate   a year of churn at internet scale, into benchmarks/results/churn.json and .svg
 # make bench-redstuff   times the grid beside its peers, some minutes long, into benchmarks/results/redstuff.json
 
 SHELL := /bin/bash
@@ -14,7 +16,7 @@ SLITHER := $(EVM)/.slither
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
 
-.PHONY: setup demo test bench-redstuff bench-gas lock clean
+.PHONY: setup demo test bench-redstuff bench-gas bench-handover simulate lock clean
 
 setup: .venv/.ready $(EVM)/node_modules/.ready
 
@@ -61,6 +63,12 @@ bench-redstuff: setup $(PEERS)/node_modules/.ready
 
 bench-gas: setup
 	@$(BIN)/python benchmarks/bench_gas.py
+
+bench-handover: setup
+	@$(BIN)/python -m benchmarks.bench_handover
+
+simulate: setup
+	@$(BIN)/python -m benchmarks.simulate_churn
 
 # The lock files hold hashes and no addresses.
 lock: setup
