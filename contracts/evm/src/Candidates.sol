@@ -26,7 +26,8 @@ abstract contract Candidates is Governed {
     event CandidateJoined(uint32 indexed nodeId);
     /// @notice The candidacy was withdrawn.
     event NodeLeft(uint32 indexed nodeId);
-    /// @notice The committee contract ended the candidacy (ejection, or shards not attested at a close).
+    /// @notice The committee contract ended the candidacy (ejection, or shards not attested at a close), or barred who
+    /// had withdrawn already.
     event CandidateRemoved(uint32 indexed nodeId, uint64 barredUntil);
     /// @notice A candidate with more stake took the place of this one.
     event CandidateEvicted(uint32 indexed nodeId);
@@ -82,8 +83,9 @@ abstract contract Candidates is Governed {
     function removeCandidate(uint32 nodeId, uint64 barredUntil) external {
         if (msg.sender != committee) revert NotCommittee(msg.sender);
         Standing storage entry = _standings[nodeId];
-        if (barredUntil > entry.barredUntil) entry.barredUntil = barredUntil;
-        if (_remove(nodeId)) emit CandidateRemoved(nodeId, entry.barredUntil);
+        bool isLonger = barredUntil > entry.barredUntil;
+        if (isLonger) entry.barredUntil = barredUntil;
+        if (_remove(nodeId) || isLonger) emit CandidateRemoved(nodeId, entry.barredUntil);
     }
 
     /// @notice Who stands for the next selection, with the stake of each, in candidate order.

@@ -156,11 +156,13 @@ abstract contract Epochs is Governed, IEpochs {
     }
 
     /// @inheritdoc IEpochs
-    /// @dev An epoch takes its duration and at most the deadline, counted from the last handover's end. After four
-    /// times that nobody has pushed it, or nobody stands for election.
+    /// @dev From a handover's end to the next start takes an epoch's duration, from there to the next end at most the
+    /// deadline. After four times both nobody has pushed the epoch, or nobody stands for election.
     function isStalled() external view returns (bool) {
+        Clock memory clock = _clock;
         uint256 longest = uint256(parameters.epochDuration) + parameters.handoverDeadline;
-        return block.timestamp > _clock.lastHandoverDone + 4 * longest;
+        uint256 last = clock.handoverDone ? clock.lastHandoverDone : clock.startedAt;
+        return block.timestamp > last + 4 * longest;
     }
 
     /// @notice Where the epochs are.

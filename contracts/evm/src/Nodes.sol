@@ -86,7 +86,7 @@ abstract contract Nodes is Candidates {
     event PublicKeyChanged(uint32 indexed nodeId, bytes publicKey, uint32 fromEpoch);
     /// @notice A node takes another part of its rewards from an epoch on.
     event CommissionChanged(uint32 indexed nodeId, uint16 commission, uint32 fromEpoch);
-    /// @notice A node is operated by another account.
+    /// @notice A node is operated by another account; the zero address stands for none.
     event OperatorChanged(uint32 indexed nodeId, address indexed operator);
     /// @notice A node's commission goes to another account.
     event ReceiverChanged(uint32 indexed nodeId, address indexed receiver);
@@ -197,6 +197,16 @@ abstract contract Nodes is Candidates {
         delete nodeOf[entry.operator];
         _operate(entry, nodeId, operator);
         emit OperatorChanged(nodeId, operator);
+    }
+
+    /// @notice The sender no longer operates its node, until the owner names another operator the owner alone does.
+    /// So nobody is bound by having been named without being asked.
+    function resignOperator() external {
+        uint32 nodeId = nodeOf[msg.sender];
+        if (nodeId == 0) revert NotAnOperator(msg.sender, nodeId);
+        delete nodeOf[msg.sender];
+        delete _nodes[nodeId].operator;
+        emit OperatorChanged(nodeId, address(0));
     }
 
     /// @notice Sends a node's commission, from now on, to another account. Owner only.

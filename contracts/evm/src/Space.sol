@@ -89,6 +89,7 @@ abstract contract Space is Governed {
     mapping(uint32 epoch => mapping(uint32 nodeId => bool)) public isPaid;
 
     constructor(Committee committee_, IERC20 token_, Terms memory terms_) {
+        if (address(committee_.staking().token()) != address(token_)) revert InvalidParameter("token");
         committee = committee_;
         token = token_;
         _nShards = committee_.nShards();

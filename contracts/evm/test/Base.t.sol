@@ -36,6 +36,7 @@ interface Vm {
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address);
     function expectEmit() external;
+    function expectRevert() external;
     function expectRevert(bytes calldata reason) external;
     function expectRevert(bytes4 selector) external;
     function getCode(string calldata artifact) external view returns (bytes memory);
@@ -95,6 +96,11 @@ abstract contract Base is Signing {
     uint64 internal constant CAPACITY = 1 << 40;
     uint256 internal constant STAKE = 1000 ether;
     uint16 internal constant COMMISSION = 1_000; // of 10 000
+    // A blob that the real Walrus encoder encoded for 100 shards.
+    uint64 internal constant LENGTH = 1048576;
+    bytes32 internal constant ROOT = 0xb7a320a26c9e5db9cf2a96bd743141f8e96d3980ff7c75015d3d84eedc8d1788;
+    bytes32 internal constant ID = 0x47ad94b8a397d2b4d18bad6710b6acbca668edb087dfc11bd8cc226f09ed081c;
+    uint64 internal constant SIZE = 100 * ((34 + 67) * 462 + 64 * 100 + 32); // 5 309 400: six mebibytes
     address internal constant GOVERNOR = address(0x60);
     address internal constant GUARDIAN = address(0x6a);
 
@@ -108,20 +114,37 @@ abstract contract Base is Signing {
         _deploy(SHARDS, 500);
     }
 
+    /// @dev Who is to govern the next deployment.
+    function _governor() internal virtual returns (address) {
+        return GOVERNOR;
+    }
+
     function _deploy(uint16 shards, uint32 bandMillis) internal {
+        address governor = _governor();
         token = HauloutToken(vm.deployCode("artifacts/HauloutToken.json", abi.encode(address(this))));
         address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        bytes memory arguments = abi.encode(token, expected, GOVERNOR, GUARDIAN);
+        bytes memory arguments = abi.encode(token, expected, governor, GUARDIAN);
         staking = Staking(vm.deployCode("artifacts/Staking.json", arguments));
         Epochs.Parameters memory parameters = Epochs.Parameters(EPOCH_S, DEADLINE_S, 60, bandMillis);
-        arguments = abi.encode(staking, shards, parameters, GOVERNOR, GUARDIAN);
+        arguments = abi.encode(staking, shards, parameters, governor, GUARDIAN);
         committee = Committee(vm.deployCode("artifacts/Committee.json", arguments));
         Space.Terms memory terms = Space.Terms(PRICE, WRITE_PRICE, CAPACITY);
-        arguments = abi.encode(committee, token, terms, GOVERNOR, GUARDIAN);
+        arguments = abi.encode(committee, token, terms, governor, GUARDIAN);
         blobs = Blobs(vm.deployCode("artifacts/Blobs.json", arguments));
         token.mint(address(this), 1e9 ether);
         token.approve(address(staking), type(uint256).max);
         token.approve(address(blobs), type(uint256).max);
+    }
+
+    /// @dev Deploys, or reverts with the constructor's reason.
+    function _create(string memory artifact, bytes memory arguments) internal {
+        bytes memory code = abi.encodePacked(vm.getCode(artifact), arguments);
+        assembly {
+            if iszero(create(0, add(code, 0x20), mload(code))) {
+                returndatacopy(0, 0, returndatasize())
+                revert(0, returndatasize())
+            }
+        }
     }
 
     // Nodes
@@ -165,6 +188,20 @@ abstract contract Base is Signing {
         }
     }
 
+    /// @dev Tokens for an account that may stake them and pay with them.
+    function _fund(address account, uint256 amount) internal {
+        token.mint(account, amount);
+        vm.startPrank(account);
+        token.approve(address(staking), type(uint256).max);
+        token.approve(address(blobs), type(uint256).max);
+        vm.stopPrank();
+    }
+
+    function _leave(uint32 nodeId) internal {
+        vm.prank(_operator(nodeId));
+        staking.leaveCandidates(nodeId);
+    }
+
     // Epochs
 
     function _select() internal {
@@ -180,6 +217,15 @@ abstract contract Base is Signing {
     function _nextEpoch() internal {
         _select();
         _start();
+    }
+
+    /// @dev The next epoch, in which the first `count` nodes have left and as many new ones have come.
+    function _replaceMembers(uint32 count) internal {
+        for (uint32 i = 1; i <= count; ++i) {
+            _leave(i);
+        }
+        _addNodes(count);
+        _nextEpoch();
     }
 
     /// @dev Shards that a node has in the current epoch and had not before.
@@ -212,6 +258,14 @@ abstract contract Base is Signing {
         }
     }
 
+    /// @dev The elements from `first` to before `end`.
+    function _part(uint16[] memory list, uint256 first, uint256 end) internal pure returns (uint16[] memory part) {
+        part = new uint16[](end - first);
+        for (uint256 i; i < part.length; ++i) {
+            part[i] = list[first + i];
+        }
+    }
+
     function _attest(uint32 nodeId, uint16[] memory shards) internal {
         bytes32[] memory digests = new bytes32[](shards.length);
         uint32[] memory counts = new uint32[](shards.length);
@@ -221,6 +275,15 @@ abstract contract Base is Signing {
         uint32 epoch = committee.epoch();
         vm.prank(_operator(nodeId));
         committee.attest(epoch, shards, digests, counts);
+    }
+
+    function _expectAttestReverts(uint32 nodeId, uint16 shard, bytes memory reason) internal {
+        uint16[] memory shards = new uint16[](1);
+        shards[0] = shard;
+        uint32 epoch = committee.epoch();
+        vm.expectRevert(reason);
+        vm.prank(_operator(nodeId));
+        committee.attest(epoch, shards, new bytes32[](1), new uint32[](1));
     }
 
     // Certificates: of members 0, 1, … of a committee whose members are nodes 1, 2, …

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Committee} from "src/Committee.sol";
+import {Epochs} from "src/Epochs.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Rolls} from "src/lib/Rolls.sol";
 import {Base} from "test/Base.t.sol";
@@ -54,25 +54,25 @@ contract CertificateTest is Base {
     }
 
     function test_verify_reverts_for_nobody_with_the_identity_signature() public {
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify("", new bytes(256));
     }
 
     function test_verify_reverts_for_everybody_with_the_identity_signature() public {
         (bytes memory bitmap,) = _signed(0);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(bitmap, new bytes(256));
     }
 
     function test_verify_reverts_for_a_signature_outside_the_subgroup() public {
         (bytes memory bitmap,) = _signed(0);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(bitmap, OUTSIDE_G2);
     }
 
     function test_verify_reverts_for_a_short_signature() public {
         (bytes memory bitmap,) = _signed(0);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(bitmap, "");
     }
 
@@ -80,7 +80,7 @@ contract CertificateTest is Base {
         (bytes memory bitmap, bytes memory signature) = _signed(3);
         bit = _between(bit, 0, NODES - 1);
         bitmap[bit / 8] ^= bytes1(uint8(1 << (bit % 8)));
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
@@ -88,7 +88,7 @@ contract CertificateTest is Base {
         // Signed by all but member 0, claimed by all but member 9: the same weight.
         (, bytes memory signature) = _signed(1);
         (bytes memory bitmap,) = _signed(1 << 9);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
@@ -101,81 +101,76 @@ contract CertificateTest is Base {
         }
         (bytes memory bitmap,) = _signed(0);
         bytes memory signature = _sign(secret, message);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_another_body() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         committee.verify(1, Messages.BLOB, "anythinG", bitmap, signature);
     }
 
     function test_verify_reverts_for_another_intent() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         committee.verify(1, Messages.INVALID_BLOB, BODY, bitmap, signature);
     }
 
     function test_verify_reverts_for_another_chain() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
         vm.chainId(5);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_another_deployment() public {
         bytes memory message = Messages.encode(Messages.BLOB, 1, Messages.domainOf(address(this)), BODY);
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, message);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_a_message_without_domain() public {
         bytes memory message = abi.encodePacked(hex"010003", hex"01000000", BODY); // version 0
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, message);
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_a_replay_as_of_this_epoch() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
         _nextEpoch();
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         committee.verify(2, Messages.BLOB, BODY, bitmap, signature);
     }
 
     function test_verify_reverts_for_the_last_epoch_after_the_handover() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
         _nextEpoch(); // everybody keeps everything: done at once
-        vm.expectRevert(abi.encodeWithSelector(Committee.WrongEpoch.selector, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
         _verify(bitmap, signature);
     }
 
     function test_verify_accepts_the_last_epoch_until_the_handover_is_done() public {
         (bytes memory bitmap, bytes memory signature) = _signed(4);
-        for (uint32 i = 1; i <= 5; ++i) {
-            vm.prank(_operator(i));
-            staking.leaveCandidates();
-        }
-        _addNodes(5);
-        _nextEpoch();
+        _replaceMembers(5);
         vm.assertEq(_verify(bitmap, signature), 90); // against the committee of epoch 1
         vm.warp(block.timestamp + DEADLINE_S);
         committee.close();
-        vm.expectRevert(abi.encodeWithSelector(Committee.WrongEpoch.selector, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_the_selected_epoch() public {
         _select();
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, _message(Messages.BLOB, 2, BODY));
-        vm.expectRevert(abi.encodeWithSelector(Committee.WrongEpoch.selector, 2, 1));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 2, 1));
         committee.verify(2, Messages.BLOB, BODY, bitmap, signature);
     }
 
     function test_verify_reverts_for_epoch_zero() public {
-        vm.expectRevert(abi.encodeWithSelector(Committee.WrongEpoch.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 1));
         committee.verify(0, Messages.BLOB, BODY, "", "");
     }
 
@@ -186,14 +181,14 @@ contract CertificateTest is Base {
         _addWithSecret(ORDER - 77);
         _addNode(STAKE);
         _nextEpoch();
-        vm.expectRevert(Committee.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector);
         _verify(hex"03", new bytes(256));
         bytes memory signature = _sign(_secret(3), _message(Messages.BLOB, 1, BODY));
         vm.assertEq(_verify(hex"07", signature), 10);
     }
 
     function test_verify_reverts_for_an_epoch_that_overflows() public {
-        vm.expectRevert(abi.encodeWithSelector(Committee.WrongEpoch.selector, type(uint32).max, 1));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, type(uint32).max, 1));
         committee.verify(type(uint32).max, Messages.BLOB, BODY, "", "");
     }
 
@@ -202,7 +197,7 @@ contract CertificateTest is Base {
         bytes memory proof = _possession(secret, _operator(nodeId));
         bytes memory key = _publicKey(secret);
         vm.prank(_operator(nodeId));
-        staking.registerNode("node", "http://node", key, proof);
+        staking.registerNode(_registration(_operator(nodeId), key, proof));
         staking.stake(nodeId, STAKE, 0);
     }
 

@@ -11,8 +11,6 @@ contract GasTest is Base {
     event GasUsed(string action, uint256 gas);
 
     uint256 private constant NODES = 10;
-    bytes32 private constant ROOT = 0xb7a320a26c9e5db9cf2a96bd743141f8e96d3980ff7c75015d3d84eedc8d1788;
-    uint64 private constant LENGTH = 1048576;
 
     function test_gas_of_a_blob() public {
         _addNodes(NODES);
@@ -38,8 +36,7 @@ contract GasTest is Base {
         _addNodes(NODES - 1);
         _nextEpoch();
         for (uint32 i = 1; i <= 5; ++i) {
-            vm.prank(_operator(i));
-            staking.leaveCandidates();
+            _leave(i);
         }
         _addNodes(5);
         _select();

@@ -84,9 +84,8 @@ library Assignment {
         election.stakes = stakes;
         election.shards = shards;
         // A tenth of fewer than ten shards would be none, and no committee could be elected: one at least.
-        election.cap = nodes >= 20
-            ? FixedPointMathLib.max(1, shards / 10)
-            : (20 * shards + 10 * nodes - 1) / (10 * nodes);
+        election.cap =
+            nodes >= 20 ? FixedPointMathLib.max(1, shards / 10) : (20 * shards + 10 * nodes - 1) / (10 * nodes);
         election.held = held;
         election.elected = new uint256[](nodeIds.length);
     }

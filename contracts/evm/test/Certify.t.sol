@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Blobs} from "src/Blobs.sol";
+import {Epochs} from "src/Epochs.sol";
+import {Space} from "src/Space.sol";
+import {Messages} from "src/lib/Messages.sol";
+import {BlobBase} from "test/BlobBase.t.sol";
+
+/// @notice Certifying blobs one by one.
+contract CertifyTest is BlobBase {
+    // Certifying
+
+    function test_certify_a_permanent_blob() public {
+        _register(false);
+        (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
+        vm.expectEmit();
+        emit Blobs.BlobCertified(1, blobId, 1, 6, false, false);
+        vm.prank(STRANGER);
+        blobs.certify(1, 1, bitmap, signature);
+        vm.assertEq(blobs.blob(1).certifiedEpoch, 1);
+        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
+    }
+
+    function test_certify_a_deletable_blob() public {
+        _register(true);
+        (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.deletableBlob(ID, 1), 0);
+        vm.expectEmit();
+        emit Blobs.BlobCertified(1, blobId, 1, 6, true, false);
+        blobs.certify(1, 1, bitmap, signature);
+    }
+
+    function test_certify_exactly_at_the_quorum() public {
+        _register(false);
+        (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0x7);
+        blobs.certify(1, 1, bitmap, signature); // 70 of 100
+    }
+
+    function test_certify_by_two_thirds_of_the_shards_and_one() public {
+        _certifyAlone(67);
+        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
+    }
+
+    function test_certify_reverts_just_below_the_quorum() public {
+        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 66, SHARDS));
+        this.certifyAlone(66);
+    }
+
+    function test_certify_by_the_last_committee_until_the_handover_is_done() public {
+        _register(false);
+        (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
+        _startHandover();
+        vm.expectEmit();
+        emit Blobs.BlobCertified(1, blobId, 1, 6, false, false);
+        blobs.certify(1, 1, bitmap, signature);
+    }
+
+    function test_certify_reverts_by_the_last_committee_after_the_handover() public {
+        _register(false);
+        (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
+        _nextEpoch();
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
+        blobs.certify(1, 1, bitmap, signature);
+    }
+
+    function test_certify_reverts_for_a_certificate_older_than_the_object() public {
+        (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
+        _startHandover();
+        _register(false);
+        vm.expectRevert(abi.encodeWithSelector(Blobs.CertificateTooOld.selector, 1, 2));
+        blobs.certify(1, 1, bitmap, signature);
+    }
+
+    function test_certify_reverts_a_second_time() public {
+        _certified(false);
+        vm.expectRevert(abi.encodeWithSelector(Blobs.AlreadyCertified.selector, 1, 1));
+        blobs.certify(1, 1, "", "");
+    }
+
+    function test_certify_reverts_for_an_expired_blob() public {
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false);
+        _nextEpoch();
+        vm.expectRevert(abi.encodeWithSelector(Space.Expired.selector, 2));
+        blobs.certify(1, 2, "", "");
+    }
+
+    function test_certify_reverts_for_an_unknown_object() public {
+        vm.expectRevert(abi.encodeWithSelector(Blobs.UnknownObject.selector, 1));
+        blobs.certify(1, 1, "", "");
+    }
+
+    function test_certify_reverts_for_a_permanent_certificate_of_a_deletable_blob() public {
+        _register(true);
+        _expectBadSignature(Messages.permanentBlob(ID), Messages.BLOB);
+    }
+
+    function test_certify_reverts_for_a_deletable_certificate_of_a_permanent_blob() public {
+        _register(false);
+        _expectBadSignature(Messages.deletableBlob(ID, 1), Messages.BLOB);
+    }
+
+    function test_certify_reverts_for_the_certificate_of_another_deletable_object() public {
+        _register(true);
+        _expectBadSignature(Messages.deletableBlob(ID, 2), Messages.BLOB);
+    }
+
+    function test_certify_reverts_for_the_certificate_of_another_blob() public {
+        _register(false);
+        _expectBadSignature(Messages.permanentBlob(bytes32(blobId)), Messages.BLOB);
+    }
+
+    function test_certify_reverts_for_a_certificate_of_another_intent() public {
+        _register(false);
+        _expectBadSignature(Messages.permanentBlob(ID), Messages.INVALID_BLOB);
+    }
+
+    function test_certify_reverts_for_an_invalid_blob() public {
+        _register(false);
+        _invalidate();
+        vm.expectRevert(abi.encodeWithSelector(Blobs.InvalidBlob.selector, blobId));
+        blobs.certify(1, 1, "", "");
+        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Invalid);
+    }
+
+    function certifyAlone(uint256 weight) external {
+        _certifyAlone(weight);
+    }
+
+    /// @dev Member 1, with `weight` of the 100 shards, certifies a blob without the other one.
+    function _certifyAlone(uint256 weight) private {
+        _twoMembers(weight);
+        _register(false);
+        bytes memory signature = _sign(_secret(1), _message(Messages.BLOB, 1, Messages.permanentBlob(ID)));
+        blobs.certify(1, 1, hex"01", signature);
+    }
+
+    function _expectBadSignature(bytes memory body, uint8 intent) private {
+        (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, _message(intent, 1, body));
+        vm.expectRevert(Epochs.BadSignature.selector);
+        blobs.certify(1, 1, bitmap, signature);
+    }
+}

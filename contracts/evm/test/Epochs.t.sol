@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Epochs} from "src/Epochs.sol";
+import {Governed} from "src/Governed.sol";
+import {Staking} from "src/Staking.sol";
+import {Bls} from "src/lib/Bls.sol";
+import {Base} from "test/Base.t.sol";
+
+/// @notice What is shown of the epochs, and what a committee contract is deployed with.
+contract EpochsTest is Base {
+    uint256 private constant NODES = 5; // 20 shards each; any four are a quorum
+
+    function setUp() public override {
+        super.setUp();
+        _addNodes(NODES);
+    }
+
+    // Views
+
+    function test_committees_shows_what_there_is() public {
+        (Epochs.CommitteeView memory previous, Epochs.CommitteeView memory current,) = committee.committees();
+        vm.assertEq(previous.epoch + current.epoch, 0);
+        _nextEpoch();
+        _replaceMembers(3);
+        _attest(6, _gained(6));
+        _attest(7, _gained(7));
+        _select();
+        Epochs.CommitteeView memory next;
+        (previous, current, next) = committee.committees();
+        vm.assertEq(previous.epoch, 1);
+        vm.assertEq(current.epoch, 2);
+        vm.assertEq(next.epoch, 3);
+        vm.assertEq(previous.members[0].nodeId, 1);
+        vm.assertEq(current.members[0].nodeId, 4);
+        vm.assertEq(next.members.length, NODES);
+    }
+
+    function test_committee_shows_an_epoch_long_gone() public {
+        for (uint256 i; i < 3; ++i) {
+            _nextEpoch();
+        }
+        Epochs.CommitteeView memory first = committee.committee(1);
+        vm.assertEq(first.epoch, 1);
+        vm.assertEq(first.members.length, NODES);
+        vm.assertEq(first.members[4].shards[0], 80);
+    }
+
+    function test_committee_reverts_for_an_epoch_that_has_never_been() public {
+        for (uint256 i; i < 3; ++i) {
+            _nextEpoch();
+        }
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 4, 3));
+        committee.committee(4);
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 3));
+        committee.committee(0);
+    }
+
+    function test_domain_names_the_chain_and_the_contract() public {
+        vm.assertEq(committee.domain(), keccak256(abi.encode(block.chainid, address(committee))));
+        vm.chainId(99);
+        vm.assertEq(committee.domain(), keccak256(abi.encode(99, address(committee))));
+    }
+
+    // Deploying
+
+    function test_constructor_reverts_for_a_registry_of_another_committee() public {
+        _expectConstructorReverts("staking", 100, 1, 1);
+    }
+
+    function test_constructor_reverts_for_bad_parameters() public {
+        _predict();
+        _expectConstructorReverts("nShards", 3, 1, 1);
+        _predict();
+        _expectConstructorReverts("nShards", 1001, 1, 1);
+        _predict();
+        _expectConstructorReverts("epochDuration", 100, 0, 1);
+        _predict();
+        _expectConstructorReverts("epochDuration", 100, 366 days, 1);
+        _predict();
+        _expectConstructorReverts("handoverDeadline", 100, 1, 0);
+        _predict();
+        _expectConstructorReverts("handoverDeadline", 100, 1, 366 days);
+    }
+
+    function test_constructor_reverts_without_the_precompiles() public {
+        vm.mockCall(address(0x0b), "", "");
+        vm.expectRevert(Bls.PrecompileMissing.selector);
+        this.create(100, 1, 1);
+    }
+
+    /// @dev Deploys and reverts with the constructor's reason.
+    function create(uint16 shards, uint64 epochS, uint64 deadlineS) external {
+        Epochs.Parameters memory parameters = Epochs.Parameters(epochS, deadlineS, 1, 1);
+        bytes memory arguments = abi.encode(staking, shards, parameters, GOVERNOR, GUARDIAN);
+        _create("artifacts/Committee.json", arguments);
+    }
+
+    function _predict() private {
+        address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        staking = Staking(vm.deployCode("artifacts/Staking.json", abi.encode(token, expected, GOVERNOR, GUARDIAN)));
+    }
+
+    function _expectConstructorReverts(string memory name, uint16 shards, uint64 epochS, uint64 deadlineS) private {
+        vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, name));
+        this.create(shards, epochS, deadlineS);
+    }
+}

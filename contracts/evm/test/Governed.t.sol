@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
+import {Epochs} from "src/Epochs.sol";
+import {Governed} from "src/Governed.sol";
+import {Nodes} from "src/Nodes.sol";
+import {Space} from "src/Space.sol";
+import {Staking} from "src/Staking.sol";
+import {Timelock} from "src/Timelock.sol";
+import {Base} from "test/Base.t.sol";
+
+/// @notice Parameters behind the timelock, and functions behind the guardian's switch.
+contract GovernedTest is Base {
+    uint256 private constant DELAY_S = 2 days;
+    address private constant PROPOSER = address(0x9a);
+    address private constant STRANGER = address(0xbeef);
+
+    Timelock private timelock;
+
+    /// @dev The timelock is the governor.
+    function _governor() internal override returns (address) {
+        address[] memory proposers = new address[](1);
+        proposers[0] = PROPOSER;
+        bytes memory arguments = abi.encode(DELAY_S, proposers, new address[](1)); // executed by anybody
+        timelock = Timelock(payable(vm.deployCode("artifacts/Timelock.json", arguments)));
+        return address(timelock);
+    }
+
+    // Through the timelock
+
+    function test_terms_change_after_the_delay_and_not_before() public {
+        Space.Terms memory terms = Space.Terms(50, 30, 1 << 41);
+        bytes memory data = abi.encodeCall(blobs.setTerms, (terms));
+        _schedule(address(blobs), data);
+        _expectTooEarly(address(blobs), data);
+        vm.warp(block.timestamp + DELAY_S - 1);
+        _expectTooEarly(address(blobs), data);
+        vm.warp(block.timestamp + 1);
+        vm.expectEmit();
+        emit Space.TermsChanged(50, 30, 1 << 41);
+        _execute(address(blobs), data);
+        (uint80 price, uint80 writePrice, uint64 capacity) = blobs.terms();
+        vm.assertEq(price, 50);
+        vm.assertEq(writePrice, 30);
+        vm.assertEq(capacity, 1 << 41);
+        (, uint256 cost) = blobs.quote(LENGTH, 5);
+        vm.assertEq(cost, 6 * (5 * 50 + 30));
+    }
+
+    function test_parameters_change_after_the_delay_for_the_epoch_that_runs() public {
+        _addNodes(4);
+        _nextEpoch();
+        bytes memory data = abi.encodeCall(committee.setParameters, (Epochs.Parameters(10 * EPOCH_S, 77, 5, 0)));
+        _schedule(address(committee), data);
+        vm.warp(block.timestamp + DELAY_S);
+        vm.expectEmit();
+        emit Epochs.ParametersChanged(10 * EPOCH_S, 77, 5, 0);
+        _execute(address(committee), data);
+        (uint64 epochDuration, uint64 handoverDeadline, uint32 patience, uint32 bandMillis) = committee.parameters();
+        vm.assertEq(epochDuration, 10 * EPOCH_S);
+        vm.assertEq(handoverDeadline, 77);
+        vm.assertEq(patience, 5);
+        vm.assertEq(bandMillis, 0);
+    }
+
+    function test_slasher_is_named_after_the_delay() public {
+        bytes memory data = abi.encodeCall(staking.setSlasher, (STRANGER));
+        _schedule(address(staking), data);
+        _expectTooEarly(address(staking), data);
+        vm.warp(block.timestamp + DELAY_S);
+        _execute(address(staking), data);
+        vm.assertEq(staking.slasher(), STRANGER);
+    }
+
+    function test_guardian_is_replaced_and_has_no_say_any_more() public {
+        bytes memory data = abi.encodeCall(staking.setGuardian, (STRANGER));
+        _schedule(address(staking), data);
+        vm.warp(block.timestamp + DELAY_S);
+        vm.expectEmit();
+        emit Governed.GuardianChanged(STRANGER);
+        _execute(address(staking), data);
+        vm.expectRevert(abi.encodeWithSelector(Governed.NotGuardian.selector, GUARDIAN));
+        vm.prank(GUARDIAN);
+        staking.setPaused(staking.stake.selector, true);
+        vm.prank(STRANGER);
+        staking.setPaused(staking.stake.selector, true);
+        vm.assertTrue(staking.isPaused(staking.stake.selector));
+    }
+
+    function test_schedule_reverts_for_anyone_but_a_proposer() public {
+        bytes memory data = abi.encodeCall(blobs.setTerms, (Space.Terms(0, 0, 0)));
+        vm.expectRevert();
+        vm.prank(STRANGER);
+        timelock.schedule(address(blobs), 0, data, 0, 0, DELAY_S);
+    }
+
+    function test_schedule_reverts_for_a_shorter_delay() public {
+        bytes memory data = abi.encodeCall(blobs.setTerms, (Space.Terms(0, 0, 0)));
+        vm.expectRevert(
+            abi.encodeWithSelector(TimelockController.TimelockInsufficientDelay.selector, DELAY_S - 1, DELAY_S)
+        );
+        vm.prank(PROPOSER);
+        timelock.schedule(address(blobs), 0, data, 0, 0, DELAY_S - 1);
+    }
+
+    function test_execute_reverts_for_what_was_never_announced() public {
+        _expectTooEarly(address(blobs), abi.encodeCall(blobs.setTerms, (Space.Terms(0, 0, 0))));
+    }
+
+    function test_nobody_can_shorten_the_delay_at_once() public {
+        vm.expectRevert(abi.encodeWithSelector(TimelockController.TimelockUnauthorizedCaller.selector, PROPOSER));
+        vm.prank(PROPOSER);
+        timelock.updateDelay(0);
+    }
+
+    // Governor only
+
+    function test_setTerms_reverts_for_anyone_but_the_governor() public {
+        _expectGovernorOnly();
+        blobs.setTerms(Space.Terms(0, 0, 0));
+    }
+
+    function test_setParameters_reverts_for_anyone_but_the_governor() public {
+        _expectGovernorOnly();
+        committee.setParameters(Epochs.Parameters(1, 1, 1, 1));
+    }
+
+    function test_setSlasher_reverts_for_anyone_but_the_governor() public {
+        _expectGovernorOnly();
+        staking.setSlasher(GUARDIAN);
+    }
+
+    function test_setGuardian_reverts_for_the_guardian() public {
+        _expectGovernorOnly();
+        staking.setGuardian(STRANGER);
+        _expectGovernorOnly();
+        committee.setGuardian(STRANGER);
+        _expectGovernorOnly();
+        blobs.setGuardian(STRANGER);
+    }
+
+    function test_setParameters_reverts_for_what_would_stop_the_epochs() public {
+        _expectParametersRefused("epochDuration", Epochs.Parameters(0, 1, 1, 1));
+        _expectParametersRefused("epochDuration", Epochs.Parameters(366 days, 1, 1, 1));
+        _expectParametersRefused("handoverDeadline", Epochs.Parameters(1, 0, 1, 1));
+        _expectParametersRefused("handoverDeadline", Epochs.Parameters(1, 366 days, 1, 1));
+    }
+
+    // Pauses
+
+    function test_setPaused_by_guardian_and_governor_until_it_ends() public {
+        _addNodes(1);
+        vm.expectEmit();
+        emit Governed.PauseChanged(staking.stake.selector, true);
+        _pause(staking, staking.stake.selector);
+        vm.expectRevert(abi.encodeWithSelector(Governed.Paused.selector, staking.stake.selector));
+        staking.stake(1, STAKE, 0);
+        vm.expectEmit();
+        emit Governed.PauseChanged(staking.stake.selector, false);
+        vm.prank(address(timelock));
+        staking.setPaused(staking.stake.selector, false);
+        staking.stake(1, STAKE, 0);
+    }
+
+    function test_setPaused_reverts_for_a_stranger() public {
+        vm.expectRevert(abi.encodeWithSelector(Governed.NotGuardian.selector, STRANGER));
+        vm.prank(STRANGER);
+        staking.setPaused(staking.stake.selector, true);
+    }
+
+    function test_setPaused_stops_one_function_and_no_other() public {
+        _addNodes(1);
+        _pause(staking, staking.cancelUnstaking.selector);
+        staking.stake(1, STAKE, 0);
+        staking.unstake(1, STAKE);
+        vm.expectRevert(abi.encodeWithSelector(Governed.Paused.selector, staking.cancelUnstaking.selector));
+        staking.cancelUnstaking(1, 2, STAKE, 0);
+    }
+
+    function test_each_pausable_function_of_the_registry_stops() public {
+        Nodes.Registration memory given;
+        _checkPause(staking, abi.encodeCall(staking.registerNode, (given)));
+        _checkPause(staking, abi.encodeCall(staking.changePublicKey, (1, "", "")));
+        _checkPause(staking, abi.encodeCall(staking.becomeCandidate, (1)));
+        _checkPause(staking, abi.encodeCall(staking.stake, (1, 1, 0)));
+        _checkPause(staking, abi.encodeCall(staking.cancelUnstaking, (1, 1, 1, 0)));
+    }
+
+    function test_each_pausable_function_of_the_epochs_stops() public {
+        _checkPause(committee, abi.encodeCall(committee.eject, (1, 1, "", "")));
+    }
+
+    function test_each_pausable_function_of_the_blobs_stops() public {
+        _checkPause(blobs, abi.encodeCall(blobs.reserve, (1, 1)));
+        _checkPause(blobs, abi.encodeCall(blobs.register, (1, 0, 1, 1, false)));
+        _checkPause(blobs, abi.encodeCall(blobs.reserveAndRegister, (0, 1, 1, 1, false)));
+        _checkPause(blobs, abi.encodeCall(blobs.certify, (1, 1, "", "")));
+        _checkPause(blobs, abi.encodeCall(blobs.certifyMany, (new uint256[](1), 1, "", "")));
+        _checkPause(blobs, abi.encodeCall(blobs.extend, (1, 1)));
+        _checkPause(blobs, abi.encodeCall(blobs.invalidate, (1, 1, "", "")));
+    }
+
+    function test_setPaused_reverts_for_what_lets_tokens_out() public {
+        _expectUnpausable(staking, staking.unstake.selector);
+        _expectUnpausable(staking, staking.withdraw.selector);
+        _expectUnpausable(staking, staking.withdrawEarnings.selector);
+        _expectUnpausable(staking, staking.reward.selector);
+        _expectUnpausable(blobs, blobs.payOut.selector);
+        _expectUnpausable(blobs, blobs.remove.selector);
+    }
+
+    function test_setPaused_reverts_for_what_lets_epochs_go_on() public {
+        _expectUnpausable(committee, committee.select.selector);
+        _expectUnpausable(committee, committee.start.selector);
+        _expectUnpausable(committee, committee.attest.selector);
+        _expectUnpausable(committee, committee.close.selector);
+        _expectUnpausable(staking, staking.removeCandidate.selector);
+        _expectUnpausable(staking, staking.leaveCandidates.selector);
+        _expectUnpausable(staking, staking.changeOperator.selector);
+        _expectUnpausable(staking, staking.setPaused.selector);
+        _expectUnpausable(staking, bytes4(0));
+    }
+
+    // Deploying
+
+    function test_constructor_shows_governor_and_guardian() public view {
+        vm.assertEq(staking.governor(), address(timelock));
+        vm.assertEq(committee.governor(), address(timelock));
+        vm.assertEq(blobs.governor(), address(timelock));
+        vm.assertEq(staking.guardian(), GUARDIAN);
+        vm.assertEq(committee.guardian(), GUARDIAN);
+        vm.assertEq(blobs.guardian(), GUARDIAN);
+    }
+
+    function _schedule(address target, bytes memory data) private {
+        vm.prank(PROPOSER);
+        timelock.schedule(target, 0, data, 0, 0, DELAY_S);
+    }
+
+    function _execute(address target, bytes memory data) private {
+        vm.prank(STRANGER);
+        timelock.execute(target, 0, data, 0, 0);
+    }
+
+    function _expectTooEarly(address target, bytes memory data) private {
+        bytes32 id = timelock.hashOperation(target, 0, data, 0, 0);
+        bytes32 ready = bytes32(1 << uint8(TimelockController.OperationState.Ready));
+        vm.expectRevert(abi.encodeWithSelector(TimelockController.TimelockUnexpectedOperationState.selector, id, ready));
+        _execute(target, data);
+    }
+
+    function _expectGovernorOnly() private {
+        vm.expectRevert(abi.encodeWithSelector(Governed.NotGovernor.selector, GUARDIAN));
+        vm.prank(GUARDIAN);
+    }
+
+    function _expectParametersRefused(string memory name, Epochs.Parameters memory given) private {
+        vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, name));
+        vm.prank(address(timelock));
+        committee.setParameters(given);
+    }
+
+    function _pause(Governed target, bytes4 selector) private {
+        vm.prank(GUARDIAN);
+        target.setPaused(selector, true);
+    }
+
+    /// @dev Not paused the call fails for a reason of its own, paused for the pause.
+    function _checkPause(Governed target, bytes memory data) private {
+        bytes4 selector = bytes4(data);
+        vm.assertTrue(target.isPausable(selector));
+        bytes memory reason = abi.encodeWithSelector(Governed.Paused.selector, selector);
+        (bool success, bytes memory answer) = address(target).call(data);
+        vm.assertFalse(success);
+        vm.assertTrue(keccak256(answer) != keccak256(reason));
+        _pause(target, selector);
+        (success, answer) = address(target).call(data);
+        vm.assertFalse(success);
+        vm.assertEq(answer, reason);
+    }
+
+    function _expectUnpausable(Governed target, bytes4 selector) private {
+        vm.expectRevert(abi.encodeWithSelector(Governed.NotPausable.selector, selector));
+        vm.prank(GUARDIAN);
+        target.setPaused(selector, true);
+    }
+}

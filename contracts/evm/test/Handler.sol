@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Blobs} from "src/Blobs.sol";
+import {Candidates} from "src/Candidates.sol";
+import {Epochs} from "src/Epochs.sol";
+import {Governed} from "src/Governed.sol";
+import {Nodes} from "src/Nodes.sol";
+import {Staking} from "src/Staking.sol";
+import {BlobId} from "src/lib/BlobId.sol";
+import {Messages} from "src/lib/Messages.sol";
+import {Base} from "test/Base.t.sol";
+
+/// @notice What the invariants let the fuzzer do, in any order: each action checks that the contracts do it exactly if
+/// they should, and keeps account of its own.
+contract Handler is Base {
+    /// @notice Stake of a node that unlocks in an epoch; somebody has unstaked some.
+    struct Unbonding {
+        uint32 nodeId;
+        uint32 unlockEpoch;
+    }
+
+    uint16 public constant N = 10;
+    uint32 public constant NODES = 4;
+    uint256 public constant STAKERS = 3;
+    uint256 private constant WHOLE = 1e18;
+
+    /// @notice Tokens that went into the registry as stake and as rewards, and that came out of it.
+    uint256 public staked;
+    uint256 public rewarded;
+    uint256 public withdrawn;
+    uint256 public slashed;
+    uint256 public earned;
+    /// @notice The same by staker.
+    mapping(address staker => uint256) public stakedBy;
+    mapping(address staker => uint256) public withdrawnBy;
+    /// @notice Tokens that went into the blobs' contract, and that it paid out.
+    uint256 public paid;
+    uint256 public paidOut;
+    /// @notice The weight that signed a certificate that was accepted; 0 for none.
+    mapping(uint256 objectId => uint256) public certifiedWeight;
+    /// @notice Where stake is, or was, unbonding.
+    Unbonding[] public unbondings;
+    /// @notice The last epoch seen.
+    uint32 public epoch;
+
+    mapping(uint32 nodeId => mapping(uint32 unlockEpoch => bool)) private _isListed;
+
+    constructor() {
+        vm.warp(1_700_000_000);
+        _deploy(N, 500);
+        vm.prank(GOVERNOR);
+        staking.setSlasher(address(this));
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            _addNode(0);
+            address account = staker(nodeId % STAKERS);
+            if (nodeId <= STAKERS) _fund(account, 1e9 ether);
+            _stake(nodeId, account, STAKE);
+        }
+    }
+
+    function setUp() public override {}
+
+    modifier watched() {
+        _;
+        uint32 now_ = committee.epoch();
+        require(now_ == epoch || now_ == epoch + 1, "epochs go on one by one");
+        if (now_ != epoch) _checkShards(now_);
+        epoch = now_;
+    }
+
+    function staker(uint256 index) public pure returns (address) {
+        return address(uint160(0xb0000 + index));
+    }
+
+    function contracts() external view returns (address, address, address, address) {
+        return (address(token), address(staking), address(committee), address(blobs));
+    }
+
+    function unbondingCount() external view returns (uint256) {
+        return unbondings.length;
+    }
+
+    // Stake
+
+    function stake(uint256 seed, uint256 amount) external watched {
+        (uint32 nodeId, address account) = (_node(seed), _staker(seed));
+        amount = _between(amount, 1, seed & 1 == 0 ? 1e10 : 1e22);
+        if (staking.isPaused(staking.stake.selector)) return;
+        uint256 shares = staking.sharesFor(nodeId, amount);
+        bool isEnough = shares != 0 && staking.sharesOf(nodeId, account) + shares >= staking.LEAST_SHARES();
+        if (isEnough) return _stake(nodeId, account, amount);
+        vm.expectRevert();
+        vm.prank(account);
+        staking.stake(nodeId, amount, 0);
+    }
+
+    /// @dev Whatever is paused.
+    function unstake(uint256 seed, uint256 shares) external watched {
+        (uint32 nodeId, address account) = (_node(seed), _staker(seed));
+        uint256 held = staking.sharesOf(nodeId, account);
+        if (held == 0) return;
+        shares = _between(shares, 1, held);
+        if (held - shares < staking.LEAST_SHARES()) shares = held;
+        _unstake(nodeId, account, shares);
+    }
+
+    function cancel(uint256 seed, uint256 shares) external watched {
+        if (unbondings.length == 0 || staking.isPaused(staking.cancelUnstaking.selector)) return;
+        Unbonding memory one = unbondings[seed % unbondings.length];
+        address account = _staker(seed);
+        uint256 held = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account);
+        if (held == 0) return;
+        shares = _between(shares, 1, held);
+        vm.prank(account);
+        try staking.cancelUnstaking(one.nodeId, one.unlockEpoch, shares, 0) {
+            require(epoch < one.unlockEpoch, "what is unlocked cannot be staked again");
+        } catch (bytes memory reason) {
+            bool isUnlocked = bytes4(reason) == Staking.AlreadyUnlocked.selector && epoch >= one.unlockEpoch;
+            bool isTooFew =
+                bytes4(reason) == Staking.TooFewShares.selector || bytes4(reason) == Staking.StakeTooSmall.selector;
+            require(isUnlocked || isTooFew, "no reason to refuse");
+        }
+    }
+
+    /// @dev Whatever is paused; once, and not before it is unlocked.
+    function withdraw(uint256 seed) external watched {
+        if (unbondings.length == 0) return;
+        Unbonding memory one = unbondings[seed % unbondings.length];
+        address account = _staker(seed);
+        if (staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account) == 0) return;
+        if (epoch >= one.unlockEpoch || committee.isStalled()) _withdraw(one, account);
+        vm.expectRevert();
+        vm.prank(account);
+        staking.withdraw(one.nodeId, one.unlockEpoch);
+    }
+
+    function reward(uint256 seed, uint256 amount) external watched {
+        amount = _between(amount, 1, 100 ether);
+        staking.reward(_node(seed), uint32(seed % (epoch + 2)), amount);
+        rewarded += amount;
+    }
+
+    function slash(uint256 seed, uint256 fraction) external watched {
+        slashed += staking.slash(_node(seed), _between(fraction, 1, WHOLE * 19 / 20), 0);
+    }
+
+    // Epochs
+
+    function candidacy(uint256 seed) external watched {
+        Nodes.NodeView memory node = staking.node(_node(seed));
+        if (node.candidate) return _leave(node.nodeId);
+        bool isPaused = staking.isPaused(staking.becomeCandidate.selector);
+        if (isPaused || block.timestamp < node.barredUntil) vm.expectRevert();
+        vm.prank(node.operator);
+        staking.becomeCandidate(node.nodeId);
+    }
+
+    function push(uint256 seed) external watched {
+        Epochs.State memory state = committee.state();
+        if (!state.handoverDone) {
+            vm.warp(state.startedAt + DEADLINE_S + seed % 100);
+            committee.close();
+        } else if (state.selectedEpoch != 0) {
+            vm.warp(block.timestamp + EPOCH_S);
+            committee.start();
+        } else if (_anyStake()) {
+            vm.warp(block.timestamp + EPOCH_S / 2);
+            committee.select();
+            _checkShards(state.epoch + 1);
+        }
+    }
+
+    /// @dev Some or all of what a node has to attest.
+    function attest(uint256 seed) external watched {
+        if (epoch == 0) return;
+        uint32 nodeId = _node(seed);
+        uint16[] memory missing = committee.missingShards(epoch);
+        uint16[] memory own = _shardsIn(committee.committee(epoch), nodeId);
+        uint256 count;
+        for (uint256 i; i < own.length; ++i) {
+            for (uint256 k; k < missing.length; ++k) {
+                if (own[i] == missing[k]) own[count++] = own[i];
+            }
+        }
+        if (count != 0) _attest(nodeId, _part(own, 0, 1 + seed % count));
+        require(committee.missingShards(epoch).length + (count == 0 ? 0 : 1 + seed % count) == missing.length);
+    }
+
+    function wait(uint256 seed) external watched {
+        vm.warp(block.timestamp + seed % 6000);
+    }
+
+    // Blobs
+
+    function register(uint256 seed) external watched {
+        if (epoch == 0 || blobs.isPaused(blobs.reserveAndRegister.selector)) return;
+        uint256 before = token.balanceOf(address(blobs));
+        blobs.reserveAndRegister(bytes32(seed), 1000, 1, uint32(1 + seed % 4), seed & 16 == 0);
+        paid += token.balanceOf(address(blobs)) - before;
+    }
+
+    /// @dev Signed by any members of the current committee, or of the last one.
+    function certify(uint256 seed, uint256 signers) external watched {
+        if (blobs.blobCount() == 0) return;
+        Blobs.BlobView memory blob = blobs.blob(1 + seed % blobs.blobCount());
+        if (blob.status != Blobs.Status.Registered || blobs.isPaused(blobs.certify.selector)) return;
+        uint32 signing = blob.registeredEpoch < epoch && !committee.state().handoverDone ? epoch - 1 : epoch;
+        bytes32 id = BlobId.fromInteger(blob.blobId);
+        bytes memory body = blob.deletable ? Messages.deletableBlob(id, blob.objectId) : Messages.permanentBlob(id);
+        (uint256 weight, bytes memory bitmap, bytes memory signature) = _signed(signing, signers, body);
+        if (3 * weight >= 2 * uint256(N) + 1) certifiedWeight[blob.objectId] = weight;
+        else vm.expectRevert();
+        blobs.certify(blob.objectId, signing, bitmap, signature);
+    }
+
+    function extendOrRemove(uint256 seed) external watched {
+        if (blobs.blobCount() == 0) return;
+        Blobs.BlobView memory blob = blobs.blob(1 + seed % blobs.blobCount());
+        if (blob.status != Blobs.Status.Certified) return;
+        if (blob.deletable && seed & 32 == 0) {
+            blobs.remove(blob.objectId);
+        } else if (blob.endEpoch < epoch + 53 && !blobs.isPaused(blobs.extend.selector)) {
+            uint256 before = token.balanceOf(address(blobs));
+            blobs.extend(blob.objectId, 1);
+            paid += token.balanceOf(address(blobs)) - before;
+        }
+    }
+
+    function payOut(uint256 seed) external watched {
+        if (epoch < 2) return;
+        (uint32 nodeId, uint32 past) = (_node(seed), uint32(_between(seed >> 64, 1, epoch - 1)));
+        (uint256 earning, uint256 all) = committee.earnings(past, nodeId);
+        (, uint128 payment) = blobs.accounts(past);
+        uint256 expected = earning == 0 || blobs.isPaid(past, nodeId) ? 0 : payment * earning / all;
+        if (expected == 0) {
+            vm.expectRevert();
+            blobs.payOut(past, nodeId);
+        } else {
+            require(blobs.payOut(past, nodeId) == expected, "what it earned");
+            paidOut += expected;
+            rewarded += expected;
+        }
+    }
+
+    // Governing
+
+    function pause(uint256 seed) external watched {
+        bytes4[7] memory selectors = [
+            staking.stake.selector,
+            staking.cancelUnstaking.selector,
+            staking.becomeCandidate.selector,
+            committee.eject.selector,
+            blobs.reserveAndRegister.selector,
+            blobs.certify.selector,
+            blobs.extend.selector
+        ];
+        uint256 index = seed % 7;
+        Governed target = index < 3 ? Governed(staking) : index == 3 ? Governed(committee) : Governed(blobs);
+        vm.prank(GUARDIAN);
+        target.setPaused(selectors[index], seed >> 128 & 3 == 0);
+    }
+
+    function commission(uint256 seed) external watched {
+        uint32 nodeId = _node(seed);
+        vm.prank(_operator(nodeId));
+        staking.changeCommission(nodeId, uint16(seed >> 64) % 3001);
+    }
+
+    function takeEarnings(uint256 seed) external watched {
+        _takeEarnings(_operator(_node(seed)));
+    }
+
+    /// @notice Everybody takes everything, whatever is paused.
+    function leave() external {
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            for (uint256 i; i < STAKERS; ++i) {
+                uint256 shares = staking.sharesOf(nodeId, staker(i));
+                if (shares != 0) _unstake(nodeId, staker(i), shares);
+            }
+            _takeEarnings(_operator(nodeId));
+        }
+        vm.warp(block.timestamp + 5 * (EPOCH_S + DEADLINE_S));
+        for (uint256 k; k < unbondings.length; ++k) {
+            Unbonding memory one = unbondings[k];
+            for (uint256 i; i < STAKERS; ++i) {
+                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, staker(i));
+                if (shares != 0) _withdraw(one, staker(i));
+            }
+        }
+    }
+
+    function _stake(uint32 nodeId, address account, uint256 amount) private {
+        vm.prank(account);
+        staking.stake(nodeId, amount, 0);
+        staked += amount;
+        stakedBy[account] += amount;
+    }
+
+    function _unstake(uint32 nodeId, address account, uint256 shares) private {
+        vm.prank(account);
+        (, uint32 unlockEpoch) = staking.unstake(nodeId, shares);
+        require(unlockEpoch == committee.epoch() + 2, "two epochs");
+        if (_isListed[nodeId][unlockEpoch]) return;
+        _isListed[nodeId][unlockEpoch] = true;
+        unbondings.push(Unbonding(nodeId, unlockEpoch));
+    }
+
+    function _withdraw(Unbonding memory one, address account) private {
+        vm.prank(account);
+        uint256 amount = staking.withdraw(one.nodeId, one.unlockEpoch);
+        withdrawn += amount;
+        withdrawnBy[account] += amount;
+    }
+
+    function _takeEarnings(address account) private {
+        if (staking.earningsOf(account) == 0) return;
+        vm.prank(account);
+        earned += staking.withdrawEarnings();
+    }
+
+    function _node(uint256 seed) private pure returns (uint32) {
+        return uint32(1 + (seed >> 8) % NODES);
+    }
+
+    function _staker(uint256 seed) private pure returns (address) {
+        return staker((seed >> 16) % STAKERS);
+    }
+
+    function _anyStake() private view returns (bool) {
+        (, uint256[] memory stakes) = staking.candidates();
+        for (uint256 i; i < stakes.length; ++i) {
+            if (stakes[i] != 0) return true;
+        }
+        return false;
+    }
+
+    /// @dev All shards are somebody's, and nobody else's.
+    function _checkShards(uint32 epoch_) private view {
+        Epochs.CommitteeView memory shown = committee.committee(epoch_);
+        uint256 seen;
+        uint256 count;
+        for (uint256 i; i < shown.members.length; ++i) {
+            for (uint256 k; k < shown.members[i].shards.length; ++k) {
+                seen |= 1 << shown.members[i].shards[k];
+                ++count;
+            }
+        }
+        require(count == N && seen == (1 << N) - 1, "each shard has one owner");
+    }
+
+    /// @dev A certificate by those members whose bit is set in `signers`, and how many shards they have.
+    function _signed(uint32 epoch_, uint256 signers, bytes memory body)
+        private
+        view
+        returns (uint256 weight, bytes memory bitmap, bytes memory signature)
+    {
+        Epochs.CommitteeView memory shown = committee.committee(epoch_);
+        uint256 secret;
+        bitmap = new bytes(1);
+        for (uint256 i; i < shown.members.length; ++i) {
+            if (signers >> i & 1 == 0) continue;
+            secret = addmod(secret, _secret(shown.members[i].nodeId), ORDER);
+            bitmap[0] |= bytes1(uint8(1 << i));
+            weight += shown.members[i].shards.length;
+        }
+        signature = _sign(secret, _message(Messages.BLOB, epoch_, body));
+    }
+}

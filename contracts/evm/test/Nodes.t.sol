@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Candidates} from "src/Candidates.sol";
+import {Epochs} from "src/Epochs.sol";
+import {Nodes} from "src/Nodes.sol";
+import {Bls} from "src/lib/Bls.sol";
+import {Messages} from "src/lib/Messages.sol";
+import {Base} from "test/Base.t.sol";
+
+/// @notice Nodes: who may register and change what, and from when it counts.
+contract NodesTest is Base {
+    address private constant OWNER = address(0xa0001); // of node 1, and with `_addNode` its operator and receiver
+    address private constant OPERATOR = address(0x0b);
+    address private constant RECEIVER = address(0x0c);
+    address private constant STRANGER = address(0xbeef);
+    uint256 private constant OTHER = 4711; // a secret for a second key
+
+    // Registration
+
+    function test_registerNode_shows_the_node() public {
+        bytes memory key = Bls.compress(_publicKey(_secret(1)));
+        Nodes.Registration memory given = _given();
+        (given.operator, given.receiver) = (OPERATOR, RECEIVER);
+        vm.expectEmit();
+        emit Nodes.NodeRegistered(
+            1, OWNER, OPERATOR, RECEIVER, "anna", "https://anna:9000", keccak256("tls"), key, COMMISSION
+        );
+        vm.expectEmit();
+        emit Candidates.CandidateJoined(1);
+        _register(given);
+        Nodes.NodeView memory node = staking.node(1);
+        vm.assertEq(node.nodeId, 1);
+        vm.assertEq(node.owner, OWNER);
+        vm.assertEq(node.operator, OPERATOR);
+        vm.assertEq(node.receiver, RECEIVER);
+        vm.assertEq(node.name, "anna");
+        vm.assertEq(node.networkAddress, "https://anna:9000");
+        vm.assertEq(node.tlsKey, keccak256("tls"));
+        vm.assertEq(node.publicKey, key);
+        vm.assertEq(node.pendingPublicKey, key);
+        vm.assertEq(node.publicKeyFrom, 0);
+        vm.assertEq(node.commission, COMMISSION);
+        vm.assertEq(node.pendingCommission, COMMISSION);
+        vm.assertEq(node.commissionFrom, 0);
+        vm.assertEq(node.stake, 0);
+        vm.assertTrue(node.candidate);
+        vm.assertEq(staking.nodeOf(OPERATOR), 1);
+        vm.assertEq(staking.nodeOf(OWNER), 0);
+        vm.assertEq(staking.nodeCount(), 1);
+    }
+
+    function test_registerNode_lets_an_owner_have_several_nodes_with_an_operator_each() public {
+        _register(_given());
+        bytes memory proof = _possession(OTHER, OWNER);
+        Nodes.Registration memory given = _registration(OWNER, _publicKey(OTHER), proof);
+        given.operator = OPERATOR;
+        _register(given);
+        vm.assertEq(staking.node(2).owner, OWNER);
+        vm.assertEq(staking.nodeOf(OPERATOR), 2);
+    }
+
+    function test_registerNode_reverts_for_a_second_node_of_an_account() public {
+        _addNode(0);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.AccountHasNode.selector, OWNER, 1));
+        _register(_registration(OWNER, "", ""));
+    }
+
+    function test_registerNode_reverts_without_an_operator() public {
+        Nodes.Registration memory given = _given();
+        given.operator = address(0);
+        _expectRefused(given, Nodes.ZeroAddress.selector);
+    }
+
+    function test_registerNode_reverts_without_a_receiver() public {
+        Nodes.Registration memory given = _given();
+        given.receiver = address(0);
+        _expectRefused(given, Nodes.ZeroAddress.selector);
+    }
+
+    function test_registerNode_reverts_for_a_key_in_use() public {
+        _addNode(0);
+        bytes memory proof = _possession(_secret(1), STRANGER);
+        Nodes.Registration memory given = _registration(STRANGER, _publicKey(_secret(1)), proof);
+        vm.prank(STRANGER);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.KeyInUse.selector, 1));
+        staking.registerNode(given);
+    }
+
+    function test_registerNode_reverts_for_the_identity_key() public {
+        _expectKeyRefused(new bytes(128));
+    }
+
+    function test_registerNode_reverts_for_a_key_outside_the_subgroup() public {
+        _expectKeyRefused(OUTSIDE_G1);
+    }
+
+    function test_registerNode_reverts_for_a_key_off_the_curve() public {
+        bytes memory key = _publicKey(5);
+        key[127] ^= 0x01;
+        _expectKeyRefused(key);
+    }
+
+    function test_registerNode_reverts_for_a_stretched_key() public {
+        _expectKeyRefused(abi.encodePacked(_publicKey(5), uint8(0)));
+    }
+
+    function test_registerNode_reverts_for_a_rogue_key_without_proof() public {
+        // The key that would cancel node 1's: nobody needs its secret to write it down, but it can prove nothing.
+        _addNode(0);
+        bytes memory proof = _possession(_secret(1), STRANGER);
+        Nodes.Registration memory given = _registration(STRANGER, _publicKey(ORDER - _secret(1)), proof);
+        vm.prank(STRANGER);
+        vm.expectRevert(Nodes.InvalidProofOfPossession.selector);
+        staking.registerNode(given);
+    }
+
+    function test_registerNode_reverts_for_a_proof_by_another_account() public {
+        _expectProofRefused(_possession(_secret(1), STRANGER));
+    }
+
+    function test_registerNode_reverts_for_a_proof_for_the_operator() public {
+        Nodes.Registration memory given = _given();
+        given.operator = OPERATOR;
+        given.proofOfPossession = _possession(_secret(1), OPERATOR);
+        _expectRefused(given, Nodes.InvalidProofOfPossession.selector);
+    }
+
+    function test_registerNode_reverts_for_a_proof_with_another_key() public {
+        bytes memory body = Messages.possession(OWNER, Bls.compress(_publicKey(_secret(1))));
+        _expectProofRefused(_sign(_secret(2), _message(Messages.POSSESSION, 0, body)));
+    }
+
+    function test_registerNode_reverts_for_a_proof_with_another_intent() public {
+        bytes memory body = Messages.possession(OWNER, Bls.compress(_publicKey(_secret(1))));
+        _expectProofRefused(_sign(_secret(1), _message(Messages.BLOB, 0, body)));
+    }
+
+    function test_registerNode_reverts_for_a_proof_of_another_epoch() public {
+        bytes memory body = Messages.possession(OWNER, Bls.compress(_publicKey(_secret(1))));
+        _expectProofRefused(_sign(_secret(1), _message(Messages.POSSESSION, 1, body)));
+    }
+
+    function test_registerNode_reverts_for_a_proof_on_another_chain() public {
+        bytes memory proof = _possession(_secret(1), OWNER);
+        vm.chainId(5);
+        _expectProofRefused(proof);
+    }
+
+    function test_registerNode_reverts_for_an_empty_name() public {
+        _expectNameRefused("");
+    }
+
+    function test_registerNode_reverts_for_a_long_name() public {
+        _expectNameRefused(string(new bytes(65)));
+    }
+
+    function test_registerNode_reverts_for_an_empty_address() public {
+        _expectAddressRefused("");
+    }
+
+    function test_registerNode_reverts_for_a_long_address() public {
+        _expectAddressRefused(string(new bytes(257)));
+    }
+
+    function test_registerNode_reverts_for_a_commission_above_the_cap() public {
+        Nodes.Registration memory given = _given();
+        given.commission = 3_001;
+        vm.expectRevert(abi.encodeWithSelector(Nodes.CommissionTooHigh.selector, 3_001, 3_000));
+        _register(given);
+        given.commission = 3_000;
+        _register(given);
+    }
+
+    // Network address
+
+    function test_updateNetworkAddress_changes_it_at_once() public {
+        _addNode(0);
+        vm.expectEmit();
+        emit Nodes.NetworkAddressChanged(1, "https://elsewhere", keccak256("new tls"));
+        vm.prank(OWNER);
+        staking.updateNetworkAddress(1, "https://elsewhere", keccak256("new tls"));
+        vm.assertEq(staking.node(1).networkAddress, "https://elsewhere");
+        vm.assertEq(staking.node(1).tlsKey, keccak256("new tls"));
+    }
+
+    function test_updateNetworkAddress_shows_in_the_committee_that_runs() public {
+        _addNode(STAKE);
+        _nextEpoch();
+        vm.prank(OWNER);
+        staking.updateNetworkAddress(1, "https://elsewhere", 0);
+        vm.assertEq(committee.committee(1).members[0].networkAddress, "https://elsewhere");
+    }
+
+    function test_updateNetworkAddress_by_the_operator() public {
+        _withOperator();
+        vm.prank(OPERATOR);
+        staking.updateNetworkAddress(1, "https://elsewhere", 0);
+        vm.assertEq(staking.node(1).networkAddress, "https://elsewhere");
+    }
+
+    function test_updateNetworkAddress_reverts_for_a_stranger() public {
+        _addNode(0);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
+        vm.prank(STRANGER);
+        staking.updateNetworkAddress(1, "http://elsewhere", 0);
+    }
+
+    function test_updateNetworkAddress_reverts_for_the_receiver() public {
+        _withOperator();
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, RECEIVER, 1));
+        vm.prank(RECEIVER);
+        staking.updateNetworkAddress(1, "http://elsewhere", 0);
+    }
+
+    function test_updateNetworkAddress_reverts_for_an_empty_address() public {
+        _addNode(0);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.InvalidNetworkAddress.selector, 0));
+        vm.prank(OWNER);
+        staking.updateNetworkAddress(1, "", 0);
+    }
+
+    function test_updateNetworkAddress_reverts_for_an_unknown_node() public {
+        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
+        staking.updateNetworkAddress(1, "http://elsewhere", 0);
+    }
+
+    // Owner, operator, receiver
+
+    function test_changeOperator_hands_the_node_to_another_account() public {
+        _addNode(0);
+        vm.expectEmit();
+        emit Nodes.OperatorChanged(1, OPERATOR);
+        vm.prank(OWNER);
+        staking.changeOperator(1, OPERATOR);
+        vm.assertEq(staking.node(1).operator, OPERATOR);
+        vm.assertEq(staking.nodeOf(OPERATOR), 1);
+        vm.assertEq(staking.nodeOf(OWNER), 0);
+    }
+
+    function test_changeOperator_to_the_same_account_changes_nothing() public {
+        _withOperator();
+        vm.prank(OWNER);
+        staking.changeOperator(1, OPERATOR);
+        vm.assertEq(staking.nodeOf(OPERATOR), 1);
+    }
+
+    function test_changeOperator_takes_the_rights_of_the_old_one() public {
+        _withOperator();
+        vm.prank(OWNER);
+        staking.changeOperator(1, STRANGER);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, OPERATOR, 1));
+        vm.prank(OPERATOR);
+        staking.leaveCandidates(1);
+    }
+
+    function test_changeOperator_reverts_for_an_account_with_a_node() public {
+        _addNode(0);
+        _addNode(0);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.AccountHasNode.selector, _operator(2), 2));
+        vm.prank(OWNER);
+        staking.changeOperator(1, _operator(2));
+    }
+
+    function test_changeOperator_reverts_for_the_zero_address() public {
+        _addNode(0);
+        vm.expectRevert(Nodes.ZeroAddress.selector);
+        vm.prank(OWNER);
+        staking.changeOperator(1, address(0));
+    }
+
+    function test_changeOperator_reverts_for_the_operator() public {
+        _withOperator();
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
+        vm.prank(OPERATOR);
+        staking.changeOperator(1, STRANGER);
+    }
+
+    function test_resignOperator_frees_an_account_that_was_never_asked() public {
+        Nodes.Registration memory given = _given();
+        given.operator = STRANGER;
+        _register(given);
+        vm.expectEmit();
+        emit Nodes.OperatorChanged(1, address(0));
+        vm.prank(STRANGER);
+        staking.resignOperator();
+        vm.assertEq(staking.nodeOf(STRANGER), 0);
+        vm.assertEq(staking.node(1).operator, address(0));
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
+        vm.prank(STRANGER);
+        staking.leaveCandidates(1);
+        vm.startPrank(OWNER);
+        staking.leaveCandidates(1);
+        staking.changeOperator(1, OPERATOR);
+        vm.assertEq(staking.nodeOf(OPERATOR), 1);
+    }
+
+    function test_resignOperator_reverts_for_who_operates_none() public {
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 0));
+        vm.prank(STRANGER);
+        staking.resignOperator();
+    }
+
+    function test_changeReceiver_sends_the_next_commission_elsewhere() public {
+        _addNode(STAKE);
+        staking.reward(1, 0, 100 ether);
+        vm.expectEmit();
+        emit Nodes.ReceiverChanged(1, RECEIVER);
+        vm.prank(OWNER);
+        staking.changeReceiver(1, RECEIVER);
+        staking.reward(1, 0, 50 ether);
+        vm.assertEq(staking.earningsOf(OWNER), 10 ether);
+        vm.assertEq(staking.earningsOf(RECEIVER), 5 ether);
+    }
+
+    function test_changeReceiver_reverts_for_the_operator() public {
+        _withOperator();
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
+        vm.prank(OPERATOR);
+        staking.changeReceiver(1, OPERATOR);
+    }
+
+    function test_changeReceiver_reverts_for_the_receiver() public {
+        _withOperator();
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, RECEIVER, 1));
+        vm.prank(RECEIVER);
+        staking.changeReceiver(1, STRANGER);
+    }
+
+    function test_changeReceiver_reverts_for_the_zero_address() public {
+        _addNode(0);
+        vm.expectRevert(Nodes.ZeroAddress.selector);
+        vm.prank(OWNER);
+        staking.changeReceiver(1, address(0));
+    }
+
+    // Views
+
+    function test_nodes_come_in_pages() public {
+        for (uint256 i; i < 5; ++i) {
+            _addNode(STAKE);
+        }
+        (Nodes.NodeView[] memory page, uint32 next) = staking.nodes(0, 2);
+        vm.assertEq(page.length, 2);
+        vm.assertEq(page[0].nodeId, 1);
+        vm.assertEq(next, 3);
+        (page, next) = staking.nodes(next, 3);
+        vm.assertEq(page.length, 3);
+        vm.assertEq(page[2].nodeId, 5);
+        vm.assertEq(next, 0);
+        (page, next) = staking.nodes(5, type(uint32).max);
+        vm.assertEq(page.length, 1);
+        vm.assertEq(next, 0);
+        (page, next) = staking.nodes(6, 1);
+        vm.assertEq(page.length, 0);
+        vm.assertEq(next, 0);
+    }
+
+    function test_node_reverts_for_an_unknown_id() public {
+        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 0));
+        staking.node(0);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
+        staking.keysOf(abi.decode(abi.encode(32, 1, 1), (uint32[])), 0);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
+        staking.contact(1);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
+        staking.commissionIn(1, 0);
+    }
+
+    /// @dev A good registration by the owner of node 1.
+    function _given() private view returns (Nodes.Registration memory given) {
+        given = _registration(OWNER, _publicKey(_secret(1)), _possession(_secret(1), OWNER));
+        (given.name, given.networkAddress, given.tlsKey) = ("anna", "https://anna:9000", keccak256("tls"));
+    }
+
+    function _withOperator() private {
+        Nodes.Registration memory given = _given();
+        (given.operator, given.receiver) = (OPERATOR, RECEIVER);
+        _register(given);
+    }
+
+    function _register(Nodes.Registration memory given) private {
+        vm.prank(OWNER);
+        staking.registerNode(given);
+    }
+
+    function _expectRefused(Nodes.Registration memory given, bytes4 reason) private {
+        vm.expectRevert(reason);
+        _register(given);
+    }
+
+    function _expectKeyRefused(bytes memory key) private {
+        _expectRefused(_registration(OWNER, key, new bytes(256)), Nodes.InvalidKey.selector);
+    }
+
+    function _expectProofRefused(bytes memory proof) private {
+        bytes memory key = _publicKey(_secret(1));
+        _expectRefused(_registration(OWNER, key, proof), Nodes.InvalidProofOfPossession.selector);
+    }
+
+    function _expectNameRefused(string memory name) private {
+        Nodes.Registration memory given = _given();
+        given.name = name;
+        vm.expectRevert(abi.encodeWithSelector(Nodes.InvalidName.selector, bytes(name).length));
+        _register(given);
+    }
+
+    function _expectAddressRefused(string memory networkAddress) private {
+        Nodes.Registration memory given = _given();
+        given.networkAddress = networkAddress;
+        vm.expectRevert(abi.encodeWithSelector(Nodes.InvalidNetworkAddress.selector, bytes(networkAddress).length));
+        _register(given);
+    }
+}
