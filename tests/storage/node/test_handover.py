@@ -453,3 +453,25 @@ async def test_more_than_f_missing_are_named_and_one_that_comes_back_is_enough(s
     await stored.start(1)
     await stored.until(lambda: 7 in stored.chain.attested)
     check(stored)
+
+
+async def test_helpers_are_not_overtaken_when_all_of_them_are_slow(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking more of those who are busy would only make it worse."""
+    monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.01)
+    monkeypatch.setattr(helpers, "FIRST_TIMES", 1000.0)
+
+    async def late(answer: Any) -> Any:
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.05)
+        return answer
+
+    def slowly(name: str, answer: Any) -> Any:
+        return late(answer) if name == "decoding_symbols" else answer
+
+    bend(stored, 2, {node_id: lambda real: Liar(real, slowly) for node_id in (1, 3, 4)})
+    repair = stored.running[2].repair
+    for blob in BLOBS:
+        (rebuilt,) = await repair.rebuild(blob.metadata, Axis.PRIMARY, [7])
+        assert rebuilt.wasted_bytes == 0
+    assert not any(repair.standing.rank(member) for member in stored.chain.state.current.members)  # type: ignore[union-attr]
