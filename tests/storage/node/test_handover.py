@@ -230,6 +230,22 @@ async def test_a_shard_given_up_is_kept_until_somebody_attests_it(stored: Networ
     await stored.until(lambda: 6 not in stored.running[3].store.shards())
 
 
+async def test_what_was_attested_while_the_node_was_down_is_not_owed(stored: Network) -> None:
+    pages = threading.Event()
+    give = stored.running[3].store.slivers_from
+    stored.running[3].store.slivers_from = lambda *a: (pages.wait(20), give(*a))[1]  # type: ignore[method-assign]
+    select(stored, MOVED)
+    start(stored)
+    await stored.until(lambda: stored.running[3].store.bookmark("handover.owed") is not None)
+    pages.set()
+    await stored.stop(3)
+    await stored.until(lambda: 6 in stored.chain.attested)
+    select(stored, MOVED)
+    start(stored)
+    await stored.start(3)
+    await stored.until(lambda: 6 not in stored.running[3].store.shards())
+
+
 async def test_what_was_attested_goes_an_epoch_later(stored: Network) -> None:
     await change(stored, MOVED)
     assert not lacks(stored, 3, 6)
