@@ -23,6 +23,7 @@ from committee.ledger.interface import (
     Parameters,
     RegisteredNode,
     ShardsAttested,
+    Stretch,
     Transaction,
 )
 
@@ -45,5 +46,6 @@ __all__ = [
     "Parameters",
     "RegisteredNode",
     "ShardsAttested",
+    "Stretch",
     "Transaction",
 ]

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from eth_typing import BlockNumber
+
 from committee import bls
 from committee.certificate import Certificate
-from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.errors import LedgerError, LedgerRefused, LedgerReorganised, LedgerUnavailable
 from committee.ledger.evm import decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deploy import Deployment
@@ -24,6 +26,7 @@ from committee.ledger.interface import (
     Event,
     Parameters,
     RegisteredNode,
+    Stretch,
     Transaction,
 )
 
@@ -36,8 +39,11 @@ WRITES_PER_APPROVAL = 64
 class EvmLedger:
     """One deployment seen from one account. Made by `connect`; an async context manager."""
 
-    def __init__(self, rpc: Rpc, deployment: Deployment, key: AccountKey | None) -> None:
+    def __init__(
+        self, rpc: Rpc, deployment: Deployment, key: AccountKey | None, confirmations: int | None = None
+    ) -> None:
         self.deployment = deployment
+        self._confirmations = confirmations
         self._rpc = rpc
         self._reader = Reader(rpc, deployment)
         self._sender = Sender(rpc, key, deployment.chain_id, self._reader.errors) if key else None
@@ -45,20 +51,23 @@ class EvmLedger:
         self._spending = asyncio.Lock()
 
     @classmethod
-    async def connect(cls, rpc_url: str, manifest: Deployment, key: AccountKey | None = None) -> EvmLedger:
+    async def connect(
+        cls,
+        urls: str | Sequence[str],
+        manifest: Deployment,
+        key: AccountKey | None = None,
+        confirmations: int | None = None,
+    ) -> EvmLedger:
         """Connect to a deployment and check that it is there; without a key, for reading only.
 
-        Raises `LedgerError` when the endpoint serves another chain or the contracts are not there.
+        `urls` are endpoints in order of preference, a list or separated by commas. A block is settled when
+        `confirmations` blocks follow it; when None, by the deployment's tag (`finalized`, but on a local chain).
+
+        Raises `LedgerError` when every endpoint serves another chain or the contracts are not there.
         """
-        rpc = Rpc(rpc_url)
+        rpc = Rpc(urls, manifest.chain_id)
         try:
-            chain_id = await rpc.eth.chain_id
-            if chain_id != manifest.chain_id:
-                raise LedgerError(
-                    f"{rpc_url} serves chain {chain_id}, but the deployment is on chain {manifest.chain_id}: "
-                    "use an endpoint of that chain, or the manifest of this one"
-                )
-            ledger = cls(rpc, manifest, key)
+            ledger = cls(rpc, manifest, key, confirmations)
             if (await ledger.parameters()).domain != manifest.domain:
                 raise LedgerError(
                     f"the contract at {manifest.committee} has another domain than the manifest"
@@ -95,7 +104,12 @@ class EvmLedger:
 
     async def head(self) -> BlockMark:
         """The newest block that the deployment's setting takes for settled."""
-        mark, _ = await self._reader.block(self.deployment.finality)
+        if self._confirmations is None:
+            mark, _ = await self._reader.block(self.deployment.finality)
+            return mark
+        mark, _ = await self._reader.block("latest")
+        if self._confirmations:
+            mark, _ = await self._reader.block(BlockNumber(max(mark.number - self._confirmations, 0)))
         return mark
 
     async def chain_time_s(self) -> int:
@@ -114,6 +128,8 @@ class EvmLedger:
         started_block = None
         if state["epoch"] > 0:
             started_block, _ = await self._reader.block(state["startedAtBlock"])
+            if (await self._reader.block(BlockNumber(block.number)))[0] != block:
+                raise LedgerReorganised(f"block {block.number} was replaced while it was read")
         return decode.epoch_state(block, state, committees, parameters.n_shards, started_block)
 
     async def nodes(self) -> list[RegisteredNode]:
@@ -142,6 +158,10 @@ class EvmLedger:
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """Events of the blocks first..last (inclusive), in chain order; empty when last < first."""
         return await self._reader.events(first_block, last_block)
+
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        """The blocks behind `after`, up to `until` or some way towards it; as `Ledger.stretch`."""
+        return await self._reader.stretch(after, until)
 
     async def balance(self, account: str) -> int:
         """Stake tokens of an account."""

@@ -33,6 +33,7 @@ from committee.ledger import (
     Parameters,
     RegisteredNode,
     ShardsAttested,
+    Stretch,
     Transaction,
 )
 from committee.membership import Committee, Member
@@ -149,6 +150,9 @@ class ChainLedger:
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         return [event for events, _ in self.chain.blocks[first_block : last_block + 1] for event in events]
+
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        return Stretch((until,), await self.events(after.number + 1, until.number))
 
     async def attested_shards(self) -> frozenset[int]:
         return frozenset(self.chain.attested)
