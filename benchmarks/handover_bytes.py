@@ -16,6 +16,7 @@ from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
 
 STAYING = 9
 """Members that stay: few, so that a thousand shards fit one process; each is all the more busy."""
+MANY_STAYING = 30
 LEAVING = 3
 """At most so many members leave; with ten shards each holds one, and as many leave as shards."""
 STAKE_OF_A_SHARD = 10**18
@@ -43,7 +44,8 @@ class Moved:
     report: TransitionReport
     tally: WireTally
     wire_bytes: int
-    """All that passed the relays, from before the selection until every gained shard is attested."""
+    """All that passed the relays, from before the selection until every gained shard is attested, but for the health
+    polls: members watch each other at all times, the longer a handover takes, the more often."""
     kept_bytes: int
     """Symbols and slivers on the wire that were for shards kept by their owners."""
     gaining_members: int
@@ -63,6 +65,9 @@ def cells() -> Iterator[Cell]:
     # At 1000 shards slivers of 64 KiB take a larger blob; newcomers need the metadata too, and own no sliver yet.
     for departed_shards in (1, 100, 333):
         yield Cell(1000, 64 * MIB, departed_shards)
+    # More members mean more requests, each with fewer symbols.
+    for size_bytes in (16 * MIB, 64 * MIB):
+        yield Cell(1000, size_bytes, 33, staying=MANY_STAYING)
     for n, size_bytes in ((10, LARGEST_AT_10), (100, 16 * MIB), (1000, 64 * MIB)):
         yield Cell(n, size_bytes, Parameters(n).f, to_newcomers=True)
 
@@ -112,7 +117,8 @@ async def measure(cell: Cell, blob: EncodedBlob) -> Moved:
             network.chain.select(_stakes(old[: len(staying)] + new, staying + (leaving if new else [])))
             network.chain.start()
             seconds = await until(lambda: network.chain.complete, "every gained shard is attested")
-            return _moved(cell, network, network.wire_bytes - before, seconds)
+            health_bytes = network.tally.by_purpose["health"]
+            return _moved(cell, network, network.wire_bytes - before - health_bytes, seconds)
 
 
 def _stakes(node_ids: list[int], shards: list[int]) -> dict[int, int]:
@@ -147,6 +153,8 @@ def rows_of(moved: Moved) -> list[Row]:
     lower_bound = report.lower_bound_bytes
     source_bytes = shape.p * shape.s * shape.symbol_size(cell.size_bytes)
     to_whom = ", to newcomers" if cell.to_newcomers else ""
+    if cell.staying != STAYING:
+        to_whom = f", {cell.staying} members stay"
     judged = smallest >= LARGE_SLIVER_BYTES
     reencode_goal = {100: 20.0, 1000: 200.0}.get(cell.n) if cell.size_bytes == 16 * MIB else None
     return [

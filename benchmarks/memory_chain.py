@@ -29,6 +29,7 @@ from committee.ledger import (
     Parameters,
     RegisteredNode,
     ShardsAttested,
+    Stretch,
     Transaction,
 )
 from committee.membership import Committee, Member
@@ -246,6 +247,10 @@ class MemoryLedger:
         """In chain order."""
         blocks = self.chain.blocks[max(0, first_block) : last_block + 1]
         return [event for block in blocks for event in block.events]
+
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        """All of it at once."""
+        return Stretch((until,), await self.events(after.number + 1, until.number))
 
     async def attest(self, epoch: int, attestations: Sequence[Attestation]) -> Transaction:
         """Only in the current epoch, only one's own gained shards, each once."""

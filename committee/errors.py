@@ -9,6 +9,7 @@ CommitteeError
 │   └── NotEnoughWeight      too few votes are good; `refused` names whose were bad
 └── LedgerError              the chain refused, or did not answer
     ├── LedgerUnavailable    no answer within the limit; trying again may help
+    │   └── LedgerReorganised  the chain replaced blocks that were read
     └── LedgerRefused        the contract reverted; `reason` is its own error name
 """
 
@@ -59,6 +60,10 @@ class LedgerError(CommitteeError):
 
 class LedgerUnavailable(LedgerError):
     """The chain gave no answer within the limit; nothing is known to have happened, try again."""
+
+
+class LedgerReorganised(LedgerUnavailable):
+    """The chain replaced blocks that were read before: what they told must be read anew."""
 
 
 class LedgerRefused(LedgerError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import socket
 import sys
@@ -26,6 +27,7 @@ from localnet.chain import LocalChain
 from storage.client.client import Client
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
+from storage.node import fail_points
 from storage.node.config import SETTINGS_FILE, account_key
 from storage.redstuff import Axis, RedStuff
 
@@ -68,8 +70,11 @@ class NodeProcess:
         """Whether its process was started, not stopped, and ended all the same."""
         return self.process is not None and self.process.returncode is not None
 
-    async def start(self) -> None:
-        """Start the process; it serves once `LocalNetwork.wait_ready` says so."""
+    async def start(self, fail_point: str = "") -> None:
+        """Start the process; it serves once `LocalNetwork.ready` says so.
+
+        With a fail point ("name" or "name:k") it kills itself there (`storage.node.fail_points`).
+        """
         with self.log_path.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -81,7 +86,19 @@ class NodeProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, fail_points.ENVIRONMENT: fail_point},
             )
+
+    async def ended(self, limit_s: float) -> int:
+        """The exit status once it ends by itself; negative: the signal's number. Raises `NetworkError`."""
+        if self.process is None:
+            raise NetworkError(f"{self.name} does not run")
+        try:
+            status = await asyncio.wait_for(self.process.wait(), limit_s)
+        except TimeoutError:
+            raise NetworkError(f"{self.name} still runs after {limit_s:g} s: {self.last_words()}") from None
+        self.process = None
+        return status
 
     async def stop(self) -> None:
         """Stop by SIGTERM, by SIGKILL when that takes too long. Idempotent."""

@@ -25,6 +25,7 @@ from committee.ledger.interface import (
     RegisteredNode,
     ShardsAttested,
     StakePosition,
+    Stretch,
     Transaction,
     Unbonding,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "RegisteredNode",
     "ShardsAttested",
     "StakePosition",
+    "Stretch",
     "Transaction",
     "Unbonding",
 ]

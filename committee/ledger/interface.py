@@ -173,7 +173,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class BlobRegistered:
-    """A blob object exists and its slivers may be uploaded."""
+    """A blob object exists and its slivers may be uploaded. Object ids are given in sequence, beginning with 1."""
 
     block: BlockMark
     object_id: int
@@ -274,6 +274,16 @@ Event = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Blocks of one chain that follow each other, and all that happened in them."""
+
+    marks: tuple[BlockMark, ...]
+    """The newest of its blocks, ascending, the last one included."""
+    events: list[Event]
+    """Of all its blocks, in chain order."""
+
+
 class Ledger(Protocol):
     """A chain with Haulout's contracts, seen from one account (or from none: then only reading works)."""
 
@@ -315,6 +325,13 @@ class Ledger(Protocol):
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """Events of the blocks first..last (inclusive), in chain order; empty when last < first."""
+
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        """The blocks behind `after`, up to `until` or, where that is far, some way towards it.
+
+        Raises `LedgerReorganised` when `after` is not on the chain that leads to `until`, `LedgerUnavailable` also
+        when it is not certain that no event is lacking.
+        """
 
     async def balance(self, account: str) -> int:
         """Stake tokens of an account."""

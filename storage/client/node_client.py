@@ -140,6 +140,10 @@ class NodeClient:
                 raise InvalidEncoding("health that is no object")
             return data
 
+    async def metrics(self) -> str:
+        """What the node tells Prometheus."""
+        return (await self._get("/metrics", limit=wire.MAX_JSON_BYTES)).decode(errors="replace")
+
     async def handover(self) -> dict[str, Any]:
         """The node's report of its part of the last handover (`storage.node.report.NodeReport`)."""
         data = await self._json("/v1/handover")

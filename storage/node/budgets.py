@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-BYTES_PER_S = 2**30
+BYTES_PER_S = 2**32
 """More than most lines carry: by default it is the number of requests that leaves room for reads and writes."""
 REQUESTS_AT_ONCE = 16
 MEMORY_BYTES = 256 * 2**20

@@ -37,7 +37,7 @@ STREAMS_FROM_A_SOURCE = 2
 """Pages asked for at once from one source: while one is verified and stored, the next one travels."""
 PAGE_SLIVERS = 256
 """Slivers asked for in one page; the source sends fewer when they are large."""
-PAGE_LIMIT_S = 10.0
+PAGE_LIMIT_S = 15.0
 """For one page; for large ones as much longer as SLOWEST_BYTES_PER_S allows."""
 SLOWEST_BYTES_PER_S = 2**20
 

@@ -47,7 +47,8 @@ LONGEST_RETRY_S = 10.0
 LOOK_AGAIN_S = 5.0
 """The committees are looked at so often even when no event tells of a change: a view may have loaded the state anew."""
 OWED = "handover.owed"
-"""The store's bookmark for the shards given up and still owed: u16 LE each."""
+"""The store's bookmark for the shards given up and still owed: number of the block it was written at, u64 LE; then
+each shard, u16 LE."""
 
 _Key = tuple[int, tuple[tuple[int, tuple[int, ...]], ...]]
 
@@ -74,6 +75,8 @@ class Handover:
         self._filling = Filling(view, store, code, peers, repair, secret, budget or Budget())
         self._news = asyncio.Event()
         self._drop_due = True
+        self._looked_back = False
+        """Whether the attestations made while this node did not run have been looked for."""
         self._attested: set[int] = set()
         """Shards of which an attestation was seen since the old ones were looked at."""
         view.subscribe(self._on_event)
@@ -310,19 +313,29 @@ class Handover:
 
     async def _owed(self) -> frozenset[int]:
         """Shards that this node gave up and that nobody has attested since; kept in the store's own record."""
-        state, me = self._view.state, self._view.node_id
-        kept = await asyncio.to_thread(self._store.bookmark, OWED) or b""
-        before = {int.from_bytes(kept[i : i + 2], "little") for i in range(0, len(kept), 2)}
-        owed = set(before)
-        if state.previous is not None and state.current is not None:
-            owed |= set(state.previous.shards_of(me))
-            owed -= set(state.current.shards_of(me))
+        state, me, block = self._view.state, self._view.node_id, self._view.block
+        kept = await asyncio.to_thread(self._store.bookmark, OWED) or bytes(8)
+        before = {int.from_bytes(kept[i : i + 2], "little") for i in range(8, len(kept), 2)}
+        if before and not self._looked_back:
+            for event in await self._view.ledger.events(int.from_bytes(kept[:8], "little") + 1, block.number):
+                self._on_event(event)
+        self._looked_back = True
+        seen, self._attested = self._attested, set()
+        lost: set[int] = set()
+        mine: set[int] = set()
+        if state.current is not None:
+            mine.update(state.current.shards_of(me))
+        if state.previous is not None:
+            lost.update(set(state.previous.shards_of(me)) - mine)
+        owed = (before - seen - mine) | lost
         if owed:
-            attested, self._attested = self._attested, set()
-            owed -= attested | await self._view.ledger.attested_shards()
+            owed -= await self._view.ledger.attested_shards()
         owed &= self._store.shards()
-        if owed != before and self._view.state is state:
-            value = b"".join(shard.to_bytes(2, "little") for shard in sorted(owed))
+        if self._view.state is not state:
+            self._attested |= seen
+        elif owed != before:
+            value = block.number.to_bytes(8, "little")
+            value += b"".join(shard.to_bytes(2, "little") for shard in sorted(owed))
             await finished(self._store.keep_bookmark, OWED, value)
         return frozenset(owed)
 

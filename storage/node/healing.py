@@ -123,12 +123,13 @@ class Healing:
                 self._more.set()
 
     def _put_off(self, blob_id: bytes, why: str) -> None:
-        """Let the blob wait, twice as long as the last time."""
+        """Let the blob wait, twice as long as the last time; the log is told of the first time."""
+        tell = log.debug if blob_id in self._waited_s else log.warning
         wait_s = min(2 * self._waited_s.get(blob_id, FIRST_RETRY_S / 2), LONGEST_RETRY_S)
         self._waited_s[blob_id] = wait_s
         self._line.pop(blob_id, None)
         self._retries[blob_id] = asyncio.get_running_loop().call_later(wait_s, self._retry, blob_id)
-        log.warning("blob cannot be healed yet", blob=blob_id_text(blob_id), retry_s=wait_s, error=why)
+        tell("blob cannot be healed yet", blob=blob_id_text(blob_id), retry_s=wait_s, error=why)
 
     def _retry(self, blob_id: bytes) -> None:
         self._retries.pop(blob_id).cancel()

@@ -20,8 +20,15 @@ from storage.node.standing import Standing
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
 
 OVERTAKEN_AFTER_S = 4.0
-"""A helper that has not answered by then is left to its own pace, and another one asked in its place."""
-REQUEST_LIMIT_S = 15.0
+"""A helper that has not answered by then is left to its own pace, and another one asked in its place: unless all of
+them need long, so that asking more would make it worse."""
+TIMES_THE_USUAL = 4.0
+"""A helper is overtaken no sooner than after so many times as long as answers take on average."""
+FIRST_TIMES = 3.0
+"""So many times OVERTAKEN_AFTER_S, as long as it is not known how long answers take."""
+LATEST_WEIGHT = 0.1
+"""Of the latest answer in that average."""
+REQUEST_LIMIT_S = 30.0
 """For one answer; for large ones as much longer as SLOWEST_BYTES_PER_S allows."""
 SLOWEST_BYTES_PER_S = 2**20
 
@@ -79,6 +86,14 @@ class Helpers:
         self._me = me
         self._standing = standing
         self._budget = budget
+        self._usual_s: float | None = None
+        """How long answers have taken of late."""
+
+    @property
+    def _overtaken_after_s(self) -> float:
+        if self._usual_s is None:
+            return FIRST_TIMES * OVERTAKEN_AFTER_S
+        return max(OVERTAKEN_AFTER_S, TIMES_THE_USUAL * self._usual_s)
 
     async def fetch(self, gathering: Gathering, avoiding: Collection[int]) -> None:
         """Ask helpers until nothing is lacking; `avoiding` are node ids not to be asked.
@@ -108,9 +123,9 @@ class Helpers:
         pending: dict[asyncio.Task[None], _Request],
     ) -> None:
         """Send requests for what neither is here nor can be expected soon."""
-        now = asyncio.get_running_loop().time()
+        now, after_s = asyncio.get_running_loop().time(), self._overtaken_after_s
         for request in pending.values():
-            if request.began is not None and now - request.began >= OVERTAKEN_AFTER_S:
+            if request.began is not None and now - request.began >= after_s:
                 if not request.is_overtaken:
                     self._standing.kept_waiting(request.member)
                 request.is_overtaken = True
@@ -130,9 +145,9 @@ class Helpers:
 
     def _next_look_s(self, pending: Mapping[asyncio.Task[None], _Request]) -> float | None:
         """In how many seconds a request must be overtaken, if none is answered before."""
-        now = asyncio.get_running_loop().time()
+        now, after_s = asyncio.get_running_loop().time(), self._overtaken_after_s
         waits = [
-            OVERTAKEN_AFTER_S if one.began is None else max(0.0, one.began + OVERTAKEN_AFTER_S - now)
+            after_s if one.began is None else max(0.0, one.began + after_s - now)
             for one in pending.values()
             if not one.is_overtaken
         ]
@@ -176,7 +191,7 @@ class Helpers:
         fail_point("handover.symbols-wanted")
         try:
             async with self._budget.request():
-                request.began = asyncio.get_running_loop().time()
+                began = request.began = asyncio.get_running_loop().time()
                 async with asyncio.timeout(REQUEST_LIMIT_S + size_bytes / SLOWEST_BYTES_PER_S):
                     answer = await self._peers.client(member).decoding_symbols(
                         gathering.metadata.blob_id, gathering.axis, list(targets), shards
@@ -187,6 +202,9 @@ class Helpers:
             if not isinstance(error, NodeRefused):
                 self._standing.kept_waiting(member)
             return
+        took_s = asyncio.get_running_loop().time() - began
+        before_s = took_s if self._usual_s is None else self._usual_s
+        self._usual_s = before_s + LATEST_WEIGHT * (took_s - before_s)
         self._budget.charge(size_bytes)
         fail_point("handover.symbols-received")
         for shard in shards:

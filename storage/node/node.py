@@ -43,6 +43,7 @@ class StorageNode:
     code: RedStuff
     peers: Peers
     watch: Watch
+    repair: Repair
     handover: Handover
     garbage: Garbage
     healing: Healing
@@ -68,7 +69,7 @@ class StorageNode:
             self.peers = Peers(self.view)
             self.watch = Watch(self.view, self.peers, self.secret, self.config.watch_interval_s)
             budget = self.config.bulk_budget()
-            repair = Repair(self.view, self.store, self.code, self.peers, budget)
+            repair = self.repair = Repair(self.view, self.store, self.code, self.peers, budget)
             self.handover = Handover(
                 self.view, self.store, self.code, self.peers, repair, self.watch, self.secret, budget
             )

@@ -1,8 +1,13 @@
 """Members watch each other: who is silent for the contract's patience is ejected by a quorum's certificate.
 
-A node counts as silent only from a request that got no answer at all; one that answers slowly, or with an error, is
-alive. Signing is each node's own judgement; gathering the signatures and posting them is done by whichever member
-comes first, in order of node id, so that they do not all post at once.
+A member's silence begins with a request that it has not answered, not with its last answer: one that answers every
+request just within the patience is slow and alive, however long the pauses between its answers. So is one that answers
+with an error. Signing is each node's own judgement, so that one that answers more members than a quorum can do without
+stays. Gathering the signatures and posting them is done by whichever member comes first, in order of node id, so that
+they do not all post at once.
+
+A node that is ejected and alive was ejected by mistake, or has come back: it stands for the next selection again. (One
+that left by its operator's will was not ejected, and stays away.)
 """
 
 from __future__ import annotations
@@ -15,7 +20,8 @@ import structlog
 from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Confirmation, build
-from committee.errors import CommitteeError, InvalidCertificate, LedgerRefused
+from committee.errors import CommitteeError, InvalidCertificate, LedgerError, LedgerRefused
+from committee.ledger import Event, MemberEjected
 from committee.membership import Committee, Member
 from storage.client.errors import NodeError, NodeUnreachable
 from storage.client.wire import Reason
@@ -24,6 +30,11 @@ from storage.node.face import Refusal
 from storage.node.peers import Peers
 
 log = structlog.get_logger()
+
+LOOK_BACK_BLOCKS = 10_000
+"""A node that starts looks so far back for its own ejection."""
+BARRED = "Barred"
+"""The contract's error for who may not come back yet."""
 
 
 class Watch:
@@ -34,21 +45,27 @@ class Watch:
         self._peers = peers
         self._secret = secret
         self._interval_s = interval_s
-        self._answered_at: dict[int, float] = {}
+        self._asked_at: dict[int, float | None] = {}
+        """Watched member → when the first request was made that it has not answered; None when there is none."""
         self._asked: set[int] = set()
         """Members whose answer is outstanding."""
+        self._ejecting: set[int] = set()
+        """Members against whom signatures are being gathered."""
+        self._is_out = False
+        """Whether this node was ejected and does not stand again yet."""
+        view.subscribe(self._on_event)
         self._gone: set[tuple[int, int]] = set()
         """(epoch, node id) of ejections posted, by this node or another."""
 
     def silent_s(self, node_id: int) -> float:
         """For how long a member has not answered this node; 0 for a node that is not watched."""
-        answered_at = self._answered_at.get(node_id)
-        return 0.0 if answered_at is None else time.monotonic() - answered_at
+        asked_at = self._asked_at.get(node_id)
+        return 0.0 if asked_at is None else time.monotonic() - asked_at
 
     def silent_members(self) -> frozenset[int]:
         """The watched members silent for the contract's patience."""
         patience_s = self._view.parameters.patience_s
-        return frozenset(node_id for node_id in self._answered_at if self.silent_s(node_id) >= patience_s)
+        return frozenset(node_id for node_id in self._asked_at if self.silent_s(node_id) >= patience_s)
 
     def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
         """(message, signature) that ejects a member this node finds silent too.
@@ -72,34 +89,37 @@ class Watch:
 
     async def run(self) -> None:
         """Watch for ever. Each member is asked on its own, so that a slow one hides no other."""
+        await self._look_back()
         async with asyncio.TaskGroup() as polls:
             while True:
+                if self._is_out:
+                    await self._stand_again()
                 current = self._view.state.current
                 if current is not None and self._view.node_id in current.by_id:
                     fellows = [one for one in current.members if one.node_id != self._view.node_id]
-                    self._answered_at = {
-                        one.node_id: self._answered_at.get(one.node_id, time.monotonic()) for one in fellows
-                    }
+                    self._asked_at = {one.node_id: self._asked_at.get(one.node_id) for one in fellows}
                     for fellow in fellows:
                         if fellow.node_id not in self._asked:
                             polls.create_task(self._poll(fellow))
                     for fellow in fellows:
-                        if self._is_my_turn(current, fellow):
-                            await self._eject(current, fellow)
+                        if fellow.node_id not in self._ejecting and self._is_my_turn(current, fellow):
+                            polls.create_task(self._eject(current, fellow))
                 await asyncio.sleep(self._interval_s)
 
     async def _poll(self, member: Member) -> None:
         """Ask once for the member's health; an answer within the patience is in time."""
         self._asked.add(member.node_id)
+        if self._asked_at.get(member.node_id) is None:
+            self._asked_at[member.node_id] = time.monotonic()
         try:
-            await self._peers.client(member).health(timeout_s=self._view.parameters.patience_s)
+            await self._peers.watch_client(member).health(timeout_s=self._view.parameters.patience_s)
         except NodeUnreachable:
             return
         except NodeError:
             pass  # it answered, if badly: alive
         finally:
             self._asked.discard(member.node_id)
-        self._answered_at[member.node_id] = time.monotonic()
+        self._asked_at[member.node_id] = None
 
     def _is_my_turn(self, current: Committee, member: Member) -> bool:
         done = (current.epoch, member.node_id) in self._gone
@@ -114,6 +134,13 @@ class Watch:
         return waited_s >= 2 * self._interval_s * (1 + len(earlier))
 
     async def _eject(self, current: Committee, member: Member) -> None:
+        self._ejecting.add(member.node_id)
+        try:
+            await self._gather_and_post(current, member)
+        finally:
+            self._ejecting.discard(member.node_id)
+
+    async def _gather_and_post(self, current: Committee, member: Member) -> None:
         message = self._message(member.node_id)
         fellows = [one for one in current.members if one.node_id not in (member.node_id, self._view.node_id)]
         answers = await asyncio.gather(*(self._confirmation(one, member, message) for one in fellows))
@@ -139,10 +166,43 @@ class Watch:
 
     async def _confirmation(self, fellow: Member, silent: Member, message: bytes) -> Confirmation | None:
         try:
-            signed, signature = await self._peers.client(fellow).ejection(silent.node_id)
+            signed, signature = await self._peers.watch_client(fellow).ejection(silent.node_id)
         except NodeError:
             return None
         return Confirmation(fellow.node_id, signature) if signed == message else None
+
+    # this node's own ejection
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, MemberEjected) and event.node_id == self._view.node_id:
+            self._is_out = True
+
+    async def _look_back(self) -> None:
+        """Find out whether this node was ejected in the current epoch while it did not run."""
+        ledger, started = self._view.ledger, self._view.state.started_block
+        if started is None:
+            return
+        try:
+            if any(one.node_id == self._view.node_id and one.is_candidate for one in await ledger.nodes()):
+                return
+            last = self._view.block.number
+            first = max(started.number, last - LOOK_BACK_BLOCKS)
+            for event in await ledger.events(first, last):
+                self._on_event(event)
+        except LedgerError as error:
+            log.warning("cannot tell whether this node was ejected", error=str(error))
+
+    async def _stand_again(self) -> None:
+        """Ask to be a candidate again: whoever can ask is not silent."""
+        try:
+            await self._view.ledger.become_candidate()
+            log.warning("this node was ejected and stands for the next selection again")
+            self._is_out = False
+        except LedgerRefused as error:
+            self._is_out = error.reason == BARRED
+            log.info("not to stand again now", reason=error.reason)
+        except LedgerError as error:
+            log.warning("cannot stand again yet", error=str(error))
 
     def _message(self, node_id: int) -> bytes:
         return messages.encode(

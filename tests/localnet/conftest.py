@@ -71,8 +71,19 @@ class Scenario:
 
         await self.network.until("attested shards", count, len(shards))
 
+    async def healed(self) -> None:
+        """No member of the current committee has a blob to look after any more."""
+        state = await self.network.operator.epoch_state()
+        assert state.current is not None
+        clients = [self.network.node_client(member.name) for member in state.current.members]
+
+        async def whole() -> int:
+            return sum([int((await client.health())["blobsToHeal"] == 0) for client in clients])
+
+        await self.network.until("healing", whole, len(clients))
+
     async def check_all_readable(self) -> None:
-        for blob_id, data in self.blobs.items():
+        for blob_id, data in list(self.blobs.items()):
             assert await self.network.client.read(blob_id) == data
 
     async def check_pairs_complete(self) -> None:

@@ -58,6 +58,41 @@ async def test_a_rebuilder_killed_in_the_handover_goes_on_where_it_was(scenario:
     assert slivers == 2 * len(scenario.blobs) * len(mine), "slivers fetched once each, in spite of the kill"
 
 
+async def test_who_writes_and_reads_through_a_handover_sees_no_failure(scenario: Scenario) -> None:
+    await scenario.store(5_000, 100_000)
+    await scenario.lose("bravo")
+    await scenario.network.add_node("foxtrot", 150)
+    await scenario.serving(["foxtrot"])
+    done = asyncio.Event()
+    reads = writes = 0
+
+    async def write() -> None:
+        nonlocal writes
+        while not done.is_set():
+            await scenario.store(20_000 + writes)
+            writes += 1
+
+    async def read() -> None:
+        nonlocal reads
+        while not done.is_set():
+            await scenario.check_all_readable()
+            reads += 1
+
+    async def change() -> None:
+        await scenario.attested(await scenario.next_epoch())
+        done.set()
+
+    # A failure of any of them ends the test.
+    async with asyncio.TaskGroup() as group:
+        for one in (write, read, change):
+            group.create_task(one())
+    assert reads
+    assert writes
+    await scenario.healed()
+    await scenario.check_all_readable()
+    await scenario.check_pairs_complete()
+
+
 async def test_a_member_whose_store_was_wiped_heals_from_its_peers(scenario: Scenario) -> None:
     await scenario.store(10, 100_000)
     node = scenario.network.nodes["delta"]

@@ -27,6 +27,7 @@ from committee.ledger import (
     Event,
     Ledger,
     Parameters,
+    Stretch,
 )
 from committee.membership import Committee, Member
 from storage.client.node_client import NodeClient
@@ -100,6 +101,9 @@ class MemoryLedger:
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         return self.happened[first_block - 1 : last_block]
+
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        return Stretch((until,), await self.events(after.number + 1, until.number))
 
 
 class OneNode:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
-from committee.errors import LedgerError
+from eth_typing import BlockNumber
+
+from committee.errors import LedgerError, LedgerReorganised
 from committee.ledger.evm import decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deploy import Deployment
@@ -22,14 +25,23 @@ from committee.ledger.interface import (
     Quote,
     RegisteredNode,
     StakePosition,
+    Stretch,
 )
 
 
 class EvmLedger(Writer):
     """One deployment seen from one account. Made by `connect`; an async context manager."""
 
-    def __init__(self, rpc: Rpc, deployment: Deployment, key: AccountKey | None, dry_run: bool) -> None:
+    def __init__(
+        self,
+        rpc: Rpc,
+        deployment: Deployment,
+        key: AccountKey | None,
+        confirmations: int | None,
+        dry_run: bool,
+    ) -> None:
         self.deployment = deployment
+        self._confirmations = confirmations
         self._rpc = rpc
         reader = Reader(rpc, deployment)
         sender = Sender(rpc, key, deployment.chain_id, reader.errors) if key else None
@@ -37,23 +49,25 @@ class EvmLedger(Writer):
 
     @classmethod
     async def connect(
-        cls, rpc_url: str, manifest: Deployment, key: AccountKey | None = None, *, dry_run: bool = False
+        cls,
+        urls: str | Sequence[str],
+        manifest: Deployment,
+        key: AccountKey | None = None,
+        confirmations: int | None = None,
+        *,
+        dry_run: bool = False,
     ) -> EvmLedger:
         """Connect to a deployment and check that it is there; without a key, for reading only.
 
+        `urls` are endpoints in order of preference, a list or separated by commas. A block is settled when
+        `confirmations` blocks follow it; when None, by the deployment's tag (`finalized`, but on a local chain).
         With `dry_run` whatever sends raises `DryRun` with what it would have sent.
 
-        Raises `LedgerError` when the endpoint serves another chain or the contracts are not there.
+        Raises `LedgerError` when every endpoint serves another chain or the contracts are not there.
         """
-        rpc = Rpc(rpc_url)
+        rpc = Rpc(urls, manifest.chain_id)
         try:
-            chain_id = await rpc.eth.chain_id
-            if chain_id != manifest.chain_id:
-                raise LedgerError(
-                    f"{rpc_url} serves chain {chain_id}, but the deployment is on chain {manifest.chain_id}: "
-                    "use an endpoint of that chain, or the manifest of this one"
-                )
-            ledger = cls(rpc, manifest, key, dry_run)
+            ledger = cls(rpc, manifest, key, confirmations, dry_run)
             if (await ledger.parameters()).domain != manifest.domain:
                 raise LedgerError(
                     f"the contract at {manifest.committee} has another domain than the manifest"
@@ -93,7 +107,12 @@ class EvmLedger(Writer):
 
     async def head(self) -> BlockMark:
         """The newest block that the deployment's setting takes for settled."""
-        mark, _ = await self._reader.block(self.deployment.finality)
+        if self._confirmations is None:
+            mark, _ = await self._reader.block(self.deployment.finality)
+            return mark
+        mark, _ = await self._reader.block("latest")
+        if self._confirmations:
+            mark, _ = await self._reader.block(BlockNumber(max(mark.number - self._confirmations, 0)))
         return mark
 
     async def chain_time_s(self) -> int:
@@ -114,6 +133,8 @@ class EvmLedger(Writer):
         if state["epoch"] > 0:
             started_block, _ = await self._reader.block(state["startedAtBlock"])
             unattested = await self._reader.call(committee, "missingShards", state["epoch"] - 1, at=block)
+            if (await self._reader.block(BlockNumber(block.number)))[0] != block:
+                raise LedgerReorganised(f"block {block.number} was replaced while it was read")
         return decode.epoch_state(block, state, committees, state["nShards"], started_block, unattested)
 
     async def nodes(self) -> list[RegisteredNode]:
@@ -142,6 +163,10 @@ class EvmLedger(Writer):
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """Events of the blocks first..last (inclusive), in chain order; empty when last < first."""
         return await self._reader.events(first_block, last_block)
+
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        """The blocks behind `after`, up to `until` or some way towards it; as `Ledger.stretch`."""
+        return await self._reader.stretch(after, until)
 
     async def balance(self, account: str) -> int:
         """Stake tokens of an account."""

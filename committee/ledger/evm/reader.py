@@ -5,22 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eth_typing import BlockNumber, HexStr
-from eth_utils.address import to_checksum_address
 from web3.exceptions import BlockNotFound
-from web3.types import BlockIdentifier, FilterParams, LogReceipt
+from web3.types import BlockIdentifier
 
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import decode
 from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, load_contract
 from committee.ledger.evm.deploy import Deployment
+from committee.ledger.evm.history import History, RawLog
 from committee.ledger.evm.rpc import EndpointError, Rpc
-from committee.ledger.interface import BlockMark, Event
+from committee.ledger.interface import BlockMark, Event, Stretch
 
 PAGE_ITEMS = 200
 """Asked for in one call; at most some 100 KiB of answer."""
-LONGEST_LOG_RANGE = 10_000
-"""Blocks per request for logs; halved whenever the provider refuses."""
+MARKS_TOLD = 128
+"""The newest blocks of a stretch that are named, so that whoever follows knows them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Contract:
 
 
 class Reader:
-    """One deployment's contracts, seen through one endpoint."""
+    """One deployment's contracts, seen through `Rpc`."""
 
     def __init__(self, rpc: Rpc, deployment: Deployment) -> None:
         self.token: Final = Contract(load_contract("HauloutToken"), deployment.token)
@@ -42,14 +41,17 @@ class Reader:
         everything = (self.token, self.staking, self.committee, self.blobs)
         self.errors: Final = ErrorDecoder(contract.abi for contract in everything)
         self._rpc = rpc
-        self._log_range = LONGEST_LOG_RANGE
-        self._sources = {contract.address.lower(): contract.abi for contract in (self.committee, self.blobs)}
-        self._topics = [
-            HexStr("0x" + topic.hex())
-            for abi in self._sources.values()
-            for topic, declaration in abi.events.items()
-            if declaration["name"] in decode.EVENTS
-        ]
+        self._sources = {bytes.fromhex(contract.address[2:]): contract.abi for contract in everything}
+        self._history = History(
+            rpc,
+            self._sources,
+            (
+                topic
+                for abi in self._sources.values()
+                for topic, declaration in abi.events.items()
+                if declaration["name"] in decode.EVENTS
+            ),
+        )
 
     async def call(
         self, contract: Contract, function: str, *arguments: Any, at: BlockMark | None = None
@@ -102,39 +104,21 @@ class Reader:
         return BlockMark(block["number"], bytes(block["hash"])), block["timestamp"]
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
-        """Events of the blocks first..last in chain order.
+        """Events of the blocks first..last in chain order, none lacking.
 
-        Raises `LedgerUnavailable` when the provider refuses even the logs of a single block.
+        Raises `LedgerUnavailable` when that is not certain, or the provider refuses even a single block.
         """
-        logs: list[LogReceipt] = []
-        while first_block <= last_block:
-            end = min(first_block + self._log_range - 1, last_block)
-            try:
-                logs.extend(await self._logs(first_block, end))
-            except EndpointError as error:
-                if end == first_block:
-                    raise LedgerUnavailable(f"no logs of block {end}: {error}") from error
-                self._log_range = (end - first_block + 1) // 2
-                continue
-            first_block = end + 1
-            self._log_range = min(self._log_range * 2, LONGEST_LOG_RANGE)
-        logs.sort(key=lambda log: (log["blockNumber"], log["logIndex"]))
-        return [self._event(log) for log in logs]
+        headers = await self._history.headers(first_block, last_block)
+        return [self._event(log) for log in await self._history.logs(headers)]
 
-    async def _logs(self, first_block: int, last_block: int) -> list[LogReceipt]:
-        criteria: FilterParams = {
-            "fromBlock": BlockNumber(first_block),
-            "toBlock": BlockNumber(last_block),
-            "address": [to_checksum_address(source) for source in self._sources],
-            "topics": [self._topics],
-        }
-        logs = await self._rpc.eth.get_logs(criteria)
-        return [log for log in logs if not log.get("removed")]
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        """As `Ledger.stretch`."""
+        headers = await self._history.headers_after(after, until)
+        events = [self._event(log) for log in await self._history.logs(headers)]
+        return Stretch(tuple(header.mark for header in headers[-MARKS_TOLD:]), events)
 
-    def _event(self, raw: LogReceipt) -> Event:
-        abi = self._sources[raw["address"].lower()]
-        log = abi.decode_log([bytes(topic) for topic in raw["topics"]], bytes(raw["data"]))
+    def _event(self, raw: RawLog) -> Event:
+        log = self._sources[raw.address].decode_log(list(raw.topics), raw.data)
         if log is None:
-            raise LedgerError(f"{self._rpc.url} answered with a log that was not asked for: {raw['topics']}")
-        block = BlockMark(raw["blockNumber"], bytes(raw["blockHash"]))
-        return decode.event(log, block)
+            raise LedgerError(f"{self._rpc.url} answered with a log that was not asked for: {raw.topics}")
+        return decode.event(log, raw.block)

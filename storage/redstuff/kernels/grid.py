@@ -12,7 +12,7 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from storage.redstuff.kernels.hashing import HASH, hash_leaves, tree_roots
+from storage.redstuff.kernels.hashing import HASH, LEAF, hash_both, hash_leaves, tree_roots
 from storage.redstuff.kernels.symbols import copy, from_planes, to_planes
 from storage.redstuff.kernels.transform import Tables, complete, expand
 
@@ -105,8 +105,12 @@ def _leaves(
 ) -> None:
     """Leaf nodes of `symbols` symbols of each of up to 8 vectors; `tree` bytes lie between the trees in `nodes`."""
     if symbols <= vectors * ((symbols + 7) // 8):
-        for i in range(symbols):
-            hash_leaves(data, start + i * along, across, vectors, t, nodes, to + i * HASH, tree)
+        for i in range(0, symbols, 2):
+            at, others = start + i * along, vectors if i + 1 < symbols else 0
+            hash_both(
+                data, at, across, vectors, at + along, others, t, LEAF,
+                nodes, to + i * HASH, tree, to + (i + 1) * HASH,
+            )  # fmt: skip
     else:
         for v in range(vectors):
             hash_leaves(data, start + v * across, along, symbols, t, nodes, to + v * tree, HASH)

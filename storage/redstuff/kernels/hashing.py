@@ -6,79 +6,43 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from storage.redstuff.kernels.blake2b import hash_long, hash_short
+from storage.redstuff.kernels.blake2b import SHORT_BYTES, hash_long, hash_short
 
 Bytes = NDArray[np.uint8]
 HASH = 32
+PAIR = 2 * HASH
 LEAF, INNER = 0, 1
 
 
 @register_jitable
-def _hash_short(
-    data: Bytes,
-    start: int,
-    stride: int,
-    count: int,
-    size: int,
-    mark: int,
-    out: Bytes,
-    to: int,
-    out_stride: int,
-) -> None:
-    hash_short(data, start, stride, count, size, mark, out, to, out_stride)
-
-
-@register_jitable
-def _hash_long(
-    data: Bytes,
-    start: int,
-    stride: int,
-    count: int,
-    size: int,
-    mark: int,
-    out: Bytes,
-    to: int,
-    out_stride: int,
-) -> None:
-    hash_long(data, start, stride, count, size, mark, out, to, out_stride)
+def hash_both(
+    data: Bytes, start: int, stride: int, count: int, second: int, second_count: int, size: int, mark: int,
+    out: Bytes, to: int, to_stride: int, second_to: int,
+) -> None:  # fmt: skip
+    """Digests of `count ≤ 8` messages of `size` bytes `stride` apart, and of `second_count ≤ 8` others."""
+    if size <= SHORT_BYTES:
+        hash_short(
+            data, start, stride, count, second, second_count, size, mark, out, to, to_stride, second_to
+        )  # fmt: skip
+    else:
+        hash_long(data, start, stride, count, second, second_count, size, mark, out, to, to_stride, second_to)
 
 
 @register_jitable
 def hash_leaves(
-    data: Bytes, start: int, stride: int, count: int, size: int, out: Bytes, to: int, out_stride: int
+    data: Bytes, start: int, stride: int, count: int, size: int, out: Bytes, to: int, to_stride: int
 ) -> None:
     """Leaf nodes of `count` messages of `size` bytes, the first at `start`, `stride` bytes apart.
 
-    The nodes go to
-    `out`, from `to` on, `out_stride` apart. `data` has 1 byte before the first message and 127 after the last
-    one.
+    The nodes go to `out`, from `to` on, `to_stride` apart. `data` has 1 byte before the first message and 127
+    after the last one.
     """
-    for lane in range(0, count, 8):
-        lanes = min(8, count - lane)
-        if size <= 71:
-            _hash_short(
-                data,
-                start + lane * stride,
-                stride,
-                lanes,
-                size,
-                LEAF,
-                out,
-                to + lane * out_stride,
-                out_stride,
-            )
-        else:
-            _hash_long(
-                data,
-                start + lane * stride,
-                stride,
-                lanes,
-                size,
-                LEAF,
-                out,
-                to + lane * out_stride,
-                out_stride,
-            )
+    for lane in range(0, count, 16):
+        hash_both(
+            data, start + lane * stride, stride, min(8, count - lane),
+            start + (lane + 8) * stride, min(8, count - lane - 8), size, LEAF,
+            out, to + lane * to_stride, to_stride, to + (lane + 8) * to_stride,
+        )  # fmt: skip
 
 
 @register_jitable
@@ -100,13 +64,17 @@ def tree_roots(nodes: Bytes, start: int, stride: int, trees: int, leaves: int) -
             count += 1
         count //= 2
         if side_by_side:
-            for pair in range(count):
-                at = start + pair * 2 * HASH
-                _hash_short(nodes, at, stride, trees, 2 * HASH, INNER, nodes, start + pair * HASH, stride)
+            for pair in range(0, count, 2):
+                at, to = start + pair * PAIR, start + pair * HASH
+                others = trees if pair + 1 < count else 0
+                hash_both(
+                    nodes, at, stride, trees, at + PAIR, others, PAIR, INNER, nodes, to, stride, to + HASH
+                )  # fmt: skip
         else:
             for tree in range(trees):
-                for pair in range(0, count, 8):
-                    lanes = min(8, count - pair)
-                    at = start + tree * stride + pair * 2 * HASH
-                    to = start + tree * stride + pair * HASH
-                    _hash_short(nodes, at, 2 * HASH, lanes, 2 * HASH, INNER, nodes, to, HASH)
+                for pair in range(0, count, 16):
+                    at, to = start + tree * stride + pair * PAIR, start + tree * stride + pair * HASH
+                    hash_both(
+                        nodes, at, PAIR, min(8, count - pair), at + 8 * PAIR, min(8, count - pair - 8), PAIR, INNER,
+                        nodes, to, HASH, to + 8 * HASH,
+                    )  # fmt: skip

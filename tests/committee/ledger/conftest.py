@@ -162,14 +162,16 @@ class SpoiltConnection:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        self.asked.append(body["method"])
+        # Several requests in one are all of one method; rules see the parameters of the first.
+        first = body[0] if isinstance(body, list) else body
+        self.asked.append(first["method"])
         for rule in self.rules:
-            answer = await rule(body["method"], body["params"])
+            answer = await rule(first["method"], first["params"])
             if answer is not None:
                 return answer
         return web.Response(body=await self.forward(body), content_type="application/json")
 
-    async def forward(self, body: dict[str, Any]) -> bytes:
+    async def forward(self, body: Any) -> bytes:
         async with self._session.post(self._target, json=body) as answer:
             return await answer.read()
 

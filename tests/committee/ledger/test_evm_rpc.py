@@ -64,7 +64,7 @@ async def test_answer_that_is_none_is_unavailable(
 ) -> None:
     network = await launch()
     async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
-        spoilt.answer("eth_getBlockByNumber", lambda: web.Response(body=body))
+        spoilt.answer("eth_getBlockByNumber", lambda: web.Response(body=body), times=3)
         with pytest.raises(LedgerUnavailable, match="eth_getBlockByNumber"):
             await ledger.head()
 
@@ -72,7 +72,7 @@ async def test_answer_that_is_none_is_unavailable(
 async def test_error_of_the_endpoint_is_unavailable(launch: Launch, spoilt: SpoiltConnection) -> None:
     network = await launch()
     async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
-        spoilt.fail("eth_getBlockByNumber", -32005, "daily limit reached")
+        spoilt.fail("eth_getBlockByNumber", -32005, "daily limit reached", times=3)
         with pytest.raises(LedgerUnavailable, match="daily limit reached"):
             await ledger.head()
 

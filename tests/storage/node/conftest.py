@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
@@ -32,10 +33,12 @@ from committee.ledger import (
     Parameters,
     RegisteredNode,
     ShardsAttested,
+    Stretch,
     Transaction,
 )
 from committee.membership import Committee, Member
 from committee.messages import Intent
+from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.node.config import NodeConfig
 from storage.node.node import StorageNode
@@ -148,6 +151,9 @@ class ChainLedger:
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         return [event for events, _ in self.chain.blocks[first_block : last_block + 1] for event in events]
 
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        return Stretch((until,), await self.events(after.number + 1, until.number))
+
     async def attested_shards(self) -> frozenset[int]:
         return frozenset(self.chain.attested)
 
@@ -240,6 +246,11 @@ class Network:
         known = self.chain.nodes[node_id]
         return NodeClient(self.session, known.name, known.address)
 
+    async def read(self, blob_id: bytes) -> bytes:
+        """A blob as its user reads it."""
+        async with Client(cast(Ledger, ChainLedger(self.chain, 0))) as client:
+            return await client.read(blob_id)
+
     async def until(self, condition: Callable[..., object], *arguments: object) -> None:
         """Wait for something that the nodes bring about by themselves."""
         async with asyncio.timeout(LIMIT_S):
@@ -285,9 +296,10 @@ class Network:
 
     def has_nothing(self, node_id: int, blob_id: bytes) -> bool:
         store = self.running[node_id].store
-        files = [path for path in self.store_folder(node_id).rglob(blob_id.hex()) if path.is_file()]
+        # Unlike a glob, a walk does not mind folders that vanish meanwhile.
+        files = [name for _, _, names in os.walk(self.store_folder(node_id)) for name in names]
         shards = [store.shards_with(blob_id, axis) for axis in Axis]
-        return not files and not any(shards) and store.metadata(blob_id) is None
+        return blob_id.hex() not in files and not any(shards) and store.metadata(blob_id) is None
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage.client.errors import NodeRefused
+from storage.client.errors import InvalidBlob, NodeRefused
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, merkle_root
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ async def test_blobs_that_cannot_be_repaired_hold_up_no_other(network: Network) 
     network.wipe(3)
     await network.start(3)
     await network.until(network.is_complete, 3, blob)
-    await network.until(lambda: len(network.running[3].healing._retries) == len(lost))
-    assert network.running[3].healing.waiting == len(lost)
+    await network.until(lambda: network.running[3].healing.waiting == len(lost))
     assert network.running[3].view.block == network.chain.state.block
 
 
@@ -172,8 +171,11 @@ async def test_an_inconsistent_blob_ends_in_a_proof_f_plus_1_signatures_and_a_cl
         with pytest.raises(NodeRefused, match="FORBIDDEN_BLOB") as refused:
             await request
         assert refused.value.status == 451
+    with pytest.raises(InvalidBlob, match="its writer was proven on chain"):
+        await network.read(metadata.blob_id)
     # Nobody keeps it, nobody goes on repairing it, and the others are as they were.
     for node_id, node in network.running.items():
         await network.until(network.has_nothing, node_id, metadata.blob_id)
         await network.until(is_healed, node)
         assert network.is_complete(node_id, good)
+    assert await network.read(good.blob_id) == random.Random(7).randbytes(300_000)

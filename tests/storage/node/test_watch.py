@@ -1,0 +1,232 @@
+"""The watch: who is ejected, who is not, and who comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from committee import messages
+from committee.bls import SecretKey
+from committee.certificate import Certificate
+from committee.errors import LedgerRefused, LedgerUnavailable
+from committee.ledger import BlockMark, Event, MemberEjected
+from committee.membership import Committee, Member
+from storage.client.errors import NodeRefused, NodeUnreachable
+from storage.client.wire import Reason
+from storage.node import watch as watching
+from storage.node.chain import ChainView
+from storage.node.face import Refusal
+from storage.node.peers import Peers
+from storage.node.watch import Watch
+
+PATIENCE_S = 10
+DOMAIN = bytes(range(32))
+SECRETS = {node_id: SecretKey(0xCAFE + node_id) for node_id in (1, 2, 3, 4)}
+MEMBERS = {
+    node_id: Member(node_id, f"node-{node_id}", f"http://{node_id}", SECRETS[node_id].public_key, shards)
+    for node_id, shards in {1: (0, 1, 2), 2: (3, 4, 5), 3: (6, 7), 4: (8, 9)}.items()
+}
+COMMITTEE = Committee(3, 10, tuple(MEMBERS.values()))
+ME, WATCHED = 1, 4
+Answer = Callable[[], Awaitable[Any]]
+
+
+class Bench:
+    """Node 1's watch over three peers and a ledger, all of the test's making, and the clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.health: Answer = self.answer
+        self.signers: set[int] = {2, 3}
+        self.ejected: list[tuple[int, Certificate]] = []
+        self.came_back: list[LedgerRefused | LedgerUnavailable | None] = []
+        """What the chain says to who comes back, time for time; afterwards it grants it."""
+        self.asked_back = 0
+        self.is_candidate = True
+        self.happened: list[Event] = []
+        mark = BlockMark(5, bytes(32))
+        self.view = SimpleNamespace(
+            node_id=ME,
+            parameters=SimpleNamespace(patience_s=PATIENCE_S, domain=DOMAIN),
+            state=SimpleNamespace(current=COMMITTEE, epoch=3, started_block=mark),
+            block=BlockMark(9, bytes(32)),
+            ledger=self,
+            was_ejected=lambda node_id, epoch: False,
+            subscribe=lambda listener: None,
+        )
+        peers = SimpleNamespace(watch_client=self.client)
+        self.watch = Watch(cast(ChainView, self.view), cast(Peers, peers), SECRETS[ME], 1.0)
+
+    # the peers
+
+    def client(self, member: Member) -> Any:
+        async def health(timeout_s: float) -> Any:
+            assert timeout_s == PATIENCE_S
+            return await self.health()
+
+        async def ejection(node_id: int) -> tuple[bytes, bytes]:
+            if member.node_id not in self.signers:
+                raise NodeRefused(member.name, member.address, 400, Reason.MEMBER_ANSWERS, "it answers me")
+            message = messages.encode(messages.Intent.EJECT, 3, messages.eject_body(node_id), DOMAIN)
+            return message, SECRETS[member.node_id].sign(message)
+
+        return SimpleNamespace(health=health, ejection=ejection)
+
+    async def answer(self) -> dict[str, Any]:
+        return {}
+
+    def answer_after(self, seconds: float) -> Answer:
+        async def answer() -> dict[str, Any]:
+            self.now += seconds
+            assert WATCHED not in self.watch.silent_members()
+            return {}
+
+        return answer
+
+    async def no_answer(self) -> Any:
+        self.now += PATIENCE_S
+        raise NodeUnreachable("node-4", "http://4", "test")
+
+    # the ledger
+
+    async def eject(self, node_id: int, reason: int, certificate: Certificate) -> None:
+        self.ejected.append((node_id, certificate))
+
+    async def become_candidate(self) -> None:
+        self.asked_back += 1
+        error = self.came_back.pop(0) if self.came_back else None
+        if error is not None:
+            raise error
+
+    async def nodes(self) -> list[Any]:
+        return [SimpleNamespace(node_id=ME, is_candidate=self.is_candidate)]
+
+    async def events(self, first: int, last: int) -> list[Event]:
+        assert (first, last) == (5, 9)
+        return self.happened
+
+    # doing
+
+    async def poll(self) -> None:
+        await self.watch._poll(MEMBERS[WATCHED])
+
+    async def run_until(self, condition: Callable[[], bool]) -> None:
+        running = asyncio.create_task(self.watch.run())
+        try:
+            async with asyncio.timeout(5):
+                while not condition():  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench(monkeypatch)
+    bench.watch._asked_at = dict.fromkeys((2, 3, 4))
+    return bench
+
+
+async def test_a_member_that_always_answers_just_in_time_is_never_silent(bench: Bench) -> None:
+    for _ in range(5):
+        bench.health = bench.answer_after(PATIENCE_S - 0.5)
+        await bench.poll()
+        bench.now += PATIENCE_S  # nobody asked meanwhile
+        assert bench.watch.silent_s(WATCHED) == 0
+        with pytest.raises(Refusal, match="answered within the last 10 s"):
+            bench.watch.sign_ejection(WATCHED)
+
+
+async def test_an_error_is_an_answer(bench: Bench) -> None:
+    async def refuse() -> Any:
+        bench.now += PATIENCE_S - 1
+        raise NodeRefused("node-4", "http://4", 500, None, "failed")
+
+    bench.health = refuse
+    await bench.poll()
+    assert bench.watch.silent_members() == frozenset()
+
+
+async def test_silence_begins_with_the_first_request_not_answered(bench: Bench) -> None:
+    await bench.poll()
+    bench.now += 100
+    bench.health = bench.no_answer
+    await bench.poll()
+    assert bench.watch.silent_s(WATCHED) == PATIENCE_S
+    await bench.poll()
+    assert bench.watch.silent_s(WATCHED) == 2 * PATIENCE_S
+    assert bench.watch.silent_members() == {WATCHED}
+    message, signature = bench.watch.sign_ejection(WATCHED)
+    assert messages.decode(message).body == messages.eject_body(WATCHED)
+    assert signature == SECRETS[ME].sign(message)
+    bench.health = bench.answer
+    await bench.poll()
+    assert bench.watch.silent_members() == frozenset()
+
+
+@pytest.mark.parametrize("node_id", [ME, 5])
+async def test_only_fellow_members_can_be_ejected(bench: Bench, node_id: int) -> None:
+    with pytest.raises(Refusal):
+        bench.watch.sign_ejection(node_id)
+
+
+async def test_a_member_that_is_silent_to_a_quorum_is_ejected(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
+    ((node_id, certificate),) = bench.ejected
+    assert node_id == WATCHED
+    assert certificate.epoch == 3
+
+
+@pytest.mark.parametrize("signers", [set(), {2}, {3}])
+async def test_a_member_that_answers_some_is_not_ejected(bench: Bench, signers: set[int]) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    bench.signers = signers
+    await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
+    assert not bench.ejected
+
+
+# this node's own ejection
+
+
+async def test_a_node_ejected_by_mistake_stands_again(bench: Bench) -> None:
+    bench.came_back = [LedgerUnavailable("no answer"), LedgerRefused("come back", watching.BARRED), None]
+    bench.watch._interval_s = 0.0
+    bench.watch._on_event(MemberEjected(BlockMark(1, b""), 3, ME, 1))
+    await bench.run_until(lambda: bench.asked_back == 3 and not bench.watch._is_out)
+
+
+async def test_a_node_that_is_a_candidate_already_asks_once(bench: Bench) -> None:
+    bench.came_back = [LedgerRefused("come back", "AlreadyCandidate")]
+    bench.watch._on_event(MemberEjected(BlockMark(1, b""), 3, ME, 1))
+    await bench.run_until(lambda: bench.asked_back == 1 and not bench.watch._is_out)
+
+
+async def test_anothers_ejection_is_no_reason_to_stand_again(bench: Bench) -> None:
+    bench.watch._on_event(MemberEjected(BlockMark(1, b""), 3, WATCHED, 1))
+    await bench.run_until(lambda: bool(bench.watch._asked_at))
+    assert bench.asked_back == 0
+
+
+@pytest.mark.parametrize(("node_id", "comes_back"), [(ME, True), (WATCHED, False)])
+async def test_a_node_ejected_while_it_was_down_stands_again(
+    bench: Bench, node_id: int, comes_back: bool
+) -> None:
+    bench.is_candidate = False
+    bench.happened = [MemberEjected(BlockMark(6, b""), 3, node_id, 1)]
+    await bench.watch._look_back()
+    assert bench.watch._is_out == comes_back
+
+
+async def test_a_node_that_left_by_its_operators_will_stays_away(bench: Bench) -> None:
+    bench.is_candidate = False
+    await bench.watch._look_back()
+    assert not bench.watch._is_out
