@@ -105,7 +105,7 @@ class _KernelCache:
 
 def cached(function: Any, kind: str) -> Callable[..., None]:
     """The jitted `function`, compiled or loaded at its first call; all calls are to have the same types."""
-    dispatcher: Any = numba.njit(nogil=True)(function)
+    dispatcher: Any = numba.njit(nogil=True)(function.py_func)
     dispatcher._cache = kernel_cache = _KernelCache(f"{function.__name__}-{kind}")
     ready: list[Any] = []
     compiling = threading.Lock()

@@ -9,12 +9,12 @@ Arrays whose symbols are hashed need `SLACK` bytes before and after (see `blake2
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from storage.redstuff.kernels.hashing import HASH, LEAF, hash_both, hash_leaves, tree_roots
 from storage.redstuff.kernels.symbols import copy, from_planes, to_planes
 from storage.redstuff.kernels.transform import Tables, complete, expand
+from storage.redstuff.kernels.vector import compiled
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -26,7 +26,7 @@ SLACK = 128
 ROWS, COLUMNS, ROW_ROOTS, BLOB_ROOT = 1, 2, 4, 8
 
 
-@register_jitable
+@compiled
 def expand_vectors(
     source: Bytes, start: int, across: int, along: int, vectors: int, t: int, shape: Shape, tables: Tables, work: Bytes,
     target: Bytes, to: int, to_across: int, to_along: int,
@@ -57,7 +57,7 @@ def expand_vectors(
                     )
 
 
-@register_jitable
+@compiled
 def complete_vectors(
     source: Bytes, known: Ints, across: int, vectors: int, t: int, m: int, tables: Tables, locators: Tables,
     work: Bytes, target: Bytes, wanted: Ints, to_across: int,
@@ -90,7 +90,7 @@ def complete_vectors(
                         )
 
 
-@register_jitable
+@compiled
 def _leaves(
     data: Bytes,
     start: int,
@@ -116,7 +116,7 @@ def _leaves(
             hash_leaves(data, start + v * across, along, symbols, t, nodes, to + v * tree, HASH)
 
 
-@register_jitable
+@compiled
 def sliver_roots(
     slivers: Bytes, start: int, vectors: int, t: int, shape: Shape, tables: Tables, work: Bytes,
     target: Bytes, to: int, to_across: int, to_along: int, nodes: Bytes,
@@ -145,7 +145,7 @@ def sliver_roots(
         copy(roots, root + v * root_across, nodes, base + v * tree, HASH)
 
 
-@register_jitable
+@compiled
 def encode(
     stages: int, first: int, last: int, t: int, rows: Shape, columns: Shape, tables: Tables, work: Bytes,
     primary: Bytes, secondary: Bytes, staging: Bytes, nodes: Bytes, leaves: Bytes, roots: Bytes,
@@ -184,7 +184,7 @@ def encode(
         copy(roots, SLACK + 2 * HASH * n, nodes, SLACK, HASH)
 
 
-@register_jitable
+@compiled
 def _encode_columns(
     begin: int, end: int, t: int, p: int, s: int, n: int, columns: Shape, tables: Tables, work: Bytes,
     primary: Bytes, secondary: Bytes, staging: Bytes, nodes: Bytes, leaves: Bytes, roots: Bytes,
@@ -207,7 +207,7 @@ def _encode_columns(
     )  # fmt: skip
 
 
-@register_jitable
+@compiled
 def symbols_root(symbols: Bytes, n: int, t: int, nodes: Bytes) -> None:
     """Leaf nodes of the `n` symbols of one expanded sliver and their tree, whose root ends up at `nodes[SLACK]`."""
     hash_leaves(symbols, SLACK, t, n, t, nodes, SLACK, HASH)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from storage.redstuff.kernels.blake2b import SHORT_BYTES, hash_long, hash_short
+from storage.redstuff.kernels.vector import compiled
 
 Bytes = NDArray[np.uint8]
 HASH = 32
@@ -14,7 +14,7 @@ PAIR = 2 * HASH
 LEAF, INNER = 0, 1
 
 
-@register_jitable
+@compiled
 def hash_both(
     data: Bytes, start: int, stride: int, count: int, second: int, second_count: int, size: int, mark: int,
     out: Bytes, to: int, to_stride: int, second_to: int,
@@ -28,7 +28,7 @@ def hash_both(
         hash_long(data, start, stride, count, second, second_count, size, mark, out, to, to_stride, second_to)
 
 
-@register_jitable
+@compiled
 def hash_leaves(
     data: Bytes, start: int, stride: int, count: int, size: int, out: Bytes, to: int, to_stride: int
 ) -> None:
@@ -45,7 +45,7 @@ def hash_leaves(
         )  # fmt: skip
 
 
-@register_jitable
+@compiled
 def tree_roots(nodes: Bytes, start: int, stride: int, trees: int, leaves: int) -> None:
     """Roots of up to 8 trees, in place.
 

@@ -8,15 +8,14 @@ high bytes.
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from storage.redstuff.kernels.vector import move1, move2, move4, move8, move16, move32
+from storage.redstuff.kernels.vector import compiled, move1, move2, move4, move8, move16, move32
 
 Bytes = NDArray[np.uint8]
 
 
-@register_jitable
+@compiled
 def _move_short(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
     """Copy `count < 32` bytes exactly: two moves that overlap where they must."""
     if count >= 16:
@@ -35,7 +34,7 @@ def _move_short(target: Bytes, t: int, source: Bytes, s: int, count: int) -> Non
         move1(target, t, source, s)
 
 
-@register_jitable
+@compiled
 def copy(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
     """Copy `count` bytes from place `s` of `source` to place `t` of `target`."""
     whole = count // 32 * 32
@@ -44,7 +43,7 @@ def copy(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
     _move_short(target, t + whole, source, s + whole, count - whole)
 
 
-@register_jitable
+@compiled
 def to_planes(work: Bytes, place: int, plane: int, source: Bytes, s: int, count: int) -> None:
     """`count` bytes of a symbol at `source[s]` to the planes at `work[place]` and `work[place + plane]`."""
     blocks = count // 64
@@ -56,7 +55,7 @@ def to_planes(work: Bytes, place: int, plane: int, source: Bytes, s: int, count:
     _move_short(work, place + plane + 32 * blocks, source, s + 64 * blocks + tail, tail)
 
 
-@register_jitable
+@compiled
 def from_planes(target: Bytes, t: int, work: Bytes, place: int, plane: int, count: int) -> None:
     """The way back from `to_planes`."""
     blocks = count // 64

@@ -14,17 +14,17 @@ and Its Application to Reed-Solomon Codes" (2016).
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from storage.redstuff.kernels.butterfly import forward2, forward4, inverse2, inverse4, multiply_add, scale
+from storage.redstuff.kernels.vector import compiled
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 Tables = NDArray[np.uint64] | NDArray[np.uint8] | NDArray[np.uint32]
 
 
-@register_jitable
+@compiled
 def inverse_transform(work: Bytes, tables: Tables, first: int, m: int, count: int) -> None:
     """Values at positions `first … first+m` to coefficients, in place; rows from `count` on are zero on entry."""
     distance = 1
@@ -40,7 +40,7 @@ def inverse_transform(work: Bytes, tables: Tables, first: int, m: int, count: in
         inverse2(work, tables, first, distance, distance, first // distance)
 
 
-@register_jitable
+@compiled
 def forward_transform(work: Bytes, tables: Tables, first: int, m: int, count: int) -> None:
     """Coefficients to values at positions `first … first+m`, in place; only the first `count` are made."""
     distance = m
@@ -60,7 +60,7 @@ def forward_transform(work: Bytes, tables: Tables, first: int, m: int, count: in
             )  # fmt: skip
 
 
-@register_jitable
+@compiled
 def clear_rows(work: Bytes, first: int, count: int) -> None:
     """Rows `first … first + count` to zero."""
     for row in range(first, first + count):
@@ -68,7 +68,7 @@ def clear_rows(work: Bytes, first: int, count: int) -> None:
             work[row, place] = 0
 
 
-@register_jitable
+@compiled
 def copy_rows(work: Bytes, target: int, source: int, count: int) -> None:
     """`work[target + i] = work[source + i]` for `i < count`."""
     for row in range(count):
@@ -76,7 +76,7 @@ def copy_rows(work: Bytes, target: int, source: int, count: int) -> None:
             work[target + row, place] = work[source + row, place]
 
 
-@register_jitable
+@compiled
 def add_rows(work: Bytes, target: int, source: int, count: int) -> None:
     """`work[target + i] += work[source + i]` for `i < count`."""
     for row in range(count):
@@ -84,7 +84,7 @@ def add_rows(work: Bytes, target: int, source: int, count: int) -> None:
             work[target + row, place] ^= work[source + row, place]
 
 
-@register_jitable
+@compiled
 def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> None:
     """Recovery symbols from the originals at their positions (`codeword.Shape`): overwrites all other rows.
 
@@ -110,7 +110,7 @@ def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> N
         forward_transform(work, tables, block, m, min(m, m + r - block))
 
 
-@register_jitable
+@compiled
 def add_derivative(work: Bytes, target: int, source: int, m: int) -> None:
     """The formal derivative of the coefficients at `source`, added to those at `target`.
 
@@ -124,7 +124,7 @@ def add_derivative(work: Bytes, target: int, source: int, m: int) -> None:
         bit *= 2
 
 
-@register_jitable
+@compiled
 def complete(work: Bytes, tables: Tables, m: int, known: Bools, wanted: Bools, locators: Tables) -> None:
     """Make the `wanted` rows from the `known` ones: Lagrange interpolation, block by block of `m` positions.
 

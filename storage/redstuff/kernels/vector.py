@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 BYTE = ir.IntType(8)
 WORD64 = ir.IntType(64)
+
+
+def compiled(function: Callable[..., None]) -> Any:
+    """Decorates what other compiled functions call. For each kind it is compiled once.
+
+    numba would compile it anew for every literal number given to it, and for every way to compile its callers.
+    """
+    no_wrappers: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    dispatcher: Any = njit(nogil=True, **no_wrappers)(function)
+    get_call_template = dispatcher.get_call_template
+
+    def without_literals(args: Any, kws: Any) -> Any:
+        return get_call_template([types.unliteral(one) for one in args], kws)  # type: ignore[no-untyped-call]
+
+    dispatcher.get_call_template = without_literals
+    return dispatcher
 
 
 def data_pointer(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value) -> ir.Value:
