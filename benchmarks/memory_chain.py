@@ -243,6 +243,11 @@ class MemoryLedger:
         """In the current epoch."""
         return frozenset(self.chain.attested)
 
+    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
+        """As `Ledger.missing_shards`; every shard is attested before the next epoch starts here."""
+        chain = self.chain
+        return frozenset(chain.gained - chain.attested) if epoch == chain.state.epoch else frozenset()
+
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """In chain order."""
         blocks = self.chain.blocks[max(0, first_block) : last_block + 1]

@@ -336,8 +336,11 @@ class Ledger(Protocol):
     async def balance(self, account: str) -> int:
         """Stake tokens of an account."""
 
-    async def missing_shards(self, epoch: int) -> frozenset[int]:
-        """Shards neither kept nor attested: at the end of an epoch that is over, or up to now in the current one."""
+    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
+        """Shards neither kept nor attested at the end of an epoch that is over, or up to now (or to the block `at`).
+
+        Who had them before goes on serving them.
+        """
 
     async def stakes(self, account: str) -> list[StakePosition]:
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""

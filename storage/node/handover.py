@@ -46,10 +46,6 @@ FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 10.0
 LOOK_AGAIN_S = 5.0
 """The committees are looked at so often even when no event tells of a change: a view may have loaded the state anew."""
-OWED = "handover.owed"
-"""The store's bookmark for the shards given up and still owed: number of the block it was written at, u64 LE; then
-each shard, u16 LE."""
-
 _Key = tuple[int, tuple[tuple[int, tuple[int, ...]], ...]]
 
 
@@ -75,18 +71,11 @@ class Handover:
         self._filling = Filling(view, store, code, peers, repair, secret, budget or Budget())
         self._news = asyncio.Event()
         self._drop_due = True
-        self._looked_back = False
-        """Whether the attestations made while this node did not run have been looked for."""
-        self._attested: set[int] = set()
-        """Shards of which an attestation was seen since the old ones were looked at."""
         view.subscribe(self._on_event)
 
     def _on_event(self, event: Event) -> None:
         match event:
-            case ShardsAttested():
-                self._attested.update(event.shards)
-                self._drop_due = True
-            case CommitteeSelected() | EpochStarted() | MemberEjected():
+            case ShardsAttested() | CommitteeSelected() | EpochStarted() | MemberEjected():
                 self._drop_due = True
             case _:
                 pass
@@ -292,12 +281,15 @@ class Handover:
         been served for one whole epoch more. One whose new owner did not attest it, the handover having been closed,
         is owed until somebody does.
         """
+        state = self._view.state
         try:
-            owed = await self._owed()
-        except (LedgerError, StoreError) as error:
+            # At a block that stays: what is dropped does not come back.
+            owed = await self._view.ledger.missing_shards(state.epoch, self._view.block)
+        except LedgerError as error:
             log.warning("old shards stay until it is known whether they are owed", error=str(error))
             return False
-        state = self._view.state
+        if self._view.state is not state:
+            return False
         wanted = {
             shard
             for committee in (state.previous, state.current, state.next)
@@ -310,34 +302,6 @@ class Handover:
             fail_point("handover.shard-dropped")
             log.info("dropped a shard that is others' now", shard=shard, slivers=slivers)
         return True
-
-    async def _owed(self) -> frozenset[int]:
-        """Shards that this node gave up and that nobody has attested since; kept in the store's own record."""
-        state, me, block = self._view.state, self._view.node_id, self._view.block
-        kept = await asyncio.to_thread(self._store.bookmark, OWED) or bytes(8)
-        before = {int.from_bytes(kept[i : i + 2], "little") for i in range(8, len(kept), 2)}
-        if before and not self._looked_back:
-            for event in await self._view.ledger.events(int.from_bytes(kept[:8], "little") + 1, block.number):
-                self._on_event(event)
-        self._looked_back = True
-        seen, self._attested = self._attested, set()
-        lost: set[int] = set()
-        mine: set[int] = set()
-        if state.current is not None:
-            mine.update(state.current.shards_of(me))
-        if state.previous is not None:
-            lost.update(set(state.previous.shards_of(me)) - mine)
-        owed = (before - seen - mine) | lost
-        if owed:
-            owed -= await self._view.ledger.attested_shards()
-        owed &= self._store.shards()
-        if self._view.state is not state:
-            self._attested |= seen
-        elif owed != before:
-            value = block.number.to_bytes(8, "little")
-            value += b"".join(shard.to_bytes(2, "little") for shard in sorted(owed))
-            await finished(self._store.keep_bookmark, OWED, value)
-        return frozenset(owed)
 
     # report
 

@@ -171,7 +171,8 @@ class Healing:
         state = self._view.state
         if state.previous is None or not was_live_at_start(self._view, blob_id):
             return lacking
-        gained = lacking - set(state.previous.shards_of(self._view.node_id))
+        before = set(state.previous.shards_of(self._view.node_id)) - state.unattested
+        gained = lacking - before
         if gained and self._attested[0] != state.epoch:
             self._attested = (state.epoch, set(await self._view.ledger.attested_shards()))
         return lacking - (gained - self._attested[1])

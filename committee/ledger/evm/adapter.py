@@ -172,9 +172,9 @@ class EvmLedger(Writer):
         """Stake tokens of an account."""
         return int(await self._reader.call(self._reader.token, "balanceOf", account))
 
-    async def missing_shards(self, epoch: int) -> frozenset[int]:
-        """Shards neither kept nor attested: at the end of an epoch that is over, or up to now in the current one."""
-        return frozenset(await self._reader.call(self._reader.committee, "missingShards", epoch))
+    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
+        """As `Ledger.missing_shards`."""
+        return frozenset(await self._reader.call(self._reader.committee, "missingShards", epoch, at=at))
 
     async def stakes(self, account: str) -> list[StakePosition]:
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""

@@ -60,6 +60,8 @@ class Chain:
         self.nodes: dict[int, RegisteredNode] = {}
         self.records: dict[int, BlobRecord] = {}
         self.attested: set[int] = set()
+        self.missing: set[int] = set()
+        """Shards neither kept nor attested in this epoch."""
         mark = BlockMark(0, bytes(32))
         self.state = EpochState(mark, 0, 0, None, True, 0, None, None, None)
         self.blocks: list[tuple[tuple[Event, ...], tuple[BlobRecord, ...]]] = [((), ())]
@@ -84,14 +86,28 @@ class Chain:
             for node_id, one in self.nodes.items()
             if node_id in shards
         )
+        before, current = self.state.current, Committee(epoch, N_SHARDS, members)
+        unattested = frozenset(self.missing)
         self.attested = set()
+        if before is not None:
+            self.missing |= {
+                shard
+                for shard, owner in current.owner_of.items()
+                if before.owner_of[shard].node_id != owner.node_id
+            }
         self.mine(
             EpochStarted(self.next_mark, epoch),
             epoch=epoch,
             started_block=self.next_mark,
-            previous=self.state.current,
-            current=Committee(epoch, N_SHARDS, members),
+            previous=before,
+            current=current,
+            unattested=unattested,
         )
+
+    def attest(self, epoch: int, node_id: int, shards: tuple[int, ...]) -> Transaction:
+        self.attested.update(shards)
+        self.missing.difference_update(shards)
+        return self.mine(ShardsAttested(self.next_mark, epoch, node_id, shards))
 
     def register(self, blob: BlobMetadata, *, end_epoch: int = 50, deletable: bool = False) -> int:
         number, epoch = len(self.records) + 1, self.state.epoch
@@ -157,12 +173,15 @@ class ChainLedger:
     async def attested_shards(self) -> frozenset[int]:
         return frozenset(self.chain.attested)
 
+    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
+        return (
+            frozenset(self.chain.missing) if epoch == self.chain.state.epoch else self.chain.state.unattested
+        )
+
     async def attest(self, epoch: int, attestations: Iterable[Attestation]) -> Transaction:
         if epoch != self.chain.state.epoch:
             raise LedgerRefused("attest", "WrongEpoch", {})
-        shards = tuple(one.shard for one in attestations)
-        self.chain.attested.update(shards)
-        return self.chain.mine(ShardsAttested(self.chain.next_mark, epoch, self.node_id, shards))
+        return self.chain.attest(epoch, self.node_id, tuple(one.shard for one in attestations))
 
     async def invalidate_blob(self, blob_id: bytes, proof: Certificate) -> Transaction:
         assert self.chain.state.current is not None
