@@ -175,6 +175,47 @@ contract AssignmentTest is Signing {
         _checkCap(second, stakes, shards);
     }
 
+    function test_elect_counts_like_a_race_for_every_single_shard(uint256 seed, uint256 shards) public view {
+        shards = _between(shards, 10, 130);
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _candidates(seed);
+        _checkRace(nodeIds, stakes, shards);
+    }
+
+    function test_elect_counts_like_a_race_for_small_stakes_with_ties(uint256 seed, uint256 shards) public view {
+        shards = _between(shards, 10, 130);
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _candidates(seed);
+        for (uint256 i; i < stakes.length; ++i) {
+            stakes[i] = 1 + (seed >> (8 * i)) % 7;
+        }
+        _checkRace(nodeIds, stakes, shards);
+    }
+
+    function test_elect_counts_like_a_race_when_some_are_capped() public view {
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(24, 1);
+        (stakes[3], stakes[9], stakes[10], stakes[20]) = (1 << 128, 1e9, 1e9, 40);
+        _checkRace(nodeIds, stakes, 130);
+    }
+
+    /// @dev Without a sure start: every shard to the highest quotient below the cap, ties to the earlier candidate.
+    function _checkRace(uint32[] memory nodeIds, uint256[] memory stakes, uint256 shards) private view {
+        uint256[] memory counts = new uint256[](stakes.length);
+        uint256 cap = _cap(stakes, shards);
+        for (uint256 left = shards; left > 0; --left) {
+            uint256 best = type(uint256).max;
+            for (uint256 i; i < stakes.length; ++i) {
+                if (stakes[i] == 0 || counts[i] == cap) continue;
+                bool isFirst = best == type(uint256).max;
+                if (isFirst || stakes[i] * (counts[best] + 1) > stakes[best] * (counts[i] + 1)) best = i;
+            }
+            ++counts[best];
+        }
+        Roster memory roster = _elect(_none(), nodeIds, stakes, shards, 0);
+        for (uint256 i; i < stakes.length; ++i) {
+            (bool found, uint256 position) = Assignment.positionOf(roster.nodeIds, nodeIds[i]);
+            vm.assertEq(found ? roster.shards[position].length : 0, counts[i]);
+        }
+    }
+
     function _checkWhole(Roster memory roster, uint256 shards) private pure {
         bool[] memory seen = new bool[](shards);
         uint256 count;
@@ -204,15 +245,19 @@ contract AssignmentTest is Signing {
     }
 
     function _checkCap(Roster memory roster, uint256[] memory stakes, uint256 shards) private pure {
+        uint256 cap = _cap(stakes, shards);
+        for (uint256 i; i < roster.nodeIds.length; ++i) {
+            vm.assertLe(roster.shards[i].length, cap);
+        }
+    }
+
+    function _cap(uint256[] memory stakes, uint256 shards) private pure returns (uint256) {
         uint256 nodes;
         for (uint256 i; i < stakes.length; ++i) {
             if (stakes[i] > 0) ++nodes;
         }
         uint256 cap = nodes >= 20 ? shards / 10 : (2 * shards + nodes - 1) / nodes;
-        if (cap == 0) cap = 1;
-        for (uint256 i; i < roster.nodeIds.length; ++i) {
-            vm.assertLe(roster.shards[i].length, cap);
-        }
+        return cap == 0 ? 1 : cap;
     }
 
     /// @dev 1 to 24 candidates out of ids 1 to 32 in some order, stakes of several magnitudes, some without.

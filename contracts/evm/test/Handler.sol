@@ -2,7 +2,6 @@
 pragma solidity ^0.8.30;
 
 import {Blobs} from "src/Blobs.sol";
-import {Candidates} from "src/Candidates.sol";
 import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
 import {Nodes} from "src/Nodes.sol";
@@ -10,6 +9,15 @@ import {Staking} from "src/Staking.sol";
 import {BlobId} from "src/lib/BlobId.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
+
+uint16 constant N = 10;
+uint32 constant NODES = 4;
+uint256 constant STAKERS = 3;
+
+/// @dev One of the accounts that stake.
+function stakerAt(uint256 index) pure returns (address) {
+    return address(uint160(0xb0000 + index));
+}
 
 /// @notice What the invariants let the fuzzer do, in any order: each action checks that the contracts do it exactly if
 /// they should, and keeps account of its own.
@@ -20,9 +28,6 @@ contract Handler is Base {
         uint32 unlockEpoch;
     }
 
-    uint16 public constant N = 10;
-    uint32 public constant NODES = 4;
-    uint256 public constant STAKERS = 3;
     uint256 private constant WHOLE = 1e18;
 
     /// @notice Tokens that went into the registry as stake and as rewards, and that came out of it.
@@ -53,7 +58,7 @@ contract Handler is Base {
         staking.setSlasher(address(this));
         for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
             _addNode(0);
-            address account = staker(nodeId % STAKERS);
+            address account = stakerAt(nodeId % STAKERS);
             if (nodeId <= STAKERS) _fund(account, 1e9 ether);
             _stake(nodeId, account, STAKE);
         }
@@ -65,12 +70,11 @@ contract Handler is Base {
         _;
         uint32 now_ = committee.epoch();
         require(now_ == epoch || now_ == epoch + 1, "epochs go on one by one");
-        if (now_ != epoch) _checkShards(now_);
         epoch = now_;
     }
 
-    function staker(uint256 index) public pure returns (address) {
-        return address(uint160(0xb0000 + index));
+    function receiver(uint32 nodeId) external pure returns (address) {
+        return _operator(nodeId);
     }
 
     function contracts() external view returns (address, address, address, address) {
@@ -106,10 +110,8 @@ contract Handler is Base {
     }
 
     function cancel(uint256 seed, uint256 shares) external watched {
-        if (unbondings.length == 0 || staking.isPaused(staking.cancelUnstaking.selector)) return;
-        Unbonding memory one = unbondings[seed % unbondings.length];
-        address account = _staker(seed);
-        uint256 held = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account);
+        if (staking.isPaused(staking.cancelUnstaking.selector)) return;
+        (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
         if (held == 0) return;
         shares = _between(shares, 1, held);
         vm.prank(account);
@@ -125,10 +127,8 @@ contract Handler is Base {
 
     /// @dev Whatever is paused; once, and not before it is unlocked.
     function withdraw(uint256 seed) external watched {
-        if (unbondings.length == 0) return;
-        Unbonding memory one = unbondings[seed % unbondings.length];
-        address account = _staker(seed);
-        if (staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account) == 0) return;
+        (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
+        if (held == 0) return;
         if (epoch >= one.unlockEpoch || committee.isStalled()) _withdraw(one, account);
         vm.expectRevert();
         vm.prank(account);
@@ -156,18 +156,22 @@ contract Handler is Base {
         staking.becomeCandidate(node.nodeId);
     }
 
+    /// @dev The next step of the epochs, or the next two, each as soon as it is possible; a handover may be closed.
     function push(uint256 seed) external watched {
-        Epochs.State memory state = committee.state();
-        if (!state.handoverDone) {
-            vm.warp(state.startedAt + DEADLINE_S + seed % 100);
-            committee.close();
-        } else if (state.selectedEpoch != 0) {
-            vm.warp(block.timestamp + EPOCH_S);
-            committee.start();
-        } else if (_anyStake()) {
-            vm.warp(block.timestamp + EPOCH_S / 2);
-            committee.select();
-            _checkShards(state.epoch + 1);
+        for (uint256 step; step <= seed % 2; ++step) {
+            Epochs.State memory state = committee.state();
+            if (!state.handoverDone) {
+                vm.warp(state.startedAt + DEADLINE_S);
+                committee.close();
+            } else if (state.selectedEpoch != 0) {
+                vm.warp(block.timestamp + EPOCH_S);
+                committee.start();
+                _checkShards(state.selectedEpoch);
+            } else if (_anyStake()) {
+                vm.warp(block.timestamp + EPOCH_S / 2);
+                committee.select();
+                _checkShards(state.epoch + 1);
+            }
         }
     }
 
@@ -187,10 +191,6 @@ contract Handler is Base {
         require(committee.missingShards(epoch).length + (count == 0 ? 0 : 1 + seed % count) == missing.length);
     }
 
-    function wait(uint256 seed) external watched {
-        vm.warp(block.timestamp + seed % 6000);
-    }
-
     // Blobs
 
     function register(uint256 seed) external watched {
@@ -202,9 +202,9 @@ contract Handler is Base {
 
     /// @dev Signed by any members of the current committee, or of the last one.
     function certify(uint256 seed, uint256 signers) external watched {
-        if (blobs.blobCount() == 0) return;
-        Blobs.BlobView memory blob = blobs.blob(1 + seed % blobs.blobCount());
-        if (blob.status != Blobs.Status.Registered || blobs.isPaused(blobs.certify.selector)) return;
+        if (blobs.isPaused(blobs.certify.selector)) return;
+        Blobs.BlobView memory blob = _someBlob(seed, Blobs.Status.Registered);
+        if (blob.objectId == 0) return;
         uint32 signing = blob.registeredEpoch < epoch && !committee.state().handoverDone ? epoch - 1 : epoch;
         bytes32 id = BlobId.fromInteger(blob.blobId);
         bytes memory body = blob.deletable ? Messages.deletableBlob(id, blob.objectId) : Messages.permanentBlob(id);
@@ -215,12 +215,11 @@ contract Handler is Base {
     }
 
     function extendOrRemove(uint256 seed) external watched {
-        if (blobs.blobCount() == 0) return;
-        Blobs.BlobView memory blob = blobs.blob(1 + seed % blobs.blobCount());
-        if (blob.status != Blobs.Status.Certified) return;
+        Blobs.BlobView memory blob = _someBlob(seed, Blobs.Status.Certified);
+        if (blob.objectId == 0) return;
         if (blob.deletable && seed & 32 == 0) {
             blobs.remove(blob.objectId);
-        } else if (blob.endEpoch < epoch + 53 && !blobs.isPaused(blobs.extend.selector)) {
+        } else if (blob.endEpoch < epoch + 8 && !blobs.isPaused(blobs.extend.selector)) {
             uint256 before = token.balanceOf(address(blobs));
             blobs.extend(blob.objectId, 1);
             paid += token.balanceOf(address(blobs)) - before;
@@ -245,7 +244,38 @@ contract Handler is Base {
 
     // Governing
 
-    function pause(uint256 seed) external watched {
+    /// @dev What happens seldom: a pause or its end, another commission, commissions withdrawn, or nothing for long.
+    function govern(uint256 seed) external watched {
+        uint32 nodeId = _node(seed);
+        if (seed & 3 == 0) _pause(seed >> 64);
+        if (seed & 3 == 1) _takeEarnings(_operator(nodeId));
+        if (seed & 3 == 2) vm.warp(block.timestamp + (seed >> 64) % 6000);
+        if (seed & 3 == 3) {
+            vm.prank(_operator(nodeId));
+            staking.changeCommission(nodeId, uint16(seed >> 64) % 3001);
+        }
+    }
+
+    /// @notice Everybody takes everything, whatever is paused.
+    function leaveAll() external {
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            for (uint256 i; i < STAKERS; ++i) {
+                uint256 shares = staking.sharesOf(nodeId, stakerAt(i));
+                if (shares != 0) _unstake(nodeId, stakerAt(i), shares);
+            }
+            _takeEarnings(_operator(nodeId));
+        }
+        vm.warp(block.timestamp + 5 * (EPOCH_S + DEADLINE_S));
+        for (uint256 k; k < unbondings.length; ++k) {
+            Unbonding memory one = unbondings[k];
+            for (uint256 i; i < STAKERS; ++i) {
+                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, stakerAt(i));
+                if (shares != 0) _withdraw(one, stakerAt(i));
+            }
+        }
+    }
+
+    function _pause(uint256 seed) private {
         bytes4[7] memory selectors = [
             staking.stake.selector,
             staking.cancelUnstaking.selector,
@@ -257,37 +287,9 @@ contract Handler is Base {
         ];
         uint256 index = seed % 7;
         Governed target = index < 3 ? Governed(staking) : index == 3 ? Governed(committee) : Governed(blobs);
+        bool isPaused = target.isPaused(selectors[index]);
         vm.prank(GUARDIAN);
-        target.setPaused(selectors[index], seed >> 128 & 3 == 0);
-    }
-
-    function commission(uint256 seed) external watched {
-        uint32 nodeId = _node(seed);
-        vm.prank(_operator(nodeId));
-        staking.changeCommission(nodeId, uint16(seed >> 64) % 3001);
-    }
-
-    function takeEarnings(uint256 seed) external watched {
-        _takeEarnings(_operator(_node(seed)));
-    }
-
-    /// @notice Everybody takes everything, whatever is paused.
-    function leave() external {
-        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
-            for (uint256 i; i < STAKERS; ++i) {
-                uint256 shares = staking.sharesOf(nodeId, staker(i));
-                if (shares != 0) _unstake(nodeId, staker(i), shares);
-            }
-            _takeEarnings(_operator(nodeId));
-        }
-        vm.warp(block.timestamp + 5 * (EPOCH_S + DEADLINE_S));
-        for (uint256 k; k < unbondings.length; ++k) {
-            Unbonding memory one = unbondings[k];
-            for (uint256 i; i < STAKERS; ++i) {
-                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, staker(i));
-                if (shares != 0) _withdraw(one, staker(i));
-            }
-        }
+        target.setPaused(selectors[index], !isPaused);
     }
 
     function _stake(uint32 nodeId, address account, uint256 amount) private {
@@ -319,12 +321,33 @@ contract Handler is Base {
         earned += staking.withdrawEarnings();
     }
 
+    /// @dev Any blob of a status, or one with id 0 if there is none.
+    function _someBlob(uint256 seed, Blobs.Status status) private view returns (Blobs.BlobView memory) {
+        uint256 count = blobs.blobCount();
+        for (uint256 i; i < count; ++i) {
+            Blobs.BlobView memory blob = blobs.blob(1 + (seed % count + i) % count);
+            if (blob.status == status) return blob;
+        }
+        Blobs.BlobView memory none;
+        return none;
+    }
+
+    /// @dev Any stake that is unbonding, or `held` 0 if there is none.
+    function _someUnbonding(uint256 seed) private view returns (uint256 held, Unbonding memory one, address account) {
+        uint256 count = unbondings.length * STAKERS;
+        for (uint256 i; i < count && held == 0; ++i) {
+            uint256 index = (seed % count + i) % count;
+            (one, account) = (unbondings[index / STAKERS], stakerAt(index % STAKERS));
+            held = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account);
+        }
+    }
+
     function _node(uint256 seed) private pure returns (uint32) {
         return uint32(1 + (seed >> 8) % NODES);
     }
 
     function _staker(uint256 seed) private pure returns (address) {
-        return staker((seed >> 16) % STAKERS);
+        return stakerAt((seed >> 16) % STAKERS);
     }
 
     function _anyStake() private view returns (bool) {

@@ -18,6 +18,9 @@ library Assignment {
     /// @notice A stake above 2^128, with which the arithmetic could overflow.
     error StakeTooLarge(uint256 stake);
 
+    /// @dev In the place of an excess.
+    int256 private constant NOBODY = type(int256).min;
+
     /// @notice What the steps share; all arrays run in candidate order.
     struct Election {
         uint32[] nodeIds;
@@ -93,13 +96,10 @@ library Assignment {
     /// @dev Counts by stake alone: a sure start, then one shard at a time to the highest quotient.
     function _apportion(Election memory election) private pure {
         uint256 count = election.stakes.length;
-        uint256 left = election.shards;
-        uint256 quota = election.total / (election.shards + 1) + 1;
+        uint256 left = _begin(election);
         uint256[] memory quotients = new uint256[](count); // 0: out of the race
         for (uint256 i; i < count; ++i) {
-            uint256 start = FixedPointMathLib.min(election.stakes[i] / quota, election.cap);
-            election.elected[i] = start;
-            left -= start;
+            uint256 start = election.elected[i];
             if (start < election.cap) quotients[i] = (election.stakes[i] << 64) / (start + 1);
         }
         for (; left > 0; --left) {
@@ -113,44 +113,62 @@ library Assignment {
         }
     }
 
+    /// @dev The sure start: everybody's stake divided by the quota, so large that the shards suffice. Who reaches the
+    /// cap leaves more to the others, who are sure of that in turn. Hence fewer shards are left than there are
+    /// candidates, whatever the stakes, and the gas that the race for them takes is bounded.
+    function _begin(Election memory election) private pure returns (uint256 left) {
+        uint256 total = election.total; // of the candidates below the cap
+        uint256 open = election.shards; // for them
+        bool isChanged = true;
+        while (isChanged) {
+            uint256 quota = (total << 64) / (open + 1) + 1;
+            isChanged = false;
+            left = 0;
+            for (uint256 i; i < election.stakes.length; ++i) {
+                if (election.elected[i] == election.cap) continue;
+                uint256 stake = election.stakes[i];
+                uint256 sure = FixedPointMathLib.min((stake << 64) / quota, election.cap);
+                election.elected[i] = sure;
+                left += sure;
+                if (sure == election.cap) (isChanged, total, open) = (true, total - stake, open - sure);
+            }
+        }
+        left = open - left; // nobody reached the cap in the last round
+    }
+
     /// @dev Undoes one move of each member that would shrink although it holds hardly more than its share, the one
     /// with the least excess first; the growing member furthest above its own share gives the shard back.
     function _settle(Election memory election, uint256 bandMillis) private pure {
         uint256 count = election.stakes.length;
         int256 band = int256(bandMillis * election.total);
-        bool[] memory shrinks = new bool[](count);
+        int256[] memory shrinking = new int256[](count); // who may get one back: its excess, negative
+        int256[] memory growing = new int256[](count); // who may give one up: the excess of what it is elected to
         for (uint256 i; i < count; ++i) {
-            shrinks[i] = election.stakes[i] > 0 && election.elected[i] < election.held[i]
-                && 1000 * _excess(election, i, election.held[i]) <= band;
+            (uint256 held, uint256 elected) = (election.held[i], election.elected[i]);
+            (shrinking[i], growing[i]) = (NOBODY, NOBODY);
+            if (elected > held) {
+                growing[i] = _excess(election, i, elected);
+            } else if (elected < held && elected < election.cap && election.stakes[i] > 0) {
+                int256 excess = _excess(election, i, held);
+                if (1000 * excess <= band) shrinking[i] = -excess;
+            }
         }
         while (true) {
-            (bool anyShrinks, uint256 least) = _extreme(election, election.held, shrinks, -1);
-            if (!anyShrinks) return;
-            shrinks[least] = false;
-            if (election.elected[least] + 1 > election.cap) continue;
-            bool[] memory grows = new bool[](count);
-            for (uint256 i; i < count; ++i) {
-                grows[i] = election.elected[i] > election.held[i];
-            }
-            (bool anyGrows, uint256 most) = _extreme(election, election.elected, grows, 1);
-            if (!anyGrows) return;
+            (bool anyShrinks, uint256 least) = _greatest(shrinking);
+            (bool anyGrows, uint256 most) = _greatest(growing);
+            if (!anyShrinks || !anyGrows) return;
+            shrinking[least] = NOBODY;
             ++election.elected[least];
-            --election.elected[most];
+            if (--election.elected[most] == election.held[most]) growing[most] = NOBODY;
+            else growing[most] -= int256(election.total);
         }
     }
 
-    /// @dev The earliest of the `eligible` candidates whose excess of `counts` over its share is the greatest
-    /// (`sign` 1) or the least (-1).
-    function _extreme(Election memory election, uint256[] memory counts, bool[] memory eligible, int256 sign)
-        private
-        pure
-        returns (bool found, uint256 position)
-    {
-        int256 best;
-        for (uint256 i; i < eligible.length; ++i) {
-            if (!eligible[i]) continue;
-            int256 excess = sign * _excess(election, i, counts[i]);
-            if (!found || excess > best) (found, position, best) = (true, i, excess);
+    /// @dev Where the first of the greatest values is, if not all are `NOBODY`.
+    function _greatest(int256[] memory values) private pure returns (bool found, uint256 position) {
+        int256 best = NOBODY;
+        for (uint256 i; i < values.length; ++i) {
+            if (values[i] > best) (found, position, best) = (true, i, values[i]);
         }
     }
 

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Epochs} from "src/Epochs.sol";
+import {Base} from "test/Base.t.sol";
+
+/// @notice The largest elections there can be, 100 members and 1000 shards, each in one transaction of at most 16 M gas.
+/// forge-config: default.isolate = true
+contract WorstGasTest is Base {
+    event GasUsed(string action, uint256 gas);
+
+    uint256 private constant MOST = 16_000_000;
+    uint32 private constant MEMBERS = 100;
+
+    function setUp() public override {
+        vm.warp(1_700_000_000);
+        _deploy(1000, 500);
+    }
+
+    function test_gas_when_the_whole_committee_is_replaced() public {
+        _run(false);
+        for (uint32 nodeId = 1; nodeId <= MEMBERS; ++nodeId) {
+            _leave(nodeId);
+        }
+        for (uint256 i; i < MEMBERS; ++i) {
+            _addNode(STAKE * (10 + i * i % 37));
+        }
+        _run(true);
+        // All are late: everybody's candidacy ends.
+        vm.warp(block.timestamp + DEADLINE_S);
+        committee.close();
+        _report("close");
+        (uint32[] memory nodeIds,) = staking.candidates();
+        vm.assertEq(nodeIds.length, 0);
+    }
+
+    function test_gas_when_stakes_are_turned_around() public {
+        for (uint256 i; i < MEMBERS; ++i) {
+            _addNode(STAKE * (10 + i));
+        }
+        _nextEpoch();
+        for (uint32 i; i < MEMBERS; ++i) {
+            uint256 stake = STAKE * (109 - i);
+            if (stake > STAKE * (10 + i)) staking.stake(i + 1, stake - STAKE * (10 + i), 0);
+            else if (stake < STAKE * (10 + i)) staking.unstake(i + 1, STAKE * (10 + i) - stake);
+        }
+        _run(true);
+    }
+
+    function test_gas_when_one_node_has_nearly_all_the_stake() public {
+        // It is capped: all other shards are given out one by one.
+        _run(false);
+        staking.stake(1, 1e5 * STAKE, 0);
+        _run(true);
+    }
+
+    function test_gas_when_hardly_anything_is_staked_beside_one_node() public {
+        // The others have next to nothing after a slashing of nearly all.
+        _run(false);
+        vm.prank(GOVERNOR);
+        staking.setSlasher(address(this));
+        for (uint32 nodeId = 2; nodeId <= MEMBERS; ++nodeId) {
+            staking.slash(nodeId, 1e18 - 1, 0);
+            staking.slash(nodeId, 1e18 - 1, 0);
+            vm.assertEq(staking.stakeOn(nodeId), 1);
+        }
+        _run(true);
+    }
+
+    function test_gas_when_every_move_is_undone_that_can_be() public {
+        vm.prank(GOVERNOR);
+        committee.setParameters(Epochs.Parameters(EPOCH_S, DEADLINE_S, 60, type(uint32).max));
+        _run(false);
+        for (uint32 nodeId = 1; nodeId <= MEMBERS / 4; ++nodeId) {
+            staking.stake(nodeId, 3 * STAKE, 0);
+        }
+        _run(true);
+    }
+
+    function _run(bool isMeasured) private {
+        if (staking.nodeCount() == 0) _addNodes(MEMBERS);
+        _select();
+        if (isMeasured) _report("select");
+        vm.assertEq(committee.committee(committee.epoch() + 1).members.length, MEMBERS);
+        _start();
+        if (isMeasured) _report("start");
+    }
+
+    function _report(string memory action) private {
+        uint256 used = vm.lastCallGas().gasTotalUsed;
+        emit GasUsed(action, used);
+        vm.assertLe(used, MOST);
+    }
+}
