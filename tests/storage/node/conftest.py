@@ -26,6 +26,7 @@ from committee.ledger import (
     BlobRecord,
     BlobRegistered,
     BlockMark,
+    CommitteeSelected,
     EpochStarted,
     EpochState,
     Event,
@@ -78,15 +79,22 @@ class Chain:
         self.blocks.append((events, tuple(self.records.values())))
         return Transaction(bytes(32), self.state.block, 0)
 
-    def start(self, shards: Mapping[int, Collection[int]]) -> None:
-        """The next epoch, with this committee."""
+    def select(self, shards: Mapping[int, Collection[int]]) -> None:
+        """The next committee."""
         epoch = self.state.epoch + 1
         members = tuple(
             Member(node_id, one.name, one.address, one.public_key, tuple(shards[node_id]))
             for node_id, one in self.nodes.items()
             if node_id in shards
         )
-        before, current = self.state.current, Committee(epoch, N_SHARDS, members)
+        self.mine(CommitteeSelected(self.next_mark, epoch), next=Committee(epoch, N_SHARDS, members))
+
+    def start(self, shards: Mapping[int, Collection[int]] | None = None) -> None:
+        """The next epoch, with the committee that is selected, or with this one at once."""
+        if shards is not None:
+            self.select(shards)
+        before, current = self.state.current, self.state.next
+        assert current is not None
         unattested = frozenset(self.missing)
         self.attested = set()
         if before is not None:
@@ -96,11 +104,12 @@ class Chain:
                 if before.owner_of[shard].node_id != owner.node_id
             }
         self.mine(
-            EpochStarted(self.next_mark, epoch),
-            epoch=epoch,
+            EpochStarted(self.next_mark, current.epoch),
+            epoch=current.epoch,
             started_block=self.next_mark,
             previous=before,
             current=current,
+            next=None,
             unattested=unattested,
         )
 

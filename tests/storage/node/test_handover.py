@@ -13,8 +13,8 @@ import pytest
 import structlog
 from aiohttp import web
 
-from committee.ledger import CommitteeSelected, EpochStarted, ShardsAttested
-from committee.membership import Committee, Member
+from committee.ledger import ShardsAttested
+from committee.membership import Member
 from storage.client import wire
 from storage.client.node_client import NodeClient
 from storage.node import filling, helpers
@@ -38,36 +38,10 @@ def encoded(number: int) -> EncodedBlob:
 BLOBS = [encoded(number) for number in range(6)]
 
 
-def select(network: Network, shards: Shards) -> None:
-    chain = network.chain
-    epoch = chain.state.epoch + 1
-    members = tuple(
-        Member(node_id, one.name, one.address, one.public_key, shards[node_id])
-        for node_id, one in chain.nodes.items()
-        if node_id in shards
-    )
-    chain.mine(CommitteeSelected(chain.next_mark, epoch), next=Committee(epoch, 10, members))
-
-
-def start(network: Network) -> None:
-    """The selected epoch."""
-    chain = network.chain
-    state, mark = chain.state, chain.next_mark
-    chain.attested = set()
-    chain.mine(
-        EpochStarted(mark, state.epoch + 1),
-        epoch=state.epoch + 1,
-        started_block=mark,
-        previous=state.current,
-        current=state.next,
-        next=None,
-    )
-
-
 async def change(network: Network, shards: Shards) -> None:
     """A whole change of epoch, until all that was gained is attested."""
-    select(network, shards)
-    start(network)
+    network.chain.select(shards)
+    network.chain.start()
     previous, current = network.chain.state.previous, network.chain.state.current
     assert previous is not None
     assert current is not None
@@ -117,7 +91,7 @@ async def test_what_is_certified_is_there_before_the_start(
     stored: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages = count_pages(stored, 3, monkeypatch)
-    select(stored, MOVED)
+    stored.chain.select(MOVED)
     await stored.until(lambda: not lacks(stored, 1, 6))
     assert len(pages) == 2
     late = encoded(100)
@@ -125,7 +99,7 @@ async def test_what_is_certified_is_there_before_the_start(
     await stored.until(lambda: stored.running[1].store.has_sliver(late.blob_id, 6, Axis.PRIMARY))
     await stored.until(lambda: stored.running[1].store.has_sliver(late.blob_id, 6, Axis.SECONDARY))
     assert len(pages) == 4
-    start(stored)
+    stored.chain.start()
     await stored.until(lambda: 6 in stored.chain.attested)
     assert len(pages) == 4, "nothing was left to be fetched"
     check(stored)
@@ -139,9 +113,9 @@ async def test_a_page_under_way_at_the_start_is_not_fetched_again(
     pages = count_pages(stored, 3, monkeypatch)
     give, go_on = stored.running[3].store.slivers_from, threading.Event()
     monkeypatch.setattr(stored.running[3].store, "slivers_from", lambda *a: (go_on.wait(20), give(*a))[1])
-    select(stored, MOVED)
+    stored.chain.select(MOVED)
     await stored.seen()
-    start(stored)
+    stored.chain.start()
     await stored.seen()
     assert not pages
     go_on.set()
@@ -153,13 +127,13 @@ async def test_a_page_under_way_at_the_start_is_not_fetched_again(
 async def test_prefetching_ends_with_the_selection_and_goes_to_the_one_selected_instead(
     stored: Network,
 ) -> None:
-    select(stored, MOVED)
+    stored.chain.select(MOVED)
     await stored.until(lambda: not lacks(stored, 1, 6))
     instead = {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7,), 4: (8, 9)}
-    select(stored, instead)
+    stored.chain.select(instead)
     await stored.until(lambda: not lacks(stored, 2, 6))
     await stored.until(lambda: 6 not in stored.running[1].store.shards())
-    start(stored)
+    stored.chain.start()
     await stored.until(lambda: 6 in stored.chain.attested)
     check(stored)
 
@@ -167,9 +141,9 @@ async def test_prefetching_ends_with_the_selection_and_goes_to_the_one_selected_
 async def test_what_a_silent_member_cannot_give_is_rebuilt_ahead(stored: Network) -> None:
     await stored.stop(3)
     shards = {1: (0, 1, 2, 6), 2: (3, 4, 5, 7), 4: (8, 9)}
-    select(stored, shards)
+    stored.chain.select(shards)
     await stored.until(lambda: not (lacks(stored, 1, 6) or lacks(stored, 2, 7)))
-    start(stored)
+    stored.chain.start()
     await stored.until(lambda: {6, 7} <= stored.chain.attested)
     check(stored)
 
@@ -198,11 +172,11 @@ async def test_a_plan_overtaken_by_the_next_epoch_is_dropped_with_its_attestatio
 ) -> None:
     give, go_on = stored.running[3].store.slivers_from, threading.Event()
     monkeypatch.setattr(stored.running[3].store, "slivers_from", lambda *a: (go_on.wait(20), give(*a))[1])
-    select(stored, MOVED)
-    start(stored)
+    stored.chain.select(MOVED)
+    stored.chain.start()
     await stored.seen()
-    select(stored, SHARDS)
-    start(stored)
+    stored.chain.select(SHARDS)
+    stored.chain.start()
     await stored.seen()
     go_on.set()
     await stored.until(lambda: 6 in stored.chain.attested)
@@ -217,8 +191,8 @@ async def test_a_plan_overtaken_by_the_next_epoch_is_dropped_with_its_attestatio
 async def test_a_shard_given_up_is_kept_until_somebody_attests_it(stored: Network) -> None:
     await stored.stop(1)
     for shards in (MOVED, MOVED, MOVED):
-        select(stored, shards)
-        start(stored)
+        stored.chain.select(shards)
+        stored.chain.start()
         await stored.seen()
     assert not lacks(stored, 3, 6)
     await stored.stop(3)
@@ -232,13 +206,13 @@ async def test_what_was_attested_while_the_node_was_down_is_not_owed(stored: Net
     pages = threading.Event()
     give = stored.running[3].store.slivers_from
     stored.running[3].store.slivers_from = lambda *a: (pages.wait(20), give(*a))[1]  # type: ignore[method-assign]
-    select(stored, MOVED)
-    start(stored)
+    stored.chain.select(MOVED)
+    stored.chain.start()
     pages.set()
     await stored.stop(3)
     await stored.until(lambda: 6 in stored.chain.attested)
-    select(stored, MOVED)
-    start(stored)
+    stored.chain.select(MOVED)
+    stored.chain.start()
     await stored.start(3)
     await stored.until(lambda: 6 not in stored.running[3].store.shards())
 
@@ -458,8 +432,8 @@ async def test_more_than_f_missing_are_named_and_one_that_comes_back_is_enough(s
     with pytest.raises(RepairError, match=r"needed 7 of 10 shards .* no answer from node-1"):
         await stored.running[2].repair.rebuild(BLOBS[0].metadata, Axis.PRIMARY, [7], avoiding={3})
     with structlog.testing.capture_logs() as logs:
-        select(stored, LESS)
-        start(stored)
+        stored.chain.select(LESS)
+        stored.chain.start()
         await stored.until(lambda: any("cannot be rebuilt yet" in one["event"] for one in logs))
     assert any("no answer from node-1" in one.get("error", "") for one in logs)
     assert 7 not in stored.chain.attested
