@@ -48,10 +48,11 @@ abstract contract BlobBase is Base {
         return _certificate(NODES, absent, _message(Messages.BLOB, epoch, body));
     }
 
-    function _twoMembers(uint256 weight) internal {
-        _deploy(SHARDS, 500);
+    /// @dev A deployment of so many shards, of which member 1 has `weight` and member 2 the others.
+    function _twoMembers(uint16 shards, uint256 weight) internal {
+        _deploy(shards, 500);
         _addNode(weight * 1 ether);
-        _addNode((SHARDS - weight) * 1 ether);
+        _addNode((shards - weight) * 1 ether);
         _nextEpoch();
         vm.assertEq(committee.committee(1).members[0].shards.length, weight);
     }

@@ -135,13 +135,19 @@ contract BlobsTest is BlobBase {
     }
 
     function test_invalidate_by_a_third_of_the_shards_and_one() public {
-        _invalidateAlone(34);
+        this.invalidateAlone(SHARDS, 34);
         vm.assertTrue(blobs.isInvalid(blobId));
     }
 
     function test_invalidate_reverts_just_below_one_correct_node() public {
         vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 33, SHARDS));
-        this.invalidateAlone(33);
+        this.invalidateAlone(SHARDS, 33);
+    }
+
+    function test_invalidate_reverts_at_exactly_a_third() public {
+        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 4, 12));
+        this.invalidateAlone(12, 4);
+        this.invalidateAlone(12, 5);
     }
 
     function test_invalidate_reverts_for_the_certificate_of_another_blob() public {
@@ -206,12 +212,9 @@ contract BlobsTest is BlobBase {
         vm.assertEq(token.balanceOf(address(blobs)), cost);
     }
 
-    function invalidateAlone(uint256 weight) external {
-        _invalidateAlone(weight);
-    }
-
-    function _invalidateAlone(uint256 weight) private {
-        _twoMembers(weight);
+    /// @dev Member 1, with `weight` of the shards, invalidates a blob without the other one.
+    function invalidateAlone(uint16 shards, uint256 weight) external {
+        _twoMembers(shards, weight);
         bytes memory signature = _sign(_secret(1), _message(Messages.INVALID_BLOB, 1, Messages.invalidBlob(ID)));
         blobs.invalidate(blobId, 1, hex"01", signature);
     }

@@ -37,13 +37,26 @@ contract CertifyTest is BlobBase {
     }
 
     function test_certify_by_two_thirds_of_the_shards_and_one() public {
-        _certifyAlone(67);
+        this.certifyAlone(SHARDS, 67, false);
+        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
+        this.certifyAlone(SHARDS, 67, true);
         vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
     }
 
     function test_certify_reverts_just_below_the_quorum() public {
         vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 66, SHARDS));
-        this.certifyAlone(66);
+        this.certifyAlone(SHARDS, 66, false);
+        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 66, SHARDS));
+        this.certifyAlone(SHARDS, 66, true);
+    }
+
+    function test_certify_reverts_at_exactly_two_thirds() public {
+        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 8, 12));
+        this.certifyAlone(12, 8, false);
+        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 8, 12));
+        this.certifyAlone(12, 8, true);
+        this.certifyAlone(12, 9, false);
+        this.certifyAlone(12, 9, true);
     }
 
     function test_certify_by_the_last_committee_until_the_handover_is_done() public {
@@ -122,16 +135,15 @@ contract CertifyTest is BlobBase {
         vm.assertTrue(blobs.blob(1).status == Blobs.Status.Invalid);
     }
 
-    function certifyAlone(uint256 weight) external {
-        _certifyAlone(weight);
-    }
-
-    /// @dev Member 1, with `weight` of the 100 shards, certifies a blob without the other one.
-    function _certifyAlone(uint256 weight) private {
-        _twoMembers(weight);
+    /// @dev Member 1, with `weight` of the shards, certifies a blob without the other one.
+    function certifyAlone(uint16 shards, uint256 weight, bool isMany) external {
+        _twoMembers(shards, weight);
         _register(false);
         bytes memory signature = _sign(_secret(1), _message(Messages.BLOB, 1, Messages.permanentBlob(ID)));
-        blobs.certify(1, 1, hex"01", signature);
+        uint256[] memory objectIds = new uint256[](1);
+        objectIds[0] = 1;
+        if (isMany) blobs.certifyMany(objectIds, 1, hex"01", signature);
+        else blobs.certify(1, 1, hex"01", signature);
     }
 
     function _expectBadSignature(bytes memory body, uint8 intent) private {

@@ -159,6 +159,17 @@ contract CommitteeTest is Base {
         vm.assertEq(committee.state().lastHandoverDone, block.timestamp);
     }
 
+    function test_attest_does_not_finish_the_handover_at_exactly_two_thirds() public {
+        _deploy(12, 500);
+        _addNodes(3); // four shards each
+        _nextEpoch();
+        _replaceMembers(2);
+        _attest(4, _gained(4));
+        vm.assertFalse(committee.state().handoverDone);
+        _attest(5, _part(_gained(5), 0, 1));
+        vm.assertTrue(committee.state().handoverDone);
+    }
+
     function test_attest_goes_on_after_the_handover() public {
         _startHandover();
         _attest(6, _gained(6));

@@ -104,6 +104,16 @@ contract EjectionTest is Base {
         committee.eject(3, 1, bitmap, signature);
     }
 
+    function test_eject_reverts_at_exactly_two_thirds() public {
+        _deploy(12, 500);
+        _addNodes(3); // four shards each
+        _nextEpoch();
+        bytes memory message = _message(Messages.EJECT, 1, Messages.ejection(3, 1));
+        (bytes memory bitmap, bytes memory signature) = _certificate(3, 4, message);
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 8, 12));
+        committee.eject(3, 1, bitmap, signature);
+    }
+
     function test_eject_reverts_for_no_member() public {
         _nextEpoch();
         _addNode(STAKE);

@@ -2,13 +2,12 @@
 pragma solidity ^0.8.30;
 
 import {Candidates} from "src/Candidates.sol";
-import {Epochs} from "src/Epochs.sol";
 import {Nodes} from "src/Nodes.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
 
-/// @notice Nodes: who may register and change what, and from when it counts.
+/// @notice Registering nodes, and what is shown of them.
 contract NodesTest is Base {
     address private constant OWNER = address(0xa0001); // of node 1, and with `_addNode` its operator and receiver
     address private constant OPERATOR = address(0x0b);
@@ -172,168 +171,6 @@ contract NodesTest is Base {
         _register(given);
     }
 
-    // Network address
-
-    function test_updateNetworkAddress_changes_it_at_once() public {
-        _addNode(0);
-        vm.expectEmit();
-        emit Nodes.NetworkAddressChanged(1, "https://elsewhere", keccak256("new tls"));
-        vm.prank(OWNER);
-        staking.updateNetworkAddress(1, "https://elsewhere", keccak256("new tls"));
-        vm.assertEq(staking.node(1).networkAddress, "https://elsewhere");
-        vm.assertEq(staking.node(1).tlsKey, keccak256("new tls"));
-    }
-
-    function test_updateNetworkAddress_shows_in_the_committee_that_runs() public {
-        _addNode(STAKE);
-        _nextEpoch();
-        vm.prank(OWNER);
-        staking.updateNetworkAddress(1, "https://elsewhere", 0);
-        vm.assertEq(committee.committee(1).members[0].networkAddress, "https://elsewhere");
-    }
-
-    function test_updateNetworkAddress_by_the_operator() public {
-        _withOperator();
-        vm.prank(OPERATOR);
-        staking.updateNetworkAddress(1, "https://elsewhere", 0);
-        vm.assertEq(staking.node(1).networkAddress, "https://elsewhere");
-    }
-
-    function test_updateNetworkAddress_reverts_for_a_stranger() public {
-        _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
-        vm.prank(STRANGER);
-        staking.updateNetworkAddress(1, "http://elsewhere", 0);
-    }
-
-    function test_updateNetworkAddress_reverts_for_the_receiver() public {
-        _withOperator();
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, RECEIVER, 1));
-        vm.prank(RECEIVER);
-        staking.updateNetworkAddress(1, "http://elsewhere", 0);
-    }
-
-    function test_updateNetworkAddress_reverts_for_an_empty_address() public {
-        _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.InvalidNetworkAddress.selector, 0));
-        vm.prank(OWNER);
-        staking.updateNetworkAddress(1, "", 0);
-    }
-
-    function test_updateNetworkAddress_reverts_for_an_unknown_node() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
-        staking.updateNetworkAddress(1, "http://elsewhere", 0);
-    }
-
-    // Owner, operator, receiver
-
-    function test_changeOperator_hands_the_node_to_another_account() public {
-        _addNode(0);
-        vm.expectEmit();
-        emit Nodes.OperatorChanged(1, OPERATOR);
-        vm.prank(OWNER);
-        staking.changeOperator(1, OPERATOR);
-        vm.assertEq(staking.node(1).operator, OPERATOR);
-        vm.assertEq(staking.nodeOf(OPERATOR), 1);
-        vm.assertEq(staking.nodeOf(OWNER), 0);
-    }
-
-    function test_changeOperator_to_the_same_account_changes_nothing() public {
-        _withOperator();
-        vm.prank(OWNER);
-        staking.changeOperator(1, OPERATOR);
-        vm.assertEq(staking.nodeOf(OPERATOR), 1);
-    }
-
-    function test_changeOperator_takes_the_rights_of_the_old_one() public {
-        _withOperator();
-        vm.prank(OWNER);
-        staking.changeOperator(1, STRANGER);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, OPERATOR, 1));
-        vm.prank(OPERATOR);
-        staking.leaveCandidates(1);
-    }
-
-    function test_changeOperator_reverts_for_an_account_with_a_node() public {
-        _addNode(0);
-        _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.AccountHasNode.selector, _operator(2), 2));
-        vm.prank(OWNER);
-        staking.changeOperator(1, _operator(2));
-    }
-
-    function test_changeOperator_reverts_for_the_zero_address() public {
-        _addNode(0);
-        vm.expectRevert(Nodes.ZeroAddress.selector);
-        vm.prank(OWNER);
-        staking.changeOperator(1, address(0));
-    }
-
-    function test_changeOperator_reverts_for_the_operator() public {
-        _withOperator();
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
-        vm.prank(OPERATOR);
-        staking.changeOperator(1, STRANGER);
-    }
-
-    function test_resignOperator_frees_an_account_that_was_never_asked() public {
-        Nodes.Registration memory given = _given();
-        given.operator = STRANGER;
-        _register(given);
-        vm.expectEmit();
-        emit Nodes.OperatorChanged(1, address(0));
-        vm.prank(STRANGER);
-        staking.resignOperator();
-        vm.assertEq(staking.nodeOf(STRANGER), 0);
-        vm.assertEq(staking.node(1).operator, address(0));
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
-        vm.prank(STRANGER);
-        staking.leaveCandidates(1);
-        vm.startPrank(OWNER);
-        staking.leaveCandidates(1);
-        staking.changeOperator(1, OPERATOR);
-        vm.assertEq(staking.nodeOf(OPERATOR), 1);
-    }
-
-    function test_resignOperator_reverts_for_who_operates_none() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 0));
-        vm.prank(STRANGER);
-        staking.resignOperator();
-    }
-
-    function test_changeReceiver_sends_the_next_commission_elsewhere() public {
-        _addNode(STAKE);
-        staking.reward(1, 0, 100 ether);
-        vm.expectEmit();
-        emit Nodes.ReceiverChanged(1, RECEIVER);
-        vm.prank(OWNER);
-        staking.changeReceiver(1, RECEIVER);
-        staking.reward(1, 0, 50 ether);
-        vm.assertEq(staking.earningsOf(OWNER), 10 ether);
-        vm.assertEq(staking.earningsOf(RECEIVER), 5 ether);
-    }
-
-    function test_changeReceiver_reverts_for_the_operator() public {
-        _withOperator();
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
-        vm.prank(OPERATOR);
-        staking.changeReceiver(1, OPERATOR);
-    }
-
-    function test_changeReceiver_reverts_for_the_receiver() public {
-        _withOperator();
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, RECEIVER, 1));
-        vm.prank(RECEIVER);
-        staking.changeReceiver(1, STRANGER);
-    }
-
-    function test_changeReceiver_reverts_for_the_zero_address() public {
-        _addNode(0);
-        vm.expectRevert(Nodes.ZeroAddress.selector);
-        vm.prank(OWNER);
-        staking.changeReceiver(1, address(0));
-    }
-
     // Views
 
     function test_nodes_come_in_pages() public {
@@ -371,12 +208,6 @@ contract NodesTest is Base {
     function _given() private view returns (Nodes.Registration memory given) {
         given = _registration(OWNER, _publicKey(_secret(1)), _possession(_secret(1), OWNER));
         (given.name, given.networkAddress, given.tlsKey) = ("anna", "https://anna:9000", keccak256("tls"));
-    }
-
-    function _withOperator() private {
-        Nodes.Registration memory given = _given();
-        (given.operator, given.receiver) = (OPERATOR, RECEIVER);
-        _register(given);
     }
 
     function _register(Nodes.Registration memory given) private {

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Nodes} from "src/Nodes.sol";
+import {Base} from "test/Base.t.sol";
+
+/// @notice Owner, operator and receiver of a node: who may change what of it at once.
+contract RolesTest is Base {
+    address private constant OWNER = address(0xa0001); // of node 1, and with `_addNode` its operator and receiver
+    address private constant OPERATOR = address(0x0b);
+    address private constant RECEIVER = address(0x0c);
+    address private constant STRANGER = address(0xbeef);
+
+    // Network address
+
+    function test_updateNetworkAddress_changes_it_at_once() public {
+        _addNode(0);
+        vm.expectEmit();
+        emit Nodes.NetworkAddressChanged(1, "https://elsewhere", keccak256("new tls"));
+        vm.prank(OWNER);
+        staking.updateNetworkAddress(1, "https://elsewhere", keccak256("new tls"));
+        vm.assertEq(staking.node(1).networkAddress, "https://elsewhere");
+        vm.assertEq(staking.node(1).tlsKey, keccak256("new tls"));
+    }
+
+    function test_updateNetworkAddress_shows_in_the_committee_that_runs() public {
+        _addNode(STAKE);
+        _nextEpoch();
+        vm.prank(OWNER);
+        staking.updateNetworkAddress(1, "https://elsewhere", 0);
+        vm.assertEq(committee.committee(1).members[0].networkAddress, "https://elsewhere");
+    }
+
+    function test_updateNetworkAddress_by_the_operator() public {
+        _withOperator();
+        vm.prank(OPERATOR);
+        staking.updateNetworkAddress(1, "https://elsewhere", 0);
+        vm.assertEq(staking.node(1).networkAddress, "https://elsewhere");
+    }
+
+    function test_updateNetworkAddress_reverts_for_a_stranger() public {
+        _addNode(0);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
+        vm.prank(STRANGER);
+        staking.updateNetworkAddress(1, "http://elsewhere", 0);
+    }
+
+    function test_updateNetworkAddress_reverts_for_the_receiver() public {
+        _withOperator();
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, RECEIVER, 1));
+        vm.prank(RECEIVER);
+        staking.updateNetworkAddress(1, "http://elsewhere", 0);
+    }
+
+    function test_updateNetworkAddress_reverts_for_an_empty_address() public {
+        _addNode(0);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.InvalidNetworkAddress.selector, 0));
+        vm.prank(OWNER);
+        staking.updateNetworkAddress(1, "", 0);
+    }
+
+    function test_updateNetworkAddress_reverts_for_an_unknown_node() public {
+        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
+        staking.updateNetworkAddress(1, "http://elsewhere", 0);
+    }
+
+    // Owner, operator, receiver
+
+    function test_changeOperator_hands_the_node_to_another_account() public {
+        _addNode(0);
+        vm.expectEmit();
+        emit Nodes.OperatorChanged(1, OPERATOR);
+        vm.prank(OWNER);
+        staking.changeOperator(1, OPERATOR);
+        vm.assertEq(staking.node(1).operator, OPERATOR);
+        vm.assertEq(staking.nodeOf(OPERATOR), 1);
+        vm.assertEq(staking.nodeOf(OWNER), 0);
+    }
+
+    function test_changeOperator_to_the_same_account_changes_nothing() public {
+        _withOperator();
+        vm.prank(OWNER);
+        staking.changeOperator(1, OPERATOR);
+        vm.assertEq(staking.nodeOf(OPERATOR), 1);
+    }
+
+    function test_changeOperator_takes_the_rights_of_the_old_one() public {
+        _withOperator();
+        vm.prank(OWNER);
+        staking.changeOperator(1, STRANGER);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, OPERATOR, 1));
+        vm.prank(OPERATOR);
+        staking.leaveCandidates(1);
+    }
+
+    function test_changeOperator_reverts_for_an_account_with_a_node() public {
+        _addNode(0);
+        _addNode(0);
+        vm.expectRevert(abi.encodeWithSelector(Nodes.AccountHasNode.selector, _operator(2), 2));
+        vm.prank(OWNER);
+        staking.changeOperator(1, _operator(2));
+    }
+
+    function test_changeOperator_reverts_for_the_zero_address() public {
+        _addNode(0);
+        vm.expectRevert(Nodes.ZeroAddress.selector);
+        vm.prank(OWNER);
+        staking.changeOperator(1, address(0));
+    }
+
+    function test_changeOperator_reverts_for_the_operator() public {
+        _withOperator();
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
+        vm.prank(OPERATOR);
+        staking.changeOperator(1, STRANGER);
+    }
+
+    function test_resignOperator_frees_an_account_that_was_never_asked() public {
+        _addNode(0);
+        vm.prank(OWNER);
+        staking.changeOperator(1, STRANGER);
+        vm.expectEmit();
+        emit Nodes.OperatorChanged(1, address(0));
+        vm.prank(STRANGER);
+        staking.resignOperator();
+        vm.assertEq(staking.nodeOf(STRANGER), 0);
+        vm.assertEq(staking.node(1).operator, address(0));
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
+        vm.prank(STRANGER);
+        staking.leaveCandidates(1);
+        vm.startPrank(OWNER);
+        staking.leaveCandidates(1);
+        staking.changeOperator(1, OPERATOR);
+        vm.assertEq(staking.nodeOf(OPERATOR), 1);
+    }
+
+    function test_resignOperator_reverts_for_who_operates_none() public {
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 0));
+        vm.prank(STRANGER);
+        staking.resignOperator();
+    }
+
+    function test_changeReceiver_sends_the_next_commission_elsewhere() public {
+        _addNode(STAKE);
+        staking.reward(1, 0, 100 ether);
+        vm.expectEmit();
+        emit Nodes.ReceiverChanged(1, RECEIVER);
+        vm.prank(OWNER);
+        staking.changeReceiver(1, RECEIVER);
+        staking.reward(1, 0, 50 ether);
+        vm.assertEq(staking.earningsOf(OWNER), 10 ether);
+        vm.assertEq(staking.earningsOf(RECEIVER), 5 ether);
+    }
+
+    function test_changeReceiver_reverts_for_the_operator() public {
+        _withOperator();
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
+        vm.prank(OPERATOR);
+        staking.changeReceiver(1, OPERATOR);
+    }
+
+    function test_changeReceiver_reverts_for_the_receiver() public {
+        _withOperator();
+        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, RECEIVER, 1));
+        vm.prank(RECEIVER);
+        staking.changeReceiver(1, STRANGER);
+    }
+
+    function test_changeReceiver_reverts_for_the_zero_address() public {
+        _addNode(0);
+        vm.expectRevert(Nodes.ZeroAddress.selector);
+        vm.prank(OWNER);
+        staking.changeReceiver(1, address(0));
+    }
+
+    function _withOperator() private {
+        _addNode(0);
+        vm.startPrank(OWNER);
+        staking.changeOperator(1, OPERATOR);
+        staking.changeReceiver(1, RECEIVER);
+        vm.stopPrank();
+    }
+}
