@@ -102,7 +102,7 @@ class LocalChain:
             async with asyncio.timeout(START_LIMIT_S):
                 self.port = await self._listening_port(self._process)
             self._rpc = Rpc(self.rpc_url)
-            await self._request("eth_chainId")
+            await self.request("eth_chainId")
         except TimeoutError:
             await self.stop()
             raise ChainError(
@@ -132,16 +132,16 @@ class LocalChain:
 
     async def fund(self, account: str, ether: int = 1000) -> None:
         """Set an account's balance."""
-        await self._request("anvil_setBalance", account, hex(ether * WEI_PER_ETHER))
+        await self.request("anvil_setBalance", account, hex(ether * WEI_PER_ETHER))
 
     async def increase_time(self, seconds: int) -> None:
         """Move the chain's clock on and mine a block at the new time."""
-        await self._request("evm_increaseTime", seconds)
-        await self._request("evm_mine")
+        await self.request("evm_increaseTime", seconds)
+        await self.request("evm_mine")
 
     async def mine(self, blocks: int = 1) -> None:
         """Mine empty blocks."""
-        await self._request("anvil_mine", hex(blocks))
+        await self.request("anvil_mine", hex(blocks))
 
     async def __aenter__(self) -> LocalChain:
         await self.start()
@@ -182,7 +182,8 @@ class LocalChain:
                 raise ChainError(f"anvil ended with status {process.returncode}: {words}")
             await asyncio.sleep(LOG_POLL_S)
 
-    async def _request(self, method: str, *parameters: Any) -> Any:
+    async def request(self, method: str, *parameters: Any) -> Any:
+        """Anything else that anvil can do. Raises `ChainError`."""
         if self._rpc is None:
             raise ChainError(f"{method}: the chain is not running")
         try:

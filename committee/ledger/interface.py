@@ -173,7 +173,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class BlobRegistered:
-    """A blob object exists and its slivers may be uploaded. Object ids are given in sequence, beginning with 1."""
+    """A blob object exists and its slivers may be uploaded."""
 
     block: BlockMark
     object_id: int

@@ -35,7 +35,8 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
         loop.add_signal_handler(number, stop.set)
     if stop_with_parent:
         loop.add_reader(sys.stdin, _stop_at_end_of_input, stop)
-    ledger = await EvmLedger.connect(config.rpc_url, Deployment.load(config.deployment), key)
+    deployment = Deployment.load(config.deployment)
+    ledger = await EvmLedger.connect(config.rpc_url, deployment, key, config.confirmations)
     try:
         running = asyncio.create_task(StorageNode(folder, config, secret, ledger).run())
         stopping = asyncio.create_task(stop.wait())

@@ -1,43 +1,36 @@
 """What a node knows of the chain: the committees, the phase of the epoch, the blob objects.
 
-State first, events after: `load` reads the contract's state at one block, `refresh` then follows the events of the
-blocks behind it. A chain that does not answer leaves the view as it was; `behind_s` says for how long.
+`load` goes on from what the node has saved, or reads the state at a settled block; `refresh` then follows the events of
+the blocks behind it (`committee.ledger.follower`). What a step changes is saved together with its checkpoint before the
+view takes it in and its listeners are told. A chain that does not answer leaves the view as it was: the node serves on
+and says that it is degraded, and by how many blocks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import structlog
 
-from committee.errors import LedgerUnavailable
+from committee.errors import LedgerError
 from committee.ledger import (
-    BlobCertified,
-    BlobDeleted,
-    BlobInvalidated,
     BlobRecord,
-    BlobRegistered,
     BlockMark,
-    CommitteeSelected,
-    EpochStarted,
     EpochState,
     Event,
-    HandoverDone,
     Ledger,
-    MemberEjected,
     Parameters,
 )
+from committee.ledger.follower import MARKS_KEPT, Follower, Snapshot, Step
 from committee.membership import Committee, Member
+from storage.node.chain_changes import Change, Draft, differences, everything, live
+from storage.node.chain_store import ChainStore
+from storage.node.store_index import StoreError
 
 log = structlog.get_logger()
-
-EPOCH_EVENTS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected
-BLOCKS_PER_REFRESH = 10_000
-"""A view further behind than this loads the state anew instead of replaying events."""
 
 
 class ChainView:
@@ -53,16 +46,23 @@ class ChainView:
     """The blobs live when the current epoch started, in byte order: what its gaining members attest to. The same for
     all of them, however far each has followed the chain."""
 
-    def __init__(self, ledger: Ledger, node_id: int) -> None:
+    def __init__(self, ledger: Ledger, node_id: int, store: ChainStore | None = None) -> None:
+        """Nothing is read yet. Without a store the view begins anew with every start."""
         self.ledger = ledger
         self.node_id = node_id
+        self._store = store
+        self._is_saved = True
+        self._follower = Follower(ledger)
         self._objects: dict[int, BlobRecord] = {}
         self._objects_of: dict[bytes, list[int]] = defaultdict(list)
         self._ejected: dict[int, int] = {}
         self._listeners: list[Callable[[Event], None]] = []
         self._refreshing = asyncio.Lock()
-        self._block = BlockMark(-1, b"")
+        self._marks: tuple[BlockMark, ...] = ()
         self._answered_at = 0.0
+        self._is_cut_off = False
+        self._first_seen: tuple[int, float] | None = None
+        """(number, time) of the first settled block that was seen, for the chain's pace."""
 
     # reading
 
@@ -74,7 +74,31 @@ class ChainView:
     @property
     def block(self) -> BlockMark:
         """The block the view stands at."""
-        return self._block
+        return self._marks[-1] if self._marks else BlockMark(-1, b"")
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the last try to follow the chain failed; what the view says is then getting old."""
+        return self._is_cut_off
+
+    @property
+    def blocks_behind(self) -> int:
+        """How many settled blocks are not taken in; while the chain is silent, estimated by its pace before."""
+        newest = self._follower.newest
+        if newest is None:
+            return 0
+        behind = max(newest.number - self.block.number, 0)
+        if self._is_cut_off and self._first_seen is not None:
+            number, since = self._first_seen
+            watched_s = self._answered_at - since
+            if watched_s > 0:
+                behind += round(self.behind_s * (newest.number - number) / watched_s)
+        return behind
+
+    @property
+    def standing(self) -> str:
+        """In words: "following", or "degraded, N blocks behind"."""
+        return f"degraded, {self.blocks_behind} blocks behind" if self._is_cut_off else "following"
 
     def committee(self, epoch: int) -> Committee | None:
         """The committee of an epoch, if it is the previous, current or next one."""
@@ -110,10 +134,10 @@ class ChainView:
 
     def live_blobs(self) -> list[bytes]:
         """Ids of the blobs to be kept in the current epoch, in byte order."""
-        return _live(self._objects.values(), self.state.epoch)
+        return live(self._objects.values(), self.state.epoch)
 
     def was_ejected(self, node_id: int, since_epoch: int) -> bool:
-        """Whether an ejection of this node in `since_epoch` or later has been seen since the view was loaded."""
+        """Whether an ejection of this node in `since_epoch` or later has been seen."""
         return self._ejected.get(node_id, -1) >= since_epoch
 
     def members_by_id(self) -> dict[int, Member]:
@@ -126,102 +150,133 @@ class ChainView:
     # following
 
     def subscribe(self, listener: Callable[[Event], None]) -> None:
-        """Have `listener` called for every event from now on; it must not block."""
+        """Have `listener` called for every event from now on; it must not block.
+
+        When the state is read anew, the difference is told as the events that could have made it.
+        """
         self._listeners.append(listener)
 
     async def load(self) -> None:
-        """Read parameters, epoch and blobs at the chain's head. Raises `LedgerUnavailable`."""
+        """Read what was saved, then what the chain says since, or all of it. Raises `LedgerError`.
+
+        With something saved, a chain that is silent now is no error: the view is degraded.
+        """
         self.parameters = await self.ledger.parameters()
-        head = await self.ledger.head()
-        state = await self.ledger.epoch_state(head)
-        records = await self.ledger.blobs(head)
-        at_start = await self.ledger.blobs(state.started_block) if state.started_block else []
-        self._objects = {record.object_id: record for record in records}
-        self._objects_of = defaultdict(list)
-        for record in records:
-            self._objects_of[record.blob_id].append(record.object_id)
-        self.live_at_start = _live(at_start, state.epoch)
-        self.state = state
-        self._block = head
-        self._answered_at = time.monotonic()
+        saved = None
+        if self._store is not None:
+            saved = await asyncio.to_thread(self._store.open, self.parameters.domain)
+        if saved is None:
+            async with self._refreshing:
+                await self._take(await self._follower.snapshot())
+                self._answered()
+            return
+        self._apply(saved)
+        log.info("going on from the saved checkpoint", block=self.block.number)
+        try:
+            await self.refresh()
+        except LedgerError as error:
+            log.warning("chain does not answer; serving from what is saved", error=str(error))
 
     async def refresh(self) -> None:
-        """Catch up with the chain's head. Raises `LedgerUnavailable`; the view then stays at its block."""
+        """Catch up with the chain's head. Raises `LedgerError`; the view then stays at its block."""
         async with self._refreshing:
-            head = await self.ledger.head()
-            if head.number < self._block.number or head.number - self._block.number > BLOCKS_PER_REFRESH:
-                await self.load()
-                return
-            if head == self._block:
-                self._answered_at = time.monotonic()
-                return
-            events = await self.ledger.events(self._block.number + 1, head.number)
-            state = self.state
-            if any(isinstance(event, EPOCH_EVENTS) for event in events):
-                state = await self.ledger.epoch_state(head)
-            self.state = state
-            for event in events:
-                self._take_in(event)
-            self._block = head
-            self._answered_at = time.monotonic()
+            try:
+                while True:
+                    following = await self._follower.next(self._marks)
+                    if following is not None:
+                        await self._take(following)
+                    newest = self._follower.newest
+                    if following is None or newest is None or self.block.number >= newest.number:
+                        break
+            except LedgerError:
+                self._is_cut_off = True
+                raise
+            self._answered()
+
+    async def follow(self, interval_s: float) -> None:
+        """Refresh for ever, every `interval_s`; an outage is logged once and waited out."""
+        while True:
+            was_cut_off = self._is_cut_off
+            try:
+                await self.refresh()
+                if was_cut_off:
+                    log.info("chain answers again", block=self.block.number)
+            except LedgerError as error:
+                if not was_cut_off:
+                    log.warning("chain does not answer; serving on from what is known", error=str(error))
+            await asyncio.sleep(interval_s)
+
+    def _answered(self) -> None:
+        self._answered_at = time.monotonic()
+        self._is_cut_off = False
+        if self._first_seen is None and self._follower.newest is not None:
+            self._first_seen = self._follower.newest.number, self._answered_at
+
+    async def _take(self, following: Step | Snapshot) -> None:
+        """Save what follows, take it in, tell it: in this order, so that nothing is told that a kill could undo."""
+        if isinstance(following, Step):
+            try:
+                change = Draft(self._objects, self._objects_of).follow(following)
+            except KeyError as error:
+                log.warning(
+                    "an event names an object that is not known; reading the state anew", object=str(error)
+                )
+                following = await self._follower.snapshot()
+        if isinstance(following, Snapshot):
+            change = everything(following, self._ejected)
+            events = differences(self.state, self._objects, self._ejected, following) if self._marks else []
+            if self._marks:
+                log.warning("state read anew", was=self.block.number, block=following.state.block.number)
+        else:
+            events = list(following.events)
+        await self._save(change)
+        self._apply(change)
         for event in events:
             for listener in self._listeners:
                 listener(event)
 
-    async def follow(self, interval_s: float) -> None:
-        """Refresh for ever, every `interval_s`; an outage is logged once and waited out."""
-        outage = False
-        while True:
-            try:
-                await self.refresh()
-                if outage:
-                    log.info("chain answers again", block=self._block.number)
-                outage = False
-            except LedgerUnavailable as error:
-                if not outage:
-                    log.warning("chain does not answer; serving on from what is known", error=str(error))
-                outage = True
-            await asyncio.sleep(interval_s)
+    async def _save(self, change: Change) -> None:
+        """A disk that fails must not keep the node from following: it saves everything once the disk is well."""
+        if self._store is None:
+            return
+        if not self._is_saved and not change.is_all:
+            change = self._merged(change)
+        saving = asyncio.ensure_future(asyncio.to_thread(self._store.save, change))
+        try:
+            await asyncio.shield(saving)
+            self._is_saved = True
+        except StoreError as error:
+            if self._is_saved:
+                log.warning("what the chain told cannot be saved; following on", error=str(error))
+            self._is_saved = False
+        except asyncio.CancelledError:
+            await asyncio.wait((saving,))  # the thread goes on; the next save must not overtake it
+            raise
 
-    def _take_in(self, event: Event) -> None:
-        match event:
-            case BlobRegistered():
-                self._objects[event.object_id] = BlobRecord(
-                    object_id=event.object_id,
-                    blob_id=event.blob_id,
-                    length=event.length,
-                    owner=event.owner,
-                    registered_epoch=event.epoch,
-                    certified_epoch=None,
-                    end_epoch=event.end_epoch,
-                    deletable=event.deletable,
-                    deleted=False,
-                )
-                numbers = self._objects_of[event.blob_id]
-                if event.object_id not in numbers:
-                    numbers.append(event.object_id)
-            case BlobCertified():
-                first = self._objects[event.object_id].certified_epoch
-                self._change(
-                    event.object_id,
-                    certified_epoch=event.epoch if first is None else first,
-                    end_epoch=event.end_epoch,
-                )
-            case BlobDeleted():
-                self._change(event.object_id, deleted=True)
-            case BlobInvalidated():
-                for object_id in self._objects_of.get(event.blob_id, ()):
-                    self._change(object_id, invalid=True)
-            case EpochStarted():
-                self.live_at_start = _live(self._objects.values(), event.epoch)
-            case MemberEjected():
-                self._ejected[event.node_id] = event.epoch
-            case _:
-                pass
+    def _merged(self, change: Change) -> Change:
+        """The whole view as it will be after a change."""
+        objects = {**self._objects, **{record.object_id: record for record in change.records}}
+        return Change(
+            (*self._marks, *change.marks)[-MARKS_KEPT:],
+            tuple(objects.values()),
+            {**self._ejected, **change.ejected},
+            change.state or self.state,
+            tuple(self.live_at_start) if change.live_at_start is None else change.live_at_start,
+            is_all=True,
+        )
 
-    def _change(self, object_id: int, **fields: int | bool) -> None:
-        self._objects[object_id] = dataclasses.replace(self._objects[object_id], **fields)  # type: ignore[arg-type]
-
-
-def _live(records: Iterable[BlobRecord], epoch: int) -> list[bytes]:
-    return sorted({record.blob_id for record in records if record.is_live(epoch)})
+    def _apply(self, change: Change) -> None:
+        """Take a change in, at once: nobody sees half of it."""
+        if change.is_all:
+            self._marks, self._ejected = (), {}
+            self._objects, self._objects_of = {}, defaultdict(list)
+        for record in change.records:
+            if record.object_id not in self._objects:
+                self._objects_of[record.blob_id].append(record.object_id)
+            self._objects[record.object_id] = record
+        self._ejected.update(change.ejected)
+        self._marks = (*self._marks, *change.marks)[-MARKS_KEPT:]
+        if change.state is not None:
+            self.state = change.state
+        if change.live_at_start is not None:
+            self.live_at_start = list(change.live_at_start)

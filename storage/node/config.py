@@ -6,6 +6,7 @@ A node's folder:
     keys/bls.key      BLS12-381 secret, 32 bytes in hex, readable by the owner alone
     keys/account.key  secret of the account that acts on the chain, 32 bytes in hex, likewise
     store/            slivers and their index (`storage.node.store`)
+    chain.sqlite      what the node has followed of the chain (`storage.node.chain_store`)
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class NodeConfig(BaseSettings):
     public_address: str = ""
     """What others reach the node by; `http://host:port` when empty."""
     rpc_url: str
+    """Where the chain is asked; several endpoints, in order of preference, are separated by commas."""
+    confirmations: int | None = Field(default=None, ge=0)
+    """So many blocks behind a block make it settled; without it, what the chain calls finalized is."""
     deployment: Path
     """The deployment manifest: addresses, chain id, block, domain."""
     stake: int = Field(default=0, ge=0)

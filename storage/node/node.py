@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from aiohttp import web
 from committee.bls import SecretKey, proof_of_possession
 from committee.ledger import Ledger, RegisteredNode
 from storage.node.chain import ChainView
+from storage.node.chain_store import ChainStore
 from storage.node.config import ConfigError, NodeConfig
 from storage.node.garbage import Garbage
 from storage.node.handover import Handover
@@ -53,6 +55,7 @@ class StorageNode:
         self.config = config
         self.secret = secret
         self.store = SliverStore(folder / "store")
+        self._chain_store = ChainStore(folder)
         self._ledger = ledger
 
     async def run(self) -> None:
@@ -61,9 +64,10 @@ class StorageNode:
         Raises `ConfigError` when the port is in use or the registration is another's, `LedgerError` when the chain
         does not answer at the start; later outages of the chain are waited out.
         """
-        with _listen(self.config.host, self.config.port) as listener, self.store:
+        listening = _listen(self.config.host, self.config.port)
+        with listening as listener, self.store, contextlib.closing(self._chain_store):
             registered = await self._join()
-            self.view = ChainView(self._ledger, registered.node_id)
+            self.view = ChainView(self._ledger, registered.node_id, self._chain_store)
             await self.view.load()
             self.code = RedStuff(self.view.parameters.n_shards)
             self.peers = Peers(self.view)
@@ -110,6 +114,8 @@ class StorageNode:
             "chain": {
                 "block": self.view.block.number,
                 "silentSeconds": round(self.view.behind_s, 1),
+                "blocksBehind": self.view.blocks_behind,
+                "status": self.view.standing,
             },
             "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
             "blobsToHeal": self.healing.waiting,

@@ -61,17 +61,21 @@ class Engine:
         n, p, s = self.n, self.p, self.s
         primary, secondary = slack_array(n * s * t), slack_array(n * p * t)
         roots, leaves = slack_array((2 * n + 1) * HASH_BYTES), slack_array(n * (n + 1) * HASH_BYTES)
-        primary[SLACK : SLACK + len(data)] = data
-        primary[SLACK + len(data) : SLACK + p * s * t] = 0
+        blob = inner(primary)[: p * s * t]
         rows, columns = self.code(Axis.PRIMARY), self.code(Axis.SECONDARY)
         call, tables = self.kernels.encode, self._tables
 
         def prepare(stages: int) -> Part:
-            staging = slack_array(min(TOGETHER, n - s) * (n - p) * t)
+            staging = slack_array(min(TOGETHER, n - s) * (n - p) * t if stages & COLUMNS else 0)
             work = _scratch(max(rows.positions, columns.positions), TOGETHER * t)
             nodes = slack_array(TOGETHER * (n + 1) * HASH_BYTES)
 
             def part(first: int, last: int) -> None:
+                if stages & ROWS:
+                    begin, end = first * s * t, last * s * t
+                    given = data[begin:end]
+                    blob[begin : begin + len(given)] = given
+                    blob[begin + len(given) : end] = 0
                 call(
                     stages, first, last, t, rows.shape, columns.shape, tables, work, primary, secondary,
                     staging, nodes, leaves, roots,
@@ -82,9 +86,10 @@ class Engine:
         if self.threads == 1 or n * n * max(t, BLOCK_BYTES) <= ALONE_BYTES:
             prepare(ROWS | COLUMNS | ROW_ROOTS | BLOB_ROOT)(0, n)
         else:
-            self._in_parallel(p, partial(prepare, ROWS), unit=1)
-            self._in_parallel(n, partial(prepare, COLUMNS))
-            self._in_parallel(n, partial(prepare, ROW_ROOTS))
+            with ThreadPoolExecutor(self.threads) as pool:
+                self._share(pool, p, partial(prepare, ROWS), unit=1)
+                self._share(pool, n, partial(prepare, COLUMNS))
+                self._share(pool, n, partial(prepare, ROW_ROOTS))
             prepare(BLOB_ROOT)(0, n)
         return primary, secondary, inner(roots)
 
@@ -229,12 +234,19 @@ class Engine:
         both = (self.code(axis).positions for axis in Axis)
         return self.kernels.tables(max(both))
 
-    def _in_parallel(self, count: int, prepare: Callable[[], Part], unit: int = TOGETHER) -> None:
-        """`part(first, last)` over `count` things, in ranges of whole units; each thread prepares a part."""
-        step = -(-count // (8 * self.threads * unit)) * unit
-        if self.threads == 1 or step >= count:
+    def _in_parallel(self, count: int, prepare: Callable[[], Part]) -> None:
+        """`part(first, last)` over `count` things, on this thread or on a pool of them."""
+        if self.threads == 1 or count <= TOGETHER:
             prepare()(0, count)
             return
+        with ThreadPoolExecutor(self.threads) as pool:
+            self._share(pool, count, prepare)
+
+    def _share(
+        self, pool: ThreadPoolExecutor, count: int, prepare: Callable[[], Part], unit: int = TOGETHER
+    ) -> None:
+        """`part(first, last)` over `count` things, in ranges of whole units; each thread prepares a part."""
+        step = -(-count // (8 * self.threads * unit)) * unit
         pending = iter([(first, min(first + step, count)) for first in range(0, count, step)])
 
         def worker() -> None:
@@ -242,9 +254,8 @@ class Engine:
             for first, last in pending:
                 part(first, last)
 
-        with ThreadPoolExecutor(self.threads) as pool:
-            for done in [pool.submit(worker) for _ in range(self.threads)]:
-                done.result()
+        for done in [pool.submit(worker) for _ in range(self.threads)]:
+            done.result()
 
 
 def _scratch(rows: int, wanted_bytes: int) -> Bytes:

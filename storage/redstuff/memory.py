@@ -1,8 +1,10 @@
-"""Arrays for slivers and scratch: with slack around them for the hashing kernels, and cheap to touch first."""
+"""Arrays for slivers and scratch: with slack around them for the hashing kernels, and of memory used before."""
 
 from __future__ import annotations
 
 import mmap
+import weakref
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,9 @@ SLACK = 128
 """As `kernels.grid.SLACK`, which is not imported here because that imports numba."""
 HUGE_PAGE = 1 << 21
 _HUGE_FROM = 1 << 20
+KEPT_BYTES = 512 << 20
+"""Memory of arrays no longer used that is kept for the next ones, at most."""
+_kept: deque[mmap.mmap] = deque()
 
 
 def slack_array(size: int) -> Bytes:
@@ -27,14 +32,36 @@ def inner(array: Bytes) -> Bytes:
 def uninitialised(size: int) -> Bytes:
     """So many bytes with any content.
 
-    Large ones come in huge pages where the system has them: slivers are written once, and the first touch of
-    each page of 4 KiB would cost a tenth of an encoding.
+    Large arrays come in huge pages where the system has them, and return their memory to the next ones: fresh
+    pages would all be zeroed by the kernel first, which costs up to a third of an encoding.
     """
     if size < _HUGE_FROM or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.empty(size, np.uint8)
-    pages = -(-size // HUGE_PAGE)
-    region = mmap.mmap(-1, (pages + 1) * HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    region.madvise(mmap.MADV_HUGEPAGE)
+    region = _take(HUGE_PAGE * (-(-size // HUGE_PAGE) + 1))
     whole = np.frombuffer(region, np.uint8)
+    weakref.finalize(whole, _keep, region).atexit = False
     start = -whole.ctypes.data % HUGE_PAGE
     return whole[start : start + size]
+
+
+def _take(size: int) -> mmap.mmap:
+    """The smallest region kept that is large enough, and not twice too large; or else a new one."""
+    for region in sorted(_kept, key=len):
+        if size <= len(region) <= 2 * size:
+            try:
+                _kept.remove(region)
+            except ValueError:  # Another thread has just taken it.
+                continue
+            return region
+    region = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    region.madvise(mmap.MADV_HUGEPAGE)
+    return region
+
+
+def _keep(region: mmap.mmap) -> None:
+    """Called when no view of a region is left. The kernel may take its pages back as soon as it needs some."""
+    if hasattr(mmap, "MADV_FREE"):
+        region.madvise(mmap.MADV_FREE)
+    _kept.append(region)
+    while sum(map(len, tuple(_kept))) > KEPT_BYTES:
+        _kept.popleft()

@@ -138,16 +138,18 @@ class History:
     async def headers_after(self, after: BlockMark, until: BlockMark) -> list[Header]:
         """The headers behind `after`, up to `until` or `BLOCKS_IN_A_STRETCH` of them.
 
-        Raises `LedgerReorganised` when `after` or `until` is not on the chain.
+        Raises `LedgerReorganised` when `after` is not on the chain, `LedgerUnavailable` when `until` is not (yet).
         """
         first, last = after.number + 1, min(until.number, after.number + BLOCKS_IN_A_STRETCH)
         headers = await self.headers(first, last)
-        if not _is_between(headers, after, until):
+        if headers[0].parent != after.hash:
             # An endpoint that went over to another chain would look the same.
             self._rpc.doubt()
             headers = await self.headers(first, last)
-            if not _is_between(headers, after, until):
-                raise LedgerReorganised(f"block {after.number} or block {until.number} was replaced")
+            if headers[0].parent != after.hash:
+                raise LedgerReorganised(f"block {after.number} was replaced")
+        if last == until.number and headers[-1].mark != until:
+            raise LedgerUnavailable(f"the chain changed while it was read: block {last} is not what it was")
         return headers
 
     async def logs(self, headers: Sequence[Header]) -> list[RawLog]:
@@ -216,12 +218,6 @@ class History:
 
     def _is_wanted(self, log: RawLog) -> bool:
         return log.address in self._addresses and bool(log.topics) and log.topics[0] in self._topics
-
-
-def _is_between(headers: Sequence[Header], after: BlockMark, until: BlockMark) -> bool:
-    if not headers or headers[0].parent != after.hash:
-        return False
-    return headers[-1].mark.number < until.number or headers[-1].mark == until
 
 
 def in_order(header: Header, logs: Iterable[RawLog]) -> list[RawLog] | None:

@@ -14,7 +14,7 @@ from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, load_contract
 from committee.ledger.evm.deploy import Deployment
 from committee.ledger.evm.history import History, RawLog
 from committee.ledger.evm.rpc import EndpointError, Rpc
-from committee.ledger.interface import BlockMark, Event, Stretch
+from committee.ledger.interface import BlobRegistered, BlockMark, Event, Stretch
 
 PAGE_ITEMS = 200
 """Asked for in one call; at most some 100 KiB of answer."""
@@ -42,6 +42,8 @@ class Reader:
         self.errors: Final = ErrorDecoder(contract.abi for contract in everything)
         self._rpc = rpc
         self._sources = {bytes.fromhex(contract.address[2:]): contract.abi for contract in everything}
+        self._last_object: tuple[BlockMark | None, int | None] = None, None
+        """Where the last stretch ended, and the newest blob object known there."""
         self._history = History(
             rpc,
             self._sources,
@@ -78,6 +80,7 @@ class Reader:
                 ) from error
             raise
         if not answer:
+            self._rpc.doubt()
             raise LedgerError(f"{action}: no such contract at {contract.address} on {self._rpc.url}")
         return contract.abi.decode_result(function, answer)
 
@@ -115,7 +118,23 @@ class Reader:
         """As `Ledger.stretch`."""
         headers = await self._history.headers_after(after, until)
         events = [self._event(log) for log in await self._history.logs(headers)]
-        return Stretch(tuple(header.mark for header in headers[-MARKS_TOLD:]), events)
+        marks = tuple(header.mark for header in headers[-MARKS_TOLD:])
+        self._check_sequence(after, marks[-1], events)
+        return Stretch(marks, events)
+
+    def _check_sequence(self, after: BlockMark, until: BlockMark, events: list[Event]) -> None:
+        """The contract numbers blob objects one by one: that none is left out, also from stretch to stretch."""
+        at, last = self._last_object
+        if at != after:
+            last = None
+        for event in events:
+            if isinstance(event, BlobRegistered):
+                if last is not None and event.object_id != last + 1:
+                    raise LedgerUnavailable(
+                        f"blob object {event.object_id} was told behind object {last}: events are lacking"
+                    )
+                last = event.object_id
+        self._last_object = until, last
 
     def _event(self, raw: RawLog) -> Event:
         log = self._sources[raw.address].decode_log(list(raw.topics), raw.data)

@@ -324,15 +324,17 @@ def _result(endpoint: Endpoint, method: str, answer: Any) -> Any:
     if method == "eth_getBlockByNumber":
         if result is None:
             raise _LacksBlockError(LedgerUnavailable(f"{endpoint.url} does not know the block asked for"))
-        _note_height(endpoint, result)
+        _note_height(endpoint, result, "number")
+    if method == "eth_getTransactionReceipt" and result is not None:
+        _note_height(endpoint, result, "blockNumber")
     return result
 
 
-def _note_height(endpoint: Endpoint, block: Any) -> None:
+def _note_height(endpoint: Endpoint, result: Any, name: str) -> None:
     try:
-        endpoint.height = max(endpoint.height, int(block["number"], 16))
+        endpoint.height = max(endpoint.height, int(result[name], 16))
     except (KeyError, TypeError, ValueError) as error:
-        raise EndpointFault(f"{endpoint.url} answered with a block that has no number") from error
+        raise EndpointFault(f"{endpoint.url} answered with a block or receipt that has no {name}") from error
 
 
 def _has_word(text: str, words: Sequence[str]) -> bool:

@@ -3,6 +3,9 @@
 One counter and one lock give out the nonces, so that tasks of this process may send at the same time. When
 something goes wrong the counter is forgotten and read from the chain again. An account should not be used by
 two processes at once; where it is, the loser takes a new nonce and tries again.
+
+A transaction that was handed over is looked up by its hash before it is handed over again. One that waits too long is
+given higher fees, a bounded number of times, always with its own nonce, so that at most one version of it is mined.
 """
 
 from __future__ import annotations
@@ -35,6 +38,14 @@ LONGEST_POLL_S = 1.0
 POLL_GROWTH = 1.6
 LOOKUP_INTERVAL_S = 8.0
 """How often a transaction without a receipt is looked up, and sent again if the chain does not know it."""
+BUMP_AFTER_S = 30.0
+"""A transaction that waits so long for its block is sent with higher fees, and again after as long."""
+BUMP_PERCENT = 25
+"""By so much at least; endpoints take no replacement below 10 %."""
+BUMPS = 3
+"""A transaction's fees are raised so often at most,"""
+LARGEST_BID = 8
+"""and to so many times the first bid at most, whatever the market asks."""
 NONCE_TAKEN_WORDS = ("nonce", "replacement", "underpriced")
 """What endpoints say of a transaction whose nonce another one has."""
 SEND_TRIES = 3
@@ -73,6 +84,22 @@ class DryRun(Exception):
         super().__init__(f"{len(self.planned)} transactions planned, none sent")
 
 
+@dataclass(slots=True)
+class _Flight:
+    """A transaction under way: the versions that were sent, all of one nonce, the newest last."""
+
+    action: str
+    fields: dict[str, Any]
+    versions: list[SignedTransaction]
+    first_bid: dict[str, int]
+    is_overtaken: bool = False
+    """The account's nonce was seen mined, and none of the versions."""
+
+    @property
+    def newest(self) -> SignedTransaction:
+        return self.versions[-1]
+
+
 class _NonceTakenError(Exception):
     """Another transaction of the account has this nonce."""
 
@@ -88,6 +115,10 @@ class Sender:
         self._errors = errors
         self._lock = asyncio.Lock()
         self._next_nonce: int | None = None
+        self._mined_nonces = 0
+        """At least so many of the account's transactions are mined, whatever an endpoint that is behind says."""
+        self._mined_block = -1
+        """Where its newest was: estimates are made on a state that has it."""
 
     async def send(self, action: str, to: str | None, data: bytes) -> Receipt:
         """Send call data to a contract (or creation code to none) and wait until it is mined.
@@ -107,10 +138,12 @@ class Sender:
         } | ({"to": to} if to else {})
         for _ in range(SEND_TRIES):
             try:
-                signed = await self._send_with_next_nonce(action, transaction)
+                flight = await self._send_with_next_nonce(action, transaction, fees)
             except _NonceTakenError:
                 continue
-            receipt = await self._receipt(action, signed)
+            receipt = await self._receipt(flight)
+            self._mined_nonces = max(self._mined_nonces, flight.fields["nonce"] + 1)
+            self._mined_block = max(self._mined_block, int(receipt["blockNumber"], 16))
             if int(receipt["status"], 16) != 1:
                 raise await self._failure(action, request, transaction, receipt)
             return Receipt(_transaction(receipt), receipt["logs"], receipt.get("contractAddress"))
@@ -136,11 +169,15 @@ class Sender:
 
     async def _estimate(self, action: str, request: dict[str, Any]) -> int:
         try:
-            estimate = int(await self._rpc.request("eth_estimateGas", request), 16)
+            answer = await self._rpc.request("eth_estimateGas", request, has_block=self._mined_block)
+            estimate = int(answer, 16)
         except EndpointError as error:
             if not error.is_revert:
                 raise
             raise self._refused(action, error) from None
+        except LedgerUnavailable:
+            self._mined_block = -1  # the chain may have gone back behind it
+            raise
         if estimate > TRANSACTION_GAS_LIMIT:
             raise LedgerRefused(action, "TooMuchGas", {"needed": estimate, "limit": TRANSACTION_GAS_LIMIT})
         return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
@@ -152,20 +189,24 @@ class Sender:
         )
         return {"maxFeePerGas": block["baseFeePerGas"] * BASE_FEE_HEADROOM + tip, "maxPriorityFeePerGas": tip}
 
-    async def _send_with_next_nonce(self, action: str, transaction: dict[str, Any]) -> SignedTransaction:
+    async def _send_with_next_nonce(
+        self, action: str, transaction: dict[str, Any], fees: dict[str, int]
+    ) -> _Flight:
         async with self._lock:
             try:
                 if self._next_nonce is None:
                     account = to_checksum_address(self.account)
-                    self._next_nonce = await self._rpc.eth.get_transaction_count(account, "pending")
-                signed = self._key.sign({**transaction, "nonce": self._next_nonce})
-                await self._broadcast(action, signed)
+                    waiting = await self._rpc.eth.get_transaction_count(account, "pending")
+                    self._next_nonce = max(waiting, self._mined_nonces)
+                fields = {**transaction, "nonce": self._next_nonce}
+                flight = _Flight(action, fields, [self._key.sign(fields)], fees)
+                await self._broadcast(action, flight.newest)
                 self._next_nonce += 1
             except BaseException:
                 # Also when cancelled: whether the transaction arrived is then unknown, so the chain must say.
                 self._next_nonce = None
                 raise
-            return signed
+            return flight
 
     async def _broadcast(self, action: str, signed: SignedTransaction) -> None:
         """Hand a transaction to the endpoint; returns once the endpoint is known to have it."""
@@ -198,31 +239,59 @@ class Sender:
         """Whether the endpoint has the transaction, mined or waiting."""
         return await self._rpc.request("eth_getTransactionByHash", _hex(signed)) is not None
 
-    async def _receipt(self, action: str, signed: SignedTransaction) -> dict[str, Any]:
-        """Wait for the receipt, looking after the transaction when it does not come."""
+    async def _receipt(self, flight: _Flight) -> dict[str, Any]:
+        """Wait for the receipt of any version, looking after the transaction when none comes."""
         clock = asyncio.get_running_loop().time
         deadline, next_lookup, delay = clock() + RECEIPT_LIMIT_S, clock() + LOOKUP_INTERVAL_S, FIRST_POLL_S
+        next_bump = clock() + BUMP_AFTER_S
         trouble = "it is not mined"
         while clock() < deadline:
             await asyncio.sleep(delay)
             delay = min(delay * POLL_GROWTH, LONGEST_POLL_S)
             try:
-                receipt = await self._rpc.request("eth_getTransactionReceipt", _hex(signed))
-                if receipt is not None:
-                    return dict(receipt)
+                for version in reversed(flight.versions):
+                    receipt = await self._rpc.request("eth_getTransactionReceipt", _hex(version))
+                    if receipt is not None:
+                        return dict(receipt)
+                if flight.is_overtaken and clock() >= next_lookup:
+                    trouble = "another transaction has its nonce"
+                    break
+                if clock() >= next_bump and len(flight.versions) <= BUMPS:
+                    next_bump = clock() + BUMP_AFTER_S
+                    await self._bump(flight)
                 if clock() >= next_lookup:
                     next_lookup = clock() + LOOKUP_INTERVAL_S
-                    if not await self._is_known(signed):
-                        await self._broadcast(action, signed)
+                    if not await self._is_known(flight.newest):
+                        await self._broadcast(flight.action, flight.newest)
             except LedgerUnavailable as error:
                 trouble = str(error)
             except _NonceTakenError:
-                trouble = "another transaction has its nonce"
+                next_lookup = clock() + LOOKUP_INTERVAL_S
+                with contextlib.suppress(LedgerUnavailable):
+                    flight.is_overtaken = await self._mined_count() > flight.fields["nonce"]
         self._next_nonce = None
+        outlook = "it will not come through" if flight.is_overtaken else "it may still come through"
         raise LedgerUnavailable(
-            f"{action}: no receipt of transaction {_hex(signed)} within {RECEIPT_LIMIT_S:.0f} s ({trouble}); "
-            "it may still come through"
+            f"{flight.action}: no receipt of transaction {_hex(flight.newest)} within {RECEIPT_LIMIT_S:.0f} s "
+            f"({trouble}); {outlook}"
         )
+
+    async def _bump(self, flight: _Flight) -> None:
+        """Send the transaction with its own nonce and higher fees: the market's, and enough to be let in."""
+        market = await self._fees()
+        fields = {**flight.fields}
+        for fee, asked in market.items():
+            raised = -(-fields[fee] * (100 + BUMP_PERCENT) // 100)
+            fields[fee] = min(max(raised, asked), flight.first_bid[fee] * LARGEST_BID)
+        version = self._key.sign(fields)
+        # Before it is handed over: should the answer be lost, its receipt is looked for too.
+        flight.versions.append(version)
+        flight.fields = fields
+        await self._broadcast(flight.action, version)
+
+    async def _mined_count(self) -> int:
+        account = to_checksum_address(self.account)
+        return await self._rpc.eth.get_transaction_count(account, "latest")
 
     async def _failure(
         self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: dict[str, Any]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from hexbytes import HexBytes
 
 from committee.errors import LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import AccountKey, DeploymentParameters, EvmLedger, deploy
@@ -125,6 +127,85 @@ async def test_transaction_that_is_not_mined_in_time_is_reported_as_unknown(
     spoilt.answer("eth_getTransactionReceipt", lambda: web.json_response(none), times=1000)
     with pytest.raises(LedgerUnavailable, match=r"no receipt of transaction 0x.*may still come through"):
         await operator.mint(HOLDER, 5)
+
+
+async def test_transaction_that_waits_too_long_is_sent_with_higher_fees_and_its_own_nonce(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    monkeypatch.setattr("committee.ledger.evm.sender.BUMP_AFTER_S", 0.0)
+    await network.chain.request("evm_setAutomine", False)
+    versions: list[Any] = []
+
+    async def mine_the_second(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method == "eth_sendRawTransaction":
+            versions.append(TypedTransaction.from_bytes(HexBytes(parameters[0])).as_dict())
+        if method == "eth_getTransactionReceipt" and len(versions) == 2:
+            await network.chain.mine()
+        return None
+
+    spoilt.rules.append(mine_the_second)
+    await operator.mint(HOLDER, 5)
+    assert await operator.balance(HOLDER) == 5
+    first, second = versions
+    assert second["nonce"] == first["nonce"]
+    for fee in ("maxFeePerGas", "maxPriorityFeePerGas"):
+        assert second[fee] * 100 >= first[fee] * 125
+
+
+async def test_fees_are_raised_only_so_often(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    monkeypatch.setattr("committee.ledger.evm.sender.BUMP_AFTER_S", 0.0)
+    monkeypatch.setattr("committee.ledger.evm.sender.RECEIPT_LIMIT_S", 1.0)
+    await network.chain.request("evm_setAutomine", False)
+    with pytest.raises(LedgerUnavailable, match="may still come through"):
+        await operator.mint(HOLDER, 5)
+    assert spoilt.asked.count("eth_sendRawTransaction") == 4
+    await network.chain.mine()
+    assert await operator.balance(HOLDER) == 5
+
+
+async def test_transaction_whose_nonce_went_to_another_is_told_as_lost(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    monkeypatch.setattr("committee.ledger.evm.sender.LOOKUP_INTERVAL_S", 0.0)
+    accepted = {"jsonrpc": "2.0", "id": 1, "result": "0x" + "00" * 32}
+    spoilt.answer("eth_sendRawTransaction", lambda: web.json_response(accepted))
+    was_taken = False
+
+    async def take_its_nonce(method: str, _: list[Any]) -> web.StreamResponse | None:
+        nonlocal was_taken
+        if method == "eth_getTransactionReceipt" and not was_taken:
+            was_taken = True
+            await network.operator.mint(HOLDER, 1)
+        return None
+
+    spoilt.rules.append(take_its_nonce)
+    with pytest.raises(LedgerUnavailable, match=r"another transaction has its nonce.*will not come through"):
+        await operator.mint(HOLDER, 5)
+    assert await network.operator.balance(HOLDER) == 1
+
+
+async def test_count_of_an_endpoint_that_is_behind_takes_no_nonce_twice(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    await operator.mint(HOLDER, 1)
+    sender = operator._sender
+    assert sender is not None
+    sender._next_nonce = None
+    behind = {"jsonrpc": "2.0", "id": 1, "result": "0x0"}
+    spoilt.answer("eth_getTransactionCount", lambda: web.json_response(behind))
+    spoilt.asked.clear()
+    await operator.mint(HOLDER, 2)
+    assert spoilt.asked.count("eth_sendRawTransaction") == 1
 
 
 async def test_failure_after_the_estimate_is_explained(launch: Launch, spoilt: SpoiltConnection) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from committee.errors import LedgerUnavailable
+from committee.errors import LedgerReorganised, LedgerUnavailable
 from committee.ledger import (
     BlobCertified,
     BlobDeleted,
@@ -18,8 +20,10 @@ from committee.ledger import (
     EpochStarted,
     EpochState,
     Event,
+    HandoverDone,
     Ledger,
     MemberEjected,
+    Stretch,
 )
 from committee.membership import Committee, Member
 from storage.node.chain import ChainView
@@ -47,6 +51,10 @@ class Script:
         self.happened: dict[int, list[Event]] = {}
         self.is_down = False
         self.ranges: list[tuple[int, int]] = []
+        self.blocks_in_a_stretch = 1000
+        self.fork = 0
+        self.forked_at = 0
+        self.loads = 0
 
     async def parameters(self) -> Any:
         return SimpleNamespace(n_shards=4)
@@ -54,16 +62,28 @@ class Script:
     async def head(self) -> BlockMark:
         if self.is_down:
             raise LedgerUnavailable("test")
-        return mark(self.block)
+        return self.mark(self.block)
+
+    def mark(self, number: int) -> BlockMark:
+        fork = self.fork if number >= self.forked_at else 0
+        return BlockMark(number, fork.to_bytes(16, "big") + number.to_bytes(16, "big"))
 
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
-        return state(self.epoch, self.block)
+        return dataclasses.replace(state(self.epoch, self.block), block=self.mark(self.block))
 
     async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
+        self.loads += 1
         return self.records
 
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        self.ranges.append((after.number + 1, until.number))
+        if after != self.mark(after.number):
+            raise LedgerReorganised("test")
+        last = min(until.number, after.number + self.blocks_in_a_stretch)
+        marks = tuple(self.mark(number) for number in range(after.number + 1, last + 1))
+        return Stretch(marks, await self.events(after.number + 1, last))
+
     async def events(self, first: int, last: int) -> list[Event]:
-        self.ranges.append((first, last))
         return [event for number in range(first, last + 1) for event in self.happened.get(number, [])]
 
     def happens(self, *events: Event) -> None:
@@ -155,13 +175,102 @@ async def test_an_outage_leaves_the_view_as_it_was(script: Script, view: ChainVi
     assert view.block == mark(2)
 
 
-async def test_a_chain_that_went_back_is_read_anew(script: Script, view: ChainView) -> None:
+@pytest.mark.parametrize("length", [2, 3, 4], ids=["shorter", "as long", "longer"])
+async def test_a_chain_that_was_replaced_is_read_anew(script: Script, view: ChainView, length: int) -> None:
     script.happens(registered(1, A))
+    script.happens(registered(2, B))
     await view.refresh()
-    script.block = 1
+    script.forked_at, script.fork = 2, 1
+    script.block, script.happened = length, {}
     await view.refresh()
-    assert view.block == mark(1)
+    assert view.block == script.mark(length)
     assert not view.is_registered(A)
+
+
+async def test_an_endpoint_that_is_behind_is_no_reorganisation(script: Script, view: ChainView) -> None:
+    script.happens(registered(1, A))
+    script.happens()
+    await view.refresh()
+    loads, script.block = script.loads, 2
+    await view.refresh()
+    assert view.block == script.mark(3)
+    assert view.is_registered(A)
+    assert script.loads == loads
+
+
+async def test_listeners_are_told_what_a_replaced_chain_changed(script: Script, view: ChainView) -> None:
+    script.happens(registered(1, A), registered(2, B))
+    await view.refresh()
+    told: list[Event] = []
+    view.subscribe(told.append)
+    script.forked_at, script.fork, script.epoch = 2, 1, 2
+    script.records = [
+        BlobRecord(1, A, 10, "0x", 1, 1, 3, False),
+        BlobRecord(2, bytes(32), 10, "0x", 1, None, 3, False, deleted=True),
+        BlobRecord(3, A, 10, "0x", 1, None, 3, False, invalid=True),
+    ]
+    await view.refresh()
+    assert [(type(event), getattr(event, "blob_id", None)) for event in told] == [
+        (BlobCertified, A),
+        (BlobDeleted, B),
+        (BlobRegistered, A),
+        (BlobInvalidated, A),
+        (EpochStarted, None),
+        (HandoverDone, None),
+    ]
+
+
+async def test_an_event_of_an_unknown_object_makes_the_view_read_the_state(
+    script: Script, view: ChainView
+) -> None:
+    script.happens(certified(1, A))
+    script.records = [BlobRecord(1, A, 10, "0x", 1, 1, 3, False)]
+    await view.refresh()
+    assert view.is_live(A)
+    assert view.block == script.mark(2)
+
+
+async def test_a_long_way_is_followed_in_stretches(script: Script, view: ChainView) -> None:
+    script.blocks_in_a_stretch = 2
+    for number in range(1, 8):
+        script.happens(registered(number, A))
+    await view.refresh()
+    assert view.block == script.mark(8)
+    assert [one.object_id for one in view.objects(A)] == list(range(1, 8))
+
+
+async def test_an_outage_is_told_with_the_blocks_that_are_missed(
+    script: Script, view: ChainView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert view.standing == "following"
+    now += 10
+    script.block += 5
+    await view.refresh()
+    assert (view.standing, view.blocks_behind) == ("following", 0)
+    script.is_down = True
+    now += 20
+    with pytest.raises(LedgerUnavailable):
+        await view.refresh()
+    assert view.standing == "degraded, 10 blocks behind"
+    script.is_down = False
+    await view.refresh()
+    assert view.standing == "following"
+
+
+async def test_a_chain_that_tells_its_head_but_no_events_is_an_outage(
+    script: Script, view: ChainView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stretch(after: BlockMark, until: BlockMark) -> Stretch:
+        raise LedgerUnavailable("no logs")
+
+    monkeypatch.setattr(script, "stretch", stretch)
+    script.block += 7
+    with pytest.raises(LedgerUnavailable):
+        await view.refresh()
+    assert view.is_degraded
+    assert view.blocks_behind >= 7
 
 
 async def test_a_view_far_behind_reads_the_state_instead_of_the_events(

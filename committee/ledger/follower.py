@@ -1,0 +1,119 @@
+"""Following a chain through reorganisations: state first, events after, from a checkpoint that whoever follows keeps.
+
+`Follower` reads; it keeps no state of the chain itself. Who uses it holds the marks of the newest blocks it has taken
+in, the last of them its checkpoint, and asks for what comes next:
+
+- a `Step`: the events of the blocks behind the checkpoint, which link to it by hash;
+- a `Snapshot`: the whole state at one block, when there is no checkpoint, when it is far behind, and when the chain has
+  replaced the checkpoint's block.
+
+A replaced checkpoint is answered by the whole state, not by taking back what single blocks did: only blocks that are
+settled are followed, so it happens about never, and then the path that is taken at every first start is the one known
+to be right. The marks of older blocks tell a chain that was replaced from an endpoint that is merely behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from committee.errors import LedgerReorganised
+from committee.ledger.interface import (
+    BlobRecord,
+    BlockMark,
+    CommitteeSelected,
+    EpochStarted,
+    EpochState,
+    Event,
+    HandoverDone,
+    Ledger,
+    MemberEjected,
+)
+
+EPOCH_EVENTS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected
+"""Events behind which the committees and the phase are read anew."""
+BLOCKS_REPLAYED = 10_000
+"""Who is further behind than this gets the state anew instead of the events."""
+MARKS_KEPT = 128
+"""Marks of the newest blocks worth keeping: a chain that lost more blocks than that is told from a slow endpoint only
+once it is as long again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All there is to know at one block, `state.block`."""
+
+    state: EpochState
+    records: tuple[BlobRecord, ...]
+    records_at_start: tuple[BlobRecord, ...]
+    """At the block that started the epoch."""
+    ejections: tuple[MemberEjected, ...]
+    """In the current epoch, of the last `BLOCKS_REPLAYED` blocks."""
+
+    @property
+    def marks(self) -> tuple[BlockMark, ...]:
+        """The checkpoint."""
+        return (self.state.block,)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happened in the blocks behind the checkpoint."""
+
+    marks: tuple[BlockMark, ...]
+    """The newest of them; the last one is the new checkpoint."""
+    events: tuple[Event, ...]
+    state: EpochState | None
+    """Read at the last block when an event of the step changed it."""
+
+
+class Follower:
+    """Reads what comes next on a ledger. `newest` is the newest settled block it was told of."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.newest: BlockMark | None = None
+
+    async def next(self, marks: Sequence[BlockMark]) -> Step | Snapshot | None:
+        """What follows on the newest of `marks` (ascending); None when nothing does yet.
+
+        Raises `LedgerUnavailable` when the chain cannot tell now; nothing is lost by asking again.
+        """
+        head = await self._ledger.head()
+        if self.newest is None or head.number > self.newest.number or not marks:
+            self.newest = head
+        if not marks or head.number - marks[-1].number > BLOCKS_REPLAYED or _was_replaced(marks, head):
+            return await self.snapshot(head)
+        if head.number <= marks[-1].number:
+            return None
+        try:
+            stretch = await self._ledger.stretch(marks[-1], head)
+        except LedgerReorganised:
+            return await self.snapshot()
+        state = None
+        if any(isinstance(event, EPOCH_EVENTS) for event in stretch.events):
+            state = await self._ledger.epoch_state(stretch.marks[-1])
+        return Step(stretch.marks, tuple(stretch.events), state)
+
+    async def snapshot(self, head: BlockMark | None = None) -> Snapshot:
+        """The whole state at a settled block, the newest when None.
+
+        Everything is read at one block by its hash, so it is of one chain or fails. Raises `LedgerUnavailable`.
+        """
+        head = head or await self._ledger.head()
+        self.newest = head
+        state = await self._ledger.epoch_state(head)
+        records = await self._ledger.blobs(head)
+        at_start: list[BlobRecord] = []
+        ejections: list[MemberEjected] = []
+        if state.started_block is not None:
+            at_start = await self._ledger.blobs(state.started_block)
+            first = max(state.started_block.number, head.number - BLOCKS_REPLAYED)
+            events = await self._ledger.events(first, head.number)
+            ejections = [one for one in events if isinstance(one, MemberEjected) and one.epoch == state.epoch]
+        return Snapshot(state, tuple(records), tuple(at_start), tuple(ejections))
+
+
+def _was_replaced(marks: Sequence[BlockMark], head: BlockMark) -> bool:
+    """Whether the block of the head's number was another one. A head that is merely older is not."""
+    return any(mark.number == head.number and mark.hash != head.hash for mark in marks)

@@ -1,0 +1,164 @@
+"""What events, or a state read anew, make of a node's view of the chain. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from committee.ledger import (
+    BlobCertified,
+    BlobDeleted,
+    BlobInvalidated,
+    BlobRecord,
+    BlobRegistered,
+    BlockMark,
+    CommitteeSelected,
+    EpochStarted,
+    EpochState,
+    Event,
+    HandoverDone,
+    MemberEjected,
+)
+from committee.ledger.follower import Snapshot, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a view becomes: only what changed or, with `is_all`, everything there is."""
+
+    marks: tuple[BlockMark, ...]
+    """Of the newest blocks, ascending; the last one is the checkpoint."""
+    records: tuple[BlobRecord, ...] = ()
+    ejected: Mapping[int, int] = field(default_factory=dict)
+    """Node id → epoch of its newest ejection."""
+    state: EpochState | None = None
+    live_at_start: tuple[bytes, ...] | None = None
+    is_all: bool = False
+
+
+class Draft:
+    """What the events of a step make of a view, which they leave as it is."""
+
+    def __init__(self, objects: Mapping[int, BlobRecord], objects_of: Mapping[bytes, list[int]]) -> None:
+        self._objects = objects
+        self._objects_of = objects_of
+        self._changed: dict[int, BlobRecord] = {}
+        self._ejected: dict[int, int] = {}
+        self._live_at_start: tuple[bytes, ...] | None = None
+
+    def follow(self, step: Step) -> Change:
+        """Raises `KeyError` when an event names an object that nobody registered."""
+        for event in step.events:
+            self._take_in(event)
+        return Change(
+            step.marks, tuple(self._changed.values()), self._ejected, step.state, self._live_at_start
+        )
+
+    def _take_in(self, event: Event) -> None:
+        match event:
+            case BlobRegistered():
+                self._changed[event.object_id] = BlobRecord(
+                    object_id=event.object_id,
+                    blob_id=event.blob_id,
+                    length=event.length,
+                    owner=event.owner,
+                    registered_epoch=event.epoch,
+                    certified_epoch=None,
+                    end_epoch=event.end_epoch,
+                    deletable=event.deletable,
+                    deleted=False,
+                )
+            case BlobCertified():
+                first = self._object(event.object_id).certified_epoch
+                self._change(
+                    event.object_id,
+                    certified_epoch=event.epoch if first is None else first,
+                    end_epoch=event.end_epoch,
+                )
+            case BlobDeleted():
+                self._change(event.object_id, deleted=True)
+            case BlobInvalidated():
+                new = [number for number, one in self._changed.items() if one.blob_id == event.blob_id]
+                for object_id in {*self._objects_of.get(event.blob_id, ()), *new}:
+                    self._change(object_id, invalid=True)
+            case EpochStarted():
+                self._live_at_start = tuple(live({**self._objects, **self._changed}.values(), event.epoch))
+            case MemberEjected():
+                self._ejected[event.node_id] = event.epoch
+            case _:
+                pass
+
+    def _object(self, object_id: int) -> BlobRecord:
+        changed = self._changed.get(object_id)
+        return self._objects[object_id] if changed is None else changed
+
+    def _change(self, object_id: int, **fields: int | bool) -> None:
+        self._changed[object_id] = dataclasses.replace(self._object(object_id), **fields)  # type: ignore[arg-type]
+
+
+def everything(snapshot: Snapshot, ejected: Mapping[int, int]) -> Change:
+    """A view that a snapshot replaces. Of ejections in earlier epochs the chain tells no more: they are kept."""
+    epoch = snapshot.state.epoch
+    earlier = {node_id: one for node_id, one in ejected.items() if one < epoch}
+    return Change(
+        snapshot.marks,
+        snapshot.records,
+        earlier | {one.node_id: one.epoch for one in snapshot.ejections},
+        snapshot.state,
+        tuple(live(snapshot.records_at_start, epoch)),
+        is_all=True,
+    )
+
+
+def differences(
+    before: EpochState, objects: Mapping[int, BlobRecord], ejected: Mapping[int, int], snapshot: Snapshot
+) -> list[Event]:
+    """What happened between a view and a snapshot, as events of the snapshot's block.
+
+    Of objects that are gone nothing is told: what a reorganisation took away, it mostly brings again.
+    """
+    events: list[Event] = []
+    after = snapshot.state
+    for record in snapshot.records:
+        events += _became(objects.get(record.object_id), record, after)
+    if after.epoch != before.epoch:
+        events.append(EpochStarted(after.block, after.epoch))
+    if after.next is not None and after.next != before.next:
+        events.append(CommitteeSelected(after.block, after.next.epoch))
+    if after.handover_done and (after.epoch != before.epoch or not before.handover_done):
+        events.append(HandoverDone(after.block, after.epoch))
+    events += [one for one in snapshot.ejections if ejected.get(one.node_id, -1) < one.epoch]
+    return events
+
+
+def _became(before: BlobRecord | None, after: BlobRecord, state: EpochState) -> list[Event]:
+    """The events that make one record of another; of none, too."""
+    block, number, blob_id = state.block, after.object_id, after.blob_id
+    events: list[Event] = []
+    if before is None and not after.deleted:
+        events.append(
+            BlobRegistered(
+                *(block, number, blob_id, after.owner),
+                *(after.registered_epoch, after.length, after.end_epoch, after.deletable),
+            )
+        )
+    first = before.certified_epoch if before else None
+    end_epoch = before.end_epoch if before else after.end_epoch
+    if after.certified_epoch is not None and (first is None or end_epoch != after.end_epoch):
+        events.append(
+            BlobCertified(
+                *(block, number, blob_id, state.epoch, after.end_epoch, after.deletable),
+                is_extension=first is not None,
+            )
+        )
+    if after.deleted and before is not None and not before.deleted:
+        events.append(BlobDeleted(block, number, before.blob_id, state.epoch))
+    if after.invalid and not (before and before.invalid):
+        events.append(BlobInvalidated(block, blob_id, state.epoch))
+    return events
+
+
+def live(records: Iterable[BlobRecord], epoch: int) -> list[bytes]:
+    """Ids of the blobs that must be kept in an epoch, in byte order."""
+    return sorted({record.blob_id for record in records if record.is_live(epoch)})
