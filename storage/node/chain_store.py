@@ -142,7 +142,7 @@ def _write(connection: sqlite3.Connection, change: Change) -> None:
     )
     notes = {}
     if change.state is not None:
-        notes["state"] = json.dumps(asdict(change.state), default=bytes.hex).encode()
+        notes["state"] = json.dumps(asdict(change.state), default=_as_json).encode()
     if change.live_at_start is not None:
         notes["live_at_start"] = b"".join(change.live_at_start)
     connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", notes.items())
@@ -183,6 +183,10 @@ def _record(row: tuple[Any, ...]) -> BlobRecord:
     )
 
 
+def _as_json(value: bytes | frozenset[int]) -> str | list[int]:
+    return value.hex() if isinstance(value, bytes) else sorted(value)
+
+
 def _state(values: Mapping[str, Any]) -> EpochState:
     return EpochState(
         block=_mark(values["block"]),
@@ -194,6 +198,7 @@ def _state(values: Mapping[str, Any]) -> EpochState:
         previous=_committee(values["previous"]),
         current=_committee(values["current"]),
         next=_committee(values["next"]),
+        unattested=frozenset(values["unattested"]),
     )
 
 
