@@ -118,9 +118,9 @@ class RedStuff(Parameters):
     def verify_sliver(self, metadata: BlobMetadata, axis: Axis, index: int, sliver: Data) -> None:
         """Raises `WrongSize`, or `RootMismatch` when the sliver does not hash to its root in the metadata."""
         self._same_shards(metadata)
-        given = self._stack(metadata.length, axis, {index: sliver})
-        roots = self._engine.sliver_roots(axis, given, 1, self.symbol_size(metadata.length))
-        if roots.tobytes() != metadata.sliver_root(axis, index):
+        symbols = self._symbols(metadata.length, axis, index, sliver)
+        root = self._engine.sliver_root(axis, symbols, self.symbol_size(metadata.length))
+        if root != metadata.sliver_root(axis, index):
             raise RootMismatch(f"{axis.label} sliver {index} does not hash to its root", (index,))
 
     def recovery_symbol(self, axis: Axis, sliver: Data, target_index: int) -> bytes:
@@ -204,11 +204,11 @@ class RedStuff(Parameters):
         indices = sorted(symbols)[:needed]
         self._check_index(axis.other, indices[0])
         self._check_index(axis.other, indices[-1])
-        chosen: list[Any] = [symbols[index] for index in indices]
+        chosen: list[Any] = list(map(symbols.__getitem__, indices))
         sizes = set(map(len, chosen))
         if sizes != {t}:
             raise WrongSize(f"symbols of {sorted(sizes)} bytes: those of a blob of {length} bytes have {t}")
-        expanded, root = self._engine.rebuild(axis, indices, b"".join(chosen), t)
+        expanded, root = self._engine.rebuild(axis, indices, bytearray().join(chosen), t)
         return expanded[: needed * t].tobytes(), root
 
     def _is_right(self, metadata: BlobMetadata, blob: Bytes, check: Check) -> bool:
@@ -236,12 +236,16 @@ class RedStuff(Parameters):
         size = self.sliver_size(length, axis)
         stacked = slack_array(len(slivers) * size)
         for place, (index, sliver) in enumerate(slivers.items()):
-            self._check_index(axis, index)
-            symbols = _array(sliver)
-            if len(symbols) != size:
-                raise WrongSize(f"{axis.label} sliver {index} of {len(symbols)} bytes: it must have {size}")
-            inner(stacked)[place * size : (place + 1) * size] = symbols
+            inner(stacked)[place * size : (place + 1) * size] = self._symbols(length, axis, index, sliver)
         return stacked
+
+    def _symbols(self, length: int, axis: Axis, index: int, sliver: Data) -> Bytes:
+        """One sliver's bytes, its index and size checked."""
+        self._check_index(axis, index)
+        symbols, size = _array(sliver), self.sliver_size(length, axis)
+        if len(symbols) != size:
+            raise WrongSize(f"{axis.label} sliver {index} of {len(symbols)} bytes: it must have {size}")
+        return symbols
 
     def _expanded(self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int) -> Bytes:
         symbols = _array(sliver)

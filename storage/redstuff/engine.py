@@ -156,27 +156,38 @@ class Engine:
 
     def expanded(self, axis: Axis, sliver: Bytes, t: int) -> Bytes:
         """All symbols of one sliver, `(n, t)`."""
+        return inner(self._expand(axis, sliver, t)).reshape(self.n, t)
+
+    def sliver_root(self, axis: Axis, sliver: Bytes, t: int) -> bytes:
+        """The root of one sliver."""
+        return self._root(self._expand(axis, sliver, t), t)
+
+    def _expand(self, axis: Axis, sliver: Bytes, t: int) -> Bytes:
+        """All symbols of one sliver, in a slack array."""
         shape = self.code(axis)
-        symbols = np.empty((self.n, t), np.uint8)
-        flat = symbols.reshape(-1)
-        flat[: shape.k * t] = sliver
+        symbols = slack_array(self.n * t)
+        symbols[SLACK : SLACK + shape.k * t] = sliver
         work = _scratch(shape.positions, t)
         self.kernels.expand_vectors(
-            flat, 0, 0, t, 1, t, shape.shape, self._tables, work, flat, shape.k * t, 0, t
+            symbols, SLACK, 0, t, 1, t, shape.shape, self._tables, work, symbols, SLACK + shape.k * t, 0, t
         )
         return symbols
 
-    def rebuild(self, axis: Axis, indices: Sequence[int], symbols: bytes, t: int) -> tuple[Bytes, bytes]:
+    def _root(self, symbols: Bytes, t: int) -> bytes:
+        """The root of the sliver of which all symbols lie in a slack array."""
+        nodes = slack_array((self.n + 1) * HASH_BYTES)
+        self.kernels.symbols_root(symbols, self.n, t, nodes)
+        return nodes[SLACK : SLACK + HASH_BYTES].tobytes()
+
+    def rebuild(self, axis: Axis, indices: Sequence[int], symbols: bytearray, t: int) -> tuple[Bytes, bytes]:
         """One sliver of `axis` from its symbols `indices`, joined: all its `n` symbols, flat, and its root."""
         shape = self.code(axis)
         plan = completion(shape.k, shape.n, tuple(indices), self.kernels.kind)
-        expanded = slack_array(self.n * t)
-        inner(expanded).reshape(self.n, t)[plan.known] = np.frombuffer(symbols, np.uint8).reshape(-1, t)
+        expanded, given = slack_array(self.n * t), np.frombuffer(symbols, np.uint8)
         flat = inner(expanded)
-        self._complete(plan, shape, flat, plan.known * t, t, 1, t, flat, plan.missing, t, t)
-        nodes = slack_array((self.n + 1) * HASH_BYTES)
-        self.kernels.symbols_root(expanded, self.n, t, nodes)
-        return flat, nodes[SLACK : SLACK + HASH_BYTES].tobytes()
+        flat.reshape(self.n, t)[plan.known] = given.reshape(-1, t)
+        self._complete(plan, shape, given, 0, t, 1, t, flat, plan.missing, 0, t)
+        return flat, self._root(expanded, t)
 
     def decode(self, axis: Axis, indices: Sequence[int], slivers: Bytes, t: int) -> Bytes:
         """The blob, zero-padded, in a slack array, from the slivers `indices` of `axis`, one after the other."""
@@ -185,7 +196,7 @@ class Engine:
         blob = slack_array(self.p * self.s * t)
         target, size = inner(blob), vectors * t
         # Across a primary sliver lie the symbols of columns, side by side; across a secondary one those of rows.
-        along, across = (size, t) if axis is Axis.PRIMARY else (t, shape.k * t)
+        across, along = (t, size) if axis is Axis.PRIMARY else (shape.k * t, t)
         matrix = target.reshape(self.p, self.s, t)
         for place, index in enumerate(indices):
             if index < shape.k:
@@ -194,25 +205,20 @@ class Engine:
                     matrix[index] = sliver
                 else:
                     matrix[:, index] = sliver
-        missing = plan.missing[plan.missing < shape.k]
-        if len(missing):
-            places = np.arange(len(indices)) * size
-            self._complete(plan, shape, slivers, places, t, vectors, t, target, missing, along, across)
+        wanted = np.where(plan.missing < shape.k, plan.missing, -1)
+        if wanted.max() >= 0:
+            self._complete(plan, shape, slivers, t, size, vectors, t, target, wanted, across, along)
         return blob
 
     def _complete(
-        self, plan: Completion, shape: Code, source: Bytes, places: Ints, across: int, vectors: int, t: int,
-        target: Bytes, missing: Ints, to_along: int, to_across: int,
+        self, plan: Completion, shape: Code, source: Bytes, across: int, along: int, vectors: int, t: int,
+        target: Bytes, wanted: Ints, to_across: int, to_along: int,
     ) -> None:  # fmt: skip
-        """Fill in the symbols `missing` of codewords.
+        """Fill in the symbols `wanted` (as `plan.missing`) of codewords.
 
-        Symbol `i` of codeword `v` goes to `i·to_along + v·to_across`.
-
-        The known ones lie at `places` for the first codeword, `across` on for each next one.
+        Given symbol `i` of codeword `v` lies at `v·across + i·along`; symbol `i` of it goes to `v·to_across +
+        i·to_along`.
         """
-        read, write = np.full((2, shape.positions), -1, np.int64)
-        read[plan.known_positions] = places
-        write[shape.places[missing]] = missing * to_along
         loaded, tables = self.kernels, self._tables
 
         def prepare() -> Part:
@@ -220,9 +226,8 @@ class Engine:
 
             def part(first: int, last: int) -> None:
                 loaded.complete_vectors(
-                    source, np.where(read < 0, -1, read + first * across), across, last - first, t, shape.m,
-                    tables, plan.locators, work,
-                    target, np.where(write < 0, -1, write + first * to_across), to_across,
+                    source, first * across, across, along, plan.given, last - first, t, shape.m, tables,
+                    plan.locators, work, target, first * to_across, to_across, to_along, wanted,
                 )  # fmt: skip
 
             return part

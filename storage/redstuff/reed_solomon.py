@@ -94,11 +94,11 @@ class Completion:
     """All that filling in codewords needs beside the symbols, for one set of given ones."""
 
     known: Ints
-    """The given symbols' indices and, in the same order, their positions."""
-    known_positions: Ints
+    """The given symbols' indices."""
+    given: Ints
+    """For each position the place among the given symbols of the one there, or -1."""
     missing: Ints
-    """The other symbols' indices and positions."""
-    missing_positions: Ints
+    """For each position the index of the symbol there, if it is to be found, or -1."""
     locators: Any
     """Multiplication tables of `Code.locators`."""
 
@@ -107,10 +107,12 @@ class Completion:
 def completion(k: int, n: int, known: tuple[int, ...], kind: str) -> Completion:
     """Made once for all slivers that miss the same symbols: one repair after another does."""
     of = code(k, n)
-    given = np.array(known)
-    missing = np.setdiff1d(np.arange(n), given)
-    tables = kernels.load(kind).tables_of(of.locators(known))
-    return Completion(given, of.places[given], missing, of.places[missing], tables)
+    indices = np.array(known)
+    given, missing = np.full((2, of.positions), -1, np.int64)
+    missing[of.places] = np.arange(n)
+    missing[of.places[indices]] = -1
+    given[of.places[indices]] = np.arange(k)
+    return Completion(indices, given, missing, kernels.load(kind).tables_of(of.locators(known)))
 
 
 def _power_of_two(number: int) -> int:

@@ -59,13 +59,13 @@ def expand_vectors(
 
 @compiled
 def complete_vectors(
-    source: Bytes, known: Ints, across: int, vectors: int, t: int, m: int, tables: Tables, locators: Tables,
-    work: Bytes, target: Bytes, wanted: Ints, to_across: int,
+    source: Bytes, start: int, across: int, along: int, given: Ints, vectors: int, t: int, m: int, tables: Tables,
+    locators: Tables, work: Bytes, target: Bytes, to: int, to_across: int, to_along: int, wanted: Ints,
 ) -> None:  # fmt: skip
     """Symbols of codewords from others.
 
-    `known[i]` is the place in `source` of position `i` of the first
-    codeword, or -1, `wanted[i]` its place in `target`, or -1.
+    `given[i]` is the number in `source` of the symbol at position `i` of a codeword, or -1, `wanted[i]` its
+    number in `target`, or -1.
     """
     row_bytes = work.shape[1]
     plane = row_bytes // 2
@@ -75,19 +75,19 @@ def complete_vectors(
         count = min(at_once, vectors - first)
         for part in range(0, t, piece):
             size = min(piece, t - part)
-            for i in range(len(known)):
-                if known[i] >= 0:
+            for i in range(len(given)):
+                if given[i] >= 0:
                     for v in range(count):
                         place = i * row_bytes + v * (size // 2)
-                        to_planes(flat, place, plane, source, known[i] + (first + v) * across + part, size)
-            complete(work, tables, m, known >= 0, wanted >= 0, locators)
+                        symbol = start + (first + v) * across + given[i] * along
+                        to_planes(flat, place, plane, source, symbol + part, size)
+            complete(work, tables, m, given >= 0, wanted >= 0, locators)
             for i in range(len(wanted)):
                 if wanted[i] >= 0:
                     for v in range(count):
                         place = i * row_bytes + v * (size // 2)
-                        from_planes(
-                            target, wanted[i] + (first + v) * to_across + part, flat, place, plane, size
-                        )
+                        symbol = to + (first + v) * to_across + wanted[i] * to_along
+                        from_planes(target, symbol + part, flat, place, plane, size)
 
 
 @compiled
