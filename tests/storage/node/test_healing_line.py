@@ -66,13 +66,15 @@ class Line:
     def __init__(self, node: OneNode) -> None:
         self.node = node
         self.repair = SteeredRepair(node)
+        self._objects = 0
         self.garbage = Garbage(node.view, node.store)
         self.healing = Healing(node.view, node.store, node.code, cast(Repair, self.repair), self.garbage)
 
     async def certify(self, *blobs: EncodedBlob, **options: Any) -> None:
         for blob in blobs:
             self.repair.blobs[blob.blob_id] = blob
-            number = len(self.repair.blobs)
+            self._objects += 1
+            number = self._objects
             self.node.register(blob, object_id=number, **options)
             self.node.certify(blob, object_id=number, **options)
         await self.node.view.refresh()
