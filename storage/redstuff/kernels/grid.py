@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.redstuff.kernels.hashing import HASH, LEAF, hash_both, hash_leaves, tree_roots
-from storage.redstuff.kernels.symbols import copy, from_planes, to_planes
+from storage.redstuff.kernels.symbols import copy, cut, from_planes, to_planes
 from storage.redstuff.kernels.transform import Tables, complete, expand
 from storage.redstuff.kernels.vector import compiled
 
@@ -31,30 +31,26 @@ def expand_vectors(
     source: Bytes, start: int, across: int, along: int, vectors: int, t: int, shape: Shape, tables: Tables, work: Bytes,
     target: Bytes, to: int, to_across: int, to_along: int,
 ) -> None:  # fmt: skip
-    """Recovery symbols of `vectors` codewords, as many at a time as a scratch row holds, or a part of one."""
+    """Recovery symbols of `vectors` codewords, as many bytes at a time as a scratch row holds."""
     k, r, m, high = shape
-    row_bytes = work.shape[1]
-    plane = row_bytes // 2
-    flat = work.reshape(-1)
     original, recovery = (m, 0) if high else (0, m)
-    at_once, piece = (row_bytes // t, t) if t <= row_bytes else (1, row_bytes)
-    for first in range(0, vectors, at_once):
-        count = min(at_once, vectors - first)
-        for part in range(0, t, piece):
-            size = min(piece, t - part)
-            for i in range(k):
-                for v in range(count):
-                    place = (original + i) * row_bytes + v * (size // 2)
-                    to_planes(
-                        flat, place, plane, source, start + (first + v) * across + i * along + part, size
-                    )
-            expand(work, tables, k, r, m, high)
-            for j in range(r):
-                for v in range(count):
-                    place = (recovery + j) * row_bytes + v * (size // 2)
-                    from_planes(
-                        target, to + (first + v) * to_across + j * to_along + part, flat, place, plane, size
-                    )
+    row_bytes = work.shape[1]
+    plane, flat = row_bytes // 2, work.reshape(-1)
+    fragments = np.empty((plane, 4), np.int64)
+    vector, done = 0, 0
+    while vector < vectors:
+        count, vector, done = cut(fragments, vector, done, vectors, t, row_bytes, across, to_across)
+        for i in range(k):
+            row, symbol = (original + i) * row_bytes, start + i * along
+            for f in range(count):
+                size, place, offset = fragments[f, 0], fragments[f, 1], fragments[f, 2]
+                to_planes(flat, row + place, plane, source, symbol + offset, size)
+        expand(work, tables, k, r, m, high)
+        for j in range(r):
+            row, symbol = (recovery + j) * row_bytes, to + j * to_along
+            for f in range(count):
+                size, place, offset = fragments[f, 0], fragments[f, 1], fragments[f, 3]
+                from_planes(target, symbol + offset, flat, row + place, plane, size)
 
 
 @compiled
@@ -68,26 +64,24 @@ def complete_vectors(
     number in `target`, or -1.
     """
     row_bytes = work.shape[1]
-    plane = row_bytes // 2
-    flat = work.reshape(-1)
-    at_once, piece = (row_bytes // t, t) if t <= row_bytes else (1, row_bytes)
-    for first in range(0, vectors, at_once):
-        count = min(at_once, vectors - first)
-        for part in range(0, t, piece):
-            size = min(piece, t - part)
-            for i in range(len(given)):
-                if given[i] >= 0:
-                    for v in range(count):
-                        place = i * row_bytes + v * (size // 2)
-                        symbol = start + (first + v) * across + given[i] * along
-                        to_planes(flat, place, plane, source, symbol + part, size)
-            complete(work, tables, m, given >= 0, wanted >= 0, locators)
-            for i in range(len(wanted)):
-                if wanted[i] >= 0:
-                    for v in range(count):
-                        place = i * row_bytes + v * (size // 2)
-                        symbol = to + (first + v) * to_across + wanted[i] * to_along
-                        from_planes(target, symbol + part, flat, place, plane, size)
+    plane, flat = row_bytes // 2, work.reshape(-1)
+    fragments = np.empty((plane, 4), np.int64)
+    vector, done = 0, 0
+    while vector < vectors:
+        count, vector, done = cut(fragments, vector, done, vectors, t, row_bytes, across, to_across)
+        for i in range(len(given)):
+            if given[i] >= 0:
+                row, symbol = i * row_bytes, start + given[i] * along
+                for f in range(count):
+                    size, place, offset = fragments[f, 0], fragments[f, 1], fragments[f, 2]
+                    to_planes(flat, row + place, plane, source, symbol + offset, size)
+        complete(work, tables, m, given >= 0, wanted >= 0, locators)
+        for i in range(len(wanted)):
+            if wanted[i] >= 0:
+                row, symbol = i * row_bytes, to + wanted[i] * to_along
+                for f in range(count):
+                    size, place, offset = fragments[f, 0], fragments[f, 1], fragments[f, 3]
+                    from_planes(target, symbol + offset, flat, row + place, plane, size)
 
 
 @compiled

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from storage.redstuff.kernels.vector import compiled, move1, move2, move4, move8, move16, move32
 
 Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
 
 
 @compiled
@@ -65,3 +66,28 @@ def from_planes(target: Bytes, t: int, work: Bytes, place: int, plane: int, coun
     tail = (count - 64 * blocks) // 2
     _move_short(target, t + 64 * blocks, work, place + 32 * blocks, tail)
     _move_short(target, t + 64 * blocks + tail, work, place + plane + 32 * blocks, tail)
+
+
+@compiled
+def cut(
+    fragments: Ints, vector: int, done: int, vectors: int, t: int, row_bytes: int, across: int, to_across: int
+) -> tuple[int, int, int]:
+    """Which fragments of the vectors' symbols fill a row, from byte `done` of vector `vector`'s on.
+
+    Each is put down as its size, its place in the row's planes, and where it lies after the first vector's symbol
+    at the source and at the target. Symbols smaller than a row lie close together and whole. Larger ones are cut
+    between blocks and begin at whole blocks: their vectors are loaded and stored faster so. Returns the number of
+    fragments, and the vector and byte after the last one.
+    """
+    count, place = 0, 0
+    while vector < vectors:
+        size = min(t - done, row_bytes - 2 * place)
+        if size == 0 or (size < t <= row_bytes):
+            break
+        fragments[count, 0], fragments[count, 1] = size, place
+        fragments[count, 2], fragments[count, 3] = vector * across + done, vector * to_across + done
+        count, done = count + 1, done + size
+        place += size // 2 if t <= row_bytes else (size + 63) // 64 * 32
+        if done == t:
+            vector, done = vector + 1, 0
+    return count, vector, done

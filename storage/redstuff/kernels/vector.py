@@ -14,7 +14,7 @@ BYTE = ir.IntType(8)
 WORD64 = ir.IntType(64)
 
 
-def compiled(function: Callable[..., None]) -> Any:
+def compiled(function: Callable[..., Any]) -> Any:
     """Decorates what other compiled functions call. For each kind it is compiled once.
 
     numba would compile it anew for every literal number given to it, and for every way to compile its callers.
