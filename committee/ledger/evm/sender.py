@@ -46,6 +46,9 @@ BUMPS = 3
 """A transaction's fees are raised so often at most,"""
 LARGEST_BID = 8
 """and to so many times the first bid at most, whatever the market asks."""
+GAP_LIMIT = 16
+"""Nonces that one look at a transaction fills at most."""
+TRANSFER_GAS = 21_000
 NONCE_TAKEN_WORDS = ("nonce", "replacement", "underpriced")
 """What endpoints say of a transaction whose nonce another one has."""
 SEND_TRIES = 3
@@ -117,6 +120,7 @@ class Sender:
         self._next_nonce: int | None = None
         self._mined_nonces = 0
         """At least so many of the account's transactions are mined, whatever an endpoint that is behind says."""
+        self._nonces_under_way: set[int] = set()
         self._mined_block = -1
         """Where its newest was: estimates are made on a state that has it."""
 
@@ -141,8 +145,13 @@ class Sender:
                 flight = await self._send_with_next_nonce(action, transaction, fees)
             except _NonceTakenError:
                 continue
-            receipt = await self._receipt(flight)
-            self._mined_nonces = max(self._mined_nonces, flight.fields["nonce"] + 1)
+            nonce = flight.fields["nonce"]
+            self._nonces_under_way.add(nonce)
+            try:
+                receipt = await self._receipt(flight)
+            finally:
+                self._nonces_under_way.discard(nonce)
+            self._mined_nonces = max(self._mined_nonces, nonce + 1)
             self._mined_block = max(self._mined_block, int(receipt["blockNumber"], 16))
             if int(receipt["status"], 16) != 1:
                 raise await self._failure(action, request, transaction, receipt)
@@ -261,7 +270,9 @@ class Sender:
                     await self._bump(flight)
                 if clock() >= next_lookup:
                     next_lookup = clock() + LOOKUP_INTERVAL_S
-                    if not await self._is_known(flight.newest):
+                    if await self._is_known(flight.newest):
+                        await self._fill_gap(flight)
+                    else:
                         await self._broadcast(flight.action, flight.newest)
             except LedgerUnavailable as error:
                 trouble = str(error)
@@ -288,6 +299,20 @@ class Sender:
         flight.versions.append(version)
         flight.fields = fields
         await self._broadcast(flight.action, version)
+
+    async def _fill_gap(self, flight: _Flight) -> None:
+        """Use up nonces below those of the transactions under way that no transaction has any more.
+
+        After a reorganisation that dropped what was mined, nothing behind it would be mined ever; and sending a call
+        again with such a nonce could run it twice. So each of them goes to a transfer of nothing.
+        """
+        async with self._lock:
+            account = to_checksum_address(self.account)
+            waiting = await self._rpc.eth.get_transaction_count(account, "pending")
+            for nonce in range(waiting, min(waiting + GAP_LIMIT, *self._nonces_under_way)):
+                nothing = {"to": account, "data": b"", "gas": TRANSFER_GAS, "nonce": nonce}
+                with contextlib.suppress(_NonceTakenError):
+                    await self._broadcast("filling a nonce", self._key.sign({**flight.fields, **nothing}))
 
     async def _mined_count(self) -> int:
         account = to_checksum_address(self.account)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -150,6 +151,10 @@ Rule = Callable[[str, list[Any]], Awaitable[web.StreamResponse | None]]
 """(method, parameters) → what to answer instead, None to let the request through."""
 
 
+Change = Callable[[str, Any], Any]
+"""(method, result) → the result to tell instead."""
+
+
 class SpoiltConnection:
     """Between the adapter and the chain: passes requests on unless a rule says otherwise, and counts them."""
 
@@ -157,6 +162,7 @@ class SpoiltConnection:
         self.url = ""
         self.rules: list[Rule] = []
         self.asked: list[str] = []
+        self.changes: list[Change] = []
         self._target = target
         self._session = session
 
@@ -169,7 +175,17 @@ class SpoiltConnection:
             answer = await rule(first["method"], first["params"])
             if answer is not None:
                 return answer
-        return web.Response(body=await self.forward(body), content_type="application/json")
+        answer_body = await self.forward(body)
+        if self.changes:
+            answer_body = self._changed(first["method"], json.loads(answer_body))
+        return web.Response(body=answer_body, content_type="application/json")
+
+    def _changed(self, method: str, answer: Any) -> bytes:
+        for one in answer if isinstance(answer, list) else [answer]:
+            for change in self.changes:
+                if "result" in one:
+                    one["result"] = change(method, one["result"])
+        return json.dumps(answer).encode()
 
     async def forward(self, body: Any) -> bytes:
         async with self._session.post(self._target, json=body) as answer:
@@ -219,19 +235,26 @@ class SpoiltConnection:
 
 
 @pytest.fixture
-async def spoilt(chain: LocalChain) -> AsyncIterator[SpoiltConnection]:
+async def spoil(chain: LocalChain) -> AsyncIterator[Callable[[], Awaitable[SpoiltConnection]]]:
+    """() → a further connection to the chain that tests may spoil."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+
+        async def connect() -> SpoiltConnection:
+            connection = SpoiltConnection(chain.rpc_url, session)
+            application = web.Application()
+            application.router.add_post("/", connection.handle)
+            runner = web.AppRunner(application, shutdown_timeout=0.1)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            connection.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            return connection
+
+        yield connect
+
+
+@pytest.fixture
+async def spoilt(spoil: Callable[[], Awaitable[SpoiltConnection]]) -> SpoiltConnection:
     """A connection to the chain that tests may spoil."""
-    async with aiohttp.ClientSession() as session:
-        connection = SpoiltConnection(chain.rpc_url, session)
-        application = web.Application()
-        application.router.add_post("/", connection.handle)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        address = runner.addresses[0]
-        connection.url = f"http://127.0.0.1:{address[1]}"
-        try:
-            yield connection
-        finally:
-            await runner.cleanup()
+    return await spoil()

@@ -208,6 +208,19 @@ async def test_count_of_an_endpoint_that_is_behind_takes_no_nonce_twice(
     assert spoilt.asked.count("eth_sendRawTransaction") == 1
 
 
+async def test_nonces_that_a_reorganisation_left_unused_are_filled_and_no_call_runs_twice(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    monkeypatch.setattr("committee.ledger.evm.sender.LOOKUP_INTERVAL_S", 0.0)
+    for amount in (1, 2, 4):
+        await network.operator.mint(HOLDER, amount)
+    await network.chain.request("anvil_reorg", 2, [])
+    assert await network.operator.balance(HOLDER) == 1
+    await asyncio.gather(network.operator.mint(HOLDER, 8), network.operator.mint(HOLDER, 16))
+    assert await network.operator.balance(HOLDER) == 25
+
+
 async def test_failure_after_the_estimate_is_explained(launch: Launch, spoilt: SpoiltConnection) -> None:
     network = await launch((40, 30, 20, 10))
     operator = await spoilt_operator(network, spoilt)

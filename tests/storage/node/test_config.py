@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from committee.ledger.evm.endpoints import endpoint_urls
 from storage.node.config import ConfigError, load_config
 
 GOOD = 'name = "a"\nport = 1234\nrpc_url = "http://127.0.0.1:1"\ndeployment = "d.json"\n'
@@ -35,6 +36,15 @@ def test_settings_are_read_and_the_environment_wins(tmp_path: Path, monkeypatch:
 def test_wrong_settings_are_named(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         load_config(write(tmp_path, text))
+
+
+def test_several_endpoints_and_confirmations_are_settings(tmp_path: Path) -> None:
+    text = GOOD.replace('"http://127.0.0.1:1"', '"http://a:1, http://b:2"') + "confirmations = 3\n"
+    config = load_config(write(tmp_path, text))
+    assert endpoint_urls(config.rpc_url) == ["http://a:1", "http://b:2"]
+    assert config.confirmations == 3
+    with pytest.raises(ConfigError, match="confirmations"):
+        load_config(write(tmp_path, text.replace("= 3", "= -1")))
 
 
 def test_missing_settings_say_where_they_belong(tmp_path: Path) -> None:
