@@ -41,6 +41,7 @@ class ChainView:
     """
 
     parameters: Parameters
+    """As they were when the epoch's state last changed."""
     state: EpochState
     live_at_start: list[bytes]
     """The blobs live when the current epoch started, in byte order: what its gaining members attest to. The same for
@@ -229,6 +230,8 @@ class ChainView:
                 log.warning("state read anew", was=self.block.number, block=following.state.block.number)
         else:
             events = list(following.events)
+        if change.state is not None:
+            self.parameters = await self.ledger.parameters()
         await self._save(change)
         self._apply(change)
         for event in events:

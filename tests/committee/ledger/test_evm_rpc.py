@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +12,7 @@ from aiohttp import web
 
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import EvmLedger
+from committee.ledger.evm.endpoints import RETRY_AFTER_LIMIT_S, Endpoint, EndpointFault
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, SpoiltConnection
@@ -135,3 +138,93 @@ async def test_finality_decides_what_the_head_is(launch: Launch) -> None:
     settled = dataclasses.replace(network.deployment, finality="finalized")
     async with await EvmLedger.connect(network.chain.rpc_url, settled) as careful:
         assert (await careful.head()).number < (await network.operator.head()).number
+
+
+Spoil = Callable[[], Awaitable["SpoiltConnection"]]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.Response(status=429, headers={"Retry-After": "20"}),
+        lambda: web.Response(status=503),
+        lambda: web.Response(body=b'{"jsonrpc": "2.0", "id": 1, "res'),
+        lambda: web.json_response(
+            {"jsonrpc": "2.0", "id": 1, "error": {"code": -32603, "message": "internal"}}
+        ),
+        lambda: web.json_response({"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "rate limit"}}),
+    ],
+    ids=["429", "503", "truncated", "internal error", "rate limit"],
+)
+async def test_next_endpoint_serves_when_the_first_does_not(
+    launch: Launch, spoil: Spoil, answer: Callable[[], web.StreamResponse]
+) -> None:
+    network, first, second = await launch(), await spoil(), await spoil()
+    async with await EvmLedger.connect([first.url, second.url], network.deployment) as ledger:
+        assert second.asked == []
+        first.answer("eth_getBlockByNumber", answer)
+        assert await ledger.head() == await network.operator.head()
+    assert second.asked == ["eth_chainId", "eth_getBlockByNumber"]
+
+
+async def test_next_endpoint_serves_when_the_first_hangs(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    monkeypatch.setattr("committee.ledger.evm.rpc.REQUEST_LIMIT_S", 2.0)
+    spoilt.hang("eth_getBlockByNumber")
+    urls = f"{spoilt.url},{network.chain.rpc_url}"
+    async with await EvmLedger.connect(urls, network.deployment) as ledger:
+        expected = await network.operator.head()
+        assert [await ledger.head() for _ in range(3)] == [expected] * 3
+    # It rests for as long as it cost, and is not waited for by every request.
+    assert spoilt.asked.count("eth_getBlockByNumber") == 1
+
+
+async def test_first_endpoint_serves_again_after_its_rest(launch: Launch, spoil: Spoil) -> None:
+    network, first, second = await launch(), await spoil(), await spoil()
+    async with await EvmLedger.connect([first.url, second.url], network.deployment) as ledger:
+        first.answer("eth_getBlockByNumber", lambda: web.Response(status=503))
+        await ledger.head()
+        async with asyncio.timeout(5):
+            while first.asked.count("eth_getBlockByNumber") < 2:
+                await ledger.head()
+
+
+async def test_lone_endpoint_is_not_asked_during_the_pause_it_asked_for(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    network = await launch()
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        busy = web.Response(status=429, headers={"Retry-After": "20"})
+        spoilt.answer("eth_getBlockByNumber", lambda: busy)
+        for _ in range(3):
+            with pytest.raises(LedgerUnavailable, match=r"rests.*HTTP 429"):
+                await ledger.head()
+    assert spoilt.asked.count("eth_getBlockByNumber") == 1
+
+
+async def test_pause_that_an_endpoint_asks_for_has_a_limit() -> None:
+    endpoint = Endpoint("http://x")
+    endpoint.failed(EndpointFault("busy", retry_after_s=1e9), asked_at=1.0, now=1.0)
+    assert endpoint.rest_s(1.0, is_alone=True) == RETRY_AFTER_LIMIT_S
+
+
+async def test_endpoint_of_another_chain_is_passed_over(launch: Launch, spoil: Spoil) -> None:
+    network, first = await launch(), await spoil()
+    first.changes.append(lambda method, result: "0x1" if method == "eth_chainId" else result)
+    async with await EvmLedger.connect([first.url, network.chain.rpc_url], network.deployment) as ledger:
+        assert await ledger.head() == await network.operator.head()
+    assert set(first.asked) == {"eth_chainId"}
+
+
+async def test_range_grows_again_after_a_limit_that_passed(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    await network.chain.mine(16)
+    spoilt.fail("eth_getLogs", -32005, "query returned more than 10000 results", times=3)
+    head = (await network.operator.head()).number
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        await ledger.events(0, head)
+        spoilt.asked.clear()
+        await ledger.events(0, head)
+    assert spoilt.asked.count("eth_getLogs") == 1
