@@ -1,10 +1,12 @@
 """The chain as the rest of the house sees it.
 
-`interface` says what a ledger does and which events it tells; `evm` is the adapter for the Solidity contracts.
+`interface` says what a ledger does, `records` what it tells; `evm` is the adapter for the Solidity contracts, `follower` keeps
+up with a chain through reorganisations and outages.
 Nothing outside an adapter knows which chain it is.
 """
 
-from committee.ledger.interface import (
+from committee.ledger.interface import Ledger
+from committee.ledger.records import (
     Attestation,
     BlobCertified,
     BlobDeleted,
@@ -18,7 +20,6 @@ from committee.ledger.interface import (
     EpochState,
     Event,
     HandoverDone,
-    Ledger,
     MemberEjected,
     Parameters,
     Quote,

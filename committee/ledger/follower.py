@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from committee.errors import LedgerReorganised
-from committee.ledger.interface import (
+from committee.ledger.interface import Ledger
+from committee.ledger.records import (
     BlobRecord,
     BlockMark,
     CommitteeSelected,
@@ -26,7 +27,6 @@ from committee.ledger.interface import (
     EpochState,
     Event,
     HandoverDone,
-    Ledger,
     MemberEjected,
 )
 

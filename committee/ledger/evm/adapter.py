@@ -15,7 +15,7 @@ from committee.ledger.evm.reader import Reader
 from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.evm.sender import Sender
 from committee.ledger.evm.writer import Writer
-from committee.ledger.interface import (
+from committee.ledger.records import (
     BlobRecord,
     BlockMark,
     Candidate,

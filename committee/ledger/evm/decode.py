@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from committee.ledger.evm.abi import Log
-from committee.ledger.interface import (
+from committee.ledger.records import (
     BlobCertified,
     BlobDeleted,
     BlobInvalidated,

@@ -18,7 +18,9 @@ from eth_utils.crypto import keccak
 from committee.errors import LedgerReorganised, LedgerUnavailable
 from committee.ledger.evm.endpoints import EndpointFault
 from committee.ledger.evm.rpc import EndpointError, Rpc
-from committee.ledger.interface import BlockMark
+from committee.ledger.records import (
+    BlockMark,
+)
 
 LONGEST_LOG_RANGE = 10_000
 """Blocks per request for logs; halved whenever the provider refuses, doubled when it serves."""

@@ -14,7 +14,12 @@ from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, load_contract
 from committee.ledger.evm.deploy import Deployment
 from committee.ledger.evm.history import History, RawLog
 from committee.ledger.evm.rpc import EndpointError, Rpc
-from committee.ledger.interface import BlobRegistered, BlockMark, Event, Stretch
+from committee.ledger.records import (
+    BlobRegistered,
+    BlockMark,
+    Event,
+    Stretch,
+)
 
 PAGE_ITEMS = 200
 """Asked for in one call; at most some 100 KiB of answer."""

@@ -23,7 +23,10 @@ from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm.abi import ErrorDecoder
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.rpc import EndpointError, Rpc, both
-from committee.ledger.interface import BlockMark, Transaction
+from committee.ledger.records import (
+    BlockMark,
+    Transaction,
+)
 
 GAS_MARGIN_PERCENT = 25
 """Added to the estimate: state may change between the estimate and the block."""

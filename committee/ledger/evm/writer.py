@@ -13,7 +13,10 @@ from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import decode
 from committee.ledger.evm.reader import Contract, Reader
 from committee.ledger.evm.sender import DryRun, PlannedTransaction, Receipt, Sender
-from committee.ledger.interface import Attestation, Transaction
+from committee.ledger.records import (
+    Attestation,
+    Transaction,
+)
 
 ENCODING_TYPE = 1
 """RedStuff, Walrus' RS2."""

@@ -1,0 +1,280 @@
+"""What a ledger tells: records of its state, and typed events.
+
+All amounts are integers in the token's smallest unit, blob ids are the 32 bytes of PROTOCOL section 1, times are
+seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from committee.membership import Committee
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMark:
+    """One block of the chain; two marks with one number and different hashes tell a reorganisation."""
+
+    number: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a deployment goes by. Shards and domain are fixed for life; the others its governor may change."""
+
+    n_shards: int
+    epoch_duration_s: int
+    handover_deadline_s: int
+    patience_s: int
+    """A member silent for so long may be ejected."""
+    band_millis: int
+    """Tolerance band of the shard assignment, in thousandths of a shard."""
+    domain: bytes
+    """32 bytes in every signed message: keccak256(abi.encode(chain id, system contract))."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochState:
+    """The committees and the phase of the epoch, all read at one block."""
+
+    block: BlockMark
+    epoch: int
+    """0 before the first start."""
+    started_at_s: int
+    started_block: BlockMark | None
+    """The block that started the epoch; its hash salts the attestations. None in epoch 0."""
+    handover_done: bool
+    last_handover_done_s: int
+    previous: Committee | None
+    current: Committee | None
+    next: Committee | None
+    """Selected but not started."""
+    unattested: frozenset[int] = frozenset()
+    """Shards that their owners in `previous` had neither kept nor attested by that epoch's end: who has one still has
+    it to attest in this epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredNode:
+    """A node in the registry, member or not."""
+
+    node_id: int
+    owner: str
+    """The account that registered the node and decides about it; its key's proof of possession names it."""
+    operator: str
+    """The account that the node's process sends from."""
+    receiver: str
+    """The account that gets the commission."""
+    name: str
+    address: str
+    tls_key: bytes
+    """SHA-256 of the TLS key's SubjectPublicKeyInfo; 32 zero bytes for a node without TLS."""
+    public_key: bytes
+    """BLS, compressed, 48 bytes; in the current epoch."""
+    commission: int
+    """Of the rewards, in hundredths of a percent; in the current epoch."""
+    stake: int
+    is_candidate: bool
+    barred_until_s: int
+    """May not become a candidate before this time."""
+    pending_public_key: bytes
+    public_key_from: int
+    """The epoch from which on `pending_public_key` counts; the same key as `public_key` when it does already."""
+    pending_commission: int
+    commission_from: int
+    """As `public_key_from`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unbonding:
+    """Something unstaked and not yet withdrawn."""
+
+    unlock_epoch: int
+    shares: int
+    amount: int
+    """What the shares are worth now: what was unstaked, less what was slashed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class StakePosition:
+    """What one account has on one node."""
+
+    node_id: int
+    shares: int
+    amount: int
+    """What the shares are worth now, rewards included."""
+    unbonding: tuple[Unbonding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a blob takes and costs."""
+
+    encoded_bytes: int
+    """All slivers and metadata on all shards."""
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that stands for the next selection, in candidate order."""
+
+    node_id: int
+    stake: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRecord:
+    """One blob object: a lifetime for a blob id. Several objects may name the same blob."""
+
+    object_id: int
+    blob_id: bytes
+    length: int
+    """Of the blob as the user gave it, bytes."""
+    owner: str
+    registered_epoch: int
+    certified_epoch: int | None
+    end_epoch: int
+    """Exclusive."""
+    deletable: bool
+    deleted: bool = False
+    invalid: bool = False
+    """The writer was proven to have encoded it inconsistently."""
+
+    def is_live(self, epoch: int) -> bool:
+        """Whether nodes must keep the blob in `epoch` for this object's sake."""
+        return (
+            self.certified_epoch is not None and not (self.deleted or self.invalid) and epoch < self.end_epoch
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """What a gaining member says about one shard: `digest` over its `count` live blobs (PROTOCOL section 5)."""
+
+    shard: int
+    digest: bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction that succeeded."""
+
+    hash: bytes
+    block: BlockMark
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRegistered:
+    """A blob object exists and its slivers may be uploaded."""
+
+    block: BlockMark
+    object_id: int
+    blob_id: bytes
+    owner: str
+    epoch: int
+    length: int
+    end_epoch: int
+    deletable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlobCertified:
+    """A quorum holds the blob: it must stay readable until its end epoch."""
+
+    block: BlockMark
+    object_id: int
+    blob_id: bytes
+    epoch: int
+    end_epoch: int
+    deletable: bool
+    is_extension: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlobDeleted:
+    """The owner gave up a deletable blob object."""
+
+    block: BlockMark
+    object_id: int
+    blob_id: bytes
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInvalidated:
+    """The writer's encoding was proven inconsistent."""
+
+    block: BlockMark
+    blob_id: bytes
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitteeSelected:
+    """The committee of `epoch` is known; it has not started."""
+
+    block: BlockMark
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStarted:
+    """`epoch` is the current epoch; its gaining members fill their shards."""
+
+    block: BlockMark
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardsAttested:
+    """A member attested shards it gained."""
+
+    block: BlockMark
+    epoch: int
+    node_id: int
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverDone:
+    """A quorum of the shards is attested or kept."""
+
+    block: BlockMark
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberEjected:
+    """A quorum found a member silent: it is left out of the selections that follow."""
+
+    block: BlockMark
+    epoch: int
+    node_id: int
+    reason: int
+
+
+Event = (
+    BlobRegistered
+    | BlobCertified
+    | BlobDeleted
+    | BlobInvalidated
+    | CommitteeSelected
+    | EpochStarted
+    | ShardsAttested
+    | HandoverDone
+    | MemberEjected
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Blocks of one chain that follow each other, and all that happened in them."""
+
+    marks: tuple[BlockMark, ...]
+    """The newest of its blocks, ascending, the last one included."""
+    events: list[Event]
+    """Of all its blocks, in chain order."""
