@@ -165,7 +165,8 @@ class ChainView:
         self.parameters = await self.ledger.parameters()
         saved = None
         if self._store is not None:
-            saved = await asyncio.to_thread(self._store.open, self.parameters.domain)
+            loop = asyncio.get_running_loop()
+            saved = await loop.run_in_executor(self._store.thread, self._store.open, self.parameters.domain)
         if saved is None:
             async with self._refreshing:
                 await self._take(await self._follower.snapshot())
@@ -244,7 +245,7 @@ class ChainView:
             return
         if not self._is_saved and not change.is_all:
             change = self._merged(change)
-        saving = asyncio.ensure_future(asyncio.to_thread(self._store.save, change))
+        saving = asyncio.get_running_loop().run_in_executor(self._store.thread, self._store.save, change)
         try:
             await asyncio.shield(saving)
             self._is_saved = True

@@ -15,6 +15,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ class ChainStore:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
+        self.thread = ThreadPoolExecutor(1, "chain-store")
+        """To call it from: the chain is followed also while every other thread waits for a slow disk."""
         self._using = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
@@ -95,6 +98,7 @@ class ChainStore:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+        self.thread.shutdown(wait=False)
 
     def _open(self, domain: bytes) -> Change | None:
         if self._connection is not None:
