@@ -288,9 +288,9 @@ class Network:
                 await asyncio.sleep(0.01)
 
     async def seen(self) -> None:
-        """Every running node has followed the chain to its head."""
+        """Every running node has followed the chain to its head, or past it: nodes mine too."""
         head = self.chain.state.block
-        await self.until(lambda: all(one.view.block == head for one in self.running.values()))
+        await self.until(lambda: all(one.view.block.number >= head.number for one in self.running.values()))
 
     async def upload(self, blob: EncodedBlob, metadata: BlobMetadata | None = None, **options: Any) -> int:
         """Register, store on every running node, certify; the object's number."""
