@@ -145,6 +145,13 @@ def _rows_intrinsic(
             return types.void(work, tables, *sizes), generate
 
         return three
+    if n_constants == 0:
+
+        @intrinsic
+        def none(typing_context: Any, work: Any, tables: Any, f: Any, n: Any, d: Any) -> Any:
+            return types.void(work, tables, *sizes), generate
+
+        return none
 
     @intrinsic
     def one(typing_context: Any, work: Any, tables: Any, f: Any, n: Any, d: Any, c0: Any) -> Any:
@@ -169,3 +176,5 @@ scale = _rows_intrinsic(
 """Rows times a constant."""
 multiply_add = _rows_intrinsic(2, 1, lambda body, rows: [rows[0], body.multiply_add(rows[1], rows[0], 0)])
 """Rows times a constant added to the rows `distance` after them."""
+add = _rows_intrinsic(2, 0, lambda body, rows: [rows[0], body.add(rows[1], rows[0])])
+"""Rows added to the rows `distance` after them."""

@@ -16,7 +16,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.redstuff.kernels.butterfly import forward2, forward4, inverse2, inverse4, multiply_add, scale
+from storage.redstuff.kernels.butterfly import (
+    add,
+    forward2,
+    forward4,
+    inverse2,
+    inverse4,
+    multiply_add,
+    scale,
+)
 from storage.redstuff.kernels.vector import compiled
 
 Bytes = NDArray[np.uint8]
@@ -77,14 +85,6 @@ def copy_rows(work: Bytes, target: int, source: int, count: int) -> None:
 
 
 @compiled
-def add_rows(work: Bytes, target: int, source: int, count: int) -> None:
-    """`work[target + i] += work[source + i]` for `i < count`."""
-    for row in range(count):
-        for place in range(work.shape[1]):
-            work[target + row, place] ^= work[source + row, place]
-
-
-@compiled
 def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> None:
     """Recovery symbols from the originals at their positions (`codeword.Shape`): overwrites all other rows.
 
@@ -100,7 +100,7 @@ def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> N
             if block == m:
                 copy_rows(work, 0, m, m)
             else:
-                add_rows(work, 0, block, m)
+                add(work, tables, block, m, -block)
         forward_transform(work, tables, 0, m, r)
         return
     clear_rows(work, k, m - k)
@@ -111,7 +111,7 @@ def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> N
 
 
 @compiled
-def add_derivative(work: Bytes, target: int, source: int, m: int) -> None:
+def add_derivative(work: Bytes, tables: Tables, target: int, source: int, m: int) -> None:
     """The formal derivative of the coefficients at `source`, added to those at `target`.
 
     The basis polynomial `i` is the product of the subspace polynomials of the bits of `i`, whose derivatives
@@ -120,7 +120,7 @@ def add_derivative(work: Bytes, target: int, source: int, m: int) -> None:
     bit = 1
     while bit < m:
         for group in range(bit, m, 2 * bit):
-            add_rows(work, target + group - bit, source + group, bit)
+            add(work, tables, source + group, bit, target - source - bit)
         bit *= 2
 
 
@@ -158,7 +158,7 @@ def complete(work: Bytes, tables: Tables, m: int, known: Bools, wanted: Bools, l
                 if count[0, c] and c != b:
                     multiply_add(work, locators, c * m, m, to - c * m, positions + (b ^ c))
             if count[0, b]:
-                add_derivative(work, to, b * m, m)
+                add_derivative(work, tables, to, b * m, m)
     for i in range(positions):
         b = i // m
         if count[1, b]:
