@@ -1,8 +1,8 @@
 """The chain as the rest of the house sees it.
 
-`interface` says what a ledger does, `records` what it tells; `evm` is the adapter for the Solidity contracts, `follower` keeps
-up with a chain through reorganisations and outages.
-Nothing outside an adapter knows which chain it is.
+`interface` says what a ledger does, `records` what it tells; `evm` is the adapter for the Solidity contracts, and
+`follower` keeps up with a chain through reorganisations and outages. Nothing outside an adapter knows which chain it
+is.
 """
 
 from committee.ledger.interface import Ledger
