@@ -6,6 +6,7 @@ MB/s are of the slivers: those a helper reads to give one symbol of each, those 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import random
@@ -14,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -23,7 +23,9 @@ from benchmarks.handover_bytes import STAKE_OF_A_SHARD
 from benchmarks.node_network import NodeNetwork
 from benchmarks.rows import MIB, Row, row
 from storage.client.node_client import NodeClient
+from storage.node.chain import ChainView
 from storage.node.node import StorageNode
+from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.redstuff import Axis, EncodedBlob, RedStuff
 
@@ -121,9 +123,15 @@ async def _rebuilder(blob: EncodedBlob, axis: Axis) -> list[Row]:
             (folder / "symbols").write_bytes(pickle.dumps((N, blob.blob_id, int(axis), symbols)))
             async with _symbol_server(folder / "symbols") as port:
                 network.send_to(port, besides=node.view.node_id)
-                await node.view.load()
-                repair = Repair(node.view, node.store, node.code, node.peers)
-                seconds = await best_async(lambda: repair.rebuild(blob.metadata, axis, shards))
+                # The node's own view goes on from what it saved, and has seen no event of the new addresses.
+                view = ChainView(node.view.ledger, node.view.node_id)
+                await view.load()
+                peers = Peers(view)
+                try:
+                    repair = Repair(view, node.store, node.code, peers)
+                    seconds = await best_async(lambda: repair.rebuild(blob.metadata, axis, shards))
+                finally:
+                    await peers.close()
             chosen = random.Random(1).sample(range(N), needed)
             given = [{index: symbols[index][target] for index in chosen} for target in targets]
             kernel_s = await best(
@@ -137,7 +145,7 @@ async def _rebuilder(blob: EncodedBlob, axis: Axis) -> list[Row]:
     return _rows(what, blob, size_bytes / seconds, "recover", size_bytes / kernel_s)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _symbol_server(path: Path) -> AsyncIterator[int]:
     """The port of helpers in a process of their own."""
     process = await asyncio.create_subprocess_exec(
@@ -151,7 +159,7 @@ async def _symbol_server(path: Path) -> AsyncIterator[int]:
         await process.wait()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _lonely_node(
     folder: Path, blob: EncodedBlob | None
 ) -> AsyncIterator[tuple[NodeNetwork, StorageNode]]:
