@@ -14,7 +14,8 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 from eth_account.datastructures import SignedTransaction
 from eth_utils.address import to_checksum_address
@@ -106,12 +107,32 @@ class _Flight:
         return self.versions[-1]
 
 
+class _Nonces:
+    """The counter of one account on one chain, shared by all its senders in one event loop."""
+
+    _shared: ClassVar[WeakValueDictionary[tuple[int, str, int], _Nonces]] = WeakValueDictionary()
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.next: int | None = None
+        """None when it is to be read from the chain."""
+        self.mined = 0
+        """At least so many of the account's transactions are mined, whatever an endpoint that is behind says."""
+        self.under_way: set[int] = set()
+
+    @classmethod
+    def of(cls, chain_id: int, account: str) -> _Nonces:
+        """The one counter of an account."""
+        key = chain_id, account, id(asyncio.get_running_loop())
+        return cls._shared.setdefault(key, cls())
+
+
 class _NonceTakenError(Exception):
     """Another transaction of the account has this nonce."""
 
 
 class Sender:
-    """The one sender of an account in this process. Safe to use from several tasks of one event loop."""
+    """A sender of an account. Safe to use from several tasks of one event loop, beside other senders of the account."""
 
     def __init__(self, rpc: Rpc, key: AccountKey, chain_id: int, errors: ErrorDecoder) -> None:
         self.account = key.address
@@ -119,11 +140,7 @@ class Sender:
         self._key = key
         self._chain_id = chain_id
         self._errors = errors
-        self._lock = asyncio.Lock()
-        self._next_nonce: int | None = None
-        self._mined_nonces = 0
-        """At least so many of the account's transactions are mined, whatever an endpoint that is behind says."""
-        self._nonces_under_way: set[int] = set()
+        self._nonces = _Nonces.of(chain_id, key.address)
         self._mined_block = -1
         """Where its newest was: estimates are made on a state that has it."""
 
@@ -149,12 +166,12 @@ class Sender:
             except _NonceTakenError:
                 continue
             nonce = flight.fields["nonce"]
-            self._nonces_under_way.add(nonce)
+            self._nonces.under_way.add(nonce)
             try:
                 receipt = await self._receipt(flight)
             finally:
-                self._nonces_under_way.discard(nonce)
-            self._mined_nonces = max(self._mined_nonces, nonce + 1)
+                self._nonces.under_way.discard(nonce)
+            self._nonces.mined = max(self._nonces.mined, nonce + 1)
             self._mined_block = max(self._mined_block, int(receipt["blockNumber"], 16))
             if int(receipt["status"], 16) != 1:
                 raise await self._failure(action, request, transaction, receipt)
@@ -204,19 +221,19 @@ class Sender:
     async def _send_with_next_nonce(
         self, action: str, transaction: dict[str, Any], fees: dict[str, int]
     ) -> _Flight:
-        async with self._lock:
+        async with self._nonces.lock:
             try:
-                if self._next_nonce is None:
+                if self._nonces.next is None:
                     account = to_checksum_address(self.account)
                     waiting = await self._rpc.eth.get_transaction_count(account, "pending")
-                    self._next_nonce = max(waiting, self._mined_nonces)
-                fields = {**transaction, "nonce": self._next_nonce}
+                    self._nonces.next = max(waiting, self._nonces.mined)
+                fields = {**transaction, "nonce": self._nonces.next}
                 flight = _Flight(action, fields, [self._key.sign(fields)], fees)
                 await self._broadcast(action, flight.newest)
-                self._next_nonce += 1
+                self._nonces.next += 1
             except BaseException:
                 # Also when cancelled: whether the transaction arrived is then unknown, so the chain must say.
-                self._next_nonce = None
+                self._nonces.next = None
                 raise
             return flight
 
@@ -283,7 +300,7 @@ class Sender:
                 next_lookup = clock() + LOOKUP_INTERVAL_S
                 with contextlib.suppress(LedgerUnavailable):
                     flight.is_overtaken = await self._mined_count() > flight.fields["nonce"]
-        self._next_nonce = None
+        self._nonces.next = None
         outlook = "it will not come through" if flight.is_overtaken else "it may still come through"
         raise LedgerUnavailable(
             f"{flight.action}: no receipt of transaction {_hex(flight.newest)} within {RECEIPT_LIMIT_S:.0f} s "
@@ -309,10 +326,10 @@ class Sender:
         After a reorganisation that dropped what was mined, nothing behind it would be mined ever; and sending a call
         again with such a nonce could run it twice. So each of them goes to a transfer of nothing.
         """
-        async with self._lock:
+        async with self._nonces.lock:
             account = to_checksum_address(self.account)
             waiting = await self._rpc.eth.get_transaction_count(account, "pending")
-            for nonce in range(waiting, min(waiting + GAP_LIMIT, *self._nonces_under_way)):
+            for nonce in range(waiting, min(waiting + GAP_LIMIT, *self._nonces.under_way)):
                 nothing = {"to": account, "data": b"", "gas": TRANSFER_GAS, "nonce": nonce}
                 with contextlib.suppress(_NonceTakenError):
                     await self._broadcast("filling a nonce", self._key.sign({**flight.fields, **nothing}))

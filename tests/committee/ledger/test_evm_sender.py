@@ -36,6 +36,17 @@ async def test_concurrent_sends_take_consecutive_nonces(launch: Launch) -> None:
     assert (await network.operator.head()).number <= start + 20
 
 
+async def test_two_ledgers_of_one_key_take_consecutive_nonces(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    network = await launch()
+    other = await spoilt_operator(network, spoilt)
+    spoilt.fail("eth_getTransactionCount", -32000, "asked for a nonce that is known", times=100)
+    await network.operator.mint(HOLDER, 1)
+    await asyncio.gather(*(one.mint(HOLDER, 1) for one in (network.operator, other) * 5))
+    assert await network.operator.balance(HOLDER) == 11
+
+
 async def test_refused_call_takes_no_nonce(launch: Launch) -> None:
     network = await launch()
     answers = await asyncio.gather(
@@ -174,6 +185,8 @@ async def test_transaction_whose_nonce_went_to_another_is_told_as_lost(
 ) -> None:
     network = await launch()
     operator = await spoilt_operator(network, spoilt)
+    assert operator._sender is not None
+    operator._sender._nonces = type(operator._sender._nonces)()  # as if the operator's were another process
     monkeypatch.setattr("committee.ledger.evm.sender.LOOKUP_INTERVAL_S", 0.0)
     accepted = {"jsonrpc": "2.0", "id": 1, "result": "0x" + "00" * 32}
     spoilt.answer("eth_sendRawTransaction", lambda: web.json_response(accepted))
@@ -200,7 +213,7 @@ async def test_count_of_an_endpoint_that_is_behind_takes_no_nonce_twice(
     await operator.mint(HOLDER, 1)
     sender = operator._sender
     assert sender is not None
-    sender._next_nonce = None
+    sender._nonces.next = None
     behind = {"jsonrpc": "2.0", "id": 1, "result": "0x0"}
     spoilt.answer("eth_getTransactionCount", lambda: web.json_response(behind))
     spoilt.asked.clear()
