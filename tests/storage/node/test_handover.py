@@ -16,6 +16,7 @@ from aiohttp import web
 from committee.ledger import ShardsAttested
 from committee.membership import Member
 from storage.client import wire
+from storage.client.errors import NodeUnreachable
 from storage.client.node_client import NodeClient
 from storage.node import filling, helpers
 from storage.node.repair import RepairError
@@ -439,6 +440,48 @@ async def test_more_than_f_missing_are_named_and_one_that_comes_back_is_enough(s
     assert 7 not in stored.chain.attested
     await stored.start(1)
     await stored.until(lambda: 7 in stored.chain.attested)
+    check(stored)
+
+
+class CutOff:
+    """A peer's client whose requests get nowhere while the network is cut."""
+
+    def __init__(self, real: NodeClient, is_cut: asyncio.Event) -> None:
+        self._real = real
+        self._is_cut = is_cut
+
+    def __getattr__(self, name: str) -> Any:
+        if self._is_cut.is_set():
+            raise NodeUnreachable(self._real.name, self._real.address, "the network is cut")
+        return getattr(self._real, name)
+
+
+async def test_a_partition_during_the_change_is_waited_out(stored: Network) -> None:
+    is_cut = asyncio.Event()
+    is_cut.set()
+    for here, there in (((1,), (2, 3, 4)), ((2, 3, 4), (1,))):
+        for node_id in here:
+            bend(stored, node_id, {other: lambda real: CutOff(real, is_cut) for other in there})
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.select(MOVED)
+        stored.chain.start()
+        # Node 1 is alone with three shards, and four are needed.
+        await stored.until(lambda: any("cannot be rebuilt yet" in one["event"] for one in logs))
+    assert any("the network is cut" in one.get("error", "") for one in logs)
+    assert 6 not in stored.chain.attested
+    assert not lacks(stored, 3, 6), "the old owner has it still"
+    is_cut.clear()
+    await stored.until(lambda: 6 in stored.chain.attested)
+    check(stored)
+
+
+async def test_half_a_network_can_be_enough(stored: Network) -> None:
+    """Six shards of ten: four primaries give the secondary sliver, and with it seven secondaries the primary."""
+    is_cut = asyncio.Event()
+    is_cut.set()
+    for node_id in (1, 2):
+        bend(stored, node_id, {other: lambda real: CutOff(real, is_cut) for other in (3, 4)})
+    await change(stored, MOVED)
     check(stored)
 
 
