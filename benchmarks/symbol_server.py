@@ -14,6 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from storage.client import wire
+from storage.node.handlers import bcs_answer
 from storage.redstuff import Axis, RedStuff
 
 
@@ -27,7 +28,7 @@ async def serve(pickled: bytes) -> None:
         shards = [int(one) for one in request.query["helperShards"].split(",")]
         helpers = [code.sliver_index(blob_id, shard, Axis(axis).other) for shard in shards]
         chosen = {helper: {target: symbols[helper][target] for target in targets} for helper in helpers}
-        return web.Response(body=wire.symbols_to_bcs(chosen), content_type=wire.BCS)
+        return bcs_answer(wire.symbols_to_bcs(chosen.items()))
 
     async def health(request: web.Request) -> web.Response:
         return web.json_response(wire.success({}))

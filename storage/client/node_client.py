@@ -16,6 +16,7 @@ import aiohttp
 import stamina
 
 from storage.client import wire
+from storage.client.bodies import Bytes, TooLong, received
 from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable
 from storage.redstuff import (
     Axis,
@@ -55,7 +56,7 @@ class NodeClient:
         with self._must_be_true():
             if body[: len(blob_id)] != blob_id:
                 raise InvalidEncoding("metadata of another blob")
-            return BlobMetadata.from_bcs(body[len(blob_id) :], blob_id)
+            return BlobMetadata.from_bcs(bytes(body[len(blob_id) :]), blob_id)
 
     async def put_metadata(self, metadata: BlobMetadata) -> None:
         """Give the node a blob's metadata."""
@@ -84,7 +85,7 @@ class NodeClient:
 
     async def decoding_symbols(
         self, blob_id: bytes, axis: Axis, targets: Sequence[int], helper_shards: Sequence[int]
-    ) -> dict[int, dict[int, bytes]]:
+    ) -> dict[int, dict[int, memoryview]]:
         """The node's symbols for the slivers `targets` of `axis`, without proofs: helping sliver → target → symbol.
 
         From the slivers of just the shards named, so that no symbol travels that is not needed.
@@ -117,7 +118,7 @@ class NodeClient:
         path = _blob(blob_id, "inconsistencyProof", wire.axis_name(proof.axis))
         body = await self._request("POST", path, body=proof.to_bcs(), limit=wire.MAX_JSON_BYTES)
         with self._must_be_true():
-            return wire.read_signed(wire.read_success(wire.read_json(body)))
+            return wire.read_signed(wire.read_success(wire.read_json(bytes(body))))
 
     async def blob_status(self, blob_id: bytes) -> Any:
         """The blob's status, as PROTOCOL section 6 has it."""
@@ -142,7 +143,7 @@ class NodeClient:
 
     async def metrics(self) -> str:
         """What the node tells Prometheus."""
-        return (await self._get("/metrics", limit=wire.MAX_JSON_BYTES)).decode(errors="replace")
+        return bytes(await self._get("/metrics", limit=wire.MAX_JSON_BYTES)).decode(errors="replace")
 
     async def handover(self) -> dict[str, Any]:
         """The node's report of its part of the last handover (`storage.node.report.NodeReport`)."""
@@ -166,9 +167,9 @@ class NodeClient:
     async def _json(self, path: str, timeout_s: float | None = None, tries: int = TRIES) -> Any:
         body = await self._request("GET", path, limit=wire.MAX_JSON_BYTES, timeout_s=timeout_s, tries=tries)
         with self._must_be_true():
-            return wire.read_success(wire.read_json(body))
+            return wire.read_success(wire.read_json(bytes(body)))
 
-    async def _get(self, path: str, query: dict[str, str] | None = None, *, limit: int) -> bytes:
+    async def _get(self, path: str, query: dict[str, str] | None = None, *, limit: int) -> Bytes:
         return await self._request("GET", path, query=query, limit=limit)
 
     async def _put(self, path: str, body: bytes) -> None:
@@ -184,7 +185,7 @@ class NodeClient:
         limit: int,
         timeout_s: float | None = None,
         tries: int = TRIES,
-    ) -> bytes:
+    ) -> Bytes:
         """One request, tried again while the node cannot be reached or is unavailable."""
         within_s = timeout_s or self._timeout_s
         async for attempt in stamina.retry_context(
@@ -202,7 +203,7 @@ class NodeClient:
         body: bytes | None,
         limit: int,
         within_s: float,
-    ) -> bytes:
+    ) -> Bytes:
         timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with self._session.request(
@@ -233,20 +234,16 @@ class NodeClient:
             raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
         raise self._refusal(response.status, content)
 
-    async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
-        """The answer, copied once; one that is too long is not read to its end."""
-        chunks: list[bytes] = []
-        left = limit
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            left -= len(chunk)
-            if left < 0:
-                raise NodeLied(self.name, self.address, f"answered with more than {limit} bytes")
-        return b"".join(chunks)
-
-    def _refusal(self, status: int, content: bytes) -> NodeRefused:
+    async def _read(self, response: aiohttp.ClientResponse, limit: int) -> Bytes:
+        """The answer; one that is too long is not read to its end."""
         try:
-            reason, message = wire.read_failure(wire.read_json(content))
+            return await received(response, limit)
+        except TooLong:
+            raise NodeLied(self.name, self.address, f"answered with more than {limit} bytes") from None
+
+    def _refusal(self, status: int, content: Bytes) -> NodeRefused:
+        try:
+            reason, message = wire.read_failure(wire.read_json(bytes(content)))
         except InvalidEncoding:
             reason, message = None, "an error that is no JSON"
         return NodeRefused(self.name, self.address, status, reason, message)

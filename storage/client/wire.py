@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from storage.client.bodies import Bytes, joined
 from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
 from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SYMBOL_BYTES
@@ -156,16 +157,16 @@ class ShardPage:
     next_blob_id: bytes | None
     """Where the next page begins; None is the explicit end of the shard."""
 
-    def to_bcs(self) -> bytes:
+    def to_bcs(self) -> Bytes:
         """The page as it travels."""
-        parts = [uleb128(len(self.slivers))]
+        parts: list[Bytes] = [uleb128(len(self.slivers))]
         for blob_id, sliver in self.slivers:
-            parts += [blob_id, sliver.to_bcs()]
+            parts += [blob_id, *_sliver_parts(sliver)]
         parts.append(b"\x00" if self.next_blob_id is None else b"\x01" + self.next_blob_id)
-        return b"".join(parts)
+        return joined(parts)
 
     @classmethod
-    def from_bcs(cls, encoded: bytes) -> ShardPage:
+    def from_bcs(cls, encoded: Bytes) -> ShardPage:
         """Read a page. Raises `InvalidEncoding`."""
         reader = Reader(encoded)
         count = reader.uleb128(MAX_PAGE_SLIVERS)
@@ -178,18 +179,33 @@ class ShardPage:
         return cls(slivers, following)
 
 
-def symbols_to_bcs(symbols: Mapping[int, Mapping[int, bytes]]) -> bytes:
-    """Symbols by helping sliver's index and target."""
-    flat = [
-        (helper, target, one) for helper, by_target in symbols.items() for target, one in by_target.items()
-    ]
-    return uleb128(len(flat)) + b"".join(_symbol(*one) for one in flat)
+def sliver_to_bcs(sliver: SliverData) -> Bytes:
+    """A sliver as it travels."""
+    return joined(_sliver_parts(sliver))
 
 
-def symbols_from_bcs(encoded: bytes) -> dict[int, dict[int, bytes]]:
-    """The way back. Raises `InvalidEncoding`."""
+def _sliver_parts(sliver: SliverData) -> tuple[Bytes, ...]:
+    tail = sliver.symbol_size.to_bytes(2, "little") + sliver.index.to_bytes(2, "little")
+    return uleb128(len(sliver.symbols)), sliver.symbols, tail
+
+
+def symbols_to_bcs(symbols: Iterable[tuple[int, Mapping[int, Bytes]]]) -> Bytes:
+    """(helping sliver's index, target → symbol) each."""
+    count, parts = 0, [b""]
+    for helper, by_target in symbols:
+        count += len(by_target)
+        some: list[Bytes] = []
+        for target, symbol in by_target.items():
+            some += (_symbol_head(helper, target, symbol), symbol)
+        parts.append(b"".join(some))
+    parts[0] = uleb128(count)
+    return joined(parts)
+
+
+def symbols_from_bcs(encoded: Bytes) -> dict[int, dict[int, memoryview]]:
+    """The way back; the symbols are views into `encoded`. Raises `InvalidEncoding`."""
     reader = Reader(encoded)
-    symbols: dict[int, dict[int, bytes]] = {}
+    symbols: dict[int, dict[int, memoryview]] = {}
     for _ in range(reader.uleb128(MAX_SYMBOLS)):
         helper, target, symbol = _read_symbol(reader)
         symbols.setdefault(helper, {})[target] = symbol
@@ -199,25 +215,30 @@ def symbols_from_bcs(encoded: bytes) -> dict[int, dict[int, bytes]]:
 
 def proven_to_bcs(symbols: Iterable[tuple[int, int, bytes, MerkleProof]]) -> bytes:
     """(helping sliver's index, target, symbol, proof) each."""
-    flat = [_symbol(helper, target, one) + proof.to_bcs() for helper, target, one, proof in symbols]
+    flat = [
+        _symbol_head(helper, target, one) + one + proof.to_bcs() for helper, target, one, proof in symbols
+    ]
     return uleb128(len(flat)) + b"".join(flat)
 
 
-def proven_from_bcs(encoded: bytes) -> list[tuple[int, int, bytes, MerkleProof]]:
+def proven_from_bcs(encoded: Bytes) -> list[tuple[int, int, bytes, MerkleProof]]:
     """The way back. Raises `InvalidEncoding`."""
     reader = Reader(encoded)
-    proven = [(*_read_symbol(reader), MerkleProof.read(reader)) for _ in range(reader.uleb128(MAX_SYMBOLS))]
+    proven = []
+    for _ in range(reader.uleb128(MAX_SYMBOLS)):
+        helper, target, symbol = _read_symbol(reader)
+        proven.append((helper, target, bytes(symbol), MerkleProof.read(reader)))
     reader.end()
     return proven
 
 
-def _symbol(helper: int, target: int, symbol: bytes) -> bytes:
-    return helper.to_bytes(2, "little") + target.to_bytes(2, "little") + uleb128(len(symbol)) + symbol
+def _symbol_head(helper: int, target: int, symbol: Bytes) -> bytes:
+    return helper.to_bytes(2, "little") + target.to_bytes(2, "little") + uleb128(len(symbol))
 
 
-def _read_symbol(reader: Reader) -> tuple[int, int, bytes]:
+def _read_symbol(reader: Reader) -> tuple[int, int, memoryview]:
     helper, target = reader.unsigned(2), reader.unsigned(2)
-    return helper, target, reader.take(reader.uleb128(MAX_SYMBOL_BYTES))
+    return helper, target, reader.view(reader.uleb128(MAX_SYMBOL_BYTES))
 
 
 def axis_name(axis: Axis) -> str:

@@ -11,6 +11,7 @@ from committee import bls, messages
 from committee.errors import CommitteeError, LedgerUnavailable
 from committee.ledger import EpochState
 from storage.client import wire
+from storage.client.bodies import Bytes
 from storage.client.wire import Reason
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
@@ -44,7 +45,7 @@ class Admission:
         self.work = asyncio.Semaphore(WORK_AT_ONCE)
         self.bodies = asyncio.Semaphore(BODIES_AT_ONCE)
 
-    async def bulk(self, size_bytes: int, make: Callable[[], bytes]) -> bytes:
+    async def bulk(self, size_bytes: int, make: Callable[[], Bytes]) -> Bytes:
         """What `make` makes in a thread, of about so many bytes, when the budget for peers allows it."""
         async with self._serving.memory(2 * size_bytes), self._serving.request(), self._bulk_work:
             made = await asyncio.to_thread(make)

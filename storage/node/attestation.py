@@ -21,7 +21,7 @@ def salt(epoch: int, shard: int, public_key: bytes, start_block_hash: bytes) -> 
     return _hash(epoch.to_bytes(4, "little"), shard.to_bytes(2, "little"), public_key, start_block_hash)
 
 
-def leaf(blob_id: bytes, salted: bytes, primary: bytes, secondary: bytes) -> bytes:
+def leaf(blob_id: bytes, salted: bytes, primary: bytes | memoryview, secondary: bytes | memoryview) -> bytes:
     """One blob's leaf, 64 bytes; begins with the blob id."""
     return blob_id + _hash(salted, primary, secondary)
 
@@ -36,7 +36,7 @@ def digest(leaves: Sequence[bytes]) -> bytes:
     return merkle_root(leaves)
 
 
-def _hash(*parts: bytes) -> bytes:
+def _hash(*parts: bytes | memoryview) -> bytes:
     hasher = hashlib.blake2b(digest_size=HASH_BYTES)
     for part in parts:
         hasher.update(part)

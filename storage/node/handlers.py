@@ -10,6 +10,7 @@ from aiohttp import web
 from committee import messages
 from committee.ledger import BlobRecord
 from storage.client import wire
+from storage.client.bodies import LARGE_BYTES, Bytes, LargeBody
 from storage.client.wire import Reason
 from storage.node.admission import Admission, blob_id_of, number
 from storage.node.face import NodeFace, Refusal
@@ -90,7 +91,9 @@ class BlobHandlers:
         if symbols is None:
             raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"the {axis.label} sliver of pair {pair} is not here")
         size = len(symbols) // self._code.source_symbols(axis)
-        return bcs_answer(SliverData(symbols, size, self._code.sliver_of_pair(pair, axis)).to_bcs())
+        return bcs_answer(
+            wire.sliver_to_bcs(SliverData(symbols, size, self._code.sliver_of_pair(pair, axis)))
+        )
 
     async def put_sliver(self, request: web.Request) -> web.Response:
         """Take a sliver of one of this node's shards, if it hashes to its root: 201 when new, 200 when not."""
@@ -195,9 +198,10 @@ def _status(living: list[BlobRecord]) -> str | dict[str, Any]:
     return "nonexistent"
 
 
-def bcs_answer(body: bytes) -> web.Response:
+def bcs_answer(body: Bytes) -> web.Response:
     """Bytes that are BCS."""
-    return web.Response(body=body, content_type=wire.BCS)
+    large = len(body) >= LARGE_BYTES
+    return web.Response(body=LargeBody(body, wire.BCS) if large else body, content_type=wire.BCS)
 
 
 def json_answer(data: Any, status: int = 200) -> web.Response:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from aiohttp import web
 
 from committee import messages
 from storage.client import wire
+from storage.client.bodies import Bytes
 from storage.client.wire import Reason
 from storage.node.admission import Admission, blob_id_of, number
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
 from storage.node.handlers import bcs_answer, json_answer
+from storage.node.store_records import Symbols
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -60,12 +63,10 @@ class RepairHandlers:
         metadata, shards = await self._helpers(request, axis.other, len(targets))
         size = self._code.symbol_size(metadata.length)
 
-        def collect() -> bytes:
+        def collect() -> Bytes:
             return wire.symbols_to_bcs(
-                {
-                    index: self._code.recovery_symbols(axis.other, sliver, targets, size)
-                    for index, sliver in self._slivers(metadata.blob_id, axis.other, shards)
-                }
+                (index, self._code.recovery_symbols(axis.other, sliver, targets, size))
+                for index, sliver in self._slivers(metadata.blob_id, axis.other, shards)
             )
 
         answer = await self._admission.bulk(len(shards) * len(targets) * size, collect)
@@ -103,14 +104,12 @@ class RepairHandlers:
         self._admission.check_amount(shards, targets, self._code.symbol_size(metadata.length))
         return metadata, shards
 
-    def _slivers(self, blob_id: bytes, axis: Axis, shards: list[int]) -> list[tuple[int, bytes]]:
-        """(sliver index, symbols) of those shards' slivers that can still be read."""
-        slivers = []
+    def _slivers(self, blob_id: bytes, axis: Axis, shards: list[int]) -> Iterator[tuple[int, Symbols]]:
+        """(sliver index, symbols) of those shards' slivers that can still be read, one in memory at a time."""
         for shard in shards:
             symbols = self._store.sliver(blob_id, shard, axis)
             if symbols is not None:
-                slivers.append((self._code.sliver_index(blob_id, shard, axis), symbols))
-        return slivers
+                yield self._code.sliver_index(blob_id, shard, axis), symbols
 
     async def inconsistency_proof(self, request: web.Request) -> web.Response:
         """Sign that a blob was encoded inconsistently, given the proof."""
@@ -153,7 +152,7 @@ class RepairHandlers:
         fail_point("source.page-read")
         return bcs_answer(page)
 
-    def _page(self, wanted: messages.ShardTransferRequest) -> bytes:
+    def _page(self, wanted: messages.ShardTransferRequest) -> Bytes:
         axis = Axis(wanted.axis)
         count = min(wanted.max_count, wire.MAX_PAGE_SLIVERS)
         page = self._store.slivers_from(wanted.shard, axis, wanted.first_blob_id, count, wire.PAGE_BYTES)

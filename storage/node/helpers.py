@@ -17,6 +17,7 @@ from storage.node.budgets import Budget
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.standing import Standing
+from storage.node.store_records import Symbols
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
 
 OVERTAKEN_AFTER_S = 4.0
@@ -49,7 +50,7 @@ class Gathering:
     needed: int
     """Symbols for each target."""
     symbol_bytes: int
-    symbols: dict[int, Mapping[int, bytes]] = field(default_factory=dict)
+    symbols: dict[int, Mapping[int, Symbols]] = field(default_factory=dict)
     """helping sliver's index → target → symbol."""
     sources: dict[int, tuple[Member, int]] = field(default_factory=dict)
     """helping sliver's index → who sent it, for which shard; this node's own slivers are missing here."""

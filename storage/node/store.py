@@ -8,11 +8,11 @@ A sliver is written to `incoming/`, synced, renamed to its place, its folder syn
 dropped row first, file after. So a kill at any moment leaves at most a file without a row, which the next opening
 deletes, and never a row without its file.
 
-Disks lose and change bytes all the same. Every row holds a checksum (CRC-32) of its sliver or metadata, and every read
-checks it. What is lost, torn, unreadable or changed is deleted as soon as that is seen and told to `on_damage`: it then
-counts as missing, and repair fills it again. It is not kept aside: peers give the right bytes back, nobody can use the
-wrong ones, and a failing disk must not fill up with them. The checksum finds what a disk does; that slivers are the
-blob's, who stores them verifies, and the scrubber again, against their roots.
+Disks lose and change bytes all the same. Every row holds a checksum (XXH3, 64 bits) of its sliver or metadata, and
+every read checks it. What is lost, torn, unreadable or changed is deleted as soon as that is seen and told to
+`on_damage`: it then counts as missing, and repair fills it again. It is not kept aside: peers give the right bytes
+back, nobody can use the wrong ones, and a failing disk must not fill up with them. The checksum finds what a disk does;
+that slivers are the blob's, who stores them verifies, and the scrubber again, against their roots.
 
 The last RESERVE_BYTES of a disk take nothing new, so that dropping always has room for the index' own writing.
 """
@@ -22,12 +22,13 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
+
+from xxhash import xxh3_64_digest as checksum_of
 
 from storage.node.store_files import SliverFiles, SliverKey
 from storage.node.store_index import ADD_TALLY, StoreError, StoreFull, StoreIndex, StoreInUse, told
@@ -127,13 +128,13 @@ class SliverStore:
             raise ValueError(f"metadata of {len(metadata)} bytes; the limit is {MAX_METADATA_BYTES}")
         self.require_room(len(metadata))
         with self._writing, self._index.transaction() as index:
-            values = (blob_id, metadata, zlib.crc32(metadata))
+            values = (blob_id, metadata, checksum_of(metadata))
             return index.execute("INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)", values).rowcount > 0
 
     def metadata(self, blob_id: bytes) -> bytes | None:
         """A blob's metadata; None when there is none, or it was damaged on the disk."""
         rows = self._index.query("SELECT bcs, checksum FROM metadata WHERE blob_id = ?", blob_id)
-        if rows and zlib.crc32(rows[0][0]) != rows[0][1]:
+        if rows and checksum_of(rows[0][0]) != rows[0][1]:
             self.discard_metadata(blob_id, rows[0][0])
             return None
         return rows[0][0] if rows else None
@@ -175,7 +176,7 @@ class SliverStore:
                 with self._index.transaction() as index:
                     for key, (symbols, tally) in new.items():
                         inline = None if key in in_files else bytes(symbols)
-                        row = (key.shard, key.axis, key.blob_id, len(symbols), zlib.crc32(symbols), inline)
+                        row = (key.shard, key.axis, key.blob_id, len(symbols), checksum_of(symbols), inline)
                         index.execute("INSERT INTO sliver VALUES (?, ?, ?, ?, ?, ?)", row)
                         if tally is not None:
                             index.execute(ADD_TALLY, astuple(tally))
@@ -188,7 +189,7 @@ class SliverStore:
                 self._size_bytes[key.shard] += len(symbols)
             return len(new)
 
-    def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> bytes | None:
+    def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
         """A sliver's symbols; None when it is not stored, or was damaged on the disk."""
         rows = self._index.query(_FIND, shard, axis, blob_id)
         return self._content(SliverKey(blob_id, shard, axis), *rows[0]) if rows else None
@@ -198,7 +199,7 @@ class SliverStore:
 
         What has been stored in its place meanwhile, with other symbols, stays.
         """
-        key, checksum = SliverKey(blob_id, shard, axis), zlib.crc32(symbols)
+        key, checksum = SliverKey(blob_id, shard, axis), checksum_of(symbols)
         with self._writing, told(f"cannot discard a damaged sliver in {self.folder}"):
             rows = self._index.query(_FIND, shard, axis, blob_id)
             if not rows or rows[0][:2] != (len(symbols), checksum):
@@ -243,7 +244,7 @@ class SliverStore:
             "ORDER BY blob_id LIMIT ?",
             *(shard, axis, first_blob_id, count + 1),
         )
-        slivers: list[tuple[bytes, bytes]] = []
+        slivers: list[tuple[bytes, Symbols]] = []
         left = max_bytes
         for blob_id, size, checksum, inline in rows[:count]:
             if slivers and size > left:
@@ -364,7 +365,7 @@ class SliverStore:
         self._count = Counter({shard: count for shard, count, _ in totals})
         self._size_bytes = Counter({shard: size_bytes for shard, _, size_bytes in totals})
 
-    def _content(self, key: SliverKey, size: int, checksum: int, inline: bytes | None) -> bytes | None:
+    def _content(self, key: SliverKey, size: int, checksum: bytes, inline: bytes | None) -> Symbols | None:
         content = self._read(key, size, checksum, inline)
         if content is None:
             with self._writing, told(f"cannot give up a damaged sliver in {self.folder}"):
@@ -374,11 +375,11 @@ class SliverStore:
                     self._give_up(key, rows[0][0])
         return content
 
-    def _read(self, key: SliverKey, size: int, checksum: int, inline: bytes | None) -> bytes | None:
+    def _read(self, key: SliverKey, size: int, checksum: bytes, inline: bytes | None) -> Symbols | None:
         """A sliver's symbols by its row; None when they are not there whole and unchanged."""
         with told(f"cannot read a sliver of shard {key.shard} in {self.folder}"):
-            content = self._files.read(key) if inline is None else inline
-        if content is None or len(content) != size or zlib.crc32(content) != checksum:
+            content = self._files.read(key, size) if inline is None else inline
+        if content is None or len(content) != size or checksum_of(content) != checksum:
             return None
         return content
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage.redstuff import Axis
+from storage.redstuff.memory import uninitialised
 
 FILES_AT_ONCE = 128
 """Files open at once while a group is written; all are written before the first is synced, so that the disk can
@@ -75,10 +76,17 @@ class SliverFiles:
             self.remove(contents)
             raise
 
-    def read(self, key: SliverKey) -> bytes | None:
-        """A file's bytes; None when there is none, or the disk cannot read it any more."""
+    def read(self, key: SliverKey, size_bytes: int) -> memoryview | None:
+        """A file's bytes; None when it is not of this size or not there, or the disk cannot read it any more.
+
+        Read and not mapped: a sector that has gone bad is then an error, and not the process' end.
+        """
         try:
-            return self._path(key).read_bytes()
+            with _opened(self._path(key), os.O_RDONLY) as descriptor:
+                if os.fstat(descriptor).st_size != size_bytes:
+                    return None
+                content = uninitialised(size_bytes).data
+                return content if _read_all(descriptor, content) == size_bytes else None
         except OSError as error:
             if error.errno in _LOST:
                 return None
@@ -127,7 +135,8 @@ class SliverFiles:
         temporary = [self._incoming / str(next(self._numbers)) for _ in items]
         try:
             with contextlib.ExitStack() as opened:
-                descriptors = [opened.enter_context(_created(path)) for path in temporary]
+                new = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                descriptors = [opened.enter_context(_opened(path, new)) for path in temporary]
                 for descriptor, (_, content) in zip(descriptors, items, strict=True):
                     _write_all(descriptor, content)
                 for descriptor in descriptors:
@@ -155,11 +164,8 @@ class SliverFiles:
                 new.add(folder)
                 folder = folder.parent
         for folder in folders | {one.parent for one in new}:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
+            with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
                 os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
         self._durable |= new
 
     def _path(self, key: SliverKey) -> Path:
@@ -179,12 +185,20 @@ def _key_of(path: Path) -> SliverKey | None:
 
 
 @contextlib.contextmanager
-def _created(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _read_all(descriptor: int, room: memoryview) -> int:
+    """Fill the room as far as the file goes; how far."""
+    place = 0
+    while place < len(room) and (count := os.readv(descriptor, [room[place:]])):
+        place += count
+    return place
 
 
 def _write_all(descriptor: int, content: memoryview) -> None:

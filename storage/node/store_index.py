@@ -22,15 +22,15 @@ READERS = 4
 BUSY_LIMIT_S = 30.0
 LOG_LIMIT_BYTES = 64 * 2**20
 """The write-ahead log is cut back to this after a checkpoint."""
-VERSION = 3
+VERSION = 4
 """Of the index and of the files' places."""
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
-CREATE TABLE metadata (blob_id BLOB PRIMARY KEY, bcs BLOB NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE metadata (blob_id BLOB PRIMARY KEY, bcs BLOB NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE sliver (
     shard INTEGER NOT NULL, axis INTEGER NOT NULL, blob_id BLOB NOT NULL,
-    size INTEGER NOT NULL, checksum INTEGER NOT NULL, inline BLOB, PRIMARY KEY (shard, axis, blob_id));
+    size INTEGER NOT NULL, checksum BLOB NOT NULL, inline BLOB, PRIMARY KEY (shard, axis, blob_id));
 CREATE INDEX sliver_of_blob ON sliver (blob_id, axis, shard, size);
 CREATE INDEX sliver_in_file ON sliver (shard, axis, blob_id, size) WHERE inline IS NULL;
 CREATE TABLE tally (

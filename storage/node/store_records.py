@@ -49,7 +49,7 @@ class NewSliver:
 class Page:
     """Some slivers of one shard on one axis, in the byte order of their blob ids."""
 
-    slivers: list[tuple[bytes, bytes]]
+    slivers: list[tuple[bytes, Symbols]]
     """(blob id, symbols)."""
     next_blob_id: bytes | None
     """Where the next page begins; None at the end of the shard, which an empty page alone does not mean."""

@@ -27,9 +27,9 @@ SYMBOLS = {3: {1: b"ab", 2: b"cd"}, 700: {1: b"ef", 2: b"gh"}}
 PAGE = ShardPage([(bytes(32), SliverData(b"abcd", 2, 5))], b"\x07" * 32)
 PROVEN = [(3, 1, b"ab", MerkleProof((bytes(32), b"\x05" * 32)))]
 FORMS: list[tuple[bytes, Callable[[bytes], Any]]] = [
-    (wire.symbols_to_bcs(SYMBOLS), wire.symbols_from_bcs),
+    (bytes(wire.symbols_to_bcs(SYMBOLS.items())), wire.symbols_from_bcs),
     (wire.proven_to_bcs(PROVEN), wire.proven_from_bcs),
-    (PAGE.to_bcs(), ShardPage.from_bcs),
+    (bytes(PAGE.to_bcs()), ShardPage.from_bcs),
 ]
 
 
@@ -37,7 +37,7 @@ FORMS: list[tuple[bytes, Callable[[bytes], Any]]] = [
     st.dictionaries(SMALL, st.dictionaries(SMALL, SYMBOL, min_size=1, max_size=3), max_size=3),
 )
 def test_symbols_come_back(symbols: dict[int, dict[int, bytes]]) -> None:
-    assert wire.symbols_from_bcs(wire.symbols_to_bcs(symbols)) == symbols
+    assert wire.symbols_from_bcs(wire.symbols_to_bcs(symbols.items())) == symbols
 
 
 @given(st.lists(st.tuples(SMALL, SMALL, SYMBOL, PROOFS), max_size=3))
@@ -55,7 +55,12 @@ def test_pages_come_back(slivers: list[tuple[bytes, SliverData]], following: byt
 
 
 def test_the_bytes_of_symbols_are_those_of_the_docstring() -> None:
-    assert wire.symbols_to_bcs({0x0201: {5: b"xy"}}) == b"\x01" + b"\x01\x02" + b"\x05\x00" + b"\x02xy"
+    assert wire.symbols_to_bcs([(0x0201, {5: b"xy"})]) == b"\x01" + b"\x01\x02" + b"\x05\x00" + b"\x02xy"
+
+
+@given(SLIVERS)
+def test_a_sliver_travels_as_its_own_form_says(sliver: SliverData) -> None:
+    assert wire.sliver_to_bcs(sliver) == sliver.to_bcs()
 
 
 def test_an_empty_last_page_ends_explicitly() -> None:

@@ -100,7 +100,7 @@ async def test_a_restart_goes_on_where_it_was(
         keep(store, blob)
     sliver, reads = store.sliver, []
 
-    def fail_at_the_fourth(blob_id: bytes, shard: int, axis: Axis) -> bytes | None:
+    def fail_at_the_fourth(blob_id: bytes, shard: int, axis: Axis) -> bytes | memoryview | None:
         reads.append(blob_id)
         if blob_id == BLOBS[3].blob_id:
             raise StoreError("test")

@@ -100,6 +100,19 @@ def test_a_flipped_bit_makes_a_sliver_missing_and_is_told_once(
     assert store.sliver(blob(1), 0, axis) == right
 
 
+def test_a_size_changed_in_the_row_makes_a_sliver_missing(store: SliverStore, folder: Path) -> None:
+    change_row(folder, f"UPDATE sliver SET size = {2**62} WHERE inline IS NULL")
+    assert store.sliver(blob(1), 0, P) is None
+    assert store.damaged == [SliverKey(blob(1), 0, P)]
+
+
+def test_a_large_sliver_read_is_not_the_next_ones_memory(store: SliverStore) -> None:
+    contents = [bytes([number]) * (2**20 + number) for number in range(3)]
+    store.put_slivers([NewSliver(blob(9), shard, P, content) for shard, content in enumerate(contents)])
+    read = [store.sliver(blob(9), shard, P) for shard in range(3)]
+    assert read == contents
+
+
 def test_metadata_with_a_flipped_bit_are_missing_and_told(
     store: SliverStore, folder: Path, told: list[bytes]
 ) -> None:
@@ -115,21 +128,21 @@ def test_metadata_with_a_flipped_bit_are_missing_and_told(
 def test_a_file_the_disk_cannot_read_is_damaged(
     store: SliverStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def read(path: Path) -> bytes:
+    def read(descriptor: int, buffers: object) -> int:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", read)
+        patch.setattr(os, "readv", read)
         assert store.sliver(blob(1), 0, P) is None
     assert store.damaged == [SliverKey(blob(1), 0, P)]
 
 
 def test_too_many_open_files_are_no_damage(store: SliverStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(path: Path) -> bytes:
+    def open_none(path: Path, flags: int, mode: int) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", read)
+        patch.setattr(os, "open", open_none)
         with pytest.raises(store_module.StoreError, match="cannot read a sliver"):
             store.sliver(blob(1), 0, P)
     assert store.sliver(blob(1), 0, P) == LARGE

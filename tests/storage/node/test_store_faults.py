@@ -329,16 +329,16 @@ def test_all_files_lost_leaves_the_inline_slivers_and_the_metadata(store: Sliver
 def test_a_sliver_dropped_while_it_is_read_is_not_damage(
     store: SliverStore, monkeypatch: pytest.MonkeyPatch, stored_again: bool
 ) -> None:
-    def read_in_between(path: Path) -> bytes:
+    def open_after_that(path: Path, flags: int, mode: int) -> int:
         monkeypatch.undo()
         store.drop_shard(0)
         try:
-            return path.read_bytes()
+            return os.open(path, flags, mode)
         finally:
             if stored_again:
                 store.put_sliver(blob(0), 0, P, LARGE)
 
-    monkeypatch.setattr(Path, "read_bytes", read_in_between)
+    monkeypatch.setattr(os, "open", open_after_that)
     assert store.sliver(blob(0), 0, P) is None
     assert store.damaged == []
     assert store.sliver_count() == stored_again
