@@ -22,13 +22,14 @@ async def serve(pickled: bytes) -> None:
     """Answer until killed."""
     n, blob_id, axis, symbols = pickle.loads(pickled)
     code = RedStuff(n)
+    symbol_bytes = len(next(iter(symbols[0].values())))
 
     async def decoding_symbols(request: web.Request) -> web.Response:
         targets = [int(one) for one in request.query["targetSlivers"].split(",")]
-        shards = [int(one) for one in request.query["helperShards"].split(",")]
+        shards = wire.read_ranges(request.query["helperShards"], n)
         helpers = [code.sliver_index(blob_id, shard, Axis(axis).other) for shard in shards]
-        chosen = {helper: {target: symbols[helper][target] for target in targets} for helper in helpers}
-        return bcs_answer(wire.symbols_to_bcs(chosen.items()))
+        chosen = ((helper, symbols[helper]) for helper in helpers)
+        return bcs_answer(wire.symbols_to_bcs(targets, symbol_bytes, chosen))
 
     async def health(request: web.Request) -> web.Response:
         return web.json_response(wire.success({}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -34,7 +34,9 @@ TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
 HEALTH_TIMEOUT_S = 3.0
 TRIES = 3
-_HEADERS = {"Accept-Encoding": "identity", "Content-Type": wire.BCS}
+_HEADERS = {"Accept-Encoding": "identity"}
+_NEEDLESS = ("Accept", "User-Agent")
+"""Headers not sent: next to small symbols they weigh."""
 
 
 class NodeClient:
@@ -91,9 +93,9 @@ class NodeClient:
         From the slivers of just the shards named, so that no symbol travels that is not needed.
         """
         query = {
-            "targetSlivers": _list(targets),
+            "targetSlivers": ",".join(map(str, targets)),
             "targetType": wire.axis_name(axis),
-            "helperShards": _list(helper_shards),
+            "helperShards": wire.ranges(helper_shards),
         }
         body = await self._get(_blob(blob_id, "decodingSymbols"), query, limit=wire.MAX_ANSWER_BYTES)
         with self._must_be_true():
@@ -106,7 +108,7 @@ class NodeClient:
         query = {
             "targetSliver": str(target),
             "targetType": wire.axis_name(axis),
-            "helperShards": _list(helper_shards),
+            "helperShards": wire.ranges(helper_shards),
         }
         body = await self._get(_blob(blob_id, "recoverySymbols"), query, limit=wire.MAX_ANSWER_BYTES)
         with self._must_be_true():
@@ -211,7 +213,8 @@ class NodeClient:
                 self.address + path,
                 params=query,
                 data=None if body is None else io.BytesIO(body),
-                headers=_HEADERS,
+                headers=_HEADERS if body is None else _HEADERS | {"Content-Type": wire.BCS},
+                skip_auto_headers=_NEEDLESS,
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
@@ -273,7 +276,3 @@ def _may_pass(error: Exception) -> bool:
 
 def _blob(blob_id: bytes, *parts: str) -> str:
     return "/".join(("/v1/blobs", blob_id_text(blob_id), *parts))
-
-
-def _list(numbers: Iterable[int]) -> str:
-    return ",".join(map(str, numbers))

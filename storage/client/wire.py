@@ -1,7 +1,9 @@
 """What travels between nodes and their clients (PROTOCOL section 6): paths, limits, reasons, JSON and BCS forms.
 
-symbols      ULEB128 count, then per symbol: helping sliver u16 LE ‖ target sliver u16 LE ‖ ULEB128 length ‖ bytes
-proven       ULEB128 count, then per symbol the same ‖ Merkle proof
+symbols      bytes of a symbol u16 LE ‖ ULEB128 count ‖ target slivers u16 LE each ‖ ULEB128 count, then per helping
+             sliver: its index u16 LE ‖ its symbols for all the targets in their order
+proven       ULEB128 count, then per symbol: helping sliver u16 LE ‖ target sliver u16 LE ‖ ULEB128 length ‖ symbol ‖
+             Merkle proof
 shard page   ULEB128 count, then per sliver: blob id 32 ‖ SliverData; then 0x00 (the end) or 0x01 ‖ next id
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -185,30 +188,33 @@ def sliver_to_bcs(sliver: SliverData) -> Bytes:
 
 
 def _sliver_parts(sliver: SliverData) -> tuple[Bytes, ...]:
-    tail = sliver.symbol_size.to_bytes(2, "little") + sliver.index.to_bytes(2, "little")
-    return uleb128(len(sliver.symbols)), sliver.symbols, tail
+    return uleb128(len(sliver.symbols)), sliver.symbols, _u16(sliver.symbol_size) + _u16(sliver.index)
 
 
-def symbols_to_bcs(symbols: Iterable[tuple[int, Mapping[int, Bytes]]]) -> Bytes:
-    """(helping sliver's index, target → symbol) each."""
-    count, parts = 0, [b""]
+def symbols_to_bcs(
+    targets: Sequence[int], symbol_bytes: int, symbols: Iterable[tuple[int, Mapping[int, Bytes]]]
+) -> Bytes:
+    """Symbols without proofs: (helping sliver's index, target → symbol) each."""
+    parts: list[Bytes] = [b""]
     for helper, by_target in symbols:
-        count += len(by_target)
-        some: list[Bytes] = []
-        for target, symbol in by_target.items():
-            some += (_symbol_head(helper, target, symbol), symbol)
-        parts.append(b"".join(some))
-    parts[0] = uleb128(count)
+        parts.append(b"".join((_u16(helper), *(by_target[target] for target in targets))))
+    parts[0] = b"".join(
+        (_u16(symbol_bytes), uleb128(len(targets)), *map(_u16, targets), uleb128(len(parts) - 1))
+    )
     return joined(parts)
 
 
 def symbols_from_bcs(encoded: Bytes) -> dict[int, dict[int, memoryview]]:
-    """The way back; the symbols are views into `encoded`. Raises `InvalidEncoding`."""
+    """Helping sliver's index → target → symbol, a view into `encoded`. Raises `InvalidEncoding`."""
     reader = Reader(encoded)
+    size = reader.unsigned(2)
+    targets = [reader.unsigned(2) for _ in range(reader.uleb128(MAX_TARGETS))]
     symbols: dict[int, dict[int, memoryview]] = {}
-    for _ in range(reader.uleb128(MAX_SYMBOLS)):
-        helper, target, symbol = _read_symbol(reader)
-        symbols.setdefault(helper, {})[target] = symbol
+    for _ in range(reader.uleb128(MAX_SYMBOLS // max(1, len(targets)))):
+        helper, row = reader.unsigned(2), reader.view(len(targets) * size)
+        symbols[helper] = {
+            target: row[place * size : (place + 1) * size] for place, target in enumerate(targets)
+        }
     reader.end()
     return symbols
 
@@ -216,7 +222,8 @@ def symbols_from_bcs(encoded: Bytes) -> dict[int, dict[int, memoryview]]:
 def proven_to_bcs(symbols: Iterable[tuple[int, int, bytes, MerkleProof]]) -> bytes:
     """(helping sliver's index, target, symbol, proof) each."""
     flat = [
-        _symbol_head(helper, target, one) + one + proof.to_bcs() for helper, target, one, proof in symbols
+        b"".join((_u16(helper), _u16(target), uleb128(len(symbol)), symbol, proof.to_bcs()))
+        for helper, target, symbol, proof in symbols
     ]
     return uleb128(len(flat)) + b"".join(flat)
 
@@ -226,19 +233,40 @@ def proven_from_bcs(encoded: Bytes) -> list[tuple[int, int, bytes, MerkleProof]]
     reader = Reader(encoded)
     proven = []
     for _ in range(reader.uleb128(MAX_SYMBOLS)):
-        helper, target, symbol = _read_symbol(reader)
-        proven.append((helper, target, bytes(symbol), MerkleProof.read(reader)))
+        helper, target = reader.unsigned(2), reader.unsigned(2)
+        symbol = reader.take(reader.uleb128(MAX_SYMBOL_BYTES))
+        proven.append((helper, target, symbol, MerkleProof.read(reader)))
     reader.end()
     return proven
 
 
-def _symbol_head(helper: int, target: int, symbol: Bytes) -> bytes:
-    return helper.to_bytes(2, "little") + target.to_bytes(2, "little") + uleb128(len(symbol))
+def _u16(number: int) -> bytes:
+    return number.to_bytes(2, "little")
 
 
-def _read_symbol(reader: Reader) -> tuple[int, int, memoryview]:
-    helper, target = reader.unsigned(2), reader.unsigned(2)
-    return helper, target, reader.view(reader.uleb128(MAX_SYMBOL_BYTES))
+def ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers in a query: those that follow each other as "first-last", all separated by commas."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def read_ranges(text: str, n: int) -> list[int]:
+    """The way back, of numbers below `n`. Raises `InvalidEncoding` unless they ascend, each once."""
+    numbers: list[int] = []
+    for run in text.split(","):
+        first, _, last = run.partition("-")
+        if not re.fullmatch("[0-9]{1,6}(-[0-9]{1,6})?", run, re.ASCII):
+            raise InvalidEncoding(f"{run[:40]!r} is no range of numbers")
+        begin, end = int(first), int(last or first)
+        if begin > end or end >= n or (numbers and begin <= numbers[-1]):
+            raise InvalidEncoding(f"ranges of numbers below {n} that ascend, not {run!r}")
+        numbers += range(begin, end + 1)
+    return numbers
 
 
 def axis_name(axis: Axis) -> str:

@@ -69,10 +69,10 @@ class Admission:
             raise InvalidEncoding(f"{name}: each once and below {self._code.n_shards}")
         return numbers
 
-    def helper_shards(self, request: web.Request) -> set[int] | None:
+    def helper_shards(self, request: web.Request) -> list[int] | None:
         """The shards whose slivers are to help; None for all that are here."""
         text = request.query.get("helperShards")
-        return None if text is None else set(self.indices(text, "helperShards", self._code.n_shards))
+        return None if text is None else wire.read_ranges(text, self._code.n_shards)
 
     def check_amount(self, shards: Collection[int], targets: int, symbol_bytes: int) -> None:
         """Symbols asked for must fit one answer."""

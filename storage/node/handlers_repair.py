@@ -64,10 +64,12 @@ class RepairHandlers:
         size = self._code.symbol_size(metadata.length)
 
         def collect() -> Bytes:
-            return wire.symbols_to_bcs(
+            slivers = self._slivers(metadata.blob_id, axis.other, shards)
+            symbols = (
                 (index, self._code.recovery_symbols(axis.other, sliver, targets, size))
-                for index, sliver in self._slivers(metadata.blob_id, axis.other, shards)
+                for index, sliver in slivers
             )
+            return wire.symbols_to_bcs(targets, size, symbols)
 
         answer = await self._admission.bulk(len(shards) * len(targets) * size, collect)
         fail_point("helper.symbols-read")
@@ -94,22 +96,24 @@ class RepairHandlers:
     async def _helpers(
         self, request: web.Request, axis: Axis, targets: int
     ) -> tuple[BlobMetadata, list[int]]:
-        """The blob's metadata, and the shards that are to help with their slivers of `axis` and can."""
+        """The blob's metadata, and the shards that are to help with their slivers of `axis`."""
         metadata = await self._admission.metadata(blob_id_of(request))
-        wanted = self._admission.helper_shards(request)
-        stored = await asyncio.to_thread(self._store.shards_with, metadata.blob_id, axis)
-        shards = sorted(stored if wanted is None else stored & wanted)
-        if not shards:
-            raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"no {axis.label} sliver that could help is here")
+        shards = self._admission.helper_shards(request)
+        if shards is None:
+            shards = sorted(await asyncio.to_thread(self._store.shards_with, metadata.blob_id, axis))
         self._admission.check_amount(shards, targets, self._code.symbol_size(metadata.length))
         return metadata, shards
 
     def _slivers(self, blob_id: bytes, axis: Axis, shards: list[int]) -> Iterator[tuple[int, Symbols]]:
-        """(sliver index, symbols) of those shards' slivers that can still be read, one in memory at a time."""
+        """(sliver index, symbols) of those shards' slivers that are here, one in memory at a time; one at least."""
+        nothing = True
         for shard in shards:
             symbols = self._store.sliver(blob_id, shard, axis)
             if symbols is not None:
                 yield self._code.sliver_index(blob_id, shard, axis), symbols
+                nothing = False
+        if nothing:
+            raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"no {axis.label} sliver that could help is here")
 
     async def inconsistency_proof(self, request: web.Request) -> web.Response:
         """Sign that a blob was encoded inconsistently, given the proof."""

@@ -10,6 +10,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from operator import itemgetter
 
 from committee.membership import Member
 from storage.client.errors import NO_ANSWER, NodeError, NodeRefused, name_failures
@@ -32,6 +34,8 @@ LATEST_WEIGHT = 0.1
 REQUEST_LIMIT_S = 30.0
 """For one answer; for large ones as much longer as SLOWEST_BYTES_PER_S allows."""
 SLOWEST_BYTES_PER_S = 2**20
+LEAST_BYTES = 2**15
+"""Of symbols in one request, where the helper has as many: the heads of request and answer are then a hundredth."""
 
 
 class RepairError(Exception):
@@ -163,26 +167,29 @@ class Helpers:
     ) -> dict[Member, list[int]]:
         """member → shards to ask it for: `count` shards where there are as many, evenly over the members.
 
-        Members in good standing come first. The round begins at a place of its own for each blob and rebuilding node,
+        Members in good standing come first, and shards they have had for long. When little is needed, no more members
+        are asked than give LEAST_BYTES each. The round begins at a place of its own for each blob and rebuilding node,
         so that they do not all lean on the same ones.
         """
         blob_id = gathering.metadata.blob_id
-        offers: dict[Member, list[int]] = defaultdict(list)
+        offers: dict[tuple[int, bool], dict[Member, list[int]]] = defaultdict(lambda: defaultdict(list))
         for shard, members in holders.items():
             index = self._code.sliver_index(blob_id, shard, gathering.axis.other)
             willing = [one for one in members if (one.node_id, shard) not in gathering.refused]
             if willing and shard not in asked and index not in gathering.symbols:
-                offers[min(willing, key=self._standing.rank)].append(shard)
-        members = sorted(offers, key=lambda member: member.node_id)
-        first = (self._me + int.from_bytes(blob_id[:4], "big")) % max(1, len(members))
+                member = min(willing, key=self._standing.rank)
+                kind = self._standing.rank(member), self._peers.is_new_owner(member, shard)
+                offers[kind][member].append(shard)
+        at_once = max(1, count * len(gathering.targets) * gathering.symbol_bytes // LEAST_BYTES)
         requests: dict[Member, list[int]] = defaultdict(list)
-        for rank in sorted({self._standing.rank(member) for member in members}):
-            round_ = [m for m in members[first:] + members[:first] if self._standing.rank(m) == rank]
-            while count > 0 and any(offers[member] for member in round_):
-                for member in round_:
-                    if count > 0 and offers[member]:
-                        requests[member].append(offers[member].pop())
-                        count -= 1
+        for _, by_member in sorted(offers.items(), key=itemgetter(0)):
+            round_ = sorted(by_member, key=lambda member: member.node_id)
+            first = (self._me + int.from_bytes(blob_id[:4], "big")) % len(round_)
+            round_ = round_[first:] + round_[:first]
+            for begin in range(0, len(round_), at_once):
+                count -= _deal(
+                    {one: by_member[one] for one in round_[begin : begin + at_once]}, count, requests
+                )
         return requests
 
     async def _ask(self, gathering: Gathering, request: _Request) -> None:
@@ -267,6 +274,17 @@ class Helpers:
             self._standing.lied(member, f"{axis.other.label} symbol of shard {shard}")
             return "sent a wrong symbol"
         return proof
+
+
+def _deal(offers: Mapping[Member, list[int]], count: int, requests: dict[Member, list[int]]) -> int:
+    """Add up to `count` of the shards offered to the requests, one from each member by turns; how many."""
+    dealt = 0
+    for some in zip_longest(*offers.values()):
+        for member, shard in zip(offers, some, strict=True):
+            if shard is not None and dealt < count:
+                requests[member].append(shard)
+                dealt += 1
+    return dealt
 
 
 def why(error: NodeError | TimeoutError) -> str:

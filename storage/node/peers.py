@@ -47,6 +47,11 @@ class Peers:
         known = self._view.members_by_id()
         return [known[node_id] for node_id in sorted(known) if node_id != self._view.node_id]
 
+    def is_new_owner(self, member: Member, shard: int) -> bool:
+        """Whether the shard was another's in the previous epoch, so that the member may not have all of it yet."""
+        previous = self._view.state.previous
+        return previous is not None and shard not in previous.shards_of(member.node_id)
+
     def holders(self, avoiding: Collection[int]) -> dict[int, list[Member]]:
         """shard → the other nodes that should hold it: its previous owner first, then its current one.
 

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -90,6 +91,8 @@ class Repair:
         self._peers = peers
         self._budget = budget or Budget()
         self._kept: OrderedDict[bytes, BlobMetadata] = OrderedDict()
+        self._fetching: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        """One lock for each blob whose metadata somebody is getting, so that nothing is fetched twice."""
         self.standing = Standing()
         self._helpers = Helpers(code, peers, view.node_id, self.standing, self._budget)
         self.on_inconsistent: Callable[[InconsistentBlob], None] = lambda blob: None
@@ -97,11 +100,12 @@ class Repair:
 
     async def metadata(self, blob_id: bytes) -> BlobMetadata:
         """A blob's metadata: the stored one, or a peer's, which is then stored. Raises `RepairError`."""
-        stored = await asyncio.to_thread(self._store.metadata, blob_id)
-        if stored is None:
-            metadata = await self._fetch_metadata(blob_id)
-        else:
-            metadata = self._kept.get(blob_id) or BlobMetadata.from_bcs(stored, blob_id)
+        async with self._fetching.setdefault(blob_id, asyncio.Lock()):
+            stored = await asyncio.to_thread(self._store.metadata, blob_id)
+            if stored is None:
+                metadata = await self._fetch_metadata(blob_id)
+            else:
+                metadata = self._kept.get(blob_id) or BlobMetadata.from_bcs(stored, blob_id)
         self._kept[blob_id] = metadata
         self._kept.move_to_end(blob_id)
         if len(self._kept) > METADATA_KEPT:

@@ -37,6 +37,7 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
         return web.json_response(OPENAPI)
 
     app = web.Application(middlewares=[metrics.count, _answer_errors])
+    app.on_response_prepare.append(_say_no_more)
     app.add_routes(BlobHandlers(node, admission).routes())
     app.add_routes(RepairHandlers(node, admission).routes())
     app.add_routes(
@@ -69,6 +70,11 @@ async def _answer_errors(
     except Exception:
         log.exception("request failed unexpectedly", path=request.path)
         return _error(500, None, "the node failed; its operator can read why in its log")
+
+
+async def _say_no_more(request: web.Request, response: web.StreamResponse) -> None:
+    """What software this is weighs next to small symbols, and is nobody's business."""
+    response.headers.popall("Server", None)
 
 
 def _error(status: int, reason: Reason | None, message: str) -> web.Response:

@@ -27,17 +27,53 @@ SYMBOLS = {3: {1: b"ab", 2: b"cd"}, 700: {1: b"ef", 2: b"gh"}}
 PAGE = ShardPage([(bytes(32), SliverData(b"abcd", 2, 5))], b"\x07" * 32)
 PROVEN = [(3, 1, b"ab", MerkleProof((bytes(32), b"\x05" * 32)))]
 FORMS: list[tuple[bytes, Callable[[bytes], Any]]] = [
-    (bytes(wire.symbols_to_bcs(SYMBOLS.items())), wire.symbols_from_bcs),
+    (bytes(wire.symbols_to_bcs([1, 2], 2, SYMBOLS.items())), wire.symbols_from_bcs),
     (wire.proven_to_bcs(PROVEN), wire.proven_from_bcs),
     (bytes(PAGE.to_bcs()), ShardPage.from_bcs),
 ]
 
 
-@given(
-    st.dictionaries(SMALL, st.dictionaries(SMALL, SYMBOL, min_size=1, max_size=3), max_size=3),
+@given(st.data(), st.lists(SMALL, min_size=1, max_size=3, unique=True), st.integers(1, 8))
+def test_symbols_come_back(data: st.DataObject, targets: list[int], symbol_bytes: int) -> None:
+    symbol = st.binary(min_size=symbol_bytes, max_size=symbol_bytes)
+    by_target = st.fixed_dictionaries(dict.fromkeys(targets, symbol))
+    symbols = data.draw(st.dictionaries(SMALL, by_target, max_size=3))
+    encoded = wire.symbols_to_bcs(targets, symbol_bytes, symbols.items())
+    assert wire.symbols_from_bcs(encoded) == symbols
+
+
+@given(st.sets(st.integers(0, 99)).filter(bool))
+def test_ranges_come_back(numbers: set[int]) -> None:
+    assert wire.read_ranges(wire.ranges(numbers), 100) == sorted(numbers)
+
+
+def test_numbers_in_a_row_are_one_range() -> None:
+    assert wire.ranges([7, 2, 4, 3, 9, 10]) == "2-4,7,9-10"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "-",
+        "3-",
+        "-3",
+        "3-2",
+        "1,1",
+        "2,1",
+        "1-3,3",
+        "1-3-5",
+        "10",
+        "9-10",
+        "0-999999",
+        "+1",
+        "1 ",
+        "\u0661",
+    ],
 )
-def test_symbols_come_back(symbols: dict[int, dict[int, bytes]]) -> None:
-    assert wire.symbols_from_bcs(wire.symbols_to_bcs(symbols.items())) == symbols
+def test_what_is_no_ascending_range_below_n_is_refused(text: str) -> None:
+    with pytest.raises(InvalidEncoding, match="range"):
+        wire.read_ranges(text, 10)
 
 
 @given(st.lists(st.tuples(SMALL, SMALL, SYMBOL, PROOFS), max_size=3))
@@ -55,7 +91,8 @@ def test_pages_come_back(slivers: list[tuple[bytes, SliverData]], following: byt
 
 
 def test_the_bytes_of_symbols_are_those_of_the_docstring() -> None:
-    assert wire.symbols_to_bcs([(0x0201, {5: b"xy"})]) == b"\x01" + b"\x01\x02" + b"\x05\x00" + b"\x02xy"
+    encoded = wire.symbols_to_bcs([5, 9], 2, [(0x0201, {9: b"zz", 5: b"xy"}), (0x0403, {5: b"ab", 9: b"cd"})])
+    assert encoded == b"\x02\x00" + b"\x02\x05\x00\x09\x00" + b"\x02" + b"\x01\x02xyzz" + b"\x03\x04abcd"
 
 
 @given(SLIVERS)
@@ -81,10 +118,19 @@ def test_a_form_refuses_a_byte_too_many(encoded: bytes, read: Callable[[bytes], 
         read(encoded + b"\x00")
 
 
+@pytest.mark.parametrize("targets", [0, 1, wire.MAX_TARGETS])
+def test_symbols_refuse_a_count_over_their_limit(targets: int) -> None:
+    head = b"\x00\x00" + uleb128(targets) + bytes(2 * targets)
+    most = wire.MAX_SYMBOLS // max(1, targets)
+    with pytest.raises(InvalidEncoding, match="limit"):
+        wire.symbols_from_bcs(head + uleb128(most + 1) + bytes(2 * most + 2))
+    with pytest.raises(InvalidEncoding, match="limit"):
+        wire.symbols_from_bcs(b"\x00\x00" + uleb128(wire.MAX_TARGETS + 1))
+
+
 @pytest.mark.parametrize(
     ("most", "read"),
     [
-        (wire.MAX_SYMBOLS, wire.symbols_from_bcs),
         (wire.MAX_SYMBOLS, wire.proven_from_bcs),
         (wire.MAX_PAGE_SLIVERS, ShardPage.from_bcs),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import random
 from collections.abc import AsyncIterator, Callable
@@ -35,6 +36,7 @@ class Helper:
         self.member = Member(shard, f"node{shard}", f"http://node{shard}", bytes(48), (shard,))
         self.shard = shard
         self.asked: list[tuple[Axis, tuple[int, ...]]] = []
+        self.metadata_asked = 0
         self.proofs_asked = 0
         self.corrupt: Callable[[bytes], bytes] = lambda symbol: symbol
         self.lies_in_proofs = False
@@ -45,6 +47,8 @@ class Helper:
         return index, BLOB.sliver(axis, index)
 
     async def metadata(self, blob_id: bytes) -> BlobMetadata:
+        self.metadata_asked += 1
+        await asyncio.sleep(0)
         self._require_up()
         return BLOB.metadata
 
@@ -100,6 +104,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     peers = SimpleNamespace(
         client=lambda member: helpers[member.node_id],
         holders=holders,
+        is_new_owner=lambda member, shard: False,
         others=lambda: [helper.member for helper in helpers.values()],
     )
     view = SimpleNamespace(node_id=MINE)
@@ -208,6 +213,32 @@ async def test_fill_stores_nothing_of_a_blob_no_longer_wanted(bench: Bench) -> N
     await bench.repair.fill(BLOB.metadata, [MINE], is_wanted=lambda: next(answers))
     assert bench.store.sliver(BLOB.blob_id, MINE, Axis.SECONDARY) == right(Axis.SECONDARY)
     assert not bench.store.has_sliver(BLOB.blob_id, MINE, Axis.PRIMARY)
+
+
+async def test_metadata_that_several_ask_for_are_fetched_once(bench: Bench) -> None:
+    for shard in (0, 1):
+        bench.helpers[shard].is_down = True
+    repair = bench.repair
+    got = await asyncio.gather(*(repair.metadata(BLOB.blob_id) for _ in range(5)))
+    assert got == [BLOB.metadata] * 5
+    assert [helper.metadata_asked for helper in bench.helpers.values()] == [1, 1, 1, 0, 0, 0, 0, 0, 0]
+
+
+async def test_metadata_that_nobody_gave_are_asked_for_again(bench: Bench) -> None:
+    for helper in bench.helpers.values():
+        helper.is_down = True
+    with pytest.raises(RepairError, match="no metadata"):
+        await bench.repair.metadata(BLOB.blob_id)
+    bench.helpers[3].is_down = False
+    assert await bench.repair.metadata(BLOB.blob_id) == BLOB.metadata
+
+
+async def test_who_waits_for_metadata_gets_them_though_the_first_to_ask_is_cancelled(bench: Bench) -> None:
+    first = asyncio.create_task(bench.repair.metadata(BLOB.blob_id))
+    second = asyncio.create_task(bench.repair.metadata(BLOB.blob_id))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == BLOB.metadata
 
 
 async def test_a_writer_that_lied_is_told_from_a_helper_that_lies(bench: Bench) -> None:
