@@ -17,6 +17,7 @@ import aiohttp
 
 from committee import messages
 from committee.certificate import Certificate, Confirmation, build
+from committee.errors import InvalidMessage
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
 from storage.client.errors import (
@@ -44,6 +45,12 @@ DOWNLOADS_AT_ONCE = 16
 """Slivers under way at once while reading."""
 
 
+CONFIRMATION_TRIES = 20
+"""How often a member is asked that still confirms for the epoch before."""
+BEHIND_S = 0.25
+"""Between two of these."""
+
+
 @dataclass(frozen=True)
 class StoredBlob:
     """A blob the chain has certified."""
@@ -55,6 +62,14 @@ class StoredBlob:
     register_gas: int
     """0 when it had been registered before."""
     certify_gas: int
+
+
+def _epoch_of(signed: bytes) -> int:
+    """Of a signed message; later than any for bytes that are none, which no waiting makes right."""
+    try:
+        return messages.decode(signed).epoch
+    except InvalidMessage:
+        return 1 << 32
 
 
 def _no_progress(stage: str, done: int, total: int) -> None:
@@ -234,10 +249,19 @@ class Client:
                         group.create_task(put(pair, axis))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        signed, signature = await node.confirmation(blob.blob_id, object_id)
-        if signed != message:
-            raise NodeLied(member.name, member.address, "confirmed another message than this blob's")
-        return Confirmation(member.node_id, signature)
+        epoch = messages.decode(message).epoch
+        for _ in range(CONFIRMATION_TRIES):
+            signed, signature = await node.confirmation(blob.blob_id, object_id)
+            if signed == message:
+                return Confirmation(member.node_id, signature)
+            if _epoch_of(signed) >= epoch:
+                break
+            await asyncio.sleep(BEHIND_S)  # it has not seen yet that the epoch started
+        raise NodeLied(
+            member.name,
+            member.address,
+            f"confirmed for epoch {_epoch_of(signed)}, or another message, and not this blob's of epoch {epoch}",
+        )
 
     # reading
 
