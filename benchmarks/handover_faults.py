@@ -18,6 +18,7 @@ from benchmarks.handover_bytes import STAKE_OF_A_SHARD, STAYING, Blobs
 from benchmarks.node_network import NodeNetwork, WireTally, until
 from benchmarks.relay import Exchange
 from benchmarks.rows import KIB, MIB, Row, row
+from committee.errors import CommitteeError
 from committee.ledger import Ledger
 from storage.client.client import Client
 from storage.client.errors import ClientError
@@ -54,7 +55,7 @@ class Users:
                 try:
                     if await self.client.read(blob_id) != data:
                         self.failures.append("a read gave other bytes")
-                except ClientError as error:
+                except (ClientError, CommitteeError) as error:
                     self.failures.append(f"read: {error}")
                 self.reads += 1
                 self.slowest_s = max(self.slowest_s, time.monotonic() - began)
@@ -66,7 +67,7 @@ class Users:
             try:
                 stored = await self.client.store(data, epochs=20)
                 self.blobs[stored.blob_id] = data
-            except ClientError as error:
+            except (ClientError, CommitteeError) as error:
                 self.failures.append(f"write: {error}")
             self.writes += 1
             self.slowest_s = max(self.slowest_s, time.monotonic() - began)

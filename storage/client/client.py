@@ -17,7 +17,7 @@ import aiohttp
 
 from committee import messages
 from committee.certificate import Certificate, Confirmation, build
-from committee.errors import InvalidMessage
+from committee.errors import InvalidMessage, LedgerRefused
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
 from storage.client.errors import (
@@ -147,8 +147,16 @@ class Client:
     async def _certify(
         self, code: RedStuff, blob: EncodedBlob, object_id: int, deletable: bool, progress: Progress
     ) -> StoredBlob:
-        certificate = await self._certificate(code, blob, object_id if deletable else None, progress)
-        certified = await self._ledger.certify_blob(object_id, certificate)
+        """Also when the certificate comes too late: the epoch changed, and its handover is done already."""
+        while True:
+            certificate = await self._certificate(code, blob, object_id if deletable else None, progress)
+            try:
+                certified = await self._ledger.certify_blob(object_id, certificate)
+                break
+            except LedgerRefused:
+                _, now = await self._current()
+                if now.epoch <= certificate.epoch:
+                    raise
         progress("certify", 1, 1)
         return StoredBlob(
             blob_id=blob.blob_id,
