@@ -1,6 +1,7 @@
-"""How fast a helper and a rebuilder are over HTTP, beside RedStuff's own kernels, at slivers of 1 MiB. One core each.
+"""How fast a helper and a rebuilder are over HTTP, beside RedStuff's own kernels, at slivers of 1 MiB.
 
-MB/s are of the slivers: those a helper reads to give one symbol of each, those a rebuilder makes.
+The node, and after it the kernels, have one core; who asks or is asked is another process, on another core. MB/s are
+of the slivers: those a helper reads to give some symbols of each, those a rebuilder makes.
 """
 
 from __future__ import annotations
@@ -13,16 +14,13 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-
-import aiohttp
 
 from benchmarks.handover_bytes import STAKE_OF_A_SHARD
 from benchmarks.node_network import NodeNetwork
 from benchmarks.rows import MIB, Row, row
-from storage.client.node_client import NodeClient
+from benchmarks.timing import cores, on_core, shortest, shortest_here
 from storage.node.chain import ChainView
 from storage.node.node import StorageNode
 from storage.node.peers import Peers
@@ -34,28 +32,7 @@ MEMBERS = 10
 TARGETS = 10
 """Slivers rebuilt at once: as many as a departed member of ten held."""
 SLIVER_BYTES = MIB
-BUDGET_S = 3.0
 MEGABYTE = 1e6
-
-
-async def best_async(work: Callable[[], Awaitable[object]]) -> float:
-    """The shortest of many times, seconds; the first run, which warms up, does not count."""
-    await work()
-    shortest, end = float("inf"), time.perf_counter() + BUDGET_S
-    while time.perf_counter() < end:
-        began = time.perf_counter()
-        await work()
-        shortest = min(shortest, time.perf_counter() - began)
-    return shortest
-
-
-async def best(work: Callable[[], object]) -> float:
-    """The same for what runs on the calling thread."""
-
-    async def run() -> object:
-        return work()
-
-    return await best_async(run)
 
 
 def blob_for(axis: Axis) -> EncodedBlob:
@@ -68,10 +45,12 @@ def blob_for(axis: Axis) -> EncodedBlob:
 async def speeds() -> list[Row]:
     """Rows for both axes: helpers, then rebuilders."""
     rows = []
+    mine, others = cores()
     for axis in Axis:
         blob = blob_for(axis)
-        rows += await _helper(blob, axis)
-        rows += await _rebuilder(blob, axis)
+        with on_core(mine):
+            rows += await _helper(blob, axis, others)
+            rows += await _rebuilder(blob, axis, others)
     return rows
 
 
@@ -84,30 +63,31 @@ def _rows(what: str, blob: EncodedBlob, speed: float, kernel: str, kernel_speed:
     ]
 
 
-async def _helper(blob: EncodedBlob, axis: Axis) -> list[Row]:
+async def _helper(blob: EncodedBlob, axis: Axis, core: int) -> list[Row]:
     """One node gives symbols of its slivers of `axis`."""
     code = RedStuff(N)
     t = code.symbol_size(blob.length)
-    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with _lonely_node(Path(folder), blob) as (_, node), aiohttp.ClientSession() as session:
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as name:
+        folder = Path(name)
+        async with _lonely_node(folder, blob) as (_, node):
             shards = node.view.my_shards()
-            client = NodeClient(session, node.config.name, node.config.address)
             targets = random.Random(1).sample(range(N), TARGETS)
-            size_bytes = len(shards) * code.sliver_size(blob.length, axis)
-            seconds = await best_async(
-                lambda: client.decoding_symbols(blob.blob_id, axis.other, targets, shards)
-            )
+            wanted = (node.config.address, blob.blob_id, int(axis.other), targets, shards)
+            (folder / "wanted").write_bytes(pickle.dumps(wanted))
+            async with _process("asker", folder / "wanted", core) as seconds_told:
+                seconds = float(seconds_told)
             slivers = [
                 bytes(blob.sliver(axis, code.sliver_index(blob.blob_id, shard, axis))) for shard in shards
             ]
-            kernel_s = await best(
+            kernel_s = await shortest_here(
                 lambda: [code.recovery_symbols(axis, sliver, targets, t) for sliver in slivers]
             )
+            size_bytes = len(shards) * code.sliver_size(blob.length, axis)
     what = f"a helper with {axis.label} slivers of 1 MiB"
     return _rows(what, blob, size_bytes / seconds, "recovery_symbols", size_bytes / kernel_s)
 
 
-async def _rebuilder(blob: EncodedBlob, axis: Axis) -> list[Row]:
+async def _rebuilder(blob: EncodedBlob, axis: Axis, core: int) -> list[Row]:
     """One node rebuilds slivers of `axis` from helpers that answer at once."""
     code = RedStuff(N)
     t, needed = code.symbol_size(blob.length), code.source_symbols(axis)
@@ -117,24 +97,29 @@ async def _rebuilder(blob: EncodedBlob, axis: Axis) -> list[Row]:
             shards = list(node.view.my_shards())[:TARGETS]
             targets = [code.sliver_index(blob.blob_id, shard, axis) for shard in shards]
             symbols = {
-                index: code.recovery_symbols(axis.other, blob.sliver(axis.other, index), targets, t)
+                index: {
+                    target: bytes(symbol)
+                    for target, symbol in code.recovery_symbols(
+                        axis.other, blob.sliver(axis.other, index), targets, t
+                    ).items()
+                }
                 for index in range(N)
             }
             (folder / "symbols").write_bytes(pickle.dumps((N, blob.blob_id, int(axis), symbols)))
-            async with _symbol_server(folder / "symbols") as port:
-                network.send_to(port, besides=node.view.node_id)
+            async with _process("symbol_server", folder / "symbols", core) as port:
+                network.send_to(int(port), besides=node.view.node_id)
                 # The node's own view goes on from what it saved, and has seen no event of the new addresses.
                 view = ChainView(node.view.ledger, node.view.node_id)
                 await view.load()
                 peers = Peers(view)
                 try:
                     repair = Repair(view, node.store, node.code, peers)
-                    seconds = await best_async(lambda: repair.rebuild(blob.metadata, axis, shards))
+                    seconds = await shortest(lambda: repair.rebuild(blob.metadata, axis, shards))
                 finally:
                     await peers.close()
             chosen = random.Random(1).sample(range(N), needed)
             given = [{index: symbols[index][target] for index in chosen} for target in targets]
-            kernel_s = await best(
+            kernel_s = await shortest_here(
                 lambda: [
                     code.recover(blob.metadata, axis, target, one)
                     for target, one in zip(targets, given, strict=True)
@@ -146,16 +131,17 @@ async def _rebuilder(blob: EncodedBlob, axis: Axis) -> list[Row]:
 
 
 @contextlib.asynccontextmanager
-async def _symbol_server(path: Path) -> AsyncIterator[int]:
-    """The port of helpers in a process of their own."""
+async def _process(module: str, path: Path, core: int) -> AsyncIterator[bytes]:
+    """What a process of another module of this folder on that core prints first; it is killed in the end."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.symbol_server", str(path)), stdout=subprocess.PIPE
+        *(sys.executable, "-m", f"benchmarks.{module}", str(path), str(core)), stdout=subprocess.PIPE
     )
     try:
         assert process.stdout is not None
-        yield int(await process.stdout.readline())
+        yield await process.stdout.readline()
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 

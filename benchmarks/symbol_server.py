@@ -1,4 +1,4 @@
-"""Helpers that do no work: `python -m benchmarks.symbol_server FILE` answers from symbols computed beforehand.
+"""Helpers that do no work: `python -m benchmarks.symbol_server FILE CORE` answers from symbols computed beforehand.
 
 So that what is timed is the rebuilder alone, in its own process. FILE is a pickle of (number of shards, blob id, axis
 of the slivers to be rebuilt, helping sliver's index → target → symbol). Prints its port.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from benchmarks.timing import on_core
 from storage.client import wire
 from storage.node.handlers import bcs_answer
 from storage.redstuff import Axis, RedStuff
@@ -28,7 +29,7 @@ async def serve(pickled: bytes) -> None:
         targets = [int(one) for one in request.query["targetSlivers"].split(",")]
         shards = wire.read_ranges(request.query["helperShards"], n)
         helpers = [code.sliver_index(blob_id, shard, Axis(axis).other) for shard in shards]
-        chosen = ((helper, symbols[helper]) for helper in helpers)
+        chosen = [(helper, b"".join(map(symbols[helper].__getitem__, targets))) for helper in helpers]
         return bcs_answer(wire.symbols_to_bcs(targets, symbol_bytes, chosen))
 
     async def health(request: web.Request) -> web.Response:
@@ -46,4 +47,5 @@ async def serve(pickled: bytes) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]).read_bytes()))
+    with on_core(int(sys.argv[2])):
+        asyncio.run(serve(Path(sys.argv[1]).read_bytes()))

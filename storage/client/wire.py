@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -191,17 +191,11 @@ def _sliver_parts(sliver: SliverData) -> tuple[Bytes, ...]:
     return uleb128(len(sliver.symbols)), sliver.symbols, _u16(sliver.symbol_size) + _u16(sliver.index)
 
 
-def symbols_to_bcs(
-    targets: Sequence[int], symbol_bytes: int, symbols: Iterable[tuple[int, Mapping[int, Bytes]]]
-) -> Bytes:
-    """Symbols without proofs: (helping sliver's index, target → symbol) each."""
-    parts: list[Bytes] = [b""]
-    for helper, by_target in symbols:
-        parts.append(b"".join((_u16(helper), *(by_target[target] for target in targets))))
-    parts[0] = b"".join(
-        (_u16(symbol_bytes), uleb128(len(targets)), *map(_u16, targets), uleb128(len(parts) - 1))
-    )
-    return joined(parts)
+def symbols_to_bcs(targets: Sequence[int], symbol_bytes: int, symbols: Sequence[tuple[int, Bytes]]) -> Bytes:
+    """Symbols without proofs: (helping sliver's index, its symbols for all targets, one after the other) each."""
+    head = (_u16(symbol_bytes), uleb128(len(targets)), *map(_u16, targets), uleb128(len(symbols)))
+    parts = [part for helper, row in symbols for part in (_u16(helper), row)]
+    return joined([b"".join(head), *parts])
 
 
 def symbols_from_bcs(encoded: Bytes) -> dict[int, dict[int, memoryview]]:

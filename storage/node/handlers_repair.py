@@ -25,6 +25,7 @@ from storage.redstuff import (
     RedStuffError,
     SliverData,
 )
+from storage.redstuff.memory import uninitialised
 
 PROVEN_FRAME_BYTES = 1024
 """Of a proven symbol, what is not the symbol: a proof of 17 nodes at most and some lengths."""
@@ -64,11 +65,13 @@ class RepairHandlers:
         size = self._code.symbol_size(metadata.length)
 
         def collect() -> Bytes:
-            slivers = self._slivers(metadata.blob_id, axis.other, shards)
-            symbols = (
-                (index, self._code.recovery_symbols(axis.other, sliver, targets, size))
-                for index, sliver in slivers
-            )
+            room = uninitialised(len(shards) * len(targets) * size).reshape(len(shards), len(targets), size)
+            symbols = []
+            for out, (index, sliver) in zip(
+                room, self._slivers(metadata.blob_id, axis.other, shards), strict=False
+            ):
+                self._code.recovery_symbols(axis.other, sliver, targets, size, out)
+                symbols.append((index, out.data.cast("B")))
             return wire.symbols_to_bcs(targets, size, symbols)
 
         answer = await self._admission.bulk(len(shards) * len(targets) * size, collect)

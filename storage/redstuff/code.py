@@ -130,14 +130,19 @@ class RedStuff(Parameters):
             raise WrongSize(
                 f"a {axis.label} sliver of {len(_array(sliver))} bytes for {self.n_shards} shards"
             )
-        return self.recovery_symbols(axis, sliver, [target_index], size)[target_index]
+        return bytes(self.recovery_symbols(axis, sliver, [target_index], size)[target_index])
 
     def recovery_symbols(
-        self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int
-    ) -> dict[int, bytes]:
-        """The symbols of a helper's sliver of `axis` at the crossings with the other axis' slivers `targets`."""
+        self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int, out: Bytes | None = None
+    ) -> dict[int, memoryview]:
+        """The symbols of a helper's sliver of `axis` at the crossings with the other axis' slivers `targets`.
+
+        They lie one after the other, in the order of the targets: in `out`, `(len(targets), symbol_size)`, if given.
+        """
         expanded = self._expanded(axis, sliver, targets, symbol_size)
-        return {target: expanded[target].tobytes() for target in targets}
+        # The indices are known to be good; "clip" lets numpy write into `out` directly.
+        symbols: Bytes = np.take(expanded, list(targets), axis=0, out=out, mode="clip")
+        return {target: one.data for target, one in zip(targets, symbols, strict=True)}
 
     def prove_symbol(
         self, axis: Axis, sliver: Data, target: int, symbol_size: int

@@ -59,7 +59,7 @@ async def test_a_relay_counts_what_its_exchanges_add_up_to(unused_tcp_port: int)
 def test_a_tally_knows_whose_symbols_came() -> None:
     code, blob_id, shard = RedStuff(10), bytes(range(32)), 4
     target = code.sliver_index(blob_id, shard, Axis.SECONDARY)
-    answer = wire.symbols_to_bcs([target], 2, [(1, {target: b"ab"}), (2, {target: b"cd"})])
+    answer = wire.symbols_to_bcs([target], 2, [(1, b"ab"), (2, b"cd")])
     tally = WireTally()
     tally.take(_symbols(blob_id, target, bytes(answer), 200), code)
     assert tally.symbol_bytes == 4

@@ -23,11 +23,11 @@ SYMBOL = st.binary(min_size=2, max_size=8)
 BLOB_IDS = st.binary(min_size=32, max_size=32)
 PROOFS = st.lists(BLOB_IDS, max_size=4).map(lambda nodes: MerkleProof(tuple(nodes)))
 SLIVERS = st.builds(SliverData, SYMBOL, SMALL, SMALL)
-SYMBOLS = {3: {1: b"ab", 2: b"cd"}, 700: {1: b"ef", 2: b"gh"}}
+ROWS = [(3, b"abcd"), (700, b"efgh")]
 PAGE = ShardPage([(bytes(32), SliverData(b"abcd", 2, 5))], b"\x07" * 32)
 PROVEN = [(3, 1, b"ab", MerkleProof((bytes(32), b"\x05" * 32)))]
 FORMS: list[tuple[bytes, Callable[[bytes], Any]]] = [
-    (bytes(wire.symbols_to_bcs([1, 2], 2, SYMBOLS.items())), wire.symbols_from_bcs),
+    (bytes(wire.symbols_to_bcs([1, 2], 2, ROWS)), wire.symbols_from_bcs),
     (wire.proven_to_bcs(PROVEN), wire.proven_from_bcs),
     (bytes(PAGE.to_bcs()), ShardPage.from_bcs),
 ]
@@ -38,7 +38,8 @@ def test_symbols_come_back(data: st.DataObject, targets: list[int], symbol_bytes
     symbol = st.binary(min_size=symbol_bytes, max_size=symbol_bytes)
     by_target = st.fixed_dictionaries(dict.fromkeys(targets, symbol))
     symbols = data.draw(st.dictionaries(SMALL, by_target, max_size=3))
-    encoded = wire.symbols_to_bcs(targets, symbol_bytes, symbols.items())
+    rows = [(helper, b"".join(by_target[one] for one in targets)) for helper, by_target in symbols.items()]
+    encoded = wire.symbols_to_bcs(targets, symbol_bytes, rows)
     assert wire.symbols_from_bcs(encoded) == symbols
 
 
@@ -91,7 +92,7 @@ def test_pages_come_back(slivers: list[tuple[bytes, SliverData]], following: byt
 
 
 def test_the_bytes_of_symbols_are_those_of_the_docstring() -> None:
-    encoded = wire.symbols_to_bcs([5, 9], 2, [(0x0201, {9: b"zz", 5: b"xy"}), (0x0403, {5: b"ab", 9: b"cd"})])
+    encoded = wire.symbols_to_bcs([5, 9], 2, [(0x0201, b"xyzz"), (0x0403, b"abcd")])
     assert encoded == b"\x02\x00" + b"\x02\x05\x00\x09\x00" + b"\x02" + b"\x01\x02xyzz" + b"\x03\x04abcd"
 
 

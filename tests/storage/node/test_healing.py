@@ -143,7 +143,7 @@ def badly_encoded(node_shards: tuple[int, ...]) -> tuple[EncodedBlob, BlobMetada
         changed[WRONG_PAIR, 0] ^= 1
         symbols = CODE.recovery_symbols(Axis.PRIMARY, changed[WRONG_PAIR].tobytes(), range(10), t)
         roots = list(blob.metadata.primary_roots)
-        roots[WRONG_PAIR] = merkle_root([symbols[index] for index in range(10)])
+        roots[WRONG_PAIR] = merkle_root([bytes(symbols[index]) for index in range(10)])
         metadata = BlobMetadata(blob.length, tuple(roots), blob.metadata.secondary_roots)
         if CODE.shard_of_pair(metadata.blob_id, WRONG_PAIR) in node_shards:
             return dataclasses.replace(blob, primary=changed), metadata
