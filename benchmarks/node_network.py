@@ -82,10 +82,22 @@ class WireTally:
                 self.slivers[blob_id, shard, axis] += 1
 
     def _take_symbols(self, exchange: Exchange, code: RedStuff) -> None:
-        blob_id = parse_blob_id(exchange.path.split("/")[3])
-        axis = wire.read_axis(exchange.query["targetType"][0])
+        if exchange.method == "POST":
+            questions = wire.questions_from_bcs(exchange.request, code.n_shards)
+            answers = wire.answers_from_bcs(exchange.answer, len(questions))
+            for question, answer in zip(questions, answers, strict=True):
+                if not isinstance(answer, tuple):
+                    self._take_symbols_of(question.blob_id, question.axis, answer, code)
+        else:
+            blob_id = parse_blob_id(exchange.path.split("/")[3])
+            axis = wire.read_axis(exchange.query["targetType"][0])
+            self._take_symbols_of(blob_id, axis, wire.symbols_from_bcs(exchange.answer), code)
+
+    def _take_symbols_of(
+        self, blob_id: bytes, axis: Axis, symbols: wire.SymbolsOfBlob, code: RedStuff
+    ) -> None:
         targets = set()
-        for by_target in wire.symbols_from_bcs(exchange.answer).values():
+        for by_target in symbols.values():
             for target, symbol in by_target.items():
                 targets.add(target)
                 self.symbol_bytes += len(symbol)

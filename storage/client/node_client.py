@@ -87,8 +87,8 @@ class NodeClient:
 
     async def decoding_symbols(
         self, blob_id: bytes, axis: Axis, targets: Sequence[int], helper_shards: Sequence[int]
-    ) -> dict[int, dict[int, memoryview]]:
-        """The node's symbols for the slivers `targets` of `axis`, without proofs: helping sliver → target → symbol.
+    ) -> wire.SymbolsOfBlob:
+        """The node's symbols for the slivers `targets` of `axis`, without proofs.
 
         From the slivers of just the shards named, so that no symbol travels that is not needed.
         """
@@ -100,6 +100,16 @@ class NodeClient:
         body = await self._get(_blob(blob_id, "decodingSymbols"), query, limit=wire.MAX_ANSWER_BYTES)
         with self._must_be_true():
             return wire.symbols_from_bcs(body)
+
+    async def symbols_of_blobs(
+        self, questions: Sequence[wire.Question]
+    ) -> list[wire.SymbolsOfBlob | NodeRefused]:
+        """The same of several blobs, and for each that the node refuses why."""
+        body = wire.questions_to_bcs(questions)
+        answer = await self._request("POST", "/v1/decodingSymbols", body=body, limit=wire.MAX_ANSWER_BYTES)
+        with self._must_be_true():
+            answers = wire.answers_from_bcs(answer, len(questions))
+        return [self._refusal(*one) if isinstance(one, tuple) else one for one in answers]
 
     async def recovery_symbols(
         self, blob_id: bytes, axis: Axis, target: int, helper_shards: Sequence[int]

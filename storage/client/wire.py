@@ -2,6 +2,9 @@
 
 symbols      bytes of a symbol u16 LE ‖ ULEB128 count ‖ target slivers u16 LE each ‖ ULEB128 count, then per helping
              sliver: its index u16 LE ‖ its symbols for all the targets in their order
+questions    ULEB128 count, then per question: blob id 32 ‖ axis u8 ‖ ULEB128 count ‖ target slivers u16 LE each ‖
+             ULEB128 count ‖ helping shards u16 LE each
+answers      per question, in their order: 0x00 ‖ symbols, or 0x01 ‖ status u16 LE ‖ ULEB128 length ‖ an error's JSON
 proven       ULEB128 count, then per symbol: helping sliver u16 LE ‖ target sliver u16 LE ‖ ULEB128 length ‖ symbol ‖
              Merkle proof
 shard page   ULEB128 count, then per sliver: blob id 32 ‖ SliverData; then 0x00 (the end) or 0x01 ‖ next id
@@ -33,6 +36,12 @@ MAX_TARGETS = 64
 """Slivers to be rebuilt named in one request."""
 MAX_SYMBOLS_BYTES = 2**26
 """Bytes of the symbols in one answer: one target always fits, as its symbols are no more than its sliver."""
+MAX_QUESTIONS = 64
+"""About blobs, in one request."""
+MAX_HELPING_SLIVERS = 2**12
+"""Named in one request, of all its questions."""
+MAX_QUESTIONS_BYTES = 2**15
+"""Of such a request."""
 MAX_PAGE_SLIVERS = 1024
 PAGE_BYTES = 2**23
 """A page ends before it passes this size, unless a single sliver does."""
@@ -43,6 +52,13 @@ MAX_REQUEST_JSON_BYTES = 2**12
 MAX_JSON_BRACKETS = 2**12
 """Opening ones: a handover report of 1000 shards has about as many objects."""
 MAX_MESSAGE_CHARACTERS = 500
+MAX_REFUSAL_BYTES = 2**12
+"""Of an error's JSON among answers."""
+
+SymbolsOfBlob = dict[int, dict[int, memoryview]]
+"""Helping sliver's index → target → symbol."""
+Refused = tuple[int, bytes]
+"""The status and the JSON of an error."""
 
 
 class Reason(StrEnum):
@@ -193,24 +209,98 @@ def _sliver_parts(sliver: SliverData) -> tuple[Bytes, ...]:
 
 def symbols_to_bcs(targets: Sequence[int], symbol_bytes: int, symbols: Sequence[tuple[int, Bytes]]) -> Bytes:
     """Symbols without proofs: (helping sliver's index, its symbols for all targets, one after the other) each."""
-    head = (_u16(symbol_bytes), uleb128(len(targets)), *map(_u16, targets), uleb128(len(symbols)))
     parts = [part for helper, row in symbols for part in (_u16(helper), row)]
-    return joined([b"".join(head), *parts])
+    return joined([_u16(symbol_bytes) + _numbers(targets) + uleb128(len(symbols)), *parts])
 
 
-def symbols_from_bcs(encoded: Bytes) -> dict[int, dict[int, memoryview]]:
-    """Helping sliver's index → target → symbol, a view into `encoded`. Raises `InvalidEncoding`."""
+def symbols_from_bcs(encoded: Bytes) -> SymbolsOfBlob:
+    """The way back, symbols as views into `encoded`. Raises `InvalidEncoding`."""
     reader = Reader(encoded)
+    symbols = _read_symbols(reader)
+    reader.end()
+    return symbols
+
+
+def _read_symbols(reader: Reader) -> SymbolsOfBlob:
     size = reader.unsigned(2)
-    targets = [reader.unsigned(2) for _ in range(reader.uleb128(MAX_TARGETS))]
-    symbols: dict[int, dict[int, memoryview]] = {}
+    targets = _read_numbers(reader, MAX_TARGETS)
+    symbols: SymbolsOfBlob = {}
     for _ in range(reader.uleb128(MAX_SYMBOLS // max(1, len(targets)))):
         helper, row = reader.unsigned(2), reader.view(len(targets) * size)
         symbols[helper] = {
             target: row[place * size : (place + 1) * size] for place, target in enumerate(targets)
         }
-    reader.end()
     return symbols
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a node is asked about one blob: symbols, without proofs, for some of its slivers."""
+
+    blob_id: bytes
+    axis: Axis
+    """Of the slivers to be rebuilt."""
+    targets: Sequence[int]
+    """Their indices."""
+    shards: Sequence[int]
+    """Whose slivers of the other axis are to help: just these, so that no symbol travels that is not needed."""
+
+
+def questions_to_bcs(questions: Sequence[Question]) -> bytes:
+    """Questions as they travel."""
+    parts = [uleb128(len(questions))]
+    for one in questions:
+        parts += [one.blob_id, bytes((one.axis,)), _numbers(one.targets), _numbers(one.shards)]
+    return b"".join(parts)
+
+
+def questions_from_bcs(encoded: Bytes, n: int) -> list[Question]:
+    """The way back, for `n` shards. Raises `InvalidEncoding`."""
+    reader = Reader(encoded)
+    questions = []
+    for _ in range(reader.uleb128(MAX_QUESTIONS)):
+        blob_id, axis = reader.take(BLOB_ID_BYTES), reader.unsigned(1)
+        targets, shards = _read_numbers(reader, MAX_TARGETS), _read_numbers(reader, MAX_HELPING_SLIVERS)
+        for numbers in (targets, shards):
+            if not numbers or len(set(numbers)) != len(numbers) or max(numbers) >= n:
+                raise InvalidEncoding(f"one target and one shard at least, each once and below {n}")
+        if axis not in tuple(Axis):
+            raise InvalidEncoding(f"axis {axis} is neither 0 (primary) nor 1 (secondary)")
+        questions.append(Question(blob_id, Axis(axis), targets, shards))
+    reader.end()
+    if not questions or sum(len(one.shards) for one in questions) > MAX_HELPING_SLIVERS:
+        raise InvalidEncoding(
+            f"1 question at least, of at most {MAX_HELPING_SLIVERS} helping slivers together"
+        )
+    return questions
+
+
+def answers_to_bcs(answers: Sequence[Bytes | Refused]) -> Bytes:
+    """An answer to each question: symbols as `symbols_to_bcs` makes them, or (status, error's JSON)."""
+    parts: list[Bytes] = []
+    for one in answers:
+        if isinstance(one, tuple):
+            status, told = one
+            parts += [b"\x01", _u16(status), uleb128(len(told)), told]
+        else:
+            parts += [b"\x00", one]
+    return joined(parts)
+
+
+def answers_from_bcs(encoded: Bytes, count: int) -> list[SymbolsOfBlob | Refused]:
+    """The way back for so many questions, symbols as views into `encoded`. Raises `InvalidEncoding`."""
+    reader = Reader(encoded)
+    answers: list[SymbolsOfBlob | Refused] = []
+    for _ in range(count):
+        match reader.unsigned(1):
+            case 0:
+                answers.append(_read_symbols(reader))
+            case 1:
+                answers.append((reader.unsigned(2), reader.take(reader.uleb128(MAX_REFUSAL_BYTES))))
+            case kind:
+                raise InvalidEncoding(f"an answer is 0 (symbols) or 1 (an error), not {kind}")
+    reader.end()
+    return answers
 
 
 def proven_to_bcs(symbols: Iterable[tuple[int, int, bytes, MerkleProof]]) -> bytes:
@@ -232,6 +322,14 @@ def proven_from_bcs(encoded: Bytes) -> list[tuple[int, int, bytes, MerkleProof]]
         proven.append((helper, target, symbol, MerkleProof.read(reader)))
     reader.end()
     return proven
+
+
+def _numbers(numbers: Sequence[int]) -> bytes:
+    return b"".join((uleb128(len(numbers)), *map(_u16, numbers)))
+
+
+def _read_numbers(reader: Reader, most: int) -> list[int]:
+    return [reader.unsigned(2) for _ in range(reader.uleb128(most))]
 
 
 def _u16(number: int) -> bytes:

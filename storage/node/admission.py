@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -74,13 +74,12 @@ class Admission:
         text = request.query.get("helperShards")
         return None if text is None else wire.read_ranges(text, self._code.n_shards)
 
-    def check_amount(self, shards: Collection[int], targets: int, symbol_bytes: int) -> None:
+    def check_amount(self, size_bytes: int) -> None:
         """Symbols asked for must fit one answer."""
-        asked = len(shards) * targets * symbol_bytes
-        if asked > wire.MAX_SYMBOLS_BYTES:
+        if size_bytes > wire.MAX_SYMBOLS_BYTES:
             raise Refusal(
                 *(400, Reason.SLIVER_COUNT_EXCEEDS_LIMIT),
-                f"{asked} bytes of symbols asked for at once: at most {wire.MAX_SYMBOLS_BYTES}",
+                f"{size_bytes} bytes of symbols asked for at once: at most {wire.MAX_SYMBOLS_BYTES}",
             )
 
     async def body(self, request: web.Request, limit: int) -> bytes:

@@ -31,8 +31,8 @@ from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_i
 
 log = structlog.get_logger()
 
-BLOBS_AT_ONCE = 8
-"""Blobs under repair at once; the budget bounds their memory."""
+BLOBS_AT_ONCE = 64
+"""Blobs under repair at once: what they ask of the same helper goes together. The budget bounds their memory."""
 STREAMS_FROM_A_SOURCE = 2
 """Pages asked for at once from one source: while one is verified and stored, the next one travels."""
 PAGE_SLIVERS = 256

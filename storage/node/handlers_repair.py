@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 from aiohttp import web
 
@@ -15,17 +14,14 @@ from storage.node.admission import Admission, blob_id_of, number
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
 from storage.node.handlers import bcs_answer, json_answer
-from storage.node.store_records import Symbols
 from storage.redstuff import (
     Axis,
     BlobMetadata,
     InconsistencyProof,
-    InvalidEncoding,
     InvalidProof,
     RedStuffError,
     SliverData,
 )
-from storage.redstuff.memory import uninitialised
 
 PROVEN_FRAME_BYTES = 1024
 """Of a proven symbol, what is not the symbol: a proof of 17 nodes at most and some lengths."""
@@ -45,78 +41,11 @@ class RepairHandlers:
         """Paths and what answers them."""
         blob = "/v1/blobs/{blob_id}"
         return [
-            web.get(f"{blob}/decodingSymbols", self.decoding_symbols),
-            web.get(f"{blob}/recoverySymbols", self.recovery_symbols),
             web.post(f"{blob}/inconsistencyProof/{{axis}}", self.inconsistency_proof),
             web.post("/v1/migrate/sync_shard", self.sync_shard),
             web.get("/v1/handover", self.handover),
             web.get("/v1/members/{node_id}/ejection", self.ejection),
         ]
-
-    # symbols
-
-    async def decoding_symbols(self, request: web.Request) -> web.Response:
-        """Symbols for several slivers to be rebuilt, without proofs."""
-        axis = wire.read_axis(request.query.get("targetType", ""))
-        text = request.query.get("targetSlivers", "")
-        targets = self._admission.indices(text, "targetSlivers", wire.MAX_TARGETS)
-        fail_point("helper.symbols-asked")
-        metadata, shards = await self._helpers(request, axis.other, len(targets))
-        size = self._code.symbol_size(metadata.length)
-
-        def collect() -> Bytes:
-            room = uninitialised(len(shards) * len(targets) * size).reshape(len(shards), len(targets), size)
-            symbols = []
-            for out, (index, sliver) in zip(
-                room, self._slivers(metadata.blob_id, axis.other, shards), strict=False
-            ):
-                self._code.recovery_symbols(axis.other, sliver, targets, size, out)
-                symbols.append((index, out.data.cast("B")))
-            return wire.symbols_to_bcs(targets, size, symbols)
-
-        answer = await self._admission.bulk(len(shards) * len(targets) * size, collect)
-        fail_point("helper.symbols-read")
-        return bcs_answer(answer)
-
-    async def recovery_symbols(self, request: web.Request) -> web.Response:
-        """Symbols for one sliver to be rebuilt, each proven in the helping sliver's tree."""
-        axis = wire.read_axis(request.query.get("targetType", ""))
-        if request.query.get("proofAxis", axis.other.label) != axis.other.label:
-            raise InvalidEncoding(f"proofAxis: {axis.label} slivers are helped, and proven, by the others")
-        target = self._admission.indices(request.query.get("targetSliver", ""), "targetSliver", 1)[0]
-        metadata, shards = await self._helpers(request, axis.other, 1)
-
-        def collect() -> bytes:
-            size = self._code.symbol_size(metadata.length)
-            return wire.proven_to_bcs(
-                (index, target, *self._code.prove_symbol(axis.other, sliver, target, size))
-                for index, sliver in self._slivers(metadata.blob_id, axis.other, shards)
-            )
-
-        sliver_bytes = self._code.sliver_size(metadata.length, axis.other)
-        return bcs_answer(await self._admission.bulk(sliver_bytes, collect))
-
-    async def _helpers(
-        self, request: web.Request, axis: Axis, targets: int
-    ) -> tuple[BlobMetadata, list[int]]:
-        """The blob's metadata, and the shards that are to help with their slivers of `axis`."""
-        metadata = await self._admission.metadata(blob_id_of(request))
-        shards = self._admission.helper_shards(request)
-        if shards is None:
-            shards = sorted(await asyncio.to_thread(self._store.shards_with, metadata.blob_id, axis))
-        self._admission.check_amount(shards, targets, self._code.symbol_size(metadata.length))
-        return metadata, shards
-
-    def _slivers(self, blob_id: bytes, axis: Axis, shards: list[int]) -> Iterator[tuple[int, Symbols]]:
-        """(sliver index, symbols) of those shards' slivers that are here, one in memory at a time; one at least."""
-        nothing = True
-        for shard in shards:
-            symbols = self._store.sliver(blob_id, shard, axis)
-            if symbols is not None:
-                yield self._code.sliver_index(blob_id, shard, axis), symbols
-                nothing = False
-        if nothing:
-            raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"no {axis.label} sliver that could help is here")
 
     async def inconsistency_proof(self, request: web.Request) -> web.Response:
         """Sign that a blob was encoded inconsistently, given the proof."""

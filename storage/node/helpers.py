@@ -15,7 +15,9 @@ from operator import itemgetter
 
 from committee.membership import Member
 from storage.client.errors import NO_ANSWER, NodeError, NodeRefused, name_failures
+from storage.client.wire import Question
 from storage.node.budgets import Budget
+from storage.node.courier import Courier
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.standing import Standing
@@ -31,9 +33,8 @@ FIRST_TIMES = 3.0
 """So many times OVERTAKEN_AFTER_S, as long as it is not known how long answers take."""
 LATEST_WEIGHT = 0.1
 """Of the latest answer in that average."""
-REQUEST_LIMIT_S = 30.0
-"""For one answer; for large ones as much longer as SLOWEST_BYTES_PER_S allows."""
-SLOWEST_BYTES_PER_S = 2**20
+PROOF_LIMIT_S = 30.0
+"""For one answer with a proof."""
 LEAST_BYTES = 2**15
 """Of symbols in one request, where the helper has as many: the heads of request and answer are then a hundredth."""
 
@@ -81,6 +82,14 @@ class _Request:
     """Loop time; None while it waits for its turn."""
     is_overtaken: bool = False
 
+    def begin(self) -> None:
+        """Its turn has come."""
+        self.began = asyncio.get_running_loop().time()
+
+    def seconds(self) -> float:
+        """How long it has been under way."""
+        return 0.0 if self.began is None else asyncio.get_running_loop().time() - self.began
+
 
 class Helpers:
     """The peers as givers of symbols."""
@@ -91,6 +100,7 @@ class Helpers:
         self._me = me
         self._standing = standing
         self._budget = budget
+        self._courier = Courier(peers, budget)
         self._usual_s: float | None = None
         """How long answers have taken of late."""
 
@@ -128,9 +138,9 @@ class Helpers:
         pending: dict[asyncio.Task[None], _Request],
     ) -> None:
         """Send requests for what neither is here nor can be expected soon."""
-        now, after_s = asyncio.get_running_loop().time(), self._overtaken_after_s
+        after_s = self._overtaken_after_s
         for request in pending.values():
-            if request.began is not None and now - request.began >= after_s:
+            if request.seconds() >= after_s:
                 if not request.is_overtaken:
                     self._standing.kept_waiting(request.member)
                 request.is_overtaken = True
@@ -150,12 +160,8 @@ class Helpers:
 
     def _next_look_s(self, pending: Mapping[asyncio.Task[None], _Request]) -> float | None:
         """In how many seconds a request must be overtaken, if none is answered before."""
-        now, after_s = asyncio.get_running_loop().time(), self._overtaken_after_s
-        waits = [
-            after_s if one.began is None else max(0.0, one.began + after_s - now)
-            for one in pending.values()
-            if not one.is_overtaken
-        ]
+        after_s = self._overtaken_after_s
+        waits = [max(0.0, after_s - one.seconds()) for one in pending.values() if not one.is_overtaken]
         return min(waits, default=None)
 
     def _spread(
@@ -195,25 +201,20 @@ class Helpers:
     async def _ask(self, gathering: Gathering, request: _Request) -> None:
         """Take one member's symbols in; what it does not give is not asked of it again."""
         member, shards, targets = request.member, request.shards, gathering.targets
+        question = Question(gathering.metadata.blob_id, gathering.axis, list(targets), shards)
         size_bytes = len(shards) * len(targets) * gathering.symbol_bytes
         fail_point("handover.symbols-wanted")
         try:
-            async with self._budget.request():
-                began = request.began = asyncio.get_running_loop().time()
-                async with asyncio.timeout(REQUEST_LIMIT_S + size_bytes / SLOWEST_BYTES_PER_S):
-                    answer = await self._peers.client(member).decoding_symbols(
-                        gathering.metadata.blob_id, gathering.axis, list(targets), shards
-                    )
+            answer = await self._courier.ask(member, question, size_bytes, request.begin)
         except (NodeError, TimeoutError) as error:
             gathering.failures[member.name] = why(error)
             gathering.refused.update((member.node_id, shard) for shard in shards)
             if not isinstance(error, NodeRefused):
                 self._standing.kept_waiting(member)
             return
-        took_s = asyncio.get_running_loop().time() - began
+        took_s = request.seconds()
         before_s = took_s if self._usual_s is None else self._usual_s
         self._usual_s = before_s + LATEST_WEIGHT * (took_s - before_s)
-        self._budget.charge(size_bytes)
         fail_point("handover.symbols-received")
         for shard in shards:
             index = self._code.sliver_index(gathering.metadata.blob_id, shard, gathering.axis.other)
@@ -258,7 +259,7 @@ class Helpers:
         member, shard = gathering.sources[index]
         metadata, axis = gathering.metadata, gathering.axis
         try:
-            async with self._budget.request(), asyncio.timeout(REQUEST_LIMIT_S):
+            async with self._budget.request(), asyncio.timeout(PROOF_LIMIT_S):
                 answer = await self._peers.client(member).recovery_symbols(
                     metadata.blob_id, axis, target, [shard]
                 )

@@ -18,6 +18,7 @@ _PATHS: dict[str, dict[str, str]] = {
     f"{_BLOB}/confirmation/permanent": {"get": "Signed confirmation of a permanent blob"},
     f"{_BLOB}/confirmation/deletable/{{object}}": {"get": "Signed confirmation of a deletable blob object"},
     f"{_BLOB}/decodingSymbols": {"get": "Symbols without proofs; targetSlivers, targetType, helperShards"},
+    "/v1/decodingSymbols": {"post": "The same about several blobs: BCS questions, BCS answers"},
     f"{_BLOB}/recoverySymbols": {"get": "Symbols with proofs; targetSliver, targetType, helperShards"},
     f"{_BLOB}/inconsistencyProof/{{axis}}": {
         "post": "Signed finding that the blob is encoded inconsistently"

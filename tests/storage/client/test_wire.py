@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from storage.client import wire
 from storage.client.errors import BlobUnavailable, NodeUnreachable, NotEnoughConfirmations, name_failures
-from storage.client.wire import Reason, ShardPage
+from storage.client.wire import Question, Reason, ShardPage
 from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
 from storage.redstuff.bcs import uleb128
 
@@ -24,10 +24,19 @@ BLOB_IDS = st.binary(min_size=32, max_size=32)
 PROOFS = st.lists(BLOB_IDS, max_size=4).map(lambda nodes: MerkleProof(tuple(nodes)))
 SLIVERS = st.builds(SliverData, SYMBOL, SMALL, SMALL)
 ROWS = [(3, b"abcd"), (700, b"efgh")]
+QUESTIONS = [
+    Question(bytes(32), Axis.SECONDARY, [5, 9], [3]),
+    Question(b"\x07" * 32, Axis.PRIMARY, [0], [1, 2]),
+]
 PAGE = ShardPage([(bytes(32), SliverData(b"abcd", 2, 5))], b"\x07" * 32)
 PROVEN = [(3, 1, b"ab", MerkleProof((bytes(32), b"\x05" * 32)))]
 FORMS: list[tuple[bytes, Callable[[bytes], Any]]] = [
     (bytes(wire.symbols_to_bcs([1, 2], 2, ROWS)), wire.symbols_from_bcs),
+    (wire.questions_to_bcs(QUESTIONS), lambda encoded: wire.questions_from_bcs(encoded, 10)),
+    (
+        bytes(wire.answers_to_bcs([wire.symbols_to_bcs([1, 2], 2, ROWS), (404, b"{}")])),
+        lambda encoded: wire.answers_from_bcs(encoded, 2),
+    ),
     (wire.proven_to_bcs(PROVEN), wire.proven_from_bcs),
     (bytes(PAGE.to_bcs()), ShardPage.from_bcs),
 ]
@@ -91,6 +100,68 @@ def test_pages_come_back(slivers: list[tuple[bytes, SliverData]], following: byt
     ]
 
 
+QUESTION = st.builds(
+    Question,
+    BLOB_IDS,
+    st.sampled_from(list(Axis)),
+    st.lists(st.integers(0, 99), min_size=1, max_size=wire.MAX_TARGETS, unique=True),
+    st.lists(st.integers(0, 99), min_size=1, max_size=60, unique=True),
+)
+
+
+@given(st.lists(QUESTION, min_size=1, max_size=wire.MAX_QUESTIONS))
+def test_questions_come_back(questions: list[Question]) -> None:
+    encoded = wire.questions_to_bcs(questions)
+    assert wire.questions_from_bcs(encoded, 100) == questions
+    assert len(encoded) <= wire.MAX_QUESTIONS_BYTES
+
+
+def test_the_largest_questions_fit_their_limit() -> None:
+    shards = wire.MAX_HELPING_SLIVERS // wire.MAX_QUESTIONS
+    one = Question(bytes(32), Axis.PRIMARY, range(wire.MAX_TARGETS), range(shards))
+    encoded = wire.questions_to_bcs([one] * wire.MAX_QUESTIONS)
+    assert len(wire.questions_from_bcs(encoded, 1000)) == wire.MAX_QUESTIONS
+    assert len(encoded) <= wire.MAX_QUESTIONS_BYTES
+
+
+@pytest.mark.parametrize(
+    ("questions", "why"),
+    [
+        ([], "1 question at least"),
+        ([Question(bytes(32), Axis.PRIMARY, [], [0])], "one target"),
+        ([Question(bytes(32), Axis.PRIMARY, [0], [])], "one shard"),
+        ([Question(bytes(32), Axis.PRIMARY, [1, 1], [0])], "each once"),
+        ([Question(bytes(32), Axis.PRIMARY, [0], [10])], "below 10"),
+        ([Question(bytes(32), cast(Axis, 2), [0], [0])], "axis 2"),
+        ([Question(bytes(32), Axis.PRIMARY, range(wire.MAX_TARGETS + 1), [0])], "limit"),
+        (QUESTIONS * wire.MAX_QUESTIONS, "limit"),
+    ],
+    ids=["none", "no target", "no shard", "twice", "too high", "axis", "targets", "questions"],
+)
+def test_questions_refuse_what_none_should_ask(questions: list[Question], why: str) -> None:
+    with pytest.raises(InvalidEncoding, match=why):
+        wire.questions_from_bcs(wire.questions_to_bcs(questions), 10)
+
+
+def test_questions_refuse_too_many_helping_slivers_together() -> None:
+    one = Question(bytes(32), Axis.PRIMARY, [0], range(wire.MAX_HELPING_SLIVERS // 4))
+    assert len(wire.questions_from_bcs(wire.questions_to_bcs([one] * 4), 4096)) == 4
+    with pytest.raises(InvalidEncoding, match="together"):
+        wire.questions_from_bcs(wire.questions_to_bcs([one] * 5), 4096)
+
+
+def test_answers_refuse_a_kind_that_there_is_not() -> None:
+    with pytest.raises(InvalidEncoding, match="not 2"):
+        wire.answers_from_bcs(b"\x02", 1)
+
+
+def test_the_bytes_of_questions_and_answers_are_those_of_the_docstring() -> None:
+    asked = wire.questions_to_bcs([Question(b"\x07" * 32, Axis.SECONDARY, [5, 0x0102], [3])])
+    assert asked == b"\x01" + b"\x07" * 32 + b"\x01" + b"\x02\x05\x00\x02\x01" + b"\x01\x03\x00"
+    symbols = bytes(wire.symbols_to_bcs([5], 2, [(1, b"xy")]))
+    assert wire.answers_to_bcs([symbols, (404, b"{}")]) == b"\x00" + symbols + b"\x01\x94\x01\x02{}"
+
+
 def test_the_bytes_of_symbols_are_those_of_the_docstring() -> None:
     encoded = wire.symbols_to_bcs([5, 9], 2, [(0x0201, b"xyzz"), (0x0403, b"abcd")])
     assert encoded == b"\x02\x00" + b"\x02\x05\x00\x09\x00" + b"\x02" + b"\x01\x02xyzz" + b"\x03\x04abcd"
@@ -106,14 +177,18 @@ def test_an_empty_last_page_ends_explicitly() -> None:
     assert ShardPage([], bytes(32)).to_bcs() == b"\x00\x01" + bytes(32)
 
 
-@pytest.mark.parametrize(("encoded", "read"), FORMS, ids=["symbols", "proven", "page"])
+@pytest.mark.parametrize(
+    ("encoded", "read"), FORMS, ids=["symbols", "questions", "answers", "proven", "page"]
+)
 def test_a_form_refuses_every_truncation(encoded: bytes, read: Callable[[bytes], Any]) -> None:
     for length in range(len(encoded)):
         with pytest.raises(InvalidEncoding):
             read(encoded[:length])
 
 
-@pytest.mark.parametrize(("encoded", "read"), FORMS, ids=["symbols", "proven", "page"])
+@pytest.mark.parametrize(
+    ("encoded", "read"), FORMS, ids=["symbols", "questions", "answers", "proven", "page"]
+)
 def test_a_form_refuses_a_byte_too_many(encoded: bytes, read: Callable[[bytes], Any]) -> None:
     with pytest.raises(InvalidEncoding, match="too many"):
         read(encoded + b"\x00")

@@ -9,6 +9,7 @@ import pytest
 
 from committee import bls, messages
 from storage.client import wire
+from storage.node.store import StoreError
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -55,6 +56,55 @@ async def test_a_helper_shard_that_is_not_here_is_left_out(
     query = "decodingSymbols?targetSlivers=5&targetType=primary&helperShards=2,9"
     _, body = await ask("GET", path(blob, query))
     assert wire.symbols_from_bcs(body).keys() == {node.code.sliver_index(blob.blob_id, 2, S)}
+
+
+async def test_questions_about_several_blobs_have_an_answer_or_a_refusal_each(
+    node: OneNode, ask: Ask, blob: EncodedBlob
+) -> None:
+    node.keep(blob, (0, 2))
+    questions = [
+        wire.Question(bytes(32), P, [5], [0]),
+        wire.Question(blob.blob_id, S, [5, 1], [2, 0]),
+        wire.Question(blob.blob_id, P, [5], [9]),
+    ]
+    status, body = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs(questions))
+    assert status == 200
+    unknown, symbols, missing = wire.answers_from_bcs(body, 3)
+    _, alone = await ask("GET", path(blob, "decodingSymbols?targetSlivers=5,1&targetType=secondary"))
+    assert symbols == wire.symbols_from_bcs(alone)
+    for answer, reason in ((unknown, b"METADATA_NOT_FOUND"), (missing, b"SLIVER_NOT_FOUND")):
+        assert isinstance(answer, tuple)
+        assert answer[0] == 404
+        assert reason in answer[1]
+
+
+async def test_a_failing_store_refuses_its_question_alone(
+    node: OneNode, ask: Ask, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.keep(blob, (0, 2))
+    real = node.store.sliver
+
+    def fail(blob_id: bytes, shard: int, axis: Axis) -> object:
+        if shard == 2:
+            raise StoreError("test")
+        return real(blob_id, shard, axis)
+
+    monkeypatch.setattr(node.store, "sliver", fail)
+    questions = [wire.Question(blob.blob_id, P, [5], [shard]) for shard in (2, 0)]
+    _, body = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs(questions))
+    failed, good = wire.answers_from_bcs(body, 2)
+    assert isinstance(failed, tuple)
+    assert failed[0] == 500
+    assert isinstance(good, dict)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"", 400), (b"\xff" * 100, 400), (bytes(wire.MAX_QUESTIONS_BYTES + 1), 413)],
+    ids=["empty", "no questions", "too long"],
+)
+async def test_questions_that_cannot_be_read_are_refused(ask: Ask, body: bytes, status: int) -> None:
+    (await ask("POST", "/v1/decodingSymbols", body)).refused(status, "INVALID_REQUEST")
 
 
 @pytest.mark.parametrize(
