@@ -5,7 +5,7 @@ shards. Relays in front of the nodes count every byte of HTTP on the wire, heads
 add is not counted. "Bytes moved" are these. Who leaves is dead before the next committee is selected, so that its
 slivers can only be rebuilt. The bytes do not depend on what else the machine does; the MB/s do.
 
-With arguments only these parts run, and nothing is written: bytes, flat, users, kill, dead, speed.
+With arguments only these parts run, and nothing is written: bytes, flat, cases, users, kill, dead, speed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import structlog
 
 from benchmarks import rows as table
 from benchmarks.handover_bytes import Blobs, Cell, cells, explain, measure, rows_of
+from benchmarks.handover_cases import cases
 from benchmarks.handover_faults import dead_members, killed, reads_and_writes
 from benchmarks.plot import Panel, Series, svg
 from benchmarks.repair_speed import speeds
@@ -96,6 +97,7 @@ PARTS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
     "speed": speeds,
     "bytes": bytes_moved,
     "flat": flat,
+    "cases": cases,
     "users": users,
     "kill": killed,
     "dead": dead,

@@ -77,10 +77,11 @@ def shares(cell: Cell) -> tuple[list[int], list[int]]:
     if cell.n <= cell.staying + LEAVING:
         return [1] * (cell.n - cell.departed_shards), [1] * cell.departed_shards
     leaving = min(LEAVING, cell.departed_shards)
-    return _split(cell.n - cell.departed_shards, cell.staying), _split(cell.departed_shards, leaving)
+    return split(cell.n - cell.departed_shards, cell.staying), split(cell.departed_shards, leaving)
 
 
-def _split(total: int, parts: int) -> list[int]:
+def split(total: int, parts: int) -> list[int]:
+    """A total in parts as even as can be, larger ones first."""
     return [total // parts + (place < total % parts) for place in range(parts)]
 
 

@@ -1,0 +1,99 @@
+"""Two more handovers: owners that live and give their shards up, and many small blobs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from benchmarks.handover_bytes import LARGEST_AT_10, STAKE_OF_A_SHARD, STAYING, Blobs, split
+from benchmarks.node_network import NodeNetwork, WireTally, until
+from benchmarks.rows import KIB, MIB, Row, row
+from storage.node.report import transition_report
+from storage.redstuff import Axis, Parameters, RedStuff
+
+SMALL_N = 100
+SMALL_BLOBS = 100
+SMALL_DEPARTED = 10
+
+
+async def transferred(n: int, size_bytes: int, blobs: Blobs) -> list[Row]:
+    """A living member gives half its shards up to a newcomer: they are copied, and nothing else moves."""
+    blob = blobs.get(n, size_bytes)
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
+        async with NodeNetwork.opened(Path(folder), n) as network:
+            giver, *others, newcomer = network.add_nodes(STAYING + 1)
+            shares = dict(zip([giver, *others], split(n, STAYING), strict=True))
+            moved_shards = shares[giver] // 2
+            stakes = {node_id: share * STAKE_OF_A_SHARD for node_id, share in shares.items()}
+            network.chain.select(stakes)
+            network.chain.start()
+            await network.start(giver, newcomer, *others)
+            await network.store(blob)
+            network.tally, before = WireTally(), network.wire_bytes
+            stakes[giver] -= moved_shards * STAKE_OF_A_SHARD
+            stakes[newcomer] = moved_shards * STAKE_OF_A_SHARD
+            network.chain.select(stakes)
+            network.chain.start()
+            seconds = await until(lambda: network.chain.complete, "every gained shard is attested")
+            wire_bytes = network.wire_bytes - before - network.tally.by_purpose["health"]
+            tally, gained = network.tally, network.chain.gained
+    assert len(gained) == moved_shards
+    shape, where = Parameters(n), (n, size_bytes, moved_shards)
+    pairs = moved_shards * sum(shape.sliver_size(size_bytes, axis) for axis in Axis)
+    kept = sum(count for shard, count in tally.by_shard.items() if shard not in gained)
+    return [
+        row("transferred: bytes for kept shards", *where, kept, "exactly", 0),
+        row("transferred: slivers on the wire ÷ the pairs", *where, tally.page_bytes / pairs, "exactly", 1),
+        row("transferred: symbols for rebuilding", *where, tally.symbol_bytes, "exactly", 0),
+        row("transferred: all bytes on the wire ÷ the pairs", *where, wire_bytes / pairs, "at most", 1.05),
+        row("transferred: seconds", *where, seconds),
+    ]
+
+
+async def many_small() -> list[Row]:
+    """A dead member's slivers of many small blobs are rebuilt."""
+    code, shape = RedStuff(SMALL_N), Parameters(SMALL_N)
+    size_bytes, departed = 64 * KIB, SMALL_DEPARTED
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
+        async with NodeNetwork.opened(Path(folder), SMALL_N) as network:
+            dead, *staying = network.add_nodes(STAYING + 1)
+            stakes = dict.fromkeys(staying, (SMALL_N - departed) // STAYING * STAKE_OF_A_SHARD)
+            network.chain.select(stakes | {dead: departed * STAKE_OF_A_SHARD})
+            network.chain.start()
+            await network.start(*staying)
+            for _ in range(SMALL_BLOBS):
+                await network.store(code.encode(os.urandom(size_bytes)))
+            network.tally, before = WireTally(), network.wire_bytes
+            network.chain.select(stakes)
+            network.chain.start()
+            seconds = await until(lambda: network.chain.complete, "every gained shard is attested")
+            wire_bytes = network.wire_bytes - before - network.tally.by_purpose["health"]
+            tally, state = network.tally, network.chain.state
+            nodes = [place.node for place in network.places.values() if place.node is not None]
+            reports = [node.handover.report() for node in nodes]
+    assert state.previous is not None
+    assert state.current is not None
+    report = transition_report(state.previous, state.current, [size_bytes] * SMALL_BLOBS, reports)
+    symbols = (shape.p + shape.s) * departed * SMALL_BLOBS
+    where, what = (SMALL_N, size_bytes, departed), f"{SMALL_BLOBS} small blobs"
+    lower_bound = report.lower_bound_bytes
+    rebuilt = report.rebuilt_bytes + report.wasted_bytes
+    return [
+        row(f"{what}: bytes rebuilt ÷ lower bound, data alone", *where, rebuilt / lower_bound, "exactly", 1),
+        row(f"{what}: all bytes on the wire ÷ lower bound", *where, wire_bytes / lower_bound),
+        row(f"{what}: symbols needed ÷ requests", *where, symbols / tally.requests["decodingSymbols"]),
+        row(f"{what}: sliver pairs rebuilt a second", *where, departed * SMALL_BLOBS / seconds),
+    ]
+
+
+async def cases() -> list[Row]:
+    """The rows of both."""
+    blobs = Blobs()
+    found = [
+        await transferred(10, LARGEST_AT_10, blobs),
+        await transferred(100, 16 * MIB, blobs),
+        await transferred(1000, 64 * MIB, blobs),
+    ]
+    figures = [[rows[place] for rows in found] for place in range(len(found[0]))]
+    return [one for rows in figures for one in rows] + await many_small()
