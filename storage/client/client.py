@@ -49,6 +49,8 @@ CONFIRMATION_TRIES = 20
 """How often a member is asked that still confirms for the epoch before."""
 BEHIND_S = 0.25
 """Between two of these."""
+TOO_LATE = "WrongEpoch"
+"""The contract's error for a certificate of an epoch that is over, its handover done."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,12 @@ class StoredBlob:
     certify_gas: int
 
 
-def _epoch_of(signed: bytes) -> int:
-    """Of a signed message; later than any for bytes that are none, which no waiting makes right."""
+def _is_of_earlier_epoch(signed: bytes, epoch: int) -> bool:
+    """Whether this is a message that was right before the epoch started; bytes that are none never were."""
     try:
-        return messages.decode(signed).epoch
+        return messages.decode(signed).epoch < epoch
     except InvalidMessage:
-        return 1 << 32
+        return False
 
 
 def _no_progress(stage: str, done: int, total: int) -> None:
@@ -153,7 +155,9 @@ class Client:
             try:
                 certified = await self._ledger.certify_blob(object_id, certificate)
                 break
-            except LedgerRefused:
+            except LedgerRefused as refused:
+                if refused.reason != TOO_LATE:
+                    raise
                 _, now = await self._current()
                 if now.epoch <= certificate.epoch:
                     raise
@@ -262,13 +266,17 @@ class Client:
             signed, signature = await node.confirmation(blob.blob_id, object_id)
             if signed == message:
                 return Confirmation(member.node_id, signature)
-            if _epoch_of(signed) >= epoch:
-                break
+            if not _is_of_earlier_epoch(signed, epoch):
+                raise NodeLied(
+                    member.name,
+                    member.address,
+                    f"confirmed another message than this blob's of epoch {epoch}",
+                )
             await asyncio.sleep(BEHIND_S)  # it has not seen yet that the epoch started
         raise NodeLied(
             member.name,
             member.address,
-            f"confirmed for epoch {_epoch_of(signed)}, or another message, and not this blob's of epoch {epoch}",
+            f"still confirms for epoch {messages.decode(signed).epoch}; it is behind epoch {epoch} of the chain",
         )
 
     # reading

@@ -38,6 +38,7 @@ from storage.node.metrics import UPKEEP
 from storage.node.routes import create_app
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, SliverData, blob_id_text
+from tests.storage import network as networks
 
 N_SHARDS = 10
 SECRETS = {node_id: SecretKey(0xF00D + node_id) for node_id in (1, 2, 3)}
@@ -317,3 +318,13 @@ async def serve() -> AsyncIterator[Callable[[Any], Coroutine[Any, Any, str]]]:
     yield start
     for server in servers:
         await server.close()
+
+
+@pytest.fixture
+async def network(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator[networks.Network]:
+    """Four nodes in epoch 1."""
+    network = networks.Network(tmp_path, session)
+    network.chain.start(networks.SHARDS)
+    await network.start(*networks.SHARDS)
+    yield network
+    await network.stop(*network.running)

@@ -23,7 +23,7 @@ from storage.node.repair import RepairError
 from storage.redstuff import Axis, EncodedBlob, RedStuff
 
 if TYPE_CHECKING:
-    from tests.storage.node.conftest import Network
+    from tests.storage.network import Network
 
 CODE = RedStuff(10)  # p = 4, s = 7, f = 3
 SHARDS = {1: (0, 1, 2), 2: (3, 4, 5), 3: (6, 7), 4: (8, 9)}

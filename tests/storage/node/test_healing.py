@@ -1,4 +1,4 @@
-"""Nodes that lost bytes, time or peers, and heal; over the network of tests/storage/node/conftest.py."""
+"""Nodes that lost bytes, time or peers, and heal; over the network of tests/storage/network.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, merkle_r
 
 if TYPE_CHECKING:
     from storage.node.node import StorageNode
-    from tests.storage.node.conftest import Network
+    from tests.storage.network import Network
 
 CODE = RedStuff(10)
 WRONG_PAIR = 2

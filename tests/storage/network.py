@@ -7,12 +7,11 @@ import dataclasses
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import aiohttp
-import pytest
 
 from committee import certificate
 from committee.bls import SecretKey
@@ -51,6 +50,13 @@ DOMAIN = bytes(range(32))
 PATIENCE_S = 600
 """Nobody is ejected here."""
 LIMIT_S = 30.0
+
+
+class BlobName(NamedTuple):
+    """What the chain knows of a blob."""
+
+    blob_id: bytes
+    length: int
 
 
 class Chain:
@@ -118,7 +124,7 @@ class Chain:
         self.missing.difference_update(shards)
         return self.mine(ShardsAttested(self.next_mark, epoch, node_id, shards))
 
-    def register(self, blob: BlobMetadata, *, end_epoch: int = 50, deletable: bool = False) -> int:
+    def register(self, blob: BlobMetadata | BlobName, *, end_epoch: int = 50, deletable: bool = False) -> int:
         number, epoch = len(self.records) + 1, self.state.epoch
         record = BlobRecord(number, blob.blob_id, blob.length, "0x1", epoch, None, end_epoch, deletable)
         self.records[number] = record
@@ -157,6 +163,8 @@ class ChainLedger:
         self.chain = chain
         self.node_id = node_id
         self.account = f"0x{node_id}"
+        self.held: BlockMark | None = None
+        """The newest block it is told of, while it is kept from seeing more."""
 
     async def parameters(self) -> Parameters:
         return Parameters(N_SHARDS, 60, 60, PATIENCE_S, 500, DOMAIN)
@@ -165,7 +173,7 @@ class ChainLedger:
         return list(self.chain.nodes.values())
 
     async def head(self) -> BlockMark:
-        return self.chain.state.block
+        return self.held or self.chain.state.block
 
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
         return self.chain.state
@@ -210,6 +218,7 @@ class Network:
         self.chain = Chain()
         self.code = self.chain.code
         self.running: dict[int, StorageNode] = {}
+        self.ledgers: dict[int, ChainLedger] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         for node_id, port in zip(SHARDS, free_ports(len(SHARDS)), strict=True):
             key = self.secret(node_id).public_key
@@ -252,8 +261,8 @@ class Network:
                 poll_interval_s=0.01,
                 **settings,
             )
-            ledger = cast(Ledger, ChainLedger(self.chain, node_id))
-            node = StorageNode(self.folder / str(node_id), config, self.secret(node_id), ledger)
+            ledger = self.ledgers[node_id] = ChainLedger(self.chain, node_id)
+            node = StorageNode(self.folder / str(node_id), config, self.secret(node_id), cast(Ledger, ledger))
             (self.folder / str(node_id)).mkdir(exist_ok=True)
             self.running[node_id] = node
             self._tasks[node_id] = asyncio.create_task(node.run())
@@ -287,10 +296,18 @@ class Network:
                     assert not task.done(), f"node {node_id} ended: {task}"
                 await asyncio.sleep(0.01)
 
+    def hold(self, node_id: int) -> None:
+        """Keep a node from seeing more of the chain than there is now."""
+        self.ledgers[node_id].held = self.chain.state.block
+
+    def let_go(self, node_id: int) -> None:
+        self.ledgers[node_id].held = None
+
     async def seen(self) -> None:
-        """Every running node has followed the chain to its head, or past it: nodes mine too."""
+        """Every running node that is not held has followed the chain to its head, or past it: nodes mine too."""
         head = self.chain.state.block
-        await self.until(lambda: all(one.view.block.number >= head.number for one in self.running.values()))
+        views = [node.view for node_id, node in self.running.items() if self.ledgers[node_id].held is None]
+        await self.until(lambda: all(view.block.number >= head.number for view in views))
 
     async def upload(self, blob: EncodedBlob, metadata: BlobMetadata | None = None, **options: Any) -> int:
         """Register, store on every running node, certify; the object's number."""
@@ -338,13 +355,3 @@ def free_ports(count: int) -> list[int]:
     finally:
         for one in taken:
             one.close()
-
-
-@pytest.fixture
-async def network(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator[Network]:
-    """Four nodes in epoch 1."""
-    network = Network(tmp_path, session)
-    network.chain.start(SHARDS)
-    await network.start(*SHARDS)
-    yield network
-    await network.stop(*network.running)

@@ -1,0 +1,229 @@
+"""Storing against real nodes over a chain in memory: members that are behind, certificates that are late."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from committee import messages
+from committee.errors import LedgerRefused
+from committee.ledger import HandoverDone
+from committee.messages import Intent
+from storage.client.client import CONFIRMATION_TRIES
+from storage.client.errors import (
+    NoCommittee,
+    NotEnoughConfirmations,
+    WrongBlob,
+)
+from storage.redstuff import RedStuff
+from tests.storage.network import SHARDS, Chain
+
+if TYPE_CHECKING:
+    from storage.client.client import Client
+    from tests.storage.client.conftest import Tap, UserLedger
+    from tests.storage.network import Network
+
+CODE = RedStuff(10)  # p = 4, s = 7; 7 of 10 shards are a quorum
+DATA = random.Random(1).randbytes(3000)
+MOVED = {1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (7,), 4: (8, 9)}
+"""Shard 6 goes from node 3 to node 1."""
+
+
+async def register_and_start_unseen(network: Network, node_id: int) -> int:
+    """The object of a blob, and then the next epoch, with the same shards, which one node does not see start.
+
+    (Of a blob that is registered later than it sees, it would not take a sliver.)
+    """
+    object_id = network.chain.register(CODE.encode(DATA).metadata)
+    await network.seen()
+    network.hold(node_id)
+    network.chain.start(SHARDS)
+    await network.seen()
+    return object_id
+
+
+# storing
+
+
+async def test_a_blob_goes_there_and_back(network: Network, user: Client, ledger: UserLedger) -> None:
+    stored = await user.store(DATA, 3)
+    assert (stored.size_bytes, stored.certified_epoch, ledger.posted) == (3000, 1, [1])
+    await network.seen()
+    assert all(node.view.is_live(stored.blob_id) for node in network.running.values())
+    assert await user.read(stored.blob_id) == DATA
+
+
+async def test_a_deletable_blob_is_confirmed_as_its_object(user: Client, ledger: UserLedger) -> None:
+    stored = await user.store(DATA, 3, deletable=True)
+    assert ledger.chain.records[stored.object_id].deletable
+
+
+async def test_a_registered_blob_is_certified_later(user: Client, ledger: UserLedger) -> None:
+    blob = CODE.encode(DATA)
+    object_id, _ = await ledger.register_blob(blob.metadata.root, len(DATA), 3, False)
+    with pytest.raises(WrongBlob, match=f"object {object_id} was registered for blob"):
+        await user.certify(object_id, DATA[:-1])
+    stored = await user.certify(object_id, DATA)
+    assert (stored.blob_id, stored.object_id) == (blob.blob_id, object_id)
+
+
+async def test_nothing_is_stored_before_the_first_epoch(user: Client, ledger: UserLedger) -> None:
+    ledger.chain = Chain()
+    with pytest.raises(NoCommittee, match="start an epoch first"):
+        await user.store(DATA, 1)
+
+
+# members that are behind
+
+
+async def test_a_member_that_sees_the_epoch_late_is_waited_for(
+    network: Network, user: Client, confirmations: Tap
+) -> None:
+    await network.stop(3)
+    object_id = await register_and_start_unseen(network, 4)
+
+    async def see_at_the_third(name: str) -> None:
+        if confirmations.asked.count("node-4") == 3:
+            network.let_go(4)
+            await network.seen()
+
+    confirmations.before = see_at_the_third
+    stored = await user.certify(object_id, DATA)
+    assert stored.certified_epoch == 2, "without node 4, six of ten shards would have been left"
+    assert confirmations.asked.count("node-4") == 3
+    assert confirmations.asked.count("node-1") == 1
+
+
+async def test_a_member_that_stays_behind_is_named_when_the_quorum_is_missed(
+    network: Network, user: Client, confirmations: Tap, ledger: UserLedger
+) -> None:
+    await network.stop(3)
+    object_id = await register_and_start_unseen(network, 4)
+    with pytest.raises(
+        NotEnoughConfirmations, match=r"needed 7 of 10 shards, reachable 6: no answer from node-3; node-4: "
+    ) as missed:
+        await user.certify(object_id, DATA)
+    assert missed.value.failures.keys() == {"node-3", "node-4"}
+    assert missed.value.failures["node-4"].startswith("still confirms for epoch 1; it is behind")
+    assert confirmations.asked.count("node-4") == CONFIRMATION_TRIES
+    assert ledger.posted == []
+
+
+async def test_a_member_that_stays_behind_is_done_without_when_the_others_are_a_quorum(
+    network: Network, user: Client, confirmations: Tap
+) -> None:
+    object_id = await register_and_start_unseen(network, 4)
+    stored = await user.certify(object_id, DATA)
+    assert stored.certified_epoch == 2
+    assert 1 <= confirmations.asked.count("node-4") <= CONFIRMATION_TRIES
+
+
+async def test_members_that_are_ahead_are_not_waited_for_but_asked_anew(
+    network: Network, user: Client, confirmations: Tap, ledger: UserLedger
+) -> None:
+    """The epoch starts when the slivers are uploaded and nothing is confirmed."""
+
+    async def start(name: str) -> None:
+        if network.chain.state.epoch == 1:
+            network.chain.start(SHARDS)
+        await network.seen()
+
+    confirmations.before = start
+    stored = await user.store(DATA, 3)
+    assert (stored.certified_epoch, ledger.posted) == (2, [2])
+    assert sorted(confirmations.asked) == sorted(2 * [f"node-{node_id}" for node_id in SHARDS])
+
+
+def another_blob(signed: bytes) -> bytes:
+    decoded = messages.decode(signed)
+    return messages.encode(Intent.BLOB, decoded.epoch, messages.blob_body(bytes(32)), decoded.domain)
+
+
+def another_chain(signed: bytes) -> bytes:
+    decoded = messages.decode(signed)
+    return messages.encode(Intent.BLOB, decoded.epoch, decoded.body, bytes(32))
+
+
+@pytest.mark.parametrize("message", [another_blob, another_chain, lambda signed: signed[:-1], lambda _: b""])
+async def test_another_message_than_the_blobs_is_not_waited_for(
+    network: Network, user: Client, confirmations: Tap, message: Callable[[bytes], bytes]
+) -> None:
+    await network.stop(3)
+    confirmations.change = lambda name, answer: (
+        (message(answer[0]), answer[1]) if name == "node-4" else answer
+    )
+    with pytest.raises(NotEnoughConfirmations, match="node-4: confirmed another message"):
+        await user.store(DATA, 3)
+    assert confirmations.asked.count("node-4") == 1
+
+
+async def test_a_signature_that_does_not_hold_is_left_out(
+    network: Network, user: Client, confirmations: Tap
+) -> None:
+    forged = network.secret(9).sign(b"another")
+    confirmations.change = lambda name, answer: (answer[0], forged) if name == "node-4" else answer
+    assert (await user.store(DATA, 3)).certified_epoch == 1
+
+
+# certificates that are late
+
+
+async def change(network: Network, *, done: bool) -> None:
+    """The next epoch, whose handover is done or not, seen by all."""
+    network.chain.start(MOVED)
+    if not done:
+        network.chain.mine(handover_done=False)
+    await network.until(lambda: 6 in network.chain.attested)
+    if done:
+        network.chain.mine(HandoverDone(network.chain.next_mark, network.chain.state.epoch))
+    await network.seen()
+
+
+async def test_a_certificate_that_comes_after_the_handover_is_gathered_anew(
+    network: Network, user: Client, ledger: UserLedger, confirmations: Tap
+) -> None:
+    ledger.before_certify = lambda: change(network, done=True)
+    stored = await user.store(DATA, 3)
+    assert ledger.posted == [1, 2]
+    assert stored.certified_epoch == 2
+    assert sorted(confirmations.asked) == sorted(2 * [f"node-{node_id}" for node_id in SHARDS])
+    await network.seen()
+    assert all(network.is_complete(node_id, CODE.encode(DATA)) for node_id in SHARDS), "shard 6 too"
+
+
+async def test_a_certificate_that_comes_during_the_handover_is_good(
+    network: Network, user: Client, ledger: UserLedger
+) -> None:
+    ledger.before_certify = lambda: change(network, done=False)
+    stored = await user.store(DATA, 3)
+    assert (stored.certified_epoch, ledger.posted) == (1, [1])
+
+
+@pytest.mark.parametrize("overtaken", [False, True], ids=["same epoch", "next epoch"])
+async def test_a_certificate_that_is_refused_for_another_reason_is_not_gathered_anew(
+    network: Network, user: Client, ledger: UserLedger, overtaken: bool
+) -> None:
+    async def refuse() -> None:
+        if overtaken:
+            await change(network, done=True)
+        raise LedgerRefused("certify", "BlobExpired")
+
+    ledger.before_certify = refuse
+    with pytest.raises(LedgerRefused, match="BlobExpired"):
+        await user.store(DATA, 3)
+    assert ledger.posted == [1]
+
+
+async def test_a_wrong_epoch_that_is_the_current_one_is_not_tried_again(
+    user: Client, ledger: UserLedger
+) -> None:
+    async def refuse() -> None:
+        raise LedgerRefused("certify", "WrongEpoch")
+
+    ledger.before_certify = refuse
+    with pytest.raises(LedgerRefused, match="WrongEpoch"):
+        await user.store(DATA, 3)
+    assert ledger.posted == [1]
