@@ -146,6 +146,8 @@ class Helpers:
                 request.is_overtaken = True
         asked = {shard for request in pending.values() for shard in request.shards}
         expected = sum(len(one.shards) for one in pending.values() if not one.is_overtaken)
+        if expected >= gathering.lacking:
+            return
         requests = self._spread(gathering, holders, gathering.lacking - expected, asked)
         reachable = len(gathering.symbols) + len(asked) + sum(map(len, requests.values()))
         if reachable < gathering.needed:
