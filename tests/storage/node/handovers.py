@@ -1,0 +1,95 @@
+"""What tests of the handover have in common: blobs, committees, whole changes of epoch, and peers that are bent."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from committee.membership import Member
+from storage.client.errors import NodeRefused
+from storage.client.node_client import NodeClient
+from storage.redstuff import Axis, EncodedBlob, RedStuff
+from tests.storage.network import N_SHARDS, Network
+
+CODE = RedStuff(N_SHARDS)  # p = 4, s = 7, f = 3
+MOVED = {1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (7,), 4: (8, 9)}
+"""Shard 6 goes from node 3 to node 1."""
+LESS = {1: (0, 1, 2, 6), 2: (3, 4, 5, 7), 4: (8, 9)}
+"""Node 3 is gone, and node 2 rebuilds its shard."""
+Shards = Mapping[int, tuple[int, ...]]
+
+
+def encoded(number: int) -> EncodedBlob:
+    return CODE.encode(random.Random(number).randbytes(3000))
+
+
+BLOBS = [encoded(number) for number in range(6)]
+
+
+async def change(network: Network, shards: Shards) -> None:
+    """A whole change of epoch, until all that was gained is attested."""
+    network.chain.select(shards)
+    network.chain.start()
+    previous, current = network.chain.state.previous, network.chain.state.current
+    assert previous is not None
+    assert current is not None
+    gained = {s for s, owner in current.owner_of.items() if previous.owner_of[s].node_id != owner.node_id}
+    await network.until(gained.issubset, network.chain.attested)
+    await network.seen()
+
+
+def lacks(network: Network, node_id: int, shard: int) -> bool:
+    store = network.running[node_id].store
+    ids = sorted(blob.blob_id for blob in BLOBS)
+    return any(store.missing(shard, axis, ids) for axis in Axis)
+
+
+def check(network: Network, *, wasted: bool = False) -> None:
+    """Every owner has its shards, right; nothing was received for nothing, unless somebody lied."""
+    for node_id, node in network.running.items():
+        for blob in BLOBS:
+            assert network.is_complete(node_id, blob)
+        assert wasted or not any(one.wasted_bytes for one in node.store.tallies(node.view.state.epoch))
+
+
+def bend(network: Network, node_id: int, clients: Mapping[int, Callable[[NodeClient], Any]]) -> None:
+    """Have a node see these in place of its peers' own clients; by node id."""
+    peers = network.running[node_id].peers
+    real = peers.client
+
+    def client(member: Member) -> Any:
+        return clients[member.node_id](real(member)) if member.node_id in clients else real(member)
+
+    peers.client = client  # type: ignore[method-assign]
+
+
+class Bent:
+    """A peer's client whose answers are changed: `change` is given the method's name and its answer, maybe to await."""
+
+    def __init__(self, real: NodeClient, change: Callable[[str, Any], Any]) -> None:
+        self._real = real
+        self._change = change
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._real, name)
+
+        async def ask(*arguments: Any, **options: Any) -> Any:
+            answer = await method(*self._asked(name, arguments), **options)
+            if name != "symbols_of_blobs":
+                return await self._changed(name, answer)
+            # Each of them as if it had been asked for alone.
+            return [
+                one if isinstance(one, NodeRefused) else await self._changed("decoding_symbols", one)
+                for one in answer
+            ]
+
+        return ask
+
+    def _asked(self, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What is asked in truth."""
+        return arguments
+
+    async def _changed(self, name: str, answer: Any) -> Any:
+        changed = self._change(name, answer)
+        return await changed if isinstance(changed, Coroutine) else changed
