@@ -3,210 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import shutil
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import aiohttp
 
-from committee import certificate
 from committee.bls import SecretKey
-from committee.certificate import Certificate
-from committee.errors import LedgerRefused
 from committee.ledger import (
-    Attestation,
-    BlobCertified,
-    BlobDeleted,
-    BlobInvalidated,
-    BlobRecord,
-    BlobRegistered,
-    BlockMark,
-    CommitteeSelected,
-    EpochStarted,
-    EpochState,
-    Event,
     Ledger,
-    Parameters,
     RegisteredNode,
-    ShardsAttested,
-    Stretch,
-    Transaction,
 )
-from committee.membership import Committee, Member
-from committee.messages import Intent
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.node.config import NodeConfig
 from storage.node.node import StorageNode
-from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff
+from storage.redstuff import Axis, BlobMetadata, EncodedBlob
+from tests.storage.chain import Chain, ChainLedger
 
-N_SHARDS = 10  # p = 4, s = 7
 SHARDS = {1: (0, 1, 2), 2: (3, 4, 5), 3: (6, 7), 4: (8, 9)}
-DOMAIN = bytes(range(32))
-PATIENCE_S = 600
-"""Nobody is ejected here."""
 LIMIT_S = 30.0
-
-
-class BlobName(NamedTuple):
-    """What the chain knows of a blob."""
-
-    blob_id: bytes
-    length: int
-
-
-class Chain:
-    """The chain: one block for every change."""
-
-    def __init__(self) -> None:
-        self.code = RedStuff(N_SHARDS)
-        self.nodes: dict[int, RegisteredNode] = {}
-        self.records: dict[int, BlobRecord] = {}
-        self.attested: set[int] = set()
-        self.missing: set[int] = set()
-        """Shards neither kept nor attested in this epoch."""
-        mark = BlockMark(0, bytes(32))
-        self.state = EpochState(mark, 0, 0, None, True, 0, None, None, None)
-        self.blocks: list[tuple[tuple[Event, ...], tuple[BlobRecord, ...]]] = [((), ())]
-
-    def mark(self, number: int) -> BlockMark:
-        return BlockMark(number, number.to_bytes(32, "big"))
-
-    @property
-    def next_mark(self) -> BlockMark:
-        return self.mark(len(self.blocks))
-
-    def mine(self, *events: Event, **changes: Any) -> Transaction:
-        self.state = dataclasses.replace(self.state, block=self.next_mark, **changes)
-        self.blocks.append((events, tuple(self.records.values())))
-        return Transaction(bytes(32), self.state.block, 0)
-
-    def select(self, shards: Mapping[int, Collection[int]]) -> None:
-        """The next committee."""
-        epoch = self.state.epoch + 1
-        members = tuple(
-            Member(node_id, one.name, one.address, one.public_key, tuple(shards[node_id]))
-            for node_id, one in self.nodes.items()
-            if node_id in shards
-        )
-        self.mine(CommitteeSelected(self.next_mark, epoch), next=Committee(epoch, N_SHARDS, members))
-
-    def start(self, shards: Mapping[int, Collection[int]] | None = None) -> None:
-        """The next epoch, with the committee that is selected, or with this one at once."""
-        if shards is not None:
-            self.select(shards)
-        before, current = self.state.current, self.state.next
-        assert current is not None
-        unattested = frozenset(self.missing)
-        self.attested = set()
-        if before is not None:
-            self.missing |= {
-                shard
-                for shard, owner in current.owner_of.items()
-                if before.owner_of[shard].node_id != owner.node_id
-            }
-        self.mine(
-            EpochStarted(self.next_mark, current.epoch),
-            epoch=current.epoch,
-            started_block=self.next_mark,
-            previous=before,
-            current=current,
-            next=None,
-            unattested=unattested,
-        )
-
-    def attest(self, epoch: int, node_id: int, shards: tuple[int, ...]) -> Transaction:
-        self.attested.update(shards)
-        self.missing.difference_update(shards)
-        return self.mine(ShardsAttested(self.next_mark, epoch, node_id, shards))
-
-    def register(self, blob: BlobMetadata | BlobName, *, end_epoch: int = 50, deletable: bool = False) -> int:
-        number, epoch = len(self.records) + 1, self.state.epoch
-        record = BlobRecord(number, blob.blob_id, blob.length, "0x1", epoch, None, end_epoch, deletable)
-        self.records[number] = record
-        self.mine(
-            BlobRegistered(
-                self.next_mark, number, blob.blob_id, "0x1", epoch, blob.length, end_epoch, deletable
-            )
-        )
-        return number
-
-    def certify(self, number: int, end_epoch: int | None = None) -> None:
-        """Certify, or with an end epoch also extend."""
-        one, epoch = self.records[number], self.state.epoch
-        is_extension = one.certified_epoch is not None
-        end_epoch = one.end_epoch if end_epoch is None else end_epoch
-        self.records[number] = dataclasses.replace(one, certified_epoch=epoch, end_epoch=end_epoch)
-        self.mine(
-            BlobCertified(self.next_mark, number, one.blob_id, epoch, end_epoch, one.deletable, is_extension)
-        )
-
-    def delete(self, number: int) -> None:
-        one = self.records[number] = dataclasses.replace(self.records[number], deleted=True)
-        self.mine(BlobDeleted(self.next_mark, number, one.blob_id, self.state.epoch))
-
-    def invalidate(self, blob_id: bytes) -> Transaction:
-        for number, one in self.records.items():
-            if one.blob_id == blob_id:
-                self.records[number] = dataclasses.replace(one, invalid=True)
-        return self.mine(BlobInvalidated(self.next_mark, blob_id, self.state.epoch))
-
-
-class ChainLedger:
-    """The chain as one node's account sees it."""
-
-    def __init__(self, chain: Chain, node_id: int) -> None:
-        self.chain = chain
-        self.node_id = node_id
-        self.account = f"0x{node_id}"
-        self.held: BlockMark | None = None
-        """The newest block it is told of, while it is kept from seeing more."""
-
-    async def parameters(self) -> Parameters:
-        return Parameters(N_SHARDS, 60, 60, PATIENCE_S, 500, DOMAIN)
-
-    async def nodes(self) -> list[RegisteredNode]:
-        return list(self.chain.nodes.values())
-
-    async def head(self) -> BlockMark:
-        return self.held or self.chain.state.block
-
-    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
-        return self.chain.state
-
-    async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
-        return list(self.chain.blocks[at.number if at else -1][1])
-
-    async def events(self, first_block: int, last_block: int) -> list[Event]:
-        return [event for events, _ in self.chain.blocks[first_block : last_block + 1] for event in events]
-
-    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
-        return Stretch((until,), await self.events(after.number + 1, until.number))
-
-    async def attested_shards(self) -> frozenset[int]:
-        return frozenset(self.chain.attested)
-
-    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
-        return (
-            frozenset(self.chain.missing) if epoch == self.chain.state.epoch else self.chain.state.unattested
-        )
-
-    async def attest(self, epoch: int, attestations: Iterable[Attestation]) -> Transaction:
-        if epoch != self.chain.state.epoch:
-            raise LedgerRefused("attest", "WrongEpoch", {})
-        return self.chain.attest(epoch, self.node_id, tuple(one.shard for one in attestations))
-
-    async def invalidate_blob(self, blob_id: bytes, proof: Certificate) -> Transaction:
-        assert self.chain.state.current is not None
-        certificate.verify(proof, self.chain.state.current, DOMAIN, "one_correct", Intent.INVALID_BLOB)
-        assert proof.message.endswith(blob_id)
-        if any(one.invalid for one in self.chain.records.values() if one.blob_id == blob_id):
-            raise LedgerRefused("invalidate", "InvalidBlob", {})
-        return self.chain.invalidate(blob_id)
 
 
 class Network:
@@ -305,9 +124,14 @@ class Network:
 
     async def seen(self) -> None:
         """Every running node that is not held has followed the chain to its head, or past it: nodes mine too."""
-        head = self.chain.state.block
+        head = self.chain.settled
         views = [node.view for node_id, node in self.running.items() if self.ledgers[node_id].held is None]
-        await self.until(lambda: all(view.block.number >= head.number for view in views))
+        await self.until(
+            lambda: all(
+                view.block.number >= head.number and self.chain.block(view.block) is not None
+                for view in views
+            )
+        )
 
     async def upload(self, blob: EncodedBlob, metadata: BlobMetadata | None = None, **options: Any) -> int:
         """Register, store on every running node, certify; the object's number."""

@@ -18,7 +18,7 @@ from storage.client import node_client
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.redstuff import BlobMetadata
-from tests.storage.network import DOMAIN, BlobName, Chain, ChainLedger
+from tests.storage.chain import DOMAIN, BlobName, Chain, ChainLedger
 
 if TYPE_CHECKING:
     from tests.storage.network import Network

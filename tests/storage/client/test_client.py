@@ -19,7 +19,8 @@ from storage.client.errors import (
     WrongBlob,
 )
 from storage.redstuff import RedStuff
-from tests.storage.network import SHARDS, Chain
+from tests.storage.chain import Chain
+from tests.storage.network import SHARDS
 
 if TYPE_CHECKING:
     from storage.client.client import Client

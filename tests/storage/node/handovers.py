@@ -10,7 +10,8 @@ from committee.membership import Member
 from storage.client.errors import NodeRefused
 from storage.client.node_client import NodeClient
 from storage.redstuff import Axis, EncodedBlob, RedStuff
-from tests.storage.network import N_SHARDS, Network
+from tests.storage.chain import N_SHARDS
+from tests.storage.network import Network
 
 CODE = RedStuff(N_SHARDS)  # p = 4, s = 7, f = 3
 MOVED = {1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (7,), 4: (8, 9)}

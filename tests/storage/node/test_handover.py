@@ -184,7 +184,7 @@ async def test_a_plan_overtaken_by_the_next_epoch_is_dropped_with_its_attestatio
     held.go_on()
     await stored.until(lambda: 6 in stored.chain.attested)
     attested = [
-        event for events, _ in stored.chain.blocks for event in events if isinstance(event, ShardsAttested)
+        event for block in stored.chain.blocks for event in block.events if isinstance(event, ShardsAttested)
     ]
     assert [(event.epoch, event.node_id, event.shards) for event in attested] == [(3, 3, (6,))]
     assert stored.running[3].handover.report().shards == (), "a shard that returns is still there"
