@@ -122,11 +122,13 @@ def differences(
     after = snapshot.state
     for record in snapshot.records:
         events += _became(objects.get(record.object_id), record, after)
-    if after.epoch != before.epoch:
+    # Also the same epoch that another block started: another committee may hold it, over other blobs.
+    is_another_start = (after.epoch, after.started_block) != (before.epoch, before.started_block)
+    if is_another_start:
         events.append(EpochStarted(after.block, after.epoch))
     if after.next is not None and after.next != before.next:
         events.append(CommitteeSelected(after.block, after.next.epoch))
-    if after.handover_done and (after.epoch != before.epoch or not before.handover_done):
+    if after.handover_done and (is_another_start or not before.handover_done):
         events.append(HandoverDone(after.block, after.epoch))
     events += [one for one in snapshot.ejections if ejected.get(one.node_id, -1) < one.epoch]
     return events

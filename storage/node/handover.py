@@ -20,6 +20,7 @@ from committee.bls import SecretKey
 from committee.errors import LedgerError
 from committee.ledger import (
     Attestation,
+    BlockMark,
     CommitteeSelected,
     EpochStarted,
     Event,
@@ -92,13 +93,21 @@ class Handover:
         )
 
     async def run(self) -> None:
-        """Keep a job for the current and one for the selected committee, for ever."""
+        """Keep a job for the current and one for the selected committee, for ever.
+
+        When a reorganisation has the epoch start at another block, or not yet, its job is done anew: what it attested,
+        to which blobs and with which salt, was for the block that is gone.
+        """
         jobs: dict[_Key, asyncio.Task[None]] = {}
+        starts: dict[_Key, BlockMark | None] = {}
         try:
             while True:
                 news, state = self._news, self._view.state
                 wanted = {_key(one): one for one in (state.current, state.next) if one is not None}
-                overtaken = [jobs.pop(key) for key in jobs.keys() - wanted.keys()]
+                started = {_key(state.current): state.started_block} if state.current else {}
+                gone = {key for key, start in starts.items() if started.get(key) != start}
+                overtaken = [jobs.pop(key) for key in jobs.keys() - (wanted.keys() - gone)]
+                starts = started
                 await _cancel(overtaken)
                 if self._drop_due:
                     self._drop_due = not await self._drop_old_shards()
@@ -191,8 +200,8 @@ class Handover:
 
     async def _fill_and_attest(self) -> bool:
         """Fill and attest every gained shard as far as can be; whether all is done."""
-        plan = self.plan()
-        if plan is None or not plan.attest:
+        plan, start = self.plan(), self._view.state.started_block
+        if plan is None or start is None or not plan.attest:
             return True
         log.info(
             "handover begins",
@@ -204,10 +213,10 @@ class Handover:
         fail_point("handover.begun")
         # Also what has been deleted since: members attest to the same blobs, however far each has followed the chain.
         blobs = [one for one in self._view.live_at_start if not self._view.is_invalid(one)]
-        if await self._attest(plan, blobs):
+        if await self._attest(plan, start, blobs):
             return True
         await self._filling.transfer(plan.epoch, plan.transferred, blobs)
-        if await self._attest(plan, blobs):
+        if await self._attest(plan, start, blobs):
             return True
         failures = await self._filling.rebuild(
             plan.epoch,
@@ -219,7 +228,7 @@ class Handover:
         if failures:
             log.warning("handover is incomplete", epoch=plan.epoch, blobs=len(failures))
         blobs = [one for one in blobs if not self._view.is_invalid(one)]
-        return await self._attest(plan, blobs)
+        return await self._attest(plan, start, blobs)
 
     def _departures(self) -> dict[int, transition.Departure]:
         """node id → why it is no source: members of the previous committee that left, were ejected, or are silent."""
@@ -234,18 +243,22 @@ class Handover:
                 departures[node_id] = transition.Departure.SILENT
         return departures
 
-    async def _attest(self, plan: transition.Plan, blobs: Sequence[bytes]) -> bool:
-        """Attest the gained shards that are complete and not attested yet; whether all gained ones now are."""
+    async def _attest(self, plan: transition.Plan, start: BlockMark, blobs: Sequence[bytes]) -> bool:
+        """Attest the gained shards that are complete and not attested yet; whether all gained ones now are.
+
+        Nothing once the epoch is over, or was started by another block than `start`, whose live blobs these are.
+        """
         attested = await self._view.ledger.attested_shards()
-        state = self._view.state
-        if state.epoch != plan.epoch or state.started_block is None:
-            return False
         complete = []
         for shard in sorted(set(plan.attest) - attested):
-            digest = await asyncio.to_thread(self._digest, plan.epoch, state.started_block.hash, shard, blobs)
+            if not self._is_start(plan.epoch, start):
+                return False
+            digest = await asyncio.to_thread(self._digest, plan.epoch, start.hash, shard, blobs)
             if digest is not None:
                 fail_point("handover.digest-made")
                 complete.append(Attestation(shard, digest, len(blobs)))
+        if not self._is_start(plan.epoch, start):
+            return False
         if complete:
             fail_point("handover.attestation-wanted")
             await self._view.ledger.attest(plan.epoch, complete)
@@ -255,6 +268,10 @@ class Handover:
         log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
         fail_point("handover.complete")
         return True
+
+    def _is_start(self, epoch: int, start: BlockMark) -> bool:
+        """Whether this is the current epoch still, and this the block that started it."""
+        return (self._view.state.epoch, self._view.state.started_block) == (epoch, start)
 
     def _digest(self, epoch: int, start: bytes, shard: int, blobs: Sequence[bytes]) -> bytes | None:
         """Digest of a shard's bytes as they are on the disk; None while a sliver is missing."""

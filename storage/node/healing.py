@@ -17,6 +17,7 @@ from committee.ledger import (
     BlobCertified,
     BlobDeleted,
     BlobInvalidated,
+    BlockMark,
     EpochStarted,
     Event,
     ShardsAttested,
@@ -53,8 +54,8 @@ class Healing:
         self._waited_s: dict[bytes, float] = {}
         """How long a blob waited for its last try; one that was healed, or is to be kept no longer, is not in it."""
         self._more = asyncio.Event()
-        self._attested: tuple[int, set[int]] = (-1, set())
-        """(epoch, shards attested in it)."""
+        self._attested: tuple[int, BlockMark | None, set[int]] = (-1, None, set())
+        """(epoch, the block that started it, shards attested in it)."""
         self.repaired_slivers = 0
         """Since the start."""
         loop = asyncio.get_running_loop()
@@ -82,7 +83,7 @@ class Healing:
             case BlobCertified():
                 self.look_after(event.blob_id)
             case ShardsAttested() if event.epoch == self._attested[0]:
-                self._attested[1].update(event.shards)
+                self._attested[-1].update(event.shards)
             case BlobDeleted() | BlobInvalidated() if event.blob_id in self._retries:
                 self._retry(event.blob_id)
             case EpochStarted():
@@ -173,9 +174,10 @@ class Healing:
             return lacking
         before = set(state.previous.shards_of(self._view.node_id)) - state.unattested
         gained = lacking - before
-        if gained and self._attested[0] != state.epoch:
-            self._attested = (state.epoch, set(await self._view.ledger.attested_shards()))
-        return lacking - (gained - self._attested[1])
+        if gained and self._attested[:2] != (state.epoch, state.started_block):
+            attested = set(await self._view.ledger.attested_shards())
+            self._attested = (state.epoch, state.started_block, attested)
+        return lacking - (gained - self._attested[-1])
 
 
 def _tell(loop: asyncio.AbstractEventLoop, healing: Healing, blob_id: bytes) -> None:

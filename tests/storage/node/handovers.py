@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
+
+import pytest
 
 from committee.membership import Member
 from storage.client.errors import NodeRefused
 from storage.client.node_client import NodeClient
+from storage.node import filling
 from storage.redstuff import Axis, EncodedBlob, RedStuff
 from tests.storage.chain import N_SHARDS
 from tests.storage.network import Network
@@ -94,3 +98,26 @@ class Bent:
     async def _changed(self, name: str, answer: Any) -> Any:
         changed = self._change(name, answer)
         return await changed if isinstance(changed, Coroutine) else changed
+
+
+class Held:
+    """The pages that a node is asked for from now on are not given before `go_on`."""
+
+    LIMIT_S = 60.0
+
+    def __init__(self, network: Network, node_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[int] = []
+        """Their shards."""
+        self._may_go_on = threading.Event()
+        give = network.running[node_id].store.slivers_from
+
+        def wait(shard: int, *arguments: Any) -> Any:
+            self.asked.append(shard)
+            assert self._may_go_on.wait(self.LIMIT_S)
+            return give(shard, *arguments)
+
+        monkeypatch.setattr(network.running[node_id].store, "slivers_from", wait)
+        monkeypatch.setattr(filling, "PAGE_LIMIT_S", 2 * self.LIMIT_S)  # who asks is as patient
+
+    def go_on(self) -> None:
+        self._may_go_on.set()

@@ -220,6 +220,22 @@ async def test_listeners_are_told_what_a_replaced_chain_changed(script: Script, 
     ]
 
 
+async def test_an_epoch_that_another_block_started_is_told_as_started(
+    script: Script, view: ChainView
+) -> None:
+    script.happens()
+    await view.refresh()
+    told: list[Event] = []
+    view.subscribe(told.append)
+    script.forked_at, script.fork = 2, 1
+    script.happens()
+    await view.refresh()
+    assert [(type(event), getattr(event, "epoch", None)) for event in told] == [
+        (EpochStarted, 1),
+        (HandoverDone, 1),
+    ]
+
+
 async def test_an_event_of_an_unknown_object_makes_the_view_read_the_state(
     script: Script, view: ChainView
 ) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from committee.ledger import ShardsAttested
-from storage.node import filling
 from storage.redstuff import Axis
 from tests.storage.network import SHARDS
 from tests.storage.node.handovers import (
@@ -16,6 +14,7 @@ from tests.storage.node.handovers import (
     CODE,
     MOVED,
     Bent,
+    Held,
     Shards,
     bend,
     change,
@@ -39,29 +38,6 @@ def count_pages(network: Network, node_id: int, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(store, "slivers_from", counted)
     return given
-
-
-class Held:
-    """The pages that a node is asked for from now on are not given before `go_on`."""
-
-    LIMIT_S = 60.0
-
-    def __init__(self, network: Network, node_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked: list[int] = []
-        """Their shards."""
-        self._may_go_on = threading.Event()
-        give = network.running[node_id].store.slivers_from
-
-        def wait(shard: int, *arguments: Any) -> Any:
-            self.asked.append(shard)
-            assert self._may_go_on.wait(self.LIMIT_S)
-            return give(shard, *arguments)
-
-        monkeypatch.setattr(network.running[node_id].store, "slivers_from", wait)
-        monkeypatch.setattr(filling, "PAGE_LIMIT_S", 2 * self.LIMIT_S)  # who asks is as patient
-
-    def go_on(self) -> None:
-        self._may_go_on.set()
 
 
 # ahead of the start
