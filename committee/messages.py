@@ -14,6 +14,7 @@
     2 INVALID_BLOB    blob id 32
     3 SHARD_TRANSFER  shard u16 LE ‖ axis u8 ‖ first blob id 32 ‖ max count u64 LE ‖ requester's public key 48
     7 EJECT           node id, u256 big-endian ‖ reason u8
+    8 SIGN_OF_LIFE    node id, u256 big-endian ‖ nonce 32; between nodes alone, ours
 
 Every field has one form only, so that equal meaning is equal bytes. Everything here raises `InvalidMessage`.
 """
@@ -32,6 +33,7 @@ VERSION_WITH_DOMAIN = 1
 DOMAIN_BYTES = 32
 BLOB_ID_BYTES = 32
 PUBLIC_KEY_BYTES = 48
+NONCE_BYTES = 32
 
 _HEADER_BYTES = 7
 _WORD_BYTES = 32
@@ -49,6 +51,7 @@ class Intent(IntEnum):
     INVALID_BLOB = 2
     SHARD_TRANSFER = 3
     EJECT = 7
+    SIGN_OF_LIFE = 8
 
 
 class EjectionReason(IntEnum):
@@ -66,6 +69,7 @@ _BODY_BYTES = {
     Intent.INVALID_BLOB: (BLOB_ID_BYTES,),
     Intent.SHARD_TRANSFER: (2 + 1 + BLOB_ID_BYTES + 8 + PUBLIC_KEY_BYTES,),
     Intent.EJECT: (_WORD_BYTES + 1,),
+    Intent.SIGN_OF_LIFE: (_WORD_BYTES + NONCE_BYTES,),
 }
 
 
@@ -143,6 +147,12 @@ def eject_body(node_id: int, reason: int = EjectionReason.SILENT) -> bytes:
     body = _unsigned("node id", node_id, _WORD_BYTES, "big") + _unsigned("reason", reason, 1, "big")
     _require_body(Intent.EJECT, body)
     return body
+
+
+def sign_of_life_body(node_id: int, nonce: bytes) -> bytes:
+    """Body of the message by which a member shows that it is alive, to whoever made up the nonce."""
+    _require_length("nonce", nonce, NONCE_BYTES)
+    return _unsigned("node id", node_id, _WORD_BYTES, "big") + nonce
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,10 +169,20 @@ class NodeClient:
         """(message, signature) by which the node too finds a member silent."""
         return await self._signed(f"/v1/members/{node_id}/ejection")
 
+    async def sign_of_life(self, nonce: bytes, timeout_s: float) -> tuple[bytes, bytes]:
+        """(message, signature) over the nonce, by which the node is alive; asked for once."""
+        return await self._signed(f"/v1/sign_of_life/{nonce.hex()}", timeout_s, tries=1)
+
+    async def members_sign_of_life(self, node_id: int, nonce: bytes, timeout_s: float) -> tuple[bytes, bytes]:
+        """The same of another member, which the node asks for it. Not verified."""
+        return await self._signed(f"/v1/members/{node_id}/sign_of_life/{nonce.hex()}", timeout_s, tries=1)
+
     # how
 
-    async def _signed(self, path: str) -> tuple[bytes, bytes]:
-        data = await self._json(path)
+    async def _signed(
+        self, path: str, timeout_s: float | None = None, tries: int = TRIES
+    ) -> tuple[bytes, bytes]:
+        data = await self._json(path, timeout_s, tries)
         with self._must_be_true():
             return wire.read_signed(data)
 

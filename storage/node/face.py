@@ -37,5 +37,11 @@ class NodeFace(Protocol):
     def handover_report(self) -> dict[str, Any]:
         """What `/v1/handover` answers."""
 
-    def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+    async def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
         """(message, signature), or `Refusal` when the member is not silent."""
+
+    def sign_of_life(self, nonce: bytes) -> tuple[bytes, bytes]:
+        """(message, signature) by which this node is alive."""
+
+    async def fetch_sign_of_life(self, node_id: int, nonce: bytes) -> tuple[bytes, bytes]:
+        """The same by a fellow member, not verified, or `Refusal`."""

@@ -1,4 +1,4 @@
-"""What nodes ask of each other: symbols to rebuild slivers, whole shards, signatures against bad blobs and members."""
+"""What nodes ask of each other: symbols to rebuild slivers, whole shards, signatures against bad blobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from committee import messages
 from storage.client import wire
 from storage.client.bodies import Bytes
 from storage.client.wire import Reason
-from storage.node.admission import Admission, blob_id_of, number
+from storage.node.admission import Admission, blob_id_of
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
 from storage.node.handlers import bcs_answer, json_answer
@@ -44,7 +44,6 @@ class RepairHandlers:
             web.post(f"{blob}/inconsistencyProof/{{axis}}", self.inconsistency_proof),
             web.post("/v1/migrate/sync_shard", self.sync_shard),
             web.get("/v1/handover", self.handover),
-            web.get("/v1/members/{node_id}/ejection", self.ejection),
         ]
 
     async def inconsistency_proof(self, request: web.Request) -> web.Response:
@@ -76,7 +75,7 @@ class RepairHandlers:
         except RedStuffError as error:
             raise Refusal(400, Reason.INVALID_PROOF, f"no inconsistency proof: {error}") from error
 
-    # shards and members
+    # shards
 
     async def sync_shard(self, request: web.Request) -> web.Response:
         """A page of a shard, for its new owner alone."""
@@ -102,8 +101,3 @@ class RepairHandlers:
     async def handover(self, request: web.Request) -> web.Response:
         """What the node did in the handover into the current epoch."""
         return json_answer(await asyncio.to_thread(self._node.handover_report))
-
-    async def ejection(self, request: web.Request) -> web.Response:
-        """Sign the ejection of a member that this node, too, finds silent."""
-        node_id = number(request.match_info["node_id"], "node id")
-        return json_answer(wire.signed(*self._node.sign_ejection(node_id)))

@@ -26,6 +26,7 @@ from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.routes import create_app
 from storage.node.scrubber import Scrubber
+from storage.node.sign_of_life import SignsOfLife
 from storage.node.store import SliverStore
 from storage.node.watch import Watch
 from storage.redstuff import RedStuff
@@ -71,7 +72,8 @@ class StorageNode:
             await self.view.load()
             self.code = RedStuff(self.view.parameters.n_shards)
             self.peers = Peers(self.view)
-            self.watch = Watch(self.view, self.peers, self.secret, self.config.watch_interval_s)
+            self.signs = SignsOfLife(self.view, self.peers, self.secret)
+            self.watch = Watch(self.view, self.peers, self.signs, self.secret, self.config.watch_interval_s)
             budget = self.config.bulk_budget()
             repair = self.repair = Repair(self.view, self.store, self.code, self.peers, budget)
             self.handover = Handover(
@@ -138,9 +140,17 @@ class StorageNode:
         """What `/v1/handover` answers."""
         return self.handover.report().to_json()
 
-    def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+    async def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
         """What `/v1/members/{node_id}/ejection` answers, or raises `Refusal`."""
-        return self.watch.sign_ejection(node_id)
+        return await self.watch.sign_ejection(node_id)
+
+    def sign_of_life(self, nonce: bytes) -> tuple[bytes, bytes]:
+        """What `/v1/sign_of_life` answers."""
+        return self.signs.give(nonce)
+
+    async def fetch_sign_of_life(self, node_id: int, nonce: bytes) -> tuple[bytes, bytes]:
+        """What `/v1/members/{node_id}/sign_of_life` answers, or raises `Refusal`."""
+        return await self.signs.fetch(node_id, nonce)
 
     async def _join(self) -> RegisteredNode:
         """The node's registration; registers with a proof of possession and stakes what is lacking."""

@@ -25,6 +25,10 @@ _PATHS: dict[str, dict[str, str]] = {
     },
     f"{_BLOB}/status": {"get": "nonexistent, deletable, permanent or invalid"},
     "/v1/migrate/sync_shard": {"post": "A page of a shard for its new owner's signed request"},
+    "/v1/sign_of_life/{nonce}": {"get": "The nonce, signed by this node"},
+    "/v1/members/{node_id}/sign_of_life/{nonce}": {
+        "get": "The same by a fellow member, fetched by this node"
+    },
     "/v1/members/{node_id}/ejection": {"get": "Signed ejection of a silent member"},
     "/v1/handover": {"get": "This node's part of the last handover"},
     "/v1/health": {"get": "Version, epoch, chain and shards"},

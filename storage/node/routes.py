@@ -1,8 +1,8 @@
 """The node's HTTP interface (PROTOCOL section 6): paths, payloads and reasons of a Walrus storage node.
 
 Additions of ours: `helperShards` on the symbol requests, POST `/v1/decodingSymbols`, `/v1/handover`,
-`/v1/members/{node}/ejection`. `admission` decides what is granted, the `handlers…` do it; reading, checking and writing
-slivers run in threads.
+`/v1/sign_of_life`, and what is under `/v1/members`. `admission` decides what is granted, the `handlers…` do it;
+reading, checking and writing slivers run in threads.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from storage.node.admission import Admission
 from storage.node.budgets import Budget
 from storage.node.face import NodeFace, Refusal
 from storage.node.handlers import BlobHandlers, json_answer
+from storage.node.handlers_members import MemberHandlers
 from storage.node.handlers_repair import RepairHandlers
 from storage.node.handlers_symbols import SymbolHandlers
 from storage.node.metrics import Metrics
@@ -43,6 +44,7 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     app.add_routes(BlobHandlers(node, admission).routes())
     app.add_routes(SymbolHandlers(node, admission).routes())
     app.add_routes(RepairHandlers(node, admission).routes())
+    app.add_routes(MemberHandlers(node, admission).routes())
     app.add_routes(
         [web.get("/v1/health", health), web.get("/v1/api", api), web.get("/metrics", metrics.show)]
     )

@@ -2,9 +2,10 @@
 
 A member's silence begins with a request that it has not answered, not with its last answer: one that answers every
 request just within the patience is slow and alive, however long the pauses between its answers. So is one that answers
-with an error. Signing is each node's own judgement, so that one that answers more members than a quorum can do without
-stays. Gathering the signatures and posting them is done by whichever member comes first, in order of node id, so that
-they do not all post at once.
+with an error. Signing is each node's own judgement, and not its own experience alone: before it signs, its fellows may
+show it a sign of the member's life (`sign_of_life`), so that one that answers some members only stays. Gathering the
+signatures and posting them is done by whichever member comes first, in order of node id, so that they do not all post
+at once.
 
 A node that is ejected and alive was ejected by mistake, or has come back: it stands for the next selection again. (One
 that left by its operator's will was not ejected, and stays away.)
@@ -28,6 +29,7 @@ from storage.client.wire import Reason
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.peers import Peers
+from storage.node.sign_of_life import SignsOfLife
 
 log = structlog.get_logger()
 
@@ -40,9 +42,12 @@ BARRED = "Barred"
 class Watch:
     """The watch of one node over the other members of the current committee."""
 
-    def __init__(self, view: ChainView, peers: Peers, secret: SecretKey, interval_s: float) -> None:
+    def __init__(
+        self, view: ChainView, peers: Peers, signs: SignsOfLife, secret: SecretKey, interval_s: float
+    ) -> None:
         self._view = view
         self._peers = peers
+        self._signs = signs
         self._secret = secret
         self._interval_s = interval_s
         self._asked_at: dict[int, float | None] = {}
@@ -67,25 +72,31 @@ class Watch:
         patience_s = self._view.parameters.patience_s
         return frozenset(node_id for node_id in self._asked_at if self.silent_s(node_id) >= patience_s)
 
-    def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
-        """(message, signature) that ejects a member this node finds silent too.
+    async def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+        """(message, signature) that ejects a member this node finds silent too, and no fellow shows to be alive.
 
-        Raises `Refusal` when the node is no member or answered within the contract's patience.
+        Raises `Refusal` when the node is no member, answered within the contract's patience, or answers a fellow.
         """
         current = self._view.state.current
         if current is None or node_id not in current.by_id or self._view.node_id not in current.by_id:
             raise Refusal(
                 404, Reason.INVALID_REQUEST, f"node {node_id} is no fellow member of the current committee"
             )
-        patience_s = self._view.parameters.patience_s
-        if self.silent_s(node_id) < patience_s:
-            raise Refusal(
-                400,
-                Reason.MEMBER_ANSWERS,
-                f"{current.by_id[node_id].name} answered within the last {patience_s} s",
-            )
+        member = current.by_id[node_id]
         message = self._message(node_id)
+        self._require_silence(member)
+        witness = await self._signs.witness(member)
+        if witness is not None:
+            raise Refusal(400, Reason.MEMBER_ANSWERS, f"{member.name} answers {witness}")
+        self._require_silence(member)
         return message, self._secret.sign(message)
+
+    def _require_silence(self, member: Member) -> None:
+        patience_s = self._view.parameters.patience_s
+        if self.silent_s(member.node_id) < patience_s:
+            raise Refusal(
+                400, Reason.MEMBER_ANSWERS, f"{member.name} answered within the last {patience_s} s"
+            )
 
     async def run(self) -> None:
         """Watch for ever. Each member is asked on its own, so that a slow one hides no other."""
@@ -98,6 +109,7 @@ class Watch:
                 if current is not None and self._view.node_id in current.by_id:
                     fellows = [one for one in current.members if one.node_id != self._view.node_id]
                     self._asked_at = {one.node_id: self._asked_at.get(one.node_id) for one in fellows}
+                    self._signs.forget(self.silent_members())
                     for fellow in fellows:
                         if fellow.node_id not in self._asked:
                             polls.create_task(self._poll(fellow))
@@ -141,10 +153,14 @@ class Watch:
             self._ejecting.discard(member.node_id)
 
     async def _gather_and_post(self, current: Committee, member: Member) -> None:
-        message = self._message(member.node_id)
+        try:
+            message, signature = await self.sign_ejection(member.node_id)
+        except Refusal as refusal:
+            log.info("no ejection", member=member.name, reason=str(refusal))
+            return
         fellows = [one for one in current.members if one.node_id not in (member.node_id, self._view.node_id)]
         answers = await asyncio.gather(*(self._confirmation(one, member, message) for one in fellows))
-        own = Confirmation(self._view.node_id, self._secret.sign(message))
+        own = Confirmation(self._view.node_id, signature)
         confirmations = [own, *(answer for answer in answers if answer is not None)]
         weight = current.weight_of({one.node_id for one in confirmations})
         if not current.is_quorum(weight):

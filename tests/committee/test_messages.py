@@ -22,6 +22,7 @@ BODIES = {
     Intent.INVALID_BLOB: messages.invalid_blob_body(BLOB_ID),
     Intent.SHARD_TRANSFER: REQUEST.to_body(),
     Intent.EJECT: messages.eject_body(9),
+    Intent.SIGN_OF_LIFE: messages.sign_of_life_body(9, BLOB_ID),
 }
 
 
@@ -47,6 +48,7 @@ def bodies() -> st.SearchStrategy[tuple[Intent, bytes]]:
         blob_id.map(lambda b: (Intent.INVALID_BLOB, messages.invalid_blob_body(b))),
         request.map(lambda r: (Intent.SHARD_TRANSFER, r.to_body())),
         node_id.map(lambda i: (Intent.EJECT, messages.eject_body(i))),
+        st.builds(lambda i, n: (Intent.SIGN_OF_LIFE, messages.sign_of_life_body(i, n)), node_id, blob_id),
     )
 
 

@@ -134,13 +134,26 @@ class OneNode:
     def handover_report(self) -> dict[str, Any]:
         return {"epoch": self.view.state.epoch, "shards": []}
 
-    def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+    async def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
         if node_id not in self.silent_members:
             raise Refusal(400, Reason.MEMBER_ANSWERS, f"node {node_id} answers")
         message = messages.encode(
             messages.Intent.EJECT, self.view.state.epoch, messages.eject_body(node_id), DOMAIN
         )
         return message, self.secret.sign(message)
+
+    def sign_of_life(self, nonce: bytes) -> tuple[bytes, bytes]:
+        message = messages.encode(
+            messages.Intent.SIGN_OF_LIFE, self.view.state.epoch, messages.sign_of_life_body(1, nonce), DOMAIN
+        )
+        return message, self.secret.sign(message)
+
+    async def fetch_sign_of_life(self, node_id: int, nonce: bytes) -> tuple[bytes, bytes]:
+        if node_id in self.silent_members:
+            raise Refusal(503, Reason.UNAVAILABLE, f"node {node_id} gave no sign of life")
+        body = messages.sign_of_life_body(node_id, nonce)
+        message = messages.encode(messages.Intent.SIGN_OF_LIFE, self.view.state.epoch, body, DOMAIN)
+        return message, SECRETS[node_id].sign(message)
 
     # the chain
 

@@ -127,6 +127,20 @@ async def test_health_handover_and_ejection(node: OneNode, client: NodeClient) -
     assert refused.value.reason is Reason.MEMBER_ANSWERS
 
 
+async def test_signs_of_life_of_the_node_and_of_its_fellows(node: OneNode, client: NodeClient) -> None:
+    nonce = b"\xab" * messages.NONCE_BYTES
+    for node_id, signed in {
+        1: await client.sign_of_life(nonce, 5.0),
+        3: await client.members_sign_of_life(3, nonce, 5.0),
+    }.items():
+        message, signature = signed
+        assert messages.decode(message).body == messages.sign_of_life_body(node_id, nonce)
+        assert bls.verify(bls.SecretKey(0xF00D + node_id).public_key, message, signature)
+    node.silent_members.add(3)
+    with pytest.raises(NodeRefused, match="UNAVAILABLE: node 3 gave no sign"):
+        await client.members_sign_of_life(3, nonce, 5.0)
+
+
 async def test_a_refusal_names_node_status_and_reason(client: NodeClient) -> None:
     with pytest.raises(NodeRefused, match=r"^node-1 \(http.*METADATA_NOT_FOUND") as refused:
         await client.metadata(BLOB_ID)
@@ -149,6 +163,8 @@ CALLS: dict[str, Callable[[NodeClient], Awaitable[object]]] = {
     "health": lambda one: one.health(),
     "handover": lambda one: one.handover(),
     "ejection": lambda one: one.ejection(1),
+    "sign_of_life": lambda one: one.sign_of_life(bytes(32), 5.0),
+    "members_sign_of_life": lambda one: one.members_sign_of_life(3, bytes(32), 5.0),
 }
 
 

@@ -268,6 +268,12 @@ async def test_a_member_that_answers_is_not_ejected(ask: Ask) -> None:
     (await ask("GET", "/v1/members/2/ejection")).refused(400, "MEMBER_ANSWERS")
 
 
+@pytest.mark.parametrize("nonce", ["00" * 31, "00" * 33, "zz" * 32, "00%20" * 21 + "00"])
+@pytest.mark.parametrize("whose", ["", "members/3/"])
+async def test_a_sign_of_life_wants_32_bytes_in_hexadecimal(ask: Ask, whose: str, nonce: str) -> None:
+    (await ask("GET", f"/v1/{whose}sign_of_life/{nonce}")).refused(400, "INVALID_REQUEST")
+
+
 @pytest.mark.parametrize("node_id", ["x", "-1", "1.5", "9" * 79])
 async def test_the_ejection_of_nobody_is_refused(ask: Ask, node_id: str) -> None:
     (await ask("GET", f"/v1/members/{node_id}/ejection")).refused(400, "INVALID_REQUEST")

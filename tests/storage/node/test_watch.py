@@ -21,6 +21,7 @@ from storage.node import watch as watching
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.peers import Peers
+from storage.node.sign_of_life import SignsOfLife
 from storage.node.watch import Watch
 
 PATIENCE_S = 10
@@ -60,7 +61,12 @@ class Bench:
             subscribe=lambda listener: None,
         )
         peers = SimpleNamespace(watch_client=self.client)
-        self.watch = Watch(cast(ChainView, self.view), cast(Peers, peers), SECRETS[ME], 1.0)
+        self.witness: str | None = None
+        """The fellow that shows the watched member to be alive."""
+        signs = SimpleNamespace(witness=self.find_witness, forget=lambda members: None)
+        self.watch = Watch(
+            cast(ChainView, self.view), cast(Peers, peers), cast(SignsOfLife, signs), SECRETS[ME], 1.0
+        )
 
     # the peers
 
@@ -91,6 +97,10 @@ class Bench:
     async def no_answer(self) -> Any:
         self.now += PATIENCE_S
         raise NodeUnreachable("node-4", "http://4", "test")
+
+    async def find_witness(self, member: Member) -> str | None:
+        assert member == MEMBERS[WATCHED]
+        return self.witness
 
     # the ledger
 
@@ -140,7 +150,7 @@ async def test_a_member_that_always_answers_just_in_time_is_never_silent(bench: 
         bench.now += PATIENCE_S  # nobody asked meanwhile
         assert bench.watch.silent_s(WATCHED) == 0
         with pytest.raises(Refusal, match="answered within the last 10 s"):
-            bench.watch.sign_ejection(WATCHED)
+            await bench.watch.sign_ejection(WATCHED)
 
 
 async def test_an_error_is_an_answer(bench: Bench) -> None:
@@ -162,7 +172,7 @@ async def test_silence_begins_with_the_first_request_not_answered(bench: Bench) 
     await bench.poll()
     assert bench.watch.silent_s(WATCHED) == 2 * PATIENCE_S
     assert bench.watch.silent_members() == {WATCHED}
-    message, signature = bench.watch.sign_ejection(WATCHED)
+    message, signature = await bench.watch.sign_ejection(WATCHED)
     assert messages.decode(message).body == messages.eject_body(WATCHED)
     assert signature == SECRETS[ME].sign(message)
     bench.health = bench.answer
@@ -173,7 +183,7 @@ async def test_silence_begins_with_the_first_request_not_answered(bench: Bench) 
 @pytest.mark.parametrize("node_id", [ME, 5])
 async def test_only_fellow_members_can_be_ejected(bench: Bench, node_id: int) -> None:
     with pytest.raises(Refusal):
-        bench.watch.sign_ejection(node_id)
+        await bench.watch.sign_ejection(node_id)
 
 
 async def test_a_member_that_is_silent_to_a_quorum_is_ejected(bench: Bench) -> None:
@@ -192,6 +202,30 @@ async def test_a_member_that_answers_some_is_not_ejected(bench: Bench, signers: 
     bench.signers = signers
     await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
     assert not bench.ejected
+
+
+async def test_a_member_shown_to_be_alive_is_neither_ejected_nor_signed_against(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    bench.witness = "node-3"
+    await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
+    assert not bench.ejected
+    with pytest.raises(Refusal, match="node-4 answers node-3") as refused:
+        await bench.watch.sign_ejection(WATCHED)
+    assert refused.value.reason is Reason.MEMBER_ANSWERS
+
+
+async def test_a_member_that_answers_while_its_life_is_looked_for_stays(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+
+    async def find(member: Member) -> None:
+        bench.health = bench.answer
+        await bench.poll()
+
+    bench.watch._signs.witness = find  # type: ignore[method-assign]
+    with pytest.raises(Refusal, match="answered within"):
+        await bench.watch.sign_ejection(WATCHED)
 
 
 # this node's own ejection
