@@ -3,12 +3,17 @@
 A blob id is kept as long as one object of it is registered and has neither been deleted nor expired, certified or not:
 its slivers may just be arriving. What was live when the epoch started is kept until the epoch ends in any case, because
 gaining members still attest to it and fetch it from here (PROTOCOL section 5).
+
+Whatever is stored is looked at once more when it is there: its blob may have ended while it was on its way, and what
+the chain said of that was heeded then already.
 """
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
+from collections.abc import Collection
+from contextlib import suppress
 
 import structlog
 
@@ -39,6 +44,7 @@ class Garbage:
         self._more = asyncio.Event()
         self.dropped_blobs = 0
         """Since the start."""
+        store.on_stored = self._on_stored
         view.subscribe(self._on_event)
 
     def is_wanted(self, blob_id: bytes) -> bool:
@@ -61,6 +67,16 @@ class Garbage:
                 self._more.set()
             case _:
                 pass
+
+    def _on_stored(self, blob_ids: Collection[bytes]) -> None:
+        """From any thread; when the node is stopping, the next start's sweep comes instead."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._look_at_unwanted, blob_ids)
+
+    def _look_at_unwanted(self, blob_ids: Collection[bytes]) -> None:
+        for blob_id in blob_ids:
+            if not self.is_wanted(blob_id):
+                self.look_at(blob_id)
 
     async def run(self) -> None:
         """Collect for ever."""

@@ -23,7 +23,7 @@ import fcntl
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +78,8 @@ class SliverStore:
         """Slivers and metadata found damaged since the opening."""
         self.on_damage: Callable[[bytes], None] = lambda blob_id: None
         """Told the id of a blob of which something was found damaged, by any thread; must not block."""
+        self.on_stored: Callable[[Collection[bytes]], None] = lambda blob_ids: None
+        """Told the ids of blobs of which something was stored that is new, by any thread; must not block."""
         self._damaged: deque[SliverKey] = deque(maxlen=DAMAGED_LISTED)
         self._files = SliverFiles(folder)
         self._dropping = threading.RLock()
@@ -129,7 +131,9 @@ class SliverStore:
         self.require_room(len(metadata))
         with self._writing, self._index.transaction() as index:
             values = (blob_id, metadata, checksum_of(metadata))
-            return index.execute("INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)", values).rowcount > 0
+            is_new = index.execute("INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)", values).rowcount > 0
+        self.on_stored((blob_id,) if is_new else ())
+        return is_new
 
     def metadata(self, blob_id: bytes) -> bytes | None:
         """A blob's metadata; None when there is none, or it was damaged on the disk."""
@@ -187,7 +191,8 @@ class SliverStore:
             for key, (symbols, _) in new.items():
                 self._count[key.shard] += 1
                 self._size_bytes[key.shard] += len(symbols)
-            return len(new)
+        self.on_stored({key.blob_id for key in new})
+        return len(new)
 
     def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
         """A sliver's symbols; None when it is not stored, or was damaged on the disk."""
@@ -209,11 +214,8 @@ class SliverStore:
 
     def has_sliver(self, blob_id: bytes, shard: int, axis: Axis) -> bool:
         """Whether a sliver is stored."""
-        return bool(
-            self._index.query(
-                "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?", shard, axis, blob_id
-            )
-        )
+        statement = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
+        return bool(self._index.query(statement, shard, axis, blob_id))
 
     def shards_with(self, blob_id: bytes, axis: Axis) -> frozenset[int]:
         """Shards whose sliver of a blob is stored on an axis."""

@@ -101,22 +101,25 @@ class Bent:
 
 
 class Held:
-    """The pages that a node is asked for from now on are not given before `go_on`."""
+    """Calls of a method of a node's store from now on, which wait for `go_on`; the pages it gives, unless another."""
 
     LIMIT_S = 60.0
 
-    def __init__(self, network: Network, node_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked: list[int] = []
-        """Their shards."""
+    def __init__(
+        self, network: Network, node_id: int, monkeypatch: pytest.MonkeyPatch, method: str = "slivers_from"
+    ) -> None:
+        self.asked: list[Any] = []
+        """Their first arguments: of pages, the shards."""
         self._may_go_on = threading.Event()
-        give = network.running[node_id].store.slivers_from
+        store = network.running[node_id].store
+        go = getattr(store, method)
 
-        def wait(shard: int, *arguments: Any) -> Any:
-            self.asked.append(shard)
+        def wait(first: Any, *arguments: Any) -> Any:
+            self.asked.append(first)
             assert self._may_go_on.wait(self.LIMIT_S)
-            return give(shard, *arguments)
+            return go(first, *arguments)
 
-        monkeypatch.setattr(network.running[node_id].store, "slivers_from", wait)
+        monkeypatch.setattr(store, method, wait)
         monkeypatch.setattr(filling, "PAGE_LIMIT_S", 2 * self.LIMIT_S)  # who asks is as patient
 
     def go_on(self) -> None:
