@@ -141,11 +141,20 @@ class Healing:
             self._retry(blob_id)
 
     async def _heal(self, blob_id: bytes) -> None:
-        """Fill this node's pairs of a live blob, but for shards that the handover is filling."""
-        if not (self._view.is_live(blob_id) and self._view.my_shards()):
+        """Fill this node's pairs of a live blob, but for shards that the handover is filling.
+
+        And what was found damaged of shards that it keeps for others: nobody else may have them.
+        """
+        state = self._view.state
+        mine, kept = set(self._view.my_shards()), await self._damaged_but_kept(blob_id)
+        if not (self._view.is_live(blob_id) and mine | kept):
             return
-        lacking = {axis: await self._lacking(blob_id, axis) for axis in Axis}
-        shards = await self._mine_to_fill(blob_id, lacking[Axis.PRIMARY] | lacking[Axis.SECONDARY])
+        lacking = {axis: await self._lacking(blob_id, axis, mine | kept) for axis in Axis}
+        lost = lacking[Axis.PRIMARY] | lacking[Axis.SECONDARY]
+        shards = (lost & kept) | await self._mine_to_fill(blob_id, lost & mine)
+        if self._view.state is not state:
+            self.look_after(blob_id)  # the shards may be another set by now
+            return
         if not shards and await asyncio.to_thread(self._store.metadata, blob_id) is not None:
             return
         n_slivers = sum(len(shards & some) for some in lacking.values())
@@ -162,10 +171,22 @@ class Healing:
             self.repaired_slivers += n_slivers
             log.info("healed a blob", blob=blob_id_text(blob_id), slivers=n_slivers)
 
-    async def _lacking(self, blob_id: bytes, axis: Axis) -> set[int]:
-        """Shards of this node whose sliver is not stored."""
-        stored = await asyncio.to_thread(self._store.shards_with, blob_id, axis)
-        return set(self._view.my_shards()) - stored
+    async def _lacking(self, blob_id: bytes, axis: Axis, shards: set[int]) -> set[int]:
+        """Those of the shards whose sliver is not stored."""
+        return shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
+
+    async def _damaged_but_kept(self, blob_id: bytes) -> set[int]:
+        """Shards that are others' now, of which this node found a sliver of the blob damaged, and that it must keep.
+
+        Those of the epoch before, and those that nobody has attested since: as `Handover` keeps them.
+        """
+        state, node_id = self._view.state, self._view.node_id
+        damaged = {key.shard for key in self._store.damaged if key.blob_id == blob_id}
+        damaged -= set(self._view.my_shards())
+        kept = set(state.previous.shards_of(node_id)) if state.previous else set()
+        if damaged - kept:
+            kept |= await self._view.ledger.missing_shards(state.epoch, self._view.block)
+        return damaged & kept
 
     async def _mine_to_fill(self, blob_id: bytes, lacking: set[int]) -> set[int]:
         """Without those that the handover fills: gained in this epoch, not attested, and the blob is part of it."""

@@ -79,6 +79,37 @@ async def test_the_scrubber_has_bit_rot_repaired_before_anyone_asks(network: Net
     assert health["upkeep"]["damage_found"] == 3
 
 
+@pytest.mark.parametrize(
+    "shards",
+    [
+        {1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (7,), 4: (8, 9)},
+        {1: (0, 1, 2, 6, 7), 2: (3, 4, 5), 4: (8, 9)},
+    ],
+    ids=["a member", "no member any more"],
+)
+@pytest.mark.parametrize("epochs", [1, 2], ids=["of the epoch before", "owed"])
+async def test_bit_rot_in_a_shard_that_is_kept_for_others_is_repaired(
+    network: Network, shards: dict[int, tuple[int, ...]], epochs: int
+) -> None:
+    """Nobody has attested shard 6: who had it before is the only one that has it."""
+    blob = encoded(1)
+    await network.upload(blob)
+    await network.stop(1)
+    for _ in range(epochs):
+        network.chain.start(shards)
+        await network.seen()
+    await network.stop(3)
+    assert flip_on_disk(network, 3, blob) == 2
+    await network.start(3, scrub_bytes_per_s=1e9)
+    node, index = network.running[3], CODE.sliver_index(blob.blob_id, 6, Axis.PRIMARY)
+    await network.until(lambda: node.upkeep()["damage_found"] == 2)
+    await network.until(
+        lambda: node.store.sliver(blob.blob_id, 6, Axis.PRIMARY) == blob.sliver(Axis.PRIMARY, index)
+    )
+    await network.until(is_healed, node)
+    assert node.upkeep()["repaired_slivers"] == 2
+
+
 async def test_blobs_that_cannot_be_repaired_hold_up_no_other(network: Network) -> None:
     lost = [encoded(seed, 1000).metadata for seed in range(20)]
     for metadata in lost:
