@@ -1,6 +1,8 @@
+"""Stakes become shards: apportioning, reassigning and whole elections; the band is in test_shards_band.py."""
+
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
@@ -9,27 +11,13 @@ from hypothesis import strategies as st
 
 from committee import shards
 from committee.errors import ElectionError
-
-Holdings = dict[int, tuple[int, ...]]
+from tests.committee.elections import Holdings, candidates, elections, least_moves, moved, sizes, stake
 
 
 def counts_of(stakes: Sequence[int], n_shards: int) -> list[int]:
     """The shards of candidates 1, 2, … with these stakes, with those who get none."""
     counts = shards.apportion(list(enumerate(stakes, start=1)), n_shards)
     return [counts.get(node_id, 0) for node_id in range(1, len(stakes) + 1)]
-
-
-def sizes(holdings: Mapping[int, Sequence[int]]) -> dict[int, int]:
-    return {node_id: len(held) for node_id, held in holdings.items()}
-
-
-def moved(before: Mapping[int, Sequence[int]], after: Mapping[int, Sequence[int]]) -> int:
-    owner = {shard: node_id for node_id, held in before.items() for shard in held}
-    return sum(owner[shard] != node_id for node_id, held in after.items() for shard in held)
-
-
-def least_moves(before: Mapping[int, Sequence[int]], after: Mapping[int, Sequence[int]]) -> int:
-    return sum(max(0, len(held) - len(after.get(node_id, ()))) for node_id, held in before.items())
 
 
 def oracle(stakes: Sequence[int], n_shards: int) -> list[int]:
@@ -41,44 +29,6 @@ def oracle(stakes: Sequence[int], n_shards: int) -> list[int]:
         best = max(able, key=lambda place: (Fraction(stakes[place], counts[place] + 1), -place))
         counts[best] += 1
     return counts
-
-
-stake = st.one_of(
-    st.integers(0, 20),
-    st.integers(0, 10**6),
-    st.sampled_from([0, 1, 10**18, 10**27, 2**128]),
-    st.integers(0, 2**128),
-)
-
-
-@st.composite
-def candidates(draw: st.DrawFn, largest_n: int = 30) -> list[tuple[int, int]]:
-    """Candidates out of id order, at least one with stake."""
-    node_ids = draw(st.lists(st.integers(1, 40), min_size=1, max_size=largest_n, unique=True))
-    stakes = draw(st.lists(stake, min_size=len(node_ids), max_size=len(node_ids)).filter(any))
-    return list(zip(node_ids, stakes, strict=True))
-
-
-@st.composite
-def elections(draw: st.DrawFn) -> tuple[Holdings, list[tuple[int, int]], int]:
-    """(a committee with a history, the candidates for the next, number of shards)."""
-    n_shards = draw(st.sampled_from([10, 13, 31, 100]))
-    holdings: Holdings | None = None
-    for _ in range(draw(st.integers(1, 3))):
-        holdings = shards.assign(
-            holdings, draw(candidates()), n_shards, draw(st.sampled_from([0, 500, 3000]))
-        )
-    assert holdings is not None
-    if draw(st.booleans()):
-        return holdings, draw(candidates()), n_shards
-    # Small changes about the present stakes, where the tolerance band matters.
-    near = [
-        (node_id, max(0, 1000 * len(held) + draw(st.integers(-1500, 1500))))
-        for node_id, held in draw(st.permutations(list(holdings.items())))
-    ]
-    if not any(weight for _, weight in near):
-        near[0] = (near[0][0], 1)
-    return holdings, near, n_shards
 
 
 # Published cases: MystenLabs/walrus, contracts/walrus/tests/staking, staking_inner_tests.move (test_dhondt_*)
@@ -253,182 +203,6 @@ def test_reassign_moves_the_least(election: tuple[Holdings, list[tuple[int, int]
     for node_id, held in after.items():
         kept = min(len(held), len(before.get(node_id, ())))
         assert held[:kept] == before.get(node_id, ())[:kept]
-
-
-# the tolerance band
-
-QUARTERS = {1: tuple(range(25)), 2: tuple(range(25, 50)), 3: tuple(range(50, 75)), 4: tuple(range(75, 100))}
-"""Four members with a quarter of 100 shards each."""
-
-
-def drifted(*parts_of_a_shard: int) -> list[tuple[int, int]]:
-    """Stakes of nodes 1…4 whose exact shares are 25 and so many thousandths of a shard; these sum to 0."""
-    assert sum(parts_of_a_shard) == 0
-    return [(node_id, 25_000 + part) for node_id, part in enumerate(parts_of_a_shard, start=1)]
-
-
-def settled(stakes: list[tuple[int, int]], band_millis: int) -> dict[int, int]:
-    return shards.tolerate(QUARTERS, stakes, shards.apportion(stakes, 100), band_millis)
-
-
-def test_a_drift_within_the_band_moves_nothing() -> None:
-    stakes = drifted(500, -500, 0, 0)
-    assert shards.apportion(stakes, 100) == {1: 26, 2: 24, 3: 25, 4: 25}
-    assert shards.assign(QUARTERS, stakes, 100, 500) == QUARTERS
-    assert moved(QUARTERS, shards.assign(QUARTERS, stakes, 100, 0)) == 1
-
-
-def test_half_a_shard_is_the_default_band() -> None:
-    assert shards.assign(QUARTERS, drifted(500, -500, 0, 0), 100) == QUARTERS
-    assert shards.assign(QUARTERS, drifted(501, -501, 0, 0), 100) != QUARTERS
-
-
-@pytest.mark.parametrize(("band_millis", "undone"), [(599, False), (600, True), (601, True)])
-def test_the_band_includes_its_edge(band_millis: int, undone: bool) -> None:
-    assert (settled(drifted(600, -600, 0, 0), band_millis)[2] == 25) == undone
-
-
-def test_a_band_of_0_switches_it_off() -> None:
-    stakes = drifted(500, -500, 0, 0)
-    assert settled(stakes, 0) == shards.apportion(stakes, 100)
-
-
-def test_a_negative_band_is_refused() -> None:
-    with pytest.raises(ElectionError, match="band of -1"):
-        settled(drifted(490, -490, 0, 0), -1)
-
-
-def test_a_member_gets_back_one_shard_at_most() -> None:
-    counts = {1: 27, 2: 23, 3: 25, 4: 25}
-    assert shards.tolerate(QUARTERS, drifted(1500, -1500, 0, 0), counts, 9000) == {1: 26, 2: 24, 3: 25, 4: 25}
-
-
-def test_the_band_judges_each_member_by_its_own_share() -> None:
-    before = {1: QUARTERS[1], 2: QUARTERS[2], 3: (*QUARTERS[3], 99), 4: QUARTERS[4][:-1]}
-    stakes = drifted(200, -200, 300, -300)
-    counts = {1: 26, 2: 24, 3: 25, 4: 25}
-    # Holding over their share: node 2 by 0.2, node 3 by 0.7. Elected over it: node 1 by 0.8, node 4 by 0.3.
-    assert shards.tolerate(before, stakes, counts, 199) == counts
-    assert shards.tolerate(before, stakes, counts, 699) == {1: 25, 2: 25, 3: 25, 4: 25}
-    assert shards.tolerate(before, stakes, counts, 700) == {1: 25, 2: 25, 3: 26, 4: 24}
-
-
-def test_the_growing_member_farthest_over_its_share_gives() -> None:
-    counts = {1: 26, 2: 23, 3: 26, 4: 25}
-    # Over their shares: node 1 by 0.4, node 3 by 0.6.
-    assert shards.tolerate(QUARTERS, drifted(600, -1000, 400, 0), counts, 1000) == {
-        1: 26,
-        2: 24,
-        3: 25,
-        4: 25,
-    }
-
-
-def test_only_a_growing_member_gives() -> None:
-    # Node 4 is farthest over its share, but holds no more than before.
-    stakes = drifted(1200, -200, 1000, -2000)
-    counts = {1: 26, 2: 24, 3: 25, 4: 25}
-    assert shards.tolerate(QUARTERS, stakes, counts, 500) == {1: 25, 2: 25, 3: 25, 4: 25}
-
-
-def test_ties_in_the_band_go_to_the_earlier_candidate() -> None:
-    # Nodes 4 and 1 are equally far over their shares, and node 4 became a candidate first.
-    stakes = [(4, 25_500), (3, 25_000), (2, 24_000), (1, 25_500)]
-    counts = {4: 26, 3: 24, 2: 24, 1: 26}
-    assert shards.tolerate(QUARTERS, stakes, counts, 400) == {4: 25, 3: 25, 2: 24, 1: 26}
-
-
-def test_a_new_member_that_gives_back_its_only_shard_is_none() -> None:
-    stakes = [(1, 25_000), (2, 25_000), (3, 25_000), (4, 24_750), (5, 250)]
-    counts = {1: 25, 2: 25, 3: 25, 4: 24, 5: 1}
-    assert shards.tolerate(QUARTERS, stakes, counts, 500) == {1: 25, 2: 25, 3: 25, 4: 25}
-
-
-def test_a_member_that_lost_its_only_shard_gets_it_back() -> None:
-    before = {1: tuple(range(99)), 2: (99,)}
-    stakes = [(1, 99_600), (2, 400)]
-    assert shards.apportion(stakes, 100) == {1: 100}
-    assert shards.tolerate(before, stakes, {1: 100}, 600) == {1: 99, 2: 1}
-    assert shards.tolerate(before, stakes, {1: 100}, 599) == {1: 100}
-
-
-def test_the_band_does_not_help_who_has_no_stake_or_is_no_candidate() -> None:
-    gone = [(1, 34_000), (2, 33_000), (3, 33_000)]
-    counts = {1: 34, 2: 33, 3: 33}
-    assert shards.tolerate(QUARTERS, gone, counts, 10**6) == counts
-    assert shards.tolerate(QUARTERS, [*gone, (4, 0)], counts, 10**6) == counts
-
-
-def test_the_band_keeps_the_cap() -> None:
-    # Twenty members may hold 5 of 50; the first held 6 when there were fewer.
-    held = {1: tuple(range(6)), 2: tuple(range(6, 50))}
-    stakes = [(node_id, 1000) for node_id in range(1, 21)]
-    stakes[0] = (1, 10_000)
-    counts = shards.apportion(stakes, 50)
-    assert counts[1] == 5
-    assert shards.tolerate(held, stakes, counts, 10**6)[1] == 5
-
-
-def tolerate_by_the_letter(
-    before: Holdings, stakes: list[tuple[int, int]], n_shards: int, band_millis: int
-) -> dict[int, int]:
-    """PROTOCOL section 3 word for word, in exact fractions."""
-    counts = shards.apportion(stakes, n_shards)
-    total = sum(weight for _, weight in stakes)
-    share = {node_id: Fraction(n_shards * weight, total) for node_id, weight in stakes if weight}
-    order = list(share)
-    held = {node_id: len(before.get(node_id, ())) for node_id in order}
-    count = {node_id: counts.get(node_id, 0) for node_id in order}
-    shrinking = [
-        node_id
-        for node_id in order
-        if count[node_id] < held[node_id] and held[node_id] - share[node_id] <= Fraction(band_millis, 1000)
-    ]
-    for node_id in sorted(shrinking, key=lambda one: (held[one] - share[one], order.index(one))):
-        growing = [other for other in order if count[other] > held[other]]
-        if growing and count[node_id] + 1 <= shards.cap(len(order), n_shards):
-            count[node_id] += 1
-            count[min(growing, key=lambda one: (share[one] - count[one], order.index(one)))] -= 1
-    return {node_id: number for node_id, number in count.items() if number}
-
-
-@given(elections(), st.sampled_from([1, 250, 500, 1000, 5000]))
-@settings(max_examples=300, deadline=None)
-def test_the_band_follows_the_letter_of_the_protocol(
-    election: tuple[Holdings, list[tuple[int, int]], int], band_millis: int
-) -> None:
-    before, stakes, n_shards = election
-    counts = shards.apportion(stakes, n_shards)
-    expected = tolerate_by_the_letter(before, stakes, n_shards, band_millis)
-    assert list(shards.tolerate(before, stakes, counts, band_millis).items()) == list(expected.items())
-
-
-@given(elections(), st.sampled_from([1, 250, 500, 1000, 5000]))
-@settings(max_examples=300, deadline=None)
-def test_the_band_only_undoes_moves(
-    election: tuple[Holdings, list[tuple[int, int]], int], band_millis: int
-) -> None:
-    before, stakes, n_shards = election
-    counts = shards.apportion(stakes, n_shards)
-    after = shards.tolerate(before, stakes, counts, band_millis)
-    most = shards.cap(sum(weight > 0 for _, weight in stakes), n_shards)
-    total = sum(weight for _, weight in stakes)
-    assert sum(after.values()) == n_shards
-    assert set(after) <= {node_id for node_id, weight in stakes if weight}
-    undone = 0
-    for node_id, weight in stakes:
-        held, elected, count = len(before.get(node_id, ())), counts.get(node_id, 0), after.get(node_id, 0)
-        assert count <= most
-        if count > elected:
-            assert count == elected + 1 <= held
-            assert held - Fraction(n_shards * weight, total) <= Fraction(band_millis, 1000)
-            undone += 1
-        if count < elected:
-            assert count >= held
-    assert (
-        moved(before, shards.reassign(before, after))
-        == moved(before, shards.reassign(before, counts)) - undone
-    )
 
 
 # the whole election

@@ -1,0 +1,68 @@
+"""What tests of following a real chain have in common: blobs on it, readers of it, and what a view says."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from committee import messages
+from committee.ledger import BlobRecord
+from committee.ledger.evm import EvmLedger
+from committee.messages import Intent
+from storage.node.chain import ChainView
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Network
+
+STAKES = (40, 30, 20, 10)
+LENGTH = 5000
+CONFIRMATIONS = 3
+
+
+def blob_id_of(root: bytes) -> bytes:
+    return hashlib.blake2b(b"\x01" + LENGTH.to_bytes(8, "little") + root, digest_size=32).digest()
+
+
+async def register(network: Network, seed: int) -> tuple[bytes, int]:
+    root = seed.to_bytes(32, "big")
+    object_id, _ = await network.operator.register_blob(root, LENGTH, 20)
+    return blob_id_of(root), object_id
+
+
+async def certify(network: Network, blob_id: bytes, object_id: int) -> None:
+    state = await network.operator.epoch_state()
+    certificate = network.sign(state, Intent.BLOB, messages.blob_body(blob_id))
+    await network.operator.certify_blob(object_id, certificate)
+
+
+async def settled_ledger(
+    network: Network, urls: str | None = None, confirmations: int = CONFIRMATIONS
+) -> EvmLedger:
+    """A reader for whom a block is settled when so many follow it."""
+    connecting = EvmLedger.connect(
+        urls or network.chain.rpc_url, network.deployment, confirmations=confirmations
+    )
+    return await network.connections.enter_async_context(await connecting)
+
+
+async def fresh(ledger: EvmLedger) -> ChainView:
+    view = ChainView(ledger, 1)
+    await view.load()
+    return view
+
+
+def content(view: ChainView) -> tuple[Any, ...]:
+    """What a view says. (Of a deleted object the chain knows no more.)"""
+    records: dict[int, BlobRecord] = view._objects
+    state = view.state
+    ejected = {node_id for node_id in view._ejected if view.was_ejected(node_id, state.epoch)}
+    return (
+        {number: one for number, one in records.items() if not one.deleted},
+        {number for number, one in records.items() if one.deleted},
+        *(state.epoch, state.started_block, state.handover_done, state.previous, state.current, state.next),
+        *(view.live_at_start, view.block, ejected),
+    )
+
+
+async def assert_as_fresh(view: ChainView, ledger: EvmLedger) -> None:
+    assert content(view) == content(await fresh(ledger))
