@@ -368,11 +368,12 @@ class Client:
         for committee in (state.current, state.previous):
             if committee is not None:
                 holders.setdefault(committee.owner_of[shard].node_id, committee.owner_of[shard])
+        size_bytes = code.sliver_size(metadata.length, Axis.PRIMARY)
         for member in holders.values():
             if failures.get(member.name, "").startswith(NO_ANSWER):
                 continue
             try:
-                symbols = await self._node(member).sliver(metadata.blob_id, pair, Axis.PRIMARY)
+                symbols = await self._node(member).sliver(metadata.blob_id, pair, Axis.PRIMARY, size_bytes)
                 await asyncio.to_thread(code.verify_sliver, metadata, Axis.PRIMARY, pair, symbols)
                 return symbols
             except RedStuffError as error:

@@ -28,6 +28,7 @@ from storage.redstuff import (
     SliverData,
     blob_id_text,
 )
+from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
 TIMEOUT_S = 30.0
 """For one request, from connecting to the last byte; no try begins later."""
@@ -64,10 +65,12 @@ class NodeClient:
         """Give the node a blob's metadata."""
         await self._put(_blob(metadata.blob_id, "metadata"), metadata.to_bcs())
 
-    async def sliver(self, blob_id: bytes, pair: int, axis: Axis) -> bytes:
-        """A sliver's symbols. Not verified: that is the caller's, who has the metadata."""
+    async def sliver(
+        self, blob_id: bytes, pair: int, axis: Axis, size_bytes: int = wire.MAX_SLIVER_BYTES
+    ) -> bytes:
+        """A sliver's symbols, `size_bytes` at most. Not verified: that is the caller's, who has the metadata."""
         path = _blob(blob_id, "slivers", str(pair), wire.axis_name(axis))
-        body = await self._get(path, limit=wire.MAX_SLIVER_BYTES)
+        body = await self._get(path, limit=size_bytes + wire.FRAME_BYTES)
         with self._must_be_true():
             return bytes(SliverData.from_bcs(body).symbols)
 
@@ -86,9 +89,14 @@ class NodeClient:
         return await self._signed(_blob(blob_id, "confirmation", *kind))
 
     async def decoding_symbols(
-        self, blob_id: bytes, axis: Axis, targets: Sequence[int], helper_shards: Sequence[int]
+        self,
+        blob_id: bytes,
+        axis: Axis,
+        targets: Sequence[int],
+        helper_shards: Sequence[int],
+        size_bytes: int = wire.MAX_SYMBOLS_BYTES,
     ) -> wire.SymbolsOfBlob:
-        """The node's symbols for the slivers `targets` of `axis`, without proofs.
+        """The node's symbols for the slivers `targets` of `axis`, without proofs; `size_bytes` at most.
 
         From the slivers of just the shards named, so that no symbol travels that is not needed.
         """
@@ -97,16 +105,17 @@ class NodeClient:
             "targetType": wire.axis_name(axis),
             "helperShards": wire.ranges(helper_shards),
         }
-        body = await self._get(_blob(blob_id, "decodingSymbols"), query, limit=wire.MAX_ANSWER_BYTES)
+        limit = size_bytes + wire.FRAME_BYTES
+        body = await self._get(_blob(blob_id, "decodingSymbols"), query, limit=limit)
         with self._must_be_true():
             return wire.symbols_from_bcs(body)
 
     async def symbols_of_blobs(
-        self, questions: Sequence[wire.Question]
+        self, questions: Sequence[wire.Question], size_bytes: int = wire.MAX_SYMBOLS_BYTES
     ) -> list[wire.SymbolsOfBlob | NodeRefused]:
-        """The same of several blobs, and for each that the node refuses why."""
-        body = wire.questions_to_bcs(questions)
-        answer = await self._request("POST", "/v1/decodingSymbols", body=body, limit=wire.MAX_ANSWER_BYTES)
+        """The same of several blobs, `size_bytes` at most together, and for each that the node refuses why."""
+        body, limit = wire.questions_to_bcs(questions), size_bytes + len(questions) * wire.FRAME_BYTES
+        answer = await self._request("POST", "/v1/decodingSymbols", body=body, limit=limit)
         with self._must_be_true():
             answers = wire.answers_from_bcs(answer, len(questions))
         return [self._refusal(*one) if isinstance(one, tuple) else one for one in answers]
@@ -120,7 +129,8 @@ class NodeClient:
             "targetType": wire.axis_name(axis),
             "helperShards": wire.ranges(helper_shards),
         }
-        body = await self._get(_blob(blob_id, "recoverySymbols"), query, limit=wire.MAX_ANSWER_BYTES)
+        limit = len(helper_shards) * (MAX_SYMBOL_BYTES + wire.FRAME_BYTES)
+        body = await self._get(_blob(blob_id, "recoverySymbols"), query, limit=limit)
         with self._must_be_true():
             proven = wire.proven_from_bcs(body)
             return {helper: (symbol, proof) for helper, named, symbol, proof in proven if named == target}
@@ -141,7 +151,7 @@ class NodeClient:
     async def sync_shard(self, message: bytes, signature: bytes) -> wire.ShardPage:
         """A page of a shard, for the signed request of its new owner."""
         body = json.dumps(wire.signed(message, signature)).encode()
-        answer = await self._request("POST", "/v1/migrate/sync_shard", body=body, limit=wire.MAX_ANSWER_BYTES)
+        answer = await self._request("POST", "/v1/migrate/sync_shard", body=body, limit=wire.MAX_PAGE_BYTES)
         with self._must_be_true():
             return wire.ShardPage.from_bcs(answer)
 

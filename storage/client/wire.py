@@ -45,8 +45,10 @@ MAX_QUESTIONS_BYTES = 2**15
 MAX_PAGE_SLIVERS = 1024
 PAGE_BYTES = 2**23
 """A page ends before it passes this size, unless a single sliver does."""
-MAX_ANSWER_BYTES = 2**27
-"""Symbols or pages with their frames and proofs."""
+MAX_PAGE_BYTES = MAX_SLIVER_BYTES + 64 * MAX_PAGE_SLIVERS
+"""With its frame: a single sliver may pass PAGE_BYTES."""
+FRAME_BYTES = 2**13
+"""Around the symbols of one blob, a sliver of a page or a sliver alone; far less around most."""
 MAX_JSON_BYTES = 2**20
 MAX_REQUEST_JSON_BYTES = 2**12
 MAX_JSON_BRACKETS = 2**12

@@ -130,8 +130,11 @@ class Courier:
             async with asyncio.timeout(REQUEST_LIMIT_S + size_bytes / SLOWEST_BYTES_PER_S):
                 if len(questions) == 1:
                     (sole,) = questions
-                    return [await client.decoding_symbols(sole.blob_id, sole.axis, sole.targets, sole.shards)]
-                return await client.symbols_of_blobs(questions)
+                    symbols = await client.decoding_symbols(
+                        sole.blob_id, sole.axis, sole.targets, sole.shards, size_bytes
+                    )
+                    return [symbols]
+                return await client.symbols_of_blobs(questions, size_bytes)
         except (NodeError, TimeoutError) as error:
             return [error] * len(batch)
 

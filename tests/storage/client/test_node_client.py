@@ -169,7 +169,7 @@ CALLS: dict[str, Callable[[NodeClient], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-@pytest.mark.parametrize("body", [b"\xff\xfe garbage", b"[" * 100_000, b'{"success": {"data": 7}, "x": 1}'])
+@pytest.mark.parametrize("body", [b"\xff\xfe garbage", b"[" * 50_000, b'{"success": {"data": 7}, "x": 1}'])
 async def test_a_call_calls_garbage_a_lie(
     serve: Serve, session: aiohttp.ClientSession, call: Callable[[NodeClient], Awaitable[object]], body: bytes
 ) -> None:
@@ -228,6 +228,24 @@ async def test_an_answer_without_end_is_cut_off(serve: Serve, session: aiohttp.C
     with pytest.raises(NodeLied, match=f"more than {wire.MAX_METADATA_BYTES} bytes"):
         await client.metadata(BLOB_ID)
     assert sent < 2**24
+
+
+MORE_THAN_ASKED: dict[str, Callable[[NodeClient], Awaitable[object]]] = {
+    "sliver": lambda one: one.sliver(BLOB_ID, 0, P, 100),
+    "decoding_symbols": lambda one: one.decoding_symbols(BLOB_ID, P, [0], [0], 100),
+    "symbols_of_blobs": lambda one: one.symbols_of_blobs([wire.Question(BLOB_ID, P, [0], [0])], 100),
+}
+
+
+@pytest.mark.parametrize("call", MORE_THAN_ASKED.values(), ids=MORE_THAN_ASKED)
+async def test_more_than_was_asked_for_is_not_taken(
+    serve: Serve, session: aiohttp.ClientSession, call: Callable[[NodeClient], Awaitable[object]]
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=bytes(101 + wire.FRAME_BYTES))
+
+    with pytest.raises(NodeLied, match=f"more than {100 + wire.FRAME_BYTES} bytes"):
+        await call(NodeClient(session, "flood", await serve(answer)))
 
 
 async def test_an_error_without_end_is_cut_off(serve: Serve, session: aiohttp.ClientSession) -> None:

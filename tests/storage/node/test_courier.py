@@ -38,14 +38,20 @@ class Node:
         self.let = asyncio.Event()
         self.answer: Callable[[int], Any] = lambda number: {number: {0: b"ab"}}
         self.cancelled = 0
+        self.most_bytes: list[int] = []
+        """Of each answer that is taken."""
 
-    async def decoding_symbols(self, blob_id: bytes, axis: Axis, targets: Any, shards: Any) -> Any:
+    async def decoding_symbols(
+        self, blob_id: bytes, axis: Axis, targets: Any, shards: Any, size_bytes: int
+    ) -> Any:
+        self.most_bytes.append(size_bytes)
         (answer,) = await self._answers([blob_id[0]])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def symbols_of_blobs(self, questions: Sequence[Question]) -> list[Any]:
+    async def symbols_of_blobs(self, questions: Sequence[Question], size_bytes: int) -> list[Any]:
+        self.most_bytes.append(size_bytes)
         return await self._answers([one.blob_id[0] for one in questions])
 
     async def _answers(self, numbers: list[int]) -> list[Any]:
@@ -85,6 +91,7 @@ async def test_what_is_asked_at_once_goes_together() -> None:
     assert await asyncio.gather(*tasks) == [{number: {0: b"ab"}} for number in range(5)]
     assert asking.node.requests == [[0, 1, 2, 3, 4]]
     assert asking.sent == [0, 1, 2, 3, 4]
+    assert asking.node.most_bytes == [5 * SMALL], "no more is taken than was asked for"
 
 
 async def test_what_is_asked_while_requests_are_under_way_waits_and_goes_together() -> None:
@@ -105,6 +112,7 @@ async def test_a_large_question_goes_alone() -> None:
     tasks = [asking.ask(0), asking.ask(1, TOGETHER_BYTES), asking.ask(2, 2 * TOGETHER_BYTES), asking.ask(3)]
     await asyncio.gather(*tasks)
     assert asking.node.requests == [[0], [1], [2], [3]]
+    assert asking.node.most_bytes == [SMALL, TOGETHER_BYTES, 2 * TOGETHER_BYTES, SMALL]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +137,7 @@ async def test_one_refused_question_fails_alone() -> None:
 async def test_a_request_that_fails_fails_for_all_its_questions() -> None:
     asking = Asking()
 
-    async def fail(questions: Sequence[Question]) -> list[Any]:
+    async def fail(questions: Sequence[Question], size_bytes: int) -> list[Any]:
         raise NodeUnreachable("node-1", "", "test")
 
     asking.node.symbols_of_blobs = fail  # type: ignore[method-assign]

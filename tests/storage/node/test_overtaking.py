@@ -47,7 +47,13 @@ class Bench:
         self.helpers = Helpers(CODE, cast(Peers, peers), 0, self.standing, self.budget)
 
     async def _answer(
-        self, member: Member, blob_id: bytes, axis: Axis, targets: list[int], shards: list[int]
+        self,
+        member: Member,
+        blob_id: bytes,
+        axis: Axis,
+        targets: list[int],
+        shards: list[int],
+        size_bytes: int,
     ) -> Mapping[int, Mapping[int, bytes]]:
         self.asked.append(member.node_id)
         answer = self.waiting[member.node_id] = asyncio.get_running_loop().create_future()

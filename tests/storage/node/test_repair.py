@@ -53,7 +53,7 @@ class Helper:
         return BLOB.metadata
 
     async def decoding_symbols(
-        self, blob_id: bytes, axis: Axis, targets: list[int], shards: list[int]
+        self, blob_id: bytes, axis: Axis, targets: list[int], shards: list[int], size_bytes: int
     ) -> dict[int, dict[int, bytes]]:
         self._require_up()
         self.asked.append((axis, tuple(targets)))
@@ -261,7 +261,9 @@ async def test_a_writer_that_lied_is_told_from_a_helper_that_lies(bench: Bench) 
 
 
 def _any_shard(helper: Helper) -> Any:
-    async def answer(blob_id: bytes, axis: Axis, targets: list[int], shards: list[int]) -> Any:
+    async def answer(
+        blob_id: bytes, axis: Axis, targets: list[int], shards: list[int], size_bytes: int
+    ) -> Any:
         index, sliver = helper._sliver(axis.other)
         return {index: CODE.recovery_symbols(axis.other, sliver, targets, T)}
 
