@@ -20,7 +20,7 @@ from storage.node.budgets import Budget
 from storage.node.courier import Courier
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
-from storage.node.standing import Standing
+from storage.node.standing import GOOD, Standing
 from storage.node.store_records import Symbols
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
 
@@ -145,7 +145,7 @@ class Helpers:
                     self._standing.kept_waiting(request.member)
                 request.is_overtaken = True
         asked = {shard for request in pending.values() for shard in request.shards}
-        expected = sum(len(one.shards) for one in pending.values() if not one.is_overtaken)
+        expected = sum(len(one.shards) for one in pending.values() if self._is_expected(one))
         if expected >= gathering.lacking:
             return
         requests = self._spread(gathering, holders, gathering.lacking - expected, asked)
@@ -159,6 +159,11 @@ class Helpers:
         for member, shards in requests.items():
             request = _Request(member, shards)
             pending[asyncio.create_task(self._ask(gathering, request))] = request
+
+    def _is_expected(self, request: _Request) -> bool:
+        """Not what has been overtaken, nor what waits its turn behind that at a member which keeps others waiting."""
+        waits_behind = request.began is None and self._standing.rank(request.member) != GOOD
+        return not request.is_overtaken and not waits_behind
 
     def _next_look_s(self, pending: Mapping[asyncio.Task[None], _Request]) -> float | None:
         """In how many seconds a request must be overtaken, if none is answered before."""

@@ -12,6 +12,7 @@ import pytest
 
 from committee.membership import Member
 from storage.client.errors import NodeRefused
+from storage.node import courier
 from storage.node.budgets import Budget
 from storage.node.helpers import FIRST_TIMES, OVERTAKEN_AFTER_S, TIMES_THE_USUAL, Gathering, Helpers
 from storage.node.peers import Peers
@@ -195,6 +196,25 @@ async def test_what_waits_for_its_turn_is_not_overtaken(bench: Bench) -> None:
     await bench.answered(*bench.asked)
     await fetching
     assert bench.slow() == set()
+
+
+async def test_what_waits_behind_a_helper_that_hangs_is_asked_of_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "AT_ONCE_TO_A_MEMBER", 1)
+    await bench.used_to(0.01)
+    _, before = await bench.gather()
+    hanging, *quick = bench.asked
+    gathering, fetching = await bench.gather()
+    assert bench.asked == [hanging, *quick], "the second waits behind the first, at the same helpers"
+    for _ in range(2 * int(OVERTAKEN_AFTER_S) + 1):
+        await bench.answered(*(bench.waiting.keys() - {hanging}))
+        await bench.passes(1.0)
+    assert bench.slow() == {hanging}
+    assert fetching.done()
+    await asyncio.gather(before, fetching)
+    assert hanging not in {member.node_id for member, _ in gathering.sources.values()}
+    assert bench.asked.count(hanging) == 1
 
 
 async def test_a_rebuilder_asks_slow_members_last_for_a_while(bench: Bench) -> None:
