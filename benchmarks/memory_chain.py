@@ -158,19 +158,27 @@ class MemoryChain:
         )
         self.end_handover()
 
-    def certified(self, blob_id: bytes, length: int) -> None:
-        """A blob certified in the current epoch, put there past the writer's path."""
+    def registered(self, blob_id: bytes, length: int) -> int:
+        """A blob registered in the current epoch, past the writer's path; its object's number."""
         number, epoch = len(self.records) + 1, self.state.epoch
         self.records[number] = BlobRecord(
-            number, blob_id, length, WRITER_ACCOUNT, epoch, epoch, epoch + 50, deletable=False
+            number, blob_id, length, WRITER_ACCOUNT, epoch, None, epoch + 50, deletable=False
         )
         self.mine(
             BlobRegistered(
                 self.next_mark, number, blob_id, WRITER_ACCOUNT, epoch, length, epoch + 50, deletable=False
-            ),
+            )
+        )
+        return number
+
+    def certified(self, number: int) -> None:
+        """An object certified in the current epoch, past the writer's path."""
+        one, epoch = self.records[number], self.state.epoch
+        self.records[number] = dataclasses.replace(one, certified_epoch=epoch)
+        self.mine(
             BlobCertified(
-                self.next_mark, number, blob_id, epoch, epoch + 50, deletable=False, is_extension=False
-            ),
+                self.next_mark, number, one.blob_id, epoch, one.end_epoch, deletable=False, is_extension=False
+            )
         )
 
     # blocks

@@ -220,11 +220,13 @@ class NodeNetwork:
         """Give a blob's slivers to all members that run, past the routes, and certify it on chain."""
         current = self.chain.state.current
         assert current is not None
+        number = self.chain.registered(blob.blob_id, blob.length)
+        await self.caught_up()
         for member in current.members:
             node = self.places[member.node_id].node
             if node is not None:
                 await asyncio.to_thread(self._put, node, blob, member.shards)
-        self.chain.certified(blob.blob_id, blob.length)
+        self.chain.certified(number)
         await self.caught_up()
 
     async def caught_up(self) -> None:

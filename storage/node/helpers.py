@@ -78,17 +78,18 @@ class _Request:
 
     member: Member
     shards: list[int]
-    began: float | None = None
-    """Loop time; None while it waits for its turn."""
+    since: float
+    """Loop time at which it was asked for, and from when it is sent that."""
+    is_sent: bool = False
     is_overtaken: bool = False
 
-    def begin(self) -> None:
+    def send(self) -> None:
         """Its turn has come."""
-        self.began = asyncio.get_running_loop().time()
+        self.is_sent, self.since = True, asyncio.get_running_loop().time()
 
     def seconds(self) -> float:
-        """How long it has been under way."""
-        return 0.0 if self.began is None else asyncio.get_running_loop().time() - self.began
+        """How long it has been under way, or has waited for its turn."""
+        return asyncio.get_running_loop().time() - self.since
 
 
 class Helpers:
@@ -140,12 +141,14 @@ class Helpers:
         """Send requests for what neither is here nor can be expected soon."""
         after_s = self._overtaken_after_s
         for request in pending.values():
-            if request.seconds() >= after_s:
-                if not request.is_overtaken:
-                    self._standing.kept_waiting(request.member)
-                request.is_overtaken = True
+            if request.seconds() < after_s or request.is_overtaken:
+                continue
+            if request.is_sent:
+                self._standing.kept_waiting(request.member)
+            # What waits for its turn is overtaken only if it waits behind what keeps others waiting.
+            request.is_overtaken = self._standing.rank(request.member) != GOOD
         asked = {shard for request in pending.values() for shard in request.shards}
-        expected = sum(len(one.shards) for one in pending.values() if self._is_expected(one))
+        expected = sum(len(one.shards) for one in pending.values() if not one.is_overtaken)
         if expected >= gathering.lacking:
             return
         requests = self._spread(gathering, holders, gathering.lacking - expected, asked)
@@ -157,18 +160,17 @@ class Helpers:
                 f"{name_failures(gathering.failures)}"
             )
         for member, shards in requests.items():
-            request = _Request(member, shards)
+            request = _Request(member, shards, asyncio.get_running_loop().time())
             pending[asyncio.create_task(self._ask(gathering, request))] = request
-
-    def _is_expected(self, request: _Request) -> bool:
-        """Not what has been overtaken, nor what waits its turn behind that at a member which keeps others waiting."""
-        waits_behind = request.began is None and self._standing.rank(request.member) != GOOD
-        return not request.is_overtaken and not waits_behind
 
     def _next_look_s(self, pending: Mapping[asyncio.Task[None], _Request]) -> float | None:
         """In how many seconds a request must be overtaken, if none is answered before."""
         after_s = self._overtaken_after_s
-        waits = [max(0.0, after_s - one.seconds()) for one in pending.values() if not one.is_overtaken]
+        waits = [
+            after_s - one.seconds() if one.seconds() < after_s else after_s
+            for one in pending.values()
+            if not one.is_overtaken
+        ]
         return min(waits, default=None)
 
     def _spread(
@@ -212,7 +214,7 @@ class Helpers:
         size_bytes = len(shards) * len(targets) * gathering.symbol_bytes
         fail_point("handover.symbols-wanted")
         try:
-            answer = await self._courier.ask(member, question, size_bytes, request.begin)
+            answer = await self._courier.ask(member, question, size_bytes, request.send)
         except (NodeError, TimeoutError) as error:
             gathering.failures[member.name] = why(error)
             gathering.refused.update((member.node_id, shard) for shard in shards)

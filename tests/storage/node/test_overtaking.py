@@ -215,7 +215,9 @@ async def test_what_waits_behind_a_helper_that_hangs_is_asked_of_others(
     await bench.answered(*(bench.waiting.keys() - {hanging}))
     assert gathering.lacking == 1
     bench.standing.kept_waiting(MEMBERS[hanging])
-    await bench.passes(OVERTAKEN_AFTER_S + JUST)
+    await bench.passes(OVERTAKEN_AFTER_S - JUST)
+    assert bench.waiting.keys() == {hanging}, "its turn may still come"
+    await bench.passes(2 * JUST)
     await bench.answered(*(bench.waiting.keys() - {hanging}))
     await fetching
     assert bench.asked.count(hanging) == 1, "its turn never came"
