@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.node_network import NodeNetwork, WireTally, until
 from benchmarks.rows import KIB, MIB, Row, row
-from storage.node.report import TransitionReport, transition_report
+from storage.node.handover.report import TransitionReport, transition_report
 from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
 
 STAYING = 9

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.handover_bytes import LARGEST_AT_10, STAKE_OF_A_SHARD, STAYING, Blobs, split
 from benchmarks.node_network import NodeNetwork, WireTally, until
 from benchmarks.rows import KIB, MIB, Row, row
-from storage.node.report import transition_report
+from storage.node.handover.report import transition_report
 from storage.redstuff import Axis, Parameters, RedStuff
 
 SMALL_N = 100

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from benchmarks.timing import on_core
 from storage.client import wire
-from storage.node.handlers import bcs_answer
+from storage.node.http.blobs import bcs_answer
 from storage.redstuff import Axis, RedStuff
 
 

@@ -23,7 +23,7 @@ from committee.transition import plan_all
 from localnet.network import LocalNetwork
 from storage.client.client import StoredBlob
 from storage.client.errors import NodeError
-from storage.node.report import Check, NodeReport, TransitionReport, transition_report
+from storage.node.handover.report import Check, NodeReport, TransitionReport, transition_report
 from storage.redstuff import Parameters, blob_id_text
 
 N_SHARDS = 100

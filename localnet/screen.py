@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from localnet.demo import DemoResult
-from storage.node.report import TransitionReport
+from storage.node.handover.report import TransitionReport
 
 
 class Screen:

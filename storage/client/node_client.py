@@ -168,7 +168,7 @@ class NodeClient:
         return bytes(await self._get("/metrics", limit=wire.MAX_JSON_BYTES)).decode(errors="replace")
 
     async def handover(self) -> dict[str, Any]:
-        """The node's report of its part of the last handover (`storage.node.report.NodeReport`)."""
+        """The node's report of its part of the last handover (`storage.node.handover.report.NodeReport`)."""
         data = await self._json("/v1/handover")
         with self._must_be_true():
             if not isinstance(data, dict):

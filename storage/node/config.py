@@ -6,7 +6,7 @@ A node's folder:
     keys/bls.key      BLS12-381 secret, 32 bytes in hex, readable by the owner alone
     keys/account.key  secret of the account that acts on the chain, 32 bytes in hex, likewise
     store/            slivers and their index (`storage.node.store`)
-    chain.sqlite      what the node has followed of the chain (`storage.node.chain_store`)
+    chain.sqlite      what the node has followed of the chain (`storage.node.chain.store`)
 """
 
 from __future__ import annotations

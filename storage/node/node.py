@@ -16,18 +16,18 @@ from aiohttp import web
 from committee.bls import SecretKey, proof_of_possession
 from committee.ledger import Ledger, RegisteredNode
 from storage.node.chain import ChainView
-from storage.node.chain_store import ChainStore
+from storage.node.chain.store import ChainStore
 from storage.node.config import ConfigError, NodeConfig
-from storage.node.garbage import Garbage
 from storage.node.handover import Handover
-from storage.node.healing import Healing
-from storage.node.invalidation import Invalidation
+from storage.node.http.routes import create_app
 from storage.node.peers import Peers
 from storage.node.repair import Repair
-from storage.node.routes import create_app
-from storage.node.scrubber import Scrubber
 from storage.node.sign_of_life import SignsOfLife
 from storage.node.store import SliverStore
+from storage.node.upkeep.garbage import Garbage
+from storage.node.upkeep.healing import Healing
+from storage.node.upkeep.invalidation import Invalidation
+from storage.node.upkeep.scrubber import Scrubber
 from storage.node.watch import Watch
 from storage.redstuff import RedStuff
 
@@ -39,7 +39,7 @@ RESTART_PAUSE_S = 1.0
 class StorageNode:
     """A node from its folder, settings, key and ledger; `run` serves until it is cancelled.
 
-    The parts are attributes, so that `storage.node.routes` (and a test) can reach them.
+    The parts are attributes, so that `storage.node.http.routes` (and a test) can reach them.
     """
 
     view: ChainView

@@ -19,7 +19,7 @@ from committee.shards import assign
 from committee.transition import plan_all
 from localnet.network import LocalNetwork
 from storage.node import fail_points
-from storage.node.report import NodeReport
+from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, RedStuff
 
 N_SHARDS = 13

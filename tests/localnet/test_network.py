@@ -14,7 +14,7 @@ import pytest
 
 from committee.errors import LedgerRefused
 from storage.client.errors import BlobUnavailable, NotEnoughConfirmations, UnknownBlob
-from storage.node.report import NodeReport
+from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, TooLarge
 
 if TYPE_CHECKING:

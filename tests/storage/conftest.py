@@ -34,8 +34,8 @@ from storage.client.node_client import NodeClient
 from storage.client.wire import Reason
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
-from storage.node.metrics import UPKEEP
-from storage.node.routes import create_app
+from storage.node.http.metrics import UPKEEP
+from storage.node.http.routes import create_app
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, SliverData, blob_id_text
 from tests.storage import network as networks

@@ -16,8 +16,8 @@ import pytest
 from committee.errors import LedgerRefused
 from committee.ledger import BlockMark, EpochStarted, Event
 from storage.node.chain import ChainView
-from storage.node.chain_changes import Change
-from storage.node.chain_store import ChainStore
+from storage.node.chain.changes import Change
+from storage.node.chain.store import ChainStore
 from tests.committee.ledger.following import (
     CONFIRMATIONS,
     STAKES,

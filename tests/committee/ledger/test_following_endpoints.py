@@ -21,7 +21,7 @@ from committee.ledger import BlobRegistered, Event
 from committee.ledger.evm import EvmLedger
 from committee.ledger.evm.rpc import Rpc
 from storage.node.chain import ChainView
-from storage.node.chain_store import ChainStore
+from storage.node.chain.store import ChainStore
 from tests.committee.ledger.following import (
     CONFIRMATIONS,
     LENGTH,

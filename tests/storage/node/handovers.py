@@ -12,7 +12,7 @@ import pytest
 from committee.membership import Member
 from storage.client.errors import NodeRefused
 from storage.client.node_client import NodeClient
-from storage.node import filling
+from storage.node.handover import filling
 from storage.redstuff import Axis, EncodedBlob, RedStuff
 from tests.storage.chain import N_SHARDS
 from tests.storage.network import Network

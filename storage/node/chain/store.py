@@ -1,0 +1,222 @@
+"""What a node has followed of the chain, on disk: blob objects, ejections, the epoch's state and the checkpoint.
+
+    chain.sqlite (-wal, -shm)          in the node's folder
+
+The checkpoint changes in the transaction that writes what its blocks changed, so a node that was killed goes on from a
+block of which it has all events, and none behind it. Rows are whole values, never differences: events taken in twice
+leave the same rows. All of it can be read from the chain again, so a file that is damaged, or of another deployment, is
+made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from committee.errors import CommitteeError
+from committee.ledger import BlobRecord, BlockMark, EpochState
+from committee.ledger.follower import MARKS_KEPT
+from committee.membership import Committee, Member
+from storage.node.chain.changes import Change
+from storage.node.store.index import StoreError, told
+
+log = structlog.get_logger()
+
+FILE = "chain.sqlite"
+BUSY_LIMIT_S = 30.0
+VERSION = 1
+BLOB_ID_BYTES = 32
+OBJECT_ID_BYTES = 32
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE object (
+    object_id BLOB PRIMARY KEY, blob_id BLOB NOT NULL, length INTEGER NOT NULL, owner TEXT NOT NULL,
+    registered_epoch INTEGER NOT NULL, certified_epoch INTEGER, end_epoch INTEGER NOT NULL,
+    deletable INTEGER NOT NULL, deleted INTEGER NOT NULL, invalid INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE ejection (node_id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
+CREATE TABLE mark (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);
+CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class ChainStore:
+    """The file in a node's folder. Any thread may call; one at a time. Raises `StoreError`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self.thread = ThreadPoolExecutor(1, "chain-store")
+        """To call it from: the chain is followed also while every other thread waits for a slow disk."""
+        self._using = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self, domain: bytes) -> Change | None:
+        """Open or create the file of the deployment `domain` (32 bytes): what is saved, None for nothing."""
+        with self._using, told(f"cannot open {self._path}"):
+            try:
+                return self._open(domain)
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+                    raise
+                log.warning("what was followed of the chain is damaged; reading it anew", error=str(error))
+            except (CommitteeError, KeyError, TypeError, ValueError) as error:
+                log.warning(
+                    "what was followed of the chain makes no sense; reading it anew", error=repr(error)
+                )
+            self._remove()
+            return self._open(domain)
+
+    def save(self, change: Change) -> None:
+        """Write a change and its checkpoint: durable when this returns, or nothing of it."""
+        with self._using, told(f"cannot write {self._path}"):
+            if self._connection is None:
+                raise StoreError(f"{self._path} is not open")
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                _write(self._connection, change)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close when a call under way is done. Idempotent."""
+        with self._using:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+        self.thread.shutdown(wait=False)
+
+    def _open(self, domain: bytes) -> Change | None:
+        if self._connection is not None:
+            self._connection.close()
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_LIMIT_S, check_same_thread=False, isolation_level=None
+        )
+        self._connection = connection
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        notes = dict(connection.execute("SELECT name, value FROM note")) if version == VERSION else {}
+        if version == 0:
+            connection.executescript(_SCHEMA)
+        if notes.get("domain") != domain:
+            if version not in (0, VERSION) or notes:
+                log.warning("what was followed is of another deployment or version; reading the chain anew")
+                self._remove()
+                return self._open(domain)
+            connection.execute("INSERT INTO note VALUES ('domain', ?)", (domain,))
+        return _read(connection, notes) if "state" in notes else None
+
+    def _remove(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+
+def _write(connection: sqlite3.Connection, change: Change) -> None:
+    if change.is_all:
+        for table in ("object", "ejection", "mark"):
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608 (a name from above)
+    connection.executemany(
+        "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, change.records)
+    )
+    connection.executemany("INSERT OR REPLACE INTO ejection VALUES (?, ?)", change.ejected.items())
+    connection.executemany(
+        "INSERT OR REPLACE INTO mark VALUES (?, ?)", ((mark.number, mark.hash) for mark in change.marks)
+    )
+    checkpoint = change.marks[-1].number
+    connection.execute(
+        "DELETE FROM mark WHERE number > ? OR number <= ?", (checkpoint, checkpoint - MARKS_KEPT)
+    )
+    notes = {}
+    if change.state is not None:
+        notes["state"] = json.dumps(asdict(change.state), default=_as_json).encode()
+    if change.live_at_start is not None:
+        notes["live_at_start"] = b"".join(change.live_at_start)
+    connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", notes.items())
+
+
+def _read(connection: sqlite3.Connection, notes: Mapping[str, bytes]) -> Change:
+    """All that is saved. Raises `KeyError`, `TypeError`, `ValueError` for what nobody saved so."""
+    live = notes["live_at_start"]
+    marks = connection.execute("SELECT number, hash FROM mark ORDER BY number").fetchall()
+    if not marks:
+        raise ValueError("a state without a checkpoint")
+    return Change(
+        marks=tuple(BlockMark(number, digest) for number, digest in marks),
+        records=tuple(map(_record, connection.execute("SELECT * FROM object ORDER BY object_id"))),
+        ejected=dict(connection.execute("SELECT node_id, epoch FROM ejection").fetchall()),
+        state=_state(json.loads(notes["state"])),
+        live_at_start=tuple(
+            live[place : place + BLOB_ID_BYTES] for place in range(0, len(live), BLOB_ID_BYTES)
+        ),
+        is_all=True,
+    )
+
+
+def _row(record: BlobRecord) -> tuple[Any, ...]:
+    return (
+        record.object_id.to_bytes(OBJECT_ID_BYTES, "big"),
+        *(record.blob_id, record.length, record.owner),
+        *(record.registered_epoch, record.certified_epoch, record.end_epoch),
+        *(record.deletable, record.deleted, record.invalid),
+    )
+
+
+def _record(row: tuple[Any, ...]) -> BlobRecord:
+    object_id, blob_id, length, owner, registered, certified, end, *flags = row
+    return BlobRecord(
+        *(int.from_bytes(object_id, "big"), blob_id, length, owner, registered, certified, end),
+        *map(bool, flags),
+    )
+
+
+def _as_json(value: bytes | frozenset[int]) -> str | list[int]:
+    return value.hex() if isinstance(value, bytes) else sorted(value)
+
+
+def _state(values: Mapping[str, Any]) -> EpochState:
+    return EpochState(
+        block=_mark(values["block"]),
+        epoch=values["epoch"],
+        started_at_s=values["started_at_s"],
+        started_block=_mark(values["started_block"]) if values["started_block"] else None,
+        handover_done=values["handover_done"],
+        last_handover_done_s=values["last_handover_done_s"],
+        previous=_committee(values["previous"]),
+        current=_committee(values["current"]),
+        next=_committee(values["next"]),
+        unattested=frozenset(values["unattested"]),
+    )
+
+
+def _mark(values: Mapping[str, Any]) -> BlockMark:
+    return BlockMark(values["number"], bytes.fromhex(values["hash"]))
+
+
+def _committee(values: Mapping[str, Any] | None) -> Committee | None:
+    if values is None:
+        return None
+    return Committee(values["epoch"], values["n_shards"], tuple(_members(values["members"])))
+
+
+def _members(listed: Iterable[Mapping[str, Any]]) -> Iterable[Member]:
+    for values in listed:
+        key = bytes.fromhex(values["public_key"])
+        yield Member(**{**values, "public_key": key, "shards": tuple(values["shards"])})

@@ -1,0 +1,286 @@
+"""What a node knows of the chain: the committees, the phase of the epoch, the blob objects.
+
+`load` goes on from what the node has saved, or reads the state at a settled block; `refresh` then follows the events of
+the blocks behind it (`committee.ledger.follower`). What a step changes is saved together with its checkpoint before the
+view takes it in and its listeners are told. A chain that does not answer leaves the view as it was: the node serves on
+and says that it is degraded, and by how many blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import structlog
+
+from committee.errors import LedgerError
+from committee.ledger import (
+    BlobRecord,
+    BlockMark,
+    EpochState,
+    Event,
+    Ledger,
+    Parameters,
+)
+from committee.ledger.follower import MARKS_KEPT, Follower, Snapshot, Step
+from committee.membership import Committee, Member
+from storage.node.chain.changes import Change, Draft, differences, everything, live
+from storage.node.chain.store import ChainStore
+from storage.node.store.index import StoreError
+
+log = structlog.get_logger()
+
+
+class ChainView:
+    """The chain through the eyes of the node `node_id`.
+
+    `parameters`, `state` and `live_at_start` are set by `load`; reading them earlier raises `AttributeError`.
+    Listeners registered with `subscribe` are called once per event, after the view has taken the event in.
+    """
+
+    parameters: Parameters
+    """As they were when the epoch's state last changed."""
+    state: EpochState
+    live_at_start: list[bytes]
+    """The blobs live when the current epoch started, in byte order: what its gaining members attest to. The same for
+    all of them, however far each has followed the chain."""
+
+    def __init__(self, ledger: Ledger, node_id: int, store: ChainStore | None = None) -> None:
+        """Nothing is read yet. Without a store the view begins anew with every start."""
+        self.ledger = ledger
+        self.node_id = node_id
+        self._store = store
+        self._is_saved = True
+        self._follower = Follower(ledger)
+        self._objects: dict[int, BlobRecord] = {}
+        self._objects_of: dict[bytes, list[int]] = defaultdict(list)
+        self._ejected: dict[int, int] = {}
+        self._listeners: list[Callable[[Event], None]] = []
+        self._refreshing = asyncio.Lock()
+        self._marks: tuple[BlockMark, ...] = ()
+        self._answered_at = 0.0
+        self._is_cut_off = False
+        self._first_seen: tuple[int, float] | None = None
+        """(number, time) of the first settled block that was seen, for the chain's pace."""
+
+    # reading
+
+    @property
+    def behind_s(self) -> float:
+        """Seconds since the chain last answered."""
+        return time.monotonic() - self._answered_at
+
+    @property
+    def block(self) -> BlockMark:
+        """The block the view stands at."""
+        return self._marks[-1] if self._marks else BlockMark(-1, b"")
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the last try to follow the chain failed; what the view says is then getting old."""
+        return self._is_cut_off
+
+    @property
+    def blocks_behind(self) -> int:
+        """How many settled blocks are not taken in; while the chain is silent, estimated by its pace before."""
+        newest = self._follower.newest
+        if newest is None:
+            return 0
+        behind = max(newest.number - self.block.number, 0)
+        if self._is_cut_off and self._first_seen is not None:
+            number, since = self._first_seen
+            watched_s = self._answered_at - since
+            if watched_s > 0:
+                behind += round(self.behind_s * (newest.number - number) / watched_s)
+        return behind
+
+    @property
+    def standing(self) -> str:
+        """In words: "following", or "degraded, N blocks behind"."""
+        return f"degraded, {self.blocks_behind} blocks behind" if self._is_cut_off else "following"
+
+    def committee(self, epoch: int) -> Committee | None:
+        """The committee of an epoch, if it is the previous, current or next one."""
+        for committee in (self.state.previous, self.state.current, self.state.next):
+            if committee is not None and committee.epoch == epoch:
+                return committee
+        return None
+
+    def my_shards(self, epoch: int | None = None) -> tuple[int, ...]:
+        """The node's own shards in the current epoch's committee, or in that of `epoch`; empty when not a member."""
+        committee = self.state.current if epoch is None else self.committee(epoch)
+        return committee.shards_of(self.node_id) if committee else ()
+
+    def object(self, object_id: int) -> BlobRecord | None:
+        """One blob object."""
+        return self._objects.get(object_id)
+
+    def objects(self, blob_id: bytes) -> tuple[BlobRecord, ...]:
+        """All objects that name a blob, by object id."""
+        return tuple(self._objects[number] for number in self._objects_of.get(blob_id, ()))
+
+    def is_registered(self, blob_id: bytes) -> bool:
+        """Whether some object of the blob has neither been deleted nor expired."""
+        return any(not one.deleted and self.state.epoch < one.end_epoch for one in self.objects(blob_id))
+
+    def is_live(self, blob_id: bytes) -> bool:
+        """Whether the blob is certified, not invalid and must be kept in the current epoch."""
+        return any(one.is_live(self.state.epoch) for one in self.objects(blob_id))
+
+    def is_invalid(self, blob_id: bytes) -> bool:
+        """Whether the blob's writer was proven to have encoded it inconsistently."""
+        return any(one.invalid for one in self.objects(blob_id))
+
+    def live_blobs(self) -> list[bytes]:
+        """Ids of the blobs to be kept in the current epoch, in byte order."""
+        return live(self._objects.values(), self.state.epoch)
+
+    def was_ejected(self, node_id: int, since_epoch: int) -> bool:
+        """Whether an ejection of this node in `since_epoch` or later has been seen."""
+        return self._ejected.get(node_id, -1) >= since_epoch
+
+    def members_by_id(self) -> dict[int, Member]:
+        """Everyone in the previous or the current committee; where both name a node, as the current one does."""
+        known: dict[int, Member] = {}
+        for committee in (self.state.previous, self.state.current):
+            known.update(committee.by_id if committee else {})
+        return known
+
+    # following
+
+    def subscribe(self, listener: Callable[[Event], None]) -> None:
+        """Have `listener` called for every event from now on; it must not block.
+
+        When the state is read anew, the difference is told as the events that could have made it.
+        """
+        self._listeners.append(listener)
+
+    async def load(self) -> None:
+        """Read what was saved, then what the chain says since, or all of it. Raises `LedgerError`.
+
+        With something saved, a chain that is silent now is no error: the view is degraded.
+        """
+        self.parameters = await self.ledger.parameters()
+        saved = None
+        if self._store is not None:
+            loop = asyncio.get_running_loop()
+            saved = await loop.run_in_executor(self._store.thread, self._store.open, self.parameters.domain)
+        if saved is None:
+            async with self._refreshing:
+                await self._take(await self._follower.snapshot())
+                self._answered()
+            return
+        self._apply(saved)
+        log.info("going on from the saved checkpoint", block=self.block.number)
+        try:
+            await self.refresh()
+        except LedgerError as error:
+            log.warning("chain does not answer; serving from what is saved", error=str(error))
+
+    async def refresh(self) -> None:
+        """Catch up with the chain's head. Raises `LedgerError`; the view then stays at its block."""
+        async with self._refreshing:
+            try:
+                while True:
+                    following = await self._follower.next(self._marks)
+                    if following is not None:
+                        await self._take(following)
+                    newest = self._follower.newest
+                    if following is None or newest is None or self.block.number >= newest.number:
+                        break
+            except LedgerError:
+                self._is_cut_off = True
+                raise
+            self._answered()
+
+    async def follow(self, interval_s: float) -> None:
+        """Refresh for ever, every `interval_s`; an outage is logged once and waited out."""
+        while True:
+            was_cut_off = self._is_cut_off
+            try:
+                await self.refresh()
+                if was_cut_off:
+                    log.info("chain answers again", block=self.block.number)
+            except LedgerError as error:
+                if not was_cut_off:
+                    log.warning("chain does not answer; serving on from what is known", error=str(error))
+            await asyncio.sleep(interval_s)
+
+    def _answered(self) -> None:
+        self._answered_at = time.monotonic()
+        self._is_cut_off = False
+        if self._first_seen is None and self._follower.newest is not None:
+            self._first_seen = self._follower.newest.number, self._answered_at
+
+    async def _take(self, following: Step | Snapshot) -> None:
+        """Save what follows, take it in, tell it: in this order, so that nothing is told that a kill could undo."""
+        if isinstance(following, Step):
+            try:
+                change = Draft(self._objects, self._objects_of).follow(following)
+            except KeyError as error:
+                log.warning(
+                    "an event names an object that is not known; reading the state anew", object=str(error)
+                )
+                following = await self._follower.snapshot()
+        if isinstance(following, Snapshot):
+            change = everything(following, self._ejected)
+            events = differences(self.state, self._objects, self._ejected, following) if self._marks else []
+            if self._marks:
+                log.warning("state read anew", was=self.block.number, block=following.state.block.number)
+        else:
+            events = list(following.events)
+        if change.state is not None:
+            self.parameters = await self.ledger.parameters()
+        await self._save(change)
+        self._apply(change)
+        for event in events:
+            for listener in self._listeners:
+                listener(event)
+
+    async def _save(self, change: Change) -> None:
+        """A disk that fails must not keep the node from following: it saves everything once the disk is well."""
+        if self._store is None:
+            return
+        if not self._is_saved and not change.is_all:
+            change = self._merged(change)
+        saving = asyncio.get_running_loop().run_in_executor(self._store.thread, self._store.save, change)
+        try:
+            await asyncio.shield(saving)
+            self._is_saved = True
+        except StoreError as error:
+            if self._is_saved:
+                log.warning("what the chain told cannot be saved; following on", error=str(error))
+            self._is_saved = False
+        except asyncio.CancelledError:
+            await asyncio.wait((saving,))  # the thread goes on; the next save must not overtake it
+            raise
+
+    def _merged(self, change: Change) -> Change:
+        """The whole view as it will be after a change."""
+        objects = {**self._objects, **{record.object_id: record for record in change.records}}
+        return Change(
+            (*self._marks, *change.marks)[-MARKS_KEPT:],
+            tuple(objects.values()),
+            {**self._ejected, **change.ejected},
+            change.state or self.state,
+            tuple(self.live_at_start) if change.live_at_start is None else change.live_at_start,
+            is_all=True,
+        )
+
+    def _apply(self, change: Change) -> None:
+        """Take a change in, at once: nobody sees half of it."""
+        if change.is_all:
+            self._marks, self._ejected = (), {}
+            self._objects, self._objects_of = {}, defaultdict(list)
+        for record in change.records:
+            if record.object_id not in self._objects:
+                self._objects_of[record.blob_id].append(record.object_id)
+            self._objects[record.object_id] = record
+        self._ejected.update(change.ejected)
+        self._marks = (*self._marks, *change.marks)[-MARKS_KEPT:]
+        if change.state is not None:
+            self.state = change.state
+        if change.live_at_start is not None:
+            self.live_at_start = list(change.live_at_start)

@@ -1,0 +1,5 @@
+"""The change from one epoch's committee to the next: shards filled, attested, given up, and told of."""
+
+from storage.node.handover.jobs import Handover
+
+__all__ = ["Handover"]

@@ -1,0 +1,365 @@
+"""Carry out what `committee.transition` planned: prefetch, transfer, rebuild, attest, drop. It decides nothing itself.
+
+For the selected committee there is one job and for the current one another; when the selected epoch starts, its job
+goes on as the current one's, so that nothing under way is fetched twice. Every gained shard ends attested, or the next
+epoch overtakes the plan, and its job is dropped with its attestation. What cannot be had yet is tried again, ever more
+patiently. All progress is in the store, so that a restarted node goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+
+from committee import transition
+from committee.bls import SecretKey
+from committee.errors import LedgerError
+from committee.ledger import (
+    Attestation,
+    BlockMark,
+    CommitteeSelected,
+    EpochStarted,
+    Event,
+    MemberEjected,
+    ShardsAttested,
+)
+from committee.membership import Committee
+from storage.node.budgets import Budget
+from storage.node.chain import ChainView
+from storage.node.fail_points import fail_point
+from storage.node.handover import attestation
+from storage.node.handover.filling import Filling
+from storage.node.handover.report import NodeReport, ShardReport
+from storage.node.peers import Peers
+from storage.node.repair import Repair
+from storage.node.store import SliverStore, StoreError
+from storage.node.threads import finished
+from storage.node.watch import Watch
+from storage.redstuff import Axis, RedStuff
+
+log = structlog.get_logger()
+
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 10.0
+LOOK_AGAIN_S = 5.0
+"""The committees are looked at so often even when no event tells of a change: a view may have loaded the state anew."""
+_Key = tuple[int, tuple[tuple[int, tuple[int, ...]], ...]]
+
+
+class Handover:
+    """The handovers of one node, into the current epoch and ahead of the selected one."""
+
+    def __init__(
+        self,
+        view: ChainView,
+        store: SliverStore,
+        code: RedStuff,
+        peers: Peers,
+        repair: Repair,
+        watch: Watch,
+        secret: SecretKey,
+        budget: Budget | None = None,
+    ) -> None:
+        self._view = view
+        self._store = store
+        self._code = code
+        self._watch = watch
+        self._secret = secret
+        self._filling = Filling(view, store, code, peers, repair, secret, budget or Budget())
+        self._news = asyncio.Event()
+        self._drop_due = True
+        view.subscribe(self._on_event)
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case ShardsAttested() | CommitteeSelected() | EpochStarted() | MemberEjected():
+                self._drop_due = True
+            case _:
+                pass
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def plan(self) -> transition.Plan | None:
+        """The node's part of the change into the current epoch; None when there is nothing to take over from."""
+        state = self._view.state
+        if state.current is None or state.previous is None:
+            return None
+        return transition.plan(
+            state.previous, state.current, self._view.node_id, self._departures(), state.unattested
+        )
+
+    async def run(self) -> None:
+        """Keep a job for the current and one for the selected committee, for ever.
+
+        When a reorganisation has the epoch start at another block, or not yet, its job is done anew: what it attested,
+        to which blobs and with which salt, was for the block that is gone.
+        """
+        jobs: dict[_Key, asyncio.Task[None]] = {}
+        starts: dict[_Key, BlockMark | None] = {}
+        try:
+            while True:
+                news, state = self._news, self._view.state
+                wanted = {_key(one): one for one in (state.current, state.next) if one is not None}
+                started = {_key(state.current): state.started_block} if state.current else {}
+                gone = {key for key, start in starts.items() if started.get(key) != start}
+                overtaken = [jobs.pop(key) for key in jobs.keys() - (wanted.keys() - gone)]
+                starts = started
+                await _cancel(overtaken)
+                if self._drop_due:
+                    self._drop_due = not await self._drop_old_shards()
+                for key, committee in wanted.items():
+                    if key not in jobs:
+                        jobs[key] = asyncio.create_task(self._job(committee))
+                await _wait(news, LOOK_AGAIN_S)
+        finally:
+            await _cancel(list(jobs.values()))
+
+    async def _job(self, committee: Committee) -> None:
+        """Fill and attest what this node gains in one committee, ahead of its start and after it."""
+        retry_s = FIRST_RETRY_S
+        while True:
+            news, is_current = self._news, self._is_current(committee)
+            try:
+                if is_current:
+                    complete = await self._fill_and_attest()
+                else:
+                    complete = await self._prefetch(committee)
+            except (LedgerError, StoreError) as error:
+                complete = False
+                log.warning("handover waits", epoch=committee.epoch, retry_s=retry_s, error=str(error))
+            except Exception:
+                complete = False
+                log.exception("handover failed unexpectedly", epoch=committee.epoch, retry_s=retry_s)
+            if complete and is_current:
+                return
+            if self._is_current(committee) and not is_current:
+                retry_s = FIRST_RETRY_S
+            elif complete:
+                await _wait(news, LONGEST_RETRY_S)
+                retry_s = FIRST_RETRY_S
+            else:
+                await self._pause(committee, retry_s)
+                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    async def _pause(self, committee: Committee, limit_s: float) -> None:
+        """So long, but not beyond the committee's start."""
+        was_current = self._is_current(committee)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self._is_current(committee) == was_current:
+                    await self._news.wait()
+
+    def _is_current(self, committee: Committee) -> bool:
+        return committee.epoch == self._view.state.epoch
+
+    # before the start
+
+    async def _prefetch(self, committee: Committee) -> bool:
+        """Fetch what is certified already of the shards to be gained; whether all of it is here."""
+        current = self._view.state.current
+        if current is None or current.epoch + 1 != committee.epoch:
+            return False  # the epoch is just starting
+        plan = transition.plan(current, committee, self._view.node_id, self._gone(current))
+        if not plan.attest:
+            return True
+        epoch = committee.epoch
+        blobs = [one for one in self._view.live_blobs() if self._is_live_in(one, epoch)]
+        fail_point("prefetch.begun")
+        await self._filling.transfer(epoch, plan.transferred, blobs)
+        if plan.rebuilt and not self._is_current(committee):
+            await self._filling.rebuild(
+                epoch,
+                sorted(plan.rebuilt),
+                blobs,
+                avoiding=lambda: self._gone(current).keys(),
+                is_wanted=lambda blob_id: self._is_live_in(blob_id, epoch),
+            )
+        complete = not await asyncio.to_thread(self._filling.lacking, plan.attest, blobs)
+        if complete:
+            log.info("prefetched", epoch=epoch, shards=len(plan.attest), blobs=len(blobs))
+            fail_point("prefetch.complete")
+        return complete
+
+    def _is_live_in(self, blob_id: bytes, epoch: int) -> bool:
+        return any(one.is_live(epoch) for one in self._view.objects(blob_id))
+
+    def _gone(self, current: Committee) -> dict[int, transition.Departure]:
+        """node id → why it serves no more, though it is a member."""
+        silent = self._watch.silent_members()
+        gone = {one: transition.Departure.SILENT for one in current.by_id if one in silent}
+        for node_id in current.by_id:
+            if self._view.was_ejected(node_id, current.epoch):
+                gone[node_id] = transition.Departure.EJECTED
+        return gone
+
+    # after it
+
+    async def _fill_and_attest(self) -> bool:
+        """Fill and attest every gained shard as far as can be; whether all is done."""
+        plan, start = self.plan(), self._view.state.started_block
+        if plan is None or start is None or not plan.attest:
+            return True
+        log.info(
+            "handover begins",
+            epoch=plan.epoch,
+            kept=len(plan.kept),
+            transferred=len(plan.transferred),
+            rebuilt=len(plan.rebuilt),
+        )
+        fail_point("handover.begun")
+        # Also what has been deleted since: members attest to the same blobs, however far each has followed the chain.
+        blobs = [one for one in self._view.live_at_start if not self._view.is_invalid(one)]
+        if await self._attest(plan, start, blobs):
+            return True
+        await self._filling.transfer(plan.epoch, plan.transferred, blobs)
+        if await self._attest(plan, start, blobs):
+            return True
+        failures = await self._filling.rebuild(
+            plan.epoch,
+            plan.attest,
+            blobs,
+            avoiding=lambda: self._departures().keys(),
+            is_wanted=lambda blob_id: not self._view.is_invalid(blob_id),
+        )
+        if failures:
+            log.warning("handover is incomplete", epoch=plan.epoch, blobs=len(failures))
+        blobs = [one for one in blobs if not self._view.is_invalid(one)]
+        return await self._attest(plan, start, blobs)
+
+    def _departures(self) -> dict[int, transition.Departure]:
+        """node id → why it is no source: members of the previous committee that left, were ejected, or are silent."""
+        previous, current = self._view.state.previous, self._view.state.current
+        departures = {}
+        silent = self._watch.silent_members()
+        for node_id in previous.by_id if previous else ():
+            if current is not None and node_id not in current.by_id:
+                ejected = self._view.was_ejected(node_id, current.epoch - 1)
+                departures[node_id] = transition.Departure.EJECTED if ejected else transition.Departure.LEFT
+            elif node_id in silent:
+                departures[node_id] = transition.Departure.SILENT
+        return departures
+
+    async def _attest(self, plan: transition.Plan, start: BlockMark, blobs: Sequence[bytes]) -> bool:
+        """Attest the gained shards that are complete and not attested yet; whether all gained ones now are.
+
+        Nothing once the epoch is over, or was started by another block than `start`, whose live blobs these are.
+        """
+        attested = await self._view.ledger.attested_shards()
+        complete = []
+        for shard in sorted(set(plan.attest) - attested):
+            if not self._is_start(plan.epoch, start):
+                return False
+            digest = await asyncio.to_thread(self._digest, plan.epoch, start.hash, shard, blobs)
+            if digest is not None:
+                fail_point("handover.digest-made")
+                complete.append(Attestation(shard, digest, len(blobs)))
+        if not self._is_start(plan.epoch, start):
+            return False
+        if complete:
+            fail_point("handover.attestation-wanted")
+            await self._view.ledger.attest(plan.epoch, complete)
+            fail_point("handover.attestation-sent")
+        if len(complete) < len(set(plan.attest) - attested):
+            return False
+        log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
+        fail_point("handover.complete")
+        return True
+
+    def _is_start(self, epoch: int, start: BlockMark) -> bool:
+        """Whether this is the current epoch still, and this the block that started it."""
+        return (self._view.state.epoch, self._view.state.started_block) == (epoch, start)
+
+    def _digest(self, epoch: int, start: bytes, shard: int, blobs: Sequence[bytes]) -> bytes | None:
+        """Digest of a shard's bytes as they are on the disk; None while a sliver is missing."""
+        if self._filling.lacking([shard], blobs):
+            return None
+        salt = attestation.salt(epoch, shard, self._secret.public_key, start)
+        leaves = []
+        for blob_id in blobs:
+            primary = self._store.sliver(blob_id, shard, Axis.PRIMARY)
+            secondary = self._store.sliver(blob_id, shard, Axis.SECONDARY)
+            if primary is None or secondary is None:
+                return None
+            leaves.append(attestation.leaf(blob_id, salt, primary, secondary))
+        return attestation.digest(leaves)
+
+    # what was given up
+
+    async def _drop_old_shards(self) -> bool:
+        """Drop the shards that are this node's neither in the previous epoch, nor now or next, nor are owed.
+
+        Whether that could be done.
+
+        The previous epoch's handover is done by the time the current epoch starts, so that a shard lost in it has
+        been served for one whole epoch more. One whose new owner did not attest it, the handover having been closed,
+        is owed until somebody does.
+        """
+        state = self._view.state
+        try:
+            # At a block that stays: what is dropped does not come back.
+            owed = await self._view.ledger.missing_shards(state.epoch, self._view.block)
+        except LedgerError as error:
+            log.warning("old shards stay until it is known whether they are owed", error=str(error))
+            return False
+        if self._view.state is not state:
+            return False
+        wanted = {
+            shard
+            for committee in (state.previous, state.current, state.next)
+            if committee is not None
+            for shard in committee.shards_of(self._view.node_id)
+        }
+        for shard in sorted(self._store.shards() - wanted - owed):
+            fail_point("handover.shard-to-drop")
+            slivers = await finished(self._store.drop_shard, shard)
+            fail_point("handover.shard-dropped")
+            log.info("dropped a shard that is others' now", shard=shard, slivers=slivers)
+        return True
+
+    # report
+
+    def report(self) -> NodeReport:
+        """What this node did for the handover into the current epoch, from the store's own record."""
+        epoch = self._view.state.epoch
+        shards: dict[int, Counter[str]] = defaultdict(Counter)
+        received: Counter[bytes] = Counter()
+        for row in self._store.tallies(epoch):
+            counts = shards[row.shard]
+            counts[f"{row.way}_slivers"] += row.slivers
+            counts[f"{row.way}_bytes"] += row.symbol_bytes
+            counts["received_bytes"] += row.received_bytes
+            counts["wasted_bytes"] += row.wasted_bytes
+            received[row.blob_id] += row.received_bytes + row.wasted_bytes
+        shares = [0.0]
+        for blob_id, size_bytes in received.items():
+            for record in self._view.objects(blob_id)[:1]:
+                source_bytes = self._code.p * self._code.s * self._code.symbol_size(record.length)
+                shares.append(size_bytes / source_bytes)
+        return NodeReport(
+            epoch=epoch,
+            node_id=self._view.node_id,
+            shards=tuple(ShardReport(shard, **counts) for shard, counts in sorted(shards.items())),
+            largest_share_of_a_blob=max(shares),
+        )
+
+
+def _key(committee: Committee) -> _Key:
+    """What makes a committee the same for this job: not its members' addresses, which they may change."""
+    return committee.epoch, tuple((member.node_id, member.shards) for member in committee.members)
+
+
+async def _wait(news: asyncio.Event, limit_s: float) -> None:
+    """Until there is news, or the limit."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await news.wait()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""The HTTP interface of a node: what is granted, and what answers."""

@@ -1,0 +1,209 @@
+"""Blobs over HTTP: metadata, slivers, confirmation and status (PROTOCOL section 6)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from committee import messages
+from committee.ledger import BlobRecord
+from storage.client import wire
+from storage.client.bodies import LARGE_BYTES, Bytes, LargeBody
+from storage.client.wire import Reason
+from storage.node.face import NodeFace, Refusal
+from storage.node.http.admission import Admission, blob_id_of, number
+from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, RedStuffError, SliverData
+
+SLIVER_FRAME_BYTES = 9
+"""Of a SliverData, what is not symbols, at most."""
+
+
+class BlobHandlers:
+    """The handlers for one node's blobs."""
+
+    def __init__(self, node: NodeFace, admission: Admission) -> None:
+        self._node = node
+        self._view = node.view
+        self._store = node.store
+        self._code = node.code
+        self._admission = admission
+
+    def routes(self) -> list[web.RouteDef]:
+        """Paths and what answers them."""
+        blob = "/v1/blobs/{blob_id}"
+        sliver = blob + "/slivers/{pair}/{axis}"
+        return [
+            web.get(f"{blob}/metadata", self.get_metadata),
+            web.put(f"{blob}/metadata", self.put_metadata),
+            web.get(f"{blob}/metadata/status", self.metadata_status),
+            web.get(sliver, self.get_sliver),
+            web.put(sliver, self.put_sliver),
+            web.get(f"{sliver}/status", self.sliver_status),
+            web.get(f"{blob}/confirmation/permanent", self.confirm),
+            web.get(f"{blob}/confirmation/deletable/{{object}}", self.confirm),
+            web.get(f"{blob}/status", self.blob_status),
+        ]
+
+    # metadata
+
+    async def get_metadata(self, request: web.Request) -> web.Response:
+        """BCS BlobMetadataWithId."""
+        blob_id = blob_id_of(request)
+        return bcs_answer(blob_id + await self._admission.metadata_bytes(blob_id))
+
+    async def put_metadata(self, request: web.Request) -> web.Response:
+        """Take a registered blob's metadata: 201 when it is new, 200 when it is not."""
+        blob_id = blob_id_of(request)
+        await self._admission.require_registered(blob_id)
+        async with self._admission.bodies:
+            body = await self._admission.body(request, wire.MAX_METADATA_BYTES)
+            await asyncio.to_thread(self._check_metadata, blob_id, body)
+            new = await asyncio.to_thread(self._store.put_metadata, blob_id, body)
+        return json_answer("metadata stored", 201 if new else 200)
+
+    def _check_metadata(self, blob_id: bytes, body: bytes) -> None:
+        try:
+            metadata = BlobMetadata.from_bcs(body, blob_id)
+            if metadata.n_shards != self._code.n_shards:
+                raise InvalidEncoding(
+                    f"metadata of {metadata.n_shards} pairs, for {self._code.n_shards} shards"
+                )
+            self._code.symbol_size(metadata.length)
+        except RedStuffError as error:
+            raise Refusal(400, Reason.INVALID_METADATA, str(error)) from error
+
+    async def metadata_status(self, request: web.Request) -> web.Response:
+        """Whether the metadata is stored."""
+        stored = await asyncio.to_thread(self._store.metadata, blob_id_of(request))
+        return json_answer("nonexistent" if stored is None else "stored")
+
+    # slivers
+
+    async def get_sliver(self, request: web.Request) -> web.Response:
+        """BCS SliverData."""
+        blob_id, pair, axis = self._admission.sliver_path(request)
+        self._admission.refuse_invalid(blob_id)
+        shard = self._code.shard_of_pair(blob_id, pair)
+        async with self._admission.work:
+            symbols = await asyncio.to_thread(self._store.sliver, blob_id, shard, axis)
+        if symbols is None:
+            raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"the {axis.label} sliver of pair {pair} is not here")
+        size = len(symbols) // self._code.source_symbols(axis)
+        return bcs_answer(
+            wire.sliver_to_bcs(SliverData(symbols, size, self._code.sliver_of_pair(pair, axis)))
+        )
+
+    async def put_sliver(self, request: web.Request) -> web.Response:
+        """Take a sliver of one of this node's shards, if it hashes to its root: 201 when new, 200 when not."""
+        blob_id, pair, axis = self._admission.sliver_path(request)
+        await self._admission.require_registered(blob_id)
+        metadata = await self._admission.metadata(blob_id)
+        shard = self._code.shard_of_pair(blob_id, pair)
+        if shard not in self._view.my_shards():
+            raise Refusal(
+                400, Reason.SHARD_NOT_ASSIGNED, f"pair {pair} belongs to shard {shard}, which is not here"
+            )
+        limit = self._code.sliver_size(metadata.length, axis) + SLIVER_FRAME_BYTES
+        async with self._admission.bodies:
+            body = await self._admission.body(request, limit)
+            async with self._admission.work:
+                new = await asyncio.to_thread(self._take_sliver, metadata, pair, axis, body)
+        return json_answer("sliver stored", 201 if new else 200)
+
+    def _take_sliver(self, metadata: BlobMetadata, pair: int, axis: Axis, body: bytes) -> bool:
+        """Check and store one sliver; whether it is new."""
+        index = self._code.sliver_of_pair(pair, axis)
+        try:
+            sliver = SliverData.from_bcs(body)
+            if sliver.index != index:
+                raise Refusal(
+                    *(400, Reason.SLIVER_INDEX_MISMATCH),
+                    f"sliver {sliver.index} sent for pair {pair}, whose {axis.label} sliver is {index}",
+                )
+            if sliver.symbol_size != self._code.symbol_size(metadata.length):
+                raise InvalidEncoding(f"symbols of {sliver.symbol_size} bytes are not this blob's")
+            self._code.verify_sliver(metadata, axis, index, sliver.symbols)
+        except RedStuffError as error:
+            raise Refusal(400, Reason.INVALID_SLIVER, str(error)) from error
+        shard = self._code.shard_of_pair(metadata.blob_id, pair)
+        return self._store.put_sliver(metadata.blob_id, shard, axis, sliver.symbols)
+
+    async def sliver_status(self, request: web.Request) -> web.Response:
+        """Whether a sliver is stored."""
+        blob_id, pair, axis = self._admission.sliver_path(request)
+        shard = self._code.shard_of_pair(blob_id, pair)
+        stored = await asyncio.to_thread(self._store.has_sliver, blob_id, shard, axis)
+        return json_answer("stored" if stored else "nonexistent")
+
+    # confirmation and status
+
+    async def confirm(self, request: web.Request) -> web.Response:
+        """Sign that both slivers of all this node's shards are durable here."""
+        blob_id = blob_id_of(request)
+        text = request.match_info.get("object")
+        object_id = None if text is None else number(text, "object id")
+        if object_id is not None and object_id >= 1 << 256:
+            raise InvalidEncoding("object id: it has at most 256 bits")
+        await self._admission.require_registered(blob_id)
+        self._admission.require_object(blob_id, object_id)
+        state, shards = self._admission.member_state()
+        await self._admission.metadata_bytes(blob_id)
+        for axis in Axis:
+            missing = shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
+            if missing:
+                raise Refusal(
+                    *(400, Reason.MISSING_SLIVERS),
+                    f"{len(missing)} {axis.label} slivers are missing, of shards {sorted(missing)[:10]}",
+                )
+        body = messages.blob_body(blob_id, object_id)
+        message = messages.encode(messages.Intent.BLOB, state.epoch, body, self._view.parameters.domain)
+        return json_answer(wire.signed(message, await asyncio.to_thread(self._node.secret.sign, message)))
+
+    async def blob_status(self, request: web.Request) -> web.Response:
+        """What the chain says of the blob, as this node has followed it."""
+        blob_id = blob_id_of(request)
+        await self._admission.know(blob_id)
+        if self._view.is_invalid(blob_id):
+            return json_answer({"invalid": {"event": None}})
+        epoch = self._view.state.epoch
+        return json_answer(
+            _status([one for one in self._view.objects(blob_id) if not one.deleted and epoch < one.end_epoch])
+        )
+
+
+def _status(living: list[BlobRecord]) -> str | dict[str, Any]:
+    """Blob status data by the blob's objects that have neither been deleted nor expired."""
+    first = min((one.certified_epoch for one in living if one.certified_epoch is not None), default=None)
+    deletable = [one for one in living if one.deletable]
+    counts = {
+        "count_deletable_total": len(deletable),
+        "count_deletable_certified": sum(one.certified_epoch is not None for one in deletable),
+    }
+    permanent = [one for one in living if not one.deletable]
+    if permanent:
+        # A certified object keeps the blob readable; one that is only registered does not, however long it lives.
+        best = max(permanent, key=lambda one: (one.certified_epoch is not None, one.end_epoch))
+        status = {
+            "endEpoch": best.end_epoch,
+            "isCertified": best.certified_epoch is not None,
+            "initialCertifiedEpoch": first,
+            "statusEvent": {"txDigest": "", "eventSeq": str(best.object_id)},
+            "deletableCounts": counts,
+        }
+        return {"permanent": status}
+    if deletable:
+        return {"deletable": {"initialCertifiedEpoch": first, "deletableCounts": counts}}
+    return "nonexistent"
+
+
+def bcs_answer(body: Bytes) -> web.Response:
+    """Bytes that are BCS."""
+    large = len(body) >= LARGE_BYTES
+    return web.Response(body=LargeBody(body, wire.BCS) if large else body, content_type=wire.BCS)
+
+
+def json_answer(data: Any, status: int = 200) -> web.Response:
+    """Data as the protocol's JSON."""
+    return web.json_response(wire.success(data, status), status=status)

@@ -1,0 +1,63 @@
+"""What members ask of each other about members: signs of life, and signatures that eject who gives none."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from committee.messages import NONCE_BYTES
+from storage.client import wire
+from storage.node.face import NodeFace
+from storage.node.http.admission import Admission, number
+from storage.node.http.blobs import json_answer
+from storage.redstuff import InvalidEncoding
+
+FETCHED_AT_ONCE = 64
+"""Signs of life of others that are waited for at once."""
+
+
+class MemberHandlers:
+    """The handlers for one node's fellow members."""
+
+    def __init__(self, node: NodeFace, admission: Admission) -> None:
+        self._node = node
+        self._admission = admission
+        self._fetching = asyncio.Semaphore(FETCHED_AT_ONCE)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Paths and what answers them."""
+        member = "/v1/members/{node_id}"
+        return [
+            web.get("/v1/sign_of_life/{nonce}", self.sign_of_life),
+            web.get(f"{member}/sign_of_life/{{nonce}}", self.members_sign_of_life),
+            web.get(f"{member}/ejection", self.ejection),
+        ]
+
+    async def sign_of_life(self, request: web.Request) -> web.Response:
+        """Sign a number that whoever asks has made up."""
+        nonce = _nonce(request)
+        async with self._admission.work:
+            return json_answer(wire.signed(*await asyncio.to_thread(self._node.sign_of_life, nonce)))
+
+    async def members_sign_of_life(self, request: web.Request) -> web.Response:
+        """Have a fellow member sign it, for one that the member does not answer."""
+        node_id, nonce = number(request.match_info["node_id"], "node id"), _nonce(request)
+        async with self._fetching:
+            return json_answer(wire.signed(*await self._node.fetch_sign_of_life(node_id, nonce)))
+
+    async def ejection(self, request: web.Request) -> web.Response:
+        """Sign the ejection of a member that this node finds silent, and that no fellow shows to be alive."""
+        node_id = number(request.match_info["node_id"], "node id")
+        return json_answer(wire.signed(*await self._node.sign_ejection(node_id)))
+
+
+def _nonce(request: web.Request) -> bytes:
+    text = request.match_info["nonce"]
+    try:
+        nonce = bytes.fromhex(text)
+    except ValueError:
+        nonce = b""
+    if len(nonce) != NONCE_BYTES or len(text) != 2 * NONCE_BYTES:
+        raise InvalidEncoding(f"nonce: {NONCE_BYTES} bytes in hexadecimal are wanted")
+    return nonce

@@ -1,0 +1,86 @@
+"""The node's HTTP interface (PROTOCOL section 6): paths, payloads and reasons of a Walrus storage node.
+
+Additions of ours: `helperShards` on the symbol requests, POST `/v1/decodingSymbols`, `/v1/handover`,
+`/v1/sign_of_life`, and what is under `/v1/members`. `admission` decides what is granted, the `handlers…` do it;
+reading, checking and writing slivers run in threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from storage.client import wire
+from storage.client.wire import Reason
+from storage.node.budgets import Budget
+from storage.node.face import NodeFace, Refusal
+from storage.node.http.admission import Admission
+from storage.node.http.blobs import BlobHandlers, json_answer
+from storage.node.http.members import MemberHandlers
+from storage.node.http.metrics import Metrics
+from storage.node.http.openapi import OPENAPI
+from storage.node.http.shards import RepairHandlers
+from storage.node.http.symbols import SymbolHandlers
+from storage.node.store import StoreError, StoreFull
+from storage.redstuff import InvalidEncoding
+
+log = structlog.get_logger()
+
+
+def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application:
+    """The application that serves `node`; `serving` limits what peers get for handover and repair."""
+    metrics, admission = Metrics(node), Admission(node, serving)
+
+    async def health(request: web.Request) -> web.Response:
+        return json_answer(node.health())
+
+    async def api(request: web.Request) -> web.Response:
+        return web.json_response(OPENAPI)
+
+    app = web.Application(middlewares=[metrics.count, _answer_errors])
+    app.on_response_prepare.append(_say_no_more)
+    app.add_routes(BlobHandlers(node, admission).routes())
+    app.add_routes(SymbolHandlers(node, admission).routes())
+    app.add_routes(RepairHandlers(node, admission).routes())
+    app.add_routes(MemberHandlers(node, admission).routes())
+    app.add_routes(
+        [web.get("/v1/health", health), web.get("/v1/api", api), web.get("/metrics", metrics.show)]
+    )
+    return app
+
+
+@web.middleware
+async def _answer_errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Every failure as the protocol's JSON; what nobody foresaw is logged here and told to nobody."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return _error(refusal.status, refusal.reason, str(refusal))
+    except InvalidEncoding as error:
+        return _error(400, Reason.INVALID_REQUEST, str(error))
+    except StoreFull as error:
+        log.error("the store is full", path=request.path, error=str(error))
+        return _error(503, Reason.UNAVAILABLE, "the node's disk is full")
+    except web.HTTPException as error:
+        return _error(error.status, None, error.reason)
+    except (web.RequestPayloadError, ConnectionError):
+        return _error(400, Reason.INVALID_REQUEST, "the body broke off")
+    except StoreError as error:
+        log.error("request failed", path=request.path, error=str(error))
+        return _error(500, None, "the node's store failed; its operator can read why in its log")
+    except Exception:
+        log.exception("request failed unexpectedly", path=request.path)
+        return _error(500, None, "the node failed; its operator can read why in its log")
+
+
+async def _say_no_more(request: web.Request, response: web.StreamResponse) -> None:
+    """What software this is weighs next to small symbols, and is nobody's business."""
+    response.headers.popall("Server", None)
+
+
+def _error(status: int, reason: Reason | None, message: str) -> web.Response:
+    return web.json_response(wire.failure(status, reason, message), status=status)

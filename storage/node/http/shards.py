@@ -1,0 +1,103 @@
+"""What nodes ask of each other: symbols to rebuild slivers, whole shards, signatures against bad blobs."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from committee import messages
+from storage.client import wire
+from storage.client.bodies import Bytes
+from storage.client.wire import Reason
+from storage.node.face import NodeFace, Refusal
+from storage.node.fail_points import fail_point
+from storage.node.http.admission import Admission, blob_id_of
+from storage.node.http.blobs import bcs_answer, json_answer
+from storage.redstuff import (
+    Axis,
+    BlobMetadata,
+    InconsistencyProof,
+    InvalidProof,
+    RedStuffError,
+    SliverData,
+)
+
+PROVEN_FRAME_BYTES = 1024
+"""Of a proven symbol, what is not the symbol: a proof of 17 nodes at most and some lengths."""
+
+
+class RepairHandlers:
+    """The handlers for one node's peers."""
+
+    def __init__(self, node: NodeFace, admission: Admission) -> None:
+        self._node = node
+        self._view = node.view
+        self._store = node.store
+        self._code = node.code
+        self._admission = admission
+
+    def routes(self) -> list[web.RouteDef]:
+        """Paths and what answers them."""
+        blob = "/v1/blobs/{blob_id}"
+        return [
+            web.post(f"{blob}/inconsistencyProof/{{axis}}", self.inconsistency_proof),
+            web.post("/v1/migrate/sync_shard", self.sync_shard),
+            web.get("/v1/handover", self.handover),
+        ]
+
+    async def inconsistency_proof(self, request: web.Request) -> web.Response:
+        """Sign that a blob was encoded inconsistently, given the proof."""
+        axis = wire.read_axis(request.match_info["axis"])
+        blob_id = blob_id_of(request)
+        await self._admission.require_registered(blob_id)
+        state, _ = self._admission.member_state()
+        metadata = await self._admission.metadata(blob_id)
+        symbol_bytes = self._code.symbol_size(metadata.length) + PROVEN_FRAME_BYTES
+        limit = PROVEN_FRAME_BYTES + self._code.source_symbols(axis) * symbol_bytes
+        async with self._admission.bodies:
+            body = await self._admission.body(request, limit)
+            async with self._admission.work:
+                await asyncio.to_thread(self._check_proof, metadata, axis, body)
+        message = messages.encode(
+            messages.Intent.INVALID_BLOB,
+            state.epoch,
+            messages.invalid_blob_body(blob_id),
+            self._view.parameters.domain,
+        )
+        return json_answer(wire.signed(message, await asyncio.to_thread(self._node.secret.sign, message)))
+
+    def _check_proof(self, metadata: BlobMetadata, axis: Axis, body: bytes) -> None:
+        try:
+            self._code.verify_inconsistency_proof(metadata, InconsistencyProof.from_bcs(axis, body))
+        except InvalidProof as error:
+            raise Refusal(400, Reason.INVALID_PROOF, str(error)) from error
+        except RedStuffError as error:
+            raise Refusal(400, Reason.INVALID_PROOF, f"no inconsistency proof: {error}") from error
+
+    # shards
+
+    async def sync_shard(self, request: web.Request) -> web.Response:
+        """A page of a shard, for its new owner alone."""
+        body = await self._admission.body(request, wire.MAX_REQUEST_JSON_BYTES)
+        fail_point("source.page-asked")
+        wanted = await self._admission.new_owner(*wire.read_signed(wire.read_json(body)))
+        fail_point("source.page-allowed")
+        page = await self._admission.bulk(wire.PAGE_BYTES, lambda: self._page(wanted))
+        fail_point("source.page-read")
+        return bcs_answer(page)
+
+    def _page(self, wanted: messages.ShardTransferRequest) -> Bytes:
+        axis = Axis(wanted.axis)
+        count = min(wanted.max_count, wire.MAX_PAGE_SLIVERS)
+        page = self._store.slivers_from(wanted.shard, axis, wanted.first_blob_id, count, wire.PAGE_BYTES)
+        slivers = []
+        for blob_id, symbols in page.slivers:
+            size = len(symbols) // self._code.source_symbols(axis)
+            index = self._code.sliver_index(blob_id, wanted.shard, axis)
+            slivers.append((blob_id, SliverData(symbols, size, index)))
+        return wire.ShardPage(slivers, page.next_blob_id).to_bcs()
+
+    async def handover(self, request: web.Request) -> web.Response:
+        """What the node did in the handover into the current epoch."""
+        return json_answer(await asyncio.to_thread(self._node.handover_report))

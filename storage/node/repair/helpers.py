@@ -1,0 +1,302 @@
+"""Symbols from helpers: exactly as many as are needed, spread evenly, with slow ones overtaken and liars left out.
+
+Symbols travel without proofs. Only when what is made of them has another root than the metadata says are proofs asked
+for, and who cannot prove its symbol is the liar. (PROTOCOL section 1, "Repair of one sliver pair".)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from operator import itemgetter
+
+from committee.membership import Member
+from storage.client.errors import NO_ANSWER, NodeError, NodeRefused, name_failures
+from storage.client.wire import Question
+from storage.node.budgets import Budget
+from storage.node.fail_points import fail_point
+from storage.node.peers import Peers
+from storage.node.repair.courier import Courier
+from storage.node.repair.standing import GOOD, Standing
+from storage.node.store.records import Symbols
+from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
+
+OVERTAKEN_AFTER_S = 4.0
+"""A helper that has not answered by then is left to its own pace, and another one asked in its place: unless all of
+them need long, so that asking more would make it worse."""
+TIMES_THE_USUAL = 4.0
+"""A helper is overtaken no sooner than after so many times as long as answers take on average."""
+FIRST_TIMES = 3.0
+"""So many times OVERTAKEN_AFTER_S, as long as it is not known how long answers take."""
+LATEST_WEIGHT = 0.1
+"""Of the latest answer in that average."""
+PROOF_LIMIT_S = 30.0
+"""For one answer with a proof."""
+LEAST_BYTES = 2**15
+"""Of symbols in one request, where the helper has as many: the heads of request and answer are then a hundredth."""
+
+
+class RepairError(Exception):
+    """A sliver could not be rebuilt; the message says what was needed, what was reachable and who failed."""
+
+
+@dataclass
+class Gathering:
+    """Symbols for some slivers of one blob, as they come in from helpers."""
+
+    metadata: BlobMetadata
+    axis: Axis
+    """Of the slivers to be rebuilt; the helpers' are of the other one."""
+    targets: dict[int, int]
+    """sliver index → shard."""
+    needed: int
+    """Symbols for each target."""
+    symbol_bytes: int
+    symbols: dict[int, Mapping[int, Symbols]] = field(default_factory=dict)
+    """helping sliver's index → target → symbol."""
+    sources: dict[int, tuple[Member, int]] = field(default_factory=dict)
+    """helping sliver's index → who sent it, for which shard; this node's own slivers are missing here."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """node name → why it does not help."""
+    refused: set[tuple[int, int]] = field(default_factory=set)
+    """(node id, shard) not to be asked again."""
+    wasted: int = 0
+    """Symbols for each target received and thrown away."""
+
+    @property
+    def lacking(self) -> int:
+        """Symbols for each target still to come."""
+        return self.needed - len(self.symbols)
+
+
+@dataclass
+class _Request:
+    """Symbols asked of one member."""
+
+    member: Member
+    shards: list[int]
+    since: float
+    """Loop time at which it was asked for, and from when it is sent that."""
+    is_sent: bool = False
+    is_overtaken: bool = False
+
+    def send(self) -> None:
+        """Its turn has come."""
+        self.is_sent, self.since = True, asyncio.get_running_loop().time()
+
+    def seconds(self) -> float:
+        """How long it has been under way, or has waited for its turn."""
+        return asyncio.get_running_loop().time() - self.since
+
+
+class Helpers:
+    """The peers as givers of symbols."""
+
+    def __init__(self, code: RedStuff, peers: Peers, me: int, standing: Standing, budget: Budget) -> None:
+        self._code = code
+        self._peers = peers
+        self._me = me
+        self._standing = standing
+        self._budget = budget
+        self._courier = Courier(peers, budget)
+        self._usual_s: float | None = None
+        """How long answers have taken of late."""
+
+    @property
+    def _overtaken_after_s(self) -> float:
+        if self._usual_s is None:
+            return FIRST_TIMES * OVERTAKEN_AFTER_S
+        return max(OVERTAKEN_AFTER_S, TIMES_THE_USUAL * self._usual_s)
+
+    async def fetch(self, gathering: Gathering, avoiding: Collection[int]) -> None:
+        """Ask helpers until nothing is lacking; `avoiding` are node ids not to be asked.
+
+        Raises `RepairError` as soon as those who may still answer are too few, naming who failed.
+        """
+        holders = self._peers.holders(avoiding)
+        pending: dict[asyncio.Task[None], _Request] = {}
+        try:
+            while gathering.lacking > 0:
+                self._ask_more(gathering, holders, pending)
+                await asyncio.wait(
+                    pending, timeout=self._next_look_s(pending), return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in [task for task in pending if task.done()]:
+                    del pending[task]
+                    task.result()
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    def _ask_more(
+        self,
+        gathering: Gathering,
+        holders: Mapping[int, list[Member]],
+        pending: dict[asyncio.Task[None], _Request],
+    ) -> None:
+        """Send requests for what neither is here nor can be expected soon."""
+        after_s = self._overtaken_after_s
+        for request in pending.values():
+            if request.seconds() < after_s or request.is_overtaken:
+                continue
+            if request.is_sent:
+                self._standing.kept_waiting(request.member)
+            # What waits for its turn is overtaken only if it waits behind what keeps others waiting.
+            request.is_overtaken = self._standing.rank(request.member) != GOOD
+        asked = {shard for request in pending.values() for shard in request.shards}
+        expected = sum(len(one.shards) for one in pending.values() if not one.is_overtaken)
+        if expected >= gathering.lacking:
+            return
+        requests = self._spread(gathering, holders, gathering.lacking - expected, asked)
+        reachable = len(gathering.symbols) + len(asked) + sum(map(len, requests.values()))
+        if reachable < gathering.needed:
+            raise RepairError(
+                f"needed {gathering.needed} of {self._code.n_shards} shards to rebuild slivers of blob "
+                f"{blob_id_text(gathering.metadata.blob_id)}, reachable {reachable}: "
+                f"{name_failures(gathering.failures)}"
+            )
+        for member, shards in requests.items():
+            request = _Request(member, shards, asyncio.get_running_loop().time())
+            pending[asyncio.create_task(self._ask(gathering, request))] = request
+
+    def _next_look_s(self, pending: Mapping[asyncio.Task[None], _Request]) -> float | None:
+        """In how many seconds a request must be overtaken, if none is answered before."""
+        after_s = self._overtaken_after_s
+        waits = [
+            after_s - one.seconds() if one.seconds() < after_s else after_s
+            for one in pending.values()
+            if not one.is_overtaken
+        ]
+        return min(waits, default=None)
+
+    def _spread(
+        self,
+        gathering: Gathering,
+        holders: Mapping[int, list[Member]],
+        count: int,
+        asked: Collection[int],
+    ) -> dict[Member, list[int]]:
+        """member → shards to ask it for: `count` shards where there are as many, evenly over the members.
+
+        Members in good standing come first, and shards they have had for long. When little is needed, no more members
+        are asked than give LEAST_BYTES each. The round begins at a place of its own for each blob and rebuilding node,
+        so that they do not all lean on the same ones.
+        """
+        blob_id = gathering.metadata.blob_id
+        offers: dict[tuple[int, bool], dict[Member, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for shard, members in holders.items():
+            index = self._code.sliver_index(blob_id, shard, gathering.axis.other)
+            willing = [one for one in members if (one.node_id, shard) not in gathering.refused]
+            if willing and shard not in asked and index not in gathering.symbols:
+                member = min(willing, key=self._standing.rank)
+                kind = self._standing.rank(member), self._peers.is_new_owner(member, shard)
+                offers[kind][member].append(shard)
+        at_once = max(1, count * len(gathering.targets) * gathering.symbol_bytes // LEAST_BYTES)
+        requests: dict[Member, list[int]] = defaultdict(list)
+        for _, by_member in sorted(offers.items(), key=itemgetter(0)):
+            round_ = sorted(by_member, key=lambda member: member.node_id)
+            first = (self._me + int.from_bytes(blob_id[:4], "big")) % len(round_)
+            round_ = round_[first:] + round_[:first]
+            for begin in range(0, len(round_), at_once):
+                count -= _deal(
+                    {one: by_member[one] for one in round_[begin : begin + at_once]}, count, requests
+                )
+        return requests
+
+    async def _ask(self, gathering: Gathering, request: _Request) -> None:
+        """Take one member's symbols in; what it does not give is not asked of it again."""
+        member, shards, targets = request.member, request.shards, gathering.targets
+        question = Question(gathering.metadata.blob_id, gathering.axis, list(targets), shards)
+        size_bytes = len(shards) * len(targets) * gathering.symbol_bytes
+        fail_point("handover.symbols-wanted")
+        try:
+            answer = await self._courier.ask(member, question, size_bytes, request.send)
+        except (NodeError, TimeoutError) as error:
+            gathering.failures[member.name] = why(error)
+            gathering.refused.update((member.node_id, shard) for shard in shards)
+            if not isinstance(error, NodeRefused):
+                self._standing.kept_waiting(member)
+            return
+        took_s = request.seconds()
+        before_s = took_s if self._usual_s is None else self._usual_s
+        self._usual_s = before_s + LATEST_WEIGHT * (took_s - before_s)
+        fail_point("handover.symbols-received")
+        for shard in shards:
+            index = self._code.sliver_index(gathering.metadata.blob_id, shard, gathering.axis.other)
+            symbols = answer.get(index, {})
+            if symbols.keys() != targets.keys() or any(
+                len(one) != gathering.symbol_bytes for one in symbols.values()
+            ):
+                gathering.failures[member.name] = f"has no good symbols of shard {shard}"
+                gathering.refused.add((member.node_id, shard))
+            elif gathering.lacking > 0:
+                gathering.symbols[index] = symbols
+                gathering.sources[index] = (member, shard)
+            else:
+                gathering.wasted += 1  # it was overtaken, and came all the same
+
+    # liars
+
+    async def proofs(
+        self, gathering: Gathering, target: int, own: Mapping[int, MerkleProof]
+    ) -> dict[int, MerkleProof]:
+        """helping sliver's index → the proof of just the symbol for `target` that was given before.
+
+        Asks every helper for its own; `own` are those of this node's slivers. What a helper cannot prove is removed
+        from the gathering, and so is all else of a liar's.
+        """
+        given = list(gathering.sources)
+        answers = await asyncio.gather(*(self._proof(gathering, index, target) for index in given))
+        proven = dict(own)
+        for index, answer in zip(given, answers, strict=True):
+            if isinstance(answer, MerkleProof):
+                proven[index] = answer
+                continue
+            member, _ = gathering.sources.pop(index)
+            del gathering.symbols[index]
+            gathering.wasted += 1
+            gathering.failures[member.name] = answer
+            gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
+        return proven
+
+    async def _proof(self, gathering: Gathering, index: int, target: int) -> MerkleProof | str:
+        """The proof of a symbol by the member that gave it, or what became of it."""
+        member, shard = gathering.sources[index]
+        metadata, axis = gathering.metadata, gathering.axis
+        try:
+            async with self._budget.request(), asyncio.timeout(PROOF_LIMIT_S):
+                answer = await self._peers.client(member).recovery_symbols(
+                    metadata.blob_id, axis, target, [shard]
+                )
+        except (NodeError, TimeoutError) as error:
+            self._standing.kept_waiting(member)
+            return f"gave no proof of its symbol: {why(error)}"
+        try:
+            symbol, proof = answer[index]
+            proof.verify(metadata.sliver_root(axis.other, index), symbol, target, self._code.n_shards)
+        except (RedStuffError, KeyError):
+            symbol, proof = b"", None
+        if proof is None or symbol != gathering.symbols[index][target]:
+            self._standing.lied(member, f"{axis.other.label} symbol of shard {shard}")
+            return "sent a wrong symbol"
+        return proof
+
+
+def _deal(offers: Mapping[Member, list[int]], count: int, requests: dict[Member, list[int]]) -> int:
+    """Add up to `count` of the shards offered to the requests, one from each member by turns; how many."""
+    dealt = 0
+    for some in zip_longest(*offers.values()):
+        for member, shard in zip(offers, some, strict=True):
+            if shard is not None and dealt < count:
+                requests[member].append(shard)
+                dealt += 1
+    return dealt
+
+
+def why(error: NodeError | TimeoutError) -> str:
+    """Why a node does not help, for `name_failures`."""
+    return error.why if isinstance(error, NodeError) else f"{NO_ANSWER} (too slow)"

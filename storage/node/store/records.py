@@ -1,0 +1,72 @@
+"""What the sliver store takes and gives: new slivers, pages, and the record of what a handover cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from storage.node.store.files import BLOB_ID_BYTES, SliverKey
+from storage.redstuff import Axis
+
+MAX_SLIVER_BYTES = 256 * 2**20
+"""Six times the largest sliver at 1000 shards."""
+MAX_SHARD = 2**16 - 1
+
+Way = Literal["transferred", "rebuilt"]
+Symbols = bytes | memoryview
+"""A sliver's symbols one after the other; a view must be C-contiguous."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What slivers of one blob cost one shard in the handover into `epoch`. Bytes."""
+
+    epoch: int
+    shard: int
+    blob_id: bytes
+    way: Way
+    slivers: int = 0
+    symbol_bytes: int = 0
+    """Symbols that made the slivers."""
+    received_bytes: int = 0
+    """Of these, what crossed the wire."""
+    wasted_bytes: int = 0
+    """Received beyond that and thrown away."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSliver:
+    """A verified sliver to be stored, with what it cost if that is to be recorded."""
+
+    blob_id: bytes
+    shard: int
+    axis: Axis
+    symbols: Symbols = field(repr=False)
+    tally: Tally | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some slivers of one shard on one axis, in the byte order of their blob ids."""
+
+    slivers: list[tuple[bytes, Symbols]]
+    """(blob id, symbols)."""
+    next_blob_id: bytes | None
+    """Where the next page begins; None at the end of the shard, which an empty page alone does not mean."""
+
+
+def check_id(blob_id: bytes) -> None:
+    """Raises `ValueError` for what is no blob id."""
+    if len(blob_id) != BLOB_ID_BYTES:
+        raise ValueError(f"a blob id of {len(blob_id)} bytes; it has {BLOB_ID_BYTES}")
+
+
+def checked(key: SliverKey, symbols: Symbols) -> memoryview:
+    """The symbols as bytes, once they can be stored. Raises `ValueError`."""
+    check_id(key.blob_id)
+    content = memoryview(symbols).cast("B")
+    if not 0 < len(content) <= MAX_SLIVER_BYTES:
+        raise ValueError(f"a sliver of {len(content)} bytes; it has 1 to {MAX_SLIVER_BYTES}")
+    if not 0 <= key.shard <= MAX_SHARD:
+        raise ValueError(f"no shard {key.shard}; they go from 0 to {MAX_SHARD}")
+    return content

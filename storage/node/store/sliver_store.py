@@ -1,0 +1,388 @@
+"""The sliver store: files with one SQLite index, in which a row is the commit point.
+
+    lock                               held while the store is open; freed by the kernel when the process dies
+    index.sqlite (-wal, -shm)          `storage.node.store.index`; slivers up to INLINE_BYTES lie in their row
+    incoming/, dropped/, slivers/      `storage.node.store.files`; the larger slivers
+
+A sliver is written to `incoming/`, synced, renamed to its place, its folder synced, and then its row committed; it is
+dropped row first, file after. So a kill at any moment leaves at most a file without a row, which the next opening
+deletes, and never a row without its file.
+
+Disks lose and change bytes all the same. Every row holds a checksum (XXH3, 64 bits) of its sliver or metadata, and
+every read checks it. What is lost, torn, unreadable or changed is deleted as soon as that is seen and told to
+`on_damage`: it then counts as missing, and repair fills it again. It is not kept aside: peers give the right bytes
+back, nobody can use the wrong ones, and a failing disk must not fill up with them. The checksum finds what a disk does;
+that slivers are the blob's, who stores them verifies, and the scrubber again, against their roots.
+
+The last RESERVE_BYTES of a disk take nothing new, so that dropping always has room for the index' own writing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from types import TracebackType
+
+from xxhash import xxh3_64_digest as checksum_of
+
+from storage.node.store.files import SliverFiles, SliverKey
+from storage.node.store.index import ADD_TALLY, StoreFull, StoreIndex, StoreInUse, told
+from storage.node.store.records import NewSliver, Page, Symbols, Tally, check_id, checked
+from storage.redstuff import Axis
+
+INLINE_BYTES = 4096
+"""Slivers up to this size live in their row: a file would cost more than it holds."""
+MAX_METADATA_BYTES = 16 * 2**20
+PAGE_LIMIT = 1024
+"""Slivers in one page, whatever is asked."""
+TALLY_EPOCHS = 8
+"""Epochs whose tallies are kept, the newest included."""
+IDS_IN_A_QUERY = 500
+RESERVE_BYTES = 64 * 2**20
+"""As much as the index' log may take."""
+DAMAGED_LISTED = 1000
+"""Of the damaged slivers found, the last ones are named."""
+
+_FIND = "SELECT size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
+_DELETE = "DELETE FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
+_FIND_FILE = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ? AND inline IS NULL"
+
+
+class SliverStore:
+    """The store in `folder`; a context manager. Any thread may call; one writes at a time, others read meanwhile.
+
+    Every method raises `StoreError` when the disk or the index fails and `ValueError` for a blob id, shard or size that
+    cannot be. Whatever a method stored or dropped is durable when it returns.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged_count = 0
+        """Slivers and metadata found damaged since the opening."""
+        self.on_damage: Callable[[bytes], None] = lambda blob_id: None
+        """Told the id of a blob of which something was found damaged, by any thread; must not block."""
+        self.on_stored: Callable[[Collection[bytes]], None] = lambda blob_ids: None
+        """Told the ids of blobs of which something was stored that is new, by any thread; must not block."""
+        self._damaged: deque[SliverKey] = deque(maxlen=DAMAGED_LISTED)
+        self._files = SliverFiles(folder)
+        self._dropping = threading.RLock()
+        """Held while files set aside are removed, so that no closing overtakes it. Taken before `_writing`."""
+        self._writing = threading.RLock()
+        self._index = StoreIndex(folder)
+        self._lock: int | None = None
+        self._count: Counter[int] = Counter()
+        self._size_bytes: Counter[int] = Counter()
+        """By shard, kept along with the rows: health and metrics ask often and must not scan the index."""
+
+    def __enter__(self) -> SliverStore:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Open or create the store, and put in order what a kill or a bad disk has left. Raises `StoreInUse`."""
+        with self._dropping, self._writing, told(f"cannot open the store {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            try:
+                self._files.open()
+                self._index.open()
+                self._put_in_order()
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close the store when all calls under way are done. Idempotent."""
+        with self._dropping, self._writing:
+            self._index.close()
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    # metadata
+
+    def put_metadata(self, blob_id: bytes, metadata: bytes) -> bool:
+        """Store a blob's metadata (BCS BlobMetadata, checked by the caller); whether it is new."""
+        check_id(blob_id)
+        if not 0 < len(metadata) <= MAX_METADATA_BYTES:
+            raise ValueError(f"metadata of {len(metadata)} bytes; the limit is {MAX_METADATA_BYTES}")
+        self.require_room(len(metadata))
+        with self._writing, self._index.transaction() as index:
+            values = (blob_id, metadata, checksum_of(metadata))
+            is_new = index.execute("INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)", values).rowcount > 0
+        self.on_stored((blob_id,) if is_new else ())
+        return is_new
+
+    def metadata(self, blob_id: bytes) -> bytes | None:
+        """A blob's metadata; None when there is none, or it was damaged on the disk."""
+        rows = self._index.query("SELECT bcs, checksum FROM metadata WHERE blob_id = ?", blob_id)
+        if rows and checksum_of(rows[0][0]) != rows[0][1]:
+            self.discard_metadata(blob_id, rows[0][0])
+            return None
+        return rows[0][0] if rows else None
+
+    def discard_metadata(self, blob_id: bytes, metadata: bytes) -> bool:
+        """Delete a blob's metadata, found damaged, unless other is stored meanwhile; whether it was deleted."""
+        with self._writing, self._index.transaction() as index:
+            statement = "DELETE FROM metadata WHERE blob_id = ? AND bcs = ?"
+            discarded = index.execute(statement, (blob_id, metadata)).rowcount > 0
+        if discarded:
+            self.damaged_count += 1
+            self.on_damage(blob_id)
+        return discarded
+
+    # slivers
+
+    def put_sliver(
+        self, blob_id: bytes, shard: int, axis: Axis, symbols: Symbols, tally: Tally | None = None
+    ) -> bool:
+        """Store one sliver; whether it is new."""
+        return self.put_slivers([NewSliver(blob_id, shard, axis, symbols, tally)]) == 1
+
+    def put_slivers(self, slivers: Iterable[NewSliver]) -> int:
+        """Store slivers, all or none; how many are new. The tallies of the others do not count.
+
+        Of several with one key the first is stored. Syncs are grouped: many slivers at once are much faster than one
+        by one.
+        """
+        offered: dict[SliverKey, tuple[memoryview, Tally | None]] = {}
+        for one in slivers:
+            key = SliverKey(one.blob_id, one.shard, one.axis)
+            offered.setdefault(key, (checked(key, one.symbols), one.tally))
+        with self._writing, told(f"cannot store slivers in {self.folder}"):
+            new = {key: value for key, value in offered.items() if not self.has_sliver(*key)}
+            self.require_room(sum(len(symbols) for symbols, _ in new.values()))
+            in_files = {key: symbols for key, (symbols, _) in new.items() if len(symbols) > INLINE_BYTES}
+            self._files.write(in_files)
+            try:
+                with self._index.transaction() as index:
+                    for key, (symbols, tally) in new.items():
+                        inline = None if key in in_files else bytes(symbols)
+                        row = (key.shard, key.axis, key.blob_id, len(symbols), checksum_of(symbols), inline)
+                        index.execute("INSERT INTO sliver VALUES (?, ?, ?, ?, ?, ?)", row)
+                        if tally is not None:
+                            index.execute(ADD_TALLY, astuple(tally))
+                            index.execute("DELETE FROM tally WHERE epoch <= ?", (tally.epoch - TALLY_EPOCHS,))
+            except BaseException:
+                self._files.remove(in_files)
+                raise
+            for key, (symbols, _) in new.items():
+                self._count[key.shard] += 1
+                self._size_bytes[key.shard] += len(symbols)
+        self.on_stored({key.blob_id for key in new})
+        return len(new)
+
+    def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
+        """A sliver's symbols; None when it is not stored, or was damaged on the disk."""
+        rows = self._index.query(_FIND, shard, axis, blob_id)
+        return self._content(SliverKey(blob_id, shard, axis), *rows[0]) if rows else None
+
+    def discard(self, blob_id: bytes, shard: int, axis: Axis, symbols: Symbols) -> bool:
+        """Delete a sliver that was read and does not hash to its root; whether it was deleted.
+
+        What has been stored in its place meanwhile, with other symbols, stays.
+        """
+        key, checksum = SliverKey(blob_id, shard, axis), checksum_of(symbols)
+        with self._writing, told(f"cannot discard a damaged sliver in {self.folder}"):
+            rows = self._index.query(_FIND, shard, axis, blob_id)
+            if not rows or rows[0][:2] != (len(symbols), checksum):
+                return False
+            self._give_up(key, len(symbols))
+            return True
+
+    def has_sliver(self, blob_id: bytes, shard: int, axis: Axis) -> bool:
+        """Whether a sliver is stored."""
+        statement = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
+        return bool(self._index.query(statement, shard, axis, blob_id))
+
+    def shards_with(self, blob_id: bytes, axis: Axis) -> frozenset[int]:
+        """Shards whose sliver of a blob is stored on an axis."""
+        rows = self._index.query("SELECT shard FROM sliver WHERE blob_id = ? AND axis = ?", blob_id, axis)
+        return frozenset(row[0] for row in rows)
+
+    def shards(self) -> frozenset[int]:
+        """Shards of which any sliver is stored."""
+        return frozenset(shard for shard, count in self._count.copy().items() if count)
+
+    def missing(self, shard: int, axis: Axis, blob_ids: Sequence[bytes]) -> list[bytes]:
+        """Those of the blobs whose sliver is not stored, in the order given."""
+        stored: set[bytes] = set()
+        for first in range(0, len(blob_ids), IDS_IN_A_QUERY):
+            some = blob_ids[first : first + IDS_IN_A_QUERY]
+            marks = ",".join("?" * len(some))
+            statement = f"SELECT blob_id FROM sliver WHERE shard = ? AND axis = ? AND blob_id IN ({marks})"  # noqa: S608
+            stored.update(row[0] for row in self._index.query(statement, shard, axis, *some))
+        return [blob_id for blob_id in blob_ids if blob_id not in stored]
+
+    def slivers_from(
+        self, shard: int, axis: Axis, first_blob_id: bytes, max_count: int, max_bytes: int
+    ) -> Page:
+        """A page from `first_blob_id` on: as many slivers as the limits and PAGE_LIMIT allow, at least one."""
+        count = min(max(max_count, 1), PAGE_LIMIT)
+        rows = self._index.query(
+            "SELECT blob_id, size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id >= ? "
+            "ORDER BY blob_id LIMIT ?",
+            *(shard, axis, first_blob_id, count + 1),
+        )
+        slivers: list[tuple[bytes, Symbols]] = []
+        left = max_bytes
+        for blob_id, size, checksum, inline in rows[:count]:
+            if slivers and size > left:
+                return Page(slivers, blob_id)
+            content = self._content(SliverKey(blob_id, shard, axis), size, checksum, inline)
+            if content is not None:
+                slivers.append((blob_id, content))
+                left -= size
+        return Page(slivers, rows[count][0] if len(rows) > count else None)
+
+    def drop_shard(self, shard: int) -> int:
+        """Drop all slivers of a shard; how many there were. Metadata and tallies stay.
+
+        Writers wait for the rows alone; the files are then out of their way.
+        """
+        with self._dropping, told(f"cannot drop shard {shard} from {self.folder}"):
+            with self._writing:
+                with self._index.transaction() as index:
+                    dropped = index.execute("DELETE FROM sliver WHERE shard = ?", (shard,)).rowcount
+                del self._count[shard], self._size_bytes[shard]
+                aside = self._files.set_shard_aside(shard)
+            if aside is not None:
+                self._files.discard(aside)
+            return dropped
+
+    # whole blobs
+
+    def blobs_from(self, first_blob_id: bytes, max_count: int) -> list[bytes]:
+        """Ids of blobs of which anything is stored, from `first_blob_id` on, in byte order, as many as the limit."""
+        found: set[bytes] = set()
+        for table in ("metadata", "sliver"):
+            statement = f"SELECT DISTINCT blob_id FROM {table} WHERE blob_id >= ? ORDER BY blob_id LIMIT ?"  # noqa: S608
+            found.update(row[0] for row in self._index.query(statement, first_blob_id, max_count))
+        return sorted(found)[:max_count]
+
+    def drop_blob(self, blob_id: bytes, is_wanted: Callable[[], bool]) -> bool:
+        """Drop metadata and all slivers of a blob, unless it is wanted (again); whether anything was dropped.
+
+        `is_wanted` is asked while writers wait, so that no blob is dropped that comes back just now: whoever stores a
+        sliver has seen the blob wanted before.
+        """
+        with self._writing, told(f"cannot drop a blob from {self.folder}"):
+            if is_wanted():
+                return False
+            with self._index.transaction() as index:
+                rows = index.execute("SELECT shard, axis, size FROM sliver WHERE blob_id = ?", (blob_id,))
+                slivers = [(SliverKey(blob_id, shard, Axis(axis)), size) for shard, axis, size in rows]
+                index.execute("DELETE FROM sliver WHERE blob_id = ?", (blob_id,))
+                n_metadata = index.execute("DELETE FROM metadata WHERE blob_id = ?", (blob_id,)).rowcount
+            self._files.remove(key for key, _ in slivers)
+            self._uncount(slivers)
+            return n_metadata > 0 or bool(slivers)
+
+    # bookmarks, tallies and sizes
+
+    def bookmark(self, name: str) -> bytes | None:
+        """What was kept under a name, in this run or an earlier one."""
+        rows = self._index.query("SELECT value FROM bookmark WHERE name = ?", name)
+        return rows[0][0] if rows else None
+
+    def keep_bookmark(self, name: str, value: bytes) -> None:
+        """Keep a few bytes under a name across restarts."""
+        with self._writing, self._index.transaction() as index:
+            index.execute("INSERT OR REPLACE INTO bookmark VALUES (?, ?)", (name, value))
+
+    def require_room(self, size_bytes: int) -> None:
+        """Raises `StoreFull` when the disk cannot take so many bytes more and keep its reserve."""
+        with told(f"cannot tell the room in {self.folder}"):
+            free_bytes = self._files.free_bytes()
+        if free_bytes < size_bytes + RESERVE_BYTES:
+            raise StoreFull(
+                f"{size_bytes} bytes do not fit into {self.folder}: {free_bytes} are free, of which {RESERVE_BYTES} "
+                "are kept for the index; make room on the disk"
+            )
+
+    @property
+    def damaged(self) -> list[SliverKey]:
+        """(blob id, shard, axis) of slivers found damaged since the opening, the last ones; their rows are gone."""
+        return list(self._damaged)
+
+    def tallies(self, epoch: int) -> list[Tally]:
+        """What the handover into an epoch cost, by shard and blob; kept for TALLY_EPOCHS epochs."""
+        return [Tally(*row) for row in self._index.query("SELECT * FROM tally WHERE epoch = ?", epoch)]
+
+    def sliver_count(self) -> int:
+        """Slivers stored."""
+        return self._count.copy().total()
+
+    def stored_bytes(self) -> int:
+        """Bytes of all slivers stored."""
+        return self._size_bytes.copy().total()
+
+    # inside
+
+    def _take_lock(self) -> None:
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StoreInUse(f"the store {self.folder} is open already; stop the node that uses it") from None
+        self._lock = descriptor
+
+    def _put_in_order(self) -> None:
+        """Remove rows without their file, then files without their row. Rows stream: there may be millions."""
+        with self._index.transaction() as index:
+            rows = index.execute("SELECT blob_id, shard, axis, size FROM sliver WHERE inline IS NULL")
+            keys = ((SliverKey(blob_id, shard, Axis(axis)), size) for blob_id, shard, axis, size in rows)
+            lost = [key for key, size in keys if not self._files.has(key, size)]
+            for key in lost:
+                index.execute(_DELETE, (key.shard, key.axis, key.blob_id))
+            self._damaged = deque(lost, DAMAGED_LISTED)
+            self.damaged_count = len(lost)
+            self._files.sweep(
+                lambda key: index.execute(_FIND_FILE, (key.shard, key.axis, key.blob_id)).fetchone()
+            )
+            totals = index.execute("SELECT shard, COUNT(*), SUM(size) FROM sliver GROUP BY shard").fetchall()
+        self._count = Counter({shard: count for shard, count, _ in totals})
+        self._size_bytes = Counter({shard: size_bytes for shard, _, size_bytes in totals})
+
+    def _content(self, key: SliverKey, size: int, checksum: bytes, inline: bytes | None) -> Symbols | None:
+        content = self._read(key, size, checksum, inline)
+        if content is None:
+            with self._writing, told(f"cannot give up a damaged sliver in {self.folder}"):
+                # Another thread may have dropped, replaced or given it up since its row was read.
+                rows = self._index.query(_FIND, key.shard, key.axis, key.blob_id)
+                if rows and self._read(key, *rows[0]) is None:
+                    self._give_up(key, rows[0][0])
+        return content
+
+    def _read(self, key: SliverKey, size: int, checksum: bytes, inline: bytes | None) -> Symbols | None:
+        """A sliver's symbols by its row; None when they are not there whole and unchanged."""
+        with told(f"cannot read a sliver of shard {key.shard} in {self.folder}"):
+            content = self._files.read(key, size) if inline is None else inline
+        if content is None or len(content) != size or checksum_of(content) != checksum:
+            return None
+        return content
+
+    def _give_up(self, key: SliverKey, size: int) -> None:
+        with self._index.transaction() as index:
+            index.execute(_DELETE, (key.shard, key.axis, key.blob_id))
+        self._files.remove([key])
+        self._uncount([(key, size)])
+        self._damaged.append(key)
+        self.damaged_count += 1
+        self.on_damage(key.blob_id)
+
+    def _uncount(self, slivers: Iterable[tuple[SliverKey, int]]) -> None:
+        for key, size in slivers:
+            self._count[key.shard] -= 1
+            self._size_bytes[key.shard] -= size

@@ -1,0 +1,207 @@
+"""Repair outside the handover: what this node should hold of a live blob and lacks is rebuilt in the background.
+
+It may have been down while the blob was uploaded or a shard was handed over, its disk may have been wiped, or a read or
+the scrubber may have found a sliver damaged. Several blobs are at work at once, and one that cannot be repaired yet
+waits for its own next try, ever longer: it holds up no other, and nothing here holds up the chain's events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from committee.errors import LedgerError
+from committee.ledger import (
+    BlobCertified,
+    BlobDeleted,
+    BlobInvalidated,
+    BlockMark,
+    EpochStarted,
+    Event,
+    ShardsAttested,
+)
+from storage.node.chain import ChainView
+from storage.node.repair import Repair, RepairError
+from storage.node.store import SliverStore, StoreError
+from storage.node.upkeep.garbage import Garbage, was_live_at_start
+from storage.redstuff import Axis, RedStuff, RedStuffError, blob_id_text
+
+log = structlog.get_logger()
+
+BLOBS_AT_ONCE = 4
+"""Blobs under repair at once: bounds memory to this node's slivers of so many blobs."""
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 60.0
+
+
+class Healing:
+    """The line of blobs to look after; to begin with, and with every epoch, every live blob."""
+
+    def __init__(
+        self, view: ChainView, store: SliverStore, code: RedStuff, repair: Repair, garbage: Garbage
+    ) -> None:
+        self._view = view
+        self._store = store
+        self._code = code
+        self._repair = repair
+        self._garbage = garbage
+        self._line: dict[bytes, None] = {}
+        self._at_work: set[bytes] = set()
+        self._retries: dict[bytes, asyncio.TimerHandle] = {}
+        """Blobs that wait for their next try."""
+        self._waited_s: dict[bytes, float] = {}
+        """How long a blob waited for its last try; one that was healed, or is to be kept no longer, is not in it."""
+        self._more = asyncio.Event()
+        self._attested: tuple[int, BlockMark | None, set[int]] = (-1, None, set())
+        """(epoch, the block that started it, shards attested in it)."""
+        self.repaired_slivers = 0
+        """Since the start."""
+        loop = asyncio.get_running_loop()
+        store.on_damage = lambda blob_id: _tell(loop, self, blob_id)
+        view.subscribe(self._on_event)
+        self._look_after_all()
+
+    @property
+    def waiting(self) -> int:
+        """Blobs that are to be looked after, those at work included."""
+        return len(self._line.keys() | self._at_work) + len(self._retries)
+
+    def look_after(self, blob_id: bytes) -> None:
+        """Put a blob into the line, once; one that waits for its next try goes on waiting."""
+        if blob_id not in self._retries:
+            self._line.setdefault(blob_id)
+            self._more.set()
+
+    def _look_after_all(self) -> None:
+        for blob_id in self._view.live_blobs():
+            self.look_after(blob_id)
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case BlobCertified():
+                self.look_after(event.blob_id)
+            case ShardsAttested() if event.epoch == self._attested[0]:
+                self._attested[-1].update(event.shards)
+            case BlobDeleted() | BlobInvalidated() if event.blob_id in self._retries:
+                self._retry(event.blob_id)
+            case EpochStarted():
+                # A shard gained in a handover that was overtaken is this one's kept shard: it is healed here.
+                self._look_after_all()
+                self._retry_all()
+            case _:
+                pass
+
+    async def run(self) -> None:
+        """Heal for ever."""
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(BLOBS_AT_ONCE):
+                    workers.create_task(self._work())
+        finally:
+            self._retry_all()
+
+    async def _work(self) -> None:
+        while True:
+            blob_id = next((one for one in self._line if one not in self._at_work), None)
+            if blob_id is None:
+                self._more.clear()
+                await self._more.wait()
+                continue
+            del self._line[blob_id]
+            self._at_work.add(blob_id)
+            try:
+                await self._heal(blob_id)
+                self._waited_s.pop(blob_id, None)
+            except (RepairError, RedStuffError, StoreError, LedgerError) as error:
+                self._put_off(blob_id, str(error))
+            except Exception:
+                log.exception("healing failed unexpectedly", blob=blob_id_text(blob_id))
+                self._put_off(blob_id, "unexpected")
+            finally:
+                self._at_work.discard(blob_id)
+                self._more.set()
+
+    def _put_off(self, blob_id: bytes, why: str) -> None:
+        """Let the blob wait, twice as long as the last time; the log is told of the first time."""
+        tell = log.debug if blob_id in self._waited_s else log.warning
+        wait_s = min(2 * self._waited_s.get(blob_id, FIRST_RETRY_S / 2), LONGEST_RETRY_S)
+        self._waited_s[blob_id] = wait_s
+        self._line.pop(blob_id, None)
+        self._retries[blob_id] = asyncio.get_running_loop().call_later(wait_s, self._retry, blob_id)
+        tell("blob cannot be healed yet", blob=blob_id_text(blob_id), retry_s=wait_s, error=why)
+
+    def _retry(self, blob_id: bytes) -> None:
+        self._retries.pop(blob_id).cancel()
+        self.look_after(blob_id)
+
+    def _retry_all(self) -> None:
+        for blob_id in list(self._retries):
+            self._retry(blob_id)
+
+    async def _heal(self, blob_id: bytes) -> None:
+        """Fill this node's pairs of a live blob, but for shards that the handover is filling.
+
+        And what was found damaged of shards that it keeps for others: nobody else may have them.
+        """
+        state = self._view.state
+        mine, kept = set(self._view.my_shards()), await self._damaged_but_kept(blob_id)
+        if not (self._view.is_live(blob_id) and mine | kept):
+            return
+        lacking = {axis: await self._lacking(blob_id, axis, mine | kept) for axis in Axis}
+        lost = lacking[Axis.PRIMARY] | lacking[Axis.SECONDARY]
+        shards = (lost & kept) | await self._mine_to_fill(blob_id, lost & mine)
+        if self._view.state is not state:
+            self.look_after(blob_id)  # the shards may be another set by now
+            return
+        if not shards and await asyncio.to_thread(self._store.metadata, blob_id) is not None:
+            return
+        n_slivers = sum(len(shards & some) for some in lacking.values())
+        # On a full disk, nothing is fetched that cannot be stored.
+        length = self._view.objects(blob_id)[0].length
+        pair_bytes = sum(self._code.sliver_size(length, axis) for axis in Axis)
+        await asyncio.to_thread(self._store.require_room, len(shards) * pair_bytes)
+        metadata = await self._repair.metadata(blob_id)
+        await self._repair.fill(metadata, sorted(shards), is_wanted=lambda: self._view.is_live(blob_id))
+        if not self._view.is_live(blob_id):
+            # Deleted, expired or invalid by now, perhaps while its slivers were being written.
+            self._garbage.look_at(blob_id)
+        elif n_slivers:
+            self.repaired_slivers += n_slivers
+            log.info("healed a blob", blob=blob_id_text(blob_id), slivers=n_slivers)
+
+    async def _lacking(self, blob_id: bytes, axis: Axis, shards: set[int]) -> set[int]:
+        """Those of the shards whose sliver is not stored."""
+        return shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
+
+    async def _damaged_but_kept(self, blob_id: bytes) -> set[int]:
+        """Shards that are others' now, of which this node found a sliver of the blob damaged, and that it must keep.
+
+        Those of the epoch before, and those that nobody has attested since: as `Handover` keeps them.
+        """
+        state, node_id = self._view.state, self._view.node_id
+        damaged = {key.shard for key in self._store.damaged if key.blob_id == blob_id}
+        damaged -= set(self._view.my_shards())
+        kept = set(state.previous.shards_of(node_id)) if state.previous else set()
+        if damaged - kept:
+            kept |= await self._view.ledger.missing_shards(state.epoch, self._view.block)
+        return damaged & kept
+
+    async def _mine_to_fill(self, blob_id: bytes, lacking: set[int]) -> set[int]:
+        """Without those that the handover fills: gained in this epoch, not attested, and the blob is part of it."""
+        state = self._view.state
+        if state.previous is None or not was_live_at_start(self._view, blob_id):
+            return lacking
+        before = set(state.previous.shards_of(self._view.node_id)) - state.unattested
+        gained = lacking - before
+        if gained and self._attested[:2] != (state.epoch, state.started_block):
+            attested = set(await self._view.ledger.attested_shards())
+            self._attested = (state.epoch, state.started_block, attested)
+        return lacking - (gained - self._attested[-1])
+
+
+def _tell(loop: asyncio.AbstractEventLoop, healing: Healing, blob_id: bytes) -> None:
+    """From any thread: have the blob looked after, unless the node is stopping."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(healing.look_after, blob_id)

@@ -1,0 +1,114 @@
+"""What a node saves of the chain: whole or not at all, and never another deployment's."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from committee.ledger import BlobRecord, BlockMark, EpochState
+from committee.ledger.follower import MARKS_KEPT
+from committee.membership import Committee, Member
+from storage.node.chain.changes import Change
+from storage.node.chain.store import FILE, ChainStore
+from storage.node.store.index import StoreError
+
+DOMAIN = bytes(range(32))
+A, B = bytes([1]) * 32, bytes([2]) * 32
+COMMITTEE = Committee(
+    2, 4, (Member(1, "a", "http://a:1", bytes(48), (0, 3)), Member(2, "b", "http://b:1", bytes(48), (2, 1)))
+)
+
+
+def mark(number: int) -> BlockMark:
+    return BlockMark(number, number.to_bytes(32, "big"))
+
+
+STATE = EpochState(mark(9), 2, 100, mark(7), False, 50, None, COMMITTEE, None)
+RECORD = BlobRecord(1, A, 10, "0x1", 1, None, 3, True)
+FIRST = Change((mark(9),), (RECORD,), {7: 1}, STATE, (A,), is_all=True)
+
+
+def saved(folder: Path, domain: bytes = DOMAIN) -> Change | None:
+    with contextlib.closing(ChainStore(folder)) as store:
+        return store.open(domain)
+
+
+def save(folder: Path, *changes: Change) -> None:
+    with contextlib.closing(ChainStore(folder)) as store:
+        store.open(DOMAIN)
+        for change in changes:
+            store.save(change)
+
+
+def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
+    assert saved(tmp_path) is None
+    save(tmp_path, FIRST)
+    assert saved(tmp_path) == FIRST
+
+
+def test_a_step_changes_only_what_it_names(tmp_path: Path) -> None:
+    certified = dataclasses.replace(RECORD, certified_epoch=2)
+    another = BlobRecord(2**200, B, 5, "0x2", 2, None, 4, False, deleted=True, invalid=True)
+    save(tmp_path, FIRST, Change((mark(10), mark(11)), (certified, another), {8: 2}))
+    assert saved(tmp_path) == dataclasses.replace(
+        FIRST, marks=(mark(9), mark(10), mark(11)), records=(certified, another), ejected={7: 1, 8: 2}
+    )
+
+
+def test_a_state_read_anew_leaves_nothing_of_the_old(tmp_path: Path) -> None:
+    anew = Change((mark(5),), (), {}, STATE, (), is_all=True)
+    save(tmp_path, FIRST, anew)
+    assert saved(tmp_path) == anew
+
+
+def test_only_the_newest_marks_are_kept(tmp_path: Path) -> None:
+    save(tmp_path, FIRST, *(Change((mark(number),)) for number in range(10, 300)))
+    found = saved(tmp_path)
+    assert found is not None
+    assert found.marks == tuple(mark(number) for number in range(300 - MARKS_KEPT, 300))
+
+
+def test_a_change_that_fails_half_way_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    broken = Change(
+        (mark(10), cast(BlockMark, None)), (dataclasses.replace(RECORD, deleted=True),), is_all=True
+    )
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        store.open(DOMAIN)
+        store.save(FIRST)
+        with pytest.raises(AttributeError):
+            store.save(broken)
+    assert saved(tmp_path) == FIRST
+
+
+def test_another_deployments_file_is_made_anew(tmp_path: Path) -> None:
+    save(tmp_path, FIRST)
+    assert saved(tmp_path, bytes(32)) is None
+    assert saved(tmp_path) is None
+
+
+@pytest.mark.parametrize("damage", ["noise", "text", "state", "marks"])
+def test_a_damaged_file_is_made_anew(tmp_path: Path, damage: str) -> None:
+    save(tmp_path, FIRST)
+    path = tmp_path / FILE
+    match damage:
+        case "noise":
+            path.write_bytes(bytes(range(256)) * 64)
+        case "text":
+            path.write_text("no database")
+        case _:
+            with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+                statement = "UPDATE note SET value = '{}' WHERE name = 'state'"
+                connection.execute(statement if damage == "state" else "DELETE FROM mark")
+    assert saved(tmp_path) is None
+    save(tmp_path, FIRST)
+    assert saved(tmp_path) == FIRST
+
+
+def test_a_store_that_is_closed_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is not open"):
+        ChainStore(tmp_path).save(FIRST)

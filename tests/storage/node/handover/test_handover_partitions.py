@@ -1,0 +1,121 @@
+"""The handover while too few peers can be reached, or all of them are slow; over a chain in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import stamina
+import structlog
+
+from storage.client.errors import NodeUnreachable
+from storage.client.node_client import NodeClient
+from storage.node.handover import jobs as handover
+from storage.node.repair import RepairError, helpers
+from storage.redstuff import Axis
+from tests.storage.node.handovers import (
+    BLOBS,
+    LESS,
+    MOVED,
+    Bent,
+    bend,
+    change,
+    check,
+    lacks,
+)
+
+if TYPE_CHECKING:
+    from tests.storage.network import Network
+
+
+@pytest.fixture
+def no_retries() -> Iterator[None]:
+    """Who is down does not answer the next time either."""
+    with stamina.set_testing(True, attempts=1, cap=True):
+        yield
+
+
+@pytest.mark.usefixtures("no_retries")
+async def test_more_than_f_missing_are_named_and_one_that_comes_back_is_enough(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "LONGEST_RETRY_S", 0.1)
+    await change(stored, MOVED)
+    await stored.stop(1, 3)
+    with pytest.raises(RepairError, match=r"needed 7 of 10 shards .* no answer from node-1"):
+        await stored.running[2].repair.rebuild(BLOBS[0].metadata, Axis.PRIMARY, [7], avoiding={3})
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.select(LESS)
+        stored.chain.start()
+        await stored.until(lambda: any("cannot be rebuilt yet" in one["event"] for one in logs))
+    assert any("no answer from node-1" in one.get("error", "") for one in logs)
+    assert 7 not in stored.chain.attested
+    await stored.start(1)
+    await stored.until(lambda: 7 in stored.chain.attested)
+    check(stored)
+
+
+class CutOff:
+    """A peer's client whose requests get nowhere while the network is cut."""
+
+    def __init__(self, real: NodeClient, is_cut: asyncio.Event) -> None:
+        self._real = real
+        self._is_cut = is_cut
+
+    def __getattr__(self, name: str) -> Any:
+        if self._is_cut.is_set():
+            raise NodeUnreachable(self._real.name, self._real.address, "the network is cut")
+        return getattr(self._real, name)
+
+
+async def test_a_partition_during_the_change_is_waited_out(stored: Network) -> None:
+    is_cut = asyncio.Event()
+    is_cut.set()
+    for here, there in (((1,), (2, 3, 4)), ((2, 3, 4), (1,))):
+        for node_id in here:
+            bend(stored, node_id, {other: lambda real: CutOff(real, is_cut) for other in there})
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.select(MOVED)
+        stored.chain.start()
+        # Node 1 is alone with three shards, and four are needed.
+        await stored.until(lambda: any("cannot be rebuilt yet" in one["event"] for one in logs))
+    assert any("the network is cut" in one.get("error", "") for one in logs)
+    assert 6 not in stored.chain.attested
+    assert not lacks(stored, 3, 6), "the old owner has it still"
+    is_cut.clear()
+    await stored.until(lambda: 6 in stored.chain.attested)
+    check(stored)
+
+
+async def test_half_a_network_can_be_enough(stored: Network) -> None:
+    """Six shards of ten: four primaries give the secondary sliver, and with it seven secondaries the primary."""
+    is_cut = asyncio.Event()
+    is_cut.set()
+    for node_id in (1, 2):
+        bend(stored, node_id, {other: lambda real: CutOff(real, is_cut) for other in (3, 4)})
+    await change(stored, MOVED)
+    check(stored)
+
+
+async def test_helpers_are_not_overtaken_when_all_of_them_are_slow(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking more of those who are busy would only make it worse."""
+    monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.01)
+    monkeypatch.setattr(helpers, "FIRST_TIMES", 1000.0)
+
+    async def late(answer: Any) -> Any:
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.05)
+        return answer
+
+    def slowly(name: str, answer: Any) -> Any:
+        return late(answer) if name == "decoding_symbols" else answer
+
+    bend(stored, 2, {node_id: lambda real: Bent(real, slowly) for node_id in (1, 3, 4)})
+    repair = stored.running[2].repair
+    for blob in BLOBS:
+        (rebuilt,) = await repair.rebuild(blob.metadata, Axis.PRIMARY, [7])
+        assert rebuilt.wasted_bytes == 0
+    assert not any(repair.standing.rank(member) for member in stored.chain.state.current.members)  # type: ignore[union-attr]

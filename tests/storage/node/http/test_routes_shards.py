@@ -1,0 +1,279 @@
+"""Whole shards go to their new owners over HTTP, and to nobody else; bodies that never end; ejections."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from committee import bls, messages
+from storage.client import wire
+from storage.node.http import admission
+from storage.redstuff import Axis, EncodedBlob, blob_id_text
+
+if TYPE_CHECKING:
+    from storage.client.node_client import NodeClient
+    from tests.storage.conftest import Ask, OneNode
+
+P, S = Axis.PRIMARY, Axis.SECONDARY
+DOMAIN = bytes(range(32))
+SECRETS = {node_id: bls.SecretKey(0xF00D + node_id) for node_id in (1, 2, 3)}
+MOVED = 4
+"""The shard that was node 1's in epoch 4 and is node 2's in epoch 5."""
+MOVING = 3
+"""The shard that is node 1's in epoch 5 and will be node 2's in epoch 6."""
+
+
+def path(blob: EncodedBlob, rest: str) -> str:
+    return f"/v1/blobs/{blob_id_text(blob.blob_id)}/{rest}"
+
+
+def transfer(
+    shard: int = MOVED,
+    *,
+    epoch: int = 5,
+    signer: int = 2,
+    names: int | None = None,
+    axis: Axis = P,
+    first: bytes = bytes(32),
+    count: int = 100,
+    domain: bytes | None = DOMAIN,
+) -> tuple[bytes, bytes]:
+    """(message, signature) of `signer`, who names the key of `names` as its own."""
+    key = SECRETS[names or signer].public_key
+    body = messages.ShardTransferRequest(shard, axis, first, count, key).to_body()
+    message = messages.encode(messages.Intent.SHARD_TRANSFER, epoch, body, domain)
+    return message, SECRETS[signer].sign(message)
+
+
+def as_body(message: bytes, signature: bytes) -> bytes:
+    return json.dumps(wire.signed(message, signature)).encode()
+
+
+@pytest.fixture
+def blobs(node: OneNode, encode: Callable[[bytes], EncodedBlob]) -> list[EncodedBlob]:
+    """Five blobs, in the order of their ids, of which the node holds all its old shards."""
+    made = sorted((encode(bytes([one]) * 100) for one in range(5)), key=lambda one: one.blob_id)
+    for one in made:
+        node.keep(one)
+    return made
+
+
+async def test_a_shard_goes_page_by_page_to_its_new_owner(
+    node: OneNode, client: NodeClient, blobs: list[EncodedBlob]
+) -> None:
+    for axis in Axis:
+        received: list[tuple[bytes, bytes]] = []
+        cursor: bytes | None = bytes(32)
+        pages = 0
+        while cursor is not None:
+            page = await client.sync_shard(*transfer(axis=axis, first=cursor, count=2))
+            for blob_id, sliver in page.slivers:
+                assert sliver.index == node.code.sliver_index(blob_id, MOVED, axis)
+                assert sliver.symbol_size == node.code.symbol_size(100)
+                received.append((blob_id, bytes(sliver.symbols)))
+            cursor = page.next_blob_id
+            pages += 1
+        assert pages == 3
+        assert received == [(one.blob_id, node.sliver(one, MOVED, axis)) for one in blobs]
+
+
+async def test_an_empty_shard_is_one_empty_page(client: NodeClient) -> None:
+    page = await client.sync_shard(*transfer())
+    assert (page.slivers, page.next_blob_id) == ([], None)
+
+
+async def test_a_count_of_zero_still_moves_on(client: NodeClient, blobs: list[EncodedBlob]) -> None:
+    page = await client.sync_shard(*transfer(count=0))
+    assert len(page.slivers) == 1
+    assert page.next_blob_id == blobs[1].blob_id
+
+
+async def test_a_count_without_bounds_is_bounded(
+    client: NodeClient, blobs: list[EncodedBlob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MAX_PAGE_SLIVERS", 3)
+    page = await client.sync_shard(*transfer(count=2**64 - 1))
+    assert len(page.slivers) == 3
+
+
+async def test_a_page_ends_before_it_grows_too_large(
+    client: NodeClient, blobs: list[EncodedBlob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "PAGE_BYTES", 2 * 7 * 4)
+    assert len((await client.sync_shard(*transfer())).slivers) == 2
+
+
+async def test_the_selected_owner_may_prefetch(
+    node: OneNode, client: NodeClient, blobs: list[EncodedBlob]
+) -> None:
+    node.select_next()
+    await node.view.load()
+    page = await client.sync_shard(*transfer(MOVING, epoch=6))
+    assert len(page.slivers) == len(blobs)
+
+
+async def test_a_request_of_an_epoch_the_node_has_not_seen_makes_it_look(
+    node: OneNode, client: NodeClient, blobs: list[EncodedBlob]
+) -> None:
+    node.start_next()
+    page = await client.sync_shard(*transfer(MOVING, epoch=6))
+    assert len(page.slivers) == len(blobs)
+
+
+async def test_a_request_while_the_chain_is_silent_is_put_off(node: OneNode, ask: Ask) -> None:
+    node.ledger.silent = True
+    answer = await ask("POST", "/v1/migrate/sync_shard", as_body(*transfer(MOVING, epoch=6)))
+    answer.refused(503, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (transfer(names=2, signer=3), "REQUEST_UNAUTHORIZED"),
+        (transfer(signer=3), "REQUEST_UNAUTHORIZED"),
+        (transfer(7, signer=2), "REQUEST_UNAUTHORIZED"),
+        (transfer(1000), "REQUEST_UNAUTHORIZED"),
+        (transfer(domain=None), "REQUEST_UNAUTHORIZED"),
+        (transfer(domain=bytes(32)), "REQUEST_UNAUTHORIZED"),
+        (transfer(epoch=4), "INVALID_EPOCH"),
+        (transfer(epoch=6), "INVALID_EPOCH"),
+        (transfer(epoch=2**32 - 1), "INVALID_EPOCH"),
+        (transfer(5), "SHARD_NOT_ASSIGNED"),
+        (transfer(7, signer=3), "SHARD_NOT_ASSIGNED"),
+    ],
+    ids=[
+        "replayed-under-another-signature",
+        "by-a-member-that-does-not-own-the-shard",
+        "for-another-members-shard",
+        "for-no-shard",
+        "without-a-domain",
+        "of-another-deployment",
+        "of-an-old-epoch",
+        "of-an-epoch-not-selected",
+        "of-an-epoch-far-ahead",
+        "for-a-shard-its-owner-kept",
+        "sent-to-another-node-than-the-old-owner",
+    ],
+)
+async def test_sync_shard_refuses_a_request(
+    ask: Ask, blobs: list[EncodedBlob], request_: tuple[bytes, bytes], reason: str
+) -> None:
+    status = 403 if reason == "REQUEST_UNAUTHORIZED" else 400
+    (await ask("POST", "/v1/migrate/sync_shard", as_body(*request_))).refused(status, reason)
+
+
+async def test_sync_shard_refuses_a_flipped_bit_anywhere(ask: Ask, blobs: list[EncodedBlob]) -> None:
+    message, signature = transfer()
+    for place in range(0, len(message), 9):
+        wrong = bytearray(message)
+        wrong[place] ^= 1
+        status, _ = await ask("POST", "/v1/migrate/sync_shard", as_body(bytes(wrong), signature))
+        assert status in (400, 403)
+    for place in range(0, 96, 19):
+        wrong = bytearray(signature)
+        wrong[place] ^= 1
+        answer = await ask("POST", "/v1/migrate/sync_shard", as_body(message, bytes(wrong)))
+        answer.refused(403, "REQUEST_UNAUTHORIZED")
+
+
+async def test_sync_shard_refuses_yesterdays_request(
+    node: OneNode, ask: Ask, blobs: list[EncodedBlob]
+) -> None:
+    body = as_body(*transfer())
+    assert (await ask("POST", "/v1/migrate/sync_shard", body))[0] == 200
+    node.start_next()
+    await node.view.refresh()
+    (await ask("POST", "/v1/migrate/sync_shard", body)).refused(400, "INVALID_EPOCH")
+
+
+async def test_sync_shard_refuses_a_message_of_another_intent(ask: Ask) -> None:
+    message = messages.encode(messages.Intent.EJECT, 5, messages.eject_body(1), DOMAIN)
+    body = as_body(message, SECRETS[2].sign(message))
+    (await ask("POST", "/v1/migrate/sync_shard", body)).refused(403, "REQUEST_UNAUTHORIZED")
+
+
+async def test_sync_shard_refuses_in_the_first_epoch_in_which_nobody_held_anything(
+    node: OneNode, ask: Ask
+) -> None:
+    node.view.state = dataclasses.replace(node.view.state, previous=None)
+    (await ask("POST", "/v1/migrate/sync_shard", as_body(*transfer()))).refused(400, "SHARD_NOT_ASSIGNED")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b"[" * 4000, b"\xff", as_body(b"", b"")[:-2], b'{"signed": {"signature": 1}}']
+)
+async def test_sync_shard_refuses_what_is_no_request(ask: Ask, body: bytes) -> None:
+    (await ask("POST", "/v1/migrate/sync_shard", body)).refused(400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("message", [b"", b"\x03", transfer()[0][:-1], transfer()[0] + b"\x00"])
+async def test_sync_shard_refuses_a_message_of_another_length(ask: Ask, message: bytes) -> None:
+    body = as_body(message, SECRETS[2].sign(message))
+    (await ask("POST", "/v1/migrate/sync_shard", body)).refused(403, "REQUEST_UNAUTHORIZED")
+
+
+async def test_sync_shard_refuses_an_overlong_body(ask: Ask) -> None:
+    body = bytes(wire.MAX_REQUEST_JSON_BYTES + 1)
+    (await ask("POST", "/v1/migrate/sync_shard", body)).refused(413, "INVALID_REQUEST")
+
+
+# bodies
+
+
+async def raw_request(node: OneNode, head: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    assert node.server is not None
+    assert node.server.port is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.server.port)
+    writer.write(f"{head}\r\nHost: node\r\nContent-Length: 1000\r\n\r\n{{".encode())
+    await writer.drain()
+    return reader, writer
+
+
+async def test_a_dripping_body_ends_with_its_time(node: OneNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "BODY_TIMEOUT_S", 0.02)
+    reader, writer = await raw_request(node, "POST /v1/migrate/sync_shard HTTP/1.1")
+    assert b" 408 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_body_that_breaks_off_stores_nothing_and_the_node_serves_on(
+    node: OneNode, client: NodeClient, blob: EncodedBlob
+) -> None:
+    node.register(blob)
+    target = path(blob, "metadata")
+    _, writer = await raw_request(node, f"PUT {target} HTTP/1.1")
+    writer.close()
+    await writer.wait_closed()
+    assert (await client.health())["epoch"] == 5
+    assert node.store.metadata(blob.blob_id) is None
+
+
+# members
+
+
+async def test_a_silent_members_ejection_is_signed(node: OneNode, client: NodeClient) -> None:
+    node.silent_members.add(3)
+    message, signature = await client.ejection(3)
+    assert messages.decode(message).body == messages.eject_body(3)
+    assert bls.verify(node.secret.public_key, message, signature)
+
+
+async def test_a_member_that_answers_is_not_ejected(ask: Ask) -> None:
+    (await ask("GET", "/v1/members/2/ejection")).refused(400, "MEMBER_ANSWERS")
+
+
+@pytest.mark.parametrize("nonce", ["00" * 31, "00" * 33, "zz" * 32, "00%20" * 21 + "00"])
+@pytest.mark.parametrize("whose", ["", "members/3/"])
+async def test_a_sign_of_life_wants_32_bytes_in_hexadecimal(ask: Ask, whose: str, nonce: str) -> None:
+    (await ask("GET", f"/v1/{whose}sign_of_life/{nonce}")).refused(400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("node_id", ["x", "-1", "1.5", "9" * 79])
+async def test_the_ejection_of_nobody_is_refused(ask: Ask, node_id: str) -> None:
+    (await ask("GET", f"/v1/members/{node_id}/ejection")).refused(400, "INVALID_REQUEST")

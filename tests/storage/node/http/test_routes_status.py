@@ -1,0 +1,265 @@
+"""Confirmations, status and the rest of the interface over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from committee import bls, messages
+from storage.client import wire
+from storage.node.http.admission import Admission
+from storage.node.http.metrics import UPKEEP
+from storage.redstuff import Axis, EncodedBlob, blob_id_text
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import Ask, OneNode, Put
+
+P, S = Axis.PRIMARY, Axis.SECONDARY
+UNKNOWN = blob_id_text(bytes(range(32)))
+
+
+def path(blob: EncodedBlob, *parts: object) -> str:
+    return "/".join(("/v1/blobs", blob_id_text(blob.blob_id), *map(str, parts)))
+
+
+# confirmation
+
+
+async def test_a_complete_blob_is_confirmed(prepared: OneNode, ask: Ask, blob: EncodedBlob) -> None:
+    prepared.keep(blob, (0, 1, 2, 3))
+    data = (await ask("GET", path(blob, "confirmation/permanent"))).granted()
+    message, signature = wire.read_signed(data)
+    assert message == messages.encode(
+        messages.Intent.BLOB, 5, messages.blob_body(blob.blob_id), bytes(range(32))
+    )
+    assert bls.verify(prepared.secret.public_key, message, signature)
+
+
+async def test_a_deletable_object_is_confirmed_as_itself(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
+    node.register(blob, object_id=9, deletable=True)
+    node.keep(blob)
+    message, _ = wire.read_signed((await ask("GET", path(blob, "confirmation/deletable/9"))).granted())
+    assert messages.decode(message).body == messages.blob_body(blob.blob_id, 9)
+
+
+@pytest.mark.parametrize("kind", ["permanent", "deletable/8"])
+async def test_an_object_that_is_not_registered_is_not_confirmed(
+    node: OneNode, ask: Ask, blob: EncodedBlob, kind: str
+) -> None:
+    node.register(blob, object_id=9, deletable=True)
+    node.keep(blob)
+    (await ask("GET", path(blob, "confirmation", kind))).refused(400, "NOT_REGISTERED")
+
+
+async def test_a_permanent_object_is_not_confirmed_as_deletable(
+    prepared: OneNode, ask: Ask, blob: EncodedBlob
+) -> None:
+    prepared.keep(blob)
+    (await ask("GET", path(blob, "confirmation/deletable/7"))).refused(400, "NOT_REGISTERED")
+
+
+async def test_a_blob_lacking_one_sliver_is_not_confirmed(
+    prepared: OneNode, ask: Ask, put: Put, blob: EncodedBlob
+) -> None:
+    prepared.keep(blob, (0, 1, 2))
+    (await put(3, P)).granted(201)
+    answer = await ask("GET", path(blob, "confirmation/permanent"))
+    assert "1 secondary slivers are missing, of shards [3]" in answer.refused(400, "MISSING_SLIVERS")
+    (await put(3, S)).granted(201)
+    (await ask("GET", path(blob, "confirmation/permanent"))).granted()
+
+
+async def test_an_unregistered_blob_is_not_confirmed(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
+    node.keep(blob)
+    (await ask("GET", path(blob, "confirmation/permanent"))).refused(400, "NOT_REGISTERED")
+
+
+async def test_a_blob_without_metadata_is_not_confirmed(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
+    node.register(blob)
+    (await ask("GET", path(blob, "confirmation/permanent"))).refused(404, "METADATA_NOT_FOUND")
+
+
+async def test_a_node_outside_the_committee_confirms_nothing(
+    prepared: OneNode, ask: Ask, blob: EncodedBlob
+) -> None:
+    prepared.keep(blob)
+    prepared.view.node_id = 99
+    (await ask("GET", path(blob, "confirmation/permanent"))).refused(400, "SHARD_NOT_ASSIGNED")
+
+
+async def test_a_confirmation_names_the_epoch_whose_shards_were_checked(
+    prepared: OneNode, ask: Ask, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared.keep(blob)
+    shards_with = prepared.store.shards_with
+
+    def start_meanwhile(blob_id: bytes, axis: Axis) -> frozenset[int]:
+        prepared.view.state = dataclasses.replace(prepared.view.state, epoch=6)
+        return shards_with(blob_id, axis)
+
+    monkeypatch.setattr(prepared.store, "shards_with", start_meanwhile)
+    message, _ = wire.read_signed((await ask("GET", path(blob, "confirmation/permanent"))).granted())
+    assert messages.decode(message).epoch == 5
+
+
+# status
+
+NO_DELETABLE = {"count_deletable_total": 0, "count_deletable_certified": 0}
+
+
+async def test_status_of_a_blob_nobody_registered(ask: Ask) -> None:
+    assert (await ask("GET", f"/v1/blobs/{UNKNOWN}/status")).granted() == "nonexistent"
+
+
+async def test_status_of_a_permanent_blob(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
+    node.register(blob)
+    expected = {
+        "endEpoch": 50,
+        "isCertified": False,
+        "initialCertifiedEpoch": None,
+        "statusEvent": {"txDigest": "", "eventSeq": "7"},
+        "deletableCounts": NO_DELETABLE,
+    }
+    assert (await ask("GET", path(blob, "status"))).granted() == {"permanent": expected}
+    node.certify(blob)
+    await node.view.refresh()
+    expected |= {"isCertified": True, "initialCertifiedEpoch": 5}
+    assert (await ask("GET", path(blob, "status"))).granted() == {"permanent": expected}
+
+
+async def test_status_tells_the_certified_object_before_the_longer_one(
+    node: OneNode, ask: Ask, blob: EncodedBlob
+) -> None:
+    node.register(blob)
+    node.certify(blob)
+    node.register(blob, object_id=8, end_epoch=60)
+    permanent = (await ask("GET", path(blob, "status"))).granted()["permanent"]
+    assert (permanent["isCertified"], permanent["endEpoch"]) == (True, 50)
+
+
+async def test_status_of_deletable_objects(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
+    node.register(blob, object_id=1, deletable=True)
+    node.register(blob, object_id=2, deletable=True)
+    node.certify(blob, object_id=2, deletable=True)
+    assert (await ask("GET", path(blob, "status"))).granted() == {
+        "deletable": {
+            "initialCertifiedEpoch": 5,
+            "deletableCounts": {"count_deletable_total": 2, "count_deletable_certified": 1},
+        }
+    }
+
+
+async def test_status_of_an_expired_blob(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
+    node.register(blob, end_epoch=5)
+    assert (await ask("GET", path(blob, "status"))).granted() == "nonexistent"
+
+
+# the chain
+
+
+async def test_a_silent_chain_makes_unknown_blobs_unavailable(
+    node: OneNode, ask: Ask, blob: EncodedBlob
+) -> None:
+    node.ledger.silent = True
+    answer = await ask("PUT", path(blob, "metadata"), blob.metadata.to_bcs())
+    assert "the chain does not answer" in answer.refused(503, "UNAVAILABLE")
+
+
+async def test_a_silent_chain_does_not_keep_known_blobs_from_being_served(
+    prepared: OneNode, put: Put
+) -> None:
+    prepared.ledger.silent = True
+    (await put(2, P)).granted(201)
+
+
+async def test_requests_that_wait_for_the_chain_together_cost_one_question(node: OneNode) -> None:
+    before = node.ledger.questions
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    head = node.ledger.head
+
+    async def slow_head() -> Any:
+        asked.set()
+        await go_on.wait()
+        return await head()
+
+    node.ledger.head = slow_head  # type: ignore[method-assign]
+    admission = Admission(node)
+    first = asyncio.create_task(admission.know(bytes(32)))
+    await asked.wait()
+    others = [asyncio.create_task(admission.know(bytes([one] * 32))) for one in range(1, 50)]
+    go_on.set()
+    await asyncio.gather(first, *others)
+    assert node.ledger.questions - before == 2
+
+
+async def test_a_request_given_up_leaves_the_chain_to_the_others(node: OneNode, blob: EncodedBlob) -> None:
+    node.register(blob)
+    admission = Admission(node)
+    given_up = asyncio.create_task(admission.know(blob.blob_id))
+    waiting = asyncio.create_task(admission.know(blob.blob_id))
+    asyncio.get_running_loop().call_soon(given_up.cancel)
+    await waiting
+    assert node.view.is_registered(blob.blob_id)
+
+
+# the rest of the interface
+
+
+async def test_health_tells_what_the_node_says(ask: Ask) -> None:
+    assert (await ask("GET", "/v1/health")).granted() == {"version": "test", "epoch": 5}
+
+
+async def test_every_route_is_in_the_openapi_document(node: OneNode, ask: Ask) -> None:
+    status, document = await ask("GET", "/v1/api")
+    assert status == 200
+    assert node.server is not None
+    served = {
+        (route.method.lower(), route.resource.canonical)
+        for route in node.server.app.router.routes()  # type: ignore[attr-defined]
+        if route.resource is not None and route.method != "HEAD"
+    }
+    assert served == {(method, one) for one, methods in document["paths"].items() for method in methods}
+
+
+async def test_metrics_count_requests_and_slivers(prepared: OneNode, ask: Ask, blob: EncodedBlob) -> None:
+    prepared.keep(blob, (0, 1))
+    await ask("DELETE", "/v1/health")
+    status, text = await ask("GET", "/metrics")
+    assert status == 200
+    lines = text.decode().splitlines()
+    assert (
+        'haulout_requests_total{method="PUT",route="/v1/blobs/{blob_id}/metadata",status="201"} 1.0' in lines
+    )
+    assert 'haulout_requests_total{method="DELETE",route="unknown",status="405"} 1.0' in lines
+    assert "haulout_slivers 4.0" in lines
+    assert f"haulout_sliver_bytes {2 * 11 * 40}.0" in lines
+
+
+@pytest.mark.parametrize("name", UPKEEP)
+async def test_metrics_tell_of_the_upkeep(ask: Ask, name: str) -> None:
+    _, text = await ask("GET", "/metrics")
+    assert f"haulout_{name} 7.0" in text.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("method", "where", "status"), [("GET", "/nowhere", 404), ("DELETE", "/v1/health", 405)]
+)
+async def test_what_is_not_served_is_told_in_json(ask: Ask, method: str, where: str, status: int) -> None:
+    (await ask(method, where)).refused(status, None)
+
+
+async def test_an_unforeseen_failure_tells_nothing_of_itself(
+    prepared: OneNode, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> dict[str, Any]:
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(prepared, "health", fail)
+    answer = await ask("GET", "/v1/health")
+    message = answer.refused(500, None)
+    assert "secret" not in json.dumps(answer[1])
+    assert "its operator" in message

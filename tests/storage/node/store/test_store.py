@@ -1,0 +1,360 @@
+"""The store's face: what is put comes back, once, in order, within limits, from any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.node.store import NewSliver, Page, SliverStore, StoreError, StoreInUse, Tally
+from storage.node.store import records as store_records
+from storage.node.store import sliver_store as store_module
+from storage.redstuff import Axis
+
+P, S = Axis.PRIMARY, Axis.SECONDARY
+
+
+def blob(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def small(number: int) -> bytes:
+    return bytes([number]) * store_module.INLINE_BYTES
+
+
+def large(number: int) -> bytes:
+    return bytes([number]) * (store_module.INLINE_BYTES + 1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[SliverStore]:
+    with SliverStore(folder) as opened:
+        yield opened
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "sqlite" not in path.name)
+
+
+# put and get
+
+
+@pytest.mark.parametrize("symbols", [b"\x01\x02", small(7), large(7), large(7) * 300])
+def test_a_sliver_comes_back_and_survives_a_reopening(folder: Path, symbols: bytes) -> None:
+    with SliverStore(folder) as store:
+        assert store.put_sliver(blob(1), 4, S, symbols)
+        assert store.sliver(blob(1), 4, S) == symbols
+    with SliverStore(folder) as store:
+        assert store.sliver(blob(1), 4, S) == symbols
+        assert store.damaged == []
+
+
+def test_small_slivers_need_no_file_and_larger_ones_have_one(store: SliverStore, folder: Path) -> None:
+    store.put_sliver(blob(1), 4, P, small(1))
+    assert [path.name for path in files_of(folder)] == ["lock"]
+    store.put_sliver(blob(1), 4, S, large(1))
+    assert (folder / "slivers" / "4" / "secondary" / "00" / blob(1).hex()).read_bytes() == large(1)
+
+
+def test_files_fan_out_by_the_first_byte_of_the_blob_id(store: SliverStore, folder: Path) -> None:
+    ids = [bytes([first, second]) + bytes(30) for first in (0, 0x7F, 0xFF) for second in (1, 2)]
+    store.put_slivers([NewSliver(blob_id, 4, P, large(1)) for blob_id in ids])
+    fans = sorted((folder / "slivers" / "4" / "primary").iterdir())
+    assert [(fan.name, len(list(fan.iterdir()))) for fan in fans] == [("00", 2), ("7f", 2), ("ff", 2)]
+
+
+def test_a_view_is_stored_as_its_bytes(store: SliverStore) -> None:
+    words = memoryview(bytearray(range(200))).cast("H")
+    assert store.put_sliver(blob(1), 0, P, words)
+    assert store.sliver(blob(1), 0, P) == bytes(range(200))
+    assert store.stored_bytes() == 200
+
+
+def test_slivers_are_told_apart_by_blob_shard_and_axis(store: SliverStore) -> None:
+    keys = [(blob(b), shard, axis) for b in (1, 2) for shard in (0, 300) for axis in Axis]
+    for number, key in enumerate(keys):
+        assert store.put_sliver(*key, large(number))
+    for number, key in enumerate(keys):
+        assert store.sliver(*key) == large(number)
+    assert store.sliver(blob(3), 0, P) is None
+    assert store.sliver(blob(1), 1, P) is None
+
+
+def test_what_is_stored_is_not_overwritten(store: SliverStore) -> None:
+    assert store.put_sliver(blob(1), 0, P, large(1))
+    assert not store.put_sliver(blob(1), 0, P, large(2))
+    assert not store.put_sliver(blob(1), 0, P, small(2))
+    assert store.sliver(blob(1), 0, P) == large(1)
+    assert (store.sliver_count(), store.stored_bytes()) == (1, len(large(1)))
+
+
+def test_of_one_key_twice_in_a_batch_the_first_is_stored(store: SliverStore) -> None:
+    batch = [NewSliver(blob(1), 0, P, large(1)), NewSliver(blob(1), 0, P, large(2) + b"longer")]
+    assert store.put_slivers(batch) == 1
+    assert store.sliver(blob(1), 0, P) == large(1)
+    assert store.sliver_count() == 1
+
+
+def test_an_empty_batch_stores_nothing(store: SliverStore) -> None:
+    assert store.put_slivers([]) == 0
+
+
+def test_a_batch_of_more_files_than_may_be_open_at_once(store: SliverStore) -> None:
+    batch = [NewSliver(blob(number), 0, P, large(number % 251)) for number in range(300)]
+    assert store.put_slivers(batch) == 300
+    assert all(store.sliver(one.blob_id, 0, P) == one.symbols for one in batch)
+
+
+def test_metadata_comes_back_and_is_not_overwritten(folder: Path) -> None:
+    with SliverStore(folder) as store:
+        assert store.metadata(blob(1)) is None
+        assert store.put_metadata(blob(1), b"first")
+        assert not store.put_metadata(blob(1), b"second")
+    with SliverStore(folder) as store:
+        assert store.metadata(blob(1)) == b"first"
+
+
+# questions
+
+
+def test_which_shards_and_blobs_are_there(store: SliverStore) -> None:
+    store.put_slivers([NewSliver(blob(b), shard, P, large(b)) for b in (1, 3) for shard in (5, 9)])
+    store.put_sliver(blob(1), 7, S, small(1))
+    assert store.shards() == {5, 7, 9}
+    assert store.shards_with(blob(1), P) == {5, 9}
+    assert store.shards_with(blob(1), S) == {7}
+    assert store.shards_with(blob(2), P) == frozenset()
+    assert store.has_sliver(blob(3), 9, P)
+    assert not store.has_sliver(blob(3), 9, S)
+    assert store.sliver_count() == 5
+    assert store.stored_bytes() == 4 * len(large(0)) + len(small(0))
+
+
+def test_missing_keeps_the_order_given_beyond_one_query(store: SliverStore) -> None:
+    store.put_slivers([NewSliver(blob(number), 1, P, b"ab") for number in range(0, 1200, 2)])
+    asked = [blob(number) for number in reversed(range(1200))]
+    assert store.missing(1, P, asked) == [blob(number) for number in reversed(range(1, 1200, 2))]
+    assert store.missing(1, S, asked) == asked
+    assert store.missing(1, P, []) == []
+
+
+def test_a_dropped_shard_is_gone_and_the_others_stay(store: SliverStore, folder: Path) -> None:
+    batch = [NewSliver(blob(b), s, a, large(b)) for b in (1, 2) for s in (5, 55) for a in Axis]
+    store.put_slivers([*batch, NewSliver(blob(3), 5, P, small(3))])
+    assert store.drop_shard(5) == 5
+    assert store.shards() == {55}
+    assert (store.sliver_count(), store.stored_bytes()) == (4, 4 * len(large(0)))
+    assert len(files_of(folder / "slivers")) == 4
+    assert store.drop_shard(5) == 0
+    assert store.put_sliver(blob(1), 5, P, large(9))
+    assert store.sliver(blob(1), 5, P) == large(9)
+
+
+# pages
+
+
+def test_pages_cover_a_shard_in_blob_id_order(store: SliverStore) -> None:
+    numbers = [0, 1, 255, 256, 65536, 2**255]
+    store.put_slivers([NewSliver(blob(number), 1, P, large(number % 250)) for number in reversed(numbers)])
+    store.put_sliver(blob(2), 1, S, b"other axis")
+    store.put_sliver(blob(2), 2, P, b"other shard")
+    seen, cursor = [], blob(0)
+    while True:
+        page = store.slivers_from(1, P, cursor, 2, 10**9)
+        assert len(page.slivers) == 2
+        seen += page.slivers
+        if page.next_blob_id is None:
+            break
+        cursor = page.next_blob_id
+    assert seen == [(blob(number), large(number % 250)) for number in numbers]
+
+
+def test_a_page_keeps_within_its_bytes_but_gives_one_sliver_at_least(store: SliverStore) -> None:
+    store.put_slivers([NewSliver(blob(number), 1, P, b"x" * 100) for number in range(5)])
+    assert [b for b, _ in store.slivers_from(1, P, blob(0), 9, 299).slivers] == [blob(0), blob(1)]
+    assert len(store.slivers_from(1, P, blob(0), 9, 300).slivers) == 3
+    assert store.slivers_from(1, P, blob(3), 9, 0) == Page([(blob(3), b"x" * 100)], blob(4))
+    assert len(store.slivers_from(1, P, blob(0), 0, 1000).slivers) == 1
+    assert store.slivers_from(1, P, blob(4), 1, 1000).next_blob_id is None
+    assert store.slivers_from(1, P, blob(5), 1, 1000) == Page([], None)
+
+
+def test_a_page_of_the_store_own_limit_is_not_the_end(
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "PAGE_LIMIT", 3)
+    store.put_slivers([NewSliver(blob(number), 1, P, b"ab") for number in range(4)])
+    page = store.slivers_from(1, P, blob(0), 1000, 1000)
+    assert (len(page.slivers), page.next_blob_id) == (3, blob(3))
+
+
+def test_a_page_of_lost_slivers_alone_is_not_the_end(store: SliverStore, folder: Path) -> None:
+    store.put_slivers([NewSliver(blob(number), 1, P, large(number)) for number in range(4)])
+    for number in (0, 1):
+        (folder / "slivers" / "1" / "primary" / "00" / blob(number).hex()).unlink()
+    assert store.slivers_from(1, P, blob(0), 2, 10**6) == Page([], blob(2))
+    assert store.missing(1, P, [blob(number) for number in range(4)]) == [blob(0), blob(1)]
+
+
+# tallies
+
+
+def test_tallies_add_up_by_shard_blob_and_way(folder: Path) -> None:
+    with SliverStore(folder) as store:
+        for axis, received in ((P, 10), (S, 7)):
+            tally = Tally(6, 1, blob(1), "transferred", 1, 10, received, 3)
+            store.put_sliver(blob(1), 1, axis, b"0123456789", tally)
+        store.put_sliver(blob(1), 2, P, b"0123456789", Tally(6, 2, blob(1), "rebuilt", 1, 10, 8))
+        store.put_sliver(blob(2), 2, P, b"0123456789", Tally(7, 2, blob(2), "rebuilt", 1, 10, 8))
+        store.put_sliver(blob(3), 2, P, b"0123456789")
+    with SliverStore(folder) as store:
+        assert sorted(store.tallies(6), key=lambda tally: tally.shard) == [
+            Tally(6, 1, blob(1), "transferred", 2, 20, 17, 6),
+            Tally(6, 2, blob(1), "rebuilt", 1, 10, 8, 0),
+        ]
+        assert store.tallies(7) == [Tally(7, 2, blob(2), "rebuilt", 1, 10, 8)]
+        assert store.tallies(5) == []
+
+
+def test_a_sliver_that_was_there_already_is_not_tallied(store: SliverStore) -> None:
+    tally = Tally(6, 1, blob(1), "rebuilt", 1, 2, 2)
+    for _ in range(3):
+        store.put_sliver(blob(1), 1, P, b"ab", tally)
+    assert store.tallies(6) == [tally]
+
+
+def test_tallies_of_old_epochs_are_forgotten(store: SliverStore) -> None:
+    for epoch in (3, 4, 3 + store_module.TALLY_EPOCHS):
+        store.put_sliver(blob(epoch), 1, P, b"ab", Tally(epoch, 1, blob(epoch), "rebuilt", 1))
+    assert store.tallies(3) == []
+    assert len(store.tallies(4)) == 1
+
+
+# limits and misuse
+
+
+@pytest.mark.parametrize(
+    ("blob_id", "shard", "symbols"),
+    [
+        (bytes(31), 0, b"ab"),
+        (bytes(33), 0, b"ab"),
+        (bytes(32), -1, b"ab"),
+        (bytes(32), 2**16, b"ab"),
+        (bytes(32), 0, b""),
+    ],
+    ids=["short id", "long id", "negative shard", "shard beyond u16", "no symbols"],
+)
+def test_put_sliver_refuses_what_cannot_be(
+    store: SliverStore, blob_id: bytes, shard: int, symbols: bytes
+) -> None:
+    with pytest.raises(ValueError, match=r"blob id|shard|sliver"):
+        store.put_slivers([NewSliver(blob(1), 0, P, b"good"), NewSliver(blob_id, shard, P, symbols)])
+    assert store.sliver_count() == 0
+
+
+def test_put_refuses_more_than_the_limits(store: SliverStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_records, "MAX_SLIVER_BYTES", 10)
+    monkeypatch.setattr(store_module, "MAX_METADATA_BYTES", 10)
+    assert store.put_sliver(blob(1), 0, P, bytes(10))
+    assert store.put_metadata(blob(1), bytes(10))
+    with pytest.raises(ValueError, match="11 bytes"):
+        store.put_sliver(blob(2), 0, P, bytes(11))
+    with pytest.raises(ValueError, match="11 bytes"):
+        store.put_metadata(blob(2), bytes(11))
+    with pytest.raises(ValueError, match="blob id of 5 bytes"):
+        store.put_metadata(bytes(5), b"metadata")
+
+
+def test_a_second_opening_is_refused_and_harms_nothing(store: SliverStore, folder: Path) -> None:
+    writing = folder / "incoming" / "0"
+    writing.write_bytes(b"half")
+    with pytest.raises(StoreInUse, match="open already"):
+        SliverStore(folder).open()
+    with pytest.raises(StoreInUse):
+        store.open()
+    assert writing.exists()
+    assert store.put_sliver(blob(1), 0, P, b"still works")
+
+
+def test_a_closed_store_says_so_and_opens_again(folder: Path) -> None:
+    store = SliverStore(folder)
+    with pytest.raises(StoreError, match="not open"):
+        store.sliver(blob(1), 0, P)
+    with store:
+        store.put_sliver(blob(1), 0, P, large(1))
+    store.close()
+    with pytest.raises(StoreError, match="not open"):
+        store.put_sliver(blob(2), 0, P, large(2))
+    with store:
+        assert store.sliver(blob(1), 0, P) == large(1)
+        assert store.sliver(blob(2), 0, P) is None
+
+
+def test_a_store_of_another_version_is_refused(folder: Path) -> None:
+    with SliverStore(folder):
+        pass
+    with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as index:
+        index.execute("PRAGMA user_version = 99")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="version 99"):
+            SliverStore(folder).open()
+
+
+# against a model
+
+_keys = st.tuples(st.integers(0, 3), st.integers(0, 2), st.sampled_from(list(Axis)))
+_batches = st.lists(st.tuples(_keys, st.integers(0, 255), st.booleans()), max_size=5)
+_actions = st.one_of(
+    st.tuples(st.just("put"), _batches),
+    st.tuples(st.just("drop"), st.integers(0, 2)),
+    st.tuples(st.just("reopen"), st.none()),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(_actions, max_size=8))
+def test_the_store_does_as_a_dictionary_does(actions: list[tuple[str, object]]) -> None:
+    model: dict[tuple[int, int, Axis], bytes] = {}
+    with tempfile.TemporaryDirectory() as folder, SliverStore(Path(folder)) as store:
+        for action, argument in actions:
+            if action == "put":
+                assert isinstance(argument, list)
+                offered = [
+                    (key, large(fill) if is_large else small(fill)) for key, fill, is_large in argument
+                ]
+                before = len(model)
+                for key, symbols in offered:
+                    model.setdefault(key, symbols)
+                batch = [NewSliver(blob(b), s, a, symbols) for (b, s, a), symbols in offered]
+                assert store.put_slivers(batch) == len(model) - before
+            elif action == "drop":
+                assert isinstance(argument, int)
+                gone = [key for key in model if key[1] == argument]
+                assert store.drop_shard(argument) == len(gone)
+                for key in gone:
+                    del model[key]
+            else:
+                store.close()
+                store.open()
+                assert store.damaged == []
+        for b in range(4):
+            for s in range(3):
+                for a in Axis:
+                    assert store.sliver(blob(b), s, a) == model.get((b, s, a))
+        assert store.shards() == {s for _, s, _ in model}
+        assert store.sliver_count() == len(model)
+        assert store.stored_bytes() == sum(map(len, model.values()))
+        assert len(files_of(Path(folder) / "slivers")) == sum(
+            len(v) > store_module.INLINE_BYTES for v in model.values()
+        )

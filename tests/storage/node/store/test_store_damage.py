@@ -1,0 +1,241 @@
+"""What a disk changes, hides or has no room for; and blobs dropped whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from storage.node.store import NewSliver, SliverKey, SliverStore, StoreError, StoreFull
+from storage.node.store import sliver_store as store_module
+from storage.redstuff import Axis
+
+P, S = Axis.PRIMARY, Axis.SECONDARY
+SMALL = b"small"
+LARGE = b"L" * 5000
+
+
+def blob(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def told() -> list[bytes]:
+    """Blob ids the store tells of."""
+    return []
+
+
+@pytest.fixture
+def store(folder: Path, told: list[bytes]) -> Iterator[SliverStore]:
+    """Blob 1 with a sliver in a file and one in its row, and its metadata."""
+    with SliverStore(folder) as opened:
+        opened.on_damage = told.append
+        opened.put_metadata(blob(1), b"metadata")
+        opened.put_sliver(blob(1), 0, P, LARGE)
+        opened.put_sliver(blob(1), 0, S, SMALL)
+        yield opened
+
+
+def file_of(folder: Path, shard: int, number: int) -> Path:
+    return folder / "slivers" / str(shard) / "primary" / "00" / blob(number).hex()
+
+
+def flip_file(folder: Path) -> None:
+    path = file_of(folder, 0, 1)
+    content = bytearray(path.read_bytes())
+    content[2500] ^= 1
+    path.write_bytes(content)
+
+
+def change_row(folder: Path, statement: str) -> None:
+    """As bit rot in the index would."""
+    index = sqlite3.connect(folder / "index.sqlite")
+    with index:
+        assert index.execute(statement).rowcount == 1
+    index.close()
+
+
+def flip_inline(folder: Path) -> None:
+    change_row(folder, "UPDATE sliver SET inline = CAST('smalm' AS BLOB) WHERE inline IS NOT NULL")
+
+
+# bits that changed
+
+
+@pytest.mark.parametrize(
+    ("flip", "axis", "right"), [(flip_file, P, LARGE), (flip_inline, S, SMALL)], ids=["in a file", "in a row"]
+)
+@pytest.mark.parametrize("read", ["sliver", "page"])
+def test_a_flipped_bit_makes_a_sliver_missing_and_is_told_once(
+    store: SliverStore,
+    folder: Path,
+    told: list[bytes],
+    flip: Callable[[Path], None],
+    axis: Axis,
+    right: bytes,
+    read: str,
+) -> None:
+    flip(folder)
+    for _ in range(2):
+        if read == "sliver":
+            assert store.sliver(blob(1), 0, axis) is None
+        else:
+            assert store.slivers_from(0, axis, bytes(32), 10, 10**6).slivers == []
+    assert not store.has_sliver(blob(1), 0, axis)
+    assert store.damaged == [SliverKey(blob(1), 0, axis)]
+    assert (store.damaged_count, told) == (1, [blob(1)])
+    assert (store.sliver_count(), store.stored_bytes()) == (1, len(SMALL) + len(LARGE) - len(right))
+    assert file_of(folder, 0, 1).exists() == (axis is S)
+    assert store.put_sliver(blob(1), 0, axis, right)
+    assert store.sliver(blob(1), 0, axis) == right
+
+
+def test_a_size_changed_in_the_row_makes_a_sliver_missing(store: SliverStore, folder: Path) -> None:
+    change_row(folder, f"UPDATE sliver SET size = {2**62} WHERE inline IS NULL")
+    assert store.sliver(blob(1), 0, P) is None
+    assert store.damaged == [SliverKey(blob(1), 0, P)]
+
+
+def test_a_large_sliver_read_is_not_the_next_ones_memory(store: SliverStore) -> None:
+    contents = [bytes([number]) * (2**20 + number) for number in range(3)]
+    store.put_slivers([NewSliver(blob(9), shard, P, content) for shard, content in enumerate(contents)])
+    read = [store.sliver(blob(9), shard, P) for shard in range(3)]
+    assert read == contents
+
+
+def test_metadata_with_a_flipped_bit_are_missing_and_told(
+    store: SliverStore, folder: Path, told: list[bytes]
+) -> None:
+    change_row(folder, "UPDATE metadata SET bcs = CAST('metadatb' AS BLOB)")
+    for _ in range(2):
+        assert store.metadata(blob(1)) is None
+    assert (store.damaged_count, told) == (1, [blob(1)])
+    assert store.put_metadata(blob(1), b"metadata")
+    assert store.metadata(blob(1)) == b"metadata"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBADMSG, errno.EUCLEAN])
+def test_a_file_the_disk_cannot_read_is_damaged(
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def read(descriptor: int, buffers: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "readv", read)
+        assert store.sliver(blob(1), 0, P) is None
+    assert store.damaged == [SliverKey(blob(1), 0, P)]
+
+
+def test_too_many_open_files_are_no_damage(store: SliverStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_none(path: Path, flags: int, mode: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_none)
+        with pytest.raises(StoreError, match="cannot read a sliver"):
+            store.sliver(blob(1), 0, P)
+    assert store.sliver(blob(1), 0, P) == LARGE
+
+
+def test_a_sliver_that_is_not_the_blobs_is_discarded(
+    store: SliverStore, folder: Path, told: list[bytes]
+) -> None:
+    assert store.discard(blob(1), 0, P, LARGE)
+    assert not store.has_sliver(blob(1), 0, P)
+    assert not file_of(folder, 0, 1).exists()
+    assert told == [blob(1)]
+    assert not store.discard(blob(1), 0, P, LARGE)
+    assert store.damaged_count == 1
+
+
+def test_what_was_stored_in_the_place_of_a_discarded_sliver_stays(
+    store: SliverStore, told: list[bytes]
+) -> None:
+    assert not store.discard(blob(1), 0, P, b"W" * 5000)
+    assert not store.discard_metadata(blob(1), b"other")
+    assert store.sliver(blob(1), 0, P) == LARGE
+    assert store.metadata(blob(1)) == b"metadata"
+    assert told == []
+
+
+# room
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A disk whose room the test sets."""
+    disk = SimpleNamespace(f_bavail=store_module.RESERVE_BYTES + 10_000, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+    return disk
+
+
+def test_the_reserve_takes_nothing_new_and_all_else_goes_on(
+    store: SliverStore, disk: SimpleNamespace
+) -> None:
+    offered = [NewSliver(blob(number), 0, P, LARGE) for number in (2, 3)]
+    assert store.put_slivers(offered) == 2
+    disk.f_bavail -= 1
+    with pytest.raises(StoreFull, match=r"10000 bytes do not fit .* make room on the disk"):
+        store.put_slivers([NewSliver(blob(number), 0, P, LARGE) for number in (4, 5)])
+    assert store.missing(0, P, [blob(4), blob(5)]) == [blob(4), blob(5)]
+    disk.f_bavail = 0
+    with pytest.raises(StoreFull):
+        store.put_metadata(blob(4), b"metadata")
+    assert store.metadata(blob(4)) is None
+    assert store.sliver(blob(1), 0, P) == LARGE
+    assert store.drop_blob(blob(2), lambda: False)
+    assert store.drop_shard(0) == 3
+
+
+def test_what_is_stored_already_needs_no_room(store: SliverStore, disk: SimpleNamespace) -> None:
+    disk.f_bavail = store_module.RESERVE_BYTES
+    assert not store.put_sliver(blob(1), 0, P, LARGE)
+
+
+# whole blobs
+
+
+def test_a_dropped_blob_leaves_nothing_and_the_others_all(store: SliverStore, folder: Path) -> None:
+    store.put_slivers([NewSliver(blob(1), 3, P, LARGE), NewSliver(blob(2), 3, P, LARGE)])
+    assert store.drop_blob(blob(1), lambda: False)
+    assert store.metadata(blob(1)) is None
+    assert [store.shards_with(blob(1), axis) for axis in Axis] == [frozenset(), frozenset()]
+    assert [path.name for path in (folder / "slivers").rglob("*") if path.is_file()] == [blob(2).hex()]
+    assert (store.sliver_count(), store.stored_bytes()) == (1, 5000)
+    assert store.shards() == {3}
+    assert store.damaged_count == 0
+    assert not store.drop_blob(blob(1), lambda: False)
+    assert store.blobs_from(bytes(32), 10) == [blob(2)]
+
+
+def test_a_blob_that_is_wanted_when_it_comes_to_it_is_not_dropped(store: SliverStore) -> None:
+    assert not store.drop_blob(blob(1), lambda: True)
+    assert store.sliver(blob(1), 0, P) == LARGE
+
+
+def test_blobs_are_listed_in_order_by_metadata_or_slivers(store: SliverStore) -> None:
+    store.put_slivers([NewSliver(blob(number), 0, P, SMALL) for number in (5, 3)])
+    store.put_metadata(blob(4), b"metadata")
+    assert store.blobs_from(bytes(32), 10) == [blob(1), blob(3), blob(4), blob(5)]
+    assert store.blobs_from(blob(3), 2) == [blob(3), blob(4)]
+    assert store.blobs_from(blob(6), 2) == []
+
+
+def test_a_bookmark_survives_a_reopening(store: SliverStore) -> None:
+    assert store.bookmark("place") is None
+    for value in (b"one", b"two"):
+        store.keep_bookmark("place", value)
+    store.close()
+    store.open()
+    assert store.bookmark("place") == b"two"

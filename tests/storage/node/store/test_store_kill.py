@@ -1,0 +1,308 @@
+"""SIGKILL at every step of a write, a drop and an opening, and at moments of chance; then the store is checked.
+
+Run as a program (`python test_store_kill.py FOLDER SCENARIO`) this file is the victim: it forks a process for each step
+of the scenario, which carries it out in a store of its own and dies at that step. One interpreter starts for all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.node.store import NewSliver, SliverStore, Tally
+from storage.redstuff import Axis
+
+ROOT = Path(__file__).parents[4]
+MOST_STEPS = 120
+BATCH = 6
+"""Slivers in a batch of `stream`: four in files, two inline."""
+CASES = 24
+"""Streams killed by chance."""
+
+
+def sliver(number: int, shard: int) -> NewSliver:
+    """A sliver all of whose parts follow from its number: one in three is inline, the others lie in files."""
+    blob_id = hashlib.sha256(number.to_bytes(4, "big")).digest()
+    size = 100 if number % 3 == 0 else 5000 + number
+    axis = Axis(number % 2)
+    return NewSliver(blob_id, shard, axis, blob_id[:1] * size, Tally(1, shard, blob_id, "rebuilt", 1, size))
+
+
+BASE = [sliver(number, 1) for number in range(4)] + [sliver(number, 2) for number in range(4, 8)]
+ADDED = [sliver(number, 1 + number % 3) for number in range(10, 16)]
+
+
+def batch_of(number: int) -> list[NewSliver]:
+    """What `stream` stores at once."""
+    return [sliver(BATCH * number + at, at % 3) for at in range(BATCH)]
+
+
+# the victim
+
+
+def put(store: SliverStore) -> None:
+    store.put_slivers(ADDED)
+
+
+def put_metadata(store: SliverStore) -> None:
+    store.put_metadata(BASE[0].blob_id, b"metadata")
+
+
+def drop(store: SliverStore) -> None:
+    store.drop_shard(1)
+
+
+def reopen(store: SliverStore) -> None:
+    """Open a store in which there is something of everything to put in order."""
+    store.close()
+    (store.folder / "incoming" / "9").write_bytes(b"torn")
+    lost, orphan = (
+        store.folder / "slivers" / "2" / one.axis.name.lower() / one.blob_id.hex()[:2] / one.blob_id.hex()
+        for one in (BASE[4], ADDED[0])
+    )
+    lost.unlink()
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"orphan")
+    half_dropped = store.folder / "dropped" / "9" / "primary" / "00"
+    half_dropped.mkdir(parents=True)
+    (half_dropped / ("00" * 32)).write_bytes(b"dropped")
+    store.open()
+
+
+SCENARIOS: dict[str, Callable[[SliverStore], None]] = {
+    "put": put,
+    "put_metadata": put_metadata,
+    "drop": drop,
+    "reopen": reopen,
+}
+
+
+def die_at_step(step: int) -> None:
+    """From now on count each call that changes the disk, and each SQL statement, and die before number `step`.
+
+    A write dies with half of it done.
+    """
+    real_write, real_fsync, real_connect = os.write, os.fsync, sqlite3.connect
+    left = [step]
+
+    def count() -> bool:
+        left[0] -= 1
+        return left[0] == 0
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def write(descriptor: int, content: memoryview) -> int:
+        if count():
+            real_write(descriptor, content[: len(content) // 2])
+            die()
+        return real_write(descriptor, content)
+
+    def fsync(descriptor: int) -> None:
+        if count():
+            die()
+        real_fsync(descriptor)
+
+    def audit(event: str, _: object) -> None:
+        if event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir") and count():
+            die()
+
+    def trace(_: str) -> None:
+        if count():
+            die()
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = real_connect(*arguments, **options)
+        connection.set_trace_callback(trace)
+        return connection
+
+    os.write, os.fsync, sqlite3.connect = write, fsync, connect  # type: ignore[assignment]
+    sys.addaudithook(audit)
+
+
+def victim(folder: Path, scenario: str, step: int) -> None:
+    """Carry out a scenario, leave a marker when it is done, and die without closing the store."""
+    with SliverStore(folder) as store:
+        store.put_slivers(BASE)
+    if scenario == "reopen":
+        store.open()
+    die_at_step(step)
+    if scenario != "reopen":
+        store.open()
+    SCENARIOS[scenario](store)
+    (folder.parent / f"{folder.name}.done").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_each_step(folder: Path, scenario: str) -> None:
+    for step in range(1, MOST_STEPS):
+        child = os.fork()
+        if child == 0:
+            victim(folder / str(step), scenario, step)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+            raise SystemExit(f"step {step} of {scenario} ended otherwise: {status}")
+        if (folder / f"{step}.done").exists():
+            return
+    raise SystemExit(f"{scenario} takes more than {MOST_STEPS} steps")
+
+
+def stream(folder: Path, acknowledgements: int) -> None:
+    """Store batch after batch and acknowledge each by a byte."""
+    with SliverStore(folder) as store:
+        while True:
+            number = store.sliver_count() // BATCH
+            store.put_slivers(batch_of(number))
+            os.write(acknowledgements, b".")
+
+
+def kill_by_chance(folder: Path) -> None:
+    """Kill a stream some microseconds after some acknowledgement; write down how many there were in the end."""
+    chance = random.Random(20260)
+    for case in range(CASES):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            stream(folder / str(case), writing)
+        os.close(writing)
+        seen = 0
+        for _ in range(chance.randrange(1, 12)):
+            seen += len(os.read(reading, 1))
+        until = time.perf_counter() + chance.random() * 0.004
+        while time.perf_counter() < until:
+            pass
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        while more := os.read(reading, 1000):
+            seen += len(more)
+        os.close(reading)
+        (folder / f"{case}.seen").write_text(str(seen))
+
+
+# the checks
+
+
+def run(folder: Path, scenario: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(Path(__file__)), str(folder), scenario]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def stored(store: SliverStore, one: NewSliver) -> bool:
+    """Whether a sliver is there; if so, it must be whole."""
+    symbols = store.sliver(one.blob_id, one.shard, one.axis)
+    assert symbols in (None, one.symbols)
+    assert store.has_sliver(one.blob_id, one.shard, one.axis) == (symbols is not None)
+    return symbols is not None
+
+
+def tallied(store: SliverStore, one: NewSliver) -> bool:
+    return one.tally in store.tallies(1)
+
+
+def check_order(store: SliverStore) -> None:
+    """Files and rows agree, nothing is being written, and the index is sound."""
+    in_files = store._index.query("SELECT shard, axis, blob_id FROM sliver WHERE inline IS NULL")
+    expected = {
+        f"{shard}/{Axis(axis).name.lower()}/{blob_id.hex()[:2]}/{blob_id.hex()}"
+        for shard, axis, blob_id in in_files
+    }
+    folder = store.folder / "slivers"
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == expected
+    assert [*(store.folder / "incoming").iterdir(), *(store.folder / "dropped").iterdir()] == []
+    assert store._index.query("PRAGMA integrity_check") == [("ok",)]
+    count, size = store._index.query("SELECT COUNT(*), SUM(size) FROM sliver")[0]
+    assert (store.sliver_count(), store.stored_bytes()) == (count, size or 0)
+
+
+def all_or_none(found: Iterable[bool]) -> bool:
+    (same,) = set(found)
+    return same
+
+
+def check_put(store: SliverStore, done: bool) -> None:
+    assert all(stored(store, one) and tallied(store, one) for one in BASE)
+    assert store.damaged == []
+    there = all_or_none(stored(store, one) for one in ADDED)
+    assert all(tallied(store, one) == there for one in ADDED)
+    assert there or not done
+
+
+def check_metadata(store: SliverStore, done: bool) -> None:
+    assert all(stored(store, one) for one in BASE)
+    assert store.metadata(BASE[0].blob_id) in ([b"metadata"] if done else [None, b"metadata"])
+
+
+def check_drop(store: SliverStore, done: bool) -> None:
+    assert store.damaged == []
+    assert all(stored(store, one) for one in BASE if one.shard != 1)
+    there = all_or_none(stored(store, one) for one in BASE if one.shard == 1)
+    assert not (there and done)
+
+
+def check_reopen(store: SliverStore, done: bool) -> None:
+    lost = BASE[4]
+    assert all(stored(store, one) for one in BASE if one is not lost)
+    assert not (stored(store, lost) and done)
+    assert not stored(store, ADDED[0])
+
+
+CHECKS = {
+    "put": (check_put, 30),
+    "put_metadata": (check_metadata, 8),
+    "drop": (check_drop, 12),
+    "reopen": (check_reopen, 10),
+}
+"""What must hold however far the victim came, and how many steps there are at least."""
+
+
+@pytest.mark.parametrize("scenario", list(SCENARIOS))
+def test_killed_at_any_step_the_store_holds_all_that_was_committed_and_nothing_half_done(
+    tmp_path: Path, scenario: str
+) -> None:
+    run(tmp_path, scenario)
+    check, least_steps = CHECKS[scenario]
+    steps = sorted(int(path.name) for path in tmp_path.iterdir() if path.is_dir())
+    assert len(steps) >= least_steps
+    for step in steps:
+        with SliverStore(tmp_path / str(step)) as store:
+            check_order(store)
+            check(store, step == steps[-1])
+            store.put_slivers([*BASE, *ADDED])
+            assert all(stored(store, one) for one in [*BASE, *ADDED])
+            check_order(store)
+
+
+def test_killed_at_any_moment_every_acknowledged_batch_is_whole(tmp_path: Path) -> None:
+    run(tmp_path, "stream")
+    for case in range(CASES):
+        seen = int((tmp_path / f"{case}.seen").read_text())
+        assert seen > 0
+        with SliverStore(tmp_path / str(case)) as store:
+            check_order(store)
+            assert store.damaged == []
+            batches = [
+                all_or_none(stored(store, one) for one in batch_of(number)) for number in range(seen + 1)
+            ]
+            assert all(batches[:seen]), "an acknowledged batch is gone"
+            assert store.sliver_count() == BATCH * sum(batches), "more than the one batch under way"
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "stream":
+        kill_by_chance(Path(sys.argv[1]))
+    else:
+        die_at_each_step(Path(sys.argv[1]), sys.argv[2])
