@@ -23,6 +23,7 @@ import aiohttp
 
 from committee.bls import SecretKey
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
+from committee.transition import plan_all
 from localnet.chain import LocalChain
 from storage.client.client import Client
 from storage.client.errors import NodeError
@@ -215,6 +216,41 @@ class LocalNetwork:
         self.nodes[name] = node
         await node.start()
         return node
+
+    async def serving(self, *names: str) -> None:
+        """Wait until the named nodes serve, or all if none is named."""
+        wanted = names or tuple(self.nodes)
+
+        async def count() -> int:
+            return len(await self.ready(wanted))
+
+        await self.until(f"serving: {', '.join(wanted)}", count, len(wanted))
+
+    async def next_epoch(self) -> frozenset[int]:
+        """Elect and start the next epoch, the first one too; the shards that have new owners in it.
+
+        The chain's clock is moved on by an epoch, so that nobody waits for it.
+        """
+        if (await self.operator.epoch_state()).current is not None:
+            await self.chain.increase_time(self._parameters.epoch_duration_s)
+        await self.operator.select()
+        await self.operator.start()
+        return await self._gained()
+
+    async def handed_over(self) -> None:
+        """Wait until every shard that has a new owner in this epoch is attested."""
+        gained = await self._gained()
+
+        async def count() -> int:
+            return len(await self.operator.attested_shards() & gained)
+
+        await self.until("attested shards", count, len(gained))
+
+    async def _gained(self) -> frozenset[int]:
+        state = await self.operator.epoch_state()
+        if state.previous is None or state.current is None:
+            return frozenset()
+        return frozenset(range(self._parameters.n_shards)) - plan_all(state.previous, state.current).kept
 
     async def ready(self, names: Sequence[str]) -> list[str]:
         """Those of the named nodes that serve."""

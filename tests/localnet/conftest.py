@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from committee.ledger.evm import DeploymentParameters
-from committee.transition import plan_all
 from localnet.network import LocalNetwork
 
 N_SHARDS = 13
@@ -27,15 +26,8 @@ class Scenario:
     async def begin(self) -> None:
         for number, name in enumerate(NAMES):
             await self.network.add_node(name, 100 + 10 * number)
-        await self.serving(NAMES)
-        await self.network.operator.select()
-        await self.network.operator.start()
-
-    async def serving(self, names: tuple[str, ...] | list[str]) -> None:
-        async def count() -> int:
-            return len(await self.network.ready(names))
-
-        await self.network.until(f"serving: {names}", count, len(names))
+        await self.network.serving()
+        await self.network.next_epoch()
 
     async def store(self, *sizes: int) -> None:
         for size in sizes:
@@ -54,22 +46,6 @@ class Scenario:
             return int(known[name] not in candidates)
 
         await self.network.until(f"ejection of {name}", ejected, 1)
-
-    async def next_epoch(self) -> frozenset[int]:
-        """Start the next epoch; the shards that have new owners in it."""
-        await self.network.chain.increase_time(60)
-        await self.network.operator.select()
-        await self.network.operator.start()
-        state = await self.network.operator.epoch_state()
-        assert state.previous is not None
-        assert state.current is not None
-        return frozenset(range(N_SHARDS)) - plan_all(state.previous, state.current).kept
-
-    async def attested(self, shards: frozenset[int]) -> None:
-        async def count() -> int:
-            return len(await self.network.operator.attested_shards() & shards)
-
-        await self.network.until("attested shards", count, len(shards))
 
     async def healed(self) -> None:
         """No member of the current committee has a blob to look after any more."""

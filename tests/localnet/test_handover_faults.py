@@ -28,6 +28,8 @@ TURNS = "bravo"
 """Leaves and comes back, turn and turn about."""
 BAND_MILLIS = 500
 END_LIMIT_S = 60.0
+AT_LEAST_EPOCHS = 8
+"""For so many epochs some blobs are live when a change is prepared."""
 CODE = RedStuff(N_SHARDS)
 
 LEAVES, RETURNS, STAYS = "leaves", "returns", "stays"
@@ -89,8 +91,14 @@ class Faults:
         await self.serving(*NAMES)
         await self.network.operator.select()
         await self.network.operator.start()
-        for size, epochs in ((40_000, 50), (150_000, 50)):
-            await self.store(size, epochs)
+        await self.renew()
+
+    async def renew(self) -> None:
+        """See that some blobs are live for longer than one change takes."""
+        state = await self.network.operator.epoch_state()
+        if max((end for _, end in self.blobs.values()), default=0) < state.epoch + AT_LEAST_EPOCHS:
+            for size in (40_000, 150_000):
+                await self.store(size, 50)
 
     async def serving(self, *names: str) -> None:
         async def count() -> int:
@@ -116,6 +124,7 @@ class Faults:
 
         Before shards move, an epoch passes in which none does, so that their new owners have nothing of them left.
         """
+        await self.renew()
         if change == STAYS:
             if not self._is_in and not self._moved:
                 await self._change(is_in=True)

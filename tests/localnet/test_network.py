@@ -25,9 +25,9 @@ async def test_a_killed_member_is_ejected_and_only_its_slivers_are_rebuilt(scena
     await scenario.store(0, 1, 5_000, 300_000)
     await scenario.lose("bravo")
     await scenario.network.add_node("foxtrot", 150)
-    await scenario.serving(["foxtrot"])
-    gained = await scenario.next_epoch()
-    await scenario.attested(gained)
+    await scenario.network.serving("foxtrot")
+    gained = await scenario.network.next_epoch()
+    await scenario.network.handed_over()
     await scenario.check_all_readable()
     await scenario.check_pairs_complete()
     state = await scenario.network.operator.epoch_state()
@@ -43,11 +43,11 @@ async def test_a_rebuilder_killed_in_the_handover_goes_on_where_it_was(scenario:
     await scenario.store(40_000, 300_000)
     await scenario.lose("charlie")
     newcomer = await scenario.network.add_node("foxtrot", 150)
-    await scenario.serving(["foxtrot"])
-    gained = await scenario.next_epoch()
+    await scenario.network.serving("foxtrot")
+    await scenario.network.next_epoch()
     await newcomer.kill()
     await newcomer.start()
-    await scenario.attested(gained)
+    await scenario.network.handed_over()
     await scenario.check_all_readable()
     await scenario.check_pairs_complete()
     report = NodeReport.from_json(await scenario.network.node_client("foxtrot").handover())
@@ -62,7 +62,7 @@ async def test_who_writes_and_reads_through_a_handover_sees_no_failure(scenario:
     await scenario.store(5_000, 100_000)
     await scenario.lose("bravo")
     await scenario.network.add_node("foxtrot", 150)
-    await scenario.serving(["foxtrot"])
+    await scenario.network.serving("foxtrot")
     done = asyncio.Event()
     reads = writes = 0
 
@@ -79,7 +79,8 @@ async def test_who_writes_and_reads_through_a_handover_sees_no_failure(scenario:
             reads += 1
 
     async def change() -> None:
-        await scenario.attested(await scenario.next_epoch())
+        await scenario.network.next_epoch()
+        await scenario.network.handed_over()
         done.set()
 
     # A failure of any of them ends the test.
@@ -99,7 +100,7 @@ async def test_a_member_whose_store_was_wiped_heals_from_its_peers(scenario: Sce
     await node.kill()
     shutil.rmtree(node.folder / "store")
     await node.start()
-    await scenario.serving(["delta"])
+    await scenario.network.serving("delta")
     client = scenario.network.node_client("delta")
 
     async def healed() -> int:
@@ -127,7 +128,7 @@ async def test_too_few_nodes_are_named_and_nothing_is_lost(scenario: Scenario) -
         await scenario.network.client.store(b"more", epochs=1)
     for node in dead:
         await node.start()
-    await scenario.serving(names)
+    await scenario.network.serving(*names)
     await scenario.store(4)
     await scenario.check_all_readable()
 

@@ -40,9 +40,10 @@ class DeploymentParameters:
     """What a deployment begins with. Its number of shards is for life; the rest its governor may change."""
 
     n_shards: int
-    epoch_duration_s: int
-    handover_deadline_s: int
-    patience_s: int
+    epoch_duration_s: int = 14 * 24 * 3600
+    handover_deadline_s: int = 24 * 3600
+    """After so long a handover can be closed, attested or not."""
+    patience_s: int = 600
     """A member silent for so long may be ejected."""
     band_millis: int = 500
     """Tolerance band of the shard assignment, in thousandths of a shard; 0 switches it off."""
