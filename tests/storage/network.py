@@ -38,6 +38,7 @@ class Network:
         self.code = self.chain.code
         self.running: dict[int, StorageNode] = {}
         self.ledgers: dict[int, ChainLedger] = {}
+        self.uploaded: dict[bytes, EncodedBlob] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         for node_id, port in zip(SHARDS, free_ports(len(SHARDS)), strict=True):
             key = self.secret(node_id).public_key
@@ -136,6 +137,7 @@ class Network:
     async def upload(self, blob: EncodedBlob, metadata: BlobMetadata | None = None, **options: Any) -> int:
         """Register, store on every running node, certify; the object's number."""
         metadata = metadata or blob.metadata
+        self.uploaded[metadata.blob_id] = blob
         number = self.chain.register(metadata, **options)
         current = self.chain.state.current
         assert current is not None

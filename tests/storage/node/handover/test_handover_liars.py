@@ -15,6 +15,7 @@ from storage.client.node_client import NodeClient
 from storage.node.handover import filling
 from storage.node.repair import helpers
 from storage.redstuff import Axis
+from tests.storage.node.checks import check
 from tests.storage.node.handovers import (
     BLOBS,
     LESS,
@@ -22,7 +23,6 @@ from tests.storage.node.handovers import (
     Bent,
     bend,
     change,
-    check,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def test_a_source_that_lies_is_named_and_its_slivers_are_rebuilt(
 ) -> None:
     bend(stored, 1, {3: lambda real: Liar(real, lie)})
     await change(stored, MOVED)
-    check(stored, wasted=True)
+    await check(stored, lied=True)
     (report,) = stored.running[1].handover.report().shards
     assert report.rebuilt_slivers == 2 * len(BLOBS)
     assert stored.running[1].repair.standing.lies["node-3"] >= 1
@@ -100,7 +100,7 @@ async def test_a_source_that_holds_back_is_helped_out(stored: Network) -> None:
 
     bend(stored, 1, {3: lambda real: Liar(real, hold_back)})
     await change(stored, MOVED)
-    check(stored)
+    await check(stored)
     assert not stored.running[1].repair.standing.lies
 
 
@@ -130,7 +130,7 @@ async def test_a_source_that_is_too_slow_is_left(
     bend(stored, 1, {3: lambda real: NodeClient(session, "node-3", address)})
     try:
         await change(stored, MOVED)
-        check(stored)
+        await check(stored)
     finally:
         ended.set()
 
@@ -182,7 +182,7 @@ async def test_f_faulty_shards_among_the_helpers_hold_up_nothing(
     await stored.stop(3)
     bend(stored, 2, {4: lambda real: Liar(real, lie)})
     await change(stored, LESS)
-    check(stored, wasted=True)
+    await check(stored, lied=True)
     named = set(stored.running[2].repair.standing.lies)
     assert named <= {"node-4"}
     assert bool(named) or lie in (shifted_symbols, silence)

@@ -15,6 +15,7 @@ from storage.client.node_client import NodeClient
 from storage.node.handover import jobs as handover
 from storage.node.repair import RepairError, helpers
 from storage.redstuff import Axis
+from tests.storage.node.checks import check
 from tests.storage.node.handovers import (
     BLOBS,
     LESS,
@@ -22,7 +23,6 @@ from tests.storage.node.handovers import (
     Bent,
     bend,
     change,
-    check,
     lacks,
 )
 
@@ -54,7 +54,7 @@ async def test_more_than_f_missing_are_named_and_one_that_comes_back_is_enough(
     assert 7 not in stored.chain.attested
     await stored.start(1)
     await stored.until(lambda: 7 in stored.chain.attested)
-    check(stored)
+    await check(stored)
 
 
 class CutOff:
@@ -86,7 +86,7 @@ async def test_a_partition_during_the_change_is_waited_out(stored: Network) -> N
     assert not lacks(stored, 3, 6), "the old owner has it still"
     is_cut.clear()
     await stored.until(lambda: 6 in stored.chain.attested)
-    check(stored)
+    await check(stored)
 
 
 async def test_half_a_network_can_be_enough(stored: Network) -> None:
@@ -96,7 +96,7 @@ async def test_half_a_network_can_be_enough(stored: Network) -> None:
     for node_id in (1, 2):
         bend(stored, node_id, {other: lambda real: CutOff(real, is_cut) for other in (3, 4)})
     await change(stored, MOVED)
-    check(stored)
+    await check(stored)
 
 
 async def test_helpers_are_not_overtaken_when_all_of_them_are_slow(

@@ -13,7 +13,8 @@ import pytest
 from committee.ledger import BlockMark
 from storage.node.handover import attestation
 from storage.redstuff import Axis
-from tests.storage.node.handovers import BLOBS, CODE, MOVED, Held, check, encoded
+from tests.storage.node.checks import check
+from tests.storage.node.handovers import BLOBS, CODE, MOVED, Held, encoded
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -25,6 +26,8 @@ OTHERWISE = {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7,), 4: (8, 9)}
 async def assert_attested(network: Network) -> None:
     """Shard 6 ends attested by its owner, with the digest of the chain as it is now."""
     await network.until(lambda: 6 in network.chain.attested)
+    for _ in range(network.chain.confirmations):
+        network.chain.mine()
     await network.seen()
     state, blobs = network.chain.state, {one.blob_id: one for one in (*BLOBS, encoded(100))}
     assert state.started_block is not None
@@ -41,7 +44,7 @@ async def assert_attested(network: Network) -> None:
         leaves.append(attestation.leaf(blob_id, salt, primary, secondary))
     given = network.chain.digests[6]
     assert (given.digest, given.count) == (attestation.digest(leaves), len(leaves))
-    check(network)
+    await check(network)
 
 
 @pytest.fixture
@@ -136,7 +139,7 @@ async def test_a_deep_reorganisation_of_one_that_returns_keeps_the_old_owner_ser
     stored.chain.rewind(before)
     stored.chain.mine()
     await stored.seen()
-    check(stored)
+    await check(stored)
     for blob in BLOBS:
         pair = CODE.pair_of_shard(blob.blob_id, 6)
         for axis in Axis:
