@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storage.redstuff import Axis
+from tests.storage.node.checks import check
 from tests.storage.node.handovers import CODE, MOVED, Held, encoded
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ async def test_a_blob_deleted_while_it_is_prefetched(
     await stored.until(lambda: 6 in stored.running[1].store.shards())
     await stored.until(lambda: stored.running[1].garbage.dropped_blobs >= 2)
     await stored.until(is_dropped, stored, 1)
+    await check(stored)
 
 
 async def test_a_blob_deleted_before_the_start_whose_page_comes_after_it(
@@ -49,6 +51,7 @@ async def test_a_blob_deleted_before_the_start_whose_page_comes_after_it(
     held.go_on()
     await stored.until(lambda: 6 in stored.chain.attested)
     await stored.until(is_dropped, stored, 1)
+    await check(stored)
 
 
 async def test_a_blob_that_expires_while_it_is_transferred(
@@ -63,6 +66,7 @@ async def test_a_blob_that_expires_while_it_is_transferred(
     held.go_on()
     await stored.until(lambda: 6 in stored.chain.attested)
     await stored.until(is_dropped, stored, 1)
+    await check(stored)
 
 
 async def test_a_blob_deleted_while_its_writer_uploads_it(
@@ -80,3 +84,4 @@ async def test_a_blob_deleted_while_its_writer_uploads_it(
     held.go_on()
     await putting
     await stored.until(is_dropped, stored, 1)
+    await check(stored)
