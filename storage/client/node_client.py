@@ -2,7 +2,8 @@
 
 Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, each naming the node. All requests may be repeated
 without harm, and are when the connection fails or the node says it is unavailable, until the time for one request is
-over: a node that hangs is asked once. Answers are cut off at their limit, and redirections are not followed.
+over: a node that hangs is asked once. What travels has as much longer as it is large. Answers are cut off at their
+limit, and redirections are not followed.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ class NodeClient:
 
     # blobs
 
-    async def metadata(self, blob_id: bytes) -> BlobMetadata:
+    async def metadata(self, blob_id: bytes, timeout_s: float | None = None) -> BlobMetadata:
         """A blob's metadata, checked against the id."""
-        body = await self._get(_blob(blob_id, "metadata"), limit=wire.MAX_METADATA_BYTES)
+        path = _blob(blob_id, "metadata")
+        body = await self._request("GET", path, limit=wire.MAX_METADATA_BYTES, timeout_s=timeout_s)
         with self._must_be_true():
             if body[: len(blob_id)] != blob_id:
                 raise InvalidEncoding("metadata of another blob")
@@ -70,7 +72,7 @@ class NodeClient:
     ) -> bytes:
         """A sliver's symbols, `size_bytes` at most. Not verified: that is the caller's, who has the metadata."""
         path = _blob(blob_id, "slivers", str(pair), wire.axis_name(axis))
-        body = await self._get(path, limit=size_bytes + wire.FRAME_BYTES)
+        body = await self._get(path, size_bytes=size_bytes)
         with self._must_be_true():
             return bytes(SliverData.from_bcs(body).symbols)
 
@@ -105,8 +107,7 @@ class NodeClient:
             "targetType": wire.axis_name(axis),
             "helperShards": wire.ranges(helper_shards),
         }
-        limit = size_bytes + wire.FRAME_BYTES
-        body = await self._get(_blob(blob_id, "decodingSymbols"), query, limit=limit)
+        body = await self._get(_blob(blob_id, "decodingSymbols"), query, size_bytes=size_bytes)
         with self._must_be_true():
             return wire.symbols_from_bcs(body)
 
@@ -115,7 +116,9 @@ class NodeClient:
     ) -> list[wire.SymbolsOfBlob | NodeRefused]:
         """The same of several blobs, `size_bytes` at most together, and for each that the node refuses why."""
         body, limit = wire.questions_to_bcs(questions), size_bytes + len(questions) * wire.FRAME_BYTES
-        answer = await self._request("POST", "/v1/decodingSymbols", body=body, limit=limit)
+        answer = await self._request(
+            "POST", "/v1/decodingSymbols", body=body, limit=limit, size_bytes=size_bytes
+        )
         with self._must_be_true():
             answers = wire.answers_from_bcs(answer, len(questions))
         return [self._refusal(*one) if isinstance(one, tuple) else one for one in answers]
@@ -129,8 +132,8 @@ class NodeClient:
             "targetType": wire.axis_name(axis),
             "helperShards": wire.ranges(helper_shards),
         }
-        limit = len(helper_shards) * (MAX_SYMBOL_BYTES + wire.FRAME_BYTES)
-        body = await self._get(_blob(blob_id, "recoverySymbols"), query, limit=limit)
+        size_bytes = len(helper_shards) * (MAX_SYMBOL_BYTES + wire.FRAME_BYTES)
+        body = await self._get(_blob(blob_id, "recoverySymbols"), query, size_bytes=size_bytes)
         with self._must_be_true():
             proven = wire.proven_from_bcs(body)
             return {helper: (symbol, proof) for helper, named, symbol, proof in proven if named == target}
@@ -148,10 +151,22 @@ class NodeClient:
 
     # shards and the node itself
 
-    async def sync_shard(self, message: bytes, signature: bytes) -> wire.ShardPage:
-        """A page of a shard, for the signed request of its new owner."""
+    async def sync_shard(
+        self,
+        message: bytes,
+        signature: bytes,
+        size_bytes: int = wire.PAGE_BYTES,
+        timeout_s: float | None = None,
+    ) -> wire.ShardPage:
+        """A page of a shard, of about `size_bytes`, for the signed request of its new owner."""
         body = json.dumps(wire.signed(message, signature)).encode()
-        answer = await self._request("POST", "/v1/migrate/sync_shard", body=body, limit=wire.MAX_PAGE_BYTES)
+        answer = await self._request(
+            *("POST", "/v1/migrate/sync_shard"),
+            body=body,
+            limit=wire.MAX_PAGE_BYTES,
+            size_bytes=size_bytes,
+            timeout_s=timeout_s,
+        )
         with self._must_be_true():
             return wire.ShardPage.from_bcs(answer)
 
@@ -165,7 +180,8 @@ class NodeClient:
 
     async def metrics(self) -> str:
         """What the node tells Prometheus."""
-        return bytes(await self._get("/metrics", limit=wire.MAX_JSON_BYTES)).decode(errors="replace")
+        text = await self._request("GET", "/metrics", limit=wire.MAX_JSON_BYTES)
+        return bytes(text).decode(errors="replace")
 
     async def handover(self) -> dict[str, Any]:
         """The node's report of its part of the last handover (`storage.node.handover.report.NodeReport`)."""
@@ -201,8 +217,10 @@ class NodeClient:
         with self._must_be_true():
             return wire.read_success(wire.read_json(bytes(body)))
 
-    async def _get(self, path: str, query: dict[str, str] | None = None, *, limit: int) -> Bytes:
-        return await self._request("GET", path, query=query, limit=limit)
+    async def _get(self, path: str, query: dict[str, str] | None = None, *, size_bytes: int) -> Bytes:
+        """An answer of up to so many bytes, its frame apart."""
+        limit = size_bytes + wire.FRAME_BYTES
+        return await self._request("GET", path, query=query, limit=limit, size_bytes=size_bytes)
 
     async def _put(self, path: str, body: bytes) -> None:
         await self._request("PUT", path, body=body, limit=wire.MAX_JSON_BYTES)
@@ -215,11 +233,15 @@ class NodeClient:
         query: dict[str, str] | None = None,
         body: bytes | None = None,
         limit: int,
+        size_bytes: int = 0,
         timeout_s: float | None = None,
         tries: int = TRIES,
     ) -> Bytes:
-        """One request, tried again while the node cannot be reached or is unavailable."""
-        within_s = timeout_s or self._timeout_s
+        """One request, tried again while the node cannot be reached or is unavailable.
+
+        An answer is cut off at `limit`; one of `size_bytes` is waited for as much longer as it takes.
+        """
+        within_s = (timeout_s or self._timeout_s) + (len(body or b"") + size_bytes) / wire.SLOWEST_BYTES_PER_S
         async for attempt in stamina.retry_context(
             on=_may_pass, attempts=tries, wait_initial=0.1, wait_max=1.0, timeout=within_s
         ):

@@ -23,7 +23,6 @@ from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.repair import Repair, RepairError
-from storage.node.repair.helpers import why
 from storage.node.repair.standing import LIAR
 from storage.node.store import NewSliver, SliverStore, StoreError, Tally
 from storage.node.threads import finished
@@ -38,8 +37,7 @@ STREAMS_FROM_A_SOURCE = 2
 PAGE_SLIVERS = 256
 """Slivers asked for in one page; the source sends fewer when they are large."""
 PAGE_LIMIT_S = 15.0
-"""For one page; for large ones as much longer as SLOWEST_BYTES_PER_S allows."""
-SLOWEST_BYTES_PER_S = 2**20
+"""For one page, apart from what its size takes."""
 
 Wasted = dict[tuple[bytes, int, Axis], int]
 """Bytes received in vain, by blob id, shard and axis, until a good sliver takes them into its record."""
@@ -105,10 +103,9 @@ class Filling:
             try:
                 for run in await asyncio.to_thread(self._runs, shard, axis, blobs):
                     await self._transfer_run(epoch, source, shard, axis, run)
-            except (NodeError, TimeoutError) as error:
-                log.warning("source fails; its slivers will be rebuilt", source=source.name, error=why(error))
-                if isinstance(error, TimeoutError):
-                    self._repair.standing.kept_waiting(source)
+            except NodeError as error:
+                log.warning("source fails; its slivers will be rebuilt", source=source.name, error=error.why)
+                self._repair.standing.failed(source, error)
                 if not isinstance(error, NodeRefused):
                     work.clear()
 
@@ -140,11 +137,11 @@ class Filling:
             size_bytes = await self._page_bytes(cursor, axis)
             fail_point("handover.page-wanted")
             async with self._budget.memory(2 * size_bytes):
-                async with (
-                    self._budget.request(),
-                    asyncio.timeout(PAGE_LIMIT_S + size_bytes / SLOWEST_BYTES_PER_S),
-                ):
-                    page = await self._peers.client(source).sync_shard(message, self._secret.sign(message))
+                async with self._budget.request():
+                    signature = self._secret.sign(message)
+                    page = await self._peers.client(source).sync_shard(
+                        message, signature, size_bytes, PAGE_LIMIT_S
+                    )
                 self._budget.charge(sum(len(sliver.symbols) for _, sliver in page.slivers))
                 fail_point("handover.page-received")
                 known = await self._metadata([blob_id for blob_id, _ in page.slivers if blob_id in left])

@@ -25,7 +25,7 @@ BULK_WORK_AT_ONCE = 3
 BODIES_AT_ONCE = 32
 """Large bodies read or waiting for work at once, which bounds the memory they take."""
 BODY_TIMEOUT_S = 30.0
-"""For reading one body: who drips one keeps no place for ever."""
+"""For reading one body, a large one apart: who drips one keeps no place for ever."""
 METADATA_KEPT = 64
 """Blobs whose metadata is kept at hand: a blob's slivers come one after the other."""
 
@@ -87,10 +87,11 @@ class Admission:
         too_long = Refusal(413, Reason.INVALID_REQUEST, f"a body of more than {limit} bytes")
         if (request.content_length or 0) > limit:
             raise too_long
+        within_s = BODY_TIMEOUT_S + (request.content_length or 0) / wire.SLOWEST_BYTES_PER_S
         chunks: list[bytes] = []
         left = limit
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            async with asyncio.timeout(within_s):
                 async for chunk in request.content.iter_any():
                     chunks.append(chunk)
                     left -= len(chunk)
@@ -98,7 +99,7 @@ class Admission:
                         raise too_long
         except TimeoutError:
             raise Refusal(
-                408, Reason.INVALID_REQUEST, f"the body did not arrive within {BODY_TIMEOUT_S:g} s"
+                408, Reason.INVALID_REQUEST, f"the body did not arrive within {within_s:.2g} s"
             ) from None
         return b"".join(chunks)
 

@@ -22,9 +22,6 @@ AT_ONCE_TO_A_MEMBER = 2
 """Requests: while one is answered, the next one travels."""
 TOGETHER_BYTES = 2**18
 """Of symbols in one request, unless a single question asks for more."""
-REQUEST_LIMIT_S = 30.0
-"""For one answer; for large ones as much longer as SLOWEST_BYTES_PER_S allows."""
-SLOWEST_BYTES_PER_S = 2**20
 
 Answer = Mapping[int, Mapping[int, Symbols]]
 """Helping sliver's index → target → symbol."""
@@ -82,7 +79,7 @@ class Courier:
     ) -> Answer:
         """The member's symbols, `size_bytes` in all; `on_sent` is called when the request goes out.
 
-        Raises `NodeError`, or `TimeoutError` when the answer takes too long.
+        Raises `NodeError`.
         """
         answer: asyncio.Future[Answer | Exception] = asyncio.get_running_loop().create_future()
         asked = _Asked(member, question, size_bytes, on_sent, answer)
@@ -127,15 +124,14 @@ class Courier:
         client, questions = self._peers.client(batch[0].member), [one.question for one in batch]
         size_bytes = sum(one.size_bytes for one in batch)
         try:
-            async with asyncio.timeout(REQUEST_LIMIT_S + size_bytes / SLOWEST_BYTES_PER_S):
-                if len(questions) == 1:
-                    (sole,) = questions
-                    symbols = await client.decoding_symbols(
-                        sole.blob_id, sole.axis, sole.targets, sole.shards, size_bytes
-                    )
-                    return [symbols]
-                return await client.symbols_of_blobs(questions, size_bytes)
-        except (NodeError, TimeoutError) as error:
+            if len(questions) == 1:
+                (sole,) = questions
+                symbols = await client.decoding_symbols(
+                    sole.blob_id, sole.axis, sole.targets, sole.shards, size_bytes
+                )
+                return [symbols]
+            return await client.symbols_of_blobs(questions, size_bytes)
+        except NodeError as error:
             return [error] * len(batch)
 
     def _hand_out(self, batch: Sequence[_Asked], answers: Sequence[Answer | Exception]) -> None:

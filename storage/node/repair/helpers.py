@@ -14,7 +14,7 @@ from itertools import zip_longest
 from operator import itemgetter
 
 from committee.membership import Member
-from storage.client.errors import NO_ANSWER, NodeError, NodeRefused, name_failures
+from storage.client.errors import NodeError, name_failures
 from storage.client.wire import Question
 from storage.node.budgets import Budget
 from storage.node.fail_points import fail_point
@@ -33,8 +33,6 @@ FIRST_TIMES = 3.0
 """So many times OVERTAKEN_AFTER_S, as long as it is not known how long answers take."""
 LATEST_WEIGHT = 0.1
 """Of the latest answer in that average."""
-PROOF_LIMIT_S = 30.0
-"""For one answer with a proof."""
 LEAST_BYTES = 2**15
 """Of symbols in one request, where the helper has as many: the heads of request and answer are then a hundredth."""
 
@@ -215,11 +213,10 @@ class Helpers:
         fail_point("handover.symbols-wanted")
         try:
             answer = await self._courier.ask(member, question, size_bytes, request.send)
-        except (NodeError, TimeoutError) as error:
-            gathering.failures[member.name] = why(error)
+        except NodeError as error:
+            gathering.failures[member.name] = error.why
             gathering.refused.update((member.node_id, shard) for shard in shards)
-            if not isinstance(error, NodeRefused):
-                self._standing.kept_waiting(member)
+            self._standing.failed(member, error)
             return
         took_s = request.seconds()
         before_s = took_s if self._usual_s is None else self._usual_s
@@ -268,13 +265,13 @@ class Helpers:
         member, shard = gathering.sources[index]
         metadata, axis = gathering.metadata, gathering.axis
         try:
-            async with self._budget.request(), asyncio.timeout(PROOF_LIMIT_S):
+            async with self._budget.request():
                 answer = await self._peers.client(member).recovery_symbols(
                     metadata.blob_id, axis, target, [shard]
                 )
-        except (NodeError, TimeoutError) as error:
-            self._standing.kept_waiting(member)
-            return f"gave no proof of its symbol: {why(error)}"
+        except NodeError as error:
+            self._standing.failed(member, error)
+            return f"gave no proof of its symbol: {error.why}"
         try:
             symbol, proof = answer[index]
             proof.verify(metadata.sliver_root(axis.other, index), symbol, target, self._code.n_shards)
@@ -295,8 +292,3 @@ def _deal(offers: Mapping[Member, list[int]], count: int, requests: dict[Member,
                 requests[member].append(shard)
                 dealt += 1
     return dealt
-
-
-def why(error: NodeError | TimeoutError) -> str:
-    """Why a node does not help, for `name_failures`."""
-    return error.why if isinstance(error, NodeError) else f"{NO_ANSWER} (too slow)"

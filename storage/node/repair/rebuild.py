@@ -19,7 +19,7 @@ from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
-from storage.node.repair.helpers import Gathering, Helpers, RepairError, why
+from storage.node.repair.helpers import Gathering, Helpers, RepairError
 from storage.node.repair.standing import Standing
 from storage.node.store import NewSliver, SliverStore, Tally
 from storage.node.threads import finished
@@ -114,10 +114,11 @@ class Repair:
         failures: dict[str, str] = {}
         for member in sorted(self._peers.others(), key=self.standing.rank):
             try:
-                async with self._budget.request(), asyncio.timeout(METADATA_LIMIT_S):
-                    metadata = await self._peers.client(member).metadata(blob_id)
-            except (NodeError, TimeoutError) as error:
-                failures[member.name] = why(error)
+                async with self._budget.request():
+                    metadata = await self._peers.client(member).metadata(blob_id, METADATA_LIMIT_S)
+            except NodeError as error:
+                failures[member.name] = error.why
+                self.standing.failed(member, error)
                 continue
             fail_point("handover.blob-metadata-fetched")
             await finished(self._store.put_metadata, blob_id, metadata.to_bcs())

@@ -12,6 +12,7 @@ from collections import Counter
 import structlog
 
 from committee.membership import Member
+from storage.client.errors import NodeError, NodeLied, NodeUnreachable
 
 log = structlog.get_logger()
 
@@ -36,6 +37,13 @@ class Standing:
         self.lies[member.name] += 1
         self._liar_until[member.node_id] = time.monotonic() + LIE_REMEMBERED_S
         log.warning("a peer lied", peer=member.name, what=what, lies=self.lies[member.name])
+
+    def failed(self, member: Member, error: NodeError) -> None:
+        """Remember what a request to a peer ended in. Who refuses has answered: that is held against nobody."""
+        if isinstance(error, NodeLied):
+            self.lied(member, error.why)
+        elif isinstance(error, NodeUnreachable):
+            self.kept_waiting(member)
 
     def kept_waiting(self, member: Member) -> None:
         """Remember a peer that did not answer when others do."""

@@ -366,6 +366,19 @@ async def test_a_hanging_node_is_asked_once(
     assert len(asked) == 1
 
 
+async def test_a_large_answer_has_as_much_longer(
+    hanging: tuple[str, list[str]], session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "SLOWEST_BYTES_PER_S", 1000)
+    client = NodeClient(session, "hanging", hanging[0], timeout_s=0.05)
+    with pytest.raises(NodeUnreachable, match=r"no answer \(within 0\.15 s\)"):
+        await client.decoding_symbols(BLOB_ID, Axis.PRIMARY, [1], [2], size_bytes=100)
+    with pytest.raises(NodeUnreachable, match=r"no answer \(within 0\.25 s\)"):
+        await client.sync_shard(
+            b"", b"", size_bytes=200 - len(b'{"signed": {"serializedMessage": "", "signature": ""}}')
+        )
+
+
 async def test_a_dripping_answer_ends_with_its_time(serve: Serve, session: aiohttp.ClientSession) -> None:
     over = asyncio.Event()
 

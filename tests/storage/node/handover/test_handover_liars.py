@@ -112,7 +112,7 @@ async def test_a_source_that_is_too_slow_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.1)
-    monkeypatch.setattr(filling, "SLOWEST_BYTES_PER_S", 2**40)
+    monkeypatch.setattr(wire, "SLOWEST_BYTES_PER_S", 2**40)
     monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.1)
     ended = asyncio.Event()
 
