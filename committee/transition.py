@@ -9,9 +9,14 @@ This is the whole decision table; whoever carries a plan out decides nothing.
     another, still a member            has it transferred from the old owner
     another, departed                  rebuilds it; the plan says why the old owner departed
 
+    a shard in the node's store that is      may go
+    its own now, or in the selected epoch    never
+    lost in this change                      in the next epoch: older blobs are read from it until then
+    owed: nobody has attested it since       never, until somebody has
+    another's                                now
+
 A member departs by not being in the current committee, or by being named as ejected or silent: then nothing
-is asked of it, whatever committee it is in. What a member gained it attests; what it lost it drops, but not
-before the epoch after the handover, since older blobs are read from it until then.
+is asked of it, whatever committee it is in. What a member gained it attests.
 
 The plan is the same before the start, when the committee has been selected, as after it: what it says to fetch may be
 fetched ahead. What a leaving member has is rebuilt then too: that moves no more bytes than a copy, and does not lean on
@@ -53,10 +58,9 @@ class Plan:
     """Gained shard → the old owner, as a member of the current committee, from which it is copied."""
     rebuilt: Mapping[int, Departure]
     """Gained shard → why its old owner cannot give it; rebuilt from one symbol of each helper."""
-    to_drop: tuple[int, ...]
-    """Shards lost: served on, and dropped in `drop_epoch`, unless won back by then or not attested by the new
-    owner.
-    """
+    to_drop: Mapping[int, int]
+    """Stored shard that is not its own → the epoch in which it may go: `epoch`, or the one after, which cannot start
+    before this handover is done; then a plan of that epoch decides anew."""
 
     @property
     def attest(self) -> tuple[int, ...]:
@@ -64,9 +68,9 @@ class Plan:
         return tuple(sorted((*self.transferred, *self.rebuilt)))
 
     @property
-    def drop_epoch(self) -> int:
-        """The epoch in which lost shards may go. It cannot start before this handover is done."""
-        return self.epoch + 1
+    def drop_now(self) -> tuple[int, ...]:
+        """Stored shards that may go in this epoch."""
+        return tuple(shard for shard, epoch in self.to_drop.items() if epoch <= self.epoch)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,10 @@ def plan(
     node_id: int,
     departed: Mapping[int, Departure] | None = None,
     unattested: Collection[int] = (),
+    *,
+    stored: Collection[int] = (),
+    selected: Committee | None = None,
+    owed: Collection[int] = (),
 ) -> Plan:
     """What `node_id` does in the change from `previous` to `current`; it need be a member of neither.
 
@@ -106,14 +114,17 @@ def plan(
     `unattested` are shards whose owner in `previous` did not attest them, the handover having been closed: if it is
     the owner still, it fills them again, as it would gained ones, instead of keeping them. (What it has of them
     by now is in its store, and not fetched twice.)
+    `stored` are the shards of which its store holds anything, `selected` is the committee of the epoch after, if there
+    is one, and `owed` are shards, whoever holds them, that nobody has attested since they were given up.
 
     Raises `CommitteeError` when `current` does not follow `previous`, one epoch later with the same shards.
     """
     _require_successor(previous, current)
     departed = departed or {}
     mine = sorted(current.shards_of(node_id))
+    to_drop = _to_drop(previous, current, node_id, stored, selected, owed)
     if previous is None:
-        return Plan(current.epoch, node_id, tuple(mine), {}, {}, ())
+        return Plan(current.epoch, node_id, tuple(mine), {}, {}, to_drop)
     kept: list[int] = []
     transferred: dict[int, Member] = {}
     rebuilt: dict[int, Departure] = {}
@@ -129,8 +140,21 @@ def plan(
             rebuilt[shard] = Departure.LEFT
         else:
             transferred[shard] = current.by_id[owner_id]
-    lost = sorted(set(previous.shards_of(node_id)) - set(mine))
-    return Plan(current.epoch, node_id, tuple(kept), transferred, rebuilt, tuple(lost))
+    return Plan(current.epoch, node_id, tuple(kept), transferred, rebuilt, to_drop)
+
+
+def _to_drop(
+    previous: Committee | None,
+    current: Committee,
+    node_id: int,
+    stored: Collection[int],
+    selected: Committee | None,
+    owed: Collection[int],
+) -> dict[int, int]:
+    own = {*current.shards_of(node_id), *(selected.shards_of(node_id) if selected else ())}
+    lost = set(previous.shards_of(node_id) if previous else ())
+    others = sorted(set(stored) - own)
+    return {shard: current.epoch + (shard in lost) for shard in others if shard in lost or shard not in owed}
 
 
 def plan_all(

@@ -63,10 +63,36 @@ def test_kept_stays(before: Committee, after: Committee) -> None:
     assert (plan.transferred, plan.rebuilt) == ({}, {})
 
 
-def test_lost_is_dropped_an_epoch_later(before: Committee, after: Committee) -> None:
-    plan = transition.plan(before, after, 1)
-    assert plan.to_drop == (2,)
-    assert plan.drop_epoch == 9
+def test_lost_may_go_an_epoch_later(before: Committee, after: Committee) -> None:
+    plan = transition.plan(before, after, 1, stored={0, 1, 2})
+    assert plan.to_drop == {2: 9}
+    assert plan.drop_now == ()
+    assert transition.plan(before, after, 1, stored={0, 1, 2}, owed={2}) == plan, (
+        "until then it is kept anyway"
+    )
+
+
+def test_what_is_another_s_may_go_at_once(before: Committee, after: Committee) -> None:
+    plan = transition.plan(before, after, 1, stored={0, 4, 5})
+    assert plan.to_drop == {4: 8, 5: 8}
+    assert plan.drop_now == (4, 5)
+
+
+def test_what_is_owed_stays(before: Committee, after: Committee) -> None:
+    plan = transition.plan(before, after, 1, stored={4, 5}, owed={5, 6})
+    assert plan.drop_now == (4,)
+
+
+def test_what_the_selected_committee_gives_back_stays(
+    before: Committee, after: Committee, committee_of: CommitteeOf
+) -> None:
+    selected = committee_of(9, {1: (0, 1, 2, 4), 2: (3, 9), 4: (7, 8), 5: (5, 6)})
+    plan = transition.plan(before, after, 1, stored={0, 2, 4, 5}, selected=selected)
+    assert plan.to_drop == {5: 8}
+
+
+def test_what_is_not_stored_need_not_be_dropped(before: Committee, after: Committee) -> None:
+    assert transition.plan(before, after, 1).to_drop == {}
 
 
 def test_gained_from_a_member_is_transferred(before: Committee, after: Committee) -> None:
@@ -112,14 +138,14 @@ def test_who_departs_without_losing_a_shard_changes_nothing(before: Committee, a
 
 
 def test_a_leaver_drops_all_and_attests_nothing(before: Committee, after: Committee) -> None:
-    plan = transition.plan(before, after, 3)
-    assert plan.to_drop == (5, 6)
+    plan = transition.plan(before, after, 3, stored={6, 5})
+    assert plan.to_drop == {5: 9, 6: 9}
     assert (plan.kept, plan.attest) == ((), ())
 
 
 def test_a_stranger_does_nothing(before: Committee, after: Committee) -> None:
     plan = transition.plan(before, after, 99)
-    assert (plan.kept, plan.attest, plan.to_drop) == ((), (), ())
+    assert (plan.kept, plan.attest, plan.to_drop) == ((), (), {})
 
 
 def test_what_a_member_never_attested_it_fills_again(before: Committee, after: Committee) -> None:
@@ -127,7 +153,6 @@ def test_what_a_member_never_attested_it_fills_again(before: Committee, after: C
     assert plan.kept == (1,)
     assert plan.rebuilt == {0: Departure.UNATTESTED}
     assert plan.attest == (0,)
-    assert plan.to_drop == (2,)
 
 
 def test_what_another_never_attested_changes_nothing_for_its_new_owner(
@@ -140,7 +165,8 @@ def test_what_another_never_attested_changes_nothing_for_its_new_owner(
 def test_the_first_committee_has_nothing_to_take_over(before: Committee) -> None:
     plan = transition.plan(None, before, 4)
     assert plan.kept == (7, 8, 9)
-    assert (plan.attest, plan.to_drop) == ((), ())
+    assert (plan.attest, plan.to_drop) == ((), {})
+    assert transition.plan(None, before, 4, stored={0, 7}).to_drop == {0: before.epoch}
     assert transition.plan_all(None, before).kept == frozenset(range(10))
     assert transition.least_moves(None, before) == 0
 
@@ -157,8 +183,8 @@ def test_a_source_is_named_with_its_present_address(before: Committee, after: Co
 def test_shards_ascend_whatever_their_order_in_the_committee(before: Committee, after: Committee) -> None:
     plan = transition.plan(before, after, 5)
     assert list(plan.rebuilt) == [5, 6]
-    back = transition.plan(replace(after, epoch=7), replace(before, epoch=8), 5)
-    assert back.to_drop == (2, 5, 6)
+    back = transition.plan(replace(after, epoch=7), replace(before, epoch=8), 5, stored=[6, 2, 5])
+    assert list(back.to_drop) == [2, 5, 6]
 
 
 def test_the_whole_transition(before: Committee, after: Committee) -> None:
@@ -193,16 +219,12 @@ def test_every_shard_is_planned_exactly_once(committee_of: CommitteeOf, change: 
     previous, current = elect(committee_of, change, 500)
     departed = dict.fromkeys(change[3], Departure.SILENT)
     planned: list[int] = []
-    dropped: list[int] = []
     for node_id, plan in transition.plan_all(previous, current, departed).plans.items():
         assert plan == transition.plan(previous, current, node_id, departed)
         assert sorted((*plan.kept, *plan.attest)) == sorted(current.shards_of(node_id))
         assert not set(plan.transferred) & set(plan.rebuilt)
         planned += [*plan.kept, *plan.transferred, *plan.rebuilt]
-        dropped += plan.to_drop
     assert sorted(planned) == list(range(current.n_shards))
-    everyone = transition.plan_all(previous, current, departed)
-    assert sorted(dropped) == sorted((*everyone.transferred, *everyone.rebuilt))
 
 
 @given(changes())
@@ -252,15 +274,18 @@ def test_unattested_shards_are_planned_exactly_once_too(
     assert again == plain.kept & unattested
 
 
-@given(changes())
+@given(changes(), st.sets(st.integers(0, 99)), st.sets(st.integers(0, 99)))
 @settings(max_examples=100, deadline=None)
-def test_no_shard_is_dropped_by_the_node_that_is_to_have_it(
-    committee_of: CommitteeOf, change: Change
+def test_whatever_is_stored_is_dropped_by_nobody_who_serves_it(
+    committee_of: CommitteeOf, change: Change, stored: set[int], owed: set[int]
 ) -> None:
     previous, current = elect(committee_of, change, 500)
-    for node_id, plan in transition.plan_all(previous, current).plans.items():
-        assert set(plan.to_drop) == set(previous.shards_of(node_id)) - set(current.shards_of(node_id))
-        assert plan.drop_epoch == current.epoch + 1
+    for node_id in {*previous.by_id, *current.by_id}:
+        plan = transition.plan(previous, current, node_id, stored=stored, owed=owed)
+        lost = set(previous.shards_of(node_id)) - set(current.shards_of(node_id))
+        serves = lost | set(current.shards_of(node_id)) | owed
+        assert set(plan.drop_now) == stored - serves
+        assert set(plan.to_drop) - set(plan.drop_now) == stored & lost
 
 
 @given(changes())

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -23,6 +24,7 @@ from committee.ledger import (
     BlockMark,
     CommitteeSelected,
     EpochStarted,
+    EpochState,
     Event,
     MemberEjected,
     ShardsAttested,
@@ -47,7 +49,26 @@ FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 10.0
 LOOK_AGAIN_S = 5.0
 """The committees are looked at so often even when no event tells of a change: a view may have loaded the state anew."""
-_Key = tuple[int, tuple[tuple[int, tuple[int, ...]], ...]]
+
+
+@dataclass(eq=False)
+class _Job:
+    """What is under way for one committee."""
+
+    committee: Committee
+    task: asyncio.Task[None]
+    start: BlockMark | None = None
+    """The block that started its epoch, once that has been seen."""
+
+    def is_for(self, committee: Committee | None) -> bool:
+        """Whether the committee is the same for this job: its members' addresses may have changed."""
+        return committee is not None and _shards(committee) == _shards(self.committee)
+
+    def goes_on(self, state: EpochState) -> bool:
+        """Whether the chain still has the committee, and the start of its epoch where it was."""
+        if self.is_for(state.current):
+            return self.start in (None, state.started_block)
+        return self.is_for(state.next) and self.start is None
 
 
 class Handover:
@@ -89,7 +110,11 @@ class Handover:
         if state.current is None or state.previous is None:
             return None
         return transition.plan(
-            state.previous, state.current, self._view.node_id, self._departures(), state.unattested
+            state.previous,
+            state.current,
+            self._view.node_id,
+            self._departed(state.previous),
+            state.unattested,
         )
 
     async def run(self) -> None:
@@ -98,59 +123,57 @@ class Handover:
         When a reorganisation has the epoch start at another block, or not yet, its job is done anew: what it attested,
         to which blobs and with which salt, was for the block that is gone.
         """
-        jobs: dict[_Key, asyncio.Task[None]] = {}
-        starts: dict[_Key, BlockMark | None] = {}
+        jobs: list[_Job] = []
         try:
             while True:
                 news, state = self._news, self._view.state
-                wanted = {_key(one): one for one in (state.current, state.next) if one is not None}
-                started = {_key(state.current): state.started_block} if state.current else {}
-                gone = {key for key, start in starts.items() if started.get(key) != start}
-                overtaken = [jobs.pop(key) for key in jobs.keys() - (wanted.keys() - gone)]
-                starts = started
+                overtaken = [job for job in jobs if not job.goes_on(state)]
+                jobs = [job for job in jobs if job not in overtaken]
                 await _cancel(overtaken)
                 if self._drop_due:
                     self._drop_due = not await self._drop_old_shards()
-                for key, committee in wanted.items():
-                    if key not in jobs:
-                        jobs[key] = asyncio.create_task(self._job(committee))
+                for committee in (state.current, state.next):
+                    if committee is not None and not any(job.is_for(committee) for job in jobs):
+                        jobs.append(_Job(committee, asyncio.create_task(self._work(committee))))
+                for job in jobs:
+                    job.start = state.started_block if job.is_for(state.current) else None
                 await _wait(news, LOOK_AGAIN_S)
         finally:
-            await _cancel(list(jobs.values()))
+            await _cancel(jobs)
 
-    async def _job(self, committee: Committee) -> None:
-        """Fill and attest what this node gains in one committee, ahead of its start and after it."""
+    async def _work(self, committee: Committee) -> None:
+        """Fetch ahead until the committee's epoch starts; from then on fill and attest, until all is done."""
         retry_s = FIRST_RETRY_S
-        while True:
-            news, is_current = self._news, self._is_current(committee)
-            try:
-                if is_current:
-                    complete = await self._fill_and_attest()
-                else:
-                    complete = await self._prefetch(committee)
-            except (LedgerError, StoreError) as error:
-                complete = False
-                log.warning("handover waits", epoch=committee.epoch, retry_s=retry_s, error=str(error))
-            except Exception:
-                complete = False
-                log.exception("handover failed unexpectedly", epoch=committee.epoch, retry_s=retry_s)
-            if complete and is_current:
-                return
-            if self._is_current(committee) and not is_current:
+        while not self._is_current(committee):
+            news = self._news
+            if await self._try(self._prefetch, committee, retry_s):
                 retry_s = FIRST_RETRY_S
-            elif complete:
                 await _wait(news, LONGEST_RETRY_S)
-                retry_s = FIRST_RETRY_S
             else:
-                await self._pause(committee, retry_s)
+                await self._wait_for_start(committee, retry_s)
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+        retry_s = FIRST_RETRY_S
+        while not await self._try(self._fill_and_attest, committee, retry_s):
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
 
-    async def _pause(self, committee: Committee, limit_s: float) -> None:
-        """So long, but not beyond the committee's start."""
-        was_current = self._is_current(committee)
+    async def _try(
+        self, step: Callable[[Committee], Awaitable[bool]], committee: Committee, retry_s: float
+    ) -> bool:
+        """Whether the step came to its end; a failure is told, and the step is to be tried again."""
+        try:
+            return await step(committee)
+        except (LedgerError, StoreError) as error:
+            log.warning("handover waits", epoch=committee.epoch, retry_s=retry_s, error=str(error))
+        except Exception:
+            log.exception("handover failed unexpectedly", epoch=committee.epoch, retry_s=retry_s)
+        return False
+
+    async def _wait_for_start(self, committee: Committee, limit_s: float) -> None:
+        """Until the committee's epoch starts, or the limit."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                while self._is_current(committee) == was_current:
+                while not self._is_current(committee):
                     await self._news.wait()
 
     def _is_current(self, committee: Committee) -> bool:
@@ -163,7 +186,7 @@ class Handover:
         current = self._view.state.current
         if current is None or current.epoch + 1 != committee.epoch:
             return False  # the epoch is just starting
-        plan = transition.plan(current, committee, self._view.node_id, self._gone(current))
+        plan = transition.plan(current, committee, self._view.node_id, self._departed(current))
         if not plan.attest:
             return True
         epoch = committee.epoch
@@ -175,7 +198,7 @@ class Handover:
                 epoch,
                 sorted(plan.rebuilt),
                 blobs,
-                avoiding=lambda: self._gone(current).keys(),
+                avoiding=lambda: self._departed(current).keys(),
                 is_wanted=lambda blob_id: self._is_live_in(blob_id, epoch),
             )
         complete = not await asyncio.to_thread(self._filling.lacking, plan.attest, blobs)
@@ -187,20 +210,22 @@ class Handover:
     def _is_live_in(self, blob_id: bytes, epoch: int) -> bool:
         return any(one.is_live(epoch) for one in self._view.objects(blob_id))
 
-    def _gone(self, current: Committee) -> dict[int, transition.Departure]:
-        """node id → why it serves no more, though it is a member."""
+    def _departed(self, owners: Committee) -> dict[int, transition.Departure]:
+        """node id → why an owner of before hands nothing over, whatever committee it is in now."""
         silent = self._watch.silent_members()
-        gone = {one: transition.Departure.SILENT for one in current.by_id if one in silent}
-        for node_id in current.by_id:
-            if self._view.was_ejected(node_id, current.epoch):
-                gone[node_id] = transition.Departure.EJECTED
-        return gone
+        departed = {one: transition.Departure.SILENT for one in owners.by_id if one in silent}
+        for node_id in owners.by_id:
+            if self._view.was_ejected(node_id, owners.epoch):
+                departed[node_id] = transition.Departure.EJECTED
+        return departed
 
     # after it
 
-    async def _fill_and_attest(self) -> bool:
+    async def _fill_and_attest(self, committee: Committee) -> bool:
         """Fill and attest every gained shard as far as can be; whether all is done."""
         plan, start = self.plan(), self._view.state.started_block
+        if not self._is_current(committee):
+            return False  # overtaken, and about to be cancelled
         if plan is None or start is None or not plan.attest:
             return True
         log.info(
@@ -222,7 +247,7 @@ class Handover:
             plan.epoch,
             plan.attest,
             blobs,
-            avoiding=lambda: self._departures().keys(),
+            avoiding=self._helps_no_more,
             is_wanted=lambda blob_id: not self._view.is_invalid(blob_id),
         )
         if failures:
@@ -230,18 +255,12 @@ class Handover:
         blobs = [one for one in blobs if not self._view.is_invalid(one)]
         return await self._attest(plan, start, blobs)
 
-    def _departures(self) -> dict[int, transition.Departure]:
-        """node id → why it is no source: members of the previous committee that left, were ejected, or are silent."""
+    def _helps_no_more(self) -> set[int]:
+        """Who of the previous committee is not to be asked for symbols: it left, was ejected, or is silent."""
         previous, current = self._view.state.previous, self._view.state.current
-        departures = {}
-        silent = self._watch.silent_members()
-        for node_id in previous.by_id if previous else ():
-            if current is not None and node_id not in current.by_id:
-                ejected = self._view.was_ejected(node_id, current.epoch - 1)
-                departures[node_id] = transition.Departure.EJECTED if ejected else transition.Departure.LEFT
-            elif node_id in silent:
-                departures[node_id] = transition.Departure.SILENT
-        return departures
+        if previous is None or current is None:
+            return set()
+        return set(self._departed(previous)) | (previous.by_id.keys() - current.by_id.keys())
 
     async def _attest(self, plan: transition.Plan, start: BlockMark, blobs: Sequence[bytes]) -> bool:
         """Attest the gained shards that are complete and not attested yet; whether all gained ones now are.
@@ -290,15 +309,10 @@ class Handover:
     # what was given up
 
     async def _drop_old_shards(self) -> bool:
-        """Drop the shards that are this node's neither in the previous epoch, nor now or next, nor are owed.
-
-        Whether that could be done.
-
-        The previous epoch's handover is done by the time the current epoch starts, so that a shard lost in it has
-        been served for one whole epoch more. One whose new owner did not attest it, the handover having been closed,
-        is owed until somebody does.
-        """
+        """Drop what the plan says may go now; whether that could be done."""
         state = self._view.state
+        if state.current is None:
+            return True
         try:
             # At a block that stays: what is dropped does not come back.
             owed = await self._view.ledger.missing_shards(state.epoch, self._view.block)
@@ -307,13 +321,13 @@ class Handover:
             return False
         if self._view.state is not state:
             return False
-        wanted = {
-            shard
-            for committee in (state.previous, state.current, state.next)
-            if committee is not None
-            for shard in committee.shards_of(self._view.node_id)
-        }
-        for shard in sorted(self._store.shards() - wanted - owed):
+        plan = transition.plan(
+            *(state.previous, state.current, self._view.node_id),
+            stored=self._store.shards(),
+            selected=state.next,
+            owed=owed,
+        )
+        for shard in plan.drop_now:
             fail_point("handover.shard-to-drop")
             slivers = await finished(self._store.drop_shard, shard)
             fail_point("handover.shard-dropped")
@@ -347,9 +361,9 @@ class Handover:
         )
 
 
-def _key(committee: Committee) -> _Key:
-    """What makes a committee the same for this job: not its members' addresses, which they may change."""
-    return committee.epoch, tuple((member.node_id, member.shards) for member in committee.members)
+def _shards(committee: Committee) -> tuple[int, dict[int, frozenset[int]]]:
+    """The epoch, and who has what in it."""
+    return committee.epoch, {member.node_id: frozenset(member.shards) for member in committee.members}
 
 
 async def _wait(news: asyncio.Event, limit_s: float) -> None:
@@ -359,7 +373,7 @@ async def _wait(news: asyncio.Event, limit_s: float) -> None:
             await news.wait()
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _cancel(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        job.task.cancel()
+    await asyncio.gather(*(job.task for job in jobs), return_exceptions=True)

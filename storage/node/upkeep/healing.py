@@ -12,6 +12,7 @@ import contextlib
 
 import structlog
 
+from committee import transition
 from committee.errors import LedgerError
 from committee.ledger import (
     BlobCertified,
@@ -176,17 +177,17 @@ class Healing:
         return shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
 
     async def _damaged_but_kept(self, blob_id: bytes) -> set[int]:
-        """Shards that are others' now, of which this node found a sliver of the blob damaged, and that it must keep.
-
-        Those of the epoch before, and those that nobody has attested since: as `Handover` keeps them.
-        """
+        """Shards that are others' now, of which this node found a sliver of the blob damaged, and may not drop any."""
         state, node_id = self._view.state, self._view.node_id
         damaged = {key.shard for key in self._store.damaged if key.blob_id == blob_id}
         damaged -= set(self._view.my_shards())
-        kept = set(state.previous.shards_of(node_id)) if state.previous else set()
-        if damaged - kept:
-            kept |= await self._view.ledger.missing_shards(state.epoch, self._view.block)
-        return damaged & kept
+        if not damaged or state.current is None:
+            return set()
+        owed = await self._view.ledger.missing_shards(state.epoch, self._view.block)
+        plan = transition.plan(
+            state.previous, state.current, node_id, stored=damaged, selected=state.next, owed=owed
+        )
+        return damaged - set(plan.drop_now)
 
     async def _mine_to_fill(self, blob_id: bytes, lacking: set[int]) -> set[int]:
         """Without those that the handover fills: gained in this epoch, not attested, and the blob is part of it."""
