@@ -35,7 +35,7 @@ REBUILDER = (
     "prefetch.begun",
     "prefetch.complete",
 )
-"""Places at the node that fills its shards, in the order it comes to them."""
+"""Places at the node that fills its shards; those in `storage.node.repair` are passed by healing too."""
 SOURCE = ("source.page-asked", "source.page-allowed", "source.page-read")
 """Places at the old owner of a shard that is transferred."""
 HELPER = ("helper.symbols-asked", "helper.symbols-read")

@@ -39,12 +39,13 @@ RESTART_PAUSE_S = 1.0
 class StorageNode:
     """A node from its folder, settings, key and ledger; `run` serves until it is cancelled.
 
-    The parts are attributes, so that `storage.node.http.routes` (and a test) can reach them.
+    The parts are attributes, so that a test can reach them; the routes see a `NodeFace`.
     """
 
     view: ChainView
     code: RedStuff
     peers: Peers
+    signs: SignsOfLife
     watch: Watch
     repair: Repair
     handover: Handover
@@ -120,7 +121,6 @@ class StorageNode:
                 "status": self.view.standing,
             },
             "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
-            "blobsToHeal": self.healing.waiting,
             "upkeep": self.upkeep(),
         }
 

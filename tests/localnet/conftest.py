@@ -54,7 +54,7 @@ class Scenario:
         clients = [self.network.node_client(member.name) for member in state.current.members]
 
         async def whole() -> int:
-            return sum([int((await client.health())["blobsToHeal"] == 0) for client in clients])
+            return sum([int((await client.health())["upkeep"]["blobs_to_heal"] == 0) for client in clients])
 
         await self.network.until("healing", whole, len(clients))
 

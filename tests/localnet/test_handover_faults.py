@@ -255,7 +255,7 @@ class Faults:
         async def quiet() -> int:
             nonlocal before
             clients = [self.network.node_client(name) for name in NAMES]
-            to_heal = sum([int((await client.health())["blobsToHeal"]) for client in clients])
+            to_heal = sum([int((await client.health())["upkeep"]["blobs_to_heal"]) for client in clients])
             now = {name: await self._moves(name) for name in NAMES}
             before, last = now, before
             return int(now == last and to_heal == 0)

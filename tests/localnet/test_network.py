@@ -104,7 +104,7 @@ async def test_a_member_whose_store_was_wiped_heals_from_its_peers(scenario: Sce
     client = scenario.network.node_client("delta")
 
     async def healed() -> int:
-        return int((await client.health())["blobsToHeal"] == 0)
+        return int((await client.health())["upkeep"]["blobs_to_heal"] == 0)
 
     await scenario.network.until("healing", healed, 1)
     await scenario.check_pairs_complete()

@@ -10,7 +10,6 @@ made anew.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import threading
@@ -27,12 +26,11 @@ from committee.ledger import BlobRecord, BlockMark, EpochState
 from committee.ledger.follower import MARKS_KEPT
 from committee.membership import Committee, Member
 from storage.node.chain.changes import Change
-from storage.node.store.index import StoreError, told
+from storage.node.sqlite import StoreError, connect, told, transaction, version_of
 
 log = structlog.get_logger()
 
 FILE = "chain.sqlite"
-BUSY_LIMIT_S = 30.0
 VERSION = 1
 BLOB_ID_BYTES = 32
 OBJECT_ID_BYTES = 32
@@ -83,14 +81,8 @@ class ChainStore:
         with self._using, told(f"cannot write {self._path}"):
             if self._connection is None:
                 raise StoreError(f"{self._path} is not open")
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self._connection):
                 _write(self._connection, change)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
 
     def close(self) -> None:
         """Close when a call under way is done. Idempotent."""
@@ -103,13 +95,8 @@ class ChainStore:
     def _open(self, domain: bytes) -> Change | None:
         if self._connection is not None:
             self._connection.close()
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY_LIMIT_S, check_same_thread=False, isolation_level=None
-        )
-        self._connection = connection
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection = self._connection = connect(self._path)
+        version = version_of(connection)
         notes = dict(connection.execute("SELECT name, value FROM note")) if version == VERSION else {}
         if version == 0:
             connection.executescript(_SCHEMA)

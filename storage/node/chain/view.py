@@ -28,7 +28,7 @@ from committee.ledger.follower import MARKS_KEPT, Follower, Snapshot, Step
 from committee.membership import Committee, Member
 from storage.node.chain.changes import Change, Draft, differences, everything, live
 from storage.node.chain.store import ChainStore
-from storage.node.store.index import StoreError
+from storage.node.sqlite import StoreError
 
 log = structlog.get_logger()
 
@@ -78,11 +78,6 @@ class ChainView:
         return self._marks[-1] if self._marks else BlockMark(-1, b"")
 
     @property
-    def is_degraded(self) -> bool:
-        """Whether the last try to follow the chain failed; what the view says is then getting old."""
-        return self._is_cut_off
-
-    @property
     def blocks_behind(self) -> int:
         """How many settled blocks are not taken in; while the chain is silent, estimated by its pace before."""
         newest = self._follower.newest
@@ -108,14 +103,9 @@ class ChainView:
                 return committee
         return None
 
-    def my_shards(self, epoch: int | None = None) -> tuple[int, ...]:
-        """The node's own shards in the current epoch's committee, or in that of `epoch`; empty when not a member."""
-        committee = self.state.current if epoch is None else self.committee(epoch)
-        return committee.shards_of(self.node_id) if committee else ()
-
-    def object(self, object_id: int) -> BlobRecord | None:
-        """One blob object."""
-        return self._objects.get(object_id)
+    def my_shards(self) -> tuple[int, ...]:
+        """The node's own shards in the current epoch; empty when it is no member."""
+        return self.state.current.shards_of(self.node_id) if self.state.current else ()
 
     def objects(self, blob_id: bytes) -> tuple[BlobRecord, ...]:
         """All objects that name a blob, by object id."""

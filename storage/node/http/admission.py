@@ -154,7 +154,7 @@ class Admission:
         return stored
 
     async def metadata(self, blob_id: bytes) -> BlobMetadata:
-        """The same, read."""
+        """The same, read; from memory if it was asked for lately."""
         self.refuse_invalid(blob_id)
         metadata = self._kept.pop(blob_id, None)
         if metadata is None:

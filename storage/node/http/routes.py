@@ -1,8 +1,8 @@
 """The node's HTTP interface (PROTOCOL section 6): paths, payloads and reasons of a Walrus storage node.
 
 Additions of ours: `helperShards` on the symbol requests, POST `/v1/decodingSymbols`, `/v1/handover`,
-`/v1/sign_of_life`, and what is under `/v1/members`. `admission` decides what is granted, the `handlers…` do it;
-reading, checking and writing slivers run in threads.
+`/v1/sign_of_life`, and what is under `/v1/members`. `admission` decides what is granted; `blobs`, `symbols`, `shards`
+and `members` do it. Reading, checking and writing slivers run in threads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from storage.node.http.blobs import BlobHandlers, json_answer
 from storage.node.http.members import MemberHandlers
 from storage.node.http.metrics import Metrics
 from storage.node.http.openapi import OPENAPI
-from storage.node.http.shards import RepairHandlers
+from storage.node.http.shards import ShardHandlers
 from storage.node.http.symbols import SymbolHandlers
 from storage.node.store import StoreError, StoreFull
 from storage.redstuff import InvalidEncoding
@@ -43,7 +43,7 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     app.on_response_prepare.append(_say_no_more)
     app.add_routes(BlobHandlers(node, admission).routes())
     app.add_routes(SymbolHandlers(node, admission).routes())
-    app.add_routes(RepairHandlers(node, admission).routes())
+    app.add_routes(ShardHandlers(node, admission).routes())
     app.add_routes(MemberHandlers(node, admission).routes())
     app.add_routes(
         [web.get("/v1/health", health), web.get("/v1/api", api), web.get("/metrics", metrics.show)]

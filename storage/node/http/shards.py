@@ -1,4 +1,4 @@
-"""What nodes ask of each other: symbols to rebuild slivers, whole shards, signatures against bad blobs."""
+"""What nodes ask of each other: whole shards, signatures against bad blobs, and what a handover came to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROVEN_FRAME_BYTES = 1024
 """Of a proven symbol, what is not the symbol: a proof of 17 nodes at most and some lengths."""
 
 
-class RepairHandlers:
+class ShardHandlers:
     """The handlers for one node's peers."""
 
     def __init__(self, node: NodeFace, admission: Admission) -> None:

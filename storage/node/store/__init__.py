@@ -1,7 +1,7 @@
 """What a node keeps on its disk: slivers, metadata and what handovers cost, durable when a call returns."""
 
+from storage.node.sqlite import StoreError, StoreFull, StoreInUse
 from storage.node.store.files import SliverKey
-from storage.node.store.index import StoreError, StoreFull, StoreInUse
 from storage.node.store.records import NewSliver, Page, Tally, Way
 from storage.node.store.sliver_store import INLINE_BYTES, RESERVE_BYTES, SliverStore
 

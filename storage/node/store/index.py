@@ -1,15 +1,11 @@
-"""The index of the sliver store: one SQLite file, a connection that writes and a few that read; the store's errors.
+"""The index of the sliver store: one SQLite file, a connection that writes and a few that read.
 
-    index.sqlite (-wal, -shm)          metadata, one row a sliver, tallies, bookmarks
-
-In WAL mode with synchronous=FULL a committed transaction survives a kill and a power failure, and readers do not wait
-for a writer's sync.
+index.sqlite (-wal, -shm)          metadata, one row a sliver, tallies, bookmarks
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import queue
 import sqlite3
 import threading
@@ -17,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from storage.node.sqlite import BUSY_LIMIT_S, StoreError, connect, told, transaction, version_of
+
 READERS = 4
 """Connections that read while another writes."""
-BUSY_LIMIT_S = 30.0
 LOG_LIMIT_BYTES = 64 * 2**20
 """The write-ahead log is cut back to this after a checkpoint."""
 VERSION = 4
@@ -48,28 +45,12 @@ received_bytes = received_bytes + excluded.received_bytes, wasted_bytes = wasted
 """
 
 
-class StoreError(Exception):
-    """The store cannot do what was asked; the message says what failed and where.
-
-    StoreError
-    ├── StoreFull      no space is left on the disk
-    └── StoreInUse     another process, or another part of this one, has it open
-    """
-
-
-class StoreFull(StoreError):
-    """No space is left on the disk; nothing of what was asked is stored."""
-
-
-class StoreInUse(StoreError):
-    """The store is open already; two writers would delete each other's files."""
-
-
 class StoreIndex:
     """The index in `folder`. Any thread may call; one transaction at a time. Raises `StoreError`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._path = folder / "index.sqlite"
         self._writing = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
@@ -77,10 +58,10 @@ class StoreIndex:
     def open(self) -> None:
         """Open or create the index; SQLite brings back what was committed before a kill."""
         try:
-            self._writer = self._connect()
+            self._writer = connect(self._path)
             self._set_up(self._writer)
             for _ in range(READERS):
-                self._readers.put(self._connect())
+                self._readers.put(connect(self._path))
         except BaseException:
             self._release()
             raise
@@ -110,29 +91,13 @@ class StoreIndex:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """A transaction: durable when the block ends, undone when it raises."""
-        with self._writing, told(f"cannot write the index of {self._folder}"):
-            writer = self._check_open()
-            writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield writer
-                writer.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    writer.execute("ROLLBACK")
-                raise
-
-    def _connect(self) -> sqlite3.Connection:
-        # Connections wander between threads, but each is used by one at a time; SQLite asks for no more.
-        connection = sqlite3.connect(
-            self._folder / "index.sqlite", timeout=BUSY_LIMIT_S, check_same_thread=False, isolation_level=None
-        )
-        connection.execute("PRAGMA synchronous=FULL")
-        return connection
+        what = f"cannot write the index of {self._folder}"
+        with self._writing, told(what), transaction(self._check_open()) as writer:
+            yield writer
 
     def _set_up(self, writer: sqlite3.Connection) -> None:
-        writer.execute("PRAGMA journal_mode=WAL")
         writer.execute(f"PRAGMA journal_size_limit={LOG_LIMIT_BYTES}")
-        (version,) = writer.execute("PRAGMA user_version").fetchone()
+        version = version_of(writer)
         if version == 0:
             writer.executescript(_SCHEMA)
         elif version != VERSION:
@@ -151,19 +116,3 @@ class StoreIndex:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-@contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
-    """Turn the disk's and the index' errors into the store's own."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        no_space = (
-            error.errno in (errno.ENOSPC, errno.EDQUOT)
-            if isinstance(error, OSError)
-            else getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        )
-        if no_space:
-            raise StoreFull(f"{what}: no space is left on the disk; free some and try again") from error
-        raise StoreError(f"{what}: {error}") from error

@@ -30,8 +30,9 @@ from types import TracebackType
 
 from xxhash import xxh3_64_digest as checksum_of
 
+from storage.node.sqlite import StoreFull, StoreInUse, told
 from storage.node.store.files import SliverFiles, SliverKey
-from storage.node.store.index import ADD_TALLY, StoreFull, StoreIndex, StoreInUse, told
+from storage.node.store.index import ADD_TALLY, StoreIndex
 from storage.node.store.records import NewSliver, Page, Symbols, Tally, check_id, checked
 from storage.redstuff import Axis
 

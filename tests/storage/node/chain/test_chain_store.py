@@ -15,7 +15,7 @@ from committee.ledger.follower import MARKS_KEPT
 from committee.membership import Committee, Member
 from storage.node.chain.changes import Change
 from storage.node.chain.store import FILE, ChainStore
-from storage.node.store.index import StoreError
+from storage.node.sqlite import StoreError
 
 DOMAIN = bytes(range(32))
 A, B = bytes([1]) * 32, bytes([2]) * 32

@@ -176,10 +176,6 @@ async def test_more_symbols_than_an_answer_holds_are_refused(
     (await ask("GET", two + ",3")).refused(400, "SLIVER_COUNT_EXCEEDS_LIMIT")
 
 
-def test_the_targets_of_one_request_are_at_least_64() -> None:
-    assert wire.MAX_TARGETS >= 64
-
-
 async def test_a_sliver_lost_on_the_disk_is_left_out(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
     node.keep(blob, (0, 2))
     sliver = node.store.sliver

@@ -147,6 +147,7 @@ async def test_a_lying_helper_is_left_out(
     bench.helpers[0].corrupt = corrupt
     bench.helpers[1].corrupt = corrupt
     assert await bench.rebuild(axis) == right(axis)
+    assert {0, 1} <= set(bench.asked()), "so that there was something to be found"
 
 
 async def test_a_liar_that_lies_in_its_proof_too_is_left_out(bench: Bench) -> None:

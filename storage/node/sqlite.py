@@ -1,0 +1,75 @@
+"""SQLite as this node uses it, and what a disk may do to it in the node's own words.
+
+In WAL mode with synchronous=FULL a committed transaction survives a kill and a power failure, and readers do not wait
+for a writer's sync.
+
+    StoreError
+    ├── StoreFull      no space is left on the disk
+    └── StoreInUse     another process, or another part of this one, has it open
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+BUSY_LIMIT_S = 30.0
+"""Nobody waits longer for another connection."""
+
+
+class StoreError(Exception):
+    """What is on the disk cannot be read or written; the message says what failed and where."""
+
+
+class StoreFull(StoreError):
+    """No space is left on the disk; nothing of what was asked is stored."""
+
+
+class StoreInUse(StoreError):
+    """The store is open already; two writers would delete each other's files."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that may wander between threads, but is used by one at a time; SQLite asks for no more."""
+    connection = sqlite3.connect(path, timeout=BUSY_LIMIT_S, check_same_thread=False, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The version its schema has set; 0 for a new file."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Durable when the block ends, undone when it raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn the disk's and SQLite's errors into `StoreError`."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        no_space = (
+            error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if isinstance(error, OSError)
+            else getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        )
+        if no_space:
+            raise StoreFull(f"{what}: no space is left on the disk; free some and try again") from error
+        raise StoreError(f"{what}: {error}") from error
