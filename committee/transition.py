@@ -26,7 +26,7 @@ one node that is on its way out.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from committee.errors import CommitteeError
@@ -66,6 +66,14 @@ class Plan:
     def attest(self) -> tuple[int, ...]:
         """Shards to attest: every gained one."""
         return tuple(sorted((*self.transferred, *self.rebuilt)))
+
+    def only(self, gained: Collection[int]) -> Plan:
+        """The plan for these of the gained shards alone."""
+        return replace(
+            self,
+            transferred={shard: source for shard, source in self.transferred.items() if shard in gained},
+            rebuilt={shard: why for shard, why in self.rebuilt.items() if shard in gained},
+        )
 
     @property
     def drop_now(self) -> tuple[int, ...]:

@@ -52,6 +52,11 @@ class Peers:
         previous = self._view.state.previous
         return previous is not None and shard not in previous.shards_of(member.node_id)
 
+    def has_left(self, member: Member) -> bool:
+        """Whether the member of the previous committee is none any more: it serves still, or is gone already."""
+        current = self._view.state.current
+        return current is not None and member.node_id not in current.by_id
+
     def holders(self, avoiding: Collection[int]) -> dict[int, list[Member]]:
         """shard → the other nodes that should hold it: its previous owner first, then its current one.
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import structlog
 
 from committee.bls import SecretKey
 from committee.membership import Member
 from committee.messages import Intent, ShardTransferRequest, encode
+from committee.transition import Plan
 from storage.client import wire
 from storage.client.errors import NodeError, NodeRefused
 from storage.node.budgets import Budget
@@ -23,7 +27,6 @@ from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.repair import Repair, RepairError
-from storage.node.repair.standing import LIAR
 from storage.node.store import NewSliver, SliverStore, StoreError, Tally
 from storage.node.threads import finished
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
@@ -37,10 +40,41 @@ STREAMS_FROM_A_SOURCE = 2
 PAGE_SLIVERS = 256
 """Slivers asked for in one page; the source sends fewer when they are large."""
 PAGE_LIMIT_S = 15.0
-"""For one page, apart from what its size takes."""
+"""For one page, apart from what its size takes; and for a source beyond what it has given."""
+SLOWEST_SLIVERS_PER_S = 16.0
+"""A source that gives fewer, and fewer bytes than `wire.SLOWEST_BYTES_PER_S`, is left: repair is faster."""
+FAULTS_BORNE = 3
+"""Wrong slivers of a source, and pages in which nothing was that had been asked for, before it is left."""
+SLIVERS_A_FAULT = 100
+"""One more is borne for so many good slivers: a large shard has its losses."""
 
 Wasted = dict[tuple[bytes, int, Axis], int]
 """Bytes received in vain, by blob id, shard and axis, until a good sliver takes them into its record."""
+
+
+@dataclass(eq=False)
+class _Source:
+    """An old owner while its shards are copied from it."""
+
+    member: Member
+    work: list[tuple[int, Axis]]
+    """Shards and axes that no stream has begun with."""
+    slivers: int = 0
+    """Good ones, given so far."""
+    size_bytes: int = 0
+    """Of these."""
+    waited_s: float = 0.0
+    """For its pages, all streams together."""
+    faults: int = 0
+
+    def is_too_slow(self) -> bool:
+        """Whether it has been waited for longer than what it gave is worth."""
+        given_s = max(self.size_bytes / wire.SLOWEST_BYTES_PER_S, self.slivers / SLOWEST_SLIVERS_PER_S)
+        return self.waited_s > STREAMS_FROM_A_SOURCE * (PAGE_LIMIT_S + given_s)
+
+    def is_faulty(self) -> bool:
+        """Whether more was wrong or empty than is borne."""
+        return self.faults > FAULTS_BORNE + self.slivers // SLIVERS_A_FAULT
 
 
 class Filling:
@@ -65,49 +99,74 @@ class Filling:
         self._budget = budget
         self._wasted: Wasted = {}
 
+    def ways(
+        self,
+        plan: Plan,
+        blobs: Sequence[bytes],
+        avoiding: Callable[[], Collection[int]],
+        is_wanted: Callable[[bytes], bool],
+        *,
+        to_the_end: bool,
+    ) -> list[Coroutine[Any, Any, frozenset[int]]]:
+        """How the plan's shards are filled with these blobs, which ascend: to be awaited side by side.
+
+        One way leads from each old owner, one is the repair of what departed; none waits for another, and each returns
+        the shards it has filled as far as could be. `avoiding` tells the node ids not to be asked for symbols,
+        `is_wanted` whether a blob is still to be kept. `to_the_end`, what an old owner has not given is rebuilt.
+        """
+
+        async def copied(source: Member, shards: list[int]) -> frozenset[int]:
+            await self._transfer(plan.epoch, source, shards, blobs)
+            if to_the_end:
+                await self._rebuild(plan.epoch, shards, blobs, avoiding, is_wanted)
+            return frozenset(shards)
+
+        async def rebuilt(shards: list[int]) -> frozenset[int]:
+            await self._rebuild(plan.epoch, shards, blobs, avoiding, is_wanted)
+            return frozenset(shards)
+
+        by_source: dict[Member, list[int]] = defaultdict(list)
+        for shard, source in plan.transferred.items():
+            by_source[source].append(shard)
+        ways = [copied(source, shards) for source, shards in by_source.items()]
+        return [*ways, rebuilt(sorted(plan.rebuilt))] if plan.rebuilt else ways
+
     # transfer
 
-    async def transfer(self, epoch: int, sources: Mapping[int, Member], blobs: Sequence[bytes]) -> None:
-        """Copy what shards lack of the blobs from their old owners, shard → owner, all owners side by side.
-
-        Blobs ascend. `epoch` is the one in which the shards are this node's. What cannot be copied is left out.
-        """
-        by_source: dict[Member, list[int]] = defaultdict(list)
-        for shard, source in sources.items():
-            by_source[source].append(shard)
-        await asyncio.gather(
-            *(self._transfer_from(epoch, source, shards, blobs) for source, shards in by_source.items())
-        )
-
-    async def _transfer_from(
-        self, epoch: int, source: Member, shards: Sequence[int], blobs: Sequence[bytes]
+    async def _transfer(
+        self, epoch: int, member: Member, shards: Sequence[int], blobs: Sequence[bytes]
     ) -> None:
-        """All streams from one source; when one fails, the others end after their page."""
-        work = [(shard, axis) for shard in reversed(shards) for axis in reversed(Axis)]
+        """Copy what shards lack of the blobs from their old owner, as far as it gives it.
+
+        `epoch` is the one in which the shards are this node's.
+        """
+        source = _Source(member, [(shard, axis) for shard in reversed(shards) for axis in reversed(Axis)])
         try:
             async with asyncio.TaskGroup() as streams:
-                for _ in range(min(STREAMS_FROM_A_SOURCE, len(work))):
-                    streams.create_task(self._stream(epoch, source, work, blobs))
+                for _ in range(min(STREAMS_FROM_A_SOURCE, len(source.work))):
+                    streams.create_task(self._stream(epoch, source, blobs))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _stream(
-        self, epoch: int, source: Member, work: list[tuple[int, Axis]], blobs: Sequence[bytes]
-    ) -> None:
-        """Take shards and axes off `work` until none is left or the source fails, which ends the other streams too."""
-        while work:
-            if self._repair.standing.rank(source) == LIAR:
-                work.clear()
-                return
-            shard, axis = work.pop()
+    async def _stream(self, epoch: int, source: _Source, blobs: Sequence[bytes]) -> None:
+        """Take shards and axes off the source's work until none is left, or it fails: that ends its other streams."""
+        while source.work:
+            shard, axis = source.work.pop()
             try:
                 for run in await asyncio.to_thread(self._runs, shard, axis, blobs):
                     await self._transfer_run(epoch, source, shard, axis, run)
+                    if source.is_faulty() or source.is_too_slow():
+                        source.work.clear()
+                        break
             except NodeError as error:
-                log.warning("source fails; its slivers will be rebuilt", source=source.name, error=error.why)
-                self._repair.standing.failed(source, error)
+                log.warning(
+                    "source fails; its slivers will be rebuilt", source=source.member.name, error=error.why
+                )
+                self._repair.standing.failed(source.member, error)
                 if not isinstance(error, NodeRefused):
-                    work.clear()
+                    source.work.clear()
+        if source.is_too_slow():
+            self._repair.standing.kept_waiting(source.member)
 
     def _runs(self, shard: int, axis: Axis, blobs: Sequence[bytes]) -> list[list[bytes]]:
         """What a shard lacks on an axis, in runs: between two blobs of one run there is none that it has.
@@ -124,57 +183,79 @@ class Filling:
         return [run for run in runs if run]
 
     async def _transfer_run(
-        self, epoch: int, source: Member, shard: int, axis: Axis, run: Sequence[bytes]
+        self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes]
     ) -> None:
-        """Page through one run, to its end or the source's explicit one."""
+        """Page through one run, until its end, the source's explicit one, or a page that brings nothing of it."""
         left = dict.fromkeys(run)
         cursor: bytes | None = run[0]
-        while cursor is not None and left and cursor <= run[-1]:
-            request = ShardTransferRequest(
-                shard, axis, cursor, min(PAGE_SLIVERS, len(left)), self._secret.public_key
-            )
-            message = encode(Intent.SHARD_TRANSFER, epoch, request.to_body(), self._view.parameters.domain)
-            size_bytes = await self._page_bytes(cursor, axis)
-            fail_point("handover.page-wanted")
-            async with self._budget.memory(2 * size_bytes):
-                async with self._budget.request():
-                    signature = self._secret.sign(message)
-                    page = await self._peers.client(source).sync_shard(
-                        message, signature, size_bytes, PAGE_LIMIT_S
-                    )
-                self._budget.charge(sum(len(sliver.symbols) for _, sliver in page.slivers))
-                fail_point("handover.page-received")
-                known = await self._metadata([blob_id for blob_id, _ in page.slivers if blob_id in left])
-                good = await asyncio.to_thread(self._good, epoch, source, shard, axis, known, page)
-                fail_point("handover.page-verified")
-                await finished(self._store.put_slivers, good)
-                fail_point("handover.page-stored")
-            for blob_id, _ in page.slivers:
+        while cursor is not None and left:
+            page = await self._page(epoch, source, shard, axis, cursor, left)
+            came = [blob_id for blob_id, _ in page.slivers if blob_id in left]
+            passed = page.next_blob_id
+            if passed is not None and passed <= cursor:
+                source.faults += 1
+                self._repair.standing.lied(source.member, f"shard {shard} turns in circles")
+                return
+            if passed is not None and not came:
+                source.faults += 1  # perhaps it has lost what it was asked for
+                return
+            for blob_id in [*came, *(one for one in left if passed is None or one < passed)]:
                 left.pop(blob_id, None)
-            if self._repair.standing.rank(source) == LIAR:
+            if source.is_faulty() or source.is_too_slow():
                 return
-            if page.next_blob_id is not None and page.next_blob_id <= cursor:
-                self._repair.standing.lied(source, f"shard {shard} turns in circles")
-                return
-            cursor = page.next_blob_id
+            cursor = next(iter(left), None)
 
-    async def _page_bytes(self, first_blob_id: bytes, axis: Axis) -> int:
-        """As much as a page that begins there can hold."""
-        known = await self._metadata([first_blob_id])
-        return max([wire.PAGE_BYTES, *(self._code.sliver_size(one.length, axis) for one in known.values())])
+    async def _page(
+        self, epoch: int, source: _Source, shard: int, axis: Axis, first: bytes, left: Collection[bytes]
+    ) -> wire.ShardPage:
+        """One page from `first` on, what is good of it stored; `left` are the blobs whose slivers are lacking."""
+        wanted = list(islice(left, PAGE_SLIVERS))
+        request = ShardTransferRequest(shard, axis, first, len(wanted), self._secret.public_key)
+        message = encode(Intent.SHARD_TRANSFER, epoch, request.to_body(), self._view.parameters.domain)
+        sizes = [self._size(blob_id, axis) for blob_id in wanted]
+        size_bytes = max(wire.PAGE_BYTES, sizes[0])
+        await asyncio.to_thread(self._store.require_room, min(sum(sizes), size_bytes))
+        fail_point("handover.page-wanted")
+        clock = asyncio.get_running_loop()
+        async with self._budget.memory(2 * size_bytes):
+            async with self._budget.request():
+                asked_s = clock.time()
+                try:
+                    page = await self._peers.client(source.member).sync_shard(
+                        message, self._secret.sign(message), size_bytes, PAGE_LIMIT_S
+                    )
+                finally:
+                    source.waited_s += clock.time() - asked_s
+            self._budget.charge(sum(len(sliver.symbols) for _, sliver in page.slivers))
+            fail_point("handover.page-received")
+            known = await self._metadata({blob_id for blob_id, _ in page.slivers if blob_id in left})
+            good = await asyncio.to_thread(self._good, epoch, source, shard, axis, known, page)
+            fail_point("handover.page-verified")
+            await finished(self._store.put_slivers, good)
+            fail_point("handover.page-stored")
+        return page
 
-    async def _metadata(self, blob_ids: Sequence[bytes]) -> dict[bytes, BlobMetadata]:
+    def _size(self, blob_id: bytes, axis: Axis) -> int:
+        """Bytes of the blob's slivers on an axis, by what the chain says of its length."""
+        return self._code.sliver_size(self._view.objects(blob_id)[0].length, axis)
+
+    async def _metadata(self, blob_ids: Collection[bytes]) -> dict[bytes, BlobMetadata]:
         """The metadata of those blobs whose metadata can be had."""
         known = {}
-        for blob_id in blob_ids:
+
+        async def get(blob_id: bytes) -> None:
             with suppress(RepairError):
                 known[blob_id] = await self._repair.metadata(blob_id)
+
+        async with asyncio.TaskGroup() as asked:
+            for blob_id in blob_ids:
+                asked.create_task(get(blob_id))
         return known
 
     def _good(
         self,
         epoch: int,
-        source: Member,
+        source: _Source,
         shard: int,
         axis: Axis,
         known: Mapping[bytes, BlobMetadata],
@@ -185,7 +266,7 @@ class Filling:
         for blob_id, sliver in page.slivers:
             metadata = known.get(blob_id)
             if metadata is None:
-                continue  # of a blob that is no longer, or not yet, live: nobody's fault
+                continue  # not asked for, or of a blob that is no longer, or not yet, live: nobody's fault
             size = len(sliver.symbols)
             try:
                 index = self._code.sliver_index(blob_id, shard, axis)
@@ -193,33 +274,31 @@ class Filling:
                     raise RepairError(f"sliver {sliver.index} in place of {index}")
                 self._code.verify_sliver(metadata, axis, index, sliver.symbols)
             except (RedStuffError, RepairError) as error:
-                self._repair.standing.lied(source, f"{axis.label} sliver of shard {shard}: {error}")
+                source.faults += 1
+                self._repair.standing.lied(source.member, f"{axis.label} sliver of shard {shard}: {error}")
                 key = (blob_id, shard, axis)
                 self._wasted[key] = self._wasted.get(key, 0) + size
                 continue
             in_vain = self._wasted.pop((blob_id, shard, axis), 0)
             tally = Tally(epoch, shard, blob_id, "transferred", 1, size, size, in_vain)
             good.append(NewSliver(blob_id, shard, axis, sliver.symbols, tally))
+        source.slivers += len(good)
+        source.size_bytes += sum(len(one.symbols) for one in good)
         return good
 
     # rebuild
 
-    async def rebuild(
+    async def _rebuild(
         self,
         epoch: int,
         shards: Sequence[int],
         blobs: Sequence[bytes],
         avoiding: Callable[[], Collection[int]],
         is_wanted: Callable[[bytes], bool],
-    ) -> dict[bytes, str]:
-        """Rebuild what shards lack of the blobs; blob id → why it could not be done.
-
-        `avoiding` tells the node ids not to be asked, `is_wanted` whether a blob is still to be kept. One blob that
-        cannot be rebuilt holds up no other.
-        """
+    ) -> None:
+        """Rebuild what shards lack of the blobs. One that cannot be rebuilt is logged, and holds up no other."""
         lacking = await asyncio.to_thread(self.lacking, shards, blobs)
         at_once = asyncio.Semaphore(BLOBS_AT_ONCE)
-        failures: dict[bytes, str] = {}
 
         async def fill(blob_id: bytes) -> None:
             async with at_once:
@@ -230,14 +309,12 @@ class Filling:
                     )
                     fail_point("handover.blob-filled")
                 except (RepairError, RedStuffError, StoreError) as error:
-                    failures[blob_id] = str(error)
                     log.warning("blob cannot be rebuilt yet", blob=blob_id_text(blob_id), error=str(error))
 
         for first in range(0, len(lacking), PAGE_SLIVERS):
             async with asyncio.TaskGroup() as blobs_at_work:
                 for blob_id in lacking[first : first + PAGE_SLIVERS]:
                     blobs_at_work.create_task(fill(blob_id))
-        return failures
 
     def lacking(self, shards: Sequence[int], blobs: Sequence[bytes]) -> list[bytes]:
         """The blobs of which any of the shards lacks a sliver, in their order."""

@@ -9,10 +9,12 @@ patiently. All progress is in the store, so that a restarted node goes on where 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -92,6 +94,8 @@ class Handover:
         self._secret = secret
         self._filling = Filling(view, store, code, peers, repair, secret, budget or Budget())
         self._news = asyncio.Event()
+        self._attesting = asyncio.Lock()
+        """So that no shard is attested twice."""
         self._drop_due = True
         view.subscribe(self._on_event)
 
@@ -129,7 +133,7 @@ class Handover:
                 news, state = self._news, self._view.state
                 overtaken = [job for job in jobs if not job.goes_on(state)]
                 jobs = [job for job in jobs if job not in overtaken]
-                await _cancel(overtaken)
+                await _cancel([job.task for job in overtaken])
                 if self._drop_due:
                     self._drop_due = not await self._drop_old_shards()
                 for committee in (state.current, state.next):
@@ -139,10 +143,24 @@ class Handover:
                     job.start = state.started_block if job.is_for(state.current) else None
                 await _wait(news, LOOK_AGAIN_S)
         finally:
-            await _cancel(jobs)
+            await _cancel([job.task for job in jobs])
 
     async def _work(self, committee: Committee) -> None:
         """Fetch ahead until the committee's epoch starts; from then on fill and attest, until all is done."""
+        ahead = asyncio.create_task(self._fetch_ahead(committee))
+        try:
+            await self._wait_for_start(committee)
+            # What is here already does not wait for a source that keeps the rest waiting.
+            await self._try(self._attest_what_is_here, committee)
+            await ahead
+        finally:
+            await _cancel([ahead])
+        retry_s = FIRST_RETRY_S
+        while not await self._try(self._fill_and_attest, committee, retry_s):
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    async def _fetch_ahead(self, committee: Committee) -> None:
         retry_s = FIRST_RETRY_S
         while not self._is_current(committee):
             news = self._news
@@ -150,15 +168,13 @@ class Handover:
                 retry_s = FIRST_RETRY_S
                 await _wait(news, LONGEST_RETRY_S)
             else:
-                await self._wait_for_start(committee, retry_s)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(retry_s):
+                        await self._wait_for_start(committee)
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
-        retry_s = FIRST_RETRY_S
-        while not await self._try(self._fill_and_attest, committee, retry_s):
-            await asyncio.sleep(retry_s)
-            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
 
     async def _try(
-        self, step: Callable[[Committee], Awaitable[bool]], committee: Committee, retry_s: float
+        self, step: Callable[[Committee], Awaitable[bool]], committee: Committee, retry_s: float = 0.0
     ) -> bool:
         """Whether the step came to its end; a failure is told, and the step is to be tried again."""
         try:
@@ -169,12 +185,9 @@ class Handover:
             log.exception("handover failed unexpectedly", epoch=committee.epoch, retry_s=retry_s)
         return False
 
-    async def _wait_for_start(self, committee: Committee, limit_s: float) -> None:
-        """Until the committee's epoch starts, or the limit."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                while not self._is_current(committee):
-                    await self._news.wait()
+    async def _wait_for_start(self, committee: Committee) -> None:
+        while not self._is_current(committee):
+            await self._news.wait()
 
     def _is_current(self, committee: Committee) -> bool:
         return committee.epoch == self._view.state.epoch
@@ -192,15 +205,20 @@ class Handover:
         epoch = committee.epoch
         blobs = [one for one in self._view.live_blobs() if self._is_live_in(one, epoch)]
         fail_point("prefetch.begun")
-        await self._filling.transfer(epoch, plan.transferred, blobs)
-        if plan.rebuilt and not self._is_current(committee):
-            await self._filling.rebuild(
-                epoch,
-                sorted(plan.rebuilt),
-                blobs,
-                avoiding=lambda: self._departed(current).keys(),
-                is_wanted=lambda blob_id: self._is_live_in(blob_id, epoch),
-            )
+        ways = self._filling.ways(
+            plan,
+            blobs,
+            avoiding=lambda: self._departed(current).keys(),
+            is_wanted=lambda blob_id: self._is_live_in(blob_id, epoch),
+            to_the_end=False,
+        )
+
+        async def attest(shards: frozenset[int]) -> None:
+            """The epoch may have started meanwhile."""
+            if self._is_current(committee):
+                await self._attest_what_is_here(committee, shards)
+
+        await _side_by_side(ways, attest)
         complete = not await asyncio.to_thread(self._filling.lacking, plan.attest, blobs)
         if complete:
             log.info("prefetched", epoch=epoch, shards=len(plan.attest), blobs=len(blobs))
@@ -210,8 +228,10 @@ class Handover:
     def _is_live_in(self, blob_id: bytes, epoch: int) -> bool:
         return any(one.is_live(epoch) for one in self._view.objects(blob_id))
 
-    def _departed(self, owners: Committee) -> dict[int, transition.Departure]:
+    def _departed(self, owners: Committee | None) -> dict[int, transition.Departure]:
         """node id → why an owner of before hands nothing over, whatever committee it is in now."""
+        if owners is None:
+            return {}
         silent = self._watch.silent_members()
         departed = {one: transition.Departure.SILENT for one in owners.by_id if one in silent}
         for node_id in owners.by_id:
@@ -221,13 +241,24 @@ class Handover:
 
     # after it
 
+    async def _attest_what_is_here(self, committee: Committee, shards: frozenset[int] | None = None) -> bool:
+        """Attest those of these gained shards, or of all, that are complete; whether there was anything to look at."""
+        plan, start = self.plan(), self._view.state.started_block
+        if plan is None or start is None or not self._is_current(committee):
+            return False
+        await self._attest(plan, start, plan.attest if shards is None else shards)
+        return True
+
     async def _fill_and_attest(self, committee: Committee) -> bool:
-        """Fill and attest every gained shard as far as can be; whether all is done."""
+        """Fill and attest every gained shard as far as can be; whether all is done, and on a block that stays."""
         plan, start = self.plan(), self._view.state.started_block
         if not self._is_current(committee):
             return False  # overtaken, and about to be cancelled
         if plan is None or start is None or not plan.attest:
             return True
+        ledger = self._view.ledger
+        if not set(plan.attest) - await ledger.attested_shards():
+            return await self._is_settled(plan, start)
         log.info(
             "handover begins",
             epoch=plan.epoch,
@@ -236,57 +267,55 @@ class Handover:
             rebuilt=len(plan.rebuilt),
         )
         fail_point("handover.begun")
-        # Also what has been deleted since: members attest to the same blobs, however far each has followed the chain.
-        blobs = [one for one in self._view.live_at_start if not self._view.is_invalid(one)]
-        if await self._attest(plan, start, blobs):
-            return True
-        await self._filling.transfer(plan.epoch, plan.transferred, blobs)
-        if await self._attest(plan, start, blobs):
-            return True
-        failures = await self._filling.rebuild(
-            plan.epoch,
-            plan.attest,
-            blobs,
-            avoiding=self._helps_no_more,
+        await self._attest(plan, start, plan.attest)
+        left = set(plan.attest) - await ledger.attested_shards()
+        ways = self._filling.ways(
+            plan.only(left),
+            self._to_attest(),
+            avoiding=lambda: self._departed(self._view.state.previous).keys(),
             is_wanted=lambda blob_id: not self._view.is_invalid(blob_id),
+            to_the_end=True,
         )
-        if failures:
-            log.warning("handover is incomplete", epoch=plan.epoch, blobs=len(failures))
-        blobs = [one for one in blobs if not self._view.is_invalid(one)]
-        return await self._attest(plan, start, blobs)
+        await _side_by_side(ways, functools.partial(self._attest, plan, start))
+        left = set(plan.attest) - await ledger.attested_shards()
+        if left:
+            log.warning("handover is incomplete", epoch=plan.epoch, shards=len(left))
+        return not left and await self._is_settled(plan, start)
 
-    def _helps_no_more(self) -> set[int]:
-        """Who of the previous committee is not to be asked for symbols: it left, was ejected, or is silent."""
-        previous, current = self._view.state.previous, self._view.state.current
-        if previous is None or current is None:
-            return set()
-        return set(self._departed(previous)) | (previous.by_id.keys() - current.by_id.keys())
-
-    async def _attest(self, plan: transition.Plan, start: BlockMark, blobs: Sequence[bytes]) -> bool:
-        """Attest the gained shards that are complete and not attested yet; whether all gained ones now are.
-
-        Nothing once the epoch is over, or was started by another block than `start`, whose live blobs these are.
-        """
-        attested = await self._view.ledger.attested_shards()
-        complete = []
-        for shard in sorted(set(plan.attest) - attested):
-            if not self._is_start(plan.epoch, start):
-                return False
-            digest = await asyncio.to_thread(self._digest, plan.epoch, start.hash, shard, blobs)
-            if digest is not None:
-                fail_point("handover.digest-made")
-                complete.append(Attestation(shard, digest, len(blobs)))
-        if not self._is_start(plan.epoch, start):
-            return False
-        if complete:
-            fail_point("handover.attestation-wanted")
-            await self._view.ledger.attest(plan.epoch, complete)
-            fail_point("handover.attestation-sent")
-        if len(complete) < len(set(plan.attest) - attested):
+    async def _is_settled(self, plan: transition.Plan, start: BlockMark) -> bool:
+        """Whether every gained shard is attested on a block that can no longer be reorganised."""
+        missing = await self._view.ledger.missing_shards(plan.epoch, self._view.block)
+        if missing & set(plan.attest) or not self._is_start(plan.epoch, start):
             return False
         log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
         fail_point("handover.complete")
         return True
+
+    def _to_attest(self) -> list[bytes]:
+        """The blobs that gaining members attest to.
+
+        Also what has been deleted since the start: they are the same for all, however far each has followed the chain.
+        """
+        return [one for one in self._view.live_at_start if not self._view.is_invalid(one)]
+
+    async def _attest(self, plan: transition.Plan, start: BlockMark, shards: Collection[int]) -> None:
+        """Attest those of the gained shards that are complete and not attested yet.
+
+        Nothing once the epoch is over, or was started by another block than `start`, whose live blobs these are.
+        """
+        async with self._attesting:
+            blobs, complete = self._to_attest(), []
+            for shard in sorted(set(shards) - await self._view.ledger.attested_shards()):
+                if not self._is_start(plan.epoch, start):
+                    return
+                digest = await asyncio.to_thread(self._digest, plan.epoch, start.hash, shard, blobs)
+                if digest is not None:
+                    fail_point("handover.digest-made")
+                    complete.append(Attestation(shard, digest, len(blobs)))
+            if complete and self._is_start(plan.epoch, start):
+                fail_point("handover.attestation-wanted")
+                await self._view.ledger.attest(plan.epoch, complete)
+                fail_point("handover.attestation-sent")
 
     def _is_start(self, epoch: int, start: BlockMark) -> bool:
         """Whether this is the current epoch still, and this the block that started it."""
@@ -329,10 +358,18 @@ class Handover:
         )
         for shard in plan.drop_now:
             fail_point("handover.shard-to-drop")
-            slivers = await finished(self._store.drop_shard, shard)
+            slivers = await finished(self._store.drop_shard, shard, functools.partial(self._has, shard))
             fail_point("handover.shard-dropped")
             log.info("dropped a shard that is others' now", shard=shard, slivers=slivers)
         return True
+
+    def _has(self, shard: int) -> bool:
+        """Whether the shard is this node's before, now or next. For any thread: the state is taken in whole."""
+        state = self._view.state
+        return any(
+            committee is not None and shard in committee.shards_of(self._view.node_id)
+            for committee in (state.previous, state.current, state.next)
+        )
 
     # report
 
@@ -373,7 +410,19 @@ async def _wait(news: asyncio.Event, limit_s: float) -> None:
             await news.wait()
 
 
-async def _cancel(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        job.task.cancel()
-    await asyncio.gather(*(job.task for job in jobs), return_exceptions=True)
+async def _side_by_side(
+    ways: Sequence[Coroutine[Any, Any, frozenset[int]]], then: Callable[[frozenset[int]], Awaitable[None]]
+) -> None:
+    """Go all ways at once, and do something with the end of each, one after the other; if one fails, go none on."""
+    going = [asyncio.create_task(way) for way in ways]
+    try:
+        for ended in asyncio.as_completed(going):
+            await then(await ended)
+    finally:
+        await _cancel(going)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,11 +7,12 @@ for, and who cannot prove its symbol is the liar. (PROTOCOL section 1, "Repair o
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from operator import itemgetter
+from statistics import median
 
 from committee.membership import Member
 from storage.client.errors import NodeError, name_failures
@@ -28,11 +29,11 @@ OVERTAKEN_AFTER_S = 4.0
 """A helper that has not answered by then is left to its own pace, and another one asked in its place: unless all of
 them need long, so that asking more would make it worse."""
 TIMES_THE_USUAL = 4.0
-"""A helper is overtaken no sooner than after so many times as long as answers take on average."""
+"""A helper is overtaken no sooner than after so many times as long as answers usually take."""
 FIRST_TIMES = 3.0
 """So many times OVERTAKEN_AFTER_S, as long as it is not known how long answers take."""
-LATEST_WEIGHT = 0.1
-"""Of the latest answer in that average."""
+ANSWERS_REMEMBERED = 32
+"""The usual time is the median of so many: fewer than half of the helpers cannot make it longer."""
 LEAST_BYTES = 2**15
 """Of symbols in one request, where the helper has as many: the heads of request and answer are then a hundredth."""
 
@@ -100,14 +101,14 @@ class Helpers:
         self._standing = standing
         self._budget = budget
         self._courier = Courier(peers, budget)
-        self._usual_s: float | None = None
-        """How long answers have taken of late."""
+        self._took_s: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
+        """How long the latest answers have taken."""
 
     @property
     def _overtaken_after_s(self) -> float:
-        if self._usual_s is None:
+        if not self._took_s:
             return FIRST_TIMES * OVERTAKEN_AFTER_S
-        return max(OVERTAKEN_AFTER_S, TIMES_THE_USUAL * self._usual_s)
+        return max(OVERTAKEN_AFTER_S, TIMES_THE_USUAL * median(self._took_s))
 
     async def fetch(self, gathering: Gathering, avoiding: Collection[int]) -> None:
         """Ask helpers until nothing is lacking; `avoiding` are node ids not to be asked.
@@ -180,18 +181,18 @@ class Helpers:
     ) -> dict[Member, list[int]]:
         """member → shards to ask it for: `count` shards where there are as many, evenly over the members.
 
-        Members in good standing come first, and shards they have had for long. When little is needed, no more members
-        are asked than give LEAST_BYTES each. The round begins at a place of its own for each blob and rebuilding node,
-        so that they do not all lean on the same ones.
+        Members in good standing come first, and shards they have had for long; who has left, last. When little is
+        needed, no more members are asked than give LEAST_BYTES each. The round begins at a place of its own for each
+        blob and rebuilding node, so that they do not all lean on the same ones.
         """
         blob_id = gathering.metadata.blob_id
-        offers: dict[tuple[int, bool], dict[Member, list[int]]] = defaultdict(lambda: defaultdict(list))
+        offers: dict[tuple[int, bool, bool], dict[Member, list[int]]] = defaultdict(lambda: defaultdict(list))
         for shard, members in holders.items():
             index = self._code.sliver_index(blob_id, shard, gathering.axis.other)
             willing = [one for one in members if (one.node_id, shard) not in gathering.refused]
             if willing and shard not in asked and index not in gathering.symbols:
-                member = min(willing, key=self._standing.rank)
-                kind = self._standing.rank(member), self._peers.is_new_owner(member, shard)
+                member = min(willing, key=self._rank)
+                kind = (*self._rank(member), self._peers.is_new_owner(member, shard))
                 offers[kind][member].append(shard)
         at_once = max(1, count * len(gathering.targets) * gathering.symbol_bytes // LEAST_BYTES)
         requests: dict[Member, list[int]] = defaultdict(list)
@@ -204,6 +205,9 @@ class Helpers:
                     {one: by_member[one] for one in round_[begin : begin + at_once]}, count, requests
                 )
         return requests
+
+    def _rank(self, member: Member) -> tuple[int, bool]:
+        return self._standing.rank(member), self._peers.has_left(member)
 
     async def _ask(self, gathering: Gathering, request: _Request) -> None:
         """Take one member's symbols in; what it does not give is not asked of it again."""
@@ -218,18 +222,20 @@ class Helpers:
             gathering.refused.update((member.node_id, shard) for shard in shards)
             self._standing.failed(member, error)
             return
-        took_s = request.seconds()
-        before_s = took_s if self._usual_s is None else self._usual_s
-        self._usual_s = before_s + LATEST_WEIGHT * (took_s - before_s)
+        self._took_s.append(request.seconds())
         fail_point("handover.symbols-received")
         for shard in shards:
             index = self._code.sliver_index(gathering.metadata.blob_id, shard, gathering.axis.other)
-            symbols = answer.get(index, {})
-            if symbols.keys() != targets.keys() or any(
+            symbols = answer.get(index)
+            if symbols is None:
+                gathering.failures[member.name] = f"has no sliver of shard {shard}"
+                gathering.refused.add((member.node_id, shard))
+            elif symbols.keys() != targets.keys() or any(
                 len(one) != gathering.symbol_bytes for one in symbols.values()
             ):
-                gathering.failures[member.name] = f"has no good symbols of shard {shard}"
-                gathering.refused.add((member.node_id, shard))
+                self._standing.lied(member, f"symbols of shard {shard} that are none of the blob's")
+                gathering.failures[member.name] = f"sent no good symbols of shard {shard}"
+                gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
             elif gathering.lacking > 0:
                 gathering.symbols[index] = symbols
                 gathering.sources[index] = (member, shard)

@@ -112,7 +112,10 @@ class Repair:
 
     async def _fetch_metadata(self, blob_id: bytes) -> BlobMetadata:
         failures: dict[str, str] = {}
-        for member in sorted(self._peers.others(), key=self.standing.rank):
+        others = self._peers.others()
+        # Each blob's round begins elsewhere, so that they do not all lean, or wait, on the same ones.
+        first = int.from_bytes(blob_id[:4], "big") % max(1, len(others))
+        for member in sorted(others[first:] + others[:first], key=self.standing.rank):
             try:
                 async with self._budget.request():
                     metadata = await self._peers.client(member).metadata(blob_id, METADATA_LIMIT_S)
@@ -140,7 +143,7 @@ class Repair:
         (The paper's Theorem 1: until enough columns exist a row cannot be rebuilt.) With `tally_epoch`, the cost
         is recorded with the slivers; `wasted` are bytes received before for (blob id, shard, axis) in vain, which are
         added to the record and then taken out. Ends as soon as the blob is no longer wanted, storing nothing more.
-        Raises as `rebuild` does; what was stored by then stays.
+        Raises as `rebuild` does, and `StoreError`; what was stored by then stays.
         """
         blob_id = metadata.blob_id
         for axis in (Axis.SECONDARY, Axis.PRIMARY):
@@ -149,6 +152,8 @@ class Repair:
             batch = max(1, min(TARGETS_AT_ONCE, BATCH_BYTES // sliver_bytes))
             for first in range(0, len(lacking), batch):
                 some = lacking[first : first + batch]
+                # On a full disk, nothing is fetched that cannot be stored.
+                await asyncio.to_thread(self._store.require_room, len(some) * sliver_bytes)
                 async with self._budget.memory(2 * len(some) * sliver_bytes):
                     rebuilt = await self.rebuild(metadata, axis, some, avoiding)
                     fail_point("handover.slivers-rebuilt")

@@ -246,13 +246,16 @@ class SliverStore:
                 left -= size
         return Page(slivers, rows[count][0] if len(rows) > count else None)
 
-    def drop_shard(self, shard: int) -> int:
-        """Drop all slivers of a shard; how many there were. Metadata and tallies stay.
+    def drop_shard(self, shard: int, is_wanted: Callable[[], bool] = lambda: False) -> int:
+        """Drop all slivers of a shard, unless it is wanted (again); how many there were. Metadata and tallies stay.
 
-        Writers wait for the rows alone; the files are then out of their way.
+        `is_wanted` is asked while writers wait, as by `drop_blob`. They wait for the rows alone; the files are then out
+        of their way.
         """
         with self._dropping, told(f"cannot drop shard {shard} from {self.folder}"):
             with self._writing:
+                if is_wanted():
+                    return 0
                 with self._index.transaction() as index:
                     dropped = index.execute("DELETE FROM sliver WHERE shard = ?", (shard,)).rowcount
                 del self._count[shard], self._size_bytes[shard]

@@ -159,10 +159,6 @@ class Healing:
         if not shards and await asyncio.to_thread(self._store.metadata, blob_id) is not None:
             return
         n_slivers = sum(len(shards & some) for some in lacking.values())
-        # On a full disk, nothing is fetched that cannot be stored.
-        length = self._view.objects(blob_id)[0].length
-        pair_bytes = sum(self._code.sliver_size(length, axis) for axis in Axis)
-        await asyncio.to_thread(self._store.require_room, len(shards) * pair_bytes)
         metadata = await self._repair.metadata(blob_id)
         await self._repair.fill(metadata, sorted(shards), is_wanted=lambda: self._view.is_live(blob_id))
         if not self._view.is_live(blob_id):

@@ -62,6 +62,10 @@ def bend(network: Network, node_id: int, clients: Mapping[int, Callable[[NodeCli
     peers.client = client  # type: ignore[method-assign]
 
 
+def flip(symbols: bytes | memoryview) -> bytes:
+    return bytes([symbols[0] ^ 1]) + bytes(symbols[1:])
+
+
 class Bent:
     """A peer's client whose answers are changed: `change` is given the method's name and its answer, maybe to await."""
 

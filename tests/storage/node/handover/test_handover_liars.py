@@ -1,29 +1,17 @@
-"""The handover against old owners and helpers that lie, hold back or are silent; over a chain in memory."""
+"""The handover with helpers that lie or are silent; over a chain in memory."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
 
-from storage.client import wire
-from storage.client.node_client import NodeClient
-from storage.node.handover import filling
 from storage.node.repair import helpers
 from storage.redstuff import Axis
 from tests.storage.node.checks import check
-from tests.storage.node.handovers import (
-    BLOBS,
-    LESS,
-    MOVED,
-    Bent,
-    bend,
-    change,
-)
+from tests.storage.node.handovers import BLOBS, LESS, MOVED, Bent, bend, change, flip
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -37,105 +25,6 @@ class Liar(Bent):
             blob_id, axis, target, shards = arguments
             return (blob_id, axis, (target + 1) % 10, shards)
         return arguments
-
-
-def flip(symbols: bytes | memoryview) -> bytes:
-    return bytes([symbols[0] ^ 1]) + bytes(symbols[1:])
-
-
-# sources
-
-
-def change_page(how: Callable[[Any], Any]) -> Callable[[str, Any], Any]:
-    """Changes every sliver of a page."""
-
-    def change(name: str, answer: Any) -> Any:
-        if name != "sync_shard":
-            return answer
-        slivers = [(blob_id, how(sliver)) for blob_id, sliver in answer.slivers]
-        return wire.ShardPage(slivers, answer.next_blob_id)
-
-    return change
-
-
-def other_blobs(name: str, answer: Any) -> Any:
-    """Each sliver under the next one's blob id."""
-    if name != "sync_shard":
-        return answer
-    ids = [blob_id for blob_id, _ in answer.slivers]
-    slivers = [(after, one) for after, (_, one) in zip(ids[1:] + ids[:1], answer.slivers, strict=True)]
-    return wire.ShardPage(slivers, answer.next_blob_id)
-
-
-def circles(name: str, answer: Any) -> Any:
-    return wire.ShardPage([], bytes(32)) if name == "sync_shard" else answer
-
-
-LYING_PAGES = {
-    "flipped bit": change_page(lambda one: dataclasses.replace(one, symbols=flip(one.symbols))),
-    "truncated": change_page(lambda one: dataclasses.replace(one, symbols=bytes(one.symbols)[:-2])),
-    "wrong index": change_page(lambda one: dataclasses.replace(one, index=(one.index + 1) % 10)),
-    "another blob's": other_blobs,
-    "in circles": circles,
-}
-
-
-@pytest.mark.parametrize("lie", LYING_PAGES.values(), ids=LYING_PAGES)
-async def test_a_source_that_lies_is_named_and_its_slivers_are_rebuilt(
-    stored: Network, lie: Callable[[str, Any], Any]
-) -> None:
-    bend(stored, 1, {3: lambda real: Liar(real, lie)})
-    await change(stored, MOVED)
-    await check(stored, lied=True)
-    (report,) = stored.running[1].handover.report().shards
-    assert report.rebuilt_slivers == 2 * len(BLOBS)
-    assert stored.running[1].repair.standing.lies["node-3"] >= 1
-
-
-async def test_a_source_that_holds_back_is_helped_out(stored: Network) -> None:
-    """An explicit end that comes too early: what is missing is rebuilt, and nobody is called a liar."""
-
-    def hold_back(name: str, answer: Any) -> Any:
-        return wire.ShardPage([], None) if name == "sync_shard" else answer
-
-    bend(stored, 1, {3: lambda real: Liar(real, hold_back)})
-    await change(stored, MOVED)
-    await check(stored)
-    assert not stored.running[1].repair.standing.lies
-
-
-@pytest.mark.parametrize("drips", [False, True], ids=["silence", "one byte a second"])
-async def test_a_source_that_is_too_slow_is_left(
-    stored: Network,
-    drips: bool,
-    serve: Callable[[Any], Coroutine[Any, Any, str]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.1)
-    monkeypatch.setattr(wire, "SLOWEST_BYTES_PER_S", 2**40)
-    monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.1)
-    ended = asyncio.Event()
-
-    async def drip(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse()
-        await answer.prepare(request)
-        while drips and not ended.is_set():
-            await answer.write(b"\0")
-            await asyncio.wait([asyncio.ensure_future(ended.wait())], timeout=1)
-        await ended.wait()
-        return answer
-
-    address = await serve(drip)
-    session = stored.session
-    bend(stored, 1, {3: lambda real: NodeClient(session, "node-3", address)})
-    try:
-        await change(stored, MOVED)
-        await check(stored)
-    finally:
-        ended.set()
-
-
-# helpers
 
 
 def lying_symbols(name: str, answer: Any) -> Any:
@@ -154,6 +43,32 @@ def shifted_symbols(name: str, answer: Any) -> Any:
     return answer
 
 
+def truncated_symbols(name: str, answer: Any) -> Any:
+    if name == "decoding_symbols":
+        return {
+            index: {target: bytes(one)[:-2] for target, one in by_target.items()}
+            for index, by_target in answer.items()
+        }
+    return answer
+
+
+class OtherBlobs:
+    """The symbols that were asked for of the blob before."""
+
+    def __init__(self) -> None:
+        self._before: list[bytes] = []
+
+    def __call__(self, name: str, answer: Any) -> Any:
+        if name != "decoding_symbols":
+            return answer
+        before, self._before = self._before, [one for some in answer.values() for one in some.values()]
+        given = iter(before * 10)
+        return {
+            index: {target: next(given, flip(one)) for target, one in some.items()}
+            for index, some in answer.items()
+        }
+
+
 def proof_for_another_place(name: str, answer: Any) -> Any:
     """A wrong symbol; `Liar` asks for the proof of the next target, which is right there."""
     return lying_symbols(name, answer)
@@ -167,6 +82,8 @@ def silence(name: str, answer: Any) -> Any:
 
 LYING_HELPERS = {
     "flipped bit": lying_symbols,
+    "truncated": truncated_symbols,
+    "another blob's": OtherBlobs(),
     "wrong index": shifted_symbols,
     "proof for another place": proof_for_another_place,
     "silence": silence,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import SimpleNamespace
 from typing import cast
 
@@ -26,13 +26,21 @@ MEMBERS = [
 
 
 def spread(
-    count: int, *, new: Mapping[int, Member] | None = None, me: int = 0, targets: int = 1
+    count: int,
+    *,
+    new: Mapping[int, Member] | None = None,
+    left: Collection[int] = (),
+    me: int = 0,
+    targets: int = 1,
 ) -> dict[int, list[int]]:
-    """Node id → shards it is asked for; `new` are shards whose new owner alone offers them."""
+    """Node id → shards it is asked for; `new` are shards whose new owner alone offers them, `left` who has left."""
     holders = {shard: [one] for one in MEMBERS for shard in one.shards} | {
         shard: [one] for shard, one in (new or {}).items()
     }
-    peers = SimpleNamespace(is_new_owner=lambda member, shard: shard in (new or {}))
+    peers = SimpleNamespace(
+        is_new_owner=lambda member, shard: shard in (new or {}),
+        has_left=lambda member: member.node_id in left,
+    )
     standing = Standing()
     helpers = Helpers(CODE, cast(Peers, peers), me, standing, Budget())
     t = CODE.symbol_size(3400)
@@ -71,6 +79,14 @@ def test_new_owners_are_asked_for_what_they_gained_when_nothing_else_is_left() -
     new = {90 + number: MEMBERS[number] for number in range(9)}
     assert not {shard for shards in spread(90, new=new).values() for shard in shards} & new.keys()
     assert sum(map(len, spread(95, new=new).values())) == 95
+
+
+def test_who_has_left_is_asked_when_nobody_else_is_left() -> None:
+    new = {90: MEMBERS[8]}
+    assert spread(70, left={0, 1}, new=new).keys() == set(range(2, 9))
+    assert sum(map(len, spread(71, left={0, 1}, new=new).values())) == 71
+    asked = spread(80, left={0, 1}, new=new)
+    assert sum(len(asked.get(node_id, ())) for node_id in (0, 1)) == 80 - 71
 
 
 def test_no_shard_is_asked_for_twice() -> None:

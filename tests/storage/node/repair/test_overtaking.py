@@ -46,6 +46,7 @@ class Bench:
             ),
             holders=lambda avoiding: self.holders,
             is_new_owner=lambda member, shard: False,
+            has_left=lambda member: False,
         )
         self.helpers = Helpers(CODE, cast(Peers, peers), 0, self.standing, self.budget)
 
@@ -161,6 +162,20 @@ async def test_one_slow_answer_changes_little(bench: Bench) -> None:
     assert len(bench.asked) == 2 * CODE.p
     await bench.answered(*bench.asked)
     await fetching
+
+
+async def test_fewer_than_half_of_the_helpers_cannot_make_everyone_wait_longer(bench: Bench) -> None:
+    """Each time they answer just before they are overtaken."""
+    await bench.used_to(0.01)
+    for _ in range(10):
+        _, fetching = await bench.gather()
+        slow, *others = bench.asked
+        await bench.answered(*others)
+        await bench.passes(bench.helpers._overtaken_after_s - JUST)
+        await bench.answered(slow)
+        await fetching
+        bench.asked.clear()
+    assert bench.helpers._overtaken_after_s == OVERTAKEN_AFTER_S
 
 
 async def test_an_overtaken_helper_that_answers_first_is_taken(bench: Bench) -> None:

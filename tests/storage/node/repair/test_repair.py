@@ -17,7 +17,7 @@ from storage.client.errors import NodeUnreachable
 from storage.node.chain import ChainView
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob, Repair, RepairError
-from storage.node.store import SliverStore, Tally
+from storage.node.store import RESERVE_BYTES, SliverStore, StoreFull, Tally
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff
 
 N_SHARDS = 10  # p = 4, s = 7
@@ -105,6 +105,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         client=lambda member: helpers[member.node_id],
         holders=holders,
         is_new_owner=lambda member, shard: False,
+        has_left=lambda member: False,
         others=lambda: [helper.member for helper in helpers.values()],
     )
     view = SimpleNamespace(node_id=MINE)
@@ -269,6 +270,19 @@ def _any_shard(helper: Helper) -> Any:
         return {index: CODE.recovery_symbols(axis.other, sliver, targets, T)}
 
     return answer
+
+
+async def test_a_full_disk_is_noticed_before_anything_is_fetched(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SimpleNamespace(f_bavail=RESERVE_BYTES, f_frsize=1)
+    monkeypatch.setattr("os.statvfs", lambda path: disk)
+    with pytest.raises(StoreFull):
+        await bench.repair.fill(BLOB.metadata, [MINE])
+    assert bench.asked() == []
+    disk.f_bavail = 2 * RESERVE_BYTES
+    await bench.repair.fill(BLOB.metadata, [MINE])
+    assert bench.store.sliver(BLOB.blob_id, MINE, Axis.PRIMARY) == right(Axis.PRIMARY)
 
 
 async def test_fill_stores_the_pair_and_its_cost_once(bench: Bench) -> None:

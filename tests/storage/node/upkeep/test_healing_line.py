@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from committee.ledger import BlobDeleted, ShardsAttested
 from storage.node.repair import Repair, RepairError
-from storage.node.store import RESERVE_BYTES, NewSliver
+from storage.node.store import NewSliver
 from storage.node.upkeep import healing as healing_module
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
@@ -247,20 +246,6 @@ async def test_a_blob_that_waits_for_its_next_try_leaves_the_line_when_it_dies(
         node.ledger.state = dataclasses.replace(node.ledger.state, epoch=50)
     await line.healed()
     assert line.repair.asked == [blob.blob_id]
-
-
-async def test_a_full_disk_is_noticed_before_anything_is_fetched(
-    line: Line, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = SimpleNamespace(f_bavail=RESERVE_BYTES, f_frsize=1)
-    monkeypatch.setattr("os.statvfs", lambda path: disk)
-    await line.certify(blob)
-    await line.until(lambda: line.healing._retries)
-    assert line.repair.asked == []
-    disk.f_bavail = 2 * RESERVE_BYTES
-    line.healing._retry(blob.blob_id)
-    await line.healed()
-    assert line.repair.filled == [(blob.blob_id, list(MINE))]
 
 
 async def test_damage_found_by_any_thread_is_healed(line: Line, blob: EncodedBlob) -> None:

@@ -1,0 +1,234 @@
+"""The handover from old owners that lie, hold back, creep or hang; over a chain in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from committee.messages import ShardTransferRequest, decode
+from storage.client import wire
+from storage.client.node_client import NodeClient
+from storage.node.handover import filling
+from storage.node.repair import helpers
+from storage.node.repair.standing import SLOW
+from storage.redstuff import Axis, SliverData
+from tests.storage.node.checks import check
+from tests.storage.node.handovers import BLOBS, CODE, MOVED, Bent, bend, change, encoded, flip
+
+if TYPE_CHECKING:
+    from storage.node.handover.report import ShardReport
+    from tests.storage.network import Network
+
+
+def change_page(how: Callable[[Any], Any]) -> Callable[[str, Any], Any]:
+    """Changes every sliver of a page."""
+
+    def change(name: str, answer: Any) -> Any:
+        if name != "sync_shard":
+            return answer
+        slivers = [(blob_id, how(sliver)) for blob_id, sliver in answer.slivers]
+        return wire.ShardPage(slivers, answer.next_blob_id)
+
+    return change
+
+
+def other_blobs(name: str, answer: Any) -> Any:
+    """Each sliver under the next one's blob id."""
+    if name != "sync_shard":
+        return answer
+    ids = [blob_id for blob_id, _ in answer.slivers]
+    slivers = [(after, one) for after, (_, one) in zip(ids[1:] + ids[:1], answer.slivers, strict=True)]
+    return wire.ShardPage(slivers, answer.next_blob_id)
+
+
+def circles(name: str, answer: Any) -> Any:
+    return wire.ShardPage([], bytes(32)) if name == "sync_shard" else answer
+
+
+LYING_PAGES = {
+    "flipped bit": change_page(lambda one: dataclasses.replace(one, symbols=flip(one.symbols))),
+    "truncated": change_page(lambda one: dataclasses.replace(one, symbols=bytes(one.symbols)[:-2])),
+    "wrong index": change_page(lambda one: dataclasses.replace(one, index=(one.index + 1) % 10)),
+    "another blob's": other_blobs,
+    "in circles": circles,
+}
+
+
+def filled(network: Network, shard: int = 6, node_id: int = 1) -> ShardReport:
+    """What filling the shard came to."""
+    (report,) = [one for one in network.running[node_id].handover.report().shards if one.shard == shard]
+    return report
+
+
+@pytest.mark.parametrize("lie", LYING_PAGES.values(), ids=LYING_PAGES)
+async def test_a_source_that_lies_is_named_and_its_slivers_are_rebuilt(
+    stored: Network, lie: Callable[[str, Any], Any]
+) -> None:
+    bend(stored, 1, {3: lambda real: Bent(real, lie)})
+    await change(stored, MOVED)
+    await check(stored, lied=True)
+    assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
+    assert stored.running[1].repair.standing.lies["node-3"] >= 1
+
+
+async def test_one_wrong_sliver_is_rebuilt_alone(stored: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "PAGE_SLIVERS", 2)
+    first = min(blob.blob_id for blob in BLOBS)
+
+    def lie(name: str, answer: Any) -> Any:
+        if name != "sync_shard":
+            return answer
+        slivers = [
+            (blob_id, dataclasses.replace(one, symbols=flip(one.symbols)) if blob_id == first else one)
+            for blob_id, one in answer.slivers
+        ]
+        return wire.ShardPage(slivers, answer.next_blob_id)
+
+    bend(stored, 1, {3: lambda real: Bent(real, lie)})
+    await change(stored, MOVED)
+    await check(stored, lied=True)
+    report = filled(stored)
+    assert (report.rebuilt_slivers, report.transferred_slivers) == (2, 2 * (len(BLOBS) - 1))
+
+
+async def test_a_source_that_lies_again_and_again_is_left(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "PAGE_SLIVERS", 1)
+    asked = []
+
+    def lie(name: str, answer: Any) -> Any:
+        asked.append(name)
+        return LYING_PAGES["flipped bit"](name, answer)
+
+    bend(stored, 1, {3: lambda real: Bent(real, lie)})
+    await change(stored, MOVED)
+    await check(stored, lied=True)
+    assert asked.count("sync_shard") <= filling.FAULTS_BORNE + filling.STREAMS_FROM_A_SOURCE
+
+
+async def test_a_source_that_holds_back_is_helped_out(stored: Network) -> None:
+    """An explicit end that comes too early: what is missing is rebuilt, and nobody is called a liar."""
+
+    def hold_back(name: str, answer: Any) -> Any:
+        return wire.ShardPage([], None) if name == "sync_shard" else answer
+
+    bend(stored, 1, {3: lambda real: Bent(real, hold_back)})
+    await change(stored, MOVED)
+    await check(stored)
+    assert not stored.running[1].repair.standing.lies
+
+
+class Creeper(Bent):
+    """A source that never ends: each page begins one blob id later, and brings nothing that was asked for."""
+
+    def __init__(self, real: NodeClient, slivers: list[Any]) -> None:
+        super().__init__(real, lambda name, answer: answer)
+        self.slivers = slivers
+        self.pages = 0
+
+    async def sync_shard(self, message: bytes, signature: bytes, *limits: float) -> wire.ShardPage:
+        first = ShardTransferRequest.from_body(decode(message).body).first_blob_id
+        self.pages += 1
+        return wire.ShardPage(self.slivers, (int.from_bytes(first, "big") + 1).to_bytes(32, "big"))
+
+
+@pytest.mark.parametrize("junk", [False, True], ids=["empty pages", "slivers nobody asked for"])
+async def test_a_source_that_creeps_is_left(stored: Network, junk: bool) -> None:
+    other = encoded(200)
+    sliver = SliverData(other.sliver(Axis.PRIMARY, 0), CODE.symbol_size(3000), 0)
+    creeper = Creeper(stored.client(3), [(other.blob_id, sliver)] if junk else [])
+    bend(stored, 1, {3: lambda real: creeper})
+    await change(stored, MOVED)
+    await check(stored)
+    assert creeper.pages <= 4, "one for each axis, ahead of the start and after it"
+    assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
+
+
+@pytest.mark.parametrize("drips", [False, True], ids=["silence", "bytes now and then"])
+async def test_a_source_that_is_too_slow_is_left(
+    stored: Network,
+    drips: bool,
+    serve: Callable[[Any], Coroutine[Any, Any, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.5)
+    monkeypatch.setattr(wire, "SLOWEST_BYTES_PER_S", 2**40)
+    monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.1)
+    ended = asyncio.Event()
+
+    async def drip(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while drips and not ended.is_set():
+            await answer.write(b"\0")
+            await asyncio.wait([asyncio.ensure_future(ended.wait())], timeout=0.1)
+        await ended.wait()
+        return answer
+
+    address = await serve(drip)
+    session = stored.session
+    bend(stored, 1, {3: lambda real: NodeClient(session, "node-3", address)})
+    try:
+        await change(stored, MOVED)
+        await check(stored)
+        assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
+    finally:
+        ended.set()
+
+
+def one_a_page(name: str, answer: Any) -> Any:
+    if name != "sync_shard" or len(answer.slivers) < 2:
+        return answer
+    return wire.ShardPage(answer.slivers[:1], answer.slivers[1][0])
+
+
+async def test_a_source_that_gives_little_for_the_time_it_takes_is_left(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page comes in time; together they are worth less than the wait."""
+    monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.0)
+    monkeypatch.setattr(filling, "SLOWEST_SLIVERS_PER_S", 1e9)
+    monkeypatch.setattr(wire, "SLOWEST_BYTES_PER_S", 2**60)
+    bend(stored, 1, {3: lambda real: Bent(real, one_a_page)})
+    await change(stored, MOVED)
+    await check(stored)
+    assert filled(stored).rebuilt_slivers >= len(BLOBS)
+    node_3 = stored.running[1].view.members_by_id()[3]
+    assert stored.running[1].repair.standing.rank(node_3) == SLOW
+
+
+async def test_a_source_of_one_sliver_a_page_is_not_left_while_it_is_quick(stored: Network) -> None:
+    bend(stored, 1, {3: lambda real: Bent(real, one_a_page)})
+    await change(stored, MOVED)
+    await check(stored)
+    assert filled(stored).transferred_slivers == 2 * len(BLOBS)
+
+
+async def test_nothing_waits_for_a_source_that_hangs(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node 2 gains a shard of node 4, which hangs, one of node 1, and one of node 3, which is gone."""
+    monkeypatch.setattr(filling, "PAGE_LIMIT_S", 60.0)
+    await change(stored, MOVED)
+    await stored.stop(3)
+    hangs = asyncio.Event()
+
+    async def late(answer: Any) -> Any:
+        await hangs.wait()
+        return answer
+
+    bend(stored, 2, {4: lambda real: Bent(real, lambda name, a: late(a) if name == "sync_shard" else a)})
+    stored.chain.select({1: (0, 1, 2), 2: (3, 4, 5, 6, 7, 8), 4: (9,)})
+    stored.chain.start()
+    await stored.until(lambda: {6, 7} <= stored.chain.attested)
+    assert 8 not in stored.chain.attested
+    hangs.set()
+    await stored.until(lambda: 8 in stored.chain.attested)
+    await check(stored)
+    assert filled(stored, 8, 2).transferred_slivers == 2 * len(BLOBS)
