@@ -321,17 +321,16 @@ def example_files(folder: Path) -> list[Path]:
     return [path for path in (*own, lock) if path.is_file()] + [big]
 
 
-async def run_demo(files: Sequence[Path], narrator: Narrator, keep: Path | None = None) -> DemoResult:
-    """Run the main job in a folder of its own, which is deleted afterwards unless `keep` names it.
+async def run_demo(files: Sequence[Path], narrator: Narrator) -> DemoResult:
+    """Run the main job in a folder of its own, which is deleted afterwards.
 
     Stops whatever it started, also when it fails or is cancelled. Raises `TooLarge` before it starts anything.
     """
     for path in files:
         Parameters(N_SHARDS).symbol_size(path.stat().st_size)
-    folder = keep or Path(tempfile.mkdtemp(prefix="haulout-demo-"))
+    folder = Path(tempfile.mkdtemp(prefix="haulout-demo-"))
     try:
         async with LocalNetwork(folder, PARAMETERS) as network:
             return await Demo(network, files or example_files(folder), narrator).run()
     finally:
-        if keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
