@@ -158,7 +158,7 @@ class Faults:
         """Who has this role when the candidates of now are elected."""
         current = await self.committee()
         candidates = [(one.node_id, one.stake) for one in await self.network.operator.candidates()]
-        elected = assign({m.node_id: m.shards for m in current.members}, candidates, N_SHARDS, BAND_MILLIS)
+        elected = assign(current.holdings, candidates, N_SHARDS, BAND_MILLIS)
         names = {one.node_id: one.name for one in await self.network.operator.nodes()}
         gained = {
             names[node_id]: len(set(shards) - set(current.shards_of(node_id)))
