@@ -20,7 +20,18 @@ import stamina
 import structlog
 
 from benchmarks import rows as table
-from benchmarks.handover_bytes import Blobs, Cell, cells, explain, measure, rows_of
+from benchmarks.handover_bytes import (
+    FULL_REENCODE,
+    ON_THE_WIRE,
+    ONE_COPY_A_MEMBER,
+    WHOLE_BLOB_REPAIR,
+    Blobs,
+    Cell,
+    cells,
+    explain,
+    measure,
+    rows_of,
+)
 from benchmarks.handover_cases import cases
 from benchmarks.handover_faults import dead_members, killed, reads_and_writes
 from benchmarks.plot import Panel, Series, svg
@@ -107,10 +118,10 @@ PARTS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
 def plot(rows: list[Row]) -> str:
     """Bytes moved against what others would move, by the number of shards departed."""
     ratios = {
-        "rebuilt sliver by sliver: all bytes on the wire": "all bytes on the wire ÷ lower bound",
-        "the whole blob for each lost pair": "full re-encode (the blob for each lost pair) ÷ bytes moved",
-        "the blob once for each gaining member": "the blob once for each gaining member ÷ bytes moved",
-        "the blob once, and all pairs anew to all members": "the blob once, and all pairs to all members ÷ bytes moved",
+        "rebuilt sliver by sliver: all bytes on the wire": ON_THE_WIRE,
+        "whole-blob repair: the blob for each lost pair": WHOLE_BLOB_REPAIR,
+        "the blob once for each gaining member": ONE_COPY_A_MEMBER,
+        "full re-encode: the blob once, all pairs anew to all members": FULL_REENCODE,
     }
     panels = []
     for n in (100, 1000):
@@ -121,14 +132,13 @@ def plot(rows: list[Row]) -> str:
             for one in rows
             if (one.n, one.size_bytes) == (n, PLOTTED_BYTES)
         }
-        moved = next(iter(ratios.values()))
-        departed = sorted({count for figure, count in values if figure == moved and count is not None})
-        on_wire = {count: values[moved, count] * pair * count for count in departed}
+        departed = sorted({count for figure, count in values if figure == ON_THE_WIRE and count is not None})
+        on_wire = {count: values[ON_THE_WIRE, count] * pair * count for count in departed}
         series = [
             Series(
                 name,
                 [
-                    (count, on_wire[count] * (1 if figure == moved else values[figure, count]))
+                    (count, on_wire[count] * (1 if figure == ON_THE_WIRE else values[figure, count]))
                     for count in departed
                 ],
             )

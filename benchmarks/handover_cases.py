@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks.handover_bytes import LARGEST_AT_10, STAKE_OF_A_SHARD, STAYING, Blobs, split
+from benchmarks.handover_bytes import LARGEST_AT_10, STAYING, Blobs, split, stakes_of
 from benchmarks.node_network import NodeNetwork, WireTally, until
 from benchmarks.rows import KIB, MIB, Row, row
 from storage.node.handover.report import transition_report
@@ -23,17 +23,15 @@ async def transferred(n: int, size_bytes: int, blobs: Blobs) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
         async with NodeNetwork.opened(Path(folder), n) as network:
             giver, *others, newcomer = network.add_nodes(STAYING + 1)
-            shares = dict(zip([giver, *others], split(n, STAYING), strict=True))
-            moved_shards = shares[giver] // 2
-            stakes = {node_id: share * STAKE_OF_A_SHARD for node_id, share in shares.items()}
-            network.chain.select(stakes)
+            largest, *rest = split(n, STAYING)
+            moved_shards = largest // 2
+            network.chain.select(stakes_of([giver, *others], [largest, *rest]))
             network.chain.start()
             await network.start(giver, newcomer, *others)
             await network.store(blob)
             network.tally, before = WireTally(), network.wire_bytes
-            stakes[giver] -= moved_shards * STAKE_OF_A_SHARD
-            stakes[newcomer] = moved_shards * STAKE_OF_A_SHARD
-            network.chain.select(stakes)
+            shares = [largest - moved_shards, *rest, moved_shards]
+            network.chain.select(stakes_of([giver, *others, newcomer], shares))
             network.chain.start()
             seconds = await until(lambda: network.chain.complete, "every gained shard is attested")
             wire_bytes = network.wire_bytes - before - network.tally.by_purpose["health"]
@@ -58,8 +56,8 @@ async def many_small() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
         async with NodeNetwork.opened(Path(folder), SMALL_N) as network:
             dead, *staying = network.add_nodes(STAYING + 1)
-            stakes = dict.fromkeys(staying, (SMALL_N - departed) // STAYING * STAKE_OF_A_SHARD)
-            network.chain.select(stakes | {dead: departed * STAKE_OF_A_SHARD})
+            stakes = stakes_of(staying, split(SMALL_N - departed, STAYING))
+            network.chain.select(stakes | stakes_of([dead], [departed]))
             network.chain.start()
             await network.start(*staying)
             for _ in range(SMALL_BLOBS):

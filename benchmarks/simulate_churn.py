@@ -27,8 +27,8 @@ from rich.table import Table
 
 from benchmarks.plot import Panel, Series, svg
 from committee.membership import Committee, Member
-from committee.shards import BAND_MILLIS, assign
-from committee.transition import Departure, least_moves, plan_all
+from committee.shards import BAND_MILLIS, assign, least_moves
+from committee.transition import Departure, plan_all
 from storage.redstuff import Parameters
 
 RESULTS = Path(__file__).parent / "results"
@@ -133,8 +133,9 @@ class Stakes:
 
 def elect(previous: Committee | None, stakes: Mapping[int, int], assumed: Assumptions) -> Committee:
     """The next committee, by the real rules."""
-    held = None if previous is None else {one.node_id: one.shards for one in previous.members}
-    shards = assign(held, list(stakes.items()), assumed.n_shards, assumed.band_millis)
+    shards = assign(
+        previous.holdings if previous else None, list(stakes.items()), assumed.n_shards, assumed.band_millis
+    )
     members = (
         Member(node_id, f"node-{node_id}", "", node_id.to_bytes(48, "big"), mine)
         for node_id, mine in shards.items()
@@ -170,7 +171,7 @@ def change(
         len(transition.kept),
         transferred,
         rebuilt,
-        least_moves(previous, current),
+        least_moves(previous.holdings, current.holdings),
         (transferred + rebuilt) * cost.pair,
         transferred * cost.pair + rebuilt * cost.source,
         transferred * cost.pair + rebuilders * cost.source,

@@ -168,11 +168,8 @@ def _require_weight(
     committee: Committee, voters: frozenset[int], need: Need, refused: tuple[int, ...] = ()
 ) -> int:
     weight = committee.weight_of(voters)
-    if need == "quorum":
-        needed, enough = (2 * committee.n_shards + 3) // 3, committee.is_quorum(weight)
-    else:
-        needed, enough = (committee.n_shards + 3) // 3, committee.has_one_correct(weight)
-    if not enough:
+    needed = committee.quorum if need == "quorum" else committee.one_correct
+    if weight < needed:
         bad = [committee.by_id[node_id].name for node_id in refused]
         silent = [m.name for m in committee.members if m.node_id not in voters and m.node_id not in refused]
         raise NotEnoughWeight(

@@ -72,6 +72,11 @@ class Committee:
         """node id → member."""
         return {member.node_id: member for member in self.members}
 
+    @cached_property
+    def holdings(self) -> dict[int, tuple[int, ...]]:
+        """node id → its shards, as an election (`committee.shards`) takes and gives them."""
+        return {member.node_id: member.shards for member in self.members}
+
     def shards_of(self, node_id: int) -> tuple[int, ...]:
         """The shards of a node in this epoch; empty when it is not a member."""
         member = self.by_id.get(node_id)
@@ -81,10 +86,20 @@ class Committee:
         """Votes of a set of nodes; who is not a member weighs nothing."""
         return sum(member.weight for member in self.members if member.node_id in node_ids)
 
+    @property
+    def quorum(self) -> int:
+        """The fewest votes that contain an honest majority of any other quorum: the least `w` with `3w >= 2n + 1`."""
+        return 2 * self.n_shards // 3 + 1
+
+    @property
+    def one_correct(self) -> int:
+        """The fewest votes of which at least one is a correct node's: the least `w` with `3w >= n + 1`."""
+        return self.n_shards // 3 + 1
+
     def is_quorum(self, weight: int) -> bool:
-        """Whether these votes contain an honest majority of any other quorum: `3w >= 2n + 1`."""
-        return 3 * weight >= 2 * self.n_shards + 1
+        """Whether these votes are enough to certify."""
+        return weight >= self.quorum
 
     def has_one_correct(self, weight: int) -> bool:
-        """Whether at least one of these votes is a correct node's: `3w >= n + 1`."""
-        return 3 * weight >= self.n_shards + 1
+        """Whether at least one of these votes is a correct node's."""
+        return weight >= self.one_correct

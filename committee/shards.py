@@ -131,7 +131,7 @@ def reassign(previous: Mapping[int, Sequence[int]], counts: Mapping[int, int]) -
     """Move as few shards as possible: node id → its shards, by ascending node id.
 
     `counts` (in candidate order) must sum to the shards of `previous`, else `ElectionError`. The number moved
-    is `sum(max(0, old - new))`. Freed shards are a stack, filled by the members in ascending id order: one
+    is that of `least_moves`. Freed shards are a stack, filled by the members in ascending id order: one
     that left gives its list as it is, one that shrinks gives from its tail; first new members take from it in
     candidate order, then growing ones in ascending id order.
     """
@@ -153,6 +153,11 @@ def reassign(previous: Mapping[int, Sequence[int]], counts: Mapping[int, int]) -
         while len(shards) < counts[node_id]:
             shards.append(freed.pop())
     return {node_id: tuple(kept[node_id]) for node_id in sorted(kept)}
+
+
+def least_moves(previous: Mapping[int, Sequence[int]], current: Mapping[int, Sequence[int]]) -> int:
+    """The fewest shards that any assignment with these two committees' counts must move: `sum(max(0, old - new))`."""
+    return sum(max(0, len(held) - len(current.get(node_id, ()))) for node_id, held in previous.items())
 
 
 def _first_committee(counts: Mapping[int, int]) -> dict[int, tuple[int, ...]]:

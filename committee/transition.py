@@ -177,13 +177,6 @@ def plan_all(
     return Transition(current.epoch, plans)
 
 
-def least_moves(previous: Committee | None, current: Committee) -> int:
-    """The fewest shards that any assignment with these two committees' counts must move."""
-    if previous is None:
-        return 0
-    return sum(max(0, member.weight - len(current.shards_of(member.node_id))) for member in previous.members)
-
-
 def _require_successor(previous: Committee | None, current: Committee) -> None:
     if previous is None:
         return

@@ -55,14 +55,10 @@ class LocalChain:
     `start`.)
     """
 
-    def __init__(self, folder: Path, port: int = 0, block_interval_s: int | None = None) -> None:
-        """Nothing runs yet. `folder` takes the log and what anvil swaps out; port 0 stands for any free one.
-
-        With `block_interval_s` blocks are mined also without transactions, so that the chain's clock goes on.
-        """
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        """Nothing runs yet. `folder` takes the log and what anvil swaps out; port 0 stands for any free one."""
         self.folder = folder
         self.port = port
-        self._block_interval_s = block_interval_s
         self._process: asyncio.subprocess.Process | None = None
         self._rpc: Rpc | None = None
 
@@ -153,18 +149,10 @@ class LocalChain:
         await self.stop()
 
     def _options(self) -> list[str]:
-        options = ["--host", "127.0.0.1", "--port", str(self.port), "--hardfork", HARDFORK]
-        options += [
-            "--accounts",
-            "0",
-            "--slots-in-an-epoch",
-            "1",
-            "--cache-path",
-            str(self.folder / "states"),
+        return [
+            *("--host", "127.0.0.1", "--port", str(self.port), "--hardfork", HARDFORK),
+            *("--accounts", "0", "--slots-in-an-epoch", "1", "--cache-path", str(self.folder / "states")),
         ]
-        if self._block_interval_s is not None:
-            options += ["--block-time", str(self._block_interval_s), "--mixed-mining"]
-        return options
 
     async def _listening_port(self, process: asyncio.subprocess.Process) -> int:
         """Wait for anvil to say where it listens: another server on our port cannot be taken for it."""

@@ -19,8 +19,7 @@ import numpy as np
 
 from committee.ledger.evm import DeploymentParameters
 from committee.membership import Committee, Member
-from committee.transition import plan_all
-from localnet.network import LocalNetwork
+from localnet.network import LocalNetwork, Progress
 from storage.client.client import StoredBlob
 from storage.client.errors import NodeError
 from storage.node.handover.report import Check, NodeReport, TransitionReport, transition_report
@@ -149,7 +148,7 @@ class Demo:
         await self._store()
         await self._read(first.epoch)
         await self._lose_members(first)
-        second, seconds = await self._change_epoch(first)
+        second, seconds = await self._change_epoch()
         report = await self._report(first, second)
         await self._read(second.epoch)
         return DemoResult(self._files, [first, second], report, seconds, self._gas)
@@ -159,10 +158,9 @@ class Demo:
         self._tell.say(f"contracts deployed: committee at {self._network.deployment.committee}")
         for name, stake in NODES.items():
             await self._network.add_node(name, stake)
-        await self._until(self._nodes_up(list(NODES)), "nodes registered, staked and serving", len(NODES))
-        operator = self._network.operator
-        self._gas["select"] = (await operator.select()).gas_used
-        self._gas["start"] = (await operator.start()).gas_used
+        await self._network.serving(progress=self._telling("nodes registered, staked and serving"))
+        self._gas["select"] = (await self._network.select()).gas_used
+        self._gas["start"] = (await self._network.start_epoch()).gas_used
         committee = await self._committee()
         self._tell.say("epoch 1: the contract elected " + _names(committee.members))
         await self._until(self._nodes_in_epoch(committee), "nodes follow epoch 1", len(committee.members))
@@ -211,22 +209,20 @@ class Demo:
         self._tell.say(f"{DIES}: SIGKILL, folder deleted")
         name, stake = NEWCOMER
         await network.add_node(name, stake)
-        await self._until(self._nodes_up([name]), f"{name} registered, staked and serving", 1)
+        await network.serving(name, progress=self._telling(f"{name} registered, staked and serving"))
         dead = next(member for member in committee.members if member.name == DIES)
         await self._until(self._is_ejected(dead), f"the others notice that {DIES} is silent and eject it", 1)
 
-    async def _change_epoch(self, previous: Committee) -> tuple[Committee, float]:
+    async def _change_epoch(self) -> tuple[Committee, float]:
         """Push the next epoch and wait until every gained shard is attested."""
         self._tell.step("The epoch changes: elect, transfer, rebuild, attest")
         network = self._network
-        await network.chain.increase_time(PARAMETERS.epoch_duration_s)
-        await network.operator.select()
+        await network.select()
         began = time.monotonic()
-        await network.operator.start()
+        await network.start_epoch()
         current = await self._committee()
         self._tell.say(f"epoch {current.epoch}: the contract elected " + _names(current.members))
-        gained = set(range(N_SHARDS)) - plan_all(previous, current).kept
-        await self._until(self._attested(gained), "gained shards attested", len(gained), self._moved)
+        await network.handed_over(self._telling("gained shards attested", self._moved))
         seconds = time.monotonic() - began
         if not (await network.operator.epoch_state()).handover_done:
             raise DemoFailed(
@@ -252,12 +248,6 @@ class Demo:
 
     # what is awaited: each returns a function that says how much of it is there
 
-    def _nodes_up(self, names: Sequence[str]) -> Callable[[], Awaitable[int]]:
-        async def count() -> int:
-            return len(await self._network.ready(names))
-
-        return count
-
     def _nodes_in_epoch(self, committee: Committee) -> Callable[[], Awaitable[int]]:
         async def count() -> int:
             healths = [await self._network.node_client(m.name).health() for m in committee.members]
@@ -272,12 +262,6 @@ class Demo:
 
         return count
 
-    def _attested(self, gained: set[int]) -> Callable[[], Awaitable[int]]:
-        async def count() -> int:
-            return len(await self._network.operator.attested_shards() & gained)
-
-        return count
-
     async def _moved(self) -> str:
         """What has been moved so far, for the progress line."""
         members = (await self._committee()).members
@@ -289,21 +273,17 @@ class Demo:
         rebuilt = sum(shard.rebuilt_bytes for shard in shards)
         return f"copied {copied / 2**20:.1f} MiB, rebuilt from {rebuilt / 2**20:.1f} MiB of symbols"
 
-    async def _until(
-        self,
-        count: Callable[[], Awaitable[int]],
-        what: str,
-        total: int,
-        note: Callable[[], Awaitable[str]] | None = None,
-    ) -> None:
+    async def _until(self, count: Callable[[], Awaitable[int]], what: str, total: int) -> None:
         """Wait until `count` reaches `total`, telling how far it is."""
+        await self._network.until(what, count, total, self._telling(what))
 
-        async def told() -> int:
-            done = await count()
+    def _telling(self, what: str, note: Callable[[], Awaitable[str]] | None = None) -> Progress:
+        """Tells a person how far a wait has come."""
+
+        async def tell(done: int, total: int) -> None:
             self._tell.progress(what, done, total, await note() if note else "")
-            return done
 
-        await self._network.until(what, told, total)
+        return tell
 
 
 def _names(members: Sequence[Member]) -> str:
@@ -321,17 +301,16 @@ def example_files(folder: Path) -> list[Path]:
     return [path for path in (*own, lock) if path.is_file()] + [big]
 
 
-async def run_demo(files: Sequence[Path], narrator: Narrator, keep: Path | None = None) -> DemoResult:
-    """Run the main job in a folder of its own, which is deleted afterwards unless `keep` names it.
+async def run_demo(files: Sequence[Path], narrator: Narrator) -> DemoResult:
+    """Run the main job in a folder of its own, which is deleted afterwards.
 
     Stops whatever it started, also when it fails or is cancelled. Raises `TooLarge` before it starts anything.
     """
     for path in files:
         Parameters(N_SHARDS).symbol_size(path.stat().st_size)
-    folder = keep or Path(tempfile.mkdtemp(prefix="haulout-demo-"))
+    folder = Path(tempfile.mkdtemp(prefix="haulout-demo-"))
     try:
         async with LocalNetwork(folder, PARAMETERS) as network:
             return await Demo(network, files or example_files(folder), narrator).run()
     finally:
-        if keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -22,6 +22,7 @@ from types import TracebackType
 import aiohttp
 
 from committee.bls import SecretKey
+from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
 from committee.transition import plan_all
 from localnet.chain import LocalChain
@@ -36,10 +37,12 @@ TOKEN = 10**18
 """The token's smallest units in one token."""
 STOP_PATIENCE_S = 10.0
 """A node that has not stopped so long after SIGTERM is killed."""
-
 WAIT_LIMIT_S = 240.0
 """No single wait lasts longer."""
 POLL_S = 0.2
+
+Progress = Callable[[int, int], Awaitable[None]]
+"""Told (done, total) each time a wait looks how far it has come."""
 
 
 class NetworkError(Exception):
@@ -148,6 +151,7 @@ class LocalNetwork:
         self.nodes: dict[str, NodeProcess] = {}
         self._parameters = parameters
         self._session: aiohttp.ClientSession | None = None
+        self._running = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> LocalNetwork:
         await self.start()
@@ -160,34 +164,27 @@ class LocalNetwork:
 
     async def start(self) -> None:
         """Start the chain, deploy the contracts, connect as their deployer."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            await asyncio.to_thread(_compile_kernels)
-            self.chain = LocalChain(self.folder / "chain")
-            await self.chain.start()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(_compile_kernels)
+        async with contextlib.AsyncExitStack() as stack:
+            self.chain = await stack.enter_async_context(LocalChain(self.folder / "chain"))
             key = AccountKey.generate()
             await self.chain.fund(key.address)
             self.deployment = await deploy(self.chain.rpc_url, key, self._parameters)
             self.deployment.save(self.manifest)
             self.operator = await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
-            self.client = Client(self.operator)
-            self._session = aiohttp.ClientSession()
-        except BaseException:
-            await self.stop()
-            raise
+            stack.push_async_callback(self.operator.close)
+            self.client = await stack.enter_async_context(Client(self.operator))
+            self._session = await stack.enter_async_context(aiohttp.ClientSession())
+            stack.push_async_callback(self._stop_nodes)
+            self._running = stack.pop_all()
 
     async def stop(self) -> None:
         """Stop every node, then the chain. Idempotent; goes on to the end whatever fails."""
+        await self._running.aclose()
+
+    async def _stop_nodes(self) -> None:
         await asyncio.gather(*(node.stop() for node in self.nodes.values()), return_exceptions=True)
-        async with contextlib.AsyncExitStack() as stack:
-            if hasattr(self, "chain"):
-                stack.push_async_callback(self.chain.stop)
-            if hasattr(self, "operator"):
-                stack.push_async_callback(self.operator.close)
-            if hasattr(self, "client"):
-                stack.push_async_callback(self.client.close)
-            if self._session is not None:
-                stack.push_async_callback(self._session.close)
 
     @property
     def manifest(self) -> Path:
@@ -217,36 +214,42 @@ class LocalNetwork:
         await node.start()
         return node
 
-    async def serving(self, *names: str) -> None:
+    async def serving(self, *names: str, progress: Progress | None = None) -> None:
         """Wait until the named nodes serve, or all if none is named."""
         wanted = names or tuple(self.nodes)
 
         async def count() -> int:
             return len(await self.ready(wanted))
 
-        await self.until(f"serving: {', '.join(wanted)}", count, len(wanted))
+        await self.until(f"serving: {', '.join(wanted)}", count, len(wanted), progress)
 
     async def next_epoch(self) -> frozenset[int]:
-        """Elect and start the next epoch, the first one too; the shards that have new owners in it.
+        """Elect and start the next epoch, the first one too; the shards that have new owners in it."""
+        await self.select()
+        await self.start_epoch()
+        return await self.gained()
 
-        The chain's clock is moved on by an epoch, so that nobody waits for it.
-        """
+    async def select(self) -> Transaction:
+        """Elect the next committee; the chain's clock is moved on by an epoch first, so that nobody waits for it."""
         if (await self.operator.epoch_state()).current is not None:
             await self.chain.increase_time(self._parameters.epoch_duration_s)
-        await self.operator.select()
-        await self.operator.start()
-        return await self._gained()
+        return await self.operator.select()
 
-    async def handed_over(self) -> None:
+    async def start_epoch(self) -> Transaction:
+        """Start the epoch of the committee that was elected."""
+        return await self.operator.start()
+
+    async def handed_over(self, progress: Progress | None = None) -> None:
         """Wait until every shard that has a new owner in this epoch is attested."""
-        gained = await self._gained()
+        gained = await self.gained()
 
         async def count() -> int:
             return len(await self.operator.attested_shards() & gained)
 
-        await self.until("attested shards", count, len(gained))
+        await self.until("attested shards", count, len(gained), progress)
 
-    async def _gained(self) -> frozenset[int]:
+    async def gained(self) -> frozenset[int]:
+        """The shards that have new owners in this epoch."""
         state = await self.operator.epoch_state()
         if state.previous is None or state.current is None:
             return frozenset()
@@ -257,24 +260,31 @@ class LocalNetwork:
         answers = await asyncio.gather(*(self._is_ready(self.nodes[name]) for name in names))
         return [name for name, ready in zip(names, answers, strict=True) if ready]
 
-    def require_running(self) -> None:
-        """Raises `NetworkError` naming each node whose process ended by itself, with the end of its log."""
-        dead = [node for node in self.nodes.values() if node.has_ended]
-        if dead:
-            words = "; ".join(f"{node.name}: {node.last_words()}" for node in dead)
-            raise NetworkError(f"nodes ended by themselves: {words}")
-
-    async def until(self, what: str, count: Callable[[], Awaitable[int]], total: int) -> None:
+    async def until(
+        self, what: str, count: Callable[[], Awaitable[int]], total: int, progress: Progress | None = None
+    ) -> None:
         """Wait until `count` reaches `total`.
 
         Raises `NetworkError` saying how far it came after `WAIT_LIMIT_S`, or at once when a node ends by itself.
         """
         deadline = time.monotonic() + WAIT_LIMIT_S
-        while (done := await count()) < total:
-            self.require_running()
+        while True:
+            done = await count()
+            if progress is not None:
+                await progress(done, total)
+            if done >= total:
+                return
+            self._require_running()
             if time.monotonic() > deadline:
                 raise NetworkError(f"{what}: {done} of {total} after {WAIT_LIMIT_S:.0f} s")
             await asyncio.sleep(POLL_S)
+
+    def _require_running(self) -> None:
+        """Raises `NetworkError` naming each node whose process ended by itself, with the end of its log."""
+        dead = [node for node in self.nodes.values() if node.has_ended]
+        if dead:
+            words = "; ".join(f"{node.name}: {node.last_words()}" for node in dead)
+            raise NetworkError(f"nodes ended by themselves: {words}")
 
     def node_client(self, name: str) -> NodeClient:
         """An HTTP client for one node."""

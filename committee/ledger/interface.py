@@ -40,7 +40,7 @@ class Ledger(Protocol):
     # reading
 
     async def parameters(self) -> Parameters:
-        """What the contracts were deployed with (cached after the first call)."""
+        """What the deployment goes by now: the governor may change all but shards and domain."""
 
     async def head(self) -> BlockMark:
         """The newest block that can no longer be reorganised for the adapter's setting."""

@@ -142,11 +142,13 @@ class BlobRecord:
     invalid: bool = False
     """The writer was proven to have encoded it inconsistently."""
 
+    def is_registered(self, epoch: int) -> bool:
+        """Whether the object is neither deleted nor, in `epoch`, expired."""
+        return not self.deleted and epoch < self.end_epoch
+
     def is_live(self, epoch: int) -> bool:
         """Whether nodes must keep the blob in `epoch` for this object's sake."""
-        return (
-            self.certified_epoch is not None and not (self.deleted or self.invalid) and epoch < self.end_epoch
-        )
+        return self.certified_epoch is not None and not self.invalid and self.is_registered(epoch)
 
 
 @dataclass(frozen=True, slots=True)

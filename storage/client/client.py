@@ -44,7 +44,6 @@ UPLOADS_AT_ONCE = 8
 DOWNLOADS_AT_ONCE = 16
 """Slivers under way at once while reading."""
 
-
 CONFIRMATION_TRIES = 20
 """How often a member is asked that still confirms for the epoch before."""
 BEHIND_S = 0.25
@@ -235,8 +234,7 @@ class Client:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
         if not committee.is_quorum(weight):
-            needed = (2 * committee.n_shards) // 3 + 1
-            raise NotEnoughConfirmations(needed, committee.n_shards, weight, failures)
+            raise NotEnoughConfirmations(committee.quorum, committee.n_shards, weight, failures)
         return confirmations
 
     async def _upload_to(
@@ -304,7 +302,7 @@ class Client:
         return state, state.current
 
     async def _metadata(self, state: EpochState, committee: Committee, blob_id: bytes) -> BlobMetadata:
-        """The blob's metadata from the first member that has it; members are asked in turn, a few at a time."""
+        """The blob's metadata from the first member that has it; members are asked one after the other."""
         failures: dict[str, str] = {}
         unknown_to = invalid_to = 0
         members = list(committee.members)

@@ -71,7 +71,7 @@ class NodeClient:
         self, blob_id: bytes, pair: int, axis: Axis, size_bytes: int = wire.MAX_SLIVER_BYTES
     ) -> bytes:
         """A sliver's symbols, `size_bytes` at most. Not verified: that is the caller's, who has the metadata."""
-        path = _blob(blob_id, "slivers", str(pair), wire.axis_name(axis))
+        path = _blob(blob_id, "slivers", str(pair), axis.label)
         body = await self._get(path, size_bytes=size_bytes)
         with self._must_be_true():
             return bytes(SliverData.from_bcs(body).symbols)
@@ -82,7 +82,7 @@ class NodeClient:
         """Give the node one sliver of a pair."""
         shape = Parameters(metadata.n_shards)
         sliver = SliverData(symbols, shape.symbol_size(metadata.length), shape.sliver_of_pair(pair, axis))
-        path = _blob(metadata.blob_id, "slivers", str(pair), wire.axis_name(axis))
+        path = _blob(metadata.blob_id, "slivers", str(pair), axis.label)
         await self._put(path, sliver.to_bcs())
 
     async def confirmation(self, blob_id: bytes, object_id: int | None) -> tuple[bytes, bytes]:
@@ -104,7 +104,7 @@ class NodeClient:
         """
         query = {
             "targetSlivers": ",".join(map(str, targets)),
-            "targetType": wire.axis_name(axis),
+            "targetType": axis.label,
             "helperShards": wire.ranges(helper_shards),
         }
         body = await self._get(_blob(blob_id, "decodingSymbols"), query, size_bytes=size_bytes)
@@ -129,7 +129,7 @@ class NodeClient:
         """The node's symbols for the sliver `target` of `axis`, with proofs: helping sliver → (symbol, proof)."""
         query = {
             "targetSliver": str(target),
-            "targetType": wire.axis_name(axis),
+            "targetType": axis.label,
             "helperShards": wire.ranges(helper_shards),
         }
         size_bytes = len(helper_shards) * (MAX_SYMBOL_BYTES + wire.FRAME_BYTES)
@@ -140,7 +140,7 @@ class NodeClient:
 
     async def inconsistency_proof(self, blob_id: bytes, proof: InconsistencyProof) -> tuple[bytes, bytes]:
         """(message, signature) by which the node, given the proof, finds the blob encoded inconsistently."""
-        path = _blob(blob_id, "inconsistencyProof", wire.axis_name(proof.axis))
+        path = _blob(blob_id, "inconsistencyProof", proof.axis.label)
         body = await self._request("POST", path, body=proof.to_bcs(), limit=wire.MAX_JSON_BYTES)
         with self._must_be_true():
             return wire.read_signed(wire.read_success(wire.read_json(bytes(body))))

@@ -1,4 +1,4 @@
-"""What travels between nodes and their clients (PROTOCOL section 6): paths, limits, reasons, JSON and BCS forms.
+"""What travels between nodes and their clients (PROTOCOL section 6): limits, reasons, JSON and BCS forms.
 
 symbols      bytes of a symbol u16 LE ‖ ULEB128 count ‖ target slivers u16 LE each ‖ ULEB128 count, then per helping
              sliver: its index u16 LE ‖ its symbols for all the targets in their order
@@ -184,7 +184,7 @@ class ShardPage:
         """The page as it travels."""
         parts: list[Bytes] = [uleb128(len(self.slivers))]
         for blob_id, sliver in self.slivers:
-            parts += [blob_id, *_sliver_parts(sliver)]
+            parts += [blob_id, *sliver.parts()]
         parts.append(b"\x00" if self.next_blob_id is None else b"\x01" + self.next_blob_id)
         return joined(parts)
 
@@ -204,11 +204,7 @@ class ShardPage:
 
 def sliver_to_bcs(sliver: SliverData) -> Bytes:
     """A sliver as it travels."""
-    return joined(_sliver_parts(sliver))
-
-
-def _sliver_parts(sliver: SliverData) -> tuple[Bytes, ...]:
-    return uleb128(len(sliver.symbols)), sliver.symbols, _u16(sliver.symbol_size) + _u16(sliver.index)
+    return joined(sliver.parts())
 
 
 def symbols_to_bcs(targets: Sequence[int], symbol_bytes: int, symbols: Sequence[tuple[int, Bytes]]) -> Bytes:
@@ -365,13 +361,8 @@ def read_ranges(text: str, n: int) -> list[int]:
     return numbers
 
 
-def axis_name(axis: Axis) -> str:
-    """An axis in a path or query."""
-    return axis.name.lower()
-
-
 def read_axis(text: str) -> Axis:
-    """The way back. Raises `InvalidEncoding`."""
+    """The axis that a path or query names by its `label`. Raises `InvalidEncoding`."""
     try:
         return Axis[text.upper()] if text.islower() else Axis(-1)
     except (KeyError, ValueError):

@@ -54,20 +54,3 @@ def inverse(a: NDArray[np.integer] | int) -> Words:
     log, exp = tables()
     result: Words = exp[ORDER - log[a]]
     return result
-
-
-def solve(matrix: Words, rows: int) -> Words:
-    """Inverse of a `rows × rows` matrix by Gauss-Jordan elimination. Raises `ValueError` when it is singular."""
-    work = np.concatenate((matrix, np.eye(rows, dtype=np.uint16)), axis=1)
-    for column in range(rows):
-        pivots = np.flatnonzero(work[column:, column])
-        if not pivots.size:
-            raise ValueError("singular matrix")
-        pivot = column + int(pivots[0])
-        if pivot != column:
-            work[[column, pivot]] = work[[pivot, column]]
-        work[column] = multiply(work[column], inverse(work[column, column]))
-        factors = work[:, column].copy()
-        factors[column] = 0
-        work ^= multiply(factors[:, None], work[column][None, :])
-    return work[:, rows:]

@@ -8,7 +8,7 @@ from functools import cached_property
 from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.errors import InvalidEncoding
 from storage.redstuff.merkle import blake2b_256, merkle_root, node_to_bcs, read_node
-from storage.redstuff.parameters import BLOB_ID_BYTES, HASH_BYTES, MAX_SHARDS, MAX_SYMBOL_BYTES, Axis
+from storage.redstuff.parameters import HASH_BYTES, MAX_SHARDS, MAX_SYMBOL_BYTES, Axis
 
 ENCODING_TYPE = 1
 """RedStuff over Reed-Solomon ("RS2")."""
@@ -89,11 +89,6 @@ class BlobMetadata:
             raise InvalidEncoding("metadata of another blob: its id is not the one asked for")
         return metadata
 
-    @classmethod
-    def from_bcs_with_id(cls, encoded: bytes) -> BlobMetadata:
-        """Read BlobMetadataWithId, checked against its own id. Raises `InvalidEncoding`."""
-        return cls.from_bcs(encoded[BLOB_ID_BYTES:], encoded[:BLOB_ID_BYTES])
-
 
 @dataclass(frozen=True)
 class SliverData:
@@ -103,10 +98,14 @@ class SliverData:
     symbol_size: int
     index: int
 
-    def to_bcs(self) -> bytes:
-        """ULEB128(length) ‖ symbols ‖ symbol size u16 LE ‖ sliver index u16 LE."""
+    def parts(self) -> tuple[bytes | memoryview, ...]:
+        """ULEB128(length) ‖ symbols ‖ symbol size u16 LE ‖ sliver index u16 LE, the symbols not copied."""
         tail = self.symbol_size.to_bytes(2, "little") + self.index.to_bytes(2, "little")
-        return b"".join((uleb128(len(self.symbols)), self.symbols, tail))
+        return uleb128(len(self.symbols)), self.symbols, tail
+
+    def to_bcs(self) -> bytes:
+        """The same, joined."""
+        return b"".join(self.parts())
 
     @classmethod
     def from_bcs(cls, encoded: bytes | memoryview) -> SliverData:

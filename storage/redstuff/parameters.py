@@ -84,11 +84,6 @@ class Parameters:
         """Bytes of a sliver."""
         return self.source_symbols(axis) * self.symbol_size(length)
 
-    def encoded_size(self, length: int) -> int:
-        """Bytes of all slivers and metadata, as billed."""
-        n = self.n_shards
-        return n * ((self.p + self.s) * self.symbol_size(length) + 64 * n + 32)
-
     def sliver_of_pair(self, pair: int, axis: Axis) -> int:
         """Index of a pair's sliver: the pair's own on the primary axis, reversed on the secondary one."""
         return pair if axis is Axis.PRIMARY else self.n_shards - 1 - pair

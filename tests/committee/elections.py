@@ -20,10 +20,6 @@ def moved(before: Mapping[int, Sequence[int]], after: Mapping[int, Sequence[int]
     return sum(owner[shard] != node_id for node_id, held in after.items() for shard in held)
 
 
-def least_moves(before: Mapping[int, Sequence[int]], after: Mapping[int, Sequence[int]]) -> int:
-    return sum(max(0, len(held) - len(after.get(node_id, ()))) for node_id, held in before.items())
-
-
 stake = st.one_of(
     st.integers(0, 20),
     st.integers(0, 10**6),

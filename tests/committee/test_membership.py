@@ -21,6 +21,7 @@ def test_lookups(committee_of: CommitteeOf) -> None:
     assert committee.owner_of[4].node_id == 7
     assert committee.by_id[2].weight == 2
     assert committee.shards_of(2) == (3, 0)
+    assert committee.holdings == {2: (3, 0), 7: (1, 2, 4)}
     assert committee.shards_of(5) == ()
     assert committee.weight_of({2, 5}) == 2
 
@@ -34,6 +35,8 @@ def test_quorums_of_any_size(committee_of: CommitteeOf, weight: int, n_shards: i
     if committee.is_quorum(weight):
         # Any two quorums share more shards than can be faulty.
         assert 2 * weight - n_shards > faulty
+    assert committee.is_quorum(weight) == (3 * weight >= 2 * n_shards + 1)
+    assert committee.has_one_correct(weight) == (3 * weight >= n_shards + 1)
     assert committee.is_quorum(n_shards - faulty)
     assert not committee.is_quorum(2 * n_shards // 3)
     assert not committee.has_one_correct(n_shards // 3)

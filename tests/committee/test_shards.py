@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from committee import shards
 from committee.errors import ElectionError
-from tests.committee.elections import Holdings, candidates, elections, least_moves, moved, sizes, stake
+from tests.committee.elections import Holdings, candidates, elections, moved, sizes, stake
 
 
 def counts_of(stakes: Sequence[int], n_shards: int) -> list[int]:
@@ -199,7 +199,7 @@ def test_reassign_moves_the_least(election: tuple[Holdings, list[tuple[int, int]
     after = shards.reassign(before, counts)
     assert sizes(after) == dict(sorted(counts.items()))
     assert sorted(shard for held in after.values() for shard in held) == list(range(n_shards))
-    assert moved(before, after) == least_moves(before, after)
+    assert moved(before, after) == shards.least_moves(before, after)
     for node_id, held in after.items():
         kept = min(len(held), len(before.get(node_id, ())))
         assert held[:kept] == before.get(node_id, ())[:kept]
@@ -233,7 +233,7 @@ def test_an_election_gives_each_shard_one_owner(
     assert list(after) == sorted(after)
     assert all(after.values())
     assert sorted(shard for held in after.values() for shard in held) == list(range(n_shards))
-    assert moved(before, after) == least_moves(before, after)
+    assert moved(before, after) == shards.least_moves(before, after)
 
 
 def test_assign_refuses_a_previous_committee_with_a_shard_twice() -> None:
@@ -253,4 +253,4 @@ def test_a_thousand_shards_over_a_hundred_members() -> None:
     assert sum(map(len, second.values())) == 1000
     assert 101 in second
     assert not {1, 2, 3} & set(second)
-    assert moved(first, second) == least_moves(first, second)
+    assert moved(first, second) == shards.least_moves(first, second)

@@ -9,7 +9,6 @@ import socket
 import sys
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from committee.errors import LedgerUnavailable
@@ -151,23 +150,6 @@ async def test_time_is_moved_on(tmp_path: Path) -> None:
         await chain.increase_time(3600)
         assert 3600 <= await timestamp(chain) - before < 3700
         assert await ask(chain, "eth_blockNumber") == "0x1"
-
-
-async def test_blocks_come_by_themselves_when_asked_for(tmp_path: Path) -> None:
-    async with (
-        LocalChain(tmp_path, block_interval_s=1) as chain,
-        aiohttp.ClientSession() as session,
-        session.ws_connect(chain.rpc_url) as blocks,
-        asyncio.timeout(10),
-    ):
-        await blocks.send_json({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]})
-        assert "result" in await blocks.receive_json()
-        block = (await blocks.receive_json())["params"]["result"]
-        assert int(block["number"], 16) >= 1
-        before = int(await ask(chain, "eth_blockNumber"), 16)
-        await chain.fund(ACCOUNT)
-        await chain.mine()
-        assert int(await ask(chain, "eth_blockNumber"), 16) > before
 
 
 async def test_accounts_have_what_they_are_given_and_none_is_rich(tmp_path: Path) -> None:

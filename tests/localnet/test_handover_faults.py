@@ -16,7 +16,6 @@ import pytest_asyncio
 from committee.ledger.evm import DeploymentParameters
 from committee.membership import Committee
 from committee.shards import assign
-from committee.transition import plan_all
 from localnet.network import LocalNetwork
 from storage.node import fail_points
 from storage.node.handover.report import NodeReport
@@ -88,9 +87,8 @@ class Faults:
     async def begin(self) -> None:
         for number, name in enumerate(NAMES):
             await self.network.add_node(name, 100 + 10 * number)
-        await self.serving(*NAMES)
-        await self.network.operator.select()
-        await self.network.operator.start()
+        await self.network.serving()
+        await self.network.next_epoch()
         await self.renew()
 
     async def renew(self) -> None:
@@ -99,12 +97,6 @@ class Faults:
         if max((end for _, end in self.blobs.values()), default=0) < state.epoch + AT_LEAST_EPOCHS:
             for size in (40_000, 150_000):
                 await self.store(size, 50)
-
-    async def serving(self, *names: str) -> None:
-        async def count() -> int:
-            return len(await self.network.ready(names))
-
-        await self.network.until(f"serving: {names}", count, len(names))
 
     async def store(self, size: int, epochs: int) -> None:
         self._number += 1
@@ -140,9 +132,8 @@ class Faults:
     async def _change(self, *, is_in: bool) -> None:
         """A change of epoch in which nobody is killed."""
         await self._stand(is_in=is_in)
-        await self.select()
-        await self.start_epoch()
-        await self.attested()
+        await self.network.next_epoch()
+        await self.network.handed_over()
 
     async def _stand(self, *, is_in: bool) -> None:
         self._moved, was_in, self._is_in = is_in != self._is_in, self._is_in, is_in
@@ -158,7 +149,7 @@ class Faults:
         """Who has this role when the candidates of now are elected."""
         current = await self.committee()
         candidates = [(one.node_id, one.stake) for one in await self.network.operator.candidates()]
-        elected = assign({m.node_id: m.shards for m in current.members}, candidates, N_SHARDS, BAND_MILLIS)
+        elected = assign(current.holdings, candidates, N_SHARDS, BAND_MILLIS)
         names = {one.node_id: one.name for one in await self.network.operator.nodes()}
         gained = {
             names[node_id]: len(set(shards) - set(current.shards_of(node_id)))
@@ -177,28 +168,7 @@ class Faults:
         node = self.network.nodes[name]
         await node.stop()
         await node.start(fail_point)
-        await self.serving(name)
-
-    async def select(self) -> None:
-        await self.network.chain.increase_time(60)
-        await self.network.operator.select()
-
-    async def start_epoch(self) -> None:
-        await self.network.operator.start()
-
-    async def attested(self) -> None:
-        gained = await self.gained()
-
-        async def count() -> int:
-            return len(await self.network.operator.attested_shards() & gained)
-
-        await self.network.until("attested shards", count, len(gained))
-
-    async def gained(self) -> frozenset[int]:
-        state = await self.network.operator.epoch_state()
-        assert state.previous is not None
-        assert state.current is not None
-        return frozenset(range(N_SHARDS)) - plan_all(state.previous, state.current).kept
+        await self.network.serving(name)
 
     def settled(self) -> None:
         """The change was one in which no shard moved."""
@@ -245,7 +215,7 @@ class Faults:
             assert report.epoch == current.epoch
             slivers += sum(one.rebuilt_slivers + one.transferred_slivers for one in report.shards)
             wasted += sum(one.wasted_bytes for one in report.shards)
-        assert slivers == 2 * n_blobs * len(await self.gained())
+        assert slivers == 2 * n_blobs * len(await self.network.gained())
         assert wasted == 0
 
     async def _check_quiet(self) -> None:
@@ -328,18 +298,19 @@ async def test_a_kill_at_any_step_costs_nothing(
     await faults.store(20_000, 2)
     name = await faults.victim(role)
     await faults.arm(name, fail_point)
-    node = faults.network.nodes[name]
-    await faults.select()
+    network = faults.network
+    node = network.nodes[name]
+    await network.select()
     if fail_point.startswith("prefetch"):
         assert await node.ended(END_LIMIT_S) == -signal.SIGKILL
         await node.start()
-        await faults.serving(name)
-    await faults.start_epoch()
+        await network.serving(name)
+    await network.start_epoch()
     if not fail_point.startswith("prefetch"):
         assert await node.ended(END_LIMIT_S) == -signal.SIGKILL
         await node.start()
-        await faults.serving(name)
-    await faults.attested()
+        await network.serving(name)
+    await network.handed_over()
     if change == STAYS:
         faults.settled()
     await faults.check()

@@ -164,7 +164,7 @@ async def test_damaged_slivers_on_disk_do_not_reach_a_reader(scenario: Scenario)
     (blob_id,) = scenario.blobs
     damaged = 0
     for path in (scenario.network.nodes["alfa"].folder / "store" / "slivers").rglob(blob_id.hex()):
-        if Axis.PRIMARY.name.lower() in path.parts:
+        if Axis.PRIMARY.label in path.parts:
             content = bytearray(path.read_bytes())
             content[0] ^= 1
             with path.open("r+b") as file:

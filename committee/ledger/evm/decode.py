@@ -27,8 +27,7 @@ from committee.ledger.records import (
     Unbonding,
 )
 from committee.membership import Committee, Member
-
-BLOB_ID_BYTES = 32
+from committee.messages import BLOB_ID_BYTES
 
 EVENTS = (
     "BlobRegistered",

@@ -27,12 +27,12 @@ from committee.ledger.follower import MARKS_KEPT
 from committee.membership import Committee, Member
 from storage.node.chain.changes import Change
 from storage.node.sqlite import StoreError, connect, told, transaction, version_of
+from storage.redstuff.parameters import BLOB_ID_BYTES
 
 log = structlog.get_logger()
 
 FILE = "chain.sqlite"
 VERSION = 1
-BLOB_ID_BYTES = 32
 OBJECT_ID_BYTES = 32
 
 _SCHEMA = f"""

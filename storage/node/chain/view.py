@@ -113,7 +113,7 @@ class ChainView:
 
     def is_registered(self, blob_id: bytes) -> bool:
         """Whether some object of the blob has neither been deleted nor expired."""
-        return any(not one.deleted and self.state.epoch < one.end_epoch for one in self.objects(blob_id))
+        return any(one.is_registered(self.state.epoch) for one in self.objects(blob_id))
 
     def is_live(self, blob_id: bytes) -> bool:
         """Whether the blob is certified, not invalid and must be kept in the current epoch."""

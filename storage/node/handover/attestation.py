@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from storage.redstuff import merkle_root
-
-HASH_BYTES = 32
+from storage.redstuff.parameters import BLOB_ID_BYTES, HASH_BYTES
 
 
 def salt(epoch: int, shard: int, public_key: bytes, start_block_hash: bytes) -> bytes:
@@ -31,7 +30,7 @@ def digest(leaves: Sequence[bytes]) -> bytes:
 
     Raises `ValueError` unless the leaves ascend in blob-id order, each once.
     """
-    if any(after[:HASH_BYTES] <= before[:HASH_BYTES] for before, after in pairwise(leaves)):
+    if any(after[:BLOB_ID_BYTES] <= before[:BLOB_ID_BYTES] for before, after in pairwise(leaves)):
         raise ValueError("leaves of a shard's digest must ascend by blob id, each once")
     return merkle_root(leaves)
 

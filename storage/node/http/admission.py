@@ -125,9 +125,8 @@ class Admission:
     def require_object(self, blob_id: bytes, object_id: int | None) -> None:
         """The blob must be registered as what is to be certified: permanent, or just that deletable object."""
         for one in self._view.objects(blob_id):
-            alive = not one.deleted and self._view.state.epoch < one.end_epoch
             wanted = not one.deletable if object_id is None else one.deletable and one.object_id == object_id
-            if alive and wanted:
+            if wanted and one.is_registered(self._view.state.epoch):
                 return
         what = "permanent object" if object_id is None else f"deletable object {object_id}"
         raise Refusal(400, Reason.NOT_REGISTERED, f"the blob is not registered as {what}")

@@ -168,9 +168,7 @@ class BlobHandlers:
         if self._view.is_invalid(blob_id):
             return json_answer({"invalid": {"event": None}})
         epoch = self._view.state.epoch
-        return json_answer(
-            _status([one for one in self._view.objects(blob_id) if not one.deleted and epoch < one.end_epoch])
-        )
+        return json_answer(_status([one for one in self._view.objects(blob_id) if one.is_registered(epoch)]))
 
 
 def _status(living: list[BlobRecord]) -> str | dict[str, Any]:

@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 from storage.redstuff import Axis
 from storage.redstuff.memory import uninitialised
+from storage.redstuff.parameters import BLOB_ID_BYTES
 
 FILES_AT_ONCE = 128
 """Files open at once while a group is written; all are written before the first is synced, so that the disk can
 gather them."""
-BLOB_ID_BYTES = 32
 _LOST = (errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
 """What a read of a file says that is gone: no entry; a sector, a file system's checksum or its own structure broken."""
 
@@ -170,7 +170,7 @@ class SliverFiles:
 
     def _path(self, key: SliverKey) -> Path:
         name = key.blob_id.hex()
-        return self._slivers / str(key.shard) / key.axis.name.lower() / name[:2] / name
+        return self._slivers / str(key.shard) / key.axis.label / name[:2] / name
 
 
 def _key_of(path: Path) -> SliverKey | None:
@@ -180,7 +180,7 @@ def _key_of(path: Path) -> SliverKey | None:
         key = SliverKey(bytes.fromhex(name), int(shard), Axis[axis.upper()])
     except (ValueError, KeyError):
         return None
-    written = (str(key.shard), key.axis.name.lower(), key.blob_id.hex()[:2], key.blob_id.hex())
+    written = (str(key.shard), key.axis.label, key.blob_id.hex()[:2], key.blob_id.hex())
     return key if written == (shard, axis, first, name) and len(key.blob_id) == BLOB_ID_BYTES else None
 
 

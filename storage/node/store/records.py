@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from storage.node.store.files import BLOB_ID_BYTES, SliverKey
+from storage.node.store.files import SliverKey
 from storage.redstuff import Axis
+from storage.redstuff.parameters import BLOB_ID_BYTES
 
 MAX_SLIVER_BYTES = 256 * 2**20
 """Six times the largest sliver at 1000 shards."""

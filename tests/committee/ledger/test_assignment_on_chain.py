@@ -46,7 +46,7 @@ async def test_contract_assigns_the_shards_that_python_assigns(
         state = await network.begin_epoch()
         assert state.current is not None
         assert state.epoch == epoch
-        assert {member.node_id: member.shards for member in state.current.members} == expected
+        assert state.current.holdings == expected
         await network.hand_over(state)
         assert (await network.operator.epoch_state()).handover_done
         if held is not None:

@@ -320,7 +320,7 @@ def test_read_signed_refuses_what_is_none(data: Any) -> None:
 
 @pytest.mark.parametrize("axis", list(Axis))
 def test_an_axis_comes_back(axis: Axis) -> None:
-    assert wire.read_axis(wire.axis_name(axis)) is axis
+    assert wire.read_axis(axis.label) is axis
 
 
 @pytest.mark.parametrize("text", ["", "PRIMARY", "Primary", "0", "tertiary", "primary "])

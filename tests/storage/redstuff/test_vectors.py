@@ -48,4 +48,4 @@ def test_encode_is_the_real_encoders(
             for pair, sliver in enumerate(slivers):
                 assert blob.sliver(axis, code.sliver_of_pair(pair, axis)).tobytes().hex() == sliver
     # The roots found by the kernels are those that the metadata, read anew, hashes to.
-    assert BlobMetadata.from_bcs_with_id(metadata.to_bcs_with_id()) == metadata
+    assert BlobMetadata.from_bcs(metadata.to_bcs(), blob.blob_id) == metadata
