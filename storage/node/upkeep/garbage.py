@@ -1,8 +1,8 @@
 """Garbage collection: blobs that are deleted, expired, invalid or unknown to the chain are dropped from the store.
 
 A blob id is kept as long as one object of it is registered and has neither been deleted nor expired, certified or not:
-its slivers may just be arriving. What was live when the epoch started is kept until the epoch ends in any case, because
-gaining members still attest to it and fetch it from here (PROTOCOL section 5).
+its slivers may just be arriving. What was live when the epoch started is kept until the epoch ends, unless it is
+invalid, because gaining members still attest to it and fetch it from here (PROTOCOL section 5).
 
 Whatever is stored is looked at once more when it is there: its blob may have ended while it was on its way, and what
 the chain said of that was heeded then already.
@@ -49,9 +49,9 @@ class Garbage:
 
     def is_wanted(self, blob_id: bytes) -> bool:
         """Whether the blob must be kept. For the event loop's thread alone: between its steps the view is whole."""
-        if was_live_at_start(self._view, blob_id):
-            return True
-        return self._view.is_registered(blob_id) and not self._view.is_invalid(blob_id)
+        if self._view.is_invalid(blob_id):
+            return False
+        return was_live_at_start(self._view, blob_id) or self._view.is_registered(blob_id)
 
     def look_at(self, blob_id: bytes) -> None:
         """Drop the blob soon, if it is not wanted."""

@@ -110,8 +110,17 @@ async def test_only_what_is_lacking_is_asked_for(stored: Network, monkeypatch: p
             store.put_sliver(
                 blob_id, 6, axis, by_id[blob_id].sliver(axis, CODE.sliver_index(blob_id, 6, axis))
             )
+    came = list[bytes]()
+
+    def count(name: str, answer: Any) -> Any:
+        if name == "sync_shard":
+            came.extend(blob_id for blob_id, _ in answer.slivers)
+        return answer
+
+    bend(stored, 1, {3: lambda real: Bent(real, count)})
     await change(stored, MOVED)
     await check(stored)
+    assert sorted(came) == sorted(2 * [one for one in ids if one not in (ids[1], ids[4])])
     (report,) = stored.running[1].handover.report().shards
     assert report.transferred_slivers == 2 * 4
     lacked = [by_id[blob_id].length for blob_id in ids if blob_id not in (ids[1], ids[4])]

@@ -1,0 +1,267 @@
+"""The handover while disks fill, blobs change, committees are replaced and blocks vanish; over a chain in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from committee.ledger import ShardsAttested
+from storage.node.handover import jobs
+from storage.node.store import RESERVE_BYTES
+from storage.redstuff import Axis
+from tests.storage.node.checks import check
+from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, Bent, Held, bend, change, encoded, lacks
+
+if TYPE_CHECKING:
+    from tests.storage.network import Network
+
+BLOB = encoded(100)
+
+
+class HeldSymbols:
+    """What helpers send to a node, on its way until `come`."""
+
+    def __init__(self, network: Network, node_id: int) -> None:
+        self.asked: list[str] = []
+        self._come = asyncio.Event()
+        others = [other for other in network.running if other != node_id]
+        bend(network, node_id, {other: lambda real: Bent(real, self._hold) for other in others})
+
+    def _hold(self, name: str, answer: Any) -> Any:
+        if name != "decoding_symbols":
+            return answer
+        self.asked.append(name)
+        return self._late(answer)
+
+    async def _late(self, answer: Any) -> Any:
+        await self._come.wait()
+        return answer
+
+    def come(self) -> None:
+        self._come.set()
+
+
+@pytest.fixture
+async def rebuilding(stored: Network) -> Network:
+    """Node 3 has one shard, and is gone; its blobs are BLOBS and BLOB, object 7, deletable."""
+    assert await stored.upload(BLOB, deletable=True) == 7
+    await change(stored, MOVED)
+    await stored.stop(3)
+    return stored
+
+
+# blobs that change during their repair
+
+
+async def test_a_blob_extended_while_it_is_rebuilt(rebuilding: Network) -> None:
+    held = HeldSymbols(rebuilding, 2)
+    rebuilding.chain.start(LESS)
+    await rebuilding.until(lambda: held.asked)
+    rebuilding.chain.certify(7, end_epoch=60)
+    await rebuilding.seen()
+    held.come()
+    await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
+    await check(rebuilding)
+
+
+async def test_a_blob_deleted_while_it_is_rebuilt_is_attested_all_the_same(rebuilding: Network) -> None:
+    """All gaining members attest to what was live at the start; it goes with the epoch."""
+    held = HeldSymbols(rebuilding, 2)
+    rebuilding.chain.start(LESS)
+    await rebuilding.until(lambda: held.asked)
+    rebuilding.chain.delete(7)
+    await rebuilding.seen()
+    held.come()
+    await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
+    assert rebuilding.chain.digests[7].count == len(BLOBS) + 1
+    await change(rebuilding, LESS)
+    await rebuilding.until(rebuilding.has_nothing, 2, BLOB.blob_id)
+    await check(rebuilding)
+
+
+async def test_a_blob_invalidated_while_it_is_rebuilt_is_not_attested(rebuilding: Network) -> None:
+    held = HeldSymbols(rebuilding, 2)
+    rebuilding.chain.start(LESS)
+    await rebuilding.until(lambda: held.asked)
+    rebuilding.chain.invalidate(BLOB.blob_id)
+    await rebuilding.seen()
+    held.come()
+    await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
+    assert rebuilding.chain.digests[7].count == len(BLOBS)
+    await rebuilding.until(rebuilding.has_nothing, 2, BLOB.blob_id)
+    await check(rebuilding)
+
+
+async def test_a_blob_that_expires_while_it_is_rebuilt(stored: Network) -> None:
+    await stored.upload(BLOB, end_epoch=4)
+    await change(stored, MOVED)
+    await stored.stop(3)
+    held = HeldSymbols(stored, 2)
+    stored.chain.start(LESS)
+    await stored.until(lambda: held.asked)
+    stored.chain.start(LESS)
+    await stored.seen()
+    held.come()
+    await stored.until(lambda: 7 in stored.chain.attested)
+    assert stored.chain.digests[7].count == len(BLOBS)
+    await stored.until(stored.has_nothing, 2, BLOB.blob_id)
+    await check(stored)
+
+
+# disks
+
+
+async def test_a_full_disk_fetches_nothing_and_goes_on_when_there_is_room(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LONGEST_RETRY_S", 0.1)
+    disk, pages = SimpleNamespace(f_bavail=RESERVE_BYTES, f_frsize=1), list[str]()
+    room = stored.running[1].store._files.free_bytes
+    monkeypatch.setattr(
+        stored.running[1].store._files, "free_bytes", lambda: disk.f_bavail if disk.f_bavail else room()
+    )
+
+    def count(name: str, answer: Any) -> Any:
+        pages.append(name)
+        return answer
+
+    bend(stored, 1, {node_id: lambda real: Bent(real, count) for node_id in (2, 3, 4)})
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.select(MOVED)
+        stored.chain.start()
+        await stored.until(lambda: sum(one["event"] == "handover waits" for one in logs) >= 3)
+    assert any("make room on the disk" in one.get("error", "") for one in logs)
+    assert not {"sync_shard", "decoding_symbols"} & set(pages)
+    assert 6 not in stored.chain.attested
+    disk.f_bavail = 0
+    await stored.until(lambda: 6 in stored.chain.attested)
+    await check(stored)
+
+
+async def test_a_shard_that_comes_back_while_old_ones_are_dropped_stays(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node 3 loses both its shards; when it comes to drop the second one, that one is its own again."""
+    lost = {1: (0, 1, 2, 6, 7), 2: (3, 4, 5), 4: (8, 9)}
+    await change(stored, lost)
+    held = Held(stored, 3, monkeypatch, "drop_shard")
+    stored.chain.start(lost)
+    await stored.until(lambda: held.asked == [6])
+    stored.chain.start(MOVED)
+    await stored.seen()
+    await stored.upload(BLOB)
+    await stored.client(3).confirmation(BLOB.blob_id, None)
+    held.go_on()
+    await stored.until(lambda: 7 in stored.chain.attested)
+    await check(stored)
+    assert held.asked == [6, 7], "it did come to the second one"
+    await stored.client(3).confirmation(BLOB.blob_id, None)
+
+
+# committees and blocks
+
+
+async def test_a_committee_that_is_replaced_as_a_whole_hands_over(stored: Network) -> None:
+    """Nothing was fetched ahead, and all that have anything have left: they help until they need not any more."""
+    await change(stored, {1: (0, 1, 2, 3, 4), 2: (5, 6, 7, 8, 9)})
+    await change(stored, {1: (0, 1, 2, 3, 4), 2: (5, 6, 7, 8, 9)})
+    await stored.until(lambda: not stored.running[3].store.shards() | stored.running[4].store.shards())
+    stored.chain.start({3: (0, 1, 2, 3, 4), 4: (5, 6, 7, 8, 9)})
+    await stored.until(lambda: len(stored.chain.attested) == 10)
+    await check(stored)
+
+
+async def test_an_attestation_that_a_reorganisation_took_is_made_again(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block that started the epoch stays; only the attestation's is gone."""
+    monkeypatch.setattr(jobs, "LONGEST_RETRY_S", 0.1)
+    stored.chain.confirmations = 1
+    stored.chain.select(MOVED)
+    stored.chain.start()
+    stored.chain.mine()
+    kept = stored.chain.state.block
+    await stored.until(lambda: 6 in stored.chain.attested)
+    stored.chain.rewind(kept)
+    stored.chain.mine()
+    stored.chain.mine()
+    await stored.until(lambda: 6 in stored.chain.attested)
+    stored.chain.mine()
+    await check(stored)
+
+
+async def test_each_shard_is_attested_once(stored: Network) -> None:
+    """Two shards of one node, of which one is complete later than the other."""
+    await change(stored, MOVED)
+    await stored.stop(3)
+    held = HeldSymbols(stored, 2)
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.start({1: (0, 1, 2), 2: (3, 4, 5, 6, 7), 4: (8, 9)})
+        await stored.until(lambda: 6 in stored.chain.attested)
+        held.come()
+        await stored.until(lambda: 7 in stored.chain.attested)
+        await check(stored)
+    assert not [one for one in logs if one["event"].startswith(("handover waits", "handover failed"))]
+    attested = Counter(
+        shard
+        for block in stored.chain.blocks
+        for event in block.events
+        if isinstance(event, ShardsAttested) and event.epoch == 3
+        for shard in event.shards
+    )
+    assert attested == {6: 1, 7: 1}
+
+
+# what is asked
+
+
+async def test_slivers_of_one_blob_are_asked_for_together(stored: Network) -> None:
+    """Three lacking shards on one axis cost a helper one question, not three."""
+    targets = Counter[int]()
+
+    class Counting(Bent):
+        def _asked(self, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            if name == "decoding_symbols":
+                targets[len(arguments[2])] += 1
+            elif name == "symbols_of_blobs":
+                targets.update(len(question.targets) for question in arguments[0])
+            return arguments
+
+    lost = {1: (0, 1, 2), 2: (6, 7), 3: (3, 4, 5), 4: (8, 9)}
+    await change(stored, lost)
+    await change(stored, lost)
+    await stored.until(lambda: lacks(stored, 2, 3))
+    await stored.stop(3)
+    bend(stored, 2, {other: lambda real: Counting(real, lambda name, a: a) for other in (1, 4)})
+    await change(stored, {1: (0, 1, 2), 2: (3, 4, 5, 6, 7), 4: (8, 9)})
+    await check(stored)
+    assert set(targets) == {3}
+
+
+async def test_what_was_rebuilt_before_is_not_asked_for_again(stored: Network) -> None:
+    by_id, asked = {blob.blob_id: blob for blob in BLOBS}, set[bytes]()
+    here = sorted(by_id)[:3]
+
+    class Listening(Bent):
+        def _asked(self, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            if name == "decoding_symbols":
+                asked.add(arguments[0])
+            elif name == "symbols_of_blobs":
+                asked.update(question.blob_id for question in arguments[0])
+            return arguments
+
+    await change(stored, MOVED)
+    await stored.stop(3)
+    for blob_id in here:
+        for axis in Axis:
+            sliver = by_id[blob_id].sliver(axis, CODE.sliver_index(blob_id, 7, axis))
+            stored.running[2].store.put_sliver(blob_id, 7, axis, sliver)
+    bend(stored, 2, {other: lambda real: Listening(real, lambda name, a: a) for other in (1, 4)})
+    await change(stored, LESS)
+    await check(stored)
+    assert asked == by_id.keys() - set(here)
