@@ -34,6 +34,14 @@ class Tally:
     wasted_bytes: int = 0
     """Received beyond that and thrown away."""
 
+    @property
+    def in_vain(self) -> Tally:
+        """The same when what came was here already: all that was received is wasted."""
+        return Tally(
+            *(self.epoch, self.shard, self.blob_id, self.way),
+            wasted_bytes=self.received_bytes + self.wasted_bytes,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NewSliver:

@@ -151,7 +151,7 @@ class SliverStore:
         return self.put_slivers([NewSliver(blob_id, shard, axis, symbols, tally)]) == 1
 
     def put_slivers(self, slivers: Iterable[NewSliver]) -> int:
-        """Store slivers, all or none; how many are new. The tallies of the others do not count.
+        """Store slivers, all or none; how many are new. What was received for the others is tallied as wasted.
 
         Of several with one key the first is stored. Syncs are grouped: many slivers at once are much faster than one
         by one.
@@ -167,12 +167,13 @@ class SliverStore:
             self._files.write(in_files)
             try:
                 with self._index.transaction() as index:
-                    for key, (symbols, tally) in new.items():
+                    for key, (symbols, _) in new.items():
                         inline = None if key in in_files else bytes(symbols)
                         row = (key.shard, key.axis, key.blob_id, len(symbols), checksum_of(symbols), inline)
                         index.execute("INSERT INTO sliver VALUES (?, ?, ?, ?, ?, ?)", row)
+                    for key, (_, tally) in offered.items():
                         if tally is not None:
-                            index.execute(ADD_TALLY, astuple(tally))
+                            index.execute(ADD_TALLY, astuple(tally if key in new else tally.in_vain))
                             index.execute("DELETE FROM tally WHERE epoch <= ?", (tally.epoch - TALLY_EPOCHS,))
             except BaseException:
                 self._files.remove(in_files)

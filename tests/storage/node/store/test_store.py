@@ -227,11 +227,11 @@ def test_tallies_add_up_by_shard_blob_and_way(folder: Path) -> None:
         assert store.tallies(5) == []
 
 
-def test_a_sliver_that_was_there_already_is_not_tallied(store: SliverStore) -> None:
-    tally = Tally(6, 1, blob(1), "rebuilt", 1, 2, 2)
+def test_what_was_received_of_a_sliver_that_was_there_already_is_wasted(store: SliverStore) -> None:
+    tally = Tally(6, 1, blob(1), "rebuilt", 1, 3, 2, 1)
     for _ in range(3):
-        store.put_sliver(blob(1), 1, P, b"ab", tally)
-    assert store.tallies(6) == [tally]
+        store.put_sliver(blob(1), 1, P, b"abc", tally)
+    assert store.tallies(6) == [Tally(6, 1, blob(1), "rebuilt", 1, 3, 2, 1 + 2 * (2 + 1))]
 
 
 def test_tallies_of_old_epochs_are_forgotten(store: SliverStore) -> None:
