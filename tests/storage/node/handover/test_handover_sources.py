@@ -18,7 +18,7 @@ from storage.node.repair import helpers
 from storage.node.repair.standing import SLOW
 from storage.redstuff import Axis, SliverData
 from tests.storage.node.checks import check
-from tests.storage.node.handovers import BLOBS, CODE, MOVED, Bent, bend, change, encoded, flip
+from tests.storage.node.handovers import BLOBS, CODE, MOVED, Bent, bend, change, encoded, flip, lacks
 
 if TYPE_CHECKING:
     from storage.node.handover.report import ShardReport
@@ -210,8 +210,9 @@ async def test_a_source_of_one_sliver_a_page_is_not_left_while_it_is_quick(store
     assert filled(stored).transferred_slivers == 2 * len(BLOBS)
 
 
+@pytest.mark.parametrize("ahead", [True, False], ids=["fetched ahead", "fetched after the start"])
 async def test_nothing_waits_for_a_source_that_hangs(
-    stored: Network, monkeypatch: pytest.MonkeyPatch
+    stored: Network, ahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Node 2 gains a shard of node 4, which hangs, one of node 1, and one of node 3, which is gone."""
     monkeypatch.setattr(filling, "PAGE_LIMIT_S", 60.0)
@@ -225,6 +226,8 @@ async def test_nothing_waits_for_a_source_that_hangs(
 
     bend(stored, 2, {4: lambda real: Bent(real, lambda name, a: late(a) if name == "sync_shard" else a)})
     stored.chain.select({1: (0, 1, 2), 2: (3, 4, 5, 6, 7, 8), 4: (9,)})
+    if ahead:
+        await stored.until(lambda: not lacks(stored, 2, 6) and not lacks(stored, 2, 7))
     stored.chain.start()
     await stored.until(lambda: {6, 7} <= stored.chain.attested)
     assert 8 not in stored.chain.attested

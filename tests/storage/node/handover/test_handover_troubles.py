@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from committee.ledger import ShardsAttested
+from storage.client.errors import NodeUnreachable
 from storage.node.handover import jobs
 from storage.node.store import RESERVE_BYTES
 from storage.redstuff import Axis
@@ -196,14 +197,23 @@ async def test_an_attestation_that_a_reorganisation_took_is_made_again(
 
 
 async def test_each_shard_is_attested_once(stored: Network) -> None:
-    """Two shards of one node, of which one is complete later than the other."""
+    """Two shards of one node, of which one cannot be completed at first, so that all is gone through again."""
     await change(stored, MOVED)
     await stored.stop(3)
-    held = HeldSymbols(stored, 2)
+    fails = True
+
+    class Failing(Bent):
+        def _asked(self, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            if fails and name in ("decoding_symbols", "symbols_of_blobs"):
+                raise NodeUnreachable(self._real.name, "", "not now")
+            return arguments
+
+    bend(stored, 2, {other: lambda real: Failing(real, lambda name, a: a) for other in (1, 4)})
     with structlog.testing.capture_logs() as logs:
         stored.chain.start({1: (0, 1, 2), 2: (3, 4, 5, 6, 7), 4: (8, 9)})
         await stored.until(lambda: 6 in stored.chain.attested)
-        held.come()
+        await stored.until(lambda: sum(one["event"] == "handover is incomplete" for one in logs) >= 2)
+        fails = False
         await stored.until(lambda: 7 in stored.chain.attested)
         await check(stored)
     assert not [one for one in logs if one["event"].startswith(("handover waits", "handover failed"))]
