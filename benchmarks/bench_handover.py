@@ -36,7 +36,7 @@ from benchmarks.handover_cases import cases
 from benchmarks.handover_faults import dead_members, killed, reads_and_writes
 from benchmarks.plot import Panel, Series, svg
 from benchmarks.repair_speed import speeds
-from benchmarks.rows import MIB, Row, row
+from benchmarks.rows import KIB, MIB, Row, row
 from storage.redstuff import Parameters
 
 RESULTS = Path(__file__).parent / "results"
@@ -94,8 +94,9 @@ async def flat() -> list[Row]:
 
 
 async def users() -> list[Row]:
-    """Reads and writes meanwhile."""
-    return [one for n in GRID[:2] for one in await reads_and_writes(n)]
+    """Reads and writes meanwhile, at each number of shards."""
+    sizes = {10: 64 * KIB, 100: MIB, 1000: MIB}
+    return [one for n in GRID for one in await reads_and_writes(n, sizes[n])]
 
 
 async def dead() -> list[Row]:

@@ -28,8 +28,8 @@ from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
 
 PATIENCE_S = 2
 WATCH_INTERVAL_S = 0.2
-SMALL_BLOB_BYTES = 64 * KIB
-SMALL_BLOBS = 4
+PAIRS_MOVED = 400
+"""Of the blobs that are there before, and are read all the time, about so many: enough for a handover that lasts."""
 WRITES_AFTER = 2
 """Blobs still written once every gained shard is attested."""
 
@@ -43,6 +43,8 @@ class Users:
 
     client: Client
     blobs: dict[bytes, bytes]
+    size_bytes: int
+    """Of what is written."""
     reads: int = 0
     writes: int = 0
     failures: list[str] = field(default_factory=list)
@@ -64,7 +66,7 @@ class Users:
     async def write(self) -> None:
         """Write new blobs; what was written is read too from then on."""
         while True:
-            data, began = os.urandom(SMALL_BLOB_BYTES), time.monotonic()
+            data, began = os.urandom(self.size_bytes), time.monotonic()
             try:
                 stored = await self.client.store(data, epochs=20)
                 self.blobs[stored.blob_id] = data
@@ -74,7 +76,7 @@ class Users:
             self.slowest_s = max(self.slowest_s, time.monotonic() - began)
 
 
-async def reads_and_writes(n: int) -> list[Row]:
+async def reads_and_writes(n: int, size_bytes: int) -> list[Row]:
     """A member leaves, another is stopped without notice, one joins; a reader and a writer are at it all the time."""
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
         async with NodeNetwork.opened(
@@ -85,15 +87,18 @@ async def reads_and_writes(n: int) -> list[Row]:
             network.chain.select(dict.fromkeys(members, STAKE_OF_A_SHARD))
             network.chain.start()
             await network.start(*members, newcomer)
+            code = RedStuff(n, threads=2)
             async with Client(cast(Ledger, network.chain.ledger(None))) as client:
-                users = Users(client, {})
-                for _ in range(SMALL_BLOBS):
-                    data = os.urandom(SMALL_BLOB_BYTES)
-                    users.blobs[(await client.store(data, epochs=20)).blob_id] = data
+                users = Users(client, {}, size_bytes)
+                for _ in range(max(2, PAIRS_MOVED * 10 // (2 * n))):
+                    data = os.urandom(size_bytes)
+                    blob = code.encode(data)
+                    await network.store(blob)
+                    users.blobs[blob.blob_id] = data
                 departed = await _disturb(network, users, members, newcomer)
             for failure in dict.fromkeys(users.failures):
                 print(f"  {failure}")
-    where = (n, SMALL_BLOB_BYTES, departed)
+    where = (n, size_bytes, departed)
     return [
         row("failed reads and writes during a handover", *where, len(users.failures), "exactly", 0),
         row("reads during it", *where, users.reads),
@@ -131,20 +136,35 @@ async def _disturb(network: NodeNetwork, users: Users, members: list[int], newco
 
 # killed and begun again
 
-KILLED_N = 100
 KILLED_BLOBS = 8
 KILLED_BLOB_BYTES = 256 * KIB
 KILLS = 8
-LOST, SHRUNK = 11, 5
-"""Shards of the dead member, and those a living one gives up: all are the killed node's to fill."""
 
 
-async def killed(seed: int = 1) -> list[Row]:
+@dataclass(frozen=True)
+class Loss:
+    """Shards of a dead member, and those a living one gives up: all are the killed node's to fill."""
+
+    n: int
+    staying: int
+    lost: int
+    shrunk: int
+
+
+LOSSES = (Loss(10, 4, 1, 1), Loss(100, STAYING, 11, 5), Loss(1000, STAYING, 111, 50))
+
+
+async def killed() -> list[Row]:
+    """At each number of shards."""
+    return [one for loss in LOSSES for one in await _killed(loss)]
+
+
+async def _killed(loss: Loss, seed: int = 1) -> list[Row]:
     """SIGKILL the gaining node's process again and again, and see whether it asks for a sliver it had made durable."""
     dice = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(Path(folder), KILLED_N) as network:
-            victim = await _prepare_victim(network)
+        async with NodeNetwork.opened(Path(folder), loss.n) as network:
+            victim = await _prepare_victim(network, loss)
             refetched = kills = asked = 0
             durable: set[tuple[bytes, int, Axis]] = set()
             gained = network.chain.gained
@@ -161,7 +181,7 @@ async def killed(seed: int = 1) -> list[Row]:
             needed = len(gained) * len(Axis) * KILLED_BLOBS
             if len(durable) != needed:
                 print(f"  {len(durable)} slivers of {needed} are there in the end")
-    where = (KILLED_N, KILLED_BLOB_BYTES, LOST)
+    where = (loss.n, KILLED_BLOB_BYTES, loss.lost)
     return [
         row("slivers refetched after kill -9", *where, refetched, "exactly", 0),
         row("kills", *where, kills),
@@ -176,18 +196,19 @@ async def killed(seed: int = 1) -> list[Row]:
     ]
 
 
-async def _prepare_victim(network: NodeNetwork) -> int:
+async def _prepare_victim(network: NodeNetwork, loss: Loss) -> int:
     """A dead member's shards and some of a living one's go to a newcomer, whose process is not begun yet."""
-    largest, *rest = split(KILLED_N - LOST, STAYING)
-    staying = network.add_nodes(STAYING)
+    largest, *rest = split(loss.n - loss.lost, loss.staying)
+    staying = network.add_nodes(loss.staying)
     dead, victim = network.add_node(), network.add_node()
-    network.chain.select(stakes_of([*staying, dead], [largest, *rest, LOST]))
+    network.chain.select(stakes_of([*staying, dead], [largest, *rest, loss.lost]))
     network.chain.start()
     await network.start(*staying)
-    code = RedStuff(KILLED_N)
+    code = RedStuff(loss.n)
     for _ in range(KILLED_BLOBS):
         await network.store(code.encode(os.urandom(KILLED_BLOB_BYTES)))
-    network.chain.select(stakes_of([*staying, victim], [largest - SHRUNK, *rest, LOST + SHRUNK]))
+    shares = [largest - loss.shrunk, *rest, loss.lost + loss.shrunk]
+    network.chain.select(stakes_of([*staying, victim], shares))
     network.chain.start()
     await network.caught_up()
     place = network.places[victim]
