@@ -122,15 +122,15 @@ async def measure(cell: Cell, blob: EncodedBlob) -> Moved:
             staying, leaving = shares(cell)
             old = network.add_nodes(len(staying) + len(leaving))
             new = network.add_nodes(len(leaving)) if cell.to_newcomers else []
-            network.chain.select(stakes_of(old, staying + leaving))
+            network.elect(stakes_of(old, staying + leaving))
             network.chain.start()
             # Who leaves is dead from the beginning: nothing can be copied from it, not even before the epoch starts.
             await network.start(*old[: len(staying)], *new)
             await network.store(blob)
             network.tally, before = WireTally(), network.wire_bytes
-            network.chain.select(stakes_of(old[: len(staying)] + new, staying + (leaving if new else [])))
+            network.elect(stakes_of(old[: len(staying)] + new, staying + (leaving if new else [])))
             network.chain.start()
-            seconds = await until(lambda: network.chain.complete, "every gained shard is attested")
+            seconds = await until(lambda: not network.chain.missing, "every gained shard is attested")
             health_bytes = network.tally.by_purpose["health"]
             return _moved(cell, network, network.wire_bytes - before - health_bytes, seconds)
 

@@ -25,15 +25,15 @@ async def transferred(n: int, size_bytes: int, blobs: Blobs) -> list[Row]:
             giver, *others, newcomer = network.add_nodes(STAYING + 1)
             largest, *rest = split(n, STAYING)
             moved_shards = largest // 2
-            network.chain.select(stakes_of([giver, *others], [largest, *rest]))
+            network.elect(stakes_of([giver, *others], [largest, *rest]))
             network.chain.start()
             await network.start(giver, newcomer, *others)
             await network.store(blob)
             network.tally, before = WireTally(), network.wire_bytes
             shares = [largest - moved_shards, *rest, moved_shards]
-            network.chain.select(stakes_of([giver, *others, newcomer], shares))
+            network.elect(stakes_of([giver, *others, newcomer], shares))
             network.chain.start()
-            seconds = await until(lambda: network.chain.complete, "every gained shard is attested")
+            seconds = await until(lambda: not network.chain.missing, "every gained shard is attested")
             wire_bytes = network.wire_bytes - before - network.tally.by_purpose["health"]
             tally, gained = network.tally, network.chain.gained
     assert len(gained) == moved_shards
@@ -57,15 +57,15 @@ async def many_small() -> list[Row]:
         async with NodeNetwork.opened(Path(folder), SMALL_N) as network:
             dead, *staying = network.add_nodes(STAYING + 1)
             stakes = stakes_of(staying, split(SMALL_N - departed, STAYING))
-            network.chain.select(stakes | stakes_of([dead], [departed]))
+            network.elect(stakes | stakes_of([dead], [departed]))
             network.chain.start()
             await network.start(*staying)
             for _ in range(SMALL_BLOBS):
                 await network.store(code.encode(os.urandom(size_bytes)))
             network.tally, before = WireTally(), network.wire_bytes
-            network.chain.select(stakes)
+            network.elect(stakes)
             network.chain.start()
-            seconds = await until(lambda: network.chain.complete, "every gained shard is attested")
+            seconds = await until(lambda: not network.chain.missing, "every gained shard is attested")
             wire_bytes = network.wire_bytes - before - network.tally.by_purpose["health"]
             tally, state = network.tally, network.chain.state
             nodes = [place.node for place in network.places.values() if place.node is not None]

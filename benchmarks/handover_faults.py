@@ -13,14 +13,13 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from benchmarks.handover_bytes import LEAVING, STAKE_OF_A_SHARD, STAYING, Blobs, split, stakes_of
 from benchmarks.node_network import NodeNetwork, TookTooLong, WireTally, until
 from benchmarks.relay import Exchange
 from benchmarks.rows import KIB, MIB, Row, row
 from committee.errors import CommitteeError
-from committee.ledger import Ledger
+from localnet.memory_chain import WRITER
 from storage.client.client import Client
 from storage.client.errors import ClientError
 from storage.node.store import SliverStore
@@ -84,11 +83,11 @@ async def reads_and_writes(n: int, size_bytes: int) -> list[Row]:
         ) as network:
             members = network.add_nodes(10)
             newcomer = network.add_node()
-            network.chain.select(dict.fromkeys(members, STAKE_OF_A_SHARD))
+            network.elect(dict.fromkeys(members, STAKE_OF_A_SHARD))
             network.chain.start()
             await network.start(*members, newcomer)
             code = RedStuff(n, threads=2)
-            async with Client(cast(Ledger, network.chain.ledger(None))) as client:
+            async with Client(network.chain.ledger(WRITER)) as client:
                 users = Users(client, {}, size_bytes)
                 for _ in range(max(2, PAIRS_MOVED * 10 // (2 * n))):
                     data = os.urandom(size_bytes)
@@ -115,11 +114,11 @@ async def _disturb(network: NodeNetwork, users: Users, members: list[int], newco
     try:
         await until(lambda: users.reads > 1 and users.writes > 1, "reading and writing begin")
         left, killed = members[0], members[1]
-        network.chain.select(dict.fromkeys([*members[2:], newcomer], STAKE_OF_A_SHARD))
+        network.elect(dict.fromkeys([*members[2:], newcomer], STAKE_OF_A_SHARD))
         await until(lambda: users.writes > WRITES_AFTER, "writing goes on while the next committee waits")
         await network.stop(killed)
         network.chain.start()
-        await until(lambda: network.chain.complete, "every gained shard is attested")
+        await until(lambda: not network.chain.missing, "every gained shard is attested")
         written = users.writes
         await until(lambda: users.writes > written + WRITES_AFTER, "writing goes on after the handover")
     finally:
@@ -201,14 +200,14 @@ async def _prepare_victim(network: NodeNetwork, loss: Loss) -> int:
     largest, *rest = split(loss.n - loss.lost, loss.staying)
     staying = network.add_nodes(loss.staying)
     dead, victim = network.add_node(), network.add_node()
-    network.chain.select(stakes_of([*staying, dead], [largest, *rest, loss.lost]))
+    network.elect(stakes_of([*staying, dead], [largest, *rest, loss.lost]))
     network.chain.start()
     await network.start(*staying)
     code = RedStuff(loss.n)
     for _ in range(KILLED_BLOBS):
         await network.store(code.encode(os.urandom(KILLED_BLOB_BYTES)))
     shares = [largest - loss.shrunk, *rest, loss.lost + loss.shrunk]
-    network.chain.select(stakes_of([*staying, victim], shares))
+    network.elect(stakes_of([*staying, victim], shares))
     network.chain.start()
     await network.caught_up()
     place = network.places[victim]
@@ -292,13 +291,13 @@ async def _outlive(network: NodeNetwork, blob: EncodedBlob, f: int) -> tuple[int
     n = network.chain.parameters.n_shards
     living, dying = split(n - f, min(STAYING, n - f)), split(f, LEAVING)
     alive, dead = network.add_nodes(len(living)), network.add_nodes(len(dying))
-    network.chain.select(stakes_of(alive + dead, living + dying))
+    network.elect(stakes_of(alive + dead, living + dying))
     network.chain.start()
     await network.start(*alive, *dead)
     await network.store(blob)
     # One of the dead has left; the others are members still, with half their shards.
     halves = [max(1, count // 2) for count in dying[1:]]
-    network.chain.select(stakes_of(alive + dead[1:], living + halves))
+    network.elect(stakes_of(alive + dead[1:], living + halves))
     await asyncio.gather(*(network.stop(node_id) for node_id in dead))
     network.chain.start()
     current = network.chain.state.current

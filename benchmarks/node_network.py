@@ -7,18 +7,17 @@ import contextlib
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import aiohttp
 
-from benchmarks.memory_chain import NODE_ACCOUNT, MemoryChain
 from benchmarks.relay import Exchange, Relay
 from committee import messages
 from committee.bls import SecretKey
-from committee.ledger import Ledger, Parameters
+from committee.ledger import Parameters
+from localnet.memory_chain import MemoryChain
 from storage.client import wire
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
@@ -168,7 +167,7 @@ class NodeNetwork:
         node_id = len(self.places) + 1
         port = _free_port()
         relay = Relay(node_id, _free_port(), port, self._watch) if self._counted else None
-        name = NODE_ACCOUNT.format(node_id)
+        name = f"node-{node_id}"
         config = NodeConfig(
             name=name,
             port=port,
@@ -183,6 +182,11 @@ class NodeNetwork:
         self.places[node_id] = _Place(node_id, self._folder / name, config, secret, relay)
         return node_id
 
+    def elect(self, stakes: Mapping[int, int]) -> None:
+        """Select the next committee by these stakes: node id → stake, in candidate order."""
+        self.chain.stand(stakes)
+        self.chain.select()
+
     def add_nodes(self, count: int) -> list[int]:
         """Several."""
         return [self.add_node() for _ in range(count)]
@@ -191,7 +195,7 @@ class NodeNetwork:
         """Run these nodes, and wait until each serves."""
         for node_id in node_ids:
             place = self.places[node_id]
-            ledger = cast(Ledger, self.chain.ledger(place.config.name))
+            ledger = self.chain.ledger(place.config.name)
             place.node = StorageNode(place.folder, place.config, place.secret, ledger)
             place.running = asyncio.create_task(place.node.run())
             if place.relay is not None:
@@ -212,21 +216,21 @@ class NodeNetwork:
 
     def send_to(self, port: int, besides: int) -> None:
         """Have the chain name this port for every node but one."""
-        self.chain.move_nodes(
-            {node_id: f"http://127.0.0.1:{port}" for node_id in self.places if node_id != besides}
-        )
+        for node_id in self.places:
+            if node_id != besides:
+                self.chain.move_node(node_id, f"http://127.0.0.1:{port}")
 
     async def store(self, blob: EncodedBlob) -> None:
         """Give a blob's slivers to all members that run, past the routes, and certify it on chain."""
         current = self.chain.state.current
         assert current is not None
-        number = self.chain.registered(blob.blob_id, blob.length)
+        number = self.chain.register(blob)
         await self.caught_up()
         for member in current.members:
             node = self.places[member.node_id].node
             if node is not None:
                 await asyncio.to_thread(self._put, node, blob, member.shards)
-        self.chain.certified(number)
+        self.chain.certify(number)
         await self.caught_up()
 
     async def caught_up(self) -> None:

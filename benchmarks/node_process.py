@@ -11,11 +11,9 @@ import asyncio
 import pickle
 import sys
 from pathlib import Path
-from typing import cast
 
-from benchmarks.memory_chain import MemoryChain
 from benchmarks.node_network import secret_of, until
-from committee.ledger import Ledger
+from localnet.memory_chain import MemoryChain
 from storage.node.config import NodeConfig
 from storage.node.node import StorageNode
 
@@ -28,7 +26,7 @@ async def serve(folder: Path) -> None:
     current = chain.state.current
     assert current is not None
     gained = chain.gained & set(current.shards_of(node_id))
-    node = StorageNode(folder, config, secret_of(node_id), cast(Ledger, chain.ledger(config.name)))
+    node = StorageNode(folder, config, secret_of(node_id), chain.ledger(config.name))
     running = asyncio.create_task(node.run())
     await until(lambda: running.done() or chain.attested >= gained, "the node attests its shards")
     running.cancel()

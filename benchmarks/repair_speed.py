@@ -154,7 +154,7 @@ async def _lonely_node(
         folder, N, patience_s=3600, watch_interval_s=3600, counted=False
     ) as network:
         members = network.add_nodes(MEMBERS)
-        network.chain.select(dict.fromkeys(members, STAKE_OF_A_SHARD))
+        network.elect(dict.fromkeys(members, STAKE_OF_A_SHARD))
         network.chain.start()
         await network.start(members[0])
         if blob is not None:

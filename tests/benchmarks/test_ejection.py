@@ -35,9 +35,7 @@ async def test_a_member_that_answers_one_fellow_stays_and_goes_when_it_answers_n
         tmp_path, 10, patience_s=1, watch_interval_s=0.05, counted=False
     ) as network:
         members = network.add_nodes(len(SHARES))
-        network.chain.select(
-            {one: share * STAKE_OF_A_SHARD for one, share in zip(members, SHARES, strict=True)}
-        )
+        network.elect({one: share * STAKE_OF_A_SHARD for one, share in zip(members, SHARES, strict=True)})
         network.chain.start()
         await network.start(*members)
         shunned, friend = members[0], members[1]

@@ -10,6 +10,8 @@ import pytest
 
 from committee.ledger.evm import DeploymentParameters
 from localnet.network import LocalNetwork
+from tests.committee.ledger.conftest import chain as chain
+from tests.committee.ledger.conftest import launch as launch
 
 N_SHARDS = 13
 NAMES = ("alfa", "bravo", "charlie", "delta", "echo")

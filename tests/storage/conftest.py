@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -16,20 +15,8 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 from committee import messages
 from committee.bls import SecretKey
 from committee.errors import LedgerUnavailable
-from committee.ledger import (
-    BlobCertified,
-    BlobInvalidated,
-    BlobRecord,
-    BlobRegistered,
-    BlockMark,
-    EpochStarted,
-    EpochState,
-    Event,
-    Ledger,
-    Parameters,
-    Stretch,
-)
-from committee.membership import Committee, Member
+from committee.ledger import BlockMark, Ledger
+from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client.node_client import NodeClient
 from storage.client.wire import Reason
 from storage.node.chain import ChainView
@@ -40,7 +27,7 @@ from storage.node.store import SliverStore
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, SliverData, blob_id_text
 from tests.storage import network as networks
 
-N_SHARDS = 10
+N_SHARDS = networks.N_SHARDS
 SECRETS = {node_id: SecretKey(0xF00D + node_id) for node_id in (1, 2, 3)}
 EPOCH = 5
 # Shard 4 has moved from node 1 to node 2, shard 3 is about to.
@@ -49,62 +36,21 @@ SHARDS = {
     5: {1: (0, 1, 2, 3), 2: (4, 5, 6), 3: (7, 8, 9)},
     6: {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7, 8, 9)},
 }
-DOMAIN = bytes(range(32))
+DOMAIN = networks.DOMAIN
 DETAILS_DOMAIN = "haulout.storage"
 
 
-def committee(epoch: int) -> Committee:
-    return Committee(
-        epoch,
-        N_SHARDS,
-        tuple(
-            Member(
-                node_id, f"node-{node_id}", f"http://node-{node_id}:1", SECRETS[node_id].public_key, shards
-            )
-            for node_id, shards in SHARDS[epoch].items()
-        ),
-    )
+class WatchedLedger(MemoryLedger):
+    """Counts how often the head is asked for, and can fall silent."""
 
-
-@dataclass
-class MemoryLedger:
-    """A chain that holds what a test puts into it: an event a block."""
-
-    state: EpochState
-    records: list[BlobRecord] = field(default_factory=list)
-    happened: list[Event] = field(default_factory=list)
-    questions: int = 0
-    """How often the head was asked for."""
-    silent: bool = False
-
-    def mark(self) -> BlockMark:
-        number = len(self.happened)
-        return BlockMark(number, number.to_bytes(32, "big"))
-
-    def next_mark(self) -> BlockMark:
-        number = len(self.happened) + 1
-        return BlockMark(number, number.to_bytes(32, "big"))
-
-    async def parameters(self) -> Parameters:
-        return Parameters(N_SHARDS, 60, 60, 5, 500, DOMAIN)
+    questions = 0
+    silent = False
 
     async def head(self) -> BlockMark:
         self.questions += 1
         if self.silent:
             raise LedgerUnavailable("no answer within 5 s")
-        return self.mark()
-
-    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
-        return self.state
-
-    async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
-        return self.records
-
-    async def events(self, first_block: int, last_block: int) -> list[Event]:
-        return self.happened[first_block - 1 : last_block]
-
-    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
-        return Stretch((until,), await self.events(after.number + 1, until.number))
+        return await super().head()
 
 
 class OneNode:
@@ -114,11 +60,13 @@ class OneNode:
         self.store = store
         self.code = RedStuff(N_SHARDS)
         self.secret = SECRETS[1]
-        current = committee(EPOCH)
-        mark = BlockMark(0, bytes(32))
-        self.ledger = MemoryLedger(
-            EpochState(mark, EPOCH, 0, mark, True, 0, committee(EPOCH - 1), current, None)
-        )
+        self.chain = MemoryChain(networks.PARAMETERS)
+        for node_id, secret in SECRETS.items():
+            self.chain.add_node(f"node-{node_id}", f"http://node-{node_id}:1", secret.public_key)
+        for _ in range(1, EPOCH):
+            self.chain.start(SHARDS[EPOCH - 1])
+        self.chain.start(SHARDS[EPOCH])
+        self.ledger = WatchedLedger(self.chain, "node-1")
         self.view = ChainView(cast(Ledger, self.ledger), 1)
         self.server: BaseTestServer | None = None
         self.silent_members: set[int] = set()
@@ -166,33 +114,20 @@ class OneNode:
         end_epoch: int = 50,
     ) -> None:
         """A blob object on chain, which the node has not looked at yet."""
-        event = BlobRegistered(
-            self.ledger.next_mark(), object_id, blob.blob_id, "0x1", 5, blob.length, end_epoch, deletable
-        )
-        self.ledger.happened.append(event)
+        self.chain.register(blob, end_epoch=end_epoch, deletable=deletable, object_id=object_id)
 
-    def certify(self, blob: EncodedBlob, *, object_id: int = 7, deletable: bool = False) -> None:
-        event = BlobCertified(
-            self.ledger.next_mark(), object_id, blob.blob_id, 5, 50, deletable, is_extension=False
-        )
-        self.ledger.happened.append(event)
+    def certify(self, *, object_id: int = 7) -> None:
+        self.chain.certify(object_id)
 
-    def invalidate(self, blob: EncodedBlob) -> None:
-        self.ledger.happened.append(BlobInvalidated(self.ledger.next_mark(), blob.blob_id, 5))
+    def invalidate(self, blob: EncodedBlob | BlobMetadata) -> None:
+        self.chain.invalidate(blob.blob_id)
 
     def select_next(self) -> None:
-        self.ledger.state = dataclasses.replace(self.ledger.state, next=committee(EPOCH + 1))
+        self.chain.select(SHARDS[EPOCH + 1])
 
     def start_next(self) -> None:
-        """Epoch 6 on chain, which the node has not looked at yet."""
-        self.ledger.state = dataclasses.replace(
-            self.ledger.state,
-            epoch=EPOCH + 1,
-            previous=committee(EPOCH),
-            current=committee(EPOCH + 1),
-            next=None,
-        )
-        self.ledger.happened.append(EpochStarted(self.ledger.next_mark(), EPOCH + 1))
+        """Epoch 6 on chain, which the node has not looked at yet; later ones with the same shards."""
+        self.chain.start(SHARDS[EPOCH + 1])
 
     # the store
 

@@ -13,19 +13,31 @@ from typing import Any, cast
 import aiohttp
 
 from committee.bls import SecretKey
-from committee.ledger import (
-    Ledger,
-    RegisteredNode,
-)
+from committee.ledger import BlockMark, Ledger, Parameters
+from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.node.config import NodeConfig
 from storage.node.node import StorageNode
-from storage.redstuff import Axis, BlobMetadata, EncodedBlob
-from tests.storage.chain import Chain, ChainLedger
+from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff
 
 SHARDS = {1: (0, 1, 2), 2: (3, 4, 5), 3: (6, 7), 4: (8, 9)}
+N_SHARDS = 10  # p = 4, s = 7; 7 are a quorum
+DOMAIN = bytes(range(32))
+PATIENCE_S = 600
+"""Nobody is ejected here."""
+PARAMETERS = Parameters(N_SHARDS, 60, 60, PATIENCE_S, 500, DOMAIN)
 LIMIT_S = 30.0
+
+
+class HeldLedger(MemoryLedger):
+    """A node's, which can be kept from seeing more of the chain."""
+
+    held: BlockMark | None = None
+    """The newest block it is told of, while it is."""
+
+    async def head(self) -> BlockMark:
+        return self.held or await super().head()
 
 
 class Network:
@@ -34,33 +46,15 @@ class Network:
     def __init__(self, folder: Path, session: aiohttp.ClientSession) -> None:
         self.folder = folder
         self.session = session
-        self.chain = Chain()
-        self.code = self.chain.code
+        self.chain = MemoryChain(PARAMETERS)
+        self.code = RedStuff(N_SHARDS)
         self.running: dict[int, StorageNode] = {}
-        self.ledgers: dict[int, ChainLedger] = {}
+        self.ledgers: dict[int, HeldLedger] = {}
         self.uploaded: dict[bytes, EncodedBlob] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         for node_id, port in zip(SHARDS, free_ports(len(SHARDS)), strict=True):
             key = self.secret(node_id).public_key
-            address = f"http://127.0.0.1:{port}"
-            self.chain.nodes[node_id] = RegisteredNode(
-                node_id=node_id,
-                owner=f"0x{node_id}",
-                operator=f"0x{node_id}",
-                receiver=f"0x{node_id}",
-                name=f"node-{node_id}",
-                address=address,
-                tls_key=bytes(32),
-                public_key=key,
-                commission=0,
-                stake=0,
-                is_candidate=True,
-                barred_until_s=0,
-                pending_public_key=key,
-                public_key_from=0,
-                pending_commission=0,
-                commission_from=0,
-            )
+            self.chain.add_node(f"node-{node_id}", f"http://127.0.0.1:{port}", key)
 
     @staticmethod
     def secret(node_id: int) -> SecretKey:
@@ -81,7 +75,7 @@ class Network:
                 poll_interval_s=0.01,
                 **settings,
             )
-            ledger = self.ledgers[node_id] = ChainLedger(self.chain, node_id)
+            ledger = self.ledgers[node_id] = HeldLedger(self.chain, known.name)
             node = StorageNode(self.folder / str(node_id), config, self.secret(node_id), cast(Ledger, ledger))
             (self.folder / str(node_id)).mkdir(exist_ok=True)
             self.running[node_id] = node
@@ -105,7 +99,7 @@ class Network:
 
     async def read(self, blob_id: bytes) -> bytes:
         """A blob as its user reads it."""
-        async with Client(cast(Ledger, ChainLedger(self.chain, 0))) as client:
+        async with Client(self.chain.ledger(WRITER)) as client:
             return await client.read(blob_id)
 
     async def until(self, condition: Callable[..., object], *arguments: object) -> None:
@@ -128,10 +122,7 @@ class Network:
         head = self.chain.settled
         views = [node.view for node_id, node in self.running.items() if self.ledgers[node_id].held is None]
         await self.until(
-            lambda: all(
-                view.block.number >= head.number and self.chain.block(view.block) is not None
-                for view in views
-            )
+            lambda: all(view.block.number >= head.number and self.chain.has(view.block) for view in views)
         )
 
     async def upload(self, blob: EncodedBlob, metadata: BlobMetadata | None = None, **options: Any) -> int:

@@ -8,69 +8,34 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import stamina
 
-from committee import certificate as certificates
-from committee import messages
 from committee.certificate import Certificate
-from committee.errors import LedgerRefused
-from committee.ledger import BlobRecord, EpochState, Ledger, Parameters, Transaction
+from committee.ledger import Ledger, Transaction
+from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client import client as client_module
 from storage.client import node_client
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
-from storage.redstuff import BlobMetadata
-from tests.storage.chain import DOMAIN, BlobName, Chain, ChainLedger
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
 
 
-class UserLedger:
+class UserLedger(MemoryLedger):
     """The chain as a user's account sees it."""
 
-    def __init__(self, chain: Chain) -> None:
-        self.chain = chain
+    def __init__(self, chain: MemoryChain) -> None:
+        super().__init__(chain, "user")
         self.posted: list[int] = []
         """The epochs of the certificates, accepted or not."""
         self.before_certify: Callable[[], Awaitable[None]] | None = None
         """Called once, when a certificate has been sent and has not arrived."""
 
-    async def parameters(self) -> Parameters:
-        return await ChainLedger(self.chain, 0).parameters()
-
-    async def epoch_state(self) -> EpochState:
-        return self.chain.state
-
-    async def blob_object(self, object_id: int) -> BlobRecord:
-        return self.chain.records[object_id]
-
-    async def register_blob(
-        self, root: bytes, length: int, epochs: int, deletable: bool
-    ) -> tuple[int, Transaction]:
-        blob = BlobName(BlobMetadata.id_of(length, root), length)
-        end_epoch = self.chain.state.epoch + epochs
-        number = self.chain.register(blob, end_epoch=end_epoch, deletable=deletable)
-        return number, Transaction(bytes(32), self.chain.state.block, 0)
-
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
-        """As the contract: of this epoch, or of the one before while the handover is not done."""
         self.posted.append(certificate.epoch)
         if self.before_certify is not None:
             meanwhile, self.before_certify = self.before_certify, None
             await meanwhile()
-        state = self.chain.state
-        assert state.current is not None
-        committee = state.current
-        if certificate.epoch != state.epoch:
-            if certificate.epoch != state.epoch - 1 or state.handover_done:
-                raise LedgerRefused("certify", "WrongEpoch", {"given": certificate.epoch})
-            assert state.previous is not None
-            committee = state.previous
-        certificates.verify(certificate, committee, DOMAIN)
-        record = self.chain.records[object_id]
-        body = messages.blob_body(record.blob_id, object_id if record.deletable else None)
-        assert messages.decode(certificate.message).body == body
-        self.chain.certify(object_id)
-        return Transaction(bytes(32), state.block, 0)
+        return await super().certify_blob(object_id, certificate)
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import pytest
 
 from committee import messages
 from committee.errors import LedgerRefused
-from committee.ledger import HandoverDone
 from committee.messages import Intent
+from localnet.memory_chain import MemoryChain
 from storage.client.client import CONFIRMATION_TRIES
 from storage.client.errors import (
     NoCommittee,
@@ -19,8 +19,7 @@ from storage.client.errors import (
     WrongBlob,
 )
 from storage.redstuff import RedStuff
-from tests.storage.chain import Chain
-from tests.storage.network import SHARDS
+from tests.storage.network import PARAMETERS, SHARDS
 
 if TYPE_CHECKING:
     from storage.client.client import Client
@@ -31,6 +30,8 @@ CODE = RedStuff(10)  # p = 4, s = 7; 7 of 10 shards are a quorum
 DATA = random.Random(1).randbytes(3000)
 MOVED = {1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (7,), 4: (8, 9)}
 """Shard 6 goes from node 3 to node 1."""
+SWAPPED = {1: (3, 4, 5), 2: (0, 1, 2), 3: (6, 7), 4: (8, 9)}
+"""Nodes 1 and 2 change places: four shards are kept, no quorum."""
 
 
 async def register_and_start_unseen(network: Network, node_id: int) -> int:
@@ -72,7 +73,7 @@ async def test_a_registered_blob_is_certified_later(user: Client, ledger: UserLe
 
 
 async def test_nothing_is_stored_before_the_first_epoch(user: Client, ledger: UserLedger) -> None:
-    ledger.chain = Chain()
+    ledger.chain = MemoryChain(PARAMETERS)
     with pytest.raises(NoCommittee, match="start an epoch first"):
         await user.store(DATA, 1)
 
@@ -173,14 +174,16 @@ async def test_a_signature_that_does_not_hold_is_left_out(
 
 
 async def change(network: Network, *, done: bool) -> None:
-    """The next epoch, whose handover is done or not, seen by all."""
-    network.chain.start(MOVED)
-    if not done:
-        network.chain.mine(handover_done=False)
-    await network.until(lambda: 6 in network.chain.attested)
+    """The next epoch, seen by all when its handover is done; while it is not, its gaining members see nothing of it."""
     if done:
-        network.chain.mine(HandoverDone(network.chain.next_mark, network.chain.state.epoch))
+        network.chain.start(MOVED)
+        await network.until(lambda: 6 in network.chain.attested)
+    else:
+        for node_id in (1, 2):
+            network.hold(node_id)
+        network.chain.start(SWAPPED)
     await network.seen()
+    assert network.chain.state.handover_done is done
 
 
 async def test_a_certificate_that_comes_after_the_handover_is_gathered_anew(

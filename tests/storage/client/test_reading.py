@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 CODE = RedStuff(10)  # p = 4, s = 7; 7 of 10 shards are a quorum
 DATA = random.Random(1).randbytes(3000)
-MOVED = {1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (7,), 4: (8, 9)}
-"""Shard 6 goes from node 3 to node 1."""
+MUCH_MOVED = {1: (0, 1, 2, 6, 3, 4, 5), 3: (7,), 4: (8, 9)}
+"""Shard 6 goes from node 3 to node 1, and all that node 2 had: six are kept, no quorum."""
 
 
 def encoded(seed: int) -> EncodedBlob:
@@ -40,7 +40,10 @@ async def test_a_blob_nobody_knows_is_unknown(user: Client) -> None:
 async def test_during_a_handover_a_blob_is_unknown_only_when_nobody_is_left_to_ask(
     network: Network, user: Client, metadata: Tap
 ) -> None:
-    network.chain.mine(handover_done=False)
+    for node_id in (1, 2):  # which gain six shards of ten, and do not see it
+        network.hold(node_id)
+    network.chain.start({1: (3, 4, 5), 2: (0, 1, 2), 3: (6, 7), 4: (8, 9)})
+    assert not network.chain.state.handover_done
     with pytest.raises(BlobUnavailable, match="metadata of blob") as unavailable:
         await user.read(encoded(2).blob_id)
     assert sorted(metadata.asked) == ["node-1", "node-2", "node-3", "node-4"]
@@ -103,11 +106,12 @@ async def test_wrong_slivers_are_left_out(network: Network, user: Client, sliver
 async def test_who_had_a_shard_serves_while_its_new_owner_lacks_it(
     network: Network, user: Client, slivers: Tap
 ) -> None:
-    blob = next(one for one in map(encoded, range(50)) if CODE.pair_of_shard(one.blob_id, 6) < CODE.p)
+    # Shard 6 alone of those that node 1 gains has a source row.
+    blob = next(one for one in map(encoded, range(50)) if CODE.pair_of_shard(one.blob_id, 6) == 0)
     await network.upload(blob)
     network.hold(1)
-    network.chain.start(MOVED)
-    network.chain.mine(handover_done=False)
+    network.chain.start(MUCH_MOVED)
+    assert not network.chain.state.handover_done
     await network.seen()
     pair = CODE.pair_of_shard(blob.blob_id, 6)
     with pytest.raises(NodeRefused, match="SLIVER_NOT_FOUND"):

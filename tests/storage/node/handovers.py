@@ -14,8 +14,7 @@ from storage.client.errors import NodeRefused
 from storage.client.node_client import NodeClient
 from storage.node.handover import filling
 from storage.redstuff import Axis, EncodedBlob, RedStuff
-from tests.storage.chain import N_SHARDS
-from tests.storage.network import Network
+from tests.storage.network import N_SHARDS, Network
 
 CODE = RedStuff(N_SHARDS)  # p = 4, s = 7, f = 3
 MOVED = {1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (7,), 4: (8, 9)}
@@ -41,7 +40,7 @@ async def change(network: Network, shards: Shards) -> None:
     assert previous is not None
     assert current is not None
     gained = {s for s, owner in current.owner_of.items() if previous.owner_of[s].node_id != owner.node_id}
-    await network.until(gained.issubset, network.chain.attested)
+    await network.until(lambda: gained <= network.chain.attested)
     await network.seen()
 
 

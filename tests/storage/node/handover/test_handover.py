@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from committee.ledger import ShardsAttested
+from committee.ledger import Attestation, ShardsAttested
 from storage.redstuff import Axis
 from tests.storage.network import SHARDS
 from tests.storage.node.checks import check
@@ -83,6 +83,7 @@ async def test_prefetching_ends_with_the_selection_and_goes_to_the_one_selected_
     stored.chain.select(MOVED)
     await stored.until(lambda: not lacks(stored, 1, 6))
     instead = {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7,), 4: (8, 9)}
+    stored.chain.eject(4)
     stored.chain.select(instead)
     await stored.until(lambda: not lacks(stored, 2, 6))
     await stored.until(lambda: 6 not in stored.running[1].store.shards())
@@ -187,7 +188,7 @@ async def test_a_shard_given_up_is_kept_until_somebody_attests_it(stored: Networ
     await stored.stop(3)
     await stored.start(3)
     assert not lacks(stored, 3, 6), "also after a restart"
-    stored.chain.attest(stored.chain.state.epoch, 1, (6,))
+    await stored.chain.ledger("node-1").attest(stored.chain.state.epoch, [Attestation(6, bytes(32), 0)])
     await stored.until(lambda: 6 not in stored.running[3].store.shards())
 
 

@@ -31,18 +31,18 @@ async def assert_attested(network: Network) -> None:
     await network.seen()
     state, blobs = network.chain.state, {one.blob_id: one for one in (*BLOBS, encoded(100))}
     assert state.started_block is not None
-    assert network.chain.block(state.started_block) is not None
+    assert network.chain.has(state.started_block)
     assert state.current is not None
     key = state.current.owner_of[6].public_key
     salt = attestation.salt(state.epoch, 6, key, state.started_block.hash)
-    records = network.chain.blocks[state.started_block.number].records
+    records = network.chain.block(state.started_block).contracts.records.values()
     leaves = []
     for blob_id in sorted(one.blob_id for one in records if one.is_live(state.epoch)):
         primary, secondary = (
             blobs[blob_id].sliver(axis, CODE.sliver_index(blob_id, 6, axis)) for axis in Axis
         )
         leaves.append(attestation.leaf(blob_id, salt, primary, secondary))
-    given = network.chain.digests[6]
+    given = network.chain.attestations[6]
     assert (given.digest, given.count) == (attestation.digest(leaves), len(leaves))
     await check(network)
 

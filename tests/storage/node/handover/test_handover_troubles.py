@@ -63,7 +63,7 @@ async def test_a_blob_extended_while_it_is_rebuilt(rebuilding: Network) -> None:
     held = HeldSymbols(rebuilding, 2)
     rebuilding.chain.start(LESS)
     await rebuilding.until(lambda: held.asked)
-    rebuilding.chain.certify(7, end_epoch=60)
+    rebuilding.chain.extend(7, 1)
     await rebuilding.seen()
     held.come()
     await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
@@ -79,7 +79,7 @@ async def test_a_blob_deleted_while_it_is_rebuilt_is_attested_all_the_same(rebui
     await rebuilding.seen()
     held.come()
     await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
-    assert rebuilding.chain.digests[7].count == len(BLOBS) + 1
+    assert rebuilding.chain.attestations[7].count == len(BLOBS) + 1
     await change(rebuilding, LESS)
     await rebuilding.until(rebuilding.has_nothing, 2, BLOB.blob_id)
     await check(rebuilding)
@@ -93,7 +93,7 @@ async def test_a_blob_invalidated_while_it_is_rebuilt_is_not_attested(rebuilding
     await rebuilding.seen()
     held.come()
     await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
-    assert rebuilding.chain.digests[7].count == len(BLOBS)
+    assert rebuilding.chain.attestations[7].count == len(BLOBS)
     await rebuilding.until(rebuilding.has_nothing, 2, BLOB.blob_id)
     await check(rebuilding)
 
@@ -109,7 +109,7 @@ async def test_a_blob_that_expires_while_it_is_rebuilt(stored: Network) -> None:
     await stored.seen()
     held.come()
     await stored.until(lambda: 7 in stored.chain.attested)
-    assert stored.chain.digests[7].count == len(BLOBS)
+    assert stored.chain.attestations[7].count == len(BLOBS)
     await stored.until(stored.has_nothing, 2, BLOB.blob_id)
     await check(stored)
 

@@ -125,7 +125,7 @@ async def test_status_of_a_permanent_blob(node: OneNode, ask: Ask, blob: Encoded
         "deletableCounts": NO_DELETABLE,
     }
     assert (await ask("GET", path(blob, "status"))).granted() == {"permanent": expected}
-    node.certify(blob)
+    node.certify()
     await node.view.refresh()
     expected |= {"isCertified": True, "initialCertifiedEpoch": 5}
     assert (await ask("GET", path(blob, "status"))).granted() == {"permanent": expected}
@@ -135,7 +135,7 @@ async def test_status_tells_the_certified_object_before_the_longer_one(
     node: OneNode, ask: Ask, blob: EncodedBlob
 ) -> None:
     node.register(blob)
-    node.certify(blob)
+    node.certify()
     node.register(blob, object_id=8, end_epoch=60)
     permanent = (await ask("GET", path(blob, "status"))).granted()["permanent"]
     assert (permanent["isCertified"], permanent["endEpoch"]) == (True, 50)
@@ -144,7 +144,7 @@ async def test_status_tells_the_certified_object_before_the_longer_one(
 async def test_status_of_deletable_objects(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
     node.register(blob, object_id=1, deletable=True)
     node.register(blob, object_id=2, deletable=True)
-    node.certify(blob, object_id=2, deletable=True)
+    node.certify(object_id=2)
     assert (await ask("GET", path(blob, "status"))).granted() == {
         "deletable": {
             "initialCertifiedEpoch": 5,

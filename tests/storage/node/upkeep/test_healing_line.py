@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from committee.ledger import BlobDeleted, ShardsAttested
+from committee.ledger import Attestation
 from storage.node.repair import Repair, RepairError
 from storage.node.store import NewSliver
 from storage.node.upkeep import healing as healing_module
@@ -75,7 +75,7 @@ class Line:
             self._objects += 1
             number = self._objects
             self.node.register(blob, object_id=number, **options)
-            self.node.certify(blob, object_id=number, **options)
+            self.node.certify(object_id=number)
         await self.node.view.refresh()
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -173,7 +173,7 @@ async def test_nothing_more_is_stored_of_a_blob_deleted_during_its_repair(
         steps.append(len(line.node.store.shards_with(blob.blob_id, Axis.PRIMARY)))
         if len(steps) == 2:
             node = line.node
-            node.ledger.happened.append(BlobDeleted(node.ledger.next_mark(), 1, blob.blob_id, 5))
+            node.chain.delete(1)
             await node.view.refresh()
             await line.garbage.collect()
 
@@ -194,7 +194,7 @@ async def test_what_was_stored_just_as_the_blob_died_is_left_to_the_garbage(
 
     async def die_after(*arguments: Any, **options: Any) -> None:
         await fill(*arguments, **options)
-        line.node.ledger.happened.append(BlobDeleted(line.node.ledger.next_mark(), 1, blob.blob_id, 5))
+        line.node.chain.delete(1)
         await line.node.view.refresh()
         line.garbage._doubtful.clear()  # as if the garbage had looked before the last sliver was written
 
@@ -209,7 +209,7 @@ async def test_what_was_stored_just_as_the_blob_died_is_left_to_the_garbage(
 
 async def test_a_blob_extended_during_its_repair_is_healed(line: Line, blob: EncodedBlob) -> None:
     async def extend() -> None:
-        line.node.certify(blob, object_id=1)
+        line.node.chain.extend(1, 1)
         await line.node.view.refresh()
 
     line.repair.before_storing = extend
@@ -234,16 +234,15 @@ async def test_a_blob_that_waits_for_its_next_try_leaves_the_line_when_it_dies(
     line: Line, blob: EncodedBlob, end: str
 ) -> None:
     line.repair.poison.add(blob.blob_id)
-    await line.certify(blob, deletable=True)
+    await line.certify(blob, deletable=True, end_epoch=6)
     await line.until(lambda: line.healing._retries)
     node = line.node
     if end == "deleted":
-        node.ledger.happened.append(BlobDeleted(node.ledger.next_mark(), 1, blob.blob_id, 5))
+        node.chain.delete(1)
     elif end == "invalid":
         node.invalidate(blob)
     else:
         node.start_next()
-        node.ledger.state = dataclasses.replace(node.ledger.state, epoch=50)
     await line.healed()
     assert line.repair.asked == [blob.blob_id]
 
@@ -268,29 +267,18 @@ async def test_a_new_epoch_has_every_live_blob_looked_after(line: Line, blob: En
     assert line.repair.filled[1] == (blob.blob_id, [1])
 
 
-async def none_attested() -> frozenset[int]:
-    return frozenset()
-
-
 async def test_a_gained_shard_is_the_handovers_until_it_is_attested(line: Line, blob: EncodedBlob) -> None:
     node = line.node
     await line.certify(blob)
     await line.healed()
-    # Node 1 gives up shard 3 in epoch 6; the other way round, it gains it.
-    node.start_next()
-    state = node.ledger.state
-    assert state.previous is not None
-    current = dataclasses.replace(state.previous, epoch=6)
-    node.ledger.state = dataclasses.replace(state, previous=state.current, current=current)
-    node.ledger.attested_shards = none_attested  # type: ignore[attr-defined]
+    gained = 4
+    node.chain.start({1: (*MINE, gained), 2: (5, 6), 3: (7, 8, 9)})
     await node.view.refresh()
     await line.healed()
-    gained = 3
-    node.store.drop_shard(gained)
     line.healing.look_after(blob.blob_id)
     await line.healed()
     assert len(line.repair.filled) == 1, "the handover fills it"
-    node.ledger.happened.append(ShardsAttested(node.ledger.next_mark(), 6, 1, (gained,)))
+    await node.ledger.attest(6, [Attestation(gained, bytes(32), 1)])
     await node.view.refresh()
     line.healing.look_after(blob.blob_id)
     await line.until(lambda: len(line.repair.filled) == 2)

@@ -51,7 +51,7 @@ class Members:
         self.answer: dict[int, Callable[[bytes], tuple[bytes, bytes]]] = {}
         self.posted: list[tuple[bytes, Certificate]] = []
         self.refusals: list[Exception] = []
-        node.ledger.invalidate_blob = self.invalidate_blob  # type: ignore[attr-defined]
+        node.ledger.invalidate_blob = self.invalidate_blob  # type: ignore[method-assign, assignment]
         peers = SimpleNamespace(
             client=lambda member: SimpleNamespace(inconsistency_proof=self.signer(member))
         )
@@ -186,7 +186,7 @@ async def test_what_is_not_posted_is_posted_again(members: Members, refusal: Exc
 
 
 async def test_a_blob_invalid_already_is_nobodys_business(members: Members, met: InconsistentBlob) -> None:
-    members.node.invalidate(cast(EncodedBlob, met.metadata))
+    members.node.invalidate(met.metadata)
     await members.node.view.refresh()
     await members.end()
     assert members.posted == []

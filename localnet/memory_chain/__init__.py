@@ -1,0 +1,14 @@
+"""A chain in memory behind the `Ledger` interface, with the rules of the contracts, for tests and benchmarks.
+
+`contracts` is what the contracts hold behind one block; `registry`, `epochs` and `blobs` are their rules, pure
+functions from what they hold to what they hold then; `chain` makes blocks of them and can be reorganised; `ledger` is
+its face for one account. `tests/localnet/test_memory_chain.py` tells the same stories to it and to the contracts.
+
+Left out: tokens, payments and capacity, stake that is withdrawn, keys and commissions that change, the limit of
+candidates, pauses and the governor.
+"""
+
+from localnet.memory_chain.chain import WRITER, Block, MemoryChain
+from localnet.memory_chain.ledger import MemoryLedger
+
+__all__ = ["WRITER", "Block", "MemoryChain", "MemoryLedger"]

@@ -1,0 +1,157 @@
+"""The rules of blob objects: `contracts/evm/src/Blobs.sol` and `Space.sol`. Space is free here and never short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from committee import messages
+from committee.certificate import Certificate
+from committee.ledger import BlobCertified, BlobDeleted, BlobInvalidated, BlobRecord, BlobRegistered, Event
+from committee.messages import BLOB_ID_BYTES, Intent
+from localnet.memory_chain.contracts import Contracts, Outcome, Revert
+from storage.redstuff import BlobMetadata
+from storage.redstuff import Parameters as Grid
+
+MAX_EPOCHS_AHEAD = 53
+NOBODY = "0x" + 40 * "0"
+
+
+def reserve_and_register(
+    now: Contracts, account: str, root: bytes, length: int, epochs: int, deletable: bool
+) -> Outcome:
+    """A blob object of the account's, for `epochs` epochs."""
+    largest = Grid(now.parameters.n_shards).max_blob_bytes
+    if length > largest:
+        raise Revert("BlobTooLong", length=length, largest=largest)
+    epoch = now.state.epoch
+    if epoch == 0:
+        raise Revert("NoEpochYet")
+    if not 1 <= epochs <= MAX_EPOCHS_AHEAD:
+        raise Revert("InvalidPeriod", epochsAhead=epochs, most=MAX_EPOCHS_AHEAD)
+    return register(now, account, BlobMetadata.id_of(length, root), length, epoch + epochs, deletable)
+
+
+def register(
+    now: Contracts,
+    owner: str,
+    blob_id: bytes,
+    length: int,
+    end_epoch: int,
+    deletable: bool,
+    object_id: int | None = None,
+) -> Outcome:
+    """A blob object with the next id, or the one that whoever runs the chain names."""
+    _require_valid(now, blob_id)
+    if object_id is None:
+        object_id = max(now.records, default=0) + 1
+    state = now.state
+    record = BlobRecord(object_id, blob_id, length, owner, state.epoch, None, end_epoch, deletable)
+    told = BlobRegistered(state.block, object_id, blob_id, owner, state.epoch, length, end_epoch, deletable)
+    return _with(now, record), (told,)
+
+
+def certify(now: Contracts, certificates: Mapping[int, Certificate]) -> Outcome:
+    """By a quorum that holds each of these blobs: object id → certificate."""
+    then, events, bodies = now, list[Event](), dict[int, bytes]()
+    for object_id, certificate in certificates.items():
+        then, told = certified(then, object_id, certificate.epoch)
+        events.extend(told)
+        record = then.records[object_id]
+        bodies[object_id] = messages.blob_body(record.blob_id, object_id if record.deletable else None)
+    for object_id, certificate in certificates.items():
+        now.verify(certificate.epoch, Intent.BLOB, bodies[object_id], certificate)
+    return then, tuple(events)
+
+
+def certified(now: Contracts, object_id: int, epoch: int) -> Outcome:
+    """As certified by the committee of `epoch`, before the certificate is verified."""
+    record = _existing(now, object_id)
+    if record.certified_epoch is not None:
+        raise Revert("AlreadyCertified", objectId=object_id, epoch=record.certified_epoch)
+    _require_unexpired(now, record)
+    if epoch < record.registered_epoch:
+        raise Revert("CertificateTooOld", epoch=epoch, registeredEpoch=record.registered_epoch)
+    _require_valid(now, record.blob_id)
+    return _told(now, replace(record, certified_epoch=epoch), is_extension=False)
+
+
+def extend(now: Contracts, account: str, object_id: int, epochs: int) -> Outcome:
+    """More epochs for a certified blob of the account's, while it lives."""
+    record, epoch = _owned(now, account, object_id), now.state.epoch
+    if record.certified_epoch is None:
+        raise Revert("NotCertified", objectId=object_id)
+    _require_unexpired(now, record)
+    _require_valid(now, record.blob_id)
+    most = epoch + MAX_EPOCHS_AHEAD - record.end_epoch
+    if not 1 <= epochs <= most:
+        raise Revert("InvalidPeriod", epochsAhead=epochs, most=most)
+    return _told(now, replace(record, end_epoch=record.end_epoch + epochs), is_extension=True)
+
+
+def remove(now: Contracts, account: str, object_id: int) -> Outcome:
+    """A deletable blob of the account's, while it lives. Of a deleted one the chain knows the object's id alone."""
+    record = _owned(now, account, object_id)
+    if not record.deletable:
+        raise Revert("NotDeletable", objectId=object_id)
+    _require_unexpired(now, record)
+    told = BlobDeleted(now.state.block, object_id, record.blob_id, now.state.epoch)
+    gone = BlobRecord(object_id, bytes(BLOB_ID_BYTES), 0, NOBODY, 0, None, 0, deletable=False, deleted=True)
+    return _with(now, gone), (told,)
+
+
+def invalidate(now: Contracts, blob_id: bytes, certificate: Certificate | None) -> Outcome:
+    """Nobody has to keep the blob any longer. None for a certificate that whoever runs the chain vouches for."""
+    _require_valid(now, blob_id)
+    epoch = now.state.epoch
+    if certificate is not None:
+        epoch, body = certificate.epoch, messages.invalid_blob_body(blob_id)
+        now.verify(epoch, Intent.INVALID_BLOB, body, certificate, "one_correct")
+    records = {
+        object_id: replace(one, invalid=True) if one.blob_id == blob_id else one
+        for object_id, one in now.records.items()
+    }
+    then = replace(now, records=records, invalid=now.invalid | {blob_id})
+    return then, (BlobInvalidated(now.state.block, blob_id, epoch),)
+
+
+def _told(now: Contracts, record: BlobRecord, *, is_extension: bool) -> Outcome:
+    assert record.certified_epoch is not None  # noqa: S101
+    told = BlobCertified(
+        now.state.block,
+        record.object_id,
+        record.blob_id,
+        record.certified_epoch,
+        record.end_epoch,
+        record.deletable,
+        is_extension,
+    )
+    return _with(now, record), (told,)
+
+
+def _with(now: Contracts, record: BlobRecord) -> Contracts:
+    return replace(now, records={**now.records, record.object_id: record})
+
+
+def _existing(now: Contracts, object_id: int) -> BlobRecord:
+    record = now.records.get(object_id)
+    if record is None or record.deleted:
+        raise Revert("UnknownObject", objectId=object_id)
+    return record
+
+
+def _owned(now: Contracts, account: str, object_id: int) -> BlobRecord:
+    record = _existing(now, object_id)
+    if record.owner != account:
+        raise Revert("NotOwner", owner=record.owner)
+    return record
+
+
+def _require_unexpired(now: Contracts, record: BlobRecord) -> None:
+    if record.end_epoch <= now.state.epoch:
+        raise Revert("Expired", endEpoch=record.end_epoch)
+
+
+def _require_valid(now: Contracts, blob_id: bytes) -> None:
+    if blob_id in now.invalid:
+        raise Revert("InvalidBlob", blobId=int.from_bytes(blob_id, "little"))

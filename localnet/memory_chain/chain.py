@@ -1,0 +1,225 @@
+"""Blocks, one for every transaction, each with the contracts behind it; and what whoever runs the chain may do by hand.
+
+Nothing happens by itself: time stands still until it is moved, and epochs are selected and started by hand, which moves
+the clock as far as it takes. What is done by hand keeps the contracts' rules but for signatures and ownership.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
+
+from committee.errors import LedgerRefused, LedgerReorganised
+from committee.ledger import (
+    Attestation,
+    BlobRecord,
+    BlockMark,
+    EpochState,
+    Event,
+    Ledger,
+    Parameters,
+    RegisteredNode,
+    Transaction,
+)
+from committee.messages import EjectionReason
+from localnet.memory_chain import blobs, epochs, registry
+from localnet.memory_chain.contracts import Contracts, Revert, Rule, Sent
+from localnet.memory_chain.epochs import Shards
+from localnet.memory_chain.ledger import MemoryLedger
+
+WRITER = "writer"
+"""The account of blobs that are registered by hand."""
+
+
+class Named(Protocol):
+    """What the chain knows of a blob: its metadata, or the encoded blob."""
+
+    @property
+    def blob_id(self) -> bytes:
+        """32 bytes."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the blob as it is, not encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a block told, and the contracts behind it."""
+
+    contracts: Contracts
+    events: tuple[Event, ...] = ()
+
+    @property
+    def mark(self) -> BlockMark:
+        """Its number and hash."""
+        return self.contracts.state.block
+
+
+class MemoryChain:
+    """The chain; `ledger` gives one account's access to it."""
+
+    def __init__(self, parameters: Parameters, time_s: int = 0) -> None:
+        self.confirmations = 0
+        """A block is settled when so many follow it."""
+        self.time_s = time_s
+        self.blocks = [Block(Contracts.deployed(parameters, BlockMark(0, bytes(32)), time_s))]
+        self._forks = 0
+
+    def ledger(self, account: str | None) -> Ledger:
+        """The chain as one account sees it, as far as nodes and clients use it; None can only read."""
+        return cast(Ledger, MemoryLedger(self, account))
+
+    # blocks
+
+    @property
+    def settled(self) -> BlockMark:
+        """The newest block that so many follow as must."""
+        return self.blocks[max(len(self.blocks) - 1 - self.confirmations, 0)].mark
+
+    def block(self, mark: BlockMark) -> Block:
+        """A block that is still part of the chain. Raises `LedgerReorganised`."""
+        if not self.has(mark):
+            raise LedgerReorganised(f"block {mark.number} was replaced")
+        return self.blocks[mark.number]
+
+    def has(self, mark: BlockMark) -> bool:
+        """Whether a block is still part of the chain."""
+        return mark.number < len(self.blocks) and self.blocks[mark.number].mark == mark
+
+    def send(self, action: str, rule: Rule[Sent], *sent: Sent.args, **named: Sent.kwargs) -> Transaction:
+        """A block with one transaction. Raises `LedgerRefused` with the contract's own error, and makes none."""
+        number = len(self.blocks)
+        mark = BlockMark(number, self._forks.to_bytes(16, "big") + number.to_bytes(16, "big"))
+        now = replace(self.contracts.changed(block=mark), time_s=self.time_s)
+        try:
+            self.blocks.append(Block(*rule(now, *sent, **named)))
+        except Revert as revert:
+            raise LedgerRefused(action, revert.reason, revert.arguments) from None
+        return Transaction(mark.hash, mark, 0)
+
+    def mine(self) -> Transaction:
+        """A block in which nothing happens."""
+        return self.send("mine", lambda now: (now, ()))
+
+    def rewind(self, mark: BlockMark) -> None:
+        """A reorganisation: what was mined behind this block is gone, and other blocks come."""
+        self.block(mark)
+        del self.blocks[mark.number + 1 :]
+        self._forks += 1
+
+    # the newest block's
+
+    @property
+    def contracts(self) -> Contracts:
+        """All that they hold."""
+        return self.blocks[-1].contracts
+
+    @property
+    def parameters(self) -> Parameters:
+        """What the contracts were deployed with."""
+        return self.contracts.parameters
+
+    @property
+    def state(self) -> EpochState:
+        """Committees and phase."""
+        return self.contracts.state
+
+    @property
+    def nodes(self) -> Mapping[int, RegisteredNode]:
+        """By node id."""
+        return self.contracts.nodes
+
+    @property
+    def records(self) -> Mapping[int, BlobRecord]:
+        """Blob objects by id."""
+        return self.contracts.records
+
+    @property
+    def attestations(self) -> Mapping[int, Attestation]:
+        """Of the current epoch, by shard."""
+        return self.contracts.attestations
+
+    @property
+    def attested(self) -> frozenset[int]:
+        """Shards attested in the current epoch."""
+        return frozenset(self.attestations)
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """Shards neither kept nor attested in the current epoch."""
+        return self.contracts.missing_shards(self.state.epoch)
+
+    @property
+    def gained(self) -> frozenset[int]:
+        """Shards that are, or were, to be attested in the current epoch."""
+        return self.attested | self.missing
+
+    # nodes, by hand
+
+    def add_node(self, name: str, address: str, public_key: bytes) -> int:
+        """Register a node, a candidate without stake, whose account has its name; its id."""
+        self.send("Staking.registerNode", registry.register_node, name, name, address, public_key, None)
+        return len(self.nodes)
+
+    def move_node(self, node_id: int, address: str) -> None:
+        """Name another address for a node."""
+        account = self.nodes[node_id].owner
+        self.send("Staking.updateNetworkAddress", registry.update_address, account, node_id, address)
+
+    def stand(self, stakes: Mapping[int, int]) -> None:
+        """Who stands for election from now on, in this order: node id → all its stake."""
+
+        def standing(now: Contracts) -> tuple[Contracts, tuple[Event, ...]]:
+            nodes = {
+                node_id: replace(one, stake=stakes.get(node_id, one.stake), is_candidate=node_id in stakes)
+                for node_id, one in now.nodes.items()
+            }
+            return replace(now, nodes=nodes, candidates=tuple(stakes)), ()
+
+        self.send("stand", standing)
+
+    # epochs, by hand
+
+    def select(self, shards: Shards | None = None) -> None:
+        """The next committee: elected, or with these shards; node id → its shards."""
+        self.time_s = max(self.time_s, epochs.selectable_at_s(self.contracts))
+        self.send("Committee.select", epochs.select, shards)
+
+    def start(self, shards: Shards | None = None) -> None:
+        """The next epoch, with the committee that is selected, or with these shards at once."""
+        if shards is not None:
+            self.select(shards)
+        self.time_s = max(self.time_s, epochs.startable_at_s(self.contracts))
+        self.send("Committee.start", epochs.start)
+
+    def eject(self, node_id: int) -> None:
+        """End a member's candidacy; a committee selected with it is dropped."""
+        self.send("Committee.eject", epochs.eject, node_id, EjectionReason.SILENT, None)
+
+    # blobs, by hand
+
+    def register(
+        self, blob: Named, *, end_epoch: int = 50, deletable: bool = False, object_id: int | None = None
+    ) -> int:
+        """A blob object of `WRITER`'s, whatever its end; its id, the next one unless named."""
+        sent = WRITER, blob.blob_id, blob.length, end_epoch, deletable, object_id
+        self.send("Blobs.register", blobs.register, *sent)
+        return max(self.records) if object_id is None else object_id
+
+    def certify(self, object_id: int) -> None:
+        """An object, by the current committee."""
+        self.send("Blobs.certify", blobs.certified, object_id, self.state.epoch)
+
+    def extend(self, object_id: int, epochs: int) -> None:
+        """An object, by so many epochs."""
+        self.send("Blobs.extend", blobs.extend, self.records[object_id].owner, object_id, epochs)
+
+    def delete(self, object_id: int) -> None:
+        """An object."""
+        self.send("Blobs.remove", blobs.remove, self.records[object_id].owner, object_id)
+
+    def invalidate(self, blob_id: bytes) -> None:
+        """All objects of a blob."""
+        self.send("Blobs.invalidate", blobs.invalidate, blob_id, None)

@@ -1,0 +1,114 @@
+"""What the contracts hold behind one block, and what their rules have in common.
+
+A rule is a function of `Contracts`, as the transaction's own block finds them, and of what was sent; it gives the
+contracts as they are then, with the events in their order, or raises `Revert` with the contract's own error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Concatenate, ParamSpec
+
+from committee import bls, messages
+from committee import certificate as certificates
+from committee.certificate import Certificate, Need
+from committee.errors import InvalidCertificate
+from committee.ledger import (
+    Attestation,
+    BlobRecord,
+    BlockMark,
+    EpochState,
+    Event,
+    Parameters,
+    RegisteredNode,
+)
+from committee.messages import Intent
+
+
+class Revert(Exception):
+    """A contract refuses: `reason` is its own error's name, `arguments` are that error's."""
+
+    def __init__(self, reason: str, **arguments: object) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.arguments = arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Contracts:
+    """All that they hold; replaced by every transaction, never changed."""
+
+    parameters: Parameters
+    state: EpochState
+    time_s: int
+    """Of the block."""
+    nodes: Mapping[int, RegisteredNode] = field(default_factory=dict)
+    candidates: tuple[int, ...] = ()
+    """Node ids in candidate order."""
+    records: Mapping[int, BlobRecord] = field(default_factory=dict)
+    """Blob objects by id."""
+    invalid: frozenset[bytes] = frozenset()
+    """Ids of blobs that are proven to be encoded inconsistently."""
+    held: frozenset[int] = frozenset()
+    """Shards kept or attested in the current epoch."""
+    attestations: Mapping[int, Attestation] = field(default_factory=dict)
+    """In the current epoch, by shard."""
+    missing: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """Epoch that is over → shards neither kept nor attested in it."""
+    ejected: frozenset[int] = frozenset()
+    """Nodes ejected in the current epoch."""
+
+    @classmethod
+    def deployed(cls, parameters: Parameters, block: BlockMark, time_s: int) -> Contracts:
+        """Before the first epoch."""
+        return cls(parameters, EpochState(block, 0, 0, None, True, time_s, None, None, None), time_s)
+
+    def changed(self, **changes: Any) -> Contracts:
+        """With changes of the epoch's state."""
+        return replace(self, state=replace(self.state, **changes))
+
+    @property
+    def all_shards(self) -> frozenset[int]:
+        """The numbers of them all."""
+        return frozenset(range(self.parameters.n_shards))
+
+    def missing_shards(self, epoch: int) -> frozenset[int]:
+        """Neither kept nor attested at the end of an epoch, or in the current one up to now."""
+        if epoch > self.state.epoch:
+            raise Revert("WrongEpoch", given=epoch, current=self.state.epoch)
+        if epoch == self.state.epoch != 0:
+            return self.all_shards - self.held
+        return self.missing.get(epoch, frozenset())
+
+    def node_of(self, account: str) -> int:
+        """The node that an account operates, 0 if none."""
+        return next((one.node_id for one in self.nodes.values() if one.operator == account), 0)
+
+    def verify(
+        self, epoch: int, intent: Intent, body: bytes, certificate: Certificate, need: Need = "quorum"
+    ) -> None:
+        """That enough of a committee signed this: of the current one, or of the one before until the handover is done.
+
+        As on chain, the message that comes with a certificate counts for nothing: the contract makes its own.
+        """
+        state = self.state
+        is_before = epoch == state.epoch - 1 and not state.handover_done
+        committee = state.current if epoch == state.epoch else state.previous if is_before else None
+        if committee is None:
+            raise Revert("WrongEpoch", given=epoch, current=state.epoch)
+        try:
+            voters = certificates.signers(certificate.bitmap, committee)
+        except InvalidCertificate:
+            raise Revert("BadBitmap", members=len(committee.members)) from None
+        message = messages.encode(intent, epoch, body, self.parameters.domain)
+        if not bls.verify_aggregate([one.public_key for one in voters], message, certificate.signature):
+            raise Revert("BadSignature")
+        weight = sum(one.weight for one in voters)
+        if weight < (committee.quorum if need == "quorum" else committee.one_correct):
+            raise Revert("NotEnoughWeight", weight=weight, shards=committee.n_shards)
+
+
+Outcome = tuple[Contracts, tuple[Event, ...]]
+Sent = ParamSpec("Sent")
+Rule = Callable[Concatenate[Contracts, Sent], Outcome]

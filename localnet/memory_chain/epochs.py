@@ -1,0 +1,180 @@
+"""The rules of epochs: `contracts/evm/src/Committee.sol`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from committee import messages
+from committee.certificate import Certificate
+from committee.ledger import (
+    Attestation,
+    CommitteeSelected,
+    EpochStarted,
+    EpochState,
+    Event,
+    HandoverDone,
+    MemberEjected,
+    ShardsAttested,
+)
+from committee.membership import Committee, Member
+from committee.messages import Intent
+from committee.shards import assign
+from localnet.memory_chain import registry
+from localnet.memory_chain.contracts import Contracts, Outcome, Revert
+
+Shards = Mapping[int, Collection[int]]
+"""Node id → its shards."""
+
+
+def select(now: Contracts, shards: Shards | None = None) -> Outcome:
+    """The next committee: elected from the candidates as they are now, or with the shards that whoever asks names."""
+    state, parameters = now.state, now.parameters
+    if state.next is not None:
+        raise Revert("AlreadySelected", epoch=state.next.epoch)
+    if not state.handover_done:
+        raise Revert("HandoverNotDone", epoch=state.epoch)
+    _require_time(now, selectable_at_s(now))
+    if shards is None:
+        candidates = [(node_id, now.nodes[node_id].stake) for node_id in now.candidates]
+        if not any(stake for _, stake in candidates):
+            raise Revert("NoStake")
+        held = None if state.current is None else state.current.holdings
+        shards = assign(held, candidates, parameters.n_shards, parameters.band_millis)
+    members = (
+        Member(
+            node_id,
+            now.nodes[node_id].name,
+            now.nodes[node_id].address,
+            now.nodes[node_id].public_key,
+            tuple(own),
+        )
+        for node_id, own in sorted(shards.items())
+    )
+    selected = Committee(state.epoch + 1, parameters.n_shards, tuple(members))
+    return now.changed(next=selected), (CommitteeSelected(state.block, selected.epoch),)
+
+
+def start(now: Contracts) -> Outcome:
+    """The selected epoch is the current one."""
+    state = now.state
+    if state.next is None:
+        raise Revert("NotSelected", epoch=state.epoch + 1)
+    _require_time(now, startable_at_s(now))
+    missing = now.missing_shards(state.epoch)
+    started = now.changed(
+        epoch=state.next.epoch,
+        started_at_s=now.time_s,
+        started_block=state.block,
+        handover_done=False,
+        previous=state.current,
+        current=state.next,
+        next=None,
+        unattested=missing,
+    )
+    started = replace(
+        started,
+        held=kept_shards(started.state),
+        attestations={},
+        missing={**now.missing, state.epoch: missing},
+        ejected=frozenset(),
+    )
+    return _finished_at_quorum(started, EpochStarted(state.block, state.next.epoch))
+
+
+def kept_shards(state: EpochState) -> frozenset[int]:
+    """All whose owner is the one it was before, but for those it did not attest there; in the first epoch, all."""
+    if state.current is None:
+        return frozenset()
+    if state.previous is None:
+        return frozenset(state.current.owner_of)
+    before = state.previous.owner_of
+    kept = {
+        shard for shard, owner in state.current.owner_of.items() if before[shard].node_id == owner.node_id
+    }
+    return frozenset(kept) - state.unattested
+
+
+def attest(now: Contracts, account: str, epoch: int, attestations: Sequence[Attestation]) -> Outcome:
+    """Shards that the account's node gained in this epoch, or gained in the one before and did not attest."""
+    state, node_id = now.state, now.node_of(account)
+    if epoch != state.epoch or state.current is None:
+        raise Revert("WrongEpoch", given=epoch, current=state.epoch)
+    own, kept = state.current.shards_of(node_id), kept_shards(state)
+    if not own:
+        raise Revert("NotAMember", nodeId=node_id, epoch=epoch)
+    attested = dict(now.attestations)
+    for one in attestations:
+        if one.shard not in own:
+            raise Revert("NotYourShard", shard=one.shard)
+        if one.shard in kept:
+            raise Revert("ShardIsKept", shard=one.shard)
+        if one.shard in attested:
+            raise Revert("AlreadyAttested", shard=one.shard)
+        attested[one.shard] = one
+    shards = tuple(one.shard for one in attestations)
+    then = replace(now, attestations=attested, held=now.held.union(shards))
+    return _finished_at_quorum(then, ShardsAttested(state.block, epoch, node_id, shards))
+
+
+def close(now: Contracts) -> Outcome:
+    """The deadline has passed: the handover ends, and who has not attested all that it gained is barred a while."""
+    state, parameters = now.state, now.parameters
+    if state.handover_done or state.current is None:
+        raise Revert("HandoverIsDone", epoch=state.epoch)
+    _require_time(now, state.started_at_s + parameters.handover_deadline_s)
+    missing = now.missing_shards(state.epoch)
+    late = [one.node_id for one in state.current.members if missing.intersection(one.shards)]
+    closed, done = _finished(now)
+    return registry.removed(closed, late, now.time_s + parameters.epoch_duration_s), (done,)
+
+
+def eject(now: Contracts, node_id: int, reason: int, certificate: Certificate | None) -> Outcome:
+    """A member that does not answer is no candidate any more; a committee selected with it is to be selected anew.
+
+    None for a certificate that whoever runs the chain vouches for.
+    """
+    state = now.state
+    if state.current is None:
+        raise Revert("WrongEpoch", given=0, current=0)
+    is_selected = state.next is not None and node_id in state.next.by_id
+    if not is_selected and node_id not in state.current.by_id:
+        raise Revert("NotAMember", nodeId=node_id, epoch=state.epoch)
+    if node_id in now.ejected:
+        raise Revert("AlreadyEjected", nodeId=node_id, epoch=state.epoch)
+    if certificate is not None:
+        now.verify(state.epoch, Intent.EJECT, messages.eject_body(node_id, reason), certificate)
+    then = replace(now.changed(next=None) if is_selected else now, ejected=now.ejected | {node_id})
+    return registry.removed(then, [node_id]), (MemberEjected(state.block, state.epoch, node_id, reason),)
+
+
+def selectable_at_s(now: Contracts) -> int:
+    """From when on a committee may be selected."""
+    return _after_handover_s(now, now.parameters.epoch_duration_s // 2)
+
+
+def startable_at_s(now: Contracts) -> int:
+    """From when on the selected epoch may be started."""
+    return _after_handover_s(now, now.parameters.epoch_duration_s)
+
+
+def _after_handover_s(now: Contracts, delay_s: int) -> int:
+    return 0 if now.state.epoch == 0 else now.state.last_handover_done_s + delay_s
+
+
+def _require_time(now: Contracts, available_at_s: int) -> None:
+    if now.time_s < available_at_s:
+        raise Revert("TooEarly", availableAt=available_at_s)
+
+
+def _finished_at_quorum(now: Contracts, told: Event) -> Outcome:
+    current = now.state.current
+    if now.state.handover_done or current is None or not current.is_quorum(len(now.held)):
+        return now, (told,)
+    then, done = _finished(now)
+    return then, (told, done)
+
+
+def _finished(now: Contracts) -> tuple[Contracts, HandoverDone]:
+    then = now.changed(handover_done=True, last_handover_done_s=now.time_s)
+    return then, HandoverDone(now.state.block, now.state.epoch)

@@ -1,0 +1,199 @@
+"""The chain's face for one account: `committee.ledger.Ledger`, as far as nodes and clients use it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from committee.certificate import Certificate
+from committee.errors import LedgerError, LedgerRefused
+from committee.ledger import (
+    Attestation,
+    BlobRecord,
+    BlockMark,
+    Candidate,
+    EpochState,
+    Event,
+    Parameters,
+    RegisteredNode,
+    Stretch,
+    Transaction,
+)
+from localnet.memory_chain import blobs, epochs, registry
+from localnet.memory_chain.contracts import Contracts, Revert
+
+if TYPE_CHECKING:
+    from localnet.memory_chain.chain import MemoryChain
+
+
+class MemoryLedger:
+    """A `MemoryChain` as one account sees it; None can only read. Every method is as in `Ledger`."""
+
+    def __init__(self, chain: MemoryChain, account: str | None) -> None:
+        self.chain = chain
+        self.account = account
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    # reading
+
+    async def parameters(self) -> Parameters:
+        """As `Ledger`; so are all that follow."""
+        return self.chain.parameters
+
+    async def head(self) -> BlockMark:
+        """The newest settled block."""
+        return self.chain.settled
+
+    async def chain_time_s(self) -> int:
+        """Of the newest block."""
+        return self.chain.contracts.time_s
+
+    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
+        """At a block, or the head."""
+        return (await self._at(at)).state
+
+    async def nodes(self) -> list[RegisteredNode]:
+        """By node id."""
+        return list(self.chain.nodes.values())
+
+    async def candidates(self) -> list[Candidate]:
+        """In candidate order."""
+        return [Candidate(one, self.chain.nodes[one].stake) for one in self.chain.contracts.candidates]
+
+    async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
+        """At a block, or the head; by object id."""
+        records = (await self._at(at)).records
+        return [records[object_id] for object_id in sorted(records)]
+
+    async def blob_object(self, object_id: int) -> BlobRecord:
+        """The newest block's."""
+        if object_id not in self.chain.records:
+            raise LedgerRefused("Blobs.blob", "UnknownObject", {"objectId": object_id})
+        return self.chain.records[object_id]
+
+    async def attested_shards(self) -> frozenset[int]:
+        """Of the newest block."""
+        return self.chain.attested
+
+    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
+        """At a block, or the newest."""
+        contracts = self.chain.contracts if at is None else self.chain.block(at).contracts
+        try:
+            return contracts.missing_shards(epoch)
+        except Revert as revert:
+            raise LedgerRefused("Committee.missingShards", revert.reason, revert.arguments) from None
+
+    async def events(self, first_block: int, last_block: int) -> list[Event]:
+        """In chain order."""
+        blocks = self.chain.blocks[max(0, first_block) : last_block + 1]
+        return [event for block in blocks for event in block.events]
+
+    async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
+        """All of it at once."""
+        self.chain.block(after), self.chain.block(until)
+        marks = tuple(one.mark for one in self.chain.blocks[after.number + 1 : until.number + 1])
+        return Stretch(marks, await self.events(after.number + 1, until.number))
+
+    # sending: nodes
+
+    async def register_node(
+        self, name: str, address: str, public_key: bytes, proof_of_possession: bytes, **options: Any
+    ) -> tuple[int, Transaction]:
+        """With a key of the account's own, as is proven."""
+        sent = self._sender(), name, address, public_key, proof_of_possession
+        transaction = self.chain.send("Staking.registerNode", registry.register_node, *sent, **options)
+        return len(self.chain.nodes), transaction
+
+    async def update_address(self, node_id: int, address: str, tls_key: bytes = bytes(32)) -> Transaction:
+        """At once."""
+        sent = self._sender(), node_id, address, tls_key
+        return self.chain.send("Staking.updateNetworkAddress", registry.update_address, *sent)
+
+    async def stake(self, node_id: int, amount: int) -> Transaction:
+        """Out of nothing."""
+        self._sender()
+        return self.chain.send("Staking.stake", registry.stake, node_id, amount)
+
+    async def leave(self, node_id: int | None = None) -> Transaction:
+        """The account's node when None."""
+        sent = self._sender(), node_id or self._operated()
+        return self.chain.send("Staking.leaveCandidates", registry.leave, *sent)
+
+    async def become_candidate(self, node_id: int | None = None) -> Transaction:
+        """The account's node when None."""
+        sent = self._sender(), node_id or self._operated()
+        return self.chain.send("Staking.becomeCandidate", registry.become_candidate, *sent)
+
+    # sending: epochs
+
+    async def select(self) -> Transaction:
+        """Not before its time."""
+        return self.chain.send("Committee.select", epochs.select)
+
+    async def start(self) -> Transaction:
+        """Not before its time."""
+        return self.chain.send("Committee.start", epochs.start)
+
+    async def attest(self, epoch: int, attestations: Sequence[Attestation]) -> Transaction:
+        """Of the account's node."""
+        return self.chain.send("Committee.attest", epochs.attest, self._sender(), epoch, attestations)
+
+    async def close_handover(self) -> Transaction:
+        """Not before its time."""
+        return self.chain.send("Committee.close", epochs.close)
+
+    async def eject(self, node_id: int, reason: int, certificate: Certificate) -> Transaction:
+        """By a quorum of the current committee."""
+        return self.chain.send("Committee.eject", epochs.eject, node_id, reason, certificate)
+
+    # sending: blobs
+
+    async def register_blob(
+        self, root: bytes, length: int, epochs: int, deletable: bool = False
+    ) -> tuple[int, Transaction]:
+        """Of the account's; space is free."""
+        sent = self._sender(), root, length, epochs, deletable
+        transaction = self.chain.send("Blobs.reserveAndRegister", blobs.reserve_and_register, *sent)
+        return max(self.chain.records), transaction
+
+    async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
+        """By a quorum of the current committee, or of the previous one until the handover is done."""
+        return self.chain.send("Blobs.certify", blobs.certify, {object_id: certificate})
+
+    async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
+        """One transaction for all that have the same signers."""
+        by_signers: dict[tuple[int, bytes], dict[int, Certificate]] = defaultdict(dict)
+        for object_id, one in certificates.items():
+            by_signers[one.epoch, one.bitmap][object_id] = one
+        return [self.chain.send("Blobs.certifyMany", blobs.certify, some) for some in by_signers.values()]
+
+    async def extend_blob(self, object_id: int, epochs: int) -> Transaction:
+        """Of the account's."""
+        return self.chain.send("Blobs.extend", blobs.extend, self._sender(), object_id, epochs)
+
+    async def delete_blob(self, object_id: int) -> Transaction:
+        """Of the account's."""
+        return self.chain.send("Blobs.remove", blobs.remove, self._sender(), object_id)
+
+    async def invalidate_blob(self, blob_id: bytes, certificate: Certificate) -> Transaction:
+        """By members of whom one is correct."""
+        return self.chain.send("Blobs.invalidate", blobs.invalidate, blob_id, certificate)
+
+    # how
+
+    async def _at(self, at: BlockMark | None) -> Contracts:
+        return self.chain.block(at or await self.head()).contracts
+
+    def _sender(self) -> str:
+        if self.account is None:
+            raise LedgerError("this ledger has no account: it can only read")
+        return self.account
+
+    def _operated(self) -> int:
+        node_id = self.chain.contracts.node_of(self._sender())
+        if node_id == 0:
+            raise LedgerError(f"account {self.account} operates no node")
+        return node_id

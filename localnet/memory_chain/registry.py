@@ -1,0 +1,124 @@
+"""The rules of nodes and candidates: `contracts/evm/src/Nodes.sol`, `Candidates.sol`, `Staking.sol`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from committee import bls
+from committee.ledger import RegisteredNode
+from committee.membership import Committee
+from localnet.memory_chain.contracts import Contracts, Outcome, Revert
+
+
+def register_node(
+    now: Contracts,
+    account: str,
+    name: str,
+    address: str,
+    public_key: bytes,
+    proof_of_possession: bytes | None,
+    *,
+    operator: str | None = None,
+    receiver: str | None = None,
+    tls_key: bytes = bytes(32),
+    commission: int = 0,
+) -> Outcome:
+    """A node of the account's, which stands for election. None for a key that is known to be its owner's."""
+    node_id, operator = len(now.nodes) + 1, operator or account
+    if other := now.node_of(operator):
+        raise Revert("AccountHasNode", account=operator, nodeId=other)
+    for one in now.nodes.values():
+        if one.public_key == public_key:
+            raise Revert("KeyInUse", nodeId=one.node_id)
+    if proof_of_possession is not None and not bls.verify_possession(
+        public_key, account, now.parameters.domain, proof_of_possession
+    ):
+        raise Revert("InvalidProofOfPossession")
+    node = RegisteredNode(
+        node_id=node_id,
+        owner=account,
+        operator=operator,
+        receiver=receiver or account,
+        name=name,
+        address=address,
+        tls_key=tls_key,
+        public_key=public_key,
+        commission=commission,
+        stake=0,
+        is_candidate=True,
+        barred_until_s=0,
+        pending_public_key=public_key,
+        public_key_from=0,
+        pending_commission=commission,
+        commission_from=0,
+    )
+    nodes = {**now.nodes, node_id: node}
+    return replace(now, nodes=nodes, candidates=(*now.candidates, node_id)), ()
+
+
+def update_address(
+    now: Contracts, account: str, node_id: int, address: str, tls_key: bytes = bytes(32)
+) -> Outcome:
+    """Where a node is reached, at once: committees are shown with the addresses of today."""
+    _require_operator(now, account, node_id)
+
+    def moved(committee: Committee | None) -> Committee | None:
+        if committee is None:
+            return None
+        members = (
+            replace(one, address=address) if one.node_id == node_id else one for one in committee.members
+        )
+        return replace(committee, members=tuple(members))
+
+    state = now.state
+    shown = now.changed(previous=moved(state.previous), current=moved(state.current), next=moved(state.next))
+    node = replace(now.nodes[node_id], address=address, tls_key=tls_key)
+    return replace(shown, nodes={**now.nodes, node_id: node}), ()
+
+
+def stake(now: Contracts, node_id: int, amount: int) -> Outcome:
+    """More stake on a node."""
+    if node_id not in now.nodes:
+        raise Revert("UnknownNode", nodeId=node_id)
+    if amount == 0:
+        raise Revert("ZeroAmount")
+    node = now.nodes[node_id]
+    return replace(now, nodes={**now.nodes, node_id: replace(node, stake=node.stake + amount)}), ()
+
+
+def leave(now: Contracts, account: str, node_id: int) -> Outcome:
+    """A node stands for no further selection; in committees already selected it stays."""
+    _require_operator(now, account, node_id)
+    if node_id not in now.candidates:
+        raise Revert("NotCandidate", nodeId=node_id)
+    return removed(now, [node_id]), ()
+
+
+def become_candidate(now: Contracts, account: str, node_id: int) -> Outcome:
+    """A node stands again, behind the other candidates."""
+    _require_operator(now, account, node_id)
+    node = now.nodes[node_id]
+    if node.is_candidate:
+        raise Revert("AlreadyCandidate", nodeId=node_id)
+    if now.time_s < node.barred_until_s:
+        raise Revert("Barred", nodeId=node_id, until=node.barred_until_s)
+    nodes = {**now.nodes, node_id: replace(node, is_candidate=True)}
+    return replace(now, nodes=nodes, candidates=(*now.candidates, node_id)), ()
+
+
+def removed(now: Contracts, node_ids: Collection[int], barred_until_s: int = 0) -> Contracts:
+    """Without these candidates; an earlier bar is never shortened."""
+    nodes = dict(now.nodes)
+    for node_id in node_ids:
+        until_s = max(barred_until_s, nodes[node_id].barred_until_s)
+        nodes[node_id] = replace(nodes[node_id], is_candidate=False, barred_until_s=until_s)
+    left = tuple(one for one in now.candidates if one not in node_ids)
+    return replace(now, nodes=nodes, candidates=left)
+
+
+def _require_operator(now: Contracts, account: str, node_id: int) -> None:
+    if node_id not in now.nodes:
+        raise Revert("UnknownNode", nodeId=node_id)
+    if account not in (now.nodes[node_id].owner, now.nodes[node_id].operator):
+        raise Revert("NotAnOperator", account=account, nodeId=node_id)

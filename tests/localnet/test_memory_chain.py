@@ -1,0 +1,361 @@
+"""The same stories told to the contracts and to the chain in memory; `Twins` compares after every step."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from committee.bls import SecretKey
+from committee.ledger.evm import EvmLedger
+from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S, Launch, Node
+from tests.localnet.twins import Twins
+
+ROOTS = [bytes([number]) * 32 for number in range(1, 9)]
+
+
+@pytest.fixture
+async def twins(launch: Launch) -> Twins:
+    """Four nodes with stakes of 4, 3, 2 and 1, before the first epoch."""
+    twins = await Twins.deployed(await launch())
+    for stake in (4, 3, 2, 1):
+        await twins.join(stake)
+    return twins
+
+
+async def replace_members(twins: Twins) -> None:
+    """The next epoch, in which most shards have other owners: nodes 1 and 2 are gone, 5 and 6 are new."""
+    for node in twins.network.nodes[:2]:
+        assert await twins.tell(node.ledger, lambda told: told.leave()) is None
+    for stake in (4, 3):
+        await twins.join(stake)
+    await twins.next_epoch()
+    assert not twins.state.handover_done
+
+
+# epochs
+
+
+async def test_an_epoch_is_selected_and_started_in_its_time(launch: Launch) -> None:
+    twins = await Twins.deployed(await launch())
+    assert await twins.anyone(lambda told: told.select()) == "NoStake"
+    node = await twins.join(0)
+    assert await twins.anyone(lambda told: told.select()) == "NoStake"
+    await twins.stake(node, 3)
+    await twins.join(2)
+    assert await twins.anyone(lambda told: told.start()) == "NotSelected"
+    assert await twins.anyone(lambda told: told.select()) is None
+    assert await twins.anyone(lambda told: told.select()) == "AlreadySelected"
+    assert await twins.anyone(lambda told: told.start()) is None
+    assert twins.state.handover_done, "nothing is to be handed over in the first epoch"
+    assert await twins.anyone(lambda told: told.select()) == "TooEarly"
+    await twins.network.chain.increase_time(EPOCH_S // 2)
+    assert await twins.anyone(lambda told: told.select()) is None
+    assert await twins.anyone(lambda told: told.start()) == "TooEarly"
+    await twins.join(5)
+    await twins.network.chain.increase_time(EPOCH_S // 2)
+    assert await twins.anyone(lambda told: told.start()) is None
+    assert twins.state.current is not None
+    assert len(twins.state.current.members) == 2, "who joins after the selection is no member yet"
+
+
+async def test_gained_shards_are_attested_once_by_their_owners(twins: Twins) -> None:
+    stranger, newcomer = twins.network.nodes[0], twins.network.nodes[3]
+    assert await twins.attest(newcomer, 0, epoch=0) == "WrongEpoch"
+    await twins.next_epoch()
+    assert await twins.attest(newcomer, 9) == "ShardIsKept"
+    await replace_members(twins)
+    one, other = twins.network.nodes[4:6]
+    own = twins.owed(one)
+    assert await twins.attest(stranger, own[0]) == "NotAMember"
+    assert await twins.tell(twins.network.operator, lambda told: told.attest(2, [])) == "NotAMember"
+    assert await twins.attest(one, own[0], epoch=1) == "WrongEpoch"
+    assert await twins.attest(one, own[0], epoch=3) == "WrongEpoch"
+    assert await twins.attest(one, twins.owed(other)[0]) == "NotYourShard"
+    assert await twins.attest(one, 99) == "NotYourShard"
+    assert await twins.attest(one, own[0], own[1], own[0]) == "AlreadyAttested"
+    assert await twins.attest(one) is None
+    assert await twins.attest(one, own[1], own[0]) is None
+    assert await twins.attest(one, own[2], own[0]) == "AlreadyAttested"
+    assert await twins.anyone(lambda told: told.select()) == "HandoverNotDone"
+    await twins.hand_over()
+    assert twins.state.handover_done
+    assert not twins.chain.missing
+
+
+async def test_a_handover_is_done_at_the_quorum_and_attested_on(twins: Twins) -> None:
+    await twins.next_epoch()
+    await replace_members(twins)
+    gained = [(node, shard) for node in twins.network.nodes for shard in twins.owed(node)]
+    while not twins.state.handover_done:
+        assert len(twins.chain.contracts.held) < 7
+        assert await twins.attest(gained[0][0], gained.pop(0)[1]) is None
+    assert len(twins.chain.contracts.held) == 7
+    assert len(gained) == 3
+    assert await twins.anyone(lambda told: told.close_handover()) == "HandoverIsDone"
+    for node, shard in gained[1:]:
+        assert await twins.attest(node, shard) is None
+    await twins.next_epoch()
+    (node, shard), *_ = gained
+    assert twins.state.unattested == {shard}
+    assert twins.chain.missing == {shard}, "who did not attest it has it to attest still"
+    assert await twins.attest(node, shard) is None
+
+
+async def test_a_handover_closed_at_its_deadline_bars_who_was_late(twins: Twins) -> None:
+    assert await twins.anyone(lambda told: told.close_handover()) == "HandoverIsDone"
+    await twins.next_epoch()
+    await replace_members(twins)
+    prompt = twins.network.nodes[5]
+    assert await twins.attest(prompt, *twins.owed(prompt)) is None
+    late = [node for node in twins.network.nodes if twins.owed(node)]
+    assert await twins.anyone(lambda told: told.close_handover()) == "TooEarly"
+    await twins.network.chain.increase_time(DEADLINE_S)
+    assert await twins.anyone(lambda told: told.close_handover()) is None
+    for node in late:
+        assert await twins.tell(node.ledger, lambda told: told.become_candidate()) == "Barred"
+    back = twins.network.nodes[0]
+    assert await twins.tell(back.ledger, lambda told: told.become_candidate()) is None
+    await twins.next_epoch()
+    assert twins.state.unattested
+    await twins.hand_over()
+    assert await twins.tell(late[0].ledger, lambda told: told.become_candidate()) is None
+    await twins.next_epoch()
+    assert not twins.state.unattested
+
+
+async def test_nodes_leave_and_return_and_move(twins: Twins) -> None:
+    one, other = twins.network.nodes[:2]
+    assert await twins.tell(one.ledger, lambda told: told.become_candidate()) == "AlreadyCandidate"
+    assert await twins.tell(one.ledger, lambda told: told.leave(other.node_id)) == "NotAnOperator"
+    assert await twins.tell(one.ledger, lambda told: told.leave(99)) == "UnknownNode"
+    await twins.next_epoch()
+    assert await twins.tell(one.ledger, lambda told: told.leave()) is None
+    assert await twins.tell(one.ledger, lambda told: told.leave()) == "NotCandidate"
+    await twins.network.chain.increase_time(EPOCH_S)
+    assert await twins.anyone(lambda told: told.select()) is None
+    assert await twins.tell(one.ledger, lambda told: told.become_candidate()) is None
+    elsewhere = "http://elsewhere:1"
+    assert await twins.tell(one.ledger, lambda told: told.update_address(1, elsewhere)) is None
+    assert await twins.tell(other.ledger, lambda told: told.update_address(2, elsewhere)) is None
+    assert await twins.tell(one.ledger, lambda told: told.update_address(2, elsewhere)) == "NotAnOperator"
+    assert await twins.anyone(lambda told: told.start()) is None
+    proof = one.secret.sign(b"another message")
+    sent = "again", elsewhere, one.secret.public_key, proof
+    assert await twins.tell(one.ledger, lambda told: told.register_node(*sent)) == "AccountHasNode"
+    assert await twins.anyone(lambda told: told.register_node(*sent)) == "KeyInUse"
+    unproven = *sent[:2], SecretKey.generate().public_key, proof
+    assert await twins.anyone(lambda told: told.register_node(*unproven)) == "InvalidProofOfPossession"
+
+
+async def test_an_ejection_takes_a_quorum_of_this_epoch_and_drops_the_selection(twins: Twins) -> None:
+    await twins.next_epoch()
+    first = twins.state
+    assert await twins.eject(99) == "NotAMember"
+    assert await twins.eject(4, [1, 4]) == "NotEnoughWeight"
+    assert await twins.eject(4) is None
+    assert await twins.eject(4) == "AlreadyEjected"
+    await twins.network.chain.increase_time(EPOCH_S)
+    assert await twins.anyone(lambda told: told.select()) is None
+    assert await twins.eject(3) is None
+    assert twins.state.next is None
+    back = twins.network.nodes[3]
+    assert await twins.tell(back.ledger, lambda told: told.become_candidate()) is None
+    await twins.join(5)
+    assert await twins.anyone(lambda told: told.select()) is None
+    assert await twins.eject(3) == "AlreadyEjected"
+    assert await twins.eject(5) is None, "also one that is selected and no member yet"
+    assert await twins.anyone(lambda told: told.select()) is None
+    assert await twins.anyone(lambda told: told.start()) is None
+    assert await twins.eject(1, [1, 2], first) == "BadSignature"
+    await twins.hand_over()
+    assert await twins.eject(4) is None, "once in every epoch"
+
+
+# blobs
+
+
+async def test_a_blob_is_registered_certified_extended_and_deleted(twins: Twins) -> None:
+    writer, other = await twins.writer(), await twins.writer()
+    assert await twins.register(writer, ROOTS[0]) == "NoEpochYet"
+    assert await twins.register(writer, ROOTS[0], length=10**12) == "BlobTooLong"
+    await twins.next_epoch()
+    assert await twins.register(writer, ROOTS[0], 0) == "InvalidPeriod"
+    assert await twins.register(writer, ROOTS[0], 54) == "InvalidPeriod"
+    assert await twins.register(writer, ROOTS[0], 53) is None
+    for deletable in (True, True, False):
+        assert await twins.register(writer, ROOTS[1], deletable=deletable) is None
+    assert await twins.tell(writer, lambda told: told.extend_blob(2, 1)) == "NotCertified"
+    assert await twins.tell(writer, lambda told: told.extend_blob(9, 1)) == "UnknownObject"
+    many = {object_id: twins.certificate(object_id) for object_id in (1, 2)}
+    assert await twins.anyone(lambda told: told.certify_blobs(many)) is None
+    assert await twins.certify(3) is None
+    assert await twins.certify(3) == "AlreadyCertified"
+    assert await twins.tell(other, lambda told: told.extend_blob(2, 1)) == "NotOwner"
+    assert await twins.tell(writer, lambda told: told.extend_blob(2, 0)) == "InvalidPeriod"
+    assert await twins.tell(writer, lambda told: told.extend_blob(2, 49)) == "InvalidPeriod"
+    assert await twins.tell(writer, lambda told: told.extend_blob(2, 48)) is None
+    assert await twins.tell(writer, lambda told: told.delete_blob(1)) == "NotDeletable"
+    assert await twins.tell(other, lambda told: told.delete_blob(2)) == "NotOwner"
+    assert await twins.tell(writer, lambda told: told.delete_blob(2)) is None
+    assert await twins.tell(writer, lambda told: told.delete_blob(2)) == "UnknownObject"
+    assert await twins.anyone(lambda told: told.certify_blob(2, many[2])) == "UnknownObject"
+    assert await twins.anyone(lambda told: told.blob_object(9)) == "UnknownObject"
+    assert await twins.register(other, ROOTS[1]) is None, "deleted ids are not given again"
+
+
+async def test_a_certificate_must_hold(twins: Twins) -> None:
+    writer = await twins.writer()
+    await twins.next_epoch()
+    for deletable in (False, True):
+        assert await twins.register(writer, ROOTS[0], deletable=deletable) is None
+    good = twins.certificate(1)
+    assert await twins.certify(1, twins.certificate(1, [1, 3])) == "NotEnoughWeight"
+    assert await twins.certify(1, twins.certificate(2)) == "BadSignature"
+    assert await twins.certify(2, good) == "BadSignature"
+    assert await twins.certify(1, replace(good, bitmap=b"\x07")) == "BadSignature"
+    assert await twins.certify(1, replace(good, bitmap=b"")) == "BadSignature"
+    assert await twins.certify(1, replace(good, bitmap=b"\x1f")) == "BadBitmap"
+    assert await twins.certify(1, replace(good, bitmap=b"\x0f\x00")) == "BadBitmap"
+    assert await twins.certify(1, replace(good, epoch=2)) == "WrongEpoch"
+    assert await twins.certify(1, replace(good, epoch=0)) == "CertificateTooOld"
+    assert await twins.certify(9, good) == "UnknownObject"
+    assert await twins.certify(1, replace(good, message=b"")) is None, "the contract makes its own message"
+
+
+async def test_the_previous_committees_certificate_is_good_until_the_handover_is_done(twins: Twins) -> None:
+    writer = await twins.writer()
+    await twins.next_epoch()
+    for root in ROOTS[:3]:
+        assert await twins.register(writer, root) is None
+    first = twins.state
+    await replace_members(twins)
+    assert await twins.register(writer, ROOTS[3]) is None
+    assert await twins.certify(1, twins.certificate(1, state=first)) is None
+    assert twins.chain.records[1].certified_epoch == 1
+    assert await twins.certify(2) is None
+    assert twins.chain.records[2].certified_epoch == 2
+    assert await twins.certify(4, twins.certificate(4, state=first)) == "CertificateTooOld"
+    await twins.hand_over()
+    assert await twins.certify(3, twins.certificate(3, state=first)) == "WrongEpoch"
+    assert await twins.tell(writer, lambda told: told.extend_blob(1, 1)) is None
+    assert twins.chain.records[1].certified_epoch == 1
+
+
+async def test_an_inconsistent_blob_is_invalid_for_good(twins: Twins) -> None:
+    writer = await twins.writer()
+    await twins.next_epoch()
+    for deletable in (False, True, False):
+        assert await twins.register(writer, ROOTS[0], deletable=deletable) is None
+    assert await twins.certify(1) is None
+    assert await twins.tell(writer, lambda told: told.delete_blob(2)) is None
+    assert await twins.invalidate(ROOTS[0], [2]) == "NotEnoughWeight"
+    assert await twins.invalidate(ROOTS[0], [1]) is None, "four shards of ten, one more than can lie"
+    assert await twins.invalidate(ROOTS[0], [1]) == "InvalidBlob"
+    assert await twins.register(writer, ROOTS[0]) == "InvalidBlob"
+    assert await twins.certify(3) == "InvalidBlob"
+    assert await twins.tell(writer, lambda told: told.extend_blob(1, 1)) == "InvalidBlob"
+    assert await twins.invalidate(ROOTS[7], [1]) is None, "also one that nobody has registered yet"
+    assert await twins.register(writer, ROOTS[7]) == "InvalidBlob"
+
+
+async def test_an_expired_blob_takes_nothing_more(twins: Twins) -> None:
+    writer = await twins.writer()
+    await twins.next_epoch()
+    for deletable in (False, True):
+        assert await twins.register(writer, ROOTS[0], 1, deletable=deletable) is None
+    assert await twins.certify(2) is None
+    await twins.next_epoch()
+    assert await twins.certify(1) == "Expired"
+    assert await twins.tell(writer, lambda told: told.extend_blob(2, 1)) == "Expired"
+    assert await twins.tell(writer, lambda told: told.delete_blob(2)) == "Expired"
+
+
+# whatever comes
+
+
+class Story:
+    """Steps at random, each of which may be refused."""
+
+    def __init__(self, twins: Twins, writer: EvmLedger, seed: int) -> None:
+        self.twins = twins
+        self.writer = writer
+        self.dice = random.Random(seed)
+        self.states = [twins.state]
+        """As they were after every start."""
+        self.refusals: set[str | None] = set()
+
+    async def step(self) -> None:
+        often = [self.epoch, self.attest, self.register, self.certify]
+        rarely = [self.close, self.member, self.eject, self.extend, self.delete, self.invalidate]
+        await self.dice.choice(2 * often + rarely)()
+
+    @property
+    def node(self) -> Node:
+        return self.dice.choice(self.twins.network.nodes)
+
+    @property
+    def object_id(self) -> int:
+        return self.dice.randint(1, len(self.twins.chain.records) + 1)
+
+    async def epoch(self) -> None:
+        await self.twins.network.chain.increase_time(self.dice.choice([0, EPOCH_S, EPOCH_S]))
+        self.refusals.add(await self.twins.anyone(lambda told: told.select()))
+        self.refusals.add(await self.twins.anyone(lambda told: told.start()))
+        self.states.append(self.twins.state)
+
+    async def attest(self) -> None:
+        self.refusals.add(await self.twins.attest(self.node, *self.dice.sample(range(10), 2)))
+        for node in self.dice.sample(self.twins.network.nodes, 3):
+            self.refusals.add(await self.twins.attest(node, *self.twins.owed(node)))
+
+    async def close(self) -> None:
+        await self.twins.network.chain.increase_time(self.dice.choice([0, DEADLINE_S]))
+        self.refusals.add(await self.twins.anyone(lambda told: told.close_handover()))
+
+    async def member(self) -> None:
+        node = self.node
+        self.refusals.add(await self.twins.tell(node.ledger, lambda told: told.leave()))
+        if self.dice.random() < 0.8:
+            self.refusals.add(await self.twins.tell(node.ledger, lambda told: told.become_candidate()))
+        await self.twins.stake(node, self.dice.randint(1, 3))
+
+    async def eject(self) -> None:
+        self.refusals.add(await self.twins.eject(self.node.node_id))
+
+    async def register(self) -> None:
+        sent = self.writer, self.dice.choice(ROOTS), self.dice.randint(1, 3)
+        self.refusals.add(await self.twins.register(*sent, deletable=self.dice.random() < 0.5))
+
+    async def certify(self) -> None:
+        object_id = self.object_id
+        if object_id in self.twins.chain.records:
+            certificate = self.twins.certificate(object_id, state=self.dice.choice(self.states[-2:]))
+            self.refusals.add(await self.twins.certify(object_id, certificate))
+
+    async def extend(self) -> None:
+        sent = self.object_id, self.dice.randint(1, 3)
+        self.refusals.add(await self.twins.tell(self.writer, lambda told: told.extend_blob(*sent)))
+
+    async def delete(self) -> None:
+        object_id = self.object_id
+        self.refusals.add(await self.twins.tell(self.writer, lambda told: told.delete_blob(object_id)))
+
+    async def invalidate(self) -> None:
+        if self.dice.random() < 0.3:
+            self.refusals.add(await self.twins.invalidate(self.dice.choice(ROOTS), [1, 2, 3, 4]))
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
+async def test_a_story_at_random(twins: Twins, seed: int) -> None:
+    writer = await twins.writer()
+    await twins.next_epoch()
+    story = Story(twins, writer, seed)
+    for _ in range(10):
+        for _ in range(4):
+            await story.step()
+        await story.close()
+        await story.epoch()
+    assert twins.state.epoch > 2
+    assert len(story.refusals) > 8, "refusals of many kinds"

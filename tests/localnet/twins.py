@@ -1,0 +1,197 @@
+"""The contracts on a real chain and the chain in memory, told the same: whatever one answers, the other must."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from committee import messages
+from committee.bls import SecretKey, proof_of_possession
+from committee.certificate import Certificate
+from committee.errors import LedgerRefused
+from committee.ledger import Attestation, BlockMark, EpochState, Ledger, Transaction
+from committee.ledger.evm import EvmLedger
+from committee.messages import Intent
+from localnet.memory_chain import MemoryChain
+from storage.redstuff import BlobMetadata
+from tests.committee.ledger.conftest import Network, Node
+
+NOWHERE = BlockMark(0, b"")
+"""In place of all blocks: the two chains do not have the same."""
+Telling = Callable[[Ledger], Awaitable[Any]]
+
+
+class Twins:
+    """Both chains. Every method tells both, and compares what they answer and what they then hold."""
+
+    def __init__(self, network: Network, chain: MemoryChain) -> None:
+        self.network = network
+        self.chain = chain
+        self._seen = 0, 0
+        """The blocks whose events were compared."""
+
+    @classmethod
+    async def deployed(cls, network: Network) -> Twins:
+        """Before the first epoch."""
+        real = network.operator
+        began = (await real.epoch_state()).last_handover_done_s
+        twins = cls(network, MemoryChain(await real.parameters(), began))
+        await twins._compare()
+        return twins
+
+    @property
+    def state(self) -> EpochState:
+        return self.chain.state
+
+    async def tell(self, sender: EvmLedger, telling: Telling) -> str | None:
+        """Have an account do something on both; the error's name when they refuse."""
+        real = await _outcome(telling(sender))
+        self.chain.time_s = await sender.chain_time_s()
+        assert await _outcome(telling(self.chain.ledger(sender.account))) == real
+        await self._compare()
+        return real[1] if isinstance(real, tuple) else None
+
+    async def anyone(self, telling: Telling) -> str | None:
+        """The same, whoever it may be."""
+        return await self.tell(self.network.operator, telling)
+
+    # shorter to say
+
+    async def join(self, stake: int) -> Node:
+        """A new node, with a stake unless 0."""
+        ledger, secret, place = (
+            await self.network.account(),
+            SecretKey.generate(),
+            len(self.network.nodes) + 1,
+        )
+        assert ledger.account is not None
+        proof = proof_of_possession(secret, ledger.account, self.chain.parameters.domain)
+        sent = f"node-{place}", f"http://node-{place}:1", secret.public_key, proof
+        assert await self.tell(ledger, lambda told: told.register_node(*sent)) is None
+        node = Node(place, ledger, secret)
+        self.network.nodes.append(node)
+        if stake:
+            await self.stake(node, stake)
+        return node
+
+    async def stake(self, node: Node, stake: int) -> None:
+        assert node.ledger.account is not None
+        amount = stake * Network.UNIT
+        await self.network.operator.mint(node.ledger.account, amount)
+        assert await self.tell(node.ledger, lambda told: told.stake(node.node_id, amount)) is None
+
+    async def writer(self) -> EvmLedger:
+        """An account that can pay."""
+        account = await self.network.account()
+        assert account.account is not None
+        await self.network.operator.mint(account.account, 10**27)
+        return account
+
+    async def next_epoch(self) -> None:
+        await self.network.chain.increase_time(self.chain.parameters.epoch_duration_s)
+        assert await self.anyone(lambda told: told.select()) is None
+        assert await self.anyone(lambda told: told.start()) is None
+
+    async def attest(self, node: Node, *shards: int, epoch: int | None = None) -> str | None:
+        in_epoch = self.state.epoch if epoch is None else epoch
+        attestations = [Attestation(shard, bytes([shard]) * 32, shard) for shard in shards]
+        return await self.tell(node.ledger, lambda told: told.attest(in_epoch, attestations))
+
+    def owed(self, node: Node) -> list[int]:
+        """Shards that the node has to attest still."""
+        assert self.state.current is not None
+        return [one for one in self.state.current.shards_of(node.node_id) if one in self.chain.missing]
+
+    async def hand_over(self) -> None:
+        """All that is gained is attested."""
+        for node in self.network.nodes:
+            if shards := self.owed(node):
+                assert await self.attest(node, *shards) is None
+
+    async def register(
+        self, writer: EvmLedger, root: bytes, epochs: int = 5, *, length: int = 1000, deletable: bool = False
+    ) -> str | None:
+        return await self.tell(writer, lambda told: told.register_blob(root, length, epochs, deletable))
+
+    def certificate(
+        self, object_id: int, node_ids: Sequence[int] | None = None, state: EpochState | None = None
+    ) -> Certificate:
+        """Of a blob object, by these members of the committee of `state`, the current one when None."""
+        record = self.chain.records[object_id]
+        body = messages.blob_body(record.blob_id, object_id if record.deletable else None)
+        return self.network.sign(state or self.state, Intent.BLOB, body, node_ids)
+
+    async def certify(self, object_id: int, certificate: Certificate | None = None) -> str | None:
+        given = certificate or self.certificate(object_id)
+        return await self.anyone(lambda told: told.certify_blob(object_id, given))
+
+    async def invalidate(self, root: bytes, node_ids: Sequence[int], length: int = 1000) -> str | None:
+        blob_id = BlobMetadata.id_of(length, root)
+        certificate = self.network.sign(self.state, Intent.INVALID_BLOB, blob_id, node_ids)
+        return await self.anyone(lambda told: told.invalidate_blob(blob_id, certificate))
+
+    async def eject(
+        self, node_id: int, node_ids: Sequence[int] | None = None, state: EpochState | None = None
+    ) -> str | None:
+        certificate = self.network.sign(
+            state or self.state, Intent.EJECT, messages.eject_body(node_id), node_ids
+        )
+        return await self.anyone(lambda told: told.eject(node_id, 1, certificate))
+
+    # what they hold
+
+    async def _compare(self) -> None:
+        real, faked = self.network.operator, self.chain.ledger(None)
+        assert await _told(faked, self._seen[1]) == await _told(real, self._seen[0])
+        self._seen = (await real.head()).number, (await faked.head()).number
+        for look in (_state, _blobs, _nodes, _candidates, _attested):
+            assert await look(faked) == await look(real), look.__name__
+        for epoch in range(self.state.epoch + 2):
+            refused_or_missing = await _missing(faked, epoch)
+            assert refused_or_missing == await _missing(real, epoch), f"missing shards of epoch {epoch}"
+
+
+async def _outcome(answer: Awaitable[Any]) -> Any:
+    """(action, reason, arguments) when refused; else what was answered besides the transaction."""
+    try:
+        given = await answer
+    except LedgerRefused as refused:
+        return refused.action, refused.reason, refused.arguments
+    return given[0] if isinstance(given, tuple) and isinstance(given[1], Transaction) else None
+
+
+async def _told(ledger: Ledger, since: int) -> list[Any]:
+    head = await ledger.head()
+    return [replace(event, block=NOWHERE) for event in await ledger.events(since + 1, head.number)]
+
+
+async def _state(ledger: Ledger) -> Any:
+    state = await ledger.epoch_state()
+    started = NOWHERE if state.started_block else None
+    return replace(state, block=NOWHERE, started_block=started)
+
+
+async def _blobs(ledger: Ledger) -> Any:
+    records = await ledger.blobs()
+    assert [await ledger.blob_object(one.object_id) for one in records[-2:]] == records[-2:]
+    return records
+
+
+async def _nodes(ledger: Ledger) -> Any:
+    return await ledger.nodes()
+
+
+async def _candidates(ledger: Ledger) -> Any:
+    return await ledger.candidates()
+
+
+async def _attested(ledger: Ledger) -> Any:
+    return await ledger.attested_shards()
+
+
+async def _missing(ledger: Ledger, epoch: int) -> Any:
+    try:
+        return await ledger.missing_shards(epoch)
+    except LedgerRefused as refused:
+        return refused.reason, refused.arguments
