@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +15,7 @@ from committee.certificate import Certificate
 from committee.errors import LedgerRefused
 from committee.ledger import BlobRecord, EpochState, Ledger, Parameters, Transaction
 from storage.client import client as client_module
-from storage.client import node_client
+from storage.client import node_client, overtaking
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.redstuff import BlobMetadata
@@ -39,6 +40,9 @@ class UserLedger:
 
     async def epoch_state(self) -> EpochState:
         return self.chain.state
+
+    async def missing_shards(self, epoch: int) -> frozenset[int]:
+        return await ChainLedger(self.chain, 0).missing_shards(epoch)
 
     async def blob_object(self, object_id: int) -> BlobRecord:
         return self.chain.records[object_id]
@@ -110,6 +114,23 @@ class Tap:
             return self.change(node.name, await real(node, *arguments))
 
         monkeypatch.setattr(NodeClient, method, ask)
+
+    def hang(self, *names: str) -> asyncio.Event:
+        """Keep nodes from answering until the event that is returned is set."""
+        goes_on = asyncio.Event()
+
+        async def wait(name: str) -> None:
+            if name in names:
+                await goes_on.wait()
+
+        self.before = wait
+        return goes_on
+
+
+@pytest.fixture
+def overtaken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who hangs is overtaken as soon as the others had time to answer."""
+    monkeypatch.setattr(overtaking, "OVERTAKEN_AFTER_S", 0.1)
 
 
 @pytest.fixture
