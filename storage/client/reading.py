@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
@@ -54,6 +54,8 @@ class Reading:
         self._current = current
         self._blob_id = blob_id
         self._name = blob_id_text(blob_id)
+        self._slow: set[int] = set()
+        """Node ids of members that were overtaken: asked for the rest only when nobody else has it."""
 
     # metadata
 
@@ -72,7 +74,9 @@ class Reading:
                 while untried and len(asked.expected) < at_once:
                     member = untried.popleft()
                     asked.send(member, self._node(member).metadata(self._blob_id))
-                for member, answer in await asked.answered():
+                answered = await asked.answered()
+                self._slow.update(member.node_id for member in asked.overtaken)
+                for member, answer in answered:
                     try:
                         return answer.result()
                     except NodeRefused as error:
@@ -130,7 +134,8 @@ class Reading:
         async with Requests[Offer, bytes](after_s) as asked:
             while len(slivers) < code.p:
                 while len(asked.expected) < min(DOWNLOADS_AT_ONCE, code.p - len(slivers)):
-                    offer = _best_offer(holders, slivers, silent, asked)
+                    settled = slivers.keys() | {pair for pair, _ in asked.expected}
+                    offer = _best_offer(holders, settled, silent, self._slow)
                     if offer is None:
                         break
                     pair, member = offer
@@ -138,7 +143,9 @@ class Reading:
                     asked.send(offer, self._sliver(code, metadata, pair, member, size_bytes))
                 if not asked:
                     raise BlobUnavailable(f"blob {self._name}", code.p, code.n_shards, len(slivers), failures)
-                for (pair, member), answer in await asked.answered():
+                answered = await asked.answered()
+                self._slow.update(member.node_id for _, member in asked.overtaken)
+                for (pair, member), answer in answered:
                     try:
                         if len(slivers) < code.p:
                             slivers[pair] = answer.result()
@@ -169,14 +176,9 @@ class Reading:
 
 
 def _best_offer(
-    holders: dict[int, list[Member]],
-    slivers: dict[int, bytes],
-    silent: set[int],
-    asked: Requests[Offer, bytes],
+    holders: Mapping[int, list[Member]], settled: Collection[int], silent: set[int], slow: set[int]
 ) -> Offer | None:
-    """What to ask for next: the first pair neither here nor expected, of a member that keeps nobody waiting if any."""
-    settled = slivers.keys() | {pair for pair, _ in asked.expected}
-    slow = {member.node_id for _, member in asked.overtaken}
+    """What to ask for next: the first pair not settled, of a member that keeps nobody waiting if there is one."""
 
     def offers(avoiding: set[int]) -> Iterator[Offer]:
         for pair, members in holders.items():

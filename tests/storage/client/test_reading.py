@@ -178,12 +178,14 @@ async def test_a_blob_is_read_from_the_previous_members_while_none_of_the_new_on
 
 @pytest.mark.usefixtures("overtaken_at_once", "last_asked_first")
 async def test_a_member_that_hangs_with_the_metadata_is_overtaken(
-    network: Network, user: Client, metadata: Tap
+    network: Network, user: Client, metadata: Tap, slivers: Tap
 ) -> None:
-    await network.upload(CODE.encode(DATA))
+    blob = blob_of_node_1()
+    await network.upload(blob)
     metadata.hang("node-4", "node-3")
-    assert await user.read(CODE.encode(DATA).blob_id) == DATA
+    assert len(await user.read(blob.blob_id)) == 3000
     assert metadata.asked == ["node-4", "node-3", "node-2"]
+    assert set(slivers.asked) == {"node-1", "node-2"}, "who hung there is not waited for here"
 
 
 async def test_a_member_that_answers_in_time_is_asked_alone(
