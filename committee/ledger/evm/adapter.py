@@ -16,6 +16,7 @@ from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.evm.sender import Sender
 from committee.ledger.evm.writer import Writer
 from committee.ledger.records import (
+    Absence,
     BlobRecord,
     BlockMark,
     Candidate,
@@ -142,6 +143,10 @@ class EvmLedger(Writer):
         block, _ = await self._reader.block("latest")
         views = await self._reader.pages(self._reader.staking, "nodes", block)
         return [decode.registered_node(view) for view in views]
+
+    async def absence(self, node_id: int) -> Absence:
+        """As `Ledger.absence`; searches the logs back from the newest block to where the node stood last."""
+        return await self._reader.absence(node_id, self.deployment.block)
 
     async def candidates(self) -> list[Candidate]:
         """Who stands for the next selection, in candidate order."""

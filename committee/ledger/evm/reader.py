@@ -15,6 +15,7 @@ from committee.ledger.evm.deploy import Deployment
 from committee.ledger.evm.history import History, RawLog
 from committee.ledger.evm.rpc import EndpointError, Rpc
 from committee.ledger.records import (
+    Absence,
     BlobRegistered,
     BlockMark,
     Event,
@@ -126,6 +127,28 @@ class Reader:
         marks = tuple(header.mark for header in headers[-MARKS_TOLD:])
         self._check_sequence(after, marks[-1], events)
         return Stretch(marks, events)
+
+    async def absence(self, node_id: int, first_block: int) -> Absence:
+        """As `Ledger.absence`, for contracts deployed in the block `first_block`."""
+        last, _ = await self.block("latest")
+        declared = self.staking.abi.events
+        names = {topic: declaration["name"] for topic, declaration in declared.items()}
+        known = {decode.REGISTERED, decode.STOOD, *decode.ABSENCES}
+        wanted = (
+            [topic for topic, name in names.items() if name in known],
+            [node_id.to_bytes(32, "big")],
+        )
+        end: Absence | None = None
+        async for log in self._history.newest_first(self.staking.address, wanted, first_block, last.number):
+            name = names[log.topics[0]]
+            if name == decode.REGISTERED:
+                return end or Absence.NEVER_STOOD
+            if name == decode.STOOD and end is not None:
+                return end
+            if name == decode.STOOD:
+                break
+            end = decode.ABSENCES[name]
+        raise LedgerUnavailable(f"{self._rpc.url} tells no logs from which node {node_id} would not stand")
 
     def _check_sequence(self, after: BlockMark, until: BlockMark, events: list[Event]) -> None:
         """The contract numbers blob objects one by one: that none is left out, also from stretch to stretch."""
