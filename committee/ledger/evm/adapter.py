@@ -11,7 +11,8 @@ from committee.errors import LedgerError, LedgerReorganised
 from committee.ledger.evm import decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deploy import Deployment
-from committee.ledger.evm.reader import Reader
+from committee.ledger.evm.past import blobs_at
+from committee.ledger.evm.reader import Reader, StateGone
 from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.evm.sender import Sender
 from committee.ledger.evm.writer import Writer
@@ -154,7 +155,14 @@ class EvmLedger(Writer):
 
     async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
         """All blob objects at a block (the head when None), by object id."""
-        views = await self._reader.pages(self._reader.blobs, "blobs", at or await self.head())
+        block = at or await self.head()
+        try:
+            views = await self._reader.pages(self._reader.blobs, "blobs", block)
+        except StateGone:
+            head = await self.head()
+            if block.number >= head.number:
+                raise
+            return await blobs_at(self._reader, block, head, self.deployment.block)
         return [decode.blob_record(view) for view in views]
 
     async def blob_object(self, object_id: int) -> BlobRecord:

@@ -195,10 +195,7 @@ class History:
     async def newest_first(
         self, address: str, topics: Sequence[Sequence[bytes]], first: int, last: int
     ) -> AsyncIterator[RawLog]:
-        """Logs of one contract that have one of the `topics` at each place, the newest first.
-
-        As an endpoint tells them, not checked against headers: for what is rare, may be far back, and can be put right.
-        """
+        """Logs of one contract that have one of the `topics` at each place; as an endpoint tells them, not checked."""
         wanted = [["0x" + one.hex() for one in alternatives] for alternatives in topics]
         while first <= last:
             begin = max(last - self._log_range.now + 1, first)
