@@ -7,6 +7,7 @@ is.
 
 from committee.ledger.interface import Ledger
 from committee.ledger.records import (
+    Absence,
     Attestation,
     BlobCertified,
     BlobDeleted,
@@ -32,6 +33,7 @@ from committee.ledger.records import (
 )
 
 __all__ = [
+    "Absence",
     "Attestation",
     "BlobCertified",
     "BlobDeleted",

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from committee.certificate import Certificate
 from committee.ledger.records import (
+    Absence,
     Attestation,
     BlobRecord,
     BlockMark,
@@ -53,6 +54,9 @@ class Ledger(Protocol):
 
     async def nodes(self) -> list[RegisteredNode]:
         """All registered nodes, by node id."""
+
+    async def absence(self, node_id: int) -> Absence:
+        """Why a node that does not stand for election does not: what ended its newest candidacy."""
 
     async def candidates(self) -> list[Candidate]:
         """Who stands for the next selection, in candidate order."""

@@ -7,6 +7,7 @@ seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from committee.membership import Committee
 
@@ -84,6 +85,16 @@ class RegisteredNode:
     pending_commission: int
     commission_from: int
     """As `public_key_from`."""
+
+
+class Absence(StrEnum):
+    """Why a registered node does not stand for election."""
+
+    LEFT = "it was withdrawn"
+    """By its owner or operator."""
+    REMOVED = "it was ejected, or had not attested all that it gained when a handover was closed"
+    EVICTED = "a candidate with more stake took its place"
+    NEVER_STOOD = "all places were taken when it registered"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from committee.errors import LedgerRefused, LedgerReorganised
 from committee.ledger import (
+    Absence,
     Attestation,
     BlobRecord,
     BlockMark,
@@ -176,7 +177,8 @@ class MemoryChain:
                 node_id: replace(one, stake=stakes.get(node_id, one.stake), is_candidate=node_id in stakes)
                 for node_id, one in now.nodes.items()
             }
-            return replace(now, nodes=nodes, candidates=tuple(stakes)), ()
+            absences = {**now.absences, **dict.fromkeys(set(nodes) - set(stakes), Absence.LEFT)}
+            return replace(now, nodes=nodes, candidates=tuple(stakes), absences=absences), ()
 
         self.send("stand", standing)
 
@@ -193,6 +195,11 @@ class MemoryChain:
             self.select(shards)
         self.time_s = max(self.time_s, epochs.startable_at_s(self.contracts))
         self.send("Committee.start", epochs.start)
+
+    def close(self) -> None:
+        """End a handover that has no quorum at its deadline."""
+        self.time_s = max(self.time_s, self.state.started_at_s + self.parameters.handover_deadline_s)
+        self.send("Committee.close", epochs.close)
 
     def eject(self, node_id: int) -> None:
         """End a member's candidacy; a committee selected with it is dropped."""

@@ -15,6 +15,7 @@ from committee import certificate as certificates
 from committee.certificate import Certificate, Need
 from committee.errors import InvalidCertificate
 from committee.ledger import (
+    Absence,
     Attestation,
     BlobRecord,
     BlockMark,
@@ -46,6 +47,8 @@ class Contracts:
     nodes: Mapping[int, RegisteredNode] = field(default_factory=dict)
     candidates: tuple[int, ...] = ()
     """Node ids in candidate order."""
+    absences: Mapping[int, Absence] = field(default_factory=dict)
+    """Node that is no candidate → what ended its newest candidacy."""
     records: Mapping[int, BlobRecord] = field(default_factory=dict)
     """Blob objects by id."""
     invalid: frozenset[bytes] = frozenset()

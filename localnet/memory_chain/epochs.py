@@ -126,7 +126,7 @@ def close(now: Contracts) -> Outcome:
     missing = now.missing_shards(state.epoch)
     late = [one.node_id for one in state.current.members if missing.intersection(one.shards)]
     closed, done = _finished(now)
-    return registry.removed(closed, late, now.time_s + parameters.epoch_duration_s), (done,)
+    return registry.removed(closed, late, barred_until_s=now.time_s + parameters.epoch_duration_s), (done,)
 
 
 def eject(now: Contracts, node_id: int, reason: int, certificate: Certificate | None) -> Outcome:

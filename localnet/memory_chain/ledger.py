@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import (
+    Absence,
     Attestation,
     BlobRecord,
     BlockMark,
@@ -58,6 +59,10 @@ class MemoryLedger:
     async def nodes(self) -> list[RegisteredNode]:
         """By node id."""
         return list(self.chain.nodes.values())
+
+    async def absence(self, node_id: int) -> Absence:
+        """Of the newest block."""
+        return self.chain.contracts.absences.get(node_id, Absence.NEVER_STOOD)
 
     async def candidates(self) -> list[Candidate]:
         """In candidate order."""

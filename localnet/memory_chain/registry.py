@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from committee import bls
-from committee.ledger import RegisteredNode
+from committee.ledger import Absence, RegisteredNode
 from committee.membership import Committee
 from localnet.memory_chain.contracts import Contracts, Outcome, Revert
 
@@ -92,7 +92,7 @@ def leave(now: Contracts, account: str, node_id: int) -> Outcome:
     _require_operator(now, account, node_id)
     if node_id not in now.candidates:
         raise Revert("NotCandidate", nodeId=node_id)
-    return removed(now, [node_id]), ()
+    return removed(now, [node_id], Absence.LEFT), ()
 
 
 def become_candidate(now: Contracts, account: str, node_id: int) -> Outcome:
@@ -107,14 +107,17 @@ def become_candidate(now: Contracts, account: str, node_id: int) -> Outcome:
     return replace(now, nodes=nodes, candidates=(*now.candidates, node_id)), ()
 
 
-def removed(now: Contracts, node_ids: Collection[int], barred_until_s: int = 0) -> Contracts:
+def removed(
+    now: Contracts, node_ids: Collection[int], why: Absence = Absence.REMOVED, barred_until_s: int = 0
+) -> Contracts:
     """Without these candidates; an earlier bar is never shortened."""
     nodes = dict(now.nodes)
     for node_id in node_ids:
         until_s = max(barred_until_s, nodes[node_id].barred_until_s)
         nodes[node_id] = replace(nodes[node_id], is_candidate=False, barred_until_s=until_s)
     left = tuple(one for one in now.candidates if one not in node_ids)
-    return replace(now, nodes=nodes, candidates=left)
+    absences = {**now.absences, **dict.fromkeys(set(node_ids) & set(now.candidates), why)}
+    return replace(now, nodes=nodes, candidates=left, absences=absences)
 
 
 def _require_operator(now: Contracts, account: str, node_id: int) -> None:

@@ -8,41 +8,26 @@ decode, checked against the id.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import aiohttp
 
-from committee import messages
+from committee import bls, messages
 from committee.certificate import Certificate, Confirmation, build
 from committee.errors import InvalidMessage, LedgerRefused
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
-from storage.client.errors import (
-    NO_ANSWER,
-    BlobUnavailable,
-    InvalidBlob,
-    NoCommittee,
-    NodeError,
-    NodeLied,
-    NodeRefused,
-    NotEnoughConfirmations,
-    UnknownBlob,
-    WrongBlob,
-)
+from storage.client.errors import NoCommittee, NodeError, NodeLied, NotEnoughConfirmations, WrongBlob
 from storage.client.node_client import NodeClient
-from storage.client.wire import Reason
-from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, RedStuffError, blob_id_text
+from storage.client.reading import Reading
+from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); stages: encode, register, upload, certify; metadata, download, decode."""
 
 UPLOADS_AT_ONCE = 8
 """Requests under way at once to one node while storing."""
-DOWNLOADS_AT_ONCE = 16
-"""Slivers under way at once while reading."""
 
 CONFIRMATION_TRIES = 20
 """How often a member is asked that still confirms for the epoch before."""
@@ -197,7 +182,7 @@ class Client:
         object_id: int | None,
         progress: Progress,
     ) -> list[Confirmation]:
-        """Give every member its pairs; return the confirmations, at least a quorum of them.
+        """Give every member its pairs; return the confirmations, at least a quorum of them, all of which hold.
 
         Once a quorum has confirmed, the others get as long again as the quorum took, and are then left to repair
         their slivers themselves.
@@ -240,7 +225,7 @@ class Client:
     async def _upload_to(
         self, member: Member, code: RedStuff, blob: EncodedBlob, message: bytes, object_id: int | None
     ) -> Confirmation:
-        """Upload a member's pairs and return its confirmation, whose message is checked but not its signature."""
+        """Upload a member's pairs and return its confirmation, whose message and signature hold. Raises `NodeError`."""
         node = self._node(member)
         await node.put_metadata(blob.metadata)
         at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -263,6 +248,8 @@ class Client:
         for _ in range(CONFIRMATION_TRIES):
             signed, signature = await node.confirmation(blob.blob_id, object_id)
             if signed == message:
+                if not await asyncio.to_thread(bls.verify, member.public_key, message, signature):
+                    raise NodeLied(member.name, member.address, "its signature does not hold")
                 return Confirmation(member.node_id, signature)
             if not _is_of_earlier_epoch(signed, epoch):
                 raise NodeLied(
@@ -282,15 +269,16 @@ class Client:
     async def read(self, blob_id: bytes, progress: Progress = _no_progress) -> bytes:
         """The blob's bytes, checked against its id.
 
-        Raises `UnknownBlob` when no node knows the id, `BlobUnavailable` naming who did not answer when fewer than
-        `p` of the `n` shards can be reached, `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when
-        that has been proven on chain.
+        Raises `UnknownBlob` when so many do not know the id that it cannot be certified, `BlobUnavailable` naming who
+        did not answer when nobody has the metadata or fewer than `p` of the `n` shards can be reached,
+        `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when that has been proven on chain.
         """
         state, committee = await self._current()
         code = RedStuff(committee.n_shards)
-        metadata = await self._metadata(state, committee, blob_id)
+        reading = Reading(self._ledger, self._node, state, committee, blob_id)
+        metadata = await reading.metadata()
         progress("metadata", 1, 1)
-        slivers = await self._slivers(state, committee, code, metadata, progress)
+        slivers = await reading.slivers(code, metadata, lambda done: progress("download", done, code.p))
         data = await asyncio.to_thread(code.decode, metadata, Axis.PRIMARY, slivers)
         progress("decode", 1, 1)
         return data
@@ -300,82 +288,3 @@ class Client:
         if state.current is None:
             raise NoCommittee("epoch 0: no committee has been started yet; select and start an epoch first")
         return state, state.current
-
-    async def _metadata(self, state: EpochState, committee: Committee, blob_id: bytes) -> BlobMetadata:
-        """The blob's metadata from the first member that has it; members are asked one after the other."""
-        failures: dict[str, str] = {}
-        unknown_to = invalid_to = 0
-        members = list(committee.members)
-        random.shuffle(members)
-        for member in members:
-            try:
-                return await self._node(member).metadata(blob_id)
-            except NodeRefused as error:
-                failures[member.name] = error.why
-                unknown_to += member.weight * (error.reason == Reason.METADATA_NOT_FOUND)
-                invalid_to += member.weight * (error.reason == Reason.FORBIDDEN_BLOB)
-            except NodeError as error:
-                failures[member.name] = error.why
-            if committee.has_one_correct(invalid_to):
-                raise InvalidBlob(blob_id_text(blob_id))
-            if committee.has_one_correct(unknown_to) and state.handover_done:
-                raise UnknownBlob(blob_id_text(blob_id), unknown_to, committee.n_shards)
-        raise BlobUnavailable(f"metadata of blob {blob_id_text(blob_id)}", 1, committee.n_shards, 0, failures)
-
-    async def _slivers(
-        self,
-        state: EpochState,
-        committee: Committee,
-        code: RedStuff,
-        metadata: BlobMetadata,
-        progress: Progress,
-    ) -> dict[int, bytes]:
-        """`p` verified primary slivers by index: the source rows first, which need no decoding."""
-        slivers: dict[int, bytes] = {}
-        failures: dict[str, str] = {}
-        at_once = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
-        untried = deque(range(committee.n_shards))
-
-        async def fetch(pair: int) -> None:
-            async with at_once:
-                shard = code.shard_of_pair(metadata.blob_id, pair)
-                symbols = await self._sliver(state, code, metadata, pair, shard, failures)
-            if symbols is not None:
-                slivers[pair] = symbols
-                progress("download", len(slivers), code.p)
-
-        while len(slivers) < code.p:
-            wave = [untried.popleft() for _ in range(min(code.p - len(slivers), len(untried)))]
-            if not wave:
-                name = blob_id_text(metadata.blob_id)
-                raise BlobUnavailable(f"blob {name}", code.p, committee.n_shards, len(slivers), failures)
-            await asyncio.gather(*(fetch(pair) for pair in wave))
-        return slivers
-
-    async def _sliver(
-        self,
-        state: EpochState,
-        code: RedStuff,
-        metadata: BlobMetadata,
-        pair: int,
-        shard: int,
-        failures: dict[str, str],
-    ) -> bytes | None:
-        """One verified primary sliver from whoever holds its shard; None, with the failures noted, when nobody does."""
-        holders: dict[int, Member] = {}
-        for committee in (state.current, state.previous):
-            if committee is not None:
-                holders.setdefault(committee.owner_of[shard].node_id, committee.owner_of[shard])
-        size_bytes = code.sliver_size(metadata.length, Axis.PRIMARY)
-        for member in holders.values():
-            if failures.get(member.name, "").startswith(NO_ANSWER):
-                continue
-            try:
-                symbols = await self._node(member).sliver(metadata.blob_id, pair, Axis.PRIMARY, size_bytes)
-                await asyncio.to_thread(code.verify_sliver, metadata, Axis.PRIMARY, pair, symbols)
-                return symbols
-            except RedStuffError as error:
-                failures[member.name] = f"sent a wrong sliver: {error}"
-            except NodeError as error:
-                failures[member.name] = error.why
-        return None

@@ -3,7 +3,7 @@
 ClientError
 ├── NoCommittee               no epoch has been started
 ├── WrongBlob                 the data are not those of the registered blob
-├── UnknownBlob               the nodes do not know the blob id
+├── UnknownBlob               a quorum of the nodes do not know the blob id
 ├── InvalidBlob               the blob was proven to be encoded inconsistently
 ├── BlobUnavailable           too few shards answer to read the blob
 ├── NotEnoughConfirmations    too few shards confirm to certify the blob
@@ -66,7 +66,7 @@ class WrongBlob(ClientError):
 
 
 class UnknownBlob(ClientError):
-    """So many nodes do not know the blob id that a correct one is among them."""
+    """A quorum of the shards' owners do not know the blob id: no quorum can have certified it."""
 
     def __init__(self, blob: str, unknown_to: int, n_shards: int) -> None:
         super().__init__(

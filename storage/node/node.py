@@ -15,6 +15,7 @@ from aiohttp import web
 
 from committee.bls import SecretKey, proof_of_possession
 from committee.ledger import Ledger, RegisteredNode
+from storage.node.candidacy import Candidacy
 from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
 from storage.node.config import ConfigError, NodeConfig
@@ -47,6 +48,7 @@ class StorageNode:
     peers: Peers
     signs: SignsOfLife
     watch: Watch
+    candidacy: Candidacy
     repair: Repair
     handover: Handover
     garbage: Garbage
@@ -75,6 +77,7 @@ class StorageNode:
             self.peers = Peers(self.view)
             self.signs = SignsOfLife(self.view, self.peers, self.secret)
             self.watch = Watch(self.view, self.peers, self.signs, self.secret, self.config.watch_interval_s)
+            self.candidacy = Candidacy(self.view)
             budget = self.config.bulk_budget()
             repair = self.repair = Repair(self.view, self.store, self.code, self.peers, budget)
             self.handover = Handover(
@@ -96,7 +99,13 @@ class StorageNode:
                 async with asyncio.TaskGroup() as duties:
                     duties.create_task(self.view.follow(self.config.poll_interval_s))
                     for duty in (
-                        *(self.watch.run, self.handover.run, self.healing.run, self.garbage.run),
+                        *(
+                            self.watch.run,
+                            self.candidacy.run,
+                            self.handover.run,
+                            self.healing.run,
+                            self.garbage.run,
+                        ),
                         *(self.scrubber.run, invalidation.run),
                     ):
                         duties.create_task(_for_ever(duty))

@@ -37,7 +37,7 @@ class _Sought:
 
     lock: asyncio.Lock
     at: float | None = None
-    """When the fellows were asked last."""
+    """When the last search ended."""
     witness: str | None = None
     """Which of them brought a sign then."""
 
@@ -82,8 +82,10 @@ class SignsOfLife:
         async with sought.lock:
             counts_s = NONE_FOUND_S if sought.witness is None else self._view.parameters.patience_s
             if sought.at is None or time.monotonic() - sought.at >= counts_s:
-                sought.at = time.monotonic()
                 sought.witness = await self._ask_fellows(member)
+                sought.at = (
+                    time.monotonic()
+                )  # now: a fellow that hangs makes the search longer than it counts
             return sought.witness
 
     def forget(self, members: frozenset[int]) -> None:

@@ -5,10 +5,7 @@ request just within the patience is slow and alive, however long the pauses betw
 with an error. Signing is each node's own judgement, and not its own experience alone: before it signs, its fellows may
 show it a sign of the member's life (`sign_of_life`), so that one that answers some members only stays. Gathering the
 signatures and posting them is done by whichever member comes first, in order of node id, so that they do not all post
-at once.
-
-A node that is ejected and alive was ejected by mistake, or has come back: it stands for the next selection again. (One
-that left by its operator's will was not ejected, and stays away.)
+at once. (A node that is ejected and alive stands for election again: `candidacy`.)
 """
 
 from __future__ import annotations
@@ -21,8 +18,7 @@ import structlog
 from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Confirmation, build
-from committee.errors import CommitteeError, InvalidCertificate, LedgerError, LedgerRefused
-from committee.ledger import Event, MemberEjected
+from committee.errors import CommitteeError, InvalidCertificate, LedgerRefused
 from committee.membership import Committee, Member
 from storage.client.errors import NodeError, NodeUnreachable
 from storage.client.wire import Reason
@@ -32,11 +28,6 @@ from storage.node.peers import Peers
 from storage.node.sign_of_life import SignsOfLife
 
 log = structlog.get_logger()
-
-LOOK_BACK_BLOCKS = 10_000
-"""A node that starts looks so far back for its own ejection."""
-BARRED = "Barred"
-"""The contract's error for who may not come back yet."""
 
 
 class Watch:
@@ -56,9 +47,6 @@ class Watch:
         """Members whose answer is outstanding."""
         self._ejecting: set[int] = set()
         """Members against whom signatures are being gathered."""
-        self._is_out = False
-        """Whether this node was ejected and does not stand again yet."""
-        view.subscribe(self._on_event)
         self._gone: set[tuple[int, int]] = set()
         """(epoch, node id) of ejections posted, by this node or another."""
 
@@ -100,11 +88,8 @@ class Watch:
 
     async def run(self) -> None:
         """Watch for ever. Each member is asked on its own, so that a slow one hides no other."""
-        await self._look_back()
         async with asyncio.TaskGroup() as polls:
             while True:
-                if self._is_out:
-                    await self._stand_again()
                 current = self._view.state.current
                 if current is not None and self._view.node_id in current.by_id:
                     fellows = [one for one in current.members if one.node_id != self._view.node_id]
@@ -186,39 +171,6 @@ class Watch:
         except NodeError:
             return None
         return Confirmation(fellow.node_id, signature) if signed == message else None
-
-    # this node's own ejection
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, MemberEjected) and event.node_id == self._view.node_id:
-            self._is_out = True
-
-    async def _look_back(self) -> None:
-        """Find out whether this node was ejected in the current epoch while it did not run."""
-        ledger, started = self._view.ledger, self._view.state.started_block
-        if started is None:
-            return
-        try:
-            if any(one.node_id == self._view.node_id and one.is_candidate for one in await ledger.nodes()):
-                return
-            last = self._view.block.number
-            first = max(started.number, last - LOOK_BACK_BLOCKS)
-            for event in await ledger.events(first, last):
-                self._on_event(event)
-        except LedgerError as error:
-            log.warning("cannot tell whether this node was ejected", error=str(error))
-
-    async def _stand_again(self) -> None:
-        """Ask to be a candidate again: whoever can ask is not silent."""
-        try:
-            await self._view.ledger.become_candidate()
-            log.warning("this node was ejected and stands for the next selection again")
-            self._is_out = False
-        except LedgerRefused as error:
-            self._is_out = error.reason == BARRED
-            log.info("not to stand again now", reason=error.reason)
-        except LedgerError as error:
-            log.warning("cannot stand again yet", error=str(error))
 
     def _message(self, node_id: int) -> bytes:
         return messages.encode(

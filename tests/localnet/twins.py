@@ -145,7 +145,7 @@ class Twins:
         real, faked = self.network.operator, self.chain.ledger(None)
         assert await _told(faked, self._seen[1]) == await _told(real, self._seen[0])
         self._seen = (await real.head()).number, (await faked.head()).number
-        for look in (_state, _blobs, _nodes, _candidates, _attested):
+        for look in (_state, _blobs, _nodes, _candidates, _absences, _attested):
             assert await look(faked) == await look(real), look.__name__
         for epoch in range(self.state.epoch + 2):
             refused_or_missing = await _missing(faked, epoch)
@@ -184,6 +184,11 @@ async def _nodes(ledger: Ledger) -> Any:
 
 async def _candidates(ledger: Ledger) -> Any:
     return await ledger.candidates()
+
+
+async def _absences(ledger: Ledger) -> Any:
+    absent = [one.node_id for one in await ledger.nodes() if not one.is_candidate]
+    return {node_id: await ledger.absence(node_id) for node_id in absent}
 
 
 async def _attested(ledger: Ledger) -> Any:

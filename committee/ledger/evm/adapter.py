@@ -11,11 +11,13 @@ from committee.errors import LedgerError, LedgerReorganised
 from committee.ledger.evm import decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deploy import Deployment
-from committee.ledger.evm.reader import Reader
+from committee.ledger.evm.past import blobs_at
+from committee.ledger.evm.reader import Reader, StateGone
 from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.evm.sender import Sender
 from committee.ledger.evm.writer import Writer
 from committee.ledger.records import (
+    Absence,
     BlobRecord,
     BlockMark,
     Candidate,
@@ -143,13 +145,24 @@ class EvmLedger(Writer):
         views = await self._reader.pages(self._reader.staking, "nodes", block)
         return [decode.registered_node(view) for view in views]
 
+    async def absence(self, node_id: int) -> Absence:
+        """As `Ledger.absence`; searches the logs back from the newest block to where the node stood last."""
+        return await self._reader.absence(node_id, self.deployment.block)
+
     async def candidates(self) -> list[Candidate]:
         """Who stands for the next selection, in candidate order."""
         return decode.candidates(*await self._reader.call(self._reader.staking, "candidates"))
 
     async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
         """All blob objects at a block (the head when None), by object id."""
-        views = await self._reader.pages(self._reader.blobs, "blobs", at or await self.head())
+        block = at or await self.head()
+        try:
+            views = await self._reader.pages(self._reader.blobs, "blobs", block)
+        except StateGone:
+            head = await self.head()
+            if block.number >= head.number:
+                raise
+            return await blobs_at(self._reader, block, head, self.deployment.block)
         return [decode.blob_record(view) for view in views]
 
     async def blob_object(self, object_id: int) -> BlobRecord:

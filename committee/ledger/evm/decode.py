@@ -8,6 +8,7 @@ from typing import Any
 
 from committee.ledger.evm.abi import Log
 from committee.ledger.records import (
+    Absence,
     BlobCertified,
     BlobDeleted,
     BlobInvalidated,
@@ -41,6 +42,18 @@ EVENTS = (
     "MemberEjected",
 )
 """The contracts' events that `event` knows."""
+
+
+REGISTERED = "NodeRegistered"
+"""The event with which a node's history begins."""
+STOOD = "CandidateJoined"
+"""The one with which a candidacy begins."""
+ABSENCES = {
+    "NodeLeft": Absence.LEFT,
+    "CandidateRemoved": Absence.REMOVED,
+    "CandidateEvicted": Absence.EVICTED,
+}
+"""The events of which one ends it. (`CandidateRemoved` may follow when it has ended: it then tells of a bar.)"""
 
 
 class BlobStatus(IntEnum):

@@ -8,7 +8,7 @@ its header's bloom filter says (Ethereum yellow paper, section 4.4.3), with indi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -191,6 +191,30 @@ class History:
             first = end + 1
             self._log_range.grow()
         return logs
+
+    async def newest_first(
+        self, address: str, topics: Sequence[Sequence[bytes]], first: int, last: int
+    ) -> AsyncIterator[RawLog]:
+        """Logs of one contract that have one of the `topics` at each place; as an endpoint tells them, not checked."""
+        wanted = [["0x" + one.hex() for one in alternatives] for alternatives in topics]
+        while first <= last:
+            begin = max(last - self._log_range.now + 1, first)
+            criteria = {"fromBlock": hex(begin), "toBlock": hex(last), "address": address, "topics": wanted}
+            try:
+                answer = await self._rpc.request(
+                    "eth_getLogs", criteria, has_block=last, check=_check_is_list
+                )
+            except EndpointError as error:
+                if begin == last:
+                    raise LedgerUnavailable(f"no logs of block {last}: {error}") from error
+                self._log_range.halve(last - begin + 1)
+                continue
+            for log in sorted(
+                map(RawLog.read, answer), key=lambda log: (log.block.number, log.index), reverse=True
+            ):
+                yield log
+            last = begin - 1
+            self._log_range.grow()
 
     def _may_lack(self, header: Header, block: Sequence[RawLog]) -> bool:
         """Whether a block whose bloom filter also holds others' logs may hold more of ours than were told."""

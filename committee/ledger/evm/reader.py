@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,11 +11,12 @@ from web3.types import BlockIdentifier
 
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import decode
-from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, load_contract
+from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contract
 from committee.ledger.evm.deploy import Deployment
 from committee.ledger.evm.history import History, RawLog
 from committee.ledger.evm.rpc import EndpointError, Rpc
 from committee.ledger.records import (
+    Absence,
     BlobRegistered,
     BlockMark,
     Event,
@@ -25,6 +27,10 @@ PAGE_ITEMS = 200
 """Asked for in one call; at most some 100 KiB of answer."""
 MARKS_TOLD = 128
 """The newest blocks of a stretch that are named, so that whoever follows knows them again."""
+
+
+class StateGone(LedgerUnavailable):
+    """The endpoints have no state of a block: it was reorganised, or they keep that of the newest blocks only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ class Reader:
             if error.data is not None:
                 raise LedgerRefused(action, *self.errors.decode(error.data)) from None
             if at is not None:
-                raise LedgerUnavailable(
+                raise StateGone(
                     f"{action} at block {at.number}, which was reorganised or whose state is pruned: {error}"
                 ) from error
             raise
@@ -126,6 +132,37 @@ class Reader:
         marks = tuple(header.mark for header in headers[-MARKS_TOLD:])
         self._check_sequence(after, marks[-1], events)
         return Stretch(marks, events)
+
+    async def absence(self, node_id: int, first_block: int) -> Absence:
+        """As `Ledger.absence`, for contracts deployed in the block `first_block`."""
+        last, _ = await self.block("latest")
+        names = (decode.REGISTERED, decode.STOOD, *decode.ABSENCES)
+        end: Absence | None = None
+        async for log, _ in self.newest_first(self.staking, names, [node_id], first_block, last.number):
+            if log.name == decode.REGISTERED:
+                return end or Absence.NEVER_STOOD
+            if log.name == decode.STOOD and end is not None:
+                return end
+            if log.name == decode.STOOD:
+                break
+            end = decode.ABSENCES[log.name]
+        raise LedgerUnavailable(f"{self._rpc.url} tells no logs from which node {node_id} would not stand")
+
+    async def newest_first(
+        self, contract: Contract, names: Sequence[str], keys: Sequence[int], first: int, last: int
+    ) -> AsyncIterator[tuple[Log, BlockMark]]:
+        """Events of these names whose first indexed value is one of `keys`, and their blocks.
+
+        As an endpoint tells them, not checked against headers: for what is rare and may be far back.
+        """
+        wanted = (
+            [topic for topic, declared in contract.abi.events.items() if declared["name"] in names],
+            [key.to_bytes(32, "big") for key in keys],
+        )
+        async for raw in self._history.newest_first(contract.address, wanted, first, last):
+            log = contract.abi.decode_log(list(raw.topics), raw.data)
+            if log is not None:
+                yield log, raw.block
 
     def _check_sequence(self, after: BlockMark, until: BlockMark, events: list[Event]) -> None:
         """The contract numbers blob objects one by one: that none is left out, also from stretch to stretch."""

@@ -46,11 +46,16 @@ class Draft:
         self._changed: dict[int, BlobRecord] = {}
         self._ejected: dict[int, int] = {}
         self._live_at_start: tuple[bytes, ...] | None = None
+        self._started: EpochStarted | None = None
+        """The start whose block is not over."""
 
     def follow(self, step: Step) -> Change:
         """Raises `KeyError` when an event names an object that nobody registered."""
         for event in step.events:
+            if self._started is not None and event.block != self._started.block:
+                self._end_start()
             self._take_in(event)
+        self._end_start()
         return Change(
             step.marks, tuple(self._changed.values()), self._ejected, step.state, self._live_at_start
         )
@@ -83,11 +88,18 @@ class Draft:
                 for object_id in {*self._objects_of.get(event.blob_id, ()), *new}:
                     self._change(object_id, invalid=True)
             case EpochStarted():
-                self._live_at_start = tuple(live({**self._objects, **self._changed}.values(), event.epoch))
+                self._started = event
             case MemberEjected():
                 self._ejected[event.node_id] = event.epoch
             case _:
                 pass
+
+    def _end_start(self) -> None:
+        """Note what is live at the end of the block that started an epoch, which is what a snapshot reads too."""
+        if self._started is not None:
+            objects = {**self._objects, **self._changed}
+            self._live_at_start = tuple(live(objects.values(), self._started.epoch))
+            self._started = None
 
     def _object(self, object_id: int) -> BlobRecord:
         changed = self._changed.get(object_id)

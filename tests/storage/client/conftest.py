@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +13,7 @@ from committee.certificate import Certificate
 from committee.ledger import Ledger, Transaction
 from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client import client as client_module
-from storage.client import node_client
+from storage.client import node_client, overtaking
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 
@@ -75,6 +76,23 @@ class Tap:
             return self.change(node.name, await real(node, *arguments))
 
         monkeypatch.setattr(NodeClient, method, ask)
+
+    def hang(self, *names: str) -> asyncio.Event:
+        """Keep nodes from answering until the event that is returned is set."""
+        goes_on = asyncio.Event()
+
+        async def wait(name: str) -> None:
+            if name in names:
+                await goes_on.wait()
+
+        self.before = wait
+        return goes_on
+
+
+@pytest.fixture
+def overtaken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who hangs is overtaken as soon as the others had time to answer."""
+    monkeypatch.setattr(overtaking, "OVERTAKEN_AFTER_S", 0.1)
 
 
 @pytest.fixture

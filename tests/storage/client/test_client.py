@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
-from committee import messages
+from committee import bls, messages
 from committee.errors import LedgerRefused
 from committee.messages import Intent
 from localnet.memory_chain import MemoryChain
@@ -162,12 +163,45 @@ async def test_another_message_than_the_blobs_is_not_waited_for(
     assert confirmations.asked.count("node-4") == 1
 
 
+def forge(network: Network, confirmations: Tap, liar: str) -> None:
+    forged = network.secret(9).sign(b"another")
+    confirmations.change = lambda name, answer: (answer[0], forged) if name == liar else answer
+
+
 async def test_a_signature_that_does_not_hold_is_left_out(
     network: Network, user: Client, confirmations: Tap
 ) -> None:
-    forged = network.secret(9).sign(b"another")
-    confirmations.change = lambda name, answer: (answer[0], forged) if name == "node-4" else answer
+    forge(network, confirmations, "node-4")
     assert (await user.store(DATA, 3)).certified_epoch == 1
+
+
+async def test_a_forged_signature_does_not_end_the_wait_for_an_honest_one(
+    network: Network, user: Client, confirmations: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node 3 confirms when the others' signatures were judged: six good shards of ten, and two forged ones."""
+    forge(network, confirmations, "node-4")
+    goes_on = confirmations.hang("node-3")
+    loop, judged, real = asyncio.get_running_loop(), 0, bls.verify
+
+    def verify(*arguments: bytes) -> bool:
+        nonlocal judged
+        judged += 1
+        if judged == 3:
+            loop.call_soon_threadsafe(goes_on.set)
+        return real(*arguments)
+
+    monkeypatch.setattr(bls, "verify", verify)
+    assert (await user.store(DATA, 3)).certified_epoch == 1
+
+
+async def test_who_forges_a_signature_is_named(network: Network, user: Client, confirmations: Tap) -> None:
+    forge(network, confirmations, "node-4")
+    await network.stop(3)
+    with pytest.raises(
+        NotEnoughConfirmations, match=r"reachable 6: no answer from node-3; node-4: "
+    ) as missed:
+        await user.store(DATA, 3)
+    assert missed.value.failures["node-4"] == "its signature does not hold"
 
 
 # certificates that are late

@@ -59,6 +59,32 @@ async def test_an_invalid_blob_is_told_so(network: Network, user: Client) -> Non
         await user.read(blob.blob_id)
 
 
+@pytest.fixture
+def last_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members are asked by descending node id."""
+    monkeypatch.setattr(
+        random,
+        "sample",
+        lambda members, count: sorted(members, key=lambda one: one.node_id, reverse=True),
+    )
+
+
+@pytest.mark.usefixtures("last_asked_first")
+async def test_liars_and_members_that_missed_the_certificate_cannot_call_a_blob_unknown(
+    network: Network, user: Client, metadata: Tap
+) -> None:
+    """Nodes 3 and 4 have four shards of ten: more than f, of which one is correct, but not a quorum."""
+    await network.upload(CODE.encode(DATA))
+
+    async def refuse(name: str) -> None:
+        if name in ("node-3", "node-4"):
+            raise NodeRefused(name, "", 404, Reason.METADATA_NOT_FOUND, "so it says")
+
+    metadata.before = refuse
+    assert await user.read(CODE.encode(DATA).blob_id) == DATA
+    assert {"node-3", "node-4"} <= set(metadata.asked)
+
+
 @pytest.mark.parametrize("reason", [Reason.FORBIDDEN_BLOB, Reason.METADATA_NOT_FOUND])
 async def test_a_third_of_the_shards_cannot_call_a_blob_invalid_or_unknown(
     network: Network, user: Client, metadata: Tap, reason: Reason, monkeypatch: pytest.MonkeyPatch
@@ -71,9 +97,9 @@ async def test_a_third_of_the_shards_cannot_call_a_blob_invalid_or_unknown(
 
     metadata.before = refuse
     # Members are asked in any order; here the one that refuses comes first, so that its word is heard.
-    monkeypatch.setattr("storage.client.client.random.shuffle", lambda members: None)
+    monkeypatch.setattr(random, "sample", lambda members, count: members)
     assert await user.read(CODE.encode(DATA).blob_id) == DATA
-    assert metadata.asked == ["node-1", "node-2"]
+    assert metadata.asked[:2] == ["node-1", "node-2"]
 
 
 async def test_too_few_shards_are_told_with_the_names_of_those_who_failed(
@@ -122,3 +148,97 @@ async def test_who_had_a_shard_serves_while_its_new_owner_lacks_it(
     )
     assert slivers.asked.count("node-3") >= 1
     assert len(slivers.asked) == CODE.p + 1, "node 1, which lacks it, was asked first"
+
+
+async def turn_over(network: Network, *, closed: bool) -> None:
+    """Nodes 1 and 2 alone have a blob, and then 3 and 4 all the shards, of which they have filled none."""
+    await network.stop(3, 4)
+    network.chain.start({1: (0, 1, 2, 3, 4), 2: (5, 6, 7, 8, 9)})
+    await network.until(lambda: len(network.chain.attested) == 6)
+    await network.upload(CODE.encode(DATA))
+    await network.start(3, 4)
+    await network.seen()
+    network.hold(3)
+    network.hold(4)
+    network.chain.start({3: (0, 1, 2, 3, 4), 4: (5, 6, 7, 8, 9)})
+    if closed:
+        network.chain.close()
+    await network.seen()
+
+
+@pytest.mark.usefixtures("last_asked_first")
+@pytest.mark.parametrize("closed", [False, True], ids=["under way", "closed without them"])
+async def test_a_blob_is_read_from_the_previous_members_while_none_of_the_new_ones_knows_it(
+    network: Network, user: Client, metadata: Tap, closed: bool
+) -> None:
+    await turn_over(network, closed=closed)
+    metadata.asked.clear()
+    assert await user.read(CODE.encode(DATA).blob_id) == DATA
+    assert metadata.asked[0] == "node-4"
+    assert {"node-1", "node-2"} & set(metadata.asked)
+
+
+# members that hang
+
+
+@pytest.mark.usefixtures("overtaken_at_once", "last_asked_first")
+async def test_a_member_that_hangs_with_the_metadata_is_overtaken(
+    network: Network, user: Client, metadata: Tap, slivers: Tap
+) -> None:
+    blob = blob_of_node_1()
+    await network.upload(blob)
+    metadata.hang("node-4", "node-3")
+    assert len(await user.read(blob.blob_id)) == 3000
+    assert metadata.asked == ["node-4", "node-3", "node-2"]
+    assert set(slivers.asked) == {"node-1", "node-2"}, "who hung there is not waited for here"
+
+
+async def test_a_member_that_answers_in_time_is_asked_alone(
+    network: Network, user: Client, metadata: Tap, slivers: Tap
+) -> None:
+    await network.upload(CODE.encode(DATA))
+    assert await user.read(CODE.encode(DATA).blob_id) == DATA
+    assert (len(metadata.asked), len(slivers.asked)) == (1, CODE.p)
+
+
+def blob_of_node_1() -> EncodedBlob:
+    """All shards of node 1 are among those that are asked for first."""
+    return next(
+        one
+        for one in map(encoded, range(500))
+        if all(CODE.pair_of_shard(one.blob_id, shard) < CODE.p for shard in (0, 1, 2))
+    )
+
+
+@pytest.mark.usefixtures("overtaken_at_once")
+async def test_a_member_that_hangs_with_slivers_is_overtaken(
+    network: Network, user: Client, slivers: Tap
+) -> None:
+    blob = blob_of_node_1()
+    await network.upload(blob)
+    slivers.hang("node-1")
+    assert len(await user.read(blob.blob_id)) == 3000
+    assert slivers.asked.count("node-1") == 3
+    assert len(slivers.asked) == CODE.p + 3
+
+
+@pytest.mark.usefixtures("overtaken_at_once")
+async def test_a_member_that_was_overtaken_counts_when_it_answers(
+    network: Network, user: Client, slivers: Tap
+) -> None:
+    """Without one sliver of node 1's there are three of four."""
+    blob = blob_of_node_1()
+    await network.upload(blob)
+    await network.stop(3, 4)
+    goes_on = slivers.hang("node-1")
+    hang = slivers.before
+    assert hang is not None
+
+    async def let_go_at_the_last(name: str) -> None:
+        if slivers.asked.count("node-2") == 3:
+            goes_on.set()
+        await hang(name)
+
+    slivers.before = let_go_at_the_last
+    assert len(await user.read(blob.blob_id)) == 3000
+    assert slivers.asked.count("node-1") == 3, "nothing is asked twice"

@@ -18,7 +18,7 @@ from storage.node import sign_of_life
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.peers import Peers
-from storage.node.sign_of_life import NONE_FOUND_S, SignsOfLife
+from storage.node.sign_of_life import FELLOW_LIMIT_S, NONE_FOUND_S, SignsOfLife
 
 DOMAIN = bytes(range(32))
 PATIENCE_S = 10
@@ -160,6 +160,18 @@ async def test_all_who_ask_about_the_same_member_share_one_search(lines: Lines) 
     lines.now += NONE_FOUND_S
     lines.answers_to = {3}
     assert await lines.witness() == "node-3"
+
+
+async def test_a_search_that_a_hanging_fellow_drags_out_is_shared_too(lines: Lines) -> None:
+    """Who asked first has given up; the requests of all who did wait here for each other."""
+
+    def hang(nonce: bytes) -> Signed:
+        lines.now += FELLOW_LIMIT_S
+        raise NodeUnreachable("node-2", "", "test")
+
+    lines.lies[2] = hang
+    assert await asyncio.gather(*(lines.witness() for _ in range(5))) == [None] * 5
+    assert lines.asked == 2
 
 
 async def test_what_is_forgotten_is_looked_for_anew(lines: Lines) -> None:

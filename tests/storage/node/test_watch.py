@@ -1,8 +1,7 @@
-"""The watch: who is ejected, who is not, and who comes back."""
+"""The watch: who is ejected, and who is not."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,8 +11,6 @@ import pytest
 from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Certificate
-from committee.errors import LedgerRefused, LedgerUnavailable
-from committee.ledger import BlockMark, Event, MemberEjected
 from committee.membership import Committee, Member
 from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.wire import Reason
@@ -45,20 +42,12 @@ class Bench:
         self.health: Answer = self.answer
         self.signers: set[int] = {2, 3}
         self.ejected: list[tuple[int, Certificate]] = []
-        self.came_back: list[LedgerRefused | LedgerUnavailable | None] = []
-        """What the chain says to who comes back, time for time; afterwards it grants it."""
-        self.asked_back = 0
-        self.is_candidate = True
-        self.happened: list[Event] = []
-        mark = BlockMark(5, bytes(32))
         self.view = SimpleNamespace(
             node_id=ME,
             parameters=SimpleNamespace(patience_s=PATIENCE_S, domain=DOMAIN),
-            state=SimpleNamespace(current=COMMITTEE, epoch=3, started_block=mark),
-            block=BlockMark(9, bytes(32)),
+            state=SimpleNamespace(current=COMMITTEE, epoch=3),
             ledger=self,
             was_ejected=lambda node_id, epoch: False,
-            subscribe=lambda listener: None,
         )
         peers = SimpleNamespace(watch_client=self.client)
         self.witness: str | None = None
@@ -107,33 +96,10 @@ class Bench:
     async def eject(self, node_id: int, reason: int, certificate: Certificate) -> None:
         self.ejected.append((node_id, certificate))
 
-    async def become_candidate(self) -> None:
-        self.asked_back += 1
-        error = self.came_back.pop(0) if self.came_back else None
-        if error is not None:
-            raise error
-
-    async def nodes(self) -> list[Any]:
-        return [SimpleNamespace(node_id=ME, is_candidate=self.is_candidate)]
-
-    async def events(self, first: int, last: int) -> list[Event]:
-        assert (first, last) == (5, 9)
-        return self.happened
-
     # doing
 
     async def poll(self) -> None:
         await self.watch._poll(MEMBERS[WATCHED])
-
-    async def run_until(self, condition: Callable[[], bool]) -> None:
-        running = asyncio.create_task(self.watch.run())
-        try:
-            async with asyncio.timeout(5):
-                while not condition():  # noqa: ASYNC110
-                    await asyncio.sleep(0)
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.fixture
@@ -226,41 +192,3 @@ async def test_a_member_that_answers_while_its_life_is_looked_for_stays(bench: B
     bench.watch._signs.witness = find  # type: ignore[method-assign]
     with pytest.raises(Refusal, match="answered within"):
         await bench.watch.sign_ejection(WATCHED)
-
-
-# this node's own ejection
-
-
-async def test_a_node_ejected_by_mistake_stands_again(bench: Bench) -> None:
-    bench.came_back = [LedgerUnavailable("no answer"), LedgerRefused("come back", watching.BARRED), None]
-    bench.watch._interval_s = 0.0
-    bench.watch._on_event(MemberEjected(BlockMark(1, b""), 3, ME, 1))
-    await bench.run_until(lambda: bench.asked_back == 3 and not bench.watch._is_out)
-
-
-async def test_a_node_that_is_a_candidate_already_asks_once(bench: Bench) -> None:
-    bench.came_back = [LedgerRefused("come back", "AlreadyCandidate")]
-    bench.watch._on_event(MemberEjected(BlockMark(1, b""), 3, ME, 1))
-    await bench.run_until(lambda: bench.asked_back == 1 and not bench.watch._is_out)
-
-
-async def test_anothers_ejection_is_no_reason_to_stand_again(bench: Bench) -> None:
-    bench.watch._on_event(MemberEjected(BlockMark(1, b""), 3, WATCHED, 1))
-    await bench.run_until(lambda: bool(bench.watch._asked_at))
-    assert bench.asked_back == 0
-
-
-@pytest.mark.parametrize(("node_id", "comes_back"), [(ME, True), (WATCHED, False)])
-async def test_a_node_ejected_while_it_was_down_stands_again(
-    bench: Bench, node_id: int, comes_back: bool
-) -> None:
-    bench.is_candidate = False
-    bench.happened = [MemberEjected(BlockMark(6, b""), 3, node_id, 1)]
-    await bench.watch._look_back()
-    assert bench.watch._is_out == comes_back
-
-
-async def test_a_node_that_left_by_its_operators_will_stays_away(bench: Bench) -> None:
-    bench.is_candidate = False
-    await bench.watch._look_back()
-    assert not bench.watch._is_out

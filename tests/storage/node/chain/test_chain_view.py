@@ -88,7 +88,8 @@ class Script:
 
     def happens(self, *events: Event) -> None:
         self.block += 1
-        self.happened[self.block] = list(events)
+        block = self.mark(self.block)
+        self.happened[self.block] = [dataclasses.replace(event, block=block) for event in events]
 
 
 @pytest.fixture
@@ -151,6 +152,18 @@ async def test_what_is_attested_to_is_fixed_when_the_epoch_starts(script: Script
     await view.refresh()
     assert view.live_at_start == [B]
     assert view.live_blobs() == [A, B]
+
+
+async def test_what_else_the_block_did_that_started_the_epoch_counts_as_at_its_end(
+    script: Script, view: ChainView
+) -> None:
+    """A state read at that block says so too, and all members attest to the same."""
+    script.happens(registered(1, A, deletable=True), certified(1, A), registered(2, B))
+    script.epoch = 2
+    script.happens(EpochStarted(mark(0), 2), BlobDeleted(mark(0), 1, A, 2), certified(2, B))
+    script.happens(registered(3, A), certified(3, A))
+    await view.refresh()
+    assert view.live_at_start == [B]
 
 
 async def test_events_are_asked_for_once_and_listeners_told_once(script: Script, view: ChainView) -> None:

@@ -1,0 +1,188 @@
+"""One read of a blob: its metadata from whoever has it, then `p` primary slivers from whoever comes first.
+
+In a handover both committees are asked: the new one may not have the blob yet, and the old one may not know what was
+certified since. Afterwards those of the previous one come last; they keep what was not handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from committee.ledger import EpochState, Ledger
+from committee.membership import Committee, Member
+from storage.client import overtaking
+from storage.client.errors import (
+    BlobUnavailable,
+    InvalidBlob,
+    NodeError,
+    NodeLied,
+    NodeRefused,
+    NodeUnreachable,
+    UnknownBlob,
+)
+from storage.client.node_client import NodeClient
+from storage.client.overtaking import Requests
+from storage.client.wire import SLOWEST_BYTES_PER_S, Reason
+from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
+
+DOWNLOADS_AT_ONCE = 16
+"""Slivers waited for at once."""
+QUESTIONS_AT_ONCE = 4
+"""Members asked for metadata at once, when the first of them had none."""
+
+Offer = tuple[int, Member]
+"""A pair, and a member that should hold its slivers."""
+
+
+class Reading:
+    """The members as the givers of one blob, at one state of the chain."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        node: Callable[[Member], NodeClient],
+        state: EpochState,
+        current: Committee,
+        blob_id: bytes,
+    ) -> None:
+        self._ledger = ledger
+        self._node = node
+        self._state = state
+        self._current = current
+        self._blob_id = blob_id
+        self._name = blob_id_text(blob_id)
+        self._slow: set[int] = set()
+        """Node ids of members that were overtaken: asked for the rest only when nobody else has it."""
+
+    # metadata
+
+    async def metadata(self) -> BlobMetadata:
+        """The blob's metadata, checked against its id.
+
+        Raises `UnknownBlob`, `InvalidBlob`, or `BlobUnavailable` naming who failed.
+        """
+        failures: dict[str, str] = {}
+        unknown_to: set[int] = set()
+        invalid_to: set[int] = set()
+        untried = deque(self._who_may_know())
+        async with Requests[Member, BlobMetadata](overtaking.OVERTAKEN_AFTER_S) as asked:
+            while untried or asked:
+                at_once = QUESTIONS_AT_ONCE if failures else 1
+                while untried and len(asked.expected) < at_once:
+                    member = untried.popleft()
+                    asked.send(member, self._node(member).metadata(self._blob_id))
+                answered = await asked.answered()
+                self._slow.update(member.node_id for member in asked.overtaken)
+                for member, answer in answered:
+                    try:
+                        return answer.result()
+                    except NodeRefused as error:
+                        failures[member.name] = error.why
+                        if error.reason == Reason.METADATA_NOT_FOUND:
+                            unknown_to.add(member.node_id)
+                        if error.reason == Reason.FORBIDDEN_BLOB:
+                            invalid_to.add(member.node_id)
+                    except NodeError as error:
+                        failures[member.name] = error.why
+                if self._current.has_one_correct(self._current.weight_of(invalid_to)):
+                    raise InvalidBlob(self._name)
+                await self._require_some_that_may_know(unknown_to)
+        raise BlobUnavailable(f"metadata of blob {self._name}", 1, self._current.n_shards, 0, failures)
+
+    def _who_may_know(self) -> list[Member]:
+        """The current and the previous members, in the order in which to ask them."""
+        current = list(self._current.members)
+        previous = self._state.previous.members if self._state.previous else ()
+        others = [member for member in previous if member.node_id not in self._current.by_id]
+        if not self._state.handover_done:
+            return random.sample(current + others, len(current) + len(others))
+        return random.sample(current, len(current)) + random.sample(others, len(others))
+
+    async def _require_some_that_may_know(self, unknown_to: set[int]) -> None:
+        """Raise `UnknownBlob` when so many do not know the blob that it cannot be certified.
+
+        It takes a quorum: f may lie, and f more need not have been in the quorum that certified it. Shards that their
+        owners had not before and have not attested yet tell nothing, even when the handover was closed without them.
+        """
+        current = self._current
+        weight = current.weight_of(unknown_to)
+        if not (self._state.handover_done and current.is_quorum(weight)):
+            return
+        missing = await self._ledger.missing_shards(current.epoch)
+        weight -= sum(current.owner_of[shard].node_id in unknown_to for shard in missing)
+        if current.is_quorum(weight):
+            raise UnknownBlob(self._name, weight, current.n_shards)
+
+    # slivers
+
+    async def slivers(
+        self, code: RedStuff, metadata: BlobMetadata, progress: Callable[[int], None]
+    ) -> dict[int, bytes]:
+        """`p` verified primary slivers by index: the source rows first, which need no decoding.
+
+        `progress` is told how many there are. Raises `BlobUnavailable` naming who failed.
+        """
+        slivers: dict[int, bytes] = {}
+        failures: dict[str, str] = {}
+        silent: set[int] = set()
+        holders = {pair: self._holders(code, pair) for pair in range(code.n_shards)}
+        size_bytes = code.sliver_size(metadata.length, Axis.PRIMARY)
+        after_s = overtaking.OVERTAKEN_AFTER_S + size_bytes / SLOWEST_BYTES_PER_S
+        async with Requests[Offer, bytes](after_s) as asked:
+            while len(slivers) < code.p:
+                while len(asked.expected) < min(DOWNLOADS_AT_ONCE, code.p - len(slivers)):
+                    settled = slivers.keys() | {pair for pair, _ in asked.expected}
+                    offer = _best_offer(holders, settled, silent, self._slow)
+                    if offer is None:
+                        break
+                    pair, member = offer
+                    holders[pair].remove(member)
+                    asked.send(offer, self._sliver(code, metadata, pair, member, size_bytes))
+                if not asked:
+                    raise BlobUnavailable(f"blob {self._name}", code.p, code.n_shards, len(slivers), failures)
+                answered = await asked.answered()
+                self._slow.update(member.node_id for _, member in asked.overtaken)
+                for (pair, member), answer in answered:
+                    try:
+                        if len(slivers) < code.p:
+                            slivers[pair] = answer.result()
+                            progress(len(slivers))
+                    except NodeError as error:
+                        failures[member.name] = error.why
+                        if isinstance(error, NodeUnreachable):
+                            silent.add(member.node_id)
+        return slivers
+
+    def _holders(self, code: RedStuff, pair: int) -> list[Member]:
+        """Who should hold a pair: the owner of its shard, then who had it before."""
+        shard = code.shard_of_pair(self._blob_id, pair)
+        owner = self._current.owner_of[shard]
+        before = self._state.previous.owner_of[shard] if self._state.previous else owner
+        return [owner] if before.node_id == owner.node_id else [owner, before]
+
+    async def _sliver(
+        self, code: RedStuff, metadata: BlobMetadata, pair: int, member: Member, size_bytes: int
+    ) -> bytes:
+        """A primary sliver from one member, verified. Raises `NodeError`."""
+        symbols = await self._node(member).sliver(self._blob_id, pair, Axis.PRIMARY, size_bytes)
+        try:
+            await asyncio.to_thread(code.verify_sliver, metadata, Axis.PRIMARY, pair, symbols)
+        except RedStuffError as error:
+            raise NodeLied(member.name, member.address, f"sent a wrong sliver: {error}") from error
+        return symbols
+
+
+def _best_offer(
+    holders: Mapping[int, list[Member]], settled: Collection[int], silent: set[int], slow: set[int]
+) -> Offer | None:
+    """What to ask for next: the first pair not settled, of a member that keeps nobody waiting if there is one."""
+
+    def offers(avoiding: set[int]) -> Iterator[Offer]:
+        for pair, members in holders.items():
+            if pair not in settled:
+                yield from ((pair, member) for member in members if member.node_id not in avoiding)
+
+    return next(offers(silent | slow), None) or next(offers(silent), None)

@@ -1,0 +1,212 @@
+"""Who comes back on the real contracts: a removed node does, when its bar is over; one that was withdrawn does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from committee import messages
+from committee.errors import LedgerUnavailable
+from committee.ledger import Absence
+from committee.ledger.evm import EvmLedger
+from committee.messages import EjectionReason, Intent
+from storage.node import candidacy
+from storage.node.candidacy import Candidacy
+from storage.node.chain import ChainView
+from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S
+from tests.committee.ledger.following import STAKES
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Launch, Network, Node, SpoiltConnection
+
+LIMIT_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried again soon; and histories are searched two blocks at a time."""
+    monkeypatch.setattr(candidacy, "TRIED_AGAIN_AFTER_S", 0.02)
+    monkeypatch.setattr("committee.ledger.evm.history.LONGEST_LOG_RANGE", 2)
+
+
+async def stands(network: Network, node: Node) -> bool:
+    return any(one.node_id == node.node_id for one in await network.operator.candidates())
+
+
+async def eject(network: Network, node: Node) -> None:
+    state = await network.operator.epoch_state()
+    body = messages.eject_body(node.node_id)
+    others = [one.node_id for one in network.nodes if one is not node]
+    certificate = network.sign(state, Intent.EJECT, body, others)
+    await network.operator.eject(node.node_id, EjectionReason.SILENT, certificate)
+
+
+async def close_without(network: Network, node: Node) -> None:
+    """A handover that one node was to gain shards in and did not, closed at its deadline."""
+    await network.begin_epoch()
+    await network.stake(node, 1000)
+    state = await network.begin_epoch()
+    assert network.gained(state, node)
+    await network.chain.increase_time(DEADLINE_S)
+    await network.operator.close_handover()
+
+
+class Running:
+    """A node's candidacy, as its process sees to it."""
+
+    def __init__(self, node: Node) -> None:
+        self.view = ChainView(node.ledger, node.node_id)
+        self.candidacy = Candidacy(self.view)
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.view.load()
+        self.task = asyncio.create_task(self.candidacy.run())
+
+    async def stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+
+
+Run = Callable[["Node"], Running]
+
+
+@pytest.fixture
+async def run() -> AsyncIterator[Run]:
+    started: list[Running] = []
+
+    def begin(node: Node) -> Running:
+        started.append(Running(node))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        await one.stop()
+
+
+async def until_it_stands(network: Network, node: Node) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not await stands(network, node):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def looked(running: Running) -> None:
+    """It is settled: nothing is left to do until the chain has news."""
+    async with asyncio.timeout(LIMIT_S):
+        assert await running.candidacy._see_to_it()
+
+
+async def test_a_node_ejected_epochs_ago_stands_again_when_it_starts(launch: Launch, run: Run) -> None:
+    network = await launch(STAKES)
+    gone = network.nodes[3]
+    await network.begin_epoch()
+    await eject(network, gone)
+    for _ in range(2):
+        await network.hand_over(await network.begin_epoch())
+    assert not await stands(network, gone)
+    await run(gone).start()
+    await until_it_stands(network, gone)
+
+
+async def test_a_node_that_had_not_attested_at_a_close_stands_again_when_its_bar_is_over(
+    launch: Launch, run: Run
+) -> None:
+    network = await launch(STAKES)
+    late = network.nodes[3]
+    running = run(late)
+    await close_without(network, late)
+    assert not await stands(network, late)
+    await running.view.load()
+    assert not await running.candidacy._see_to_it(), "barred: there is something left to do"
+    assert not await stands(network, late)
+    await network.chain.increase_time(EPOCH_S)
+    await running.start()
+    await until_it_stands(network, late)
+
+
+async def test_a_node_whose_handover_is_closed_while_it_runs_stands_again_too(
+    launch: Launch, run: Run
+) -> None:
+    network = await launch(STAKES)
+    late = network.nodes[3]
+    running = run(late)
+    await running.start()
+    await close_without(network, late)
+    await running.view.refresh()
+    await network.chain.increase_time(EPOCH_S)
+    await until_it_stands(network, late)
+
+
+async def leave(network: Network, node: Node) -> None:
+    await network.begin_epoch()
+    await node.ledger.leave()
+
+
+async def leave_and_be_ejected(network: Network, node: Node) -> None:
+    await leave(network, node)
+    await eject(network, node)
+
+
+async def leave_and_be_barred(network: Network, node: Node) -> None:
+    await network.begin_epoch()
+    await network.stake(node, 1000)
+    await network.chain.increase_time(EPOCH_S)
+    await network.operator.select()
+    await node.ledger.leave()
+    await network.operator.start()
+    await network.chain.increase_time(DEADLINE_S)
+    await network.operator.close_handover()
+    (barred,) = [one for one in await network.operator.nodes() if one.node_id == node.node_id]
+    assert barred.barred_until_s > 0
+    await network.chain.increase_time(EPOCH_S)
+
+
+async def come_back_and_leave(network: Network, node: Node) -> None:
+    await network.begin_epoch()
+    await eject(network, node)
+    await node.ledger.become_candidate()
+    await node.ledger.leave()
+
+
+@pytest.mark.parametrize("how", [leave, leave_and_be_ejected, leave_and_be_barred, come_back_and_leave])
+async def test_a_node_that_was_withdrawn_stays_away(
+    launch: Launch, run: Run, how: Callable[..., object]
+) -> None:
+    network = await launch(STAKES)
+    gone = network.nodes[3]
+    await how(network, gone)  # type: ignore[misc]
+    running = run(gone)
+    await running.view.load()
+    await looked(running)
+    assert not await stands(network, gone)
+    assert await network.operator.absence(gone.node_id) is Absence.LEFT
+
+
+@pytest.mark.parametrize("forgotten", [range(100), range(1)], ids=["all logs", "the newest"])
+async def test_logs_that_an_endpoint_forgets_are_an_outage_and_no_reason_to_stay_away(
+    launch: Launch, spoilt: SpoiltConnection, forgotten: range
+) -> None:
+    network = await launch(STAKES)
+    gone = network.nodes[3]
+    await network.begin_epoch()
+    await eject(network, gone)
+    connecting = EvmLedger.connect(spoilt.url, network.deployment)
+    ledger = await network.connections.enter_async_context(await connecting)
+    told = 0
+
+    def forget(method: str, result: object) -> object:
+        nonlocal told
+        if method != "eth_getLogs" or not result:
+            return result
+        told += 1
+        return [] if told - 1 in forgotten else result
+
+    spoilt.changes.append(forget)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.absence(gone.node_id)
+    spoilt.changes.clear()
+    assert await ledger.absence(gone.node_id) is Absence.REMOVED

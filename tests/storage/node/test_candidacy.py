@@ -1,0 +1,151 @@
+"""A node's own candidacy: it stands again after what ended it, unless that was its owner's or operator's will."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from committee.errors import LedgerRefused, LedgerUnavailable
+from committee.ledger import Absence, BlockMark, Event, HandoverDone, MemberEjected
+from storage.node import candidacy
+from storage.node.candidacy import Candidacy
+from storage.node.chain import ChainView
+
+ME, ANOTHER = 1, 2
+BARRED_UNTIL_S = 1000
+BLOCK = BlockMark(9, bytes(32))
+
+
+class Bench:
+    """Node 1's candidacy, and the chain's part in it."""
+
+    def __init__(self) -> None:
+        self.is_candidate = False
+        self.absence_told = Absence.REMOVED
+        self.time_s = BARRED_UNTIL_S
+        self.outages: list[LedgerRefused | LedgerUnavailable] = []
+        """What is answered first, whatever is asked."""
+        self.refusals: list[LedgerRefused] = []
+        """What is answered first to who asks to be a candidate."""
+        self.asked = 0
+        """How often the registry was read."""
+        self.running: asyncio.Task[None] | None = None
+        self.listener: Callable[[Event], None] = lambda event: None
+        view = SimpleNamespace(node_id=ME, ledger=self, subscribe=self.subscribe)
+        self.candidacy = Candidacy(cast(ChainView, view))
+
+    def subscribe(self, listener: Callable[[Event], None]) -> None:
+        self.listener = listener
+
+    async def nodes(self) -> list[Any]:
+        self.asked += 1
+        if self.outages:
+            raise self.outages.pop(0)
+        return [
+            SimpleNamespace(node_id=ANOTHER, is_candidate=True, barred_until_s=0),
+            SimpleNamespace(node_id=ME, is_candidate=self.is_candidate, barred_until_s=BARRED_UNTIL_S),
+        ]
+
+    async def absence(self, node_id: int) -> Absence:
+        assert node_id == ME
+        assert not self.is_candidate
+        return self.absence_told
+
+    async def chain_time_s(self) -> int:
+        return self.time_s
+
+    async def become_candidate(self, node_id: int) -> None:
+        assert node_id == ME
+        assert self.time_s >= BARRED_UNTIL_S
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.is_candidate = True
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Runs from the first time on."""
+        self.running = self.running or asyncio.create_task(self.candidacy.run())
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+    async def has_looked(self) -> None:
+        """It has looked, and has nothing left to do."""
+        before = self.asked
+        await self.until(lambda: self.asked > before)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    monkeypatch.setattr(candidacy, "TRIED_AGAIN_AFTER_S", 0.0)
+    bench = Bench()
+    yield bench
+    assert bench.running is not None
+    bench.running.cancel()
+    await asyncio.gather(bench.running, return_exceptions=True)
+
+
+async def test_a_node_removed_while_it_was_down_stands_again(bench: Bench) -> None:
+    await bench.until(lambda: bench.is_candidate)
+
+
+@pytest.mark.parametrize("absence", [one for one in Absence if one is not Absence.REMOVED])
+async def test_a_node_that_was_not_removed_stays_away(bench: Bench, absence: Absence) -> None:
+    bench.absence_told = absence
+    await bench.has_looked()
+    assert not bench.is_candidate
+    bench.listener(HandoverDone(BLOCK, 3))
+    await bench.has_looked()
+    assert not bench.is_candidate
+
+
+@pytest.mark.parametrize(
+    "event", [MemberEjected(BLOCK, 3, ME, 1), HandoverDone(BLOCK, 3)], ids=["ejected", "closed"]
+)
+async def test_a_node_removed_while_it_runs_stands_again(bench: Bench, event: Event) -> None:
+    bench.is_candidate = True
+    await bench.has_looked()
+    bench.is_candidate = False
+    bench.listener(event)
+    await bench.until(lambda: bench.is_candidate)
+
+
+async def test_anothers_ejection_is_no_reason_to_look(bench: Bench) -> None:
+    bench.is_candidate = True
+    await bench.has_looked()
+    bench.listener(MemberEjected(BLOCK, 3, ANOTHER, 1))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert bench.asked == 1
+
+
+async def test_a_node_that_is_barred_stands_when_the_bar_is_over(bench: Bench) -> None:
+    bench.time_s = BARRED_UNTIL_S - 1
+    await bench.until(lambda: bench.asked > 3)
+    assert not bench.is_candidate
+    bench.time_s = BARRED_UNTIL_S
+    await bench.until(lambda: bench.is_candidate)
+
+
+async def test_a_chain_that_does_not_answer_is_asked_again(bench: Bench) -> None:
+    bench.outages = [LedgerUnavailable("no answer within 5 s"), LedgerUnavailable("no answer within 5 s")]
+    await bench.until(lambda: bench.is_candidate)
+
+
+async def test_a_refusal_that_may_pass_is_tried_again(bench: Bench) -> None:
+    bench.refusals = [
+        LedgerRefused("come back", "EnforcedPause"),
+        LedgerRefused("come back", "CandidatesFull"),
+    ]
+    await bench.until(lambda: bench.is_candidate)
+
+
+async def test_a_node_that_somebody_else_made_stand_meanwhile_asks_once(bench: Bench) -> None:
+    bench.refusals = [LedgerRefused("come back", candidacy.STANDS)]
+    await bench.has_looked()
+    assert (bench.asked, bench.refusals) == (1, [])
