@@ -96,6 +96,8 @@ class Handover:
         self._news = asyncio.Event()
         self._attesting = asyncio.Lock()
         """So that no shard is attested twice."""
+        self._attested_in: int | None = None
+        """The newest epoch in which this process has attested anything."""
         self._drop_due = True
         view.subscribe(self._on_event)
 
@@ -287,7 +289,8 @@ class Handover:
         missing = await self._view.ledger.missing_shards(plan.epoch, self._view.block)
         if missing & set(plan.attest) or not self._is_start(plan.epoch, start):
             return False
-        log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
+        if self._attested_in == plan.epoch:  # and not before a restart
+            log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
         fail_point("handover.complete")
         return True
 
@@ -315,6 +318,8 @@ class Handover:
             if complete and self._is_start(plan.epoch, start):
                 fail_point("handover.attestation-wanted")
                 await self._view.ledger.attest(plan.epoch, complete)
+                self._attested_in = plan.epoch
+                log.info("attested", epoch=plan.epoch, shards=[one.shard for one in complete])
                 fail_point("handover.attestation-sent")
 
     def _is_start(self, epoch: int, start: BlockMark) -> bool:

@@ -63,6 +63,12 @@ class Healing:
         store.on_damage = lambda blob_id: _tell(loop, self, blob_id)
         view.subscribe(self._on_event)
         self._look_after_all()
+        if self._line and view.my_shards() and not store.shards():
+            log.warning(
+                "the store holds no sliver at all; rebuilding from the other nodes",
+                shards=len(view.my_shards()),
+                blobs=len(self._line),
+            )
 
     @property
     def waiting(self) -> int:
