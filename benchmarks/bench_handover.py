@@ -10,6 +10,7 @@ With arguments only these parts run, and nothing is written: bytes, flat, cases,
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import sys
@@ -156,14 +157,25 @@ async def run(parts: list[str]) -> list[Row]:
     return [one for part in parts for one in await PARTS[part]()]
 
 
+def _asked(words: list[str]) -> list[str]:
+    """The parts on the command line; exits with the usage for `--help` and for a part that is none."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bench_handover",
+        description="The handover's numbers: all of them, into benchmarks/results, or some parts and nothing written.",
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parts: list[str] = parser.parse_args(words).parts
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    return parts
+
+
 def main() -> None:
     """Run, print, and write unless only parts were asked for."""
     # What nodes log of dead peers is what this run is about.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     stamina.instrumentation.set_on_retry_hooks(())
-    asked = sys.argv[1:]
-    if unknown := set(asked) - set(PARTS):
-        sys.exit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    asked = _asked(sys.argv[1:])
     rows = asyncio.run(run(asked or list(PARTS)))
     table.show(rows)
     if not asked:

@@ -1,4 +1,4 @@
-"""`haulout deploy`, `haulout node …`, `haulout stake …`, `haulout epoch …`: what operators and stakers do on chain."""
+"""`haulout deploy`, `… account`, `… node`, `… stake`, `… epoch`: what operators and stakers do on chain."""
 
 from __future__ import annotations
 
@@ -11,33 +11,40 @@ import typer
 
 from committee.bls import SecretKey, proof_of_possession
 from committee.console import (
+    AccountArgument,
     Amount,
     DryRunOption,
     JsonOption,
     KeyOption,
-    Result,
     RpcOption,
+    account_address,
     chain_command,
     hex_digest,
     percent,
-    planned,
     require_key,
+    require_new_file,
     sending_account,
-    sent,
-    show,
     token_amount,
 )
 from committee.errors import LedgerError
-from committee.key_files import read_secret
+from committee.key_files import read_key, write_secret
 from committee.ledger import Ledger, RegisteredNode
+from committee.printing import Result, planned, sent, show
 
 node_app = typer.Typer(no_args_is_help=True, help="Run a storage node, and what its operator does on chain.")
 stake_app = typer.Typer(no_args_is_help=True, help="Stake on nodes.")
+account_app = typer.Typer(no_args_is_help=True, help="Keys, and what accounts need on a network of your own.")
 epoch_app = typer.Typer(no_args_is_help=True, help="Look at the epoch, and push it on; anyone may.")
 
 NodeArgument = Annotated[int, typer.Argument(metavar="NODE", help="The node's id.", min=1)]
 UnlockArgument = Annotated[int, typer.Argument(metavar="EPOCH", help="In which it unlocks.", min=0)]
 BlsKeyOption = Annotated[Path, typer.Option("--bls-key", help="The node's BLS key file, 32 bytes in hex.")]
+OperatorOption = typer.Option(
+    parser=account_address, metavar="ACCOUNT", help="That the node's process sends from; the owner decides."
+)
+ReceiverOption = typer.Option(
+    parser=account_address, metavar="ACCOUNT", help="That gets the commission; the owner decides."
+)
 TlsKeyOption = Annotated[
     bytes | None,
     typer.Option("--tls-key", parser=hex_digest, help="SHA-256 of the TLS key's SubjectPublicKeyInfo."),
@@ -54,7 +61,10 @@ def deploy_command(
     price: Annotated[int, typer.Option(help="For a MiB and epoch, smallest units.", min=0)] = 0,
     write_price: Annotated[int, typer.Option(help="For registering a MiB, smallest units.", min=0)] = 0,
     least_stake: Annotated[
-        int | None, typer.Option(parser=token_amount, metavar="TOKENS", help="For a node's stake to count.")
+        int | None,
+        typer.Option(
+            parser=token_amount, metavar="TOKENS", help="That a node's stake needs to count; any by default."
+        ),
     ] = None,
     timelock_s: Annotated[int, typer.Option(help="Delay of the governor's changes.", min=0)] = 2 * 24 * 3600,
     key_file: KeyOption = None,
@@ -75,15 +85,55 @@ def deploy_command(
         least_stake=least_stake or 0,
         timelock_delay_s=timelock_s,
     )
-    if manifest.exists():
-        raise LedgerError(f"{manifest} exists: a second deployment would lose it; name another file")
+    require_new_file(manifest)
     try:
         deployment = asyncio.run(deploy(rpc, key, parameters, dry_run=dry_run))
     except DryRun as stopped:
         show(planned(stopped), json_)
         return
-    deployment.save(manifest)
+    try:
+        deployment.save(manifest)
+    except OSError as error:
+        typer.echo(deployment.to_json(), nl=False)
+        raise LedgerError(
+            f"the contracts are deployed, but {manifest} cannot be written ({error.strerror}): "
+            "keep the manifest printed above in a file"
+        ) from None
     show({"manifest": str(manifest), **dataclasses.asdict(deployment)}, json_)
+
+
+# accounts
+
+
+@account_app.command("new")
+def new_account(
+    key_file: Annotated[Path, typer.Argument(help="Where its key is written; nothing that exists.")],
+    json_: JsonOption = False,
+) -> None:
+    """Make an account: write its key, 32 bytes in hex that only you can read, and print its address."""
+    from committee.ledger.evm import AccountKey
+
+    key = AccountKey.generate()
+    write_secret(key_file, key.to_bytes())
+    show({"account": key.address, "key_file": str(key_file)}, json_)
+
+
+@chain_command(account_app, "fund")
+async def fund(
+    ledger: Ledger,
+    account: AccountArgument,
+    ether: Annotated[
+        int, typer.Argument(parser=token_amount, metavar="ETHER", help="How much, such as 0.5.")
+    ],
+) -> Result:
+    """Send an account ether, with which it pays for gas."""
+    return sent(await ledger.fund(account, ether), account=account, amount_wei=ether)
+
+
+@chain_command(account_app, "mint")
+async def mint(ledger: Ledger, account: AccountArgument, amount: Amount) -> Result:
+    """Make new tokens for an account; only the token's owner may, on a new network who deployed it."""
+    return sent(await ledger.mint(account, amount), account=account, amount=amount)
 
 
 # nodes
@@ -95,13 +145,16 @@ async def register(
     name: Annotated[str, typer.Argument(help="1 to 64 bytes.")],
     address: Annotated[str, typer.Argument(help="What the node is reached by, http://host:port.")],
     bls_key: BlsKeyOption,
-    commission: Annotated[int | None, typer.Option(parser=percent, metavar="PERCENT", help="0.")] = None,
-    operator: Annotated[str | None, typer.Option(help="Account of the node's process.")] = None,
-    receiver: Annotated[str | None, typer.Option(help="Account that gets the commission.")] = None,
+    commission: Annotated[
+        int | None,
+        typer.Option(parser=percent, metavar="PERCENT", help="Of the stakers' rewards; none by default."),
+    ] = None,
+    operator: Annotated[str | None, OperatorOption] = None,
+    receiver: Annotated[str | None, ReceiverOption] = None,
     tls_key: TlsKeyOption = None,
 ) -> Result:
     """Register a node of the sending account, which will own it, with a proof of possession of its BLS key."""
-    secret = SecretKey.from_bytes(read_secret(bls_key))
+    secret = read_key(bls_key, SecretKey.from_bytes)
     proof = proof_of_possession(secret, sending_account(ledger), (await ledger.parameters()).domain)
     node_id, transaction = await ledger.register_node(
         name,
@@ -120,12 +173,19 @@ async def register(
 async def update(
     ledger: Ledger,
     node: NodeArgument,
-    address: Annotated[str | None, typer.Option(help="At once.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="What the node is reached by, from now on.", metavar="URL")
+    ] = None,
     tls_key: TlsKeyOption = None,
-    bls_key: Annotated[Path | None, typer.Option(help="From the next election on.")] = None,
-    commission: Annotated[int | None, typer.Option(parser=percent, metavar="PERCENT")] = None,
-    operator: Annotated[str | None, typer.Option(help="At once; by the owner.")] = None,
-    receiver: Annotated[str | None, typer.Option(help="At once; by the owner.")] = None,
+    bls_key: Annotated[
+        Path | None, typer.Option(help="Another BLS key's file; it counts from the next election on.")
+    ] = None,
+    commission: Annotated[
+        int | None,
+        typer.Option(parser=percent, metavar="PERCENT", help="It counts from the next election on."),
+    ] = None,
+    operator: Annotated[str | None, OperatorOption] = None,
+    receiver: Annotated[str | None, ReceiverOption] = None,
 ) -> Result:
     """Change one thing about a node; address and TLS key are changed together."""
     changes = [address is not None, bls_key is not None, commission is not None, operator, receiver]
@@ -134,7 +194,7 @@ async def update(
     if address is not None:
         return sent(await ledger.update_address(node, address, tls_key or bytes(32)), node_id=node)
     if bls_key is not None:
-        secret = SecretKey.from_bytes(read_secret(bls_key))
+        secret = read_key(bls_key, SecretKey.from_bytes)
         domain = (await ledger.parameters()).domain
         proof = proof_of_possession(secret, (await _node(ledger, node)).owner, domain)
         return sent(await ledger.change_public_key(node, secret.public_key, proof), node_id=node)
@@ -204,7 +264,12 @@ async def add(ledger: Ledger, node: NodeArgument, amount: Amount) -> Result:
 @chain_command(stake_app, "list", sends=False)
 async def list_stakes(
     ledger: Ledger,
-    account: Annotated[str | None, typer.Argument(help="The key's account when none is named.")] = None,
+    account: Annotated[
+        str | None,
+        typer.Argument(
+            parser=account_address, metavar="[ACCOUNT]", help="The key's account when none is named."
+        ),
+    ] = None,
 ) -> Result:
     """What an account has staked, is unstaking, and has earned."""
     whose = account or sending_account(ledger)
@@ -223,8 +288,12 @@ async def list_stakes(
 async def unstake(
     ledger: Ledger,
     node: NodeArgument,
-    amount: Annotated[int | None, typer.Option(parser=token_amount, metavar="TOKENS", help="All.")] = None,
-    cancel: Annotated[int | None, typer.Option(help="Stake again what unlocks in this epoch.")] = None,
+    amount: Annotated[
+        int | None, typer.Option(parser=token_amount, metavar="TOKENS", help="How many; all by default.")
+    ] = None,
+    cancel: Annotated[
+        int | None, typer.Option(metavar="EPOCH", help="Stake again what unlocks in this epoch.")
+    ] = None,
 ) -> Result:
     """Take stake off a node, to be withdrawn two epochs later; or cancel that."""
     if cancel is not None:

@@ -1,20 +1,16 @@
-"""What all commands that talk to the chain have in common: connection, key, dry run, and how they print.
+"""What all commands that talk to the chain have in common: connection, key, dry run, arguments.
 
 `chain_command` makes a command out of an async function `(ledger, …) -> result`: it adds the options below, connects,
-and prints the result, for people or with `--json` as one JSON object. A result is a dict of plain values; amounts are
-integers in the token's smallest unit, bytes are hex. The adapter is imported when a command runs: it takes most of a
-second, which `--help` need not wait for.
+and prints the result (`committee.printing`). The adapter is imported when a command runs: it takes most of a second,
+which `--help` need not wait for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import inspect
-import json
 import os
-import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -22,19 +18,18 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from committee.errors import InvalidKey, LedgerError
-from committee.key_files import parse_secret, read_secret
-from committee.ledger import Ledger, Transaction
+from committee.key_files import parse_secret, read_key
+from committee.ledger import Ledger
+from committee.printing import TOKEN_DECIMALS, Result, planned, show
 
 if TYPE_CHECKING:
-    from committee.ledger.evm import AccountKey, DryRun
+    from committee.ledger.evm import AccountKey
 
-Result = Mapping[str, Any]
 Work = Callable[..., Awaitable[Result]]
 """`(ledger, …) -> result`, asynchronous; its parameters are the command's."""
 
 KEY_VARIABLE = "HAULOUT_KEY"
 """Environment variable with the account's secret, for those who keep no key file."""
-TOKEN_DECIMALS = 18
 
 RpcOption = Annotated[
     str, typer.Option("--rpc", envvar="HAULOUT_RPC", help="JSON-RPC endpoint of the chain.")
@@ -61,7 +56,7 @@ def load_key(path: Path | None) -> AccountKey | None:
     from committee.ledger.evm import AccountKey
 
     if path is not None:
-        return AccountKey(read_secret(path))
+        return read_key(path, AccountKey)
     text = os.environ.get(KEY_VARIABLE)
     return AccountKey(parse_secret(text, f"${KEY_VARIABLE}")) if text else None
 
@@ -135,81 +130,6 @@ def _signature(work: Work, sends: bool) -> inspect.Signature:
     )
 
 
-# results
-
-
-def sent(transaction: Transaction, **more: Any) -> Result:
-    """A transaction that came through, and what else there is to say."""
-    return {
-        **more,
-        "transaction": "0x" + transaction.hash.hex(),
-        "block": transaction.block.number,
-        "gas_used": transaction.gas_used,
-    }
-
-
-def planned(stopped: DryRun) -> Result:
-    """What a dry run would have sent, and at most cost."""
-    fees = [one.fee_wei for one in stopped.planned]
-    return {
-        "dry_run": True,
-        "transactions": [
-            {
-                "action": one.action,
-                "from": one.sender,
-                "to": one.to or "",
-                "gas": one.gas,
-                "most_fee_wei": one.fee_wei,
-                "data": "0x" + one.data.hex(),
-            }
-            for one in stopped.planned
-        ],
-        "most_fee_wei": None if None in fees else sum(fee for fee in fees if fee is not None),
-    }
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: dataclasses as dicts, bytes as hex."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, bytes):
-        return "0x" + value.hex()
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(one) for one in value]
-    return value
-
-
-def show(result: Result, as_json: bool) -> None:
-    """Print a result: one JSON object, or a line for each value and a table for each list of records."""
-    result = plain(result)
-    if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    width = max((len(name) for name in result), default=0)
-    for name, value in result.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            table = Table(title=name.replace("_", " "), title_justify="left")
-            for column in value[0]:
-                table.add_column(column.replace("_", " "), overflow="fold")
-            for row in value:
-                table.add_row(*(_short(one) for one in row.values()))
-            console.print(table)
-        else:
-            console.print(f"{name.replace('_', ' '):<{width}}  {_short(value)}", soft_wrap=True, markup=False)
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "-"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 # arguments
 
 
@@ -224,7 +144,25 @@ def token_amount(text: str) -> int:
     return int(amount)
 
 
-Amount = Annotated[int, typer.Argument(parser=token_amount, metavar="TOKENS", help="As 12.5.")]
+Amount = Annotated[
+    int, typer.Argument(parser=token_amount, metavar="TOKENS", help="How many tokens, such as 12.5.")
+]
+
+
+def account_address(text: str) -> str:
+    """An account, with its checksum. Raises `typer.BadParameter`."""
+    from eth_utils.address import is_address, to_checksum_address
+
+    if not is_address(text):
+        raise typer.BadParameter(
+            f"{text!r} is no account: 0x and 40 hexadecimal digits, mixed case a checksum"
+        )
+    return to_checksum_address(text)
+
+
+AccountArgument = Annotated[
+    str, typer.Argument(parser=account_address, metavar="ACCOUNT", help="0x and 40 hexadecimal digits.")
+]
 
 
 def percent(text: str) -> int:
@@ -244,6 +182,17 @@ def hex_digest(text: str) -> bytes:
         return parse_secret(text, "it")
     except InvalidKey:
         raise typer.BadParameter(f"{text!r} is not 32 bytes in hex") from None
+
+
+def require_new_file(path: Path) -> None:
+    """Refuse a file that exists or cannot be made, before the work whose result it takes. Raises `LedgerError`."""
+    if path.exists():
+        raise LedgerError(f"{path} exists and would be lost; name another file")
+    folder = path.parent
+    if not folder.is_dir():
+        raise LedgerError(f"{path} cannot be written: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LedgerError(f"{path} cannot be written: the folder {folder} is not yours to write in")
 
 
 def sending_account(ledger: Ledger) -> str:

@@ -15,6 +15,8 @@ CommitteeError
 
 from __future__ import annotations
 
+from committee.hints import hint
+
 
 class CommitteeError(Exception):
     """Root of all errors of `committee`."""
@@ -76,5 +78,7 @@ class LedgerRefused(LedgerError):
         self.action = action
         self.reason = reason
         self.arguments = arguments or {}
+        self.hint = hint(reason)
+        """What to do about it; may be empty."""
         details = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
         super().__init__(f"the contract refused {action}: {reason}" + (f" ({details})" if details else ""))

@@ -14,12 +14,14 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import stamina
 import typer
 
-from committee.errors import CommitteeError
+from committee.errors import CommitteeError, LedgerRefused
 from storage.cli import app
 from storage.redstuff import RedStuffError
+from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
 
 Result = TypeVar("Result")
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = 130
 """Exit status after Ctrl-C or SIGTERM, as shells have it."""
 
@@ -41,6 +43,8 @@ def demo(
     from localnet.screen import Screen, Silence
 
     for path in files or ():
+        if path.is_dir():
+            fail(f"{path} is a directory: name files to store, or none for the built-in ones")
         if not path.is_file():
             fail(f"no file {path}: name files to store, or none for the built-in ones")
     if json_:
@@ -54,25 +58,64 @@ def demo(
         fail("not every check holds")
 
 
+@app.command()
+def localnet(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where it lives, an empty folder; by default one that goes with it.")
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="Number of storage nodes.", min=1, max=100)] = 4,
+    shards: Annotated[int, typer.Option(help="Number of shards.", min=MIN_SHARDS, max=MAX_SHARDS)] = 10,
+) -> None:
+    """Run a network on this machine until Ctrl-C: a chain, the contracts, nodes in epoch 1; print how to use it."""
+    from localnet.stay import stay
+
+    run(stay(folder, nodes, shards, _say))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run asynchronous work to its end; Ctrl-C and SIGTERM cancel it, so that it cleans up first."""
+    """Run asynchronous work to its end; Ctrl-C and SIGTERM cancel it, so that it cleans up first.
+
+    A second one ends it at once.
+    """
 
     async def cancellable() -> Result:
-        task = asyncio.ensure_future(work)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+
+        def stop() -> None:
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+            _tell("stopping…")
+            task.cancel()
+
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, stop)
         return await task
 
     try:
         return asyncio.run(cancellable())
     except (KeyboardInterrupt, asyncio.CancelledError):
-        with contextlib.suppress(BrokenPipeError):
-            sys.stderr.write("interrupted; everything started has been stopped\n")
+        _tell("interrupted; everything started has been stopped")
         raise SystemExit(INTERRUPTED) from None
 
 
-def fail(message: str) -> NoReturn:
-    """Say what is wrong in one line and end with status 1."""
-    sys.stderr.write(f"haulout: {message}\n")
+def _tell(line: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def fail(message: str, reason: str = "", hint: str = "") -> NoReturn:
+    """Say in one line what is wrong and what to do, and end with status 1; with `--json` in one JSON object."""
+    if "--json" in sys.argv:
+        more = {name: value for name, value in (("reason", reason), ("hint", hint)) if value}
+        _tell(json.dumps({"error": message, **more}))
+    else:
+        _tell(f"haulout: {message}" + (f": {hint}" if hint else ""))
     raise SystemExit(1)
 
 
@@ -98,6 +141,8 @@ def main() -> None:
         RedStuffError,
         StoreError,
     ) as error:
+        if isinstance(error, LedgerRefused):
+            fail(str(error), error.reason, error.hint)
         fail(str(error))
 
 

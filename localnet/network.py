@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import socket
@@ -21,7 +20,7 @@ from types import TracebackType
 
 import aiohttp
 
-from committee.bls import SecretKey
+from committee.key_files import write_secret
 from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
 from committee.transition import plan_all
@@ -30,7 +29,8 @@ from storage.client.client import Client
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
 from storage.node import fail_points
-from storage.node.config import SETTINGS_FILE, account_key
+from storage.node.config import account_key
+from storage.node.folder import make_folder
 from storage.redstuff import Axis, RedStuff
 
 TOKEN = 10**18
@@ -146,8 +146,12 @@ class LocalNetwork:
     """A ledger that acts as the deployer: pushes epochs, stores blobs."""
     client: Client
 
-    def __init__(self, folder: Path, parameters: DeploymentParameters) -> None:
+    def __init__(
+        self, folder: Path, parameters: DeploymentParameters, block_interval_s: int | None = None
+    ) -> None:
+        """Nothing runs yet. With `block_interval_s` the chain's clock goes on while nobody sends anything."""
         self.folder = folder
+        self._block_interval_s = block_interval_s
         self.nodes: dict[str, NodeProcess] = {}
         self._parameters = parameters
         self._session: aiohttp.ClientSession | None = None
@@ -167,8 +171,10 @@ class LocalNetwork:
         self.folder.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(_compile_kernels)
         async with contextlib.AsyncExitStack() as stack:
-            self.chain = await stack.enter_async_context(LocalChain(self.folder / "chain"))
+            chain = LocalChain(self.folder / "chain", block_interval_s=self._block_interval_s)
+            self.chain = await stack.enter_async_context(chain)
             key = AccountKey.generate()
+            write_secret(self.operator_key, key.to_bytes())
             await self.chain.fund(key.address)
             self.deployment = await deploy(self.chain.rpc_url, key, self._parameters)
             self.deployment.save(self.manifest)
@@ -191,26 +197,26 @@ class LocalNetwork:
         """The deployment manifest: all a node needs to join."""
         return self.folder / "deployment.json"
 
+    @property
+    def operator_key(self) -> Path:
+        """The key file of the deployer's account, which may mint tokens."""
+        return self.folder / "operator.key"
+
     async def add_node(self, name: str, stake_tokens: int) -> NodeProcess:
         """Make a node's folder, keys and account, give it its stake and gas money, and start it."""
         folder = self.folder / "nodes" / name
-        (folder / "keys").mkdir(parents=True)
-        key = AccountKey.generate()
-        _write_secret(folder / "keys" / "bls.key", SecretKey.generate().to_bytes())
-        _write_secret(folder / "keys" / "account.key", key.to_bytes())
-        node = NodeProcess(name, folder, _free_port(), key.address)
-        settings = {
+        port = _free_port()
+        settings: dict[str, str | int] = {
             "name": name,
-            "port": node.port,
+            "port": port,
             "rpc_url": self.chain.rpc_url,
-            "deployment": str(self.manifest),
+            "deployment": str(self.manifest.resolve()),
             "stake": str(stake_tokens * TOKEN),
         }
-        lines = [f"{setting} = {json.dumps(value)}" for setting, value in settings.items()]
-        (folder / SETTINGS_FILE).write_text("\n".join(lines) + "\n")
-        await self.chain.fund(key.address)
-        await self.operator.mint(key.address, stake_tokens * TOKEN)
-        self.nodes[name] = node
+        account = make_folder(folder, settings)
+        await self.chain.fund(account)
+        await self.operator.mint(account, stake_tokens * TOKEN)
+        node = self.nodes[name] = NodeProcess(name, folder, port, account)
         await node.start()
         return node
 
@@ -294,7 +300,7 @@ class LocalNetwork:
 
     async def ledger_of(self, name: str) -> EvmLedger:
         """A ledger that acts with a node's own account; the caller closes it."""
-        key = AccountKey(account_key(self.nodes[name].folder))
+        key = account_key(self.nodes[name].folder)
         return await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
 
     async def _is_ready(self, node: NodeProcess) -> bool:
@@ -322,9 +328,3 @@ def _free_port() -> int:
     """A port nothing listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def _write_secret(path: Path, secret: bytes) -> None:
-    """Write a key file that only its owner can read, from its making on."""
-    path.touch(0o600, exist_ok=False)
-    path.write_text(secret.hex() + "\n")

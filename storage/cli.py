@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from committee.cli import deploy_command, epoch_app, node_app, stake_app
+from committee.cli import account_app, deploy_command, epoch_app, node_app, stake_app
 from storage.client.cli import app as blob_app
-from storage.node.cli import run_node
+from storage.node.cli import init_node, run_node
+from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +21,9 @@ app = typer.Typer(
     help="Haulout: a storage network that rebuilds only what departed.",
 )
 app.command("deploy")(deploy_command)
+node_app.command("init")(init_node)
 node_app.command("run")(run_node)
+app.add_typer(account_app, name="account")
 app.add_typer(node_app, name="node")
 app.add_typer(stake_app, name="stake")
 app.add_typer(epoch_app, name="epoch")
@@ -30,7 +33,9 @@ app.add_typer(blob_app, name="blob")
 @app.command("blob-id")
 def blob_id(
     file: Annotated[Path, typer.Argument(help="The file to be named.", exists=True, dir_okay=False)],
-    shards: Annotated[int, typer.Option(help="Shards of the network it is for.")] = 1000,
+    shards: Annotated[
+        int, typer.Option(help="Shards of the network it is for.", min=MIN_SHARDS, max=MAX_SHARDS)
+    ] = 1000,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print the 43 characters that name a blob."""

@@ -98,6 +98,14 @@ class Ledger(Protocol):
     async def quote(self, length: int, epochs: int) -> Quote:
         """What a blob of `length` bytes takes and costs for `epochs` epochs."""
 
+    # sending: tokens and gas
+
+    async def mint(self, account: str, amount: int) -> Transaction:
+        """Create stake tokens for an account; only the token's owner may."""
+
+    async def fund(self, account: str, amount_wei: int) -> Transaction:
+        """Send an account what it pays for transactions with, in the chain's smallest unit (wei)."""
+
     # sending: nodes
 
     async def register_node(
@@ -143,7 +151,7 @@ class Ledger(Protocol):
     # sending: stake
 
     async def stake(self, node_id: int, amount: int) -> Transaction:
-        """Stake on a node; approves the token first where the allowance is too small."""
+        """Stake on a node; approves the token first where nothing but the allowance is lacking."""
 
     async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
         """Take stake off a node, all of it when None; it can be withdrawn two epochs later."""

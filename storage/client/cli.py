@@ -9,11 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from committee.console import Result, chain_command, sent
+from committee.console import chain_command, require_new_file
 from committee.errors import LedgerError
 from committee.ledger import BlobRecord, Ledger
+from committee.printing import Result, sent
 from storage.client.client import Client, StoredBlob
-from storage.redstuff import BlobMetadata, InvalidEncoding, RedStuff, blob_id_text, parse_blob_id
+from storage.redstuff import BlobMetadata, InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
+
+MOST_EPOCHS = 53
+"""As far ahead as the contract sells space."""
 
 app = typer.Typer(no_args_is_help=True, help="Register, certify and look after blobs.")
 
@@ -31,7 +35,12 @@ DeletableOption = Annotated[bool, typer.Option("--deletable", help="May be delet
 BlobArgument = Annotated[
     bytes, typer.Argument(parser=_parse, metavar="BLOB", help="The blob's id, 43 characters.")
 ]
-EpochsOption = Annotated[int, typer.Option(help="How many, the current one included.", min=1, max=53)]
+EpochsOption = Annotated[
+    int, typer.Option(help="For how many, the current one included.", min=1, max=MOST_EPOCHS)
+]
+MoreEpochsOption = Annotated[
+    int, typer.Option(help="How many to add behind the blob's last one.", min=1, max=MOST_EPOCHS)
+]
 
 
 @chain_command(app, "register")
@@ -53,8 +62,9 @@ async def register(
 @chain_command(app, "certify")
 async def certify(ledger: Ledger, object_id: ObjectArgument, file: FileArgument) -> Result:
     """Upload a registered blob to the committee and certify it."""
+    data = await _content(ledger, file)
     async with Client(ledger) as client:
-        return _stored(await client.certify(object_id, file.read_bytes()))
+        return _stored(await client.certify(object_id, data))
 
 
 @chain_command(app, "store")
@@ -65,8 +75,9 @@ async def store(
     deletable: DeletableOption = False,
 ) -> Result:
     """Register, upload and certify a blob."""
+    data = await _content(ledger, file)
     async with Client(ledger) as client:
-        return _stored(await client.store(file.read_bytes(), epochs, deletable))
+        return _stored(await client.store(data, epochs, deletable))
 
 
 @chain_command(app, "read", sends=False)
@@ -76,11 +87,13 @@ async def read(
     output: Annotated[Path, typer.Argument(help="Where it is written; nothing that exists.")],
 ) -> Result:
     """Read a blob from the committee, checked against its id."""
-    if output.exists():
-        raise LedgerError(f"{output} exists; name another file")
+    require_new_file(output)
     async with Client(ledger) as client:
         data = await client.read(blob)
-    output.write_bytes(data)
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise LedgerError(f"cannot write {output}: {error.strerror}") from None
     return {"blob_id": blob_id_text(blob), "size_bytes": len(data), "file": str(output)}
 
 
@@ -102,7 +115,7 @@ async def status(ledger: Ledger, blob: BlobArgument) -> Result:
 
 
 @chain_command(app, "extend")
-async def extend(ledger: Ledger, object_id: ObjectArgument, epochs: EpochsOption = 1) -> Result:
+async def extend(ledger: Ledger, object_id: ObjectArgument, epochs: MoreEpochsOption = 1) -> Result:
     """Reserve and pay more epochs for a certified blob object of the account's."""
     return sent(await ledger.extend_blob(object_id, epochs), object_id=object_id, epochs=epochs)
 
@@ -111,6 +124,17 @@ async def extend(ledger: Ledger, object_id: ObjectArgument, epochs: EpochsOption
 async def delete(ledger: Ledger, object_id: ObjectArgument) -> Result:
     """Delete a deletable blob object of the account's; its space comes back as a reservation."""
     return sent(await ledger.delete_blob(object_id), object_id=object_id)
+
+
+async def _content(ledger: Ledger, path: Path) -> bytes:
+    """A file's bytes. Raises `TooLarge` before it reads what the network's shards cannot take."""
+    shape = Parameters((await ledger.parameters()).n_shards)
+
+    def read_all() -> bytes:
+        shape.symbol_size(path.stat().st_size)
+        return path.read_bytes()
+
+    return await asyncio.to_thread(read_all)
 
 
 def _metadata(code: RedStuff, path: Path) -> BlobMetadata:
@@ -123,4 +147,7 @@ def _stored(blob: StoredBlob) -> Result:
 
 
 def _object(record: BlobRecord) -> dict[str, Any]:
-    return {**dataclasses.asdict(record), "blob_id": blob_id_text(record.blob_id)}
+    """An object as `status` lists it, below the blob's id."""
+    fields = dataclasses.asdict(record)
+    del fields["blob_id"]
+    return fields

@@ -18,7 +18,7 @@ import stamina
 import structlog
 
 from committee.errors import CommitteeError
-from committee.ledger.evm import AccountKey, Deployment, EvmLedger
+from committee.ledger.evm import Deployment, EvmLedger
 from storage.node.config import ConfigError, account_key, bls_key, load_config
 from storage.node.node import StorageNode
 from storage.node.store import StoreError
@@ -28,7 +28,7 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     """Run one node until SIGTERM, SIGINT or, if asked for, the end of standard input."""
     config = load_config(folder)
     secret = bls_key(folder)
-    key = AccountKey(account_key(folder))
+    key = account_key(folder)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -19,10 +19,13 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from committee.bls import SecretKey
-from committee.key_files import read_secret
+from committee.key_files import read_key
+from committee.ledger.evm import AccountKey
 from storage.node import budgets
 
 SETTINGS_FILE = "node.toml"
+BLS_KEY = Path("keys", "bls.key")
+ACCOUNT_KEY = Path("keys", "account.key")
 
 
 class ConfigError(Exception):
@@ -44,7 +47,8 @@ class NodeConfig(BaseSettings):
     confirmations: int | None = Field(default=None, ge=0)
     """So many blocks behind a block make it settled; without it, what the chain calls finalized is."""
     deployment: Path
-    """The deployment manifest: addresses, chain id, block, domain."""
+    """The deployment manifest: addresses, chain id, block, domain. In `node.toml` a relative path is one from its
+    folder."""
     stake: int = Field(default=0, ge=0)
     """What the node stakes on itself when it registers, in the token's smallest unit."""
     poll_interval_s: float = Field(default=0.5, gt=0)
@@ -92,6 +96,8 @@ def load_config(folder: Path) -> NodeConfig:
         raise ConfigError(f"no {path}: a node's folder needs its settings there") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
+    if isinstance(deployment := values.get("deployment"), str):
+        values["deployment"] = folder / deployment
     try:
         return NodeConfig(**values)
     except ValidationError as error:
@@ -103,9 +109,9 @@ def load_config(folder: Path) -> NodeConfig:
 
 def bls_key(folder: Path) -> SecretKey:
     """The node's signing key. Raises `InvalidKey`."""
-    return SecretKey.from_bytes(read_secret(folder / "keys" / "bls.key"))
+    return read_key(folder / BLS_KEY, SecretKey.from_bytes)
 
 
-def account_key(folder: Path) -> bytes:
-    """The secret of the node's account on the chain. Raises `InvalidKey`."""
-    return read_secret(folder / "keys" / "account.key")
+def account_key(folder: Path) -> AccountKey:
+    """The key of the node's account on the chain. Raises `InvalidKey`."""
+    return read_key(folder / ACCOUNT_KEY, AccountKey)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +30,7 @@ WRONG_CHAIN_REST_S = 60.0
 CHAIN_CHECK_INTERVAL_S = 60.0
 """How often an endpoint is asked anew which chain it serves; after each of its failures too."""
 ANSWER_LIMIT_BYTES = 64 << 20
+URL = re.compile(r"https?://[^/?#\s]+\S*")
 
 
 class EndpointFault(LedgerUnavailable):
@@ -111,7 +114,7 @@ class Endpoint:
         except TimeoutError:
             raise EndpointFault(f"{self.url} did not answer {what} within {limit_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise EndpointFault(f"{what}: no connection to the chain at {self.url}: {error}") from error
+            raise EndpointFault(f"{what}: no connection to the chain at {self.url}: {_why(error)}") from error
         except ValueError as error:
             raise EndpointFault(f"{self.url} answered {what} with something that is not JSON") from error
 
@@ -127,13 +130,27 @@ class Endpoint:
 def endpoint_urls(urls: str | Sequence[str]) -> list[str]:
     """The URLs of a list, or of a text that separates them by commas; in order of preference.
 
-    Raises `LedgerError` when there is none.
+    Raises `LedgerError` when there is none, and for one that is not of HTTP.
     """
     listed = urls.split(",") if isinstance(urls, str) else urls
     found = list(dict.fromkeys(url.strip() for url in listed if url.strip()))
     if not found:
         raise LedgerError("no endpoint of the chain is set")
+    for url in found:
+        if not URL.fullmatch(url):
+            raise LedgerError(
+                f"{url!r} is no endpoint of a chain: it has the form http://host:port or https://…"
+            )
     return found
+
+
+def _why(error: Exception) -> str:
+    """Why there is no connection, in the system's words and not in the library's."""
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"TLS failed: {error.strerror}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+    return str(error) or type(error).__name__
 
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float:

@@ -75,6 +75,11 @@ class EndpointError(LedgerUnavailable):
         return self.code == 3 or self.data is not None or "revert" in self.reason.lower()
 
     @property
+    def is_lacking_funds(self) -> bool:
+        """Whether the sending account cannot pay for the gas, or has not what it sends."""
+        return "insufficient funds" in self.reason.lower()
+
+    @property
     def is_fault(self) -> bool:
         """Whether the endpoint is asked too often, or broken; another may serve."""
         if self.is_revert or self.method in MEANINGFUL_ERRORS:

@@ -144,20 +144,20 @@ class Sender:
         self._mined_block = -1
         """Where its newest was: estimates are made on a state that has it."""
 
-    async def send(self, action: str, to: str | None, data: bytes) -> Receipt:
-        """Send call data to a contract (or creation code to none) and wait until it is mined.
+    async def send(self, action: str, to: str | None, data: bytes, value_wei: int = 0) -> Receipt:
+        """Send call data to a contract (or creation code to none, or ether to an account); wait until it is mined.
 
         Raises `LedgerRefused` when the contract reverts or the account cannot pay, `LedgerUnavailable` when
         the chain does not answer or does not mine in time; then the transaction may still come through.
         """
-        request = {"from": self.account, "data": "0x" + data.hex()} | ({"to": to} if to else {})
+        request = self._request(to, data, value_wei)
         gas, fees = await both(self._estimate(action, request), self._fees())
         transaction: dict[str, Any] = {
             "type": 2,
             "chainId": self._chain_id,
             "data": data,
             "gas": gas,
-            "value": 0,
+            "value": value_wei,
             **fees,
         } | ({"to": to} if to else {})
         for _ in range(SEND_TRIES):
@@ -181,13 +181,13 @@ class Sender:
         )
 
     async def plan(
-        self, action: str, to: str | None, data: bytes, after_others: bool = False
+        self, action: str, to: str | None, data: bytes, value_wei: int = 0, *, after_others: bool = False
     ) -> PlannedTransaction:
         """What `send` would send; `after_others` says that planned transactions come before it.
 
         Raises as `send` does, but for a revert of one that comes after others: that may only lack them.
         """
-        request = {"from": self.account, "data": "0x" + data.hex()} | ({"to": to} if to else {})
+        request = self._request(to, data, value_wei)
         try:
             gas, fees = await both(self._estimate(action, request), self._fees())
         except LedgerRefused:
@@ -196,11 +196,18 @@ class Sender:
             return PlannedTransaction(action, self.account, to, data, None, None)
         return PlannedTransaction(action, self.account, to, data, gas, gas * fees["maxFeePerGas"])
 
+    def _request(self, to: str | None, data: bytes, value_wei: int) -> dict[str, Any]:
+        """As `eth_estimateGas` and `eth_call` take it."""
+        request = {"from": self.account, "data": "0x" + data.hex()} | ({"to": to} if to else {})
+        return request | ({"value": hex(value_wei)} if value_wei else {})
+
     async def _estimate(self, action: str, request: dict[str, Any]) -> int:
         try:
             answer = await self._rpc.request("eth_estimateGas", request, has_block=self._mined_block)
             estimate = int(answer, 16)
         except EndpointError as error:
+            if error.is_lacking_funds:
+                raise self._too_poor(action) from None
             if not error.is_revert:
                 raise
             raise self._refused(action, error) from None
@@ -246,12 +253,11 @@ class Sender:
                 await self._rpc.request("eth_sendRawTransaction", raw)
                 return
             except EndpointError as error:
-                reason = error.reason.lower()
-                if "insufficient funds" in reason:
-                    raise LedgerRefused(action, "InsufficientFunds", {"account": self.account}) from None
+                if error.is_lacking_funds:
+                    raise self._too_poor(action) from None
                 if await self._is_known(signed):
                     return
-                if not any(word in reason for word in NONCE_TAKEN_WORDS):
+                if not any(word in error.reason.lower() for word in NONCE_TAKEN_WORDS):
                     raise
                 if trouble is not None:
                     # It may have been an earlier try of ours that took the nonce; the receipt will tell.
@@ -352,6 +358,9 @@ class Sender:
             pass
         reason = "OutOfGas" if int(receipt["gasUsed"], 16) >= transaction["gas"] else "Reverted"
         return LedgerRefused(action, reason, {"transaction": receipt["transactionHash"]})
+
+    def _too_poor(self, action: str) -> LedgerRefused:
+        return LedgerRefused(action, "InsufficientFunds", {"account": self.account})
 
     def _refused(self, action: str, error: EndpointError) -> LedgerRefused:
         if error.data is None:

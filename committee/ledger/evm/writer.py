@@ -39,8 +39,14 @@ class Writer:
     # tokens
 
     async def mint(self, account: str, amount: int) -> Transaction:
-        """Create stake tokens; only the account that deployed may."""
+        """As `Ledger.mint`."""
         return (await self._send(self._reader.token, "mint", account, amount)).transaction
+
+    async def fund(self, account: str, amount_wei: int) -> Transaction:
+        """As `Ledger.fund`."""
+        if self._dry_run:
+            raise DryRun([await self._sending().plan("transfer of ether", account, b"", amount_wei)])
+        return (await self._sending().send("transfer of ether", account, b"", amount_wei)).transaction
 
     # nodes
 
@@ -108,9 +114,13 @@ class Writer:
         """As `Ledger.stake`."""
         staking = self._reader.staking
         async with self._spending:
-            await self._allow(staking, amount)
             least = await self._least_shares(node_id, amount)
-            return (await self._send(staking, "stake", node_id, amount, least)).transaction
+            try:
+                receipt = await self._send(staking, "stake", node_id, amount, least)
+            except LedgerRefused as refusal:
+                await self._approve(staking, refusal)
+                receipt = await self._send(staking, "stake", node_id, amount, least)
+            return receipt.transaction
 
     async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
         """As `Ledger.unstake`."""
@@ -257,23 +267,25 @@ class Writer:
         try:
             return await self._send(blobs, function, *arguments)
         except LedgerRefused as refusal:
-            if refusal.reason != "ERC20InsufficientAllowance":
-                raise
-            needed = int(str(refusal.arguments["needed"]))
             async with self._spending:
-                await self._approve(blobs, needed * WRITES_PER_APPROVAL)
+                await self._approve(blobs, refusal, WRITES_PER_APPROVAL)
                 return await self._send(blobs, function, *arguments)
 
-    async def _allow(self, spender: Contract, amount: int) -> None:
-        allowance = await self._reader.call(
-            self._reader.token, "allowance", self._sending().account, spender.address
-        )
-        if allowance < amount:
-            await self._approve(spender, amount)
+    async def _approve(self, spender: Contract, refusal: LedgerRefused, payments: int = 1) -> None:
+        """Approve so many payments like the one that was refused for want of an allowance.
 
-    async def _approve(self, spender: Contract, amount: int) -> None:
-        token = self._reader.token
-        data = token.abi.encode_call("approve", spender.address, amount)
+        Raises the refusal where it was for anything else, and one for want of tokens: nothing that is going to be
+        refused all the same leaves an allowance.
+        """
+        if refusal.reason != "ERC20InsufficientAllowance":
+            raise refusal
+        token, account = self._reader.token, self._sending().account
+        needed = int(str(refusal.arguments["needed"]))
+        balance = int(await self._reader.call(token, "balanceOf", account))
+        if balance < needed:
+            lacking = {"sender": account, "balance": balance, "needed": needed}
+            raise LedgerRefused(refusal.action, "ERC20InsufficientBalance", lacking)
+        data = token.abi.encode_call("approve", spender.address, needed * payments)
         if self._dry_run:
             self._planned.append(await self._sending().plan("HauloutToken.approve", token.address, data))
         else:

@@ -1,0 +1,68 @@
+"""What to do about a contract's refusal: its error's name → a hint, in the words of the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_NODES = "`haulout node status` lists the nodes"
+_STAKES = "`haulout stake list` shows what there is"
+_PHASE = "`haulout epoch status` says what comes next, and when"
+_OWNER = "use the key of the account that owns it (--key-file)"
+
+HINTS: Mapping[str, str] = {
+    # money
+    "InsufficientFunds": "the account needs gas: have it sent some (`haulout account fund`)",
+    "ERC20InsufficientBalance": (
+        "the account has too few tokens (`haulout stake list`): have it sent some; on a network of your own the "
+        "token's owner makes them (`haulout account mint`)"
+    ),
+    "OwnableUnauthorizedAccount": "only the token's owner may, on a new network the account that deployed it",
+    # epochs
+    "NotSelected": "elect the next committee first: `haulout epoch select`",
+    "AlreadySelected": "start the epoch: `haulout epoch start`",
+    "NoStake": "stake on at least one node first: `haulout stake add NODE TOKENS`",
+    "TooEarly": f"{_PHASE}",
+    "HandoverNotDone": f"wait for the handover, or close it behind its deadline: {_PHASE}",
+    "HandoverIsDone": f"there is nothing to close: {_PHASE}",
+    "NoEpochYet": "start the first epoch: `haulout epoch select`, then `haulout epoch start`",
+    "WrongEpoch": "the epoch has changed meanwhile: try again",
+    # nodes
+    "KeyInUse": "another node has this BLS key: make the node one of its own (`haulout node init`)",
+    "AccountHasNode": "an account operates one node: use another account, or update the node it has",
+    "InvalidProofOfPossession": "the proof is for another account or deployment: check --key-file and --deployment",
+    "InvalidName": "a name has 1 to 64 bytes",
+    "InvalidNetworkAddress": "give an address such as http://host:port",
+    "CommissionTooHigh": "give a lower --commission",
+    "UnknownNode": _NODES,
+    "NotNodeOwner": f"{_OWNER}; {_NODES}",
+    "NotAnOperator": "use the key of the account that operates the node (--key-file)",
+    "AlreadyCandidate": "nothing needs to be done: the node stands for election",
+    "NotCandidate": "nothing needs to be done: the node does not stand for election",
+    "Barred": "the node was ejected: try again when the bar is over",
+    "CandidatesFull": "stake more on the node than the least of the candidates has, then try again",
+    # stake
+    "ZeroAmount": f"there is nothing to move: {_STAKES}",
+    "StakeTooSmall": "give more, or unstake all",
+    "TooFewShares": "the price has changed meanwhile: try again",
+    "NotEnoughShares": f"that is more than is staked there: {_STAKES}",
+    "NothingUnbonding": f"nothing unlocks in that epoch: {_STAKES}",
+    "StillBonded": "wait until that epoch has started (`haulout epoch status`)",
+    "AlreadyUnlocked": "it can be withdrawn: `haulout stake withdraw`",
+    "NothingEarned": "commissions come when an epoch is paid out: `haulout stake rewards --node NODE --epoch EPOCH`",
+    "NothingToPay": "that epoch is paid out to the node already, or it earned nothing in it",
+    # blobs
+    "InvalidPeriod": "give fewer --epochs",
+    "NoCapacity": "the network is full in that epoch: give fewer --epochs, or wait until space is given back",
+    "UnknownObject": "`haulout blob status BLOB` lists a blob's objects",
+    "NotOwner": _OWNER,
+    "NotCertified": "certify the blob first: `haulout blob certify`",
+    "AlreadyCertified": "nothing needs to be done: the blob is certified",
+    "NotDeletable": "it was not registered as --deletable: it stays until its end epoch",
+    "Expired": "its time is over: store the blob anew",
+    "Paused": "the network's guardian has paused this: try again later",
+}
+
+
+def hint(reason: str) -> str:
+    """What to do; "" for an error that nobody can do anything about."""
+    return HINTS.get(reason, "")
