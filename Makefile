@@ -22,7 +22,7 @@ setup: .venv/.ready $(EVM)/node_modules/.ready
 
 .venv/.ready: requirements.txt requirements-node.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Haulout needs Python 3.11 or newer; this is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 …")'
-	@echo "setting up .venv (once)"
+	@echo "setting up .venv (once, about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-node.txt

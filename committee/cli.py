@@ -219,7 +219,8 @@ async def become_candidate(ledger: Ledger, node: NodeArgument) -> Result:
 
 @chain_command(node_app, "status", sends=False)
 async def node_status(
-    ledger: Ledger, node: Annotated[int | None, typer.Argument(metavar="[NODE]")] = None
+    ledger: Ledger,
+    node: Annotated[int | None, typer.Argument(metavar="NODE", help="All nodes when none is named.")] = None,
 ) -> Result:
     """One node with everything that is pending, or all of them in a table."""
     if node is not None:
@@ -267,7 +268,7 @@ async def list_stakes(
     account: Annotated[
         str | None,
         typer.Argument(
-            parser=account_address, metavar="[ACCOUNT]", help="The key's account when none is named."
+            parser=account_address, metavar="ACCOUNT", help="The key's account when none is named."
         ),
     ] = None,
 ) -> Result:

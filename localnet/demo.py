@@ -210,8 +210,10 @@ class Demo:
         name, stake = NEWCOMER
         await network.add_node(name, stake)
         await network.serving(name, progress=self._telling(f"{name} registered, staked and serving"))
+        self._tell.say(f"{name} joins with a stake of {stake} tokens")
         dead = next(member for member in committee.members if member.name == DIES)
         await self._until(self._is_ejected(dead), f"the others notice that {DIES} is silent and eject it", 1)
+        self._tell.say(f"{DIES} is ejected by the others: it was silent for {PARAMETERS.patience_s} s")
 
     async def _change_epoch(self) -> tuple[Committee, float]:
         """Push the next epoch and wait until every gained shard is attested."""

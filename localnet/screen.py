@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -10,12 +12,16 @@ from rich.table import Table
 
 from localnet.demo import DemoResult
 from storage.node.handover.report import TransitionReport
+from storage.redstuff import Parameters
+
+LINE_INTERVAL_S = 1.0
+"""Without a terminal no two lines of one progress are closer."""
 
 
 class Screen:
     """A `Narrator` on a terminal; without one it prints plain lines. A context manager."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
@@ -28,6 +34,13 @@ class Screen:
         )
         self._task = self._progress.add_task("", total=None, visible=False, note="")
         self._steps = 0
+        self._clock = clock
+        self._name = ""
+        """What is under way,"""
+        self._since = 0.0
+        """since when, or when a line was last printed of it,"""
+        self._told: int | None = None
+        """and how far it that line said; None before the first."""
 
     def __enter__(self) -> Screen:
         self._progress.start()
@@ -48,14 +61,30 @@ class Screen:
         self._console.print(f"   {text}", highlight=False)
 
     def progress(self, name: str, done: int, total: int, note: str = "") -> None:
-        """Show the live line; what has ended vanishes from it."""
-        self._progress.update(
-            self._task, description=name, completed=done, total=total, visible=done < total, note=note
+        """Show the live line; without a terminal a plain one at a change, at most one a second.
+
+        Where any of that was to be seen for a second, its last state stays as a line.
+        """
+        now = self._clock()
+        if name != self._name:
+            self._name, self._since, self._told = name, now, None
+        if self._console.is_terminal:
+            self._progress.update(
+                self._task, description=name, completed=done, total=total, visible=done < total, note=note
+            )
+        is_due = now - self._since >= LINE_INTERVAL_S
+        is_line = (
+            is_due or self._told is not None if done >= total else is_due and not self._console.is_terminal
         )
+        if is_line and done != self._told:
+            self._told, self._since = done, now
+            self.say(f"{name}: {done} of {total}" + (f", {note}" if note else ""))
 
     def result(self, result: DemoResult) -> None:
         """The transition report, the checks and the verdict."""
         self._console.print(_report_table(result.report, result.handover_seconds))
+        for line in _explanation(Parameters(result.committees[0].n_shards)):
+            self._console.print(f"   {line}", highlight=False)
         for check in result.checks:
             mark = "[green]holds[/green]" if check.holds else "[red]FAILS[/red]"
             self._console.print(f"   {mark}  {check.statement} [dim]({check.detail})[/dim]", highlight=False)
@@ -78,28 +107,46 @@ def _report_table(report: TransitionReport, seconds: float) -> Table:
     table = Table(title=f"Handover into epoch {report.epoch}, {seconds:.1f} s", title_justify="left")
     table.add_column("what")
     table.add_column("shards", justify="right")
-    table.add_column("MiB", justify="right")
+    table.add_column("size", justify="right")
     table.add_column("note")
     saved = 1 - (report.transferred_bytes + report.rebuilt_bytes) / max(report.full_reencode_bytes, 1)
+    fetched = report.received_bytes - report.transferred_bytes
+    departed = report.departed_shards
     rows = [
         ("kept", report.kept_shards, 0, "no byte moved"),
         ("transferred", report.transferred_shards, report.transferred_bytes, "copied from the old owner"),
         ("rebuilt", report.rebuilt_shards, report.rebuilt_bytes, "from one symbol of each helper"),
+        ("  fetched over the network", None, fetched, "from the other members"),
         (
-            "of it on the wire",
+            "  from its own disk",
             None,
-            report.received_bytes - report.transferred_bytes,
-            "own slivers help free",
+            report.rebuilt_bytes - fetched,
+            "a new owner that was a member helps itself",
         ),
-        ("lower bound", report.departed_shards, report.lower_bound_bytes, "(p+s)·t a departed pair"),
-        (
-            "whole-blob repair",
-            report.departed_shards,
-            report.whole_blob_repair_bytes,
-            "the blob for each pair",
-        ),
+        ("lower bound", departed, report.lower_bound_bytes, "(p+s)·t for each departed pair"),
+        ("whole-blob repair", departed, report.whole_blob_repair_bytes, "p·s·t for each departed pair"),
         ("full re-encode", None, report.full_reencode_bytes, f"{saved:.0%} of it saved"),
     ]
     for what, shards, size_bytes, note in rows:
-        table.add_row(what, "" if shards is None else str(shards), f"{size_bytes / 2**20:,.1f}", note)
+        table.add_row(what, "" if shards is None else str(shards), size_text(size_bytes), note)
     return table
+
+
+def _explanation(shape: Parameters) -> list[str]:
+    """What the table's letters stand for."""
+    n, p, s = shape.n_shards, shape.p, shape.s
+    return [
+        f"A blob is a grid of p × s = {p} × {s} symbols of t bytes, extended to {n} × {n}. A shard holds a pair of it:",
+        "a row's sliver (s symbols) and a column's (p symbols). The lower bound counts every symbol that enters a",
+        "rebuild; less is fetched, because some of them lie on the rebuilder's own disk.",
+    ]
+
+
+def size_text(size_bytes: int) -> str:
+    """A size as people read it, "1.5 MiB"."""
+    size, unit = float(size_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size_bytes} B" if unit == "B" else f"{size:,.1f} {unit}"

@@ -23,6 +23,8 @@ from storage.node.config import ConfigError, account_key, bls_key, load_config
 from storage.node.node import StorageNode
 from storage.node.store import StoreError
 
+log = structlog.get_logger()
+
 
 async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     """Run one node until SIGTERM, SIGINT or, if asked for, the end of standard input."""
@@ -41,6 +43,8 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
         running = asyncio.create_task(StorageNode(folder, config, secret, ledger).run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            log.info("stopping")
         stopping.cancel()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -65,7 +69,7 @@ def configure_log(as_json: bool) -> None:
             *(
                 (structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer())
                 if as_json
-                else (structlog.dev.ConsoleRenderer(),)
+                else (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),)
             ),
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from committee.bls import SecretKey, proof_of_possession
-from committee.ledger import Ledger, RegisteredNode
+from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
 from storage.node.candidacy import Candidacy
 from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
@@ -75,6 +75,8 @@ class StorageNode:
             await self.view.load()
             self.code = RedStuff(self.view.parameters.n_shards)
             self.peers = Peers(self.view)
+            self._was_member = bool(self.view.my_shards())
+            self.view.subscribe(self._on_event)
             self.signs = SignsOfLife(self.view, self.peers, self.secret)
             self.watch = Watch(self.view, self.peers, self.signs, self.secret, self.config.watch_interval_s)
             self.candidacy = Candidacy(self.view)
@@ -161,6 +163,17 @@ class StorageNode:
         """What `/v1/members/{node_id}/sign_of_life` answers, or raises `Refusal`."""
         return await self.signs.fetch(node_id, nonce)
 
+    def _on_event(self, event: Event) -> None:
+        """Log what a new epoch makes of this node."""
+        if not isinstance(event, EpochStarted):
+            return
+        shards = len(self.view.my_shards())
+        if shards:
+            log.info("member of the new epoch's committee", epoch=event.epoch, shards=shards)
+        elif self._was_member:
+            log.info("not elected any more: no member of the committee", epoch=event.epoch)
+        self._was_member = bool(shards)
+
     async def _join(self) -> RegisteredNode:
         """The node's registration; registers with a proof of possession and stakes what is lacking."""
         account = self._ledger.account
@@ -170,14 +183,21 @@ class StorageNode:
         if account not in known:
             parameters = await self._ledger.parameters()
             proof = proof_of_possession(self.secret, account, parameters.domain)
-            await self._ledger.register_node(
+            node_id, _ = await self._ledger.register_node(
                 self.config.name, self.config.address, self.secret.public_key, proof
             )
+            log.info("registered", name=self.config.name, node_id=node_id, address=self.config.address)
             known = {one.operator: one for one in await self._ledger.nodes()}
         registered = known[account]
         if registered.public_key != self.secret.public_key:
             raise ConfigError(
                 f"account {account} is registered as node {registered.node_id} with another BLS key than this folder's"
+            )
+        if registered.name != self.config.name:
+            log.warning(
+                "the name is not the registered one, which others see; it cannot be changed",
+                name=self.config.name,
+                registered=registered.name,
             )
         if registered.stake < self.config.stake:
             await self._ledger.stake(registered.node_id, self.config.stake - registered.stake)
