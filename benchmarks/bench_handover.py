@@ -172,10 +172,10 @@ def _asked(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Run, print, and write unless only parts were asked for."""
+    asked = _asked(sys.argv[1:])
     # What nodes log of dead peers is what this run is about.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     stamina.instrumentation.set_on_retry_hooks(())
-    asked = _asked(sys.argv[1:])
     rows = asyncio.run(run(asked or list(PARTS)))
     table.show(rows)
     if not asked:

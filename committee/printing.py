@@ -139,6 +139,16 @@ def tokens(amount: int) -> str:
     return _decimal(amount, TOKEN_DECIMALS, "tokens")
 
 
+def size_text(size_bytes: int) -> str:
+    """A size as people read it, "1.5 MiB"."""
+    size, unit = float(size_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size_bytes} B" if unit == "B" else f"{size:,.1f} {unit}"
+
+
 def _ether(amount_wei: int) -> str:
     return _decimal(amount_wei, TOKEN_DECIMALS, "ether")
 

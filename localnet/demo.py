@@ -19,6 +19,7 @@ import numpy as np
 
 from committee.ledger.evm import DeploymentParameters
 from committee.membership import Committee, Member
+from committee.printing import size_text
 from localnet.network import LocalNetwork, Progress
 from storage.client.client import StoredBlob
 from storage.client.errors import NodeError
@@ -273,7 +274,7 @@ class Demo:
             return ""
         copied = sum(shard.transferred_bytes for shard in shards)
         rebuilt = sum(shard.rebuilt_bytes for shard in shards)
-        return f"copied {copied / 2**20:.1f} MiB, rebuilt from {rebuilt / 2**20:.1f} MiB of symbols"
+        return f"copied {size_text(copied)}, rebuilt from {size_text(rebuilt)} of symbols"
 
     async def _until(self, count: Callable[[], Awaitable[int]], what: str, total: int) -> None:
         """Wait until `count` reaches `total`, telling how far it is."""

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
+from committee.printing import size_text
 from localnet.demo import DemoResult
 from storage.node.handover.report import TransitionReport
 from storage.redstuff import Parameters
@@ -58,12 +59,16 @@ class Screen:
 
     def say(self, text: str) -> None:
         """One line of it."""
-        self._console.print(f"   {text}", highlight=False)
+        self._print(f"   {text}")
+
+    def _print(self, text: str) -> None:
+        """Whole lines where no terminal folds them: who reads them by a program, or searches them, needs that."""
+        self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def progress(self, name: str, done: int, total: int, note: str = "") -> None:
         """Show the live line; without a terminal a plain one at a change, at most one a second.
 
-        Where any of that was to be seen for a second, its last state stays as a line.
+        Where any of that was to be seen for a second, its last state stays as a line, unless it is one step alone.
         """
         now = self._clock()
         if name != self._name:
@@ -83,11 +88,10 @@ class Screen:
     def result(self, result: DemoResult) -> None:
         """The transition report, the checks and the verdict."""
         self._console.print(_report_table(result.report, result.handover_seconds))
-        for line in _explanation(Parameters(result.committees[0].n_shards)):
-            self._console.print(f"   {line}", highlight=False)
+        self.say(_explanation(Parameters(result.committees[0].n_shards)))
         for check in result.checks:
             mark = "[green]holds[/green]" if check.holds else "[red]FAILS[/red]"
-            self._console.print(f"   {mark}  {check.statement} [dim]({check.detail})[/dim]", highlight=False)
+            self._print(f"   {mark}  {check.statement} [dim]({check.detail})[/dim]")
 
 
 class Silence:
@@ -116,12 +120,12 @@ def _report_table(report: TransitionReport, seconds: float) -> Table:
         ("kept", report.kept_shards, 0, "no byte moved"),
         ("transferred", report.transferred_shards, report.transferred_bytes, "copied from the old owner"),
         ("rebuilt", report.rebuilt_shards, report.rebuilt_bytes, "from one symbol of each helper"),
-        ("  fetched over the network", None, fetched, "from the other members"),
+        ("  fetched over the network", None, fetched, "from other members"),
         (
             "  from its own disk",
             None,
             report.rebuilt_bytes - fetched,
-            "a new owner that was a member helps itself",
+            "the rebuilder helps itself",
         ),
         ("lower bound", departed, report.lower_bound_bytes, "(p+s)·t for each departed pair"),
         ("whole-blob repair", departed, report.whole_blob_repair_bytes, "p·s·t for each departed pair"),
@@ -132,21 +136,11 @@ def _report_table(report: TransitionReport, seconds: float) -> Table:
     return table
 
 
-def _explanation(shape: Parameters) -> list[str]:
+def _explanation(shape: Parameters) -> str:
     """What the table's letters stand for."""
     n, p, s = shape.n_shards, shape.p, shape.s
-    return [
-        f"A blob is a grid of p × s = {p} × {s} symbols of t bytes, extended to {n} × {n}. A shard holds a pair of it:",
-        "a row's sliver (s symbols) and a column's (p symbols). The lower bound counts every symbol that enters a",
-        "rebuild; less is fetched, because some of them lie on the rebuilder's own disk.",
-    ]
-
-
-def size_text(size_bytes: int) -> str:
-    """A size as people read it, "1.5 MiB"."""
-    size, unit = float(size_bytes), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{size_bytes} B" if unit == "B" else f"{size:,.1f} {unit}"
+    return (
+        f"A blob is a grid of p × s = {p} × {s} symbols of t bytes, extended to {n} × {n}. A shard holds a pair of it: "
+        "a row's sliver (s symbols) and a column's (p symbols). The lower bound counts every symbol that enters a "
+        "rebuild; fewer bytes are fetched, because some of them lie on the rebuilder's own disk."
+    )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from committee.bls import SecretKey
 from committee.errors import InvalidKey
-from committee.key_files import parse_secret, read_secret
+from committee.key_files import parse_secret, read_key, read_secret, write_secret
 
 
 def key_file(folder: Path, text: str, mode: int = 0o600) -> Path:
@@ -45,3 +46,23 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 def test_a_secret_from_elsewhere_says_where_it_stood() -> None:
     with pytest.raises(InvalidKey, match=r"\$SOME_KEY does not hold 32 bytes"):
         parse_secret("abc", "$SOME_KEY")
+
+
+def test_a_key_out_of_range_is_named_by_its_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidKey, match=r"some\.key: secret key out of range") as refused:
+        read_key(key_file(tmp_path, "ff" * 32), SecretKey.from_bytes)
+    assert "ff" * 32 not in str(refused.value)
+
+
+def test_a_written_key_is_its_owners_alone_and_overwrites_none(tmp_path: Path) -> None:
+    path = tmp_path / "new.key"
+    write_secret(path, bytes([7]) * 32)
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(InvalidKey, match="exists"):
+        write_secret(path, bytes([8]) * 32)
+    assert read_secret(path) == bytes([7]) * 32
+
+
+def test_a_key_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InvalidKey, match="cannot write the key"):
+        write_secret(tmp_path / "nowhere" / "new.key", bytes(32))

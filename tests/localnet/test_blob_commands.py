@@ -15,13 +15,19 @@ from committee.errors import CommitteeError, LedgerRefused
 from committee.ledger.evm import AccountKey
 from storage.cli import app
 from storage.client.errors import WrongBlob
-from storage.redstuff import RedStuff, blob_id_text
+from storage.redstuff import RedStuff, TooLarge, blob_id_text
 
 if TYPE_CHECKING:
     from tests.localnet.conftest import Scenario
 
 
-async def test_a_blob_from_its_registration_to_its_end(scenario: Scenario, tmp_path: Path) -> None:
+def no_space(*_: object) -> int:
+    raise OSError(28, "No space left on device")
+
+
+async def test_a_blob_from_its_registration_to_its_end(
+    scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key, network = AccountKey.generate(), scenario.network
     await network.chain.fund(key.address)
     key_file = tmp_path / "account.key"
@@ -58,10 +64,25 @@ async def test_a_blob_from_its_registration_to_its_end(scenario: Scenario, tmp_p
     assert (tmp_path / "copy").read_bytes() == file.read_bytes()
     with pytest.raises(CommitteeError, match="exists"):
         await haulout("read", name, str(tmp_path / "copy"))
+    with pytest.raises(CommitteeError, match="there is no folder"):
+        await haulout("read", name, str(tmp_path / "nowhere" / "copy"))
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(Path, "write_bytes", no_space)
+        with pytest.raises(CommitteeError, match=r"cannot write .*third: No space left"):
+            await haulout("read", name, str(tmp_path / "third"))
+    huge = tmp_path / "huge"
+    with huge.open("wb") as sparse:
+        sparse.truncate(20 * 2**30)
+    with monkeypatch.context() as unread:
+        unread.setattr(Path, "read_bytes", no_space)
+        for words in (["store", str(huge)], ["certify", object_id, str(huge)]):
+            with pytest.raises(TooLarge, match="does not fit 13 shards"):
+                await haulout(*words)
 
     await haulout("extend", object_id, "--epochs", "3")
     status = await haulout("status", name)
     assert status["live"] and status["objects"][0]["end_epoch"] == 6
+    assert status["blob_id"] == name and "blob_id" not in status["objects"][0]
     await haulout("delete", object_id)
     with pytest.raises(CommitteeError, match="never registered, or deleted"):
         await haulout("status", name)

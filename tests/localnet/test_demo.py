@@ -95,7 +95,7 @@ async def test_demo_interrupted_stops_everything_it_started(tmp_path: Path, numb
         async with asyncio.timeout(LIMIT_S):
             _, errors = await process.communicate()
     assert process.returncode == 130
-    assert b"Traceback" not in errors
+    assert errors.decode().splitlines() == ["stopping…", "interrupted; everything started has been stopped"]
     assert processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -126,4 +126,11 @@ async def test_demo_names_a_file_that_is_not_there(tmp_path: Path) -> None:
         output, errors = await process.communicate()
     assert process.returncode == 1
     assert output == b""
-    assert errors.decode().startswith("haulout: no file ")
+    assert json.loads(errors)["error"].startswith("no file ")
+
+
+async def test_demo_calls_a_directory_one(tmp_path: Path) -> None:
+    async with demo(tmp_path, str(tmp_path)) as process:
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "is a directory" in json.loads(errors)["error"]

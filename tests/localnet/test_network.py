@@ -143,6 +143,30 @@ async def test_wrong_requests_get_clear_errors(scenario: Scenario) -> None:
         await client.store(b"for too long", epochs=54)
 
 
+async def test_a_node_logs_its_coming_and_going(scenario: Scenario) -> None:
+    network, node = scenario.network, scenario.network.nodes["alfa"]
+
+    async def logged(words: str) -> None:
+        async def count() -> int:
+            return int(words in node.log_path.read_text())
+
+        await network.until(f"{words!r} in {node.log_path}", count, 1)
+
+    ledger = await network.ledger_of("alfa")
+    await ledger.leave()
+    await ledger.close()
+    await logged("registered")
+    await logged("member of the new epoch's committee")
+    await network.next_epoch()
+    await logged("not elected any more")
+    await node.stop()
+    await logged("stopping")
+    settings = (node.folder / "node.toml").read_text()
+    (node.folder / "node.toml").write_text(settings.replace('"alfa"', '"alpha"'))
+    await node.start()
+    await logged("the name is not the registered one")
+
+
 async def test_a_port_in_use_is_told_in_one_line(scenario: Scenario) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

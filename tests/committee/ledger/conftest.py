@@ -48,6 +48,8 @@ class Network:
     deployment: Deployment
     operator: EvmLedger
     connections: AsyncExitStack
+    key: AccountKey
+    """The operator's, who deployed."""
     nodes: list[Node] = field(default_factory=list)
 
     async def account(self) -> EvmLedger:
@@ -139,7 +141,8 @@ async def launch(chain: LocalChain) -> AsyncIterator[Launch]:
             await chain.fund(key.address)
             deployment = await deploy(chain.rpc_url, key, parameters)
             operator = await EvmLedger.connect(chain.rpc_url, deployment, key)
-            network = Network(chain, deployment, await connections.enter_async_context(operator), connections)
+            await connections.enter_async_context(operator)
+            network = Network(chain, deployment, operator, connections, key)
             for stake in stakes:
                 await network.join(stake)
             return network

@@ -15,6 +15,7 @@ from committee.errors import CommitteeError, LedgerRefused
 from committee.ledger.evm import AccountKey, Deployment, EvmLedger
 from localnet.chain import LocalChain
 from storage.cli import app
+from storage.node.config import ConfigError, account_key, load_config
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network
@@ -91,6 +92,98 @@ async def test_deploy_writes_a_manifest_and_overwrites_none(chain: LocalChain, t
         assert (await ledger.parameters()).n_shards == 10
     again = await asyncio.to_thread(CliRunner().invoke, app, words)
     assert isinstance(again.exception, CommitteeError) and "exists" in str(again.exception)
+
+
+def unsavable(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+async def test_deploy_sends_nothing_where_its_manifest_cannot_be_written(
+    chain: LocalChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = AccountKey.generate()
+    await chain.fund(key.address)
+    key_file = str(write_key(tmp_path / "key", key.to_bytes()))
+    options = ["--rpc", chain.rpc_url, "--key-file", key_file, "--shards", "10"]
+    before = await chain.request("eth_blockNumber")
+    for path in (tmp_path / "nowhere" / "m.json", tmp_path / "key" / "m.json"):
+        answer = await asyncio.to_thread(CliRunner().invoke, app, ["deploy", str(path), *options])
+        assert isinstance(answer.exception, CommitteeError) and "no folder" in str(answer.exception)
+    assert await chain.request("eth_blockNumber") == before
+    # A disk that is full only then: the manifest of what was paid for is printed.
+    monkeypatch.setattr(Deployment, "save", unsavable)
+    answer = await asyncio.to_thread(CliRunner().invoke, app, ["deploy", str(tmp_path / "m.json"), *options])
+    assert isinstance(answer.exception, CommitteeError) and "No space left" in str(answer.exception)
+    async with await EvmLedger.connect(chain.rpc_url, Deployment.from_json(answer.stdout)) as ledger:
+        assert (await ledger.parameters()).n_shards == 10
+
+
+async def test_a_stake_that_is_refused_leaves_no_allowance(launch: Launch, tmp_path: Path) -> None:
+    network = await launch((4, 3, 2, 1))
+    staker = await shell(network, tmp_path, tokens=10)
+    before = await network.chain.request("eth_blockNumber")
+    for node, amount, reason in (
+        ("9", "1", "UnknownNode"),
+        ("1", "11", "ERC20InsufficientBalance"),
+        ("1", "0.000000000000000001", "StakeTooSmall"),
+    ):
+        with pytest.raises(LedgerRefused, match=reason) as refused:
+            await staker.run("stake", "add", node, amount)
+        assert refused.value.hint
+    assert await network.chain.request("eth_blockNumber") == before, "nothing was sent, no approval either"
+    planned = await staker.run("stake", "add", "1", "1", "--dry-run")
+    assert [one["action"] for one in planned["transactions"]] == ["HauloutToken.approve", "Staking.stake"]
+    assert "Staking.stake" in planned["not_estimated"]
+
+
+async def test_an_account_is_made_funded_and_given_tokens(launch: Launch, tmp_path: Path) -> None:
+    network = await launch((4, 3, 2, 1))
+    made = await asyncio.to_thread(
+        CliRunner().invoke, app, ["account", "new", str(tmp_path / "a.key"), "--json"]
+    )
+    account = json.loads(made.stdout)["account"]
+    assert (tmp_path / "a.key").read_text().strip() not in made.output
+    funder = await shell(network, tmp_path)
+    assert (await funder.run("account", "fund", account, "0.5", "--dry-run"))["most_fee_wei"] > 0
+    await funder.run("account", "fund", account.lower(), "0.5")
+    assert int(await network.chain.request("eth_getBalance", account, "latest"), 16) == TOKEN // 2
+    with pytest.raises(LedgerRefused, match="InsufficientFunds"):
+        await funder.run("account", "fund", account, "5000")
+    with pytest.raises(LedgerRefused, match="OwnableUnauthorizedAccount"):
+        await funder.run("account", "mint", account, "3")
+    owner = Shell(network.chain.rpc_url, tmp_path / "deployment.json", network.key, tmp_path)
+    await owner.run("account", "mint", account, "3")
+    assert await network.operator.balance(account) == 3 * TOKEN
+
+
+async def test_a_node_is_made_by_a_command(launch: Launch, tmp_path: Path) -> None:
+    network = await launch()
+    network.deployment.save(tmp_path / "deployment.json")
+    words = ["node", "init", str(tmp_path / "anna"), "--port", "1234", "--rpc", network.chain.rpc_url]
+    words += ["--deployment", str(tmp_path / "deployment.json")]
+    made = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--json"])
+    config = load_config(tmp_path / "anna")
+    assert (config.name, config.address) == ("anna", "http://127.0.0.1:1234")
+    assert config.deployment == tmp_path / "deployment.json"
+    assert json.loads(made.stdout)["account"] == account_key(tmp_path / "anna").address
+    for key in (tmp_path / "anna" / "keys").iterdir():
+        assert key.read_text().strip() not in made.output
+    again = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert isinstance(again.exception, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["stake", "list", "0x123"], "no account"),
+        (["blob-id", __file__, "--shards", "99999999"], "less than or equal to 1000"),
+        (["blob-id", __file__, "--shards", "3"], "greater than or equal to 4"),
+    ],
+)
+def test_wrong_words_are_told_as_such(words: list[str], told: str) -> None:
+    answer = CliRunner().invoke(app, words, env={"HAULOUT_RPC": "http://x", "HAULOUT_DEPLOYMENT": "y"})
+    assert answer.exit_code == 2
+    assert told in answer.output.replace("\n", " ")
 
 
 async def test_a_node_is_registered_updated_and_leaves(launch: Launch, tmp_path: Path) -> None:
@@ -186,3 +279,4 @@ async def test_answers_are_also_for_people(launch: Launch, tmp_path: Path) -> No
     someone = await shell(network, tmp_path)
     answer = await asyncio.to_thread(CliRunner().invoke, app, ["node", "status", *someone.options[:4]])
     assert answer.exit_code == 0 and "node-1" in answer.stdout and "http://node-2:1" in answer.stdout
+    assert "0.000000004 tokens" in answer.stdout

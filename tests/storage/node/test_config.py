@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 
 from committee.ledger.evm.endpoints import endpoint_urls
-from storage.node.config import ConfigError, load_config
+from storage.node.__main__ import configure_log
+from storage.node.config import ConfigError, account_key, bls_key, load_config
+from storage.node.folder import make_folder
 
 GOOD = 'name = "a"\nport = 1234\nrpc_url = "http://127.0.0.1:1"\ndeployment = "d.json"\n'
 
@@ -50,3 +53,55 @@ def test_several_endpoints_and_confirmations_are_settings(tmp_path: Path) -> Non
 def test_missing_settings_say_where_they_belong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"node\.toml"):
         load_config(tmp_path)
+
+
+def test_a_relative_manifest_is_beside_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    assert load_config(write(tmp_path, GOOD)).deployment == tmp_path / "d.json"
+    absolute = GOOD.replace("d.json", "/elsewhere/d.json")
+    assert load_config(write(tmp_path, absolute)).deployment == Path("/elsewhere/d.json")
+    monkeypatch.setenv("HAULOUT_NODE_DEPLOYMENT", "here.json")
+    assert load_config(tmp_path).deployment == Path("here.json"), "the environment's is from where it is set"
+
+
+def test_a_new_folder_has_settings_and_keys_that_load(tmp_path: Path) -> None:
+    folder = tmp_path / "baffin"
+    settings: dict[str, str | int] = {
+        "name": 'with "quotes"',
+        "port": 1234,
+        "rpc_url": "http://a:1",
+        "deployment": "/d.json",
+    }
+    account = make_folder(folder, settings)
+    assert load_config(folder).name == 'with "quotes"'
+    assert account_key(folder).address == account
+    make_folder(tmp_path / "barents", settings)
+    assert bls_key(folder).public_key != bls_key(tmp_path / "barents").public_key
+    assert {path.stat().st_mode & 0o777 for path in (folder / "keys").iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("there", ["node.toml", "keys/bls.key", "keys/account.key"])
+def test_a_folder_that_has_any_of_a_node_is_left_alone(tmp_path: Path, there: str) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(ConfigError, match=there):
+        make_folder(tmp_path, {"name": "a"})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / there]
+    assert (tmp_path / there).read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot make a node in"):
+        make_folder(tmp_path / "file" / "node", {"name": "a"})
+
+
+def test_the_log_has_no_colours_where_nobody_sees_them(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        configure_log(as_json=False)
+        structlog.get_logger().warning("serving", port=1)
+    finally:
+        structlog.reset_defaults()
+    told = capsys.readouterr().err
+    assert "serving" in told
+    assert "\x1b" not in told

@@ -1,0 +1,41 @@
+"""The benchmarks' own ways on the machine and on the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import bench_handover, timing
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are pinned on Linux only")
+def test_a_thread_that_has_ended_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Path("/proc/self/task/999999999")
+    listed = Path.iterdir
+
+    def with_one_gone(path: Path) -> Iterator[Path]:
+        yield gone
+        yield from listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", with_one_gone)
+    before = os.sched_getaffinity(0)
+    with timing.on_core(min(before)):
+        assert os.sched_getaffinity(0) == {min(before)}
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize(("word", "status"), [("--help", 0), ("nonsense", 2)])
+def test_the_usage_names_the_parts(
+    word: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench_handover", word])
+    with pytest.raises(SystemExit) as ended:
+        bench_handover.main()
+    assert ended.value.code == status
+    told = "".join(capsys.readouterr())
+    assert "usage: python -m benchmarks.bench_handover" in told
+    assert all(part in told for part in bench_handover.PARTS)

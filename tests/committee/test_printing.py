@@ -1,0 +1,91 @@
+"""What the commands print: for people in their units and copyable, in JSON as the chain has it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from committee.hints import HINTS
+from committee.ledger.evm import DryRun
+from committee.ledger.evm.abi import load_contract
+from committee.ledger.evm.deploy import CONTRACTS
+from committee.ledger.evm.sender import PlannedTransaction
+from committee.printing import for_people, plain, planned, show, size_text, tokens
+
+ADDRESS = "0x" + "aB" * 20
+TOKEN = 10**18
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0, "0"), (1, "0.000000000000000001"), (12 * TOKEN + TOKEN // 2, "12.5"), (2**128 + 1, None)],
+)
+def test_no_digit_of_an_amount_is_lost(amount: int, text: str | None) -> None:
+    shown = tokens(amount).removesuffix(" tokens")
+    assert text in (None, shown)
+    whole, _, part = shown.partition(".")
+    assert int(whole + part.ljust(18, "0")) == amount
+
+
+def test_people_get_tokens_and_percent_and_json_the_raw_units(capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"stake": 5 * TOKEN // 2, "commission": 250, "most_fee_wei": TOKEN // 1000, "block": 7}
+    show(result, as_json=False)
+    told = capsys.readouterr().out
+    for line in ("stake       2.5 tokens", "commission  2.5 %", "most fee    0.001 ether", "block       7"):
+        assert line in told
+    show(result, as_json=True)
+    assert json.loads(capsys.readouterr().out) == result
+
+
+def test_a_table_folds_no_address_and_cuts_call_data() -> None:
+    rows = [
+        {"from": ADDRESS, "to": ADDRESS, "blob_id": "x" * 43, "transaction": "0x" + "1" * 64, "data": data}
+        for data in ("0x" + "ab" * 5000, "0xab")
+    ]
+    lines = for_people({"transactions": rows}).splitlines()
+    assert len(lines) == 5  # a blank one, the title, the names, two records
+    assert lines[3].count(ADDRESS) == 2
+    assert "x" * 43 in lines[3]
+    assert lines[3].endswith("… 5000 bytes")
+    assert lines[4].endswith("0xab")
+
+
+def test_what_is_unstaked_is_told_by_amount_and_not_by_shares() -> None:
+    position = {
+        "node_id": 1,
+        "shares": 99,
+        "amount": TOKEN,
+        "unbonding": [{"unlock_epoch": 4, "shares": 98, "amount": TOKEN}],
+    }
+    told = for_people({"stakes": [position]})
+    assert "unlock epoch 4; amount 1 tokens" in told
+    assert "shares" not in told and "99" not in told and "98" not in told
+
+
+def test_a_dry_run_says_what_it_cannot_estimate() -> None:
+    first = PlannedTransaction("approve", ADDRESS, ADDRESS, b"", 50_000, 10)
+    second = PlannedTransaction("stake", ADDRESS, ADDRESS, b"", None, None)
+    assert (
+        "stake: what is sent after others cannot be estimated"
+        in planned(DryRun([first, second]))["not_estimated"]
+    )
+    whole = planned(DryRun([first, first]))
+    assert (whole["most_fee_wei"], "not_estimated" in whole) == (20, False)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**20, "1.0 MiB"), (5 * 2**30, "5.0 GiB")],
+)
+def test_sizes_are_in_the_unit_that_fits(size_bytes: int, text: str) -> None:
+    assert size_text(size_bytes) == text
+
+
+def test_bytes_are_hex() -> None:
+    assert plain({"a": [b"\x01"]}) == {"a": ["0x01"]}
+
+
+def test_every_hint_is_for_an_error_that_some_contract_has() -> None:
+    known = {entry["name"] for name in CONTRACTS for entry in load_contract(name).errors.values()}
+    assert HINTS.keys() - known == {"InsufficientFunds"}, "the chain's own"
