@@ -146,12 +146,8 @@ class LocalNetwork:
     """A ledger that acts as the deployer: pushes epochs, stores blobs."""
     client: Client
 
-    def __init__(
-        self, folder: Path, parameters: DeploymentParameters, block_interval_s: int | None = None
-    ) -> None:
-        """Nothing runs yet. With `block_interval_s` the chain's clock goes on while nobody sends anything."""
+    def __init__(self, folder: Path, parameters: DeploymentParameters) -> None:
         self.folder = folder
-        self._block_interval_s = block_interval_s
         self.nodes: dict[str, NodeProcess] = {}
         self._parameters = parameters
         self._session: aiohttp.ClientSession | None = None
@@ -171,8 +167,7 @@ class LocalNetwork:
         self.folder.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(_compile_kernels)
         async with contextlib.AsyncExitStack() as stack:
-            chain = LocalChain(self.folder / "chain", block_interval_s=self._block_interval_s)
-            self.chain = await stack.enter_async_context(chain)
+            self.chain = await stack.enter_async_context(LocalChain(self.folder / "chain"))
             key = AccountKey.generate()
             write_secret(self.operator_key, key.to_bytes())
             await self.chain.fund(key.address)
@@ -280,12 +275,12 @@ class LocalNetwork:
                 await progress(done, total)
             if done >= total:
                 return
-            self._require_running()
+            self.require_running()
             if time.monotonic() > deadline:
                 raise NetworkError(f"{what}: {done} of {total} after {WAIT_LIMIT_S:.0f} s")
             await asyncio.sleep(POLL_S)
 
-    def _require_running(self) -> None:
+    def require_running(self) -> None:
         """Raises `NetworkError` naming each node whose process ended by itself, with the end of its log."""
         dead = [node for node in self.nodes.values() if node.has_ended]
         if dead:

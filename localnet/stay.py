@@ -13,8 +13,8 @@ from committee.ledger.evm import DeploymentParameters
 from localnet.network import TOKEN, LocalNetwork, NetworkError
 
 EPOCH_S = 60
-BLOCK_INTERVAL_S = 1
-"""So that the chain's clock goes on while nobody sends anything."""
+BLOCK_INTERVAL_S = 1.0
+"""A block so often, so that the chain's clock goes on while nobody sends anything."""
 STAKE_TOKENS = 100
 OPERATOR_TOKENS = 1_000_000
 
@@ -33,7 +33,7 @@ async def stay(folder: Path | None, n_nodes: int, n_shards: int, say: Callable[[
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise NetworkError(f"{folder} is not an empty folder: name one that is, or a new one")
         parameters = DeploymentParameters(n_shards, epoch_duration_s=EPOCH_S, handover_deadline_s=EPOCH_S)
-        async with LocalNetwork(folder, parameters, BLOCK_INTERVAL_S) as network:
+        async with LocalNetwork(folder, parameters) as network:
             for number in range(1, n_nodes + 1):
                 await network.add_node(f"node-{number}", STAKE_TOKENS)
             await network.serving()
@@ -44,7 +44,8 @@ async def stay(folder: Path | None, n_nodes: int, n_shards: int, say: Callable[[
             say(f"# {n_nodes} nodes in epoch 1, below {folder}/nodes; Ctrl-C stops everything")
             while True:
                 network.require_running()
-                await asyncio.sleep(1)
+                await network.chain.mine()
+                await asyncio.sleep(BLOCK_INTERVAL_S)
 
 
 def exports(network: LocalNetwork) -> dict[str, str]:
