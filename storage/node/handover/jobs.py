@@ -382,24 +382,17 @@ class Handover:
         """What this node did for the handover into the current epoch, from the store's own record."""
         epoch = self._view.state.epoch
         shards: dict[int, Counter[str]] = defaultdict(Counter)
-        received: Counter[bytes] = Counter()
-        for row in self._store.tallies(epoch):
-            counts = shards[row.shard]
-            counts[f"{row.way}_slivers"] += row.slivers
-            counts[f"{row.way}_bytes"] += row.symbol_bytes
-            counts["received_bytes"] += row.received_bytes
-            counts["wasted_bytes"] += row.wasted_bytes
-            received[row.blob_id] += row.received_bytes + row.wasted_bytes
-        shares = [0.0]
-        for blob_id, size_bytes in received.items():
-            for record in self._view.objects(blob_id)[:1]:
-                source_bytes = self._code.p * self._code.s * self._code.symbol_size(record.length)
-                shares.append(size_bytes / source_bytes)
+        for one in self._store.tallies_by_shard(epoch):
+            counts = shards[one.shard]
+            counts[f"{one.way}_slivers"] += one.slivers
+            counts[f"{one.way}_bytes"] += one.symbol_bytes
+            counts["received_bytes"] += one.received_bytes
+            counts["wasted_bytes"] += one.wasted_bytes
         return NodeReport(
             epoch=epoch,
             node_id=self._view.node_id,
-            shards=tuple(ShardReport(shard, **counts) for shard, counts in sorted(shards.items())),
-            largest_share_of_a_blob=max(shares),
+            shards=tuple(ShardReport(shard, **counts) for shard, counts in shards.items()),
+            largest_share_of_a_blob=self._store.largest_share(epoch, (self._code.p, self._code.s)),
         )
 
 

@@ -43,6 +43,17 @@ INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 slivers = slivers + excluded.slivers, symbol_bytes = symbol_bytes + excluded.symbol_bytes,
 received_bytes = received_bytes + excluded.received_bytes, wasted_bytes = wasted_bytes + excluded.wasted_bytes
 """
+TALLIES_BY_SHARD = """
+SELECT shard, way, SUM(slivers), SUM(symbol_bytes), SUM(received_bytes), SUM(wasted_bytes)
+FROM tally WHERE epoch = ? GROUP BY shard, way ORDER BY shard
+"""
+LARGEST_SHARE = """
+SELECT MAX(received * 1.0 / COALESCE(
+    ?2 * (SELECT size FROM sliver WHERE sliver.blob_id = one.blob_id AND axis = 0 LIMIT 1),
+    ?3 * (SELECT size FROM sliver WHERE sliver.blob_id = one.blob_id AND axis = 1 LIMIT 1)))
+FROM (SELECT blob_id, SUM(received_bytes + wasted_bytes) AS received
+    FROM tally WHERE epoch = ?1 GROUP BY blob_id) AS one
+"""
 
 
 class StoreIndex:
