@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
 from storage.node.handover import attestation
 from storage.node.handover.filling import Filling
-from storage.node.handover.report import NodeReport, ShardReport
+from storage.node.handover.report import NodeReport
 from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.store import SliverStore, StoreError
@@ -381,18 +380,10 @@ class Handover:
     def report(self) -> NodeReport:
         """What this node did for the handover into the current epoch, from the store's own record."""
         epoch = self._view.state.epoch
-        shards: dict[int, Counter[str]] = defaultdict(Counter)
-        for one in self._store.tallies_by_shard(epoch):
-            counts = shards[one.shard]
-            counts[f"{one.way}_slivers"] += one.slivers
-            counts[f"{one.way}_bytes"] += one.symbol_bytes
-            counts["received_bytes"] += one.received_bytes
-            counts["wasted_bytes"] += one.wasted_bytes
-        return NodeReport(
-            epoch=epoch,
-            node_id=self._view.node_id,
-            shards=tuple(ShardReport(shard, **counts) for shard, counts in shards.items()),
-            largest_share_of_a_blob=self._store.largest_share(epoch, (self._code.p, self._code.s)),
+        return NodeReport.added_up(
+            *(epoch, self._view.node_id),
+            self._store.tallies_by_shard(epoch),
+            self._store.largest_share(epoch, (self._code.p, self._code.s)),
         )
 
 

@@ -24,14 +24,13 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import astuple
 from pathlib import Path
 
 from xxhash import xxh3_64_digest as checksum_of
 
 from storage.node.sqlite import StoreFull, StoreInUse, told
 from storage.node.store.files import SliverFiles, SliverKey
-from storage.node.store.index import ADD_TALLY, LARGEST_SHARE, TALLIES_BY_SHARD, StoreIndex
+from storage.node.store.index import LARGEST_SHARE, TALLIES_BY_SHARD, StoreIndex, add_tally
 from storage.node.store.records import NewSliver, Page, ShardTally, Symbols, Tally, check_id, checked
 from storage.redstuff import Axis
 
@@ -40,8 +39,6 @@ INLINE_BYTES = 4096
 MAX_METADATA_BYTES = 16 * 2**20
 PAGE_LIMIT = 1024
 """Slivers in one page, whatever is asked."""
-TALLY_EPOCHS = 8
-"""Epochs whose tallies are kept, the newest included."""
 IDS_IN_A_QUERY = 500
 RESERVE_BYTES = 64 * 2**20
 """As much as the index' log may take."""
@@ -171,8 +168,7 @@ class SliverStore:
                         index.execute("INSERT INTO sliver VALUES (?, ?, ?, ?, ?, ?)", row)
                     for key, (_, tally) in offered.items():
                         if tally is not None:
-                            index.execute(ADD_TALLY, astuple(tally if key in new else tally.in_vain))
-                            index.execute("DELETE FROM tally WHERE epoch <= ?", (tally.epoch - TALLY_EPOCHS,))
+                            add_tally(index, tally if key in new else tally.in_vain)
             except BaseException:
                 self._files.remove(in_files)
                 raise
@@ -323,7 +319,7 @@ class SliverStore:
         return list(self._damaged)
 
     def tallies(self, epoch: int) -> list[Tally]:
-        """What the handover into an epoch cost, by shard and blob; kept for TALLY_EPOCHS epochs."""
+        """What the handover into an epoch cost, by shard and blob; kept for `index.TALLY_EPOCHS` epochs."""
         return [Tally(*row) for row in self._index.query("SELECT * FROM tally WHERE epoch = ?", epoch)]
 
     def tallies_by_shard(self, epoch: int) -> list[ShardTally]:

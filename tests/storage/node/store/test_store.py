@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from storage.node.store import NewSliver, Page, ShardTally, SliverStore, StoreError, StoreInUse, Tally, Way
 from storage.node.store import records as store_records
 from storage.node.store import sliver_store as store_module
+from storage.node.store.index import TALLY_EPOCHS
 from storage.redstuff import Axis
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
@@ -261,7 +262,7 @@ def test_the_largest_share_is_of_the_blob_of_which_most_was_received_for_its_siz
 
 
 def test_tallies_of_old_epochs_are_forgotten(store: SliverStore) -> None:
-    for epoch in (3, 4, 3 + store_module.TALLY_EPOCHS):
+    for epoch in (3, 4, 3 + TALLY_EPOCHS):
         store.put_sliver(blob(epoch), 1, P, b"ab", Tally(epoch, 1, blob(epoch), "rebuilt", 1))
     assert store.tallies(3) == []
     assert len(store.tallies(4)) == 1
