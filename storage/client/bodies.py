@@ -32,6 +32,8 @@ class LargeBody(Payload):
     def __init__(self, content: Bytes, content_type: str) -> None:
         super().__init__(memoryview(content), content_type=content_type)
         self._size = len(content)
+        self.sent_bytes = 0
+        """What the connection has taken so far, its own buffer included."""
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The content as text."""
@@ -40,7 +42,9 @@ class LargeBody(Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send it."""
         for first in range(0, len(self._value), PIECE_BYTES):
-            await writer.write(self._value[first : first + PIECE_BYTES])
+            piece = self._value[first : first + PIECE_BYTES]
+            await writer.write(piece)
+            self.sent_bytes += len(piece)
 
 
 def joined(parts: Sequence[Bytes]) -> Bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
 from storage.node.handover import attestation
 from storage.node.handover.filling import Filling
-from storage.node.handover.report import NodeReport, ShardReport
+from storage.node.handover.report import NodeReport
 from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.store import SliverStore, StoreError
@@ -381,25 +380,10 @@ class Handover:
     def report(self) -> NodeReport:
         """What this node did for the handover into the current epoch, from the store's own record."""
         epoch = self._view.state.epoch
-        shards: dict[int, Counter[str]] = defaultdict(Counter)
-        received: Counter[bytes] = Counter()
-        for row in self._store.tallies(epoch):
-            counts = shards[row.shard]
-            counts[f"{row.way}_slivers"] += row.slivers
-            counts[f"{row.way}_bytes"] += row.symbol_bytes
-            counts["received_bytes"] += row.received_bytes
-            counts["wasted_bytes"] += row.wasted_bytes
-            received[row.blob_id] += row.received_bytes + row.wasted_bytes
-        shares = [0.0]
-        for blob_id, size_bytes in received.items():
-            for record in self._view.objects(blob_id)[:1]:
-                source_bytes = self._code.p * self._code.s * self._code.symbol_size(record.length)
-                shares.append(size_bytes / source_bytes)
-        return NodeReport(
-            epoch=epoch,
-            node_id=self._view.node_id,
-            shards=tuple(ShardReport(shard, **counts) for shard, counts in sorted(shards.items())),
-            largest_share_of_a_blob=max(shares),
+        return NodeReport.added_up(
+            *(epoch, self._view.node_id),
+            self._store.tallies_by_shard(epoch),
+            self._store.largest_share(epoch, (self._code.p, self._code.s)),
         )
 
 

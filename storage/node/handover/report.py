@@ -6,13 +6,14 @@ them against the two committees and the live blobs. Pure.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from committee.membership import Committee
 from committee.transition import plan_all
+from storage.node.store import ShardTally
 from storage.redstuff import RedStuff
 
 
@@ -43,6 +44,21 @@ class NodeReport:
     """Every shard of which the node received or rebuilt anything, planned or not."""
     largest_share_of_a_blob: float
     """The most this node received of one blob in this handover, as a fraction of the blob's source symbols."""
+
+    @classmethod
+    def added_up(
+        cls, epoch: int, node_id: int, tallies: Iterable[ShardTally], largest_share_of_a_blob: float
+    ) -> NodeReport:
+        """The report that the store's record comes to."""
+        shards: dict[int, Counter[str]] = defaultdict(Counter)
+        for one in tallies:
+            counts = shards[one.shard]
+            counts[f"{one.way}_slivers"] += one.slivers
+            counts[f"{one.way}_bytes"] += one.symbol_bytes
+            counts["received_bytes"] += one.received_bytes
+            counts["wasted_bytes"] += one.wasted_bytes
+        reports = tuple(ShardReport(shard, **counts) for shard, counts in sorted(shards.items()))
+        return cls(epoch, node_id, reports, largest_share_of_a_blob)
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""

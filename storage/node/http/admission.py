@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from aiohttp import web
 
@@ -13,19 +14,27 @@ from committee.ledger import EpochState
 from storage.client import wire
 from storage.client.bodies import Bytes
 from storage.client.wire import Reason
-from storage.node.budgets import Budget
+from storage.node.budgets import Budget, Memory
 from storage.node.chain import ChainView
 from storage.node.face import NodeFace, Refusal
+from storage.node.http.transfer import IncomingBody
+from storage.node.http.turns import HELD, Line, Turns, require_there
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, parse_blob_id
 
 WORK_AT_ONCE = 8
 """Requests whose slivers are read, checked or written at once; the others wait."""
 BULK_WORK_AT_ONCE = 3
 """Pages and symbols for peers made at once: fewer than there are threads, so that readers and writers find one."""
-BODIES_AT_ONCE = 32
-"""Large bodies read or waiting for work at once, which bounds the memory they take."""
-BODY_TIMEOUT_S = 30.0
-"""For reading one body, a large one apart: who drips one keeps no place for ever."""
+IN_LINE = 1024
+"""Requests that wait for such work, or for memory for a body."""
+BULK_IN_LINE = 256
+"""Requests of peers that wait for pages and symbols."""
+READING_BYTES = 256 * 2**20
+"""Slivers read or sent; those being read, WORK_AT_ONCE, take as much again."""
+RECEIVING_BYTES = 256 * 2**20
+"""Bodies that arrive, or wait for work."""
+SMALL_BYTES = 2**17
+"""Up to this size a body or sliver needs no memory of those: a connection's own buffers take as much."""
 METADATA_KEPT = 64
 """Blobs whose metadata is kept at hand: a blob's slivers come one after the other."""
 
@@ -39,18 +48,42 @@ class Admission:
         self._store = node.store
         self._serving = serving or Budget()
         self._bulk_work = asyncio.Semaphore(BULK_WORK_AT_ONCE)
+        self._bulk_line = Line(BULK_IN_LINE)
+        self._work = Turns(WORK_AT_ONCE, IN_LINE)
+        self._reading, self._read_line = Memory(READING_BYTES), Line(IN_LINE)
+        self._receiving, self._body_line = Memory(RECEIVING_BYTES), Line(IN_LINE)
         self._code = node.code
         self._catch_up = _CatchUp(node.view)
         self._kept: dict[bytes, BlobMetadata] = {}
-        self.work = asyncio.Semaphore(WORK_AT_ONCE)
-        self.bodies = asyncio.Semaphore(BODIES_AT_ONCE)
 
-    async def bulk(self, size_bytes: int, make: Callable[[], Bytes]) -> Bytes:
-        """What `make` makes in a thread, of about so many bytes, when the budget for peers allows it."""
-        async with self._serving.memory(2 * size_bytes), self._serving.request(), self._bulk_work:
-            made = await asyncio.to_thread(make)
+    # turns; these raise `ConnectionError` when who asked has hung up, and `Refusal` when too many wait
+
+    async def bulk(self, request: web.Request, size_bytes: int, make: Callable[[], Bytes]) -> Bytes:
+        """What `make` makes in a thread, of about so many bytes, when the budget for peers allows it.
+
+        Its memory is the request's until the answer is sent.
+        """
+        with self._bulk_line.place():
+            await request[HELD].enter_async_context(self._serving.memory(2 * size_bytes))
+            require_there(request)
+            async with self._serving.request(), self._bulk_work:
+                require_there(request)
+                made = await asyncio.to_thread(make)
         self._serving.charge(len(made))
         return made
+
+    def turn(self, request: web.Request) -> AbstractAsyncContextManager[None]:
+        """The request's turn to read, check or write slivers."""
+        return self._work.turn(request)
+
+    async def reader(self, request: web.Request, size_bytes: int) -> None:
+        """Memory for a sliver of so many bytes, the request's until it is sent."""
+        if size_bytes > SMALL_BYTES:
+            await self._read_line.hold(request, self._reading.taken(size_bytes))
+
+    def is_sending_crowded(self) -> bool:
+        """Whether somebody waits for memory that answers hold."""
+        return self._reading.is_short or self._serving.is_short_of_memory
 
     # paths, queries and bodies; these raise `InvalidEncoding` too
 
@@ -83,25 +116,15 @@ class Admission:
             )
 
     async def body(self, request: web.Request, limit: int) -> bytes:
-        """The request's body, copied once; one that is too long is not read to its end."""
-        too_long = Refusal(413, Reason.INVALID_REQUEST, f"a body of more than {limit} bytes")
-        if (request.content_length or 0) > limit:
-            raise too_long
-        within_s = BODY_TIMEOUT_S + (request.content_length or 0) / wire.SLOWEST_BYTES_PER_S
-        chunks: list[bytes] = []
-        left = limit
-        try:
-            async with asyncio.timeout(within_s):
-                async for chunk in request.content.iter_any():
-                    chunks.append(chunk)
-                    left -= len(chunk)
-                    if left < 0:
-                        raise too_long
-        except TimeoutError:
-            raise Refusal(
-                408, Reason.INVALID_REQUEST, f"the body did not arrive within {within_s:.2g} s"
-            ) from None
-        return b"".join(chunks)
+        """The request's body; one that is too long is not read to its end.
+
+        A large one waits for memory once its first SMALL_BYTES are there, and has it until the request is answered.
+        """
+        body = IncomingBody(request, limit)
+        if not await body.read(SMALL_BYTES):
+            await self._body_line.hold(request, self._receiving.taken(body.most_bytes))
+            await body.read(limit, lambda: self._receiving.is_short)
+        return body.content()
 
     # what the chain says of a blob
 

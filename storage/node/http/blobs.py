@@ -57,8 +57,8 @@ class BlobHandlers:
         """Take a registered blob's metadata: 201 when it is new, 200 when it is not."""
         blob_id = blob_id_of(request)
         await self._admission.require_registered(blob_id)
-        async with self._admission.bodies:
-            body = await self._admission.body(request, wire.MAX_METADATA_BYTES)
+        body = await self._admission.body(request, wire.MAX_METADATA_BYTES)
+        async with self._admission.turn(request):
             await asyncio.to_thread(self._check_metadata, blob_id, body)
             new = await asyncio.to_thread(self._store.put_metadata, blob_id, body)
         return json_answer("metadata stored", 201 if new else 200)
@@ -86,8 +86,12 @@ class BlobHandlers:
         blob_id, pair, axis = self._admission.sliver_path(request)
         self._admission.refuse_invalid(blob_id)
         shard = self._code.shard_of_pair(blob_id, pair)
-        async with self._admission.work:
-            symbols = await asyncio.to_thread(self._store.sliver, blob_id, shard, axis)
+        symbols = None
+        size_bytes = await asyncio.to_thread(self._store.sliver_size, blob_id, shard, axis)
+        if size_bytes is not None:
+            await self._admission.reader(request, size_bytes)
+            async with self._admission.turn(request):
+                symbols = await asyncio.to_thread(self._store.sliver, blob_id, shard, axis)
         if symbols is None:
             raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"the {axis.label} sliver of pair {pair} is not here")
         size = len(symbols) // self._code.source_symbols(axis)
@@ -106,10 +110,9 @@ class BlobHandlers:
                 400, Reason.SHARD_NOT_ASSIGNED, f"pair {pair} belongs to shard {shard}, which is not here"
             )
         limit = self._code.sliver_size(metadata.length, axis) + SLIVER_FRAME_BYTES
-        async with self._admission.bodies:
-            body = await self._admission.body(request, limit)
-            async with self._admission.work:
-                new = await asyncio.to_thread(self._take_sliver, metadata, pair, axis, body)
+        body = await self._admission.body(request, limit)
+        async with self._admission.turn(request):
+            new = await asyncio.to_thread(self._take_sliver, metadata, pair, axis, body)
         return json_answer("sliver stored", 201 if new else 200)
 
     def _take_sliver(self, metadata: BlobMetadata, pair: int, axis: Axis, body: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -11,10 +12,13 @@ from storage.client import wire
 from storage.node.face import NodeFace
 from storage.node.http.admission import Admission, number
 from storage.node.http.blobs import json_answer
+from storage.node.http.turns import Turns
 from storage.redstuff import InvalidEncoding
 
-FETCHED_AT_ONCE = 64
-"""Signs of life of others that are waited for at once."""
+FETCHED_AT_ONCE = 8
+"""Signs of one member's life that are waited for at once."""
+FETCHES_IN_LINE = 64
+"""Requests that wait for that, a member."""
 
 
 class MemberHandlers:
@@ -23,7 +27,8 @@ class MemberHandlers:
     def __init__(self, node: NodeFace, admission: Admission) -> None:
         self._node = node
         self._admission = admission
-        self._fetching = asyncio.Semaphore(FETCHED_AT_ONCE)
+        self._fetching: WeakValueDictionary[int, Turns] = WeakValueDictionary()
+        """By member, so that questions about one that hangs take no turn of the others'; kept while there are any."""
 
     def routes(self) -> list[web.RouteDef]:
         """Paths and what answers them."""
@@ -37,13 +42,15 @@ class MemberHandlers:
     async def sign_of_life(self, request: web.Request) -> web.Response:
         """Sign a number that whoever asks has made up."""
         nonce = _nonce(request)
-        async with self._admission.work:
+        async with self._admission.turn(request):
             return json_answer(wire.signed(*await asyncio.to_thread(self._node.sign_of_life, nonce)))
 
     async def members_sign_of_life(self, request: web.Request) -> web.Response:
         """Have a fellow member sign it, for one that the member does not answer."""
         node_id, nonce = number(request.match_info["node_id"], "node id"), _nonce(request)
-        async with self._fetching:
+        turns = self._fetching.get(node_id) or Turns(FETCHED_AT_ONCE, FETCHES_IN_LINE)
+        self._fetching[node_id] = turns
+        async with turns.turn(request):
             return json_answer(wire.signed(*await self._node.fetch_sign_of_life(node_id, nonce)))
 
     async def ejection(self, request: web.Request) -> web.Response:

@@ -2,7 +2,7 @@
 
 Additions of ours: `helperShards` on the symbol requests, POST `/v1/decodingSymbols`, `/v1/handover`,
 `/v1/sign_of_life`, and what is under `/v1/members`. `admission` decides what is granted; `blobs`, `symbols`, `shards`
-and `members` do it. Reading, checking and writing slivers run in threads.
+and `members` do it; `transfer` sends it. Reading, checking and writing slivers run in threads.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from storage.node.http.metrics import Metrics
 from storage.node.http.openapi import OPENAPI
 from storage.node.http.shards import ShardHandlers
 from storage.node.http.symbols import SymbolHandlers
+from storage.node.http.transfer import sending
 from storage.node.store import StoreError, StoreFull
 from storage.redstuff import InvalidEncoding
 
@@ -39,7 +40,7 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     async def api(request: web.Request) -> web.Response:
         return web.json_response(OPENAPI)
 
-    app = web.Application(middlewares=[metrics.count, _answer_errors])
+    app = web.Application(middlewares=[sending(admission.is_sending_crowded), metrics.count, _answer_errors])
     app.on_response_prepare.append(_say_no_more)
     app.add_routes(BlobHandlers(node, admission).routes())
     app.add_routes(SymbolHandlers(node, admission).routes())
@@ -68,7 +69,7 @@ async def _answer_errors(
     except web.HTTPException as error:
         return _error(error.status, None, error.reason)
     except (web.RequestPayloadError, ConnectionError):
-        return _error(400, Reason.INVALID_REQUEST, "the body broke off")
+        return _error(400, Reason.INVALID_REQUEST, "the connection broke off")
     except StoreError as error:
         log.error("request failed", path=request.path, error=str(error))
         return _error(500, None, "the node's store failed; its operator can read why in its log")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from typing import Any
 
 from aiohttp import web
 
@@ -12,8 +14,10 @@ from storage.client.bodies import Bytes
 from storage.client.wire import Reason
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
-from storage.node.http.admission import Admission, blob_id_of
+from storage.node.http.admission import IN_LINE, Admission, blob_id_of
 from storage.node.http.blobs import bcs_answer, json_answer
+from storage.node.http.symbols import PROVEN_FRAME_BYTES
+from storage.node.http.turns import Turns
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -23,8 +27,8 @@ from storage.redstuff import (
     SliverData,
 )
 
-PROVEN_FRAME_BYTES = 1024
-"""Of a proven symbol, what is not the symbol: a proof of 17 nodes at most and some lengths."""
+REPORT_KEPT_S = 1.0
+"""For so long a report is given to all who ask: making one reads all that the handover has recorded."""
 
 
 class ShardHandlers:
@@ -36,6 +40,10 @@ class ShardHandlers:
         self._store = node.store
         self._code = node.code
         self._admission = admission
+        self._reporting = Turns(1, IN_LINE)
+        self._report: dict[str, Any] = {}
+        self._report_until = -math.inf
+        """Loop time."""
 
     def routes(self) -> list[web.RouteDef]:
         """Paths and what answers them."""
@@ -55,10 +63,9 @@ class ShardHandlers:
         metadata = await self._admission.metadata(blob_id)
         symbol_bytes = self._code.symbol_size(metadata.length) + PROVEN_FRAME_BYTES
         limit = PROVEN_FRAME_BYTES + self._code.source_symbols(axis) * symbol_bytes
-        async with self._admission.bodies:
-            body = await self._admission.body(request, limit)
-            async with self._admission.work:
-                await asyncio.to_thread(self._check_proof, metadata, axis, body)
+        body = await self._admission.body(request, limit)
+        async with self._admission.turn(request):
+            await asyncio.to_thread(self._check_proof, metadata, axis, body)
         message = messages.encode(
             messages.Intent.INVALID_BLOB,
             state.epoch,
@@ -83,7 +90,7 @@ class ShardHandlers:
         fail_point("source.page-asked")
         wanted = await self._admission.new_owner(*wire.read_signed(wire.read_json(body)))
         fail_point("source.page-allowed")
-        page = await self._admission.bulk(wire.PAGE_BYTES, lambda: self._page(wanted))
+        page = await self._admission.bulk(request, wire.PAGE_BYTES, lambda: self._page(wanted))
         fail_point("source.page-read")
         return bcs_answer(page)
 
@@ -100,4 +107,8 @@ class ShardHandlers:
 
     async def handover(self, request: web.Request) -> web.Response:
         """What the node did in the handover into the current epoch."""
-        return json_answer(await asyncio.to_thread(self._node.handover_report))
+        async with self._reporting.turn(request):
+            if asyncio.get_running_loop().time() >= self._report_until:
+                self._report = await asyncio.to_thread(self._node.handover_report)
+                self._report_until = asyncio.get_running_loop().time() + REPORT_KEPT_S
+        return json_answer(self._report)

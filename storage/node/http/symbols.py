@@ -23,6 +23,9 @@ from storage.node.store.records import Symbols
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding
 from storage.redstuff.memory import uninitialised
 
+PROVEN_FRAME_BYTES = 1024
+"""Of a proven symbol, what is not the symbol: a proof of 17 nodes at most and some lengths."""
+
 
 class SymbolHandlers:
     """The handlers for one node's peers."""
@@ -48,9 +51,11 @@ class SymbolHandlers:
         fail_point("helper.symbols-asked")
         metadata, shards = await self._helpers(request, axis.other)
         question = Question(metadata.blob_id, axis, targets, shards)
-        size_bytes = self._amount(question, metadata)
+        size_bytes = self._amount(question, metadata.length)
         self._admission.check_amount(size_bytes)
-        answer = await self._admission.bulk(size_bytes, lambda: self._symbols(question, metadata))
+        answer = await self._admission.bulk(
+            request, size_bytes, lambda: self._symbols(question, metadata.length)
+        )
         fail_point("helper.symbols-read")
         return bcs_answer(answer)
 
@@ -59,23 +64,24 @@ class SymbolHandlers:
         body = await self._admission.body(request, wire.MAX_QUESTIONS_BYTES)
         questions = wire.questions_from_bcs(body, self._code.n_shards)
         fail_point("helper.symbols-asked")
-        asked: list[tuple[Question, BlobMetadata | Refusal]] = []
+        asked: list[
+            tuple[Question, int | Refusal]
+        ] = []  # the blob's length: metadata take more than symbols may
         for question in questions:
             try:
-                asked.append((question, await self._admission.metadata(question.blob_id)))
+                metadata = await self._admission.metadata(question.blob_id)
+                asked.append((question, metadata.length))
             except Refusal as refusal:
                 asked.append((question, refusal))
         size_bytes = sum(
-            self._amount(question, metadata)
-            for question, metadata in asked
-            if not isinstance(metadata, Refusal)
+            self._amount(question, length) for question, length in asked if not isinstance(length, Refusal)
         )
         self._admission.check_amount(size_bytes)
 
         def collect() -> Bytes:
             return wire.answers_to_bcs([self._symbols_or_refusal(*one) for one in asked])
 
-        answer = await self._admission.bulk(size_bytes, collect)
+        answer = await self._admission.bulk(request, size_bytes, collect)
         fail_point("helper.symbols-read")
         return bcs_answer(answer)
 
@@ -95,8 +101,10 @@ class SymbolHandlers:
                 for index, sliver in self._slivers(metadata.blob_id, axis.other, shards)
             )
 
-        sliver_bytes = self._code.sliver_size(metadata.length, axis.other)
-        return bcs_answer(await self._admission.bulk(sliver_bytes, collect))
+        size_bytes = self._code.sliver_size(metadata.length, axis.other) + len(shards) * (
+            size + PROVEN_FRAME_BYTES
+        )
+        return bcs_answer(await self._admission.bulk(request, size_bytes, collect))
 
     async def _helpers(self, request: web.Request, axis: Axis) -> tuple[BlobMetadata, list[int]]:
         """The blob's metadata, and the shards that are to help with their slivers of `axis`."""
@@ -106,16 +114,16 @@ class SymbolHandlers:
             shards = sorted(await asyncio.to_thread(self._store.shards_with, metadata.blob_id, axis))
         return metadata, shards
 
-    def _amount(self, question: Question, metadata: BlobMetadata) -> int:
-        """Bytes of the symbols asked for."""
-        return len(question.shards) * len(question.targets) * self._code.symbol_size(metadata.length)
+    def _amount(self, question: Question, length: int) -> int:
+        """Bytes of the symbols asked for, of a blob of that length."""
+        return len(question.shards) * len(question.targets) * self._code.symbol_size(length)
 
-    def _symbols(self, question: Question, metadata: BlobMetadata) -> Bytes:
-        """The answer to a question. Raises `Refusal`."""
-        size = self._code.symbol_size(metadata.length)
+    def _symbols(self, question: Question, length: int) -> Bytes:
+        """The answer to a question about a blob of that length. Raises `Refusal`."""
+        size = self._code.symbol_size(length)
         targets, helping = question.targets, question.axis.other
         shape = (len(question.shards), len(targets), size)
-        room = uninitialised(self._amount(question, metadata)).reshape(shape)
+        room = uninitialised(self._amount(question, length)).reshape(shape)
         symbols = []
         for out, (index, sliver) in zip(
             room, self._slivers(question.blob_id, helping, question.shards), strict=False
@@ -124,13 +132,11 @@ class SymbolHandlers:
             symbols.append((index, out.data.cast("B")))
         return wire.symbols_to_bcs(targets, size, symbols)
 
-    def _symbols_or_refusal(
-        self, question: Question, metadata: BlobMetadata | Refusal
-    ) -> Bytes | wire.Refused:
+    def _symbols_or_refusal(self, question: Question, length: int | Refusal) -> Bytes | wire.Refused:
         try:
-            if isinstance(metadata, Refusal):
-                raise metadata
-            return self._symbols(question, metadata)
+            if isinstance(length, Refusal):
+                raise length
+            return self._symbols(question, length)
         except Refusal as refusal:
             told = wire.failure(refusal.status, refusal.reason, str(refusal))
             return refusal.status, json.dumps(told).encode()

@@ -2,7 +2,7 @@
 
 from storage.node.sqlite import StoreError, StoreFull, StoreInUse
 from storage.node.store.files import SliverKey
-from storage.node.store.records import NewSliver, Page, Tally, Way
+from storage.node.store.records import NewSliver, Page, ShardTally, Tally, Way
 from storage.node.store.sliver_store import INLINE_BYTES, RESERVE_BYTES, SliverStore
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "RESERVE_BYTES",
     "NewSliver",
     "Page",
+    "ShardTally",
     "SliverKey",
     "SliverStore",
     "StoreError",

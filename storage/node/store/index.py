@@ -10,15 +10,19 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from storage.node.sqlite import BUSY_LIMIT_S, StoreError, connect, told, transaction, version_of
+from storage.node.store.records import Tally
 
 READERS = 4
 """Connections that read while another writes."""
 LOG_LIMIT_BYTES = 64 * 2**20
 """The write-ahead log is cut back to this after a checkpoint."""
+TALLY_EPOCHS = 8
+"""Epochs whose tallies are kept, the newest included."""
 VERSION = 4
 """Of the index and of the files' places."""
 
@@ -38,10 +42,21 @@ CREATE TABLE bookmark (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-ADD_TALLY = """
+_ADD_TALLY = """
 INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 slivers = slivers + excluded.slivers, symbol_bytes = symbol_bytes + excluded.symbol_bytes,
 received_bytes = received_bytes + excluded.received_bytes, wasted_bytes = wasted_bytes + excluded.wasted_bytes
+"""
+TALLIES_BY_SHARD = """
+SELECT shard, way, SUM(slivers), SUM(symbol_bytes), SUM(received_bytes), SUM(wasted_bytes)
+FROM tally WHERE epoch = ? GROUP BY shard, way ORDER BY shard
+"""
+LARGEST_SHARE = """
+SELECT MAX(received * 1.0 / COALESCE(
+    ?2 * (SELECT size FROM sliver WHERE sliver.blob_id = one.blob_id AND axis = 0 LIMIT 1),
+    ?3 * (SELECT size FROM sliver WHERE sliver.blob_id = one.blob_id AND axis = 1 LIMIT 1)))
+FROM (SELECT blob_id, SUM(received_bytes + wasted_bytes) AS received
+    FROM tally WHERE epoch = ?1 GROUP BY blob_id) AS one
 """
 
 
@@ -116,3 +131,9 @@ class StoreIndex:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def add_tally(writer: sqlite3.Connection, tally: Tally) -> None:
+    """Add to the record of what a handover cost, and drop what has become too old of it."""
+    writer.execute(_ADD_TALLY, astuple(tally))
+    writer.execute("DELETE FROM tally WHERE epoch <= ?", (tally.epoch - TALLY_EPOCHS,))

@@ -44,6 +44,18 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardTally:
+    """The sum of a shard's tallies of one way, over all blobs."""
+
+    shard: int
+    way: Way
+    slivers: int
+    symbol_bytes: int
+    received_bytes: int
+    wasted_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewSliver:
     """A verified sliver to be stored, with what it cost if that is to be recorded."""
 

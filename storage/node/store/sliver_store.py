@@ -24,16 +24,14 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import astuple
 from pathlib import Path
-from types import TracebackType
 
 from xxhash import xxh3_64_digest as checksum_of
 
 from storage.node.sqlite import StoreFull, StoreInUse, told
 from storage.node.store.files import SliverFiles, SliverKey
-from storage.node.store.index import ADD_TALLY, StoreIndex
-from storage.node.store.records import NewSliver, Page, Symbols, Tally, check_id, checked
+from storage.node.store.index import LARGEST_SHARE, TALLIES_BY_SHARD, StoreIndex, add_tally
+from storage.node.store.records import NewSliver, Page, ShardTally, Symbols, Tally, check_id, checked
 from storage.redstuff import Axis
 
 INLINE_BYTES = 4096
@@ -41,8 +39,6 @@ INLINE_BYTES = 4096
 MAX_METADATA_BYTES = 16 * 2**20
 PAGE_LIMIT = 1024
 """Slivers in one page, whatever is asked."""
-TALLY_EPOCHS = 8
-"""Epochs whose tallies are kept, the newest included."""
 IDS_IN_A_QUERY = 500
 RESERVE_BYTES = 64 * 2**20
 """As much as the index' log may take."""
@@ -50,6 +46,7 @@ DAMAGED_LISTED = 1000
 """Of the damaged slivers found, the last ones are named."""
 
 _FIND = "SELECT size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
+_FIND_SIZE = "SELECT size FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
 _DELETE = "DELETE FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
 _FIND_FILE = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ? AND inline IS NULL"
 
@@ -84,9 +81,7 @@ class SliverStore:
         self.open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def open(self) -> None:
@@ -173,8 +168,7 @@ class SliverStore:
                         index.execute("INSERT INTO sliver VALUES (?, ?, ?, ?, ?, ?)", row)
                     for key, (_, tally) in offered.items():
                         if tally is not None:
-                            index.execute(ADD_TALLY, astuple(tally if key in new else tally.in_vain))
-                            index.execute("DELETE FROM tally WHERE epoch <= ?", (tally.epoch - TALLY_EPOCHS,))
+                            add_tally(index, tally if key in new else tally.in_vain)
             except BaseException:
                 self._files.remove(in_files)
                 raise
@@ -204,8 +198,12 @@ class SliverStore:
 
     def has_sliver(self, blob_id: bytes, shard: int, axis: Axis) -> bool:
         """Whether a sliver is stored."""
-        statement = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
-        return bool(self._index.query(statement, shard, axis, blob_id))
+        return self.sliver_size(blob_id, shard, axis) is not None
+
+    def sliver_size(self, blob_id: bytes, shard: int, axis: Axis) -> int | None:
+        """Bytes of a sliver; None when it is not stored."""
+        rows = self._index.query(_FIND_SIZE, shard, axis, blob_id)
+        return rows[0][0] if rows else None
 
     def shards_with(self, blob_id: bytes, axis: Axis) -> frozenset[int]:
         """Shards whose sliver of a blob is stored on an axis."""
@@ -321,8 +319,16 @@ class SliverStore:
         return list(self._damaged)
 
     def tallies(self, epoch: int) -> list[Tally]:
-        """What the handover into an epoch cost, by shard and blob; kept for TALLY_EPOCHS epochs."""
+        """What the handover into an epoch cost, by shard and blob; kept for `index.TALLY_EPOCHS` epochs."""
         return [Tally(*row) for row in self._index.query("SELECT * FROM tally WHERE epoch = ?", epoch)]
+
+    def tallies_by_shard(self, epoch: int) -> list[ShardTally]:
+        """Their sums."""
+        return [ShardTally(*row) for row in self._index.query(TALLIES_BY_SHARD, epoch)]
+
+    def largest_share(self, epoch: int, slivers_of_a_blob: Sequence[int]) -> float:
+        """The most received and wasted of one blob, as a share of it; so many slivers (by axis) are one."""
+        return self._index.query(LARGEST_SHARE, epoch, *slivers_of_a_blob)[0][0] or 0.0
 
     def sliver_count(self) -> int:
         """Slivers stored."""

@@ -46,8 +46,9 @@ def content(size_bytes: int) -> bytes:
 @pytest.mark.parametrize("size_bytes", SIZES)
 async def test_a_body_arrives_whole(get: Get, size_bytes: int) -> None:
     body = content(size_bytes)
-    answer = web.Response(body=LargeBody(memoryview(body), "application/octet-stream"))
-    assert await get(answer, size_bytes) == body
+    large = LargeBody(memoryview(body), "application/octet-stream")
+    assert await get(web.Response(body=large), size_bytes) == body
+    assert large.sent_bytes == size_bytes
     assert await get(web.Response(body=body), size_bytes) == body
 
 

@@ -126,6 +126,8 @@ async def test_only_what_is_lacking_is_asked_for(stored: Network, monkeypatch: p
     assert report.transferred_slivers == 2 * 4
     lacked = [by_id[blob_id].length for blob_id in ids if blob_id not in (ids[1], ids[4])]
     assert report.received_bytes == sum(CODE.sliver_size(length, axis) for length in lacked for axis in Axis)
+    pair_of_a_blob = (CODE.p + CODE.s) / (CODE.p * CODE.s)
+    assert stored.running[1].handover.report().largest_share_of_a_blob == pytest.approx(pair_of_a_blob)
 
 
 @pytest.mark.parametrize(

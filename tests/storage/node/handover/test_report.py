@@ -8,6 +8,7 @@ import pytest
 
 from committee.membership import Committee, Member
 from storage.node.handover.report import NodeReport, ShardReport, TransitionReport, transition_report
+from storage.node.store import ShardTally
 
 # n = 4: p = 2, s = 3; a blob of 100 bytes has symbols of 18 bytes, a pair costs 5 * 18.
 LENGTH, PAIR_BYTES = 100, 90
@@ -30,6 +31,17 @@ def report_of(*shards: ShardReport, share: float = 0.5) -> TransitionReport:
 
 def failing(report: TransitionReport) -> set[str]:
     return {check.statement for check in report.checks if not check.holds}
+
+
+def test_a_nodes_report_adds_up_both_ways_of_a_shard() -> None:
+    tallies = [
+        ShardTally(3, "rebuilt", 2, 90, 80, 7),
+        ShardTally(1, "transferred", 1, 10, 10, 0),
+        ShardTally(3, "transferred", 4, 40, 40, 1),
+    ]
+    assert NodeReport.added_up(2, 4, tallies, 0.5) == NodeReport(
+        2, 4, (ShardReport(1, 1, 10, 0, 0, 10, 0), ShardReport(3, 4, 40, 2, 90, 120, 8)), 0.5
+    )
 
 
 def test_a_clean_transition_holds_every_check() -> None:

@@ -1,10 +1,11 @@
-"""Whole shards go to their new owners over HTTP, and to nobody else; bodies that never end; ejections."""
+"""Whole shards go to their new owners over HTTP, and to nobody else; reports; signs of life and ejections."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import json
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ import pytest
 
 from committee import bls, messages
 from storage.client import wire
-from storage.node.http import admission
+from storage.node.face import Refusal
+from storage.node.http import members, shards
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from storage.client.node_client import NodeClient
     from tests.storage.conftest import Ask, OneNode
 
@@ -234,14 +238,6 @@ async def raw_request(node: OneNode, head: str) -> tuple[asyncio.StreamReader, a
     return reader, writer
 
 
-async def test_a_dripping_body_ends_with_its_time(node: OneNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "BODY_TIMEOUT_S", 0.02)
-    reader, writer = await raw_request(node, "POST /v1/migrate/sync_shard HTTP/1.1")
-    assert b" 408 " in await reader.readline()
-    writer.close()
-    await writer.wait_closed()
-
-
 async def test_a_body_that_breaks_off_stores_nothing_and_the_node_serves_on(
     node: OneNode, client: NodeClient, blob: EncodedBlob
 ) -> None:
@@ -252,6 +248,38 @@ async def test_a_body_that_breaks_off_stores_nothing_and_the_node_serves_on(
     await writer.wait_closed()
     assert (await client.health())["epoch"] == 5
     assert node.store.metadata(blob.blob_id) is None
+
+
+# the report
+
+
+async def test_who_asks_for_the_report_at_once_shares_one(
+    node: OneNode, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    go_on = threading.Event()
+
+    def report() -> dict[str, int]:
+        made.append(1)
+        assert go_on.wait(10)
+        return {"made": len(made)}
+
+    monkeypatch.setattr(node, "handover_report", report)
+    monkeypatch.setattr(shards, "REPORT_KEPT_S", 10**6)
+    asked = [asyncio.create_task(ask("GET", "/v1/handover")) for _ in range(20)]
+    health = await ask("GET", "/v1/health")
+    assert health.status == 200, "the loop is free meanwhile"
+    go_on.set()
+    assert [one.granted() for one in await asyncio.gather(*asked)] == [{"made": 1}] * len(asked)
+
+
+async def test_a_report_is_made_anew_after_its_time(
+    node: OneNode, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "REPORT_KEPT_S", 0)
+    (await ask("GET", "/v1/handover")).granted()
+    monkeypatch.setattr(node, "handover_report", lambda: {"epoch": 6})
+    assert (await ask("GET", "/v1/handover")).granted() == {"epoch": 6}
 
 
 # members
@@ -277,3 +305,37 @@ async def test_a_sign_of_life_wants_32_bytes_in_hexadecimal(ask: Ask, whose: str
 @pytest.mark.parametrize("node_id", ["x", "-1", "1.5", "9" * 79])
 async def test_the_ejection_of_nobody_is_refused(ask: Ask, node_id: str) -> None:
     (await ask("GET", f"/v1/members/{node_id}/ejection")).refused(400, "INVALID_REQUEST")
+
+
+async def test_questions_about_a_member_that_hangs_hold_up_none_about_others(
+    node: OneNode, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "FETCHED_AT_ONCE", 2)
+    monkeypatch.setattr(members, "FETCHES_IN_LINE", 3)
+    at_once, most, gives_up = 0, 0, asyncio.Event()
+    fetch = node.fetch_sign_of_life
+
+    async def hang(node_id: int, nonce: bytes) -> tuple[bytes, bytes]:
+        nonlocal at_once, most
+        if node_id != 3:
+            return await fetch(node_id, nonce)
+        at_once += 1
+        most = max(most, at_once)
+        await gives_up.wait()
+        at_once -= 1
+        raise Refusal(503, wire.Reason.UNAVAILABLE, "node 3 gave no sign of life")
+
+    async def question(node_id: int) -> tuple[int, str]:
+        path = f"/v1/members/{node_id}/sign_of_life/{'00' * 32}"
+        async with session.get(node.address + path) as answer:
+            return answer.status, await answer.text()
+
+    monkeypatch.setattr(node, "fetch_sign_of_life", hang)
+    asked = [asyncio.create_task(question(3)) for _ in range(6)]
+    (refused,), waiting = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert "wait for their turn" in refused.result()[1]
+    assert (await question(2))[0] == 200
+    assert (len(waiting), most) == (5, 2)
+    gives_up.set()
+    assert all("no sign of life" in text for _, text in await asyncio.gather(*waiting))
+    assert most == 2

@@ -6,15 +6,17 @@ import contextlib
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.node.store import NewSliver, Page, SliverStore, StoreError, StoreInUse, Tally
+from storage.node.store import NewSliver, Page, ShardTally, SliverStore, StoreError, StoreInUse, Tally, Way
 from storage.node.store import records as store_records
 from storage.node.store import sliver_store as store_module
+from storage.node.store.index import TALLY_EPOCHS
 from storage.redstuff import Axis
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
@@ -234,8 +236,33 @@ def test_what_was_received_of_a_sliver_that_was_there_already_is_wasted(store: S
     assert store.tallies(6) == [Tally(6, 1, blob(1), "rebuilt", 1, 3, 2, 1 + 2 * (2 + 1))]
 
 
+def test_tallies_of_a_shard_add_up_by_way(store: SliverStore) -> None:
+    ways: list[tuple[int, Way]] = [(1, "transferred"), (2, "rebuilt"), (4, "rebuilt")]
+    for shard in (1, 2):
+        for number, way in ways:
+            tally = Tally(6, shard, blob(number), way, 1, 10 * number, number, 3)
+            store.put_sliver(blob(number), shard, P, b"ab", tally)
+    store.put_sliver(blob(9), 1, P, b"ab", Tally(7, 1, blob(9), "rebuilt", 1, 1, 1))
+    assert sorted(store.tallies_by_shard(6), key=astuple) == [
+        ShardTally(1, "rebuilt", 2, 60, 6, 6),
+        ShardTally(1, "transferred", 1, 10, 1, 3),
+        ShardTally(2, "rebuilt", 2, 60, 6, 6),
+        ShardTally(2, "transferred", 1, 10, 1, 3),
+    ]
+    assert store.tallies_by_shard(5) == []
+
+
+def test_the_largest_share_is_of_the_blob_of_which_most_was_received_for_its_size(store: SliverStore) -> None:
+    assert store.largest_share(6, (4, 7)) == 0
+    for number, axis, size_bytes, received in ((1, P, 70, 30), (2, S, 4, 7), (3, P, 7, 5)):
+        tally = Tally(6, 1, blob(number), "rebuilt", 1, received, received, 2)
+        store.put_sliver(blob(number), 1, axis, bytes(size_bytes), tally)
+    store.put_sliver(blob(2), 2, P, bytes(7), Tally(6, 2, blob(2), "transferred", 1, 3, 3))
+    assert store.largest_share(6, (4, 7)) == (7 + 2 + 3) / 28
+
+
 def test_tallies_of_old_epochs_are_forgotten(store: SliverStore) -> None:
-    for epoch in (3, 4, 3 + store_module.TALLY_EPOCHS):
+    for epoch in (3, 4, 3 + TALLY_EPOCHS):
         store.put_sliver(blob(epoch), 1, P, b"ab", Tally(epoch, 1, blob(epoch), "rebuilt", 1))
     assert store.tallies(3) == []
     assert len(store.tallies(4)) == 1

@@ -1,0 +1,141 @@
+"""Bodies on their way in and out, at a pace: neither who drips nor who does not read keeps its place for ever.
+
+A body must have moved at `wire.SLOWEST_BYTES_PER_S`, PATIENCE_S apart; that is what the other side's own limit allows
+it as well. While others wait for the memory it takes, it has only HURRIED_S.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from storage.client import wire
+from storage.client.bodies import LargeBody
+from storage.client.wire import Reason
+from storage.node.face import Refusal
+from storage.node.http.turns import HELD
+
+PATIENCE_S = 30.0
+HURRIED_S = 5.0
+LOOK_S = 1.0
+"""So often a body's pace is looked at."""
+
+
+class Pace:
+    """The block in which a body moves; `TimeoutError` comes out of it as soon as what has moved falls behind."""
+
+    _began: float
+    _next_look: asyncio.Handle
+
+    def __init__(self, moved_bytes: Callable[[], int], is_crowded: Callable[[], bool]) -> None:
+        """`moved_bytes` counts since the block's begin; `is_crowded` tells whether others wait."""
+        self._moved_bytes = moved_bytes
+        self._is_crowded = is_crowded
+        self._loop = asyncio.get_running_loop()
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+        self._began = self._loop.time()
+        self._next_look = self._loop.call_soon(self._look)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._next_look.cancel()
+        await self._limit.__aexit__(kind, error, trace)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        patience_s = HURRIED_S if self._is_crowded() else PATIENCE_S
+        due = self._began + patience_s + self._moved_bytes() / wire.SLOWEST_BYTES_PER_S
+        if now < due:
+            self._next_look = self._loop.call_at(min(due, now + LOOK_S), self._look)
+        else:
+            self._limit.reschedule(now)
+
+
+class IncomingBody:
+    """A request's body as it arrives; `limit` bytes at most. Raises `Refusal` when it says that it has more."""
+
+    def __init__(self, request: web.Request, limit: int) -> None:
+        self.most_bytes = limit if request.content_length is None else request.content_length
+        """It cannot become longer."""
+        self._stream = request.content
+        self._limit = limit
+        self._chunks: list[bytes] = []
+        self._size_bytes = 0
+        if self.most_bytes > limit:
+            raise self._too_long()
+
+    async def read(self, until_bytes: int, is_crowded: Callable[[], bool] = lambda: False) -> bool:
+        """Read on until the body is over, or has passed so many bytes; whether it is over. Raises `Refusal`."""
+        before_bytes = self._size_bytes
+        try:
+            async with Pace(lambda: self._size_bytes - before_bytes, is_crowded):
+                while self._size_bytes <= until_bytes:
+                    chunk = await self._stream.readany()
+                    if not chunk:
+                        return True
+                    self._chunks.append(chunk)
+                    self._size_bytes += len(chunk)
+                    if self._size_bytes > self._limit:
+                        raise self._too_long()
+        except TimeoutError:
+            raise Refusal(
+                *(408, Reason.INVALID_REQUEST),
+                f"the body comes too slowly: {self._size_bytes} of at most {self.most_bytes} bytes have arrived",
+            ) from None
+        return False
+
+    def content(self) -> bytes:
+        """What was read, copied once."""
+        return b"".join(self._chunks)
+
+    def _too_long(self) -> Refusal:
+        return Refusal(413, Reason.INVALID_REQUEST, f"a body of more than {self._limit} bytes")
+
+
+def sending(is_crowded: Callable[[], bool]) -> Middleware:
+    """Sends each answer, and lets the request go of what it holds only when that is done.
+
+    (aiohttp itself would send it when its handler has long returned, and wait for its reader for ever.)
+    """
+
+    @web.middleware
+    async def send(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        async with AsyncExitStack() as held:
+            request[HELD] = held
+            response = await handler(request)
+            await _send(request, response, is_crowded)
+            return response
+
+    return send
+
+
+async def _send(request: web.Request, response: web.StreamResponse, is_crowded: Callable[[], bool]) -> None:
+    """Send an answer, or break the connection off; its body is forgotten then.
+
+    (aiohttp would keep it until the connection's next request, and a broken one until garbage is collected.)
+    """
+    body = response.body if isinstance(response, web.Response) else None
+    try:
+        # What is not large is handed over in one piece, and has its patience alone.
+        async with Pace(lambda: body.sent_bytes if isinstance(body, LargeBody) else 0, is_crowded):
+            await response.prepare(request)
+            await response.write_eof()
+    except (TimeoutError, ConnectionError) as error:
+        if request.transport is not None:
+            request.transport.abort()
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        if isinstance(response, web.Response):
+            response.body = None

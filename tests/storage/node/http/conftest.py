@@ -1,0 +1,158 @@
+"""A node served as in production, to whom strangers may do all that a connection allows."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from storage.client import wire
+from storage.node.budgets import Budget
+from storage.node.http.routes import create_app
+from storage.node.store import SliverStore
+from storage.redstuff import Axis, EncodedBlob, SliverData, blob_id_text
+from tests.storage.conftest import OneNode
+
+BUFFER_BYTES = 2**14
+"""Of a connection, on either side: what is not read is soon not sent either."""
+LIMIT_S = 10.0
+SYMBOL_BYTES = 20_000
+SHARD = 2
+"""One of the node's."""
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that the node brings about by itself."""
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0)
+
+
+class ServedNode:
+    """A node that holds a blob's slivers, and ways to ask it."""
+
+    def __init__(self, node: OneNode, blob: EncodedBlob, port: int, runner: web.AppRunner) -> None:
+        self.node = node
+        self.blob = blob
+        self._port = port
+        self._runner = runner
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._sockets: list[socket.socket] = []
+
+    async def close(self) -> None:
+        for one in self._sockets:
+            one.close()
+        await self._session.close()
+
+    @property
+    def connections(self) -> int:
+        """How many the node has open."""
+        assert self._runner.server is not None
+        return sum(one.transport is not None for one in self._runner.server.connections)
+
+    def sliver_path(self, shard: int, axis: Axis = Axis.PRIMARY) -> str:
+        return self.path(f"slivers/{self.node.pair(self.blob, shard)}/{axis.label}")
+
+    def path(self, rest: str) -> str:
+        return f"/v1/blobs/{blob_id_text(self.blob.blob_id)}/{rest}"
+
+    def sliver_body(self, shard: int, axis: Axis = Axis.PRIMARY) -> bytes:
+        index = self.node.code.sliver_index(self.blob.blob_id, shard, axis)
+        return SliverData(self.node.sliver(self.blob, shard, axis), SYMBOL_BYTES, index).to_bcs()
+
+    def questions(self, count: int = 2) -> bytes:
+        """Questions whose answers together are of `count` million bytes."""
+        one = wire.Question(self.blob.blob_id, Axis.PRIMARY, range(10), range(5))
+        return wire.questions_to_bcs([one] * count)
+
+    async def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """The status and the body of the answer."""
+        url = f"http://127.0.0.1:{self._port}{path}"
+        async with asyncio.timeout(LIMIT_S), self._session.request(method, url, data=body) as answer:
+            return answer.status, await answer.read()
+
+    async def sliver(self, shard: int = SHARD) -> int:
+        """The status of a question for a sliver."""
+        return (await self.ask("GET", self.sliver_path(shard)))[0]
+
+    async def symbols(self, count: int = 1) -> int:
+        """The status of a question for symbols."""
+        return (await self.ask("POST", "/v1/decodingSymbols", self.questions(count)))[0]
+
+    async def begin(
+        self, method: str, path: str, body: bytes = b"", length: int | None = None
+    ) -> socket.socket:
+        """Send a request, or its beginning, and read nothing of the answer."""
+        loop = asyncio.get_running_loop()
+        one = socket.socket()
+        self._sockets.append(one)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        one.setblocking(False)
+        await loop.sock_connect(one, ("127.0.0.1", self._port))
+        length = len(body) if length is None else length
+        head = f"{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Length: {length}\r\n\r\n"
+        await loop.sock_sendall(one, head.encode() + body)
+        return one
+
+
+Serve = Callable[..., Awaitable[ServedNode]]
+ServeApp = Callable[[web.Application], Awaitable[int]]
+
+
+@pytest.fixture(scope="session")
+def large_blob(encode: Callable[[bytes], EncodedBlob]) -> EncodedBlob:
+    """A blob of symbols of SYMBOL_BYTES, whose slivers count as large."""
+    return encode(bytes(number % 251 for number in range(28 * SYMBOL_BYTES)))
+
+
+@pytest.fixture
+async def runners() -> AsyncIterator[list[web.AppRunner]]:
+    """What is served, until the test ends."""
+    runners: list[web.AppRunner] = []
+    yield runners
+    for one in runners:
+        await one.cleanup()
+
+
+@pytest.fixture
+def serve_app(runners: list[web.AppRunner]) -> ServeApp:
+    """`await serve_app(app)`: the port at which it is served, as a node serves it."""
+
+    async def start(app: web.Application) -> int:
+        runners.append(web.AppRunner(app, access_log=None, shutdown_timeout=0.1))
+        await runners[-1].setup()
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+        await web.SockSite(runners[-1], listening).start()
+        return int(listening.getsockname()[1])
+
+    return start
+
+
+@pytest.fixture
+async def serve_node(
+    tmp_path: Path, large_blob: EncodedBlob, serve_app: ServeApp, runners: list[web.AppRunner]
+) -> AsyncIterator[Serve]:
+    """`await serve_node(budget, shards)`: a node with a budget for peers that holds these shards of the blob."""
+    async with AsyncExitStack() as opened:
+
+        async def start(
+            budget: Budget | None = None, shards: tuple[int, ...] = (0, 1, 2, 3, 4)
+        ) -> ServedNode:
+            node = OneNode(opened.enter_context(SliverStore(tmp_path / "served")))
+            node.register(large_blob)
+            await node.view.load()
+            await node.view.refresh()
+            node.keep(large_blob, shards)
+            port = await serve_app(create_app(node, budget))
+            served = ServedNode(node, large_blob, port, runners[-1])
+            opened.push_async_callback(served.close)
+            return served
+
+        yield start

@@ -1,0 +1,279 @@
+"""Bodies keep a pace both ways: who drips, does not read or hangs up holds up nobody else, and no memory for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import weakref
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import web
+
+from storage.client import wire
+from storage.client.bodies import LARGE_BYTES, LargeBody
+from storage.node.budgets import Budget, Memory
+from storage.node.http import admission, transfer
+from tests.storage.node.http.conftest import LIMIT_S, SHARD, Serve, ServeApp, ServedNode, until
+
+NEVER_S = 10.0**6
+SOON_S = 0.01
+LOOKS = 10
+
+
+# the pace
+
+
+@dataclass
+class Body:
+    """A body under way, at a pace that the test sets by the loop's clock."""
+
+    task: asyncio.Task[None] | None = None
+    clock_s: float = 0.0
+    moved_bytes: int = 0
+    is_crowded: bool = False
+
+    async def is_kept_after(self, seconds: float) -> bool:
+        """Whether it is under way still."""
+        assert self.task is not None
+        self.clock_s += seconds
+        for _ in range(LOOKS):
+            await asyncio.sleep(0)
+        return not self.task.done()
+
+
+@pytest.fixture
+async def body(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Body]:
+    body, loop = Body(), asyncio.get_running_loop()
+    real = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real() + body.clock_s)
+
+    async def move() -> None:
+        async with transfer.Pace(lambda: body.moved_bytes, lambda: body.is_crowded):
+            await asyncio.Event().wait()
+
+    body.task = asyncio.create_task(move())
+    assert await body.is_kept_after(0)
+    yield body
+    body.task.cancel()
+    await asyncio.gather(body.task, return_exceptions=True)
+
+
+async def test_a_body_that_does_not_move_has_its_patience(body: Body) -> None:
+    assert await body.is_kept_after(transfer.PATIENCE_S - 1)
+    assert not await body.is_kept_after(2)
+    assert body.task is not None
+    with pytest.raises(TimeoutError):
+        await body.task
+
+
+async def test_a_body_that_moves_has_as_much_longer(body: Body) -> None:
+    body.moved_bytes = 5 * wire.SLOWEST_BYTES_PER_S
+    assert await body.is_kept_after(transfer.PATIENCE_S + 4)
+    assert not await body.is_kept_after(2)
+
+
+async def test_a_body_gives_way_as_soon_as_others_wait(body: Body) -> None:
+    assert await body.is_kept_after(transfer.HURRIED_S + 1)
+    body.is_crowded = True
+    assert not await body.is_kept_after(transfer.LOOK_S)
+
+
+async def test_a_body_at_its_pace_gives_way_to_nobody(body: Body) -> None:
+    body.is_crowded = True
+    body.moved_bytes = 5 * wire.SLOWEST_BYTES_PER_S
+    assert await body.is_kept_after(transfer.HURRIED_S + 4)
+
+
+# answers
+
+
+class WatchedMemory(Memory):
+    """The node's own memory, for readers and writers."""
+
+    made: list[WatchedMemory]
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes)
+        self.made.append(self)
+
+
+@pytest.fixture
+def memories(monkeypatch: pytest.MonkeyPatch) -> list[WatchedMemory]:
+    """The memory of nodes served from now on: room for one large body each way."""
+    monkeypatch.setattr(WatchedMemory, "made", [], raising=False)
+    monkeypatch.setattr(admission, "Memory", WatchedMemory)
+    for name in ("READING_BYTES", "RECEIVING_BYTES"):
+        monkeypatch.setattr(admission, name, 1)
+    return WatchedMemory.made
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody falls behind."""
+    monkeypatch.setattr(transfer, "PATIENCE_S", NEVER_S)
+    monkeypatch.setattr(transfer, "HURRIED_S", NEVER_S)
+    monkeypatch.setattr(transfer, "LOOK_S", SOON_S)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_symbols_keep_their_memory_until_they_are_read(serve_node: Serve) -> None:
+    budget = Budget(memory_bytes=1)
+    served = await serve_node(budget)
+    unread = await served.begin("POST", "/v1/decodingSymbols", served.questions())
+    await _answered(unread)
+    other = asyncio.create_task(served.symbols())
+    await until(lambda: budget.is_short_of_memory)
+    assert not other.done()
+    unread.close()
+    assert await other == 200
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_sliver_keeps_its_memory_until_it_is_read(
+    serve_node: Serve, memories: list[WatchedMemory]
+) -> None:
+    served = await serve_node()
+    unread = await served.begin("GET", served.sliver_path(SHARD))
+    await _answered(unread)
+    other = asyncio.create_task(served.sliver())
+    await until(lambda: any(one.is_short for one in memories))
+    assert not other.done()
+    unread.close()
+    assert await other == 200
+
+
+@pytest.mark.usefixtures("patient", "memories")
+async def test_readers_that_do_not_read_are_cut_off(
+    serve_node: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve_node(Budget(memory_bytes=1))
+    await _answered(await served.begin("GET", served.sliver_path(SHARD)))
+    await _answered(await served.begin("POST", "/v1/decodingSymbols", served.questions()))
+    monkeypatch.setattr(transfer, "PATIENCE_S", SOON_S)
+    await until(lambda: not served.connections)
+    monkeypatch.setattr(transfer, "PATIENCE_S", NEVER_S)
+    assert (await served.sliver(), await served.symbols()) == (200, 200)
+
+
+@pytest.mark.usefixtures("patient", "memories")
+async def test_a_reader_of_a_sliver_that_does_not_read_gives_way_to_one_that_waits(
+    serve_node: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve_node()
+    await _answered(await served.begin("GET", served.sliver_path(SHARD)))
+    monkeypatch.setattr(transfer, "HURRIED_S", SOON_S)
+    assert await served.sliver() == 200
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_reader_of_symbols_that_does_not_read_gives_way_to_one_that_waits(
+    serve_node: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve_node(Budget(memory_bytes=1))
+    await _answered(await served.begin("POST", "/v1/decodingSymbols", served.questions()))
+    monkeypatch.setattr(transfer, "HURRIED_S", SOON_S)
+    assert await served.symbols() == 200
+
+
+class Content(bytearray):
+    """Of an answer; unlike bytes it can be watched."""
+
+
+@pytest.mark.parametrize("end", ["read", "gone", "cut off"])
+@pytest.mark.usefixtures("patient")
+async def test_an_answer_is_forgotten_as_soon_as_it_is_over(
+    end: str, serve_app: ServeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Content]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        content = Content(2 * LARGE_BYTES)
+        made.append(weakref.ref(content))
+        return web.Response(body=LargeBody(memoryview(content), wire.BCS))
+
+    app = web.Application(middlewares=[transfer.sending(lambda: False)])
+    app.router.add_get("/", answer)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await serve_app(app))
+    gc.disable()
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n")
+        async with asyncio.timeout(LIMIT_S):
+            head = await reader.readuntil(b"\r\n\r\n")
+            if end == "read":
+                await reader.readexactly(2 * LARGE_BYTES)
+        assert b" 200 " in head
+        if end == "gone":
+            writer.transport.abort()
+        elif end == "cut off":
+            monkeypatch.setattr(transfer, "PATIENCE_S", -NEVER_S)
+        await until(lambda: made[0]() is None)
+    finally:
+        gc.enable()
+        writer.close()
+
+
+async def _answered(unread: socket.socket) -> None:
+    """Wait for the answer's first bytes."""
+    async with asyncio.timeout(LIMIT_S):
+        assert await asyncio.get_running_loop().sock_recv(unread, 1) == b"H"
+
+
+# requests
+
+
+async def drip_sliver(served: ServedNode, shard: int) -> None:
+    """Send a sliver but for its last byte: more than a small body."""
+    body = served.sliver_body(shard)
+    assert len(body) - 1 > admission.SMALL_BYTES
+    await served.begin("PUT", served.sliver_path(shard), body[:-1], len(body))
+
+
+@pytest.mark.usefixtures("patient", "memories")
+async def test_dripped_bodies_hold_up_no_small_ones(serve_node: Serve) -> None:
+    served = await serve_node(shards=(0,))
+    for _ in range(100):
+        await served.begin("PUT", served.path("metadata"), b"x", 1000)
+    await drip_sliver(served, 1)
+    await until(lambda: served.connections == 101)
+    status, _ = await served.ask("PUT", served.path("metadata"), served.blob.metadata.to_bcs())
+    assert status == 200
+
+
+@pytest.mark.usefixtures("patient")
+async def test_large_bodies_have_memory_one_after_the_other(
+    serve_node: Serve, memories: list[WatchedMemory]
+) -> None:
+    served = await serve_node(shards=(0,))
+    body = served.sliver_body(1)
+    first = await served.begin("PUT", served.sliver_path(1), body[:-1], len(body))
+    other = asyncio.create_task(served.ask("PUT", served.sliver_path(2), served.sliver_body(2)))
+    await until(lambda: any(one.is_short for one in memories))
+    assert not other.done()
+    await asyncio.get_running_loop().sock_sendall(first, body[-1:])
+    assert (await other)[0] == 201
+
+
+@pytest.mark.usefixtures("patient", "memories")
+async def test_a_dripped_large_body_gives_way_to_one_that_waits(
+    serve_node: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve_node(shards=(0,))
+    for _ in range(3):
+        await drip_sliver(served, 1)
+    monkeypatch.setattr(transfer, "HURRIED_S", SOON_S)
+    status, _ = await served.ask("PUT", served.sliver_path(SHARD), served.sliver_body(SHARD))
+    assert status == 201
+
+
+async def test_a_body_too_slow_for_its_patience_is_refused(
+    serve_node: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PATIENCE_S", SOON_S)
+    served = await serve_node()
+    dripping = await served.begin("POST", "/v1/migrate/sync_shard", b"{", 1000)
+    async with asyncio.timeout(LIMIT_S):
+        answer = await asyncio.get_running_loop().sock_recv(dripping, 4096)
+    assert b" 408 " in answer
