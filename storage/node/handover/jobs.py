@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,6 @@ from committee import transition
 from committee.bls import SecretKey
 from committee.errors import LedgerError
 from committee.ledger import (
-    Attestation,
     BlockMark,
     CommitteeSelected,
     EpochStarted,
@@ -34,7 +33,7 @@ from committee.membership import Committee
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
-from storage.node.handover import attestation
+from storage.node.handover.attesting import Attesting
 from storage.node.handover.filling import Filling
 from storage.node.handover.report import NodeReport
 from storage.node.peers import Peers
@@ -42,12 +41,14 @@ from storage.node.repair import Repair
 from storage.node.store import SliverStore, StoreError
 from storage.node.threads import finished
 from storage.node.watch import Watch
-from storage.redstuff import Axis, RedStuff
+from storage.redstuff import RedStuff
 
 log = structlog.get_logger()
 
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 10.0
+RESTS_AS_LONG = 4.0
+"""After a look at what there is to be fetched ahead, so many times as long as it took."""
 LOOK_AGAIN_S = 5.0
 """The committees are looked at so often even when no event tells of a change: a view may have loaded the state anew."""
 
@@ -93,10 +94,7 @@ class Handover:
         self._secret = secret
         self._filling = Filling(view, store, code, peers, repair, secret, budget or Budget())
         self._news = asyncio.Event()
-        self._attesting = asyncio.Lock()
-        """So that no shard is attested twice."""
-        self._attested_in: int | None = None
-        """The newest epoch in which this process has attested anything."""
+        self._attesting = Attesting(view, store, secret)
         self._drop_due = True
         view.subscribe(self._on_event)
 
@@ -163,16 +161,23 @@ class Handover:
 
     async def _fetch_ahead(self, committee: Committee) -> None:
         retry_s = FIRST_RETRY_S
+        clock = asyncio.get_running_loop()
         while not self._is_current(committee):
-            news = self._news
+            news, began_s = self._news, clock.time()
             if await self._try(self._prefetch, committee, retry_s):
                 retry_s = FIRST_RETRY_S
+                # Each look goes through all blobs: many certificates must not make it go round and round.
+                await self._pause(committee, RESTS_AS_LONG * (clock.time() - began_s))
                 await _wait(news, LONGEST_RETRY_S)
             else:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(retry_s):
-                        await self._wait_for_start(committee)
+                await self._pause(committee, retry_s)
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    async def _pause(self, committee: Committee, limit_s: float) -> None:
+        """So long, but not beyond the start of the committee's epoch."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(limit_s, LONGEST_RETRY_S)):
+                await self._wait_for_start(committee)
 
     async def _try(
         self, step: Callable[[Committee], Awaitable[bool]], committee: Committee, retry_s: float = 0.0
@@ -247,7 +252,7 @@ class Handover:
         plan, start = self.plan(), self._view.state.started_block
         if plan is None or start is None or not self._is_current(committee):
             return False
-        await self._attest(plan, start, plan.attest if shards is None else shards)
+        await self._attesting.attest(plan, start, plan.attest if shards is None else shards)
         return True
 
     async def _fill_and_attest(self, committee: Committee) -> bool:
@@ -259,7 +264,7 @@ class Handover:
             return True
         ledger = self._view.ledger
         if not set(plan.attest) - await ledger.attested_shards():
-            return await self._is_settled(plan, start)
+            return await self._attesting.is_settled(plan, start)
         log.info(
             "handover begins",
             epoch=plan.epoch,
@@ -268,76 +273,20 @@ class Handover:
             rebuilt=len(plan.rebuilt),
         )
         fail_point("handover.begun")
-        await self._attest(plan, start, plan.attest)
+        await self._attesting.attest(plan, start, plan.attest)
         left = set(plan.attest) - await ledger.attested_shards()
         ways = self._filling.ways(
             plan.only(left),
-            self._to_attest(),
+            self._attesting.blobs(),
             avoiding=lambda: self._departed(self._view.state.previous).keys(),
             is_wanted=lambda blob_id: not self._view.is_invalid(blob_id),
             to_the_end=True,
         )
-        await _side_by_side(ways, functools.partial(self._attest, plan, start))
+        await _side_by_side(ways, functools.partial(self._attesting.attest, plan, start))
         left = set(plan.attest) - await ledger.attested_shards()
         if left:
             log.warning("handover is incomplete", epoch=plan.epoch, shards=len(left))
-        return not left and await self._is_settled(plan, start)
-
-    async def _is_settled(self, plan: transition.Plan, start: BlockMark) -> bool:
-        """Whether every gained shard is attested on a block that can no longer be reorganised."""
-        missing = await self._view.ledger.missing_shards(plan.epoch, self._view.block)
-        if missing & set(plan.attest) or not self._is_start(plan.epoch, start):
-            return False
-        if self._attested_in == plan.epoch:  # and not before a restart
-            log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
-        fail_point("handover.complete")
-        return True
-
-    def _to_attest(self) -> list[bytes]:
-        """The blobs that gaining members attest to.
-
-        Also what has been deleted since the start: they are the same for all, however far each has followed the chain.
-        """
-        return [one for one in self._view.live_at_start if not self._view.is_invalid(one)]
-
-    async def _attest(self, plan: transition.Plan, start: BlockMark, shards: Collection[int]) -> None:
-        """Attest those of the gained shards that are complete and not attested yet.
-
-        Nothing once the epoch is over, or was started by another block than `start`, whose live blobs these are.
-        """
-        async with self._attesting:
-            blobs, complete = self._to_attest(), []
-            for shard in sorted(set(shards) - await self._view.ledger.attested_shards()):
-                if not self._is_start(plan.epoch, start):
-                    return
-                digest = await asyncio.to_thread(self._digest, plan.epoch, start.hash, shard, blobs)
-                if digest is not None:
-                    fail_point("handover.digest-made")
-                    complete.append(Attestation(shard, digest, len(blobs)))
-            if complete and self._is_start(plan.epoch, start):
-                fail_point("handover.attestation-wanted")
-                await self._view.ledger.attest(plan.epoch, complete)
-                self._attested_in = plan.epoch
-                log.info("attested", epoch=plan.epoch, shards=[one.shard for one in complete])
-                fail_point("handover.attestation-sent")
-
-    def _is_start(self, epoch: int, start: BlockMark) -> bool:
-        """Whether this is the current epoch still, and this the block that started it."""
-        return (self._view.state.epoch, self._view.state.started_block) == (epoch, start)
-
-    def _digest(self, epoch: int, start: bytes, shard: int, blobs: Sequence[bytes]) -> bytes | None:
-        """Digest of a shard's bytes as they are on the disk; None while a sliver is missing."""
-        if self._filling.lacking([shard], blobs):
-            return None
-        salt = attestation.salt(epoch, shard, self._secret.public_key, start)
-        leaves = []
-        for blob_id in blobs:
-            primary = self._store.sliver(blob_id, shard, Axis.PRIMARY)
-            secondary = self._store.sliver(blob_id, shard, Axis.SECONDARY)
-            if primary is None or secondary is None:
-                return None
-            leaves.append(attestation.leaf(blob_id, salt, primary, secondary))
-        return attestation.digest(leaves)
+        return not left and await self._attesting.is_settled(plan, start)
 
     # what was given up
 

@@ -1,0 +1,88 @@
+"""Attest gained shards on chain: each once, only what is durable, and for the block that started the epoch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+import structlog
+
+from committee.bls import SecretKey
+from committee.ledger import Attestation, BlockMark
+from committee.transition import Plan
+from storage.node.chain import ChainView
+from storage.node.fail_points import fail_point
+from storage.node.handover import attestation
+from storage.node.store import SliverStore
+from storage.redstuff import Axis
+
+log = structlog.get_logger()
+
+
+class Attesting:
+    """The attestations of one node."""
+
+    def __init__(self, view: ChainView, store: SliverStore, secret: SecretKey) -> None:
+        self._view = view
+        self._store = store
+        self._secret = secret
+        self._one_at_a_time = asyncio.Lock()
+        """So that no shard is attested twice."""
+        self._attested_in: int | None = None
+        """The newest epoch in which this process has attested anything."""
+
+    def blobs(self) -> list[bytes]:
+        """The blobs that gaining members attest to, in byte order.
+
+        Also what has been deleted since the start: they are the same for all, however far each has followed the chain.
+        """
+        return [one for one in self._view.live_at_start if not self._view.is_invalid(one)]
+
+    async def attest(self, plan: Plan, start: BlockMark, shards: Collection[int]) -> None:
+        """Attest those of the gained shards that are complete and not attested yet. Raises `LedgerError`.
+
+        Nothing once the epoch is over, or was started by another block than `start`, whose live blobs these are.
+        """
+        async with self._one_at_a_time:
+            blobs, complete = self.blobs(), []
+            for shard in sorted(set(shards) - await self._view.ledger.attested_shards()):
+                if not self._is_start(plan.epoch, start):
+                    return
+                digest = await asyncio.to_thread(self._digest, plan.epoch, start.hash, shard, blobs)
+                if digest is not None:
+                    fail_point("handover.digest-made")
+                    complete.append(Attestation(shard, digest, len(blobs)))
+            if complete and self._is_start(plan.epoch, start):
+                fail_point("handover.attestation-wanted")
+                await self._view.ledger.attest(plan.epoch, complete)
+                self._attested_in = plan.epoch
+                log.info("attested", epoch=plan.epoch, shards=[one.shard for one in complete])
+                fail_point("handover.attestation-sent")
+
+    async def is_settled(self, plan: Plan, start: BlockMark) -> bool:
+        """Whether every gained shard is attested on a block that can no longer be reorganised."""
+        missing = await self._view.ledger.missing_shards(plan.epoch, self._view.block)
+        if missing & set(plan.attest) or not self._is_start(plan.epoch, start):
+            return False
+        if self._attested_in == plan.epoch:  # and not before a restart
+            log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
+        fail_point("handover.complete")
+        return True
+
+    def _is_start(self, epoch: int, start: BlockMark) -> bool:
+        """Whether this is the current epoch still, and this the block that started it."""
+        return (self._view.state.epoch, self._view.state.started_block) == (epoch, start)
+
+    def _digest(self, epoch: int, start: bytes, shard: int, blobs: Sequence[bytes]) -> bytes | None:
+        """Digest of a shard's bytes as they are on the disk; None while a sliver is missing."""
+        if any(self._store.missing(shard, axis, blobs) for axis in Axis):
+            return None
+        salt = attestation.salt(epoch, shard, self._secret.public_key, start)
+        leaves = []
+        for blob_id in blobs:
+            primary = self._store.sliver(blob_id, shard, Axis.PRIMARY)
+            secondary = self._store.sliver(blob_id, shard, Axis.SECONDARY)
+            if primary is None or secondary is None:
+                return None
+            leaves.append(attestation.leaf(blob_id, salt, primary, secondary))
+        return attestation.digest(leaves)
