@@ -112,7 +112,10 @@ class StorageNode:
                     ):
                         duties.create_task(_for_ever(duty))
             finally:
+                server = runner.server
                 await runner.cleanup()
+                if server is not None:
+                    await server.shutdown()  # of what connected while it was being shut down
                 await self.peers.close()
 
     def health(self) -> dict[str, Any]:

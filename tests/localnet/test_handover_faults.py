@@ -28,8 +28,8 @@ TURNS = "bravo"
 """Leaves and comes back, turn and turn about."""
 BAND_MILLIS = 500
 END_LIMIT_S = 60.0
-QUIET_LOOKS = 60
-"""About 12 s."""
+QUIET_LOOKS = 30
+"""About 6 s."""
 AT_LEAST_EPOCHS = 8
 """For so many epochs some blobs are live when a change is prepared."""
 CODE = RedStuff(N_SHARDS)

@@ -39,25 +39,6 @@ async def test_a_killed_member_is_ejected_and_only_its_slivers_are_rebuilt(scena
         assert report.largest_share_of_a_blob < 1
 
 
-async def test_a_rebuilder_killed_in_the_handover_goes_on_where_it_was(scenario: Scenario) -> None:
-    await scenario.store(40_000, 300_000)
-    await scenario.lose("charlie")
-    newcomer = await scenario.network.add_node("foxtrot", 150)
-    await scenario.network.serving("foxtrot")
-    await scenario.network.next_epoch()
-    await newcomer.kill()
-    await newcomer.start()
-    await scenario.network.handed_over()
-    await scenario.check_all_readable()
-    await scenario.check_pairs_complete()
-    report = NodeReport.from_json(await scenario.network.node_client("foxtrot").handover())
-    slivers = sum(shard.rebuilt_slivers + shard.transferred_slivers for shard in report.shards)
-    state = await scenario.network.operator.epoch_state()
-    assert state.current is not None
-    mine = next(member for member in state.current.members if member.name == "foxtrot").shards
-    assert slivers == 2 * len(scenario.blobs) * len(mine), "slivers fetched once each, in spite of the kill"
-
-
 async def test_who_writes_and_reads_through_a_handover_sees_no_failure(scenario: Scenario) -> None:
     await scenario.store(5_000, 100_000)
     await scenario.lose("bravo")

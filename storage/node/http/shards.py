@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import Any
 
 from aiohttp import web
@@ -27,9 +26,6 @@ from storage.redstuff import (
     SliverData,
 )
 
-REPORT_KEPT_S = 1.0
-"""For so long a report is given to all who ask: making one reads all that the handover has recorded."""
-
 
 class ShardHandlers:
     """The handlers for one node's peers."""
@@ -42,8 +38,8 @@ class ShardHandlers:
         self._admission = admission
         self._reporting = Turns(1, IN_LINE)
         self._report: dict[str, Any] = {}
-        self._report_until = -math.inf
-        """Loop time."""
+        self._report_of: tuple[int, int] | None = None
+        """Of which epoch the report is, and of which state of the store's record."""
 
     def routes(self) -> list[web.RouteDef]:
         """Paths and what answers them."""
@@ -108,7 +104,9 @@ class ShardHandlers:
     async def handover(self, request: web.Request) -> web.Response:
         """What the node did in the handover into the current epoch."""
         async with self._reporting.turn(request):
-            if asyncio.get_running_loop().time() >= self._report_until:
+            # Making one reads all that the handover has recorded.
+            now = (self._view.state.epoch, self._store.tallied)
+            if now != self._report_of:
                 self._report = await asyncio.to_thread(self._node.handover_report)
-                self._report_until = asyncio.get_running_loop().time() + REPORT_KEPT_S
+                self._report_of = now
         return json_answer(self._report)

@@ -62,6 +62,8 @@ class SliverStore:
         self.folder = folder
         self.damaged_count = 0
         """Slivers and metadata found damaged since the opening."""
+        self.tallied = 0
+        """Grows whenever anything is tallied."""
         self.on_damage: Callable[[bytes], None] = lambda blob_id: None
         """Told the id of a blob of which something was found damaged, by any thread; must not block."""
         self.on_stored: Callable[[Collection[bytes]], None] = lambda blob_ids: None
@@ -172,6 +174,7 @@ class SliverStore:
             except BaseException:
                 self._files.remove(in_files)
                 raise
+            self.tallied += sum(tally is not None for _, tally in offered.values())
             for key, (symbols, _) in new.items():
                 self._count[key.shard] += 1
                 self._size_bytes[key.shard] += len(symbols)

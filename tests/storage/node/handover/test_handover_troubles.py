@@ -16,7 +16,7 @@ from storage.node.handover import jobs
 from storage.node.store import RESERVE_BYTES
 from storage.redstuff import Axis
 from tests.storage.node.checks import check
-from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, Bent, Held, bend, change, encoded, lacks
+from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, Bent, Held, bend, change, encoded
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -245,7 +245,7 @@ async def test_slivers_of_one_blob_are_asked_for_together(stored: Network) -> No
     lost = {1: (0, 1, 2), 2: (6, 7), 3: (3, 4, 5), 4: (8, 9)}
     await change(stored, lost)
     await change(stored, lost)
-    await stored.until(lambda: lacks(stored, 2, 3))
+    await stored.until(lambda: not stored.running[2].store.shards() & {3, 4, 5})
     await stored.stop(3)
     bend(stored, 2, {other: lambda real: Counting(real, lambda name, a: a) for other in (1, 4)})
     await change(stored, {1: (0, 1, 2), 2: (3, 4, 5, 6, 7), 4: (8, 9)})

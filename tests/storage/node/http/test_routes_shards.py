@@ -14,7 +14,8 @@ import pytest
 from committee import bls, messages
 from storage.client import wire
 from storage.node.face import Refusal
-from storage.node.http import members, shards
+from storage.node.http import members
+from storage.node.store import Tally
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
 if TYPE_CHECKING:
@@ -265,7 +266,6 @@ async def test_who_asks_for_the_report_at_once_shares_one(
         return {"made": len(made)}
 
     monkeypatch.setattr(node, "handover_report", report)
-    monkeypatch.setattr(shards, "REPORT_KEPT_S", 10**6)
     asked = [asyncio.create_task(ask("GET", "/v1/handover")) for _ in range(20)]
     health = await ask("GET", "/v1/health")
     assert health.status == 200, "the loop is free meanwhile"
@@ -273,13 +273,20 @@ async def test_who_asks_for_the_report_at_once_shares_one(
     assert [one.granted() for one in await asyncio.gather(*asked)] == [{"made": 1}] * len(asked)
 
 
-async def test_a_report_is_made_anew_after_its_time(
-    node: OneNode, ask: Ask, monkeypatch: pytest.MonkeyPatch
+async def test_a_report_is_made_anew_when_there_is_more_to_tell(
+    node: OneNode, ask: Ask, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "REPORT_KEPT_S", 0)
-    (await ask("GET", "/v1/handover")).granted()
-    monkeypatch.setattr(node, "handover_report", lambda: {"epoch": 6})
-    assert (await ask("GET", "/v1/handover")).granted() == {"epoch": 6}
+    made = iter(range(10))
+    monkeypatch.setattr(node, "handover_report", lambda: {"made": next(made)})
+    for _ in range(2):
+        assert (await ask("GET", "/v1/handover")).granted() == {"made": 0}
+    tally = Tally(5, 1, blob.blob_id, "rebuilt", 1)
+    for again in (1, 2):  # also what is tallied as waste
+        node.store.put_sliver(blob.blob_id, 1, Axis.PRIMARY, node.sliver(blob, 1, Axis.PRIMARY), tally)
+        assert (await ask("GET", "/v1/handover")).granted() == {"made": again}
+    node.start_next()
+    await node.view.refresh()
+    assert (await ask("GET", "/v1/handover")).granted() == {"made": 3}
 
 
 # members
