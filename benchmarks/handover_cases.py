@@ -78,7 +78,14 @@ async def many_small() -> list[Row]:
     lower_bound = report.lower_bound_bytes
     rebuilt = report.rebuilt_bytes + report.wasted_bytes
     return [
-        row(f"{what}: bytes rebuilt ÷ lower bound, data alone", *where, rebuilt / lower_bound, "exactly", 1),
+        # 1.00: with so many questions under way on one event loop, a helper may be overtaken and answer all the same.
+        row(
+            f"{what}: bytes rebuilt ÷ lower bound, data alone",
+            *where,
+            rebuilt / lower_bound,
+            "at most",
+            1.005,
+        ),
         row(f"{what}: all bytes on the wire ÷ lower bound", *where, wire_bytes / lower_bound),
         row(f"{what}: symbols needed ÷ requests", *where, symbols / tally.requests["decodingSymbols"]),
         row(f"{what}: sliver pairs rebuilt a second", *where, departed * SMALL_BLOBS / seconds),

@@ -25,12 +25,12 @@ from storage.node.repair.standing import GOOD, Standing
 from storage.node.store.records import Symbols
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
 
-OVERTAKEN_AFTER_S = 4.0
+OVERTAKEN_AFTER_S = 6.0
 """A helper that has not answered by then is left to its own pace, and another one asked in its place: unless all of
 them need long, so that asking more would make it worse."""
 TIMES_THE_USUAL = 4.0
 """A helper is overtaken no sooner than after so many times as long as answers usually take."""
-FIRST_TIMES = 3.0
+FIRST_TIMES = 2.0
 """So many times OVERTAKEN_AFTER_S, as long as it is not known how long answers take."""
 ANSWERS_REMEMBERED = 32
 """The usual time is the median of so many: fewer than half of the helpers cannot make it longer."""
