@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ from committee import messages
 from committee.bls import SecretKey
 from committee.ledger import Parameters
 from localnet.memory_chain import MemoryChain
+from localnet.ports import free_port
 from storage.client import wire
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
@@ -31,7 +31,6 @@ STEP_S = 0.01
 """How often a condition is looked at."""
 LONGEST_WAIT_S = 180.0
 SLIVERS_AT_ONCE = 256
-_PORTS = iter(range(20_000, 32_768))
 
 
 class TookTooLong(Exception):
@@ -165,8 +164,8 @@ class NodeNetwork:
     def add_node(self) -> int:
         """A node known to the chain, not started; its id."""
         node_id = len(self.places) + 1
-        port = _free_port()
-        relay = Relay(node_id, _free_port(), port, self._watch) if self._counted else None
+        port = free_port()
+        relay = Relay(node_id, free_port(), port, self._watch) if self._counted else None
         name = f"node-{node_id}"
         config = NodeConfig(
             name=name,
@@ -282,14 +281,3 @@ class NodeNetwork:
 def secret_of(node_id: int) -> SecretKey:
     """The BLS key of a node; nobody has anything to protect here."""
     return SecretKey(0x4A01 + node_id)
-
-
-def _free_port() -> int:
-    """A port below those that outgoing connections take, so that it stays free until the node listens there."""
-    for port in _PORTS:
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
-    raise TookTooLong("no free port: end what else listens on this machine")

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +24,7 @@ from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
 from committee.transition import plan_all
 from localnet.chain import LocalChain
+from localnet.ports import free_port
 from storage.client.client import Client
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
@@ -200,7 +200,7 @@ class LocalNetwork:
     async def add_node(self, name: str, stake_tokens: int) -> NodeProcess:
         """Make a node's folder, keys and account, give it its stake and gas money, and start it."""
         folder = self.folder / "nodes" / name
-        port = _free_port()
+        port = free_port()
         settings: dict[str, str | int] = {
             "name": name,
             "port": port,
@@ -317,9 +317,3 @@ def _compile_kernels() -> None:
     code.recover(blob.metadata, Axis.SECONDARY, 3, symbols)
     code.verify_sliver(blob.metadata, Axis.PRIMARY, 3, blob.sliver(Axis.PRIMARY, 3))
     code.decode(blob.metadata, Axis.PRIMARY, {index: blob.sliver(Axis.PRIMARY, index) for index in (1, 3)})
-
-
-def _free_port() -> int:
-    """A port nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ import aiohttp
 from committee.bls import SecretKey
 from committee.ledger import BlockMark, Ledger, Parameters
 from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
+from localnet.ports import free_port
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.node.config import NodeConfig
@@ -52,9 +52,9 @@ class Network:
         self.ledgers: dict[int, HeldLedger] = {}
         self.uploaded: dict[bytes, EncodedBlob] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        for node_id, port in zip(SHARDS, free_ports(len(SHARDS)), strict=True):
+        for node_id in SHARDS:
             key = self.secret(node_id).public_key
-            self.chain.add_node(f"node-{node_id}", f"http://127.0.0.1:{port}", key)
+            self.chain.add_node(f"node-{node_id}", f"http://127.0.0.1:{free_port()}", key)
 
     @staticmethod
     def secret(node_id: int) -> SecretKey:
@@ -162,13 +162,3 @@ class Network:
         files = [name for _, _, names in os.walk(self.store_folder(node_id)) for name in names]
         shards = [store.shards_with(blob_id, axis) for axis in Axis]
         return blob_id.hex() not in files and not any(shards) and store.metadata(blob_id) is None
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, each another one."""
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in taken]
-    finally:
-        for one in taken:
-            one.close()

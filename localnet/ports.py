@@ -1,0 +1,26 @@
+"""Ports for what is about to listen on this machine."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+
+FIRST, LAST = 20_000, 32_767
+"""Below those that outgoing connections take, so that a port stays free until somebody listens there."""
+TRIES = 100
+
+
+class NoFreePort(Exception):
+    """None of those tried is free."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens now; each time another one, most likely."""
+    for _ in range(TRIES):
+        port = FIRST + secrets.randbelow(LAST - FIRST + 1)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    raise NoFreePort("no free port: end what else listens on this machine")
