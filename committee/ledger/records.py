@@ -6,10 +6,11 @@ seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from committee.membership import Committee
+from committee.membership import Committee, Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,29 @@ class EpochState:
     current: Committee | None
     next: Committee | None
     """Selected but not started."""
-    unattested: frozenset[int] = frozenset()
-    """Shards that their owners in `previous` had neither kept nor attested by that epoch's end: who has one still has
-    it to attest in this epoch."""
+    unattested: Mapping[int, Member] = field(default_factory=dict)
+    """Shards that their owners in `previous` had neither kept nor attested by that epoch's end, and who kept or
+    attested each of them last: that node must serve it still, member or not. Who was the owner and is it still has it
+    to attest in this epoch."""
+
+    def holders(self, shard: int) -> tuple[Member, ...]:
+        """Who may have slivers of a shard, each node once: its owner, the one before, and the one of `unattested`."""
+        holders: dict[int, Member] = {}
+        for owners in (
+            self.current.owner_of if self.current else {},
+            self.previous.owner_of if self.previous else {},
+            self.unattested,
+        ):
+            if shard in owners:
+                holders.setdefault(owners[shard].node_id, owners[shard])
+        return tuple(holders.values())
+
+    def members(self) -> dict[int, Member]:
+        """node id → whoever may have slivers of any shard; as the newest committee names it."""
+        known = {member.node_id: member for member in self.unattested.values()}
+        for committee in (self.previous, self.current):
+            known.update(committee.by_id if committee else {})
+        return known
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def start(now: Contracts) -> Outcome:
         previous=state.current,
         current=state.next,
         next=None,
-        unattested=missing,
+        unattested=_last_held(state, missing),
     )
     started = replace(
         started,
@@ -80,6 +80,12 @@ def start(now: Contracts) -> Outcome:
         ejected=frozenset(),
     )
     return _finished_at_quorum(started, EpochStarted(state.block, state.next.epoch))
+
+
+def _last_held(state: EpochState, missing: Collection[int]) -> dict[int, Member]:
+    """Shards nobody has kept or attested in an epoch that ends, and who did last."""
+    before = {**(state.previous.owner_of if state.previous else {}), **state.unattested}
+    return {shard: before[shard] for shard in missing}
 
 
 def kept_shards(state: EpochState) -> frozenset[int]:
@@ -92,7 +98,7 @@ def kept_shards(state: EpochState) -> frozenset[int]:
     kept = {
         shard for shard, owner in state.current.owner_of.items() if before[shard].node_id == owner.node_id
     }
-    return frozenset(kept) - state.unattested
+    return frozenset(kept) - state.unattested.keys()
 
 
 def attest(now: Contracts, account: str, epoch: int, attestations: Sequence[Attestation]) -> Outcome:

@@ -72,7 +72,15 @@ def update_address(
         return replace(committee, members=tuple(members))
 
     state = now.state
-    shown = now.changed(previous=moved(state.previous), current=moved(state.current), next=moved(state.next))
+    shown = now.changed(
+        previous=moved(state.previous),
+        current=moved(state.current),
+        next=moved(state.next),
+        unattested={
+            shard: replace(one, address=address) if one.node_id == node_id else one
+            for shard, one in state.unattested.items()
+        },
+    )
     node = replace(now.nodes[node_id], address=address, tls_key=tls_key)
     return replace(shown, nodes={**now.nodes, node_id: node}), ()
 

@@ -1,7 +1,7 @@
 """One read of a blob: its metadata from whoever has it, then `p` primary slivers from whoever comes first.
 
 In a handover both committees are asked: the new one may not have the blob yet, and the old one may not know what was
-certified since. Afterwards those of the previous one come last; they keep what was not handed over.
+certified since. Afterwards those of the previous one come last, and whoever had before what was not handed over since.
 """
 
 from __future__ import annotations
@@ -93,10 +93,9 @@ class Reading:
         raise BlobUnavailable(f"metadata of blob {self._name}", 1, self._current.n_shards, 0, failures)
 
     def _who_may_know(self) -> list[Member]:
-        """The current and the previous members, in the order in which to ask them."""
+        """The current members, and who may have what they lack, in the order in which to ask them."""
         current = list(self._current.members)
-        previous = self._state.previous.members if self._state.previous else ()
-        others = [member for member in previous if member.node_id not in self._current.by_id]
+        others = [one for one in self._state.members().values() if one.node_id not in self._current.by_id]
         if not self._state.handover_done:
             return random.sample(current + others, len(current) + len(others))
         return random.sample(current, len(current)) + random.sample(others, len(others))
@@ -157,11 +156,8 @@ class Reading:
         return slivers
 
     def _holders(self, code: RedStuff, pair: int) -> list[Member]:
-        """Who should hold a pair: the owner of its shard, then who had it before."""
-        shard = code.shard_of_pair(self._blob_id, pair)
-        owner = self._current.owner_of[shard]
-        before = self._state.previous.owner_of[shard] if self._state.previous else owner
-        return [owner] if before.node_id == owner.node_id else [owner, before]
+        """Who may hold a pair: the owner of its shard, then who had it before."""
+        return list(self._state.holders(code.shard_of_pair(self._blob_id, pair)))
 
     async def _sliver(
         self, code: RedStuff, metadata: BlobMetadata, pair: int, member: Member, size_bytes: int

@@ -43,8 +43,8 @@ class Peers:
         return self._clients[key]
 
     def others(self) -> list[Member]:
-        """Every other node of the previous and current committee, by node id."""
-        known = self._view.members_by_id()
+        """Every other node that may have slivers of some shard, by node id."""
+        known = self._view.state.members()
         return [known[node_id] for node_id in sorted(known) if node_id != self._view.node_id]
 
     def is_new_owner(self, member: Member, shard: int) -> bool:
@@ -58,17 +58,16 @@ class Peers:
         return current is not None and member.node_id not in current.by_id
 
     def holders(self, avoiding: Collection[int]) -> dict[int, list[Member]]:
-        """shard → the other nodes that should hold it: its previous owner first, then its current one.
+        """shard → the other nodes that may hold it, who has had it for longest first.
 
         Nodes whose id is in `avoiding` are left out; a shard nobody else holds is missing from the answer.
         """
-        known = self._view.members_by_id()
-        holders: dict[int, list[Member]] = {}
-        for committee in (self._view.state.previous, self._view.state.current):
-            for shard, owner in committee.owner_of.items() if committee else ():
-                if owner.node_id == self._view.node_id or owner.node_id in avoiding:
-                    continue
-                member = known[owner.node_id]
-                if member not in holders.setdefault(shard, []):
-                    holders[shard].append(member)
+        state = self._view.state
+        wanted = state.members()
+        for node_id in {self._view.node_id, *avoiding} & wanted.keys():
+            del wanted[node_id]
+        holders = {
+            shard: [wanted[one.node_id] for one in reversed(state.holders(shard)) if one.node_id in wanted]
+            for shard in (state.current.owner_of if state.current else ())
+        }
         return {shard: members for shard, members in holders.items() if members}

@@ -98,7 +98,7 @@ async def test_a_handover_is_done_at_the_quorum_and_attested_on(twins: Twins) ->
         assert await twins.attest(node, shard) is None
     await twins.next_epoch()
     (node, shard), *_ = gained
-    assert twins.state.unattested == {shard}
+    assert set(twins.state.unattested) == {shard}
     assert twins.chain.missing == {shard}, "who did not attest it has it to attest still"
     assert await twins.attest(node, shard) is None
 
@@ -123,6 +123,25 @@ async def test_a_handover_closed_at_its_deadline_bars_who_was_late(twins: Twins)
     assert await twins.tell(late[0].ledger, lambda told: told.become_candidate()) is None
     await twins.next_epoch()
     assert not twins.state.unattested
+
+
+async def test_who_attested_a_shard_last_is_known_as_long_as_nobody_has_since(twins: Twins) -> None:
+    """Also where it has moved to."""
+    await twins.next_epoch()
+    held = twins.state.current
+    assert held is not None
+    await replace_members(twins)
+    for epochs_since in (1, 2, 3):
+        await twins.network.chain.increase_time(DEADLINE_S)
+        assert await twins.anyone(lambda told: told.close_handover()) is None
+        await twins.join(5)
+        await twins.next_epoch()
+        last = twins.state.unattested
+        assert last, f"after {epochs_since} epochs"
+        assert all(held.owner_of[shard].node_id == one.node_id for shard, one in last.items())
+    gone = next(one for one in twins.network.nodes if one.node_id == next(iter(last.values())).node_id)
+    assert await twins.tell(gone.ledger, lambda told: told.update_address(gone.node_id, "http://moved")) is None
+    assert any(one.address == "http://moved" for one in twins.state.unattested.values())
 
 
 async def test_nodes_leave_and_return_and_move(twins: Twins) -> None:

@@ -29,6 +29,11 @@ from committee.ledger.records import (
     StakePosition,
     Stretch,
 )
+from committee.membership import Member
+
+LONGEST_SEARCH_EPOCHS = 53
+"""So many epochs back whoever attested a shard last is looked for, as a blob lives no longer: who had the shard then
+needs to serve nothing of before."""
 
 
 class EvmLedger(Writer):
@@ -131,13 +136,32 @@ class EvmLedger(Writer):
             self._reader.call(committee, "committees", at=block),
         )
         started_block: BlockMark | None = None
-        unattested: list[int] = []
+        unattested: dict[int, Member] = {}
         if state["epoch"] > 0:
             started_block, _ = await self._reader.block(state["startedAtBlock"])
-            unattested = await self._reader.call(committee, "missingShards", state["epoch"] - 1, at=block)
+            unattested = await self._unattested(state["epoch"] - 1, state["nShards"], block)
             if (await self._reader.block(BlockNumber(block.number)))[0] != block:
                 raise LedgerReorganised(f"block {block.number} was replaced while it was read")
         return decode.epoch_state(block, state, committees, state["nShards"], started_block, unattested)
+
+    async def _unattested(self, epoch: int, n_shards: int, block: BlockMark) -> dict[int, Member]:
+        """The shards that an epoch which is over ended without, and who kept or attested each of them last."""
+        held: dict[int, Member] = {}
+        left = await self.missing_shards(epoch, block)
+        for before in range(epoch - 1, 0, -1):
+            if not left:
+                break
+            missing, view = await both(
+                self.missing_shards(before, block),
+                self._reader.call(self._reader.committee, "committee", before, at=block),
+            )
+            committee = decode.committee(view, n_shards)
+            if committee is None:
+                raise LedgerError(f"the contract shows no committee of epoch {before}, which is over")
+            found = left if epoch - before == LONGEST_SEARCH_EPOCHS else left - missing
+            held.update((shard, committee.owner_of[shard]) for shard in found)
+            left -= found
+        return held
 
     async def nodes(self) -> list[RegisteredNode]:
         """All registered nodes, by node id."""

@@ -99,7 +99,7 @@ def epoch_state(
     committees: Sequence[Mapping[str, Any]],
     n_shards: int,
     started_block: BlockMark | None,
-    unattested: Sequence[int],
+    unattested: Mapping[int, Member],
 ) -> EpochState:
     """The state view with the previous, current and next committee, all of one block."""
     previous, current, following = (committee(view, n_shards) for view in committees)
@@ -113,7 +113,7 @@ def epoch_state(
         previous=previous,
         current=current,
         next=following,
-        unattested=frozenset(unattested),
+        unattested=unattested,
     )
 
 

@@ -32,7 +32,7 @@ from storage.redstuff.parameters import BLOB_ID_BYTES
 log = structlog.get_logger()
 
 FILE = "chain.sqlite"
-VERSION = 1
+VERSION = 2
 OBJECT_ID_BYTES = 32
 
 _SCHEMA = f"""
@@ -174,8 +174,8 @@ def _record(row: tuple[Any, ...]) -> BlobRecord:
     )
 
 
-def _as_json(value: bytes | frozenset[int]) -> str | list[int]:
-    return value.hex() if isinstance(value, bytes) else sorted(value)
+def _as_json(value: bytes) -> str:
+    return value.hex()
 
 
 def _state(values: Mapping[str, Any]) -> EpochState:
@@ -189,7 +189,9 @@ def _state(values: Mapping[str, Any]) -> EpochState:
         previous=_committee(values["previous"]),
         current=_committee(values["current"]),
         next=_committee(values["next"]),
-        unattested=frozenset(values["unattested"]),
+        unattested=dict(
+            zip(map(int, values["unattested"]), _members(values["unattested"].values()), strict=True)
+        ),
     )
 
 

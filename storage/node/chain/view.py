@@ -25,7 +25,7 @@ from committee.ledger import (
     Parameters,
 )
 from committee.ledger.follower import MARKS_KEPT, Follower, Snapshot, Step
-from committee.membership import Committee, Member
+from committee.membership import Committee
 from storage.node.chain.changes import Change, Draft, differences, everything, live
 from storage.node.chain.store import ChainStore
 from storage.node.sqlite import StoreError
@@ -130,13 +130,6 @@ class ChainView:
     def was_ejected(self, node_id: int, since_epoch: int) -> bool:
         """Whether an ejection of this node in `since_epoch` or later has been seen."""
         return self._ejected.get(node_id, -1) >= since_epoch
-
-    def members_by_id(self) -> dict[int, Member]:
-        """Everyone in the previous or the current committee; where both name a node, as the current one does."""
-        known: dict[int, Member] = {}
-        for committee in (self.state.previous, self.state.current):
-            known.update(committee.by_id if committee else {})
-        return known
 
     # following
 

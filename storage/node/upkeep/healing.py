@@ -196,7 +196,7 @@ class Healing:
         state = self._view.state
         if state.previous is None or not was_live_at_start(self._view, blob_id):
             return lacking
-        before = set(state.previous.shards_of(self._view.node_id)) - state.unattested
+        before = set(state.previous.shards_of(self._view.node_id)) - state.unattested.keys()
         gained = lacking - before
         if gained and self._attested[:2] != (state.epoch, state.started_block):
             attested = set(await self._view.ledger.attested_shards())

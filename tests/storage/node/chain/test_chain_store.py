@@ -28,7 +28,8 @@ def mark(number: int) -> BlockMark:
     return BlockMark(number, number.to_bytes(32, "big"))
 
 
-STATE = EpochState(mark(9), 2, 100, mark(7), False, 50, None, COMMITTEE, None)
+GONE = Member(12, "c", "http://c:1", bytes(48), (2,))
+STATE = EpochState(mark(9), 2, 100, mark(7), False, 50, None, COMMITTEE, None, {2: GONE})
 RECORD = BlobRecord(1, A, 10, "0x1", 1, None, 3, True)
 FIRST = Change((mark(9),), (RECORD,), {7: 1}, STATE, (A,), is_all=True)
 

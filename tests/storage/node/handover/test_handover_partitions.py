@@ -10,6 +10,7 @@ import pytest
 import stamina
 import structlog
 
+from localnet.ports import free_port
 from storage.client.errors import NodeUnreachable
 from storage.client.node_client import NodeClient
 from storage.node.handover import jobs as handover
@@ -55,6 +56,29 @@ async def test_more_than_f_missing_are_named_and_one_that_comes_back_is_enough(
     await stored.start(1)
     await stored.until(lambda: 7 in stored.chain.attested)
     await check(stored)
+
+
+@pytest.mark.usefixtures("no_retries")
+async def test_who_attested_a_shard_last_serves_it_until_another_has(stored: Network) -> None:
+    """Two committees in a row attest nothing, and hold more than 2f shards: the third has only who came before them."""
+    absent, come = (
+        stored.chain.add_node(name, f"http://127.0.0.1:{free_port()}", stored.secret(node_id).public_key)
+        for node_id, name in ((5, "node-5"), (6, "node-6"))
+    )
+    lost = (0, 1, 2, 3, 4, 5, 6, 7)
+    for owner in (absent, come):
+        stored.chain.start({4: (8, 9), owner: lost})
+        stored.chain.close()
+        await stored.seen()
+    assert set(stored.chain.state.unattested) == stored.chain.missing == set(lost)
+    for blob in BLOBS:
+        assert len(await stored.read(blob.blob_id)) == blob.length
+    await stored.start(come)
+    await stored.until(lambda: not stored.chain.missing)
+    await check(stored)
+    stored.chain.start({4: (8, 9), come: lost})
+    for node_id in (1, 2, 3):
+        await stored.until(lambda node_id=node_id: not stored.running[node_id].store.shards())
 
 
 class CutOff:

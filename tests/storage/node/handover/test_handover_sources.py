@@ -199,7 +199,7 @@ async def test_a_source_that_gives_little_for_the_time_it_takes_is_left(
     await change(stored, MOVED)
     await check(stored)
     assert filled(stored).rebuilt_slivers >= len(BLOBS)
-    node_3 = stored.running[1].view.members_by_id()[3]
+    node_3 = stored.running[1].view.state.members()[3]
     assert stored.running[1].repair.standing.rank(node_3) == SLOW
 
 
