@@ -56,7 +56,7 @@ test: setup $(SLITHER)/.ready
 	@$(BIN)/mypy
 	@cd $(EVM) && $(NPM) test --silent
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(SLITHER)/bin/python $(EVM)/check_slither.py
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist worksteal
 
 bench-redstuff: setup $(PEERS)/node_modules/.ready
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python benchmarks/bench_redstuff.py
