@@ -295,13 +295,12 @@ def _names(members: Sequence[Member]) -> str:
 
 def example_files(folder: Path) -> list[Path]:
     """Files of different sizes: some of the project's own, and one of 16 MiB made in `folder`."""
-    here = Path(__file__).resolve().parent
-    own = [here / "demo.py", *sorted(here.glob("../LICENSE")), *sorted(here.glob("../README.md"))]
-    lock = here.parent / "requirements.txt"
+    here = Path(__file__).resolve()
+    own = [here, *(here.parents[1] / name for name in ("LICENSE", "README.md", "requirements.txt"))]
     big = folder / "sixteen-mebibytes.bin"
     numbers = np.arange(BIG_FILE_BYTES // 8, dtype="<u8") * np.uint64(0x9E3779B97F4A7C15)
     big.write_bytes(numbers.tobytes())
-    return [path for path in (*own, lock) if path.is_file()] + [big]
+    return [path for path in own if path.is_file()] + [big]
 
 
 async def run_demo(files: Sequence[Path], narrator: Narrator) -> DemoResult:

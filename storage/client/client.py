@@ -100,11 +100,7 @@ class Client:
         refuses, `NotEnoughConfirmations` naming the members that failed. A blob that was registered and not certified
         can be stored again.
         """
-        _, committee = await self._current()
-        code = RedStuff(committee.n_shards)
-        progress("encode", 0, 1)
-        blob = await asyncio.to_thread(code.encode, data)
-        progress("encode", 1, 1)
+        code, blob = await self._encoded(data, progress)
         object_id, registered = await self._ledger.register_blob(
             blob.metadata.root, len(data), epochs, deletable
         )
@@ -117,18 +113,22 @@ class Client:
 
         Raises as `store` does, and `WrongBlob` when `data` is not what was registered.
         """
-        _, committee = await self._current()
         record = await self._ledger.blob_object(object_id)
-        code = RedStuff(committee.n_shards)
-        progress("encode", 0, 1)
-        blob = await asyncio.to_thread(code.encode, data)
-        progress("encode", 1, 1)
+        code, blob = await self._encoded(data, progress)
         if blob.blob_id != record.blob_id:
             raise WrongBlob(
                 f"object {object_id} was registered for blob {blob_id_text(record.blob_id)}; "
                 f"this is {blob_id_text(blob.blob_id)}"
             )
         return await self._certify(code, blob, object_id, record.deletable, progress)
+
+    async def _encoded(self, data: bytes, progress: Progress) -> tuple[RedStuff, EncodedBlob]:
+        _, committee = await self._current()
+        code = RedStuff(committee.n_shards)
+        progress("encode", 0, 1)
+        blob = await asyncio.to_thread(code.encode, data)
+        progress("encode", 1, 1)
+        return code, blob
 
     async def _certify(
         self, code: RedStuff, blob: EncodedBlob, object_id: int, deletable: bool, progress: Progress

@@ -363,7 +363,7 @@ def read_ranges(text: str, n: int) -> list[int]:
 
 def read_axis(text: str) -> Axis:
     """The axis that a path or query names by its `label`. Raises `InvalidEncoding`."""
-    try:
-        return Axis[text.upper()] if text.islower() else Axis(-1)
-    except (KeyError, ValueError):
-        raise InvalidEncoding(f"{text[:40]!r} is neither primary nor secondary") from None
+    for axis in Axis:
+        if axis.label == text:
+            return axis
+    raise InvalidEncoding(f"{text[:40]!r} is neither primary nor secondary")

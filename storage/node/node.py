@@ -86,7 +86,7 @@ class StorageNode:
                 self.view, self.store, self.code, self.peers, repair, self.watch, self.secret, budget
             )
             self.garbage = Garbage(self.view, self.store)
-            self.healing = Healing(self.view, self.store, self.code, repair, self.garbage)
+            self.healing = Healing(self.view, self.store, repair, self.garbage)
             self.scrubber = Scrubber(
                 *(self.store, self.code, self.healing.look_after),
                 *(self.config.scrub_bytes_per_s, self.config.scrub_interval_s),
@@ -100,17 +100,9 @@ class StorageNode:
                 log.info("serving", name=self.config.name, node_id=registered.node_id, port=self.config.port)
                 async with asyncio.TaskGroup() as duties:
                     duties.create_task(self.view.follow(self.config.poll_interval_s))
-                    for duty in (
-                        *(
-                            self.watch.run,
-                            self.candidacy.run,
-                            self.handover.run,
-                            self.healing.run,
-                            self.garbage.run,
-                        ),
-                        *(self.scrubber.run, invalidation.run),
-                    ):
-                        duties.create_task(_for_ever(duty))
+                    keepers = (self.healing, self.garbage, self.scrubber, invalidation)
+                    for one in (self.watch, self.candidacy, self.handover, *keepers):
+                        duties.create_task(_for_ever(one.run))
             finally:
                 server = runner.server
                 await runner.cleanup()

@@ -48,9 +48,12 @@ class Peers:
         return [known[node_id] for node_id in sorted(known) if node_id != self._view.node_id]
 
     def is_new_owner(self, member: Member, shard: int) -> bool:
-        """Whether the shard was another's in the previous epoch, so that the member may not have all of it yet."""
-        previous = self._view.state.previous
-        return previous is not None and shard not in previous.shards_of(member.node_id)
+        """Whether another kept or attested the shard last, so that the member may not have all of it yet."""
+        state = self._view.state
+        if state.previous is None:
+            return False
+        last = state.unattested.get(shard) or state.previous.owner_of[shard]
+        return member.node_id != last.node_id
 
     def has_left(self, member: Member) -> bool:
         """Whether the member of the previous committee is none any more: it serves still, or is gone already."""

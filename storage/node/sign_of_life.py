@@ -83,9 +83,8 @@ class SignsOfLife:
             counts_s = NONE_FOUND_S if sought.witness is None else self._view.parameters.patience_s
             if sought.at is None or time.monotonic() - sought.at >= counts_s:
                 sought.witness = await self._ask_fellows(member)
-                sought.at = (
-                    time.monotonic()
-                )  # now: a fellow that hangs makes the search longer than it counts
+                # Not when it began: a fellow that hangs makes the search longer than it counts.
+                sought.at = time.monotonic()
             return sought.witness
 
     def forget(self, members: frozenset[int]) -> None:

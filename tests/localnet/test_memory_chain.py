@@ -140,7 +140,9 @@ async def test_who_attested_a_shard_last_is_known_as_long_as_nobody_has_since(tw
         assert last, f"after {epochs_since} epochs"
         assert all(held.owner_of[shard].node_id == one.node_id for shard, one in last.items())
     gone = next(one for one in twins.network.nodes if one.node_id == next(iter(last.values())).node_id)
-    assert await twins.tell(gone.ledger, lambda told: told.update_address(gone.node_id, "http://moved")) is None
+    assert (
+        await twins.tell(gone.ledger, lambda told: told.update_address(gone.node_id, "http://moved")) is None
+    )
     assert any(one.address == "http://moved" for one in twins.state.unattested.values())
 
 

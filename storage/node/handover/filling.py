@@ -7,7 +7,7 @@ is verified before it is stored, and what is stored is never fetched again: all 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,9 +47,6 @@ FAULTS_BORNE = 3
 """Wrong slivers of a source, and pages in which nothing was that had been asked for, before it is left."""
 SLIVERS_A_FAULT = 100
 """One more is borne for so many good slivers: a large shard has its losses."""
-
-Wasted = dict[tuple[bytes, int, Axis], int]
-"""Bytes received in vain, by blob id, shard and axis, until a good sliver takes them into its record."""
 
 
 @dataclass(eq=False)
@@ -97,7 +94,8 @@ class Filling:
         self._repair = repair
         self._secret = secret
         self._budget = budget
-        self._wasted: Wasted = {}
+        self._in_vain: Counter[tuple[bytes, int, Axis]] = Counter()
+        """Bytes thrown away, by blob id, shard and axis, until a good sliver takes them into its record."""
 
     def ways(
         self,
@@ -149,7 +147,7 @@ class Filling:
             raise failed.exceptions[0] from None
 
     async def _stream(self, epoch: int, source: _Source, blobs: Sequence[bytes]) -> None:
-        """Take shards and axes off the source's work until none is left, or it fails: that ends its other streams."""
+        """Take shards and axes off the source's work until none is left; if it fails, no stream begins another one."""
         while source.work:
             shard, axis = source.work.pop()
             try:
@@ -276,10 +274,9 @@ class Filling:
             except (RedStuffError, RepairError) as error:
                 source.faults += 1
                 self._repair.standing.lied(source.member, f"{axis.label} sliver of shard {shard}: {error}")
-                key = (blob_id, shard, axis)
-                self._wasted[key] = self._wasted.get(key, 0) + size
+                self._in_vain[blob_id, shard, axis] += size
                 continue
-            in_vain = self._wasted.pop((blob_id, shard, axis), 0)
+            in_vain = self._in_vain.pop((blob_id, shard, axis), 0)
             tally = Tally(epoch, shard, blob_id, "transferred", 1, size, size, in_vain)
             good.append(NewSliver(blob_id, shard, axis, sliver.symbols, tally))
         source.slivers += len(good)
@@ -305,7 +302,7 @@ class Filling:
                 try:
                     metadata = await self._repair.metadata(blob_id)
                     await self._repair.fill(
-                        metadata, shards, epoch, avoiding(), lambda: is_wanted(blob_id), self._wasted
+                        metadata, shards, epoch, avoiding(), lambda: is_wanted(blob_id), self._in_vain
                     )
                     fail_point("handover.blob-filled")
                 except (RepairError, RedStuffError, StoreError) as error:

@@ -48,7 +48,7 @@ log = structlog.get_logger()
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 10.0
 RESTS_AS_LONG = 4.0
-"""After a look at what there is to be fetched ahead, so many times as long as it took."""
+"""After a look at what there is to be fetched ahead, so many times as long as it took, but at most LONGEST_RETRY_S."""
 LOOK_AGAIN_S = 5.0
 """The committees are looked at so often even when no event tells of a change: a view may have loaded the state anew."""
 
@@ -91,7 +91,6 @@ class Handover:
         self._store = store
         self._code = code
         self._watch = watch
-        self._secret = secret
         self._filling = Filling(view, store, code, peers, repair, secret, budget or Budget())
         self._news = asyncio.Event()
         self._attesting = Attesting(view, store, secret)
@@ -134,7 +133,9 @@ class Handover:
                 jobs = [job for job in jobs if job not in overtaken]
                 await _cancel([job.task for job in overtaken])
                 if self._drop_due:
-                    self._drop_due = not await self._drop_old_shards()
+                    self._drop_due = False  # until there is news, which may come while shards are dropped
+                    if not await self._drop_old_shards():
+                        self._drop_due = True
                 for committee in (state.current, state.next):
                     if committee is not None and not any(job.is_for(committee) for job in jobs):
                         jobs.append(_Job(committee, asyncio.create_task(self._work(committee))))
@@ -180,11 +181,11 @@ class Handover:
                 await self._wait_for_start(committee)
 
     async def _try(
-        self, step: Callable[[Committee], Awaitable[bool]], committee: Committee, retry_s: float = 0.0
+        self, step: Callable[[Committee], Awaitable[bool | None]], committee: Committee, retry_s: float = 0.0
     ) -> bool:
-        """Whether the step came to its end; a failure is told, and the step is to be tried again."""
+        """Whether all that the step is for is done; a failure is told, and the step is to be tried again."""
         try:
-            return await step(committee)
+            return bool(await step(committee))
         except (LedgerError, StoreError) as error:
             log.warning("handover waits", epoch=committee.epoch, retry_s=retry_s, error=str(error))
         except Exception:
@@ -247,13 +248,11 @@ class Handover:
 
     # after it
 
-    async def _attest_what_is_here(self, committee: Committee, shards: frozenset[int] | None = None) -> bool:
-        """Attest those of these gained shards, or of all, that are complete; whether there was anything to look at."""
+    async def _attest_what_is_here(self, committee: Committee, shards: frozenset[int] | None = None) -> None:
+        """Attest those of these gained shards, or of all, that are complete."""
         plan, start = self.plan(), self._view.state.started_block
-        if plan is None or start is None or not self._is_current(committee):
-            return False
-        await self._attesting.attest(plan, start, plan.attest if shards is None else shards)
-        return True
+        if plan is not None and start is not None and self._is_current(committee):
+            await self._attesting.attest(plan, start, plan.attest if shards is None else shards)
 
     async def _fill_and_attest(self, committee: Committee) -> bool:
         """Fill and attest every gained shard as far as can be; whether all is done, and on a block that stays."""
@@ -291,16 +290,19 @@ class Handover:
     # what was given up
 
     async def _drop_old_shards(self) -> bool:
-        """Drop what the plan says may go now; whether that could be done."""
+        """Drop what the plan says may go now; whether that could be done. A disk that fails holds up no handover."""
+        try:
+            return await self._drop()
+        except (LedgerError, StoreError) as error:
+            log.warning("old shards stay for now", error=str(error))
+            return False
+
+    async def _drop(self) -> bool:
         state = self._view.state
         if state.current is None:
             return True
-        try:
-            # At a block that stays: what is dropped does not come back.
-            owed = await self._view.ledger.missing_shards(state.epoch, self._view.block)
-        except LedgerError as error:
-            log.warning("old shards stay until it is known whether they are owed", error=str(error))
-            return False
+        # At a block that stays: what is dropped does not come back.
+        owed = await self._view.ledger.missing_shards(state.epoch, self._view.block)
         if self._view.state is not state:
             return False
         plan = transition.plan(

@@ -31,7 +31,8 @@ class ShardReport:
     received_bytes: int = 0
     """Of transferred and rebuilt bytes, what crossed the wire: a node's own slivers give symbols for nothing."""
     wasted_bytes: int = 0
-    """Received and thrown away."""
+    """Received and thrown away: wrong, superfluous when it came, or too little to rebuild from. What a request had
+    brought when it was let go is not counted."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class NodeReport:
     epoch: int
     node_id: int
     shards: tuple[ShardReport, ...]
-    """Every shard of which the node received or rebuilt anything, planned or not."""
+    """Every shard of which the handover received or rebuilt anything, planned or not; healing tells of its own."""
     largest_share_of_a_blob: float
     """The most this node received of one blob in this handover, as a fraction of the blob's source symbols."""
 

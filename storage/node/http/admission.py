@@ -35,6 +35,10 @@ RECEIVING_BYTES = 256 * 2**20
 """Bodies that arrive, or wait for work."""
 SMALL_BYTES = 2**17
 """Up to this size a body or sliver needs no memory of those: a connection's own buffers take as much."""
+SAME_REQUESTS = 3
+"""So often a shard's new owner gets the same page: an answer may be lost on its way, or its process be killed."""
+REQUESTS_REMEMBERED = 2**14
+"""For that, of some 200 bytes each."""
 METADATA_KEPT = 64
 """Blobs whose metadata is kept at hand: a blob's slivers come one after the other."""
 
@@ -55,6 +59,8 @@ class Admission:
         self._code = node.code
         self._catch_up = _CatchUp(node.view)
         self._kept: dict[bytes, BlobMetadata] = {}
+        self._answered: dict[bytes, int] = {}
+        """Shard transfer request → how often it was answered; the latest ones."""
 
     # turns; these raise `ConnectionError` when who asked has hung up, and `Refusal` when too many wait
 
@@ -201,9 +207,19 @@ class Admission:
             await self._require_handover(decoded.epoch, wanted)
             if not await asyncio.to_thread(bls.verify, wanted.public_key, message, signature):
                 raise _unauthorised("the signature does not hold")
+            self._refuse_replayed(message)
         except CommitteeError as error:
             raise _unauthorised(str(error)) from error
         return wanted
+
+    def _refuse_replayed(self, message: bytes) -> None:
+        """An owner asks again for what was lost on the way; whoever has overheard it may not ask for ever."""
+        answered = self._answered.pop(message, 0)
+        self._answered[message] = answered + 1
+        if len(self._answered) > REQUESTS_REMEMBERED:
+            del self._answered[next(iter(self._answered))]
+        if answered >= SAME_REQUESTS:
+            raise _unauthorised(f"this very request was answered {SAME_REQUESTS} times: it is replayed")
 
     async def _require_handover(self, epoch: int, wanted: messages.ShardTransferRequest) -> None:
         """In that epoch the shard must be the requester's, and in the one before it must have been this node's."""

@@ -96,6 +96,8 @@ class ShardHandlers:
         page = self._store.slivers_from(wanted.shard, axis, wanted.first_blob_id, count, wire.PAGE_BYTES)
         slivers = []
         for blob_id, symbols in page.slivers:
+            if self._view.is_invalid(blob_id):
+                continue  # served by nobody
             size = len(symbols) // self._code.source_symbols(axis)
             index = self._code.sliver_index(blob_id, wanted.shard, axis)
             slivers.append((blob_id, SliverData(symbols, size, index)))

@@ -26,6 +26,9 @@ from storage.redstuff.memory import uninitialised
 PROVEN_FRAME_BYTES = 1024
 """Of a proven symbol, what is not the symbol: a proof of 17 nodes at most and some lengths."""
 
+Asked = tuple[Question, int | Refusal]
+"""A question, and the length of its blob: metadata take more memory than symbols may."""
+
 
 class SymbolHandlers:
     """The handlers for one node's peers."""
@@ -64,9 +67,7 @@ class SymbolHandlers:
         body = await self._admission.body(request, wire.MAX_QUESTIONS_BYTES)
         questions = wire.questions_from_bcs(body, self._code.n_shards)
         fail_point("helper.symbols-asked")
-        asked: list[
-            tuple[Question, int | Refusal]
-        ] = []  # the blob's length: metadata take more than symbols may
+        asked: list[Asked] = []
         for question in questions:
             try:
                 metadata = await self._admission.metadata(question.blob_id)

@@ -111,9 +111,9 @@ class Courier:
                 batch = lane.take()
                 if batch:
                     self._hand_out(batch, await self._answers(batch))
+        except Exception as error:
+            self._hand_out(batch, [error] * len(batch))  # whoever asked tells of it
         finally:
-            for one in batch:
-                one.answer.cancel()  # only if something unforeseen left it without an answer
             lane.requests -= 1
             self._send(lane)
 

@@ -41,6 +41,9 @@ LEAST_BYTES = 2**15
 class RepairError(Exception):
     """A sliver could not be rebuilt; the message says what was needed, what was reachable and who failed."""
 
+    wasted_bytes = 0
+    """Symbols received in vain, for each of the slivers that were to be rebuilt together."""
+
 
 @dataclass
 class Gathering:
@@ -235,6 +238,7 @@ class Helpers:
             ):
                 self._standing.lied(member, f"symbols of shard {shard} that are none of the blob's")
                 gathering.failures[member.name] = f"sent no good symbols of shard {shard}"
+                gathering.wasted += 1
                 gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
             elif gathering.lacking > 0:
                 gathering.symbols[index] = symbols
@@ -249,21 +253,25 @@ class Helpers:
     ) -> dict[int, MerkleProof]:
         """helping sliver's index → the proof of just the symbol for `target` that was given before.
 
-        Asks every helper for its own; `own` are those of this node's slivers. What a helper cannot prove is removed
-        from the gathering, and so is all else of a liar's.
+        Asks every helper for its own; `own` are those of this node's slivers. Who cannot prove a symbol is left out:
+        all that it gave is removed from the gathering.
         """
         given = list(gathering.sources)
         answers = await asyncio.gather(*(self._proof(gathering, index, target) for index in given))
-        proven = dict(own)
+        proven = {
+            **own,
+            **{i: one for i, one in zip(given, answers, strict=True) if isinstance(one, MerkleProof)},
+        }
         for index, answer in zip(given, answers, strict=True):
-            if isinstance(answer, MerkleProof):
-                proven[index] = answer
-                continue
-            member, _ = gathering.sources.pop(index)
-            del gathering.symbols[index]
-            gathering.wasted += 1
-            gathering.failures[member.name] = answer
-            gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
+            if not isinstance(answer, MerkleProof):
+                member, _ = gathering.sources[index]
+                gathering.failures[member.name] = answer
+                gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
+        for index, (member, shard) in list(gathering.sources.items()):
+            if (member.node_id, shard) in gathering.refused:
+                del gathering.sources[index], gathering.symbols[index]
+                proven.pop(index, None)
+                gathering.wasted += 1
         return proven
 
     async def _proof(self, gathering: Gathering, index: int, target: int) -> MerkleProof | str:
@@ -280,6 +288,7 @@ class Helpers:
             return f"gave no proof of its symbol: {error.why}"
         try:
             symbol, proof = answer[index]
+            self._budget.charge(len(symbol) + len(proof.to_bcs()))
             proof.verify(metadata.sliver_root(axis.other, index), symbol, target, self._code.n_shards)
         except (RedStuffError, KeyError):
             symbol, proof = b"", None

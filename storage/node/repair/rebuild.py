@@ -7,8 +7,8 @@ from secondary slivers (PROTOCOL section 1, "Repair of one sliver pair"). `stora
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -123,8 +123,10 @@ class Repair:
                 failures[member.name] = error.why
                 self.standing.failed(member, error)
                 continue
+            encoded = metadata.to_bcs()
+            self._budget.charge(len(encoded))
             fail_point("handover.blob-metadata-fetched")
-            await finished(self._store.put_metadata, blob_id, metadata.to_bcs())
+            await finished(self._store.put_metadata, blob_id, encoded)
             fail_point("handover.blob-metadata-stored")
             return metadata
         raise RepairError(f"no metadata of blob {blob_id_text(blob_id)}: {name_failures(failures)}")
@@ -136,18 +138,20 @@ class Repair:
         tally_epoch: int | None = None,
         avoiding: Collection[int] = (),
         is_wanted: Callable[[], bool] = lambda: True,
-        wasted: MutableMapping[tuple[bytes, int, Axis], int] | None = None,
+        in_vain: Counter[tuple[bytes, int, Axis]] | None = None,
     ) -> None:
         """Rebuild and store every sliver of the blob that these shards lack: secondaries first, then primaries.
 
         (The paper's Theorem 1: until enough columns exist a row cannot be rebuilt.) With `tally_epoch`, the cost
-        is recorded with the slivers; `wasted` are bytes received before for (blob id, shard, axis) in vain, which are
-        added to the record and then taken out. Ends as soon as the blob is no longer wanted, storing nothing more.
+        is recorded with the slivers; `in_vain` are bytes received before for (blob id, shard, axis) and thrown away,
+        which go over into the record. Ends as soon as the blob is no longer wanted, storing nothing more.
         Raises as `rebuild` does, and `StoreError`; what was stored by then stays.
         """
         blob_id = metadata.blob_id
+        in_vain = Counter() if in_vain is None else in_vain
         for axis in (Axis.SECONDARY, Axis.PRIMARY):
-            lacking = await asyncio.to_thread(self._lacking, blob_id, shards, axis)
+            stored = await asyncio.to_thread(self._store.shards_with, blob_id, axis)
+            lacking = [shard for shard in shards if shard not in stored]
             sliver_bytes = self._code.sliver_size(metadata.length, axis)
             batch = max(1, min(TARGETS_AT_ONCE, BATCH_BYTES // sliver_bytes))
             for first in range(0, len(lacking), batch):
@@ -155,7 +159,12 @@ class Repair:
                 # On a full disk, nothing is fetched that cannot be stored.
                 await asyncio.to_thread(self._store.require_room, len(some) * sliver_bytes)
                 async with self._budget.memory(2 * len(some) * sliver_bytes):
-                    rebuilt = await self.rebuild(metadata, axis, some, avoiding)
+                    try:
+                        rebuilt = await self.rebuild(metadata, axis, some, avoiding)
+                    except RepairError as error:
+                        for shard in some:
+                            in_vain[blob_id, shard, axis] += error.wasted_bytes
+                        raise
                     fail_point("handover.slivers-rebuilt")
                     if not is_wanted():
                         return
@@ -163,15 +172,12 @@ class Repair:
                     for one in rebuilt:
                         tally = None
                         if tally_epoch is not None:
-                            in_vain = (wasted or {}).pop((blob_id, one.shard, axis), 0)
-                            cost = (one.symbol_bytes, one.received_bytes, one.wasted_bytes + in_vain)
+                            wasted_bytes = one.wasted_bytes + in_vain.pop((blob_id, one.shard, axis), 0)
+                            cost = (one.symbol_bytes, one.received_bytes, wasted_bytes)
                             tally = Tally(tally_epoch, one.shard, blob_id, "rebuilt", 1, *cost)
                         slivers.append(NewSliver(blob_id, one.shard, axis, one.symbols, tally))
                     await finished(self._store.put_slivers, slivers)
                     fail_point("handover.slivers-stored")
-
-    def _lacking(self, blob_id: bytes, shards: Sequence[int], axis: Axis) -> list[int]:
-        return [shard for shard in shards if not self._store.has_sliver(blob_id, shard, axis)]
 
     async def rebuild(
         self, metadata: BlobMetadata, axis: Axis, shards: Sequence[int], avoiding: Collection[int] = ()
@@ -190,12 +196,16 @@ class Repair:
             code.symbol_size(metadata.length),
         )
         await asyncio.to_thread(self._add_own, gathering)
-        while True:
-            await self._helpers.fetch(gathering, avoiding)
-            try:
-                return await asyncio.to_thread(self._recover, gathering)
-            except RootMismatch as mismatch:
-                await self._leave_out_liars(gathering, mismatch.indices[0])
+        try:
+            while True:
+                await self._helpers.fetch(gathering, avoiding)
+                try:
+                    return await asyncio.to_thread(self._recover, gathering)
+                except RootMismatch as mismatch:
+                    await self._leave_out_liars(gathering, mismatch.indices[0])
+        except RepairError as error:
+            error.wasted_bytes = (len(gathering.sources) + gathering.wasted) * gathering.symbol_bytes
+            raise
 
     def _add_own(self, gathering: Gathering) -> None:
         """Take symbols from slivers this node holds itself, found good first: they cost no traffic."""

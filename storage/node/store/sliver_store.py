@@ -268,12 +268,12 @@ class SliverStore:
 
     # whole blobs
 
-    def blobs_from(self, first_blob_id: bytes, max_count: int) -> list[bytes]:
-        """Ids of blobs of which anything is stored, from `first_blob_id` on, in byte order, as many as the limit."""
+    def blobs_after(self, blob_id: bytes, max_count: int) -> list[bytes]:
+        """Ids of blobs of which anything is stored, behind this one in byte order, as many as the limit."""
         found: set[bytes] = set()
         for table in ("metadata", "sliver"):
-            statement = f"SELECT DISTINCT blob_id FROM {table} WHERE blob_id >= ? ORDER BY blob_id LIMIT ?"  # noqa: S608
-            found.update(row[0] for row in self._index.query(statement, first_blob_id, max_count))
+            statement = f"SELECT DISTINCT blob_id FROM {table} WHERE blob_id > ? ORDER BY blob_id LIMIT ?"  # noqa: S608
+            found.update(row[0] for row in self._index.query(statement, blob_id, max_count))
         return sorted(found)[:max_count]
 
     def drop_blob(self, blob_id: bytes, is_wanted: Callable[[], bool]) -> bool:

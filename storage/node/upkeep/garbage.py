@@ -106,12 +106,11 @@ class Garbage:
                 raise
 
     async def _sweep(self) -> None:
-        first: bytes | None = bytes(32)
-        while first is not None:
-            blobs = await asyncio.to_thread(self._store.blobs_from, first, BLOBS_IN_A_STEP)
+        last = b""
+        while blobs := await asyncio.to_thread(self._store.blobs_after, last, BLOBS_IN_A_STEP):
             for blob_id in blobs:
                 await self._drop_unwanted(blob_id)
-            first = next_id(blobs[-1]) if blobs else None
+            last = blobs[-1]
 
     async def _drop_unwanted(self, blob_id: bytes) -> None:
         if self.is_wanted(blob_id):
@@ -133,9 +132,3 @@ def was_live_at_start(view: ChainView, blob_id: bytes) -> bool:
     """Whether the blob was live when the current epoch started."""
     place = bisect_left(view.live_at_start, blob_id)
     return place < len(view.live_at_start) and view.live_at_start[place] == blob_id
-
-
-def next_id(blob_id: bytes) -> bytes | None:
-    """The id after this one in byte order; None after the last."""
-    number = int.from_bytes(blob_id, "big") + 1
-    return number.to_bytes(32, "big") if number < 1 << 256 else None

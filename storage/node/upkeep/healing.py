@@ -27,7 +27,7 @@ from storage.node.chain import ChainView
 from storage.node.repair import Repair, RepairError
 from storage.node.store import SliverStore, StoreError
 from storage.node.upkeep.garbage import Garbage, was_live_at_start
-from storage.redstuff import Axis, RedStuff, RedStuffError, blob_id_text
+from storage.redstuff import Axis, RedStuffError, blob_id_text
 
 log = structlog.get_logger()
 
@@ -40,12 +40,9 @@ LONGEST_RETRY_S = 60.0
 class Healing:
     """The line of blobs to look after; to begin with, and with every epoch, every live blob."""
 
-    def __init__(
-        self, view: ChainView, store: SliverStore, code: RedStuff, repair: Repair, garbage: Garbage
-    ) -> None:
+    def __init__(self, view: ChainView, store: SliverStore, repair: Repair, garbage: Garbage) -> None:
         self._view = view
         self._store = store
-        self._code = code
         self._repair = repair
         self._garbage = garbage
         self._line: dict[bytes, None] = {}

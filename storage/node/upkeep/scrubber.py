@@ -13,13 +13,12 @@ from collections.abc import Callable
 import structlog
 
 from storage.node.store import SliverStore, StoreError
-from storage.node.upkeep.garbage import next_id
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 
 log = structlog.get_logger()
 
 BOOKMARK = "scrubber"
-"""In the store: the first blob id of the next step."""
+"""In the store: the id of the last blob scrubbed; empty at the beginning."""
 BLOBS_IN_A_STEP = 64
 """The place is kept so often: a restart scrubs at most so many blobs again."""
 RETRY_S = 30.0
@@ -70,13 +69,13 @@ class Scrubber:
 
     async def scrub_to_end(self) -> None:
         """From the place kept to the end of the store; the next pass begins at its beginning. Raises `StoreError`."""
-        first: bytes | None = await asyncio.to_thread(self._store.bookmark, BOOKMARK) or bytes(32)
-        while first is not None:
-            blobs = await asyncio.to_thread(self._store.blobs_from, first, BLOBS_IN_A_STEP)
+        last = await asyncio.to_thread(self._store.bookmark, BOOKMARK) or b""
+        while blobs := await asyncio.to_thread(self._store.blobs_after, last, BLOBS_IN_A_STEP):
             for blob_id in blobs:
                 await self._scrub(blob_id)
-            first = next_id(blobs[-1]) if blobs else None
-            await asyncio.to_thread(self._store.keep_bookmark, BOOKMARK, first or bytes(32))
+            last = blobs[-1]
+            await asyncio.to_thread(self._store.keep_bookmark, BOOKMARK, last)
+        await asyncio.to_thread(self._store.keep_bookmark, BOOKMARK, b"")
         self.passes += 1
 
     async def _scrub(self, blob_id: bytes) -> None:

@@ -14,7 +14,8 @@ import pytest
 from committee import bls, messages
 from storage.client import wire
 from storage.node.face import Refusal
-from storage.node.http import members
+from storage.node.http import admission, members
+from storage.node.http.admission import SAME_REQUESTS
 from storage.node.store import Tally
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
@@ -85,6 +86,48 @@ async def test_a_shard_goes_page_by_page_to_its_new_owner(
             pages += 1
         assert pages == 3
         assert received == [(one.blob_id, node.sliver(one, MOVED, axis)) for one in blobs]
+
+
+async def test_a_request_replayed_again_and_again_is_refused(
+    node: OneNode, client: NodeClient, ask: Ask, blobs: list[EncodedBlob]
+) -> None:
+    overheard = transfer()
+    for _ in range(SAME_REQUESTS):
+        assert len((await client.sync_shard(*overheard)).slivers) == len(blobs)
+    answer = await ask("POST", "/v1/migrate/sync_shard", as_body(*overheard))
+    assert "it is replayed" in answer.refused(403, "REQUEST_UNAUTHORIZED")
+    other = await client.sync_shard(*transfer(first=blobs[1].blob_id))
+    assert len(other.slivers) == len(blobs) - 1, "what its owner asks besides is answered"
+
+
+async def test_a_forged_signature_counts_for_no_request_answered(
+    client: NodeClient, ask: Ask, blobs: list[EncodedBlob]
+) -> None:
+    message, _ = transfer()
+    for _ in range(SAME_REQUESTS):
+        answer = await ask("POST", "/v1/migrate/sync_shard", as_body(message, SECRETS[1].sign(message)))
+        answer.refused(403, "REQUEST_UNAUTHORIZED")
+    assert len((await client.sync_shard(*transfer())).slivers) == len(blobs)
+
+
+async def test_only_so_many_requests_are_remembered(
+    client: NodeClient, blobs: list[EncodedBlob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "REQUESTS_REMEMBERED", 1)
+    for _ in range(SAME_REQUESTS):
+        await client.sync_shard(*transfer())
+        await client.sync_shard(*transfer(count=50))
+    assert len((await client.sync_shard(*transfer())).slivers) == len(blobs)
+
+
+async def test_slivers_of_an_invalid_blob_are_left_out(
+    node: OneNode, client: NodeClient, blobs: list[EncodedBlob]
+) -> None:
+    node.register(blobs[2])
+    node.invalidate(blobs[2])
+    await node.view.load()
+    page = await client.sync_shard(*transfer())
+    assert [blob_id for blob_id, _ in page.slivers] == [blobs[i].blob_id for i in (0, 1, 3, 4)]
 
 
 async def test_an_empty_shard_is_one_empty_page(client: NodeClient) -> None:

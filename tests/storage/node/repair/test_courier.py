@@ -147,6 +147,15 @@ async def test_a_request_that_fails_fails_for_all_its_questions() -> None:
     assert await asking.ask(7) == {7: {0: b"ab"}}
 
 
+async def test_what_nobody_foresaw_is_told_to_whoever_asked() -> None:
+    asking = Asking()
+    asking.node.answer = lambda number: {number: 1 // number}
+    asking.node.let.set()
+    answers = await asyncio.gather(*(asking.ask(number) for number in range(3)), return_exceptions=True)
+    assert [type(one) for one in answers] == [ZeroDivisionError] * 3
+    assert await asking.ask(1) == {1: 1}, "the way is free again"
+
+
 async def test_a_question_nobody_waits_for_any_more_is_not_sent() -> None:
     asking = Asking(Budget(requests_at_once=1))
     first = asking.ask(0)

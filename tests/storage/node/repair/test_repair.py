@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +18,9 @@ from storage.client.errors import NodeUnreachable
 from storage.node.chain import ChainView
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob, Repair, RepairError
+from storage.node.repair.helpers import Gathering
 from storage.node.store import RESERVE_BYTES, SliverStore, StoreFull, Tally
+from storage.node.store.records import Symbols
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff
 
 N_SHARDS = 10  # p = 4, s = 7
@@ -161,6 +164,63 @@ async def test_waste_by_a_liar_is_counted(bench: Bench) -> None:
     (rebuilt,) = await bench.repair.rebuild(BLOB.metadata, Axis.SECONDARY, [MINE])
     assert rebuilt.wasted_bytes == T
     assert rebuilt.received_bytes == CODE.p * T
+
+
+async def test_all_that_a_liar_gave_is_thrown_away(bench: Bench) -> None:
+    """It proves the symbol of shard 1, and not that of shard 0."""
+    liar, honest = bench.helpers[0].member, bench.helpers[2].member
+    sources = {
+        CODE.sliver_index(BLOB.blob_id, s, Axis.PRIMARY): (m, s) for s, m in enumerate((liar, liar, honest))
+    }
+    target = CODE.sliver_index(BLOB.blob_id, MINE, Axis.SECONDARY)
+    given: dict[int, Mapping[int, Symbols]] = {
+        index: CODE.recovery_symbols(Axis.PRIMARY, BLOB.sliver(Axis.PRIMARY, index), [target], T)
+        for index in sources
+    }
+    first, _, last = sources
+    given[first] = {target: flip(bytes(given[first][target]))}
+    gathering = Gathering(BLOB.metadata, Axis.SECONDARY, {target: MINE}, CODE.p, T, given, sources)
+
+    async def proven(blob_id: bytes, axis: Axis, target: int, shards: list[int]) -> Any:
+        (index,) = (one for one, (_, shard) in sources.items() if shard == shards[0])
+        return {index: CODE.prove_symbol(axis.other, BLOB.sliver(axis.other, index), target, T)}
+
+    bench.helpers[0].recovery_symbols = proven  # type: ignore[method-assign]
+    proofs = await bench.repair._helpers.proofs(gathering, target, {})
+    assert list(proofs) == list(gathering.sources) == list(gathering.symbols) == [last]
+    assert gathering.wasted == 2
+
+
+async def test_what_did_not_suffice_is_counted_as_waste_of_what_is_rebuilt_later(bench: Bench) -> None:
+    for shard in (0, 1, 2, 3):
+        bench.helpers[shard].is_down = True
+    in_vain: Counter[tuple[bytes, int, Axis]] = Counter()
+    with pytest.raises(RepairError) as failed:
+        await bench.repair.fill(BLOB.metadata, [MINE], 5, in_vain=in_vain)
+    assert failed.value.wasted_bytes > 0
+    assert in_vain == {(BLOB.blob_id, MINE, Axis.PRIMARY): failed.value.wasted_bytes}
+    bench.helpers[0].is_down = False
+    await bench.repair.fill(BLOB.metadata, [MINE], 5, in_vain=in_vain)
+    assert sum(one.wasted_bytes for one in bench.store.tallies(5)) == failed.value.wasted_bytes
+    assert not in_vain
+
+
+async def test_metadata_symbols_and_proofs_are_charged_to_the_budget(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[int] = []
+    monkeypatch.setattr(bench.repair._budget, "charge", charged.append)
+    await bench.repair.metadata(BLOB.blob_id)
+    assert charged == [len(BLOB.metadata.to_bcs())]
+    charged.clear()
+    await bench.rebuild(Axis.SECONDARY)
+    assert charged == [T] * CODE.p
+    charged.clear()
+    bench.helpers[0].corrupt = flip
+    await bench.rebuild(Axis.SECONDARY)
+    proofs = [one - T for one in charged if one != T]
+    assert len(proofs) >= CODE.p
+    assert all(one > 32 * 4 for one in proofs), "four nodes to the root of ten"
 
 
 async def test_silent_helpers_are_replaced(bench: Bench) -> None:

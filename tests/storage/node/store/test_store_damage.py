@@ -216,7 +216,7 @@ def test_a_dropped_blob_leaves_nothing_and_the_others_all(store: SliverStore, fo
     assert store.shards() == {3}
     assert store.damaged_count == 0
     assert not store.drop_blob(blob(1), lambda: False)
-    assert store.blobs_from(bytes(32), 10) == [blob(2)]
+    assert store.blobs_after(b"", 10) == [blob(2)]
 
 
 def test_a_blob_that_is_wanted_when_it_comes_to_it_is_not_dropped(store: SliverStore) -> None:
@@ -227,9 +227,9 @@ def test_a_blob_that_is_wanted_when_it_comes_to_it_is_not_dropped(store: SliverS
 def test_blobs_are_listed_in_order_by_metadata_or_slivers(store: SliverStore) -> None:
     store.put_slivers([NewSliver(blob(number), 0, P, SMALL) for number in (5, 3)])
     store.put_metadata(blob(4), b"metadata")
-    assert store.blobs_from(bytes(32), 10) == [blob(1), blob(3), blob(4), blob(5)]
-    assert store.blobs_from(blob(3), 2) == [blob(3), blob(4)]
-    assert store.blobs_from(blob(6), 2) == []
+    assert store.blobs_after(b"", 10) == [blob(1), blob(3), blob(4), blob(5)]
+    assert store.blobs_after(blob(3), 2) == [blob(4), blob(5)]
+    assert store.blobs_after(blob(5), 2) == []
 
 
 def test_a_bookmark_survives_a_reopening(store: SliverStore) -> None:

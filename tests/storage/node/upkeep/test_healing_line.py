@@ -67,7 +67,7 @@ class Line:
         self.repair = SteeredRepair(node)
         self._objects = 0
         self.garbage = Garbage(node.view, node.store)
-        self.healing = Healing(node.view, node.store, node.code, cast(Repair, self.repair), self.garbage)
+        self.healing = Healing(node.view, node.store, cast(Repair, self.repair), self.garbage)
 
     async def certify(self, *blobs: EncodedBlob, **options: Any) -> None:
         for blob in blobs:

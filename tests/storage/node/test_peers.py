@@ -1,0 +1,62 @@
+"""Who may hold a shard, and who has had it for longest."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from committee.ledger import BlockMark, EpochState
+from committee.membership import Committee, Member
+from storage.node.chain import ChainView
+from storage.node.peers import Peers
+
+NOWHERE = BlockMark(0, b"")
+
+
+def member(node_id: int, *shards: int, address: str = "http://now") -> Member:
+    return Member(node_id, f"node-{node_id}", address, bytes(48), shards)
+
+
+GONE = member(5, 0, 1, 2, 3, address="http://before")
+STATE = EpochState(
+    *(NOWHERE, 9, 0, NOWHERE, True, 0),
+    previous=Committee(8, 4, (member(1, 0, 1, address="http://before"), member(2, 2, 3))),
+    current=Committee(9, 4, (member(1, 0), member(3, 1, 2, 3))),
+    next=None,
+    unattested={3: GONE},
+)
+
+
+@pytest.fixture
+async def peers() -> Peers:
+    """Of node 3."""
+    made = Peers(cast(ChainView, SimpleNamespace(state=STATE, node_id=3)))
+    await made.close()
+    return made
+
+
+def test_holders_are_those_of_before_first_and_whoever_attested_a_shard_last_before_them(
+    peers: Peers,
+) -> None:
+    found = {shard: [one.node_id for one in members] for shard, members in peers.holders(()).items()}
+    assert found == {0: [1], 1: [1], 2: [2], 3: [5, 2]}
+    assert peers.holders({2}).keys() == {0, 1, 3}
+    assert [one.node_id for one in peers.holders({2})[3]] == [5]
+
+
+def test_all_that_may_hold_anything_are_known_by_their_newest_address(peers: Peers) -> None:
+    assert [(one.node_id, one.address) for one in peers.others()] == [
+        (1, "http://now"),
+        (2, "http://now"),
+        (5, "http://before"),
+    ]
+
+
+def test_a_new_owner_is_whoever_did_not_attest_the_shard_last(peers: Peers) -> None:
+    before = member(2, 2, 3)
+    assert not peers.is_new_owner(before, 2)
+    assert peers.is_new_owner(before, 3), "it had not attested it"
+    assert not peers.is_new_owner(GONE, 3)
+    assert peers.is_new_owner(member(3, 1, 2, 3), 1)
