@@ -1,5 +1,7 @@
 """Symbols from helpers: exactly as many as are needed, spread evenly, with slow ones overtaken and liars left out.
 
+When those in good standing are too few, the others are asked first: if they fail again, nothing was sent in vain.
+
 Symbols travel without proofs. Only when what is made of them has another root than the metadata says are proofs asked
 for, and who cannot prove its symbol is the liar. (PROTOCOL section 1, "Repair of one sliver pair".)
 """
@@ -36,6 +38,10 @@ ANSWERS_REMEMBERED = 32
 """The usual time is the median of so many: fewer than half of the helpers cannot make it longer."""
 LEAST_BYTES = 2**15
 """Of symbols in one request, where the helper has as many: the heads of request and answer are then a hundredth."""
+
+
+_Offers = dict[tuple[int, bool, bool], dict[Member, list[int]]]
+"""(standing, has left, is the shard's new owner) → member → shards; the least kind is the best."""
 
 
 class RepairError(Exception):
@@ -82,6 +88,8 @@ class _Request:
     shards: list[int]
     since: float
     """Loop time at which it was asked for, and from when it is sent that."""
+    is_trial: bool = False
+    """Whether those in good standing wait for what becomes of it: without it they are too few."""
     is_sent: bool = False
     is_overtaken: bool = False
 
@@ -153,16 +161,24 @@ class Helpers:
         expected = sum(len(one.shards) for one in pending.values() if not one.is_overtaken)
         if expected >= gathering.lacking:
             return
-        requests = self._spread(gathering, holders, gathering.lacking - expected, asked)
-        reachable = len(gathering.symbols) + len(asked) + sum(map(len, requests.values()))
+        count, offers = gathering.lacking - expected, self._offers(gathering, holders, asked)
+        reachable = len(gathering.symbols) + len(asked) + _amount(offers)
         if reachable < gathering.needed:
             raise RepairError(
                 f"needed {gathering.needed} of {self._code.n_shards} shards to rebuild slivers of blob "
                 f"{blob_id_text(gathering.metadata.blob_id)}, reachable {reachable}: "
                 f"{name_failures(gathering.failures)}"
             )
-        for member, shards in requests.items():
-            request = _Request(member, shards, asyncio.get_running_loop().time())
+        doubtful = {kind: some for kind, some in offers.items() if kind[0] != GOOD}
+        short = count - (_amount(offers) - _amount(doubtful))
+        is_trial = short > 0 and bool(doubtful)
+        if is_trial:
+            # What the others sent would be in vain unless some of these answer now.
+            count, offers = short, doubtful
+        elif any(one.is_trial and not one.is_overtaken for one in pending.values()):
+            return
+        for member, shards in self._spread(gathering, offers, count).items():
+            request = _Request(member, shards, asyncio.get_running_loop().time(), is_trial)
             pending[asyncio.create_task(self._ask(gathering, request))] = request
 
     def _next_look_s(self, pending: Mapping[asyncio.Task[None], _Request]) -> float | None:
@@ -175,13 +191,21 @@ class Helpers:
         ]
         return min(waits, default=None)
 
-    def _spread(
-        self,
-        gathering: Gathering,
-        holders: Mapping[int, list[Member]],
-        count: int,
-        asked: Collection[int],
-    ) -> dict[Member, list[int]]:
+    def _offers(
+        self, gathering: Gathering, holders: Mapping[int, list[Member]], asked: Collection[int]
+    ) -> _Offers:
+        """Whoever may be asked for symbols, each shard of the best of its holders."""
+        offers: _Offers = defaultdict(lambda: defaultdict(list))
+        for shard, members in holders.items():
+            index = self._code.sliver_index(gathering.metadata.blob_id, shard, gathering.axis.other)
+            willing = [one for one in members if (one.node_id, shard) not in gathering.refused]
+            if willing and shard not in asked and index not in gathering.symbols:
+                member = min(willing, key=self._rank)
+                kind = (*self._rank(member), self._peers.is_new_owner(member, shard))
+                offers[kind][member].append(shard)
+        return offers
+
+    def _spread(self, gathering: Gathering, offers: _Offers, count: int) -> dict[Member, list[int]]:
         """member → shards to ask it for: `count` shards where there are as many, evenly over the members.
 
         Members in good standing come first, and shards they have had for long; who has left, last. When little is
@@ -189,14 +213,6 @@ class Helpers:
         blob and rebuilding node, so that they do not all lean on the same ones.
         """
         blob_id = gathering.metadata.blob_id
-        offers: dict[tuple[int, bool, bool], dict[Member, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for shard, members in holders.items():
-            index = self._code.sliver_index(blob_id, shard, gathering.axis.other)
-            willing = [one for one in members if (one.node_id, shard) not in gathering.refused]
-            if willing and shard not in asked and index not in gathering.symbols:
-                member = min(willing, key=self._rank)
-                kind = (*self._rank(member), self._peers.is_new_owner(member, shard))
-                offers[kind][member].append(shard)
         at_once = max(1, count * len(gathering.targets) * gathering.symbol_bytes // LEAST_BYTES)
         requests: dict[Member, list[int]] = defaultdict(list)
         for _, by_member in sorted(offers.items(), key=itemgetter(0)):
@@ -296,6 +312,11 @@ class Helpers:
             self._standing.lied(member, f"{axis.other.label} symbol of shard {shard}")
             return "sent a wrong symbol"
         return proof
+
+
+def _amount(offers: _Offers) -> int:
+    """How many shards are offered."""
+    return sum(len(shards) for by_member in offers.values() for shards in by_member.values())
 
 
 def _deal(offers: Mapping[Member, list[int]], count: int, requests: dict[Member, list[int]]) -> int:

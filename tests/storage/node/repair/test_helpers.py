@@ -47,7 +47,7 @@ def spread(
     gathering = Gathering(
         BLOB.metadata, Axis.SECONDARY, {number: number for number in range(targets)}, CODE.p, t
     )
-    asked = helpers._spread(gathering, holders, count, [])
+    asked = helpers._spread(gathering, helpers._offers(gathering, holders, []), count)
     return {member.node_id: shards for member, shards in asked.items()}
 
 

@@ -223,7 +223,9 @@ async def test_what_waits_behind_a_helper_that_hangs_is_asked_of_others(
 ) -> None:
     monkeypatch.setattr(courier, "AT_ONCE_TO_A_MEMBER", 1)
     await bench.used_to(0.01)
-    hanging = min(one.node_id for one in bench.helpers._spread(bench.gathering(), bench.holders, 1, []))
+    gathering = bench.gathering()
+    offers = bench.helpers._offers(gathering, bench.holders, [])
+    hanging = min(one.node_id for one in bench.helpers._spread(gathering, offers, 1))
     question = Question(BLOB.blob_id, Axis.SECONDARY, [TARGET], [hanging])
     others = asyncio.create_task(bench.helpers._courier.ask(MEMBERS[hanging], question, T, lambda: None))
     gathering, fetching = await bench.gather()

@@ -192,14 +192,17 @@ async def test_all_that_a_liar_gave_is_thrown_away(bench: Bench) -> None:
 
 
 async def test_what_did_not_suffice_is_counted_as_waste_of_what_is_rebuilt_later(bench: Bench) -> None:
+    async def nothing(*_: Any) -> dict[int, Any]:
+        return {}
+
     for shard in (0, 1, 2, 3):
-        bench.helpers[shard].is_down = True
+        bench.helpers[shard].decoding_symbols = nothing  # type: ignore[method-assign, assignment]
     in_vain: Counter[tuple[bytes, int, Axis]] = Counter()
     with pytest.raises(RepairError) as failed:
         await bench.repair.fill(BLOB.metadata, [MINE], 5, in_vain=in_vain)
     assert failed.value.wasted_bytes > 0
     assert in_vain == {(BLOB.blob_id, MINE, Axis.PRIMARY): failed.value.wasted_bytes}
-    bench.helpers[0].is_down = False
+    del bench.helpers[0].decoding_symbols
     await bench.repair.fill(BLOB.metadata, [MINE], 5, in_vain=in_vain)
     assert sum(one.wasted_bytes for one in bench.store.tallies(5)) == failed.value.wasted_bytes
     assert not in_vain
@@ -221,6 +224,24 @@ async def test_metadata_symbols_and_proofs_are_charged_to_the_budget(
     proofs = [one - T for one in charged if one != T]
     assert len(proofs) >= CODE.p
     assert all(one > 32 * 4 for one in proofs), "four nodes to the root of ten"
+
+
+async def test_while_too_few_answer_nothing_is_sent_in_vain(bench: Bench) -> None:
+    """Once it is known who does not answer: the others are not asked before one of those does."""
+    silent = (0, 1, 2)
+    for shard in silent:
+        bench.helpers[shard].is_down = True
+    with pytest.raises(RepairError):
+        await bench.rebuild(Axis.PRIMARY)
+    for helper in bench.helpers.values():
+        helper.asked.clear()
+    with pytest.raises(RepairError, match=r"reachable 6: no answer from node0, node1, node2") as failed:
+        await bench.rebuild(Axis.PRIMARY)
+    assert failed.value.wasted_bytes == 0
+    assert bench.asked() == []
+    bench.helpers[1].is_down = False
+    assert await bench.rebuild(Axis.PRIMARY) == right(Axis.PRIMARY)
+    assert bench.asked() == [1, 3, 4, 5, 6, 7, 8]
 
 
 async def test_silent_helpers_are_replaced(bench: Bench) -> None:
