@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,12 @@ def no_space(*_: object) -> int:
     raise OSError(28, "No space left on device")
 
 
-async def test_a_blob_from_its_registration_to_its_end(
-    scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+Run = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture
+async def haulout(scenario: Scenario, tmp_path: Path) -> Run:
+    """`haulout blob …` from an account of its own; what it prints as JSON."""
     key, network = AccountKey.generate(), scenario.network
     await network.chain.fund(key.address)
     key_file = tmp_path / "account.key"
@@ -42,13 +46,19 @@ async def test_a_blob_from_its_registration_to_its_end(
         str(key_file),
     ]
 
-    async def haulout(*words: str) -> dict[str, Any]:
+    async def run(*words: str) -> dict[str, Any]:
         answer = await asyncio.to_thread(CliRunner().invoke, app, ["blob", *words, *options, "--json"])
         if answer.exception is not None:
             raise answer.exception
         result: dict[str, Any] = json.loads(answer.stdout)
         return result
 
+    return run
+
+
+async def test_a_blob_from_its_registration_to_its_end(
+    haulout: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, other = tmp_path / "file", tmp_path / "other"
     file.write_bytes(random.Random(5).randbytes(70_000))
     other.write_bytes(b"another blob")
@@ -90,4 +100,6 @@ async def test_a_blob_from_its_registration_to_its_end(
         await haulout("extend", object_id)
 
     stored = await haulout("store", str(other))
-    assert (await haulout("status", stored["blob_id"]))["objects"][0]["owner"] == key.address
+    assert (await haulout("status", stored["blob_id"]))["objects"][0]["owner"] == status["objects"][0][
+        "owner"
+    ]

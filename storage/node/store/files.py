@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import itertools
 import os
 import shutil
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
+from storage.node.sqlite import StoreInUse
 from storage.redstuff import Axis
 from storage.redstuff.memory import uninitialised
 from storage.redstuff.parameters import BLOB_ID_BYTES
@@ -38,6 +40,17 @@ class SliverKey(NamedTuple):
     blob_id: bytes
     shard: int
     axis: Axis
+
+
+def lock(folder: Path) -> int:
+    """Take the store's lock: its open file, which gives it back when it is closed. Raises `StoreInUse`."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreInUse(f"the store {folder} is open already; stop the node that uses it") from None
+    return descriptor
 
 
 class SliverFiles:

@@ -47,6 +47,10 @@ INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 slivers = slivers + excluded.slivers, symbol_bytes = symbol_bytes + excluded.symbol_bytes,
 received_bytes = received_bytes + excluded.received_bytes, wasted_bytes = wasted_bytes + excluded.wasted_bytes
 """
+FIND = "SELECT size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
+FIND_SIZE = "SELECT size FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
+FIND_FILE = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ? AND inline IS NULL"
+DELETE = "DELETE FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
 TALLIES_BY_SHARD = """
 SELECT shard, way, SUM(slivers), SUM(symbol_bytes), SUM(received_bytes), SUM(wasted_bytes)
 FROM tally WHERE epoch = ? GROUP BY shard, way ORDER BY shard

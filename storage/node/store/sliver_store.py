@@ -19,7 +19,6 @@ The last RESERVE_BYTES of a disk take nothing new, so that dropping always has r
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections import Counter, deque
@@ -28,9 +27,18 @@ from pathlib import Path
 
 from xxhash import xxh3_64_digest as checksum_of
 
-from storage.node.sqlite import StoreFull, StoreInUse, told
-from storage.node.store.files import SliverFiles, SliverKey
-from storage.node.store.index import LARGEST_SHARE, TALLIES_BY_SHARD, StoreIndex, add_tally
+from storage.node.sqlite import StoreFull, told
+from storage.node.store.files import SliverFiles, SliverKey, lock
+from storage.node.store.index import (
+    DELETE,
+    FIND,
+    FIND_FILE,
+    FIND_SIZE,
+    LARGEST_SHARE,
+    TALLIES_BY_SHARD,
+    StoreIndex,
+    add_tally,
+)
 from storage.node.store.records import NewSliver, Page, ShardTally, Symbols, Tally, check_id, checked
 from storage.redstuff import Axis
 
@@ -44,11 +52,6 @@ RESERVE_BYTES = 64 * 2**20
 """As much as the index' log may take."""
 DAMAGED_LISTED = 1000
 """Of the damaged slivers found, the last ones are named."""
-
-_FIND = "SELECT size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
-_FIND_SIZE = "SELECT size FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
-_DELETE = "DELETE FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
-_FIND_FILE = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ? AND inline IS NULL"
 
 
 class SliverStore:
@@ -90,7 +93,7 @@ class SliverStore:
         """Open or create the store, and put in order what a kill or a bad disk has left. Raises `StoreInUse`."""
         with self._dropping, self._writing, told(f"cannot open the store {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
+            self._lock = lock(self.folder)
             try:
                 self._files.open()
                 self._index.open()
@@ -183,7 +186,7 @@ class SliverStore:
 
     def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
         """A sliver's symbols; None when it is not stored, or was damaged on the disk."""
-        rows = self._index.query(_FIND, shard, axis, blob_id)
+        rows = self._index.query(FIND, shard, axis, blob_id)
         return self._content(SliverKey(blob_id, shard, axis), *rows[0]) if rows else None
 
     def discard(self, blob_id: bytes, shard: int, axis: Axis, symbols: Symbols) -> bool:
@@ -193,7 +196,7 @@ class SliverStore:
         """
         key, checksum = SliverKey(blob_id, shard, axis), checksum_of(symbols)
         with self._writing, told(f"cannot discard a damaged sliver in {self.folder}"):
-            rows = self._index.query(_FIND, shard, axis, blob_id)
+            rows = self._index.query(FIND, shard, axis, blob_id)
             if not rows or rows[0][:2] != (len(symbols), checksum):
                 return False
             self._give_up(key, len(symbols))
@@ -205,7 +208,7 @@ class SliverStore:
 
     def sliver_size(self, blob_id: bytes, shard: int, axis: Axis) -> int | None:
         """Bytes of a sliver; None when it is not stored."""
-        rows = self._index.query(_FIND_SIZE, shard, axis, blob_id)
+        rows = self._index.query(FIND_SIZE, shard, axis, blob_id)
         return rows[0][0] if rows else None
 
     def shards_with(self, blob_id: bytes, axis: Axis) -> frozenset[int]:
@@ -343,15 +346,6 @@ class SliverStore:
 
     # inside
 
-    def _take_lock(self) -> None:
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise StoreInUse(f"the store {self.folder} is open already; stop the node that uses it") from None
-        self._lock = descriptor
-
     def _put_in_order(self) -> None:
         """Remove rows without their file, then files without their row. Rows stream: there may be millions."""
         with self._index.transaction() as index:
@@ -359,11 +353,11 @@ class SliverStore:
             keys = ((SliverKey(blob_id, shard, Axis(axis)), size) for blob_id, shard, axis, size in rows)
             lost = [key for key, size in keys if not self._files.has(key, size)]
             for key in lost:
-                index.execute(_DELETE, (key.shard, key.axis, key.blob_id))
+                index.execute(DELETE, (key.shard, key.axis, key.blob_id))
             self._damaged = deque(lost, DAMAGED_LISTED)
             self.damaged_count = len(lost)
             self._files.sweep(
-                lambda key: index.execute(_FIND_FILE, (key.shard, key.axis, key.blob_id)).fetchone()
+                lambda key: index.execute(FIND_FILE, (key.shard, key.axis, key.blob_id)).fetchone()
             )
             totals = index.execute("SELECT shard, COUNT(*), SUM(size) FROM sliver GROUP BY shard").fetchall()
         self._count = Counter({shard: count for shard, count, _ in totals})
@@ -374,7 +368,7 @@ class SliverStore:
         if content is None:
             with self._writing, told(f"cannot give up a damaged sliver in {self.folder}"):
                 # Another thread may have dropped, replaced or given it up since its row was read.
-                rows = self._index.query(_FIND, key.shard, key.axis, key.blob_id)
+                rows = self._index.query(FIND, key.shard, key.axis, key.blob_id)
                 if rows and self._read(key, *rows[0]) is None:
                     self._give_up(key, rows[0][0])
         return content
@@ -389,7 +383,7 @@ class SliverStore:
 
     def _give_up(self, key: SliverKey, size: int) -> None:
         with self._index.transaction() as index:
-            index.execute(_DELETE, (key.shard, key.axis, key.blob_id))
+            index.execute(DELETE, (key.shard, key.axis, key.blob_id))
         self._files.remove([key])
         self._uncount([(key, size)])
         self._damaged.append(key)
