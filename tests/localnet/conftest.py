@@ -49,7 +49,13 @@ class Scenario:
 
         await self.network.until(f"ejection of {name}", ejected, 1)
 
-    async def healed(self) -> None:
+    async def check(self) -> None:
+        """What every fault ends in: all healed, all readable, every shard whole at its owner."""
+        await self._healed()
+        await self.check_all_readable()
+        await self._check_pairs_complete()
+
+    async def _healed(self) -> None:
         """No member of the current committee has a blob to look after any more."""
         state = await self.network.operator.epoch_state()
         assert state.current is not None
@@ -64,7 +70,7 @@ class Scenario:
         for blob_id, data in list(self.blobs.items()):
             assert await self.network.client.read(blob_id) == data
 
-    async def check_pairs_complete(self) -> None:
+    async def _check_pairs_complete(self) -> None:
         """Every member of the current committee holds both slivers of every shard of its own, of every blob."""
         state = await self.network.operator.epoch_state()
         assert state.current is not None

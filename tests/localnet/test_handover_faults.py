@@ -316,7 +316,7 @@ async def test_a_kill_at_any_step_costs_nothing(
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_the_network_stays_quiet(faults: Faults) -> None:
-    """For longer than any of the nodes waits before it tries again."""
+    """For some seconds: nobody has anything left that it would try again."""
     await faults.check()
     asked = {name: await faults.moves(name) for name in NAMES}
     looks = 0

@@ -1,4 +1,4 @@
-"""Scenarios on real processes, real HTTP, real files and a real chain; each ends in the same checks."""
+"""Scenarios on real processes, real HTTP, real files and a real chain; faults end in the same checks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ async def test_a_killed_member_is_ejected_and_only_its_slivers_are_rebuilt(scena
     await scenario.network.serving("foxtrot")
     gained = await scenario.network.next_epoch()
     await scenario.network.handed_over()
-    await scenario.check_all_readable()
-    await scenario.check_pairs_complete()
+    await scenario.check()
     state = await scenario.network.operator.epoch_state()
     assert state.handover_done
     assert state.current is not None
@@ -70,9 +69,7 @@ async def test_who_writes_and_reads_through_a_handover_sees_no_failure(scenario:
             group.create_task(one())
     assert reads
     assert writes
-    await scenario.healed()
-    await scenario.check_all_readable()
-    await scenario.check_pairs_complete()
+    await scenario.check()
 
 
 async def test_a_member_whose_store_was_wiped_heals_from_its_peers(scenario: Scenario) -> None:
@@ -82,13 +79,7 @@ async def test_a_member_whose_store_was_wiped_heals_from_its_peers(scenario: Sce
     shutil.rmtree(node.folder / "store")
     await node.start()
     await scenario.network.serving("delta")
-    client = scenario.network.node_client("delta")
-
-    async def healed() -> int:
-        return int((await client.health())["upkeep"]["blobs_to_heal"] == 0)
-
-    await scenario.network.until("healing", healed, 1)
-    await scenario.check_pairs_complete()
+    await scenario.check()
 
 
 async def test_too_few_nodes_are_named_and_nothing_is_lost(scenario: Scenario) -> None:
@@ -111,7 +102,7 @@ async def test_too_few_nodes_are_named_and_nothing_is_lost(scenario: Scenario) -
         await node.start()
     await scenario.network.serving(*names)
     await scenario.store(4)
-    await scenario.check_all_readable()
+    await scenario.check()
 
 
 async def test_wrong_requests_get_clear_errors(scenario: Scenario) -> None:
