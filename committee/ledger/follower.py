@@ -28,9 +28,10 @@ from committee.ledger.records import (
     Event,
     HandoverDone,
     MemberEjected,
+    NetworkAddressChanged,
 )
 
-EPOCH_EVENTS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected
+EPOCH_EVENTS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected | NetworkAddressChanged
 """Events behind which the committees and the phase are read anew."""
 BLOCKS_REPLAYED = 10_000
 """Who is further behind than this gets the state anew instead of the events."""

@@ -291,6 +291,14 @@ class MemberEjected:
     reason: int
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkAddressChanged:
+    """A node is reached elsewhere from now on: every committee is shown with its new address, also the current one."""
+
+    block: BlockMark
+    node_id: int
+
+
 Event = (
     BlobRegistered
     | BlobCertified
@@ -301,6 +309,7 @@ Event = (
     | ShardsAttested
     | HandoverDone
     | MemberEjected
+    | NetworkAddressChanged
 )
 
 

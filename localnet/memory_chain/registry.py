@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from committee import bls
-from committee.ledger import Absence, RegisteredNode
+from committee.ledger import Absence, NetworkAddressChanged, RegisteredNode
 from committee.membership import Committee
 from localnet.memory_chain.contracts import Contracts, Outcome, Revert
 
@@ -82,7 +82,8 @@ def update_address(
         },
     )
     node = replace(now.nodes[node_id], address=address, tls_key=tls_key)
-    return replace(shown, nodes={**now.nodes, node_id: node}), ()
+    told = NetworkAddressChanged(state.block, node_id)
+    return replace(shown, nodes={**now.nodes, node_id: node}), (told,)
 
 
 def stake(now: Contracts, node_id: int, amount: int) -> Outcome:

@@ -22,6 +22,7 @@ from committee.ledger.records import (
     Event,
     HandoverDone,
     MemberEjected,
+    NetworkAddressChanged,
     RegisteredNode,
     ShardsAttested,
     StakePosition,
@@ -40,6 +41,7 @@ EVENTS = (
     "ShardsAttested",
     "HandoverDone",
     "MemberEjected",
+    "NetworkAddressChanged",
 )
 """The contracts' events that `event` knows."""
 
@@ -208,5 +210,7 @@ def event(log: Log, block: BlockMark) -> Event:
             return HandoverDone(block, values["epoch"])
         case "MemberEjected":
             return MemberEjected(block, values["epoch"], values["nodeId"], values["reason"])
+        case "NetworkAddressChanged":
+            return NetworkAddressChanged(block, values["nodeId"])
         case name:
             raise ValueError(f"no event of the ledger is called {name}")

@@ -19,6 +19,7 @@ from committee.ledger import (
     Event,
     HandoverDone,
     MemberEjected,
+    NetworkAddressChanged,
 )
 from committee.ledger.follower import Snapshot, Step
 
@@ -143,6 +144,10 @@ def differences(
     if after.handover_done and (is_another_start or not before.handover_done):
         events.append(HandoverDone(after.block, after.epoch))
     events += [one for one in snapshot.ejections if ejected.get(one.node_id, -1) < one.epoch]
+    known = before.members()
+    for node_id, member in after.members().items():
+        if node_id in known and known[node_id].address != member.address:
+            events.append(NetworkAddressChanged(after.block, node_id))
     return events
 
 

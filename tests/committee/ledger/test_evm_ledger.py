@@ -22,6 +22,7 @@ from committee.ledger import (
     EpochStarted,
     HandoverDone,
     MemberEjected,
+    NetworkAddressChanged,
     ShardsAttested,
 )
 from committee.ledger.evm import DeploymentParameters, EvmLedger
@@ -329,6 +330,7 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
     await network.operator.invalidate_blob(blob_id, wrong)
     ejection = network.sign(state, Intent.EJECT, messages.eject_body(4), [1, 2, 3])
     await network.operator.eject(4, EjectionReason.SILENT, ejection)
+    await network.nodes[1].ledger.update_address(2, "http://elsewhere:1")
     second = await network.begin_epoch()
     await network.hand_over(second)
     head = await network.operator.head()
@@ -352,6 +354,7 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
         BlobDeleted,
         BlobInvalidated,
         MemberEjected,
+        NetworkAddressChanged,
         CommitteeSelected,
         EpochStarted,
         HandoverDone,
@@ -370,6 +373,8 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
     assert by_kind[BlobDeleted] == BlobDeleted(by_kind[BlobDeleted].block, deleted, blob_id, 1)
     assert by_kind[BlobInvalidated] == BlobInvalidated(by_kind[BlobInvalidated].block, blob_id, 1)
     assert by_kind[MemberEjected] == MemberEjected(by_kind[MemberEjected].block, 1, 4, 1)
+    moved = by_kind[NetworkAddressChanged]
+    assert moved == NetworkAddressChanged(moved.block, 2)
     assert by_kind[EpochStarted] == EpochStarted(second.started_block or head, 2)
     records = await network.operator.blobs()
     assert [(one.object_id, one.deleted, one.invalid) for one in records] == [

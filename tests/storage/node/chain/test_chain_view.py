@@ -23,6 +23,7 @@ from committee.ledger import (
     HandoverDone,
     Ledger,
     MemberEjected,
+    NetworkAddressChanged,
     Stretch,
 )
 from committee.membership import Committee, Member
@@ -35,8 +36,8 @@ def mark(number: int) -> BlockMark:
     return BlockMark(number, number.to_bytes(32, "big"))
 
 
-def state(epoch: int, block: int) -> EpochState:
-    member = Member(1, "node1", "http://x:1", bytes(48), (0, 1, 2, 3))
+def state(epoch: int, block: int, address: str) -> EpochState:
+    member = Member(1, "node1", address, bytes(48), (0, 1, 2, 3))
     committees = [Committee(e, 4, (member,)) if e > 0 else None for e in (epoch - 1, epoch)]
     return EpochState(mark(block), epoch, 0, mark(block), True, 0, committees[0], committees[1], None)
 
@@ -47,6 +48,7 @@ class Script:
     def __init__(self) -> None:
         self.block = 1
         self.epoch = 1
+        self.address = "http://x:1"
         self.records: list[BlobRecord] = []
         self.happened: dict[int, list[Event]] = {}
         self.is_down = False
@@ -69,7 +71,8 @@ class Script:
         return BlockMark(number, fork.to_bytes(16, "big") + number.to_bytes(16, "big"))
 
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
-        return dataclasses.replace(state(self.epoch, self.block), block=self.mark(self.block))
+        read = state(self.epoch, self.block, self.address)
+        return dataclasses.replace(read, block=self.mark(self.block))
 
     async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
         self.loads += 1
@@ -247,6 +250,18 @@ async def test_an_epoch_that_another_block_started_is_told_as_started(
         (EpochStarted, 1),
         (HandoverDone, 1),
     ]
+
+
+async def test_a_member_that_a_replaced_chain_has_elsewhere_is_told_as_moved(
+    script: Script, view: ChainView
+) -> None:
+    script.happens()
+    await view.refresh()
+    told: list[Event] = []
+    view.subscribe(told.append)
+    script.forked_at, script.fork, script.address = 2, 1, "http://elsewhere:1"
+    await view.refresh()
+    assert NetworkAddressChanged(script.mark(2), 1) in told
 
 
 async def test_an_event_of_an_unknown_object_makes_the_view_read_the_state(
