@@ -203,10 +203,11 @@ class Handover:
 
     async def _prefetch(self, committee: Committee) -> bool:
         """Fetch what is certified already of the shards to be gained; whether all of it is here."""
-        current = self._view.state.current
-        if current is None or current.epoch + 1 != committee.epoch:
-            return False  # the epoch is just starting
-        plan = transition.plan(current, committee, self._view.node_id, self._departed(current))
+        # Not the job's own committee: its members are where the chain has them now.
+        current, selected = self._view.state.current, self._view.state.next
+        if current is None or selected is None or selected.epoch != committee.epoch:
+            return False  # the epoch is just starting, or another committee will be selected
+        plan = transition.plan(current, selected, self._view.node_id, self._departed(current))
         if not plan.attest:
             return True
         epoch = committee.epoch

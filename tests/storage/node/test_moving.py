@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+import structlog
+
 from localnet.ports import free_port
+from storage.node.handover import jobs
+from tests.storage.node.handovers import MOVED, lacks
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -26,3 +31,18 @@ async def test_fellows_reach_a_member_at_its_new_address(network: Network) -> No
     member = node.view.state.current.by_id[4]
     assert member.address == network.chain.nodes[4].address
     assert (await node.peers.client(member).health())["nodeId"] == 4
+
+
+async def test_what_is_fetched_ahead_comes_from_where_the_old_owner_is_now(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node 1 begins to fetch shard 6 from node 3 before that moves."""
+    monkeypatch.setattr(jobs, "LONGEST_RETRY_S", 0.05)
+    await stored.stop(3)
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.select(MOVED)
+        await stored.until(lambda: any(line["event"].startswith("source fails") for line in logs))
+    assert lacks(stored, 1, 6)
+    await move(stored, 3)
+    await stored.until(lambda: not lacks(stored, 1, 6))
+    assert stored.chain.state.epoch == 1, "ahead of the epoch"
