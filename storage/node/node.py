@@ -194,6 +194,12 @@ class StorageNode:
                 name=self.config.name,
                 registered=registered.name,
             )
+        if registered.address != self.config.address:
+            log.warning(
+                "the address is not the registered one, at which others look for this node; change one of them",
+                address=self.config.address,
+                registered=registered.address,
+            )
         if registered.stake < self.config.stake:
             await self._ledger.stake(registered.node_id, self.config.stake - registered.stake)
         return registered

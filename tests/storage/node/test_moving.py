@@ -46,3 +46,14 @@ async def test_what_is_fetched_ahead_comes_from_where_the_old_owner_is_now(
     await move(stored, 3)
     await stored.until(lambda: not lacks(stored, 1, 6))
     assert stored.chain.state.epoch == 1, "ahead of the epoch"
+
+
+async def test_a_node_says_when_it_is_not_where_others_look_for_it(network: Network) -> None:
+    await network.stop(1)
+    with structlog.testing.capture_logs() as logs:
+        await network.start(1, public_address="http://elsewhere:1")
+    (told,) = [line for line in logs if line["event"].startswith("the address is not the registered one")]
+    assert (told["address"], told["registered"]) == ("http://elsewhere:1", network.chain.nodes[1].address)
+    with structlog.testing.capture_logs() as logs:
+        await move(network, 1)
+    assert not any(line["event"].startswith("the address is not") for line in logs)
