@@ -18,7 +18,7 @@ import structlog
 from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Confirmation, build
-from committee.errors import CommitteeError, InvalidCertificate, LedgerRefused
+from committee.errors import CommitteeError, LedgerRefused
 from committee.membership import Committee, Member
 from storage.client.errors import NodeError, NodeUnreachable
 from storage.client.wire import Reason
@@ -28,6 +28,11 @@ from storage.node.peers import Peers
 from storage.node.sign_of_life import SignsOfLife
 
 log = structlog.get_logger()
+
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 60.0
+ALREADY_EJECTED = "AlreadyEjected"
+"""The contract's refusal when another member was first."""
 
 
 class Watch:
@@ -131,18 +136,23 @@ class Watch:
         return waited_s >= 2 * self._interval_s * (1 + len(earlier))
 
     async def _eject(self, current: Committee, member: Member) -> None:
+        """Have a member ejected; what the chain does not take is tried again, while the committee is the same."""
+        retry_s = FIRST_RETRY_S
         self._ejecting.add(member.node_id)
         try:
-            await self._gather_and_post(current, member)
+            while self._view.state.current is current and not await self._gather_and_post(current, member):
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
         finally:
             self._ejecting.discard(member.node_id)
 
-    async def _gather_and_post(self, current: Committee, member: Member) -> None:
+    async def _gather_and_post(self, current: Committee, member: Member) -> bool:
+        """Whether the chain has the ejection, or there is none to post now; else it is to be tried again."""
         try:
             message, signature = await self.sign_ejection(member.node_id)
         except Refusal as refusal:
             log.info("no ejection", member=member.name, reason=str(refusal))
-            return
+            return True
         fellows = [one for one in current.members if one.node_id not in (member.node_id, self._view.node_id)]
         answers = await asyncio.gather(*(self._confirmation(one, member, message) for one in fellows))
         own = Confirmation(self._view.node_id, signature)
@@ -150,20 +160,17 @@ class Watch:
         weight = current.weight_of({one.node_id for one in confirmations})
         if not current.is_quorum(weight):
             log.info("no quorum to eject yet", member=member.name, weight=weight, shards=current.n_shards)
-            return
+            return True
         try:
             certificate = build(current, message, confirmations)
             await self._view.ledger.eject(member.node_id, messages.EjectionReason.SILENT, certificate)
             log.info("ejected a silent member", member=member.name, signers=len(confirmations))
-        except InvalidCertificate as error:
-            log.warning("ejection certificate does not hold", error=str(error))
-            return
-        except LedgerRefused as error:
-            log.info("ejection not needed", member=member.name, reason=error.reason)
         except CommitteeError as error:
-            log.warning("ejection not posted; will try again", error=str(error))
-            return
+            if not isinstance(error, LedgerRefused) or error.reason != ALREADY_EJECTED:
+                log.warning("ejection not posted; will try again", member=member.name, error=str(error))
+                return False
         self._gone.add((current.epoch, member.node_id))
+        return True
 
     async def _confirmation(self, fellow: Member, silent: Member, message: bytes) -> Confirmation | None:
         try:

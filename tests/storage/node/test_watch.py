@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +13,7 @@ import pytest
 from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Certificate
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.membership import Committee, Member
 from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.wire import Reason
@@ -42,6 +45,9 @@ class Bench:
         self.health: Answer = self.answer
         self.signers: set[int] = {2, 3}
         self.ejected: list[tuple[int, Certificate]] = []
+        self.refusals: list[LedgerError] = []
+        """What is answered first to who posts an ejection."""
+        self.pauses_s: list[float] = []
         self.view = SimpleNamespace(
             node_id=ME,
             parameters=SimpleNamespace(patience_s=PATIENCE_S, domain=DOMAIN),
@@ -94,9 +100,14 @@ class Bench:
     # the ledger
 
     async def eject(self, node_id: int, reason: int, certificate: Certificate) -> None:
+        if self.refusals:
+            raise self.refusals.pop(0)
         self.ejected.append((node_id, certificate))
 
     # doing
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses_s.append(seconds)
 
     async def poll(self) -> None:
         await self.watch._poll(MEMBERS[WATCHED])
@@ -192,3 +203,53 @@ async def test_a_member_that_answers_while_its_life_is_looked_for_stays(bench: B
     bench.watch._signs.witness = find  # type: ignore[method-assign]
     with pytest.raises(Refusal, match="answered within"):
         await bench.watch.sign_ejection(WATCHED)
+
+
+def refused(reason: str) -> LedgerRefused:
+    return LedgerRefused("Committee.eject", reason)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        *map(refused, ("EnforcedPause", "InsufficientFunds", "TooMuchGas", "WrongEpoch", "NotEnoughWeight")),
+        LedgerUnavailable("no answer within 5 s"),
+    ],
+    ids=str,
+)
+async def test_an_ejection_that_is_not_taken_is_posted_again_after_ever_longer_pauses(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, refusal: LedgerError
+) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    monkeypatch.setattr(asyncio, "sleep", bench.pause)
+    bench.refusals = [refusal] * 8
+    await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
+    assert [node_id for node_id, _ in bench.ejected] == [WATCHED]
+    assert bench.pauses_s == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+async def test_an_ejection_that_another_posted_is_not_posted_again(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    bench.now += 1000
+    assert bench.watch._is_my_turn(COMMITTEE, MEMBERS[WATCHED])
+    bench.refusals = [refused("AlreadyEjected")]
+    await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
+    assert not bench.refusals
+    assert not bench.watch._is_my_turn(COMMITTEE, MEMBERS[WATCHED])
+
+
+async def test_an_ejection_is_not_tried_again_when_the_committee_has_changed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def change(seconds: float) -> None:
+        bench.view.state.current = dataclasses.replace(COMMITTEE, epoch=4)
+
+    bench.health = bench.no_answer
+    await bench.poll()
+    monkeypatch.setattr(asyncio, "sleep", change)
+    bench.refusals = [refused("WrongEpoch")]
+    await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
+    assert not bench.refusals
+    assert not bench.ejected
