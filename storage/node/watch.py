@@ -48,8 +48,8 @@ class Watch:
         self._interval_s = interval_s
         self._asked_at: dict[int, float | None] = {}
         """Watched member → when the first request was made that it has not answered; None when there is none."""
-        self._asked: set[int] = set()
-        """Members whose answer is outstanding."""
+        self._asked: set[tuple[int, str]] = set()
+        """Members whose answer is outstanding, each with where it was asked: one that has moved is asked at once."""
         self._ejecting: set[int] = set()
         """Members against whom signatures are being gathered."""
         self._gone: set[tuple[int, int]] = set()
@@ -95,22 +95,29 @@ class Watch:
         """Watch for ever. Each member is asked on its own, so that a slow one hides no other."""
         async with asyncio.TaskGroup() as polls:
             while True:
-                current = self._view.state.current
-                if current is not None and self._view.node_id in current.by_id:
-                    fellows = [one for one in current.members if one.node_id != self._view.node_id]
-                    self._asked_at = {one.node_id: self._asked_at.get(one.node_id) for one in fellows}
-                    self._signs.forget(self.silent_members())
-                    for fellow in fellows:
-                        if fellow.node_id not in self._asked:
-                            polls.create_task(self._poll(fellow))
-                    for fellow in fellows:
-                        if fellow.node_id not in self._ejecting and self._is_my_turn(current, fellow):
-                            polls.create_task(self._eject(current, fellow))
+                self._look(polls)
                 await asyncio.sleep(self._interval_s)
+
+    def _look(self, polls: asyncio.TaskGroup) -> None:
+        """Begin what is to be done now, and forget who is no fellow member: nobody asks it any more."""
+        current = self._view.state.current
+        if current is None or self._view.node_id not in current.by_id:
+            self._asked_at = {}
+            return
+        fellows = [one for one in current.members if one.node_id != self._view.node_id]
+        self._asked_at = {one.node_id: self._asked_at.get(one.node_id) for one in fellows}
+        self._signs.forget(self.silent_members())
+        for fellow in fellows:
+            if (fellow.node_id, fellow.address) not in self._asked:
+                polls.create_task(self._poll(fellow))
+        for fellow in fellows:
+            if fellow.node_id not in self._ejecting and self._is_my_turn(current, fellow):
+                polls.create_task(self._eject(current, fellow))
 
     async def _poll(self, member: Member) -> None:
         """Ask once for the member's health; an answer within the patience is in time."""
-        self._asked.add(member.node_id)
+        asked = member.node_id, member.address
+        self._asked.add(asked)
         if self._asked_at.get(member.node_id) is None:
             self._asked_at[member.node_id] = time.monotonic()
         try:
@@ -120,7 +127,7 @@ class Watch:
         except NodeError:
             pass  # it answered, if badly: alive
         finally:
-            self._asked.discard(member.node_id)
+            self._asked.discard(asked)
         self._asked_at[member.node_id] = None
 
     def _is_my_turn(self, current: Committee, member: Member) -> bool:

@@ -253,3 +253,57 @@ async def test_an_ejection_is_not_tried_again_when_the_committee_has_changed(
     await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
     assert not bench.refusals
     assert not bench.ejected
+
+
+class Hanging:
+    """Requests of members' health, none of which is answered until `end`."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.asked: asyncio.Queue[None] = asyncio.Queue()
+        self._end = asyncio.Event()
+        bench.health = self._hang
+
+    async def _hang(self) -> Any:
+        self.asked.put_nowait(None)
+        await self._end.wait()
+        raise NodeUnreachable("node-4", "http://4", "test")
+
+    def end(self) -> None:
+        self._end.set()
+
+
+async def test_nobody_is_silent_to_a_node_that_left_the_committee(bench: Bench) -> None:
+    hanging = Hanging(bench)
+    without_me = Committee(4, 10, (dataclasses.replace(MEMBERS[2], shards=tuple(range(10))),))
+    async with asyncio.TaskGroup() as polls:
+        bench.watch._look(polls)
+        for _ in (2, 3, 4):
+            await hanging.asked.get()
+        bench.view.state.current = without_me
+        bench.watch._look(polls)
+        hanging.end()
+    bench.now += 10 * PATIENCE_S
+    assert bench.watch.silent_members() == frozenset()
+    bench.health = bench.answer
+    bench.view.state.current = COMMITTEE
+    async with asyncio.TaskGroup() as polls:
+        bench.watch._look(polls)
+        assert bench.watch.silent_members() == frozenset(), "selected again, it begins anew"
+
+
+async def test_a_member_that_moves_is_asked_there_while_the_old_place_owes_its_answer(bench: Bench) -> None:
+    hanging = Hanging(bench)
+    moved = dataclasses.replace(MEMBERS[WATCHED], address="http://elsewhere")
+    async with asyncio.TaskGroup() as polls:
+        bench.watch._look(polls)
+        for _ in (2, 3, 4):
+            await hanging.asked.get()
+        bench.now += PATIENCE_S - 1
+        bench.health = bench.answer
+        bench.view.state.current = Committee(3, 10, (*COMMITTEE.members[:3], moved))
+        async with asyncio.TaskGroup() as more:
+            bench.watch._look(more)
+        bench.now += PATIENCE_S
+        assert WATCHED not in bench.watch.silent_members()
+        hanging.end()
+    assert bench.watch.silent_members() == {2, 3}, "they were not asked again meanwhile"
