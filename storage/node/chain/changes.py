@@ -111,12 +111,23 @@ class Draft:
 
 
 def everything(snapshot: Snapshot, ejected: Mapping[int, int]) -> Change:
-    """A view that a snapshot replaces. Of ejections in earlier epochs the chain tells no more: they are kept."""
+    """A view that a snapshot replaces. Of ejections in earlier epochs the chain tells no more: they are kept.
+
+    Nor does it of objects that are deleted by now; those that were there when the epoch started are taken from then,
+    since what was live at the start is to be had, and attested to, until the epoch ends.
+    """
     epoch = snapshot.state.epoch
+    at_start = {record.object_id: record for record in snapshot.records_at_start if not record.deleted}
+    records = (
+        dataclasses.replace(at_start[one.object_id], deleted=True)
+        if one.deleted and one.object_id in at_start
+        else one
+        for one in snapshot.records
+    )
     earlier = {node_id: one for node_id, one in ejected.items() if one < epoch}
     return Change(
         snapshot.marks,
-        snapshot.records,
+        tuple(records),
         earlier | {one.node_id: one.epoch for one in snapshot.ejections},
         snapshot.state,
         tuple(live(snapshot.records_at_start, epoch)),

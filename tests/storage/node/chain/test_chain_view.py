@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from committee.bls import SecretKey
 from committee.errors import LedgerReorganised, LedgerUnavailable
 from committee.ledger import (
     BlobCertified,
@@ -27,7 +28,10 @@ from committee.ledger import (
     Stretch,
 )
 from committee.membership import Committee, Member
+from localnet.memory_chain import MemoryChain
 from storage.node.chain import ChainView
+from tests.storage.network import N_SHARDS, PARAMETERS
+from tests.storage.node.handovers import CODE
 
 A, B = bytes([1]) * 32, bytes([2]) * 32
 
@@ -250,6 +254,28 @@ async def test_an_epoch_that_another_block_started_is_told_as_started(
         (EpochStarted, 1),
         (HandoverDone, 1),
     ]
+
+
+async def test_of_what_was_deleted_since_the_start_a_snapshot_knows_what_it_was_then() -> None:
+    """The chain tells of a deleted object that there was one, with a blob id of zeros."""
+    chain = MemoryChain(PARAMETERS)
+    shards = {chain.add_node("node-1", "http://x:1", SecretKey(1).public_key): tuple(range(N_SHARDS))}
+    chain.start(shards)
+    before, then = (chain.register(CODE.encode(text), deletable=True) for text in (b"before", b"then"))
+    chain.certify(then)
+    chain.delete(before)
+    chain.start(shards)
+    since = chain.register(CODE.encode(b"since"), deletable=True)
+    known = chain.records[then]
+    chain.delete(then)
+    chain.delete(since)
+    view = ChainView(chain.ledger(None), 1)
+    await view.load()
+    assert view.live_at_start == [known.blob_id]
+    assert view.objects(known.blob_id) == (dataclasses.replace(known, deleted=True),)
+    assert not view.is_registered(known.blob_id)
+    unknown = [one.object_id for one in view.objects(bytes(32))]
+    assert unknown == [before, since], "of what was not there at the start nothing is known"
 
 
 async def test_a_member_that_a_replaced_chain_has_elsewhere_is_told_as_moved(

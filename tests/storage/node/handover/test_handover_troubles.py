@@ -85,6 +85,20 @@ async def test_a_blob_deleted_while_it_is_rebuilt_is_attested_all_the_same(rebui
     await check(rebuilding)
 
 
+async def test_a_blob_deleted_since_the_start_is_handed_over_to_one_that_comes_later(stored: Network) -> None:
+    """The chain itself tells it no more than that there was an object."""
+    number = await stored.upload(BLOB, deletable=True)
+    await stored.stop(1)
+    for file in (stored.folder / "1").glob("chain.sqlite*"):
+        file.unlink()
+    stored.chain.start(MOVED)
+    stored.chain.delete(number)
+    await stored.start(1)
+    await stored.until(lambda: 6 in stored.chain.attested)
+    assert stored.running[1].store.shards_with(BLOB.blob_id, Axis.PRIMARY) >= {6}
+    await check(stored)
+
+
 async def test_a_blob_invalidated_while_it_is_rebuilt_is_not_attested(rebuilding: Network) -> None:
     held = HeldSymbols(rebuilding, 2)
     rebuilding.chain.start(LESS)
