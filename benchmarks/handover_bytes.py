@@ -146,7 +146,8 @@ def _moved(cell: Cell, network: NodeNetwork, wire_bytes: int, seconds: float) ->
     assert state.current is not None
     nodes = [place.node for place in network.places.values() if place.node is not None]
     reports = [node.handover.report() for node in nodes]
-    report = transition_report(state.previous, state.current, [cell.size_bytes], reports)
+    lengths, unattested = [cell.size_bytes], state.unattested
+    report = transition_report(state.previous, state.current, lengths, reports, unattested=unattested)
     kept = set(range(cell.n)) - network.chain.gained
     return Moved(
         cell,

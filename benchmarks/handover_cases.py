@@ -72,7 +72,8 @@ async def many_small() -> list[Row]:
             reports = [node.handover.report() for node in nodes]
     assert state.previous is not None
     assert state.current is not None
-    report = transition_report(state.previous, state.current, [size_bytes] * SMALL_BLOBS, reports)
+    lengths, unattested = [size_bytes] * SMALL_BLOBS, state.unattested
+    report = transition_report(state.previous, state.current, lengths, reports, unattested=unattested)
     symbols = (shape.p + shape.s) * departed * SMALL_BLOBS
     where, what = (SMALL_N, size_bytes, departed), f"{SMALL_BLOBS} small blobs"
     lower_bound = report.lower_bound_bytes

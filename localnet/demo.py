@@ -237,7 +237,8 @@ class Demo:
     async def _report(self, previous: Committee, current: Committee) -> TransitionReport:
         nodes = await self._node_reports(current.members)
         lengths = {file.stored.blob_id: file.stored.size_bytes for file in self._files}
-        return transition_report(previous, current, list(lengths.values()), nodes)
+        unattested = (await self._network.operator.epoch_state()).unattested
+        return transition_report(previous, current, list(lengths.values()), nodes, unattested=unattested)
 
     async def _node_reports(self, members: Sequence[Member]) -> list[NodeReport]:
         answers = [await self._network.node_client(member.name).handover() for member in members]

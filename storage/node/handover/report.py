@@ -7,7 +7,7 @@ them against the two committees and the live blobs. Pure.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -109,39 +109,40 @@ class TransitionReport:
 
 
 def transition_report(
-    previous: Committee, current: Committee, blob_lengths: Sequence[int], nodes: Iterable[NodeReport]
+    previous: Committee,
+    current: Committee,
+    blob_lengths: Sequence[int],
+    nodes: Iterable[NodeReport],
+    *,
+    unattested: Collection[int],
 ) -> TransitionReport:
     """Add up the nodes' reports of the change from `previous` to `current`.
 
     `blob_lengths` are the lengths in bytes of the blobs that were live at the change. The checks are those of the
     protocol: kept shards moved no byte; exactly the departed members' slivers were rebuilt; nobody assembled a blob.
+    `unattested` are the shards that their owners in `previous` had not attested by that epoch's end. Of these, whoever
+    has each now rebuilds what it lacks, which nobody else can know: that may be anything, up to all of it.
     """
     code = RedStuff(current.n_shards)
-    transition = plan_all(previous, current)
-    kept, departed = transition.kept, frozenset(transition.rebuilt)
+    transition = plan_all(previous, current, unattested=unattested)
+    kept, departed = transition.kept, frozenset(transition.rebuilt) - frozenset(unattested)
     reports = list(nodes)
-    done: Counter[str] = Counter()
-    slivers: Counter[int] = Counter()
-    kept_bytes = 0
-    for report in reports:
-        for shard in report.shards:
-            slivers[shard.shard] += shard.rebuilt_slivers
-            for field in ("transferred_bytes", "rebuilt_bytes", "received_bytes", "wasted_bytes"):
-                done[field] += getattr(shard, field)
-            if shard.shard in kept and shard.shard in current.shards_of(report.node_id):
-                kept_bytes += shard.received_bytes + shard.wasted_bytes
+    shards = [one for report in reports for one in report.shards]
+    certain = [one for one in shards if one.shard not in unattested]
+    rebuilt_bytes = sum(one.rebuilt_bytes for one in shards)
+    wasted_bytes = sum(one.wasted_bytes for one in shards)
+    bytes_for_departed = sum(one.rebuilt_bytes for one in certain)
     p, s, n = code.p, code.s, code.n_shards
     sizes = [code.symbol_size(length) for length in blob_lengths]
     lower_bound = sum(len(departed) * (p + s) * t for t in sizes)
-    rebuilt_slivers = {shard: count for shard, count in slivers.items() if count}
     largest_share = max((report.largest_share_of_a_blob for report in reports), default=0.0)
     checks = (
-        Check("kept shards moved no byte", kept_bytes == 0, f"{kept_bytes} bytes for {len(kept)} shards"),
-        _check_rebuilt(rebuilt_slivers, departed, len(sizes)),
+        _check_kept(reports, current, kept),
+        _check_rebuilt(certain, departed, len(sizes)),
         Check(
             "no more symbols entered the rebuild than the lower bound",
-            done["rebuilt_bytes"] == lower_bound and done["wasted_bytes"] == 0,
-            f"{done['rebuilt_bytes']} bytes, lower bound {lower_bound}, wasted {done['wasted_bytes']}",
+            bytes_for_departed == lower_bound and wasted_bytes == 0,
+            f"{bytes_for_departed} bytes, lower bound {lower_bound}, wasted {wasted_bytes}",
         ),
         Check(
             "no whole blob was assembled anywhere",
@@ -153,12 +154,12 @@ def transition_report(
         epoch=current.epoch,
         kept_shards=len(kept),
         transferred_shards=len(transition.transferred),
-        rebuilt_shards=len(rebuilt_slivers),
+        rebuilt_shards=len({one.shard for one in shards if one.rebuilt_slivers}),
         departed_shards=len(departed),
-        transferred_bytes=done["transferred_bytes"],
-        rebuilt_bytes=done["rebuilt_bytes"],
-        received_bytes=done["received_bytes"],
-        wasted_bytes=done["wasted_bytes"],
+        transferred_bytes=sum(one.transferred_bytes for one in shards),
+        rebuilt_bytes=rebuilt_bytes,
+        received_bytes=sum(one.received_bytes for one in shards),
+        wasted_bytes=wasted_bytes,
         lower_bound_bytes=lower_bound,
         whole_blob_repair_bytes=sum(len(departed) * p * s * t for t in sizes),
         full_reencode_bytes=sum(p * s * t + n * (p + s) * t for t in sizes),
@@ -166,11 +167,24 @@ def transition_report(
     )
 
 
-def _check_rebuilt(rebuilt_slivers: Mapping[int, int], departed: frozenset[int], n_blobs: int) -> Check:
-    expected = dict.fromkeys(departed, 2 * n_blobs) if n_blobs else {}
+def _check_kept(reports: Iterable[NodeReport], current: Committee, kept: frozenset[int]) -> Check:
+    kept_bytes = sum(
+        one.received_bytes + one.wasted_bytes
+        for report in reports
+        for one in report.shards
+        if one.shard in kept and one.shard in current.shards_of(report.node_id)
+    )
+    return Check("kept shards moved no byte", kept_bytes == 0, f"{kept_bytes} bytes for {len(kept)} shards")
+
+
+def _check_rebuilt(reports: Iterable[ShardReport], departed: frozenset[int], n_blobs: int) -> Check:
+    rebuilt: Counter[int] = Counter()
+    for one in reports:
+        rebuilt[one.shard] += one.rebuilt_slivers
+    expected = Counter(dict.fromkeys(departed, 2 * n_blobs))
     return Check(
         "the slivers rebuilt are exactly the departed members'",
-        rebuilt_slivers == expected,
-        f"{sum(rebuilt_slivers.values())} slivers of {len(rebuilt_slivers)} shards; "
+        rebuilt == expected,
+        f"{rebuilt.total()} slivers of {len(+rebuilt)} shards; "
         f"departed: {2 * n_blobs * len(departed)} slivers of {len(departed)} shards",
     )

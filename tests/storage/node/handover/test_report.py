@@ -26,7 +26,7 @@ COPIED = ShardReport(3, transferred_slivers=2, transferred_bytes=PAIR_BYTES, rec
 
 
 def report_of(*shards: ShardReport, share: float = 0.5) -> TransitionReport:
-    return transition_report(PREVIOUS, CURRENT, [LENGTH], [NodeReport(2, 4, shards, share)])
+    return transition_report(PREVIOUS, CURRENT, [LENGTH], [NodeReport(2, 4, shards, share)], unattested=())
 
 
 def failing(report: TransitionReport) -> set[str]:
@@ -64,7 +64,23 @@ def test_a_byte_for_a_kept_shard_is_found() -> None:
         NodeReport(2, 4, (REBUILT, COPIED), 0.5),
         NodeReport(2, 3, (ShardReport(2, received_bytes=1),), 0),
     ]
-    assert failing(transition_report(PREVIOUS, CURRENT, [LENGTH], reports)) == {"kept shards moved no byte"}
+    report = transition_report(PREVIOUS, CURRENT, [LENGTH], reports, unattested=())
+    assert failing(report) == {"kept shards moved no byte"}
+
+
+@pytest.mark.parametrize("slivers", [1, 2])
+def test_what_is_rebuilt_of_a_shard_that_was_not_attested_is_not_for_a_kept_one(slivers: int) -> None:
+    """Shard 1 is node 2's in both epochs; how much of it that has already nobody else knows."""
+    moved = {"rebuilt_bytes": PAIR_BYTES, "received_bytes": PAIR_BYTES}
+    owed = NodeReport(2, 2, (ShardReport(1, rebuilt_slivers=slivers, **moved),), 0.5)
+    nodes = [NodeReport(2, 4, (REBUILT, COPIED), 0.5), owed]
+    report = transition_report(PREVIOUS, CURRENT, [LENGTH], nodes, unattested={1})
+    assert failing(report) == set()
+    assert (report.kept_shards, report.rebuilt_shards, report.departed_shards) == (1, 2, 1)
+    assert (report.rebuilt_bytes, report.lower_bound_bytes) == (2 * PAIR_BYTES, PAIR_BYTES)
+    assert "kept shards moved no byte" in failing(
+        transition_report(PREVIOUS, CURRENT, [LENGTH], nodes, unattested=())
+    )
 
 
 def test_what_was_prefetched_for_a_selection_that_was_dropped_is_not_for_a_kept_shard() -> None:
@@ -92,7 +108,7 @@ def test_a_whole_blob_at_one_node_is_found() -> None:
 
 
 def test_no_blobs_no_rebuild_no_failure() -> None:
-    report = transition_report(PREVIOUS, CURRENT, [], [NodeReport(2, 4, (), 0.0)])
+    report = transition_report(PREVIOUS, CURRENT, [], [NodeReport(2, 4, (), 0.0)], unattested=())
     assert failing(report) == set()
 
 
