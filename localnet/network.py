@@ -56,7 +56,6 @@ class NodeProcess:
     name: str
     folder: Path
     port: int
-    account: str
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -211,7 +210,7 @@ class LocalNetwork:
         account = make_folder(folder, settings)
         await self.chain.fund(account)
         await self.operator.mint(account, stake_tokens * TOKEN)
-        node = self.nodes[name] = NodeProcess(name, folder, port, account)
+        node = self.nodes[name] = NodeProcess(name, folder, port)
         await node.start()
         return node
 
@@ -225,7 +224,7 @@ class LocalNetwork:
         await self.until(f"serving: {', '.join(wanted)}", count, len(wanted), progress)
 
     async def next_epoch(self) -> frozenset[int]:
-        """Elect and start the next epoch, the first one too; the shards that have new owners in it."""
+        """Elect and start the next epoch, the first one too; the shards that are gained in it."""
         await self.select()
         await self.start_epoch()
         return await self.gained()
@@ -241,7 +240,7 @@ class LocalNetwork:
         return await self.operator.start()
 
     async def handed_over(self, progress: Progress | None = None) -> None:
-        """Wait until every shard that has a new owner in this epoch is attested."""
+        """Wait until every shard that is gained in this epoch is attested."""
         gained = await self.gained()
 
         async def count() -> int:
@@ -250,11 +249,12 @@ class LocalNetwork:
         await self.until("attested shards", count, len(gained), progress)
 
     async def gained(self) -> frozenset[int]:
-        """The shards that have new owners in this epoch."""
+        """The shards that are to be attested in this epoch: their owners are new, or owe them since the one before."""
         state = await self.operator.epoch_state()
         if state.previous is None or state.current is None:
             return frozenset()
-        return frozenset(range(self._parameters.n_shards)) - plan_all(state.previous, state.current).kept
+        kept = plan_all(state.previous, state.current, unattested=state.unattested).kept
+        return frozenset(range(self._parameters.n_shards)) - kept
 
     async def ready(self, names: Sequence[str]) -> list[str]:
         """Those of the named nodes that serve."""

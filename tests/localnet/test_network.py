@@ -8,14 +8,20 @@ import re
 import shutil
 import socket
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from committee.bls import SecretKey
 from committee.errors import LedgerRefused
+from committee.ledger.evm import DeploymentParameters, EvmLedger
+from localnet.memory_chain import MemoryChain
+from localnet.network import LocalNetwork
 from storage.client.errors import BlobUnavailable, NotEnoughConfirmations, UnknownBlob
 from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, TooLarge
+from tests.storage.network import N_SHARDS, PARAMETERS, SHARDS
 
 if TYPE_CHECKING:
     from tests.localnet.conftest import Scenario
@@ -36,6 +42,21 @@ async def test_a_killed_member_is_ejected_and_only_its_slivers_are_rebuilt(scena
         report = NodeReport.from_json(await scenario.network.node_client(member.name).handover())
         assert {shard.shard for shard in report.shards} == gained & set(member.shards)
         assert report.largest_share_of_a_blob < 1
+
+
+async def test_what_was_owed_when_a_handover_was_closed_is_to_be_attested_too(tmp_path: Path) -> None:
+    chain = MemoryChain(PARAMETERS)
+    turned = {1: SHARDS[2], 2: SHARDS[1], 3: SHARDS[3], 4: SHARDS[4]}
+    for node_id in SHARDS:
+        chain.add_node(f"node-{node_id}", "http://x:1", SecretKey(node_id).public_key)
+    chain.start(SHARDS)
+    chain.start(turned)
+    network = LocalNetwork(tmp_path, DeploymentParameters(n_shards=N_SHARDS))
+    network.operator = cast(EvmLedger, chain.ledger(None))
+    assert await network.gained() == chain.gained == {0, 1, 2, 3, 4, 5}
+    chain.close()
+    chain.start(turned)
+    assert await network.gained() == chain.gained == {0, 1, 2, 3, 4, 5}
 
 
 async def test_who_writes_and_reads_through_a_handover_sees_no_failure(scenario: Scenario) -> None:
