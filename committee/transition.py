@@ -85,7 +85,6 @@ class Plan:
 class Transition:
     """The plans of all nodes of both committees, by node id; for reports, and for whoever checks one."""
 
-    epoch: int
     plans: Mapping[int, Plan]
 
     @property
@@ -174,7 +173,7 @@ def plan_all(
     """The plans of everyone in either committee. Arguments and errors as for `plan`."""
     node_ids = set(current.by_id) | set(previous.by_id if previous else ())
     plans = {node_id: plan(previous, current, node_id, departed, unattested) for node_id in sorted(node_ids)}
-    return Transition(current.epoch, plans)
+    return Transition(plans)
 
 
 def _require_successor(previous: Committee | None, current: Committee) -> None:
