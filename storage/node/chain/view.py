@@ -141,9 +141,10 @@ class ChainView:
         self._listeners.append(listener)
 
     async def load(self) -> None:
-        """Read what was saved, then what the chain says since, or all of it. Raises `LedgerError`.
+        """Read what was saved, then what the chain says since, or all of it.
 
-        With something saved, a chain that is silent now is no error: the view is degraded.
+        Raises `LedgerError` when the chain does not tell its parameters, by which it is known whether what was saved is
+        of this deployment. With something saved, a chain that tells nothing else is no error: the view is degraded.
         """
         self.parameters = await self.ledger.parameters()
         saved = None
