@@ -1,7 +1,7 @@
 """The handover's numbers: `make bench-handover`. Some minutes; all rows go to `results/handover.json`.
 
-Real nodes (HTTP on loopback, stores on disk) over a chain in memory, ten to twelve members whatever the number of
-shards. Relays in front of the nodes count every byte of HTTP on the wire, heads and framing included; what TCP and IP
+Real nodes (HTTP on loopback, stores on disk) over a chain in memory: a handful to fifteen of them whatever the number of
+shards, 33 in the rows that say "30 members stay". Relays in front of the nodes count every byte of HTTP on the wire, heads and framing included; what TCP and IP
 add is not counted. "Bytes moved" are these. Who leaves is dead before the next committee is selected, so that its
 slivers can only be rebuilt. The bytes do not depend on what else the machine does; the MB/s do.
 
@@ -73,7 +73,7 @@ async def flat() -> list[Row]:
         where = (n, size_bytes, 1)
         first = first or moved.report.rebuilt_bytes
         pair = moved.report.lower_bound_bytes
-        metadata = moved.tally.by_purpose["metadata"]
+        metadata = moved.wire.tally.by_purpose["metadata"]
         what = "losing one sliver pair of 360 kB"
         rows += [
             row(
@@ -86,7 +86,7 @@ async def flat() -> list[Row]:
             row(
                 f"{what}: all bytes on the wire, metadata apart ÷ the pair",
                 *where,
-                (moved.wire_bytes - metadata) / pair,
+                (moved.wire.wire_bytes - metadata) / pair,
             ),
             row(f"{what}: metadata fetched by the newcomer ÷ the pair", *where, metadata / pair),
             row(f"{what}: the blob ÷ the pair", *where, size_bytes / pair),

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.node_network import NodeNetwork, WireTally, until
+from benchmarks.node_network import HandedOver, NodeNetwork
 from benchmarks.rows import KIB, MIB, Row, row
-from storage.node.handover.report import TransitionReport, transition_report
+from storage.node.handover.report import TransitionReport
 from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
 
 STAYING = 9
@@ -52,18 +52,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Moved:
-    """What one handover moved. Bytes."""
+    """What one handover moved, as the nodes tell it and as it was counted on the wire."""
 
     cell: Cell
     report: TransitionReport
-    tally: WireTally
-    wire_bytes: int
-    """All that passed the relays, from before the selection until every gained shard is attested, but for the health
-    polls: members watch each other at all times, the longer a handover takes, the more often."""
-    kept_bytes: int
-    """Symbols and slivers on the wire that were for shards kept by their owners."""
+    wire: HandedOver
     gaining_members: int
-    seconds: float
 
 
 def cells() -> Iterator[Cell]:
@@ -76,12 +70,13 @@ def cells() -> Iterator[Cell]:
         for size_bytes in sizes:
             for departed_shards in (1, few, Parameters(n).f):
                 yield Cell(n, size_bytes, departed_shards)
-    # At 1000 shards slivers of 64 KiB take a larger blob; newcomers need the metadata too, and own no sliver yet.
+    # At 1000 shards slivers of 64 KiB take a larger blob.
     for departed_shards in (1, 100, 333):
         yield Cell(1000, 64 * MIB, departed_shards)
     # More members mean more requests, each with fewer symbols.
     for size_bytes in (16 * MIB, 64 * MIB):
         yield Cell(1000, size_bytes, 33, staying=MANY_STAYING)
+    # Newcomers need the metadata too, and own no sliver yet.
     for n, size_bytes in ((10, LARGEST_AT_10), (100, 16 * MIB), (1000, 64 * MIB)):
         yield Cell(n, size_bytes, Parameters(n).f, to_newcomers=True)
 
@@ -118,7 +113,7 @@ class Blobs:
 async def measure(cell: Cell, blob: EncodedBlob) -> Moved:
     """Let the members leave, and count until every gained shard is attested."""
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(Path(folder), cell.n) as network:
+        async with NodeNetwork(Path(folder), cell.n) as network:
             staying, leaving = shares(cell)
             old = network.add_nodes(len(staying) + len(leaving))
             new = network.add_nodes(len(leaving)) if cell.to_newcomers else []
@@ -127,36 +122,17 @@ async def measure(cell: Cell, blob: EncodedBlob) -> Moved:
             # Who leaves is dead from the beginning: nothing can be copied from it, not even before the epoch starts.
             await network.start(*old[: len(staying)], *new)
             await network.store(blob)
-            network.tally, before = WireTally(), network.wire_bytes
-            network.elect(stakes_of(old[: len(staying)] + new, staying + (leaving if new else [])))
-            network.chain.start()
-            seconds = await until(lambda: not network.chain.missing, "every gained shard is attested")
-            health_bytes = network.tally.by_purpose["health"]
-            return _moved(cell, network, network.wire_bytes - before - health_bytes, seconds)
+            stakes = stakes_of(old[: len(staying)] + new, staying + (leaving if new else []))
+            wire = await network.handed_over(stakes)
+            current = network.chain.state.current
+            assert current is not None
+            gaining = {current.owner_of[shard].node_id for shard in wire.gained}
+            return Moved(cell, network.report([cell.size_bytes]), wire, len(gaining))
 
 
 def stakes_of(node_ids: list[int], shards: list[int]) -> dict[int, int]:
     """Node id → the stake that earns it so many shards."""
     return {node_id: count * STAKE_OF_A_SHARD for node_id, count in zip(node_ids, shards, strict=True)}
-
-
-def _moved(cell: Cell, network: NodeNetwork, wire_bytes: int, seconds: float) -> Moved:
-    state, tally = network.chain.state, network.tally
-    assert state.previous is not None
-    assert state.current is not None
-    nodes = [place.node for place in network.places.values() if place.node is not None]
-    reports = [node.handover.report() for node in nodes]
-    report = transition_report(state.previous, state.current, [cell.size_bytes], reports)
-    kept = set(range(cell.n)) - network.chain.gained
-    return Moved(
-        cell,
-        report,
-        tally,
-        wire_bytes,
-        sum(tally.by_shard[shard] for shard in kept),
-        len({state.current.owner_of[shard].node_id for shard in network.chain.gained}),
-        seconds,
-    )
 
 
 def rows_of(moved: Moved) -> list[Row]:
@@ -173,7 +149,7 @@ def rows_of(moved: Moved) -> list[Row]:
     judged = smallest >= LARGE_SLIVER_BYTES
     repair_goal = {100: 20.0, 1000: 200.0}.get(cell.n) if cell.size_bytes == 16 * MIB else None
     return [
-        row(f"bytes for kept shards{to_whom}", *where, moved.kept_bytes, "exactly", 0),
+        row(f"bytes for kept shards{to_whom}", *where, moved.wire.kept_bytes, "exactly", 0),
         row(
             f"bytes rebuilt ÷ lower bound, data alone{to_whom}",
             *where,
@@ -184,45 +160,45 @@ def rows_of(moved: Moved) -> list[Row]:
         row(
             f"symbols on the wire ÷ lower bound (own slivers help free){to_whom}",
             *where,
-            moved.tally.symbol_bytes / lower_bound,
+            moved.wire.tally.symbol_bytes / lower_bound,
             "at most",
             1,
         ),
         row(
             f"{ON_THE_WIRE}{to_whom}",
             *where,
-            moved.wire_bytes / lower_bound,
+            moved.wire.wire_bytes / lower_bound,
             "at most" if judged else None,
             1.05,
         ),
         row(
             f"all bytes on the wire ÷ symbols on the wire{to_whom}",
             *where,
-            moved.wire_bytes / max(1, moved.tally.symbol_bytes),
+            moved.wire.wire_bytes / max(1, moved.wire.tally.symbol_bytes),
         ),
         row(
             f"{WHOLE_BLOB_REPAIR}{to_whom}",
             *where,
-            report.whole_blob_repair_bytes / moved.wire_bytes,
+            report.whole_blob_repair_bytes / moved.wire.wire_bytes,
             None if repair_goal is None else "at least",
             repair_goal or 0,
         ),
         row(
             f"{ONE_COPY_A_MEMBER}{to_whom}",
             *where,
-            source_bytes * moved.gaining_members / moved.wire_bytes,
+            source_bytes * moved.gaining_members / moved.wire.wire_bytes,
         ),
         row(
             f"{FULL_REENCODE}{to_whom}",
             *where,
-            report.full_reencode_bytes / moved.wire_bytes,
+            report.full_reencode_bytes / moved.wire.wire_bytes,
         ),
-        row(f"seconds{to_whom}", *where, moved.seconds),
+        row(f"seconds{to_whom}", *where, moved.wire.seconds),
     ]
 
 
 def explain(moved: Moved) -> str:
     """One line: where the bytes went."""
-    purposes: Mapping[str, int] = Counter(moved.tally.by_purpose)
-    parts = (f"{name} {count:,} B in {moved.tally.requests[name]}" for name, count in purposes.items())
-    return f"{moved.cell}: {moved.wire_bytes:,} B on the wire in {moved.seconds:.1f} s; {', '.join(parts)}"
+    purposes: Mapping[str, int] = Counter(moved.wire.tally.by_purpose)
+    parts = (f"{name} {count:,} B in {moved.wire.tally.requests[name]}" for name, count in purposes.items())
+    return f"{moved.cell}: {moved.wire.wire_bytes:,} B on the wire in {moved.wire.seconds:.1f} s; {', '.join(parts)}"

@@ -78,7 +78,7 @@ class Users:
 async def reads_and_writes(n: int, size_bytes: int) -> list[Row]:
     """A member leaves, another is stopped without notice, one joins; a reader and a writer are at it all the time."""
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(
+        async with NodeNetwork(
             Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=False
         ) as network:
             members = network.add_nodes(10)
@@ -162,7 +162,7 @@ async def _killed(loss: Loss, seed: int = 1) -> list[Row]:
     """SIGKILL the gaining node's process again and again, and see whether it asks for a sliver it had made durable."""
     dice = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(Path(folder), loss.n) as network:
+        async with NodeNetwork(Path(folder), loss.n) as network:
             victim = await _prepare_victim(network, loss)
             refetched = kills = asked = 0
             durable: set[tuple[bytes, int, Axis]] = set()
@@ -271,7 +271,7 @@ async def dead_members(n: int, blobs: Blobs) -> list[Row]:
     """Members with `f` shards die together as the epoch starts; some have left, the others are members still."""
     blob = blobs.get(n, MIB)
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(
+        async with NodeNetwork(
             Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=False
         ) as network:
             f = Parameters(n).f

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from storage.client import wire
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
 from storage.node.config import NodeConfig
+from storage.node.handover.report import TransitionReport, transition_report
 from storage.node.node import StorageNode
 from storage.node.store import NewSliver
 from storage.redstuff import Axis, EncodedBlob, RedStuff, parse_blob_id
@@ -104,6 +104,24 @@ class WireTally:
             self.slivers[blob_id, _shard_of(code, blob_id, target, axis), axis] += 1
 
 
+@dataclass(frozen=True)
+class HandedOver:
+    """One handover, from before the selection until every gained shard is attested."""
+
+    tally: WireTally
+    wire_bytes: int
+    """All that passed the relays, but for the health polls: members watch each other at all times, the longer a
+    handover takes, the more often."""
+    gained: frozenset[int]
+    """Shards."""
+    seconds: float
+
+    @property
+    def kept_bytes(self) -> int:
+        """Symbols and slivers on the wire that were for shards kept by their owners."""
+        return sum(count for shard, count in self.tally.by_shard.items() if shard not in self.gained)
+
+
 def _axis_of_page(exchange: Exchange) -> Axis:
     message, _ = wire.read_signed(wire.read_json(exchange.request))
     return Axis(messages.ShardTransferRequest.from_body(messages.decode(message).body).axis)
@@ -127,10 +145,19 @@ class _Place:
 
 
 class NodeNetwork:
-    """Nodes of one network. `tally` counts what passes the relays; `opened` makes and closes one."""
+    """Nodes of one network, none at first; a context manager that stops them all in the end.
+
+    `tally` counts what passes the relays, which stand in front of the nodes if the network is `counted`.
+    """
 
     def __init__(
-        self, folder: Path, n_shards: int, *, patience_s: int, watch_interval_s: float, counted: bool
+        self,
+        folder: Path,
+        n_shards: int,
+        *,
+        patience_s: int = 120,
+        watch_interval_s: float = 10.0,
+        counted: bool = True,
     ) -> None:
         self.code = RedStuff(n_shards)
         self.chain = MemoryChain(Parameters(n_shards, 60, 600, patience_s, 500, bytes(range(32))))
@@ -141,25 +168,11 @@ class NodeNetwork:
         self._watch_interval_s = watch_interval_s
         self._counted = counted
 
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def opened(
-        cls,
-        folder: Path,
-        n_shards: int,
-        *,
-        patience_s: int = 120,
-        watch_interval_s: float = 10.0,
-        counted: bool = True,
-    ) -> AsyncIterator[NodeNetwork]:
-        """A network without nodes; stops them all in the end."""
-        network = cls(
-            folder, n_shards, patience_s=patience_s, watch_interval_s=watch_interval_s, counted=counted
-        )
-        try:
-            yield network
-        finally:
-            await asyncio.gather(*(network.stop(node_id) for node_id in network.places))
+    async def __aenter__(self) -> NodeNetwork:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await asyncio.gather(*(self.stop(node_id) for node_id in self.places))
 
     def add_node(self) -> int:
         """A node known to the chain, not started; its id."""
@@ -185,6 +198,24 @@ class NodeNetwork:
         """Select the next committee by these stakes: node id → stake, in candidate order."""
         self.chain.stand(stakes)
         self.chain.select()
+
+    async def handed_over(self, stakes: Mapping[int, int]) -> HandedOver:
+        """Select the next committee by these stakes, start its epoch, and count anew until all is attested."""
+        self.tally, before = WireTally(), self.wire_bytes
+        self.elect(stakes)
+        self.chain.start()
+        seconds = await until(lambda: not self.chain.missing, "every gained shard is attested")
+        wire_bytes = self.wire_bytes - before - self.tally.by_purpose["health"]
+        return HandedOver(self.tally, wire_bytes, self.chain.gained, seconds)
+
+    def report(self, blob_lengths: Sequence[int]) -> TransitionReport:
+        """What the nodes that run say of the change into the current epoch, for live blobs of these lengths."""
+        state = self.chain.state
+        assert state.previous is not None
+        assert state.current is not None
+        nodes = [place.node for place in self.places.values() if place.node is not None]
+        reports = [node.handover.report() for node in nodes]
+        return transition_report(state.previous, state.current, blob_lengths, reports)
 
     def add_nodes(self, count: int) -> list[int]:
         """Several."""

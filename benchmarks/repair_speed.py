@@ -150,9 +150,7 @@ async def _lonely_node(
     folder: Path, blob: EncodedBlob | None
 ) -> AsyncIterator[tuple[NodeNetwork, StorageNode]]:
     """The one member of ten that runs, with its slivers of the blob if one is given."""
-    async with NodeNetwork.opened(
-        folder, N, patience_s=3600, watch_interval_s=3600, counted=False
-    ) as network:
+    async with NodeNetwork(folder, N, patience_s=3600, watch_interval_s=3600, counted=False) as network:
         members = network.add_nodes(MEMBERS)
         network.elect(dict.fromkeys(members, STAKE_OF_A_SHARD))
         network.chain.start()

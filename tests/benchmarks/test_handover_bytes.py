@@ -20,5 +20,8 @@ async def test_a_small_handover_moves_the_lower_bound_and_nothing_for_kept_shard
     assert judged
     assert all(one.holds for one in judged), judged
     assert moved.report.rebuilt_bytes == moved.report.lower_bound_bytes > 0
-    assert moved.tally.symbol_bytes == moved.report.received_bytes
-    assert sum(moved.tally.by_purpose.values()) == moved.wire_bytes + moved.tally.by_purpose["health"]
+    assert moved.wire.tally.symbol_bytes == moved.report.received_bytes
+    assert (
+        sum(moved.wire.tally.by_purpose.values())
+        == moved.wire.wire_bytes + moved.wire.tally.by_purpose["health"]
+    )
