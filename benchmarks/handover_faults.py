@@ -5,25 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pickle
-import random
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.handover_bytes import LEAVING, STAKE_OF_A_SHARD, STAYING, Blobs, split, stakes_of
-from benchmarks.node_network import NodeNetwork, TookTooLong, WireTally, until
-from benchmarks.relay import Exchange
-from benchmarks.rows import KIB, MIB, Row, row
+from benchmarks.node_network import NodeNetwork, TookTooLong, until
+from benchmarks.rows import MIB, Row, row
 from committee.errors import CommitteeError
 from localnet.memory_chain import WRITER
 from storage.client.client import Client
 from storage.client.errors import ClientError
-from storage.node.store import SliverStore
-from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
+from storage.redstuff import EncodedBlob, Parameters, RedStuff
 
 PATIENCE_S = 2
 WATCH_INTERVAL_S = 0.2
@@ -131,137 +125,6 @@ async def _disturb(network: NodeNetwork, users: Users, members: list[int], newco
         if one is not None and not isinstance(one, asyncio.CancelledError)
     ]
     return len(current.shards_of(left)) + len(current.shards_of(killed))
-
-
-# killed and begun again
-
-KILLED_BLOBS = 8
-KILLED_BLOB_BYTES = 256 * KIB
-KILLS = 8
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Shards of a dead member, and those a living one gives up: all are the killed node's to fill."""
-
-    n: int
-    staying: int
-    lost: int
-    shrunk: int
-
-
-LOSSES = (Loss(10, 4, 1, 1), Loss(100, STAYING, 11, 5), Loss(1000, STAYING, 111, 50))
-
-
-async def killed() -> list[Row]:
-    """At each number of shards."""
-    return [one for loss in LOSSES for one in await _killed(loss)]
-
-
-async def _killed(loss: Loss, seed: int = 1) -> list[Row]:
-    """SIGKILL the gaining node's process again and again, and see whether it asks for a sliver it had made durable."""
-    dice = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork(Path(folder), loss.n) as network:
-            victim = await _prepare_victim(network, loss)
-            refetched = kills = asked = 0
-            durable: set[tuple[bytes, int, Axis]] = set()
-            gained = network.chain.gained
-            while True:
-                network.tally = WireTally()
-                last = kills == KILLS
-                ended = await _run_victim(network, victim, None if last else dice.randint(1, 40))
-                refetched += sum(network.tally.slivers[one] for one in durable)
-                asked += len(network.tally.slivers)
-                durable = _durable(network, victim, gained)
-                if ended:
-                    break
-                kills += 1
-            needed = len(gained) * len(Axis) * KILLED_BLOBS
-            if len(durable) != needed:
-                print(f"  {len(durable)} slivers of {needed} are there in the end")
-    where = (loss.n, KILLED_BLOB_BYTES, loss.lost)
-    return [
-        row("slivers refetched after kill -9", *where, refetched, "exactly", 0),
-        row("kills", *where, kills),
-        row("slivers asked for, with those a kill cut off ÷ slivers gained", *where, asked / needed),
-        row(
-            "slivers gained and durable in the end ÷ slivers gained",
-            *where,
-            len(durable) / needed,
-            "exactly",
-            1,
-        ),
-    ]
-
-
-async def _prepare_victim(network: NodeNetwork, loss: Loss) -> int:
-    """A dead member's shards and some of a living one's go to a newcomer, whose process is not begun yet."""
-    largest, *rest = split(loss.n - loss.lost, loss.staying)
-    staying = network.add_nodes(loss.staying)
-    dead, victim = network.add_node(), network.add_node()
-    network.elect(stakes_of([*staying, dead], [largest, *rest, loss.lost]))
-    network.chain.start()
-    await network.start(*staying)
-    code = RedStuff(loss.n)
-    for _ in range(KILLED_BLOBS):
-        await network.store(code.encode(os.urandom(KILLED_BLOB_BYTES)))
-    shares = [largest - loss.shrunk, *rest, loss.lost + loss.shrunk]
-    network.elect(stakes_of([*staying, victim], shares))
-    network.chain.start()
-    await network.caught_up()
-    place = network.places[victim]
-    place.folder.mkdir(parents=True)
-    (place.folder / "chain.pickle").write_bytes(pickle.dumps(network.chain))
-    (place.folder / "node.pickle").write_bytes(pickle.dumps((victim, place.config.model_dump())))
-    return victim
-
-
-async def _run_victim(network: NodeNetwork, victim: int, answers: int | None) -> bool:
-    """Run its process, and kill it at so many answers of slivers or symbols; whether it ended by itself before."""
-    seen, at_answer = 0, asyncio.Event()
-
-    def count(exchange: Exchange) -> None:
-        nonlocal seen
-        seen += exchange.purpose in ("decodingSymbols", "sync_shard")
-        if answers is not None and seen >= answers:
-            at_answer.set()
-
-    network.watchers = [count]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.node_process", str(network.places[victim].folder)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        await until(lambda: at_answer.is_set() or process.returncode is not None, "the node goes on")
-    finally:
-        if process.returncode is None:
-            process.kill()
-    status = await process.wait()
-    network.watchers = []
-    await _quiet(network)
-    if status > 0:
-        raise RuntimeError(f"the node's process ended with status {status}")
-    return status == 0
-
-
-async def _quiet(network: NodeNetwork) -> None:
-    """Wait until what was under way at the kill has run out."""
-    before = -1
-    while before != network.wire_bytes:
-        before = network.wire_bytes
-        await asyncio.sleep(0.2)
-
-
-def _durable(network: NodeNetwork, victim: int, gained: frozenset[int]) -> set[tuple[bytes, int, Axis]]:
-    with SliverStore(network.places[victim].folder / "store") as store:
-        return {
-            (record.blob_id, shard, axis)
-            for record in network.chain.records.values()
-            for axis in Axis
-            for shard in store.shards_with(record.blob_id, axis) & gained
-        }
 
 
 # dead members

@@ -58,10 +58,16 @@ class WireTally:
     """Symbols without proofs, their frames not counted."""
     page_bytes: int = 0
     """Slivers in pages of a shard, their frames not counted."""
-    by_shard: Counter[int] = field(default_factory=Counter)
-    """Symbols and slivers that came for each shard."""
-    slivers: Counter[tuple[bytes, int, Axis]] = field(default_factory=Counter)
-    """(blob id, shard, axis) → how often a whole page sliver or any symbols of it came."""
+    sliver_bytes: Counter[tuple[bytes, int, Axis]] = field(default_factory=Counter)
+    """(blob id, shard, axis) → what came of it, as a sliver or as symbols."""
+
+    @property
+    def by_shard(self) -> Counter[int]:
+        """Symbols and slivers that came for each shard."""
+        counts: Counter[int] = Counter()
+        for (_, shard, _), size_bytes in self.sliver_bytes.items():
+            counts[shard] += size_bytes
+        return counts
 
     def take(self, exchange: Exchange, code: RedStuff) -> None:
         """Add one exchange."""
@@ -76,8 +82,7 @@ class WireTally:
                 axis = _axis_of_page(exchange)
                 shard = _shard_of(code, blob_id, sliver.index, axis)
                 self.page_bytes += len(sliver.symbols)
-                self.by_shard[shard] += len(sliver.symbols)
-                self.slivers[blob_id, shard, axis] += 1
+                self.sliver_bytes[blob_id, shard, axis] += len(sliver.symbols)
 
     def _take_symbols(self, exchange: Exchange, code: RedStuff) -> None:
         if exchange.method == "POST":
@@ -94,14 +99,10 @@ class WireTally:
     def _take_symbols_of(
         self, blob_id: bytes, axis: Axis, symbols: wire.SymbolsOfBlob, code: RedStuff
     ) -> None:
-        targets = set()
         for by_target in symbols.values():
             for target, symbol in by_target.items():
-                targets.add(target)
                 self.symbol_bytes += len(symbol)
-                self.by_shard[_shard_of(code, blob_id, target, axis)] += len(symbol)
-        for target in targets:
-            self.slivers[blob_id, _shard_of(code, blob_id, target, axis), axis] += 1
+                self.sliver_bytes[blob_id, _shard_of(code, blob_id, target, axis), axis] += len(symbol)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def test_a_tally_knows_whose_symbols_came() -> None:
     tally.take(_symbols(blob_id, target, bytes(answer), 200), code)
     assert tally.symbol_bytes == 4
     assert tally.by_shard == {shard: 4}
-    assert tally.slivers == {(blob_id, shard, Axis.SECONDARY): 1}
+    assert tally.sliver_bytes == {(blob_id, shard, Axis.SECONDARY): 4}
 
 
 def test_a_tally_counts_a_refusal_by_its_bytes_alone() -> None:
