@@ -66,9 +66,12 @@ async def users() -> list[Row]:
 
 
 async def dead() -> list[Row]:
-    """Dead members, at each number of shards."""
+    """Dead members and hanging ones, at each number of shards."""
     blobs = Blobs()
-    return [one for n in GRID for one in await dead_members(n, blobs)]
+    found = [(await dead_members(n, blobs), await dead_members(n, blobs, hanging=True)) for n in GRID]
+    return [one for refusing, _ in found for one in refusing] + [
+        one for _, hanging in found for one in hanging
+    ]
 
 
 PARTS: dict[str, Callable[[], Awaitable[list[Row]]]] = {

@@ -7,6 +7,7 @@ import contextlib
 import os
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,23 +131,30 @@ async def _disturb(network: NodeNetwork, users: Users, members: list[int], newco
 # dead members
 
 
-async def dead_members(n: int, blobs: Blobs) -> list[Row]:
-    """Members with `f` shards die together as the epoch starts; some have left, the others are members still."""
+async def dead_members(n: int, blobs: Blobs, *, hanging: bool = False) -> list[Row]:
+    """Members with `f` shards die together as the epoch starts; some have left, the others are members still.
+
+    Dead ones refuse connections at once; `hanging` ones accept them and never answer, so that all must be waited for.
+    """
     blob = blobs.get(n, MIB)
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
         async with NodeNetwork(
-            Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=False
+            Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=hanging
         ) as network:
             f = Parameters(n).f
-            stuck, is_done, seconds = await _outlive(network, blob, f)
+            end = network.hang if hanging else network.stop
+            stuck, is_done, seconds = await _outlive(network, blob, f, end)
+    what = f"handover with f {'hanging' if hanging else 'dead'} members"
     return [
-        row("handover with f dead members: gained shards not attested", n, MIB, f, stuck, "exactly", 0),
-        row("handover with f dead members: declared done", n, MIB, f, int(is_done), "exactly", 1),
-        row("handover with f dead members: seconds", n, MIB, f, seconds),
+        row(f"{what}: gained shards not attested", n, MIB, f, stuck, "exactly", 0),
+        row(f"{what}: declared done", n, MIB, f, int(is_done), "exactly", 1),
+        row(f"{what}: seconds", n, MIB, f, seconds),
     ]
 
 
-async def _outlive(network: NodeNetwork, blob: EncodedBlob, f: int) -> tuple[int, bool, float]:
+async def _outlive(
+    network: NodeNetwork, blob: EncodedBlob, f: int, end: Callable[[int], Awaitable[None]]
+) -> tuple[int, bool, float]:
     """(shards that living members gained and did not attest, whether the handover is done, seconds).
 
     As it stands when all this has come, or when the time for it is up.
@@ -161,7 +169,7 @@ async def _outlive(network: NodeNetwork, blob: EncodedBlob, f: int) -> tuple[int
     # One of the dead has left; the others are members still, with half their shards.
     halves = [max(1, count // 2) for count in dying[1:]]
     network.elect(stakes_of(alive + dead[1:], living + halves))
-    await asyncio.gather(*(network.stop(node_id) for node_id in dead))
+    await asyncio.gather(*(end(node_id) for node_id in dead))
     network.chain.start()
     current = network.chain.state.current
     assert current is not None

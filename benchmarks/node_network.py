@@ -145,6 +145,13 @@ class _Place:
     running: asyncio.Task[None] | None = None
 
 
+async def _end(place: _Place) -> None:
+    if place.running is not None:
+        place.running.cancel()
+        await asyncio.gather(place.running, return_exceptions=True)
+        place.running = place.node = None
+
+
 class NodeNetwork:
     """Nodes of one network, none at first; a context manager that stops them all in the end.
 
@@ -240,10 +247,14 @@ class NodeNetwork:
         place = self.places[node_id]
         if place.relay is not None:
             await place.relay.stop()
-        if place.running is not None:
-            place.running.cancel()
-            await asyncio.gather(place.running, return_exceptions=True)
-            place.running = place.node = None
+        await _end(place)
+
+    async def hang(self, node_id: int) -> None:
+        """End a node behind its relay, which accepts connections all the same; only in a counted network."""
+        place = self.places[node_id]
+        assert place.relay is not None
+        place.relay.hang()
+        await _end(place)
 
     def send_to(self, port: int, besides: int) -> None:
         """Have the chain name this port for every node but one."""

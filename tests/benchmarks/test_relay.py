@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -54,6 +55,19 @@ async def test_a_relay_counts_what_its_exchanges_add_up_to(unused_tcp_port: int)
         (3, "metadata", {"q": ["1"]}, 200)
     ] * 2
     assert relay.wire_bytes == sum(one.wire_bytes for one in seen) > 1_000_000
+
+
+async def test_a_relay_that_hangs_accepts_and_never_answers(unused_tcp_port: int) -> None:
+    relay = Relay(1, unused_tcp_port, 1, lambda exchange: None)
+    await relay.start()
+    relay.hang()
+    reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.2)
+    await relay.stop()
+    assert await reader.read(1) == b""
+    writer.close()
 
 
 def test_a_tally_knows_whose_symbols_came() -> None:
