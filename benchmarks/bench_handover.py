@@ -34,9 +34,10 @@ from benchmarks.handover_bytes import (
     rows_of,
 )
 from benchmarks.handover_cases import cases
-from benchmarks.handover_faults import dead_members, reads_and_writes
+from benchmarks.handover_faults import dead_members
 from benchmarks.handover_flat import flat
 from benchmarks.handover_kills import killed
+from benchmarks.handover_users import reads_and_writes
 from benchmarks.plot import Panel, Series, svg
 from benchmarks.repair_speed import speeds
 from benchmarks.rows import KIB, MIB, Row

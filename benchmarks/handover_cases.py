@@ -65,8 +65,7 @@ async def many_small() -> list[Row]:
             network.elect(stakes | stakes_of([dead], [departed]))
             network.chain.start()
             await network.start(*staying)
-            for _ in range(SMALL_BLOBS):
-                await network.store(code.encode(os.urandom(size_bytes)))
+            await network.store(*(code.encode(os.urandom(size_bytes)) for _ in range(SMALL_BLOBS)))
             moved = await network.handed_over(stakes)
             report = network.report([size_bytes] * SMALL_BLOBS)
     symbols = (shape.p + shape.s) * departed * SMALL_BLOBS

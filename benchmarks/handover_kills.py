@@ -194,8 +194,7 @@ async def _prepare_victim(network: NodeNetwork, loss: Loss) -> int:
     network.chain.start()
     await network.start(*staying)
     code = RedStuff(loss.n)
-    for _ in range(loss.blobs):
-        await network.store(code.encode(os.urandom(loss.blob_bytes)))
+    await network.store(*(code.encode(os.urandom(loss.blob_bytes)) for _ in range(loss.blobs)))
     shares = [largest - loss.shrunk, *rest, loss.lost + loss.shrunk]
     network.elect(stakes_of([*staying, victim], shares))
     await network.caught_up()

@@ -262,17 +262,19 @@ class NodeNetwork:
             if node_id != besides:
                 self.chain.move_node(node_id, f"http://127.0.0.1:{port}")
 
-    async def store(self, blob: EncodedBlob) -> None:
-        """Give a blob's slivers to all members that run, past the routes, and certify it on chain."""
+    async def store(self, *blobs: EncodedBlob) -> None:
+        """Give the blobs' slivers to all members that run, past the routes, and certify them on chain."""
         current = self.chain.state.current
         assert current is not None
-        number = self.chain.register(blob)
+        numbers = [self.chain.register(blob) for blob in blobs]
         await self.caught_up()
         for member in current.members:
             node = self.places[member.node_id].node
             if node is not None:
-                await asyncio.to_thread(self._put, node, blob, member.shards)
-        self.chain.certify(number)
+                for blob in blobs:
+                    await asyncio.to_thread(self._put, node, blob, member.shards)
+        for number in numbers:
+            self.chain.certify(number)
         await self.caught_up()
 
     async def caught_up(self) -> None:
