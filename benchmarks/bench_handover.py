@@ -1,9 +1,10 @@
 """The handover's numbers: `make bench-handover`. Some minutes; all rows go to `results/handover.json`.
 
-Real nodes (HTTP on loopback, stores on disk) over a chain in memory, ten to twelve members whatever the number of
-shards. Relays in front of the nodes count every byte of HTTP on the wire, heads and framing included; what TCP and IP
-add is not counted. "Bytes moved" are these. Who leaves is dead before the next committee is selected, so that its
-slivers can only be rebuilt. The bytes do not depend on what else the machine does; the MB/s do.
+Real nodes (HTTP on loopback, stores on disk) over a chain in memory, six to fifteen of them whatever the number of
+shards, 33 in the rows that say "30 members stay". Relays in front of the nodes count every byte of HTTP on the wire,
+heads and framing included; what TCP and IP add is not counted. "Bytes moved" are these. Who leaves is dead before the
+next committee is selected, so that its slivers can only be rebuilt. The bytes do not depend on what else the machine
+does; the MB/s do.
 
 With arguments only these parts run, and nothing is written: bytes, flat, cases, users, kill, dead, speed.
 """
@@ -27,24 +28,23 @@ from benchmarks.handover_bytes import (
     ONE_COPY_A_MEMBER,
     WHOLE_BLOB_REPAIR,
     Blobs,
-    Cell,
     cells,
     explain,
     measure,
     rows_of,
 )
 from benchmarks.handover_cases import cases
-from benchmarks.handover_faults import dead_members, killed, reads_and_writes
+from benchmarks.handover_faults import dead_members
+from benchmarks.handover_flat import flat
+from benchmarks.handover_kills import killed
+from benchmarks.handover_users import reads_and_writes
 from benchmarks.plot import Panel, Series, svg
 from benchmarks.repair_speed import speeds
-from benchmarks.rows import KIB, MIB, Row, row
+from benchmarks.rows import KIB, MIB, Row
 from storage.redstuff import Parameters
 
 RESULTS = Path(__file__).parent / "results"
 GRID = (10, 100, 1000)
-PAIR_BYTES = 360_000
-"""About what a sliver pair has in the flat part, whatever the number of shards."""
-FLAT_GRID = (10, 31, 100, 301, 1000)
 PLOTTED_BYTES = 16 * MIB
 
 
@@ -60,40 +60,6 @@ async def bytes_moved() -> list[Row]:
     return sorted(found, key=lambda one: figures.index(one.figure))
 
 
-async def flat() -> list[Row]:
-    """One lost pair of the same size, of ever larger blobs: what it costs does not grow with the blob."""
-    blobs = Blobs()
-    rows, first = [], 0
-    for n in FLAT_GRID:
-        shape = Parameters(n)
-        symbol_bytes = PAIR_BYTES // (shape.p + shape.s) // 2 * 2
-        size_bytes = shape.p * shape.s * symbol_bytes
-        moved = await measure(Cell(n, size_bytes, 1, to_newcomers=True), blobs.get(n, size_bytes))
-        print(explain(moved), flush=True)
-        where = (n, size_bytes, 1)
-        first = first or moved.report.rebuilt_bytes
-        pair = moved.report.lower_bound_bytes
-        metadata = moved.tally.by_purpose["metadata"]
-        what = "losing one sliver pair of 360 kB"
-        rows += [
-            row(
-                f"{what}: bytes rebuilt ÷ those at n=10",
-                *where,
-                moved.report.rebuilt_bytes / first,
-                "at most",
-                1.01,
-            ),
-            row(
-                f"{what}: all bytes on the wire, metadata apart ÷ the pair",
-                *where,
-                (moved.wire_bytes - metadata) / pair,
-            ),
-            row(f"{what}: metadata fetched by the newcomer ÷ the pair", *where, metadata / pair),
-            row(f"{what}: the blob ÷ the pair", *where, size_bytes / pair),
-        ]
-    return sorted(rows, key=lambda one: [other.figure for other in rows].index(one.figure))
-
-
 async def users() -> list[Row]:
     """Reads and writes meanwhile, at each number of shards."""
     sizes = {10: 64 * KIB, 100: MIB, 1000: MIB}
@@ -101,9 +67,12 @@ async def users() -> list[Row]:
 
 
 async def dead() -> list[Row]:
-    """Dead members, at each number of shards."""
+    """Dead members and hanging ones, at each number of shards."""
     blobs = Blobs()
-    return [one for n in GRID for one in await dead_members(n, blobs)]
+    found = [(await dead_members(n, blobs), await dead_members(n, blobs, hanging=True)) for n in GRID]
+    return [one for refusing, _ in found for one in refusing] + [
+        one for _, hanging in found for one in hanging
+    ]
 
 
 PARTS: dict[str, Callable[[], Awaitable[list[Row]]]] = {

@@ -7,9 +7,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.handover_bytes import LARGEST_AT_10, STAYING, Blobs, split, stakes_of
-from benchmarks.node_network import NodeNetwork, WireTally, until
+from benchmarks.node_network import NodeNetwork
 from benchmarks.rows import KIB, MIB, Row, row
-from storage.node.handover.report import transition_report
 from storage.redstuff import Axis, Parameters, RedStuff
 
 SMALL_N = 100
@@ -21,7 +20,7 @@ async def transferred(n: int, size_bytes: int, blobs: Blobs) -> list[Row]:
     """A living member gives half its shards up to a newcomer: they are copied, and nothing else moves."""
     blob = blobs.get(n, size_bytes)
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(Path(folder), n) as network:
+        async with NodeNetwork(Path(folder), n) as network:
             giver, *others, newcomer = network.add_nodes(STAYING + 1)
             largest, *rest = split(n, STAYING)
             moved_shards = largest // 2
@@ -29,23 +28,29 @@ async def transferred(n: int, size_bytes: int, blobs: Blobs) -> list[Row]:
             network.chain.start()
             await network.start(giver, newcomer, *others)
             await network.store(blob)
-            network.tally, before = WireTally(), network.wire_bytes
             shares = [largest - moved_shards, *rest, moved_shards]
-            network.elect(stakes_of([giver, *others, newcomer], shares))
-            network.chain.start()
-            seconds = await until(lambda: not network.chain.missing, "every gained shard is attested")
-            wire_bytes = network.wire_bytes - before - network.tally.by_purpose["health"]
-            tally, gained = network.tally, network.chain.gained
-    assert len(gained) == moved_shards
+            moved = await network.handed_over(stakes_of([giver, *others, newcomer], shares))
+    assert len(moved.gained) == moved_shards
     shape, where = Parameters(n), (n, size_bytes, moved_shards)
     pairs = moved_shards * sum(shape.sliver_size(size_bytes, axis) for axis in Axis)
-    kept = sum(count for shard, count in tally.by_shard.items() if shard not in gained)
     return [
-        row("transferred: bytes for kept shards", *where, kept, "exactly", 0),
-        row("transferred: slivers on the wire ÷ the pairs", *where, tally.page_bytes / pairs, "exactly", 1),
-        row("transferred: symbols for rebuilding", *where, tally.symbol_bytes, "exactly", 0),
-        row("transferred: all bytes on the wire ÷ the pairs", *where, wire_bytes / pairs, "at most", 1.05),
-        row("transferred: seconds", *where, seconds),
+        row("transferred: bytes for kept shards", *where, moved.kept_bytes, "exactly", 0),
+        row(
+            "transferred: slivers on the wire ÷ the pairs",
+            *where,
+            moved.tally.page_bytes / pairs,
+            "exactly",
+            1,
+        ),
+        row("transferred: symbols for rebuilding", *where, moved.tally.symbol_bytes, "exactly", 0),
+        row(
+            "transferred: all bytes on the wire ÷ the pairs",
+            *where,
+            moved.wire_bytes / pairs,
+            "at most",
+            1.05,
+        ),
+        row("transferred: seconds", *where, moved.seconds),
     ]
 
 
@@ -54,26 +59,15 @@ async def many_small() -> list[Row]:
     code, shape = RedStuff(SMALL_N), Parameters(SMALL_N)
     size_bytes, departed = 64 * KIB, SMALL_DEPARTED
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(Path(folder), SMALL_N) as network:
+        async with NodeNetwork(Path(folder), SMALL_N) as network:
             dead, *staying = network.add_nodes(STAYING + 1)
             stakes = stakes_of(staying, split(SMALL_N - departed, STAYING))
             network.elect(stakes | stakes_of([dead], [departed]))
             network.chain.start()
             await network.start(*staying)
-            for _ in range(SMALL_BLOBS):
-                await network.store(code.encode(os.urandom(size_bytes)))
-            network.tally, before = WireTally(), network.wire_bytes
-            network.elect(stakes)
-            network.chain.start()
-            seconds = await until(lambda: not network.chain.missing, "every gained shard is attested")
-            wire_bytes = network.wire_bytes - before - network.tally.by_purpose["health"]
-            tally, state = network.tally, network.chain.state
-            nodes = [place.node for place in network.places.values() if place.node is not None]
-            reports = [node.handover.report() for node in nodes]
-    assert state.previous is not None
-    assert state.current is not None
-    lengths, unattested = [size_bytes] * SMALL_BLOBS, state.unattested
-    report = transition_report(state.previous, state.current, lengths, reports, unattested=unattested)
+            await network.store(*(code.encode(os.urandom(size_bytes)) for _ in range(SMALL_BLOBS)))
+            moved = await network.handed_over(stakes)
+            report = network.report([size_bytes] * SMALL_BLOBS)
     symbols = (shape.p + shape.s) * departed * SMALL_BLOBS
     where, what = (SMALL_N, size_bytes, departed), f"{SMALL_BLOBS} small blobs"
     lower_bound = report.lower_bound_bytes
@@ -87,9 +81,9 @@ async def many_small() -> list[Row]:
             "at most",
             1.005,
         ),
-        row(f"{what}: all bytes on the wire ÷ lower bound", *where, wire_bytes / lower_bound),
-        row(f"{what}: symbols needed ÷ requests", *where, symbols / tally.requests["decodingSymbols"]),
-        row(f"{what}: sliver pairs rebuilt a second", *where, departed * SMALL_BLOBS / seconds),
+        row(f"{what}: all bytes on the wire ÷ lower bound", *where, moved.wire_bytes / lower_bound),
+        row(f"{what}: symbols needed ÷ requests", *where, symbols / moved.tally.requests["decodingSymbols"]),
+        row(f"{what}: sliver pairs rebuilt a second", *where, departed * SMALL_BLOBS / moved.seconds),
     ]
 
 

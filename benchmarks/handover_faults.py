@@ -1,289 +1,47 @@
-"""Handovers that are disturbed: reads and writes meanwhile, a node killed at many points, dead members."""
+"""Handovers that must end without members that are dead, whether they refuse connections or hang."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import pickle
-import random
-import subprocess
-import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from benchmarks.handover_bytes import LEAVING, STAKE_OF_A_SHARD, STAYING, Blobs, split, stakes_of
-from benchmarks.node_network import NodeNetwork, TookTooLong, WireTally, until
-from benchmarks.relay import Exchange
-from benchmarks.rows import KIB, MIB, Row, row
-from committee.errors import CommitteeError
-from localnet.memory_chain import WRITER
-from storage.client.client import Client
-from storage.client.errors import ClientError
-from storage.node.store import SliverStore
-from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
+from benchmarks.handover_bytes import LEAVING, STAYING, Blobs, split, stakes_of
+from benchmarks.node_network import NodeNetwork, TookTooLong, until
+from benchmarks.rows import MIB, Row, row
+from storage.redstuff import EncodedBlob, Parameters
 
 PATIENCE_S = 2
 WATCH_INTERVAL_S = 0.2
-PAIRS_MOVED = 400
-"""Of the blobs that are there before, and are read all the time, about so many: enough for a handover that lasts."""
-WRITES_AFTER = 2
-"""Blobs still written once every gained shard is attested."""
 
 
-# reads and writes meanwhile
+async def dead_members(n: int, blobs: Blobs, *, hanging: bool = False) -> list[Row]:
+    """Members with `f` shards die together as the epoch starts; some have left, the others are members still.
 
-
-@dataclass
-class Users:
-    """A reader and a writer that never rest, and what went wrong for them."""
-
-    client: Client
-    blobs: dict[bytes, bytes]
-    size_bytes: int
-    """Of what is written."""
-    reads: int = 0
-    writes: int = 0
-    failures: list[str] = field(default_factory=list)
-    slowest_s: float = 0.0
-
-    async def read(self) -> None:
-        """Read one blob after the other."""
-        while True:
-            for blob_id, data in list(self.blobs.items()):
-                began = time.monotonic()
-                try:
-                    if await self.client.read(blob_id) != data:
-                        self.failures.append("a read gave other bytes")
-                except (ClientError, CommitteeError) as error:
-                    self.failures.append(f"read: {error}")
-                self.reads += 1
-                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
-
-    async def write(self) -> None:
-        """Write new blobs; what was written is read too from then on."""
-        while True:
-            data, began = os.urandom(self.size_bytes), time.monotonic()
-            try:
-                stored = await self.client.store(data, epochs=20)
-                self.blobs[stored.blob_id] = data
-            except (ClientError, CommitteeError) as error:
-                self.failures.append(f"write: {error}")
-            self.writes += 1
-            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
-
-
-async def reads_and_writes(n: int, size_bytes: int) -> list[Row]:
-    """A member leaves, another is stopped without notice, one joins; a reader and a writer are at it all the time."""
-    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(
-            Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=False
-        ) as network:
-            members = network.add_nodes(10)
-            newcomer = network.add_node()
-            network.elect(dict.fromkeys(members, STAKE_OF_A_SHARD))
-            network.chain.start()
-            await network.start(*members, newcomer)
-            code = RedStuff(n, threads=2)
-            async with Client(network.chain.ledger(WRITER)) as client:
-                users = Users(client, {}, size_bytes)
-                for _ in range(max(2, PAIRS_MOVED * 10 // (2 * n))):
-                    data = os.urandom(size_bytes)
-                    blob = code.encode(data)
-                    await network.store(blob)
-                    users.blobs[blob.blob_id] = data
-                departed = await _disturb(network, users, members, newcomer)
-            for failure in dict.fromkeys(users.failures):
-                print(f"  {failure}")
-    where = (n, size_bytes, departed)
-    return [
-        row("failed reads and writes during a handover", *where, len(users.failures), "exactly", 0),
-        row("reads during it", *where, users.reads),
-        row("writes during it", *where, users.writes),
-        row("the slowest of them, seconds", *where, users.slowest_s),
-    ]
-
-
-async def _disturb(network: NodeNetwork, users: Users, members: list[int], newcomer: int) -> int:
-    """The handover under the users' eyes; how many shards departed."""
-    current = network.chain.state.current
-    assert current is not None
-    tasks = [asyncio.create_task(users.read()), asyncio.create_task(users.write())]
-    try:
-        await until(lambda: users.reads > 1 and users.writes > 1, "reading and writing begin")
-        left, killed = members[0], members[1]
-        network.elect(dict.fromkeys([*members[2:], newcomer], STAKE_OF_A_SHARD))
-        await until(lambda: users.writes > WRITES_AFTER, "writing goes on while the next committee waits")
-        await network.stop(killed)
-        network.chain.start()
-        await until(lambda: not network.chain.missing, "every gained shard is attested")
-        written = users.writes
-        await until(lambda: users.writes > written + WRITES_AFTER, "writing goes on after the handover")
-    finally:
-        for task in tasks:
-            task.cancel()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    users.failures += [
-        f"a user ended: {one!r}"
-        for one in outcomes
-        if one is not None and not isinstance(one, asyncio.CancelledError)
-    ]
-    return len(current.shards_of(left)) + len(current.shards_of(killed))
-
-
-# killed and begun again
-
-KILLED_BLOBS = 8
-KILLED_BLOB_BYTES = 256 * KIB
-KILLS = 8
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Shards of a dead member, and those a living one gives up: all are the killed node's to fill."""
-
-    n: int
-    staying: int
-    lost: int
-    shrunk: int
-
-
-LOSSES = (Loss(10, 4, 1, 1), Loss(100, STAYING, 11, 5), Loss(1000, STAYING, 111, 50))
-
-
-async def killed() -> list[Row]:
-    """At each number of shards."""
-    return [one for loss in LOSSES for one in await _killed(loss)]
-
-
-async def _killed(loss: Loss, seed: int = 1) -> list[Row]:
-    """SIGKILL the gaining node's process again and again, and see whether it asks for a sliver it had made durable."""
-    dice = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(Path(folder), loss.n) as network:
-            victim = await _prepare_victim(network, loss)
-            refetched = kills = asked = 0
-            durable: set[tuple[bytes, int, Axis]] = set()
-            gained = network.chain.gained
-            while True:
-                network.tally = WireTally()
-                last = kills == KILLS
-                ended = await _run_victim(network, victim, None if last else dice.randint(1, 40))
-                refetched += sum(network.tally.slivers[one] for one in durable)
-                asked += len(network.tally.slivers)
-                durable = _durable(network, victim, gained)
-                if ended:
-                    break
-                kills += 1
-            needed = len(gained) * len(Axis) * KILLED_BLOBS
-            if len(durable) != needed:
-                print(f"  {len(durable)} slivers of {needed} are there in the end")
-    where = (loss.n, KILLED_BLOB_BYTES, loss.lost)
-    return [
-        row("slivers refetched after kill -9", *where, refetched, "exactly", 0),
-        row("kills", *where, kills),
-        row("slivers asked for, with those a kill cut off ÷ slivers gained", *where, asked / needed),
-        row(
-            "slivers gained and durable in the end ÷ slivers gained",
-            *where,
-            len(durable) / needed,
-            "exactly",
-            1,
-        ),
-    ]
-
-
-async def _prepare_victim(network: NodeNetwork, loss: Loss) -> int:
-    """A dead member's shards and some of a living one's go to a newcomer, whose process is not begun yet."""
-    largest, *rest = split(loss.n - loss.lost, loss.staying)
-    staying = network.add_nodes(loss.staying)
-    dead, victim = network.add_node(), network.add_node()
-    network.elect(stakes_of([*staying, dead], [largest, *rest, loss.lost]))
-    network.chain.start()
-    await network.start(*staying)
-    code = RedStuff(loss.n)
-    for _ in range(KILLED_BLOBS):
-        await network.store(code.encode(os.urandom(KILLED_BLOB_BYTES)))
-    shares = [largest - loss.shrunk, *rest, loss.lost + loss.shrunk]
-    network.elect(stakes_of([*staying, victim], shares))
-    network.chain.start()
-    await network.caught_up()
-    place = network.places[victim]
-    place.folder.mkdir(parents=True)
-    (place.folder / "chain.pickle").write_bytes(pickle.dumps(network.chain))
-    (place.folder / "node.pickle").write_bytes(pickle.dumps((victim, place.config.model_dump())))
-    return victim
-
-
-async def _run_victim(network: NodeNetwork, victim: int, answers: int | None) -> bool:
-    """Run its process, and kill it at so many answers of slivers or symbols; whether it ended by itself before."""
-    seen, at_answer = 0, asyncio.Event()
-
-    def count(exchange: Exchange) -> None:
-        nonlocal seen
-        seen += exchange.purpose in ("decodingSymbols", "sync_shard")
-        if answers is not None and seen >= answers:
-            at_answer.set()
-
-    network.watchers = [count]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.node_process", str(network.places[victim].folder)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        await until(lambda: at_answer.is_set() or process.returncode is not None, "the node goes on")
-    finally:
-        if process.returncode is None:
-            process.kill()
-    status = await process.wait()
-    network.watchers = []
-    await _quiet(network)
-    if status > 0:
-        raise RuntimeError(f"the node's process ended with status {status}")
-    return status == 0
-
-
-async def _quiet(network: NodeNetwork) -> None:
-    """Wait until what was under way at the kill has run out."""
-    before = -1
-    while before != network.wire_bytes:
-        before = network.wire_bytes
-        await asyncio.sleep(0.2)
-
-
-def _durable(network: NodeNetwork, victim: int, gained: frozenset[int]) -> set[tuple[bytes, int, Axis]]:
-    with SliverStore(network.places[victim].folder / "store") as store:
-        return {
-            (record.blob_id, shard, axis)
-            for record in network.chain.records.values()
-            for axis in Axis
-            for shard in store.shards_with(record.blob_id, axis) & gained
-        }
-
-
-# dead members
-
-
-async def dead_members(n: int, blobs: Blobs) -> list[Row]:
-    """Members with `f` shards die together as the epoch starts; some have left, the others are members still."""
+    Dead ones refuse connections at once; `hanging` ones accept them and never answer, so that all must be waited for.
+    """
     blob = blobs.get(n, MIB)
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork.opened(
-            Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=False
+        async with NodeNetwork(
+            Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=hanging
         ) as network:
             f = Parameters(n).f
-            stuck, is_done, seconds = await _outlive(network, blob, f)
+            end = network.hang if hanging else network.stop
+            stuck, is_done, seconds = await _outlive(network, blob, f, end)
+    what = f"handover with f {'hanging' if hanging else 'dead'} members"
     return [
-        row("handover with f dead members: gained shards not attested", n, MIB, f, stuck, "exactly", 0),
-        row("handover with f dead members: declared done", n, MIB, f, int(is_done), "exactly", 1),
-        row("handover with f dead members: seconds", n, MIB, f, seconds),
+        row(f"{what}: gained shards not attested", n, MIB, f, stuck, "exactly", 0),
+        row(f"{what}: declared done", n, MIB, f, int(is_done), "exactly", 1),
+        row(f"{what}: seconds", n, MIB, f, seconds),
     ]
 
 
-async def _outlive(network: NodeNetwork, blob: EncodedBlob, f: int) -> tuple[int, bool, float]:
+async def _outlive(
+    network: NodeNetwork, blob: EncodedBlob, f: int, end: Callable[[int], Awaitable[None]]
+) -> tuple[int, bool, float]:
     """(shards that living members gained and did not attest, whether the handover is done, seconds).
 
     As it stands when all this has come, or when the time for it is up.
@@ -298,7 +56,7 @@ async def _outlive(network: NodeNetwork, blob: EncodedBlob, f: int) -> tuple[int
     # One of the dead has left; the others are members still, with half their shards.
     halves = [max(1, count // 2) for count in dying[1:]]
     network.elect(stakes_of(alive + dead[1:], living + halves))
-    await asyncio.gather(*(network.stop(node_id) for node_id in dead))
+    await asyncio.gather(*(end(node_id) for node_id in dead))
     network.chain.start()
     current = network.chain.state.current
     assert current is not None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from storage.client import wire
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
 from storage.node.config import NodeConfig
+from storage.node.handover.report import TransitionReport, transition_report
 from storage.node.node import StorageNode
 from storage.node.store import NewSliver
 from storage.redstuff import Axis, EncodedBlob, RedStuff, parse_blob_id
@@ -58,10 +58,16 @@ class WireTally:
     """Symbols without proofs, their frames not counted."""
     page_bytes: int = 0
     """Slivers in pages of a shard, their frames not counted."""
-    by_shard: Counter[int] = field(default_factory=Counter)
-    """Symbols and slivers that came for each shard."""
-    slivers: Counter[tuple[bytes, int, Axis]] = field(default_factory=Counter)
-    """(blob id, shard, axis) → how often a whole page sliver or any symbols of it came."""
+    sliver_bytes: Counter[tuple[bytes, int, Axis]] = field(default_factory=Counter)
+    """(blob id, shard, axis) → what came of it, as a sliver or as symbols."""
+
+    @property
+    def by_shard(self) -> Counter[int]:
+        """Symbols and slivers that came for each shard."""
+        counts: Counter[int] = Counter()
+        for (_, shard, _), size_bytes in self.sliver_bytes.items():
+            counts[shard] += size_bytes
+        return counts
 
     def take(self, exchange: Exchange, code: RedStuff) -> None:
         """Add one exchange."""
@@ -76,8 +82,7 @@ class WireTally:
                 axis = _axis_of_page(exchange)
                 shard = _shard_of(code, blob_id, sliver.index, axis)
                 self.page_bytes += len(sliver.symbols)
-                self.by_shard[shard] += len(sliver.symbols)
-                self.slivers[blob_id, shard, axis] += 1
+                self.sliver_bytes[blob_id, shard, axis] += len(sliver.symbols)
 
     def _take_symbols(self, exchange: Exchange, code: RedStuff) -> None:
         if exchange.method == "POST":
@@ -94,14 +99,28 @@ class WireTally:
     def _take_symbols_of(
         self, blob_id: bytes, axis: Axis, symbols: wire.SymbolsOfBlob, code: RedStuff
     ) -> None:
-        targets = set()
         for by_target in symbols.values():
             for target, symbol in by_target.items():
-                targets.add(target)
                 self.symbol_bytes += len(symbol)
-                self.by_shard[_shard_of(code, blob_id, target, axis)] += len(symbol)
-        for target in targets:
-            self.slivers[blob_id, _shard_of(code, blob_id, target, axis), axis] += 1
+                self.sliver_bytes[blob_id, _shard_of(code, blob_id, target, axis), axis] += len(symbol)
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """One handover, from before the selection until every gained shard is attested."""
+
+    tally: WireTally
+    wire_bytes: int
+    """All that passed the relays, but for the health polls: members watch each other at all times, the longer a
+    handover takes, the more often."""
+    gained: frozenset[int]
+    """Shards."""
+    seconds: float
+
+    @property
+    def kept_bytes(self) -> int:
+        """Symbols and slivers on the wire that were for shards kept by their owners."""
+        return sum(count for shard, count in self.tally.by_shard.items() if shard not in self.gained)
 
 
 def _axis_of_page(exchange: Exchange) -> Axis:
@@ -126,11 +145,27 @@ class _Place:
     running: asyncio.Task[None] | None = None
 
 
+async def _end(place: _Place) -> None:
+    if place.running is not None:
+        place.running.cancel()
+        await asyncio.gather(place.running, return_exceptions=True)
+        place.running = place.node = None
+
+
 class NodeNetwork:
-    """Nodes of one network. `tally` counts what passes the relays; `opened` makes and closes one."""
+    """Nodes of one network, none at first; a context manager that stops them all in the end.
+
+    `tally` counts what passes the relays, which stand in front of the nodes if the network is `counted`.
+    """
 
     def __init__(
-        self, folder: Path, n_shards: int, *, patience_s: int, watch_interval_s: float, counted: bool
+        self,
+        folder: Path,
+        n_shards: int,
+        *,
+        patience_s: int = 120,
+        watch_interval_s: float = 10.0,
+        counted: bool = True,
     ) -> None:
         self.code = RedStuff(n_shards)
         self.chain = MemoryChain(Parameters(n_shards, 60, 600, patience_s, 500, bytes(range(32))))
@@ -141,25 +176,11 @@ class NodeNetwork:
         self._watch_interval_s = watch_interval_s
         self._counted = counted
 
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def opened(
-        cls,
-        folder: Path,
-        n_shards: int,
-        *,
-        patience_s: int = 120,
-        watch_interval_s: float = 10.0,
-        counted: bool = True,
-    ) -> AsyncIterator[NodeNetwork]:
-        """A network without nodes; stops them all in the end."""
-        network = cls(
-            folder, n_shards, patience_s=patience_s, watch_interval_s=watch_interval_s, counted=counted
-        )
-        try:
-            yield network
-        finally:
-            await asyncio.gather(*(network.stop(node_id) for node_id in network.places))
+    async def __aenter__(self) -> NodeNetwork:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await asyncio.gather(*(self.stop(node_id) for node_id in self.places))
 
     def add_node(self) -> int:
         """A node known to the chain, not started; its id."""
@@ -186,6 +207,26 @@ class NodeNetwork:
         self.chain.stand(stakes)
         self.chain.select()
 
+    async def handed_over(self, stakes: Mapping[int, int]) -> HandedOver:
+        """Select the next committee by these stakes, start its epoch, and count anew until all is attested."""
+        self.tally, before = WireTally(), self.wire_bytes
+        self.elect(stakes)
+        self.chain.start()
+        seconds = await until(lambda: not self.chain.missing, "every gained shard is attested")
+        wire_bytes = self.wire_bytes - before - self.tally.by_purpose["health"]
+        return HandedOver(self.tally, wire_bytes, self.chain.gained, seconds)
+
+    def report(self, blob_lengths: Sequence[int]) -> TransitionReport:
+        """What the nodes that run say of the change into the current epoch, for live blobs of these lengths."""
+        state = self.chain.state
+        assert state.previous is not None
+        assert state.current is not None
+        nodes = [place.node for place in self.places.values() if place.node is not None]
+        reports = [node.handover.report() for node in nodes]
+        return transition_report(
+            state.previous, state.current, blob_lengths, reports, unattested=state.unattested
+        )
+
     def add_nodes(self, count: int) -> list[int]:
         """Several."""
         return [self.add_node() for _ in range(count)]
@@ -208,10 +249,14 @@ class NodeNetwork:
         place = self.places[node_id]
         if place.relay is not None:
             await place.relay.stop()
-        if place.running is not None:
-            place.running.cancel()
-            await asyncio.gather(place.running, return_exceptions=True)
-            place.running = place.node = None
+        await _end(place)
+
+    async def hang(self, node_id: int) -> None:
+        """End a node behind its relay, which accepts connections all the same; only in a counted network."""
+        place = self.places[node_id]
+        assert place.relay is not None
+        place.relay.hang()
+        await _end(place)
 
     def send_to(self, port: int, besides: int) -> None:
         """Have the chain name this port for every node but one."""
@@ -219,17 +264,19 @@ class NodeNetwork:
             if node_id != besides:
                 self.chain.move_node(node_id, f"http://127.0.0.1:{port}")
 
-    async def store(self, blob: EncodedBlob) -> None:
-        """Give a blob's slivers to all members that run, past the routes, and certify it on chain."""
+    async def store(self, *blobs: EncodedBlob) -> None:
+        """Give the blobs' slivers to all members that run, past the routes, and certify them on chain."""
         current = self.chain.state.current
         assert current is not None
-        number = self.chain.register(blob)
+        numbers = [self.chain.register(blob) for blob in blobs]
         await self.caught_up()
         for member in current.members:
             node = self.places[member.node_id].node
             if node is not None:
-                await asyncio.to_thread(self._put, node, blob, member.shards)
-        self.chain.certify(number)
+                for blob in blobs:
+                    await asyncio.to_thread(self._put, node, blob, member.shards)
+        for number in numbers:
+            self.chain.certify(number)
         await self.caught_up()
 
     async def caught_up(self) -> None:

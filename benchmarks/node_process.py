@@ -2,7 +2,7 @@
 
 FOLDER holds `chain.pickle`, the chain as the node is to find it, and `node.pickle`, the node's id and settings. The
 chain is a copy: what the node attests is known in this process alone, which ends with status 0 when its gained shards
-all are.
+all are. Before their epoch has started, it runs until it is killed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ async def serve(folder: Path) -> None:
     chain: MemoryChain = pickle.loads((folder / "chain.pickle").read_bytes())
     node_id, settings = pickle.loads((folder / "node.pickle").read_bytes())
     config = NodeConfig(**settings)
-    current = chain.state.current
-    assert current is not None
-    gained = chain.gained & set(current.shards_of(node_id))
+    committee = chain.state.next or chain.state.current
+    assert committee is not None
+    gained = set(committee.shards_of(node_id))
     node = StorageNode(folder, config, secret_of(node_id), chain.ledger(config.name))
     running = asyncio.create_task(node.run())
     await until(lambda: running.done() or chain.attested >= gained, "the node attests its shards")

@@ -101,6 +101,7 @@ class Relay:
         self._node_id = node_id
         self._target_port = target_port
         self._watcher = watcher
+        self._hangs = False
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -117,13 +118,20 @@ class Relay:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
+    def hang(self) -> None:
+        """Accept connections from now on, and never answer on them: the node's machine has not noticed its end."""
+        self._hangs = True
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._relay(reader, writer)
+                if self._hangs:
+                    await _swallow(reader)
+                else:
+                    await self._relay(reader, writer)
         finally:
             self._connections.discard(task)
             writer.close()
@@ -162,6 +170,11 @@ class Relay:
                 ended(message)
             writer.write(data)
             await writer.drain()
+
+
+async def _swallow(reader: asyncio.StreamReader) -> None:
+    while await reader.read(CHUNK_BYTES):
+        pass
 
 
 def _exchange(node_id: int, request: Message, answer: Message) -> Exchange:

@@ -13,11 +13,13 @@ from rich.table import Table
 
 KIB, MIB = 1 << 10, 1 << 20
 Bound = Literal["at most", "at least", "exactly"]
+Line = tuple[str, int, int | None, str | None, str]
+"""Figure, n, blob, goal and remark: what a line of the table shows but for its values."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure at one place of the grid; `goal` is None where a figure is only told."""
+    """One figure at one place of the grid; `goal` is None where a figure is only told, and `remark` may say why."""
 
     figure: str
     n: int
@@ -26,6 +28,7 @@ class Row:
     value: float
     goal: str | None
     holds: bool | None
+    remark: str = ""
 
 
 def row(
@@ -36,13 +39,14 @@ def row(
     value: float,
     bound: Bound | None = None,
     goal: float = 0.0,
+    remark: str = "",
 ) -> Row:
     """A row whose goal is "at most 1.05" or the like. The value is compared as measured and rounded after."""
     rounded = round(value, 4)
     if bound is None:
-        return Row(figure, n, size_bytes, departed_shards, rounded, None, None)
+        return Row(figure, n, size_bytes, departed_shards, rounded, None, None, remark)
     holds = {"at most": value <= goal, "at least": value >= goal, "exactly": value == goal}[bound]
-    return Row(figure, n, size_bytes, departed_shards, rounded, f"{bound} {goal:g}", holds)
+    return Row(figure, n, size_bytes, departed_shards, rounded, f"{bound} {goal:g}", holds, remark)
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
@@ -56,7 +60,7 @@ def show(rows: Sequence[Row]) -> None:
     for name in ("figure", "n", "blob", "departed", "value", "goal", ""):
         table.add_column(name, justify="left" if name in ("figure", "goal", "") else "right")
     last = ""
-    for (figure, n, size_bytes, goal), lines in together(rows).items():
+    for (figure, n, size_bytes, goal, remark), lines in together(rows).items():
         holds = None if goal is None else all(one.holds for one in lines)
         mark = {True: "[green]holds", False: "[red]falls short", None: "[dim]told"}[holds]
         table.add_row(
@@ -65,7 +69,7 @@ def show(rows: Sequence[Row]) -> None:
             "" if size_bytes is None else size(size_bytes),
             ", ".join(str(one.departed_shards) for one in lines if one.departed_shards is not None),
             ", ".join(f"{one.value:,.4g}" if one.value < 1000 else f"{one.value:,.0f}" for one in lines),
-            goal or "",
+            " ".join(filter(None, (goal, remark))),
             mark,
         )
         last = figure
@@ -75,11 +79,11 @@ def show(rows: Sequence[Row]) -> None:
     console.print(f"{sum(one.holds is True for one in judged)} of {len(judged)} rows reach their goal")
 
 
-def together(rows: Sequence[Row]) -> dict[tuple[str, int, int | None, str | None], list[Row]]:
-    """(figure, n, blob, goal) → its rows, in the order they come."""
-    lines: dict[tuple[str, int, int | None, str | None], list[Row]] = {}
+def together(rows: Sequence[Row]) -> dict[Line, list[Row]]:
+    """Each line's rows, in the order they come."""
+    lines: dict[Line, list[Row]] = {}
     for one in rows:
-        lines.setdefault((one.figure, one.n, one.size_bytes, one.goal), []).append(one)
+        lines.setdefault((one.figure, one.n, one.size_bytes, one.goal, one.remark), []).append(one)
     return lines
 
 

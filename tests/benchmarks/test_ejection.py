@@ -31,9 +31,7 @@ class Cut:
 
 
 async def test_a_member_that_answers_one_fellow_stays_and_goes_when_it_answers_none(tmp_path: Path) -> None:
-    async with NodeNetwork.opened(
-        tmp_path, 10, patience_s=1, watch_interval_s=0.05, counted=False
-    ) as network:
+    async with NodeNetwork(tmp_path, 10, patience_s=1, watch_interval_s=0.05, counted=False) as network:
         members = network.add_nodes(len(SHARES))
         network.elect({one: share * STAKE_OF_A_SHARD for one, share in zip(members, SHARES, strict=True)})
         network.chain.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -56,6 +57,19 @@ async def test_a_relay_counts_what_its_exchanges_add_up_to(unused_tcp_port: int)
     assert relay.wire_bytes == sum(one.wire_bytes for one in seen) > 1_000_000
 
 
+async def test_a_relay_that_hangs_accepts_and_never_answers(unused_tcp_port: int) -> None:
+    relay = Relay(1, unused_tcp_port, 1, lambda exchange: None)
+    await relay.start()
+    relay.hang()
+    reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.2)
+    await relay.stop()
+    assert await reader.read(1) == b""
+    writer.close()
+
+
 def test_a_tally_knows_whose_symbols_came() -> None:
     code, blob_id, shard = RedStuff(10), bytes(range(32)), 4
     target = code.sliver_index(blob_id, shard, Axis.SECONDARY)
@@ -64,7 +78,7 @@ def test_a_tally_knows_whose_symbols_came() -> None:
     tally.take(_symbols(blob_id, target, bytes(answer), 200), code)
     assert tally.symbol_bytes == 4
     assert tally.by_shard == {shard: 4}
-    assert tally.slivers == {(blob_id, shard, Axis.SECONDARY): 1}
+    assert tally.sliver_bytes == {(blob_id, shard, Axis.SECONDARY): 4}
 
 
 def test_a_tally_counts_a_refusal_by_its_bytes_alone() -> None:
