@@ -28,7 +28,6 @@ from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.repair import Repair, RepairError
 from storage.node.store import NewSliver, SliverStore, StoreError, Tally
-from storage.node.threads import finished
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 
 log = structlog.get_logger()
@@ -229,7 +228,7 @@ class Filling:
             known = await self._metadata({blob_id for blob_id, _ in page.slivers if blob_id in left})
             good = await asyncio.to_thread(self._good, epoch, source, shard, axis, known, page)
             fail_point("handover.page-verified")
-            await finished(self._store.put_slivers, good)
+            await self._repair.keep(good, self._in_vain)
             fail_point("handover.page-stored")
         return page
 

@@ -21,7 +21,7 @@ from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.repair.helpers import Gathering, Helpers, RepairError
 from storage.node.repair.standing import Standing
-from storage.node.store import NewSliver, SliverStore, Tally
+from storage.node.store import NewSliver, SliverStore, StoreError, Tally
 from storage.node.threads import finished
 from storage.redstuff import (
     Axis,
@@ -176,8 +176,18 @@ class Repair:
                             cost = (one.symbol_bytes, one.received_bytes, wasted_bytes)
                             tally = Tally(tally_epoch, one.shard, blob_id, "rebuilt", 1, *cost)
                         slivers.append(NewSliver(blob_id, one.shard, axis, one.symbols, tally))
-                    await finished(self._store.put_slivers, slivers)
+                    await self.keep(slivers, in_vain)
                     fail_point("handover.slivers-stored")
+
+    async def keep(self, slivers: Sequence[NewSliver], in_vain: Counter[tuple[bytes, int, Axis]]) -> None:
+        """Store slivers. Raises `StoreError`; what they have cost is then in `in_vain`."""
+        try:
+            await finished(self._store.put_slivers, slivers)
+        except StoreError:
+            for one in slivers:
+                if one.tally is not None:
+                    in_vain[one.blob_id, one.shard, one.axis] += one.tally.in_vain.wasted_bytes
+            raise
 
     async def rebuild(
         self, metadata: BlobMetadata, axis: Axis, shards: Sequence[int], avoiding: Collection[int] = ()
