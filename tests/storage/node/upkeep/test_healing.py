@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from storage.node.node import StorageNode
     from tests.storage.network import Network
 
+pytestmark = pytest.mark.usefixtures("soon_tried_again")
+
 CODE = RedStuff(10)
 WRONG_PAIR = 2
 
@@ -128,6 +130,9 @@ async def test_blobs_that_cannot_be_repaired_hold_up_no_other(network: Network) 
     await network.until(network.is_complete, 3, blob)
     await network.until(lambda: network.running[3].healing.waiting == len(lost))
     assert network.running[3].view.block == network.chain.state.block
+    for metadata in lost:
+        network.chain.invalidate(metadata.blob_id)
+    await check(network)
 
 
 async def test_a_node_down_for_three_epochs_catches_up(network: Network) -> None:
