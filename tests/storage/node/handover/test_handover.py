@@ -192,6 +192,10 @@ async def test_a_shard_given_up_is_kept_until_somebody_attests_it(stored: Networ
     assert not lacks(stored, 3, 6), "also after a restart"
     await stored.chain.ledger("node-1").attest(stored.chain.state.epoch, [Attestation(6, bytes(32), 0)])
     await stored.until(lambda: 6 not in stored.running[3].store.shards())
+    await check(stored)
+    # Whatever it said, node 1 comes to have it.
+    await stored.start(1)
+    await check(stored)
 
 
 async def test_what_was_attested_while_the_node_was_down_is_not_owed(stored: Network) -> None:
@@ -203,6 +207,7 @@ async def test_what_was_attested_while_the_node_was_down_is_not_owed(stored: Net
     stored.chain.start()
     await stored.start(3)
     await stored.until(lambda: 6 not in stored.running[3].store.shards())
+    await check(stored)
 
 
 async def test_what_was_attested_goes_an_epoch_later(stored: Network) -> None:

@@ -121,3 +121,6 @@ async def test_a_liar_is_remembered_and_asked_no_more(stored: Network) -> None:
             await repair.rebuild(blob.metadata, Axis.PRIMARY, [7], avoiding={3})
     assert asked.count("decoding_symbols") == 1
     assert repair.standing.lies["node-4"] >= 1
+    await change(stored, LESS)
+    assert asked.count("decoding_symbols") == 1
+    await check(stored)

@@ -143,3 +143,4 @@ async def test_helpers_are_not_overtaken_when_all_of_them_are_slow(
         (rebuilt,) = await repair.rebuild(blob.metadata, Axis.PRIMARY, [7])
         assert rebuilt.wasted_bytes == 0
     assert not any(repair.standing.rank(member) for member in stored.chain.state.current.members)  # type: ignore[union-attr]
+    await check(stored)
