@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from storage.client.errors import InvalidBlob, NodeRefused
-from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, merkle_root
+from storage.redstuff import Axis, EncodedBlob, RedStuff
 from tests.storage.node.checks import check
+from tests.storage.node.handovers import badly_encoded
 
 if TYPE_CHECKING:
     from storage.node.node import StorageNode
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("soon_tried_again")
 
 CODE = RedStuff(10)
-WRONG_PAIR = 2
 
 
 def encoded(seed: int, size: int = 300_000) -> EncodedBlob:
@@ -170,25 +169,6 @@ async def test_a_node_down_for_three_epochs_catches_up(network: Network) -> None
 
 
 # inconsistent blobs
-
-
-def badly_encoded(node_shards: tuple[int, ...]) -> tuple[EncodedBlob, BlobMetadata]:
-    """A blob whose writer changed a primary sliver of one of these shards before hashing it.
-
-    Every sliver hashes to its root in the metadata, and yet the row is not the columns'.
-    """
-    for seed in range(100):
-        blob = encoded(seed, 5000)
-        t = CODE.symbol_size(blob.length)
-        changed = blob.primary.copy()
-        changed[WRONG_PAIR, 0] ^= 1
-        symbols = CODE.recovery_symbols(Axis.PRIMARY, changed[WRONG_PAIR].tobytes(), range(10), t)
-        roots = list(blob.metadata.primary_roots)
-        roots[WRONG_PAIR] = merkle_root([bytes(symbols[index]) for index in range(10)])
-        metadata = BlobMetadata(blob.length, tuple(roots), blob.metadata.secondary_roots)
-        if CODE.shard_of_pair(metadata.blob_id, WRONG_PAIR) in node_shards:
-            return dataclasses.replace(blob, primary=changed), metadata
-    raise AssertionError("no seed puts the pair there")
 
 
 async def test_an_inconsistent_blob_ends_in_a_proof_f_plus_1_signatures_and_a_clear_answer(
