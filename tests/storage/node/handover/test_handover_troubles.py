@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +20,18 @@ from storage.node.handover import jobs
 from storage.node.store import RESERVE_BYTES
 from storage.redstuff import Axis
 from tests.storage.node.checks import check
-from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, Bent, Held, bend, change, encoded
+from tests.storage.node.handovers import (
+    BLOBS,
+    CODE,
+    LESS,
+    MOVED,
+    Bent,
+    Held,
+    badly_encoded,
+    bend,
+    change,
+    encoded,
+)
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -59,15 +74,21 @@ async def rebuilding(stored: Network) -> Network:
 # blobs that change during their repair
 
 
-async def test_a_blob_extended_while_it_is_rebuilt(rebuilding: Network) -> None:
-    held = HeldSymbols(rebuilding, 2)
-    rebuilding.chain.start(LESS)
-    await rebuilding.until(lambda: held.asked)
-    rebuilding.chain.extend(7, 1)
-    await rebuilding.seen()
+async def test_a_blob_extended_while_it_is_rebuilt_outlives_its_old_end(stored: Network) -> None:
+    number = await stored.upload(BLOB, end_epoch=4)
+    await change(stored, MOVED)
+    await stored.stop(3)
+    held = HeldSymbols(stored, 2)
+    stored.chain.start(LESS)
+    await stored.until(lambda: held.asked)
+    stored.chain.extend(number, 1)
+    await stored.seen()
     held.come()
-    await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
-    await check(rebuilding)
+    await stored.until(lambda: 7 in stored.chain.attested)
+    await change(stored, {1: (0, 1, 2, 6, 7), 2: (3, 4, 5), 4: (8, 9)})
+    assert stored.chain.records[number].is_live(4)
+    assert stored.chain.attestations[7].count == len(BLOBS) + 1
+    await check(stored)
 
 
 async def test_a_blob_deleted_while_it_is_rebuilt_is_attested_all_the_same(rebuilding: Network) -> None:
@@ -128,7 +149,161 @@ async def test_a_blob_that_expires_while_it_is_rebuilt(stored: Network) -> None:
     await check(stored)
 
 
+# and during their transfer
+
+
+@pytest.fixture
+async def transferring(stored: Network, monkeypatch: pytest.MonkeyPatch) -> tuple[Network, Held]:
+    """Shard 6 on its way to node 1, of BLOBS and BLOB, object 7, deletable, which ends with epoch 2; the pages wait."""
+    assert await stored.upload(BLOB, deletable=True, end_epoch=3) == 7
+    held = Held(stored, 3, monkeypatch)
+    stored.chain.start(MOVED)
+    await stored.until(lambda: held.asked == [6, 6])
+    return stored, held
+
+
+Transferring = tuple["Network", Held]
+
+
+async def test_a_blob_extended_while_it_is_transferred_outlives_its_old_end(
+    transferring: Transferring,
+) -> None:
+    network, held = transferring
+    network.chain.extend(7, 1)
+    await network.seen()
+    held.go_on()
+    await network.until(lambda: 6 in network.chain.attested)
+    await change(network, {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7,), 4: (8, 9)})
+    assert network.chain.records[7].is_live(3)
+    assert network.chain.attestations[6].count == len(BLOBS) + 1
+    await check(network)
+
+
+async def test_a_blob_deleted_while_it_is_transferred_is_attested_all_the_same(
+    transferring: Transferring,
+) -> None:
+    network, held = transferring
+    network.chain.delete(7)
+    await network.seen()
+    held.go_on()
+    await network.until(lambda: 6 in network.chain.attested)
+    assert network.chain.attestations[6].count == len(BLOBS) + 1
+    await check(network)
+    await change(network, MOVED)
+    await network.until(network.has_nothing, 1, BLOB.blob_id)
+    await check(network)
+
+
+async def test_a_blob_invalidated_while_it_is_transferred_is_not_attested(transferring: Transferring) -> None:
+    network, held = transferring
+    network.chain.invalidate(BLOB.blob_id)
+    await network.seen()
+    held.go_on()
+    await network.until(lambda: 6 in network.chain.attested)
+    assert network.chain.attestations[6].count == len(BLOBS)
+    await network.until(network.has_nothing, 1, BLOB.blob_id)
+    await check(network)
+
+
+async def test_a_blob_that_expires_while_it_is_transferred(transferring: Transferring) -> None:
+    network, held = transferring
+    network.chain.start(MOVED)
+    await network.seen()
+    held.go_on()
+    await network.until(lambda: 6 in network.chain.attested)
+    assert network.chain.attestations[6].count == len(BLOBS)
+    await network.until(network.has_nothing, 1, BLOB.blob_id)
+    await check(network)
+
+
+async def test_a_shard_whose_new_owner_never_came_to_it_goes_on_to_the_next(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node 2 asks node 1, which has nothing of it yet, and makes do with one symbol of each helper: node 3 has it."""
+    held = Held(stored, 3, monkeypatch)
+    stored.chain.start(MOVED)
+    await stored.until(lambda: held.asked == [6, 6])
+    stored.chain.start({1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7,), 4: (8, 9)})
+    await stored.until(lambda: 6 in stored.chain.attested)
+    assert 6 not in stored.running[1].store.shards()
+    held.go_on()
+    await check(stored)
+    (report,) = stored.running[2].handover.report().shards
+    assert report.transferred_slivers == 0
+    assert report.rebuilt_bytes == sum(CODE.sliver_size(one.length, axis) for one in BLOBS for axis in Axis)
+    assert report.received_bytes + report.wasted_bytes < report.rebuilt_bytes, (
+        "its own slivers give symbols too"
+    )
+
+
+async def test_an_inconsistent_blob_that_the_handover_meets_is_proven_and_not_attested(
+    stored: Network,
+) -> None:
+    blob, metadata = badly_encoded((7,))
+    await stored.upload(blob, metadata)
+    await change(stored, MOVED)
+    await stored.stop(3)
+    assert not any(one.view.is_invalid(metadata.blob_id) for one in stored.running.values())
+    await change(stored, LESS)
+    assert stored.chain.attestations[7].count == len(BLOBS)
+    assert all(one.view.is_invalid(metadata.blob_id) for one in stored.running.values())
+    for node_id in stored.running:
+        await stored.until(stored.has_nothing, node_id, metadata.blob_id)
+    await check(stored)
+
+
 # disks
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def tear(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, tear, Path.unlink], ids=["bit rot", "torn", "lost"])
+async def test_a_sliver_damaged_at_the_old_owner_is_rebuilt_at_both(
+    stored: Network, damage: Callable[[Path], None]
+) -> None:
+    blob, axis = BLOBS[-1], Axis.SECONDARY
+    (path,) = (stored.store_folder(3) / "slivers/6" / axis.label).glob(f"*/{blob.blob_id.hex()}")
+    damage(path)
+    await change(stored, MOVED)
+    (report,) = stored.running[1].handover.report().shards
+    assert (report.transferred_slivers, report.rebuilt_slivers) == (2 * len(BLOBS) - 1, 1)
+    assert not stored.running[1].repair.standing.lies
+    await check(stored)
+    sliver = blob.sliver(axis, CODE.sliver_index(blob.blob_id, 6, axis))
+    assert stored.running[3].store.sliver(blob.blob_id, 6, axis) == bytes(sliver)
+
+
+async def test_a_write_that_finds_no_space_is_made_again_when_there_is_some(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quota, say: the disk says that there is room."""
+    monkeypatch.setattr(jobs, "LONGEST_RETRY_S", 0.1)
+    is_full, write, refused = True, os.write, list[int]()
+
+    def write_if_there_is_room(descriptor: int, content: memoryview) -> int:
+        if not is_full:
+            return write(descriptor, content)
+        refused.append(len(content))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write_if_there_is_room)
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.start(MOVED)
+        await stored.until(lambda: sum(one["event"] == "handover waits" for one in logs) >= 2)
+    assert any("no space is left" in one.get("error", "") for one in logs)
+    assert refused
+    assert 6 not in stored.chain.attested
+    is_full = False
+    await stored.until(lambda: 6 in stored.chain.attested)
+    await check(stored)
 
 
 async def test_a_full_disk_fetches_nothing_and_goes_on_when_there_is_room(
