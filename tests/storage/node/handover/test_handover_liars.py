@@ -141,6 +141,7 @@ async def test_two_helpers_of_f_shards_that_lie_hold_up_nothing(stored: Network,
     assert set(stored.running[2].repair.standing.lies) == {"node-3", "node-4"}
 
 
+@pytest.mark.usefixtures("no_retries")
 async def test_more_than_f_liars_are_named_and_one_that_turns_honest_is_enough(
     stored: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import stamina
 import structlog
 
 from localnet.ports import free_port
@@ -34,13 +32,6 @@ if TYPE_CHECKING:
 
 HANGS_S = 0.3
 """So long a request goes without an answer before it is given up."""
-
-
-@pytest.fixture
-def no_retries() -> Iterator[None]:
-    """Who is down does not answer the next time either."""
-    with stamina.set_testing(True, attempts=1, cap=True):
-        yield
 
 
 @pytest.mark.usefixtures("no_retries")
