@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.storage.network import Network
 
 
-HANGS_S = 0.3
+HANGS_S = 0.1
 """So long a request goes without an answer before it is given up."""
 
 

@@ -93,6 +93,7 @@ async def test_the_scrubber_has_bit_rot_repaired_before_anyone_asks(network: Net
     ids=["a member", "no member any more"],
 )
 @pytest.mark.parametrize("epochs", [1, 2], ids=["of the epoch before", "owed"])
+@pytest.mark.usefixtures("no_retries")
 async def test_bit_rot_in_a_shard_that_is_kept_for_others_is_repaired(
     network: Network, shards: dict[int, tuple[int, ...]], epochs: int
 ) -> None:
