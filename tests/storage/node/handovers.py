@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from committee.membership import Member
 from storage.client.errors import NodeRefused
 from storage.client.node_client import NodeClient
 from storage.node.handover import filling
-from storage.redstuff import Axis, EncodedBlob, RedStuff
+from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, merkle_root
 from tests.storage.network import N_SHARDS, Network
 
 CODE = RedStuff(N_SHARDS)  # p = 4, s = 7, f = 3
@@ -21,6 +22,8 @@ MOVED = {1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (7,), 4: (8, 9)}
 """Shard 6 goes from node 3 to node 1."""
 LESS = {1: (0, 1, 2, 6), 2: (3, 4, 5, 7), 4: (8, 9)}
 """Node 3 is gone, and node 2 rebuilds its shard."""
+WRONG_PAIR = 2
+"""Whose primary sliver is wrong in what `badly_encoded` gives."""
 Shards = Mapping[int, tuple[int, ...]]
 
 
@@ -30,6 +33,25 @@ def encoded(number: int, size: int = 3000) -> EncodedBlob:
 
 BLOBS = [*(encoded(number) for number in range(5)), encoded(5, 150_000)]
 """The slivers of the last one lie in files, those of the others in the index."""
+
+
+def badly_encoded(shards: Collection[int]) -> tuple[EncodedBlob, BlobMetadata]:
+    """A blob whose writer changed a primary sliver of one of these shards before hashing it.
+
+    Every sliver hashes to its root in the metadata, and yet the row is not the columns'.
+    """
+    for seed in range(100):
+        blob = encoded(seed, 5000)
+        t = CODE.symbol_size(blob.length)
+        changed = blob.primary.copy()
+        changed[WRONG_PAIR, 0] ^= 1
+        symbols = CODE.recovery_symbols(Axis.PRIMARY, changed[WRONG_PAIR].tobytes(), range(10), t)
+        roots = list(blob.metadata.primary_roots)
+        roots[WRONG_PAIR] = merkle_root([bytes(symbols[index]) for index in range(10)])
+        metadata = BlobMetadata(blob.length, tuple(roots), blob.metadata.secondary_roots)
+        if CODE.shard_of_pair(metadata.blob_id, WRONG_PAIR) in shards:
+            return dataclasses.replace(blob, primary=changed), metadata
+    raise AssertionError("no seed puts the pair there")
 
 
 async def change(network: Network, shards: Shards) -> None:
@@ -50,15 +72,20 @@ def lacks(network: Network, node_id: int, shard: int) -> bool:
     return any(store.missing(shard, axis, ids) for axis in Axis)
 
 
-def bend(network: Network, node_id: int, clients: Mapping[int, Callable[[NodeClient], Any]]) -> None:
-    """Have a node see these in place of its peers' own clients; by node id."""
+def bend(
+    network: Network,
+    node_id: int,
+    clients: Mapping[int, Callable[[NodeClient], Any]],
+    method: str = "client",
+) -> None:
+    """Have a node see these in place of its peers' own clients; by node id. `method` may name the watch's."""
     peers = network.running[node_id].peers
-    real = peers.client
+    real = getattr(peers, method)
 
     def client(member: Member) -> Any:
         return clients[member.node_id](real(member)) if member.node_id in clients else real(member)
 
-    peers.client = client  # type: ignore[method-assign]
+    setattr(peers, method, client)
 
 
 def flip(symbols: bytes | memoryview) -> bytes:

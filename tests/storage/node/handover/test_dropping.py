@@ -44,6 +44,7 @@ async def test_a_disk_that_cannot_delete_holds_up_no_handover(
     await check(stored)
 
 
+@pytest.mark.usefixtures("no_retries")
 async def test_an_attestation_seen_while_shards_are_dropped_is_heeded(
     stored: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,3 +71,4 @@ async def test_an_attestation_seen_while_shards_are_dropped_is_heeded(
     await stored.seen()
     go_on.set()
     await stored.until(lambda: 6 not in node.store.shards())
+    await check(stored)

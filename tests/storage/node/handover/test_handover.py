@@ -180,6 +180,34 @@ async def test_a_plan_overtaken_by_the_next_epoch_is_dropped_with_its_attestatio
     await check(stored)
 
 
+async def test_a_shard_whose_new_owner_never_came_to_it_goes_on_to_the_next(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node 2 asks node 1, which has nothing of it yet, and makes do with one symbol of each helper: node 3 has it."""
+    held, asked = Held(stored, 3, monkeypatch), list[str]()
+
+    def count(name: str, answer: Any) -> Any:
+        asked.append(name)
+        return answer
+
+    bend(stored, 2, {1: lambda real: Bent(real, count)})
+    stored.chain.start(MOVED)
+    await stored.until(lambda: held.asked == [6, 6])
+    stored.chain.start({1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7,), 4: (8, 9)})
+    await stored.until(lambda: 6 in stored.chain.attested)
+    assert 6 not in stored.running[1].store.shards()
+    assert "sync_shard" in asked
+    held.go_on()
+    await check(stored)
+    (report,) = stored.running[2].handover.report().shards
+    assert report.transferred_slivers == 0
+    assert report.rebuilt_bytes == sum(CODE.sliver_size(one.length, axis) for one in BLOBS for axis in Axis)
+    assert report.received_bytes + report.wasted_bytes < report.rebuilt_bytes, (
+        "its own slivers give symbols too"
+    )
+
+
+@pytest.mark.usefixtures("no_retries")
 async def test_a_shard_given_up_is_kept_until_somebody_attests_it(stored: Network) -> None:
     await stored.stop(1)
     for shards in (MOVED, MOVED, MOVED):
@@ -192,6 +220,10 @@ async def test_a_shard_given_up_is_kept_until_somebody_attests_it(stored: Networ
     assert not lacks(stored, 3, 6), "also after a restart"
     await stored.chain.ledger("node-1").attest(stored.chain.state.epoch, [Attestation(6, bytes(32), 0)])
     await stored.until(lambda: 6 not in stored.running[3].store.shards())
+    await check(stored)
+    # Whatever it said, node 1 comes to have it.
+    await stored.start(1)
+    await check(stored)
 
 
 async def test_what_was_attested_while_the_node_was_down_is_not_owed(stored: Network) -> None:
@@ -203,6 +235,7 @@ async def test_what_was_attested_while_the_node_was_down_is_not_owed(stored: Net
     stored.chain.start()
     await stored.start(3)
     await stored.until(lambda: 6 not in stored.running[3].store.shards())
+    await check(stored)
 
 
 async def test_what_was_attested_goes_an_epoch_later(stored: Network) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from storage.node.budgets import Budget
+from storage.node.handover import jobs
+from storage.node.sqlite import StoreFull
 from storage.redstuff import Axis
 from tests.storage.node.checks import check
-from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, change
+from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, Bent, bend, change, flip
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -92,3 +95,58 @@ async def test_a_budget_of_one_request_at_a_time_is_kept(
     await change(stored, LESS)
     await check(stored)
     assert budget.at_once == 1
+
+
+@pytest.mark.usefixtures("no_retries")
+async def test_what_tries_that_failed_received_is_told(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LONGEST_RETRY_S", 0.1)
+    await change(stored, MOVED)
+    await stored.stop(3)
+    lie, received = True, list[int]()
+
+    def maybe_lie(name: str, answer: Any) -> Any:
+        if name != "decoding_symbols":
+            return answer
+        received.extend(len(one) for some in answer.values() for one in some.values())
+        return {
+            index: {target: flip(one) if lie else one for target, one in some.items()}
+            for index, some in answer.items()
+        }
+
+    bend(stored, 2, {other: lambda real: Bent(real, maybe_lie) for other in (1, 4)})
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.start(LESS)
+        await stored.until(lambda: sum(one["event"] == "handover is incomplete" for one in logs) >= 2)
+    lie = False
+    await stored.until(lambda: 7 in stored.chain.attested)
+    await check(stored, liars=2)
+    (report,) = stored.running[2].handover.report().shards
+    assert report.wasted_bytes > 0
+    assert report.received_bytes + report.wasted_bytes == sum(received)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="what a page brought goes untold when the store refuses it, and is fetched again at every try",
+)
+async def test_what_a_disk_refused_is_told(stored: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "LONGEST_RETRY_S", 0.1)
+    budget, store = watch(stored, 1, monkeypatch), stored.running[1].store
+    put, is_full = store.put_slivers, True
+
+    def refuse(slivers: Any) -> int:
+        if is_full:
+            raise StoreFull("no space is left")
+        return put(slivers)
+
+    monkeypatch.setattr(store, "put_slivers", refuse)
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.start(MOVED)
+        await stored.until(lambda: sum(one["event"] == "handover waits" for one in logs) >= 2)
+    is_full = False
+    await stored.until(lambda: 6 in stored.chain.attested)
+    await check(stored)
+    (report,) = stored.running[1].handover.report().shards
+    assert budget.charged_bytes == report.received_bytes + report.wasted_bytes

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import stamina
 import structlog
 
 from localnet.ports import free_port
@@ -31,11 +30,8 @@ if TYPE_CHECKING:
     from tests.storage.network import Network
 
 
-@pytest.fixture
-def no_retries() -> Iterator[None]:
-    """Who is down does not answer the next time either."""
-    with stamina.set_testing(True, attempts=1, cap=True):
-        yield
+HANGS_S = 0.1
+"""So long a request goes without an answer before it is given up."""
 
 
 @pytest.mark.usefixtures("no_retries")
@@ -82,24 +78,50 @@ async def test_who_attested_a_shard_last_serves_it_until_another_has(stored: Net
 
 
 class CutOff:
-    """A peer's client whose requests get nowhere while the network is cut."""
+    """A peer's client whose requests get nowhere while the network is cut: refused at once, or without any answer."""
 
-    def __init__(self, real: NodeClient, is_cut: asyncio.Event) -> None:
+    def __init__(
+        self, real: NodeClient, is_cut: asyncio.Event, is_healed: asyncio.Event | None = None
+    ) -> None:
         self._real = real
         self._is_cut = is_cut
+        self._is_healed = is_healed
 
     def __getattr__(self, name: str) -> Any:
-        if self._is_cut.is_set():
-            raise NodeUnreachable(self._real.name, self._real.address, "the network is cut")
-        return getattr(self._real, name)
+        method = getattr(self._real, name)
+
+        async def ask(*arguments: Any, **options: Any) -> Any:
+            if self._is_cut.is_set():
+                await self._get_nowhere()
+            return await method(*arguments, **options)
+
+        return ask
+
+    async def _get_nowhere(self) -> None:
+        """What hangs goes through if the network heals in time."""
+        if self._is_healed is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HANGS_S):
+                    await self._is_healed.wait()
+                    return
+        raise NodeUnreachable(self._real.name, self._real.address, "the network is cut")
 
 
-async def test_a_partition_during_the_change_is_waited_out(stored: Network) -> None:
-    is_cut = asyncio.Event()
+@pytest.mark.parametrize("hangs", [False, True], ids=["refused", "hanging"])
+async def test_a_partition_during_the_change_is_waited_out(
+    stored: Network, hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.1)
+    is_cut, is_healed = asyncio.Event(), asyncio.Event()
     is_cut.set()
+
+    def cut(real: NodeClient) -> CutOff:
+        return CutOff(real, is_cut, is_healed if hangs else None)
+
     for here, there in (((1,), (2, 3, 4)), ((2, 3, 4), (1,))):
         for node_id in here:
-            bend(stored, node_id, {other: lambda real: CutOff(real, is_cut) for other in there})
+            for method in ("client", "watch_client"):
+                bend(stored, node_id, dict.fromkeys(there, cut), method)
     with structlog.testing.capture_logs() as logs:
         stored.chain.select(MOVED)
         stored.chain.start()
@@ -108,8 +130,11 @@ async def test_a_partition_during_the_change_is_waited_out(stored: Network) -> N
     assert any("the network is cut" in one.get("error", "") for one in logs)
     assert 6 not in stored.chain.attested
     assert not lacks(stored, 3, 6), "the old owner has it still"
+    await stored.until(lambda: stored.running[1].watch.silent_s(3) > 0)
     is_cut.clear()
+    is_healed.set()
     await stored.until(lambda: 6 in stored.chain.attested)
+    await stored.until(lambda: not any(one.watch.silent_s(1) for one in stored.running.values()))
     await check(stored)
 
 
@@ -143,3 +168,4 @@ async def test_helpers_are_not_overtaken_when_all_of_them_are_slow(
         (rebuilt,) = await repair.rebuild(blob.metadata, Axis.PRIMARY, [7])
         assert rebuilt.wasted_bytes == 0
     assert not any(repair.standing.rank(member) for member in stored.chain.state.current.members)  # type: ignore[union-attr]
+    await check(stored)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
 
 from committee.messages import ShardTransferRequest, decode
 from storage.client import wire
@@ -23,6 +22,7 @@ from tests.storage.node.handovers import BLOBS, CODE, MOVED, Bent, bend, change,
 if TYPE_CHECKING:
     from storage.node.handover.report import ShardReport
     from tests.storage.network import Network
+    from tests.storage.node.conftest import Nothing
 
 
 def change_page(how: Callable[[Any], Any]) -> Callable[[str, Any], Any]:
@@ -71,7 +71,7 @@ async def test_a_source_that_lies_is_named_and_its_slivers_are_rebuilt(
 ) -> None:
     bend(stored, 1, {3: lambda real: Bent(real, lie)})
     await change(stored, MOVED)
-    await check(stored, lied=True)
+    await check(stored, liars=1)
     assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
     assert stored.running[1].repair.standing.lies["node-3"] >= 1
 
@@ -91,7 +91,7 @@ async def test_one_wrong_sliver_is_rebuilt_alone(stored: Network, monkeypatch: p
 
     bend(stored, 1, {3: lambda real: Bent(real, lie)})
     await change(stored, MOVED)
-    await check(stored, lied=True)
+    await check(stored, liars=1)
     report = filled(stored)
     assert (report.rebuilt_slivers, report.transferred_slivers) == (2, 2 * (len(BLOBS) - 1))
 
@@ -108,7 +108,7 @@ async def test_a_source_that_lies_again_and_again_is_left(
 
     bend(stored, 1, {3: lambda real: Bent(real, lie)})
     await change(stored, MOVED)
-    await check(stored, lied=True)
+    await check(stored, liars=1)
     assert asked.count("sync_shard") <= filling.FAULTS_BORNE + filling.STREAMS_FROM_A_SOURCE
 
 
@@ -154,32 +154,17 @@ async def test_a_source_that_creeps_is_left(stored: Network, junk: bool) -> None
 async def test_a_source_that_is_too_slow_is_left(
     stored: Network,
     drips: bool,
-    serve: Callable[[Any], Coroutine[Any, Any, str]],
+    serve_nothing: Callable[[bool], Coroutine[Any, Any, Nothing]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.5)
     monkeypatch.setattr(wire, "SLOWEST_BYTES_PER_S", 2**40)
     monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.1)
-    ended = asyncio.Event()
-
-    async def drip(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse()
-        await answer.prepare(request)
-        while drips and not ended.is_set():
-            await answer.write(b"\0")
-            await asyncio.wait([asyncio.ensure_future(ended.wait())], timeout=0.1)
-        await ended.wait()
-        return answer
-
-    address = await serve(drip)
-    session = stored.session
-    bend(stored, 1, {3: lambda real: NodeClient(session, "node-3", address)})
-    try:
-        await change(stored, MOVED)
-        await check(stored)
-        assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
-    finally:
-        ended.set()
+    nothing, session = await serve_nothing(drips), stored.session
+    bend(stored, 1, {3: lambda real: NodeClient(session, "node-3", nothing.address)})
+    await change(stored, MOVED)
+    await check(stored)
+    assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
 
 
 def one_a_page(name: str, answer: Any) -> Any:

@@ -1,9 +1,12 @@
-"""The handover while disks fill, blobs change, committees are replaced and blocks vanish; over a chain in memory."""
+"""The handover while disks fill or fail, committees are replaced and blocks vanish; over a chain in memory."""
 
 from __future__ import annotations
 
-import asyncio
+import errno
+import os
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,17 @@ from storage.node.handover import jobs
 from storage.node.store import RESERVE_BYTES
 from storage.redstuff import Axis
 from tests.storage.node.checks import check
-from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, Bent, Held, bend, change, encoded
+from tests.storage.node.handovers import (
+    BLOBS,
+    CODE,
+    LESS,
+    MOVED,
+    Bent,
+    Held,
+    bend,
+    change,
+    encoded,
+)
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -24,111 +37,58 @@ if TYPE_CHECKING:
 BLOB = encoded(100)
 
 
-class HeldSymbols:
-    """What helpers send to a node, on its way until `come`."""
-
-    def __init__(self, network: Network, node_id: int) -> None:
-        self.asked: list[str] = []
-        self._come = asyncio.Event()
-        others = [other for other in network.running if other != node_id]
-        bend(network, node_id, {other: lambda real: Bent(real, self._hold) for other in others})
-
-    def _hold(self, name: str, answer: Any) -> Any:
-        if name != "decoding_symbols":
-            return answer
-        self.asked.append(name)
-        return self._late(answer)
-
-    async def _late(self, answer: Any) -> Any:
-        await self._come.wait()
-        return answer
-
-    def come(self) -> None:
-        self._come.set()
-
-
-@pytest.fixture
-async def rebuilding(stored: Network) -> Network:
-    """Node 3 has one shard, and is gone; its blobs are BLOBS and BLOB, object 7, deletable."""
-    assert await stored.upload(BLOB, deletable=True) == 7
-    await change(stored, MOVED)
-    await stored.stop(3)
-    return stored
-
-
-# blobs that change during their repair
-
-
-async def test_a_blob_extended_while_it_is_rebuilt(rebuilding: Network) -> None:
-    held = HeldSymbols(rebuilding, 2)
-    rebuilding.chain.start(LESS)
-    await rebuilding.until(lambda: held.asked)
-    rebuilding.chain.extend(7, 1)
-    await rebuilding.seen()
-    held.come()
-    await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
-    await check(rebuilding)
-
-
-async def test_a_blob_deleted_while_it_is_rebuilt_is_attested_all_the_same(rebuilding: Network) -> None:
-    """All gaining members attest to what was live at the start; it goes with the epoch."""
-    held = HeldSymbols(rebuilding, 2)
-    rebuilding.chain.start(LESS)
-    await rebuilding.until(lambda: held.asked)
-    rebuilding.chain.delete(7)
-    await rebuilding.seen()
-    held.come()
-    await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
-    assert rebuilding.chain.attestations[7].count == len(BLOBS) + 1
-    await change(rebuilding, LESS)
-    await rebuilding.until(rebuilding.has_nothing, 2, BLOB.blob_id)
-    await check(rebuilding)
-
-
-async def test_a_blob_deleted_since_the_start_is_handed_over_to_one_that_comes_later(stored: Network) -> None:
-    """The chain itself tells it no more than that there was an object."""
-    number = await stored.upload(BLOB, deletable=True)
-    await stored.stop(1)
-    for file in (stored.folder / "1").glob("chain.sqlite*"):
-        file.unlink()
-    stored.chain.start(MOVED)
-    stored.chain.delete(number)
-    await stored.start(1)
-    await stored.until(lambda: 6 in stored.chain.attested)
-    assert stored.running[1].store.shards_with(BLOB.blob_id, Axis.PRIMARY) >= {6}
-    await check(stored)
-
-
-async def test_a_blob_invalidated_while_it_is_rebuilt_is_not_attested(rebuilding: Network) -> None:
-    held = HeldSymbols(rebuilding, 2)
-    rebuilding.chain.start(LESS)
-    await rebuilding.until(lambda: held.asked)
-    rebuilding.chain.invalidate(BLOB.blob_id)
-    await rebuilding.seen()
-    held.come()
-    await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
-    assert rebuilding.chain.attestations[7].count == len(BLOBS)
-    await rebuilding.until(rebuilding.has_nothing, 2, BLOB.blob_id)
-    await check(rebuilding)
-
-
-async def test_a_blob_that_expires_while_it_is_rebuilt(stored: Network) -> None:
-    await stored.upload(BLOB, end_epoch=4)
-    await change(stored, MOVED)
-    await stored.stop(3)
-    held = HeldSymbols(stored, 2)
-    stored.chain.start(LESS)
-    await stored.until(lambda: held.asked)
-    stored.chain.start(LESS)
-    await stored.seen()
-    held.come()
-    await stored.until(lambda: 7 in stored.chain.attested)
-    assert stored.chain.attestations[7].count == len(BLOBS)
-    await stored.until(stored.has_nothing, 2, BLOB.blob_id)
-    await check(stored)
-
-
 # disks
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def tear(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, tear, Path.unlink], ids=["bit rot", "torn", "lost"])
+async def test_a_sliver_damaged_at_the_old_owner_is_rebuilt_at_both(
+    stored: Network, damage: Callable[[Path], None]
+) -> None:
+    blob, axis = BLOBS[-1], Axis.SECONDARY
+    (path,) = (stored.store_folder(3) / "slivers/6" / axis.label).glob(f"*/{blob.blob_id.hex()}")
+    damage(path)
+    await change(stored, MOVED)
+    (report,) = stored.running[1].handover.report().shards
+    assert (report.transferred_slivers, report.rebuilt_slivers) == (2 * len(BLOBS) - 1, 1)
+    assert not stored.running[1].repair.standing.lies
+    await check(stored)
+    sliver = blob.sliver(axis, CODE.sliver_index(blob.blob_id, 6, axis))
+    assert stored.running[3].store.sliver(blob.blob_id, 6, axis) == bytes(sliver)
+
+
+async def test_a_write_that_finds_no_space_is_made_again_when_there_is_some(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quota, say: the disk says that there is room."""
+    monkeypatch.setattr(jobs, "LONGEST_RETRY_S", 0.1)
+    is_full, write, refused = True, os.write, list[int]()
+
+    def write_if_there_is_room(descriptor: int, content: memoryview) -> int:
+        if not is_full:
+            return write(descriptor, content)
+        refused.append(len(content))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write_if_there_is_room)
+    with structlog.testing.capture_logs() as logs:
+        stored.chain.start(MOVED)
+        await stored.until(lambda: sum(one["event"] == "handover waits" for one in logs) >= 2)
+    assert any("no space is left" in one.get("error", "") for one in logs)
+    assert refused
+    assert 6 not in stored.chain.attested
+    is_full = False
+    await stored.until(lambda: 6 in stored.chain.attested)
+    await check(stored)
 
 
 async def test_a_full_disk_fetches_nothing_and_goes_on_when_there_is_room(
