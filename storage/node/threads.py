@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 async def finished(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As `asyncio.to_thread`, but when cancelled, wait for the thread to finish first.
+    """As `asyncio.to_thread`, but when cancelled, wait for the thread to finish first; its error is then the cause.
 
     Whoever takes up the work afterwards then sees all that was stored, and fetches none of it again.
     """
     running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(running)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         await asyncio.wait([running])
-        raise
+        raise cancelled from running.exception()

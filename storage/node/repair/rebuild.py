@@ -183,10 +183,11 @@ class Repair:
         """Store slivers. Raises `StoreError`; what they have cost is then in `in_vain`."""
         try:
             await finished(self._store.put_slivers, slivers)
-        except StoreError:
-            for one in slivers:
-                if one.tally is not None:
-                    in_vain[one.blob_id, one.shard, one.axis] += one.tally.in_vain.wasted_bytes
+        except (StoreError, asyncio.CancelledError) as error:
+            if isinstance(error, StoreError) or isinstance(error.__cause__, StoreError):
+                for one in slivers:
+                    if one.tally is not None:
+                        in_vain[one.blob_id, one.shard, one.axis] += one.tally.in_vain.wasted_bytes
             raise
 
     async def rebuild(

@@ -1,7 +1,7 @@
 """What every fault ends in, over the network in memory; the checks are the same for all of them.
 
 Every live blob is readable and equal; every shard has one owner, whose slivers are the right ones; no more was fetched
-than had to be, and nothing for nothing unless somebody lied; no file and no row is left that nobody needs; the network
+than had to be, and nothing in vain but what a test says; no file and no row is left that nobody needs; the network
 is quiet, and nobody waits to try again.
 """
 
@@ -33,8 +33,8 @@ _WORKPLACES = (_JOBS.parent, _JOBS.parents[1] / "repair", _JOBS.parents[1] / "up
 """Whose tasks end with their work."""
 
 
-async def check(network: Network, *, liars: int = 0) -> None:
-    """All of it, for the nodes that run; `liars` are the peers whose answers had to be thrown away."""
+async def check(network: Network, *, in_vain: int = 0) -> None:
+    """All of it, for the nodes that run; at most `in_vain` times as much as was stored may have been thrown away."""
     await network.seen()
     await _check_quiet(network)
     live = [network.uploaded[blob_id] for blob_id in _live(network)]
@@ -51,7 +51,7 @@ async def check(network: Network, *, liars: int = 0) -> None:
                 f"node {node_id} lacks something of {blob.blob_id.hex()}"
             )
         await _check_nothing_stray(network, node_id)
-        _check_bytes(network, node_id, liars)
+        _check_bytes(network, node_id, in_vain)
 
 
 def _content(network: Network, blob: EncodedBlob) -> bytes:
@@ -165,8 +165,8 @@ def _files(folder: Path) -> Iterator[str]:
             yield f"{blob} of shard {shard}, {axis}"
 
 
-def _check_bytes(network: Network, node_id: int, liars: int) -> None:
-    """Of each sliver its own size was fetched, once; what lies cost is no more than that again for each liar."""
+def _check_bytes(network: Network, node_id: int, in_vain: int) -> None:
+    """Of each sliver its own size was fetched, once; what came in vain is no more than so many times that."""
     node = network.running[node_id]
     sizes = {
         blob_id: sum(network.code.sliver_size(network.uploaded[blob_id].length, axis) for axis in Axis)
@@ -179,6 +179,6 @@ def _check_bytes(network: Network, node_id: int, liars: int) -> None:
         fetched[one.shard, one.blob_id] += one.symbol_bytes
         wasted_bytes += one.wasted_bytes
     assert all(size_bytes <= sizes.get(blob_id, size_bytes) for (_, blob_id), size_bytes in fetched.items())
-    assert wasted_bytes <= liars * fetched.total()
+    assert wasted_bytes <= in_vain * fetched.total()
     stored = node.store.stored_bytes()
     assert stored <= len(_wanted(network, node_id)) * sum(sizes.values())

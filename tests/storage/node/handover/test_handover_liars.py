@@ -98,7 +98,7 @@ async def test_f_faulty_shards_among_the_helpers_hold_up_nothing(
     await stored.stop(3)
     bend(stored, 2, {4: lambda real: Liar(real, lie)})
     await change(stored, LESS)
-    await check(stored, liars=1)
+    await check(stored, in_vain=1)
     named = set(stored.running[2].repair.standing.lies)
     assert named <= {"node-4"}
     assert bool(named) or lie is shifted_symbols
@@ -137,7 +137,7 @@ async def test_two_helpers_of_f_shards_that_lie_hold_up_nothing(stored: Network,
 
     bend(stored, 2, {3: lambda real: Liar(real, lie_of_pages_too), 4: lambda real: Liar(real, lying_symbols)})
     await change(stored, {1: (0, 1, 2, 6), 2: (3, 4, 5, 7), 3: (8,), 4: (9,)})
-    await check(stored, liars=2)
+    await check(stored, in_vain=2)
     assert set(stored.running[2].repair.standing.lies) == {"node-3", "node-4"}
 
 
@@ -165,7 +165,7 @@ async def test_more_than_f_liars_are_named_and_one_that_turns_honest_is_enough(
     assert 7 not in stored.chain.attested
     is_honest = True
     await stored.until(lambda: 7 in stored.chain.attested)
-    await check(stored, liars=2)
+    await check(stored, in_vain=2)
 
 
 async def test_a_liar_is_remembered_and_asked_no_more(stored: Network) -> None:

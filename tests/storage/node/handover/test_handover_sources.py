@@ -71,7 +71,7 @@ async def test_a_source_that_lies_is_named_and_its_slivers_are_rebuilt(
 ) -> None:
     bend(stored, 1, {3: lambda real: Bent(real, lie)})
     await change(stored, MOVED)
-    await check(stored, liars=1)
+    await check(stored, in_vain=1)
     assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
     assert stored.running[1].repair.standing.lies["node-3"] >= 1
 
@@ -91,7 +91,7 @@ async def test_one_wrong_sliver_is_rebuilt_alone(stored: Network, monkeypatch: p
 
     bend(stored, 1, {3: lambda real: Bent(real, lie)})
     await change(stored, MOVED)
-    await check(stored, liars=1)
+    await check(stored, in_vain=1)
     report = filled(stored)
     assert (report.rebuilt_slivers, report.transferred_slivers) == (2, 2 * (len(BLOBS) - 1))
 
@@ -108,7 +108,7 @@ async def test_a_source_that_lies_again_and_again_is_left(
 
     bend(stored, 1, {3: lambda real: Bent(real, lie)})
     await change(stored, MOVED)
-    await check(stored, liars=1)
+    await check(stored, in_vain=1)
     assert asked.count("sync_shard") <= filling.FAULTS_BORNE + filling.STREAMS_FROM_A_SOURCE
 
 
