@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from committee.errors import LedgerReorganised
 from committee.ledger.interface import Ledger
 from committee.ledger.records import (
+    BlobInvalidated,
     BlobRecord,
     BlockMark,
     CommitteeSelected,
@@ -50,6 +51,8 @@ class Snapshot:
     """At the block that started the epoch."""
     ejections: tuple[MemberEjected, ...]
     """In the current epoch, of the last `BLOCKS_REPLAYED` blocks."""
+    invalidated: frozenset[bytes] = frozenset()
+    """Ids of the blobs found invalid in these blocks."""
 
     @property
     def marks(self) -> tuple[BlockMark, ...]:
@@ -106,13 +109,18 @@ class Follower:
         state = await self._ledger.epoch_state(head)
         records = await self._ledger.blobs(head)
         at_start: list[BlobRecord] = []
-        ejections: list[MemberEjected] = []
+        events: list[Event] = []
         if state.started_block is not None:
             at_start = await self._ledger.blobs(state.started_block)
             first = max(state.started_block.number, head.number - BLOCKS_REPLAYED)
             events = await self._ledger.events(first, head.number)
-            ejections = [one for one in events if isinstance(one, MemberEjected) and one.epoch == state.epoch]
-        return Snapshot(state, tuple(records), tuple(at_start), tuple(ejections))
+        return Snapshot(
+            state,
+            tuple(records),
+            tuple(at_start),
+            tuple(one for one in events if isinstance(one, MemberEjected) and one.epoch == state.epoch),
+            frozenset(one.blob_id for one in events if isinstance(one, BlobInvalidated)),
+        )
 
 
 def _was_replaced(marks: Sequence[BlockMark], head: BlockMark) -> bool:

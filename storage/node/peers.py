@@ -56,12 +56,12 @@ class Peers:
         return member.node_id != last.node_id
 
     def has_left(self, member: Member) -> bool:
-        """Whether the member of the previous committee is none any more: it serves still, or is gone already."""
+        """Whether the node is no member any more: it serves still, or is gone already."""
         current = self._view.state.current
         return current is not None and member.node_id not in current.by_id
 
     def holders(self, avoiding: Collection[int]) -> dict[int, list[Member]]:
-        """shard → the other nodes that may hold it, who has had it for longest first.
+        """shard → the other nodes that may hold it, its newest owner last.
 
         Nodes whose id is in `avoiding` are left out; a shard nobody else holds is missing from the answer.
         """

@@ -32,8 +32,7 @@ from committee.ledger.records import (
 from committee.membership import Member
 
 LONGEST_SEARCH_EPOCHS = 53
-"""So many epochs back whoever attested a shard last is looked for, as a blob lives no longer: who had the shard then
-needs to serve nothing of before."""
+"""So many epochs back whoever attested a shard last is looked for; whoever owned it then is named, if nobody had."""
 
 
 class EvmLedger(Writer):

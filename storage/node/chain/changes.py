@@ -119,9 +119,7 @@ def everything(snapshot: Snapshot, ejected: Mapping[int, int]) -> Change:
     epoch = snapshot.state.epoch
     at_start = {record.object_id: record for record in snapshot.records_at_start if not record.deleted}
     records = (
-        dataclasses.replace(at_start[one.object_id], deleted=True)
-        if one.deleted and one.object_id in at_start
-        else one
+        _deleted(at_start[one.object_id], snapshot) if one.deleted and one.object_id in at_start else one
         for one in snapshot.records
     )
     earlier = {node_id: one for node_id, one in ejected.items() if one < epoch}
@@ -133,6 +131,12 @@ def everything(snapshot: Snapshot, ejected: Mapping[int, int]) -> Change:
         tuple(live(snapshot.records_at_start, epoch)),
         is_all=True,
     )
+
+
+def _deleted(record: BlobRecord, snapshot: Snapshot) -> BlobRecord:
+    """An object that was there at the start, as it is now."""
+    invalid = record.invalid or record.blob_id in snapshot.invalidated
+    return dataclasses.replace(record, deleted=True, invalid=invalid)
 
 
 def differences(

@@ -93,8 +93,8 @@ class Filling:
         self._repair = repair
         self._secret = secret
         self._budget = budget
-        self._in_vain: Counter[tuple[bytes, int, Axis]] = Counter()
-        """Bytes thrown away, by blob id, shard and axis, until a good sliver takes them into its record."""
+        self._in_vain: dict[int, Counter[tuple[bytes, int, Axis]]] = defaultdict(Counter)
+        """Epoch → bytes thrown away, by blob id, shard and axis, until a good sliver takes them into its record."""
 
     def ways(
         self,
@@ -111,6 +111,8 @@ class Filling:
         the shards it has filled as far as could be. `avoiding` tells the node ids not to be asked for symbols,
         `is_wanted` whether a blob is still to be kept. `to_the_end`, what an old owner has not given is rebuilt.
         """
+        for epoch in [one for one in self._in_vain if one < plan.epoch - 1]:
+            del self._in_vain[epoch]
 
         async def copied(source: Member, shards: list[int]) -> frozenset[int]:
             await self._transfer(plan.epoch, source, shards, blobs)
@@ -149,19 +151,25 @@ class Filling:
         """Take shards and axes off the source's work until none is left; if it fails, no stream begins another one."""
         while source.work:
             shard, axis = source.work.pop()
-            try:
-                for run in await asyncio.to_thread(self._runs, shard, axis, blobs):
+            for run in await asyncio.to_thread(self._runs, shard, axis, blobs):
+                try:
                     await self._transfer_run(epoch, source, shard, axis, run)
-                    if source.is_faulty() or source.is_too_slow():
+                except NodeError as error:
+                    log.warning(
+                        "source fails; its slivers will be rebuilt",
+                        source=source.member.name,
+                        error=error.why,
+                    )
+                    self._repair.standing.failed(source.member, error)
+                    if not isinstance(error, NodeRefused):
                         source.work.clear()
                         break
-            except NodeError as error:
-                log.warning(
-                    "source fails; its slivers will be rebuilt", source=source.member.name, error=error.why
-                )
-                self._repair.standing.failed(source.member, error)
-                if not isinstance(error, NodeRefused):
+                    if error.reason != wire.Reason.REQUEST_UNAUTHORIZED:
+                        break
+                    # It has been asked this too often, for a sliver it lacks: the next run is another question.
+                if source.is_faulty() or source.is_too_slow():
                     source.work.clear()
+                    break
         if source.is_too_slow():
             self._repair.standing.kept_waiting(source.member)
 
@@ -194,7 +202,8 @@ class Filling:
                 self._repair.standing.lied(source.member, f"shard {shard} turns in circles")
                 return
             if passed is not None and not came:
-                source.faults += 1  # perhaps it has lost what it was asked for
+                # Perhaps it has lost what it was asked for; of what is invalid it gives nothing.
+                source.faults += not self._view.is_invalid(cursor)
                 return
             for blob_id in [*came, *(one for one in left if passed is None or one < passed)]:
                 left.pop(blob_id, None)
@@ -228,7 +237,7 @@ class Filling:
             known = await self._metadata({blob_id for blob_id, _ in page.slivers if blob_id in left})
             good = await asyncio.to_thread(self._good, epoch, source, shard, axis, known, page)
             fail_point("handover.page-verified")
-            await self._repair.keep(good, self._in_vain)
+            await self._repair.keep(good, self._in_vain[epoch])
             fail_point("handover.page-stored")
         return page
 
@@ -259,7 +268,7 @@ class Filling:
         page: wire.ShardPage,
     ) -> list[NewSliver]:
         """The slivers of a page that match their blobs' metadata; a wrong one is held against the source."""
-        good = []
+        good, in_vain = [], self._in_vain[epoch]
         for blob_id, sliver in page.slivers:
             metadata = known.get(blob_id)
             if metadata is None:
@@ -273,10 +282,10 @@ class Filling:
             except (RedStuffError, RepairError) as error:
                 source.faults += 1
                 self._repair.standing.lied(source.member, f"{axis.label} sliver of shard {shard}: {error}")
-                self._in_vain[blob_id, shard, axis] += size
+                in_vain[blob_id, shard, axis] += size
                 continue
-            in_vain = self._in_vain.pop((blob_id, shard, axis), 0)
-            tally = Tally(epoch, shard, blob_id, "transferred", 1, size, size, in_vain)
+            wasted = in_vain.pop((blob_id, shard, axis), 0)
+            tally = Tally(epoch, shard, blob_id, "transferred", 1, size, size, wasted)
             good.append(NewSliver(blob_id, shard, axis, sliver.symbols, tally))
         source.slivers += len(good)
         source.size_bytes += sum(len(one.symbols) for one in good)
@@ -301,7 +310,7 @@ class Filling:
                 try:
                     metadata = await self._repair.metadata(blob_id)
                     await self._repair.fill(
-                        metadata, shards, epoch, avoiding(), lambda: is_wanted(blob_id), self._in_vain
+                        metadata, shards, epoch, avoiding(), lambda: is_wanted(blob_id), self._in_vain[epoch]
                     )
                     fail_point("handover.blob-filled")
                 except (RepairError, RedStuffError, StoreError) as error:

@@ -126,6 +126,7 @@ class Handover:
         to which blobs and with which salt, was for the block that is gone.
         """
         jobs: list[_Job] = []
+        self._drop_due = True
         try:
             while True:
                 news, state = self._news, self._view.state

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 from aiohttp import web
 
@@ -60,7 +60,7 @@ class Admission:
         self._catch_up = _CatchUp(node.view)
         self._kept: dict[bytes, BlobMetadata] = {}
         self._answered: dict[bytes, int] = {}
-        """Shard transfer request → how often it was answered; the latest ones."""
+        """Shard transfer request → how often it was answered by this process; the latest ones."""
 
     # turns; these raise `ConnectionError` when who asked has hung up, and `Refusal` when too many wait
 
@@ -205,20 +205,30 @@ class Admission:
                 raise _unauthorised("the request is for another chain or deployment")
             wanted = messages.ShardTransferRequest.from_body(decoded.body)
             await self._require_handover(decoded.epoch, wanted)
+            self._refuse_replayed(message)
             if not await asyncio.to_thread(bls.verify, wanted.public_key, message, signature):
                 raise _unauthorised("the signature does not hold")
-            self._refuse_replayed(message)
         except CommitteeError as error:
             raise _unauthorised(str(error)) from error
         return wanted
 
-    def _refuse_replayed(self, message: bytes) -> None:
-        """An owner asks again for what was lost on the way; whoever has overheard it may not ask for ever."""
-        answered = self._answered.pop(message, 0)
-        self._answered[message] = answered + 1
+    @contextmanager
+    def answering(self, message: bytes) -> Iterator[None]:
+        """While a page is made for this request of a new owner's; it counts as answered unless that fails."""
+        self._refuse_replayed(message)
+        self._answered[message] = self._answered.pop(message, 0) + 1
         if len(self._answered) > REQUESTS_REMEMBERED:
             del self._answered[next(iter(self._answered))]
-        if answered >= SAME_REQUESTS:
+        try:
+            yield
+        except BaseException:
+            if message in self._answered:
+                self._answered[message] -= 1
+            raise
+
+    def _refuse_replayed(self, message: bytes) -> None:
+        """An owner asks again for what was lost on the way; whoever has overheard it may not ask for ever."""
+        if self._answered.get(message, 0) >= SAME_REQUESTS:
             raise _unauthorised(f"this very request was answered {SAME_REQUESTS} times: it is replayed")
 
     async def _require_handover(self, epoch: int, wanted: messages.ShardTransferRequest) -> None:

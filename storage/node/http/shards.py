@@ -84,9 +84,11 @@ class ShardHandlers:
         """A page of a shard, for its new owner alone."""
         body = await self._admission.body(request, wire.MAX_REQUEST_JSON_BYTES)
         fail_point("source.page-asked")
-        wanted = await self._admission.new_owner(*wire.read_signed(wire.read_json(body)))
+        message, signature = wire.read_signed(wire.read_json(body))
+        wanted = await self._admission.new_owner(message, signature)
         fail_point("source.page-allowed")
-        page = await self._admission.bulk(request, wire.PAGE_BYTES, lambda: self._page(wanted))
+        with self._admission.answering(message):
+            page = await self._admission.bulk(request, wire.PAGE_BYTES, lambda: self._page(wanted))
         fail_point("source.page-read")
         return bcs_answer(page)
 

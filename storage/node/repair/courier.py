@@ -112,6 +112,7 @@ class Courier:
                 if batch:
                     self._hand_out(batch, await self._answers(batch))
         except Exception as error:
+            batch = batch or lane.take()
             self._hand_out(batch, [error] * len(batch))  # whoever asked tells of it
         finally:
             lane.requests -= 1

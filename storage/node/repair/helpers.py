@@ -1,6 +1,7 @@
 """Symbols from helpers: exactly as many as are needed, spread evenly, with slow ones overtaken and liars left out.
 
-When those in good standing are too few, the others are asked first: if they fail again, nothing was sent in vain.
+When those in good standing are too few, the others are asked first: if they do not answer in time again, nothing was
+sent in vain. (A lie shows only when all is there.)
 
 Symbols travel without proofs. Only when what is made of them has another root than the metadata says are proofs asked
 for, and who cannot prove its symbol is the liar. (PROTOCOL section 1, "Repair of one sliver pair".)
@@ -200,8 +201,7 @@ class Helpers:
             index = self._code.sliver_index(gathering.metadata.blob_id, shard, gathering.axis.other)
             willing = [one for one in members if (one.node_id, shard) not in gathering.refused]
             if willing and shard not in asked and index not in gathering.symbols:
-                member = min(willing, key=self._rank)
-                kind = (*self._rank(member), self._peers.is_new_owner(member, shard))
+                kind, member = min(((self._kind(one, shard), one) for one in willing), key=itemgetter(0))
                 offers[kind][member].append(shard)
         return offers
 
@@ -225,8 +225,12 @@ class Helpers:
                 )
         return requests
 
-    def _rank(self, member: Member) -> tuple[int, bool]:
-        return self._standing.rank(member), self._peers.has_left(member)
+    def _kind(self, member: Member, shard: int) -> tuple[int, bool, bool]:
+        return (
+            self._standing.rank(member),
+            self._peers.has_left(member),
+            self._peers.is_new_owner(member, shard),
+        )
 
     async def _ask(self, gathering: Gathering, request: _Request) -> None:
         """Take one member's symbols in; what it does not give is not asked of it again."""
@@ -269,20 +273,12 @@ class Helpers:
     ) -> dict[int, MerkleProof]:
         """helping sliver's index → the proof of just the symbol for `target` that was given before.
 
-        Asks every helper for its own; `own` are those of this node's slivers. Who cannot prove a symbol is left out:
-        all that it gave is removed from the gathering.
+        Asks every helper for its own; `own` are those of this node's slivers. A symbol whose proof does not come is
+        removed from the gathering, and all that a liar gave.
         """
         given = list(gathering.sources)
         answers = await asyncio.gather(*(self._proof(gathering, index, target) for index in given))
-        proven = {
-            **own,
-            **{i: one for i, one in zip(given, answers, strict=True) if isinstance(one, MerkleProof)},
-        }
-        for index, answer in zip(given, answers, strict=True):
-            if not isinstance(answer, MerkleProof):
-                member, _ = gathering.sources[index]
-                gathering.failures[member.name] = answer
-                gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
+        proven = {**own, **{index: one for index, one in zip(given, answers, strict=True) if one is not None}}
         for index, (member, shard) in list(gathering.sources.items()):
             if (member.node_id, shard) in gathering.refused:
                 del gathering.sources[index], gathering.symbols[index]
@@ -290,8 +286,8 @@ class Helpers:
                 gathering.wasted += 1
         return proven
 
-    async def _proof(self, gathering: Gathering, index: int, target: int) -> MerkleProof | str:
-        """The proof of a symbol by the member that gave it, or what became of it."""
+    async def _proof(self, gathering: Gathering, index: int, target: int) -> MerkleProof | None:
+        """The proof of a symbol by the member that gave it; None, and noted in the gathering why, without one."""
         member, shard = gathering.sources[index]
         metadata, axis = gathering.metadata, gathering.axis
         try:
@@ -301,7 +297,9 @@ class Helpers:
                 )
         except NodeError as error:
             self._standing.failed(member, error)
-            return f"gave no proof of its symbol: {error.why}"
+            gathering.failures[member.name] = f"gave no proof of its symbol: {error.why}"
+            gathering.refused.add((member.node_id, shard))
+            return None
         try:
             symbol, proof = answer[index]
             self._budget.charge(len(symbol) + len(proof.to_bcs()))
@@ -310,7 +308,9 @@ class Helpers:
             symbol, proof = b"", None
         if proof is None or symbol != gathering.symbols[index][target]:
             self._standing.lied(member, f"{axis.other.label} symbol of shard {shard}")
-            return "sent a wrong symbol"
+            gathering.failures[member.name] = "sent a wrong symbol"
+            gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
+            return None
         return proof
 
 

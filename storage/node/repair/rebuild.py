@@ -162,8 +162,10 @@ class Repair:
                     try:
                         rebuilt = await self.rebuild(metadata, axis, some, avoiding)
                     except RepairError as error:
-                        for shard in some:
-                            in_vain[blob_id, shard, axis] += error.wasted_bytes
+                        if error.wasted_bytes:
+                            in_vain.update(
+                                dict.fromkeys(((blob_id, one, axis) for one in some), error.wasted_bytes)
+                            )
                         raise
                     fail_point("handover.slivers-rebuilt")
                     if not is_wanted():

@@ -267,12 +267,13 @@ async def test_of_what_was_deleted_since_the_start_a_snapshot_knows_what_it_was_
     chain.start(shards)
     since = chain.register(CODE.encode(b"since"), deletable=True)
     known = chain.records[then]
+    chain.invalidate(known.blob_id)
     chain.delete(then)
     chain.delete(since)
     view = ChainView(chain.ledger(None), 1)
     await view.load()
     assert view.live_at_start == [known.blob_id]
-    assert view.objects(known.blob_id) == (dataclasses.replace(known, deleted=True),)
+    assert view.objects(known.blob_id) == (dataclasses.replace(known, deleted=True, invalid=True),)
     assert not view.is_registered(known.blob_id)
     unknown = [one.object_id for one in view.objects(bytes(32))]
     assert unknown == [before, since], "of what was not there at the start nothing is known"

@@ -11,6 +11,7 @@ import pytest
 
 from committee.messages import ShardTransferRequest, decode
 from storage.client import wire
+from storage.client.errors import NodeRefused
 from storage.client.node_client import NodeClient
 from storage.node.handover import filling
 from storage.node.repair import helpers
@@ -74,6 +75,29 @@ async def test_a_source_that_lies_is_named_and_its_slivers_are_rebuilt(
     await check(stored, in_vain=1)
     assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
     assert stored.running[1].repair.standing.lies["node-3"] >= 1
+
+
+async def test_what_a_source_is_asked_too_often_holds_up_nothing_else(stored: Network) -> None:
+    """It refuses the page that begins with the first blob; what lies behind one that is here already is copied."""
+    blobs = sorted(BLOBS, key=lambda one: one.blob_id)
+    first, here = blobs[0], blobs[2]
+    for axis in Axis:
+        sliver = here.sliver(axis, CODE.sliver_index(here.blob_id, 6, axis))
+        stored.running[1].store.put_sliver(here.blob_id, 6, axis, sliver)
+
+    class Refuses(Bent):
+        def _asked(self, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            if name == "sync_shard":
+                request = ShardTransferRequest.from_body(decode(arguments[0]).body)
+                if request.first_blob_id == first.blob_id:
+                    raise NodeRefused("node-3", "", 403, wire.Reason.REQUEST_UNAUTHORIZED, "it is replayed")
+            return arguments
+
+    bend(stored, 1, {3: lambda real: Refuses(real, lambda name, answer: answer)})
+    await change(stored, MOVED)
+    await check(stored)
+    report = filled(stored)
+    assert (report.rebuilt_slivers, report.transferred_slivers) == (2 * 2, 2 * (len(BLOBS) - 3))
 
 
 async def test_one_wrong_sliver_is_rebuilt_alone(stored: Network, monkeypatch: pytest.MonkeyPatch) -> None:

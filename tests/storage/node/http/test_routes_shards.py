@@ -16,7 +16,7 @@ from storage.client import wire
 from storage.node.face import Refusal
 from storage.node.http import admission, members
 from storage.node.http.admission import SAME_REQUESTS
-from storage.node.store import Tally
+from storage.node.store import StoreError, Tally
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
 if TYPE_CHECKING:
@@ -98,6 +98,21 @@ async def test_a_request_replayed_again_and_again_is_refused(
     assert "it is replayed" in answer.refused(403, "REQUEST_UNAUTHORIZED")
     other = await client.sync_shard(*transfer(first=blobs[1].blob_id))
     assert len(other.slivers) == len(blobs) - 1, "what its owner asks besides is answered"
+
+
+async def test_a_request_that_could_not_be_answered_may_be_made_again(
+    node: OneNode, client: NodeClient, ask: Ask, blobs: list[EncodedBlob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is not well")
+
+    body = as_body(*transfer())
+    with monkeypatch.context() as failing:
+        failing.setattr(node.store, "slivers_from", fail)
+        for _ in range(SAME_REQUESTS + 1):
+            (await ask("POST", "/v1/migrate/sync_shard", body)).refused(500, None)
+    for _ in range(SAME_REQUESTS):
+        assert len((await client.sync_shard(*transfer())).slivers) == len(blobs)
 
 
 async def test_a_forged_signature_counts_for_no_request_answered(

@@ -166,8 +166,11 @@ async def test_waste_by_a_liar_is_counted(bench: Bench) -> None:
     assert rebuilt.received_bytes == CODE.p * T
 
 
-async def test_all_that_a_liar_gave_is_thrown_away(bench: Bench) -> None:
-    """It proves the symbol of shard 1, and not that of shard 0."""
+@pytest.mark.parametrize("lies", [True, False], ids=["lies", "gives no answer"])
+async def test_all_that_a_liar_gave_is_thrown_away_and_of_others_what_they_do_not_prove(
+    bench: Bench, lies: bool
+) -> None:
+    """A helper proves the symbol of shard 1, and not that of shard 0."""
     liar, honest = bench.helpers[0].member, bench.helpers[2].member
     sources = {
         CODE.sliver_index(BLOB.blob_id, s, Axis.PRIMARY): (m, s) for s, m in enumerate((liar, liar, honest))
@@ -177,18 +180,22 @@ async def test_all_that_a_liar_gave_is_thrown_away(bench: Bench) -> None:
         index: CODE.recovery_symbols(Axis.PRIMARY, BLOB.sliver(Axis.PRIMARY, index), [target], T)
         for index in sources
     }
-    first, _, last = sources
+    first, second, last = sources
     given[first] = {target: flip(bytes(given[first][target]))}
     gathering = Gathering(BLOB.metadata, Axis.SECONDARY, {target: MINE}, CODE.p, T, given, sources)
 
     async def proven(blob_id: bytes, axis: Axis, target: int, shards: list[int]) -> Any:
+        if shards == [0] and not lies:
+            raise NodeUnreachable(liar.name, liar.address, "test")
         (index,) = (one for one, (_, shard) in sources.items() if shard == shards[0])
         return {index: CODE.prove_symbol(axis.other, BLOB.sliver(axis.other, index), target, T)}
 
     bench.helpers[0].recovery_symbols = proven  # type: ignore[method-assign]
     proofs = await bench.repair._helpers.proofs(gathering, target, {})
-    assert list(proofs) == list(gathering.sources) == list(gathering.symbols) == [last]
-    assert gathering.wasted == 2
+    left = [last] if lies else [second, last]
+    assert list(proofs) == list(gathering.sources) == list(gathering.symbols) == left
+    assert gathering.wasted == 3 - len(left)
+    assert bench.repair.standing.lies[liar.name] == lies
 
 
 async def test_what_did_not_suffice_is_counted_as_waste_of_what_is_rebuilt_later(bench: Bench) -> None:
