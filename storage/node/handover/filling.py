@@ -284,8 +284,8 @@ class Filling:
                 self._repair.standing.lied(source.member, f"{axis.label} sliver of shard {shard}: {error}")
                 in_vain[blob_id, shard, axis] += size
                 continue
-            wasted = in_vain.pop((blob_id, shard, axis), 0)
-            tally = Tally(epoch, shard, blob_id, "transferred", 1, size, size, wasted)
+            wasted_bytes = in_vain[blob_id, shard, axis]
+            tally = Tally(epoch, shard, blob_id, "transferred", 1, size, size, wasted_bytes)
             good.append(NewSliver(blob_id, shard, axis, sliver.symbols, tally))
         source.slivers += len(good)
         source.size_bytes += sum(len(one.symbols) for one in good)

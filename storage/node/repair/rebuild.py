@@ -174,7 +174,7 @@ class Repair:
                     for one in rebuilt:
                         tally = None
                         if tally_epoch is not None:
-                            wasted_bytes = one.wasted_bytes + in_vain.pop((blob_id, one.shard, axis), 0)
+                            wasted_bytes = one.wasted_bytes + in_vain[blob_id, one.shard, axis]
                             cost = (one.symbol_bytes, one.received_bytes, wasted_bytes)
                             tally = Tally(tally_epoch, one.shard, blob_id, "rebuilt", 1, *cost)
                         slivers.append(NewSliver(blob_id, one.shard, axis, one.symbols, tally))
@@ -182,15 +182,21 @@ class Repair:
                     fail_point("handover.slivers-stored")
 
     async def keep(self, slivers: Sequence[NewSliver], in_vain: Counter[tuple[bytes, int, Axis]]) -> None:
-        """Store slivers. Raises `StoreError`; what they have cost is then in `in_vain`."""
+        """Store slivers, whose tallies have what was `in_vain`: that goes over into the record.
+
+        Raises `StoreError`; all that they have cost is then `in_vain`.
+        """
+        is_refused = False
         try:
             await finished(self._store.put_slivers, slivers)
         except (StoreError, asyncio.CancelledError) as error:
-            if isinstance(error, StoreError) or isinstance(error.__cause__, StoreError):
-                for one in slivers:
-                    if one.tally is not None:
-                        in_vain[one.blob_id, one.shard, one.axis] += one.tally.in_vain.wasted_bytes
+            is_refused = isinstance(error, StoreError) or isinstance(error.__cause__, StoreError)
             raise
+        finally:
+            for one in slivers:
+                in_vain.pop((one.blob_id, one.shard, one.axis), None)
+                if is_refused and one.tally is not None:
+                    in_vain[one.blob_id, one.shard, one.axis] = one.tally.in_vain.wasted_bytes
 
     async def rebuild(
         self, metadata: BlobMetadata, axis: Axis, shards: Sequence[int], avoiding: Collection[int] = ()
