@@ -92,7 +92,7 @@ class Tap:
 @pytest.fixture
 def overtaken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who hangs is overtaken as soon as the others had time to answer."""
-    monkeypatch.setattr(overtaking, "OVERTAKEN_AFTER_S", 0.1)
+    monkeypatch.setattr(overtaking, "OVERTAKEN_AFTER_S", 0.5)
 
 
 @pytest.fixture

@@ -189,8 +189,8 @@ async def test_a_member_that_hangs_with_the_metadata_is_overtaken(
     await network.upload(blob)
     metadata.hang("node-4", "node-3")
     assert len(await user.read(blob.blob_id)) == 3000
-    assert metadata.asked == ["node-4", "node-3", "node-2"]
-    assert set(slivers.asked) == {"node-1", "node-2"}, "who hung there is not waited for here"
+    assert metadata.asked[:3] == ["node-4", "node-3", "node-2"]
+    assert set(slivers.asked[: CODE.p]) == {"node-1", "node-2"}, "who hung there is not asked first here"
 
 
 async def test_a_member_that_answers_in_time_is_asked_alone(
