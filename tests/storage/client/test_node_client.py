@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-import stamina
 from aiohttp import web
 
 from committee import bls, messages
-from storage.client import node_client, wire
+from storage.client import wire
 from storage.client.errors import NodeLied, NodeRefused
 from storage.client.node_client import NodeClient
 from storage.client.wire import Reason
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 P, S = Axis.PRIMARY, Axis.SECONDARY
 BLOB_ID = bytes(range(32))
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    """Retries follow at once."""
-    with stamina.set_testing(True, attempts=node_client.TRIES, cap=True):
-        yield
 
 
 # against the real service

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -19,13 +19,6 @@ from storage.redstuff import Axis, EncodedBlob, SliverData
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 P, S = Axis.PRIMARY, Axis.SECONDARY
 BLOB_ID = bytes(range(32))
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    """Retries follow at once."""
-    with stamina.set_testing(True, attempts=node_client.TRIES, cap=True):
-        yield
 
 
 @pytest.fixture
