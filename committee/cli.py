@@ -20,6 +20,7 @@ from committee.console import (
     account_address,
     chain_command,
     hex_digest,
+    network_address,
     percent,
     require_key,
     require_new_file,
@@ -143,7 +144,9 @@ async def mint(ledger: Ledger, account: AccountArgument, amount: Amount) -> Resu
 async def register(
     ledger: Ledger,
     name: Annotated[str, typer.Argument(help="1 to 64 bytes.")],
-    address: Annotated[str, typer.Argument(help="What the node is reached by, http://host:port.")],
+    address: Annotated[
+        str, typer.Argument(parser=network_address, metavar="URL", help="What the node is reached by.")
+    ],
     bls_key: BlsKeyOption,
     commission: Annotated[
         int | None,
@@ -174,7 +177,8 @@ async def update(
     ledger: Ledger,
     node: NodeArgument,
     address: Annotated[
-        str | None, typer.Option(help="What the node is reached by, from now on.", metavar="URL")
+        str | None,
+        typer.Option(parser=network_address, metavar="URL", help="What the node is reached by, from now on."),
     ] = None,
     tls_key: TlsKeyOption = None,
     bls_key: Annotated[

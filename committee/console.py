@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -174,6 +175,13 @@ def percent(text: str) -> int:
     if not value.is_finite() or not 0 <= value <= 10_000 or value != value.to_integral_value():
         raise typer.BadParameter(f"{text!r} is no commission in percent, such as 2.5")
     return int(value)
+
+
+def network_address(text: str) -> str:
+    """What a node is reached by, `http://host:port`. Raises `typer.BadParameter`."""
+    if text and not re.fullmatch(r"https?://[^/?#\s]+", text):
+        raise typer.BadParameter(f"{text!r} is no address of a node, such as http://node.example:9000")
+    return text
 
 
 def hex_digest(text: str) -> bytes:

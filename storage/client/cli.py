@@ -101,7 +101,8 @@ async def read(
 async def status(ledger: Ledger, blob: BlobArgument) -> Result:
     """All objects of a blob: who owns them, whether they are certified, until when they live."""
     state = await ledger.epoch_state()
-    records = [one for one in await ledger.blobs() if one.blob_id == blob]
+    # A deleted object is shown with a blob id of zeros.
+    records = [one for one in await ledger.blobs() if one.blob_id == blob and not one.deleted]
     if not records:
         raise LedgerError(
             f"blob {blob_id_text(blob)} has no object here: it was never registered, or deleted"

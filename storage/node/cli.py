@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from committee.console import JsonOption, ManifestOption, RpcOption
+from committee.console import JsonOption, ManifestOption, RpcOption, network_address
 from committee.printing import show
 
 
@@ -20,7 +20,12 @@ def init_node(
     host: Annotated[str, typer.Option(help="Where it listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 9000,
     public_address: Annotated[
-        str, typer.Option(metavar="URL", help="What others reach it by; http://HOST:PORT by default.")
+        str,
+        typer.Option(
+            parser=network_address,
+            metavar="URL",
+            help="What others reach it by; http://HOST:PORT by default.",
+        ),
     ] = "",
     json_: JsonOption = False,
 ) -> None:

@@ -94,8 +94,9 @@ async def test_a_blob_from_its_registration_to_its_end(
     assert status["live"] and status["objects"][0]["end_epoch"] == 6
     assert status["blob_id"] == name and "blob_id" not in status["objects"][0]
     await haulout("delete", object_id)
-    with pytest.raises(CommitteeError, match="never registered, or deleted"):
-        await haulout("status", name)
+    for nowhere in (name, blob_id_text(bytes(32))):
+        with pytest.raises(CommitteeError, match="never registered, or deleted"):
+            await haulout("status", nowhere)
     with pytest.raises(LedgerRefused, match="UnknownObject"):
         await haulout("extend", object_id)
 

@@ -186,6 +186,16 @@ def test_wrong_words_are_told_as_such(words: list[str], told: str) -> None:
     assert told in answer.output.replace("\n", " ")
 
 
+@pytest.mark.parametrize(
+    "address", ["foo", "http://", "ftp://anna:1", "http://anna:1/path", "http://an na:1"]
+)
+def test_what_no_node_can_be_reached_by_is_no_address(address: str) -> None:
+    words = ["node", "update", "1", "--address", address]
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 2
+    assert "is no address of a node" in " ".join(answer.output.replace("│", " ").split())
+
+
 async def test_a_node_is_registered_updated_and_leaves(launch: Launch, tmp_path: Path) -> None:
     network = await launch()
     owner = await shell(network, tmp_path)
