@@ -21,6 +21,7 @@ import typer
 from committee.errors import InvalidKey, LedgerError
 from committee.key_files import parse_secret, read_key
 from committee.ledger import Ledger
+from committee.membership import ADDRESS
 from committee.printing import TOKEN_DECIMALS, Result, planned, show
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def percent(text: str) -> int:
 
 def network_address(text: str) -> str:
     """What a node is reached by, `http://host:port`. Raises `typer.BadParameter`."""
-    if text and not re.fullmatch(r"https?://[^/?#\s]+", text):
+    if text and not re.fullmatch(ADDRESS, text):
         raise typer.BadParameter(f"{text!r} is no address of a node, such as http://node.example:9000")
     return text
 

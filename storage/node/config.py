@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from committee.bls import SecretKey
 from committee.key_files import read_key
 from committee.ledger.evm import AccountKey
+from committee.membership import ADDRESS
 from storage.node import budgets
 
 SETTINGS_FILE = "node.toml"
@@ -40,7 +41,7 @@ class NodeConfig(BaseSettings):
     name: str = Field(min_length=1, max_length=64)
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
-    public_address: str = ""
+    public_address: str = Field(default="", pattern=f"^({ADDRESS})?$")
     """What others reach the node by; `http://host:port` when empty."""
     rpc_url: str
     """Where the chain is asked; several endpoints, in order of preference, are separated by commas."""

@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 
 from committee.errors import LedgerError, LedgerUnavailable
+from committee.membership import ADDRESS
 
 FIRST_REST_S = 0.1
 """After the first failure; doubles with every further one in a row."""
@@ -30,7 +31,7 @@ WRONG_CHAIN_REST_S = 60.0
 CHAIN_CHECK_INTERVAL_S = 60.0
 """How often an endpoint is asked anew which chain it serves; after each of its failures too."""
 ANSWER_LIMIT_BYTES = 64 << 20
-URL = re.compile(r"https?://[^/?#\s]+\S*")
+URL = re.compile(ADDRESS + r"\S*")
 
 
 class EndpointFault(LedgerUnavailable):

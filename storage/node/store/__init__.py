@@ -2,7 +2,7 @@
 
 from storage.node.sqlite import StoreError, StoreFull, StoreInUse
 from storage.node.store.files import SliverKey
-from storage.node.store.records import NewSliver, Page, ShardTally, Tally, Way
+from storage.node.store.records import NewSliver, Page, ShardTally, Tally
 from storage.node.store.sliver_store import INLINE_BYTES, RESERVE_BYTES, SliverStore
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "StoreFull",
     "StoreInUse",
     "Tally",
-    "Way",
 ]

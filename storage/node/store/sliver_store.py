@@ -324,12 +324,8 @@ class SliverStore:
         """(blob id, shard, axis) of slivers found damaged since the opening, the last ones; their rows are gone."""
         return list(self._damaged)
 
-    def tallies(self, epoch: int) -> list[Tally]:
-        """What the handover into an epoch cost, by shard and blob; kept for `index.TALLY_EPOCHS` epochs."""
-        return [Tally(*row) for row in self._index.query("SELECT * FROM tally WHERE epoch = ?", epoch)]
-
     def tallies_by_shard(self, epoch: int) -> list[ShardTally]:
-        """Their sums."""
+        """What the handover into an epoch cost, by shard, over all blobs; kept for `index.TALLY_EPOCHS` epochs."""
         return [ShardTally(*row) for row in self._index.query(TALLIES_BY_SHARD, epoch)]
 
     def largest_share(self, epoch: int, slivers_of_a_blob: Sequence[int]) -> float:

@@ -373,8 +373,7 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
     assert by_kind[BlobDeleted] == BlobDeleted(by_kind[BlobDeleted].block, deleted, blob_id, 1)
     assert by_kind[BlobInvalidated] == BlobInvalidated(by_kind[BlobInvalidated].block, blob_id, 1)
     assert by_kind[MemberEjected] == MemberEjected(by_kind[MemberEjected].block, 1, 4, 1)
-    moved = by_kind[NetworkAddressChanged]
-    assert moved == NetworkAddressChanged(moved.block, 2)
+    assert by_kind[NetworkAddressChanged] == NetworkAddressChanged(by_kind[NetworkAddressChanged].block, 2)
     assert by_kind[EpochStarted] == EpochStarted(second.started_block or head, 2)
     records = await network.operator.blobs()
     assert [(one.object_id, one.deleted, one.invalid) for one in records] == [

@@ -161,25 +161,19 @@ async def test_an_unavailable_node_is_asked_again(
     assert bodies == [SliverData(sliver, 40, 9).to_bcs()] * node_client.TRIES
 
 
-async def test_an_unavailable_node_is_given_up(serve: Serve, session: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason", "times"),
+    [(503, Reason.UNAVAILABLE, node_client.TRIES), (400, Reason.NOT_REGISTERED, 1)],
+)
+async def test_an_unavailable_node_is_given_up_and_a_refusing_one_not_asked_again(
+    serve: Serve, session: aiohttp.ClientSession, status: int, reason: Reason, times: int
+) -> None:
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.path)
-        return web.json_response(wire.failure(503, Reason.UNAVAILABLE, "busy"), status=503)
+        return web.json_response(wire.failure(status, reason, "no"), status=status)
 
-    with pytest.raises(NodeRefused, match="UNAVAILABLE: busy"):
-        await NodeClient(session, "busy", await serve(answer)).metadata(BLOB_ID)
-    assert len(asked) == node_client.TRIES
-
-
-async def test_a_refusing_node_is_not_asked_again(serve: Serve, session: aiohttp.ClientSession) -> None:
-    asked: list[str] = []
-
-    async def answer(request: web.Request) -> web.Response:
-        asked.append(request.path)
-        return web.json_response(wire.failure(400, Reason.NOT_REGISTERED, "no"), status=400)
-
-    with pytest.raises(NodeRefused, match="NOT_REGISTERED"):
+    with pytest.raises(NodeRefused, match=f"{reason}: no"):
         await NodeClient(session, "strict", await serve(answer)).metadata(BLOB_ID)
-    assert len(asked) == 1
+    assert len(asked) == times

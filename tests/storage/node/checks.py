@@ -20,6 +20,7 @@ import pytest
 from storage import node as package
 from storage.redstuff import Axis, EncodedBlob
 from tests.storage import network as networks
+from tests.storage.node.tallies import tallies
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -174,7 +175,7 @@ def _check_bytes(network: Network, node_id: int, in_vain: int) -> None:
     }
     fetched: Counter[tuple[int, bytes]] = Counter()
     wasted_bytes = 0
-    for one in node.store.tallies(node.view.state.epoch):
+    for one in tallies(node.store, node.view.state.epoch):
         assert one.received_bytes <= one.symbol_bytes
         fetched[one.shard, one.blob_id] += one.symbol_bytes
         wasted_bytes += one.wasted_bytes

@@ -32,9 +32,10 @@ def test_settings_are_read_and_the_environment_wins(tmp_path: Path, monkeypatch:
         ("name = ", "is not TOML"),
         (GOOD.replace("1234", "99999"), "port"),
         (GOOD + "colour = 1\n", "colour"),
+        (GOOD + 'public_address = "foo"\n', "public_address"),
         ("", "name"),
     ],
-    ids=["broken", "port out of range", "unknown setting", "empty"],
+    ids=["broken", "port out of range", "unknown setting", "no address", "empty"],
 )
 def test_wrong_settings_are_named(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):

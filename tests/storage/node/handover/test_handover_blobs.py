@@ -18,11 +18,11 @@ BLOB = encoded(100)
 
 
 class HeldSymbols:
-    """What helpers send to a node, on its way until `come`."""
+    """What helpers send to a node, on its way until `go_on`."""
 
     def __init__(self, network: Network, node_id: int) -> None:
         self.asked: list[str] = []
-        self._come = asyncio.Event()
+        self._may_go_on = asyncio.Event()
         others = [other for other in network.running if other != node_id]
         bend(network, node_id, {other: lambda real: Bent(real, self._hold) for other in others})
 
@@ -33,11 +33,19 @@ class HeldSymbols:
         return self._late(answer)
 
     async def _late(self, answer: Any) -> Any:
-        await self._come.wait()
+        await self._may_go_on.wait()
         return answer
 
-    def come(self) -> None:
-        self._come.set()
+    def go_on(self) -> None:
+        self._may_go_on.set()
+
+
+async def attested(network: Network, held: Held | HeldSymbols, shard: int) -> int:
+    """Let go what is held, when all nodes have seen the change; with how many blobs the shard is attested then."""
+    await network.seen()
+    held.go_on()
+    await network.until(lambda: shard in network.chain.attested)
+    return network.chain.attestations[shard].count
 
 
 @pytest.fixture
@@ -60,9 +68,7 @@ async def test_a_blob_extended_while_it_is_rebuilt_outlives_its_old_end(stored: 
     stored.chain.start(LESS)
     await stored.until(lambda: held.asked)
     stored.chain.extend(number, 1)
-    await stored.seen()
-    held.come()
-    await stored.until(lambda: 7 in stored.chain.attested)
+    await attested(stored, held, 7)
     await change(stored, {1: (0, 1, 2, 6, 7), 2: (3, 4, 5), 4: (8, 9)})
     assert stored.chain.records[number].is_live(4)
     assert stored.chain.attestations[7].count == len(BLOBS) + 1
@@ -75,10 +81,7 @@ async def test_a_blob_deleted_while_it_is_rebuilt_is_attested_all_the_same(rebui
     rebuilding.chain.start(LESS)
     await rebuilding.until(lambda: held.asked)
     rebuilding.chain.delete(7)
-    await rebuilding.seen()
-    held.come()
-    await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
-    assert rebuilding.chain.attestations[7].count == len(BLOBS) + 1
+    assert await attested(rebuilding, held, 7) == len(BLOBS) + 1
     await change(rebuilding, LESS)
     await rebuilding.until(rebuilding.has_nothing, 2, BLOB.blob_id)
     await check(rebuilding)
@@ -89,10 +92,7 @@ async def test_a_blob_invalidated_while_it_is_rebuilt_is_not_attested(rebuilding
     rebuilding.chain.start(LESS)
     await rebuilding.until(lambda: held.asked)
     rebuilding.chain.invalidate(BLOB.blob_id)
-    await rebuilding.seen()
-    held.come()
-    await rebuilding.until(lambda: 7 in rebuilding.chain.attested)
-    assert rebuilding.chain.attestations[7].count == len(BLOBS)
+    assert await attested(rebuilding, held, 7) == len(BLOBS)
     await rebuilding.until(rebuilding.has_nothing, 2, BLOB.blob_id)
     await check(rebuilding)
 
@@ -105,10 +105,7 @@ async def test_a_blob_that_expires_while_it_is_rebuilt(stored: Network) -> None:
     stored.chain.start(LESS)
     await stored.until(lambda: held.asked)
     stored.chain.start(LESS)
-    await stored.seen()
-    held.come()
-    await stored.until(lambda: 7 in stored.chain.attested)
-    assert stored.chain.attestations[7].count == len(BLOBS)
+    assert await attested(stored, held, 7) == len(BLOBS)
     await stored.until(stored.has_nothing, 2, BLOB.blob_id)
     await check(stored)
 
@@ -134,9 +131,7 @@ async def test_a_blob_extended_while_it_is_transferred_outlives_its_old_end(
 ) -> None:
     network, held = transferring
     network.chain.extend(7, 1)
-    await network.seen()
-    held.go_on()
-    await network.until(lambda: 6 in network.chain.attested)
+    await attested(network, held, 6)
     await change(network, {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7,), 4: (8, 9)})
     assert network.chain.records[7].is_live(3)
     assert network.chain.attestations[6].count == len(BLOBS) + 1
@@ -148,10 +143,7 @@ async def test_a_blob_deleted_while_it_is_transferred_is_attested_all_the_same(
 ) -> None:
     network, held = transferring
     network.chain.delete(7)
-    await network.seen()
-    held.go_on()
-    await network.until(lambda: 6 in network.chain.attested)
-    assert network.chain.attestations[6].count == len(BLOBS) + 1
+    assert await attested(network, held, 6) == len(BLOBS) + 1
     await check(network)
     await change(network, MOVED)
     await network.until(network.has_nothing, 1, BLOB.blob_id)
@@ -161,10 +153,7 @@ async def test_a_blob_deleted_while_it_is_transferred_is_attested_all_the_same(
 async def test_a_blob_invalidated_while_it_is_transferred_is_not_attested(transferring: Transferring) -> None:
     network, held = transferring
     network.chain.invalidate(BLOB.blob_id)
-    await network.seen()
-    held.go_on()
-    await network.until(lambda: 6 in network.chain.attested)
-    assert network.chain.attestations[6].count == len(BLOBS)
+    assert await attested(network, held, 6) == len(BLOBS)
     await network.until(network.has_nothing, 1, BLOB.blob_id)
     await check(network)
 
@@ -172,10 +161,7 @@ async def test_a_blob_invalidated_while_it_is_transferred_is_not_attested(transf
 async def test_a_blob_that_expires_while_it_is_transferred(transferring: Transferring) -> None:
     network, held = transferring
     network.chain.start(MOVED)
-    await network.seen()
-    held.go_on()
-    await network.until(lambda: 6 in network.chain.attested)
-    assert network.chain.attestations[6].count == len(BLOBS)
+    assert await attested(network, held, 6) == len(BLOBS)
     await network.until(network.has_nothing, 1, BLOB.blob_id)
     await check(network)
 

@@ -22,6 +22,7 @@ from storage.node.repair.helpers import Gathering
 from storage.node.store import RESERVE_BYTES, SliverStore, StoreFull, Tally
 from storage.node.store.records import Symbols
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff
+from tests.storage.node.tallies import tallies
 
 N_SHARDS = 10  # p = 4, s = 7
 CODE = RedStuff(N_SHARDS)
@@ -211,7 +212,7 @@ async def test_what_did_not_suffice_is_counted_as_waste_of_what_is_rebuilt_later
     assert in_vain == {(BLOB.blob_id, MINE, Axis.PRIMARY): failed.value.wasted_bytes}
     del bench.helpers[0].decoding_symbols
     await bench.repair.fill(BLOB.metadata, [MINE], 5, in_vain=in_vain)
-    assert sum(one.wasted_bytes for one in bench.store.tallies(5)) == failed.value.wasted_bytes
+    assert sum(one.wasted_bytes for one in tallies(bench.store, 5)) == failed.value.wasted_bytes
     assert not in_vain
 
 
@@ -381,7 +382,7 @@ async def test_fill_stores_the_pair_and_its_cost_once(bench: Bench) -> None:
         assert bench.store.sliver(BLOB.blob_id, MINE, axis) == right(axis)
     pair_bytes = (CODE.p + CODE.s) * T
     # The new secondary sliver then gives one of the primary's symbols for nothing.
-    assert bench.store.tallies(2) == [
+    assert tallies(bench.store, 2) == [
         Tally(2, MINE, BLOB.blob_id, "rebuilt", 2, pair_bytes, pair_bytes - T, 0)
     ]
 

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.node.store import NewSliver, Page, ShardTally, SliverStore, StoreError, StoreInUse, Tally, Way
+from storage.node.store import NewSliver, Page, ShardTally, SliverStore, StoreError, StoreInUse, Tally
 from storage.node.store import records as store_records
 from storage.node.store import sliver_store as store_module
 from storage.node.store.index import TALLY_EPOCHS
+from storage.node.store.records import Way
 from storage.redstuff import Axis
+from tests.storage.node.tallies import tallies
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
 
@@ -221,19 +223,19 @@ def test_tallies_add_up_by_shard_blob_and_way(folder: Path) -> None:
         store.put_sliver(blob(2), 2, P, b"0123456789", Tally(7, 2, blob(2), "rebuilt", 1, 10, 8))
         store.put_sliver(blob(3), 2, P, b"0123456789")
     with SliverStore(folder) as store:
-        assert sorted(store.tallies(6), key=lambda tally: tally.shard) == [
+        assert sorted(tallies(store, 6), key=lambda tally: tally.shard) == [
             Tally(6, 1, blob(1), "transferred", 2, 20, 17, 6),
             Tally(6, 2, blob(1), "rebuilt", 1, 10, 8, 0),
         ]
-        assert store.tallies(7) == [Tally(7, 2, blob(2), "rebuilt", 1, 10, 8)]
-        assert store.tallies(5) == []
+        assert tallies(store, 7) == [Tally(7, 2, blob(2), "rebuilt", 1, 10, 8)]
+        assert tallies(store, 5) == []
 
 
 def test_what_was_received_of_a_sliver_that_was_there_already_is_wasted(store: SliverStore) -> None:
     tally = Tally(6, 1, blob(1), "rebuilt", 1, 3, 2, 1)
     for _ in range(3):
         store.put_sliver(blob(1), 1, P, b"abc", tally)
-    assert store.tallies(6) == [Tally(6, 1, blob(1), "rebuilt", 1, 3, 2, 1 + 2 * (2 + 1))]
+    assert tallies(store, 6) == [Tally(6, 1, blob(1), "rebuilt", 1, 3, 2, 1 + 2 * (2 + 1))]
 
 
 def test_tallies_of_a_shard_add_up_by_way(store: SliverStore) -> None:
@@ -264,8 +266,8 @@ def test_the_largest_share_is_of_the_blob_of_which_most_was_received_for_its_siz
 def test_tallies_of_old_epochs_are_forgotten(store: SliverStore) -> None:
     for epoch in (3, 4, 3 + TALLY_EPOCHS):
         store.put_sliver(blob(epoch), 1, P, b"ab", Tally(epoch, 1, blob(epoch), "rebuilt", 1))
-    assert store.tallies(3) == []
-    assert len(store.tallies(4)) == 1
+    assert tallies(store, 3) == []
+    assert len(tallies(store, 4)) == 1
 
 
 # limits and misuse

@@ -22,6 +22,7 @@ import pytest
 
 from storage.node.store import NewSliver, SliverStore, Tally
 from storage.redstuff import Axis
+from tests.storage.node.tallies import tallies
 
 ROOT = Path(__file__).parents[4]
 MOST_STEPS = 120
@@ -210,7 +211,7 @@ def stored(store: SliverStore, one: NewSliver) -> bool:
 
 
 def tallied(store: SliverStore, one: NewSliver) -> bool:
-    return one.tally in store.tallies(1)
+    return one.tally in tallies(store, 1)
 
 
 def check_order(store: SliverStore) -> None:

@@ -1,0 +1,75 @@
+"""Signs of life and ejections, asked for over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from committee import bls, messages
+from storage.client import wire
+from storage.node.face import Refusal
+from storage.node.http import members
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from storage.client.node_client import NodeClient
+    from tests.storage.conftest import Ask, OneNode
+
+
+async def test_a_silent_members_ejection_is_signed(node: OneNode, client: NodeClient) -> None:
+    node.silent_members.add(3)
+    message, signature = await client.ejection(3)
+    assert messages.decode(message).body == messages.eject_body(3)
+    assert bls.verify(node.secret.public_key, message, signature)
+
+
+async def test_a_member_that_answers_is_not_ejected(ask: Ask) -> None:
+    (await ask("GET", "/v1/members/2/ejection")).refused(400, "MEMBER_ANSWERS")
+
+
+@pytest.mark.parametrize("nonce", ["00" * 31, "00" * 33, "zz" * 32, "00%20" * 21 + "00"])
+@pytest.mark.parametrize("whose", ["", "members/3/"])
+async def test_a_sign_of_life_wants_32_bytes_in_hexadecimal(ask: Ask, whose: str, nonce: str) -> None:
+    (await ask("GET", f"/v1/{whose}sign_of_life/{nonce}")).refused(400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("node_id", ["x", "-1", "1.5", "9" * 79])
+async def test_the_ejection_of_nobody_is_refused(ask: Ask, node_id: str) -> None:
+    (await ask("GET", f"/v1/members/{node_id}/ejection")).refused(400, "INVALID_REQUEST")
+
+
+async def test_questions_about_a_member_that_hangs_hold_up_none_about_others(
+    node: OneNode, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "FETCHED_AT_ONCE", 2)
+    monkeypatch.setattr(members, "FETCHES_IN_LINE", 3)
+    at_once, most, gives_up = 0, 0, asyncio.Event()
+    fetch = node.fetch_sign_of_life
+
+    async def hang(node_id: int, nonce: bytes) -> tuple[bytes, bytes]:
+        nonlocal at_once, most
+        if node_id != 3:
+            return await fetch(node_id, nonce)
+        at_once += 1
+        most = max(most, at_once)
+        await gives_up.wait()
+        at_once -= 1
+        raise Refusal(503, wire.Reason.UNAVAILABLE, "node 3 gave no sign of life")
+
+    async def question(node_id: int) -> tuple[int, str]:
+        path = f"/v1/members/{node_id}/sign_of_life/{'00' * 32}"
+        async with session.get(node.address + path) as answer:
+            return answer.status, await answer.text()
+
+    monkeypatch.setattr(node, "fetch_sign_of_life", hang)
+    asked = [asyncio.create_task(question(3)) for _ in range(6)]
+    (refused,), waiting = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert "wait for their turn" in refused.result()[1]
+    assert (await question(2))[0] == 200
+    assert (len(waiting), most) == (5, 2)
+    gives_up.set()
+    assert all("no sign of life" in text for _, text in await asyncio.gather(*waiting))
+    assert most == 2

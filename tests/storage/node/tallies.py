@@ -1,0 +1,10 @@
+"""What a store has on record of handovers, blob by blob; the node itself needs no more than the sums."""
+
+from __future__ import annotations
+
+from storage.node.store import SliverStore, Tally
+
+
+def tallies(store: SliverStore, epoch: int) -> list[Tally]:
+    """Of the handover into an epoch."""
+    return [Tally(*row) for row in store._index.query("SELECT * FROM tally WHERE epoch = ?", epoch)]
