@@ -13,7 +13,8 @@ from committee.console import chain_command, require_new_file
 from committee.errors import LedgerError
 from committee.ledger import BlobRecord, Ledger
 from committee.printing import Result, sent
-from storage.client.client import Client, StoredBlob
+from storage.client.client import Client
+from storage.client.storing import StoredBlob
 from storage.redstuff import BlobMetadata, InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
 
 MOST_EPOCHS = 53

@@ -12,8 +12,7 @@ import stamina
 from committee.certificate import Certificate
 from committee.ledger import Ledger, Transaction
 from localnet.memory_chain import MemoryChain, MemoryLedger
-from storage.client import client as client_module
-from storage.client import node_client, overtaking
+from storage.client import node_client, overtaking, storing
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 
@@ -42,7 +41,7 @@ class UserLedger(MemoryLedger):
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Retries follow at once."""
-    monkeypatch.setattr(client_module, "BEHIND_S", 0.0)
+    monkeypatch.setattr(storing, "BEHIND_S", 0.0)
     with stamina.set_testing(True, attempts=node_client.TRIES, cap=True):
         yield
 

@@ -13,12 +13,12 @@ from committee import bls, messages
 from committee.errors import LedgerRefused
 from committee.messages import Intent
 from localnet.memory_chain import MemoryChain
-from storage.client.client import CONFIRMATION_TRIES
 from storage.client.errors import (
     NoCommittee,
     NotEnoughConfirmations,
     WrongBlob,
 )
+from storage.client.storing import CONFIRMATION_TRIES
 from storage.redstuff import RedStuff
 from tests.storage.network import PARAMETERS, SHARDS
 

@@ -1,0 +1,201 @@
+"""Store one encoded blob: upload its sliver pairs to the committee, gather confirmations, certify on chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from committee import bls, messages
+from committee.certificate import Certificate, Confirmation, build
+from committee.errors import InvalidMessage, LedgerRefused
+from committee.ledger import EpochState, Ledger
+from committee.membership import Committee, Member
+from storage.client.errors import NoCommittee, NodeError, NodeLied, NotEnoughConfirmations
+from storage.client.node_client import NodeClient
+from storage.redstuff import Axis, EncodedBlob, RedStuff
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total); stages: encode, register, upload, certify; metadata, download, decode."""
+
+UPLOADS_AT_ONCE = 8
+"""Concurrent requests to each node while a blob is stored."""
+
+CONFIRMATION_TRIES = 20
+"""How often a member is asked again that still confirms for the previous epoch."""
+BEHIND_S = 0.25
+"""Pause between two such requests, in seconds."""
+TOO_LATE = "WrongEpoch"
+"""The contract's error for a certificate of an epoch that is over, its handover done."""
+
+
+@dataclass(frozen=True)
+class StoredBlob:
+    """A blob the chain has certified."""
+
+    blob_id: bytes
+    object_id: int
+    size_bytes: int
+    certified_epoch: int
+    register_gas: int
+    """0 when it had been registered before."""
+    certify_gas: int
+
+
+async def current_committee(ledger: Ledger) -> tuple[EpochState, Committee]:
+    """Return the state of the epoch and its committee. Raises `NoCommittee` before the first epoch."""
+    state = await ledger.epoch_state()
+    if state.current is None:
+        raise NoCommittee("epoch 0: no committee has been started yet; select and start an epoch first")
+    return state, state.current
+
+
+class Storing:
+    """The members of the current committee as the receivers of one encoded blob."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        node: Callable[[Member], NodeClient],
+        code: RedStuff,
+        blob: EncodedBlob,
+        progress: Progress,
+    ) -> None:
+        self._ledger = ledger
+        self._node = node
+        self._code = code
+        self._blob = blob
+        self._progress = progress
+
+    async def certify(self, object_id: int, deletable: bool) -> StoredBlob:
+        """Upload the blob and certify the object; gather a new certificate if the epoch ended meanwhile.
+
+        Raises `NotEnoughConfirmations` naming the members that failed, `LedgerError` when the chain refuses.
+        """
+        while True:
+            certificate = await self._certificate(object_id if deletable else None)
+            try:
+                certified = await self._ledger.certify_blob(object_id, certificate)
+                break
+            except LedgerRefused as refused:
+                if refused.reason != TOO_LATE:
+                    raise
+                _, now = await current_committee(self._ledger)
+                if now.epoch <= certificate.epoch:
+                    raise
+        self._progress("certify", 1, 1)
+        return StoredBlob(
+            blob_id=self._blob.blob_id,
+            object_id=object_id,
+            size_bytes=self._blob.length,
+            certified_epoch=certificate.epoch,
+            register_gas=0,
+            certify_gas=certified.gas_used,
+        )
+
+    async def _certificate(self, object_id: int | None) -> Certificate:
+        """Upload to the current committee and gather its certificate; try again if the epoch changed meanwhile."""
+        body = messages.blob_body(self._blob.blob_id, object_id)
+        domain = (await self._ledger.parameters()).domain
+        _, committee = await current_committee(self._ledger)
+        while True:
+            message = messages.encode(messages.Intent.BLOB, committee.epoch, body, domain)
+            try:
+                confirmations = await self._upload(committee, message, object_id)
+                return await asyncio.to_thread(build, committee, message, confirmations)
+            except NotEnoughConfirmations:
+                _, now = await current_committee(self._ledger)
+                if now.epoch == committee.epoch:
+                    raise
+                committee = now
+
+    async def _upload(
+        self, committee: Committee, message: bytes, object_id: int | None
+    ) -> list[Confirmation]:
+        """Give every member its pairs; return the confirmations, at least a quorum of them, all of which hold.
+
+        Once a quorum has confirmed, the others get as long again as the quorum took, and are then left to repair
+        their slivers themselves.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        tasks = {
+            asyncio.create_task(self._upload_to(member, message, object_id)): member
+            for member in committee.members
+        }
+        confirmations: list[Confirmation] = []
+        failures: dict[str, str] = {}
+        weight = 0
+        deadline: float | None = None
+        pending = set(tasks)
+        try:
+            while pending:
+                left = None if deadline is None else max(0.0, deadline - loop.time())
+                done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
+                for task in done:
+                    member = tasks[task]
+                    try:
+                        confirmations.append(task.result())
+                        weight += member.weight
+                        self._progress("upload", weight, committee.n_shards)
+                    except NodeError as error:
+                        failures[member.name] = error.why
+                if deadline is None and committee.is_quorum(weight):
+                    deadline = loop.time() + max(1.0, loop.time() - began)
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        if not committee.is_quorum(weight):
+            raise NotEnoughConfirmations(committee.quorum, committee.n_shards, weight, failures)
+        return confirmations
+
+    async def _upload_to(self, member: Member, message: bytes, object_id: int | None) -> Confirmation:
+        """Upload a member's pairs and return its confirmation, whose message and signature hold. Raises `NodeError`."""
+        node, code, blob = self._node(member), self._code, self._blob
+        await node.put_metadata(blob.metadata)
+        at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
+
+        async def put(pair: int, axis: Axis) -> None:
+            async with at_once:
+                await node.put_sliver(
+                    blob.metadata, pair, axis, blob.sliver(axis, code.sliver_of_pair(pair, axis))
+                )
+
+        pairs = [code.pair_of_shard(blob.blob_id, shard) for shard in member.shards]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for pair in pairs:
+                    for axis in Axis:
+                        group.create_task(put(pair, axis))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        epoch = messages.decode(message).epoch
+        for _ in range(CONFIRMATION_TRIES):
+            signed, signature = await node.confirmation(blob.blob_id, object_id)
+            if signed == message:
+                if not await asyncio.to_thread(bls.verify, member.public_key, message, signature):
+                    raise NodeLied(member.name, member.address, "its signature does not hold")
+                return Confirmation(member.node_id, signature)
+            if not _is_of_earlier_epoch(signed, epoch):
+                raise NodeLied(
+                    member.name,
+                    member.address,
+                    f"confirmed another message than this blob's of epoch {epoch}",
+                )
+            await asyncio.sleep(BEHIND_S)  # it has not seen yet that the epoch started
+        raise NodeLied(
+            member.name,
+            member.address,
+            f"still confirms for epoch {messages.decode(signed).epoch}; it is behind epoch {epoch} of the chain",
+        )
+
+
+def _is_of_earlier_epoch(signed: bytes, epoch: int) -> bool:
+    """Whether the bytes are a message of an epoch before `epoch`; False for bytes that are no message."""
+    try:
+        return messages.decode(signed).epoch < epoch
+    except InvalidMessage:
+        return False
