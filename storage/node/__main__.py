@@ -16,6 +16,7 @@ from pathlib import Path
 
 import stamina
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 from committee.errors import CommitteeError
 from committee.ledger.evm import Deployment, EvmLedger
@@ -60,16 +61,26 @@ def _stop_at_end_of_input(stop: asyncio.Event) -> None:
 
 
 def configure_log(as_json: bool) -> None:
-    """Log to standard error, one line an event; single retries are not events."""
+    """Log to standard error, one line an event; single retries are not events.
+
+    Tracebacks are told without the frames' local variables, which hold keys.
+    """
     stamina.instrumentation.set_on_retry_hooks(())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             *(
-                (structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer())
+                (
+                    structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+                    structlog.processors.JSONRenderer(),
+                )
                 if as_json
-                else (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),)
+                else (
+                    structlog.dev.ConsoleRenderer(
+                        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                    ),
+                )
             ),
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),

@@ -106,3 +106,24 @@ def test_the_log_has_no_colours_where_nobody_sees_them(capsys: pytest.CaptureFix
     told = capsys.readouterr().err
     assert "serving" in told
     assert "\x1b" not in told
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_log_tells_a_failure_without_the_frames_variables(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    def sign(secret: str) -> None:
+        raise ValueError(f"a fee of -{len(secret)}")
+
+    try:
+        configure_log(as_json=as_json)
+        try:
+            sign("do not tell " + "this")
+        except ValueError:
+            structlog.get_logger().exception("a duty failed")
+    finally:
+        structlog.reset_defaults()
+    told = capsys.readouterr().err
+    assert "a fee of -16" in told
+    assert "in sign" in told or '"name": "sign"' in told
+    assert "do not tell this" not in told
