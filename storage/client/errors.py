@@ -46,11 +46,21 @@ class NodeUnreachable(NodeError):
 class NodeRefused(NodeError):
     """The node answered with an error."""
 
-    def __init__(self, name: str, address: str, status: int, reason: Reason | None, message: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        status: int,
+        reason: Reason | None,
+        message: str,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(name, address, f"{reason or status}: {message}")
         self.status = status
         self.reason = reason
         """None when the answer names no reason of the protocol's."""
+        self.retry_after_s = retry_after_s
+        """The answer's Retry-After; None without one."""
 
 
 class NodeLied(NodeError):

@@ -1,16 +1,19 @@
 """One storage node's HTTP interface, from the outside (PROTOCOL section 6).
 
 Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, each naming the node. All requests may be repeated
-without harm, and are when the connection fails or the node says it is unavailable, until the time for one request is
-over: a node that hangs is asked once. What travels has as much longer as it is large. Answers are cut off at their
-limit, and redirections are not followed.
+without harm: TRIES times when the connection fails, and until the time for one request is over when the node, or a
+proxy before it, answers that it cannot serve now (MAY_PASS). A node that hangs is asked once. What travels has as much
+longer as it is large. Answers are cut off at their limit, redirections are not followed, and proxies that the
+environment names are not used.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -36,6 +39,11 @@ TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
 HEALTH_TIMEOUT_S = 3.0
 TRIES = 3
+"""Requests made before a node without an answer is given up."""
+MAY_PASS = frozenset({429, 502, 503, 504})
+"""Statuses by which a node or a proxy says that the same request may be granted later."""
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+"""Between two tries; a longer pause only where the answer asks for one (Retry-After)."""
 _HEADERS = {"Accept-Encoding": "identity"}
 _NEEDLESS = ("Accept", "User-Agent")
 """Headers not sent: next to small symbols they weigh."""
@@ -243,7 +251,11 @@ class NodeClient:
         """
         within_s = (timeout_s or self._timeout_s) + (len(body or b"") + size_bytes) / wire.SLOWEST_BYTES_PER_S
         async for attempt in stamina.retry_context(
-            on=_may_pass, attempts=tries, wait_initial=0.1, wait_max=1.0, timeout=within_s
+            on=_Patience(tries, within_s),
+            attempts=1 if tries == 1 else None,
+            wait_initial=SHORTEST_PAUSE_S,
+            wait_max=LONGEST_PAUSE_S,
+            timeout=within_s,
         ):
             with attempt:
                 return await self._once(method, path, query, body, limit, within_s)
@@ -287,7 +299,7 @@ class NodeClient:
             ValueError,
         ) as error:  # ValueError: an address that is no address
             raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
-        raise self._refusal(response.status, content)
+        raise self._refusal(response.status, content, _retry_after_s(response.headers.get("Retry-After", "")))
 
     async def _read(self, response: aiohttp.ClientResponse, limit: int) -> Bytes:
         """The answer; one that is too long is not read to its end."""
@@ -296,12 +308,12 @@ class NodeClient:
         except TooLong:
             raise NodeLied(self.name, self.address, f"answered with more than {limit} bytes") from None
 
-    def _refusal(self, status: int, content: Bytes) -> NodeRefused:
+    def _refusal(self, status: int, content: Bytes, retry_after_s: float | None = None) -> NodeRefused:
         try:
             reason, message = wire.read_failure(wire.read_json(bytes(content)))
         except InvalidEncoding:
             reason, message = None, "an error that is no JSON"
-        return NodeRefused(self.name, self.address, status, reason, message)
+        return NodeRefused(self.name, self.address, status, reason, message, retry_after_s)
 
     def _must_be_true(self) -> _MustBeTrue:
         return _MustBeTrue(self.name, self.address)
@@ -322,8 +334,35 @@ class _MustBeTrue:
             raise NodeLied(self._name, self._address, f"its answer cannot be read: {error}") from error
 
 
-def _may_pass(error: Exception) -> bool:
-    return isinstance(error, NodeUnreachable) or (isinstance(error, NodeRefused) and error.status == 503)
+class _Patience:
+    """Decides after each failed try of one request whether another follows, for stamina's `on`."""
+
+    def __init__(self, tries: int, within_s: float) -> None:
+        self._unreachable_left = tries - 1
+        self._until = time.monotonic() + within_s
+
+    def __call__(self, error: Exception) -> bool | float:
+        """Return whether to try again, or after how many seconds when the answer says so."""
+        if isinstance(error, NodeUnreachable):
+            self._unreachable_left -= 1
+            return self._unreachable_left >= 0
+        if not isinstance(error, NodeRefused) or error.status not in MAY_PASS:
+            return False
+        if error.retry_after_s is None:
+            return True
+        pause_s = max(error.retry_after_s, SHORTEST_PAUSE_S)
+        return time.monotonic() + pause_s < self._until and pause_s
+
+
+def _retry_after_s(text: str) -> float | None:
+    """Return the seconds of a Retry-After header, which holds a number or a date; None when it holds neither."""
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        date = parsedate_to_datetime(text)
+        return max(0.0, date.timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _blob(blob_id: bytes, *parts: str) -> str:

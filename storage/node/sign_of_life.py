@@ -73,6 +73,16 @@ class SignsOfLife:
                 503, Reason.UNAVAILABLE, f"{member.name} gave no sign of life: {error.why}"
             ) from error
 
+    async def is_given(self, member: Member) -> bool:
+        """Return whether the member signs a new nonce for this node itself."""
+        nonce = secrets.token_bytes(messages.NONCE_BYTES)
+        limit_s = min(MEMBER_LIMIT_S, self._view.parameters.patience_s)
+        try:
+            message, signature = await self._peers.watch_client(member).sign_of_life(nonce, limit_s)
+        except NodeError:
+            return False
+        return await self._holds(member, nonce, message, signature)
+
     async def witness(self, member: Member) -> str | None:
         """The fellow that the member is shown to answer; None when it answers nobody.
 
@@ -118,13 +128,19 @@ class SignsOfLife:
             message, signature = await self._peers.watch_client(fellow).members_sign_of_life(
                 member.node_id, nonce, FELLOW_LIMIT_S
             )
-            told = messages.decode(message)
-        except (NodeError, InvalidMessage):
+        except NodeError:
             return None
-        holds = (
+        return fellow.name if await self._holds(member, nonce, message, signature) else None
+
+    async def _holds(self, member: Member, nonce: bytes, message: bytes, signature: bytes) -> bool:
+        """Return whether the message is the member's sign of life for this nonce, signed by its key."""
+        try:
+            told = messages.decode(message)
+        except InvalidMessage:
+            return False
+        return (
             told.intent is messages.Intent.SIGN_OF_LIFE
             and told.domain == self._view.parameters.domain
             and told.body == messages.sign_of_life_body(member.node_id, nonce)
             and await asyncio.to_thread(bls.verify, member.public_key, message, signature)
         )
-        return fellow.name if holds else None

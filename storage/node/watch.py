@@ -1,11 +1,12 @@
 """Members watch each other: who is silent for the contract's patience is ejected by a quorum's certificate.
 
 A member's silence begins with a request that it has not answered, not with its last answer: one that answers every
-request just within the patience is slow and alive, however long the pauses between its answers. So is one that answers
-with an error. Signing is each node's own judgement, and not its own experience alone: before it signs, its fellows may
-show it a sign of the member's life (`sign_of_life`), so that one that answers some members only stays. Gathering the
-signatures and posting them is done by whichever member comes first, in order of node id, so that they do not all post
-at once. (A node that is ejected and alive stands for election again: `candidacy`.)
+request just within the patience is slow and alive, however long the pauses between its answers. An answer is health in
+the protocol's form that names the member's node id; after any other, an error or a proxy's page, the member is alive if
+it signs a new nonce. Signing an ejection is each node's own judgement, and not its own experience alone: before a node
+signs, its fellows may show it a sign of the member's life (`sign_of_life`), so that one that answers some members only
+stays. The signatures are gathered and posted by the first member in order of node id that comes to it, so that members
+do not all post at once. (A node that is ejected and alive stands for election again: `candidacy`.)
 """
 
 from __future__ import annotations
@@ -115,20 +116,28 @@ class Watch:
                 polls.create_task(self._eject(current, fellow))
 
     async def _poll(self, member: Member) -> None:
-        """Ask once for the member's health; an answer within the patience is in time."""
+        """Ask once for the member's health; an answer of its own within the patience is in time."""
         asked = member.node_id, member.address
         self._asked.add(asked)
         if self._asked_at.get(member.node_id) is None:
             self._asked_at[member.node_id] = time.monotonic()
         try:
-            await self._peers.watch_client(member).health(timeout_s=self._view.parameters.patience_s)
-        except NodeUnreachable:
-            return
-        except NodeError:
-            pass  # it answered, if badly: alive
+            is_alive = await self._is_alive(member)
         finally:
             self._asked.discard(asked)
-        self._asked_at[member.node_id] = None
+        if is_alive:
+            self._asked_at[member.node_id] = None
+
+    async def _is_alive(self, member: Member) -> bool:
+        """Return whether the member itself answers (PROTOCOL section 5)."""
+        client = self._peers.watch_client(member)
+        try:
+            health = await client.health(timeout_s=self._view.parameters.patience_s)
+        except NodeUnreachable:
+            return False
+        except NodeError:
+            return await self._signs.is_given(member)
+        return health.get("nodeId") == member.node_id or await self._signs.is_given(member)
 
     def _is_my_turn(self, current: Committee, member: Member) -> bool:
         done = (current.epoch, member.node_id) in self._gone

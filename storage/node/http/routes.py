@@ -35,7 +35,9 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     metrics, admission = Metrics(node), Admission(node, serving)
 
     async def health(request: web.Request) -> web.Response:
-        return json_answer(node.health())
+        answer = json_answer(node.health())
+        answer.headers["Cache-Control"] = "no-store"  # kept by a proxy, it would outlive the node
+        return answer
 
     async def api(request: web.Request) -> web.Response:
         return web.json_response(OPENAPI)

@@ -177,3 +177,70 @@ async def test_an_unavailable_node_is_given_up_and_a_refusing_one_not_asked_agai
     with pytest.raises(NodeRefused, match=f"{reason}: no"):
         await NodeClient(session, "strict", await serve(answer)).metadata(BLOB_ID)
     assert len(asked) == times
+
+
+PAGE = b"<html><title>Bad gateway</title></html>"
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_what_a_proxy_says_for_a_while_is_waited_out(
+    serve: Serve, session: aiohttp.ClientSession, status: int
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if len(asked) < 8:
+            return web.Response(status=status, body=PAGE, content_type="text/html")
+        return web.json_response(wire.success("nonexistent"))
+
+    with stamina.set_testing(True, attempts=8):
+        assert await NodeClient(session, "proxied", await serve(answer)).blob_status(BLOB_ID) == "nonexistent"
+    assert len(asked) == 8, "more often than a node that cannot be reached is asked"
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_a_proxy_before_a_dead_node_is_given_up_when_the_time_is_over(
+    serve: Serve, session: aiohttp.ClientSession, status: int
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=status, body=PAGE, headers={"Retry-After": "5"})
+
+    client = NodeClient(session, "proxied", await serve(answer), timeout_s=0.05)
+    with stamina.set_testing(False), pytest.raises(NodeRefused) as refused:
+        await client.blob_status(BLOB_ID)
+    assert refused.value.status == status
+    assert len(asked) == 1, "the answer asks for a longer pause than there is time"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+        ("\u0661", None),
+        ("9" * 400, 999_999_999),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> None:
+    assert node_client._retry_after_s(text) == seconds
+
+
+def test_the_pause_that_an_answer_asks_for_is_kept() -> None:
+    patience = node_client._Patience(tries=3, within_s=30)
+    assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=7)) == 7
+    assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=0)) == node_client.SHORTEST_PAUSE_S
+    assert patience(NodeRefused("a", "", 503, None, "")) is True
+    assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=31)) is False
+    assert patience(NodeRefused("a", "", 500, None, "", retry_after_s=1)) is False
+    unreachable = NodeUnreachable("a", "", "test")
+    assert [patience(unreachable) for _ in range(3)] == [True, True, False]

@@ -95,6 +95,18 @@ async def test_a_dead_member_is_shown_by_nobody(lines: Lines) -> None:
     assert lines.asked == 2, "neither the member itself is asked, nor this node"
 
 
+@pytest.mark.parametrize("answers", [False, True])
+async def test_a_member_signs_for_this_node_itself_or_gives_no_sign(lines: Lines, answers: bool) -> None:
+    lines.answers_to = {1} if answers else set()
+    assert await lines.signs[1].is_given(MEMBERS[4]) is answers
+
+
+async def test_a_sign_by_another_key_is_none(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines.answers_to = {1}
+    monkeypatch.setattr(lines.signs[4], "_secret", SECRETS[2])
+    assert not await lines.signs[1].is_given(MEMBERS[4])
+
+
 async def test_one_that_answers_this_node_alone_needs_no_witness_of_it(lines: Lines) -> None:
     lines.answers_to = {1}
     assert await lines.witness() is None

@@ -15,7 +15,7 @@ from committee.bls import SecretKey
 from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.membership import Committee, Member
-from storage.client.errors import NodeRefused, NodeUnreachable
+from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable
 from storage.client.wire import Reason
 from storage.node import watch as watching
 from storage.node.chain import ChainView
@@ -58,7 +58,9 @@ class Bench:
         peers = SimpleNamespace(watch_client=self.client)
         self.witness: str | None = None
         """The fellow that shows the watched member to be alive."""
-        signs = SimpleNamespace(witness=self.find_witness, forget=lambda members: None)
+        self.signs_itself = False
+        """Whether the watched member signs a nonce when it is asked for that."""
+        signs = SimpleNamespace(witness=self.find_witness, is_given=self.sign, forget=lambda members: None)
         self.watch = Watch(
             cast(ChainView, self.view), cast(Peers, peers), cast(SignsOfLife, signs), SECRETS[ME], 1.0
         )
@@ -68,7 +70,7 @@ class Bench:
     def client(self, member: Member) -> Any:
         async def health(timeout_s: float) -> Any:
             assert timeout_s == PATIENCE_S
-            return await self.health()
+            return {"nodeId": member.node_id} | await self.health()
 
         async def ejection(node_id: int) -> tuple[bytes, bytes]:
             if member.node_id not in self.signers:
@@ -92,6 +94,9 @@ class Bench:
     async def no_answer(self) -> Any:
         self.now += PATIENCE_S
         raise NodeUnreachable("node-4", "http://4", "test")
+
+    async def sign(self, member: Member) -> bool:
+        return self.signs_itself
 
     async def find_witness(self, member: Member) -> str | None:
         assert member == MEMBERS[WATCHED]
@@ -130,14 +135,38 @@ async def test_a_member_that_always_answers_just_in_time_is_never_silent(bench: 
             await bench.watch.sign_ejection(WATCHED)
 
 
-async def test_an_error_is_an_answer(bench: Bench) -> None:
-    async def refuse() -> Any:
-        bench.now += PATIENCE_S - 1
-        raise NodeRefused("node-4", "http://4", 500, None, "failed")
+def refuses(status: int) -> Callable[[], Any]:
+    def fail() -> Any:
+        raise NodeRefused("node-4", "http://4", status, None, "an error that is no JSON")
 
-    bench.health = refuse
+    return fail
+
+
+def lies() -> Any:
+    raise NodeLied("node-4", "http://4", "its answer cannot be read")
+
+
+NOT_ITS_OWN: dict[str, Callable[[], Any]] = {
+    **{f"a proxy's {status}": refuses(status) for status in (403, 404, 429, 500, 502, 503, 504)},
+    "a page": lies,
+    "health of another node": lambda: {"nodeId": 3},
+    "health of no node": lambda: {"nodeId": None},
+    "a number that only equals": lambda: {"nodeId": "4"},
+}
+
+
+@pytest.mark.parametrize("signs", [False, True])
+@pytest.mark.parametrize("answer", NOT_ITS_OWN.values(), ids=NOT_ITS_OWN)
+async def test_after_an_answer_that_is_not_the_members_own_only_its_signature_is_life(
+    bench: Bench, answer: Callable[[], Any], signs: bool
+) -> None:
+    async def health() -> Any:
+        bench.now += PATIENCE_S
+        return answer()
+
+    bench.health, bench.signs_itself = health, signs
     await bench.poll()
-    assert bench.watch.silent_members() == frozenset()
+    assert (WATCHED in bench.watch.silent_members()) is not signs
 
 
 async def test_silence_begins_with_the_first_request_not_answered(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from committee import bls, messages
@@ -207,6 +208,11 @@ async def test_a_request_given_up_leaves_the_chain_to_the_others(node: OneNode, 
 
 
 # the rest of the interface
+
+
+async def test_a_proxy_is_told_to_keep_no_health(node: OneNode, session: aiohttp.ClientSession) -> None:
+    async with session.get(node.address + "/v1/health") as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
 
 
 async def test_health_tells_what_the_node_says(ask: Ask) -> None:
