@@ -66,7 +66,6 @@ class Reading:
         """
         failures: dict[str, str] = {}
         unknown_to: set[int] = set()
-        invalid_to: set[int] = set()
         untried = deque(self._who_may_know())
         async with Requests[Member, BlobMetadata](overtaking.OVERTAKEN_AFTER_S) as asked:
             while untried or asked:
@@ -83,13 +82,10 @@ class Reading:
                         failures[member.name] = error.why
                         if error.reason == Reason.METADATA_NOT_FOUND:
                             unknown_to.add(member.node_id)
-                        if error.reason == Reason.FORBIDDEN_BLOB:
-                            invalid_to.add(member.node_id)
                     except NodeError as error:
                         failures[member.name] = error.why
-                if self._current.has_one_correct(self._current.weight_of(invalid_to)):
-                    raise InvalidBlob(self._name)
                 await self._require_some_that_may_know(unknown_to)
+        await self._require_valid(unknown_to)
         raise BlobUnavailable(f"metadata of blob {self._name}", 1, self._current.n_shards, 0, failures)
 
     def _who_may_know(self) -> list[Member]:
@@ -113,7 +109,27 @@ class Reading:
         missing = await self._ledger.missing_shards(current.epoch)
         weight -= sum(current.owner_of[shard].node_id in unknown_to for shard in missing)
         if current.is_quorum(weight):
+            await self._require_valid(unknown_to)
             raise UnknownBlob(self._name, weight, current.n_shards)
+
+    async def _require_valid(self, unknown_to: Collection[int]) -> None:
+        """Raise `InvalidBlob` when of the members without metadata a correct one calls the blob invalid.
+
+        A node has no metadata to give of an invalid blob, as of one it does not know; the blob's status tells which.
+        """
+
+        async def finds_it_invalid(member: Member) -> bool:
+            try:
+                status = await self._node(member).blob_status(self._blob_id)
+            except NodeError:
+                return False
+            return isinstance(status, dict) and "invalid" in status
+
+        members = [one for one in self._current.members if one.node_id in unknown_to]
+        answers = await asyncio.gather(*map(finds_it_invalid, members))
+        invalid_to = {member.node_id for member, is_so in zip(members, answers, strict=True) if is_so}
+        if self._current.has_one_correct(self._current.weight_of(invalid_to)):
+            raise InvalidBlob(self._name)
 
     # slivers
 

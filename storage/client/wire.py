@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -66,31 +66,41 @@ Refused = tuple[int, bytes]
 
 
 class Reason(StrEnum):
-    """Why a node refuses, as Walrus' nodes name it."""
+    """Why a node refuses: Walrus' reasons, and those of OUR_REASONS."""
 
     NOT_REGISTERED = "NOT_REGISTERED"
     MISSING_SLIVERS = "MISSING_SLIVERS"
     METADATA_NOT_FOUND = "METADATA_NOT_FOUND"
     SLIVER_NOT_FOUND = "SLIVER_NOT_FOUND"
-    SLIVER_INDEX_MISMATCH = "SLIVER_INDEX_MISMATCH"
     SHARD_NOT_ASSIGNED = "SHARD_NOT_ASSIGNED"
     INVALID_SLIVER = "INVALID_SLIVER"
     INVALID_METADATA = "INVALID_METADATA"
+    INVALID_BLOB = "INVALID_BLOB"
+    INVALID_PROOF = "INVALID_PROOF"
+    INVALID_CONTENT_TYPE = "INVALID_CONTENT_TYPE"
+    """A body that is not BCS."""
+    INDEX_OUT_OF_RANGE = "INDEX_OUT_OF_RANGE"
     INVALID_EPOCH = "INVALID_EPOCH"
     REQUEST_UNAUTHORIZED = "REQUEST_UNAUTHORIZED"
     FORBIDDEN_BLOB = "FORBIDDEN_BLOB"
+    """The node's operator has the blob on the node's block list."""
     UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
     SLIVER_COUNT_EXCEEDS_LIMIT = "SLIVER_COUNT_EXCEEDS_LIMIT"
     INVALID_REQUEST = "INVALID_REQUEST"
-    """Our addition: a path, query or body that cannot be read."""
-    INVALID_PROOF = "INVALID_PROOF"
-    """Our addition: an inconsistency proof that proves nothing."""
+    """A path, query or body that cannot be read."""
     MEMBER_ANSWERS = "MEMBER_ANSWERS"
-    """Our addition: the member to be ejected has answered within the patience."""
+    """The member to be ejected has answered within the patience."""
 
 
-DOMAIN = "haulout.storage"
-"""Of the reasons, in error answers."""
+OUR_REASONS = frozenset((Reason.SLIVER_COUNT_EXCEEDS_LIMIT, Reason.INVALID_REQUEST, Reason.MEMBER_ANSWERS))
+INVALID_ARGUMENTS = frozenset(
+    (
+        *(Reason.INVALID_SLIVER, Reason.INVALID_METADATA, Reason.INVALID_PROOF, Reason.INVALID_CONTENT_TYPE),
+        *(Reason.INDEX_OUT_OF_RANGE, Reason.INVALID_EPOCH, Reason.INVALID_REQUEST),
+    )
+)
+"""What no change of the node's state makes right; with other reasons a 400 is a FAILED_PRECONDITION."""
 _STATUS_NAMES = {
     400: "FAILED_PRECONDITION",
     401: "UNAUTHENTICATED",
@@ -99,7 +109,7 @@ _STATUS_NAMES = {
     405: "UNIMPLEMENTED",
     408: "DEADLINE_EXCEEDED",
     413: "OUT_OF_RANGE",
-    451: "PERMISSION_DENIED",
+    451: "UNAVAILABLE_FOR_LEGAL_REASONS",
     500: "INTERNAL",
     503: "UNAVAILABLE",
 }
@@ -124,11 +134,31 @@ def success(data: Any, code: int = 200) -> dict[str, Any]:
     return {"success": {"code": code, "data": data}}
 
 
-def failure(code: int, reason: Reason | None, message: str) -> dict[str, Any]:
-    """The JSON of an error."""
-    details = [{"reason": reason.value, "domain": DOMAIN}] if reason else []
+def failure(
+    code: int, reason: Reason | None, message: str, metadata: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Return the JSON of an error; `metadata` are numbers that the message tells, by name."""
     name = _STATUS_NAMES.get(code, "UNKNOWN")
+    details = []
+    if reason is not None:
+        details = [
+            {
+                "@type": "ErrorInfo",
+                "reason": reason.value,
+                "domain": domain_of(reason),
+                "metadata": dict(metadata or {}),
+            }
+        ]
+        if code == 400 and reason in INVALID_ARGUMENTS:
+            name = "INVALID_ARGUMENT"
     return {"error": {"status": name, "code": code, "message": message, "details": details}}
+
+
+def domain_of(reason: Reason) -> str:
+    """Return the domain that gives a reason its meaning: Walrus' nodes, any of Walrus' services, or ours."""
+    if reason in (Reason.UNAVAILABLE, Reason.INTERNAL_ERROR):
+        return "global"
+    return "haulout.storage" if reason in OUR_REASONS else "storage.walrus.space"
 
 
 def read_success(answer: Any) -> Any:

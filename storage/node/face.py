@@ -5,19 +5,25 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from committee.bls import SecretKey
-from storage.client.wire import Reason
+from storage.client.wire import Reason, failure
 from storage.node.chain import ChainView
 from storage.node.store import SliverStore
 from storage.redstuff import RedStuff
 
 
 class Refusal(Exception):
-    """A request the node does not grant; becomes an error answer with this status, reason and message."""
+    """A request that the node does not grant; becomes an error answer with this status, reason and message."""
 
-    def __init__(self, status: int, reason: Reason, message: str) -> None:
+    def __init__(self, status: int, reason: Reason, message: str, **metadata: int) -> None:
+        """`metadata` are numbers that the message tells, for programs."""
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.metadata = metadata
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON of the error answer."""
+        return failure(self.status, self.reason, str(self), self.metadata)
 
 
 class NodeFace(Protocol):

@@ -17,6 +17,7 @@ from committee.bls import SecretKey
 from committee.errors import LedgerUnavailable
 from committee.ledger import BlockMark, Ledger
 from localnet.memory_chain import MemoryChain, MemoryLedger
+from storage.client import wire
 from storage.client.node_client import NodeClient
 from storage.client.wire import Reason
 from storage.node.chain import ChainView
@@ -37,7 +38,6 @@ SHARDS = {
     6: {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7, 8, 9)},
 }
 DOMAIN = networks.DOMAIN
-DETAILS_DOMAIN = "haulout.storage"
 
 
 class WatchedLedger(MemoryLedger):
@@ -205,7 +205,11 @@ class Answer(NamedTuple):
         error = self.body["error"]
         assert error.keys() == {"status", "code", "message", "details"}
         assert error["code"] == status
-        assert error["details"] == ([] if reason is None else [{"reason": reason, "domain": DETAILS_DOMAIN}])
+        assert (reason is None) == (error["details"] == [])
+        for info in error["details"]:
+            assert info.keys() == {"@type", "reason", "domain", "metadata"}
+            assert (info["@type"], info["reason"]) == ("ErrorInfo", reason)
+            assert info["domain"] == wire.domain_of(wire.Reason(info["reason"]))
         return str(error["message"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
@@ -104,8 +105,12 @@ class Admission:
         if len(texts) > most:
             raise Refusal(400, Reason.SLIVER_COUNT_EXCEEDS_LIMIT, f"{name}: more than {most}")
         numbers = [number(one, name) for one in texts]
-        if len(set(numbers)) != len(numbers) or max(numbers) >= self._code.n_shards:
-            raise InvalidEncoding(f"{name}: each once and below {self._code.n_shards}")
+        if len(set(numbers)) != len(numbers):
+            raise InvalidEncoding(f"{name}: each once")
+        if max(numbers) >= self._code.n_shards:
+            raise Refusal(
+                *(400, Reason.INDEX_OUT_OF_RANGE), f"{name}: {max(numbers)}, not below {self._code.n_shards}"
+            )
         return numbers
 
     def helper_shards(self, request: web.Request) -> list[int] | None:
@@ -134,31 +139,48 @@ class Admission:
 
     # what the chain says of a blob
 
-    def refuse_invalid(self, blob_id: bytes) -> None:
-        """The blob must not have been proven inconsistent."""
-        if self._view.is_invalid(blob_id):
-            raise Refusal(451, Reason.FORBIDDEN_BLOB, "the blob was proven to be encoded inconsistently")
-
     async def know(self, blob_id: bytes) -> None:
         """Catch up with the chain once when it has not told of the blob yet."""
         if not self._view.objects(blob_id):
             await self._catch_up()
 
     async def require_registered(self, blob_id: bytes) -> None:
-        """Some object of the blob must have neither been deleted nor expired, and the blob not be invalid."""
+        """Refuse a blob that is invalid, or all objects of which have been deleted or have expired."""
         await self.know(blob_id)
-        self.refuse_invalid(blob_id)
+        if self._view.is_invalid(blob_id):
+            raise Refusal(400, Reason.INVALID_BLOB, "the blob was proven to be encoded inconsistently")
         if not self._view.is_registered(blob_id):
             raise Refusal(400, Reason.NOT_REGISTERED, "the chain knows no such blob that has not expired")
 
-    def require_object(self, blob_id: bytes, object_id: int | None) -> None:
-        """The blob must be registered as what is to be certified: permanent, or just that deletable object."""
-        for one in self._view.objects(blob_id):
-            wanted = not one.deletable if object_id is None else one.deletable and one.object_id == object_id
-            if wanted and one.is_registered(self._view.state.epoch):
-                return
+    async def require_object(self, blob_id: bytes, object_id: int | None) -> None:
+        """Refuse a blob that is not registered as what is to be certified: permanent, or that deletable object."""
+        await self.know(blob_id)
+        if self._is_registered_as(blob_id, object_id):
+            return
         what = "permanent object" if object_id is None else f"deletable object {object_id}"
-        raise Refusal(400, Reason.NOT_REGISTERED, f"the blob is not registered as {what}")
+        raise Refusal(400, Reason.NOT_REGISTERED, f"the blob is not registered as {what}, or is invalid")
+
+    def _is_registered_as(self, blob_id: bytes, object_id: int | None) -> bool:
+        return any(
+            (not one.deletable if object_id is None else one.deletable and one.object_id == object_id)
+            and one.is_registered(self._view.state.epoch)
+            and not one.invalid
+            for one in self._view.objects(blob_id)
+        )
+
+    def require_shard(self, blob_id: bytes, pair: int) -> None:
+        """Refuse a pair of a shard of which the node stores nothing and that neither is, was last nor becomes its own.
+
+        What a former owner still stores is served; this tells why another sliver is not here.
+        """
+        state, shard = self._view.state, self._code.shard_of_pair(blob_id, pair)
+        committees = (one for one in (state.previous, state.current, state.next) if one is not None)
+        is_own = any(shard in one.shards_of(self._view.node_id) for one in committees)
+        if not is_own and shard not in self._store.shards():
+            raise Refusal(
+                *(400, Reason.SHARD_NOT_ASSIGNED),
+                f"pair {pair} belongs to shard {shard}, which is not this node's in epoch {state.epoch}",
+            )
 
     def member_state(self) -> tuple[EpochState, frozenset[int]]:
         """The epoch's state and this node's shards in it, which must be some.
@@ -173,20 +195,24 @@ class Admission:
 
     # what is stored
 
-    async def metadata_bytes(self, blob_id: bytes) -> bytes:
-        """BCS BlobMetadata of a blob, which must be here and not be invalid."""
-        self.refuse_invalid(blob_id)
-        stored = await asyncio.to_thread(self._store.metadata, blob_id)
+    async def stored_metadata(self, blob_id: bytes) -> bytes | None:
+        """Return the BCS BlobMetadata of a blob; None when the node has none, or the blob is invalid."""
+        if self._view.is_invalid(blob_id):
+            return None
+        return await asyncio.to_thread(self._store.metadata, blob_id)
+
+    async def metadata_bytes(self, blob_id: bytes, status: int = 404) -> bytes:
+        """Return the same, or refuse: 404 when metadata is what is asked for, 400 when it is needed first."""
+        stored = await self.stored_metadata(blob_id)
         if stored is None:
-            raise Refusal(404, Reason.METADATA_NOT_FOUND, "no metadata of this blob is here")
+            raise Refusal(status, Reason.METADATA_NOT_FOUND, "no metadata of this blob is here")
         return stored
 
-    async def metadata(self, blob_id: bytes) -> BlobMetadata:
-        """The same, read; from memory if it was asked for lately."""
-        self.refuse_invalid(blob_id)
-        metadata = self._kept.pop(blob_id, None)
+    async def metadata(self, blob_id: bytes, status: int = 404) -> BlobMetadata:
+        """Return the same, read; from memory if it was asked for lately."""
+        metadata = None if self._view.is_invalid(blob_id) else self._kept.pop(blob_id, None)
         if metadata is None:
-            stored = await self.metadata_bytes(blob_id)
+            stored = await self.metadata_bytes(blob_id, status)
             metadata = await asyncio.to_thread(BlobMetadata.from_bcs, stored, blob_id)
         self._kept[blob_id] = metadata
         if len(self._kept) > METADATA_KEPT:
@@ -238,7 +264,11 @@ class Admission:
         state = self._view.state
         committee = {one.epoch: one for one in (state.current, state.next) if one}.get(epoch)
         if committee is None:
-            raise Refusal(400, Reason.INVALID_EPOCH, f"a request of epoch {epoch}; now is {state.epoch}")
+            raise Refusal(
+                *(400, Reason.INVALID_EPOCH, f"a request of epoch {epoch}; now is {state.epoch}"),
+                request_epoch=epoch,
+                server_epoch=state.epoch,
+            )
         owner = committee.owner_of.get(wanted.shard)
         if owner is None or owner.public_key != wanted.public_key:
             raise _unauthorised(f"shard {wanted.shard} is not the requester's in epoch {epoch}")
@@ -294,3 +324,13 @@ def number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 78):
         raise InvalidEncoding(f"{name}: {text[:40]!r} is no number")
     return int(text)
+
+
+def object_number(text: str) -> int:
+    """The id of a blob object, in decimal or as 0x and up to 64 hexadecimal digits. Raises `InvalidEncoding`."""
+    if re.fullmatch("0x[0-9a-fA-F]{1,64}", text, re.ASCII):
+        return int(text, 16)
+    object_id = number(text, "object id")
+    if object_id >= 1 << 256:
+        raise InvalidEncoding("object id: it has at most 256 bits")
+    return object_id

@@ -13,9 +13,10 @@ from storage.client import wire
 from storage.client.bodies import LARGE_BYTES, Bytes, LargeBody
 from storage.client.wire import Reason
 from storage.node.face import NodeFace, Refusal
-from storage.node.http.admission import Admission, blob_id_of, number
+from storage.node.http.admission import Admission, blob_id_of, object_number
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, RedStuffError, SliverData
 
+BASE_58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 SLIVER_FRAME_BYTES = 9
 """Of a SliverData, what is not symbols, at most."""
 
@@ -56,6 +57,9 @@ class BlobHandlers:
     async def put_metadata(self, request: web.Request) -> web.Response:
         """Take a registered blob's metadata: 201 when it is new, 200 when it is not."""
         blob_id = blob_id_of(request)
+        media_type = request.headers.get("Content-Type", wire.BCS).partition(";")[0].strip().lower()
+        if media_type != wire.BCS:
+            raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"the metadata must be sent as {wire.BCS}")
         await self._admission.require_registered(blob_id)
         body = await self._admission.body(request, wire.MAX_METADATA_BYTES)
         async with self._admission.turn(request):
@@ -65,7 +69,12 @@ class BlobHandlers:
 
     def _check_metadata(self, blob_id: bytes, body: bytes) -> None:
         try:
-            metadata = BlobMetadata.from_bcs(body, blob_id)
+            metadata = BlobMetadata.from_bcs(body)
+        except RedStuffError as error:
+            raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"not BCS of metadata: {error}") from error
+        try:
+            if metadata.blob_id != blob_id:
+                raise InvalidEncoding("metadata of another blob: its id is not the one in the path")
             if metadata.n_shards != self._code.n_shards:
                 raise InvalidEncoding(
                     f"metadata of {metadata.n_shards} pairs, for {self._code.n_shards} shards"
@@ -76,7 +85,7 @@ class BlobHandlers:
 
     async def metadata_status(self, request: web.Request) -> web.Response:
         """Whether the metadata is stored."""
-        stored = await asyncio.to_thread(self._store.metadata, blob_id_of(request))
+        stored = await self._admission.stored_metadata(blob_id_of(request))
         return json_answer("nonexistent" if stored is None else "stored")
 
     # slivers
@@ -84,15 +93,15 @@ class BlobHandlers:
     async def get_sliver(self, request: web.Request) -> web.Response:
         """BCS SliverData."""
         blob_id, pair, axis = self._admission.sliver_path(request)
-        self._admission.refuse_invalid(blob_id)
         shard = self._code.shard_of_pair(blob_id, pair)
         symbols = None
         size_bytes = await asyncio.to_thread(self._store.sliver_size, blob_id, shard, axis)
-        if size_bytes is not None:
+        if size_bytes is not None and not self._view.is_invalid(blob_id):
             await self._admission.reader(request, size_bytes)
             async with self._admission.turn(request):
                 symbols = await asyncio.to_thread(self._store.sliver, blob_id, shard, axis)
         if symbols is None:
+            self._admission.require_shard(blob_id, pair)
             raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"the {axis.label} sliver of pair {pair} is not here")
         size = len(symbols) // self._code.source_symbols(axis)
         return bcs_answer(
@@ -103,7 +112,7 @@ class BlobHandlers:
         """Take a sliver of one of this node's shards, if it hashes to its root: 201 when new, 200 when not."""
         blob_id, pair, axis = self._admission.sliver_path(request)
         await self._admission.require_registered(blob_id)
-        metadata = await self._admission.metadata(blob_id)
+        metadata = await self._admission.metadata(blob_id, 400)
         shard = self._code.shard_of_pair(blob_id, pair)
         if shard not in self._view.my_shards():
             raise Refusal(
@@ -120,10 +129,12 @@ class BlobHandlers:
         index = self._code.sliver_of_pair(pair, axis)
         try:
             sliver = SliverData.from_bcs(body)
+        except RedStuffError as error:
+            raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"not BCS of a sliver: {error}") from error
+        try:
             if sliver.index != index:
-                raise Refusal(
-                    *(400, Reason.SLIVER_INDEX_MISMATCH),
-                    f"sliver {sliver.index} sent for pair {pair}, whose {axis.label} sliver is {index}",
+                raise InvalidEncoding(
+                    f"sliver {sliver.index} sent for pair {pair}, whose {axis.label} sliver is {index}"
                 )
             if sliver.symbol_size != self._code.symbol_size(metadata.length):
                 raise InvalidEncoding(f"symbols of {sliver.symbol_size} bytes are not this blob's")
@@ -138,6 +149,10 @@ class BlobHandlers:
         blob_id, pair, axis = self._admission.sliver_path(request)
         shard = self._code.shard_of_pair(blob_id, pair)
         stored = await asyncio.to_thread(self._store.has_sliver, blob_id, shard, axis)
+        if not stored:
+            self._admission.require_shard(blob_id, pair)
+        elif self._view.is_invalid(blob_id):
+            stored = False
         return json_answer("stored" if stored else "nonexistent")
 
     # confirmation and status
@@ -146,13 +161,11 @@ class BlobHandlers:
         """Sign that both slivers of all this node's shards are durable here."""
         blob_id = blob_id_of(request)
         text = request.match_info.get("object")
-        object_id = None if text is None else number(text, "object id")
-        if object_id is not None and object_id >= 1 << 256:
-            raise InvalidEncoding("object id: it has at most 256 bits")
-        await self._admission.require_registered(blob_id)
-        self._admission.require_object(blob_id, object_id)
+        object_id = None if text is None else object_number(text)
+        await self._admission.require_object(blob_id, object_id)
         state, shards = self._admission.member_state()
-        await self._admission.metadata_bytes(blob_id)
+        if await self._admission.stored_metadata(blob_id) is None:
+            raise Refusal(400, Reason.MISSING_SLIVERS, "the blob's metadata and slivers are missing")
         for axis in Axis:
             missing = shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
             if missing:
@@ -169,7 +182,8 @@ class BlobHandlers:
         blob_id = blob_id_of(request)
         await self._admission.know(blob_id)
         if self._view.is_invalid(blob_id):
-            return json_answer({"invalid": {"event": None}})
+            invalid = min(one.object_id for one in self._view.objects(blob_id))
+            return json_answer({"invalid": {"event": _event_id(invalid)}})
         epoch = self._view.state.epoch
         return json_answer(_status([one for one in self._view.objects(blob_id) if one.is_registered(epoch)]))
 
@@ -190,13 +204,26 @@ def _status(living: list[BlobRecord]) -> str | dict[str, Any]:
             "endEpoch": best.end_epoch,
             "isCertified": best.certified_epoch is not None,
             "initialCertifiedEpoch": first,
-            "statusEvent": {"txDigest": "", "eventSeq": str(best.object_id)},
+            "statusEvent": _event_id(best.object_id),
             "deletableCounts": counts,
         }
         return {"permanent": status}
     if deletable:
         return {"deletable": {"initialCertifiedEpoch": first, "deletableCounts": counts}}
     return "nonexistent"
+
+
+def _event_id(object_id: int) -> dict[str, str]:
+    """Return an event of a blob object's in the form of Sui's, which Walrus' clients parse.
+
+    There is no transaction of Sui's to name; the digest, 32 bytes in base 58, is the object's id, big-endian.
+    """
+    digits, rest = "", object_id
+    while rest:
+        rest, digit = divmod(rest, len(BASE_58))
+        digits = BASE_58[digit] + digits
+    zeros = 32 - (object_id.bit_length() + 7) // 8
+    return {"txDigest": BASE_58[0] * zeros + digits, "eventSeq": "0"}
 
 
 def bcs_answer(body: Bytes) -> web.Response:

@@ -62,7 +62,7 @@ async def _answer_errors(
     try:
         return await handler(request)
     except Refusal as refusal:
-        return _error(refusal.status, refusal.reason, str(refusal))
+        return web.json_response(refusal.to_json(), status=refusal.status)
     except InvalidEncoding as error:
         return _error(400, Reason.INVALID_REQUEST, str(error))
     except StoreFull as error:
@@ -74,10 +74,12 @@ async def _answer_errors(
         return _error(400, Reason.INVALID_REQUEST, "the connection broke off")
     except StoreError as error:
         log.error("request failed", path=request.path, error=str(error))
-        return _error(500, None, "the node's store failed; its operator can read why in its log")
+        return _error(
+            500, Reason.INTERNAL_ERROR, "the node's store failed; its operator can read why in its log"
+        )
     except Exception:
         log.exception("request failed unexpectedly", path=request.path)
-        return _error(500, None, "the node failed; its operator can read why in its log")
+        return _error(500, Reason.INTERNAL_ERROR, "the node failed; its operator can read why in its log")
 
 
 async def _say_no_more(request: web.Request, response: web.StreamResponse) -> None:

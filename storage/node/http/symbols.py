@@ -139,10 +139,11 @@ class SymbolHandlers:
                 raise length
             return self._symbols(question, length)
         except Refusal as refusal:
-            told = wire.failure(refusal.status, refusal.reason, str(refusal))
-            return refusal.status, json.dumps(told).encode()
+            return refusal.status, json.dumps(refusal.to_json()).encode()
         except StoreError:
-            return 500, json.dumps(wire.failure(500, None, "the node's store failed")).encode()
+            return 500, json.dumps(
+                wire.failure(500, Reason.INTERNAL_ERROR, "the node's store failed")
+            ).encode()
 
     def _slivers(self, blob_id: bytes, axis: Axis, shards: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
         """(sliver index, symbols) of those shards' slivers that are here, one in memory at a time; one at least."""

@@ -140,7 +140,7 @@ async def test_who_had_a_shard_serves_while_its_new_owner_lacks_it(
     assert not network.chain.state.handover_done
     await network.seen()
     pair = CODE.pair_of_shard(blob.blob_id, 6)
-    with pytest.raises(NodeRefused, match="SLIVER_NOT_FOUND"):
+    with pytest.raises(NodeRefused, match="SHARD_NOT_ASSIGNED"):
         await network.client(1).sliver(blob.blob_id, pair, Axis.PRIMARY)
     slivers.asked.clear()
     assert await user.read(blob.blob_id) == CODE.decode(

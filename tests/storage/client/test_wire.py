@@ -230,9 +230,52 @@ def test_an_error_is_exactly_the_protocols() -> None:
             "status": "FAILED_PRECONDITION",
             "code": 400,
             "message": "no such blob",
-            "details": [{"reason": "NOT_REGISTERED", "domain": "haulout.storage"}],
+            "details": [
+                {
+                    "@type": "ErrorInfo",
+                    "reason": "NOT_REGISTERED",
+                    "domain": "storage.walrus.space",
+                    "metadata": {},
+                }
+            ],
         }
     }
+
+
+WALRUS_STATUS = {
+    ("INVALID_ARGUMENT", 400),
+    ("FAILED_PRECONDITION", 400),
+    ("PERMISSION_DENIED", 403),
+    ("NOT_FOUND", 404),
+    ("UNAVAILABLE_FOR_LEGAL_REASONS", 451),
+    ("INTERNAL", 500),
+    ("UNAVAILABLE", 503),
+}
+"""What Walrus' client in Rust takes: it refuses to read an error whose status is not its code's."""
+
+
+@pytest.mark.parametrize("code", [400, 403, 404, 451, 500, 503])
+@pytest.mark.parametrize("reason", list(Reason))
+def test_status_and_code_of_an_error_belong_together(reason: Reason, code: int) -> None:
+    error = wire.failure(code, reason, "why", {"epoch": 5})["error"]
+    assert (error["status"], error["code"]) in WALRUS_STATUS
+    assert error["details"][0]["metadata"] == {"epoch": 5}
+
+
+@pytest.mark.parametrize(
+    ("reason", "domain", "status"),
+    [
+        (Reason.INVALID_SLIVER, "storage.walrus.space", "INVALID_ARGUMENT"),
+        (Reason.INVALID_METADATA, "storage.walrus.space", "INVALID_ARGUMENT"),
+        (Reason.METADATA_NOT_FOUND, "storage.walrus.space", "FAILED_PRECONDITION"),
+        (Reason.UNAVAILABLE, "global", "FAILED_PRECONDITION"),
+        (Reason.MEMBER_ANSWERS, "haulout.storage", "FAILED_PRECONDITION"),
+        (Reason.INVALID_REQUEST, "haulout.storage", "INVALID_ARGUMENT"),
+    ],
+)
+def test_a_reason_has_the_domain_that_defines_it(reason: Reason, domain: str, status: str) -> None:
+    error = wire.failure(400, reason, "why")["error"]
+    assert (error["details"][0]["domain"], error["status"]) == (domain, status)
 
 
 def test_a_success_is_exactly_the_protocols() -> None:

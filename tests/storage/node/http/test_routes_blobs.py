@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from storage.client import wire
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, SliverData, blob_id_text
+from tests.storage.conftest import Answer
 
 if TYPE_CHECKING:
-    from tests.storage.conftest import Answer, Ask, OneNode, Put
+    from tests.storage.conftest import Ask, OneNode, Put
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
 UNKNOWN = blob_id_text(bytes(range(32)))
@@ -67,7 +69,32 @@ async def test_metadata_with_a_flipped_bit_is_refused(node: OneNode, ask: Ask, b
 async def test_truncated_metadata_is_refused(node: OneNode, ask: Ask, blob: EncodedBlob, length: int) -> None:
     node.register(blob)
     body = blob.metadata.to_bcs()[:length]
-    (await ask("PUT", path(blob, "metadata"), body)).refused(400, "INVALID_METADATA")
+    (await ask("PUT", path(blob, "metadata"), body)).refused(400, "INVALID_CONTENT_TYPE")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/octet-stream", 201),
+        ("Application/Octet-Stream; charset=binary", 201),
+        ("application/json", 400),
+        ("text/plain", 400),
+        ("octets", 400),
+    ],
+)
+async def test_metadata_under_another_content_type_is_refused(
+    node: OneNode,
+    session: aiohttp.ClientSession,
+    blob: EncodedBlob,
+    content_type: str,
+    status: int,
+) -> None:
+    node.register(blob)
+    where, headers = node.address + path(blob, "metadata"), {"Content-Type": content_type}
+    async with session.put(where, data=blob.metadata.to_bcs(), headers=headers) as answer:
+        assert answer.status == status
+        if status == 400:
+            Answer(400, await answer.json()).refused(400, "INVALID_CONTENT_TYPE")
 
 
 async def test_metadata_for_another_number_of_shards_is_refused(node: OneNode, ask: Ask) -> None:
@@ -124,7 +151,7 @@ async def test_a_sliver_of_an_unregistered_blob_is_refused(node: OneNode, put: P
 
 async def test_a_sliver_before_its_metadata_is_refused(node: OneNode, put: Put, blob: EncodedBlob) -> None:
     node.register(blob)
-    refuse_sliver(await put(SHARD, P), node, "METADATA_NOT_FOUND", 404)
+    refuse_sliver(await put(SHARD, P), node, "METADATA_NOT_FOUND", 400)
 
 
 async def test_a_sliver_of_a_shard_not_mine_is_refused(prepared: OneNode, put: Put) -> None:
@@ -161,7 +188,7 @@ async def test_a_sliver_of_the_other_axis_is_refused(prepared: OneNode, put: Put
 async def test_a_sliver_under_another_index_is_refused(prepared: OneNode, put: Put) -> None:
     index = prepared.code.sliver_of_pair(3, P)
     wrong = 9 if index != 9 else 8
-    refuse_sliver(await put(SHARD, P, index=wrong), prepared, "SLIVER_INDEX_MISMATCH")
+    refuse_sliver(await put(SHARD, P, index=wrong), prepared, "INVALID_SLIVER")
 
 
 async def test_a_sliver_with_another_symbol_size_is_refused(prepared: OneNode, put: Put) -> None:
@@ -185,7 +212,33 @@ async def test_every_truncation_of_a_sliver_is_refused(
     body = SliverData(prepared.sliver(blob, SHARD, S), 40, index).to_bcs()
     where = path(blob, "slivers", prepared.pair(blob, SHARD), "secondary")
     for length in (*range(0, len(body), 13), len(body) - 1):
-        refuse_sliver(await ask("PUT", where, body[:length]), prepared, "INVALID_SLIVER")
+        refuse_sliver(await ask("PUT", where, body[:length]), prepared, "INVALID_CONTENT_TYPE")
+
+
+@pytest.mark.parametrize("axis", list(Axis))
+@pytest.mark.parametrize("what", ["", "/status"])
+async def test_a_sliver_of_another_nodes_shard_is_not_looked_for_here(
+    prepared: OneNode, ask: Ask, blob: EncodedBlob, axis: Axis, what: str
+) -> None:
+    where = path(blob, "slivers", prepared.pair(blob, NOT_MINE), axis.label) + what
+    answer = await ask("GET", where)
+    assert f"shard {NOT_MINE}" in answer.refused(400, "SHARD_NOT_ASSIGNED")
+    assert answer.body["error"]["status"] == "FAILED_PRECONDITION"
+
+
+@pytest.mark.parametrize("shard", [4, NOT_MINE])
+async def test_what_a_former_owner_still_has_is_served(
+    prepared: OneNode, ask: Ask, blob: EncodedBlob, encode: Callable[[bytes], EncodedBlob], shard: int
+) -> None:
+    """Shard 4 was the node's in the epoch before; shard 7 must have been so in one long past."""
+    prepared.keep(blob, (shard,))
+    where = path(blob, "slivers", prepared.pair(blob, shard), "primary")
+    assert (await ask("GET", where))[0] == 200
+    assert (await ask("GET", where + "/status")).granted() == "stored"
+    other = encode(b"of which it has nothing")
+    where = path(other, "slivers", prepared.pair(other, shard), "primary")
+    (await ask("GET", where)).refused(404, "SLIVER_NOT_FOUND")
+    assert (await ask("GET", where + "/status")).granted() == "nonexistent"
 
 
 async def test_an_overlong_body_without_a_length_is_refused(
@@ -199,22 +252,26 @@ async def test_an_overlong_body_without_a_length_is_refused(
     refuse_sliver(await ask("PUT", where, body()), prepared, "INVALID_REQUEST", 413)
 
 
-async def test_an_invalid_blob_is_forbidden(prepared: OneNode, ask: Ask, put: Put, blob: EncodedBlob) -> None:
+async def test_an_invalid_blob_is_as_good_as_gone(
+    prepared: OneNode, ask: Ask, put: Put, blob: EncodedBlob
+) -> None:
     prepared.keep(blob)
+    sliver = path(blob, "slivers", prepared.pair(blob, SHARD), "primary")
+    assert (await ask("GET", path(blob, "metadata")))[0] == 200, "it is at hand"
     prepared.invalidate(blob)
     await prepared.view.refresh()
-    pair = prepared.pair(blob, SHARD)
-    for request in (
-        ask("GET", path(blob, "metadata")),
-        ask("PUT", path(blob, "metadata"), blob.metadata.to_bcs()),
-        ask("GET", path(blob, "slivers", pair, "primary")),
-        put(SHARD, P),
-        ask("GET", path(blob, "confirmation/permanent")),
-        ask("GET", path(blob, "decodingSymbols?targetSlivers=1&targetType=primary")),
-        ask("GET", path(blob, "recoverySymbols?targetSliver=1&targetType=primary")),
-    ):
-        (await request).refused(451, "FORBIDDEN_BLOB")
-    assert (await ask("GET", path(blob, "status"))).granted() == {"invalid": {"event": None}}
+    (await ask("GET", path(blob, "metadata"))).refused(404, "METADATA_NOT_FOUND")
+    (await ask("GET", sliver)).refused(404, "SLIVER_NOT_FOUND")
+    for where in (path(blob, "metadata/status"), sliver + "/status"):
+        assert (await ask("GET", where)).granted() == "nonexistent"
+    for query in ("decodingSymbols?targetSlivers=1", "recoverySymbols?targetSliver=1"):
+        answer = await ask("GET", path(blob, query) + "&targetType=primary")
+        answer.refused(404, "METADATA_NOT_FOUND")
+    for request in (ask("PUT", path(blob, "metadata"), blob.metadata.to_bcs()), put(SHARD, P)):
+        (await request).refused(400, "INVALID_BLOB")
+    (await ask("GET", path(blob, "confirmation/permanent"))).refused(400, "NOT_REGISTERED")
+    status = (await ask("GET", path(blob, "status"))).granted()
+    assert status == {"invalid": {"event": {"txDigest": "1" * 31 + "8", "eventSeq": "0"}}}
 
 
 @pytest.mark.parametrize(
@@ -225,7 +282,6 @@ async def test_an_invalid_blob_is_forbidden(prepared: OneNode, ask: Ask, put: Pu
         f"/v1/blobs/{UNKNOWN[:-1]}/metadata",
         f"/v1/blobs/{UNKNOWN[:-1]}-/metadata",
         f"/v1/blobs/{UNKNOWN[:-1]}%C3%A4/status",
-        f"/v1/blobs/{UNKNOWN}/slivers/10/primary",
         f"/v1/blobs/{UNKNOWN}/slivers/-1/primary",
         f"/v1/blobs/{UNKNOWN}/slivers/x/primary",
         f"/v1/blobs/{UNKNOWN}/slivers/%D9%A3/primary",
@@ -234,10 +290,25 @@ async def test_an_invalid_blob_is_forbidden(prepared: OneNode, ask: Ask, put: Pu
         f"/v1/blobs/{UNKNOWN}/confirmation/deletable/x",
         f"/v1/blobs/{UNKNOWN}/confirmation/deletable/{2**256}",
         f"/v1/blobs/{UNKNOWN}/confirmation/deletable/{'9' * 2000}",
+        f"/v1/blobs/{UNKNOWN}/confirmation/deletable/0x",
+        f"/v1/blobs/{UNKNOWN}/confirmation/deletable/0x{'0' * 65}",
+        f"/v1/blobs/{UNKNOWN}/confirmation/deletable/0xg1",
+        f"/v1/blobs/{UNKNOWN}/confirmation/deletable/0x1_1",
     ],
 )
 async def test_a_path_that_names_nothing_is_refused(ask: Ask, where: str) -> None:
     (await ask("GET", where)).refused(400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("pair", [10, 65_535, 65_536, 10**70])
+@pytest.mark.parametrize("what", ["", "/status"])
+async def test_a_pair_that_no_grid_of_this_network_has_is_out_of_range(
+    prepared: OneNode, ask: Ask, blob: EncodedBlob, pair: int, what: str
+) -> None:
+    for method in ("GET",) if what else ("GET", "PUT"):
+        answer = await ask(method, path(blob, "slivers", pair, "primary") + what)
+        answer.refused(400, "INDEX_OUT_OF_RANGE")
+        assert answer.body["error"]["status"] == "INVALID_ARGUMENT"
 
 
 async def test_a_pair_twice_in_a_path_exceeds_the_limit(ask: Ask) -> None:

@@ -65,7 +65,7 @@ async def test_metadata_lost_on_the_disk_are_confirmed_by_no_copy_in_memory(
             (await put(shard, axis)).granted(201)
     (await ask("GET", path(blob, "confirmation/permanent"))).granted()
     assert prepared.store.discard_metadata(blob.blob_id, blob.metadata.to_bcs())
-    (await ask("GET", path(blob, "confirmation/permanent"))).refused(404, "METADATA_NOT_FOUND")
+    (await ask("GET", path(blob, "confirmation/permanent"))).refused(400, "MISSING_SLIVERS")
 
 
 async def test_no_read_gives_a_sliver_whose_bits_changed_on_the_disk(

@@ -129,7 +129,6 @@ async def test_symbols_of_an_unknown_blob_are_not_found(ask: Ask, blob: EncodedB
         "",
         "targetSlivers=1&targetSliver=1",
         "targetType=primary",
-        "targetSlivers=10&targetSliver=10&targetType=primary",
         "targetSlivers=&targetSliver=&targetType=primary",
         "targetSlivers=x&targetSliver=x&targetType=primary",
         "targetSlivers=-1&targetSliver=-1&targetType=primary",
@@ -145,6 +144,14 @@ async def test_a_query_for_nothing_is_refused(
 ) -> None:
     node.keep(blob)
     (await ask("GET", path(blob, f"{what}?{query}"))).refused(400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("what", ["decodingSymbols?targetSlivers", "recoverySymbols?targetSliver"])
+async def test_a_target_that_no_grid_of_this_network_has_is_out_of_range(
+    node: OneNode, ask: Ask, blob: EncodedBlob, what: str
+) -> None:
+    node.keep(blob)
+    (await ask("GET", path(blob, f"{what}=10&targetType=primary"))).refused(400, "INDEX_OUT_OF_RANGE")
 
 
 async def test_a_target_named_twice_is_refused(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:

@@ -107,7 +107,7 @@ async def test_a_request_that_could_not_be_answered_may_be_made_again(
     with monkeypatch.context() as failing:
         failing.setattr(node.store, "slivers_from", fail)
         for _ in range(SAME_REQUESTS + 1):
-            (await ask("POST", "/v1/migrate/sync_shard", body)).refused(500, None)
+            (await ask("POST", "/v1/migrate/sync_shard", body)).refused(500, "INTERNAL_ERROR")
     for _ in range(SAME_REQUESTS):
         assert len((await client.sync_shard(*transfer())).slivers) == len(blobs)
 

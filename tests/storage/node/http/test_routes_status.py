@@ -40,14 +40,19 @@ async def test_a_complete_blob_is_confirmed(prepared: OneNode, ask: Ask, blob: E
     assert bls.verify(prepared.secret.public_key, message, signature)
 
 
-async def test_a_deletable_object_is_confirmed_as_itself(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
-    node.register(blob, object_id=9, deletable=True)
+@pytest.mark.parametrize("object_id", [9, 2**255 + 0xAB])
+@pytest.mark.parametrize("form", ["{}", "0x{:064x}", "0x{:064X}", "0x{:x}"])
+async def test_a_deletable_object_is_confirmed_as_itself(
+    node: OneNode, ask: Ask, blob: EncodedBlob, object_id: int, form: str
+) -> None:
+    node.register(blob, object_id=object_id, deletable=True)
     node.keep(blob)
-    message, _ = wire.read_signed((await ask("GET", path(blob, "confirmation/deletable/9"))).granted())
-    assert messages.decode(message).body == messages.blob_body(blob.blob_id, 9)
+    where = path(blob, "confirmation/deletable", form.format(object_id))
+    message, _ = wire.read_signed((await ask("GET", where)).granted())
+    assert messages.decode(message).body == messages.blob_body(blob.blob_id, object_id)
 
 
-@pytest.mark.parametrize("kind", ["permanent", "deletable/8"])
+@pytest.mark.parametrize("kind", ["permanent", "deletable/8", f"deletable/0x{8:064x}"])
 async def test_an_object_that_is_not_registered_is_not_confirmed(
     node: OneNode, ask: Ask, blob: EncodedBlob, kind: str
 ) -> None:
@@ -81,7 +86,7 @@ async def test_an_unregistered_blob_is_not_confirmed(node: OneNode, ask: Ask, bl
 
 async def test_a_blob_without_metadata_is_not_confirmed(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
     node.register(blob)
-    (await ask("GET", path(blob, "confirmation/permanent"))).refused(404, "METADATA_NOT_FOUND")
+    (await ask("GET", path(blob, "confirmation/permanent"))).refused(400, "MISSING_SLIVERS")
 
 
 async def test_a_node_outside_the_committee_confirms_nothing(
@@ -122,7 +127,7 @@ async def test_status_of_a_permanent_blob(node: OneNode, ask: Ask, blob: Encoded
         "endEpoch": 50,
         "isCertified": False,
         "initialCertifiedEpoch": None,
-        "statusEvent": {"txDigest": "", "eventSeq": "7"},
+        "statusEvent": {"txDigest": "1" * 31 + "8", "eventSeq": "0"},
         "deletableCounts": NO_DELETABLE,
     }
     assert (await ask("GET", path(blob, "status"))).granted() == {"permanent": expected}
@@ -266,6 +271,6 @@ async def test_an_unforeseen_failure_tells_nothing_of_itself(
 
     monkeypatch.setattr(prepared, "health", fail)
     answer = await ask("GET", "/v1/health")
-    message = answer.refused(500, None)
+    message = answer.refused(500, "INTERNAL_ERROR")
     assert "secret" not in json.dumps(answer[1])
     assert "its operator" in message
