@@ -11,6 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EVM := contracts/evm
 PEERS := benchmarks/peers
+WALRUS := tests/walrus
 SLITHER := $(EVM)/.slither
 # The machine's npm, or the one from the wheel. (Never `npm --prefix`: it would look for its global settings there.)
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
@@ -46,10 +47,15 @@ $(PEERS)/node_modules/.ready: .venv/.ready $(PEERS)/package.json $(PEERS)/packag
 	@cd $(PEERS) && $(NPM) ci --loglevel=error --no-audit --no-fund --no-update-notifier
 	@touch $@
 
+$(WALRUS)/node_modules/.ready: .venv/.ready $(WALRUS)/package.json $(WALRUS)/package-lock.json
+	@echo "setting up $(WALRUS)/node_modules (once)"
+	@cd $(WALRUS) && $(NPM) ci --loglevel=error --no-audit --no-fund --no-update-notifier
+	@touch $@
+
 demo: setup
 	@$(BIN)/haulout demo $(if $(FILE),"$(FILE)")
 
-test: setup $(SLITHER)/.ready
+test: setup $(SLITHER)/.ready $(WALRUS)/node_modules/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
@@ -80,6 +86,7 @@ lock: setup
 	  --no-header - -o $(EVM)/requirements-slither.txt
 	cd $(EVM) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 	cd $(PEERS) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
+	cd $(WALRUS) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
-	rm -rf .venv $(SLITHER) $(PEERS)/node_modules $(EVM)/node_modules $(EVM)/out $(EVM)/cache
+	rm -rf .venv $(SLITHER) $(PEERS)/node_modules $(WALRUS)/node_modules $(EVM)/node_modules $(EVM)/out $(EVM)/cache
