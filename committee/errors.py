@@ -16,6 +16,7 @@ CommitteeError
 from __future__ import annotations
 
 from committee.hints import hint
+from committee.untrusted import printable
 
 
 class CommitteeError(Exception):
@@ -80,5 +81,8 @@ class LedgerRefused(LedgerError):
         self.arguments = arguments or {}
         self.hint = hint(reason)
         """What to do about it; may be empty."""
-        details = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        details = ", ".join(
+            f"{name}={printable(value) if isinstance(value, str) else value}"
+            for name, value in self.arguments.items()
+        )
         super().__init__(f"the contract refused {action}: {reason}" + (f" ({details})" if details else ""))

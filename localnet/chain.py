@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from committee.errors import LedgerError
+from committee.ledger.evm import answers
 from committee.ledger.evm.rpc import Rpc
 
 HARDFORK = "prague"
@@ -175,7 +176,7 @@ class LocalChain:
         if self._rpc is None:
             raise ChainError(f"{method}: the chain is not running")
         try:
-            return await self._rpc.request(method, *parameters)
+            return await self._rpc.request(method, *parameters, read=answers.anything)
         except LedgerError as error:
             raise ChainError(
                 f"the local chain failed: {error}; its log ends: {self._last_words()}"

@@ -13,13 +13,13 @@ shard page   ULEB128 count, then per sliver: blob id 32 ‖ SliverData; then 0x0
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from committee.untrusted import InvalidJson, parse_json, printable
 from storage.client.bodies import Bytes, joined
 from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
 from storage.redstuff.bcs import Reader, uleb128
@@ -116,17 +116,11 @@ _STATUS_NAMES = {
 
 
 def read_json(content: bytes) -> Any:
-    """The JSON of a body or answer. Raises `InvalidEncoding`, also for one that could be nested too deeply.
-
-    Brackets are counted first, because the parser is no safe judge: a library may have raised the recursion limit
-    (one under web3 does), and then a deep nest overruns the stack and kills the process.
-    """
-    if content.count(b"[") + content.count(b"{") > MAX_JSON_BRACKETS:
-        raise InvalidEncoding(f"JSON of more than {MAX_JSON_BRACKETS} lists and objects")
+    """The JSON of a body or answer. Raises `InvalidEncoding`, also for too many or too deeply nested brackets."""
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        raise InvalidEncoding("not JSON") from None
+        return parse_json(content, MAX_JSON_BRACKETS)
+    except InvalidJson as error:
+        raise InvalidEncoding(str(error)) from None
 
 
 def success(data: Any, code: int = 200) -> dict[str, Any]:
@@ -177,9 +171,8 @@ def read_failure(answer: Any) -> tuple[Reason | None, str]:
     try:
         error = answer["error"]
         reasons = [one["reason"] for one in error["details"] if one["reason"] in Reason.__members__]
-        message = str(error["message"])[:MAX_MESSAGE_CHARACTERS]
-        printable = "".join(one if one.isprintable() else "?" for one in message)
-        return (Reason(reasons[0]) if reasons else None), printable
+        message = printable(error["message"], MAX_MESSAGE_CHARACTERS)
+        return (Reason(reasons[0]) if reasons else None), message
     except (KeyError, TypeError, AttributeError):
         return None, "an error without a message"
 

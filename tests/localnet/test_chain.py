@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from committee.errors import LedgerUnavailable
+from committee.ledger.evm import answers
 from committee.ledger.evm.rpc import Rpc
 from localnet import chain as chain_module
 from localnet.chain import ChainError, LocalChain, find_anvil
@@ -37,7 +38,7 @@ def is_running(process_id: int) -> bool:
 async def ask(chain: LocalChain, method: str, *parameters: object) -> str:
     rpc = Rpc(chain.rpc_url)
     try:
-        return str(await rpc.request(method, *parameters))
+        return str(await rpc.request(method, *parameters, read=answers.anything))
     finally:
         await rpc.close()
 
@@ -45,7 +46,8 @@ async def ask(chain: LocalChain, method: str, *parameters: object) -> str:
 async def timestamp(chain: LocalChain) -> int:
     rpc = Rpc(chain.rpc_url)
     try:
-        return int((await rpc.request("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
+        block = await rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block)
+        return block.timestamp_s
     finally:
         await rpc.close()
 

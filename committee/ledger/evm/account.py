@@ -10,7 +10,7 @@ from eth_account.datastructures import SignedTransaction
 from eth_account.signers.local import LocalAccount
 from eth_utils.exceptions import ValidationError
 
-from committee.errors import InvalidKey
+from committee.errors import InvalidKey, LedgerError
 
 SECRET_BYTES = 32
 
@@ -46,8 +46,12 @@ class AccountKey:
         return bytes(self._account.key)
 
     def sign(self, transaction: dict[str, Any]) -> SignedTransaction:
-        """A signed transaction: its raw bytes and its hash."""
-        return self._account.sign_transaction(transaction)
+        """A signed transaction: its raw bytes and its hash. Raises `LedgerError` for fields that make none."""
+        try:
+            return self._account.sign_transaction(transaction)
+        except Exception as error:
+            # The library's frames and messages are kept out of what a caller may log.
+            raise LedgerError(f"these fields make no transaction ({type(error).__name__})") from None
 
     def __repr__(self) -> str:
         return f"AccountKey({self.address})"

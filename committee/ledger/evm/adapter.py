@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from eth_typing import BlockNumber
-
 from committee.errors import LedgerError, LedgerReorganised
-from committee.ledger.evm import decode
+from committee.ledger.evm import answers, decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deploy import Deployment
 from committee.ledger.evm.past import blobs_at
@@ -104,7 +102,7 @@ class EvmLedger(Writer):
         """What the deployment goes by now."""
         committee = self._reader.committee
         n_shards, domain, changeable = await asyncio.gather(
-            self._reader.call(committee, "nShards"),
+            self._reader.call(committee, "nShards", read=decode.n_shards),
             self._reader.call(committee, "domain"),
             self._reader.call(committee, "parameters"),
         )
@@ -114,34 +112,36 @@ class EvmLedger(Writer):
     async def head(self) -> BlockMark:
         """The newest block that the deployment's setting takes for settled."""
         if self._confirmations is None:
-            mark, _ = await self._reader.block(self.deployment.finality)
-            return mark
-        mark, _ = await self._reader.block("latest")
+            return (await self._reader.block(self.deployment.finality)).mark
+        mark = (await self._reader.block("latest")).mark
         if self._confirmations:
-            mark, _ = await self._reader.block(BlockNumber(max(mark.number - self._confirmations, 0)))
+            mark = (await self._reader.block(max(mark.number - self._confirmations, 0))).mark
         return mark
 
     async def chain_time_s(self) -> int:
         """Timestamp of the newest block."""
-        _, timestamp = await self._reader.block("latest")
-        return timestamp
+        return (await self._reader.block("latest")).timestamp_s
 
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
         """Committees and phase at a block (the head when None)."""
         block = at or await self.head()
+        return await self._rpc.agreeing(lambda: self._epoch_state(block))
+
+    async def _epoch_state(self, block: BlockMark) -> EpochState:
         committee = self._reader.committee
         state, committees = await both(
             self._reader.call(committee, "state", at=block),
             self._reader.call(committee, "committees", at=block),
         )
+        n_shards = decode.n_shards(state["nShards"])
         started_block: BlockMark | None = None
         unattested: dict[int, Member] = {}
         if state["epoch"] > 0:
-            started_block, _ = await self._reader.block(state["startedAtBlock"])
-            unattested = await self._unattested(state["epoch"] - 1, state["nShards"], block)
-            if (await self._reader.block(BlockNumber(block.number)))[0] != block:
+            started_block = (await self._reader.block(state["startedAtBlock"])).mark
+            unattested = await self._unattested(state["epoch"] - 1, n_shards, block)
+            if (await self._reader.block(block.number)).mark != block:
                 raise LedgerReorganised(f"block {block.number} was replaced while it was read")
-        return decode.epoch_state(block, state, committees, state["nShards"], started_block, unattested)
+        return decode.epoch_state(block, state, committees, n_shards, started_block, unattested)
 
     async def _unattested(self, epoch: int, n_shards: int, block: BlockMark) -> dict[int, Member]:
         """The shards that an epoch which is over ended without, and who kept or attested each of them last."""
@@ -156,7 +156,7 @@ class EvmLedger(Writer):
             )
             committee = decode.committee(view, n_shards)
             if committee is None:
-                raise LedgerError(f"the contract shows no committee of epoch {before}, which is over")
+                raise answers.Unreadable(f"no committee of epoch {before}, which is over")
             found = left if epoch - before == LONGEST_SEARCH_EPOCHS else left - missing
             held.update((shard, committee.owner_of[shard]) for shard in found)
             left -= found
@@ -164,9 +164,8 @@ class EvmLedger(Writer):
 
     async def nodes(self) -> list[RegisteredNode]:
         """All registered nodes, by node id."""
-        block, _ = await self._reader.block("latest")
-        views = await self._reader.pages(self._reader.staking, "nodes", block)
-        return [decode.registered_node(view) for view in views]
+        block = (await self._reader.block("latest")).mark
+        return await self._reader.pages(self._reader.staking, "nodes", block, decode.registered_node)
 
     async def absence(self, node_id: int) -> Absence:
         """As `Ledger.absence`; searches the logs back from the newest block to where the node stood last."""
@@ -174,23 +173,26 @@ class EvmLedger(Writer):
 
     async def candidates(self) -> list[Candidate]:
         """Who stands for the next selection, in candidate order."""
-        return decode.candidates(*await self._reader.call(self._reader.staking, "candidates"))
+        return list(await self._reader.call(self._reader.staking, "candidates", read=decode.candidates))
 
     async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
         """All blob objects at a block (the head when None), by object id."""
         block = at or await self.head()
         try:
-            views = await self._reader.pages(self._reader.blobs, "blobs", block)
+            return await self._reader.pages(self._reader.blobs, "blobs", block, decode.blob_record)
         except StateGone:
             head = await self.head()
             if block.number >= head.number:
                 raise
-            return await blobs_at(self._reader, block, head, self.deployment.block)
-        return [decode.blob_record(view) for view in views]
+            first_block = self.deployment.block
+            return await self._rpc.agreeing(lambda: blobs_at(self._reader, block, head, first_block))
 
     async def blob_object(self, object_id: int) -> BlobRecord:
         """One blob object. Raises `LedgerRefused` when there is none."""
-        return decode.blob_record(await self._reader.call(self._reader.blobs, "blob", object_id))
+        record: BlobRecord = await self._reader.call(
+            self._reader.blobs, "blob", object_id, read=decode.blob_record
+        )
+        return record
 
     async def attested_shards(self) -> frozenset[int]:
         """Shards attested in the current epoch."""

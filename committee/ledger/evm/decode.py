@@ -57,6 +57,9 @@ ABSENCES = {
 }
 """The events of which one ends it. (`CandidateRemoved` may follow when it has ended: it then tells of a bar.)"""
 
+MIN_SHARDS, MAX_SHARDS = 4, 1000
+"""That the committee contract takes."""
+
 
 class BlobStatus(IntEnum):
     """`Blobs.Status`."""
@@ -152,6 +155,7 @@ def stake_position(
 def blob_record(view: Mapping[str, Any]) -> BlobRecord:
     """One blob object; of a deleted one the chain knows the id only."""
     status = BlobStatus(view["status"])
+    check_length(view["length"])
     return BlobRecord(
         object_id=view["objectId"],
         blob_id=blob_id(view["blobId"]),
@@ -166,9 +170,22 @@ def blob_record(view: Mapping[str, Any]) -> BlobRecord:
     )
 
 
-def candidates(ids: Sequence[int], stakes: Sequence[int]) -> list[Candidate]:
+def check_length(length: int) -> None:
+    """A blob's bytes; no contract takes more than a number that SQLite keeps. Raises `ValueError`."""
+    if length >= 2**63:
+        raise ValueError(f"a blob of {length} bytes")
+
+
+def candidates(answer: tuple[Sequence[int], Sequence[int]]) -> list[Candidate]:
     """In candidate order."""
-    return [Candidate(node_id, stake) for node_id, stake in zip(ids, stakes, strict=True)]
+    return [Candidate(node_id, stake) for node_id, stake in zip(*answer, strict=True)]
+
+
+def n_shards(value: int) -> int:
+    """The number of shards, which no deployment has outside of these limits. Raises `ValueError`."""
+    if not MIN_SHARDS <= value <= MAX_SHARDS:
+        raise ValueError(f"{value} shards")
+    return value
 
 
 def event(log: Log, block: BlockMark) -> Event:
@@ -176,6 +193,7 @@ def event(log: Log, block: BlockMark) -> Event:
     values = log.arguments
     match log.name:
         case "BlobRegistered":
+            check_length(values["length"])
             return BlobRegistered(
                 block,
                 object_id=values["objectId"],

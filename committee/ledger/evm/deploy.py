@@ -13,15 +13,20 @@ from eth_utils.address import is_checksum_address, to_canonical_address, to_chec
 from eth_utils.crypto import keccak
 
 from committee.errors import LedgerError
+from committee.ledger.evm import answers
 from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.rpc import EndpointError, Rpc
 from committee.ledger.evm.sender import DryRun, Sender
+from committee.untrusted import InvalidJson, parse_json
 
 CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Committee", "Blobs")
 """In the order of their creation."""
 DEVELOPMENT_CHAIN_ID = 31337
 """Of a chain with one miner, whose newest block stays."""
+
+MAX_MANIFEST_CHARACTERS = 1 << 16
+MAX_MANIFEST_BRACKETS = 16
 
 Finality = Literal["latest", "safe", "finalized"]
 """Which block a node takes for settled, by its JSON-RPC tag."""
@@ -82,17 +87,17 @@ class Deployment:
     def from_json(cls, text: str) -> Deployment:
         """Read a manifest. Raises `LedgerError` naming the field that is missing or wrong."""
         try:
-            values: dict[str, Any] = json.loads(text)
-        except json.JSONDecodeError as error:
+            values: dict[str, Any] = parse_json(text, MAX_MANIFEST_BRACKETS)
+        except InvalidJson as error:
             raise LedgerError(f"deployment manifest is not JSON: {error}") from None
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             raise LedgerError(f"deployment manifest must have exactly the fields {', '.join(sorted(names))}")
         for name in ("token", "timelock", "staking", "committee", "blobs"):
-            if not is_checksum_address(values[name]):
+            if not (isinstance(values[name], str) and is_checksum_address(values[name])):
                 raise LedgerError(f"deployment manifest: {name} is not an address with a right checksum")
         for name in ("chain_id", "block"):
-            if type(values[name]) is not int or values[name] < 0:
+            if type(values[name]) is not int or not 0 <= values[name] <= answers.MAX_NUMBER:
                 raise LedgerError(f"deployment manifest: {name} is not a number")
         if values["finality"] not in get_args(Finality):
             raise LedgerError(f"deployment manifest: finality is none of {', '.join(get_args(Finality))}")
@@ -109,9 +114,12 @@ class Deployment:
     def load(cls, path: Path) -> Deployment:
         """Read a manifest file. Raises `LedgerError` naming the file."""
         try:
-            text = path.read_text(encoding="utf-8")
+            with path.open(encoding="utf-8") as file:
+                text = file.read(MAX_MANIFEST_CHARACTERS + 1)
         except (OSError, UnicodeDecodeError) as error:
             raise LedgerError(f"cannot read the deployment manifest {path}: {error}") from None
+        if len(text) > MAX_MANIFEST_CHARACTERS:
+            raise LedgerError(f"{path} is no deployment manifest: it is longer than any")
         try:
             return cls.from_json(text)
         except LedgerError as error:
@@ -148,9 +156,9 @@ async def deploy(
     rpc = Rpc(rpc_url)
     try:
         await _probe(rpc)
-        chain_id = await rpc.eth.chain_id
+        chain_id = await rpc.request("eth_chainId", read=answers.quantity)
         sender = Sender(rpc, key, chain_id, ErrorDecoder(load_contract(name) for name in CONTRACTS))
-        nonce = await rpc.eth.get_transaction_count(to_checksum_address(key.address), "pending")
+        nonce = await rpc.request("eth_getTransactionCount", key.address, "pending", read=answers.quantity)
         addresses = {
             name: _created_address(key.address, nonce + place) for place, name in enumerate(CONTRACTS)
         }
@@ -245,7 +253,7 @@ async def _probe(rpc: Rpc) -> None:
 
 async def _precompile(rpc: Rpc, address: int, given: str) -> bytes:
     try:
-        answer = await rpc.request("eth_call", {"to": f"0x{address:040x}", "data": "0x" + given}, "latest")
+        call = {"to": f"0x{address:040x}", "data": "0x" + given}
+        return await rpc.request("eth_call", call, "latest", read=answers.data)
     except EndpointError:
         return b""
-    return bytes.fromhex(answer[2:])

@@ -2,23 +2,28 @@
 
 Everything that an endpoint can do wrong by itself (be down, hang, answer 429 or 5xx, half an answer, no JSON, another
 chain's data) is an `EndpointFault`: another endpoint may do better, and this one rests, longer with every failure in
-a row. What is wrong with the *request* is not the endpoint's fault and is left to who asked.
+a row. What is wrong with the *request* is not the endpoint's fault and is left to the caller.
+
+An endpoint's URL often carries a password or a provider's key. `str(endpoint)` is scheme, host and port, and nothing
+else of the URL may stand in a message; `Endpoint.quote` takes it out of what the endpoint itself says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
+import base64
+import math
 import os
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import aiohttp
 
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.membership import ADDRESS
+from committee.untrusted import InvalidJson, parse_json, printable
 
 FIRST_REST_S = 0.1
 """After the first failure; doubles with every further one in a row."""
@@ -31,26 +36,42 @@ WRONG_CHAIN_REST_S = 60.0
 CHAIN_CHECK_INTERVAL_S = 60.0
 """How often an endpoint is asked anew which chain it serves; after each of its failures too."""
 ANSWER_LIMIT_BYTES = 64 << 20
+ANSWER_LIMIT_BRACKETS = 1 << 18
+"""Lists and objects in one answer: more than 100 000 logs."""
+ERROR_LIMIT_BYTES = 1 << 16
+"""Of the body of an HTTP error, which may hold a JSON-RPC error."""
+NOT_OF_SIZE = (401, 402, 403, 404, 405, 429, 502, 503, 504)
+"""HTTP statuses that never mean that too much was asked for at once; providers say that with 400, 413 and 500."""
+QUOTED_CHARACTERS = 4096
+"""Of what an endpoint says, before the URL's secrets are taken out of it."""
+SECRET_CHARACTERS = 4
+"""A part of a URL this short is no secret: taking it out of messages would only garble them."""
 URL = re.compile(ADDRESS + r"\S*")
 
 
-class EndpointFault(LedgerUnavailable):
-    """One endpoint did not serve the request; another may. `retry_after_s` is the pause it asked for."""
-
-    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__(message)
-
-
 class AnswerTooLong(Exception):
-    """The answer exceeds `ANSWER_LIMIT_BYTES`: the request asked for too much."""
+    """The answer exceeds its limit."""
+
+
+class EndpointFault(LedgerUnavailable):
+    """One endpoint did not serve the request; another may.
+
+    `retry_after_s` is the pause it asked for. `may_be_size`: it answered, and may have meant that too much was asked
+    for at once.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 0.0, *, may_be_size: bool = False) -> None:
+        self.retry_after_s = retry_after_s
+        self.may_be_size = may_be_size
+        super().__init__(message)
 
 
 class Endpoint:
     """One URL, with its health. Times are of the event loop's clock."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self._url = url
+        self._shown, self._secrets = _shown_and_secrets(url)
         self.height = -1
         """The newest block it is known to have."""
         self.trouble: LedgerUnavailable | None = None
@@ -103,29 +124,71 @@ class Endpoint:
         """Have it asked which chain it serves before it is used again."""
         self._chain_checked_at = None
 
-    async def post(self, session: aiohttp.ClientSession, what: str, body: bytes, limit_s: float) -> Any:
-        """What it answers, parsed. Raises `EndpointFault`, `AnswerTooLong`."""
-        try:
-            async with asyncio.timeout(limit_s), session.post(self.url, data=body) as response:
-                if response.status >= 400:
-                    raise EndpointFault(
-                        f"{self.url} answered {what} with HTTP {response.status}", _retry_after_s(response)
-                    )
-                return json.loads(await self._read(response))
-        except TimeoutError:
-            raise EndpointFault(f"{self.url} did not answer {what} within {limit_s:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise EndpointFault(f"{what}: no connection to the chain at {self.url}: {_why(error)}") from error
-        except ValueError as error:
-            raise EndpointFault(f"{self.url} answered {what} with something that is not JSON") from error
+    def __str__(self) -> str:
+        """Scheme, host and port, for messages and logs."""
+        return self._shown
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > ANSWER_LIMIT_BYTES:
-                raise AnswerTooLong
-        return bytes(body)
+    def quote(self, text: object) -> str:
+        """What the endpoint said, as a message may quote it: short, printable, without the secrets of its URL."""
+        text = text if isinstance(text, str) else printable(text)
+        for secret in self._secrets:
+            text = text[:QUOTED_CHARACTERS].replace(secret, "…")
+        return printable(text)
+
+    async def post(self, session: aiohttp.ClientSession, what: str, body: bytes, limit_s: float) -> Any:
+        """What it answers to a JSON-RPC request, parsed. Raises `EndpointFault` for whatever goes wrong."""
+        try:
+            async with (
+                asyncio.timeout(limit_s),
+                session.post(self._url, data=body, allow_redirects=False) as response,
+            ):
+                if response.status >= 300:
+                    return await self._read_error(response, what)
+                return self._parse(await _read(response, ANSWER_LIMIT_BYTES), what)
+        except EndpointFault:
+            raise
+        except TimeoutError:
+            raise EndpointFault(f"{self} did not answer {what} within {limit_s:g} s") from None
+        except AnswerTooLong:
+            message = f"{self} answered {what} with more than {ANSWER_LIMIT_BYTES} bytes"
+            raise EndpointFault(message, may_be_size=True) from None
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            why = self.quote(_why(error))
+            raise EndpointFault(f"{what}: no connection to the chain at {self}: {why}") from None
+        except Exception as error:
+            # HTTP that aiohttp cannot read; its words may quote the URL or the answer.
+            message = f"{self} answered {what} with HTTP that cannot be read ({type(error).__name__})"
+            raise EndpointFault(message, may_be_size=True) from None
+
+    async def _read_error(self, response: aiohttp.ClientResponse, what: str) -> Any:
+        """The JSON-RPC error in the answer to a request that HTTP calls failed. Raises `EndpointFault` for none."""
+        status = response.status
+        if status < 400:
+            raise EndpointFault(
+                f"{self} answered {what} with a redirect (HTTP {status}), which is not followed: name the endpoint "
+                "that it leads to"
+            )
+        fault = EndpointFault(
+            f"{self} answered {what} with HTTP {status}",
+            _retry_after_s(response),
+            may_be_size=status not in NOT_OF_SIZE,
+        )
+        if not fault.may_be_size:
+            raise fault
+        try:
+            answer = self._parse(await _read(response, ERROR_LIMIT_BYTES), what)
+        except (AnswerTooLong, EndpointFault):
+            raise fault from None
+        if not (isinstance(answer, dict) and isinstance(answer.get("error"), dict)):
+            raise fault
+        return answer
+
+    def _parse(self, content: bytes, what: str) -> Any:
+        try:
+            return parse_json(content, ANSWER_LIMIT_BRACKETS)
+        except InvalidJson as error:
+            message = f"{self} answered {what} with something that cannot be read: {error}"
+            raise EndpointFault(message, may_be_size=True) from None
 
 
 def endpoint_urls(urls: str | Sequence[str]) -> list[str]:
@@ -137,12 +200,51 @@ def endpoint_urls(urls: str | Sequence[str]) -> list[str]:
     found = list(dict.fromkeys(url.strip() for url in listed if url.strip()))
     if not found:
         raise LedgerError("no endpoint of the chain is set")
-    for url in found:
-        if not URL.fullmatch(url):
+    for place, url in enumerate(found, start=1):
+        if not URL.fullmatch(url) or _split(url) is None:
+            # Not quoted: what is wrong may be the password in it.
             raise LedgerError(
-                f"{url!r} is no endpoint of a chain: it has the form http://host:port or https://…"
+                f"number {place} of the chain's endpoints is no endpoint of a chain: it has the form "
+                "http://host:port or https://…"
             )
     return found
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL; None for one without a host, or with a port that is none."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.hostname and (parts.port is None or parts.port > 0) else None
+    except ValueError:
+        return None
+
+
+def _shown_and_secrets(url: str) -> tuple[str, tuple[str, ...]]:
+    """(scheme, host and port of a URL; the parts of it that no message may tell, longest first)."""
+    parts = _split(url)
+    if parts is None:
+        return "an endpoint", (url,)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    shown = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port is not None else "")
+    user, password = parts.username or "", parts.password or ""
+    login = f"{unquote(user)}:{unquote(password)}"
+    basic = base64.b64encode(login.encode(errors="replace")).decode() if user or password else ""
+    values = [text for pair in parse_qsl(parts.query) for text in pair[1:]]
+    pieces = {url, parts.netloc.rpartition("@")[0], user, password, basic, parts.path, parts.query, *values}
+    pieces |= set(parts.path.split("/")) | {parts.fragment}
+    pieces |= {unquote(piece) for piece in pieces}
+    secrets = {piece for piece in pieces if len(piece) >= SECRET_CHARACTERS}
+    return shown, tuple(sorted(secrets, key=len, reverse=True))
+
+
+async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    """The body. Raises `AnswerTooLong`."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit_bytes:
+            raise AnswerTooLong
+    return bytes(body)
 
 
 def _why(error: Exception) -> str:
@@ -156,6 +258,8 @@ def _why(error: Exception) -> str:
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float:
     """The pause an endpoint asks for, in seconds; 0 where it asks for none (or names a date)."""
-    with contextlib.suppress(ValueError):
-        return max(float(response.headers.get("Retry-After", 0)), 0.0)
-    return 0.0
+    try:
+        asked_s = float(response.headers.get("Retry-After", 0))
+    except ValueError:
+        return 0.0
+    return max(asked_s, 0.0) if math.isfinite(asked_s) else 0.0

@@ -7,6 +7,7 @@ its header's bloom filter says (Ethereum yellow paper, section 4.4.3), with indi
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from typing import Any
 from eth_utils.crypto import keccak
 
 from committee.errors import LedgerReorganised, LedgerUnavailable
-from committee.ledger.evm.endpoints import EndpointFault
-from committee.ledger.evm.rpc import EndpointError, Rpc
+from committee.ledger.evm import answers
+from committee.ledger.evm.answers import Block, RawLog
+from committee.ledger.evm.rpc import AskedTooMuch, EndpointError, Lacking, Rpc
 from committee.ledger.records import (
     BlockMark,
 )
@@ -26,73 +28,39 @@ LONGEST_LOG_RANGE = 10_000
 """Blocks per request for logs; halved whenever the provider refuses, doubled when it serves."""
 HEADERS_PER_REQUEST = 50
 """Likewise."""
+FIRST_REMEMBERED_S = 10.0
+"""So long after a provider refused an amount, less than that is asked for; twice as long each time it proves right."""
+LONGEST_REMEMBERED_S = 1280.0
 BLOCKS_IN_A_STRETCH = 1000
 """Read before what they told is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """Of a block, what binds its logs to the chain."""
-
-    mark: BlockMark
-    parent: bytes
-    bloom: int
-
-    @classmethod
-    def read(cls, block: Any) -> Header:
-        """From a block as an endpoint tells it. Raises `EndpointFault`."""
-        try:
-            return cls(
-                BlockMark(int(block["number"], 16), bytes.fromhex(block["hash"][2:])),
-                bytes.fromhex(block["parentHash"][2:]),
-                int(block["logsBloom"], 16),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise EndpointFault(f"a block without what makes a header: {error!r}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class RawLog:
-    """One log of a block."""
-
-    block: BlockMark
-    index: int
-    address: bytes
-    topics: tuple[bytes, ...]
-    data: bytes
-
-    @classmethod
-    def read(cls, log: Any) -> RawLog:
-        """From a log as an endpoint tells it. Raises `EndpointFault`."""
-        try:
-            return cls(
-                BlockMark(int(log["blockNumber"], 16), bytes.fromhex(log["blockHash"][2:])),
-                int(log["logIndex"], 16),
-                bytes.fromhex(log["address"][2:]),
-                tuple(bytes.fromhex(topic[2:]) for topic in log["topics"]),
-                bytes.fromhex(log["data"][2:]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise EndpointFault(f"a log without what makes one: {error!r}") from error
-
-
 @dataclass(slots=True)
 class Portion:
-    """How much is asked for at once: halved at a provider's limit, then grown again."""
+    """How much is asked for at once: halved at a provider's limit, and grown again to just below it."""
 
     longest: int
     now: int = field(init=False)
+    _least_refused: int | None = None
+    _remembered_until_s: float = 0.0
+    _remembered_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.now = self.longest
 
-    def halve(self, asked: int) -> None:
-        """So many were too many."""
+    def refused(self, asked: int, now_s: float) -> None:
+        """Take note that `asked` was too much, at the event loop's time `now_s`."""
+        if self._least_refused is None:
+            self._remembered_s = min(max(2 * self._remembered_s, FIRST_REMEMBERED_S), LONGEST_REMEMBERED_S)
         self.now = max(asked // 2, 1)
+        self._least_refused, self._remembered_until_s = asked, now_s + self._remembered_s
 
-    def grow(self) -> None:
-        """The last request was served."""
-        self.now = min(self.now * 2, self.longest)
+    def served(self, now_s: float) -> None:
+        """Take note that what was asked for came."""
+        if self._least_refused is not None and now_s > self._remembered_until_s:
+            self._least_refused = None
+        most = self.longest if self._least_refused is None else max(self._least_refused - 1, 1)
+        self.now = min(self.now * 2, most)
 
 
 class History:
@@ -105,56 +73,56 @@ class History:
         self._log_range = Portion(LONGEST_LOG_RANGE)
         self._header_range = Portion(HEADERS_PER_REQUEST)
 
-    async def headers(self, first: int, last: int) -> list[Header]:
-        """The headers of the blocks first..last, each the next one's parent.
+    async def headers(self, first: int, last: int, until: BlockMark | None = None) -> list[Block]:
+        """The headers of the blocks first..last, each the next one's parent; the last one `until`, if that is named.
 
         Raises `LedgerUnavailable` also when the chain changed meanwhile.
         """
-        headers: list[Header] = []
+        headers: list[Block] = []
         while first <= last:
             end = min(first + self._header_range.now - 1, last)
             numbers = range(first, end + 1)
-            parameters = [(hex(number), False) for number in numbers]
+            before = headers[-1].mark if headers else None
 
-            def check(blocks: list[Any], numbers: range = numbers) -> None:
-                if [Header.read(block).mark.number for block in blocks] != list(numbers):
-                    raise EndpointFault(f"other blocks were told than {numbers.start} to {numbers.stop - 1}")
-
-            try:
-                blocks = await self._rpc.batch("eth_getBlockByNumber", parameters, check)
-            except EndpointError as error:
-                if end == first:
-                    raise LedgerUnavailable(f"no header of block {first}: {error}") from error
-                self._header_range.halve(end - first + 1)
-                continue
-            for header in map(Header.read, blocks):
-                if headers and header.parent != headers[-1].mark.hash:
-                    raise LedgerUnavailable(
-                        f"the chain changed while it was read: block {header.mark.number} is no child of the one before"
+            def read(
+                blocks: list[Any], numbers: range = numbers, before: BlockMark | None = before
+            ) -> list[Block]:
+                told = answers.listed(blocks, answers.block)
+                if [one.mark.number for one in told] != list(numbers):
+                    raise answers.Unreadable(
+                        f"other blocks were told than {numbers.start} to {numbers.stop - 1}"
                     )
-                headers.append(header)
+                _check_link(before, told, until)
+                return told
+
+            parameters = [(hex(number), False) for number in numbers]
+            try:
+                headers += await self._rpc.batch("eth_getBlockByNumber", parameters, read)
+            except AskedTooMuch:
+                self._header_range.refused(len(numbers), _now_s())
+                continue
+            except EndpointError as error:
+                raise LedgerUnavailable(f"no header of block {first}: {error}") from None
             first = end + 1
-            self._header_range.grow()
+            self._header_range.served(_now_s())
         return headers
 
-    async def headers_after(self, after: BlockMark, until: BlockMark) -> list[Header]:
+    async def headers_after(self, after: BlockMark, until: BlockMark) -> list[Block]:
         """The headers behind `after`, up to `until` or `BLOCKS_IN_A_STRETCH` of them.
 
         Raises `LedgerReorganised` when `after` is not on the chain, `LedgerUnavailable` when `until` is not (yet).
         """
         first, last = after.number + 1, min(until.number, after.number + BLOCKS_IN_A_STRETCH)
-        headers = await self.headers(first, last)
+        headers = await self.headers(first, last, until)
         if headers[0].parent != after.hash:
             # An endpoint that went over to another chain would look the same.
             self._rpc.doubt()
-            headers = await self.headers(first, last)
+            headers = await self.headers(first, last, until)
             if headers[0].parent != after.hash:
                 raise LedgerReorganised(f"block {after.number} was replaced")
-        if last == until.number and headers[-1].mark != until:
-            raise LedgerUnavailable(f"the chain changed while it was read: block {last} is not what it was")
         return headers
 
-    async def logs(self, headers: Sequence[Header]) -> list[RawLog]:
+    async def logs(self, headers: Sequence[Block]) -> list[RawLog]:
         """All wanted logs of blocks that follow each other, in chain order.
 
         Raises `LedgerUnavailable` when no endpoint tells the logs that the headers promise.
@@ -179,17 +147,10 @@ class History:
         logs: list[RawLog] = []
         while first <= last:
             end = min(first + self._log_range.now - 1, last)
-            criteria = {"fromBlock": hex(first), "toBlock": hex(end), "address": addresses}
-            try:
-                answer = await self._rpc.request("eth_getLogs", criteria, has_block=end, check=_check_is_list)
-            except EndpointError as error:
-                if end == first:
-                    raise LedgerUnavailable(f"no logs of block {end}: {error}") from error
-                self._log_range.halve(end - first + 1)
-                continue
-            logs.extend(RawLog.read(log) for log in answer)
-            first = end + 1
-            self._log_range.grow()
+            portion = await self._portion(first, end, end, {"address": addresses})
+            if portion is not None:
+                logs.extend(portion)
+                first = end + 1
         return logs
 
     async def newest_first(
@@ -199,54 +160,57 @@ class History:
         wanted = [["0x" + one.hex() for one in alternatives] for alternatives in topics]
         while first <= last:
             begin = max(last - self._log_range.now + 1, first)
-            criteria = {"fromBlock": hex(begin), "toBlock": hex(last), "address": address, "topics": wanted}
-            try:
-                answer = await self._rpc.request(
-                    "eth_getLogs", criteria, has_block=last, check=_check_is_list
-                )
-            except EndpointError as error:
-                if begin == last:
-                    raise LedgerUnavailable(f"no logs of block {last}: {error}") from error
-                self._log_range.halve(last - begin + 1)
-                continue
-            for log in sorted(
-                map(RawLog.read, answer), key=lambda log: (log.block.number, log.index), reverse=True
-            ):
-                yield log
-            last = begin - 1
-            self._log_range.grow()
+            portion = await self._portion(begin, last, last, {"address": address, "topics": wanted})
+            if portion is not None:
+                for log in sorted(portion, key=lambda log: (log.block.number, log.index), reverse=True):
+                    yield log
+                last = begin - 1
 
-    def _may_lack(self, header: Header, block: Sequence[RawLog]) -> bool:
+    async def _portion(
+        self, first: int, last: int, has_block: int, criteria: dict[str, Any]
+    ) -> list[RawLog] | None:
+        """The logs of the blocks first..last; None when that is too much at once, so that less is asked for next."""
+        criteria = {"fromBlock": hex(first), "toBlock": hex(last), **criteria}
+        try:
+            logs = await self._rpc.request(
+                "eth_getLogs", criteria, read=_logs, has_block=has_block, is_divisible=last > first
+            )
+        except AskedTooMuch:
+            self._log_range.refused(last - first + 1, _now_s())
+            return None
+        except EndpointError as error:
+            raise LedgerUnavailable(f"no logs of block {last}: {error}") from None
+        self._log_range.served(_now_s())
+        return logs
+
+    def _may_lack(self, header: Block, block: Sequence[RawLog]) -> bool:
         """Whether a block whose bloom filter also holds others' logs may hold more of ours than were told."""
         return bool(block) or (
             any(is_in_bloom(header.bloom, address) for address in self._addresses)
             and any(is_in_bloom(header.bloom, topic) for topic in self._topics)
         )
 
-    async def _all_of(self, header: Header) -> list[RawLog]:
-        """All logs of one block, whosever they are, once an endpoint tells just what the header says."""
+    async def _all_of(self, header: Block) -> list[RawLog]:
+        """All logs of one block, of whatever contract, once an endpoint tells just what the header says."""
 
-        def check(answer: Any) -> None:
-            _check_is_list(answer)
-            block = in_order(header, [RawLog.read(log) for log in answer])
+        def read(result: Any) -> list[RawLog]:
+            block = in_order(header, _logs(result))
             if block is None or not is_all(header, block):
-                raise EndpointFault(
-                    f"{len(answer)} logs were told of block {header.mark.number}, not all it has"
-                )
+                raise answers.Unreadable(f"not all the logs of block {header.mark.number}, or others")
+            return block
 
         criteria = {"blockHash": "0x" + header.mark.hash.hex()}
         number = header.mark.number
         try:
-            answer = await self._rpc.request("eth_getLogs", criteria, has_block=number, check=check)
+            return await self._rpc.request("eth_getLogs", criteria, read=read, has_block=number)
         except EndpointError as error:
-            raise LedgerUnavailable(f"no logs of block {number}: {error}") from error
-        return in_order(header, [RawLog.read(log) for log in answer]) or []
+            raise LedgerUnavailable(f"no logs of block {number}: {error}") from None
 
     def _is_wanted(self, log: RawLog) -> bool:
         return log.address in self._addresses and bool(log.topics) and log.topics[0] in self._topics
 
 
-def in_order(header: Header, logs: Iterable[RawLog]) -> list[RawLog] | None:
+def in_order(header: Block, logs: Iterable[RawLog]) -> list[RawLog] | None:
     """The block's logs by index, each once; None when one is another block's, or two of one index differ."""
     by_index: dict[int, RawLog] = {}
     for log in logs:
@@ -255,7 +219,7 @@ def in_order(header: Header, logs: Iterable[RawLog]) -> list[RawLog] | None:
     return [by_index[index] for index in sorted(by_index)]
 
 
-def is_all(header: Header, block: Sequence[RawLog]) -> bool:
+def is_all(header: Block, block: Sequence[RawLog]) -> bool:
     """Whether logs by index are all that the block has: none is left out, and together they make its bloom filter."""
     if [log.index for log in block] != list(range(len(block))):
         return False
@@ -282,6 +246,29 @@ def bloom_bits(item: bytes) -> int:
     return bits
 
 
-def _check_is_list(answer: Any) -> None:
-    if not isinstance(answer, list):
-        raise EndpointFault("logs were told that are no list")
+def _check_link(before: BlockMark | None, told: Sequence[Block], until: BlockMark | None) -> None:
+    """Each block must be the child of the one before it, and the one of `until`'s number must be `until`.
+
+    Raises `Lacking`: the chain may have changed meanwhile, or another endpoint may be on the same branch.
+    """
+    for block in told:
+        number = block.mark.number
+        if before is not None and block.parent != before.hash:
+            raise Lacking(
+                LedgerUnavailable(
+                    f"the chain changed while it was read: block {number} is no child of the one before"
+                )
+            )
+        if until is not None and number == until.number and block.mark != until:
+            raise Lacking(
+                LedgerUnavailable(f"the chain changed while it was read: block {number} is not what it was")
+            )
+        before = block.mark
+
+
+def _logs(result: Any) -> list[RawLog]:
+    return answers.listed(result, answers.log)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

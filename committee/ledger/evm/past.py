@@ -30,13 +30,14 @@ async def blobs_at(reader: Reader, at: BlockMark, head: BlockMark, first_block: 
     """The blob objects as they were at the block `at`, by object id, for contracts deployed in `first_block`.
 
     But for their end epochs, which are those at `head`: only what has not ended is ever extended, so that it tells the
-    same of who was live. Raises `LedgerUnavailable`, `LedgerReorganised` when one of the blocks was replaced.
+    same of who was live. Raises `LedgerUnavailable`, `LedgerReorganised` when one of the blocks was replaced,
+    `KeyError` when the events do not fit the objects.
     """
-    views = await reader.pages(reader.blobs, "blobs", head)
-    records = {record.object_id: record for record in map(decode.blob_record, views)}
+    newest = await reader.pages(reader.blobs, "blobs", head, decode.blob_record)
+    records = {record.object_id: record for record in newest}
     events = await reader.events(at.number + 1, head.number)
     for mark in (at, head):
-        if (await reader.block(mark.number))[0] != mark:
+        if (await reader.block(mark.number)).mark != mark:
             raise LedgerReorganised(f"block {mark.number} was replaced")
     undo(records, events)
     deleted = [one.object_id for one in events if isinstance(one, BlobDeleted) and one.object_id in records]

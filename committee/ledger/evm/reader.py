@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-from web3.exceptions import BlockNotFound
-from web3.types import BlockIdentifier
+from typing import Any, Final, Literal, TypeVar
 
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
-from committee.ledger.evm import decode
+from committee.ledger.evm import answers, decode
 from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contract
+from committee.ledger.evm.answers import Block, RawLog
 from committee.ledger.evm.deploy import Deployment
-from committee.ledger.evm.history import History, RawLog
-from committee.ledger.evm.rpc import EndpointError, Rpc
+from committee.ledger.evm.history import History
+from committee.ledger.evm.rpc import EndpointError, Lacking, Rpc
 from committee.ledger.records import (
     Absence,
     BlobRegistered,
@@ -22,6 +20,9 @@ from committee.ledger.records import (
     Event,
     Stretch,
 )
+
+Item = TypeVar("Item")
+Tag = Literal["latest", "safe", "finalized"]
 
 PAGE_ITEMS = 200
 """Asked for in one call; at most some 100 KiB of answer."""
@@ -67,9 +68,14 @@ class Reader:
         )
 
     async def call(
-        self, contract: Contract, function: str, *arguments: Any, at: BlockMark | None = None
+        self,
+        contract: Contract,
+        function: str,
+        *arguments: Any,
+        at: BlockMark | None = None,
+        read: Callable[[Any], Any] = answers.anything,
     ) -> Any:
-        """What a view answers, at a block that must still be part of the chain, or at the newest.
+        """What `read` makes of a view's answer, at a block that must still be part of the chain, or at the newest.
 
         Raises `LedgerRefused` when it reverts, `LedgerError` when there is no such contract.
         """
@@ -80,53 +86,80 @@ class Reader:
         }
         # By hash and not by number: after a reorganisation there is an error and not another block's state.
         block: Any = {"blockHash": "0x" + at.hash.hex(), "requireCanonical": True} if at else "latest"
+
+        def read_data(result: Any) -> Any:
+            data = answers.data(result)
+            if not data:
+                self._rpc.doubt()
+                raise Lacking(LedgerError(f"{action}: no such contract at {contract.address} on {self._rpc}"))
+            return read(contract.abi.decode_result(function, data))
+
         try:
-            answer = bytes.fromhex((await self._rpc.request("eth_call", request, block))[2:])
+            return await self._rpc.request("eth_call", request, block, read=read_data)
         except EndpointError as error:
             if error.data is not None:
                 raise LedgerRefused(action, *self.errors.decode(error.data)) from None
             if at is not None:
                 raise StateGone(
                     f"{action} at block {at.number}, which was reorganised or whose state is pruned: {error}"
-                ) from error
+                ) from None
             raise
-        if not answer:
-            self._rpc.doubt()
-            raise LedgerError(f"{action}: no such contract at {contract.address} on {self._rpc.url}")
-        return contract.abi.decode_result(function, answer)
 
     async def pages(
-        self, contract: Contract, function: str, at: BlockMark, cursor: int = 0
-    ) -> list[dict[str, Any]]:
-        """All items of a view (cursor, count) → (page, next cursor; 0 at the end), at one block."""
-        items: list[dict[str, Any]] = []
+        self,
+        contract: Contract,
+        function: str,
+        at: BlockMark,
+        read: Callable[[dict[str, Any]], Item],
+    ) -> list[Item]:
+        """What `read` makes of all items of a view, at one block.
+
+        The view is one of (cursor, count) → (page, next cursor; 0 at the end).
+        """
+
+        def read_page(answer: tuple[list[dict[str, Any]], int]) -> tuple[list[Item], int]:
+            page, following = answer
+            if len(page) > PAGE_ITEMS or following not in (0, max(cursor, 1) + PAGE_ITEMS):
+                raise answers.Unreadable(f"a page that does not lead on from item {cursor}")
+            return [read(one) for one in page], following
+
+        items: list[Item] = []
+        cursor = 0
         while True:
-            page, following = await self.call(contract, function, cursor, PAGE_ITEMS, at=at)
+            page, following = await self.call(contract, function, cursor, PAGE_ITEMS, at=at, read=read_page)
             items.extend(page)
             if following == 0:
                 return items
-            if following <= cursor:
-                raise LedgerError(f"{contract.abi.name}.{function}: its pages do not move on from {cursor}")
             cursor = following
 
-    async def block(self, which: BlockIdentifier) -> tuple[BlockMark, int]:
-        """A block by number or tag: (mark, timestamp in seconds). Raises `LedgerUnavailable` when unknown."""
-        try:
-            block = await self._rpc.eth.get_block(which)
-        except BlockNotFound:
-            raise LedgerUnavailable(f"{self._rpc.url} does not know block {which!r}") from None
-        return BlockMark(block["number"], bytes(block["hash"])), block["timestamp"]
+    async def block(self, which: int | Tag) -> Block:
+        """A block by number or tag. Raises `LedgerUnavailable` when unknown."""
+
+        def read(result: Any) -> Block:
+            block = answers.block(result)
+            if isinstance(which, int) and block.mark.number != which:
+                raise answers.Unreadable(f"block {block.mark.number} instead of {which}")
+            return block
+
+        asked = hex(which) if isinstance(which, int) else which
+        return await self._rpc.request("eth_getBlockByNumber", asked, False, read=read)
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """Events of the blocks first..last in chain order, none lacking.
 
         Raises `LedgerUnavailable` when that is not certain, or the provider refuses even a single block.
         """
+        return await self._rpc.agreeing(lambda: self._events(first_block, last_block))
+
+    async def _events(self, first_block: int, last_block: int) -> list[Event]:
         headers = await self._history.headers(first_block, last_block)
         return [self._event(log) for log in await self._history.logs(headers)]
 
     async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
         """As `Ledger.stretch`."""
+        return await self._rpc.agreeing(lambda: self._stretch(after, until))
+
+    async def _stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
         headers = await self._history.headers_after(after, until)
         events = [self._event(log) for log in await self._history.logs(headers)]
         marks = tuple(header.mark for header in headers[-MARKS_TOLD:])
@@ -135,7 +168,7 @@ class Reader:
 
     async def absence(self, node_id: int, first_block: int) -> Absence:
         """As `Ledger.absence`, for contracts deployed in the block `first_block`."""
-        last, _ = await self.block("latest")
+        last = (await self.block("latest")).mark
         names = (decode.REGISTERED, decode.STOOD, *decode.ABSENCES)
         end: Absence | None = None
         async for log, _ in self.newest_first(self.staking, names, [node_id], first_block, last.number):
@@ -146,7 +179,7 @@ class Reader:
             if log.name == decode.STOOD:
                 break
             end = decode.ABSENCES[log.name]
-        raise LedgerUnavailable(f"{self._rpc.url} tells no logs from which node {node_id} would not stand")
+        raise LedgerUnavailable(f"{self._rpc} tells no logs from which node {node_id} would not stand")
 
     async def newest_first(
         self, contract: Contract, names: Sequence[str], keys: Sequence[int], first: int, last: int
@@ -172,14 +205,18 @@ class Reader:
         for event in events:
             if isinstance(event, BlobRegistered):
                 if last is not None and event.object_id != last + 1:
-                    raise LedgerUnavailable(
+                    raise answers.Unreadable(
                         f"blob object {event.object_id} was told behind object {last}: events are lacking"
                     )
                 last = event.object_id
         self._last_object = until, last
 
     def _event(self, raw: RawLog) -> Event:
-        log = self._sources[raw.address].decode_log(list(raw.topics), raw.data)
+        """Raises `Unreadable`."""
+        try:
+            log = self._sources[raw.address].decode_log(raw.topics, raw.data)
+        except LedgerError as error:
+            raise answers.Unreadable(str(error)) from None
         if log is None:
-            raise LedgerError(f"{self._rpc.url} answered with a log that was not asked for: {raw.topics}")
+            raise answers.Unreadable("a log that was not asked for")
         return decode.event(log, raw.block)

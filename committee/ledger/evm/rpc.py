@@ -1,11 +1,11 @@
-"""JSON-RPC to Ethereum nodes: one request, one answer or one clear error, always within a limit.
+"""JSON-RPC to Ethereum nodes: one request, one answer that was read or one clear error, always within a limit.
 
-`Rpc` is a provider of web3.py, and everything the adapter asks of a chain passes through it. It knows several endpoints
-in order of preference and asks the first that is well; what one of them can do wrong is found here and in `endpoints`,
-and becomes `LedgerUnavailable` only when none serves.
+Everything that the adapter asks of a chain passes through `Rpc`. It knows several endpoints in order of preference and
+asks the first that is well; what one of them can do wrong is found here and in `endpoints`, and becomes
+`LedgerUnavailable` only when none serves.
 
-It stands in for web3.py's own HTTP provider, whose answers have no limit, and which guards its sessions by a thread
-lock that a cancelled request can take and never give back: whatever has limits is cancelled often.
+A caller says with each request how its result is read (`answers`). Whatever the reading raises is a fault of the
+endpoint, so another one is asked, and no answer that a provider can make up comes out as any other error.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
-from web3 import AsyncWeb3
-from web3.eth.async_eth import AsyncEth
-from web3.providers.async_base import AsyncJSONBaseProvider
-from web3.types import RPCEndpoint, RPCResponse
 
 from committee.errors import LedgerError, LedgerUnavailable
-from committee.ledger.evm import endpoints
-from committee.ledger.evm.endpoints import AnswerTooLong, Endpoint, EndpointFault, endpoint_urls
+from committee.ledger.evm import answers
+from committee.ledger.evm.endpoints import Endpoint, EndpointFault, endpoint_urls
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -55,24 +51,34 @@ MEANINGFUL_ERRORS = ("eth_getLogs", "eth_sendRawTransaction")
 """Of these, codes do not tell a sick endpoint from one that was asked for too much, or given what it must refuse."""
 
 
+MAX_REVERT_CHARACTERS = 1 << 14
+"""Of the data of a revert, in hex; the contracts' own errors take a few hundred."""
+
+
 class EndpointError(LedgerUnavailable):
     """The endpoint answered a request with a JSON-RPC error.
 
-    `data` are the bytes of a revert, if there was one. Who knows what was asked turns it into something
+    `data` are the bytes of a revert, if there was one. The caller, which knows what was asked, turns it into something
     better; left alone it means that the endpoint did not serve us.
     """
 
-    def __init__(self, endpoint: str, method: str, error: dict[str, Any]) -> None:
+    def __init__(self, endpoint: Endpoint, method: str, error: dict[str, Any]) -> None:
         self.method = method
-        self.code = error.get("code")
-        self.reason = str(error.get("message", "no message"))
+        code = error.get("code")
+        self.code = code if type(code) is int and abs(code) < 2**31 else None
+        self.reason = endpoint.quote(error.get("message", "no message"))
         self.data = _revert_data(error.get("data"))
         super().__init__(f"{endpoint} answered {method} with an error: {self.reason} (code {self.code})")
 
     @property
     def is_revert(self) -> bool:
         """Whether a contract reverted (and the endpoint is well)."""
-        return self.code == 3 or self.data is not None or "revert" in self.reason.lower()
+        return self.is_certain_revert or "revert" in self.reason.lower()
+
+    @property
+    def is_certain_revert(self) -> bool:
+        """Whether more than the error's words say so."""
+        return self.code == 3 or self.data is not None
 
     @property
     def is_lacking_funds(self) -> bool:
@@ -92,14 +98,19 @@ class EndpointError(LedgerUnavailable):
         return not self.is_revert and _has_word(self.reason, LACKING_WORDS)
 
 
-class _LacksBlockError(Exception):
-    """The endpoint is well but has not the block that is asked for; `told` is its own error, if it told one."""
+class AskedTooMuch(LedgerUnavailable):
+    """No endpoint gives so much at once, or says what may mean that: ask for less."""
 
-    def __init__(self, told: LedgerUnavailable) -> None:
+
+class Lacking(Exception):
+    """The endpoint is well but has not what is asked for, another may; `told` is raised when none has."""
+
+    def __init__(self, told: LedgerError) -> None:
         self.told = told
+        super().__init__(str(told))
 
 
-class Rpc(AsyncJSONBaseProvider):
+class Rpc:
     """The endpoints of one chain. Safe to use from several tasks of one event loop."""
 
     def __init__(self, urls: str | Sequence[str], chain_id: int | None = None) -> None:
@@ -107,79 +118,88 @@ class Rpc(AsyncJSONBaseProvider):
 
         With `chain_id`, an endpoint that serves another chain is not used.
         """
-        super().__init__()
         self.endpoints = [Endpoint(url) for url in endpoint_urls(urls)]
         self._chain_id = chain_id
-        self._web3: AsyncWeb3[Rpc] = AsyncWeb3(self, middleware=[])
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
+        self._served_last: Endpoint | None = None
 
-    @property
-    def url(self) -> str:
-        """Where the chain is asked, for messages."""
-        return ", ".join(endpoint.url for endpoint in self.endpoints)
-
-    @property
-    def eth(self) -> AsyncEth:
-        """web3.py's view of the chain; raises what `request` raises."""
-        return self._web3.eth
+    def __str__(self) -> str:
+        """Where the chain is asked, for messages: scheme, host and port of each endpoint."""
+        return ", ".join(map(str, self.endpoints))
 
     async def request(
-        self, method: str, *parameters: Any, has_block: int = -1, check: Callable[[Any], None] | None = None
-    ) -> Any:
-        """The `result` of a JSON-RPC request, as it came.
+        self,
+        method: str,
+        *parameters: Any,
+        read: Callable[[Any], Result],
+        has_block: int = -1,
+        is_divisible: bool = False,
+    ) -> Result:
+        """What `read` makes of the `result` of a JSON-RPC request.
 
-        Only endpoints that have the block `has_block` are asked. `check` raises `EndpointFault` for a result that
-        cannot be right: then another endpoint is asked, as after any other failure.
+        Only endpoints that have the block `has_block` are asked. Whatever `read` raises makes another endpoint be
+        asked: `Lacking` without blame, anything else as after any other failure.
 
-        Raises `EndpointError` for an error object, `LedgerUnavailable` for anything else but an answer.
+        Raises `EndpointError` for an error object, `LedgerUnavailable` for anything else but an answer; for a request
+        that `is_divisible`, which could be asked in smaller parts, `AskedTooMuch` where smaller ones may be served.
         """
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
 
-        def read(endpoint: Endpoint, answer: Any) -> Any:
-            result = _result(endpoint, method, answer)
-            if check is not None:
-                check(result)
-            return result
+        def read_answer(endpoint: Endpoint, answer: Any) -> Result:
+            return read(_result(endpoint, method, answer, 1))
 
-        return await self._ask(method, body, read, has_block)
+        return await self._ask(method, body, read_answer, has_block, is_divisible)
 
     async def batch(
         self,
         method: str,
         parameters: Sequence[Sequence[Any]],
-        check: Callable[[list[Any]], None] | None = None,
-    ) -> list[Any]:
-        """The results of one method for several parameters, in their order, by one request.
+        read: Callable[[list[Any]], Result],
+    ) -> Result:
+        """What `read` makes of the results of one method for several parameters, in their order, by one request.
 
-        `check` and errors as with `request`.
+        Errors as with `request`; several parameters are divisible.
         """
         requests = [
             {"jsonrpc": "2.0", "id": place, "method": method, "params": one}
             for place, one in enumerate(parameters)
         ]
 
-        def read(endpoint: Endpoint, answer: Any) -> list[Any]:
+        def read_answer(endpoint: Endpoint, answer: Any) -> Result:
             if not isinstance(answer, list):
-                _result(endpoint, method, answer)
-                raise EndpointFault(f"{endpoint.url} answered several {method} with one result")
-            by_id = {one.get("id"): one for one in answer if isinstance(one, dict)}
-            results = [_result(endpoint, method, by_id.get(place)) for place in range(len(requests))]
-            if check is not None:
-                check(results)
-            return results
+                _result(endpoint, method, answer, 0)
+                raise EndpointFault(f"{endpoint} answered several {method} with one result", may_be_size=True)
+            by_id = {one["id"]: one for one in answer if isinstance(one, dict) and type(one.get("id")) is int}
+            if len(by_id) < len(requests):
+                message = f"{endpoint} answered {len(by_id)} of {len(requests)} {method}"
+                raise EndpointFault(message, may_be_size=True)
+            return read(
+                [_result(endpoint, method, by_id.get(place), place) for place in range(len(requests))]
+            )
 
-        return await self._ask(method, json.dumps(requests).encode(), read)
+        is_divisible = len(requests) > 1
+        return await self._ask(method, json.dumps(requests).encode(), read_answer, -1, is_divisible)
 
-    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        """What web3.py calls for every request; raises as `request` does."""
-        body = self.encode_rpc_request(method, params)
+    async def agreeing(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """The result of several requests that are read together.
 
-        def read(endpoint: Endpoint, answer: Any) -> RPCResponse:
-            _result(endpoint, method, answer)
-            return RPCResponse(**answer)  # type: ignore[typeddict-item]
-
-        return await self._ask(method, body, read)
+        What the work raises beside `LedgerError` means that the answers contradict each other. Then the endpoint that
+        answered last rests, and the work is done again. Raises `LedgerUnavailable` when that does not help.
+        """
+        trouble = ""
+        for _ in range(TRIES + len(self.endpoints) - 1):
+            try:
+                return await work()
+            except LedgerError:
+                raise
+            except Exception as error:
+                trouble = str(error) if isinstance(error, answers.Unreadable) else type(error).__name__
+                if self._served_last is not None:
+                    now = asyncio.get_running_loop().time()
+                    fault = EndpointFault(f"the answers of {self._served_last} contradict each other")
+                    self._served_last.failed(fault, now, now)
+        raise LedgerUnavailable(f"the answers of {self} contradict each other ({trouble})")
 
     def doubt(self) -> None:
         """Have every endpoint say anew which chain it serves, before its next answer is believed."""
@@ -193,15 +213,24 @@ class Rpc(AsyncJSONBaseProvider):
             await self._session.close()
 
     async def _ask(
-        self, method: str, body: bytes, read: Callable[[Endpoint, Any], Result], has_block: int = -1
+        self,
+        method: str,
+        body: bytes,
+        read: Callable[[Endpoint, Any], Result],
+        has_block: int,
+        is_divisible: bool,
     ) -> Result:
         """Ask one endpoint after another until one serves."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + REQUEST_LIMIT_S
-        lacking: dict[Endpoint, LedgerUnavailable] = {}
+        passed_over: dict[Endpoint, LedgerError] = {}
+        refused: LedgerError | None = None
         trouble: LedgerUnavailable | None = None
         for _ in range(TRIES + len(self.endpoints) - 1):
-            able = [endpoint for endpoint in self.endpoints if endpoint not in lacking]
+            able = [endpoint for endpoint in self.endpoints if endpoint not in passed_over]
+            if passed_over:
+                # One endpoint has answered already: what rests is not waited for.
+                able = [endpoint for endpoint in able if endpoint.rest_s(clock(), is_alone=False) <= 0]
             if not able:
                 break
             endpoint = await self._rested(able, clock)
@@ -210,14 +239,26 @@ class Rpc(AsyncJSONBaseProvider):
             if limit_s <= 0:
                 break
             try:
-                return await self._ask_one(endpoint, method, body, read, has_block, limit_s)
-            except _LacksBlockError as lack:
-                lacking[endpoint] = trouble = lack.told
+                result = await self._ask_one(endpoint, method, body, read, has_block, limit_s)
+            except Lacking as lack:
+                passed_over[endpoint] = lack.told
+                if is_divisible and isinstance(lack.told, EndpointError) and not lack.told.is_lacking:
+                    refused = lack.told
             except EndpointFault as fault:
-                endpoint.failed(fault, asked_at, clock())
-                trouble = fault
+                if is_divisible and fault.may_be_size:
+                    passed_over[endpoint] = refused = fault
+                else:
+                    endpoint.failed(fault, asked_at, clock())
+                    trouble = fault
+            else:
+                self._served_last = endpoint
+                return result
+        if refused is not None:
+            raise AskedTooMuch(str(refused))
+        if passed_over:
+            raise next(iter(passed_over.values()))
         if trouble is None:
-            raise LedgerUnavailable(f"no endpoint answered {method} within {REQUEST_LIMIT_S:g} s: {self.url}")
+            raise LedgerUnavailable(f"no endpoint answered {method} within {REQUEST_LIMIT_S:g} s: {self}")
         raise trouble
 
     async def _rested(self, able: Sequence[Endpoint], clock: Callable[[], float]) -> Endpoint:
@@ -230,8 +271,8 @@ class Rpc(AsyncJSONBaseProvider):
         rest_s = endpoint.rest_s(now, is_alone=True)
         if rest_s > REST_WAITED_S:
             raise LedgerUnavailable(
-                f"every endpoint of the chain rests, {endpoint.url} for {rest_s:.1f} s: {endpoint.trouble}"
-            ) from endpoint.trouble
+                f"every endpoint of the chain rests, {endpoint} for {rest_s:.1f} s: {endpoint.trouble}"
+            )
         await asyncio.sleep(max(rest_s, 0))
         return endpoint
 
@@ -244,26 +285,31 @@ class Rpc(AsyncJSONBaseProvider):
         has_block: int,
         limit_s: float,
     ) -> Result:
-        """Raises `EndpointFault` and `_LacksBlockError` where another endpoint may do better."""
+        """Raises `EndpointFault` and `Lacking` where another endpoint may do better."""
         session = self._open(method)
         if self._chain_id is not None:
             await self._check_chain(endpoint, session, limit_s)
         if endpoint.height < has_block:
             await self._check_height(endpoint, session, has_block, limit_s)
+        answer = await endpoint.post(session, method, body, limit_s)
         try:
-            answer = await endpoint.post(session, method, body, limit_s)
             result = read(endpoint, answer)
-        except AnswerTooLong:
-            # Like a provider's own limit, so that who asked for too much at once may ask for less.
-            message = f"the answer is longer than {endpoints.ANSWER_LIMIT_BYTES} bytes"
-            raise EndpointError(endpoint.url, method, {"message": message}) from None
         except EndpointError as error:
             if error.is_fault:
-                raise EndpointFault(str(error)) from error
+                raise EndpointFault(str(error), may_be_size=error.code != 429) from None
             endpoint.served()
-            if error.is_lacking:
-                raise _LacksBlockError(error) from error
+            if error.is_certain_revert:
+                raise
+            raise Lacking(error) from None
+        except Lacking:
+            endpoint.served()
             raise
+        except EndpointFault:
+            raise
+        except Exception as error:
+            why = str(error) if isinstance(error, answers.Unreadable) else type(error).__name__
+            message = f"{endpoint} answered {method} with something that cannot be read: {why}"
+            raise EndpointFault(message, may_be_size=True) from None
         endpoint.served()
         return result
 
@@ -274,7 +320,7 @@ class Rpc(AsyncJSONBaseProvider):
         served = await self._number(endpoint, session, "eth_chainId", limit_s)
         if served != self._chain_id:
             fault = EndpointFault(
-                f"{endpoint.url} serves chain {served}, but the deployment is on chain {self._chain_id}: "
+                f"{endpoint} serves chain {served}, but the deployment is on chain {self._chain_id}: "
                 "use an endpoint of that chain, or the manifest of this one"
             )
             endpoint.serves_another_chain(fault, clock())
@@ -286,24 +332,27 @@ class Rpc(AsyncJSONBaseProvider):
     ) -> None:
         endpoint.height = await self._number(endpoint, session, "eth_blockNumber", limit_s)
         if endpoint.height < has_block:
-            raise _LacksBlockError(
-                LedgerUnavailable(f"{endpoint.url} is at block {endpoint.height}, behind block {has_block}")
+            raise Lacking(
+                LedgerUnavailable(f"{endpoint} is at block {endpoint.height}, behind block {has_block}")
             )
 
     async def _number(
         self, endpoint: Endpoint, session: aiohttp.ClientSession, method: str, limit_s: float
     ) -> int:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": []}).encode()
+        answer = await endpoint.post(session, method, body, limit_s)
         try:
-            return int(_result(endpoint, method, await endpoint.post(session, method, body, limit_s)), 16)
-        except (AnswerTooLong, EndpointError, TypeError, ValueError) as error:
-            raise EndpointFault(f"{endpoint.url} answered {method} with no number: {error}") from error
+            return answers.quantity(_result(endpoint, method, answer, 1))
+        except (EndpointError, answers.Unreadable) as error:
+            raise EndpointFault(f"{endpoint} answered {method} with no number: {error}") from None
 
     def _open(self, method: str) -> aiohttp.ClientSession:
         if self._is_closed:
-            raise LedgerError(f"{method}: this connection to {self.url} was closed")
+            raise LedgerError(f"{method}: this connection to {self} was closed")
         if self._session is None:
-            self._session = aiohttp.ClientSession(headers={"Content-Type": "application/json"})
+            self._session = aiohttp.ClientSession(
+                headers={"Content-Type": "application/json"}, cookie_jar=aiohttp.DummyCookieJar()
+            )
         return self._session
 
 
@@ -319,16 +368,27 @@ async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[Firs
         raise
 
 
-def _result(endpoint: Endpoint, method: str, answer: Any) -> Any:
-    """The result in an answer. Raises `EndpointError` for an error object, `EndpointFault` when it is neither."""
+def _result(endpoint: Endpoint, method: str, answer: Any, request_id: int) -> Any:
+    """The result in an answer.
+
+    Raises `EndpointError` for an error object, `Lacking` for a block that the endpoint does not have, `EndpointFault`
+    for anything else.
+    """
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-        raise EndpointError(endpoint.url, method, answer["error"])
+        raise EndpointError(endpoint, method, answer["error"])
+    if isinstance(answer, dict) and answer.get("error") is not None:
+        words = endpoint.quote(answer["error"])
+        raise EndpointFault(f"{endpoint} answered {method} with an error: {words}", may_be_size=True)
     if not isinstance(answer, dict) or "result" not in answer:
-        raise EndpointFault(f"{endpoint.url} answered {method} with neither a result nor an error")
+        message = f"{endpoint} answered {method} with neither a result nor an error"
+        raise EndpointFault(message, may_be_size=True)
+    if type(answer.get("id")) is not int or answer["id"] != request_id:
+        message = f"{endpoint} answered {method} with the answer to another request"
+        raise EndpointFault(message, may_be_size=True)
     result = answer["result"]
     if method == "eth_getBlockByNumber":
         if result is None:
-            raise _LacksBlockError(LedgerUnavailable(f"{endpoint.url} does not know the block asked for"))
+            raise Lacking(LedgerUnavailable(f"{endpoint} does not know the block asked for"))
         _note_height(endpoint, result, "number")
     if method == "eth_getTransactionReceipt" and result is not None:
         _note_height(endpoint, result, "blockNumber")
@@ -336,10 +396,9 @@ def _result(endpoint: Endpoint, method: str, answer: Any) -> Any:
 
 
 def _note_height(endpoint: Endpoint, result: Any, name: str) -> None:
-    try:
-        endpoint.height = max(endpoint.height, int(result[name], 16))
-    except (KeyError, TypeError, ValueError) as error:
-        raise EndpointFault(f"{endpoint.url} answered with a block or receipt that has no {name}") from error
+    if not isinstance(result, dict):
+        raise answers.Unreadable("neither a block nor a receipt")
+    endpoint.height = max(endpoint.height, answers.quantity(result.get(name)))
 
 
 def _has_word(text: str, words: Sequence[str]) -> bool:
@@ -350,7 +409,7 @@ def _revert_data(data: Any) -> bytes | None:
     """Revert bytes out of an error object's `data`, which providers nest in their own ways."""
     if isinstance(data, dict):
         data = data.get("data")
-    if isinstance(data, str) and data.startswith("0x"):
+    if isinstance(data, str) and data.startswith("0x") and len(data) <= MAX_REVERT_CHARACTERS:
         try:
             return bytes.fromhex(data[2:])
         except ValueError:

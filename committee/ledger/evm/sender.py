@@ -1,8 +1,8 @@
 """Sends transactions of one account: each at most once, each to a known end.
 
-One counter and one lock give out the nonces, so that tasks of this process may send at the same time. When
-something goes wrong the counter is forgotten and read from the chain again. An account should not be used by
-two processes at once; where it is, the loser takes a new nonce and tries again.
+Tasks, threads and processes may send from one account at the same time: `nonces` gives each transaction its own number.
+When something goes wrong the counter is forgotten and read from the chain again. Where senders share no lock, on two
+machines, the one that comes too late takes a new nonce and tries again.
 
 A transaction that was handed over is looked up by its hash before it is handed over again. One that waits too long is
 given higher fees, a bounded number of times, always with its own nonce, so that at most one version of it is mined.
@@ -12,22 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
-from weakref import WeakValueDictionary
+from typing import Any
 
 from eth_account.datastructures import SignedTransaction
-from eth_utils.address import to_checksum_address
 
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger.evm import answers
 from committee.ledger.evm.abi import ErrorDecoder
 from committee.ledger.evm.account import AccountKey
+from committee.ledger.evm.answers import RawLog, RawReceipt
+from committee.ledger.evm.nonces import Nonces
 from committee.ledger.evm.rpc import EndpointError, Rpc, both
-from committee.ledger.records import (
-    BlockMark,
-    Transaction,
-)
+from committee.ledger.records import Transaction
 
 GAS_MARGIN_PERCENT = 25
 """Added to the estimate: state may change between the estimate and the block."""
@@ -56,7 +54,13 @@ TRANSFER_GAS = 21_000
 NONCE_TAKEN_WORDS = ("nonce", "replacement", "underpriced")
 """What endpoints say of a transaction whose nonce another one has."""
 SEND_TRIES = 3
-"""Broadcasts of one transaction when the endpoint does not answer, and fresh nonces when one was taken."""
+"""Broadcasts of one transaction when the endpoint does not answer."""
+NONCE_TRIES = 10
+"""Fresh nonces when one was taken."""
+LEAST_TIP_WEI = 10**9
+"""Of a tip that is guessed from what others paid; as web3.py has it."""
+FEE_HISTORY_BLOCKS = 10
+FEE_HISTORY_PERCENTILE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Receipt:
     """A transaction that succeeded, and what it did."""
 
     transaction: Transaction
-    logs: list[dict[str, Any]]
+    logs: tuple[RawLog, ...]
     contract: str | None
     """The address of the contract it created."""
 
@@ -107,28 +111,12 @@ class _Flight:
         return self.versions[-1]
 
 
-class _Nonces:
-    """The counter of one account on one chain, shared by all its senders in one event loop."""
-
-    _shared: ClassVar[WeakValueDictionary[tuple[int, str, int], _Nonces]] = WeakValueDictionary()
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.next: int | None = None
-        """None when it is to be read from the chain."""
-        self.mined = 0
-        """At least so many of the account's transactions are mined, whatever an endpoint that is behind says."""
-        self.under_way: set[int] = set()
-
-    @classmethod
-    def of(cls, chain_id: int, account: str) -> _Nonces:
-        """The one counter of an account."""
-        key = chain_id, account, id(asyncio.get_running_loop())
-        return cls._shared.setdefault(key, cls())
-
-
 class _NonceTakenError(Exception):
-    """Another transaction of the account has this nonce."""
+    """Another transaction of the account has the nonce `taken`."""
+
+    def __init__(self, taken: int) -> None:
+        self.taken = taken
+        super().__init__(f"nonce {taken} is taken")
 
 
 class Sender:
@@ -140,7 +128,7 @@ class Sender:
         self._key = key
         self._chain_id = chain_id
         self._errors = errors
-        self._nonces = _Nonces.of(chain_id, key.address)
+        self._nonces = Nonces.of(chain_id, key.address)
         self._mined_block = -1
         """Where its newest was: estimates are made on a state that has it."""
 
@@ -153,17 +141,19 @@ class Sender:
         request = self._request(to, data, value_wei)
         gas, fees = await both(self._estimate(action, request), self._fees())
         transaction: dict[str, Any] = {
-            "type": 2,
             "chainId": self._chain_id,
             "data": data,
             "gas": gas,
             "value": value_wei,
             **fees,
         } | ({"to": to} if to else {})
-        for _ in range(SEND_TRIES):
+        least_nonce = 0
+        for place in range(NONCE_TRIES):
             try:
-                flight = await self._send_with_next_nonce(action, transaction, fees)
-            except _NonceTakenError:
+                flight = await self._send_with_next_nonce(action, transaction, fees, least_nonce)
+            except _NonceTakenError as error:
+                least_nonce = error.taken + 1
+                await asyncio.sleep(min(FIRST_POLL_S * 2**place, LONGEST_POLL_S))
                 continue
             nonce = flight.fields["nonce"]
             self._nonces.under_way.add(nonce)
@@ -172,12 +162,14 @@ class Sender:
             finally:
                 self._nonces.under_way.discard(nonce)
             self._nonces.mined = max(self._nonces.mined, nonce + 1)
-            self._mined_block = max(self._mined_block, int(receipt["blockNumber"], 16))
-            if int(receipt["status"], 16) != 1:
+            self._mined_block = max(self._mined_block, receipt.block.number)
+            if not receipt.succeeded:
                 raise await self._failure(action, request, transaction, receipt)
-            return Receipt(_transaction(receipt), receipt["logs"], receipt.get("contractAddress"))
+            mined = Transaction(receipt.hash, receipt.block, receipt.gas_used)
+            return Receipt(mined, receipt.logs, receipt.contract)
         raise LedgerUnavailable(
-            f"{action}: {SEND_TRIES} nonces in a row were taken; does another process use {self.account}?"
+            f"{action} was not sent: {NONCE_TRIES} nonces in a row were taken; does another machine send from "
+            f"{self.account}?"
         )
 
     async def plan(
@@ -194,7 +186,8 @@ class Sender:
             if not after_others:
                 raise
             return PlannedTransaction(action, self.account, to, data, None, None)
-        return PlannedTransaction(action, self.account, to, data, gas, gas * fees["maxFeePerGas"])
+        most_wei = fees["maxFeePerGas"] if "maxFeePerGas" in fees else fees["gasPrice"]
+        return PlannedTransaction(action, self.account, to, data, gas, gas * most_wei)
 
     def _request(self, to: str | None, data: bytes, value_wei: int) -> dict[str, Any]:
         """As `eth_estimateGas` and `eth_call` take it."""
@@ -203,8 +196,9 @@ class Sender:
 
     async def _estimate(self, action: str, request: dict[str, Any]) -> int:
         try:
-            answer = await self._rpc.request("eth_estimateGas", request, has_block=self._mined_block)
-            estimate = int(answer, 16)
+            estimate = await self._rpc.request(
+                "eth_estimateGas", request, read=_read_gas, has_block=self._mined_block
+            )
         except EndpointError as error:
             if error.is_lacking_funds:
                 raise self._too_poor(action) from None
@@ -219,24 +213,39 @@ class Sender:
         return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
 
     async def _fees(self) -> dict[str, int]:
+        """What the transaction bids for a unit of gas, by field; as a legacy transaction where nothing tells a tip."""
         block, tip = await both(
-            self._rpc.eth.get_block("latest"),
-            self._rpc.eth.max_priority_fee,
+            self._rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block), self._tip()
         )
-        return {"maxFeePerGas": block["baseFeePerGas"] * BASE_FEE_HEADROOM + tip, "maxPriorityFeePerGas": tip}
+        if block.base_fee_wei is None or tip is None:
+            price = await self._rpc.request("eth_gasPrice", read=answers.fee)
+            return {"gasPrice": price * (100 + BUMP_PERCENT) // 100}
+        return {
+            "maxFeePerGas": block.base_fee_wei * BASE_FEE_HEADROOM + tip,
+            "maxPriorityFeePerGas": tip,
+        }
+
+    async def _tip(self) -> int | None:
+        """The tip to bid for a unit of gas, in wei, from the first method that an endpoint has; None for none."""
+        with contextlib.suppress(LedgerUnavailable):
+            return await self._rpc.request("eth_maxPriorityFeePerGas", read=answers.fee)
+        with contextlib.suppress(LedgerUnavailable):
+            history = hex(FEE_HISTORY_BLOCKS), "latest", [FEE_HISTORY_PERCENTILE]
+            rewards = await self._rpc.request("eth_feeHistory", *history, read=answers.newest_rewards)
+            paid = sorted(filter(None, rewards))
+            return max(paid[len(paid) // 2], LEAST_TIP_WEI) if paid else LEAST_TIP_WEI
+        return None
 
     async def _send_with_next_nonce(
-        self, action: str, transaction: dict[str, Any], fees: dict[str, int]
+        self, action: str, transaction: dict[str, Any], fees: dict[str, int], least_nonce: int
     ) -> _Flight:
-        async with self._nonces.lock:
+        async with self._nonces.turn():
             try:
                 if self._nonces.next is None:
-                    account = to_checksum_address(self.account)
-                    waiting = await self._rpc.eth.get_transaction_count(account, "pending")
-                    self._nonces.next = max(waiting, self._nonces.mined)
+                    self._nonces.next = max(await self._count("pending"), self._nonces.mined, least_nonce)
                 fields = {**transaction, "nonce": self._nonces.next}
                 flight = _Flight(action, fields, [self._key.sign(fields)], fees)
-                await self._broadcast(action, flight.newest)
+                await self._broadcast(action, flight.newest, self._nonces.next)
                 self._nonces.next += 1
             except BaseException:
                 # Also when cancelled: whether the transaction arrived is then unknown, so the chain must say.
@@ -244,13 +253,14 @@ class Sender:
                 raise
             return flight
 
-    async def _broadcast(self, action: str, signed: SignedTransaction) -> None:
+    async def _broadcast(self, action: str, signed: SignedTransaction, nonce: int) -> None:
         """Hand a transaction to the endpoint; returns once the endpoint is known to have it."""
         raw = "0x" + bytes(signed.raw_transaction).hex()
         trouble: LedgerUnavailable | None = None
         for _ in range(SEND_TRIES):
             try:
-                await self._rpc.request("eth_sendRawTransaction", raw)
+                # The answer is not read: whether the chain has the transaction shows by its own hash.
+                await self._rpc.request("eth_sendRawTransaction", raw, read=answers.anything)
                 return
             except EndpointError as error:
                 if error.is_lacking_funds:
@@ -262,32 +272,38 @@ class Sender:
                 if trouble is not None:
                     # It may have been an earlier try of ours that took the nonce; the receipt will tell.
                     return
-                raise _NonceTakenError from None
+                raise _NonceTakenError(nonce) from None
             except LedgerUnavailable as error:
                 trouble = error
                 with contextlib.suppress(LedgerUnavailable):
                     if await self._is_known(signed):
                         return
-        raise LedgerUnavailable(f"{action} could not be sent: {trouble}") from trouble
+        raise LedgerUnavailable(f"{action} could not be sent: {trouble}") from None
 
     async def _is_known(self, signed: SignedTransaction) -> bool:
         """Whether the endpoint has the transaction, mined or waiting."""
-        return await self._rpc.request("eth_getTransactionByHash", _hex(signed)) is not None
+        digest = bytes(signed.hash)
+        return await self._rpc.request(
+            "eth_getTransactionByHash", _hex(signed), read=lambda result: answers.is_known(result, digest)
+        )
 
-    async def _receipt(self, flight: _Flight) -> dict[str, Any]:
+    async def _receipt(self, flight: _Flight) -> RawReceipt:
         """Wait for the receipt of any version, looking after the transaction when none comes."""
         clock = asyncio.get_running_loop().time
-        deadline, next_lookup, delay = clock() + RECEIPT_LIMIT_S, clock() + LOOKUP_INTERVAL_S, FIRST_POLL_S
-        next_bump = clock() + BUMP_AFTER_S
+        began, delay = clock(), FIRST_POLL_S
+        deadline, next_lookup = began + RECEIPT_LIMIT_S, began + LOOKUP_INTERVAL_S
+        next_bump = began + BUMP_AFTER_S
         trouble = "it is not mined"
         while clock() < deadline:
             await asyncio.sleep(delay)
             delay = min(delay * POLL_GROWTH, LONGEST_POLL_S)
             try:
                 for version in reversed(flight.versions):
-                    receipt = await self._rpc.request("eth_getTransactionReceipt", _hex(version))
+                    receipt = await self._rpc.request(
+                        "eth_getTransactionReceipt", _hex(version), read=_receipt_of(version)
+                    )
                     if receipt is not None:
-                        return dict(receipt)
+                        return receipt
                 if flight.is_overtaken and clock() >= next_lookup:
                     trouble = "another transaction has its nonce"
                     break
@@ -299,17 +315,17 @@ class Sender:
                     if await self._is_known(flight.newest):
                         await self._fill_gap(flight)
                     else:
-                        await self._broadcast(flight.action, flight.newest)
+                        await self._broadcast(flight.action, flight.newest, flight.fields["nonce"])
             except LedgerUnavailable as error:
                 trouble = str(error)
             except _NonceTakenError:
                 next_lookup = clock() + LOOKUP_INTERVAL_S
                 with contextlib.suppress(LedgerUnavailable):
-                    flight.is_overtaken = await self._mined_count() > flight.fields["nonce"]
+                    flight.is_overtaken = await self._count("latest") > flight.fields["nonce"]
         self._nonces.next = None
         outlook = "it will not come through" if flight.is_overtaken else "it may still come through"
         raise LedgerUnavailable(
-            f"{flight.action}: no receipt of transaction {_hex(flight.newest)} within {RECEIPT_LIMIT_S:.0f} s "
+            f"{flight.action}: no receipt of transaction {_hex(flight.newest)} within {clock() - began:.1f} s "
             f"({trouble}); {outlook}"
         )
 
@@ -317,14 +333,14 @@ class Sender:
         """Send the transaction with its own nonce and higher fees: the market's, and enough to be let in."""
         market = await self._fees()
         fields = {**flight.fields}
-        for fee, asked in market.items():
+        for fee, first_bid in flight.first_bid.items():
             raised = -(-fields[fee] * (100 + BUMP_PERCENT) // 100)
-            fields[fee] = min(max(raised, asked), flight.first_bid[fee] * LARGEST_BID)
+            fields[fee] = min(max(raised, market.get(fee, 0)), first_bid * LARGEST_BID)
         version = self._key.sign(fields)
         # Before it is handed over: should the answer be lost, its receipt is looked for too.
         flight.versions.append(version)
         flight.fields = fields
-        await self._broadcast(flight.action, version)
+        await self._broadcast(flight.action, version, fields["nonce"])
 
     async def _fill_gap(self, flight: _Flight) -> None:
         """Use up nonces below those of the transactions under way that no transaction has any more.
@@ -332,32 +348,32 @@ class Sender:
         After a reorganisation that dropped what was mined, nothing behind it would be mined ever; and sending a call
         again with such a nonce could run it twice. So each of them goes to a transfer of nothing.
         """
-        async with self._nonces.lock:
-            account = to_checksum_address(self.account)
-            waiting = await self._rpc.eth.get_transaction_count(account, "pending")
+        async with self._nonces.turn():
+            waiting = await self._count("pending")
             for nonce in range(waiting, min(waiting + GAP_LIMIT, *self._nonces.under_way)):
-                nothing = {"to": account, "data": b"", "gas": TRANSFER_GAS, "nonce": nonce}
+                nothing = {"to": self.account, "data": b"", "gas": TRANSFER_GAS, "nonce": nonce}
+                filling = self._key.sign({**flight.fields, "value": 0, **nothing})
                 with contextlib.suppress(_NonceTakenError):
-                    await self._broadcast("filling a nonce", self._key.sign({**flight.fields, **nothing}))
+                    await self._broadcast("filling a nonce", filling, nonce)
 
-    async def _mined_count(self) -> int:
-        account = to_checksum_address(self.account)
-        return await self._rpc.eth.get_transaction_count(account, "latest")
+    async def _count(self, block: str) -> int:
+        """How many transactions of the account there are, as of "latest" or, with those that wait, "pending"."""
+        return await self._rpc.request("eth_getTransactionCount", self.account, block, read=answers.quantity)
 
     async def _failure(
-        self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: dict[str, Any]
+        self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: RawReceipt
     ) -> LedgerError:
         """Why a mined transaction failed: the call is replayed on the state before its block."""
-        before = hex(int(receipt["blockNumber"], 16) - 1)
+        call, before = {**request, "gas": hex(transaction["gas"])}, hex(receipt.block.number - 1)
         try:
-            await self._rpc.request("eth_call", {**request, "gas": hex(transaction["gas"])}, before)
+            await self._rpc.request("eth_call", call, before, read=answers.data)
         except EndpointError as error:
             if error.is_revert:
                 return self._refused(action, error)
         except LedgerUnavailable:
             pass
-        reason = "OutOfGas" if int(receipt["gasUsed"], 16) >= transaction["gas"] else "Reverted"
-        return LedgerRefused(action, reason, {"transaction": receipt["transactionHash"]})
+        reason = "OutOfGas" if receipt.gas_used >= transaction["gas"] else "Reverted"
+        return LedgerRefused(action, reason, {"transaction": "0x" + receipt.hash.hex()})
 
     def _too_poor(self, action: str) -> LedgerRefused:
         return LedgerRefused(action, "InsufficientFunds", {"account": self.account})
@@ -372,9 +388,12 @@ def _hex(signed: SignedTransaction) -> str:
     return "0x" + bytes(signed.hash).hex()
 
 
-def _transaction(receipt: dict[str, Any]) -> Transaction:
-    return Transaction(
-        hash=bytes.fromhex(receipt["transactionHash"][2:]),
-        block=BlockMark(int(receipt["blockNumber"], 16), bytes.fromhex(receipt["blockHash"][2:])),
-        gas_used=int(receipt["gasUsed"], 16),
-    )
+def _receipt_of(signed: SignedTransaction) -> Callable[[Any], RawReceipt | None]:
+    return lambda result: answers.receipt(result, bytes(signed.hash))
+
+
+def _read_gas(result: Any) -> int:
+    gas = answers.quantity(result)
+    if gas < TRANSFER_GAS:
+        raise answers.Unreadable("less gas than any transaction takes")
+    return gas

@@ -301,10 +301,10 @@ class Writer:
 
     def _told(self, receipt: Receipt, contract: Contract, event: str, argument: str) -> Any:
         """An argument of the event that a contract emitted in a transaction."""
+        address = bytes.fromhex(contract.address[2:])
         for raw in receipt.logs:
-            if raw["address"].lower() == contract.address.lower():
-                topics = [bytes.fromhex(topic[2:]) for topic in raw["topics"]]
-                log = contract.abi.decode_log(topics, bytes.fromhex(raw["data"][2:]))
+            if raw.address == address:
+                log = contract.abi.decode_log(raw.topics, raw.data)
                 if log is not None and log.name == event:
                     return log.arguments[argument]
         raise LedgerUnavailable(f"transaction 0x{receipt.transaction.hash.hex()} tells no {event}")

@@ -12,6 +12,7 @@ from hexbytes import HexBytes
 
 from committee.errors import LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import AccountKey, DeploymentParameters, EvmLedger, deploy
+from committee.ledger.evm.nonces import Nonces
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network, SpoiltConnection
@@ -186,7 +187,8 @@ async def test_transaction_whose_nonce_went_to_another_is_told_as_lost(
     network = await launch()
     operator = await spoilt_operator(network, spoilt)
     assert operator._sender is not None
-    operator._sender._nonces = type(operator._sender._nonces)()  # as if the operator's were another process
+    # As if the operator's were another process.
+    operator._sender._nonces = Nonces(network.deployment.chain_id, operator._sender.account)
     monkeypatch.setattr("committee.ledger.evm.sender.LOOKUP_INTERVAL_S", 0.0)
     accepted = {"jsonrpc": "2.0", "id": 1, "result": "0x" + "00" * 32}
     spoilt.answer("eth_sendRawTransaction", lambda: web.json_response(accepted))

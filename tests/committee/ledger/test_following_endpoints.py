@@ -18,7 +18,7 @@ from aiohttp import web
 
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import BlobRegistered, Event
-from committee.ledger.evm import EvmLedger
+from committee.ledger.evm import EvmLedger, answers
 from committee.ledger.evm.rpc import Rpc
 from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
@@ -339,6 +339,7 @@ async def register_many(network: Network, count: int) -> None:
                 ({"from": account, "to": blobs.address, "data": "0x" + call.hex(), "gas": hex(400_000)},)
                 for call in calls
             ],
+            read=answers.anything,
         )
         await chain.mine()
     await rpc.close()

@@ -1,0 +1,179 @@
+"""What JSON-RPC methods answer, read strictly (Ethereum execution APIs). Pure.
+
+Every reader takes a `result` as it came and raises `Unreadable` for anything but what the method answers: `Rpc` takes
+that for a fault of the endpoint. Python's own conversions are too kind for it: `int("-0x1", 16)` is a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from committee.ledger.records import BlockMark
+
+Item = TypeVar("Item")
+
+MAX_NUMBER = 2**63 - 1
+"""Of blocks, log indices, nonces, gas and seconds: SQLite keeps no larger one."""
+MAX_FEE_WEI = 10**13
+"""Per unit of gas, 10 000 gwei. A tip is paid whatever the chain asks, so an endpoint must not make one up."""
+BLOOM_BYTES = 256
+
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*+")
+
+
+class Unreadable(ValueError):
+    """A result is not what its method answers; the message says in which respect, and quotes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block's header, as far as it is used."""
+
+    mark: BlockMark
+    parent: bytes
+    bloom: int
+    timestamp_s: int
+    base_fee_wei: int | None
+    """None on a chain without EIP-1559."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawLog:
+    """One log of a block."""
+
+    block: BlockMark
+    index: int
+    address: bytes
+    topics: tuple[bytes, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RawReceipt:
+    """What became of a transaction that was mined."""
+
+    hash: bytes
+    block: BlockMark
+    gas_used: int
+    succeeded: bool
+    logs: tuple[RawLog, ...]
+    contract: str | None
+    """The address of the contract it created, as it came."""
+
+
+def quantity(result: Any, most: int = MAX_NUMBER) -> int:
+    """A number from 0 to `most`, "0x" and hexadecimal digits."""
+    if not isinstance(result, str) or not _QUANTITY.fullmatch(result):
+        raise Unreadable("not a number")
+    number = int(result, 16)
+    if number > most:
+        raise Unreadable("a number too large to be right")
+    return number
+
+
+def fee(result: Any) -> int:
+    """Wei per unit of gas."""
+    return quantity(result, MAX_FEE_WEI)
+
+
+def data(result: Any, length: int | None = None) -> bytes:
+    """Bytes, "0x" and pairs of hexadecimal digits; of a given length in bytes when it is fixed."""
+    if not isinstance(result, str) or not _DATA.fullmatch(result):
+        raise Unreadable("not bytes in hex")
+    content = bytes.fromhex(result[2:])
+    if length is not None and len(content) != length:
+        raise Unreadable(f"{len(content)} bytes instead of {length}")
+    return content
+
+
+def block(result: Any) -> Block:
+    """`eth_getBlockByNumber`."""
+    fields = _fields(result, "block")
+    base_fee = fields.get("baseFeePerGas")
+    return Block(
+        _mark(fields, "number", "hash"),
+        data(fields.get("parentHash"), 32),
+        int.from_bytes(data(fields.get("logsBloom"), BLOOM_BYTES), "big"),
+        quantity(fields.get("timestamp")),
+        None if base_fee is None else fee(base_fee),
+    )
+
+
+def log(result: Any) -> RawLog:
+    """One log, of a block that is mined."""
+    fields = _fields(result, "log")
+    topics = listed(fields.get("topics"), lambda topic: data(topic, 32))
+    if len(topics) > 4:
+        raise Unreadable("a log of more than 4 topics")
+    return RawLog(
+        _mark(fields, "blockNumber", "blockHash"),
+        quantity(fields.get("logIndex")),
+        data(fields.get("address"), 20),
+        tuple(topics),
+        data(fields.get("data")),
+    )
+
+
+def receipt(result: Any, transaction: bytes) -> RawReceipt | None:
+    """`eth_getTransactionReceipt` of the transaction of this hash; None while it is not mined."""
+    if result is None:
+        return None
+    fields = _fields(result, "receipt")
+    if data(fields.get("transactionHash"), 32) != transaction:
+        raise Unreadable("a receipt of another transaction")
+    contract = fields.get("contractAddress")
+    if contract is not None:
+        data(contract, 20)
+    mark = _mark(fields, "blockNumber", "blockHash")
+    logs = listed(fields.get("logs"), log)
+    if any(one.block != mark for one in logs):
+        raise Unreadable("a receipt with logs of another block")
+    return RawReceipt(
+        transaction,
+        mark,
+        quantity(fields.get("gasUsed")),
+        quantity(fields.get("status"), 1) == 1,
+        tuple(logs),
+        contract,
+    )
+
+
+def is_known(result: Any, transaction: bytes) -> bool:
+    """`eth_getTransactionByHash` of the transaction of this hash: whether the endpoint has it, mined or waiting."""
+    if result is None:
+        return False
+    if data(_fields(result, "transaction").get("hash"), 32) != transaction:
+        raise Unreadable("another transaction")
+    return True
+
+
+def newest_rewards(result: Any) -> list[int]:
+    """`eth_feeHistory` of one percentile: the tips that the blocks' transactions paid, in wei per unit of gas."""
+    rewards = listed(_fields(result, "fee history").get("reward"), lambda one: listed(one, fee))
+    return [tip for block_rewards in rewards for tip in block_rewards]
+
+
+def listed(result: Any, read: Callable[[Any], Item]) -> list[Item]:
+    """A list whose items `read` reads."""
+    if not isinstance(result, list):
+        raise Unreadable("not a list")
+    return [read(one) for one in result]
+
+
+def anything(result: Any) -> Any:
+    """A result as it came."""
+    return result
+
+
+def _fields(result: Any, what: str) -> dict[str, Any]:
+    if not isinstance(result, dict):
+        raise Unreadable(f"not a {what}")
+    return result
+
+
+def _mark(fields: dict[str, Any], number: str, digest: str) -> BlockMark:
+    return BlockMark(quantity(fields.get(number)), data(fields.get(digest), 32))

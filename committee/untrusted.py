@@ -1,0 +1,71 @@
+"""Text and JSON that strangers wrote, read within limits: answers, bodies, files. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+MAX_DEPTH = 64
+"""Lists and objects within each other. What Haulout reads has at most 8."""
+MAX_TEXT_CHARACTERS = 300
+"""Of a stranger's text in an error or a line of the log."""
+
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A JSON string, also one without an end; possessive, so that no text takes more than linear time."""
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+
+
+class InvalidJson(ValueError):
+    """Text that is not JSON, or exceeds a limit; the message says which."""
+
+
+def parse_json(content: bytes | str, max_brackets: int) -> Any:
+    """Return the value of a JSON text in UTF-8 that opens at most `max_brackets` lists and objects.
+
+    Raises `InvalidJson`, also for `NaN` and `Infinity`, and for a nest deeper than `MAX_DEPTH`.
+
+    Both limits hold before the parser sees the text. The parser is no safe judge of depth: a library may have raised
+    the recursion limit (a grammar under `eth_abi` does), and then a deep nest overruns the stack and kills the
+    process. Each bracket costs some 60 bytes of memory. Brackets within strings count too, as a simple upper bound.
+    """
+    try:
+        text = content if isinstance(content, str) else content.decode()
+    except UnicodeDecodeError:
+        raise InvalidJson("not UTF-8") from None
+    brackets = text.count("[") + text.count("{")
+    if brackets > max_brackets:
+        raise InvalidJson(f"JSON of more than {max_brackets} lists and objects")
+    if brackets > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise InvalidJson(f"JSON nested deeper than {MAX_DEPTH}")
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise InvalidJson("not JSON") from None
+
+
+def printable(text: object, max_characters: int = MAX_TEXT_CHARACTERS) -> str:
+    """Return a stranger's text as it may stand in a log or on a terminal: of limited length, on one line.
+
+    Of a value that is no text its type.
+    """
+    text = text if isinstance(text, str) else f"({type(text).__name__})"
+    kept = text if len(text) <= max_characters else text[: max_characters - 1] + "…"
+    return "".join(one if one.isprintable() else "?" for one in kept)
+
+
+def _depth(text: str) -> int:
+    """Return how deep lists and objects are nested at most, outside of strings."""
+    if (
+        "\\" not in text
+    ):  # then a quote is a quote, and most of the text can be left out first: five times as fast
+        text = text.encode(errors="replace").translate(None, _NO_STRUCTURE).decode()
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[{\]}]", _STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidJson(f"{name} is not JSON")
