@@ -15,6 +15,7 @@
     3 SHARD_TRANSFER  shard u16 LE ‖ axis u8 ‖ first blob id 32 ‖ max count u64 LE ‖ requester's public key 48
     7 EJECT           node id, u256 big-endian ‖ reason u8
     8 SIGN_OF_LIFE    node id, u256 big-endian ‖ nonce 32; between nodes alone, ours
+    9 MEMBER_REQUEST  node id of the node asked ‖ of the member that asks, u256 big-endian each ‖ hour u32 LE; likewise
 
 Every field has one form only, so that equal meaning is equal bytes. Everything here raises `InvalidMessage`.
 """
@@ -37,6 +38,7 @@ NONCE_BYTES = 32
 
 _HEADER_BYTES = 7
 _WORD_BYTES = 32
+_HOUR_BYTES = 4
 _ACCOUNT_BYTES = (20, 32)
 """An EVM account, a Sui account."""
 _PERMANENT = b"\x00"
@@ -52,6 +54,7 @@ class Intent(IntEnum):
     SHARD_TRANSFER = 3
     EJECT = 7
     SIGN_OF_LIFE = 8
+    MEMBER_REQUEST = 9
 
 
 class EjectionReason(IntEnum):
@@ -70,6 +73,7 @@ _BODY_BYTES = {
     Intent.SHARD_TRANSFER: (2 + 1 + BLOB_ID_BYTES + 8 + PUBLIC_KEY_BYTES,),
     Intent.EJECT: (_WORD_BYTES + 1,),
     Intent.SIGN_OF_LIFE: (_WORD_BYTES + NONCE_BYTES,),
+    Intent.MEMBER_REQUEST: (2 * _WORD_BYTES + _HOUR_BYTES,),
 }
 
 
@@ -153,6 +157,19 @@ def sign_of_life_body(node_id: int, nonce: bytes) -> bytes:
     """Body of the message by which a member shows that it is alive, to whoever made up the nonce."""
     _require_length("nonce", nonce, NONCE_BYTES)
     return _unsigned("node id", node_id, _WORD_BYTES, "big") + nonce
+
+
+def member_request_body(asked_id: int, member_id: int, hour: int) -> bytes:
+    """Body of the message by which a member shows itself to the node it asks; `hour` is Unix time in hours."""
+    ids = (_unsigned("node id", node_id, _WORD_BYTES, "big") for node_id in (asked_id, member_id))
+    return b"".join((*ids, _unsigned("hour", hour, _HOUR_BYTES, "little")))
+
+
+def read_member_request(body: bytes) -> tuple[int, int, int]:
+    """(id of the node asked, id of the member that asks, hour) of such a body."""
+    _require_body(Intent.MEMBER_REQUEST, body)
+    asked, member, hour = body[:_WORD_BYTES], body[_WORD_BYTES : 2 * _WORD_BYTES], body[2 * _WORD_BYTES :]
+    return int.from_bytes(asked, "big"), int.from_bytes(member, "big"), int.from_bytes(hour, "little")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -53,10 +53,18 @@ class NodeClient:
     """A client for the node `name` at `address`, over a session that stays the caller's."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, name: str, address: str, timeout_s: float = TIMEOUT_S
+        self,
+        session: aiohttp.ClientSession,
+        name: str,
+        address: str,
+        timeout_s: float = TIMEOUT_S,
+        credential: Callable[[], str] | None = None,
     ) -> None:
+        """`credential` makes the value of a header that shows a member; it is sent once the node has said 503."""
         self._session = session
         self._timeout_s = timeout_s
+        self._credential = credential
+        self._shows_credential = False
         self.name = name
         self.address = address
 
@@ -277,13 +285,14 @@ class NodeClient:
                 self.address + path,
                 params=query,
                 data=None if body is None else io.BytesIO(body),
-                headers=_HEADERS if body is None else _HEADERS | {"Content-Type": wire.BCS},
+                headers=self._headers(body),
                 skip_auto_headers=_NEEDLESS,
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
                 if response.status in (200, 201):
                     return await self._read(response, limit)
+                self._shows_credential |= response.status == 503
                 content = await self._read(response, wire.MAX_JSON_BYTES)
         except aiohttp.ConnectionTimeoutError:
             raise NodeUnreachable(
@@ -300,6 +309,14 @@ class NodeClient:
         ) as error:  # ValueError: an address that is no address
             raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
         raise self._refusal(response.status, content, _retry_after_s(response.headers.get("Retry-After", "")))
+
+    def _headers(self, body: bytes | None) -> dict[str, str]:
+        headers = dict(_HEADERS)
+        if body is not None:
+            headers["Content-Type"] = wire.BCS
+        if self._credential is not None and self._shows_credential:
+            headers["Authorization"] = self._credential()
+        return headers
 
     async def _read(self, response: aiohttp.ClientResponse, limit: int) -> Bytes:
         """The answer; one that is too long is not read to its end."""

@@ -1,66 +1,247 @@
-"""Limits on handover and repair, so that what can wait never starves reads and writes.
+"""What a node lends to requesters, and in which order: memory, turns, bytes a second, places to wait in.
 
-A `Budget` limits one direction of a node's bulk traffic: bytes a second over time, requests at once, and the memory
-that what is under way takes. Who wants more waits its turn, in order.
+Every limit is shared by *requester*: the node itself, a member of a committee, or the strangers behind one address.
+`Pool` lends an amount, `Line` limits those that wait, and a `Budget` limits one direction of a node's bulk traffic, so
+that handover and repair never starve reads and writes. The rules, for all of them (PROTOCOL section 6):
+
+- The requester that was lent least comes first (start-time fair queueing); in a pool for members, members do before
+  strangers.
+- Of what is *divided*, because a requester can keep it for long, one requester has no more than it leaves free, and all
+  strangers together no more than half of a pool for members.
+- Small amounts pass large ones: large amounts together never have more than three quarters. A large one that has waited
+  for OVERDUE_S is passed by small ones only within the last quarter.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 
 BYTES_PER_S = 2**32
 """More than most lines carry: by default it is the number of requests that leaves room for reads and writes."""
 REQUESTS_AT_ONCE = 16
 MEMORY_BYTES = 256 * 2**20
 BURST_S = 0.25
-"""Bytes of so long may pass at once before anyone waits: a small handover is not slowed down at all."""
+"""Burst allowance, in seconds of the byte rate: a small handover is not slowed down at all."""
+SMALL_SHARE = 16
+"""An amount is small up to the capacity divided by this."""
+OVERDUE_S = 5.0
+"""After this wait a large amount is passed by no more small ones than the last quarter holds."""
+REQUESTERS_REMEMBERED = 4096
+"""Requesters whose share of the past a pool knows."""
 
 
-class Memory:
-    """So many bytes of memory, given in the order in which they are asked for."""
+class LineFull(Exception):
+    """No place is left for the requester to wait in."""
 
-    def __init__(self, size_bytes: int) -> None:
-        self._size_bytes = size_bytes
-        self._free_bytes = size_bytes
-        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """The party that a limit is shared by."""
+
+    name: str
+    """Of a member its node id, of strangers their address."""
+    is_member: bool = False
+
+
+ITSELF = Requester("this node", is_member=True)
+"""The requester of what a node does of its own accord; it is held to no share."""
+
+
+class _Lent:
+    """How much of a capacity is lent, in all and to each requester."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.total = 0
+        self.to_strangers = 0
+        self._to: dict[Requester, int] = {}
+
+    @property
+    def free(self) -> int:
+        """What is not lent."""
+        return self.capacity - self.total
+
+    def add(self, requester: Requester, amount: int) -> None:
+        """Lend an amount, or take it back when it is negative."""
+        self.total += amount
+        if not requester.is_member:
+            self.to_strangers += amount
+        now = self._to.get(requester, 0) + amount
+        if now:
+            self._to[requester] = now
+        else:
+            del self._to[requester]
+
+    def is_within_share(self, requester: Requester, amount: int) -> bool:
+        """Whether the requester would have no more than it leaves free; the first it is lent always is."""
+        held = self._to.get(requester, 0)
+        return held == 0 or requester is ITSELF or held + amount <= self.free - amount
+
+
+class Line:
+    """Places for requests that wait for the same thing."""
+
+    def __init__(self, places: int) -> None:
+        self._taken = _Lent(places)
+
+    @contextmanager
+    def place(self, requester: Requester = ITSELF) -> Iterator[None]:
+        """A place as long as the block lasts. Raises `LineFull`."""
+        if not self._taken.free or not self._taken.is_within_share(requester, 1):
+            raise LineFull(f"{self._taken.total} requests wait for their turn already")
+        self._taken.add(requester, 1)
+        try:
+            yield
+        finally:
+            self._taken.add(requester, -1)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A requester that waits for an amount."""
+
+    requester: Requester
+    amount: int
+    is_large: bool
+    weight: int
+    since: float
+    turn: asyncio.Future[None]
+
+
+class Pool:
+    """Lends up to `capacity` at once: bytes of memory, or turns."""
+
+    def __init__(self, capacity: int, *, is_divided: bool = False, for_members: bool = False) -> None:
+        """`is_divided` when requesters keep what they are lent for long, `for_members` when members come first."""
+        self._lent = _Lent(capacity)
+        self._is_divided = is_divided
+        self._for_members = for_members
+        self._small = max(1, capacity // SMALL_SHARE)
+        self._large_ceiling = max(1, capacity * 3 // 4)
+        self._large_lent = 0
+        self._waiting: dict[tuple[Requester, bool], deque[_Waiting]] = {}
+        """(requester, whether large) → those that wait, in the order in which they came."""
+        self._shares: dict[Requester, int] = {}
+        """Requester → the virtual time at which its next request is due; grows by what it is lent."""
+        self._virtual_time = 0
 
     @property
     def is_short(self) -> bool:
-        """Whether somebody waits for some."""
-        return bool(self._line)
+        """Whether a requester waits."""
+        return bool(self._waiting)
 
     @asynccontextmanager
-    async def taken(self, size_bytes: int) -> AsyncIterator[None]:
-        """So much memory, once it is free; more than there is at all is given alone."""
-        size_bytes = min(size_bytes, self._size_bytes)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append((size_bytes, turn))
+    async def lent(
+        self, amount: int = 1, requester: Requester = ITSELF, *, weight: int | None = None
+    ) -> AsyncIterator[None]:
+        """Lend an amount as long as the block lasts, when its turn comes; what is more than there is counts as all.
+
+        `weight` is what it counts for in the order among requesters, the amount unless given.
+        """
+        one = self._asked(amount, requester, weight)
+        queue = self._waiting.setdefault((requester, one.is_large), deque())
+        queue.append(one)
         self._let_in()
         try:
-            await turn
+            await one.turn
             yield
         finally:
-            if turn.done() and not turn.cancelled():
-                self._free_bytes += size_bytes
+            if one.turn.done() and not one.turn.cancelled():
+                self._account(one, -1)
             else:
                 with suppress(ValueError):
-                    self._line.remove((size_bytes, turn))
+                    queue.remove(one)
+                self._forget_empty((requester, one.is_large))
             self._let_in()
 
+    def _asked(self, amount: int, requester: Requester, weight: int | None) -> _Waiting:
+        """The amount asked for, cut down to what the requester may have at most."""
+        loop = asyncio.get_running_loop()
+        is_large = amount > self._small
+        if is_large:
+            amount = min(amount, self._large_ceiling)
+        amount = min(max(1, amount), self._ceiling(requester))
+        weight = amount if weight is None else weight
+        return _Waiting(requester, amount, is_large, weight, loop.time(), loop.create_future())
+
+    def _ceiling(self, requester: Requester) -> int:
+        """What requesters of this kind may have together."""
+        halved = self._for_members and self._is_divided and not requester.is_member
+        return max(1, self._lent.capacity // 2) if halved else self._lent.capacity
+
+    def _account(self, one: _Waiting, sign: int) -> None:
+        self._lent.add(one.requester, sign * one.amount)
+        if one.is_large:
+            self._large_lent += sign * one.amount
+
     def _let_in(self) -> None:
-        while self._line and self._line[0][0] <= self._free_bytes:
-            size_bytes, turn = self._line.popleft()
-            if turn.cancelled():
+        """Lend to all that can be lent to now, in their order."""
+        while (following := self._next()) is not None:
+            key = following.requester, following.is_large
+            self._waiting[key].popleft()
+            self._forget_empty(key)
+            if following.turn.cancelled():
                 continue
-            self._free_bytes -= size_bytes
-            turn.set_result(None)
+            due = max(self._virtual_time, self._shares.pop(following.requester, 0))
+            self._virtual_time = due
+            self._shares[following.requester] = due + following.weight
+            if len(self._shares) > REQUESTERS_REMEMBERED:
+                del self._shares[next(iter(self._shares))]
+            self._account(following, 1)
+            following.turn.set_result(None)
+
+    def _next(self) -> _Waiting | None:
+        """The first in order that can be lent what it waits for."""
+        if not self._lent.free:
+            return None
+        heads = sorted((queue[0] for queue in self._waiting.values()), key=self._order)
+        overdue = next((one for one in heads if self._is_overdue(one)), None)
+        for one in heads:
+            if one.turn.cancelled() or self._fits(one, overdue):
+                return one
+        return None
+
+    def _order(self, one: _Waiting) -> tuple[bool, int, bool, float]:
+        due = max(self._virtual_time, self._shares.get(one.requester, 0))
+        return not self._is_first_class(one), due, one.is_large, one.since
+
+    def _is_overdue(self, one: _Waiting) -> bool:
+        """Whether a large amount has waited too long, and not for what its own requester, or strangers, have."""
+        waited_s = asyncio.get_running_loop().time() - one.since
+        return one.is_large and waited_s >= OVERDUE_S and self._is_within_share(one)
+
+    def _is_within_share(self, one: _Waiting) -> bool:
+        if not self._is_divided:
+            return True
+        ceiling = self._ceiling(one.requester)
+        if ceiling < self._lent.capacity and self._lent.to_strangers + one.amount > ceiling:
+            return False
+        return self._lent.is_within_share(one.requester, one.amount)
+
+    def _fits(self, one: _Waiting, overdue: _Waiting | None) -> bool:
+        if one.amount > self._lent.free or not self._is_within_share(one):
+            return False
+        if one.is_large and self._large_lent + one.amount > self._large_ceiling:
+            return False
+        if overdue in (None, one) or self._is_first_class(one) > self._is_first_class(overdue):
+            return True
+        small_lent = self._lent.total - self._large_lent
+        return not one.is_large and small_lent + one.amount <= self._lent.capacity - self._large_ceiling
+
+    def _is_first_class(self, one: _Waiting) -> bool:
+        return not self._for_members or one.requester.is_member
+
+    def _forget_empty(self, key: tuple[Requester, bool]) -> None:
+        if not self._waiting.get(key, True):
+            del self._waiting[key]
 
 
 class Budget:
-    """Bytes a second, requests at once, bytes in memory."""
+    """Bytes a second, requests at once, bytes in memory, of one direction of bulk traffic."""
 
     def __init__(
         self,
@@ -71,18 +252,20 @@ class Budget:
         if min(bytes_per_s, requests_at_once, memory_bytes) < 1:
             raise ValueError("a budget without bytes, requests or memory would never let anything through")
         self._bytes_per_s = bytes_per_s
-        self._requests = asyncio.Semaphore(requests_at_once)
-        self._memory = Memory(memory_bytes)
+        self._requests = Pool(requests_at_once, is_divided=True, for_members=True)
+        self._rate = Pool(1, for_members=True)
+        self._memory = Pool(memory_bytes, is_divided=True, for_members=True)
         self._paid_until = 0.0
         """Loop time at which all bytes charged so far have had their time."""
 
     @asynccontextmanager
-    async def request(self) -> AsyncIterator[None]:
-        """A turn for one request; begins when the bytes charged before have had their time."""
-        async with self._requests:
-            owed_s = self._paid_until - asyncio.get_running_loop().time() - BURST_S
-            if owed_s > 0:
-                await asyncio.sleep(owed_s)
+    async def request(self, requester: Requester = ITSELF, size_bytes: int = 1) -> AsyncIterator[None]:
+        """A turn for one request of about so many bytes; begins when the bytes charged before have had their time."""
+        async with self._requests.lent(1, requester, weight=size_bytes):
+            async with self._rate.lent(1, requester, weight=size_bytes):
+                owed_s = self._paid_until - asyncio.get_running_loop().time() - BURST_S
+                if owed_s > 0:
+                    await asyncio.sleep(owed_s)
             yield
 
     def charge(self, size_bytes: int) -> None:
@@ -90,11 +273,11 @@ class Budget:
         now = asyncio.get_running_loop().time()
         self._paid_until = max(self._paid_until, now) + size_bytes / self._bytes_per_s
 
-    def memory(self, size_bytes: int) -> AbstractAsyncContextManager[None]:
-        """So much memory, once it is free; more than there is at all is given alone."""
-        return self._memory.taken(size_bytes)
+    def memory(self, size_bytes: int, requester: Requester = ITSELF) -> AbstractAsyncContextManager[None]:
+        """So much memory, once it is free; more than there is counts as all."""
+        return self._memory.lent(size_bytes, requester)
 
     @property
     def is_short_of_memory(self) -> bool:
-        """Whether somebody waits for some."""
+        """Whether a requester waits for memory."""
         return self._memory.is_short

@@ -19,6 +19,7 @@ from storage.node.candidacy import Candidacy
 from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
 from storage.node.config import ConfigError, NodeConfig
+from storage.node.credentials import Credentials
 from storage.node.handover import Handover
 from storage.node.http.routes import create_app
 from storage.node.peers import Peers
@@ -74,7 +75,7 @@ class StorageNode:
             self.view = ChainView(self._ledger, registered.node_id, self._chain_store)
             await self.view.load()
             self.code = RedStuff(self.view.parameters.n_shards)
-            self.peers = Peers(self.view)
+            self.peers = Peers(self.view, Credentials(self.view, self.secret))
             self._was_member = bool(self.view.my_shards())
             self.view.subscribe(self._on_event)
             self.signs = SignsOfLife(self.view, self.peers, self.secret)

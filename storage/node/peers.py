@@ -6,19 +6,23 @@ What members ask of each other to know who is alive goes over connections of its
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 import aiohttp
 
 from committee.membership import Member
 from storage.client.node_client import NodeClient
 from storage.node.chain import ChainView
+from storage.node.credentials import Credentials
 
 
 class Peers:
     """HTTP clients for the peers. `close` gives their connections back."""
 
-    def __init__(self, view: ChainView) -> None:
+    def __init__(self, view: ChainView, credentials: Credentials | None = None) -> None:
+        """With credentials the node shows itself to peers that refuse it for lack of room."""
         self._view = view
+        self._credentials = credentials
         self._bulk = aiohttp.ClientSession()
         self._watch = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         self._clients: dict[tuple[int, str, bool], NodeClient] = {}
@@ -39,7 +43,10 @@ class Peers:
     def _client(self, member: Member, session: aiohttp.ClientSession, is_watch: bool) -> NodeClient:
         key = (member.node_id, member.address, is_watch)
         if key not in self._clients:
-            self._clients[key] = NodeClient(session, member.name, member.address)
+            show = (
+                None if self._credentials is None else partial(self._credentials.header_for, member.node_id)
+            )
+            self._clients[key] = NodeClient(session, member.name, member.address, credential=show)
         return self._clients[key]
 
     def others(self) -> list[Member]:

@@ -23,6 +23,7 @@ BODIES = {
     Intent.SHARD_TRANSFER: REQUEST.to_body(),
     Intent.EJECT: messages.eject_body(9),
     Intent.SIGN_OF_LIFE: messages.sign_of_life_body(9, BLOB_ID),
+    Intent.MEMBER_REQUEST: messages.member_request_body(9, 10, 500_000),
 }
 
 
@@ -49,6 +50,13 @@ def bodies() -> st.SearchStrategy[tuple[Intent, bytes]]:
         request.map(lambda r: (Intent.SHARD_TRANSFER, r.to_body())),
         node_id.map(lambda i: (Intent.EJECT, messages.eject_body(i))),
         st.builds(lambda i, n: (Intent.SIGN_OF_LIFE, messages.sign_of_life_body(i, n)), node_id, blob_id),
+        st.builds(
+            lambda asked, member, hour: (
+                Intent.MEMBER_REQUEST,
+                messages.member_request_body(asked, member, hour),
+            ),
+            *(node_id, node_id, st.integers(0, 2**32 - 1)),
+        ),
     )
 
 
@@ -236,3 +244,9 @@ def test_ejection_refuses_an_unknown_reason() -> None:
 def test_builders_refuse_a_field_out_of_range(build: Callable[[], bytes], why: str) -> None:
     with pytest.raises(InvalidMessage, match=why):
         build()
+
+
+@given(st.integers(0, 2**256 - 1), st.integers(0, 2**256 - 1), st.integers(0, 2**32 - 1))
+def test_a_members_request_comes_back(asked_id: int, member_id: int, hour: int) -> None:
+    body = messages.member_request_body(asked_id, member_id, hour)
+    assert messages.read_member_request(body) == (asked_id, member_id, hour)

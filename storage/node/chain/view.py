@@ -51,6 +51,8 @@ class ChainView:
         """Nothing is read yet. Without a store the view begins anew with every start."""
         self.ledger = ledger
         self.node_id = node_id
+        self.poll_interval_s = 0.0
+        """How often `follow` asks the chain for news."""
         self._store = store
         self._is_saved = True
         self._follower = Follower(ledger)
@@ -181,6 +183,7 @@ class ChainView:
 
     async def follow(self, interval_s: float) -> None:
         """Refresh for ever, every `interval_s`; an outage is logged once and waited out."""
+        self.poll_interval_s = interval_s
         while True:
             was_cut_off = self._is_cut_off
             try:

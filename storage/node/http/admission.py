@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 
 from aiohttp import web
 
 from committee import bls, messages
-from committee.errors import CommitteeError, LedgerUnavailable
+from committee.errors import CommitteeError
 from committee.ledger import EpochState
+from committee.membership import Member
 from storage.client import wire
 from storage.client.bodies import Bytes
 from storage.client.wire import Reason
-from storage.node.budgets import Budget, Memory
-from storage.node.chain import ChainView
+from storage.node.budgets import Budget, Line, Pool, Requester
+from storage.node.credentials import Credentials
 from storage.node.face import NodeFace, Refusal
+from storage.node.http.catching_up import CatchUp
 from storage.node.http.transfer import IncomingBody
-from storage.node.http.turns import HELD, Line, Turns, require_there
+from storage.node.http.turns import HELD, REQUESTER, Turns, hold, require_there, stranger
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, parse_blob_id
 
 WORK_AT_ONCE = 8
@@ -30,6 +32,8 @@ IN_LINE = 1024
 """Requests that wait for such work, or for memory for a body."""
 BULK_IN_LINE = 256
 """Requests of peers that wait for pages and symbols."""
+STRANGERS_WAIT_S = 2.0
+"""For pages and symbols, before they are refused: members come first, and a member that was refused shows itself."""
 READING_BYTES = 256 * 2**20
 """Slivers read or sent; those being read, WORK_AT_ONCE, take as much again."""
 RECEIVING_BYTES = 256 * 2**20
@@ -52,28 +56,45 @@ class Admission:
         self._view = node.view
         self._store = node.store
         self._serving = serving or Budget()
-        self._bulk_work = asyncio.Semaphore(BULK_WORK_AT_ONCE)
+        self._credentials = Credentials(node.view, node.secret)
+        self._bulk_work = Pool(BULK_WORK_AT_ONCE, for_members=True)
         self._bulk_line = Line(BULK_IN_LINE)
-        self._work = Turns(WORK_AT_ONCE, IN_LINE)
-        self._reading, self._read_line = Memory(READING_BYTES), Line(IN_LINE)
-        self._receiving, self._body_line = Memory(RECEIVING_BYTES), Line(IN_LINE)
+        self._work = Turns(Pool(WORK_AT_ONCE), IN_LINE)
+        self._reading, self._read_line = Pool(READING_BYTES, is_divided=True), Line(IN_LINE)
+        self._receiving, self._body_line = Pool(RECEIVING_BYTES, is_divided=True), Line(IN_LINE)
         self._code = node.code
-        self._catch_up = _CatchUp(node.view)
+        self._catch_up = CatchUp(node.view)
         self._kept: dict[bytes, BlobMetadata] = {}
         self._answered: dict[bytes, int] = {}
         """Shard transfer request → how often it was answered by this process; the latest ones."""
 
-    # turns; these raise `ConnectionError` when who asked has hung up, and `Refusal` when too many wait
+    async def recognise(self, request: web.Request) -> None:
+        """Set the request's `REQUESTER`: the member that its credential shows, else the strangers of its address."""
+        nobody = stranger(request.remote)
+        request[REQUESTER] = await self._credentials.member(request.headers.get("Authorization"), nobody)
+
+    # turns; these raise `ConnectionError` when the client has hung up, and `LineFull` when too many requests wait
 
     async def bulk(self, request: web.Request, size_bytes: int, make: Callable[[], Bytes]) -> Bytes:
-        """What `make` makes in a thread, of about so many bytes, when the budget for peers allows it.
+        """Return what `make` makes in a thread, of about so many bytes, when the budget for peers allows it.
 
-        Its memory is the request's until the answer is sent.
+        Its memory is the request's until the answer is sent. Raises `Refusal` when strangers wait too long.
         """
-        with self._bulk_line.place():
-            await request[HELD].enter_async_context(self._serving.memory(2 * size_bytes))
-            require_there(request)
-            async with self._serving.request(), self._bulk_work:
+        requester = request[REQUESTER]
+        with self._bulk_line.place(requester):
+            async with AsyncExitStack() as turn:
+                try:
+                    async with asyncio.timeout(None if requester.is_member else STRANGERS_WAIT_S):
+                        memory = self._serving.memory(2 * size_bytes, requester)
+                        await request[HELD].enter_async_context(memory)
+                        require_there(request)
+                        await turn.enter_async_context(self._serving.request(requester, size_bytes))
+                        await turn.enter_async_context(self._bulk_work.lent(1, requester, weight=size_bytes))
+                except TimeoutError:
+                    raise Refusal(
+                        *(503, Reason.UNAVAILABLE),
+                        "members come first, and this request shows none; try again, with a credential if you have one",
+                    ) from None
                 require_there(request)
                 made = await asyncio.to_thread(make)
         self._serving.charge(len(made))
@@ -86,10 +107,10 @@ class Admission:
     async def reader(self, request: web.Request, size_bytes: int) -> None:
         """Memory for a sliver of so many bytes, the request's until it is sent."""
         if size_bytes > SMALL_BYTES:
-            await self._read_line.hold(request, self._reading.taken(size_bytes))
+            await hold(request, self._read_line, self._reading.lent(size_bytes, request[REQUESTER]))
 
     def is_sending_crowded(self) -> bool:
-        """Whether somebody waits for memory that answers hold."""
+        """Whether a request waits for memory that answers hold."""
         return self._reading.is_short or self._serving.is_short_of_memory
 
     # paths, queries and bodies; these raise `InvalidEncoding` too
@@ -133,28 +154,29 @@ class Admission:
         """
         body = IncomingBody(request, limit)
         if not await body.read(SMALL_BYTES):
-            await self._body_line.hold(request, self._receiving.taken(body.most_bytes))
+            memory = self._receiving.lent(body.most_bytes, request[REQUESTER])
+            await hold(request, self._body_line, memory)
             await body.read(limit, lambda: self._receiving.is_short)
         return body.content()
 
     # what the chain says of a blob
 
-    async def know(self, blob_id: bytes) -> None:
+    async def know(self, request: web.Request, blob_id: bytes) -> None:
         """Catch up with the chain once when it has not told of the blob yet."""
         if not self._view.objects(blob_id):
-            await self._catch_up()
+            await self._catch_up(request[REQUESTER])
 
-    async def require_registered(self, blob_id: bytes) -> None:
+    async def require_registered(self, request: web.Request, blob_id: bytes) -> None:
         """Refuse a blob that is invalid, or all objects of which have been deleted or have expired."""
-        await self.know(blob_id)
+        await self.know(request, blob_id)
         if self._view.is_invalid(blob_id):
             raise Refusal(400, Reason.INVALID_BLOB, "the blob was proven to be encoded inconsistently")
         if not self._view.is_registered(blob_id):
             raise Refusal(400, Reason.NOT_REGISTERED, "the chain knows no such blob that has not expired")
 
-    async def require_object(self, blob_id: bytes, object_id: int | None) -> None:
+    async def require_object(self, request: web.Request, blob_id: bytes, object_id: int | None) -> None:
         """Refuse a blob that is not registered as what is to be certified: permanent, or that deletable object."""
-        await self.know(blob_id)
+        await self.know(request, blob_id)
         if self._is_registered_as(blob_id, object_id):
             return
         what = "permanent object" if object_id is None else f"deletable object {object_id}"
@@ -221,8 +243,13 @@ class Admission:
 
     # who asks for a shard
 
-    async def new_owner(self, message: bytes, signature: bytes) -> messages.ShardTransferRequest:
-        """The transfer request of a shard's new owner, to the node that held the shard in the epoch before."""
+    async def new_owner(
+        self, request: web.Request, message: bytes, signature: bytes
+    ) -> messages.ShardTransferRequest:
+        """Return the transfer request of a shard's new owner, to the node that held the shard in the epoch before.
+
+        The owner is the request's `REQUESTER` from then on.
+        """
         try:
             decoded = messages.decode(message)
             if decoded.intent is not messages.Intent.SHARD_TRANSFER:
@@ -230,12 +257,13 @@ class Admission:
             if decoded.domain != self._view.parameters.domain:
                 raise _unauthorised("the request is for another chain or deployment")
             wanted = messages.ShardTransferRequest.from_body(decoded.body)
-            await self._require_handover(decoded.epoch, wanted)
+            owner = await self._require_handover(request, decoded.epoch, wanted)
             self._refuse_replayed(message)
             if not await asyncio.to_thread(bls.verify, wanted.public_key, message, signature):
                 raise _unauthorised("the signature does not hold")
         except CommitteeError as error:
             raise _unauthorised(str(error)) from error
+        request[REQUESTER] = Requester(str(owner.node_id), is_member=True)
         return wanted
 
     @contextmanager
@@ -257,10 +285,12 @@ class Admission:
         if self._answered.get(message, 0) >= SAME_REQUESTS:
             raise _unauthorised(f"this very request was answered {SAME_REQUESTS} times: it is replayed")
 
-    async def _require_handover(self, epoch: int, wanted: messages.ShardTransferRequest) -> None:
-        """In that epoch the shard must be the requester's, and in the one before it must have been this node's."""
+    async def _require_handover(
+        self, request: web.Request, epoch: int, wanted: messages.ShardTransferRequest
+    ) -> Member:
+        """Return the shard's owner in that epoch, who must be the requester; before, it must have been this node."""
         if epoch > self._view.state.epoch and self._view.committee(epoch) is None:
-            await self._catch_up()
+            await self._catch_up(request[REQUESTER])
         state = self._view.state
         committee = {one.epoch: one for one in (state.current, state.next) if one}.get(epoch)
         if committee is None:
@@ -275,39 +305,7 @@ class Admission:
         before = self._view.committee(epoch - 1)
         if before is None or wanted.shard not in before.shards_of(self._view.node_id):
             raise Refusal(400, Reason.SHARD_NOT_ASSIGNED, f"shard {wanted.shard} was not this node's before")
-
-
-class _CatchUp:
-    """Catches up with the chain, once for all requests that wait for it together.
-
-    A catch-up under way may have seen the chain before a request was made; so that request waits for the next one,
-    and a flood of unknown blob ids costs one question to the chain at a time.
-    """
-
-    def __init__(self, view: ChainView) -> None:
-        self._view = view
-        self._running = asyncio.Lock()
-        self._next: asyncio.Task[None] | None = None
-
-    async def __call__(self) -> None:
-        if self._next is None:
-            self._next = asyncio.create_task(self._run())
-            self._next.add_done_callback(_look_at)
-        try:
-            await asyncio.shield(self._next)
-        except LedgerUnavailable as error:
-            raise Refusal(503, Reason.UNAVAILABLE, f"the chain does not answer: {error}") from error
-
-    async def _run(self) -> None:
-        async with self._running:
-            self._next = None
-            await self._view.refresh()
-
-
-def _look_at(done: asyncio.Task[None]) -> None:
-    """Take note of a failure that perhaps no request waits for any more."""
-    if not done.cancelled():
-        done.exception()
+        return owner
 
 
 def _unauthorised(message: str) -> Refusal:

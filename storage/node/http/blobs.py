@@ -60,7 +60,7 @@ class BlobHandlers:
         media_type = request.headers.get("Content-Type", wire.BCS).partition(";")[0].strip().lower()
         if media_type != wire.BCS:
             raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"the metadata must be sent as {wire.BCS}")
-        await self._admission.require_registered(blob_id)
+        await self._admission.require_registered(request, blob_id)
         body = await self._admission.body(request, wire.MAX_METADATA_BYTES)
         async with self._admission.turn(request):
             await asyncio.to_thread(self._check_metadata, blob_id, body)
@@ -111,7 +111,7 @@ class BlobHandlers:
     async def put_sliver(self, request: web.Request) -> web.Response:
         """Take a sliver of one of this node's shards, if it hashes to its root: 201 when new, 200 when not."""
         blob_id, pair, axis = self._admission.sliver_path(request)
-        await self._admission.require_registered(blob_id)
+        await self._admission.require_registered(request, blob_id)
         metadata = await self._admission.metadata(blob_id, 400)
         shard = self._code.shard_of_pair(blob_id, pair)
         if shard not in self._view.my_shards():
@@ -162,7 +162,7 @@ class BlobHandlers:
         blob_id = blob_id_of(request)
         text = request.match_info.get("object")
         object_id = None if text is None else object_number(text)
-        await self._admission.require_object(blob_id, object_id)
+        await self._admission.require_object(request, blob_id, object_id)
         state, shards = self._admission.member_state()
         if await self._admission.stored_metadata(blob_id) is None:
             raise Refusal(400, Reason.MISSING_SLIVERS, "the blob's metadata and slivers are missing")
@@ -180,7 +180,7 @@ class BlobHandlers:
     async def blob_status(self, request: web.Request) -> web.Response:
         """What the chain says of the blob, as this node has followed it."""
         blob_id = blob_id_of(request)
-        await self._admission.know(blob_id)
+        await self._admission.know(request, blob_id)
         if self._view.is_invalid(blob_id):
             invalid = min(one.object_id for one in self._view.objects(blob_id))
             return json_answer({"invalid": {"event": _event_id(invalid)}})

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from committee.messages import NONCE_BYTES
 from storage.client import wire
+from storage.node.budgets import Pool
 from storage.node.face import NodeFace
 from storage.node.http.admission import Admission, number
 from storage.node.http.blobs import json_answer
@@ -48,7 +49,9 @@ class MemberHandlers:
     async def members_sign_of_life(self, request: web.Request) -> web.Response:
         """Have a fellow member sign it, for one that the member does not answer."""
         node_id, nonce = number(request.match_info["node_id"], "node id"), _nonce(request)
-        turns = self._fetching.get(node_id) or Turns(FETCHED_AT_ONCE, FETCHES_IN_LINE)
+        turns = self._fetching.get(node_id) or Turns(
+            Pool(FETCHED_AT_ONCE, is_divided=True, for_members=True), FETCHES_IN_LINE
+        )
         self._fetching[node_id] = turns
         async with turns.turn(request):
             return json_answer(wire.signed(*await self._node.fetch_sign_of_life(node_id, nonce)))

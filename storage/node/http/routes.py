@@ -14,7 +14,7 @@ from aiohttp import web
 
 from storage.client import wire
 from storage.client.wire import Reason
-from storage.node.budgets import Budget
+from storage.node.budgets import Budget, LineFull
 from storage.node.face import NodeFace, Refusal
 from storage.node.http.admission import Admission
 from storage.node.http.blobs import BlobHandlers, json_answer
@@ -29,6 +29,8 @@ from storage.redstuff import InvalidEncoding
 
 log = structlog.get_logger()
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application:
     """The application that serves `node`; `serving` limits what peers get for handover and repair."""
@@ -42,7 +44,14 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     async def api(request: web.Request) -> web.Response:
         return web.json_response(OPENAPI)
 
-    app = web.Application(middlewares=[sending(admission.is_sending_crowded), metrics.count, _answer_errors])
+    @web.middleware
+    async def recognise(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await admission.recognise(request)
+        return await handler(request)
+
+    app = web.Application(
+        middlewares=[sending(admission.is_sending_crowded), metrics.count, _answer_errors, recognise]
+    )
     app.on_response_prepare.append(_say_no_more)
     app.add_routes(BlobHandlers(node, admission).routes())
     app.add_routes(SymbolHandlers(node, admission).routes())
@@ -55,14 +64,14 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
 
 
 @web.middleware
-async def _answer_errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure as the protocol's JSON; what nobody foresaw is logged here and told to nobody."""
     try:
         return await handler(request)
     except Refusal as refusal:
         return web.json_response(refusal.to_json(), status=refusal.status)
+    except LineFull as error:
+        return _error(503, Reason.UNAVAILABLE, str(error))
     except InvalidEncoding as error:
         return _error(400, Reason.INVALID_REQUEST, str(error))
     except StoreFull as error:

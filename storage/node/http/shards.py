@@ -11,6 +11,7 @@ from committee import messages
 from storage.client import wire
 from storage.client.bodies import Bytes
 from storage.client.wire import Reason
+from storage.node.budgets import Pool
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
 from storage.node.http.admission import IN_LINE, Admission, blob_id_of
@@ -36,7 +37,7 @@ class ShardHandlers:
         self._store = node.store
         self._code = node.code
         self._admission = admission
-        self._reporting = Turns(1, IN_LINE)
+        self._reporting = Turns(Pool(1), IN_LINE)
         self._report: dict[str, Any] = {}
         self._report_of: tuple[int, int] | None = None
         """Of which epoch the report is, and of which state of the store's record."""
@@ -54,7 +55,7 @@ class ShardHandlers:
         """Sign that a blob was encoded inconsistently, given the proof."""
         axis = wire.read_axis(request.match_info["axis"])
         blob_id = blob_id_of(request)
-        await self._admission.require_registered(blob_id)
+        await self._admission.require_registered(request, blob_id)
         state, _ = self._admission.member_state()
         metadata = await self._admission.metadata(blob_id, 400)
         symbol_bytes = self._code.symbol_size(metadata.length) + PROVEN_FRAME_BYTES
@@ -85,7 +86,7 @@ class ShardHandlers:
         body = await self._admission.body(request, wire.MAX_REQUEST_JSON_BYTES)
         fail_point("source.page-asked")
         message, signature = wire.read_signed(wire.read_json(body))
-        wanted = await self._admission.new_owner(message, signature)
+        wanted = await self._admission.new_owner(request, message, signature)
         fail_point("source.page-allowed")
         with self._admission.answering(message):
             page = await self._admission.bulk(request, wire.PAGE_BYTES, lambda: self._page(wanted))

@@ -1,70 +1,70 @@
-"""Turns: what requests wait for, how many may wait, and what one of them holds until it is answered.
+"""Turns of requests: what they wait for, in which order, and what a request holds until it is answered.
 
-A server is not told when a request's sender hangs up while the request waits. So whoever's turn comes is looked at
-then, and who is gone costs no work.
+A server is not told when the client of a waiting request hangs up. So the connection is looked at when the request's
+turn comes, and a request whose client is gone costs no work.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
 
-from storage.client.wire import Reason
-from storage.node.face import Refusal
+from storage.node.budgets import Line, Pool, Requester
 
 HELD = web.RequestKey("held", AsyncExitStack)
 """What a request holds until its answer is sent, or its connection gone."""
+REQUESTER = web.RequestKey("requester", Requester)
+"""The party that the request's turns and memory are counted for."""
+IPV6_NETWORK_BITS = 64
+"""IPv6 addresses that are alike in so many bits are one requester: a household's line has all of them."""
 
 
 def require_there(request: web.Request) -> None:
-    """Raises `ConnectionError` when who asked has hung up."""
+    """Raise `ConnectionError` when the request's client has hung up."""
     transport = request.transport
     if transport is None or transport.is_closing():
-        raise ConnectionResetError("who asked has hung up")
+        raise ConnectionResetError("the client has hung up")
 
 
-class Line:
-    """Requests that wait for the same thing; who finds the line full is refused."""
+def stranger(address: str | None) -> Requester:
+    """Return the requester that stands for all strangers behind an address; IPv6 addresses count by their /64."""
+    try:
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return Requester(address or "no address")
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return Requester(str(parsed.ipv4_mapped))
+        return Requester(str(ipaddress.ip_network((parsed, IPV6_NETWORK_BITS), strict=False)))
+    return Requester(str(parsed))
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._waiting = 0
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place in the line, as long as the block lasts. Raises `Refusal`."""
-        if self._waiting >= self._limit:
-            raise Refusal(503, Reason.UNAVAILABLE, f"{self._limit} requests wait for their turn already")
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
+async def hold(request: web.Request, line: Line, what: AbstractAsyncContextManager[None]) -> None:
+    """Wait in line for what the request is to hold until it is answered.
 
-    async def hold(self, request: web.Request, what: AbstractAsyncContextManager[None]) -> None:
-        """Wait in line for what the request is to hold until it is answered."""
-        with self.place():
-            await request[HELD].enter_async_context(what)
-        require_there(request)
+    Raises `LineFull`, or `ConnectionError` when the client has hung up.
+    """
+    with line.place(request[REQUESTER]):
+        await request[HELD].enter_async_context(what)
+    require_there(request)
 
 
 class Turns:
-    """So many requests at once, and so many in line."""
+    """Turns of which `at_once` last at once, with places for `in_line` requests that wait."""
 
-    def __init__(self, at_once: int, in_line: int) -> None:
-        self._free = asyncio.Semaphore(at_once)
+    def __init__(self, pool: Pool, in_line: int) -> None:
+        self._pool = pool
         self._line = Line(in_line)
 
     @asynccontextmanager
     async def turn(self, request: web.Request) -> AsyncIterator[None]:
-        """The request's turn. Raises `Refusal` when the line is full, `ConnectionError` when who asked is gone."""
-        with self._line.place():
-            await self._free.acquire()
-        try:
+        """The request's turn. Raises `LineFull`, or `ConnectionError` when the client has hung up."""
+        requester = request[REQUESTER]
+        async with AsyncExitStack() as held:
+            with self._line.place(requester):
+                await held.enter_async_context(self._pool.lent(1, requester))
             require_there(request)
             yield
-        finally:
-            self._free.release()

@@ -33,7 +33,7 @@ class Holder:
 
 async def test_memory_is_given_in_order_and_given_back() -> None:
     budget = Budget(memory_bytes=100)
-    first, large, small = (Holder(budget, size) for size in (60, 70, 10))
+    first, large, small = (Holder(budget, size) for size in (60, 65, 10))
     await begun()
     assert (first.has_it, large.has_it, small.has_it) == (True, False, False), "nobody overtakes"
     first.let_go.set()
@@ -46,15 +46,14 @@ async def test_memory_is_given_in_order_and_given_back() -> None:
         pass
 
 
-async def test_more_memory_than_there_is_is_given_alone() -> None:
+async def test_more_memory_than_there_is_leaves_room_for_small_amounts_alone() -> None:
     budget = Budget(memory_bytes=100)
-    huge = Holder(budget, 1000)
-    other = Holder(budget, 1)
+    huge, other, small = (Holder(budget, size_bytes) for size_bytes in (1000, 1000, 1))
     await begun()
-    assert (huge.has_it, other.has_it) == (True, False)
-    huge.let_go.set()
-    other.let_go.set()
-    await asyncio.gather(huge.task, other.task)
+    assert (huge.has_it, other.has_it, small.has_it) == (True, False, True)
+    for one in (huge, other, small):
+        one.let_go.set()
+    await asyncio.gather(huge.task, other.task, small.task)
 
 
 @pytest.mark.parametrize("holds", [True, False])

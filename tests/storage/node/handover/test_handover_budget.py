@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from storage.node.budgets import Budget
+from storage.node.budgets import ITSELF, Budget, Requester
 from storage.node.handover import jobs
 from storage.node.sqlite import StoreFull
 from storage.redstuff import Axis
@@ -35,8 +35,8 @@ class Watched(Budget):
         self._now = 0
 
     @asynccontextmanager
-    async def request(self) -> AsyncIterator[None]:
-        async with super().request():
+    async def request(self, requester: Requester = ITSELF, size_bytes: int = 1) -> AsyncIterator[None]:
+        async with super().request(requester, size_bytes):
             self.requests += 1
             self._now += 1
             self.at_once = max(self.at_once, self._now)
@@ -50,9 +50,9 @@ class Watched(Budget):
         super().charge(size_bytes)
 
     @asynccontextmanager
-    async def memory(self, size_bytes: int) -> AsyncIterator[None]:
+    async def memory(self, size_bytes: int, requester: Requester = ITSELF) -> AsyncIterator[None]:
         self.memory_bytes += size_bytes
-        async with super().memory(size_bytes):
+        async with super().memory(size_bytes, requester):
             yield
 
 

@@ -42,13 +42,14 @@ class ServedNode:
         self.blob = blob
         self._port = port
         self._runner = runner
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._sockets: list[socket.socket] = []
 
     async def close(self) -> None:
         for one in self._sockets:
             one.close()
-        await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     @property
     def connections(self) -> int:
@@ -71,22 +72,33 @@ class ServedNode:
         one = wire.Question(self.blob.blob_id, Axis.PRIMARY, range(10), range(5))
         return wire.questions_to_bcs([one] * count)
 
-    async def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """The status and the body of the answer."""
+    async def ask(
+        self, method: str, path: str, body: bytes | None = None, local: str = "127.0.0.1"
+    ) -> tuple[int, bytes]:
+        """The status and the body of the answer to a request from the address `local`."""
         url = f"http://127.0.0.1:{self._port}{path}"
-        async with asyncio.timeout(LIMIT_S), self._session.request(method, url, data=body) as answer:
+        session = self._sessions.get(local) or aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, local_addr=(local, 0))
+        )
+        self._sessions[local] = session
+        async with asyncio.timeout(LIMIT_S), session.request(method, url, data=body) as answer:
             return answer.status, await answer.read()
 
     async def sliver(self, shard: int = SHARD) -> int:
         """The status of a question for a sliver."""
         return (await self.ask("GET", self.sliver_path(shard)))[0]
 
-    async def symbols(self, count: int = 1) -> int:
+    async def symbols(self, count: int = 1, local: str = "127.0.0.1") -> int:
         """The status of a question for symbols."""
-        return (await self.ask("POST", "/v1/decodingSymbols", self.questions(count)))[0]
+        return (await self.ask("POST", "/v1/decodingSymbols", self.questions(count), local))[0]
 
     async def begin(
-        self, method: str, path: str, body: bytes = b"", length: int | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        length: int | None = None,
+        local: str = "127.0.0.1",
     ) -> socket.socket:
         """Send a request, or its beginning, and read nothing of the answer."""
         loop = asyncio.get_running_loop()
@@ -94,6 +106,7 @@ class ServedNode:
         self._sockets.append(one)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         one.setblocking(False)
+        one.bind((local, 0))
         await loop.sock_connect(one, ("127.0.0.1", self._port))
         length = len(body) if length is None else length
         head = f"{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Length: {length}\r\n\r\n"

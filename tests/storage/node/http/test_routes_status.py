@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ import pytest
 
 from committee import bls, messages
 from storage.client import wire
-from storage.node.http.admission import Admission
 from storage.node.http.metrics import UPKEEP
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
@@ -180,36 +178,6 @@ async def test_a_silent_chain_does_not_keep_known_blobs_from_being_served(
 ) -> None:
     prepared.ledger.silent = True
     (await put(2, P)).granted(201)
-
-
-async def test_requests_that_wait_for_the_chain_together_cost_one_question(node: OneNode) -> None:
-    before = node.ledger.questions
-    asked, go_on = asyncio.Event(), asyncio.Event()
-    head = node.ledger.head
-
-    async def slow_head() -> Any:
-        asked.set()
-        await go_on.wait()
-        return await head()
-
-    node.ledger.head = slow_head  # type: ignore[method-assign]
-    admission = Admission(node)
-    first = asyncio.create_task(admission.know(bytes(32)))
-    await asked.wait()
-    others = [asyncio.create_task(admission.know(bytes([one] * 32))) for one in range(1, 50)]
-    go_on.set()
-    await asyncio.gather(first, *others)
-    assert node.ledger.questions - before == 2
-
-
-async def test_a_request_given_up_leaves_the_chain_to_the_others(node: OneNode, blob: EncodedBlob) -> None:
-    node.register(blob)
-    admission = Admission(node)
-    given_up = asyncio.create_task(admission.know(blob.blob_id))
-    waiting = asyncio.create_task(admission.know(blob.blob_id))
-    asyncio.get_running_loop().call_soon(given_up.cancel)
-    await waiting
-    assert node.view.is_registered(blob.blob_id)
 
 
 # the rest of the interface

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from storage.node.budgets import Budget
+from storage.node.budgets import ITSELF, Budget, Requester
 from storage.node.http import admission
 from storage.node.store.records import Symbols
 from storage.redstuff import Axis
@@ -30,7 +30,7 @@ class HeldBudget(Budget):
         self.charged_bytes: list[int] = []
 
     @asynccontextmanager
-    async def request(self) -> AsyncIterator[None]:
+    async def request(self, requester: Requester = ITSELF, size_bytes: int = 1) -> AsyncIterator[None]:
         self.asked += 1
         await self.go_on.wait()
         try:
@@ -39,7 +39,7 @@ class HeldBudget(Budget):
             self.served += 1
 
     @asynccontextmanager
-    async def memory(self, size_bytes: int) -> AsyncIterator[None]:
+    async def memory(self, size_bytes: int, requester: Requester = ITSELF) -> AsyncIterator[None]:
         self.memory_bytes.append(size_bytes)
         yield
 
@@ -124,12 +124,16 @@ async def test_what_peers_ask_for_is_made_a_few_at_once(
     assert most == admission.BULK_WORK_AT_ONCE
 
 
-async def test_who_finds_the_peers_line_full_is_refused(served: ServedNode, budget: HeldBudget) -> None:
-    peers = [asyncio.create_task(served.symbols()) for _ in range(admission.BULK_IN_LINE)]
+async def test_an_address_has_half_of_the_places_that_peers_wait_in(
+    served: ServedNode, budget: HeldBudget
+) -> None:
+    peers = [asyncio.create_task(served.symbols()) for _ in range(admission.BULK_IN_LINE // 2)]
     await until(lambda: budget.asked == len(peers))
     status, body = await served.ask("POST", "/v1/decodingSymbols", served.questions())
     assert (status, b"UNAVAILABLE" in body) == (503, True)
     assert await served.sliver() == 200
+    peers.append(asyncio.create_task(served.symbols(local="127.0.0.2")))
+    await until(lambda: budget.asked == len(peers))
     budget.go_on.set()
     assert await asyncio.gather(*peers) == [200] * len(peers)
     assert await served.symbols() == 200

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from storage.client import wire
 from storage.client.bodies import LARGE_BYTES, LargeBody
-from storage.node.budgets import Budget, Memory
+from storage.node.budgets import Budget, Pool
 from storage.node.http import admission, transfer
 from tests.storage.node.http.conftest import LIMIT_S, SHARD, Serve, ServeApp, ServedNode, until
 
@@ -90,24 +90,24 @@ async def test_a_body_at_its_pace_gives_way_to_nobody(body: Body) -> None:
 # answers
 
 
-class WatchedMemory(Memory):
-    """The node's own memory, for readers and writers."""
+class WatchedPool(Pool):
+    """The node's own memory, for readers and writers, and its turns."""
 
-    made: list[WatchedMemory]
+    made: list[WatchedPool]
 
-    def __init__(self, size_bytes: int) -> None:
-        super().__init__(size_bytes)
+    def __init__(self, capacity: int, **kind: bool) -> None:
+        super().__init__(capacity, **kind)
         self.made.append(self)
 
 
 @pytest.fixture
-def memories(monkeypatch: pytest.MonkeyPatch) -> list[WatchedMemory]:
+def memories(monkeypatch: pytest.MonkeyPatch) -> list[WatchedPool]:
     """The memory of nodes served from now on: room for one large body each way."""
-    monkeypatch.setattr(WatchedMemory, "made", [], raising=False)
-    monkeypatch.setattr(admission, "Memory", WatchedMemory)
+    monkeypatch.setattr(WatchedPool, "made", [], raising=False)
+    monkeypatch.setattr(admission, "Pool", WatchedPool)
     for name in ("READING_BYTES", "RECEIVING_BYTES"):
         monkeypatch.setattr(admission, name, 1)
-    return WatchedMemory.made
+    return WatchedPool.made
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def test_symbols_keep_their_memory_until_they_are_read(serve_node: Serve) 
 
 @pytest.mark.usefixtures("patient")
 async def test_a_sliver_keeps_its_memory_until_it_is_read(
-    serve_node: Serve, memories: list[WatchedMemory]
+    serve_node: Serve, memories: list[WatchedPool]
 ) -> None:
     served = await serve_node()
     unread = await served.begin("GET", served.sliver_path(SHARD))
@@ -244,7 +244,7 @@ async def test_dripped_bodies_hold_up_no_small_ones(serve_node: Serve) -> None:
 
 @pytest.mark.usefixtures("patient")
 async def test_large_bodies_have_memory_one_after_the_other(
-    serve_node: Serve, memories: list[WatchedMemory]
+    serve_node: Serve, memories: list[WatchedPool]
 ) -> None:
     served = await serve_node(shards=(0,))
     body = served.sliver_body(1)

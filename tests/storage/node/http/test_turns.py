@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from storage.node.budgets import Memory
-from storage.node.face import Refusal
-from storage.node.http.turns import HELD, Line, Turns
+from storage.node.budgets import Line, LineFull, Pool
+from storage.node.http.turns import HELD, REQUESTER, Turns, hold, stranger
 
 
 class FakeRequest(dict[Any, Any]):
     """As much of a request as turns look at."""
 
     def __init__(self) -> None:
+        super().__init__({REQUESTER: stranger("192.0.2.1")})
         self.transport: Any = SimpleNamespace(is_closing=lambda: False)
 
     def hang_up(self) -> None:
@@ -46,13 +46,12 @@ async def happened() -> None:
 
 
 async def test_turns_go_in_order_and_who_finds_the_line_full_is_refused() -> None:
-    turns = Turns(at_once=1, in_line=2)
+    turns = Turns(Pool(1), in_line=4)
     first, second, third, refused = (Asker(turns) for _ in range(4))
     await happened()
     assert (first.has_turn, second.has_turn) == (True, False)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(LineFull):
         await refused.task
-    assert refusal.value.status == 503
     first.end.set()
     await happened()
     assert (second.has_turn, third.has_turn) == (True, False)
@@ -63,7 +62,7 @@ async def test_turns_go_in_order_and_who_finds_the_line_full_is_refused() -> Non
 
 @pytest.mark.parametrize("is_closing", [False, True])
 async def test_who_has_hung_up_gives_the_turn_to_the_next(is_closing: bool) -> None:
-    turns = Turns(at_once=1, in_line=2)
+    turns = Turns(Pool(1), in_line=4)
     first, gone, last = (Asker(turns) for _ in range(3))
     await happened()
     gone.request.transport = SimpleNamespace(is_closing=lambda: True) if is_closing else None
@@ -77,13 +76,13 @@ async def test_who_has_hung_up_gives_the_turn_to_the_next(is_closing: bool) -> N
 
 
 async def test_who_has_hung_up_gives_back_what_was_to_be_held() -> None:
-    memory, line, request = Memory(1), Line(1), FakeRequest()
-    async with memory.taken(1), AsyncExitStack() as held:
+    memory, line, request = Pool(1), Line(1), FakeRequest()
+    async with memory.lent(1), AsyncExitStack() as held:
         request[HELD] = held
-        waiting = asyncio.create_task(line.hold(request, memory.taken(1)))  # type: ignore[arg-type]
+        waiting = asyncio.create_task(hold(request, line, memory.lent(1)))  # type: ignore[arg-type]
         await happened()
-        with pytest.raises(Refusal):
-            await line.hold(request, memory.taken(1))  # type: ignore[arg-type]
+        with pytest.raises(LineFull):
+            await hold(request, line, memory.lent(1))  # type: ignore[arg-type]
         request.hang_up()
     with pytest.raises(ConnectionError):
         await waiting
