@@ -1,15 +1,20 @@
-"""Secrets as their owner keeps them: 32 bytes in hex, in a file that nobody else can read."""
+"""Key files: 32 bytes in hex, in a file that only its owner can read."""
 
 from __future__ import annotations
 
+import logging
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from committee.errors import InvalidKey
+from committee.files import open_regular, write_whole
 
 Key = TypeVar("Key")
+
+log = logging.getLogger("haulout")
 
 SECRET_BYTES = 32
 LONGEST_FILE_BYTES = 4096
@@ -25,13 +30,12 @@ def read_key(path: Path, make: Callable[[bytes], Key]) -> Key:
 
 
 def write_secret(path: Path, secret: bytes) -> None:
-    """Write a key file that only its owner can read, from its making on.
+    """Write a key file that only its owner can read, from its making on; whole or not at all.
 
     Raises `InvalidKey` when it exists: a key that is overwritten is lost.
     """
     try:
-        path.touch(0o600, exist_ok=False)
-        path.write_text(secret.hex() + "\n")
+        write_whole(path, f"{secret.hex()}\n".encode(), 0o600)
     except FileExistsError:
         raise InvalidKey(f"the key {path} exists: overwritten it would be lost; name another file") from None
     except OSError as error:
@@ -39,16 +43,32 @@ def write_secret(path: Path, secret: bytes) -> None:
 
 
 def read_secret(path: Path) -> bytes:
-    """The 32 bytes of a key file. Raises `InvalidKey` without a trace of the content."""
+    """Return the 32 bytes of a key file. Raises `InvalidKey` without a trace of the content.
+
+    The path may be a link to a regular file, as orchestrators mount keys. Nobody but its owner may read the file; its
+    group may, and a warning is logged, where the process cannot change that (`_is_mounted`).
+    """
     try:
-        mode = path.stat().st_mode
-        with path.open(encoding="ascii", errors="replace") as file:
-            text = file.read(LONGEST_FILE_BYTES)
+        with os.fdopen(open_regular(path, follow=True), "rb") as file:
+            mode, is_mounted = os.fstat(file.fileno()).st_mode, _is_mounted(file.fileno())
+            text = file.read(LONGEST_FILE_BYTES).decode("ascii", errors="replace")
     except OSError as error:
         raise InvalidKey(f"cannot read the key {path}: {error.strerror}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InvalidKey(f"the key {path} can be read by others than its owner: chmod 600 {path}")
+    exposed = mode & (stat.S_IRWXG | stat.S_IRWXO)
+    if exposed == stat.S_IRGRP and is_mounted:
+        log.warning("the key %s can be read by its group: mount it with mode 0400 if that is possible", path)
+    elif exposed:
+        remedy = (
+            "mount it with mode 0400, or 0440 and the node's group" if is_mounted else f"chmod 600 {path}"
+        )
+        raise InvalidKey(f"the key {path} can be read by others than its owner: {remedy}")
     return parse_secret(text, f"the key {path}")
+
+
+def _is_mounted(descriptor: int) -> bool:
+    """Whether an orchestrator put the file there: it is another user's, or on a read-only mount, so `chmod` fails."""
+    is_read_only = bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
+    return is_read_only or os.fstat(descriptor).st_uid != os.geteuid()
 
 
 def parse_secret(text: str, where: str) -> bytes:

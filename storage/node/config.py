@@ -3,10 +3,14 @@
 A node's folder:
 
     node.toml         the settings below
-    keys/bls.key      BLS12-381 secret, 32 bytes in hex, readable by the owner alone
+    keys/bls.key      BLS12-381 secret, 32 bytes in hex, readable by the owner alone (see `committee.key_files`)
     keys/account.key  secret of the account that acts on the chain, 32 bytes in hex, likewise
     store/            slivers and their index (`storage.node.store`)
     chain.sqlite      what the node has followed of the chain (`storage.node.chain.store`)
+
+The settings and keys are read only, and may be links to regular files, as orchestrators mount them. The node writes in
+its folder alone and follows no link there: to keep slivers on another disk, mount it at `store/`, or put the whole
+folder there.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from committee.bls import SecretKey
+from committee.files import read_settings
 from committee.key_files import read_key
 from committee.ledger.evm import AccountKey
 from committee.membership import ADDRESS
@@ -92,9 +97,13 @@ def load_config(folder: Path) -> NodeConfig:
     """Read a node's settings. Raises `ConfigError` naming the file and each wrong setting."""
     path = folder / SETTINGS_FILE
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text())
+        values: dict[str, Any] = tomllib.loads(read_settings(path))
     except FileNotFoundError:
         raise ConfigError(f"no {path}: a node's folder needs its settings there") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the settings {path} are not UTF-8 text: {error.reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     if isinstance(deployment := values.get("deployment"), str):

@@ -4,6 +4,7 @@ In WAL mode with synchronous=FULL a committed transaction survives a kill and a 
 for a writer's sync.
 
     StoreError
+    ├── StoreDamaged   an SQLite file is damaged
     ├── StoreFull      no space is left on the disk
     └── StoreInUse     another process, or another part of this one, has it open
 """
@@ -12,9 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+
+from committee.files import require_regular_or_none
 
 BUSY_LIMIT_S = 30.0
 """Nobody waits longer for another connection."""
@@ -22,6 +26,10 @@ BUSY_LIMIT_S = 30.0
 
 class StoreError(Exception):
     """What is on the disk cannot be read or written; the message says what failed and where."""
+
+
+class StoreDamaged(StoreError):
+    """An SQLite file is damaged, or gone."""
 
 
 class StoreFull(StoreError):
@@ -33,11 +41,23 @@ class StoreInUse(StoreError):
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection that may wander between threads, but is used by one at a time; SQLite asks for no more."""
+    """A connection that may wander between threads, but is used by one at a time; SQLite asks for no more.
+
+    Raises `NotRegular`, `PermissionError` and `sqlite3.Error`. SQLite itself waits for a FIFO's other end and writes
+    through symbolic links.
+    """
+    for name in files_of(path):
+        if require_regular_or_none(name) and not os.access(name, os.R_OK | os.W_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, "this user may not read and write it", str(name))
     connection = sqlite3.connect(path, timeout=BUSY_LIMIT_S, check_same_thread=False, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     return connection
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the paths of a database and of what SQLite keeps beside it."""
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -68,8 +88,18 @@ def told(what: str) -> Iterator[None]:
         no_space = (
             error.errno in (errno.ENOSPC, errno.EDQUOT)
             if isinstance(error, OSError)
-            else getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            else code_of(error) == sqlite3.SQLITE_FULL
         )
         if no_space:
             raise StoreFull(f"{what}: no space is left on the disk; free some and try again") from error
+        if isinstance(error, sqlite3.Error) and code_of(error) in (
+            sqlite3.SQLITE_CORRUPT,
+            sqlite3.SQLITE_NOTADB,
+        ):
+            raise StoreDamaged(f"{what}: {error}") from error
         raise StoreError(f"{what}: {error}") from error
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code; 0 for an error that is not SQLite's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -13,6 +13,7 @@ from eth_utils.address import is_checksum_address, to_canonical_address, to_chec
 from eth_utils.crypto import keccak
 
 from committee.errors import LedgerError
+from committee.files import read_settings
 from committee.ledger.evm import answers
 from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.account import AccountKey
@@ -25,7 +26,7 @@ CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Committee", "Blobs")
 DEVELOPMENT_CHAIN_ID = 31337
 """Of a chain with one miner, whose newest block stays."""
 
-MAX_MANIFEST_CHARACTERS = 1 << 16
+MAX_MANIFEST_BYTES = 1 << 16
 MAX_MANIFEST_BRACKETS = 16
 
 Finality = Literal["latest", "safe", "finalized"]
@@ -114,12 +115,11 @@ class Deployment:
     def load(cls, path: Path) -> Deployment:
         """Read a manifest file. Raises `LedgerError` naming the file."""
         try:
-            with path.open(encoding="utf-8") as file:
-                text = file.read(MAX_MANIFEST_CHARACTERS + 1)
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_settings(path, MAX_MANIFEST_BYTES)
+        except OSError as error:
+            raise LedgerError(f"cannot read the deployment manifest {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
             raise LedgerError(f"cannot read the deployment manifest {path}: {error}") from None
-        if len(text) > MAX_MANIFEST_CHARACTERS:
-            raise LedgerError(f"{path} is no deployment manifest: it is longer than any")
         try:
             return cls.from_json(text)
         except LedgerError as error:

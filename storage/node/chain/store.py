@@ -22,11 +22,12 @@ from typing import Any
 import structlog
 
 from committee.errors import CommitteeError
+from committee.files import NotRegular, clear_away, require_regular_or_none
 from committee.ledger import BlobRecord, BlockMark, EpochState
 from committee.ledger.follower import MARKS_KEPT
 from committee.membership import Committee, Member
 from storage.node.chain.changes import Change
-from storage.node.sqlite import StoreError, connect, told, transaction, version_of
+from storage.node.sqlite import StoreError, code_of, connect, files_of, told, transaction, version_of
 from storage.redstuff.parameters import BLOB_ID_BYTES
 
 log = structlog.get_logger()
@@ -47,7 +48,7 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
 class ChainStore:
@@ -65,8 +66,12 @@ class ChainStore:
         with self._using, told(f"cannot open {self._path}"):
             try:
                 return self._open(domain)
+            except (NotRegular, PermissionError) as error:
+                log.warning(
+                    "what was followed of the chain cannot be used; reading it anew", error=str(error)
+                )
             except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+                if code_of(error) not in _DAMAGED:
                     raise
                 log.warning("what was followed of the chain is damaged; reading it anew", error=str(error))
             except (CommitteeError, KeyError, TypeError, ValueError) as error:
@@ -112,8 +117,12 @@ class ChainStore:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        for path in files_of(self._path):
+            try:
+                if require_regular_or_none(path):
+                    path.unlink()
+            except NotRegular:
+                clear_away(path)
 
 
 def _write(connection: sqlite3.Connection, change: Change) -> None:

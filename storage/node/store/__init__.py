@@ -1,6 +1,6 @@
 """What a node keeps on its disk: slivers, metadata and what handovers cost, durable when a call returns."""
 
-from storage.node.sqlite import StoreError, StoreFull, StoreInUse
+from storage.node.sqlite import StoreDamaged, StoreError, StoreFull, StoreInUse
 from storage.node.store.files import SliverKey
 from storage.node.store.records import NewSliver, Page, ShardTally, Tally
 from storage.node.store.sliver_store import INLINE_BYTES, RESERVE_BYTES, SliverStore
@@ -13,6 +13,7 @@ __all__ = [
     "ShardTally",
     "SliverKey",
     "SliverStore",
+    "StoreDamaged",
     "StoreError",
     "StoreFull",
     "StoreInUse",

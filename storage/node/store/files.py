@@ -8,6 +8,10 @@
 
 Whatever lies in the first two at the opening is deleted. The fan by the first byte keeps folders small, at a million
 blobs some four thousand files each. It adds few syncs to a handover, whose pages follow the order of blob ids.
+
+Folders are opened one below the other and never through a symbolic link, so that nothing outside the store is read,
+written or removed. The store's own three folders have to be folders. Below `slivers/`, whatever is not the folder or
+regular file that belongs there is damage: its name is freed (`committee.files.clear_away`), its slivers are missing.
 """
 
 from __future__ import annotations
@@ -18,10 +22,12 @@ import fcntl
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
+from committee.files import FOLDER, NotRegular, clear_away, open_regular, opened, require_folder
 from storage.node.sqlite import StoreInUse
 from storage.redstuff import Axis
 from storage.redstuff.memory import uninitialised
@@ -30,8 +36,12 @@ from storage.redstuff.parameters import BLOB_ID_BYTES
 FILES_AT_ONCE = 128
 """Files open at once while a group is written; all are written before the first is synced, so that the disk can
 gather them."""
-_LOST = (errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
-"""What a read of a file says that is gone: no entry; a sector, a file system's checksum or its own structure broken."""
+_NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
+"""What the opening of a folder says when something else is there."""
+_LOST = (errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN, *_NO_FOLDER)
+"""What a read of a file says that is gone: no entry; a sector, a file system's checksum or its own structure broken;
+something else on the way to it."""
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class SliverKey(NamedTuple):
@@ -43,8 +53,8 @@ class SliverKey(NamedTuple):
 
 
 def lock(folder: Path) -> int:
-    """Take the store's lock: its open file, which gives it back when it is closed. Raises `StoreInUse`."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Take the store's lock: its open file, which gives it back when it is closed. Raises `StoreInUse`, `OSError`."""
+    descriptor = open_regular(folder / "lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -66,15 +76,25 @@ class SliverFiles:
         """Folders whose own entries are known to be on the disk."""
 
     def open(self) -> None:
-        """Create the folders and delete what was being written or dropped when the last run ended."""
-        folders = {self._incoming, self._dropped, self._slivers}
+        """Create the folders, and delete what was being written or dropped when the last run ended.
+
+        Frees the names of folders below `slivers/` that something else has. Raises `NotRegular` when one of the three
+        is no folder, and `PermissionError`.
+        """
+        folders = (self._incoming, self._dropped, self._slivers)
         for folder in folders:
-            folder.mkdir(exist_ok=True)
-        self._sync(folders)
-        for path in self._incoming.iterdir():
-            path.unlink()
-        for path in self._dropped.iterdir():
-            shutil.rmtree(path)
+            require_folder(folder)
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, "this user may not write in it", str(folder))
+        self._sync(set(folders))
+        for folder in (self._incoming, self._dropped):
+            with _open_folder(folder) as descriptor:
+                for path in list(folder.iterdir()):
+                    _remove_all(path.name, descriptor)
+        for depth in (1, 2, 3):
+            for folder in list(self._level(depth)):
+                if not stat.S_ISDIR(folder.lstat().st_mode):
+                    clear_away(folder)
 
     def write(self, contents: Mapping[SliverKey, memoryview]) -> None:
         """Write the slivers' files, durable on return; on any error none of them is left."""
@@ -90,16 +110,13 @@ class SliverFiles:
             raise
 
     def read(self, key: SliverKey, size_bytes: int) -> memoryview | None:
-        """A file's bytes; None when it is not of this size or not there, or the disk cannot read it any more.
+        """A file's bytes; None when it is not a regular file of this size, or cannot be read (any more).
 
         Read and not mapped: a sector that has gone bad is then an error, and not the process' end.
         """
         try:
-            with _opened(self._path(key), os.O_RDONLY) as descriptor:
-                if os.fstat(descriptor).st_size != size_bytes:
-                    return None
-                content = uninitialised(size_bytes).data
-                return content if _read_all(descriptor, content) == size_bytes else None
+            with self._folder_of(key) as folder:
+                return _read(key.blob_id.hex(), folder, size_bytes)
         except OSError as error:
             if error.errno in _LOST:
                 return None
@@ -111,59 +128,70 @@ class SliverFiles:
         return disk.f_bavail * disk.f_frsize
 
     def has(self, key: SliverKey, size_bytes: int) -> bool:
-        """Whether the file is there and of this size."""
+        """Whether a regular file of this size is there; at an opening, when all on the way to it are folders."""
         try:
-            return self._path(key).stat().st_size == size_bytes
+            found = self._path(key).lstat()
         except FileNotFoundError:
             return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
+
+    def has_any(self) -> bool:
+        """Whether the file of any sliver is there."""
+        return any(_key_of(path) is not None for path in self._level(4))
 
     def remove(self, keys: Iterable[SliverKey]) -> None:
         """Remove files as far as the disk lets; what it keeps has no row, and the next opening tries again."""
         for key in keys:
-            with contextlib.suppress(OSError):
-                self._path(key).unlink()
+            with contextlib.suppress(OSError), self._folder_of(key) as folder:
+                os.unlink(key.blob_id.hex(), dir_fd=folder)
 
-    def set_shard_aside(self, shard: int) -> Path | None:
-        """Take all files of a shard out of their place at once; where they lie now, for `discard`, if anywhere."""
-        folder = self._slivers / str(shard)
-        self._durable = {one for one in self._durable if not one.is_relative_to(folder)}
-        aside = self._dropped / str(next(self._numbers))
+    def set_shard_aside(self, shard: int) -> str | None:
+        """Take all files of a shard out of their place at once; their name now, for `discard`, if there are any."""
+        self._forget(self._slivers / str(shard))
+        aside = str(next(self._numbers))
         try:
-            return folder.rename(aside)
+            with _open_folder(self._slivers) as old, _open_folder(self._dropped) as new:
+                os.rename(str(shard), aside, src_dir_fd=old, dst_dir_fd=new)
         except OSError:
             return None
+        return aside
 
-    def discard(self, aside: Path) -> None:
+    def discard(self, aside: str) -> None:
         """Remove files set aside, as far as the disk lets. The writer need not wait for it."""
-        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(OSError), _open_folder(self._dropped) as folder:
+            _remove_all(aside, folder, ignore_errors=True)
 
     def sweep(self, is_known: Callable[[SliverKey], object]) -> None:
         """Remove every sliver's file that is not known. What is no sliver's file is not ours to remove."""
-        for path in self._slivers.glob("*/*/*/*"):
+        for path in self._level(4):
             key = _key_of(path)
             if key is not None and not is_known(key):
-                path.unlink()
+                if stat.S_ISREG(path.lstat().st_mode):
+                    path.unlink()
+                else:
+                    clear_away(path)
 
     def _write_group(self, items: Sequence[tuple[SliverKey, memoryview]]) -> None:
-        temporary = [self._incoming / str(next(self._numbers)) for _ in items]
-        try:
-            with contextlib.ExitStack() as opened:
-                new = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                descriptors = [opened.enter_context(_opened(path, new)) for path in temporary]
-                for descriptor, (_, content) in zip(descriptors, items, strict=True):
-                    _write_all(descriptor, content)
-                for descriptor in descriptors:
-                    os.fsync(descriptor)
-            for path, (key, _) in zip(temporary, items, strict=True):
-                target = self._path(key)
-                if target.parent not in self._durable:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(target)
-        except BaseException:
-            for path in temporary:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            raise
+        names = [str(next(self._numbers)) for _ in items]
+        with _open_folder(self._incoming) as incoming:
+            try:
+                with contextlib.ExitStack() as stack:
+                    files = [
+                        stack.enter_context(opened(os.open(name, _NEW, 0o644, dir_fd=incoming)))
+                        for name in names
+                    ]
+                    for file, (_, content) in zip(files, items, strict=True):
+                        _write_all(file, content)
+                    for file in files:
+                        os.fsync(file)
+                for name, (key, _) in zip(names, items, strict=True):
+                    with self._folder_of(key, make=True) as folder:
+                        _move(name, incoming, key.blob_id.hex(), folder)
+            except BaseException:
+                for name in names:
+                    with contextlib.suppress(OSError):
+                        os.unlink(name, dir_fd=incoming)
+                raise
 
     def _sync(self, folders: Set[Path]) -> None:
         """Make all entries of these folders durable, and the folders' own on the way up to the store's.
@@ -177,13 +205,71 @@ class SliverFiles:
                 new.add(folder)
                 folder = folder.parent
         for folder in folders | {one.parent for one in new}:
-            with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+            with opened(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
                 os.fsync(descriptor)
         self._durable |= new
+
+    @contextlib.contextmanager
+    def _folder_of(self, key: SliverKey, make: bool = False) -> Iterator[int]:
+        """The open folder of a sliver's file, reached through no link; made, and all on the way to it, if asked to."""
+        path = self._slivers
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(_open_folder(path))
+            for name in (str(key.shard), key.axis.label, key.blob_id[:1].hex()):
+                path = path / name
+                try:
+                    folder = stack.enter_context(_open_folder(path, folder))
+                except OSError as error:
+                    if not make or error.errno not in (errno.ENOENT, *_NO_FOLDER):
+                        raise
+                    if error.errno in _NO_FOLDER:
+                        clear_away(name, folder)
+                    self._forget(path)
+                    os.mkdir(name, dir_fd=folder)
+                    folder = stack.enter_context(_open_folder(path, folder))
+            yield folder
+
+    def _forget(self, folder: Path) -> None:
+        """Hold a folder, and all in it, for durable no longer."""
+        self._durable = {one for one in self._durable if not one.is_relative_to(folder)}
+
+    def _level(self, depth: int) -> Iterator[Path]:
+        """All that has the name of a folder `depth` below `slivers/`, at 4 of a file; behind no link."""
+        if depth == 0:
+            yield self._slivers
+            return
+        for folder in self._level(depth - 1):
+            if stat.S_ISDIR(folder.lstat().st_mode):
+                yield from (path for path in folder.iterdir() if _IS_NAME[depth - 1](path.name))
 
     def _path(self, key: SliverKey) -> Path:
         name = key.blob_id.hex()
         return self._slivers / str(key.shard) / key.axis.label / name[:2] / name
+
+
+@contextlib.contextmanager
+def _open_folder(path: Path, parent: int | None = None) -> Iterator[int]:
+    """A folder, opened by its path or in its open parent, and no link to one; errors in the block name whole paths."""
+    try:
+        with opened(os.open(path if parent is None else path.name, FOLDER, dir_fd=parent)) as folder:
+            yield folder
+    except OSError as error:
+        if isinstance(error.filename, str) and not Path(error.filename).is_absolute():
+            error.filename = str(path if error.filename == path.name else path / error.filename)
+        raise
+
+
+def _is_shard(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and str(int(name)) == name
+
+
+_IS_NAME: Sequence[Callable[[str], bool]] = (
+    _is_shard,
+    {axis.label for axis in Axis}.__contains__,
+    {f"{byte:02x}" for byte in range(256)}.__contains__,
+    lambda name: len(name) == 2 * BLOB_ID_BYTES,
+)
+"""Whether a name is one that this module gives, by its depth below `slivers/`."""
 
 
 def _key_of(path: Path) -> SliverKey | None:
@@ -197,13 +283,17 @@ def _key_of(path: Path) -> SliverKey | None:
     return key if written == (shard, axis, first, name) and len(key.blob_id) == BLOB_ID_BYTES else None
 
 
-@contextlib.contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
+def _read(name: str, folder: int, size_bytes: int) -> memoryview | None:
+    """The content of a regular file of this size; None for anything else, and for what may not be read."""
     try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        descriptor = open_regular(name, dir_fd=folder)
+    except (NotRegular, PermissionError):
+        return None
+    with opened(descriptor):
+        if os.fstat(descriptor).st_size != size_bytes:
+            return None
+        content = uninitialised(size_bytes).data
+        return content if _read_all(descriptor, content) == size_bytes else None
 
 
 def _read_all(descriptor: int, room: memoryview) -> int:
@@ -217,3 +307,20 @@ def _read_all(descriptor: int, room: memoryview) -> int:
 def _write_all(descriptor: int, content: memoryview) -> None:
     while content:
         content = content[os.write(descriptor, content) :]
+
+
+def _move(name: str, folder: int, new_name: str, new_folder: int) -> None:
+    """Rename a file from one open folder to another; what else than a file has the new name loses it."""
+    try:
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder)
+    except IsADirectoryError:
+        clear_away(new_name, new_folder)
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder)
+
+
+def _remove_all(name: str, folder: int, ignore_errors: bool = False) -> None:
+    """Remove what has a name in an open folder, with all that is in it; a link alone, not what it names."""
+    if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        shutil.rmtree(name, ignore_errors=ignore_errors, dir_fd=folder)
+    else:
+        os.unlink(name, dir_fd=folder)

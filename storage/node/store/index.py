@@ -9,12 +9,20 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from storage.node.sqlite import BUSY_LIMIT_S, StoreError, connect, told, transaction, version_of
+from storage.node.sqlite import (
+    BUSY_LIMIT_S,
+    StoreDamaged,
+    StoreError,
+    connect,
+    told,
+    transaction,
+    version_of,
+)
 from storage.node.store.records import Tally
 
 READERS = 4
@@ -23,6 +31,8 @@ LOG_LIMIT_BYTES = 64 * 2**20
 """The write-ahead log is cut back to this after a checkpoint."""
 TALLY_EPOCHS = 8
 """Epochs whose tallies are kept, the newest included."""
+CHECKED_BYTES = 64 * 2**20
+"""An index up to this size is looked through at the opening, which takes a fraction of a second."""
 VERSION = 4
 """Of the index and of the files' places."""
 
@@ -74,11 +84,14 @@ class StoreIndex:
         self._writer: sqlite3.Connection | None = None
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
 
-    def open(self) -> None:
-        """Open or create the index; SQLite brings back what was committed before a kill."""
+    def open(self, may_be_new: Callable[[], bool]) -> None:
+        """Open the index, or create it if it `may_be_new`; SQLite brings back what was committed before a kill.
+
+        Raises `StoreDamaged` when SQLite finds it damaged; one of up to CHECKED_BYTES it looks through for that.
+        """
         try:
             self._writer = connect(self._path)
-            self._set_up(self._writer)
+            self._set_up(self._writer, may_be_new)
             for _ in range(READERS):
                 self._readers.put(connect(self._path))
         except BaseException:
@@ -114,15 +127,31 @@ class StoreIndex:
         with self._writing, told(what), transaction(self._check_open()) as writer:
             yield writer
 
-    def _set_up(self, writer: sqlite3.Connection) -> None:
+    def damaged(self, error: StoreDamaged) -> StoreDamaged:
+        """Return the error that says what to do about a damaged index."""
+        return StoreDamaged(
+            f"{error}. The index {self._path} is damaged or gone, and the store's files are of no use without it; "
+            f"nothing was changed. Put back index.sqlite, or move {self._folder} away and start again: the node then "
+            "fetches and rebuilds what it has to hold from the other members"
+        )
+
+    def _set_up(self, writer: sqlite3.Connection, may_be_new: Callable[[], bool]) -> None:
         writer.execute(f"PRAGMA journal_size_limit={LOG_LIMIT_BYTES}")
         version = version_of(writer)
         if version == 0:
+            if not may_be_new():
+                raise StoreDamaged(
+                    f"cannot open the store {self._folder}: it has files of slivers, and no index"
+                )
             writer.executescript(_SCHEMA)
         elif version != VERSION:
             raise StoreError(
                 f"the store {self._folder} has version {version}; this node reads version {VERSION}"
             )
+        elif self._path.stat().st_size <= CHECKED_BYTES:
+            (found,) = writer.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise StoreDamaged(f"cannot open the store {self._folder}: {' '.join(found.split())}")
 
     def _check_open(self) -> sqlite3.Connection:
         if self._writer is None:

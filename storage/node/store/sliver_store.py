@@ -27,7 +27,8 @@ from pathlib import Path
 
 from xxhash import xxh3_64_digest as checksum_of
 
-from storage.node.sqlite import StoreFull, told
+from committee.files import require_folder
+from storage.node.sqlite import StoreDamaged, StoreFull, told
 from storage.node.store.files import SliverFiles, SliverKey, lock
 from storage.node.store.index import (
     DELETE,
@@ -90,14 +91,22 @@ class SliverStore:
         self.close()
 
     def open(self) -> None:
-        """Open or create the store, and put in order what a kill or a bad disk has left. Raises `StoreInUse`."""
+        """Open or create the store, and put in order what a kill or a bad disk has left.
+
+        Raises `StoreInUse`, and `StoreError` when the index or a folder of the store is not what it has to be: nothing
+        is then changed. Slivers' files are repaired, the index is not: without it the files cannot be told apart.
+        """
         with self._dropping, self._writing, told(f"cannot open the store {self.folder}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            require_folder(self.folder)
             self._lock = lock(self.folder)
             try:
                 self._files.open()
-                self._index.open()
+                self._index.open(may_be_new=lambda: not self._files.has_any())
                 self._put_in_order()
+            except StoreDamaged as error:
+                self.close()
+                raise self._index.damaged(error) from None
             except BaseException:
                 self.close()
                 raise
@@ -118,6 +127,7 @@ class SliverStore:
         if not 0 < len(metadata) <= MAX_METADATA_BYTES:
             raise ValueError(f"metadata of {len(metadata)} bytes; the limit is {MAX_METADATA_BYTES}")
         self.require_room(len(metadata))
+        self.metadata(blob_id)  # what is there, and damaged, must not stand for what is stored now
         with self._writing, self._index.transaction() as index:
             values = (blob_id, metadata, checksum_of(metadata))
             is_new = index.execute("INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)", values).rowcount > 0
@@ -153,15 +163,15 @@ class SliverStore:
     def put_slivers(self, slivers: Iterable[NewSliver]) -> int:
         """Store slivers, all or none; how many are new. What was received for the others is tallied as wasted.
 
-        Of several with one key the first is stored. Syncs are grouped: many slivers at once are much faster than one
-        by one.
+        Of several with one key the first is stored. What is there already is read, and stored anew if it is damaged.
+        Syncs are grouped: many slivers at once are much faster than one by one.
         """
         offered: dict[SliverKey, tuple[memoryview, Tally | None]] = {}
         for one in slivers:
             key = SliverKey(one.blob_id, one.shard, one.axis)
             offered.setdefault(key, (checked(key, one.symbols), one.tally))
         with self._writing, told(f"cannot store slivers in {self.folder}"):
-            new = {key: value for key, value in offered.items() if not self.has_sliver(*key)}
+            new = {key: value for key, value in offered.items() if self.sliver(*key) is None}
             self.require_room(sum(len(symbols) for symbols, _ in new.values()))
             in_files = {key: symbols for key, (symbols, _) in new.items() if len(symbols) > INLINE_BYTES}
             self._files.write(in_files)

@@ -138,7 +138,7 @@ def test_a_file_the_disk_cannot_read_is_damaged(
 
 
 def test_too_many_open_files_are_no_damage(store: SliverStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_none(path: Path, flags: int, mode: int) -> int:
+    def open_none(*_: object, **__: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with monkeypatch.context() as patch:

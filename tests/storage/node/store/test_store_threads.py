@@ -72,10 +72,10 @@ def test_writers_do_not_wait_while_a_dropped_shard_s_files_are_removed(
     store.put_sliver(blob(1), 5, P, large(1))
     written: list[bool] = []
 
-    def remove(aside: Path, ignore_errors: bool) -> None:
+    def remove(aside: str, ignore_errors: bool, dir_fd: int) -> None:
         with ThreadPoolExecutor(1) as threads:
             written.append(threads.submit(store.put_sliver, blob(1), 5, P, large(2)).result(timeout=10))
-        rmtree(aside, ignore_errors=ignore_errors)
+        rmtree(aside, ignore_errors=ignore_errors, dir_fd=dir_fd)
 
     monkeypatch.setattr("shutil.rmtree", remove)
     assert store.drop_shard(5) == 1
@@ -91,11 +91,11 @@ def test_closing_waits_until_a_dropped_shard_s_files_are_removed(
     with ThreadPoolExecutor(1) as threads:
         closing: list[Future[None]] = []
 
-        def remove(aside: Path, ignore_errors: bool) -> None:
+        def remove(aside: str, ignore_errors: bool, dir_fd: int) -> None:
             closing.append(threads.submit(store.close))
             with pytest.raises(TimeoutError):
                 closing[0].result(timeout=0.05)
-            rmtree(aside, ignore_errors=ignore_errors)
+            rmtree(aside, ignore_errors=ignore_errors, dir_fd=dir_fd)
 
         monkeypatch.setattr("shutil.rmtree", remove)
         assert store.drop_shard(5) == 1

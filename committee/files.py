@@ -1,0 +1,164 @@
+"""Files that have to be regular ones, opened without waiting; and files that appear whole or not at all.
+
+A plain `open` waits for a writer when a FIFO lies in a file's place, follows a symbolic link out of the folder, and
+truncates or creates what the link names. These functions do none of it: what is no regular file is `NotRegular`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Flags that open a folder and nothing else, no link to one either."""
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISREG, "a regular file"),
+)
+
+
+class NotRegular(OSError):
+    """Something else lies where a regular file, or a folder, has to be; the message names the path and both."""
+
+    def __init__(self, path: str | Path, mode: int, expected: str = "a regular file") -> None:
+        super().__init__(errno.EINVAL, f"it is {kind_of(mode)}, and has to be {expected}", str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+def kind_of(mode: int) -> str:
+    """Return what an `st_mode` is the mode of, in words: "a FIFO"."""
+    return next((words for is_kind, words in _KINDS if is_kind(mode)), "a device")
+
+
+def open_regular(
+    path: str | Path,
+    flags: int = os.O_RDONLY,
+    mode: int = 0o644,
+    *,
+    follow: bool = False,
+    dir_fd: int | None = None,
+) -> int:
+    """Open a regular file and return its descriptor; never waits, and follows links only if asked to.
+
+    Raises `NotRegular`, and `OSError` as `os.open`. `flags` must not truncate: the kind is known only once it is open.
+    """
+    with contextlib.suppress(FileNotFoundError):  # a device is not even opened: that alone may do something
+        _require_regular(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode)
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags, mode, dir_fd=dir_fd)
+    try:
+        _require_regular(path, os.fstat(descriptor).st_mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextlib.contextmanager
+def opened(descriptor: int) -> Iterator[int]:
+    """Close an open descriptor at the end of the block."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_settings(path: Path, most_bytes: int = 2**20) -> str:
+    """Return the UTF-8 text of a small file; the path may be a link, as orchestrators mount settings and keys.
+
+    Raises `NotRegular`; `OSError`, also for a file of more than `most_bytes`; `UnicodeDecodeError`.
+    """
+    with os.fdopen(open_regular(path, follow=True), "rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than the {most_bytes} bytes that are expected", str(path))
+    return content.decode("utf-8")
+
+
+def require_folder(path: Path) -> None:
+    """Make a folder unless it is there. Raises `NotRegular` when something else is, a link to a folder too."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        mode = path.lstat().st_mode
+        if not stat.S_ISDIR(mode):
+            raise NotRegular(path, mode, "a folder") from None
+
+
+def require_regular_or_none(path: Path) -> bool:
+    """Return whether a regular file is there, False when nothing is. Raises `NotRegular`."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    _require_regular(path, mode)
+    return True
+
+
+def clear_away(name: str | Path, dir_fd: int | None = None) -> None:
+    """Free a name that something else than a regular file has taken. No link is followed, and no content deleted.
+
+    A link, FIFO, socket or device loses its name, an empty folder too. A folder with anything in it, or a regular file,
+    is renamed: `.aside-` and a random number are added.
+    """
+    mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        os.unlink(name, dir_fd=dir_fd)
+        return
+    if stat.S_ISDIR(mode):
+        try:
+            os.rmdir(name, dir_fd=dir_fd)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    os.rename(name, f"{name}.aside-{secrets.token_hex(4)}", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a new file, durable on return. On any error nothing has its name.
+
+    It is written beside, under another name, and renamed. Raises `FileExistsError` when anything has the name, a
+    dangling link too; `OSError` as the disk does.
+    """
+    beside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        with os.fdopen(
+            os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb"
+        ) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _take_name(beside, path)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+    with contextlib.suppress(OSError), opened(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)) as folder:
+        os.fsync(folder)
+
+
+def _take_name(beside: Path, path: Path) -> None:
+    """Give a finished file its name, which must be free."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        beside.rename(path)
+
+
+def _require_regular(path: str | Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotRegular(path, mode)

@@ -1,0 +1,104 @@
+"""Something else in the place of a node's settings, keys or record of the chain: one line, or made anew."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from committee.errors import InvalidKey, LedgerError
+from committee.ledger.evm import Deployment
+from committee.ledger.evm.deploy import domain_of
+from storage.node.chain.store import FILE, ChainStore
+from storage.node.config import ConfigError, account_key, bls_key, load_config
+from storage.node.folder import make_folder
+from storage.node.sqlite import StoreError
+from tests.damages import DAMAGES, as_user, device, link_to_what_was_there, playground, read_only, unreadable
+from tests.storage.node.chain.test_chain_store import DOMAIN, FIRST
+
+MANIFEST = "deployment.json"
+READ: dict[str, Callable[[Path], object]] = {
+    "node.toml": load_config,
+    "keys/bls.key": bls_key,
+    "keys/account.key": account_key,
+    "keys": bls_key,
+    MANIFEST: lambda folder: Deployment.load(folder / MANIFEST),
+}
+"""What is only read: its place, and what reads it."""
+CHAIN_PLACES = [FILE + suffix for suffix in ("", "-wal", "-shm", "-journal")]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A node's folder with all that is not slivers."""
+    folder = tmp_path_factory.mktemp("made")
+    make_folder(folder, {"name": "a", "port": 1, "rpc_url": "http://a:1", "deployment": MANIFEST})
+    one = "0x" + "11" * 20
+    manifest = Deployment(1, one, one, one, one, one, 0, domain_of(1, one), "latest")
+    manifest.save(folder / MANIFEST)
+    with contextlib.closing(ChainStore(folder)) as store:
+        store.open(DOMAIN)
+        store.save(FIRST)
+        shutil.copytree(folder, folder / "copy")
+    return folder / "copy"
+
+
+@pytest.mark.parametrize("place", READ)
+def test_what_is_read_is_right_or_told_in_one_line(made: Path, place: str) -> None:
+    for damage in DAMAGES:
+        if damage is device and os.geteuid() != 0:
+            continue
+        with playground() as ground:
+            folder = ground.inside / "node"
+            shutil.copytree(made, folder)
+            ground.damage(damage, folder / place)
+            harmless = damage in (link_to_what_was_there, read_only)
+            try:
+                with as_user():
+                    READ[place](folder)
+                assert harmless, damage
+            except (ConfigError, InvalidKey, LedgerError) as error:
+                assert not harmless or (damage is read_only and "chmod 600" in str(error)), damage
+                assert str(folder / place) in str(error)
+                assert "\n" not in str(error)
+            ground.check_outside()
+
+
+@pytest.mark.parametrize("place", CHAIN_PLACES)
+def test_a_record_of_the_chain_is_right_or_made_anew(made: Path, place: str) -> None:
+    for damage in DAMAGES:
+        if damage is device and os.geteuid() != 0:
+            continue
+        with playground() as ground:
+            folder = ground.inside / "node"
+            shutil.copytree(made, folder)
+            ground.damage(damage, folder / place)
+            with as_user():
+                with contextlib.closing(ChainStore(folder)) as store:
+                    assert store.open(DOMAIN) in (None, FIRST), damage
+                    store.save(FIRST)
+                with contextlib.closing(ChainStore(folder)) as store:
+                    assert store.open(DOMAIN) == FIRST, damage
+            ground.check_outside()
+
+
+@pytest.mark.parametrize("damage", [unreadable, read_only])
+def test_a_folder_in_which_nothing_can_be_made_anew_is_told_in_one_line(
+    made: Path, damage: Callable[[Path, Path], None]
+) -> None:
+    with playground() as ground:
+        folder = ground.inside / "node"
+        shutil.copytree(made, folder)
+        (folder / FILE).write_bytes(b"no database" * 1000)
+        (folder / f"{FILE}-wal").unlink()
+        ground.damage(damage, folder)
+        with (
+            as_user(),
+            contextlib.closing(ChainStore(folder)) as store,
+            pytest.raises(StoreError, match=FILE),
+        ):
+            store.open(DOMAIN)
