@@ -66,6 +66,10 @@ class NodeConfig(BaseSettings):
     scrub_interval_s: float = Field(default=3600, gt=0)
     """A pass over all of them begins no sooner than this after the one before."""
 
+    block_list: Path | None = None
+    """A file of blobs that the node does not serve (`storage.node.block_list`); a relative path in `node.toml` is one
+    from its folder."""
+
     bulk_bytes_per_s: int = Field(default=budgets.BYTES_PER_S, ge=2**10)
     """What handover and repair may receive a second, and give to peers a second."""
     bulk_requests_at_once: int = Field(default=budgets.REQUESTS_AT_ONCE, ge=1, le=64)
@@ -106,8 +110,9 @@ def load_config(folder: Path) -> NodeConfig:
         raise ConfigError(f"the settings {path} are not UTF-8 text: {error.reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    if isinstance(deployment := values.get("deployment"), str):
-        values["deployment"] = folder / deployment
+    for name in ("deployment", "block_list"):
+        if isinstance(relative := values.get(name), str):
+            values[name] = folder / relative
     try:
         return NodeConfig(**values)
     except ValidationError as error:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from committee.bls import SecretKey
 from storage.client.wire import Reason, failure
+from storage.node.block_list import BlockList
 from storage.node.chain import ChainView
 from storage.node.store import SliverStore
 from storage.redstuff import RedStuff
@@ -33,6 +34,7 @@ class NodeFace(Protocol):
     view: ChainView
     code: RedStuff
     secret: SecretKey
+    block_list: BlockList
 
     def health(self) -> dict[str, Any]:
         """What `/v1/health` answers, at once: a node under load must not look dead."""

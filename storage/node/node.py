@@ -15,6 +15,7 @@ from aiohttp import web
 
 from committee.bls import SecretKey, proof_of_possession
 from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
+from storage.node.block_list import BlockList, BlockListError
 from storage.node.candidacy import Candidacy
 from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
@@ -60,15 +61,17 @@ class StorageNode:
         self.config = config
         self.secret = secret
         self.store = SliverStore(folder / "store")
+        self.block_list = BlockList(config.block_list)
         self._chain_store = ChainStore(folder)
         self._ledger = ledger
 
     async def run(self) -> None:
         """Join if the chain does not know this node yet, then serve and do a member's duties.
 
-        Raises `ConfigError` when the port is in use or the registration is another's, `LedgerError` when the chain
-        does not answer at the start; later outages of the chain are waited out.
+        Raises `ConfigError` when the port is in use, the block list cannot be read or the registration is another's,
+        `LedgerError` when the chain does not answer at the start; later outages of the chain are waited out.
         """
+        _read_first(self.block_list)
         listening = _listen(self.config.host, self.config.port)
         with listening as listener, self.store, contextlib.closing(self._chain_store):
             registered = await self._join()
@@ -101,7 +104,7 @@ class StorageNode:
                 log.info("serving", name=self.config.name, node_id=registered.node_id, port=self.config.port)
                 async with asyncio.TaskGroup() as duties:
                     duties.create_task(self.view.follow(self.config.poll_interval_s))
-                    keepers = (self.healing, self.garbage, self.scrubber, invalidation)
+                    keepers = (self.healing, self.garbage, self.scrubber, invalidation, self.block_list)
                     for one in (self.watch, self.candidacy, self.handover, *keepers):
                         duties.create_task(_for_ever(one.run))
             finally:
@@ -129,6 +132,7 @@ class StorageNode:
             },
             "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
             "upkeep": self.upkeep(),
+            "blockList": self.block_list.health(),
         }
 
     def upkeep(self) -> dict[str, int]:
@@ -204,6 +208,15 @@ class StorageNode:
         if registered.stake < self.config.stake:
             await self._ledger.stake(registered.node_id, self.config.stake - registered.stake)
         return registered
+
+
+def _read_first(block_list: BlockList) -> None:
+    try:
+        block_list.read()
+    except BlockListError as error:
+        raise ConfigError(
+            f"{error}; make it, if only empty, or take block_list out of the settings"
+        ) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

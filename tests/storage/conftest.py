@@ -20,6 +20,7 @@ from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client import wire
 from storage.client.node_client import NodeClient
 from storage.client.wire import Reason
+from storage.node.block_list import BlockList
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.http.metrics import UPKEEP
@@ -68,6 +69,7 @@ class OneNode:
         self.chain.start(SHARDS[EPOCH])
         self.ledger = WatchedLedger(self.chain, "node-1")
         self.view = ChainView(cast(Ledger, self.ledger), 1)
+        self.block_list = BlockList(None)
         self.server: BaseTestServer | None = None
         self.silent_members: set[int] = set()
 

@@ -12,7 +12,7 @@ import json
 import random
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,14 @@ class OfficialClient:
 class World:
     """The network in epoch 1, its committee, and the client."""
 
-    def __init__(self, network: LocalNetwork, committee: Committee, client: OfficialClient) -> None:
+    def __init__(
+        self, network: LocalNetwork, committee: Committee, client: OfficialClient, block_list: Path
+    ) -> None:
         self.network = network
         self.committee = committee
         self.client = client
+        self.block_list = block_list
+        """Of all nodes."""
         self._written = 0
 
     def new_blob(self) -> tuple[bytes, EncodedBlob]:
@@ -163,14 +167,26 @@ class World:
         return SliverData(blob.sliver(axis, index), CODE.symbol_size(blob.length), index).to_bcs()
 
 
+@pytest.fixture(scope="module")
+def settings() -> Iterator[pytest.MonkeyPatch]:
+    """The environment of the nodes."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def world(
+    tmp_path_factory: pytest.TempPathFactory, settings: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
     node = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
     assert node, "no node to run the client with; `make setup` installs one"
     assert (HERE / "node_modules").is_dir(), (
         f"the client is not installed: `npm ci` in {HERE}, or `make test`"
     )
     folder = tmp_path_factory.mktemp("walrus")
+    block_list = folder / "blocked"
+    block_list.touch()
+    settings.setenv("HAULOUT_NODE_BLOCK_LIST", str(block_list))
     async with LocalNetwork(folder, DeploymentParameters(n_shards=N_SHARDS)) as network:
         for name in NAMES:
             await network.add_node(name, stake_tokens=100)
@@ -190,7 +206,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             limit=LINE_BYTES,
         )
         try:
-            yield World(network, state.current, OfficialClient(process))
+            yield World(network, state.current, OfficialClient(process), block_list)
         finally:
             process.kill()
             await process.wait()
@@ -338,3 +354,23 @@ async def test_an_invalid_blob_is_as_good_as_gone(world: World) -> None:
     assert status["type"] == "invalid"
     assert (await world.client.ask(digest=status["event"]["txDigest"]))["result"] is True
     assert (await error("getSlivers", blobId=text))[0] == "BlobNotCertifiedError"
+
+
+async def test_a_blob_on_the_operators_block_lists_is_blocked(world: World) -> None:
+    data, blob = world.new_blob()
+    await world.network.client.store(data, epochs=5)
+    member, text = world.committee.members[0], blob_id_text(blob.blob_id)
+    pair = world.pair_of(member, blob)
+    place = {"blobId": text, "sliverPairIndex": pair, "sliverType": "primary"}
+    assert content(await world.client.result("readBlob", blobId=text)) == data
+    world.block_list.write_text(f"{text}  # by order of a test\n")
+
+    async def blocking() -> int:
+        clients = [world.network.node_client(name) for name in NAMES]
+        return sum([(await one.health())["blockList"]["blobs"] for one in clients])
+
+    await world.network.until("the block lists", blocking, len(NAMES))
+    for call, arguments in (("getBlobMetadata", {"blobId": text}), ("getSliver", place)):
+        refused = await world.client.error(call, member, **arguments)
+        assert refused == ("LegallyUnavailableError", 451, "FORBIDDEN_BLOB")
+    assert (await world.client.error("getSlivers", blobId=text))[0] == "BlobBlockedError"

@@ -63,6 +63,7 @@ class Admission:
         self._reading, self._read_line = Pool(READING_BYTES, is_divided=True), Line(IN_LINE)
         self._receiving, self._body_line = Pool(RECEIVING_BYTES, is_divided=True), Line(IN_LINE)
         self._code = node.code
+        self._block_list = node.block_list
         self._catch_up = CatchUp(node.view)
         self._kept: dict[bytes, BlobMetadata] = {}
         self._answered: dict[bytes, int] = {}
@@ -160,6 +161,11 @@ class Admission:
         return body.content()
 
     # what the chain says of a blob
+
+    def refuse_blocked(self, blob_id: bytes) -> None:
+        """Refuse to serve what is on the operator's block list."""
+        if blob_id in self._block_list:
+            raise Refusal(451, Reason.FORBIDDEN_BLOB, "this node's operator does not serve the blob")
 
     async def know(self, request: web.Request, blob_id: bytes) -> None:
         """Catch up with the chain once when it has not told of the blob yet."""

@@ -16,6 +16,7 @@ from storage.client import wire
 from storage.client.wire import Reason
 from storage.node.budgets import Budget, LineFull
 from storage.node.face import NodeFace, Refusal
+from storage.node.http import cors
 from storage.node.http.admission import Admission
 from storage.node.http.blobs import BlobHandlers, json_answer
 from storage.node.http.members import MemberHandlers
@@ -50,9 +51,13 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
         return await handler(request)
 
     app = web.Application(
-        middlewares=[sending(admission.is_sending_crowded), metrics.count, _answer_errors, recognise]
+        middlewares=[
+            *(sending(admission.is_sending_crowded), metrics.count, _answer_errors),
+            *(cors.answer_preflights, recognise),
+        ]
     )
     app.on_response_prepare.append(_say_no_more)
+    app.on_response_prepare.append(cors.allow_any_origin)
     app.add_routes(BlobHandlers(node, admission).routes())
     app.add_routes(SymbolHandlers(node, admission).routes())
     app.add_routes(ShardHandlers(node, admission).routes())

@@ -70,6 +70,7 @@ class SymbolHandlers:
         asked: list[Asked] = []
         for question in questions:
             try:
+                self._admission.refuse_blocked(question.blob_id)
                 metadata = await self._admission.metadata(question.blob_id)
                 asked.append((question, metadata.length))
             except Refusal as refusal:
@@ -109,7 +110,9 @@ class SymbolHandlers:
 
     async def _helpers(self, request: web.Request, axis: Axis) -> tuple[BlobMetadata, list[int]]:
         """The blob's metadata, and the shards that are to help with their slivers of `axis`."""
-        metadata = await self._admission.metadata(blob_id_of(request))
+        blob_id = blob_id_of(request)
+        self._admission.refuse_blocked(blob_id)
+        metadata = await self._admission.metadata(blob_id)
         shards = self._admission.helper_shards(request)
         if shards is None:
             shards = sorted(await asyncio.to_thread(self._store.shards_with, metadata.blob_id, axis))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import TestServer
 
 from storage.client import wire
+from storage.node.block_list import BlockList
+from storage.node.http.routes import create_app
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, SliverData, blob_id_text
 from tests.storage.conftest import Answer
 
@@ -272,6 +276,36 @@ async def test_an_invalid_blob_is_as_good_as_gone(
     (await ask("GET", path(blob, "confirmation/permanent"))).refused(400, "NOT_REGISTERED")
     status = (await ask("GET", path(blob, "status"))).granted()
     assert status == {"invalid": {"event": {"txDigest": "1" * 31 + "8", "eventSeq": "0"}}}
+
+
+async def test_a_blocked_blob_is_forbidden_to_who_would_have_it(
+    prepared: OneNode, ask: Ask, put: Put, blob: EncodedBlob, tmp_path: Path
+) -> None:
+    prepared.keep(blob)
+    listed = tmp_path / "blocked"
+    listed.write_text(blob_id_text(blob.blob_id))
+    block_list = BlockList(listed)
+    block_list.read()
+    prepared.block_list = block_list
+    async with TestServer(create_app(prepared)) as server:
+        prepared.server = server
+        sliver = path(blob, "slivers", prepared.pair(blob, SHARD), "primary")
+        for where in (
+            path(blob, "metadata"),
+            sliver,
+            path(blob, "decodingSymbols?targetSlivers=1&targetType=primary"),
+            path(blob, "recoverySymbols?targetSliver=1&targetType=primary"),
+        ):
+            answer = await ask("GET", where)
+            answer.refused(451, "FORBIDDEN_BLOB")
+            assert answer.body["error"]["status"] == "UNAVAILABLE_FOR_LEGAL_REASONS"
+        question = wire.Question(blob.blob_id, P, [1], [SHARD])
+        answer = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs([question]))
+        assert b"FORBIDDEN_BLOB" in answer.body
+        # What is stored and confirmed does not change, nor what is told of it.
+        (await put(SHARD, P)).granted(200)
+        (await ask("GET", path(blob, "confirmation/permanent"))).granted()
+        assert (await ask("GET", sliver + "/status")).granted() == "stored"
 
 
 @pytest.mark.parametrize(
