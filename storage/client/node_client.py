@@ -44,6 +44,8 @@ MAY_PASS = frozenset({429, 502, 503, 504})
 """Statuses by which a node or a proxy says that the same request may be granted later."""
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Between two tries; a longer pause only where the answer asks for one (Retry-After)."""
+REFUSED_TO_STRANGERS = (451, 503)
+"""What a member that shows itself may get all the same."""
 _HEADERS = {"Accept-Encoding": "identity"}
 _NEEDLESS = ("Accept", "User-Agent")
 """Headers not sent: next to small symbols they weigh."""
@@ -60,7 +62,7 @@ class NodeClient:
         timeout_s: float = TIMEOUT_S,
         credential: Callable[[], str] | None = None,
     ) -> None:
-        """`credential` makes the value of a header that shows a member; it is sent once the node has said 503."""
+        """`credential` makes the value of a header that shows a member; it is sent once the node refused strangers."""
         self._session = session
         self._timeout_s = timeout_s
         self._credential = credential
@@ -137,6 +139,9 @@ class NodeClient:
         )
         with self._must_be_true():
             answers = wire.answers_from_bcs(answer, len(questions))
+        self._shows_credential |= any(
+            isinstance(one, tuple) and one[0] in REFUSED_TO_STRANGERS for one in answers
+        )
         return [self._refusal(*one) if isinstance(one, tuple) else one for one in answers]
 
     async def recovery_symbols(
@@ -279,6 +284,7 @@ class NodeClient:
         within_s: float,
     ) -> Bytes:
         timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_TIMEOUT_S)
+        is_stranger = self._credential is not None and not self._shows_credential
         try:
             async with self._session.request(
                 method,
@@ -292,7 +298,7 @@ class NodeClient:
             ) as response:
                 if response.status in (200, 201):
                     return await self._read(response, limit)
-                self._shows_credential |= response.status == 503
+                self._shows_credential |= response.status in REFUSED_TO_STRANGERS
                 content = await self._read(response, wire.MAX_JSON_BYTES)
         except aiohttp.ConnectionTimeoutError:
             raise NodeUnreachable(
@@ -308,6 +314,8 @@ class NodeClient:
             ValueError,
         ) as error:  # ValueError: an address that is no address
             raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
+        if response.status == 451 and is_stranger:
+            return await self._once(method, path, query, body, limit, within_s)
         raise self._refusal(response.status, content, _retry_after_s(response.headers.get("Retry-After", "")))
 
     def _headers(self, body: bytes | None) -> dict[str, str]:

@@ -162,9 +162,9 @@ class Admission:
 
     # what the chain says of a blob
 
-    def refuse_blocked(self, blob_id: bytes) -> None:
-        """Refuse to serve what is on the operator's block list."""
-        if blob_id in self._block_list:
+    def refuse_blocked(self, request: web.Request, blob_id: bytes) -> None:
+        """Refuse what is on the operator's block list to all but members, which must repair and attest it."""
+        if blob_id in self._block_list and not request[REQUESTER].is_member:
             raise Refusal(451, Reason.FORBIDDEN_BLOB, "this node's operator does not serve the blob")
 
     async def know(self, request: web.Request, blob_id: bytes) -> None:

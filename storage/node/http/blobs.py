@@ -52,7 +52,7 @@ class BlobHandlers:
     async def get_metadata(self, request: web.Request) -> web.Response:
         """BCS BlobMetadataWithId."""
         blob_id = blob_id_of(request)
-        self._admission.refuse_blocked(blob_id)
+        self._admission.refuse_blocked(request, blob_id)
         return bcs_answer(blob_id + await self._admission.metadata_bytes(blob_id))
 
     async def put_metadata(self, request: web.Request) -> web.Response:
@@ -94,7 +94,7 @@ class BlobHandlers:
     async def get_sliver(self, request: web.Request) -> web.Response:
         """BCS SliverData."""
         blob_id, pair, axis = self._admission.sliver_path(request)
-        self._admission.refuse_blocked(blob_id)
+        self._admission.refuse_blocked(request, blob_id)
         shard = self._code.shard_of_pair(blob_id, pair)
         symbols = None
         size_bytes = await asyncio.to_thread(self._store.sliver_size, blob_id, shard, axis)

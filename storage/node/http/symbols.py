@@ -70,7 +70,7 @@ class SymbolHandlers:
         asked: list[Asked] = []
         for question in questions:
             try:
-                self._admission.refuse_blocked(question.blob_id)
+                self._admission.refuse_blocked(request, question.blob_id)
                 metadata = await self._admission.metadata(question.blob_id)
                 asked.append((question, metadata.length))
             except Refusal as refusal:
@@ -111,7 +111,7 @@ class SymbolHandlers:
     async def _helpers(self, request: web.Request, axis: Axis) -> tuple[BlobMetadata, list[int]]:
         """The blob's metadata, and the shards that are to help with their slivers of `axis`."""
         blob_id = blob_id_of(request)
-        self._admission.refuse_blocked(blob_id)
+        self._admission.refuse_blocked(request, blob_id)
         metadata = await self._admission.metadata(blob_id)
         shards = self._admission.helper_shards(request)
         if shards is None:
