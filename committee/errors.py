@@ -5,6 +5,7 @@ CommitteeError
 ├── InvalidKey               a BLS key or point that must not be used
 ├── InvalidSignature         bytes that are no signature at all
 ├── InvalidMessage           bytes that are not the message they claim to be
+├── InvalidAddress           a text that is no network address of a node
 ├── InvalidCertificate       a bitmap, signature or weight that does not hold
 │   └── NotEnoughWeight      too few votes are good; `refused` names whose were bad
 └── LedgerError              the chain refused, or did not answer
@@ -37,6 +38,10 @@ class InvalidSignature(CommitteeError):
 
 class InvalidMessage(CommitteeError):
     """Bytes that are not the signed message they claim to be; the message names the field."""
+
+
+class InvalidAddress(CommitteeError):
+    """A text that is no network address of a node; the message says why."""
 
 
 class InvalidCertificate(CommitteeError):

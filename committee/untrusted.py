@@ -45,13 +45,20 @@ def parse_json(content: bytes | str, max_brackets: int) -> Any:
 
 
 def printable(text: object, max_characters: int = MAX_TEXT_CHARACTERS) -> str:
-    """Return a stranger's text as it may stand in a log or on a terminal: of limited length, on one line.
+    r"""Return a stranger's text as it may stand in a log or on a terminal: of limited length, on one line.
 
-    Of a value that is no text its type.
+    A character that is not printable is escaped, such as `\x1b`: control characters, ends of lines, invisible and
+    bidirectional marks, lone surrogates. A terminal would act on them, or show something else than what is there. A
+    text of more than `max_characters`, before they are escaped, is cut and ends with "…". Of a value that is no text
+    the type's name is returned.
     """
     text = text if isinstance(text, str) else f"({type(text).__name__})"
     kept = text if len(text) <= max_characters else text[: max_characters - 1] + "…"
-    return "".join(one if one.isprintable() else "?" for one in kept)
+    return kept if kept.isprintable() else "".join(map(_escaped, kept))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def _depth(text: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from committee import bls
+from committee.addresses import is_name, is_registrable
 from committee.ledger import Absence, NetworkAddressChanged, RegisteredNode
 from committee.membership import Committee
 from localnet.memory_chain.contracts import Contracts, Outcome, Revert
@@ -25,6 +26,9 @@ def register_node(
     commission: int = 0,
 ) -> Outcome:
     """A node of the account's, which stands for election. None for a key that is known to be its owner's."""
+    if not is_name(name):
+        raise Revert("InvalidName")
+    _require_address(address)
     node_id, operator = len(now.nodes) + 1, operator or account
     if other := now.node_of(operator):
         raise Revert("AccountHasNode", account=operator, nodeId=other)
@@ -60,10 +64,16 @@ def register_node(
 def update_address(
     now: Contracts, account: str, node_id: int, address: str, tls_key: bytes = bytes(32)
 ) -> Outcome:
-    """Where a node is reached, at once: committees are shown with the addresses of today."""
+    """Where a node is reached, at once."""
     _require_operator(now, account, node_id)
+    _require_address(address)
+    return moved(now, node_id, address, tls_key)
 
-    def moved(committee: Committee | None) -> Committee | None:
+
+def moved(now: Contracts, node_id: int, address: str, tls_key: bytes = bytes(32)) -> Outcome:
+    """A node at another address, whatever it is: committees are shown with the addresses of today."""
+
+    def shown_in(committee: Committee | None) -> Committee | None:
         if committee is None:
             return None
         members = (
@@ -73,9 +83,9 @@ def update_address(
 
     state = now.state
     shown = now.changed(
-        previous=moved(state.previous),
-        current=moved(state.current),
-        next=moved(state.next),
+        previous=shown_in(state.previous),
+        current=shown_in(state.current),
+        next=shown_in(state.next),
         unattested={
             shard: replace(one, address=address) if one.node_id == node_id else one
             for shard, one in state.unattested.items()
@@ -127,6 +137,11 @@ def removed(
     left = tuple(one for one in now.candidates if one not in node_ids)
     absences = {**now.absences, **dict.fromkeys(set(node_ids) & set(now.candidates), why)}
     return replace(now, nodes=nodes, candidates=left, absences=absences)
+
+
+def _require_address(address: str) -> None:
+    if not is_registrable(address):
+        raise Revert("InvalidNetworkAddress")
 
 
 def _require_operator(now: Contracts, account: str, node_id: int) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from committee.bls import SecretKey
 from committee.ledger.evm import EvmLedger
 from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S, Launch, Node
-from tests.localnet.twins import Twins
+from tests.localnet.twins import Telling, Twins
 
 ROOTS = [bytes([number]) * 32 for number in range(1, 9)]
 
@@ -168,6 +169,31 @@ async def test_nodes_leave_and_return_and_move(twins: Twins) -> None:
     assert await twins.anyone(lambda told: told.register_node(*sent)) == "KeyInUse"
     unproven = *sent[:2], SecretKey.generate().public_key, proof
     assert await twins.anyone(lambda told: told.register_node(*unproven)) == "InvalidProofOfPossession"
+
+
+def registering(*sent: Any) -> Telling:
+    return lambda told: told.register_node(*sent)
+
+
+def moving(node_id: int, address: str) -> Telling:
+    return lambda told: told.update_address(node_id, address)
+
+
+async def test_names_and_addresses_are_printable_and_nothing_else(twins: Twins) -> None:
+    (one, *_), secret = twins.network.nodes, SecretKey.generate()
+    key, proof = secret.public_key, secret.sign(b"another message")
+    for name in ("", " a", "a ", "x" * 65, "Bär", "a\x1b[2J", "a\n", "\x7f"):
+        sent = name, "http://node:1", key, proof
+        assert await twins.anyone(registering(*sent)) == "InvalidName", name
+    sent = "good", "http://nöde:1", key, proof
+    assert await twins.anyone(registering(*sent)) == "InvalidNetworkAddress"
+    chance = random.Random(11)
+    for good in ("http://node.example:9000", "https://[2001:db8::1]:1", "http://127.1"):
+        for _ in range(8):
+            place = chance.randrange(len(good) + 1)
+            address = good[:place] + chance.choice("/?#@:[].0 \x00é%") + good[place + chance.randrange(2) :]
+            outcome = await twins.tell(one.ledger, moving(1, address))
+            assert outcome in (None, "InvalidNetworkAddress"), address
 
 
 async def test_an_ejection_takes_a_quorum_of_this_epoch_and_drops_the_selection(twins: Twins) -> None:

@@ -5,6 +5,7 @@ import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol
 import {SSTORE2} from "solady/utils/SSTORE2.sol";
 import {Candidates, IEpochs} from "./Candidates.sol";
 import {Bls} from "./lib/Bls.sol";
+import {Contact} from "./lib/Contact.sol";
 import {Messages} from "./lib/Messages.sol";
 
 /// @title Storage nodes.
@@ -16,9 +17,9 @@ abstract contract Nodes is Candidates {
 
     /// @notice What a node is registered with.
     struct Registration {
-        /// @dev 1 to 64 bytes.
+        /// @dev 1 to 64 printable ASCII characters (`Contact.isName`).
         string name;
-        /// @dev 1 to 256 bytes.
+        /// @dev `http(s)://host[:port]`, at most 256 bytes (`Contact.isNetworkAddress`).
         string networkAddress;
         /// @dev SHA-256 of the TLS key's SubjectPublicKeyInfo, 0 for a node without TLS.
         bytes32 tlsKey;
@@ -98,10 +99,10 @@ abstract contract Nodes is Candidates {
     error InvalidKey();
     /// @notice The proof is not the key's signature over owner and key, for this deployment.
     error InvalidProofOfPossession();
-    /// @notice A name has 1 to 64 bytes.
-    error InvalidName(uint256 length);
-    /// @notice A network address has 1 to 256 bytes.
-    error InvalidNetworkAddress(uint256 length);
+    /// @notice A name has 1 to 64 printable ASCII characters, no space first or last.
+    error InvalidName();
+    /// @notice A network address is `http(s)://host[:port]` and nothing else, with at most 256 bytes.
+    error InvalidNetworkAddress();
     /// @notice A commission is at most `most`.
     error CommissionTooHigh(uint256 commission, uint256 most);
     /// @notice The zero address can neither operate nor receive.
@@ -115,9 +116,6 @@ abstract contract Nodes is Candidates {
     /// @notice The most that a node may take of its rewards, hundredths of a percent.
     uint16 public constant MAX_COMMISSION = 3_000;
 
-    uint256 private constant MAX_NAME_BYTES = 64;
-    uint256 private constant MAX_NETWORK_ADDRESS_BYTES = 256;
-
     /// @notice How many nodes there are; their ids are 1 to this.
     uint32 public nodeCount;
     /// @notice The node that an account operates, 0 if none.
@@ -128,8 +126,7 @@ abstract contract Nodes is Candidates {
 
     /// @notice Registers a node of the sender's and makes it a candidate, unless all places are taken.
     function registerNode(Registration calldata given) external pausable returns (uint32 nodeId) {
-        uint256 length = bytes(given.name).length;
-        if (length == 0 || length > MAX_NAME_BYTES) revert InvalidName(length);
+        if (!Contact.isName(bytes(given.name))) revert InvalidName();
         _checkNetworkAddress(given.networkAddress);
         _checkCommission(given.commission);
         nodeId = ++nodeCount;
@@ -345,7 +342,6 @@ abstract contract Nodes is Candidates {
     }
 
     function _checkNetworkAddress(string calldata networkAddress) private pure {
-        uint256 length = bytes(networkAddress).length;
-        if (length == 0 || length > MAX_NETWORK_ADDRESS_BYTES) revert InvalidNetworkAddress(length);
+        if (!Contact.isNetworkAddress(bytes(networkAddress))) revert InvalidNetworkAddress();
     }
 }

@@ -151,7 +151,15 @@ contract NodesTest is Base {
     }
 
     function test_registerNode_reverts_for_a_long_name() public {
-        _expectNameRefused(string(new bytes(65)));
+        _expectNameRefused("a name of sixty-five characters, which is one more than it may be");
+    }
+
+    function test_registerNode_reverts_for_a_name_that_is_not_utf8() public {
+        _expectNameRefused(string(abi.encodePacked("baffin", hex"ff")));
+    }
+
+    function test_registerNode_reverts_for_a_name_that_moves_the_cursor() public {
+        _expectNameRefused(string(hex"1b5b324a"));
     }
 
     function test_registerNode_reverts_for_an_empty_address() public {
@@ -159,7 +167,19 @@ contract NodesTest is Base {
     }
 
     function test_registerNode_reverts_for_a_long_address() public {
-        _expectAddressRefused(string(new bytes(257)));
+        bytes memory host = new bytes(250);
+        for (uint256 i; i < host.length; ++i) {
+            host[i] = "a";
+        }
+        _expectAddressRefused(string.concat("http://", string(host)));
+    }
+
+    function test_registerNode_reverts_for_an_address_that_is_not_utf8() public {
+        _expectAddressRefused(string(abi.encodePacked("http://", hex"ff")));
+    }
+
+    function test_registerNode_reverts_for_an_address_with_a_path() public {
+        _expectAddressRefused("http://node:9000/path");
     }
 
     function test_registerNode_reverts_for_a_commission_above_the_cap() public {
@@ -232,14 +252,12 @@ contract NodesTest is Base {
     function _expectNameRefused(string memory name) private {
         Nodes.Registration memory given = _given();
         given.name = name;
-        vm.expectRevert(abi.encodeWithSelector(Nodes.InvalidName.selector, bytes(name).length));
-        _register(given);
+        _expectRefused(given, Nodes.InvalidName.selector);
     }
 
     function _expectAddressRefused(string memory networkAddress) private {
         Nodes.Registration memory given = _given();
         given.networkAddress = networkAddress;
-        vm.expectRevert(abi.encodeWithSelector(Nodes.InvalidNetworkAddress.selector, bytes(networkAddress).length));
-        _register(given);
+        _expectRefused(given, Nodes.InvalidNetworkAddress.selector);
     }
 }

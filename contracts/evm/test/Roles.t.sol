@@ -54,9 +54,15 @@ contract RolesTest is Base {
 
     function test_updateNetworkAddress_reverts_for_an_empty_address() public {
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.InvalidNetworkAddress.selector, 0));
-        vm.prank(OWNER);
-        staking.updateNetworkAddress(1, "", 0);
+        _expectAddressRefused("");
+    }
+
+    function test_updateNetworkAddress_reverts_for_an_address_with_a_user() public {
+        _expectAddressRefused("http://user@elsewhere");
+    }
+
+    function test_updateNetworkAddress_reverts_for_an_address_that_is_not_utf8() public {
+        _expectAddressRefused(string(abi.encodePacked("http://", hex"ff")));
     }
 
     function test_updateNetworkAddress_reverts_for_an_unknown_node() public {
@@ -179,5 +185,12 @@ contract RolesTest is Base {
         staking.changeOperator(1, OPERATOR);
         staking.changeReceiver(1, RECEIVER);
         vm.stopPrank();
+    }
+
+    function _expectAddressRefused(string memory networkAddress) private {
+        _addNode(0);
+        vm.expectRevert(Nodes.InvalidNetworkAddress.selector);
+        vm.prank(OWNER);
+        staking.updateNetworkAddress(1, networkAddress, 0);
     }
 }
