@@ -21,6 +21,7 @@ from committee.console import (
     chain_command,
     hex_digest,
     network_address,
+    node_name,
     percent,
     require_key,
     require_new_file,
@@ -143,7 +144,9 @@ async def mint(ledger: Ledger, account: AccountArgument, amount: Amount) -> Resu
 @chain_command(node_app, "register")
 async def register(
     ledger: Ledger,
-    name: Annotated[str, typer.Argument(help="1 to 64 bytes.")],
+    name: Annotated[
+        str, typer.Argument(parser=node_name, metavar="NAME", help="1 to 64 printable ASCII characters.")
+    ],
     address: Annotated[
         str, typer.Argument(parser=network_address, metavar="URL", help="What the node is reached by.")
     ],

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import re
 from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from committee.errors import InvalidKey, LedgerError
+from committee.addresses import MAX_NAME_BYTES, NetworkAddress, is_name
+from committee.errors import InvalidAddress, InvalidKey, LedgerError
 from committee.key_files import parse_secret, read_key
 from committee.ledger import Ledger
-from committee.membership import ADDRESS
 from committee.printing import TOKEN_DECIMALS, Result, planned, show
+from committee.untrusted import printable
 
 if TYPE_CHECKING:
     from committee.ledger.evm import AccountKey
@@ -180,8 +180,20 @@ def percent(text: str) -> int:
 
 def network_address(text: str) -> str:
     """What a node is reached by, `http://host:port`. Raises `typer.BadParameter`."""
-    if text and not re.fullmatch(ADDRESS, text):
-        raise typer.BadParameter(f"{text!r} is no address of a node, such as http://node.example:9000")
+    try:
+        NetworkAddress.parse(text)
+    except InvalidAddress as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+def node_name(text: str) -> str:
+    """A node's name as the contracts take it. Raises `typer.BadParameter`."""
+    if not is_name(text):
+        raise typer.BadParameter(
+            f"{printable(text, MAX_NAME_BYTES)!r} is no name of a node: 1 to {MAX_NAME_BYTES} printable ASCII "
+            "characters, no space first or last"
+        )
     return text
 
 

@@ -24,7 +24,7 @@ class Member:
     """Counted from 1 by the contract, in order of registration."""
     name: str
     address: str
-    """Network address, `http://host:port`."""
+    """Network address as its owner registered it; `committee.addresses` says whether it can be used."""
     public_key: bytes
     """BLS12-381 G1, compressed, 48 bytes."""
     shards: tuple[int, ...]

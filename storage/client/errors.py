@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from committee.untrusted import printable
 from storage.client.wire import Reason
 
 NO_ANSWER = "no answer"
+MAX_WHY_CHARACTERS = 1000
 
 
 class ClientError(Exception):
@@ -27,9 +29,10 @@ class ClientError(Exception):
 
 
 class NodeError(ClientError):
-    """One node failed."""
+    """One node failed. Name, address and reason are the node's own text, or a stranger's: made printable here."""
 
     def __init__(self, name: str, address: str, why: str) -> None:
+        name, address, why = printable(name), printable(address), printable(why, MAX_WHY_CHARACTERS)
         super().__init__(f"{name} ({address}): {why}")
         self.name = name
         self.address = address

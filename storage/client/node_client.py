@@ -1,10 +1,10 @@
 """One storage node's HTTP interface, from the outside (PROTOCOL section 6).
 
-Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, each naming the node. All requests may be repeated
-without harm: TRIES times when the connection fails, and until the time for one request is over when the node, or a
-proxy before it, answers that it cannot serve now (MAY_PASS). A node that hangs is asked once. What travels has as much
-longer as it is large. Answers are cut off at their limit, redirections are not followed, and proxies that the
-environment names are not used.
+Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, each naming the node, and no other error, whatever
+address the node registered and whatever it answers. All requests may be repeated without harm: TRIES times when the
+connection fails, and until the time for one request is over when the node, or a proxy before it, answers that it cannot
+serve now (MAY_PASS). A node that hangs is asked once. What travels has as much longer as it is large. Answers are cut
+off at their limit, redirections are not followed, and proxies that the environment names are not used.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from typing import Any
 import aiohttp
 import stamina
 
+from committee.addresses import NetworkAddress
+from committee.errors import InvalidAddress
 from storage.client import wire
 from storage.client.bodies import Bytes, TooLong, received
-from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable
+from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeUnreachable
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -69,6 +71,11 @@ class NodeClient:
         self._shows_credential = False
         self.name = name
         self.address = address
+        self._base, self._unusable = "", ""
+        try:
+            self._base = str(NetworkAddress.parse(address))
+        except InvalidAddress as error:
+            self._unusable = f"it cannot be addressed: {error}"
 
     # blobs
 
@@ -262,6 +269,8 @@ class NodeClient:
 
         An answer is cut off at `limit`; one of `size_bytes` is waited for as much longer as it takes.
         """
+        if self._unusable:
+            raise NodeUnreachable(self.name, self.address, self._unusable)
         within_s = (timeout_s or self._timeout_s) + (len(body or b"") + size_bytes) / wire.SLOWEST_BYTES_PER_S
         async for attempt in stamina.retry_context(
             on=_Patience(tries, within_s),
@@ -288,7 +297,7 @@ class NodeClient:
         try:
             async with self._session.request(
                 method,
-                self.address + path,
+                self._base + path,
                 params=query,
                 data=None if body is None else io.BytesIO(body),
                 headers=self._headers(body),
@@ -308,11 +317,11 @@ class NodeClient:
             raise NodeUnreachable(self.name, self.address, f"within {within_s:g} s") from None
         except aiohttp.ClientResponseError as error:
             raise NodeLied(self.name, self.address, "its answer is not HTTP") from error
+        except NodeError:
+            raise
         except (
-            aiohttp.ClientError,
-            OSError,
-            ValueError,
-        ) as error:  # ValueError: an address that is no address
+            Exception
+        ) as error:  # of aiohttp and what it is built on: their lists of errors are not complete
             raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
         if response.status == 451 and is_stranger:
             return await self._once(method, path, query, body, limit, within_s)
@@ -345,7 +354,7 @@ class NodeClient:
 
 
 class _MustBeTrue:
-    """Turns an answer that cannot be read into `NodeLied`."""
+    """Turns an answer that cannot be read, whatever its reader stumbles over, into `NodeLied`."""
 
     def __init__(self, name: str, address: str) -> None:
         self._name = name
@@ -355,7 +364,7 @@ class _MustBeTrue:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, InvalidEncoding):
+        if isinstance(error, Exception):
             raise NodeLied(self._name, self._address, f"its answer cannot be read: {error}") from error
 
 

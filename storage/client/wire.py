@@ -166,7 +166,7 @@ def read_success(answer: Any) -> Any:
 def read_failure(answer: Any) -> tuple[Reason | None, str]:
     """(reason, message) of an error answer, as far as it can be read.
 
-    The message is a stranger's, on its way to a log or terminal: of limited length, and printable.
+    The message is a stranger's text, on its way to a log or terminal: it is made printable, and cut.
     """
     try:
         error = answer["error"]

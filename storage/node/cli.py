@@ -20,13 +20,13 @@ def init_node(
     host: Annotated[str, typer.Option(help="Where it listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 9000,
     public_address: Annotated[
-        str,
+        str | None,
         typer.Option(
             parser=network_address,
             metavar="URL",
             help="What others reach it by; http://HOST:PORT by default.",
         ),
-    ] = "",
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Make a node's folder: fresh keys, which only you can read, and node.toml. Prints the account to send gas to."""

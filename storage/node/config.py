@@ -19,14 +19,15 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from committee.addresses import MAX_NAME_BYTES, NetworkAddress, is_name
 from committee.bls import SecretKey
+from committee.errors import InvalidAddress
 from committee.files import read_settings
 from committee.key_files import read_key
 from committee.ledger.evm import AccountKey
-from committee.membership import ADDRESS
 from storage.node import budgets
 
 SETTINGS_FILE = "node.toml"
@@ -43,10 +44,11 @@ class NodeConfig(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HAULOUT_NODE_", extra="forbid")
 
-    name: str = Field(min_length=1, max_length=64)
+    name: str
+    """1 to 64 printable ASCII characters, as the contracts take it."""
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
-    public_address: str = Field(default="", pattern=f"^({ADDRESS})?$")
+    public_address: str = ""
     """What others reach the node by; `http://host:port` when empty."""
     rpc_url: str
     """Where the chain is asked; several endpoints, in order of preference, are separated by commas."""
@@ -78,6 +80,23 @@ class NodeConfig(BaseSettings):
     def bulk_budget(self) -> budgets.Budget:
         """A new budget for one direction of what can wait."""
         return budgets.Budget(self.bulk_bytes_per_s, self.bulk_requests_at_once, self.bulk_memory_bytes)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, text: str) -> str:
+        if not is_name(text):
+            raise ValueError(f"1 to {MAX_NAME_BYTES} printable ASCII characters, no space first or last")
+        return text
+
+    @field_validator("public_address")
+    @classmethod
+    def _public_address(cls, text: str) -> str:
+        if text:
+            try:
+                NetworkAddress.parse(text)
+            except InvalidAddress as error:
+                raise ValueError(str(error)) from None
+        return text
 
     @property
     def address(self) -> str:

@@ -60,18 +60,24 @@ class SignsOfLife:
         return message, self._secret.sign(message)
 
     async def fetch(self, node_id: int, nonce: bytes) -> tuple[bytes, bytes]:
-        """A fellow member's sign of life, for whoever asks; not verified, who asked does that. Raises `Refusal`."""
+        """Return a fellow member's sign of life, as the member gave it. Raises `Refusal`.
+
+        Only a message that says what was asked, with a signature of the right length, is handed on, and a failure is
+        told in constant words: a member names its own address, and this node must not tell a stranger what answers
+        there. The signature is not verified; the node that asked does that.
+        """
         current = self._view.state.current
         if current is None or node_id not in current.by_id or node_id == self._view.node_id:
             raise Refusal(404, Reason.INVALID_REQUEST, f"node {node_id} is no fellow member")
         member = current.by_id[node_id]
         limit_s = min(MEMBER_LIMIT_S, self._view.parameters.patience_s)
         try:
-            return await self._peers.watch_client(member).sign_of_life(nonce, limit_s)
+            message, signature = await self._peers.watch_client(member).sign_of_life(nonce, limit_s)
         except NodeError as error:
-            raise Refusal(
-                503, Reason.UNAVAILABLE, f"{member.name} gave no sign of life: {error.why}"
-            ) from error
+            raise _no_sign(member) from error
+        if not self._is_sign(message, node_id, nonce) or len(signature) != bls.SIGNATURE_BYTES:
+            raise _no_sign(member)
+        return message, signature
 
     async def is_given(self, member: Member) -> bool:
         """Return whether the member signs a new nonce for this node itself."""
@@ -134,6 +140,12 @@ class SignsOfLife:
 
     async def _holds(self, member: Member, nonce: bytes, message: bytes, signature: bytes) -> bool:
         """Return whether the message is the member's sign of life for this nonce, signed by its key."""
+        return self._is_sign(message, member.node_id, nonce) and await asyncio.to_thread(
+            bls.verify, member.public_key, message, signature
+        )
+
+    def _is_sign(self, message: bytes, node_id: int, nonce: bytes) -> bool:
+        """Return whether a message says that a node is alive, over this nonce, in this deployment; of any epoch."""
         try:
             told = messages.decode(message)
         except InvalidMessage:
@@ -141,6 +153,9 @@ class SignsOfLife:
         return (
             told.intent is messages.Intent.SIGN_OF_LIFE
             and told.domain == self._view.parameters.domain
-            and told.body == messages.sign_of_life_body(member.node_id, nonce)
-            and await asyncio.to_thread(bls.verify, member.public_key, message, signature)
+            and told.body == messages.sign_of_life_body(node_id, nonce)
         )
+
+
+def _no_sign(member: Member) -> Refusal:
+    return Refusal(503, Reason.UNAVAILABLE, f"{member.name} gave no sign of life")

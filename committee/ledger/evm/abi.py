@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Any
 
-from eth_abi.abi import decode, encode
+from eth_abi.abi import encode
+from eth_abi.codec import ABIDecoder
+from eth_abi.decoding import StringDecoder
 from eth_abi.exceptions import DecodingError, EncodingError
+from eth_abi.registry import registry
 from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic, function_abi_to_4byte_selector
 from eth_utils.address import to_checksum_address
 
@@ -23,6 +27,27 @@ _ERROR_STRING = bytes.fromhex("08c379a0")
 """Selector of `Error(string)`, Solidity's `require` with a message."""
 _PANIC = bytes.fromhex("4e487b71")
 """Selector of `Panic(uint256)`, Solidity's failed assertions."""
+
+
+class _LenientStrings(StringDecoder):
+    """Decodes strings with U+FFFD for each byte that is not UTF-8.
+
+    Anyone can put such bytes on the chain; a decoder that raised for them would hide everything beside them.
+    """
+
+    @staticmethod
+    def decoder_fn(data: bytes, handle_string_errors: str = "replace") -> str:
+        return data.decode("utf-8", errors="replace")
+
+
+def _lenient_decoder() -> ABIDecoder:
+    own = copy(registry)
+    own.unregister_decoder("string")
+    own.register_decoder("string", _LenientStrings, label="string")
+    return ABIDecoder(own)
+
+
+_DECODER = _lenient_decoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +141,9 @@ class ErrorDecoder:
         selector, payload = data[:4], data[4:]
         try:
             if selector == _ERROR_STRING:
-                return "Error", {"message": decode(["string"], payload)[0]}
+                return "Error", {"message": _DECODER.decode(["string"], payload)[0]}
             if selector == _PANIC:
-                return "Panic", {"code": decode(["uint256"], payload)[0]}
+                return "Panic", {"code": _DECODER.decode(["uint256"], payload)[0]}
             if selector in self._errors:
                 inputs = self._errors[selector]["inputs"]
                 values = _decode(inputs, payload)
@@ -127,7 +152,7 @@ class ErrorDecoder:
                     name: "0x" + value.hex() if isinstance(value, bytes) else value
                     for name, value in zip(names, values, strict=True)
                 }
-        except (DecodingError, OverflowError, UnicodeDecodeError):
+        except (DecodingError, OverflowError):
             pass
         return ("UnknownError", {"data": "0x" + data.hex()}) if data else ("Reverted", {})
 
@@ -151,7 +176,7 @@ def _encode(action: str, inputs: Sequence[Mapping[str, Any]], arguments: Sequenc
 
 
 def _decode(outputs: Sequence[Mapping[str, Any]], data: bytes) -> list[Any]:
-    values = decode([collapse_if_tuple(one) for one in outputs], data)  # type: ignore[arg-type]
+    values = _DECODER.decode([collapse_if_tuple(one) for one in outputs], data)  # type: ignore[arg-type]
     return [_named(one["type"], one, value) for one, value in zip(outputs, values, strict=True)]
 
 

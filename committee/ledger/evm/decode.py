@@ -1,4 +1,8 @@
-"""What the contracts answer → the house's types. Pure."""
+"""What the contracts answer, as the types of `committee`. Pure.
+
+Names and addresses of nodes are their owners' text. A name is made printable here; an address is kept as it is, and
+`committee.addresses` says whether it is one.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ from committee.ledger.records import (
 )
 from committee.membership import Committee, Member
 from committee.messages import BLOB_ID_BYTES
+from committee.untrusted import printable
 
 EVENTS = (
     "BlobRegistered",
@@ -88,7 +93,7 @@ def committee(view: Mapping[str, Any], n_shards: int) -> Committee | None:
     members = tuple(
         Member(
             node_id=member["nodeId"],
-            name=member["name"],
+            name=printable(member["name"]),
             address=member["networkAddress"],
             public_key=member["publicKey"],
             shards=tuple(member["shards"]),
@@ -129,7 +134,7 @@ def registered_node(view: Mapping[str, Any]) -> RegisteredNode:
         owner=view["owner"],
         operator=view["operator"],
         receiver=view["receiver"],
-        name=view["name"],
+        name=printable(view["name"]),
         address=view["networkAddress"],
         tls_key=view["tlsKey"],
         public_key=view["publicKey"],

@@ -51,6 +51,36 @@ ABI = ContractAbi(
         },
     ],
 )
+COMMITTEE = ContractAbi(
+    "Sample",
+    [
+        {
+            "type": "function",
+            "name": "committee",
+            "inputs": [],
+            "outputs": [
+                {
+                    "name": "",
+                    "type": "tuple",
+                    "components": [
+                        {"name": "epoch", "type": "uint32"},
+                        {
+                            "name": "members",
+                            "type": "tuple[]",
+                            "components": [
+                                {"name": "nodeId", "type": "uint32"},
+                                {"name": "name", "type": "string"},
+                                {"name": "networkAddress", "type": "string"},
+                                {"name": "publicKey", "type": "bytes"},
+                                {"name": "shards", "type": "uint16[]"},
+                            ],
+                        },
+                    ],
+                }
+            ],
+        }
+    ],
+)
 ADDRESS = "0x00000000000000000000000000000000000000AA"
 BLOCK = BlockMark(1, bytes(32))
 
@@ -107,6 +137,24 @@ def test_errors_of_the_language_are_decoded() -> None:
 def test_no_revert_bytes_break_the_decoder(selector: bytes, rest: bytes) -> None:
     reason, _ = ErrorDecoder([ABI]).decode(selector + rest)
     assert reason
+
+
+@given(st.binary(max_size=300), st.binary(max_size=64))
+def test_no_bytes_in_a_string_hide_what_is_beside_them(address: bytes, name: bytes) -> None:
+    """Strings are encoded as bytes: the two types differ by name only."""
+    members = [(7, name, address, bytes(48), [0, 2]), (9, b"fine", b"http://fine:1", bytes(48), [1])]
+    data = encode(["(uint32,(uint32,bytes,bytes,bytes,uint16[])[])"], [(3, members)])
+    views = COMMITTEE.decode_result("committee", data)
+    bad, fine = decode.committee(views, 3).members  # type: ignore[union-attr]
+    assert (bad.node_id, bad.shards, fine.name, fine.address) == (7, (0, 2), "fine", "http://fine:1")
+    assert bad.name.isprintable()
+    bad.address.encode()
+    assert bad.address == address.decode(errors="replace")
+
+
+def test_a_revert_with_bytes_that_are_no_text_is_read() -> None:
+    data = bytes.fromhex("08c379a0") + encode(["bytes"], [b"too late\xff\x1b"])
+    assert ErrorDecoder([]).decode(data) == ("Error", {"message": "too late\ufffd\x1b"})
 
 
 def test_every_event_of_the_ledger_is_one_of_the_contracts() -> None:

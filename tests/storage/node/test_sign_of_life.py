@@ -203,7 +203,31 @@ async def test_signs_are_fetched_of_fellow_members_alone(lines: Lines, node_id: 
     assert (refused.value.status, refused.value.reason) == (404, Reason.INVALID_REQUEST)
 
 
-async def test_who_gives_no_sign_is_named(lines: Lines) -> None:
-    with pytest.raises(Refusal, match="node-4 gave no sign of life: no answer") as refused:
+async def test_a_member_without_a_sign_is_named_and_nothing_else_is_told(lines: Lines) -> None:
+    """What is at a member's address, and what it answered, is nobody's business."""
+    with pytest.raises(Refusal) as refused:
         await lines.signs[1].fetch(4, NONCE)
     assert refused.value.status == 503
+    assert str(refused.value) == "node-4 gave no sign of life"
+
+
+RELAYED = {
+    "nothing": (b"", b""),
+    "a page": (b"<html>the intranet</html>", bytes(96)),
+    "a long page": (bytes(100_000), bytes(96)),
+    "another nonce": signed(SECRETS[4], life(bytes(31) + b"1")),
+    "of another member": signed(SECRETS[3], life(NONCE, 3)),
+    "another message": signed(SECRETS[4], messages.blob_body(NONCE), intent=messages.Intent.BLOB),
+    "for no deployment": signed(SECRETS[4], life(NONCE), domain=None),
+    "a long signature": (signed(SECRETS[4], life(NONCE))[0], bytes(97)),
+    "no signature": (signed(SECRETS[4], life(NONCE))[0], b"the intranet"),
+}
+
+
+@pytest.mark.parametrize("answer", RELAYED.values(), ids=RELAYED)
+async def test_nothing_but_the_sign_asked_for_is_handed_on(lines: Lines, answer: Signed) -> None:
+    lines.answers_to = {1}
+    lines.signs[4] = cast(SignsOfLife, SimpleNamespace(give=lambda nonce: answer))
+    with pytest.raises(Refusal) as refused:
+        await lines.signs[1].fetch(4, NONCE)
+    assert str(refused.value) == "node-4 gave no sign of life"

@@ -1,0 +1,173 @@
+"""Whatever address a node registered and whatever it answers, its client raises its own errors and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import random
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import stamina
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from storage.client.errors import NO_ANSWER, NodeError, NodeUnreachable
+from storage.client.node_client import NodeClient
+from tests.storage.client.test_node_client import BLOB_ID, CALLS
+
+ADDRESSES = [
+    *("", "/", "http://[v1.a]@", "http://", "http:///x", "//node", "http://node:99999999999", "http://node:1/path?q#f"),
+    *("http://user:word@node:1", "http://\ud800:1", "http://nöde:1", "http://xn--\u0301:1", "http://a..b:1", "http://%:1"),
+    *("http://[::1%25lo]:1", "http://[::ffff:127.0.0.1", "http://" + "a." * 127 + "a:1", "http://a\r\nX: 1:1", "\x00"),
+    *("ftp://node:1", "file:///etc/passwd", "http://0x7f.1:1", "http://127.1:1", "http://node\x1b[2J:1", "ws://node"),
+]  # fmt: skip
+HEADS = [
+    *(b"Content-Length: 0", b"Content-Length: -1", b"Content-Length: 99999999999999999999", b"Content-Length: 7"),
+    *(b"Content-Length: 2000000", b"Content-Length: 1\r\nContent-Length: 2", b"Transfer-Encoding: chunked"),
+    *(b"Transfer-Encoding: gzip, chunked", b"Content-Encoding: gzip", b"Content-Encoding: br", b"Content-Encoding: x"),
+    *(b"Content-Type: \xff", b"Content-Type: text/html; charset=x", b"Location: http://127.0.0.1:1/"),
+    *(b"X" * 9000 + b": 1", b"Connection: close"),
+    *(b"Set-Cookie: \xff=\x00; Domain=.", b"Connection: upgrade\r\nUpgrade: \xff", b": x", b"\x00: \x00", b" folded"),
+]  # fmt: skip
+STATUSES = [
+    *(b"HTTP/1.1 200 OK", b"HTTP/1.1 201 Created", b"HTTP/1.1 400 Bad", b"HTTP/1.1 503 Busy", b"HTTP/1.1 302 There"),
+    *(b"HTTP/1.1 100 Go on", b"HTTP/1.1 101 Switch", b"HTTP/1.1 204 No", b"HTTP/1.1 401 Who"),
+    *(b"HTTP/1.1 999 \xff\x1b[2J", b"HTTP/1.1 429 Slow down"),
+    *(b"HTTP/1.0 200", b"HTTP/9.9 200 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 -1 OK", b"\x16\x03\x01\x02\x00", b""),
+]  # fmt: skip
+BODIES = [
+    *(b"", b"\xff\xfe", b"null", b"[" * 90_000, b'{"a":' * 30_000, b"9" * 5000, b'"\\ud800"', b"\x00" * 5000, b"NaN"),
+    *(b'{"success":{"data":null}}', b'{"success":{"data":{"signed":{"serializedMessage":1,"signature":[]}}}}'),
+    *(b'{"success":[]}', b'{"success":{"data":{"signed":{"serializedMessage":"\xc3\xa9","signature":"=A"}}}}'),
+    *(b'{"error":{"details":[{"reason":[]}],"message":1}}', b"{"),
+    *(b'{"error":{"details":{"reason":1},"message":"\\u001b[2J"}}', b"[]"),
+    *(json.dumps({"error": {"details": [{}], "message": "x" * 10**6}}).encode(), b'{"error":{"message":[[[[]]]]}}'),
+    *(BLOB_ID, BLOB_ID + b"\x00\x01" + b"\xff" * 300, b"\xff" * 10, b"\x80" * 12, b"\x01\x00" * 40, b"\x01" + BLOB_ID),
+    *(gzip.compress(bytes(10**6)), b"5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\nx", b"-1\r\n\r\n"),
+    *(b"5;\xff\r\nhello\r\n", b"0\r\nX: \xff\r\n\r\n"),
+]  # fmt: skip
+
+
+class Liar:
+    """A server that answers each connection with the bytes of `answer` and hangs up."""
+
+    answer = b""
+    port = 0
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
+            await reader.readexactly(int(lengths[0].split()[1]) if lengths else 0)
+            writer.write(self.answer)
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client has heard enough
+        finally:
+            writer.close()
+
+
+class NoNames(AbstractResolver):
+    """Knows no name: a random address must not be looked up."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        raise OSError(f"{host} is not known")
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def nameless() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(resolver=NoNames())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+@pytest.fixture
+async def liar() -> AsyncIterator[Liar]:
+    made = Liar()
+    server = await asyncio.start_server(made.talk, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    yield made
+    server.close()
+    await server.wait_closed()
+
+
+def answers(chance: random.Random) -> bytes:
+    """An answer from the lists above, at times with bytes changed, added or taken away."""
+    heads = chance.sample(HEADS, chance.randrange(4))
+    answer = b"\r\n".join([chance.choice(STATUSES), *heads, b"", chance.choice(BODIES)])
+    for _ in range(chance.choice((0, 0, 1, 3))):
+        place = chance.randrange(len(answer) + 1)
+        answer = (
+            answer[:place] + chance.randbytes(chance.randrange(4)) + answer[place + chance.randrange(4) :]
+        )
+    return answer
+
+
+async def try_answers(liar: Liar, session: aiohttp.ClientSession, count: int, seed: int) -> int:
+    chance, failed = random.Random(seed), 0
+    client = NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}", timeout_s=5.0)
+    for _ in range(count):
+        liar.answer = answers(chance)
+        call = chance.choice(list(CALLS.values()))
+        try:
+            await call(client)
+        except NodeError as error:
+            failed += 1
+            assert str(error).isprintable(), liar.answer
+            assert len(str(error)) < 6000
+    return failed
+
+
+def addresses(chance: random.Random) -> str:
+    base = chance.choice([*ADDRESSES, "http://127.0.0.1:1", "https://[::1]:1", "http://localhost:1"])
+    place = chance.randrange(len(base) + 1)
+    return (
+        base[:place] + chr(chance.choice((chance.randrange(128), chance.randrange(0x11_0000)))) + base[place:]
+    )
+
+
+async def try_addresses(session: aiohttp.ClientSession, count: int, seed: int) -> None:
+    chance = random.Random(seed)
+    for address in [*ADDRESSES, *(addresses(chance) for _ in range(count))]:
+        client = NodeClient(session, "\x1b[2J", address, timeout_s=0.5)
+        with pytest.raises(NodeError) as failed:
+            await chance.choice(list(CALLS.values()))(client)
+        assert str(failed.value).isprintable(), address
+
+
+@pytest.mark.parametrize("address", ADDRESSES, ids=ascii)
+async def test_a_node_that_cannot_be_addressed_does_not_answer(
+    session: aiohttp.ClientSession, address: str
+) -> None:
+    with pytest.raises(NodeUnreachable) as unreachable:
+        await NodeClient(session, "nowhere", address).health()
+    assert unreachable.value.why.startswith(f"{NO_ANSWER} (it cannot be addressed")
+
+
+async def test_no_address_raises_another_error(nameless: aiohttp.ClientSession) -> None:
+    with stamina.set_testing(True, attempts=1):
+        await try_addresses(nameless, 300, seed=1)
+
+
+@pytest.mark.slow
+async def test_no_address_of_thousands_raises_another_error(nameless: aiohttp.ClientSession) -> None:
+    with stamina.set_testing(True, attempts=1):
+        await try_addresses(nameless, 4_000, seed=2)
+
+
+async def test_no_answer_raises_another_error(liar: Liar, session: aiohttp.ClientSession) -> None:
+    with stamina.set_testing(True, attempts=1):
+        assert await try_answers(liar, session, 400, seed=3) > 300
+
+
+@pytest.mark.slow
+async def test_no_answer_of_thousands_raises_another_error(
+    liar: Liar, session: aiohttp.ClientSession
+) -> None:
+    with stamina.set_testing(True, attempts=1):
+        assert await try_answers(liar, session, 8_000, seed=4) > 6_000

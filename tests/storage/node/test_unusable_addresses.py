@@ -1,0 +1,62 @@
+"""A member whose registered address cannot be used is a member that does not answer, and nothing worse.
+
+The contracts refuse such addresses; these are of a deployment that did not yet, or of a provider that lies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import aiohttp
+import pytest
+import structlog
+
+from localnet.memory_chain import WRITER, registry
+from storage.client.client import Client
+from tests.storage import network as networks
+from tests.storage.network import SHARDS, Network
+from tests.storage.node.handovers import BLOBS, MOVED, change
+
+BAD = ["/", "http://[v1.a]@", "", "http://\ufffd\x1b[2J", "http://127.1:1/path?q#f", "http://a..b:99999"]
+
+
+def move(network: Network, node_id: int, address: str) -> None:
+    network.chain.send("an address that the contracts would refuse", registry.moved, node_id, address)
+
+
+@pytest.mark.parametrize("address", BAD, ids=ascii)
+async def test_blobs_are_stored_and_read_all_the_same(network: Network, address: str) -> None:
+    move(network, 4, address)
+    await network.seen()
+    data = random.Random(1).randbytes(3000)
+    async with Client(network.chain.ledger(WRITER)) as client:
+        for _ in range(3):
+            stored = await client.store(data, 3)
+            assert await client.read(stored.blob_id) == data
+
+
+@pytest.mark.parametrize("address", BAD[:2], ids=ascii)
+async def test_the_handover_goes_on(stored: Network, address: str) -> None:
+    """Node 3 would be node 1's source of shard 6."""
+    move(stored, 3, address)
+    with structlog.testing.capture_logs() as logs:
+        await change(stored, MOVED)
+    assert all(stored.is_complete(1, blob) for blob in BLOBS)
+    assert not [line for line in logs if line["log_level"] in ("error", "critical")]
+
+
+async def test_the_member_is_ejected_as_silent(
+    tmp_path: Path, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "PARAMETERS", dataclasses.replace(networks.PARAMETERS, patience_s=1))
+    network = Network(tmp_path, session)
+    network.chain.start(SHARDS)
+    move(network, 4, "http://[v1.a]@")
+    await network.start(1, 2, 3, watch_interval_s=0.05)
+    with structlog.testing.capture_logs() as logs:
+        await network.until(lambda: 4 in network.chain.contracts.ejected)
+    await network.stop(1, 2, 3)
+    assert network.chain.contracts.ejected == {4}
+    assert not [line for line in logs if line["log_level"] in ("error", "critical")]
