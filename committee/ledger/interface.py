@@ -46,6 +46,9 @@ class Ledger(Protocol):
     async def head(self) -> BlockMark:
         """The newest block that can no longer be reorganised for the adapter's setting."""
 
+    async def newest(self) -> BlockMark:
+        """The newest block, which may be reorganised still."""
+
     async def chain_time_s(self) -> int:
         """Timestamp of the newest block."""
 

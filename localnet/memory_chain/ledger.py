@@ -48,6 +48,10 @@ class MemoryLedger:
         """The newest settled block."""
         return self.chain.settled
 
+    async def newest(self) -> BlockMark:
+        """The newest block, settled or not."""
+        return self.chain.blocks[-1].mark
+
     async def chain_time_s(self) -> int:
         """Of the newest block."""
         return self.chain.contracts.time_s

@@ -17,7 +17,8 @@ from committee.membership import Member
 from storage.client.errors import WrongBlob
 from storage.client.node_client import NodeClient
 from storage.client.reading import Reading
-from storage.client.storing import Progress, StoredBlob, Storing, current_committee
+from storage.client.settling import Progress
+from storage.client.storing import StoredBlob, Storing, current_committee
 from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
 
 
@@ -68,7 +69,8 @@ class Client:
             blob.metadata.root, len(data), epochs, deletable
         )
         progress("register", 1, 1)
-        stored = await Storing(self._ledger, self._node, code, blob, progress).certify(object_id, deletable)
+        storing = Storing(self._ledger, self._node, code, blob, progress)
+        stored = await storing.certify(object_id, deletable, registered.block.number)
         return replace(stored, register_gas=registered.gas_used)
 
     async def certify(self, object_id: int, data: bytes, progress: Progress = _no_progress) -> StoredBlob:

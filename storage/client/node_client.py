@@ -88,9 +88,14 @@ class NodeClient:
                 raise InvalidEncoding("metadata of another blob")
             return BlobMetadata.from_bcs(bytes(body[len(blob_id) :]), blob_id)
 
-    async def put_metadata(self, metadata: BlobMetadata) -> None:
-        """Give the node a blob's metadata."""
-        await self._put(_blob(metadata.blob_id, "metadata"), metadata.to_bcs())
+    async def put_metadata(self, metadata: BlobMetadata, registered_block: int | None = None) -> None:
+        """Give the node a blob's metadata.
+
+        `registered_block` is a block of the chain in which the blob is registered: a node that has not taken it in
+        answers NOT_YET_REGISTERED then.
+        """
+        path = _blob(metadata.blob_id, "metadata") + _registered(registered_block)
+        await self._put(path, metadata.to_bcs())
 
     async def sliver(
         self, blob_id: bytes, pair: int, axis: Axis, size_bytes: int = wire.MAX_SLIVER_BYTES
@@ -110,10 +115,15 @@ class NodeClient:
         path = _blob(metadata.blob_id, "slivers", str(pair), axis.label)
         await self._put(path, sliver.to_bcs())
 
-    async def confirmation(self, blob_id: bytes, object_id: int | None) -> tuple[bytes, bytes]:
-        """(message, signature) by which the node confirms a permanent blob, or a deletable blob object."""
+    async def confirmation(
+        self, blob_id: bytes, object_id: int | None, registered_block: int | None = None
+    ) -> tuple[bytes, bytes]:
+        """(message, signature) by which the node confirms a permanent blob, or a deletable blob object.
+
+        `registered_block` is as in `put_metadata`.
+        """
         kind = ("permanent",) if object_id is None else ("deletable", str(object_id))
-        return await self._signed(_blob(blob_id, "confirmation", *kind))
+        return await self._signed(_blob(blob_id, "confirmation", *kind) + _registered(registered_block))
 
     async def decoding_symbols(
         self,
@@ -397,6 +407,10 @@ def _retry_after_s(text: str) -> float | None:
         return max(0.0, date.timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
+
+
+def _registered(block: int | None) -> str:
+    return "" if block is None else f"?registeredInBlock={block}"
 
 
 def _blob(blob_id: bytes, *parts: str) -> str:

@@ -13,18 +13,12 @@ from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
 from storage.client.errors import NoCommittee, NodeError, NodeLied, NotEnoughConfirmations
 from storage.client.node_client import NodeClient
+from storage.client.settling import Progress, Settling, until_chain_settles
 from storage.redstuff import Axis, EncodedBlob, RedStuff
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); stages: encode, register, upload, certify; metadata, download, decode."""
 
 UPLOADS_AT_ONCE = 8
 """Concurrent requests to each node while a blob is stored."""
 
-CONFIRMATION_TRIES = 20
-"""How often a member is asked again that still confirms for the previous epoch."""
-BEHIND_S = 0.25
-"""Pause between two such requests, in seconds."""
 TOO_LATE = "WrongEpoch"
 """The contract's error for a certificate of an epoch that is over, its handover done."""
 
@@ -43,8 +37,16 @@ class StoredBlob:
 
 
 async def current_committee(ledger: Ledger) -> tuple[EpochState, Committee]:
-    """Return the state of the epoch and its committee. Raises `NoCommittee` before the first epoch."""
+    """Return the settled state of the epoch and its committee. Raises `NoCommittee` before the first epoch.
+
+    A first epoch that has started in a block which is not settled yet is waited for.
+    """
     state = await ledger.epoch_state()
+    if state.current is None:
+        newest = await ledger.newest()
+        if (await ledger.epoch_state(newest)).current is not None:
+            await until_chain_settles(ledger, newest.number)
+            state = await ledger.epoch_state()
     if state.current is None:
         raise NoCommittee("epoch 0: no committee has been started yet; select and start an epoch first")
     return state, state.current
@@ -67,13 +69,18 @@ class Storing:
         self._blob = blob
         self._progress = progress
 
-    async def certify(self, object_id: int, deletable: bool) -> StoredBlob:
+    async def certify(
+        self, object_id: int, deletable: bool, registered_block: int | None = None
+    ) -> StoredBlob:
         """Upload the blob and certify the object; gather a new certificate if the epoch ended meanwhile.
+
+        Nodes that have not taken in the block of its registration are waited for: `registered_block`, else the newest.
 
         Raises `NotEnoughConfirmations` naming the members that failed, `LedgerError` when the chain refuses.
         """
+        block = (await self._ledger.newest()).number if registered_block is None else registered_block
         while True:
-            certificate = await self._certificate(object_id if deletable else None)
+            certificate = await self._certificate(object_id if deletable else None, block)
             try:
                 certified = await self._ledger.certify_blob(object_id, certificate)
                 break
@@ -93,24 +100,25 @@ class Storing:
             certify_gas=certified.gas_used,
         )
 
-    async def _certificate(self, object_id: int | None) -> Certificate:
+    async def _certificate(self, object_id: int | None, block: int) -> Certificate:
         """Upload to the current committee and gather its certificate; try again if the epoch changed meanwhile."""
         body = messages.blob_body(self._blob.blob_id, object_id)
         domain = (await self._ledger.parameters()).domain
-        _, committee = await current_committee(self._ledger)
+        state, committee = await current_committee(self._ledger)
         while True:
             message = messages.encode(messages.Intent.BLOB, committee.epoch, body, domain)
+            settling = Settling(max(block, state.block.number), self._ledger, self._progress)
             try:
-                confirmations = await self._upload(committee, message, object_id)
+                confirmations = await self._upload(committee, message, object_id, settling)
                 return await asyncio.to_thread(build, committee, message, confirmations)
             except NotEnoughConfirmations:
-                _, now = await current_committee(self._ledger)
+                state, now = await current_committee(self._ledger)
                 if now.epoch == committee.epoch:
                     raise
                 committee = now
 
     async def _upload(
-        self, committee: Committee, message: bytes, object_id: int | None
+        self, committee: Committee, message: bytes, object_id: int | None, settling: Settling
     ) -> list[Confirmation]:
         """Give every member its pairs; return the confirmations, at least a quorum of them, all of which hold.
 
@@ -120,7 +128,7 @@ class Storing:
         loop = asyncio.get_running_loop()
         began = loop.time()
         tasks = {
-            asyncio.create_task(self._upload_to(member, message, object_id)): member
+            asyncio.create_task(self._upload_to(member, message, object_id, settling)): member
             for member in committee.members
         }
         confirmations: list[Confirmation] = []
@@ -152,17 +160,18 @@ class Storing:
             raise NotEnoughConfirmations(committee.quorum, committee.n_shards, weight, failures)
         return confirmations
 
-    async def _upload_to(self, member: Member, message: bytes, object_id: int | None) -> Confirmation:
+    async def _upload_to(
+        self, member: Member, message: bytes, object_id: int | None, settling: Settling
+    ) -> Confirmation:
         """Upload a member's pairs and return its confirmation, whose message and signature hold. Raises `NodeError`."""
         node, code, blob = self._node(member), self._code, self._blob
-        await node.put_metadata(blob.metadata)
+        await settling.patiently(node, lambda: node.put_metadata(blob.metadata, settling.block))
         at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
         async def put(pair: int, axis: Axis) -> None:
             async with at_once:
-                await node.put_sliver(
-                    blob.metadata, pair, axis, blob.sliver(axis, code.sliver_of_pair(pair, axis))
-                )
+                sliver = blob.sliver(axis, code.sliver_of_pair(pair, axis))
+                await settling.patiently(node, lambda: node.put_sliver(blob.metadata, pair, axis, sliver))
 
         pairs = [code.pair_of_shard(blob.blob_id, shard) for shard in member.shards]
         try:
@@ -172,25 +181,38 @@ class Storing:
                         group.create_task(put(pair, axis))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
+        signed, signature = await self._confirmation(node, member, message, object_id, settling)
+        if signed != message:
+            epoch = messages.decode(message).epoch
+            raise NodeLied(
+                *(member.name, member.address), f"confirmed another message than this blob's of epoch {epoch}"
+            )
+        if not await asyncio.to_thread(bls.verify, member.public_key, message, signature):
+            raise NodeLied(member.name, member.address, "its signature does not hold")
+        return Confirmation(member.node_id, signature)
+
+    async def _confirmation(
+        self, node: NodeClient, member: Member, message: bytes, object_id: int | None, settling: Settling
+    ) -> tuple[bytes, bytes]:
+        """Return the member's confirmation; one that has not seen yet that the epoch started is waited for."""
         epoch = messages.decode(message).epoch
-        for _ in range(CONFIRMATION_TRIES):
-            signed, signature = await node.confirmation(blob.blob_id, object_id)
-            if signed == message:
-                if not await asyncio.to_thread(bls.verify, member.public_key, message, signature):
-                    raise NodeLied(member.name, member.address, "its signature does not hold")
-                return Confirmation(member.node_id, signature)
-            if not _is_of_earlier_epoch(signed, epoch):
-                raise NodeLied(
-                    member.name,
-                    member.address,
-                    f"confirmed another message than this blob's of epoch {epoch}",
-                )
-            await asyncio.sleep(BEHIND_S)  # it has not seen yet that the epoch started
-        raise NodeLied(
-            member.name,
-            member.address,
-            f"still confirms for epoch {messages.decode(signed).epoch}; it is behind epoch {epoch} of the chain",
-        )
+
+        async def confirmed() -> tuple[bytes, bytes]:
+            return await settling.patiently(
+                node, lambda: node.confirmation(self._blob.blob_id, object_id, settling.block)
+            )
+
+        signed, signature = await confirmed()
+        if _is_of_earlier_epoch(signed, epoch):
+            behind = NodeLied(
+                *(member.name, member.address),
+                f"still confirms for epoch {messages.decode(signed).epoch}; it is behind epoch {epoch} of the chain",
+            )
+            await settling.until_settled(node, behind)
+            signed, signature = await confirmed()
+            if _is_of_earlier_epoch(signed, epoch):
+                raise behind
+        return signed, signature
 
 
 def _is_of_earlier_epoch(signed: bytes, epoch: int) -> bool:

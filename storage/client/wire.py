@@ -69,6 +69,8 @@ class Reason(StrEnum):
     """Why a node refuses: Walrus' reasons, and those of OUR_REASONS."""
 
     NOT_REGISTERED = "NOT_REGISTERED"
+    NOT_YET_REGISTERED = "NOT_YET_REGISTERED"
+    """The node has not taken in the block yet that the request names; the same request may be granted then."""
     MISSING_SLIVERS = "MISSING_SLIVERS"
     METADATA_NOT_FOUND = "METADATA_NOT_FOUND"
     SLIVER_NOT_FOUND = "SLIVER_NOT_FOUND"
@@ -93,7 +95,12 @@ class Reason(StrEnum):
     """The member to be ejected has answered within the patience."""
 
 
-OUR_REASONS = frozenset((Reason.SLIVER_COUNT_EXCEEDS_LIMIT, Reason.INVALID_REQUEST, Reason.MEMBER_ANSWERS))
+OUR_REASONS = frozenset(
+    (
+        *(Reason.SLIVER_COUNT_EXCEEDS_LIMIT, Reason.INVALID_REQUEST, Reason.MEMBER_ANSWERS),
+        Reason.NOT_YET_REGISTERED,
+    )
+)
 INVALID_ARGUMENTS = frozenset(
     (
         *(Reason.INVALID_SLIVER, Reason.INVALID_METADATA, Reason.INVALID_PROOF, Reason.INVALID_CONTENT_TYPE),
@@ -109,6 +116,7 @@ _STATUS_NAMES = {
     405: "UNIMPLEMENTED",
     408: "DEADLINE_EXCEEDED",
     413: "OUT_OF_RANGE",
+    425: "UNAVAILABLE",
     451: "UNAVAILABLE_FOR_LEGAL_REASONS",
     500: "INTERNAL",
     503: "UNAVAILABLE",

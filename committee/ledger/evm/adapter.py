@@ -118,6 +118,10 @@ class EvmLedger(Writer):
             mark = (await self._reader.block(max(mark.number - self._confirmations, 0))).mark
         return mark
 
+    async def newest(self) -> BlockMark:
+        """The newest block, which may be reorganised still."""
+        return (await self._reader.block("latest")).mark
+
     async def chain_time_s(self) -> int:
         """Timestamp of the newest block."""
         return (await self._reader.block("latest")).timestamp_s

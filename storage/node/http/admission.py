@@ -44,6 +44,10 @@ SAME_REQUESTS = 3
 """So often a shard's new owner gets the same page: an answer may be lost on its way, or its process be killed."""
 REQUESTS_REMEMBERED = 2**14
 """For that, of some 200 bytes each."""
+MAX_REGISTRATION_WAIT_S = 30.0
+"""For which a request waits at most, if it asks for it, until the node has seen the blob's registration."""
+SHORTEST_LOOK_S = 0.05
+"""Between two looks at the chain for it."""
 METADATA_KEPT = 64
 """Blobs whose metadata is kept at hand: a blob's slivers come one after the other."""
 
@@ -169,24 +173,48 @@ class Admission:
 
     async def know(self, request: web.Request, blob_id: bytes) -> None:
         """Catch up with the chain once when it has not told of the blob yet."""
-        if not self._view.objects(blob_id):
-            await self._catch_up(request[REQUESTER])
+        await self._settle(request, lambda: bool(self._view.objects(blob_id)))
 
     async def require_registered(self, request: web.Request, blob_id: bytes) -> None:
         """Refuse a blob that is invalid, or all objects of which have been deleted or have expired."""
-        await self.know(request, blob_id)
+        await self._settle(
+            request, lambda: self._view.is_registered(blob_id) or self._view.is_invalid(blob_id)
+        )
         if self._view.is_invalid(blob_id):
             raise Refusal(400, Reason.INVALID_BLOB, "the blob was proven to be encoded inconsistently")
         if not self._view.is_registered(blob_id):
-            raise Refusal(400, Reason.NOT_REGISTERED, "the chain knows no such blob that has not expired")
+            raise self._not_registered(request, "the chain knows no such blob that has not expired")
 
     async def require_object(self, request: web.Request, blob_id: bytes, object_id: int | None) -> None:
         """Refuse a blob that is not registered as what is to be certified: permanent, or that deletable object."""
-        await self.know(request, blob_id)
+        await self._settle(request, lambda: self._is_registered_as(blob_id, object_id))
         if self._is_registered_as(blob_id, object_id):
             return
         what = "permanent object" if object_id is None else f"deletable object {object_id}"
-        raise Refusal(400, Reason.NOT_REGISTERED, f"the blob is not registered as {what}, or is invalid")
+        raise self._not_registered(request, f"the blob is not registered as {what}, or is invalid")
+
+    async def _settle(self, request: web.Request, is_there: Callable[[], bool]) -> None:
+        """Catch up with the chain when what the request names is not there yet, and again as long as it asks for.
+
+        `wait_for_registration=true&wait_millis=N` in the query asks for N ms, MAX_REGISTRATION_WAIT_S at most.
+        """
+        if is_there():
+            return
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _registration_wait_s(request)
+        await self._catch_up(request[REQUESTER])
+        while not is_there() and loop.time() < until:
+            require_there(request)
+            await asyncio.sleep(min(max(self._view.poll_interval_s, SHORTEST_LOOK_S), until - loop.time()))
+            await self._catch_up(request[REQUESTER])
+
+    def _not_registered(self, request: web.Request, why: str) -> Refusal:
+        """What is not registered as far as this node has followed the chain: "not yet" behind the block it names."""
+        block, registered = self._view.block.number, request.query.get("registeredInBlock")
+        if registered is not None and block < number(registered, "registeredInBlock"):
+            told = f"not yet: this node stands at block {block} of the chain, and not at {registered} yet; try again"
+            return Refusal(425, Reason.NOT_YET_REGISTERED, told, block=block)
+        return Refusal(400, Reason.NOT_REGISTERED, f"{why}, up to block {block}", block=block)
 
     def _is_registered_as(self, blob_id: bytes, object_id: int | None) -> bool:
         return any(
@@ -321,6 +349,18 @@ def _unauthorised(message: str) -> Refusal:
 def blob_id_of(request: web.Request) -> bytes:
     """The blob id in the path. Raises `InvalidEncoding`."""
     return parse_blob_id(request.match_info["blob_id"])
+
+
+def _registration_wait_s(request: web.Request) -> float:
+    """Return for how many seconds the request asks to wait for the blob's registration."""
+    if request.query.get("wait_for_registration") != "true":
+        return 0.0
+    text = request.query.get("wait_millis")
+    return (
+        MAX_REGISTRATION_WAIT_S
+        if text is None
+        else min(number(text, "wait_millis") / 1000, MAX_REGISTRATION_WAIT_S)
+    )
 
 
 def number(text: str, name: str) -> int:

@@ -12,7 +12,7 @@ import stamina
 from committee.certificate import Certificate
 from committee.ledger import Ledger, Transaction
 from localnet.memory_chain import MemoryChain, MemoryLedger
-from storage.client import node_client, overtaking, storing
+from storage.client import node_client, overtaking, settling
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 
@@ -40,8 +40,11 @@ class UserLedger(MemoryLedger):
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Retries follow at once."""
-    monkeypatch.setattr(storing, "BEHIND_S", 0.0)
+    """Retries follow at once, and end soon."""
+    monkeypatch.setattr(settling, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(settling, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(settling, "RESTART_PATIENCE_S", 0.02)
+    monkeypatch.setattr(settling, "BEHIND_PATIENCE_S", 0.3)
     with stamina.set_testing(True, attempts=node_client.TRIES, cap=True):
         yield
 

@@ -1,0 +1,174 @@
+"""Waiting for members that are not ready yet: behind the chain, or being restarted.
+
+A node takes in only blocks that can no longer be reorganised. What a client did in a newer block, or saw there, a node
+answers by "not yet" for minutes on a chain that finalises slowly. That is no failure: the client waits until the node
+stands at that block. A node that does not answer may be being restarted, and gets a while as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from committee.errors import LedgerUnavailable
+from committee.ledger import Ledger
+from storage.client.errors import NodeError, NodeRefused, NodeUnreachable
+from storage.client.node_client import NodeClient
+from storage.client.wire import Reason
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total); stages: encode, register, settle, upload, certify; metadata, download, decode."""
+
+NOT_YET = frozenset({Reason.NOT_REGISTERED, Reason.NOT_YET_REGISTERED, Reason.SHARD_NOT_ASSIGNED})
+"""Reasons that a node which is behind the chain gives for what it grants later."""
+RESTART_PATIENCE_S = 20.0
+"""For a node that has not answered since: long enough to be restarted."""
+BEHIND_PATIENCE_S = 60.0
+"""For a node whose block does not move, though the client's own endpoint has settled the block."""
+STANDSTILL_S = 1000.0
+"""For a chain on which no block is settled: Ethereum finalises every 384 s, later when an epoch of its own fails."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+"""Between two requests to a node that is waited for."""
+
+Answer = TypeVar("Answer")
+
+
+class NotSettled(NodeError):
+    """The node's block does not move, and is behind what the client did on the chain."""
+
+
+async def until_chain_settles(ledger: Ledger, block: int) -> None:
+    """Wait until the client's own endpoint calls the block settled; return as well when nothing settles for long."""
+    pauses, standstill = _Pauses(), _Standstill()
+    while True:
+        settled = (await ledger.head()).number
+        if settled >= block or standstill.since_s(settled) >= STANDSTILL_S:
+            return
+        await pauses.pause()
+
+
+class Settling:
+    """Waits for the nodes to stand at `block`, and for those that do not answer; one for each upload of a blob."""
+
+    def __init__(self, block: int, ledger: Ledger, progress: Progress) -> None:
+        self.block = block
+        self._ledger = ledger
+        self._progress = progress
+        self._settled: set[str] = set()
+        """Addresses of nodes known to stand at the block."""
+        self._first: int | None = None
+        """The block at which a node stood when the first wait began."""
+        self._left: dict[str, int] = {}
+        """Address of a node that is waited for → blocks that it lacks."""
+        self._own, self._own_due = -1, 0.0
+
+    async def patiently(self, node: NodeClient, request: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return what the request returns; it is repeated while the node is not ready yet. Raises `NodeError`."""
+        unreachable = _Pauses(RESTART_PATIENCE_S)
+        while True:
+            try:
+                return await request()
+            except NodeRefused as refused:
+                if refused.reason not in NOT_YET or node.address in self._settled:
+                    raise
+                await self.until_settled(node, refused)
+            except NodeUnreachable:
+                if not await unreachable.pause():
+                    raise
+
+    async def until_settled(self, node: NodeClient, refused: NodeError) -> None:
+        """Wait until the node stands at the block.
+
+        Raises `refused` when the node does not tell where it stands, `NotSettled` when its block does not move, and
+        `NodeUnreachable`.
+        """
+        pauses, unreachable, standstill = _Pauses(), _Pauses(RESTART_PATIENCE_S), _Standstill()
+        try:
+            while node.address not in self._settled:
+                try:
+                    block = block_of(await node.health())
+                except NodeUnreachable:
+                    if not await unreachable.pause():
+                        raise
+                    continue
+                if block is None:
+                    raise refused
+                if block >= self.block:
+                    self._settled.add(node.address)
+                    break
+                self._tell(node.address, block)
+                own = await self._own_block()
+                patience_s = STANDSTILL_S if own < self.block else BEHIND_PATIENCE_S
+                if standstill.since_s(block, own) >= patience_s:
+                    raise NotSettled(
+                        *(node.name, node.address),
+                        f"stands at block {block} of the chain for {patience_s:g} s, and the blob's is {self.block}",
+                    )
+                unreachable = _Pauses(RESTART_PATIENCE_S)
+                await pauses.pause()
+        finally:
+            self._left.pop(node.address, None)
+
+    async def _own_block(self) -> int:
+        """Return the number of the block that the client's own endpoint calls settled; -1 when it is silent.
+
+        It is asked once a while for all nodes that are waited for.
+        """
+        now = asyncio.get_running_loop().time()
+        if now >= self._own_due:
+            self._own_due = now + LONGEST_PAUSE_S
+            try:
+                self._own = (await self._ledger.head()).number
+            except LedgerUnavailable:
+                self._own = -1
+        return self._own
+
+    def _tell(self, address: str, block: int) -> None:
+        self._left[address] = self.block - block
+        if self._first is None:
+            self._first = block
+        total = max(self.block - self._first, max(self._left.values()))
+        self._progress("settle", total - max(self._left.values()), total)
+
+
+class _Standstill:
+    """For how long no block has moved."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, ...] = ()
+        self._since = 0.0
+
+    def since_s(self, *blocks: int) -> float:
+        """Return for how many seconds the blocks have been these."""
+        now = asyncio.get_running_loop().time()
+        if blocks != self._seen:
+            self._seen, self._since = blocks, now
+        return now - self._since
+
+
+class _Pauses:
+    """Growing pauses, which end after a while."""
+
+    def __init__(self, patience_s: float = math.inf) -> None:
+        self._patience_s = patience_s
+        self._until: float | None = None
+        self._next_s = FIRST_PAUSE_S
+
+    async def pause(self) -> bool:
+        """Sleep, and return True; return False once the patience, which begins with the first pause, is over."""
+        now = asyncio.get_running_loop().time()
+        self._until = now + self._patience_s if self._until is None else self._until
+        if now >= self._until:
+            return False
+        await asyncio.sleep(min(self._next_s, self._until - now))
+        self._next_s = min(1.5 * self._next_s, LONGEST_PAUSE_S)
+        return True
+
+
+def block_of(health: dict[str, Any]) -> int | None:
+    """Return the number of the block that a node's health says it stands at; None when it says none."""
+    chain = health.get("chain")
+    block = chain.get("block") if isinstance(chain, dict) else None
+    return block if isinstance(block, int) and not isinstance(block, bool) else None

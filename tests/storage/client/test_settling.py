@@ -1,0 +1,282 @@
+"""Storing on a chain that settles late, through nodes whose endpoints lag, and while nodes are restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from committee.errors import LedgerUnavailable
+from storage.client import settling
+from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable, NotEnoughConfirmations
+from storage.client.settling import NotSettled, Settling, block_of
+from storage.client.wire import Reason
+from tests.storage.client.conftest import Tap
+
+if TYPE_CHECKING:
+    from storage.client.client import Client
+    from tests.storage.client.conftest import UserLedger
+    from tests.storage.network import Network
+
+DATA = random.Random(7).randbytes(3000)
+BLOCK_S = 0.005
+
+
+class Told:
+    """What a store tells of its progress."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.settle: list[tuple[int, int]] = []
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        assert 0 <= done <= total
+        self.stages.append(stage)
+        if stage == "settle":
+            self.settle.append((done, total))
+
+
+@asynccontextmanager
+async def blocks_come(network: Network) -> AsyncIterator[None]:
+    """The chain goes on while the block lasts."""
+
+    async def mine() -> None:
+        while True:
+            network.chain.mine()
+            await asyncio.sleep(BLOCK_S)
+
+    mining = asyncio.create_task(mine())
+    try:
+        yield
+    finally:
+        mining.cancel()
+        await asyncio.gather(mining, return_exceptions=True)
+
+
+@pytest.mark.parametrize("confirmations", [2, 64])
+async def test_a_store_waits_until_the_registration_is_settled(
+    network: Network, user: Client, confirmations: int
+) -> None:
+    """The first epoch, whose start is not settled either at first, too."""
+    network.chain.confirmations = confirmations
+    told = Told()
+    async with blocks_come(network):
+        stored = await user.store(DATA, 3, progress=told)
+        await network.seen()
+        assert await user.read(stored.blob_id) == DATA
+        again = await user.store(DATA[:-1], 3, deletable=True, progress=told)
+    assert (stored.certified_epoch, again.certified_epoch) == (1, 1)
+    order = list(dict.fromkeys(told.stages))
+    assert order == ["encode", "register", "settle", "upload", "certify"]
+    assert all(total <= confirmations + 1 for _, total in told.settle)
+
+
+@pytest.mark.parametrize("lagging", [[4], [3, 4], [1, 2, 3, 4]], ids=len)
+async def test_nodes_with_endpoints_that_lag_are_waited_for(
+    network: Network, user: Client, lagging: list[int]
+) -> None:
+    """On a chain that settles at once, with as many blocks behind as a node's endpoint has not heard of."""
+
+    async def let_go() -> None:
+        await asyncio.sleep(0.1)
+        for node_id in lagging:
+            network.let_go(node_id)
+
+    for node_id in lagging:
+        network.hold(node_id)
+    going = asyncio.create_task(let_go())
+    if lagging == [4]:
+        await network.stop(3)  # without node 4 there is no quorum
+    assert (await user.store(DATA, 3)).certified_epoch == 1
+    await going
+
+
+async def test_a_registration_that_nodes_never_see_is_a_failure_at_last(
+    network: Network, user: Client
+) -> None:
+    for node_id in (1, 2):
+        network.hold(node_id)
+    with pytest.raises(NotEnoughConfirmations, match=r"stands at block \d+ of the chain for 0.3 s"):
+        await user.store(DATA, 3)
+
+
+async def test_a_blob_that_is_not_registered_any_more_fails_at_once(
+    network: Network, user: Client, ledger: UserLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner deletes the object meanwhile: however long the client waits, no node will know it."""
+    metadata = Tap(monkeypatch, "put_metadata")
+
+    async def delete(name: str) -> None:
+        if len(metadata.asked) == 1:
+            await ledger.delete_blob(max(network.chain.records))
+        await network.seen()
+
+    metadata.before = delete
+    with pytest.raises(NotEnoughConfirmations, match="NOT_REGISTERED"):
+        await user.store(DATA, 3, deletable=True)
+
+
+async def test_nodes_that_are_restarted_during_a_store_are_waited_for(
+    network: Network, user: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four at once, when each has some of its slivers."""
+    monkeypatch.setattr(settling, "RESTART_PATIENCE_S", 10.0)
+    slivers = Tap(monkeypatch, "put_sliver")
+    restarted: list[asyncio.Task[None]] = []
+
+    async def restart() -> None:
+        await network.stop(3, 4)
+        await asyncio.sleep(0.2)
+        await network.start(3, 4)
+
+    async def restart_once(name: str) -> None:
+        if not restarted and slivers.asked.count("node-3") == 2:
+            restarted.append(asyncio.create_task(restart()))
+            await asyncio.sleep(0.05)
+
+    slivers.before = restart_once
+    stored = await user.store(DATA, 3)
+    await restarted[0]
+    assert stored.certified_epoch == 1
+    await network.seen()
+    assert await user.read(stored.blob_id) == DATA
+
+
+# the rule, without a network
+
+
+class Node:
+    """A node's client whose health follows a script; the last entry stays."""
+
+    name, address = "node", "http://node:1"
+
+    def __init__(self, *script: int | Exception | None) -> None:
+        self.script = list(script)
+        self.asked = 0
+
+    async def health(self) -> dict[str, Any]:
+        self.asked += 1
+        told = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(told, Exception):
+            raise told
+        return {} if told is None else {"chain": {"block": told}}
+
+
+class Chain:
+    """The client's own endpoint."""
+
+    def __init__(self, *blocks: int | None) -> None:
+        self.blocks = list(blocks)
+
+    async def head(self) -> Any:
+        block = self.blocks.pop(0) if len(self.blocks) > 1 else self.blocks[0]
+        if block is None:
+            raise LedgerUnavailable("silent")
+        return type("Mark", (), {"number": block})
+
+
+GONE = NodeUnreachable("node", "http://node:1", "refused")
+
+
+def refused(reason: Reason, status: int = 400) -> NodeRefused:
+    return NodeRefused("node", "http://node:1", status, reason, "no")
+
+
+def settling_at(block: int, chain: Chain) -> Settling:
+    return Settling(block, chain, lambda *_: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reason", sorted(settling.NOT_YET))
+async def test_a_request_is_repeated_once_the_node_stands_at_the_block(reason: Reason) -> None:
+    node = Node(1, GONE, 5, 9, 10)
+    answers: list[NodeRefused | str] = [refused(reason), "granted"]
+
+    async def request() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, NodeRefused):
+            raise answer
+        return answer
+
+    one = settling_at(10, Chain(10))
+    assert await one.patiently(node, request) == "granted"  # type: ignore[arg-type]
+    assert node.asked == 5
+
+
+async def test_a_node_at_the_block_is_asked_once_more_and_then_believed() -> None:
+    node, asked = Node(10), 0
+
+    async def request() -> None:
+        nonlocal asked
+        asked += 1
+        raise refused(Reason.NOT_REGISTERED)
+
+    one = settling_at(10, Chain(10))
+    for expected in (2, 3):
+        with pytest.raises(NodeRefused):
+            await one.patiently(node, request)  # type: ignore[arg-type]
+        assert asked == expected
+    assert node.asked == 1
+
+
+@pytest.mark.parametrize(
+    "error", [refused(Reason.INVALID_SLIVER), refused(Reason.UNAVAILABLE, 503), NodeLied("node", "", "lied")]
+)
+async def test_other_failures_are_not_waited_for(error: Exception) -> None:
+    node = Node(1)
+
+    async def request() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await settling_at(10, Chain(10)).patiently(node, request)  # type: ignore[arg-type]
+    assert node.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [([1, 2, 2], NotSettled), ([GONE], NodeUnreachable), ([None], NodeRefused), ([1, None], NodeRefused)],
+    ids=["stands still", "gone", "tells no block", "tells none any more"],
+)
+async def test_a_wait_ends(script: list[Any], expected: type[Exception]) -> None:
+    with pytest.raises(expected):
+        await settling_at(10, Chain(10)).until_settled(Node(*script), refused(Reason.NOT_REGISTERED))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("own", [[9], [None], [1, 2, 3, 4, 5, 6, 7, 8, 9]], ids=["behind", "silent", "moves"])
+async def test_a_chain_that_settles_nothing_gets_the_longer_patience(
+    own: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "BEHIND_PATIENCE_S", 0.0)
+    node = Node(*[1] * 8, 10)
+    one = settling_at(10, Chain(*own))
+    await one.until_settled(node, refused(Reason.NOT_REGISTERED))  # type: ignore[arg-type]
+    assert node.asked == 9
+
+
+@pytest.mark.parametrize(
+    ("health", "block"),
+    [
+        ({"chain": {"block": 7}}, 7),
+        ({"chain": {"block": True}}, None),
+        ({"chain": {"block": "7"}}, None),
+        ({"chain": {}}, None),
+        ({"chain": 7}, None),
+        ({}, None),
+    ],
+)
+def test_the_block_in_a_health(health: dict[str, Any], block: int | None) -> None:
+    assert block_of(health) == block
+
+
+def test_progress_never_goes_past_its_total() -> None:
+    choose = random.Random(3)
+    told: list[tuple[int, int]] = []
+    progress: Callable[[str, int, int], None] = lambda _, done, total: told.append((done, total))  # noqa: E731
+    one = Settling(1000, Chain(1), progress)  # type: ignore[arg-type]
+    for _ in range(300):
+        one._tell(f"node-{choose.randrange(5)}", choose.randrange(1000))
+    assert all(0 <= done <= total for done, total in told)
