@@ -21,6 +21,7 @@ from typing import Any
 from committee.errors import LedgerError
 from committee.ledger.evm import answers
 from committee.ledger.evm.rpc import Rpc
+from localnet.log_files import open_log
 
 HARDFORK = "prague"
 """The first that has the BLS12-381 precompiles (EIP-2537)."""
@@ -87,7 +88,7 @@ class LocalChain:
             raise ChainError(f"the chain runs already, at {self.rpc_url}")
         command = [str(find_anvil()), *self._options()]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("wb") as log:
+        with open_log(self.log_path, is_new=True) as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command),
                 stdin=asyncio.subprocess.DEVNULL,

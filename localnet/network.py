@@ -24,6 +24,7 @@ from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
 from committee.transition import plan_all
 from localnet.chain import LocalChain
+from localnet.log_files import open_log
 from localnet.ports import free_port
 from storage.client.client import Client
 from storage.client.errors import NodeError
@@ -78,7 +79,7 @@ class NodeProcess:
 
         With a fail point ("name" or "name:k") it kills itself there (`storage.node.fail_points`).
         """
-        with self.log_path.open("ab") as log:
+        with open_log(self.log_path) as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",

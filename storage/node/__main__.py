@@ -14,12 +14,11 @@ import signal
 import sys
 from pathlib import Path
 
-import stamina
 import structlog
-from structlog.tracebacks import ExceptionDictTransformer
 
 from committee.errors import CommitteeError
 from committee.ledger.evm import Deployment, EvmLedger
+from storage.node import descriptors, logs
 from storage.node.config import ConfigError, account_key, bls_key, load_config
 from storage.node.node import StorageNode
 from storage.node.store import StoreError
@@ -32,6 +31,7 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     config = load_config(folder)
     secret = bls_key(folder)
     key = account_key(folder)
+    descriptors.raise_limit()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,44 +60,18 @@ def _stop_at_end_of_input(stop: asyncio.Event) -> None:
         stop.set()
 
 
-def configure_log(as_json: bool) -> None:
-    """Log to standard error, one line an event; single retries are not events.
-
-    Tracebacks are told without the frames' local variables, which hold keys.
-    """
-    stamina.instrumentation.set_on_retry_hooks(())
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            *(
-                (
-                    structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-                    structlog.processors.JSONRenderer(),
-                )
-                if as_json
-                else (
-                    structlog.dev.ConsoleRenderer(
-                        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-                    ),
-                )
-            ),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
-
-
 def main() -> None:
-    """Exit status 0 after an orderly stop, 1 with one line on standard error otherwise."""
+    """Run a node; exit with status 0 after an orderly stop, with 1 and the reason in the log's last line otherwise."""
     parser = argparse.ArgumentParser(prog="python -m storage.node", description="Run one storage node.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stop-with-parent", action="store_true")
     arguments = parser.parse_args()
-    configure_log(as_json=True)
+    logs.configure(as_json=True)
     try:
         asyncio.run(serve(arguments.folder, arguments.stop_with_parent))
     except (ConfigError, CommitteeError, StoreError) as error:
-        sys.exit(f"{arguments.folder}: {error}")
+        log.critical("the node cannot run", folder=str(arguments.folder), error=str(error))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

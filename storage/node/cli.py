@@ -53,7 +53,8 @@ def run_node(
     json_: Annotated[bool, typer.Option("--json", help="Log as JSON lines instead of text.")] = False,
 ) -> None:
     """Join the network if need be, then serve until stopped."""
-    from storage.node.__main__ import configure_log, serve
+    from storage.node import logs
+    from storage.node.__main__ import serve
 
-    configure_log(as_json=json_)
+    logs.configure(as_json=json_)
     asyncio.run(serve(folder))

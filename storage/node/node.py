@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from aiohttp import web
 
 from committee.bls import SecretKey, proof_of_possession
 from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
+from storage.node import logs
 from storage.node.block_list import BlockList, BlockListError
 from storage.node.candidacy import Candidacy
 from storage.node.chain import ChainView
@@ -23,6 +23,7 @@ from storage.node.config import ConfigError, NodeConfig
 from storage.node.credentials import Credentials
 from storage.node.handover import Handover
 from storage.node.http.routes import create_app
+from storage.node.http.server import HttpServer
 from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.sign_of_life import SignsOfLife
@@ -56,6 +57,7 @@ class StorageNode:
     garbage: Garbage
     healing: Healing
     scrubber: Scrubber
+    server: HttpServer
 
     def __init__(self, folder: Path, config: NodeConfig, secret: SecretKey, ledger: Ledger) -> None:
         self.config = config
@@ -97,10 +99,9 @@ class StorageNode:
             )
             invalidation = Invalidation(self.view, self.peers, self.secret)
             repair.on_inconsistent = invalidation.take
-            runner = web.AppRunner(create_app(self, self.config.bulk_budget()), access_log=None)
-            await runner.setup()
+            self.server = HttpServer(create_app(self, self.config.bulk_budget()), listener)
             try:
-                await web.SockSite(runner, listener).start()
+                await self.server.start()
                 log.info("serving", name=self.config.name, node_id=registered.node_id, port=self.config.port)
                 async with asyncio.TaskGroup() as duties:
                     duties.create_task(self.view.follow(self.config.poll_interval_s))
@@ -108,10 +109,7 @@ class StorageNode:
                     for one in (self.watch, self.candidacy, self.handover, *keepers):
                         duties.create_task(_for_ever(one.run))
             finally:
-                server = runner.server
-                await runner.cleanup()
-                if server is not None:
-                    await server.shutdown()  # of what connected while it was being shut down
+                await self.server.close()
                 await self.peers.close()
 
     def health(self) -> dict[str, Any]:
@@ -133,6 +131,8 @@ class StorageNode:
             "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
             "upkeep": self.upkeep(),
             "blockList": self.block_list.health(),
+            "connections": self.server.counts(),
+            "log": {"lostLines": logs.lost_lines()},
         }
 
     def upkeep(self) -> dict[str, int]:

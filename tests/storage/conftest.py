@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import BaseTestServer, TestServer
+from aiohttp.test_utils import TestServer
 
 from committee import messages
 from committee.bls import SecretKey
@@ -25,6 +27,7 @@ from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
+from storage.node.http.server import HttpServer
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, SliverData, blob_id_text
 from tests.storage import network as networks
@@ -70,7 +73,8 @@ class OneNode:
         self.ledger = WatchedLedger(self.chain, "node-1")
         self.view = ChainView(cast(Ledger, self.ledger), 1)
         self.block_list = BlockList(None)
-        self.server: BaseTestServer | None = None
+        self.address = ""
+        """Where it is served."""
         self.silent_members: set[int] = set()
 
     # the face the routes see
@@ -146,11 +150,6 @@ class OneNode:
     def pair(self, blob: EncodedBlob, shard: int) -> int:
         return self.code.pair_of_shard(blob.blob_id, shard)
 
-    @property
-    def address(self) -> str:
-        assert self.server is not None
-        return str(self.server.make_url("")).rstrip("/")
-
 
 @pytest.fixture(scope="session")
 def encode() -> Callable[[bytes], EncodedBlob]:
@@ -163,14 +162,22 @@ def blob(encode: Callable[[bytes], EncodedBlob]) -> EncodedBlob:
     return encode(bytes(number % 251 for number in range(1100)))
 
 
+@asynccontextmanager
+async def served(app: web.Application) -> AsyncIterator[str]:
+    """The address at which an application is served, as a node serves it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with HttpServer(app, listener):
+        yield address
+
+
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[OneNode]:
     """Node 1, serving, in epoch 5."""
     with SliverStore(tmp_path / "node") as opened:
         one = OneNode(opened)
         await one.view.load()
-        async with TestServer(create_app(one)) as server:
-            one.server = server
+        async with served(create_app(one)) as one.address:
             yield one
 
 

@@ -62,7 +62,11 @@ class Pace:
 
 
 class IncomingBody:
-    """A request's body as it arrives; `limit` bytes at most. Raises `Refusal` when it says that it has more."""
+    """A request's body as it arrives, `limit` bytes at most.
+
+    Raises `Refusal` when the request says that it has more, or that it is compressed: what a compressed body takes is
+    known only when it has been decompressed.
+    """
 
     def __init__(self, request: web.Request, limit: int) -> None:
         self.most_bytes = limit if request.content_length is None else request.content_length
@@ -71,6 +75,9 @@ class IncomingBody:
         self._limit = limit
         self._chunks: list[bytes] = []
         self._size_bytes = 0
+        coding = request.headers.get("Content-Encoding", "").strip().lower()
+        if coding not in ("", "identity"):
+            raise Refusal(415, Reason.INVALID_REQUEST, "a compressed body: send it as it is")
         if self.most_bytes > limit:
             raise self._too_long()
 

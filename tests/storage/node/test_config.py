@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import structlog
 
 from committee.ledger.evm.endpoints import endpoint_urls
-from storage.node.__main__ import configure_log
 from storage.node.config import ConfigError, account_key, bls_key, load_config
 from storage.node.folder import make_folder
 
@@ -95,35 +93,3 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot make a node in"):
         make_folder(tmp_path / "file" / "node", {"name": "a"})
-
-
-def test_the_log_has_no_colours_where_nobody_sees_them(capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        configure_log(as_json=False)
-        structlog.get_logger().warning("serving", port=1)
-    finally:
-        structlog.reset_defaults()
-    told = capsys.readouterr().err
-    assert "serving" in told
-    assert "\x1b" not in told
-
-
-@pytest.mark.parametrize("as_json", [True, False])
-def test_the_log_tells_a_failure_without_the_frames_variables(
-    capsys: pytest.CaptureFixture[str], as_json: bool
-) -> None:
-    def sign(secret: str) -> None:
-        raise ValueError(f"a fee of -{len(secret)}")
-
-    try:
-        configure_log(as_json=as_json)
-        try:
-            sign("do not tell " + "this")
-        except ValueError:
-            structlog.get_logger().exception("a duty failed")
-    finally:
-        structlog.reset_defaults()
-    told = capsys.readouterr().err
-    assert "a fee of -16" in told
-    assert "in sign" in told or '"name": "sign"' in told
-    assert "do not tell this" not in told

@@ -14,7 +14,9 @@ from aiohttp import web
 
 from storage.client import wire
 from storage.node.budgets import Budget
+from storage.node.http.connections import Limits
 from storage.node.http.routes import create_app
+from storage.node.http.server import HttpServer
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, EncodedBlob, SliverData, blob_id_text
 from tests.storage.conftest import OneNode
@@ -37,11 +39,11 @@ async def until(condition: Callable[[], object]) -> None:
 class ServedNode:
     """A node that holds a blob's slivers, and ways to ask it."""
 
-    def __init__(self, node: OneNode, blob: EncodedBlob, port: int, runner: web.AppRunner) -> None:
+    def __init__(self, node: OneNode, blob: EncodedBlob, port: int, server: HttpServer) -> None:
         self.node = node
         self.blob = blob
         self._port = port
-        self._runner = runner
+        self._server = server
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._sockets: list[socket.socket] = []
 
@@ -54,8 +56,7 @@ class ServedNode:
     @property
     def connections(self) -> int:
         """How many the node has open."""
-        assert self._runner.server is not None
-        return sum(one.transport is not None for one in self._runner.server.connections)
+        return len(self._server.connections)
 
     def sliver_path(self, shard: int, axis: Axis = Axis.PRIMARY) -> str:
         return self.path(f"slivers/{self.node.pair(self.blob, shard)}/{axis.label}")
@@ -115,7 +116,7 @@ class ServedNode:
 
 
 Serve = Callable[..., Awaitable[ServedNode]]
-ServeApp = Callable[[web.Application], Awaitable[int]]
+ServeApp = Callable[..., Awaitable[int]]
 
 
 @pytest.fixture(scope="session")
@@ -125,32 +126,32 @@ def large_blob(encode: Callable[[bytes], EncodedBlob]) -> EncodedBlob:
 
 
 @pytest.fixture
-async def runners() -> AsyncIterator[list[web.AppRunner]]:
-    """What is served, until the test ends."""
-    runners: list[web.AppRunner] = []
-    yield runners
-    for one in runners:
-        await one.cleanup()
+async def servers() -> AsyncIterator[list[HttpServer]]:
+    """What serves, until the test ends."""
+    servers: list[HttpServer] = []
+    yield servers
+    for one in servers:
+        await one.close()
 
 
 @pytest.fixture
-def serve_app(runners: list[web.AppRunner]) -> ServeApp:
+def serve_app(servers: list[HttpServer]) -> ServeApp:
     """`await serve_app(app)`: the port at which it is served, as a node serves it."""
 
-    async def start(app: web.Application) -> int:
-        runners.append(web.AppRunner(app, access_log=None, shutdown_timeout=0.1))
-        await runners[-1].setup()
+    async def start(app: web.Application, limits: Limits | None = None) -> int:
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
-        await web.SockSite(runners[-1], listening).start()
-        return int(listening.getsockname()[1])
+        port = int(listening.getsockname()[1])
+        servers.append(HttpServer(app, listening, limits, shutdown_s=0.1))
+        await servers[-1].start()
+        return port
 
     return start
 
 
 @pytest.fixture
 async def serve_node(
-    tmp_path: Path, large_blob: EncodedBlob, serve_app: ServeApp, runners: list[web.AppRunner]
+    tmp_path: Path, large_blob: EncodedBlob, serve_app: ServeApp, servers: list[HttpServer]
 ) -> AsyncIterator[Serve]:
     """`await serve_node(budget, shards)`: a node with a budget for peers that holds these shards of the blob."""
     async with AsyncExitStack() as opened:
@@ -164,7 +165,7 @@ async def serve_node(
             await node.view.refresh()
             node.keep(large_blob, shards)
             port = await serve_app(create_app(node, budget))
-            served = ServedNode(node, large_blob, port, runners[-1])
+            served = ServedNode(node, large_blob, port, servers[-1])
             opened.push_async_callback(served.close)
             return served
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import TestServer
 
 from storage.client import wire
 from storage.node.block_list import BlockList
 from storage.node.http.routes import create_app
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, SliverData, blob_id_text
-from tests.storage.conftest import Answer
+from tests.storage.conftest import Answer, served
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Ask, OneNode, Put
@@ -287,8 +286,7 @@ async def test_a_blocked_blob_is_forbidden_to_who_would_have_it(
     block_list = BlockList(listed)
     block_list.read()
     prepared.block_list = block_list
-    async with TestServer(create_app(prepared)) as server:
-        prepared.server = server
+    async with served(create_app(prepared)) as prepared.address:
         sliver = path(blob, "slivers", prepared.pair(blob, SHARD), "primary")
         for where in (
             path(blob, "metadata"),

@@ -286,9 +286,7 @@ async def test_sync_shard_refuses_an_overlong_body(ask: Ask) -> None:
 
 
 async def raw_request(node: OneNode, head: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    assert node.server is not None
-    assert node.server.port is not None
-    reader, writer = await asyncio.open_connection("127.0.0.1", node.server.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(node.address.rpartition(":")[2]))
     writer.write(f"{head}\r\nHost: node\r\nContent-Length: 1000\r\n\r\n{{".encode())
     await writer.drain()
     return reader, writer

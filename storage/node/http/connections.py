@@ -1,0 +1,253 @@
+"""One connection to a node, and the count of all of them.
+
+A connection waits (for a head, or for the rest of one) or works on a request. When the limit on their number is
+reached, the connection that has waited longest gives way to a new one. A head is limited in bytes and time; what is no
+HTTP is answered in the protocol's form and logged in one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.streams import StreamReader
+
+from storage.client import wire
+from storage.client.wire import Reason
+from storage.node.budgets import Requester
+from storage.node.http.turns import stranger
+
+log = structlog.get_logger()
+
+SETTINGS: dict[str, Any] = {
+    "access_log": None,
+    "auto_decompress": False,
+    # The rest of a body is read when the request is answered before its end, so that the answer arrives.
+    "lingering_time": 2.0,
+    # 64 slivers and 1000 helping shards fit into a request's first line.
+    "max_line_size": 8190,
+    "max_field_size": 4096,
+    "max_headers": 64,
+    # A body that nobody reads stops arriving when twice as much is there.
+    "read_bufsize": 2**14,
+}
+"""How aiohttp serves a connection."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What connections to one node may take."""
+
+    connections: int = 4096
+    connections_by_address: int = 2048
+    head_bytes: int = 2**15
+    """Of a head that is not complete, and of all the heads that wait behind a request on one connection."""
+    head_s: float = 15.0
+    """From the connection, or the head's first byte, to the head's end."""
+    idle_s: float = 75.0
+    """Between two requests on one connection: longer than the proxies' usual 60 s, so that they hang up first."""
+
+
+def refusal(status: int, reason: Reason | None, message: str, *fields: str) -> bytes:
+    """Return a whole answer that refuses in the protocol's form, for a connection that is closed after it."""
+    body = json.dumps(wire.failure(status, reason, message)).encode()
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Content-Type: application/json; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *fields,
+    )
+    return "\r\n".join((*head, "", "")).encode() + body
+
+
+FULL = refusal(503, Reason.UNAVAILABLE, "too many connections", "Retry-After: 1")
+
+
+class Connections:
+    """The connections of one server; those that wait, in the order in which they began to."""
+
+    def __init__(self, server: web.Server, limits: Limits) -> None:
+        self.server = server
+        self.limits = limits
+        self.refused = 0
+        """Connections told 503 since the start."""
+        self.evicted = 0
+        """Waiting connections closed to make room since the start."""
+        self._open: set[Connection] = set()
+        self._by_source: Counter[Requester] = Counter()
+        self._waiting: OrderedDict[Connection, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def begin(self, host: str) -> Connection | None:
+        """Return the handler of a new connection from that host; None when there is no room."""
+        source = stranger(host)
+        if self._by_source[source] >= self.limits.connections_by_address:
+            has_room = self.evict(source)
+        else:
+            has_room = len(self) < self.limits.connections or self.evict()
+        if not has_room:
+            self.refused += 1
+            return None
+        connection = Connection(self, source)
+        self._open.add(connection)
+        self._by_source[source] += 1
+        return connection
+
+    def evict(self, source: Requester | None = None) -> bool:
+        """Close the connection that has waited longest, of that source if one is named; return whether there is one."""
+        for connection in self._waiting:
+            if source in (None, connection.source):
+                self.evicted += 1
+                self.lost(connection)
+                if connection.transport is not None:
+                    connection.transport.abort()
+                return True
+        return False
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a connection that is closed, or will be at once. Idempotent."""
+        self._waiting.pop(connection, None)
+        if connection in self._open:
+            self._open.discard(connection)
+            self._by_source[connection.source] -= 1
+            if not self._by_source[connection.source]:
+                del self._by_source[connection.source]
+
+    def waits(self, connection: Connection) -> None:
+        """Take note that a connection has no request in hand any more, or not yet."""
+        if connection in self._open:
+            self._waiting[connection] = None
+
+    def works(self, connection: Connection) -> None:
+        """Take note that a connection has a request in hand."""
+        self._waiting.pop(connection, None)
+
+    def is_waiting(self, connection: Connection) -> bool:
+        """Return whether a connection has no request in hand."""
+        return connection in self._waiting
+
+
+class Connection(web.RequestHandler):
+    """One connection, from `source`."""
+
+    __slots__ = ("_body", "_connections", "_head_bytes", "_is_told", "_late", "source")
+
+    def __init__(self, connections: Connections, source: Requester) -> None:
+        idle_s = connections.limits.idle_s
+        loop = asyncio.get_running_loop()
+        super().__init__(connections.server, loop=loop, keepalive_timeout=idle_s, **SETTINGS)
+        self.source = source
+        self._connections = connections
+        self._body: StreamReader | None = None
+        """Of the last head that was received."""
+        self._head_bytes = 0
+        """Received of a head that is not complete."""
+        self._late: asyncio.TimerHandle | None = None
+        """Ends the wait for a head; None while no head has begun."""
+        self._is_told = False
+        """Whether a refusal has been sent, after which the connection is closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._begin_head()
+        self._connections.waits(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection."""
+        self._end_head()
+        self._connections.lost(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what was received, as long as heads are within their limits."""
+        heads, is_of_body = self._request_count, self._body is not None and not self._body.is_eof()
+        super().data_received(data)
+        if self._request_count != heads:
+            self._end_head()
+            self._connections.works(self)
+            self._body = self._messages[-1][1] if self._messages else None
+            if len(self._messages) > 1 and self._queued_bytes() > self._connections.limits.head_bytes:
+                self.force_close()
+        elif data and not is_of_body:
+            if self._late is None:
+                self._begin_head()
+            self._head_bytes += len(data)
+            if self._head_bytes > self._connections.limits.head_bytes:
+                self.refuse(431, f"a head of more than {self._connections.limits.head_bytes} bytes")
+
+    def request_ended(self) -> None:
+        """Wait for the next head, unless it is here already."""
+        if not self._messages:
+            self._connections.waits(self)
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer what cannot be read, if no answer is under way, and close the connection."""
+        log.info("malformed request", address=self.source.name, status=status, error=message)
+        if self.transport is not None and self._connections.is_waiting(self):
+            self._tell(refusal(status, Reason.INVALID_REQUEST, message))
+        self.force_close()
+
+    def _tell(self, answer: bytes) -> None:
+        self._is_told = True
+        if self.transport is not None:
+            self.transport.write(answer)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp cannot read, without its traceback in the log and its banner in the answer."""
+        if not self._is_told:
+            short = str(message or "").strip().partition("\n")[0][:200]
+            ours = status >= 500
+            if ours:
+                log.error("request failed unexpectedly", path=request.path, exc_info=exc)
+            else:
+                log.info("malformed request", address=self.source.name, status=status, error=short)
+            if request.writer.output_size == 0:
+                reason = None if ours else Reason.INVALID_REQUEST
+                self._tell(refusal(status, reason, "the node failed" if ours else short))
+            self.force_close()
+        raise ConnectionResetError("refused already")
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log in one line what aiohttp did not expect: a body that breaks off, for example."""
+        log.info("broken request", address=self.source.name, error=repr(kw.get("exc_info") or args[:1]))
+
+    def _begin_head(self) -> None:
+        self._late = asyncio.get_running_loop().call_later(
+            self._connections.limits.head_s, self._end_late_head
+        )
+
+    def _end_head(self) -> None:
+        self._head_bytes = 0
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _end_late_head(self) -> None:
+        self._late = None
+        if not self._connections.is_waiting(self):
+            return  # an answer is under way; the next byte of the head begins its time anew
+        if self._head_bytes:
+            self.refuse(408, f"no whole head within {self._connections.limits.head_s:g} s")
+        else:
+            self.force_close()
+
+    def _queued_bytes(self) -> int:
+        """Return the bytes of the heads that wait behind the request under way."""
+        heads = [getattr(message, "raw_headers", ()) for message, _ in self._messages]
+        return sum(len(name) + len(value) for head in heads for name, value in head)

@@ -1,0 +1,188 @@
+"""How a node listens: connections are accepted and limited here, and their requests answered by aiohttp.
+
+The number of connections is limited, in all and by address. When a limit is reached, the connection that has waited
+longest for a request gives way to the new one; when none waits, the new one is told 503. So connections that do nothing
+keep no client out, and neither does a process that has run out of descriptors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections import deque
+from dataclasses import replace
+from typing import cast
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import _RequestHandler
+
+from storage.node import descriptors
+from storage.node.http.connections import FULL, Connection, Connections, Limits
+
+log = structlog.get_logger()
+
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted."""
+ACCEPTED_AT_ONCE = 64
+"""Connections accepted before anything else is done."""
+KEPT_DESCRIPTORS = 128
+"""Descriptors that connections leave to the store, the peers and the chain."""
+FEWEST_CONNECTIONS = 16
+REFUSED_KEPT = 64
+REFUSED_KEPT_S = 1.0
+"""Refused connections, and how long they stay open: one that is closed with unread bytes may lose the refusal."""
+NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+EVICTED_AT_ONCE = 8
+"""Connections closed when there is no descriptor for a new one: the rest of the node needs some as well."""
+PAUSE_S = 0.02
+"""Between two tries to accept a connection when there was no descriptor."""
+
+
+class HttpServer:
+    """Serves an application at a listening socket, which is the server's to close."""
+
+    connections: Connections
+
+    def __init__(
+        self,
+        app: web.Application,
+        listener: socket.socket,
+        limits: Limits | None = None,
+        shutdown_s: float = 60.0,
+    ) -> None:
+        """`shutdown_s` is how long requests under way have when the server closes."""
+        self._listener = listener
+        self._limits = limits or Limits()
+        self._runner = web.AppRunner(app, shutdown_timeout=shutdown_s)
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._refused: deque[socket.socket] = deque()
+        self._is_closed = False
+
+    async def __aenter__(self) -> HttpServer:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        self._spare = descriptors.Spare()
+        await self._runner.setup()
+        server = self._server = cast(web.Server, self._runner.server)
+        server.request_handler = _told_when_it_ends(server.request_handler)
+        self.connections = Connections(server, _within_descriptors(self._limits))
+        self._listener.setblocking(False)
+        self._listener.listen(BACKLOG)
+        self._resume()
+
+    async def close(self) -> None:
+        """Accept no more, let the requests under way end, and close all connections. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        for refused in self._refused:
+            refused.close()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await self._runner.cleanup()
+        await self._server.shutdown()
+        self._spare.give_up()
+
+    def counts(self) -> dict[str, int]:
+        """Return how many connections are open, and how many were refused and evicted since the start."""
+        one = self.connections
+        return {"open": len(one), "refused": one.refused, "evicted": one.evicted}
+
+    def _resume(self) -> None:
+        if not self._is_closed:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        """Accept the connections that wait, some at a time."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._make_room(error)
+                return
+            accepted.setblocking(False)
+            connection = self.connections.begin(str(address[0]) if address else "")
+            if connection is None:
+                self._refuse(accepted)
+                continue
+            task = asyncio.get_running_loop().create_task(self._connect(connection, accepted))
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
+
+    async def _connect(self, connection: Connection, accepted: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted)
+        except OSError as error:
+            log.warning("a connection could not be served", error=str(error))
+            self.connections.lost(connection)
+            accepted.close()
+
+    def _refuse(self, accepted: socket.socket) -> None:
+        """Tell a connection that there is no room, and close it when that has been read."""
+        log.warning("too many connections", open=len(self.connections), refused=self.connections.refused)
+        with contextlib.suppress(OSError):
+            accepted.send(FULL)
+            accepted.shutdown(socket.SHUT_WR)
+        self._refused.append(accepted)
+        if len(self._refused) > REFUSED_KEPT:
+            self._refused.popleft().close()
+        asyncio.get_running_loop().call_later(REFUSED_KEPT_S, self._close_refused, accepted)
+
+    def _close_refused(self, refused: socket.socket) -> None:
+        with contextlib.suppress(ValueError):
+            self._refused.remove(refused)
+        refused.close()
+
+    def _make_room(self, error: OSError) -> None:
+        """Close connections that wait, as there is no descriptor for a new one, and accept again in a moment."""
+        log.warning("a connection could not be accepted", error=str(error), open=len(self.connections))
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        loop.call_later(PAUSE_S, self._resume)
+        if error.errno not in NO_DESCRIPTOR:
+            return
+        evicted = sum(self.connections.evict() for _ in range(EVICTED_AT_ONCE))
+        if not evicted:
+            self._refuse_with_spare()
+
+    def _refuse_with_spare(self) -> None:
+        """Refuse one connection by the descriptor kept aside, so that it does not hang."""
+        self._spare.give_up()
+        with contextlib.suppress(OSError):
+            accepted, _ = self._listener.accept()
+            with accepted:
+                accepted.setblocking(False)
+                accepted.send(FULL)
+        self._spare.take()
+
+
+def _within_descriptors(limits: Limits) -> Limits:
+    """Return the limits, with fewer connections where the process may not open as many files."""
+    room = max(FEWEST_CONNECTIONS, descriptors.count_free() - KEPT_DESCRIPTORS)
+    connections = min(limits.connections, room)
+    by_address = min(limits.connections_by_address, (connections + 1) // 2)
+    return replace(limits, connections=connections, connections_by_address=by_address)
+
+
+def _told_when_it_ends(handler: _RequestHandler) -> _RequestHandler:
+    """Return the handler, which lets a request's connection know when the request has been answered."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        finally:
+            cast(Connection, request.protocol).request_ended()
+
+    return handle
