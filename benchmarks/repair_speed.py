@@ -116,7 +116,7 @@ async def _rebuilder(blob: EncodedBlob, axis: Axis, core: int) -> list[Row]:
                 # The node's own view goes on from what it saved, and has seen no event of the new addresses.
                 view = ChainView(node.view.ledger, node.view.node_id)
                 await view.load()
-                peers = Peers(view)
+                peers = Peers(view, allow_private=True)
                 try:
                     repair = Repair(view, node.store, node.code, peers)
                     seconds = await shortest(lambda: repair.rebuild(blob.metadata, axis, shards))

@@ -27,6 +27,7 @@ from localnet.chain import LocalChain
 from localnet.log_files import open_log
 from localnet.ports import free_port
 from storage.client.client import Client
+from storage.client.connections import open_session
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
 from storage.node import fail_points
@@ -176,7 +177,7 @@ class LocalNetwork:
             self.operator = await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
             stack.push_async_callback(self.operator.close)
             self.client = await stack.enter_async_context(Client(self.operator))
-            self._session = await stack.enter_async_context(aiohttp.ClientSession())
+            self._session = await stack.enter_async_context(open_session(allow_private=True))
             stack.push_async_callback(self._stop_nodes)
             self._running = stack.pop_all()
 

@@ -35,6 +35,10 @@ class Ledger(Protocol):
     def account(self) -> str | None:
         """The address that sends; None for a reader."""
 
+    @property
+    def is_development_chain(self) -> bool:
+        """Whether the chain is one for development on one machine, whose nodes have private addresses."""
+
     async def close(self) -> None:
         """Give back connections. Idempotent."""
 

@@ -35,6 +35,11 @@ class MemoryLedger:
         self.chain = chain
         self.account = account
 
+    @property
+    def is_development_chain(self) -> bool:
+        """Yes: its nodes are on this machine."""
+        return True
+
     async def close(self) -> None:
         """Nothing to give back."""
 

@@ -36,6 +36,14 @@ DeletableOption = Annotated[bool, typer.Option("--deletable", help="May be delet
 BlobArgument = Annotated[
     bytes, typer.Argument(parser=_parse, metavar="BLOB", help="The blob's id, 43 characters.")
 ]
+AllowPrivateOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-private/--public-only",
+        envvar="HAULOUT_ALLOW_PRIVATE",
+        help="Whether to connect to nodes at private IP addresses; by default on a development chain only.",
+    ),
+]
 EpochsOption = Annotated[
     int, typer.Option(help="For how many, the current one included.", min=1, max=MOST_EPOCHS)
 ]
@@ -61,10 +69,15 @@ async def register(
 
 
 @chain_command(app, "certify")
-async def certify(ledger: Ledger, object_id: ObjectArgument, file: FileArgument) -> Result:
+async def certify(
+    ledger: Ledger,
+    object_id: ObjectArgument,
+    file: FileArgument,
+    allow_private: AllowPrivateOption = None,
+) -> Result:
     """Upload a registered blob to the committee and certify it."""
     data = await _content(ledger, file)
-    async with Client(ledger) as client:
+    async with Client(ledger, allow_private=allow_private) as client:
         return _stored(await client.certify(object_id, data))
 
 
@@ -74,10 +87,11 @@ async def store(
     file: FileArgument,
     epochs: EpochsOption = 1,
     deletable: DeletableOption = False,
+    allow_private: AllowPrivateOption = None,
 ) -> Result:
     """Register, upload and certify a blob."""
     data = await _content(ledger, file)
-    async with Client(ledger) as client:
+    async with Client(ledger, allow_private=allow_private) as client:
         return _stored(await client.store(data, epochs, deletable))
 
 
@@ -86,10 +100,11 @@ async def read(
     ledger: Ledger,
     blob: BlobArgument,
     output: Annotated[Path, typer.Argument(help="Where it is written; nothing that exists.")],
+    allow_private: AllowPrivateOption = None,
 ) -> Result:
     """Read a blob from the committee, checked against its id."""
     require_new_file(output)
-    async with Client(ledger) as client:
+    async with Client(ledger, allow_private=allow_private) as client:
         data = await client.read(blob)
     try:
         output.write_bytes(data)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-import aiohttp
-
 from committee.ledger import Ledger
 from committee.membership import Member
+from storage.client.connections import open_session
 from storage.client.errors import WrongBlob
 from storage.client.node_client import NodeClient
 from storage.client.reading import Reading
@@ -32,9 +31,15 @@ class Client:
     Use it as an async context manager, or `close` it. The ledger stays the caller's to close.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, allow_private: bool | None = None) -> None:
+        """Nodes at IP addresses that are not public are connected to only if `allow_private`.
+
+        When it is None, they are on a development chain, and on no other.
+        """
         self._ledger = ledger
-        self._session = aiohttp.ClientSession()
+        self._session = open_session(
+            allow_private=ledger.is_development_chain if allow_private is None else allow_private
+        )
         self._nodes: dict[tuple[str, str], NodeClient] = {}
 
     async def __aenter__(self) -> Client:

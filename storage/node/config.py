@@ -50,6 +50,8 @@ class NodeConfig(BaseSettings):
     port: int = Field(ge=1, le=65535)
     public_address: str = ""
     """What others reach the node by; `http://host:port` when empty."""
+    allow_private_addresses: bool | None = None
+    """Whether the node connects to peers at IP addresses that are not public; unset: on a development chain only."""
     rpc_url: str
     """Where the chain is asked; several endpoints, in order of preference, are separated by commas."""
     confirmations: int | None = Field(default=None, ge=0)

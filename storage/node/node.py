@@ -80,7 +80,12 @@ class StorageNode:
             self.view = ChainView(self._ledger, registered.node_id, self._chain_store)
             await self.view.load()
             self.code = RedStuff(self.view.parameters.n_shards)
-            self.peers = Peers(self.view, Credentials(self.view, self.secret))
+            allow = self.config.allow_private_addresses
+            self.peers = Peers(
+                self.view,
+                Credentials(self.view, self.secret),
+                allow_private=self._ledger.is_development_chain if allow is None else allow,
+            )
             self._was_member = bool(self.view.my_shards())
             self.view.subscribe(self._on_event)
             self.signs = SignsOfLife(self.view, self.peers, self.secret)

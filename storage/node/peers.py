@@ -11,6 +11,7 @@ from functools import partial
 import aiohttp
 
 from committee.membership import Member
+from storage.client.connections import open_session
 from storage.client.node_client import NodeClient
 from storage.node.chain import ChainView
 from storage.node.credentials import Credentials
@@ -19,13 +20,19 @@ from storage.node.credentials import Credentials
 class Peers:
     """HTTP clients for the peers. `close` gives their connections back."""
 
-    def __init__(self, view: ChainView, credentials: Credentials | None = None) -> None:
-        """With credentials the node shows itself to peers that refuse it for lack of room."""
+    def __init__(
+        self, view: ChainView, credentials: Credentials | None = None, *, allow_private: bool
+    ) -> None:
+        """With credentials the node shows itself to peers that refuse it for lack of room.
+
+        Peers at IP addresses that are not public are connected to only if `allow_private`.
+        """
         self._view = view
         self._credentials = credentials
-        self._bulk = aiohttp.ClientSession()
-        self._watch = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        self._clients: dict[tuple[int, str, bool], NodeClient] = {}
+        self._bulk = open_session(allow_private=allow_private)
+        self._watch = open_session(allow_private=allow_private, limit=0)
+        self._clients: dict[tuple[int, bool], NodeClient] = {}
+        """(node id, whether for the watch) → the client at the node's newest address."""
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -41,8 +48,9 @@ class Peers:
         return self._client(member, self._watch, True)
 
     def _client(self, member: Member, session: aiohttp.ClientSession, is_watch: bool) -> NodeClient:
-        key = (member.node_id, member.address, is_watch)
-        if key not in self._clients:
+        key = (member.node_id, is_watch)
+        known = self._clients.get(key)
+        if known is None or known.address != member.address:
             show = (
                 None if self._credentials is None else partial(self._credentials.header_for, member.node_id)
             )

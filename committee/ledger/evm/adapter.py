@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from committee.errors import LedgerError, LedgerReorganised
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.account import AccountKey
-from committee.ledger.evm.deploy import Deployment
+from committee.ledger.evm.deploy import DEVELOPMENT_CHAIN_ID, Deployment
 from committee.ledger.evm.past import blobs_at
 from committee.ledger.evm.reader import Reader, StateGone
 from committee.ledger.evm.rpc import Rpc, both
@@ -85,6 +85,11 @@ class EvmLedger(Writer):
     def account(self) -> str | None:
         """The address that sends; None for a reader."""
         return self._sender.account if self._sender else None
+
+    @property
+    def is_development_chain(self) -> bool:
+        """Whether the chain has the id of development chains (31337)."""
+        return self.deployment.chain_id == DEVELOPMENT_CHAIN_ID
 
     async def close(self) -> None:
         """Give back connections. Idempotent."""

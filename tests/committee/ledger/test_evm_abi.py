@@ -145,7 +145,9 @@ def test_no_bytes_in_a_string_hide_what_is_beside_them(address: bytes, name: byt
     members = [(7, name, address, bytes(48), [0, 2]), (9, b"fine", b"http://fine:1", bytes(48), [1])]
     data = encode(["(uint32,(uint32,bytes,bytes,bytes,uint16[])[])"], [(3, members)])
     views = COMMITTEE.decode_result("committee", data)
-    bad, fine = decode.committee(views, 3).members  # type: ignore[union-attr]
+    committee = decode.committee(views, 3)
+    assert committee is not None
+    bad, fine = committee.members
     assert (bad.node_id, bad.shards, fine.name, fine.address) == (7, (0, 2), "fine", "http://fine:1")
     assert bad.name.isprintable()
     bad.address.encode()

@@ -32,7 +32,7 @@ STATE = EpochState(
 @pytest.fixture
 async def peers() -> Peers:
     """Of node 3."""
-    made = Peers(cast(ChainView, SimpleNamespace(state=STATE, node_id=3)))
+    made = Peers(cast(ChainView, SimpleNamespace(state=STATE, node_id=3)), allow_private=False)
     await made.close()
     return made
 

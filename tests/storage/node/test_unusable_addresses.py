@@ -1,6 +1,7 @@
-"""A member whose registered address cannot be used is a member that does not answer, and nothing worse.
+"""A member whose registered address cannot be used, or may not be, is a member that does not answer, and nothing worse.
 
-The contracts refuse such addresses; these are of a deployment that did not yet, or of a provider that lies.
+The contracts refuse addresses that cannot be used; these are of a deployment that did not yet, or of a provider that
+lies. The tests' nodes are at private addresses.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import structlog
 
 from localnet.memory_chain import WRITER, registry
 from storage.client.client import Client
+from storage.client.errors import BlobUnavailable, NodeUnreachable
 from tests.storage import network as networks
 from tests.storage.network import SHARDS, Network
 from tests.storage.node.handovers import BLOBS, MOVED, change
@@ -60,3 +62,28 @@ async def test_the_member_is_ejected_as_silent(
     await network.stop(1, 2, 3)
     assert network.chain.contracts.ejected == {4}
     assert not [line for line in logs if line["log_level"] in ("error", "critical")]
+
+
+async def test_private_addresses_are_left_alone_unless_they_are_allowed(network: Network) -> None:
+    for allowed in (False, None):
+        await network.stop(1)
+        await network.start(1, allow_private_addresses=allowed)
+        current = network.running[1].view.state.current
+        assert current is not None
+        fellow = current.by_id[2]
+        for client in (
+            network.running[1].peers.client(fellow),
+            network.running[1].peers.watch_client(fellow),
+        ):
+            if allowed is None:  # on a development chain
+                assert (await client.health())["nodeId"] == 2
+            else:
+                with pytest.raises(NodeUnreachable, match="not a public IP address"):
+                    await client.health()
+
+
+async def test_a_users_client_leaves_them_alone_too(stored: Network) -> None:
+    ledger = stored.chain.ledger(WRITER)
+    async with Client(ledger, allow_private=False) as client:
+        with pytest.raises(BlobUnavailable, match="no answer from node-1, node-2, node-3, node-4"):
+            await client.read(BLOBS[0].blob_id)

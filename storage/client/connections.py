@@ -1,0 +1,107 @@
+"""Connections to nodes: to public IP addresses only, unless the operator allows others (PROTOCOL section 6).
+
+A node's owner names its address, which may be that of a machine behind the asking one: its own services, a cloud's
+metadata, a router. So the IP address is looked at when the socket is made, after names were looked up: a name that
+points elsewhere the second time gains nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import threading
+from ipaddress import ip_address
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from committee.addresses import is_public
+
+CONNECTIONS = 100
+"""At once, over one session, unless it says otherwise."""
+LOOKUPS_AT_ONCE = 128
+"""Names that are looked up at once over one session; more than there are members."""
+
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+def open_session(*, allow_private: bool, limit: int = CONNECTIONS) -> aiohttp.ClientSession:
+    """Return a session for `NodeClient`, of at most `limit` connections at once (0: any number); the caller closes it.
+
+    Unless `allow_private`, a connection to an IP address that is not public fails with `OSError`. Cookies are not kept,
+    compressed answers are not unpacked, and proxies that the environment names are not used.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=limit, resolver=_Resolver(), socket_factory=None if allow_private else _public_socket
+    )
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
+    )
+
+
+def _public_socket(place: tuple[Any, ...]) -> socket.socket:
+    """Return a socket for one of `socket.getaddrinfo`'s answers. Raises `OSError` if its IP address is not public."""
+    family, kind, protocol, _, address = place
+    if not is_public(ip_address(address[0])):
+        raise OSError(errno.EACCES, "not a public IP address; --allow-private allows it")
+    return socket.socket(family, kind, protocol)
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up, each in a thread of its own.
+
+    A name server that does not answer holds its thread for half a minute: in the event loop's own pool a few such names
+    would keep disk and keys waiting. The threads do not keep the process from ending.
+    """
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a host. Raises `OSError`."""
+        await self._places.acquire()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
+
+        def finish(found: list[ResolveResult] | Exception) -> None:
+            self._places.release()
+            if answer.done():
+                return  # given up meanwhile
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        def look_up() -> None:
+            found: list[ResolveResult] | Exception
+            try:
+                found = _addresses(host, port, family)
+            except Exception as error:
+                found = error
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(finish, found)
+
+        try:
+            threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+        except RuntimeError as error:
+            self._places.release()
+            raise OSError(errno.EAGAIN, f"no thread to look {host} up") from error
+        return await answer
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+    return [
+        ResolveResult(
+            hostname=host, host=str(place[0]), port=int(place[1]), family=kin, proto=protocol, flags=_NUMERIC
+        )
+        for kin, _, protocol, _, place in found
+    ]
