@@ -86,6 +86,8 @@ class Reason(StrEnum):
     REQUEST_UNAUTHORIZED = "REQUEST_UNAUTHORIZED"
     FORBIDDEN_BLOB = "FORBIDDEN_BLOB"
     """The node's operator has the blob on the node's block list."""
+    CACHE_SATURATED = "CACHE_SATURATED"
+    """No room for uploads before their registration."""
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     SLIVER_COUNT_EXCEEDS_LIMIT = "SLIVER_COUNT_EXCEEDS_LIMIT"

@@ -180,10 +180,14 @@ class Admission:
         await self._settle(
             request, lambda: self._view.is_registered(blob_id) or self._view.is_invalid(blob_id)
         )
-        if self._view.is_invalid(blob_id):
-            raise Refusal(400, Reason.INVALID_BLOB, "the blob was proven to be encoded inconsistently")
+        self.require_valid(blob_id)
         if not self._view.is_registered(blob_id):
             raise self._not_registered(request, "the chain knows no such blob that has not expired")
+
+    def require_valid(self, blob_id: bytes) -> None:
+        """Refuse to take something of a blob that is invalid."""
+        if self._view.is_invalid(blob_id):
+            raise Refusal(400, Reason.INVALID_BLOB, "the blob was proven to be encoded inconsistently")
 
     async def require_object(self, request: web.Request, blob_id: bytes, object_id: int | None) -> None:
         """Refuse a blob that is not registered as what is to be certified: permanent, or that deletable object."""
@@ -351,9 +355,17 @@ def blob_id_of(request: web.Request) -> bytes:
     return parse_blob_id(request.match_info["blob_id"])
 
 
+def flag(request: web.Request, name: str) -> bool:
+    """Whether the query says that `name` is true. Raises `InvalidEncoding`."""
+    text = request.query.get(name, "false")
+    if text not in ("true", "false"):
+        raise InvalidEncoding(f"{name}: {text[:40]!r} is neither true nor false")
+    return text == "true"
+
+
 def _registration_wait_s(request: web.Request) -> float:
     """Return for how many seconds the request asks to wait for the blob's registration."""
-    if request.query.get("wait_for_registration") != "true":
+    if not flag(request, "wait_for_registration"):
         return 0.0
     text = request.query.get("wait_millis")
     return (

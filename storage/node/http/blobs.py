@@ -13,7 +13,9 @@ from storage.client import wire
 from storage.client.bodies import LARGE_BYTES, Bytes, LargeBody
 from storage.client.wire import Reason
 from storage.node.face import NodeFace, Refusal
-from storage.node.http.admission import Admission, blob_id_of, object_number
+from storage.node.http.admission import Admission, blob_id_of, flag, object_number
+from storage.node.http.pending import PendingUploads
+from storage.node.http.turns import REQUESTER
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, RedStuffError, SliverData
 
 BASE_58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -30,6 +32,11 @@ class BlobHandlers:
         self._store = node.store
         self._code = node.code
         self._admission = admission
+        self._pending = PendingUploads(node.view, node.store)
+
+    async def close(self, app: web.Application) -> None:
+        """Drop the uploads that wait for their registration."""
+        await self._pending.close()
 
     def routes(self) -> list[web.RouteDef]:
         """Paths and what answers them."""
@@ -56,19 +63,32 @@ class BlobHandlers:
         return bcs_answer(blob_id + await self._admission.metadata_bytes(blob_id))
 
     async def put_metadata(self, request: web.Request) -> web.Response:
-        """Take a registered blob's metadata: 201 when it is new, 200 when it is not."""
+        """Take a registered blob's metadata: 201 when it is new, 200 when not; 202 for one not registered yet."""
         blob_id = blob_id_of(request)
         media_type = request.headers.get("Content-Type", wire.BCS).partition(";")[0].strip().lower()
         if media_type != wire.BCS:
             raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"the metadata must be sent as {wire.BCS}")
-        await self._admission.require_registered(request, blob_id)
+        is_pending = await self._require_writable(request, blob_id)
         body = await self._admission.body(request, wire.MAX_METADATA_BYTES)
         async with self._admission.turn(request):
-            await asyncio.to_thread(self._check_metadata, blob_id, body)
+            metadata = await asyncio.to_thread(self._checked_metadata, blob_id, body)
+            if is_pending and not self._view.is_registered(blob_id):
+                kept = self._pending.keep_metadata(request[REQUESTER], metadata)
+                return json_answer("metadata kept until the blob is registered", 202 if kept else 200)
             new = await asyncio.to_thread(self._store.put_metadata, blob_id, body)
         return json_answer("metadata stored", 201 if new else 200)
 
-    def _check_metadata(self, blob_id: bytes, body: bytes) -> None:
+    async def _require_writable(self, request: web.Request, blob_id: bytes) -> bool:
+        """Return whether what the request sends may come before the blob's registration; else require that."""
+        is_pending = flag(request, "pending")
+        if is_pending:
+            self._admission.require_valid(blob_id)
+        else:
+            await self._admission.require_registered(request, blob_id)
+        await self._pending.stored(blob_id)
+        return is_pending
+
+    def _checked_metadata(self, blob_id: bytes, body: bytes) -> BlobMetadata:
         try:
             metadata = BlobMetadata.from_bcs(body)
         except RedStuffError as error:
@@ -83,11 +103,14 @@ class BlobHandlers:
             self._code.symbol_size(metadata.length)
         except RedStuffError as error:
             raise Refusal(400, Reason.INVALID_METADATA, str(error)) from error
+        return metadata
 
     async def metadata_status(self, request: web.Request) -> web.Response:
-        """Whether the metadata is stored."""
-        stored = await self._admission.stored_metadata(blob_id_of(request))
-        return json_answer("nonexistent" if stored is None else "stored")
+        """Whether the metadata is stored, or kept until the blob is registered."""
+        blob_id = blob_id_of(request)
+        stored = await self._admission.stored_metadata(blob_id)
+        is_kept = self._pending.metadata(blob_id) is not None
+        return json_answer("stored" if stored is not None else "buffered" if is_kept else "nonexistent")
 
     # slivers
 
@@ -111,10 +134,10 @@ class BlobHandlers:
         )
 
     async def put_sliver(self, request: web.Request) -> web.Response:
-        """Take a sliver of one of this node's shards, if it hashes to its root: 201 when new, 200 when not."""
+        """Take a sliver of one of this node's shards, if it hashes to its root; statuses as for metadata."""
         blob_id, pair, axis = self._admission.sliver_path(request)
-        await self._admission.require_registered(request, blob_id)
-        metadata = await self._admission.metadata(blob_id, 400)
+        is_pending = await self._require_writable(request, blob_id)
+        metadata = self._pending.metadata(blob_id) or await self._admission.metadata(blob_id, 400)
         shard = self._code.shard_of_pair(blob_id, pair)
         if shard not in self._view.my_shards():
             raise Refusal(
@@ -123,11 +146,18 @@ class BlobHandlers:
         limit = self._code.sliver_size(metadata.length, axis) + SLIVER_FRAME_BYTES
         body = await self._admission.body(request, limit)
         async with self._admission.turn(request):
-            new = await asyncio.to_thread(self._take_sliver, metadata, pair, axis, body)
+            symbols = await asyncio.to_thread(self._checked_sliver, metadata, pair, axis, body)
+            if is_pending and not self._view.is_registered(blob_id):
+                kept = self._pending.keep_sliver(request[REQUESTER], blob_id, shard, axis, symbols)
+                return json_answer("sliver kept until the blob is registered", 202 if kept else 200)
+            await self._pending.stored(blob_id)
+            new = await asyncio.to_thread(self._store.put_sliver, blob_id, shard, axis, symbols)
         return json_answer("sliver stored", 201 if new else 200)
 
-    def _take_sliver(self, metadata: BlobMetadata, pair: int, axis: Axis, body: bytes) -> bool:
-        """Check and store one sliver; whether it is new."""
+    def _checked_sliver(
+        self, metadata: BlobMetadata, pair: int, axis: Axis, body: bytes
+    ) -> bytes | memoryview:
+        """Return the symbols of a sliver that is the pair's. Raises `Refusal`."""
         index = self._code.sliver_of_pair(pair, axis)
         try:
             sliver = SliverData.from_bcs(body)
@@ -143,19 +173,19 @@ class BlobHandlers:
             self._code.verify_sliver(metadata, axis, index, sliver.symbols)
         except RedStuffError as error:
             raise Refusal(400, Reason.INVALID_SLIVER, str(error)) from error
-        shard = self._code.shard_of_pair(metadata.blob_id, pair)
-        return self._store.put_sliver(metadata.blob_id, shard, axis, sliver.symbols)
+        return sliver.symbols
 
     async def sliver_status(self, request: web.Request) -> web.Response:
         """Whether a sliver is stored."""
         blob_id, pair, axis = self._admission.sliver_path(request)
         shard = self._code.shard_of_pair(blob_id, pair)
         stored = await asyncio.to_thread(self._store.has_sliver, blob_id, shard, axis)
-        if not stored:
+        is_kept = self._pending.has_sliver(blob_id, shard, axis)
+        if not stored and not is_kept:
             self._admission.require_shard(blob_id, pair)
-        elif self._view.is_invalid(blob_id):
+        if self._view.is_invalid(blob_id):
             stored = False
-        return json_answer("stored" if stored else "nonexistent")
+        return json_answer("stored" if stored else "buffered" if is_kept else "nonexistent")
 
     # confirmation and status
 
@@ -165,6 +195,7 @@ class BlobHandlers:
         text = request.match_info.get("object")
         object_id = None if text is None else object_number(text)
         await self._admission.require_object(request, blob_id, object_id)
+        await self._pending.stored(blob_id)
         state, shards = self._admission.member_state()
         if await self._admission.stored_metadata(blob_id) is None:
             raise Refusal(400, Reason.MISSING_SLIVERS, "the blob's metadata and slivers are missing")

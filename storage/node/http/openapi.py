@@ -10,13 +10,20 @@ _SLIVER = _BLOB + "/slivers/{pair}/{axis}"
 _PATHS: dict[str, dict[str, str]] = {
     f"{_BLOB}/metadata": {
         "get": "BCS BlobMetadataWithId",
-        "put": "Store BCS BlobMetadata: 201 new, 200 known",
+        "put": "Store BCS BlobMetadata: 201 new, 200 known; with pending=true 202 before the registration",
     },
-    f"{_BLOB}/metadata/status": {"get": "nonexistent or stored"},
-    _SLIVER: {"get": "BCS SliverData", "put": "Store BCS SliverData: 201 new, 200 known"},
-    f"{_SLIVER}/status": {"get": "nonexistent or stored"},
-    f"{_BLOB}/confirmation/permanent": {"get": "Signed confirmation of a permanent blob"},
-    f"{_BLOB}/confirmation/deletable/{{object}}": {"get": "Signed confirmation of a deletable blob object"},
+    f"{_BLOB}/metadata/status": {"get": "nonexistent, buffered or stored"},
+    _SLIVER: {
+        "get": "BCS SliverData",
+        "put": "Store BCS SliverData: 201 new, 200 known; with pending=true 202 before the registration",
+    },
+    f"{_SLIVER}/status": {"get": "nonexistent, buffered or stored"},
+    f"{_BLOB}/confirmation/permanent": {
+        "get": "Signed confirmation of a permanent blob; wait_for_registration, wait_millis"
+    },
+    f"{_BLOB}/confirmation/deletable/{{object}}": {
+        "get": "Signed confirmation of a deletable blob object; wait_for_registration, wait_millis"
+    },
     f"{_BLOB}/decodingSymbols": {"get": "Symbols without proofs; targetSlivers, targetType, helperShards"},
     "/v1/decodingSymbols": {"post": "The same about several blobs: BCS questions, BCS answers"},
     f"{_BLOB}/recoverySymbols": {"get": "Symbols with proofs; targetSliver, targetType, helperShards"},
