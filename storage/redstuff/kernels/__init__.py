@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.redstuff import field
+from storage.redstuff.kernels.jit import compiling
 
 KINDS = ("gfni", "avx2", "portable")
 """Best first."""
@@ -30,13 +31,14 @@ class Kernels:
     """The functions of `grid` for one kind, and the tables its multiplications need."""
 
     def __init__(self, kind: str) -> None:
-        from storage.redstuff.kernels import butterfly, disk_cache, grid
+        with compiling():
+            from storage.redstuff.kernels import butterfly, disk_cache, grid
 
+            for name in _ENTRIES:
+                setattr(self, name, disk_cache.cached(getattr(grid, name), kind))
         self.kind = kind
         self._module = butterfly.KIND_MODULES[KINDS.index(kind)]
         self._tables: dict[int, Any] = {}
-        for name in _ENTRIES:
-            setattr(self, name, disk_cache.cached(getattr(grid, name), kind))
 
     encode: Callable[..., None]
     expand_vectors: Callable[..., None]

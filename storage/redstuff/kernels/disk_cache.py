@@ -2,28 +2,39 @@
 
 numba's own cache looks only at the file of the function it compiles, not at the intrinsics and callees that
 end up in it, and two processes that compile for different types at once may mix up each other's files. Here a
-file belongs to one function, kind, processor, numba version and state of *all* kernel sources; it appears
-whole or not at all; one process compiles and the others wait for it. Where nothing can be written, kernels
+file belongs to one function, kind, processor, version of Python and numba, and state of *all* kernel sources; it
+appears whole or not at all; one process compiles and the others wait for it. Where nothing can be written, kernels
 are compiled anew in each process.
+
+    magic (8 bytes) ‖ SHA-256 of the rest (32 bytes) ‖ pickle of the compiled function
+
+Machine code that a disk has changed ends the process when it is loaded. So a file is unpickled only if its digest is
+right and nobody else than this user, the sources' owner or root can have written it. Any other is deleted, and its
+kernel compiled anew.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
+import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core import compiler, serialize
 
 from storage.redstuff.kernels import cpu
+from storage.redstuff.kernels.jit import compiling
 
 try:
     import fcntl
@@ -31,12 +42,18 @@ except ImportError:  # Windows: processes may compile the same kernel twice, no 
     fcntl = None  # type: ignore[assignment]
 
 _HERE = Path(__file__).parent
+_SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_MAGIC = b"HAULOUT1"
+_DIGEST_BYTES = 32
+_MOST_BYTES = 64 * 2**20
+"""A file is never as large: one has some 100 KiB."""
 
 
 @cache
 def _state() -> str:
-    """A digest of all that decides what a kernel compiles to."""
-    digest = hashlib.sha256(repr((cpu.target(), numba.__version__, llvmlite.__version__)).encode())
+    """A digest of all that decides what a kernel compiles to, and of what reads it."""
+    versions = (sys.version, np.__version__, numba.__version__, llvmlite.__version__)
+    digest = hashlib.sha256(repr((cpu.target(), versions)).encode())
     for source in sorted(_HERE.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
@@ -51,8 +68,12 @@ def _folders() -> tuple[Path, ...]:
     named = os.environ.get("HAULOUT_KERNEL_CACHE")
     if named:
         return () if named == "off" else (Path(named),)
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return _HERE / "__pycache__" / "kernels", user / "haulout" / "kernels"
+    beside = _HERE / "__pycache__" / "kernels"
+    try:
+        user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no HOME and no entry in the user data base, as in a container
+        return (beside,)
+    return beside, user / "haulout" / "kernels"
 
 
 class _KernelCache:
@@ -65,22 +86,24 @@ class _KernelCache:
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         target_context.refresh()
         for folder in _folders():
-            try:
-                reduced = pickle.loads((folder / self._name).read_bytes())  # noqa: S301 - our own folders only
+            content = _read(folder / self._name)
+            if content is not None:
+                reduced = pickle.loads(content)  # noqa: S301 - verified, and from our own folders only
                 return compiler.CompileResult._rebuild(target_context, *reduced)  # type: ignore[no-untyped-call]
-            except (OSError, EOFError, pickle.UnpicklingError):
-                continue
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         content = serialize.dumps(compiled._reduce())  # type: ignore[no-untyped-call]
         for folder in _folders():
+            whole = folder / f"{self._name}.{os.getpid()}.{threading.get_ident()}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                whole = folder / f"{self._name}.{os.getpid()}.{threading.get_ident()}"
-                whole.write_bytes(content)
+                with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
+                    file.write(_MAGIC + hashlib.sha256(content).digest() + content)
                 whole.replace(folder / self._name)
             except OSError:
+                with suppress(OSError):
+                    whole.unlink()
                 continue
             return
 
@@ -91,16 +114,49 @@ class _KernelCache:
         if lock is None:
             yield
             return
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
-    def _lock_file(self) -> TextIO | None:
+    def _lock_file(self) -> int | None:
         for folder in _folders():
             with suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
-                return (folder / f"{self._name}.lock").open("w")
+                return _open(folder / f"{self._name}.lock", os.O_RDWR | os.O_CREAT)
         return None
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a regular file through no link and without waiting. Raises `OSError`."""
+    descriptor = os.open(path, flags | _SAFE, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return descriptor
+
+
+def _trusted_users() -> set[int]:
+    """Return the users whose code runs here anyway: root, this one, and the sources' owner."""
+    return {0, os.geteuid(), _HERE.stat().st_uid}
+
+
+def _read(path: Path) -> bytes | None:
+    """Return the verified content of a file; None when there is none. What does not verify is deleted."""
+    try:
+        with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+            owner = os.fstat(file.fileno()).st_uid
+            content = file.read(_MOST_BYTES)
+    except OSError:
+        return None
+    magic, digest, rest = content[:8], content[8 : 8 + _DIGEST_BYTES], content[8 + _DIGEST_BYTES :]
+    if owner in _trusted_users() and magic == _MAGIC and hashlib.sha256(rest).digest() == digest:
+        return rest
+    with suppress(OSError):
+        path.unlink()
+    return None
 
 
 def cached(function: Any, kind: str) -> Callable[..., None]:
@@ -108,11 +164,11 @@ def cached(function: Any, kind: str) -> Callable[..., None]:
     dispatcher: Any = numba.njit(nogil=True)(function.py_func)
     dispatcher._cache = kernel_cache = _KernelCache(f"{function.__name__}-{kind}")
     ready: list[Any] = []
-    compiling = threading.Lock()
+    lock = threading.Lock()
 
     def call(*args: Any) -> None:
         if not ready:
-            with compiling, kernel_cache.alone():
+            with lock, kernel_cache.alone(), compiling():
                 if not ready:
                     dispatcher.compile(tuple(map(numba.typeof, args)))
                     dispatcher.disable_compile()

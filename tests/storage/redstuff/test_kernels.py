@@ -15,9 +15,10 @@ import pytest
 
 from storage.redstuff import Axis, RedStuff
 from storage.redstuff.engine import Engine
-from storage.redstuff.kernels import KINDS, best_kind, load
+from storage.redstuff.kernels import KINDS, best_kind, disk_cache, load
 from storage.redstuff.merkle import leaf_hash, root_of_hashes
 from storage.redstuff.parameters import Parameters
+from tests.damages import DAMAGES, as_user, device, playground, read_only
 
 Content = Callable[[int, int], bytes]
 HERE = KINDS[KINDS.index(best_kind()) :]
@@ -112,14 +113,64 @@ def test_several_processes_may_fill_one_cache(tmp_path: Path) -> None:
     assert {path.suffix for path in folder.iterdir()} == {".pickle", ".lock"}
 
 
-def test_a_broken_cache_file_is_compiled_anew(tmp_path: Path) -> None:
+def test_a_damaged_cache_file_is_deleted_and_compiled_anew(tmp_path: Path) -> None:
     first = start(SYMBOL, HAULOUT_KERNEL_CACHE=tmp_path)
     assert first.communicate()[1] == ""
     (kernel,) = tmp_path.glob("expand_vectors-portable-*.pickle")
-    whole = kernel.read_bytes()
-    kernel.write_bytes(whole[: len(whole) // 2])
-    second = start(SYMBOL, HAULOUT_KERNEL_CACHE=tmp_path)
+    content = bytearray(kernel.read_bytes())
+    content[200::97] = bytes(byte ^ 0xFF for byte in content[200::97])  # loaded, this ends the process
+    kernel.write_bytes(content)
+    second = start(SYMBOL, HAULOUT_KERNEL_CACHE=tmp_path, NUMBA_DISABLE_JIT=1)
     assert second.communicate() == (EXPECTED, "")
+    assert disk_cache._read(kernel) is not None
+
+
+def kept(path: Path, content: bytes = b"a compiled kernel " * 1000) -> bytes:
+    path.write_bytes(disk_cache._MAGIC + hashlib.sha256(content).digest() + content)
+    return content
+
+
+def test_nothing_is_loaded_from_a_file_that_does_not_verify(tmp_path: Path) -> None:
+    for damage in DAMAGES:
+        with playground() as ground:
+            path = ground.inside / "kernel.pickle"
+            content = kept(path)
+            if damage is device and os.geteuid() != 0:
+                continue
+            ground.damage(damage, path)
+            with as_user():
+                found = disk_cache._read(path)
+            assert found == (content if damage is read_only else None), damage
+            ground.check_outside()
+    path = tmp_path / "kernel.pickle"
+    for at in range(0, len(kept(path)), 101):
+        kept(path)
+        changed = bytearray(path.read_bytes())
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        assert disk_cache._read(path) is None
+        assert not path.exists()
+
+
+def test_nothing_is_loaded_that_another_user_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "kernel.pickle"
+    content = kept(path)
+    assert disk_cache._read(path) == content
+    monkeypatch.setattr(disk_cache, "_trusted_users", lambda: {path.stat().st_uid + 1})
+    assert disk_cache._read(path) is None
+
+
+def test_without_a_home_the_kernels_are_kept_beside_the_sources_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_entry(user_id: int) -> None:
+        raise KeyError(user_id)
+
+    for name in ("HOME", "XDG_CACHE_HOME", "HAULOUT_KERNEL_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    (folder,) = disk_cache._folders.__wrapped__()
+    assert folder.parent.parent == Path(disk_cache.__file__).parent
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
