@@ -207,7 +207,7 @@ def hex_digest(text: str) -> bytes:
 
 def require_new_file(path: Path) -> None:
     """Refuse a file that exists or cannot be made, before the work whose result it takes. Raises `LedgerError`."""
-    if path.exists():
+    if os.path.lexists(path):
         raise LedgerError(f"{path} exists and would be lost; name another file")
     folder = path.parent
     if not folder.is_dir():

@@ -75,7 +75,12 @@ def plain(value: Any) -> Any:
 
 
 def show(result: Result, as_json: bool) -> None:
-    """Print a result: one JSON object, or a line for each value and a table for each list of records."""
+    """Print a result: one JSON object, or a line for each value and a table for each list of records.
+
+    Nothing for an empty one: the command itself has written to standard output.
+    """
+    if not result:
+        return
     result = plain(result)
     sys.stdout.write(json.dumps(result) + "\n" if as_json else for_people(result))
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from committee.cli import account_app, deploy_command, epoch_app, node_app, stake_app
+from storage.client.cli import FileArgument
 from storage.client.cli import app as blob_app
+from storage.client.files import metadata_of
 from storage.node.cli import init_node, run_node
 from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
 
@@ -32,7 +34,7 @@ app.add_typer(blob_app, name="blob")
 
 @app.command("blob-id")
 def blob_id(
-    file: Annotated[Path, typer.Argument(help="The file to be named.", exists=True, dir_okay=False)],
+    file: FileArgument,
     shards: Annotated[
         int, typer.Option(help="Shards of the network it is for.", min=MIN_SHARDS, max=MAX_SHARDS)
     ] = 1000,
@@ -41,7 +43,7 @@ def blob_id(
     """Print the 43 characters that name a blob."""
     from storage.redstuff import RedStuff, blob_id_text
 
-    with file.open("rb") as data:
-        name = blob_id_text(RedStuff(shards).blob_id(data))
-    answer = {"blob_id": name, "size_bytes": file.stat().st_size, "n_shards": shards}
+    metadata = asyncio.run(metadata_of(RedStuff(shards), file))
+    name = blob_id_text(metadata.blob_id)
+    answer = {"blob_id": name, "size_bytes": metadata.length, "n_shards": shards}
     sys.stdout.write((json.dumps(answer) if json_ else name) + "\n")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +14,9 @@ from committee.errors import LedgerError
 from committee.ledger import BlobRecord, Ledger
 from committee.printing import Result, sent
 from storage.client.client import Client
+from storage.client.files import STANDARD, content_of, is_stream, metadata_of, write_new, write_stream
 from storage.client.storing import StoredBlob
-from storage.redstuff import BlobMetadata, InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
+from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
 
 MOST_EPOCHS = 53
 """As far ahead as the contract sells space."""
@@ -30,7 +31,23 @@ def _parse(text: str) -> bytes:
         raise typer.BadParameter(str(error)) from None
 
 
-FileArgument = Annotated[Path, typer.Argument(help="The blob.", exists=True, dir_okay=False, readable=True)]
+def _source(path: Path) -> Path:
+    """A file to be read, checked before anything else is done; the rest shows when it is read."""
+    if path == STANDARD:
+        return path
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where it may not look
+        raise typer.BadParameter(f"there is no file {path}, or this user may not see it")
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder")
+    return path
+
+
+FileArgument = Annotated[
+    Path, typer.Argument(help="The blob: a file, a pipe, or - for standard input.", callback=_source)
+]
+OutputArgument = Annotated[
+    Path, typer.Argument(help="Where it is written: nothing that exists, a pipe, or - for standard output.")
+]
 ObjectArgument = Annotated[int, typer.Argument(metavar="OBJECT", help="The blob object's id.", min=1)]
 DeletableOption = Annotated[bool, typer.Option("--deletable", help="May be deleted before its end.")]
 BlobArgument = Annotated[
@@ -60,7 +77,7 @@ async def register(
     deletable: DeletableOption = False,
 ) -> Result:
     """Reserve space for a blob and register it; nothing is uploaded yet (see `certify`)."""
-    metadata = await asyncio.to_thread(_metadata, RedStuff((await ledger.parameters()).n_shards), file)
+    metadata = await metadata_of(RedStuff((await ledger.parameters()).n_shards), file)
     quote = await ledger.quote(metadata.length, epochs)
     object_id, transaction = await ledger.register_blob(metadata.root, metadata.length, epochs, deletable)
     return sent(
@@ -99,17 +116,18 @@ async def store(
 async def read(
     ledger: Ledger,
     blob: BlobArgument,
-    output: Annotated[Path, typer.Argument(help="Where it is written; nothing that exists.")],
+    output: OutputArgument,
     allow_private: AllowPrivateOption = None,
 ) -> Result:
     """Read a blob from the committee, checked against its id."""
-    require_new_file(output)
+    if not is_stream(output):
+        require_new_file(output)
     async with Client(ledger, allow_private=allow_private) as client:
         data = await client.read(blob)
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise LedgerError(f"cannot write {output}: {error.strerror}") from None
+    if is_stream(output):
+        await write_stream(output, data)
+        return {}
+    await write_new(output, data)
     return {"blob_id": blob_id_text(blob), "size_bytes": len(data), "file": str(output)}
 
 
@@ -144,19 +162,8 @@ async def delete(ledger: Ledger, object_id: ObjectArgument) -> Result:
 
 
 async def _content(ledger: Ledger, path: Path) -> bytes:
-    """A file's bytes. Raises `TooLarge` before it reads what the network's shards cannot take."""
-    shape = Parameters((await ledger.parameters()).n_shards)
-
-    def read_all() -> bytes:
-        shape.symbol_size(path.stat().st_size)
-        return path.read_bytes()
-
-    return await asyncio.to_thread(read_all)
-
-
-def _metadata(code: RedStuff, path: Path) -> BlobMetadata:
-    with path.open("rb") as file:
-        return code.encode_file(file)
+    """What a file holds. Raises `TooLarge` before it reads what the network's shards cannot take, and `FileError`."""
+    return await content_of(path, Parameters((await ledger.parameters()).n_shards).symbol_size)
 
 
 def _stored(blob: StoredBlob) -> Result:

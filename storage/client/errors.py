@@ -6,6 +6,7 @@ ClientError
 ├── UnknownBlob               a quorum of the nodes do not know the blob id
 ├── InvalidBlob               the blob was proven to be encoded inconsistently
 ├── BlobUnavailable           too few shards answer to read the blob
+├── FileError                 a file cannot be read or written (`storage.client.files`)
 ├── NotEnoughConfirmations    too few shards confirm to certify the blob
 └── NodeError                 one node failed: `name`, `address`, `why`
     ├── NodeUnreachable       no answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from committee.errors import CommitteeError, LedgerRefused
 from committee.ledger.evm import AccountKey
 from storage.cli import app
-from storage.client.errors import WrongBlob
+from storage.client.errors import ClientError, WrongBlob
 from storage.redstuff import RedStuff, TooLarge, blob_id_text
 
 if TYPE_CHECKING:
@@ -77,14 +78,14 @@ async def test_a_blob_from_its_registration_to_its_end(
     with pytest.raises(CommitteeError, match="there is no folder"):
         await haulout("read", name, str(tmp_path / "nowhere" / "copy"))
     with monkeypatch.context() as full_disk:
-        full_disk.setattr(Path, "write_bytes", no_space)
-        with pytest.raises(CommitteeError, match=r"cannot write .*third: No space left"):
+        full_disk.setattr("storage.client.files.write_whole", no_space)
+        with pytest.raises(ClientError, match=r"cannot write .*third: No space left"):
             await haulout("read", name, str(tmp_path / "third"))
     huge = tmp_path / "huge"
     with huge.open("wb") as sparse:
         sparse.truncate(20 * 2**30)
     with monkeypatch.context() as unread:
-        unread.setattr(Path, "read_bytes", no_space)
+        unread.setattr(os, "pread", no_space)
         for words in (["store", str(huge)], ["certify", object_id, str(huge)]):
             with pytest.raises(TooLarge, match="does not fit 13 shards"):
                 await haulout(*words)

@@ -13,7 +13,7 @@ from eth_utils.address import is_checksum_address, to_canonical_address, to_chec
 from eth_utils.crypto import keccak
 
 from committee.errors import LedgerError
-from committee.files import read_settings
+from committee.files import read_settings, write_whole
 from committee.ledger.evm import answers
 from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.account import AccountKey
@@ -126,10 +126,8 @@ class Deployment:
             raise LedgerError(f"{path}: {error}") from None
 
     def save(self, path: Path) -> None:
-        """Write the manifest file, whole or not at all."""
-        unfinished = path.with_name(path.name + ".new")
-        unfinished.write_text(self.to_json(), encoding="utf-8")
-        unfinished.replace(path)
+        """Write a new manifest file, whole or not at all. Raises `OSError`, also when it exists."""
+        write_whole(path, self.to_json().encode())
 
 
 def domain_of(chain_id: int, committee: str) -> bytes:
