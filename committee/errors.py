@@ -10,7 +10,8 @@ CommitteeError
 │   └── NotEnoughWeight      too few votes are good; `refused` names whose were bad
 └── LedgerError              the chain refused, or did not answer
     ├── LedgerUnavailable    no answer within the limit; trying again may help
-    │   └── LedgerReorganised  the chain replaced blocks that were read
+    │   ├── LedgerReorganised  the chain replaced blocks that were read
+    │   └── ProvidersDisagree  two endpoints tell different settled blocks of one number
     └── LedgerRefused        the contract reverted; `reason` is its own error name
 """
 
@@ -72,6 +73,10 @@ class LedgerUnavailable(LedgerError):
 
 class LedgerReorganised(LedgerUnavailable):
     """The chain replaced blocks that were read before: what they told must be read anew."""
+
+
+class ProvidersDisagree(LedgerUnavailable):
+    """Two endpoints tell different settled blocks of one number: neither is believed until they agree."""
 
 
 class LedgerRefused(LedgerError):

@@ -84,8 +84,7 @@ class Follower:
         Raises `LedgerUnavailable` when the chain cannot tell now; nothing is lost by asking again.
         """
         head = await self._ledger.head()
-        if self.newest is None or head.number > self.newest.number or not marks:
-            self.newest = head
+        self.newest = head
         if not marks or head.number - marks[-1].number > BLOCKS_REPLAYED or _was_replaced(marks, head):
             return await self.snapshot(head)
         if head.number <= marks[-1].number:

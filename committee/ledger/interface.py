@@ -39,6 +39,10 @@ class Ledger(Protocol):
     def is_development_chain(self) -> bool:
         """Whether the chain is one for development on one machine, whose nodes have private addresses."""
 
+    @property
+    def domain(self) -> bytes:
+        """The 32 bytes that bind signatures to this deployment; known without asking the chain."""
+
     async def close(self) -> None:
         """Give back connections. Idempotent."""
 

@@ -40,6 +40,11 @@ class MemoryLedger:
         """Yes: its nodes are on this machine."""
         return True
 
+    @property
+    def domain(self) -> bytes:
+        """As `Ledger.domain`."""
+        return self.chain.parameters.domain
+
     async def close(self) -> None:
         """Nothing to give back."""
 

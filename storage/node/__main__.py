@@ -39,7 +39,7 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     if stop_with_parent:
         loop.add_reader(sys.stdin, _stop_at_end_of_input, stop)
     deployment = Deployment.load(config.deployment)
-    ledger = await EvmLedger.connect(config.rpc_url, deployment, key, config.confirmations)
+    ledger = EvmLedger.open(config.rpc_url, deployment, key, config.confirmations)
     try:
         running = asyncio.create_task(StorageNode(folder, config, secret, ledger).run())
         stopping = asyncio.create_task(stop.wait())

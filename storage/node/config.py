@@ -52,7 +52,7 @@ class NodeConfig(BaseSettings):
     """What others reach the node by; `http://host:port` when empty."""
     allow_private_addresses: bool | None = None
     """Whether the node connects to peers at IP addresses that are not public; unset: on a development chain only."""
-    rpc_url: str
+    rpc_url: str = Field(repr=False)
     """Where the chain is asked; several endpoints, in order of preference, are separated by commas."""
     confirmations: int | None = Field(default=None, ge=0)
     """So many blocks behind a block make it settled; without it, what the chain calls finalized is."""

@@ -8,11 +8,12 @@ import socket
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from committee.bls import SecretKey, proof_of_possession
+from committee.errors import CommitteeError, LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
 from storage.node import logs
 from storage.node.block_list import BlockList, BlockListError
@@ -37,7 +38,11 @@ from storage.redstuff import RedStuff
 
 log = structlog.get_logger()
 
+Made = TypeVar("Made")
+
 RESTART_PAUSE_S = 1.0
+REGISTRATION_TRIES = 30
+"""Looks for a registration that was just mined, RESTART_PAUSE_S apart."""
 
 
 class StorageNode:
@@ -71,14 +76,17 @@ class StorageNode:
         """Join if the chain does not know this node yet, then serve and do a member's duties.
 
         Raises `ConfigError` when the port is in use, the block list cannot be read or the registration is another's,
-        `LedgerError` when the chain does not answer at the start; later outages of the chain are waited out.
+        `LedgerError` when the chain does not answer at the very first start. Later on a node serves from what it has
+        saved while the chain is silent.
         """
         _read_first(self.block_list)
         listening = _listen(self.config.host, self.config.port)
         with listening as listener, self.store, contextlib.closing(self._chain_store):
-            registered = await self._join()
-            self.view = ChainView(self._ledger, registered.node_id, self._chain_store)
+            node_id, has_joined = await self._identify()
+            self.view = ChainView(self._ledger, node_id, self._chain_store)
             await self.view.load()
+            if has_joined:
+                await self._on_chain_thread(self._chain_store.save_node_id, node_id, self.secret.public_key)
             self.code = RedStuff(self.view.parameters.n_shards)
             allow = self.config.allow_private_addresses
             self.peers = Peers(
@@ -107,8 +115,10 @@ class StorageNode:
             self.server = HttpServer(create_app(self, self.config.bulk_budget()), listener)
             try:
                 await self.server.start()
-                log.info("serving", name=self.config.name, node_id=registered.node_id, port=self.config.port)
+                log.info("serving", name=self.config.name, node_id=node_id, port=self.config.port)
                 async with asyncio.TaskGroup() as duties:
+                    if not has_joined:
+                        duties.create_task(self._join_later())
                     duties.create_task(self.view.follow(self.config.poll_interval_s))
                     keepers = (self.healing, self.garbage, self.scrubber, invalidation, self.block_list)
                     for one in (self.watch, self.candidacy, self.handover, *keepers):
@@ -179,6 +189,47 @@ class StorageNode:
             log.info("not elected any more: no member of the committee", epoch=event.epoch)
         self._was_member = bool(shards)
 
+    async def _identify(self) -> tuple[int, bool]:
+        """(the node's id, whether the chain was asked): from its registration, else what a run before has saved."""
+        try:
+            return (await self._join()).node_id, True
+        except LedgerRefused:
+            raise
+        except LedgerError as error:
+            key = self.secret.public_key
+            saved = await self._on_chain_thread(self._chain_store.node_id, self._ledger.domain, key)
+            if saved is None:
+                raise
+            log.warning("chain does not answer; serving as the node it was", node_id=saved, error=str(error))
+            return saved, False
+
+    async def _join_later(self) -> None:
+        """Look at the registration once the chain answers, as every start does."""
+        while True:
+            try:
+                await self._join()
+                return
+            except (LedgerRefused, ConfigError) as error:
+                log.error("the registration is not this node's as it should be", error=str(error))
+                return
+            except CommitteeError:
+                await asyncio.sleep(RESTART_PAUSE_S)
+
+    async def _on_chain_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._chain_store.thread, work, *arguments)
+
+    async def _shown(self, account: str) -> dict[str, RegisteredNode]:
+        """The nodes by operator, once the endpoint shows this account's. Raises `LedgerUnavailable`."""
+        for _ in range(REGISTRATION_TRIES):
+            known = {one.operator: one for one in await self._ledger.nodes()}
+            if account in known:
+                return known
+            await asyncio.sleep(RESTART_PAUSE_S)  # an endpoint may be a few blocks behind another
+        raise LedgerUnavailable(
+            f"the chain does not show the registration of {account}; start the node again"
+        )
+
     async def _join(self) -> RegisteredNode:
         """The node's registration; registers with a proof of possession and stakes what is lacking."""
         account = self._ledger.account
@@ -192,7 +243,7 @@ class StorageNode:
                 self.config.name, self.config.address, self.secret.public_key, proof
             )
             log.info("registered", name=self.config.name, node_id=node_id, address=self.config.address)
-            known = {one.operator: one for one in await self._ledger.nodes()}
+            known = await self._shown(account)
         registered = known[account]
         if registered.public_key != self.secret.public_key:
             raise ConfigError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from committee.errors import LedgerError, LedgerReorganised
+from committee.errors import LedgerError, LedgerReorganised, ProvidersDisagree
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deploy import DEVELOPMENT_CHAIN_ID, Deployment
 from committee.ledger.evm.past import blobs_at
 from committee.ledger.evm.reader import Reader, StateGone
+from committee.ledger.evm.refusals import Lacking
 from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.evm.sender import Sender
 from committee.ledger.evm.writer import Writer
@@ -47,9 +48,29 @@ class EvmLedger(Writer):
         self.deployment = deployment
         self._confirmations = confirmations
         self._rpc = rpc
+        self._unconfirmed: BlockMark | None = None
+        """The oldest settled block that was told since a second endpoint last confirmed one."""
         reader = Reader(rpc, deployment)
         sender = Sender(rpc, key, deployment.chain_id, reader.errors) if key else None
         super().__init__(reader, sender, dry_run)
+
+    @classmethod
+    def open(
+        cls,
+        urls: str | Sequence[str],
+        manifest: Deployment,
+        key: AccountKey | None = None,
+        confirmations: int | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> EvmLedger:
+        """The ledger of a deployment, without asking the chain anything yet; without a key, for reading only.
+
+        `urls` are endpoints in order of preference, a list or separated by commas. A block is settled when
+        `confirmations` blocks follow it; when None, by the deployment's tag (`finalized`, but on a local chain).
+        With `dry_run` every sending method raises `DryRun` with what it would have sent.
+        """
+        return cls(Rpc(urls, manifest.chain_id), manifest, key, confirmations, dry_run)
 
     @classmethod
     async def connect(
@@ -61,25 +82,22 @@ class EvmLedger(Writer):
         *,
         dry_run: bool = False,
     ) -> EvmLedger:
-        """Connect to a deployment and check that it is there; without a key, for reading only.
-
-        `urls` are endpoints in order of preference, a list or separated by commas. A block is settled when
-        `confirmations` blocks follow it; when None, by the deployment's tag (`finalized`, but on a local chain).
-        With `dry_run` whatever sends raises `DryRun` with what it would have sent.
+        """As `open`, and check that the deployment is there.
 
         Raises `LedgerError` when every endpoint serves another chain or the contracts are not there.
         """
-        rpc = Rpc(urls, manifest.chain_id)
+        ledger = cls.open(urls, manifest, key, confirmations, dry_run=dry_run)
         try:
-            ledger = cls(rpc, manifest, key, confirmations, dry_run)
-            if (await ledger.parameters()).domain != manifest.domain:
-                raise LedgerError(
-                    f"the contract at {manifest.committee} has another domain than the manifest"
-                )
+            await ledger.parameters()
         except BaseException:
-            await rpc.close()
+            await ledger.close()
             raise
         return ledger
+
+    @property
+    def domain(self) -> bytes:
+        """As `Ledger.domain`."""
+        return self.deployment.domain
 
     @property
     def account(self) -> str | None:
@@ -93,6 +111,8 @@ class EvmLedger(Writer):
 
     async def close(self) -> None:
         """Give back connections. Idempotent."""
+        if self._sender is not None:
+            self._sender.close()
         await self._rpc.close()
 
     async def __aenter__(self) -> EvmLedger:
@@ -104,28 +124,68 @@ class EvmLedger(Writer):
     # reading
 
     async def parameters(self) -> Parameters:
-        """What the deployment goes by now."""
+        """What the deployment goes by now. Raises `LedgerError` when it is not the manifest's."""
         committee = self._reader.committee
+
+        def read_domain(domain: bytes) -> bytes:
+            if domain != self.domain:
+                raise Lacking(
+                    LedgerError(f"the contract at {committee.address} has another domain than the manifest")
+                )
+            return domain
+
         n_shards, domain, changeable = await asyncio.gather(
             self._reader.call(committee, "nShards", read=decode.n_shards),
-            self._reader.call(committee, "domain"),
+            self._reader.call(committee, "domain", read=read_domain),
             self._reader.call(committee, "parameters"),
         )
         duration_s, deadline_s, patience_s, band_millis = changeable
         return Parameters(n_shards, duration_s, deadline_s, patience_s, band_millis, domain)
 
     async def head(self) -> BlockMark:
-        """The newest block that the deployment's setting takes for settled."""
+        """The newest block that the deployment's setting takes for settled.
+
+        Where several endpoints are given it is compared with a second one's. Raises `ProvidersDisagree`.
+        """
+        try:
+            return await self._compared_head()
+        except ProvidersDisagree:
+            # One that went over to another chain would say the same; and a fork at the very tip passes.
+            self._rpc.doubt()
+            return await self._compared_head()
+
+    async def _compared_head(self) -> BlockMark:
         if self._confirmations is None:
-            return (await self._reader.block(self.deployment.finality)).mark
-        mark = (await self._reader.block("latest")).mark
-        if self._confirmations:
-            mark = (await self._reader.block(max(mark.number - self._confirmations, 0))).mark
+            mark = (await self._reader.block(self.deployment.finality)).mark
+        else:
+            mark = (await self._reader.block("latest")).mark
+            if self._confirmations:
+                mark = (await self._reader.block(max(mark.number - self._confirmations, 0))).mark
+        await self._compare(mark)
         return mark
 
     async def newest(self) -> BlockMark:
         """The newest block, which may be reorganised still."""
         return (await self._reader.block("latest")).mark
+
+    async def _compare(self, mark: BlockMark) -> None:
+        """Compare a settled block with a second endpoint's; of one that is behind, an earlier block that was told.
+
+        An endpoint that is down, or has neither block, confirms and contradicts nothing.
+        """
+        for told in (mark, self._unconfirmed):
+            opinion = await self._reader.second_opinion(told.number) if told is not None else None
+            if told is None or opinion is None:
+                continue
+            name, other = opinion
+            if other != told:
+                raise ProvidersDisagree(
+                    f"the chain's endpoints disagree about block {told.number}: {name} has another one than the "
+                    "endpoint asked first; take out the one that lies"
+                )
+            self._unconfirmed = None if told is mark else mark
+            return
+        self._unconfirmed = self._unconfirmed or mark
 
     async def chain_time_s(self) -> int:
         """Timestamp of the newest block."""

@@ -17,7 +17,8 @@ from committee.files import read_settings, write_whole
 from committee.ledger.evm import answers
 from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.account import AccountKey
-from committee.ledger.evm.rpc import EndpointError, Rpc
+from committee.ledger.evm.refusals import EndpointError
+from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import DryRun, Sender
 from committee.untrusted import InvalidJson, parse_json
 
@@ -152,6 +153,7 @@ async def deploy(
     refuses or an account that cannot pay, `LedgerUnavailable`.
     """
     rpc = Rpc(rpc_url)
+    sender: Sender | None = None
     try:
         await _probe(rpc)
         chain_id = await rpc.request("eth_chainId", read=answers.quantity)
@@ -178,6 +180,8 @@ async def deploy(
                 raise LedgerError(f"{name} is not where it was predicted: {key.address} sent something else")
             block = receipt.transaction.block.number
     finally:
+        if sender is not None:
+            sender.close()
         await rpc.close()
     return Deployment(
         chain_id=chain_id,

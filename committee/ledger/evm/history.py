@@ -19,7 +19,8 @@ from eth_utils.crypto import keccak
 from committee.errors import LedgerReorganised, LedgerUnavailable
 from committee.ledger.evm import answers
 from committee.ledger.evm.answers import Block, RawLog
-from committee.ledger.evm.rpc import AskedTooMuch, EndpointError, Lacking, Rpc
+from committee.ledger.evm.refusals import AskedTooMuch, EndpointError, Lacking
+from committee.ledger.evm.rpc import Rpc
 from committee.ledger.records import (
     BlockMark,
 )

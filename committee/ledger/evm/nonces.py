@@ -68,40 +68,53 @@ class Nonces:
         Raises `LedgerUnavailable` after `LOCK_LIMIT_S`.
         """
         async with self._lock:
-            file = _open(self._name)
+            file = await self._acquire()
             if file is None:
                 yield
                 return
             try:
-                await self._acquire(file)
-                try:
-                    if os.pread(file, 2 * TOKEN_BYTES, 0) != self._token:
-                        self.next = None
-                        os.pwrite(file, self._token, 0)
-                    yield
-                finally:
-                    # Not left to `close`: a child forked meanwhile has the file open too.
-                    fcntl.flock(file, fcntl.LOCK_UN)
+                if os.pread(file, 2 * TOKEN_BYTES, 0) != self._token:
+                    self.next = None
+                    os.pwrite(file, self._token, 0)
+                yield
             finally:
-                os.close(file)
+                _release(file)
 
-    async def _acquire(self, file: int) -> None:
+    def close(self) -> None:
+        """Remove the lock file, if this counter held it last and nothing holds it now."""
+        file = _open(self._name)
+        if file is None:
+            return
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.pread(file, 2 * TOKEN_BYTES, 0) in (self._token, b"") and _is_there(file, self._name):
+                (_folder() / self._name).unlink()
+        _release(file)
+
+    async def _acquire(self) -> int | None:
+        """The lock file, locked; None where there can be none."""
         clock = asyncio.get_running_loop().time
         began, poll_s = clock(), FIRST_POLL_S
         while True:
+            file = _open(self._name)
+            if file is None:
+                return None
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_there(file, self._name):
+                    return file
+                os.close(file)
+                continue  # it was removed before the lock was taken: another one may be there
             except BlockingIOError:
-                waited_s = clock() - began
-                if waited_s >= LOCK_LIMIT_S:
-                    raise LedgerUnavailable(
-                        f"nothing was sent: other senders of {self._account} on this machine have held "
-                        f"{_folder() / self._name} for {waited_s:.0f} s; try again, or end the one that hangs"
-                    ) from None
-                await asyncio.sleep(poll_s * random.uniform(0.5, 1))  # noqa: S311 (no secret)
-                poll_s = min(2 * poll_s, LONGEST_POLL_S)
-            else:
-                return
+                os.close(file)
+            waited_s = clock() - began
+            if waited_s >= LOCK_LIMIT_S:
+                raise LedgerUnavailable(
+                    f"nothing was sent: other senders of {self._account} on this machine have held "
+                    f"{_folder() / self._name} for {waited_s:.0f} s; try again, or end the one that hangs"
+                )
+            await asyncio.sleep(poll_s * random.uniform(0.5, 1))  # noqa: S311 (no secret)
+            poll_s = min(2 * poll_s, LONGEST_POLL_S)
 
 
 def _folder() -> Path:
@@ -119,3 +132,17 @@ def _open(name: str) -> int | None:
         return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
         return None
+
+
+def _is_there(file: int, name: str) -> bool:
+    """Whether the open file is still the one of that name."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file), (_folder() / name).stat())
+    return False
+
+
+def _release(file: int) -> None:
+    # Unlocked, and not only closed: a child forked meanwhile has the file open too.
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)

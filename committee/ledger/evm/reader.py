@@ -12,7 +12,8 @@ from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contra
 from committee.ledger.evm.answers import Block, RawLog
 from committee.ledger.evm.deploy import Deployment
 from committee.ledger.evm.history import History
-from committee.ledger.evm.rpc import EndpointError, Lacking, Rpc
+from committee.ledger.evm.refusals import EndpointError, Lacking
+from committee.ledger.evm.rpc import Rpc
 from committee.ledger.records import (
     Absence,
     BlobRegistered,
@@ -134,15 +135,14 @@ class Reader:
 
     async def block(self, which: int | Tag) -> Block:
         """A block by number or tag. Raises `LedgerUnavailable` when unknown."""
-
-        def read(result: Any) -> Block:
-            block = answers.block(result)
-            if isinstance(which, int) and block.mark.number != which:
-                raise answers.Unreadable(f"block {block.mark.number} instead of {which}")
-            return block
-
         asked = hex(which) if isinstance(which, int) else which
-        return await self._rpc.request("eth_getBlockByNumber", asked, False, read=read)
+        return await self._rpc.request("eth_getBlockByNumber", asked, False, read=_block_of(which))
+
+    async def second_opinion(self, number: int) -> tuple[str, BlockMark] | None:
+        """(name of an endpoint other than the one that answered last, the block it has of this number), if any."""
+        return await self._rpc.second_opinion(
+            "eth_getBlockByNumber", hex(number), False, read=lambda result: _block_of(number)(result).mark
+        )
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """Events of the blocks first..last in chain order, none lacking.
@@ -220,3 +220,13 @@ class Reader:
         if log is None:
             raise answers.Unreadable("a log that was not asked for")
         return decode.event(log, raw.block)
+
+
+def _block_of(which: int | Tag) -> Callable[[Any], Block]:
+    def read(result: Any) -> Block:
+        block = answers.block(result)
+        if isinstance(which, int) and block.mark.number != which:
+            raise answers.Unreadable(f"block {block.mark.number} instead of {which}")
+        return block
+
+    return read

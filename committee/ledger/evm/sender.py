@@ -24,7 +24,8 @@ from committee.ledger.evm.abi import ErrorDecoder
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.answers import RawLog, RawReceipt
 from committee.ledger.evm.nonces import Nonces
-from committee.ledger.evm.rpc import EndpointError, Rpc, both
+from committee.ledger.evm.refusals import EndpointError
+from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.records import Transaction
 
 GAS_MARGIN_PERCENT = 25
@@ -131,6 +132,10 @@ class Sender:
         self._nonces = Nonces.of(chain_id, key.address)
         self._mined_block = -1
         """Where its newest was: estimates are made on a state that has it."""
+
+    def close(self) -> None:
+        """Give back what is shared with other processes. Idempotent."""
+        self._nonces.close()
 
     async def send(self, action: str, to: str | None, data: bytes, value_wei: int = 0) -> Receipt:
         """Send call data to a contract (or creation code to none, or ether to an account); wait until it is mined.

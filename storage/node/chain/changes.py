@@ -20,6 +20,7 @@ from committee.ledger import (
     HandoverDone,
     MemberEjected,
     NetworkAddressChanged,
+    Parameters,
 )
 from committee.ledger.follower import Snapshot, Step
 
@@ -35,6 +36,7 @@ class Change:
     """Node id → epoch of its newest ejection."""
     state: EpochState | None = None
     live_at_start: tuple[bytes, ...] | None = None
+    parameters: Parameters | None = None
     is_all: bool = False
 
 

@@ -10,6 +10,7 @@ made anew.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -21,20 +22,23 @@ from typing import Any
 
 import structlog
 
-from committee.errors import CommitteeError
 from committee.files import NotRegular, clear_away, require_regular_or_none
-from committee.ledger import BlobRecord, BlockMark, EpochState
+from committee.ledger import BlobRecord, BlockMark, EpochState, Parameters
 from committee.ledger.follower import MARKS_KEPT
 from committee.membership import Committee, Member
+from committee.untrusted import parse_json
 from storage.node.chain.changes import Change
 from storage.node.sqlite import StoreError, code_of, connect, files_of, told, transaction, version_of
-from storage.redstuff.parameters import BLOB_ID_BYTES
+from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SHARDS, MIN_SHARDS
 
 log = structlog.get_logger()
 
 FILE = "chain.sqlite"
 VERSION = 2
 OBJECT_ID_BYTES = 32
+MAX_NOTE_BYTES = 2**26
+"""The state of 1000 shards that all were left unattested takes some megabytes."""
+MAX_NOTE_BRACKETS = 2**14
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -74,7 +78,10 @@ class ChainStore:
                 if code_of(error) not in _DAMAGED:
                     raise
                 log.warning("what was followed of the chain is damaged; reading it anew", error=str(error))
-            except (CommitteeError, KeyError, TypeError, ValueError) as error:
+            except (OSError, sqlite3.Error):
+                raise
+            except Exception as error:
+                # Whatever a damaged value makes of the reading: it is all on the chain.
                 log.warning(
                     "what was followed of the chain makes no sense; reading it anew", error=repr(error)
                 )
@@ -88,6 +95,29 @@ class ChainStore:
                 raise StoreError(f"{self._path} is not open")
             with transaction(self._connection):
                 _write(self._connection, change)
+
+    def node_id(self, domain: bytes, public_key: bytes) -> int | None:
+        """The id that `save_node_id` kept for this key in the deployment `domain`; None when there is none."""
+        with self._using, told(f"cannot open {self._path}"):
+            try:
+                if not self._path.exists():
+                    return None
+                with contextlib.closing(connect(self._path)) as connection:
+                    notes = dict(connection.execute("SELECT name, value FROM note"))
+                    if notes.get("domain") != domain or notes.get("node_key") != public_key:
+                        return None
+                    return int.from_bytes(notes["node_id"], "big")
+            except Exception:
+                return None  # damaged: `open` tells it, and makes the file anew
+
+    def save_node_id(self, node_id: int, public_key: bytes) -> None:
+        """Keep the id under which the node with this key is registered, for a start while the chain is silent."""
+        with self._using, told(f"cannot write {self._path}"):
+            if self._connection is None:
+                raise StoreError(f"{self._path} is not open")
+            notes = (("node_id", node_id.to_bytes(8, "big")), ("node_key", public_key))
+            with transaction(self._connection):
+                self._connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", notes)
 
     def close(self) -> None:
         """Close when a call under way is done. Idempotent."""
@@ -145,11 +175,13 @@ def _write(connection: sqlite3.Connection, change: Change) -> None:
         notes["state"] = json.dumps(asdict(change.state), default=_as_json).encode()
     if change.live_at_start is not None:
         notes["live_at_start"] = b"".join(change.live_at_start)
+    if change.parameters is not None:
+        notes["parameters"] = json.dumps(asdict(change.parameters), default=_as_json).encode()
     connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", notes.items())
 
 
 def _read(connection: sqlite3.Connection, notes: Mapping[str, bytes]) -> Change:
-    """All that is saved. Raises `KeyError`, `TypeError`, `ValueError` for what nobody saved so."""
+    """All that is saved. Raises any exception for what was not saved so."""
     live = notes["live_at_start"]
     marks = connection.execute("SELECT number, hash FROM mark ORDER BY number").fetchall()
     if not marks:
@@ -158,12 +190,28 @@ def _read(connection: sqlite3.Connection, notes: Mapping[str, bytes]) -> Change:
         marks=tuple(BlockMark(number, digest) for number, digest in marks),
         records=tuple(map(_record, connection.execute("SELECT * FROM object ORDER BY object_id"))),
         ejected=dict(connection.execute("SELECT node_id, epoch FROM ejection").fetchall()),
-        state=_state(json.loads(notes["state"])),
+        state=_state(_parse(notes["state"])),
         live_at_start=tuple(
             live[place : place + BLOB_ID_BYTES] for place in range(0, len(live), BLOB_ID_BYTES)
         ),
+        parameters=_parameters(_parse(notes["parameters"])) if "parameters" in notes else None,
         is_all=True,
     )
+
+
+def _parse(note: bytes) -> Any:
+    if len(note) > MAX_NOTE_BYTES:
+        raise ValueError(f"a note of {len(note)} bytes")
+    return parse_json(note, MAX_NOTE_BRACKETS)
+
+
+def _parameters(values: Mapping[str, Any]) -> Parameters:
+    numbers = {name: value for name, value in values.items() if name != "domain"}
+    if any(type(value) is not int for value in numbers.values()):
+        raise TypeError("parameters that are no numbers")
+    if not MIN_SHARDS <= numbers["n_shards"] <= MAX_SHARDS:
+        raise ValueError("a number of shards that there cannot be")
+    return Parameters(**numbers, domain=bytes.fromhex(values["domain"]))
 
 
 def _row(record: BlobRecord) -> tuple[Any, ...]:

@@ -9,13 +9,15 @@ and says that it is degraded, and by how many blocks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Callable
 
 import structlog
 
-from committee.errors import LedgerError
+from committee.errors import LedgerError, LedgerUnavailable, ProvidersDisagree
 from committee.ledger import (
     BlobRecord,
     BlockMark,
@@ -32,6 +34,11 @@ from storage.node.sqlite import StoreError
 
 log = structlog.get_logger()
 
+STEPS_AT_ONCE = 100
+"""Stretches of blocks that one refresh takes in; the next goes on."""
+LONGEST_PAUSE_S = 60.0
+"""Between two tries to read the whole state, while what the chain tells cannot be taken in."""
+
 
 class ChainView:
     """The chain through the eyes of the node `node_id`.
@@ -41,7 +48,7 @@ class ChainView:
     """
 
     parameters: Parameters
-    """As they were when the epoch's state last changed."""
+    """As they were when the epoch's state last changed, or the view was loaded."""
     state: EpochState
     live_at_start: list[bytes]
     """The blobs live when the current epoch started, in byte order: what its gaining members attest to. The same for
@@ -63,7 +70,10 @@ class ChainView:
         self._refreshing = asyncio.Lock()
         self._marks: tuple[BlockMark, ...] = ()
         self._answered_at = 0.0
-        self._is_cut_off = False
+        self._trouble: LedgerError | None = None
+        """Why the last refresh failed; None when it did not."""
+        self._is_confused = False
+        """Whether the last refresh failed in a way that was not foreseen: then the state is read anew."""
         self._first_seen: tuple[int, float] | None = None
         """(number, time) of the first settled block that was seen, for the chain's pace."""
 
@@ -86,7 +96,7 @@ class ChainView:
         if newest is None:
             return 0
         behind = max(newest.number - self.block.number, 0)
-        if self._is_cut_off and self._first_seen is not None:
+        if self._trouble is not None and self._first_seen is not None:
             number, since = self._first_seen
             watched_s = self._answered_at - since
             if watched_s > 0:
@@ -95,8 +105,11 @@ class ChainView:
 
     @property
     def standing(self) -> str:
-        """In words: "following", or "degraded, N blocks behind"."""
-        return f"degraded, {self.blocks_behind} blocks behind" if self._is_cut_off else "following"
+        """In words: "following", "degraded, N blocks behind", or "degraded: providers disagree, N blocks behind"."""
+        if self._trouble is None:
+            return "following"
+        why = ": providers disagree" if isinstance(self._trouble, ProvidersDisagree) else ""
+        return f"degraded{why}, {self.blocks_behind} blocks behind"
 
     def committee(self, epoch: int) -> Committee | None:
         """The committee of an epoch, if it is the previous, current or next one."""
@@ -145,14 +158,15 @@ class ChainView:
     async def load(self) -> None:
         """Read what was saved, then what the chain says since, or all of it.
 
-        Raises `LedgerError` when the chain does not tell its parameters, by which it is known whether what was saved is
-        of this deployment. With something saved, a chain that tells nothing else is no error: the view is degraded.
+        With something saved, a chain that does not answer is no error: the view is degraded. Else raises
+        `LedgerError`.
         """
-        self.parameters = await self.ledger.parameters()
         saved = None
         if self._store is not None:
             loop = asyncio.get_running_loop()
-            saved = await loop.run_in_executor(self._store.thread, self._store.open, self.parameters.domain)
+            saved = await loop.run_in_executor(self._store.thread, self._store.open, self.ledger.domain)
+        if saved is None or saved.parameters is None:
+            self.parameters = await self.ledger.parameters()
         if saved is None:
             async with self._refreshing:
                 await self._take(await self._follower.snapshot())
@@ -160,44 +174,69 @@ class ChainView:
             return
         self._apply(saved)
         log.info("going on from the saved checkpoint", block=self.block.number)
-        try:
+        with contextlib.suppress(LedgerError):  # `refresh` has logged it
             await self.refresh()
-        except LedgerError as error:
-            log.warning("chain does not answer; serving from what is saved", error=str(error))
+            self.parameters = await self.ledger.parameters()
 
     async def refresh(self) -> None:
-        """Catch up with the chain's head. Raises `LedgerError`; the view then stays at its block."""
+        """Catch up with the chain's head. Raises `LedgerError`; the view then stays at its block.
+
+        The first failure is logged, whichever request or duty met it, and so is its end.
+        """
         async with self._refreshing:
             try:
-                while True:
-                    following = await self._follower.next(self._marks)
-                    if following is not None:
-                        await self._take(following)
-                    newest = self._follower.newest
-                    if following is None or newest is None or self.block.number >= newest.number:
-                        break
-            except LedgerError:
-                self._is_cut_off = True
+                await self._catch_up()
+            except LedgerError as error:
+                self._failed(error)
                 raise
+            except Exception as error:
+                # Nothing that a provider makes up may end what follows the chain.
+                unforeseen = LedgerUnavailable(
+                    f"what the chain told cannot be taken in: {type(error).__name__}"
+                )
+                self._failed(unforeseen, is_confused=True)
+                raise unforeseen from None
             self._answered()
 
+    async def _catch_up(self) -> None:
+        for _ in range(STEPS_AT_ONCE):
+            following = await self._follower.next(() if self._is_confused else self._marks)
+            if following is not None:
+                await self._take(following)
+                self._is_confused = False
+            newest = self._follower.newest
+            if following is None or newest is None or self.block.number >= newest.number:
+                break
+
     async def follow(self, interval_s: float) -> None:
-        """Refresh for ever, every `interval_s`; an outage is logged once and waited out."""
-        self.poll_interval_s = interval_s
+        """Refresh for ever, every `interval_s`; an outage is waited out, and so is anything else."""
+        self.poll_interval_s = pause_s = interval_s
         while True:
-            was_cut_off = self._is_cut_off
-            try:
+            with contextlib.suppress(LedgerError):  # `refresh` has logged it
                 await self.refresh()
-                if was_cut_off:
-                    log.info("chain answers again", block=self.block.number)
-            except LedgerError as error:
-                if not was_cut_off:
-                    log.warning("chain does not answer; serving on from what is known", error=str(error))
-            await asyncio.sleep(interval_s)
+            # Reading everything anew again and again takes more and more time in between.
+            pause_s = min(2 * pause_s, max(interval_s, LONGEST_PAUSE_S)) if self._is_confused else interval_s
+            await asyncio.sleep(pause_s)
+
+    def _failed(self, error: LedgerError, *, is_confused: bool = False) -> None:
+        """Note why a refresh failed; called while the exception is handled. Logged where it is news."""
+        before, self._trouble = self._trouble, error
+        is_news = type(before) is not type(error) or is_confused > self._is_confused
+        self._is_confused = self._is_confused or is_confused
+        if not is_news:
+            return
+        if is_confused:
+            log.exception("what the chain told cannot be taken in; reading the state anew")
+        elif isinstance(error, ProvidersDisagree):
+            log.error("following neither provider; serving on from what is known", error=str(error))
+        else:
+            log.warning("chain does not answer; serving on from what is known", error=str(error))
 
     def _answered(self) -> None:
         self._answered_at = time.monotonic()
-        self._is_cut_off = False
+        if self._trouble is not None:
+            log.info("chain answers again", block=self.block.number)
+        self._trouble = None
         if self._first_seen is None and self._follower.newest is not None:
             self._first_seen = self._follower.newest.number, self._answered_at
 
@@ -219,12 +258,15 @@ class ChainView:
         else:
             events = list(following.events)
         if change.state is not None:
-            self.parameters = await self.ledger.parameters()
+            change = dataclasses.replace(change, parameters=await self.ledger.parameters())
         await self._save(change)
         self._apply(change)
         for event in events:
             for listener in self._listeners:
-                listener(event)
+                try:
+                    listener(event)
+                except Exception:
+                    log.exception("a listener failed; the others are told", event_kind=type(event).__name__)
 
     async def _save(self, change: Change) -> None:
         """A disk that fails must not keep the node from following: it saves everything once the disk is well."""
@@ -253,6 +295,7 @@ class ChainView:
             {**self._ejected, **change.ejected},
             change.state or self.state,
             tuple(self.live_at_start) if change.live_at_start is None else change.live_at_start,
+            change.parameters or self.parameters,
             is_all=True,
         )
 
@@ -269,5 +312,7 @@ class ChainView:
         self._marks = (*self._marks, *change.marks)[-MARKS_KEPT:]
         if change.state is not None:
             self.state = change.state
+        if change.parameters is not None:
+            self.parameters = change.parameters
         if change.live_at_start is not None:
             self.live_at_start = list(change.live_at_start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from committee.errors import LedgerUnavailable
+from committee.errors import LedgerError
 from storage.client.wire import Reason
 from storage.node.budgets import Line, LineFull, Requester
 from storage.node.chain import ChainView
@@ -42,8 +42,9 @@ class CatchUp:
                 await asyncio.shield(self._next)
         except LineFull:
             return
-        except LedgerUnavailable as error:
-            raise Refusal(503, Reason.UNAVAILABLE, f"the chain does not answer: {error}") from error
+        except LedgerError as error:
+            # What is wrong with the provider is the operator's to know; the view has logged it.
+            raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
 
     async def _run(self) -> None:
         async with self._running:

@@ -111,8 +111,8 @@ async def test_reorganisation_while_the_node_was_down(launch: Launch, tmp_path: 
 # kills
 
 
-class KilledError(Exception):
-    """The process ends here."""
+class KilledError(BaseException):
+    """The process ends here: nothing of it goes on, as it would after an exception."""
 
 
 class DyingStore(ChainStore):
