@@ -24,6 +24,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ class SliverFiles:
                 raise PermissionError(errno.EACCES, "this user may not write in it", str(folder))
         self._sync(set(folders))
         for folder in (self._incoming, self._dropped):
-            with _open_folder(folder) as descriptor:
+            with opened(os.open(folder, FOLDER)) as descriptor:
                 for path in list(folder.iterdir()):
                     _remove_all(path.name, descriptor)
         for depth in (1, 2, 3):
@@ -150,7 +151,7 @@ class SliverFiles:
         self._forget(self._slivers / str(shard))
         aside = str(next(self._numbers))
         try:
-            with _open_folder(self._slivers) as old, _open_folder(self._dropped) as new:
+            with opened(os.open(self._slivers, FOLDER)) as old, opened(os.open(self._dropped, FOLDER)) as new:
                 os.rename(str(shard), aside, src_dir_fd=old, dst_dir_fd=new)
         except OSError:
             return None
@@ -158,7 +159,7 @@ class SliverFiles:
 
     def discard(self, aside: str) -> None:
         """Remove files set aside, as far as the disk lets. The writer need not wait for it."""
-        with contextlib.suppress(OSError), _open_folder(self._dropped) as folder:
+        with contextlib.suppress(OSError), opened(os.open(self._dropped, FOLDER)) as folder:
             _remove_all(aside, folder, ignore_errors=True)
 
     def sweep(self, is_known: Callable[[SliverKey], object]) -> None:
@@ -173,7 +174,7 @@ class SliverFiles:
 
     def _write_group(self, items: Sequence[tuple[SliverKey, memoryview]]) -> None:
         names = [str(next(self._numbers)) for _ in items]
-        with _open_folder(self._incoming) as incoming:
+        with opened(os.open(self._incoming, FOLDER)) as incoming:
             try:
                 with contextlib.ExitStack() as stack:
                     files = [
@@ -209,25 +210,32 @@ class SliverFiles:
                 os.fsync(descriptor)
         self._durable |= new
 
-    @contextlib.contextmanager
-    def _folder_of(self, key: SliverKey, make: bool = False) -> Iterator[int]:
+    def _folder_of(self, key: SliverKey, make: bool = False) -> AbstractContextManager[int]:
         """The open folder of a sliver's file, reached through no link; made, and all on the way to it, if asked to."""
-        path = self._slivers
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(_open_folder(path))
-            for name in (str(key.shard), key.axis.label, key.blob_id[:1].hex()):
-                path = path / name
-                try:
-                    folder = stack.enter_context(_open_folder(path, folder))
-                except OSError as error:
-                    if not make or error.errno not in (errno.ENOENT, *_NO_FOLDER):
-                        raise
-                    if error.errno in _NO_FOLDER:
-                        clear_away(name, folder)
-                    self._forget(path)
-                    os.mkdir(name, dir_fd=folder)
-                    folder = stack.enter_context(_open_folder(path, folder))
-            yield folder
+        names = (str(key.shard), key.axis.label, key.blob_id[:1].hex())
+        folder = os.open(self._slivers, FOLDER)
+        for depth, name in enumerate(names, 1):
+            try:
+                below = self._folder_below(
+                    folder, name, self._slivers.joinpath(*names[:depth]) if make else None
+                )
+            finally:
+                os.close(folder)
+            folder = below
+        return opened(folder)
+
+    def _folder_below(self, parent: int, name: str, made: Path | None) -> int:
+        """A folder opened in its open parent; if it may be made, its path is given."""
+        try:
+            return os.open(name, FOLDER, dir_fd=parent)
+        except OSError as error:
+            if made is None or error.errno not in (errno.ENOENT, *_NO_FOLDER):
+                raise
+            if error.errno in _NO_FOLDER:
+                clear_away(name, parent)
+        self._forget(made)
+        os.mkdir(name, dir_fd=parent)
+        return os.open(name, FOLDER, dir_fd=parent)
 
     def _forget(self, folder: Path) -> None:
         """Hold a folder, and all in it, for durable no longer."""
@@ -245,18 +253,6 @@ class SliverFiles:
     def _path(self, key: SliverKey) -> Path:
         name = key.blob_id.hex()
         return self._slivers / str(key.shard) / key.axis.label / name[:2] / name
-
-
-@contextlib.contextmanager
-def _open_folder(path: Path, parent: int | None = None) -> Iterator[int]:
-    """A folder, opened by its path or in its open parent, and no link to one; errors in the block name whole paths."""
-    try:
-        with opened(os.open(path if parent is None else path.name, FOLDER, dir_fd=parent)) as folder:
-            yield folder
-    except OSError as error:
-        if isinstance(error.filename, str) and not Path(error.filename).is_absolute():
-            error.filename = str(path if error.filename == path.name else path / error.filename)
-        raise
 
 
 def _is_shard(name: str) -> bool:

@@ -11,6 +11,16 @@ import pytest
 from storage.client import wire
 from storage.node.store import RESERVE_BYTES
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
+from tests.damages import (
+    Damage,
+    fifo,
+    full_folder,
+    link_to_a_file,
+    link_to_itself,
+    noise,
+    playground,
+    unix_socket,
+)
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Ask, OneNode, Put
@@ -80,3 +90,31 @@ async def test_no_read_gives_a_sliver_whose_bits_changed_on_the_disk(
     where = path(blob, "slivers", prepared.pair(blob, 0), "primary")
     assert (await ask("GET", where + "/status")).granted() == "nonexistent"
     (await ask("GET", where)).refused(404, "SLIVER_NOT_FOUND")
+
+
+@pytest.mark.parametrize("damage", [fifo, full_folder, link_to_a_file, link_to_itself, unix_socket, noise])
+@pytest.mark.parametrize("place", ["a file", "a folder on the way"])
+async def test_what_lies_in_a_slivers_place_is_served_to_nobody_and_sent_anew(
+    prepared: OneNode,
+    ask: Ask,
+    put: Put,
+    blob: EncodedBlob,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Damage,
+    place: str,
+) -> None:
+    monkeypatch.setattr("storage.node.store.sliver_store.INLINE_BYTES", 0)
+    where = path(blob, "slivers", prepared.pair(blob, 2), "primary")
+    for first in ("GET", "PUT"):
+        (await put(2, P)).granted(201)
+        sliver = (await ask("GET", where)).body
+        (file,) = (prepared.store.folder / "slivers" / "2" / "primary").glob("*/*")
+        with playground() as ground:
+            ground.damage(damage, file if place == "a file" else file.parent.parent)
+            if first == "GET":
+                (await ask("GET", where)).refused(404, "SLIVER_NOT_FOUND")
+            (await put(2, P)).granted(201)
+            assert (await ask("GET", where)).body == sliver
+            (await put(2, P)).granted(200)
+            ground.check_outside()
+        prepared.store.drop_shard(2)
