@@ -172,8 +172,7 @@ async def one_damage(
     async def decided() -> int:
         return int(node.has_ended or bool(await scenario.network.ready([node.name])))
 
-    while not await decided():
-        pass
+    await scenario.network.until("serving or ended", decided, 1)
     if node.has_ended:
         assert node.process is not None and node.process.returncode == 1, damage
         node.process = None
