@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import stamina
 import typer
+from typer.exceptions import TyperException
 
 from committee.errors import CommitteeError, LedgerRefused
 from storage.cli import app
@@ -109,14 +110,14 @@ def _tell(line: str) -> None:
         sys.stderr.flush()
 
 
-def fail(message: str, reason: str = "", hint: str = "") -> NoReturn:
-    """Say in one line what is wrong and what to do, and end with status 1; with `--json` in one JSON object."""
+def fail(message: str, reason: str = "", hint: str = "", status: int = 1) -> NoReturn:
+    """Say in one line what is wrong and what to do, and end with a status; with `--json` in one JSON object."""
     if "--json" in sys.argv:
         more = {name: value for name, value in (("reason", reason), ("hint", hint)) if value}
         _tell(json.dumps({"error": message, **more}))
     else:
         _tell(f"haulout: {message}" + (f": {hint}" if hint else ""))
-    raise SystemExit(1)
+    raise SystemExit(status)
 
 
 def main() -> None:
@@ -130,7 +131,10 @@ def main() -> None:
 
     stamina.instrumentation.set_on_retry_hooks(())
     try:
-        app()
+        # With --json a wrong option or argument is told as any other error is, not in typer's own box.
+        raise SystemExit(app(standalone_mode="--json" not in sys.argv))
+    except TyperException as error:
+        fail(error.format_message(), status=error.exit_code)
     except (
         ChainError,
         ClientError,

@@ -1,0 +1,73 @@
+"""Wrong options and arguments: with `--json` one JSON object on standard error and nothing else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from localnet.cli import main
+
+WRONG = (
+    "blob store",
+    "blob store nowhere",
+    "blob store .",
+    "blob read no-id out",
+    "blob certify x file",
+    "blob-id nowhere",
+    "blob-id . --shards 10",
+    "blob-id file --shards 3",
+    "epoch status --colour",
+    "epoch nonsense",
+    "nonsense",
+    "stake add 1 nothing",
+    "account fund 0x12 1",
+    "node init folder --port 70000",
+    "deploy manifest --epoch-s 0",
+    "localnet",
+)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HAULOUT_RPC", "HAULOUT_DEPLOYMENT", "HAULOUT_KEY_FILE", "HAULOUT_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["haulout", *words.split()])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_a_wrong_use_is_json_where_json_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    assert ended(monkeypatch, f"{words} --json") == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors.count("\n") == 1
+    assert json.loads(errors)["error"]
+
+
+@pytest.mark.parametrize("words", ["blob store nowhere", "epoch nonsense"])
+def test_a_wrong_use_is_told_to_people_otherwise(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    assert ended(monkeypatch, words) == 2
+    assert "Usage:" in capsys.readouterr().err
+
+
+def test_a_right_use_ends_with_0_and_help_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_bytes(b"walrus")
+    assert ended(monkeypatch, "blob-id file --shards 10 --json") == 0
+    assert json.loads(capsys.readouterr().out)["size_bytes"] == 6
+    assert ended(monkeypatch, "blob store --help --json") == 0
+    assert "Usage:" in capsys.readouterr().out
