@@ -61,7 +61,7 @@ def read_secret(path: Path) -> bytes:
         remedy = (
             "mount it with mode 0400, or 0440 and the node's group" if is_mounted else f"chmod 600 {path}"
         )
-        raise InvalidKey(f"the key {path} can be read by others than its owner: {remedy}")
+        raise InvalidKey(f"the key {path} can be read or changed by others than its owner: {remedy}")
     return parse_secret(text, f"the key {path}")
 
 

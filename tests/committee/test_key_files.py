@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +29,57 @@ def test_a_key_others_can_read_is_refused(tmp_path: Path) -> None:
     path.chmod(0o640)
     with pytest.raises(InvalidKey, match="chmod 600"):
         read_secret(path)
+
+
+@pytest.fixture
+def mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A key as an orchestrator mounts it: behind two links, in a file of another user."""
+    (tmp_path / "..2026").mkdir()
+    (tmp_path / "..data").symlink_to("..2026")
+    (tmp_path / "bls.key").symlink_to("..data/bls.key")
+    (tmp_path / "..2026" / "bls.key").write_text("ab" * 32)
+    monkeypatch.setattr(os, "geteuid", lambda: (tmp_path / "bls.key").stat().st_uid + 1)
+    return tmp_path / "bls.key"
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600])
+def test_a_mounted_key_of_its_owner_alone_is_read(
+    mounted: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    mounted.chmod(mode)
+    assert read_secret(mounted) == bytes([0xAB]) * 32
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("mode", [0o440, 0o640])
+def test_a_mounted_key_its_group_can_read_is_read_with_a_warning(
+    mounted: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    mounted.chmod(mode)
+    assert read_secret(mounted) == bytes([0xAB]) * 32
+    (record,) = caplog.records
+    assert str(mounted) in record.getMessage()
+    assert "ab" * 32 not in record.getMessage()
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o644, 0o660, 0o604, 0o620])
+def test_a_mounted_key_that_others_can_read_or_its_group_can_write_is_refused(
+    mounted: Path, mode: int
+) -> None:
+    mounted.chmod(mode)
+    with pytest.raises(InvalidKey, match=r"mount it with mode 0400, or 0440 and the node's group"):
+        read_secret(mounted)
+
+
+def test_a_key_on_a_read_only_mount_may_be_read_by_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = key_file(tmp_path, "ab" * 32)
+    path.chmod(0o440)
+    with pytest.raises(InvalidKey, match="chmod 600"):
+        read_secret(path)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    assert read_secret(path) == bytes([0xAB]) * 32
 
 
 @pytest.mark.parametrize(
