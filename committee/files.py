@@ -131,7 +131,7 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
     It is written beside, under another name, and renamed. Raises `FileExistsError` when anything has the name, a
     dangling link too; `OSError` as the disk does.
     """
-    beside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    beside = path.with_name(f".haulout-{secrets.token_hex(8)}.part")
     try:
         with os.fdopen(
             os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb"

@@ -8,11 +8,13 @@ leaves the list as it was, and health says so: a slip of the operator's must not
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from committee.files import open_regular
 from storage.redstuff import InvalidEncoding, parse_blob_id
 
 log = structlog.get_logger()
@@ -57,7 +59,7 @@ class BlockList:
             version = (found.st_ino, found.st_size, found.st_mtime_ns)
             if version == self._version:
                 return
-            with self._path.open("rb") as file:
+            with os.fdopen(open_regular(self._path, follow=True), "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise BlockListError(f"cannot read the block list {self._path}: {error.strerror}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from committee.ledger.evm import DeploymentParameters
-from localnet.network import LocalNetwork, NodeProcess
+from localnet.network import POLL_S, LocalNetwork, NodeProcess
 from storage.client.errors import NodeRefused
 from storage.redstuff import Axis, RedStuff
 from tests.damages import (
@@ -169,10 +170,9 @@ async def one_damage(
     said = len(node.log_path.read_bytes())
     await node.start()
 
-    async def decided() -> int:
-        return int(node.has_ended or bool(await scenario.network.ready([node.name])))
-
-    await scenario.network.until("serving or ended", decided, 1)
+    async with asyncio.timeout(ENDS_WITHIN_S):
+        while not node.has_ended and not await scenario.network.ready([node.name]):  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)  # no event tells of either
     if node.has_ended:
         assert node.process is not None and node.process.returncode == 1, damage
         node.process = None

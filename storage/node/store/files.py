@@ -77,17 +77,16 @@ class SliverFiles:
         """Folders whose own entries are known to be on the disk."""
 
     def open(self) -> None:
-        """Create the folders, and delete what was being written or dropped when the last run ended.
-
-        Frees the names of folders below `slivers/` that something else has. Raises `NotRegular` when one of the three
-        is no folder, and `PermissionError`.
-        """
+        """Create the folders. Raises `NotRegular` when one of the three is something else, and `PermissionError`."""
         folders = (self._incoming, self._dropped, self._slivers)
         for folder in folders:
             require_folder(folder)
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
                 raise PermissionError(errno.EACCES, "this user may not write in it", str(folder))
         self._sync(set(folders))
+
+    def clean(self) -> None:
+        """Delete what was being written or dropped when the last run ended; free names of folders that others have."""
         for folder in (self._incoming, self._dropped):
             with opened(os.open(folder, FOLDER)) as descriptor:
                 for path in list(folder.iterdir()):

@@ -131,7 +131,7 @@ class StoreIndex:
         """Return the error that says what to do about a damaged index."""
         return StoreDamaged(
             f"{error}. The index {self._path} is damaged or gone, and the store's files are of no use without it; "
-            f"nothing was changed. Put back index.sqlite, or move {self._folder} away and start again: the node then "
+            f"none was deleted. Put back index.sqlite, or move {self._folder} away and start again: the node then "
             "fetches and rebuilds what it has to hold from the other members"
         )
 

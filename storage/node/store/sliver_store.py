@@ -103,6 +103,7 @@ class SliverStore:
             try:
                 self._files.open()
                 self._index.open(may_be_new=lambda: not self._files.has_any())
+                self._files.clean()
                 self._put_in_order()
             except StoreDamaged as error:
                 self.close()

@@ -15,6 +15,17 @@ from storage.node import block_list
 from storage.node.block_list import BlockList, BlockListError, parse
 from storage.node.config import ConfigError
 from storage.redstuff import Axis, blob_id_text
+from tests.damages import (
+    Damage,
+    as_user,
+    fifo,
+    full_folder,
+    link_to_a_device,
+    link_to_itself,
+    playground,
+    unix_socket,
+    unreadable,
+)
 from tests.storage.network import SHARDS
 from tests.storage.node.handovers import BLOBS
 
@@ -119,6 +130,18 @@ async def test_a_file_that_cannot_be_read_leaves_the_list_as_it_was(
     await listed.look()
     assert ONE not in listed
     assert listed.health() == {"blobs": 0, "badLines": 0, "problem": ""}
+
+
+@pytest.mark.parametrize(
+    "damage", [fifo, full_folder, link_to_itself, link_to_a_device, unix_socket, unreadable]
+)
+def test_what_is_no_file_is_told_and_not_waited_for(damage: Damage) -> None:
+    with playground() as ground:
+        path = ground.inside / "blocked.txt"
+        path.write_text(blob_id_text(ONE))
+        ground.damage(damage, path)
+        with as_user(), pytest.raises(BlockListError, match=r"cannot read the block list .*blocked\.txt"):
+            BlockList(path).read()
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
