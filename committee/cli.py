@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,8 +32,8 @@ from committee.console import (
 )
 from committee.errors import LedgerError
 from committee.key_files import read_key, write_secret
-from committee.ledger import Ledger, RegisteredNode
-from committee.printing import Result, planned, sent, show
+from committee.ledger import DryRun, Ledger, RegisteredNode
+from committee.printing import PAID, CommandFailed, Result, planned, sent, show, write_out
 
 node_app = typer.Typer(no_args_is_help=True, help="Run a storage node, and what its operator does on chain.")
 stake_app = typer.Typer(no_args_is_help=True, help="Stake on nodes.")
@@ -74,7 +76,7 @@ def deploy_command(
     json_: JsonOption = False,
 ) -> None:
     """Put the contracts on a chain and write the manifest that is all a node needs to join."""
-    from committee.ledger.evm import DeploymentParameters, DryRun, deploy
+    from committee.ledger.evm import DeploymentParameters, deploy
 
     key = require_key(key_file)
     parameters = DeploymentParameters(
@@ -96,12 +98,15 @@ def deploy_command(
     try:
         deployment.save(manifest)
     except OSError as error:
-        typer.echo(deployment.to_json(), nl=False)
-        raise LedgerError(
+        with contextlib.suppress(OSError):
+            write_out(deployment.to_json())
+        raise CommandFailed(
             f"the contracts are deployed, but {manifest} cannot be written ({error.strerror}): "
-            "keep the manifest printed above in a file"
+            "keep the manifest that is printed instead in a file, as JSON",
+            PAID,
+            {"result": json.loads(deployment.to_json())},
         ) from None
-    show({"manifest": str(manifest), **dataclasses.asdict(deployment)}, json_)
+    show({"manifest": str(manifest), **dataclasses.asdict(deployment)}, json_, is_paid=True)
 
 
 # accounts

@@ -7,10 +7,9 @@ which `--help` need not wait for.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -20,8 +19,19 @@ import typer
 from committee.addresses import MAX_NAME_BYTES, NetworkAddress, is_name
 from committee.errors import InvalidAddress, InvalidKey, LedgerError
 from committee.key_files import parse_secret, read_key
-from committee.ledger import Ledger
-from committee.printing import TOKEN_DECIMALS, Result, planned, show
+from committee.ledger import DryRun, Ledger, SentTransaction
+from committee.printing import (
+    INTERRUPTED,
+    PAID,
+    TOKEN_DECIMALS,
+    CommandFailed,
+    Result,
+    details_of,
+    planned,
+    sent_before,
+    show,
+)
+from committee.running import Interrupted, run
 from committee.untrusted import printable
 
 if TYPE_CHECKING:
@@ -84,20 +94,30 @@ def chain_command(app: typer.Typer, name: str, *, sends: bool = True) -> Callabl
             json_: bool,
             **arguments: Any,
         ) -> None:
-            from committee.ledger.evm import Deployment, DryRun, EvmLedger
+            from committee.ledger.evm import Deployment, EvmLedger
 
             manifest = Deployment.load(deployment)
             key = require_key(key_file) if sends else load_key(key_file)
+            transactions: Sequence[SentTransaction] = ()
 
-            async def run() -> Result:
+            async def connected() -> Result:
+                nonlocal transactions
                 async with await EvmLedger.connect(rpc, manifest, key, dry_run=dry_run) as ledger:
-                    return await work(ledger, **arguments)
+                    try:
+                        return await work(ledger, **arguments)
+                    finally:
+                        transactions = ledger.sent
 
             try:
-                result = asyncio.run(run())
+                result = run(connected())
             except DryRun as stopped:
                 result = planned(stopped)
-            show(result, json_)
+            except Exception as error:
+                failed = _failed(error, transactions)
+                if failed is None:
+                    raise
+                raise failed from error
+            show(result, json_, is_paid=bool(transactions))
 
         command.__doc__ = work.__doc__
         command.__signature__ = _signature(work, sends)  # type: ignore[attr-defined]
@@ -105,6 +125,16 @@ def chain_command(app: typer.Typer, name: str, *, sends: bool = True) -> Callabl
         return work
 
     return register
+
+
+def _failed(error: Exception, transactions: Sequence[SentTransaction]) -> CommandFailed | None:
+    """The error as the command ends with it, with the transactions that were sent before; None when it may stay."""
+    details = {"transactions": sent_before(transactions)} if transactions else {}
+    if isinstance(error, Interrupted):
+        return CommandFailed(str(error), PAID if transactions or error.notes else INTERRUPTED, details)
+    if transactions or "object_id" in details_of(error):
+        return CommandFailed(str(error), PAID, details)
+    return None
 
 
 def _signature(work: Work, sends: bool) -> inspect.Signature:

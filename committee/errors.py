@@ -11,18 +11,27 @@ CommitteeError
 └── LedgerError              the chain refused, or did not answer
     ├── LedgerUnavailable    no answer within the limit; trying again may help
     │   ├── LedgerReorganised  the chain replaced blocks that were read
-    │   └── ProvidersDisagree  two endpoints tell different settled blocks of one number
+    │   ├── ProvidersDisagree  two endpoints tell different settled blocks of one number
+    │   └── TransactionUnknown  a transaction was sent, and its end is not known
     └── LedgerRefused        the contract reverted; `reason` is its own error name
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from committee.hints import hint
 from committee.untrusted import printable
 
+INSUFFICIENT_FUNDS = "InsufficientFunds"
+"""The reason of a refusal that is the chain's and no contract's: the account has too little for value and gas."""
+
 
 class CommitteeError(Exception):
-    """Root of all errors of `committee`."""
+    """Root of all errors of `committee`.
+
+    Where an error has `details`, commands print them beside its message.
+    """
 
 
 class ElectionError(CommitteeError):
@@ -79,8 +88,21 @@ class ProvidersDisagree(LedgerUnavailable):
     """Two endpoints tell different settled blocks of one number: neither is believed until they agree."""
 
 
+class TransactionUnknown(LedgerUnavailable):
+    """A transaction was handed over and its end is not known: it may still be mined. `transaction` is its hash."""
+
+    def __init__(self, message: str, transaction: bytes) -> None:
+        self.transaction = transaction
+        super().__init__(message)
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """What commands print beside the message."""
+        return {"transaction": self.transaction}
+
+
 class LedgerRefused(LedgerError):
-    """The contract reverted.
+    """The contract reverted, or the account cannot pay (`InsufficientFunds`).
 
     `reason` is the contract's own error name, `arguments` its decoded arguments by name.
     """
@@ -95,4 +117,11 @@ class LedgerRefused(LedgerError):
             f"{name}={printable(value) if isinstance(value, str) else value}"
             for name, value in self.arguments.items()
         )
-        super().__init__(f"the contract refused {action}: {reason}" + (f" ({details})" if details else ""))
+        refused = "the account cannot pay for" if reason == INSUFFICIENT_FUNDS else "the contract refused"
+        super().__init__(f"{refused} {action}: {reason}" + (f" ({details})" if details else ""))
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """What commands print beside the message."""
+        told = {"reason": self.reason, "hint": self.hint}
+        return {name: value for name, value in told.items() if value}

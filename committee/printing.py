@@ -7,22 +7,40 @@ list of records is a table whose cells are never folded, so that an address can 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from committee.ledger import Transaction
-
-if TYPE_CHECKING:
-    from committee.ledger.evm import DryRun
+from committee.errors import CommitteeError
+from committee.ledger import DryRun, SentTransaction, Transaction
 
 Result = Mapping[str, Any]
+
+FAILED = 1
+"""Exit status of a command that failed and paid nothing."""
+PAID = 3
+"""Exit status of a command that sent or found what is paid for, and did not end well: standard error has the rest."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C or SIGTERM with nothing paid, as shells have it."""
+UNPRINTED = "the result cannot be written to standard output"
 
 TOKEN_DECIMALS = 18
 SHOWN_DATA_CHARACTERS = 26
 """Of call data, for people: the function's selector and where its arguments begin."""
+
+
+class CommandFailed(CommitteeError):
+    """A command failed with an exit status of its own; `details` are told beside the message."""
+
+    def __init__(self, message: str, status: int, details: Mapping[str, Any]) -> None:
+        self.status = status
+        self.details = dict(details)
+        super().__init__(message)
 
 
 def sent(transaction: Transaction, **more: Any) -> Result:
@@ -74,15 +92,75 @@ def plain(value: Any) -> Any:
     return value
 
 
-def show(result: Result, as_json: bool) -> None:
+def show(result: Result, as_json: bool, *, is_paid: bool = False) -> None:
     """Print a result: one JSON object, or a line for each value and a table for each list of records.
 
-    Nothing for an empty one: the command itself has written to standard output.
+    Nothing for an empty one: the command itself has written to standard output. Raises `CommandFailed` with the result
+    when it cannot be written; `is_paid` says that transactions were sent for it. A reader of standard output that is
+    gone and takes what cost nothing is a `BrokenPipeError`.
     """
     if not result:
         return
     result = plain(result)
-    sys.stdout.write(json.dumps(result) + "\n" if as_json else for_people(result))
+    text = json.dumps(result) + "\n" if as_json else for_people(result)
+    try:
+        write_out(text)
+    except BrokenPipeError:
+        if not is_paid:
+            raise
+        raise CommandFailed(f"{UNPRINTED} (nothing reads it)", PAID, {"result": result}) from None
+    except OSError as error:
+        status = PAID if is_paid else FAILED
+        raise CommandFailed(f"{UNPRINTED} ({error.strerror})", status, {"result": result}) from None
+
+
+def write_out(text: str) -> None:
+    """Write text to standard output, all of it; what its encoding lacks comes as an escape. Raises `OSError`."""
+    out = sys.stdout
+    if out is None or out.closed:
+        raise OSError(errno.EBADF, "it is closed")
+    encoding = out.encoding or "utf-8"
+    try:
+        out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        out.flush()
+    except OSError:
+        # What is left in its buffer must not fail again, at the end of the process.
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, out.fileno())
+            os.close(nowhere)
+        raise
+
+
+def sent_before(transactions: Sequence[SentTransaction]) -> list[dict[str, Any]]:
+    """The transactions that a command sent before it failed, as errors tell them."""
+    return [
+        {"action": one.action, "transaction": "0x" + one.hash.hex(), "mined": one.is_mined}
+        for one in transactions
+    ]
+
+
+def error_text(error: Exception, as_json: bool) -> str:
+    """What a command says on standard error: one JSON object, or a line and below it what is to be kept."""
+    details = details_of(error)
+    if as_json:
+        return json.dumps({"error": str(error), **details}) + "\n"
+    hint = details.get("hint")
+    lines = f"haulout: {error}" + (f": {hint}" if hint else "") + "\n"
+    if "transactions" in details:
+        lines += for_people({"transactions_sent": details["transactions"]})
+    if "result" in details:
+        lines += for_people(details["result"])
+    return lines
+
+
+def details_of(error: BaseException | None) -> dict[str, Any]:
+    """The `details` of an error and of those that caused it; the outer ones win."""
+    details: dict[str, Any] = {}
+    while error is not None:
+        details = {**plain(getattr(error, "details", {})), **details}
+        error = error.__cause__
+    return details
 
 
 def for_people(result: Result) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -15,16 +13,15 @@ import stamina
 import typer
 from typer.exceptions import TyperException
 
-from committee.errors import CommitteeError, LedgerRefused
+from committee import running
+from committee.errors import CommitteeError
+from committee.printing import FAILED, INTERRUPTED, CommandFailed, error_text
+from committee.running import Interrupted
 from storage.cli import app
 from storage.redstuff import RedStuffError
 from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
 
 Result = TypeVar("Result")
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-INTERRUPTED = 130
-"""Exit status after Ctrl-C or SIGTERM, as shells have it."""
 
 
 @app.command()
@@ -83,45 +80,34 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
     A second one ends it at once.
     """
-
-    async def cancellable() -> Result:
-        task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
-
-        def stop() -> None:
-            for number in STOP_SIGNALS:
-                loop.remove_signal_handler(number)
-            _tell("stopping…")
-            task.cancel()
-
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, stop)
-        return await task
-
     try:
-        return asyncio.run(cancellable())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        _tell("interrupted; everything started has been stopped")
+        return running.run(work, lambda: _tell("stopping…\n"))
+    except Interrupted:
+        _tell("interrupted; everything started has been stopped\n")
         raise SystemExit(INTERRUPTED) from None
 
 
-def _tell(line: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+def _tell(text: str) -> None:
+    """Write to standard error; where that is impossible the exit status has to do."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
-def fail(message: str, reason: str = "", hint: str = "", status: int = 1) -> NoReturn:
-    """Say in one line what is wrong and what to do, and end with a status; with `--json` in one JSON object."""
-    if "--json" in sys.argv:
-        more = {name: value for name, value in (("reason", reason), ("hint", hint)) if value}
-        _tell(json.dumps({"error": message, **more}))
-    else:
-        _tell(f"haulout: {message}" + (f": {hint}" if hint else ""))
-    raise SystemExit(status)
+def fail(message: str) -> NoReturn:
+    """Say in one line what is wrong and what to do, and end with status 1; with `--json` in one JSON object."""
+    end(CommandFailed(message, FAILED, {}))
+
+
+def end(error: Exception) -> NoReturn:
+    """Say what went wrong on standard error, and end with the error's exit status, 1 unless it has one."""
+    _tell(error_text(error, "--json" in sys.argv))
+    raise SystemExit(error.status if isinstance(error, CommandFailed) else FAILED)
 
 
 def main() -> None:
-    """The entry point: errors of the house come as one line, without a traceback."""
+    """The entry point: our own errors come as one line, without a traceback."""
     from localnet.chain import ChainError
     from localnet.demo import DemoFailed
     from localnet.network import NetworkError
@@ -134,7 +120,11 @@ def main() -> None:
         # With --json a wrong option or argument is told as any other error is, not in typer's own box.
         raise SystemExit(app(standalone_mode="--json" not in sys.argv))
     except TyperException as error:
-        fail(error.format_message(), status=error.exit_code)
+        end(CommandFailed(error.format_message(), error.exit_code, {}))
+    except (KeyboardInterrupt, typer.Abort):
+        end(CommandFailed("interrupted", INTERRUPTED, {}))
+    except BrokenPipeError:
+        raise SystemExit(FAILED) from None
     except (
         ChainError,
         ClientError,
@@ -145,9 +135,7 @@ def main() -> None:
         RedStuffError,
         StoreError,
     ) as error:
-        if isinstance(error, LedgerRefused):
-            fail(str(error), error.reason, error.hint)
-        fail(str(error))
+        end(error)
 
 
 if __name__ == "__main__":

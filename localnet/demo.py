@@ -22,7 +22,7 @@ from committee.membership import Committee, Member
 from committee.printing import size_text
 from localnet.network import LocalNetwork, Progress
 from storage.client.errors import NodeError
-from storage.client.storing import StoredBlob
+from storage.client.purchase import StoredBlob
 from storage.node.handover.report import Check, NodeReport, TransitionReport, transition_report
 from storage.redstuff import Parameters, blob_id_text
 

@@ -5,7 +5,7 @@
 is.
 """
 
-from committee.ledger.interface import Ledger
+from committee.ledger.interface import DryRun, Ledger
 from committee.ledger.records import (
     Absence,
     Attestation,
@@ -24,8 +24,10 @@ from committee.ledger.records import (
     MemberEjected,
     NetworkAddressChanged,
     Parameters,
+    PlannedTransaction,
     Quote,
     RegisteredNode,
+    SentTransaction,
     ShardsAttested,
     StakePosition,
     Stretch,
@@ -44,6 +46,7 @@ __all__ = [
     "BlockMark",
     "Candidate",
     "CommitteeSelected",
+    "DryRun",
     "EpochStarted",
     "EpochState",
     "Event",
@@ -52,8 +55,10 @@ __all__ = [
     "MemberEjected",
     "NetworkAddressChanged",
     "Parameters",
+    "PlannedTransaction",
     "Quote",
     "RegisteredNode",
+    "SentTransaction",
     "ShardsAttested",
     "StakePosition",
     "Stretch",

@@ -20,12 +20,21 @@ from committee.ledger.records import (
     EpochState,
     Event,
     Parameters,
+    PlannedTransaction,
     Quote,
     RegisteredNode,
     StakePosition,
     Stretch,
     Transaction,
 )
+
+
+class DryRun(Exception):
+    """What a ledger that is to send nothing raises instead: `planned` is what it would have sent, in order."""
+
+    def __init__(self, planned: Sequence[PlannedTransaction]) -> None:
+        self.planned = tuple(planned)
+        super().__init__(f"{len(self.planned)} transactions planned, none sent")
 
 
 class Ledger(Protocol):
@@ -78,6 +87,12 @@ class Ledger(Protocol):
     async def blob_object(self, object_id: int) -> BlobRecord:
         """One blob object. Raises `LedgerRefused` when there is none."""
 
+    async def blob_objects(self, root: bytes, length: int) -> list[BlobRecord]:
+        """The blob's objects that are neither deleted nor expired in the newest block, newest first.
+
+        An adapter may leave out objects behind a great number of newer ones.
+        """
+
     async def attested_shards(self) -> frozenset[int]:
         """Shards attested in the current epoch."""
 
@@ -110,6 +125,13 @@ class Ledger(Protocol):
         """What a blob of `length` bytes takes and costs for `epochs` epochs."""
 
     # sending: tokens and gas
+
+    async def settle(self) -> None:
+        """Wait until every earlier transaction of the account is mined or gone, but for those that a task awaits.
+
+        A caller that looks on chain for what an earlier try has done calls this first. Raises `LedgerUnavailable` when
+        transactions are still under way after the adapter's limit.
+        """
 
     async def mint(self, account: str, amount: int) -> Transaction:
         """Create stake tokens for an account; only the token's owner may."""
@@ -201,9 +223,13 @@ class Ledger(Protocol):
     # sending: blobs
 
     async def register_blob(
-        self, root: bytes, length: int, epochs: int, deletable: bool = False
+        self, root: bytes, length: int, epochs: int, deletable: bool = False, *, to_certify: bool = False
     ) -> tuple[int, Transaction]:
-        """Reserve space for `epochs` epochs and register a blob: (object id, transaction). Pays from the account."""
+        """Reserve space for `epochs` epochs and register a blob: (object id, transaction). Pays from the account.
+
+        With `to_certify`, an account that could not pay the gas of about one certificate more is refused with
+        `InsufficientFunds`, before it pays anything.
+        """
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
         """Post the certificate of availability."""

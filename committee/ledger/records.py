@@ -202,6 +202,31 @@ class Transaction:
 
 
 @dataclass(frozen=True, slots=True)
+class SentTransaction:
+    """A transaction that was handed to the chain, whatever became of it."""
+
+    action: str
+    """The contract and its function."""
+    hash: bytes
+    is_mined: bool
+    """False when its end is not known: it may still be mined."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTransaction:
+    """A transaction that was not sent, and what it would cost at most."""
+
+    action: str
+    sender: str
+    to: str | None
+    data: bytes
+    gas: int | None
+    """None when it can only be estimated after the ones planned before it."""
+    fee_wei: int | None
+    """Gas at the highest price it would bid; None as `gas`."""
+
+
+@dataclass(frozen=True, slots=True)
 class BlobRegistered:
     """A blob object exists and its slivers may be uploaded."""
 

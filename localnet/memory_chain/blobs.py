@@ -51,6 +51,13 @@ def register(
     return _with(now, record), (told,)
 
 
+def live_objects(now: Contracts, blob_id: bytes) -> list[BlobRecord]:
+    """The blob's objects that are neither deleted nor expired, newest first."""
+    records = [one for one in now.records.values() if one.blob_id == blob_id]
+    live = [one for one in records if one.is_registered(now.state.epoch)]
+    return sorted(live, key=lambda one: one.object_id, reverse=True)
+
+
 def certify(now: Contracts, certificates: Mapping[int, Certificate]) -> Outcome:
     """By a quorum that holds each of these blobs: object id → certificate."""
     then, events, bodies = now, list[Event](), dict[int, bytes]()

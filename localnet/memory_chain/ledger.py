@@ -23,6 +23,7 @@ from committee.ledger import (
 )
 from localnet.memory_chain import blobs, epochs, registry
 from localnet.memory_chain.contracts import Contracts, Revert
+from storage.redstuff import BlobMetadata
 
 if TYPE_CHECKING:
     from localnet.memory_chain.chain import MemoryChain
@@ -93,6 +94,10 @@ class MemoryLedger:
             raise LedgerRefused("Blobs.blob", "UnknownObject", {"objectId": object_id})
         return self.chain.records[object_id]
 
+    async def blob_objects(self, root: bytes, length: int) -> list[BlobRecord]:
+        """Of the newest block."""
+        return blobs.live_objects(self.chain.contracts, BlobMetadata.id_of(length, root))
+
     async def attested_shards(self) -> frozenset[int]:
         """Of the newest block."""
         return self.chain.attested
@@ -115,6 +120,9 @@ class MemoryLedger:
         self.chain.block(after), self.chain.block(until)
         marks = tuple(one.mark for one in self.chain.blocks[after.number + 1 : until.number + 1])
         return Stretch(marks, await self.events(after.number + 1, until.number))
+
+    async def settle(self) -> None:
+        """At once: every transaction is mined when it is sent."""
 
     # sending: nodes
 
@@ -171,9 +179,9 @@ class MemoryLedger:
     # sending: blobs
 
     async def register_blob(
-        self, root: bytes, length: int, epochs: int, deletable: bool = False
+        self, root: bytes, length: int, epochs: int, deletable: bool = False, *, to_certify: bool = False
     ) -> tuple[int, Transaction]:
-        """Of the account's; space is free."""
+        """Of the account's; space and gas are free."""
         sent = self._sender(), root, length, epochs, deletable
         transaction = self.chain.send("Blobs.reserveAndRegister", blobs.reserve_and_register, *sent)
         return max(self.chain.records), transaction

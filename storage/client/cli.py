@@ -15,7 +15,7 @@ from committee.ledger import BlobRecord, Ledger
 from committee.printing import Result, sent
 from storage.client.client import Client
 from storage.client.files import STANDARD, content_of, is_stream, metadata_of, write_new, write_stream
-from storage.client.storing import StoredBlob
+from storage.client.purchase import StoredBlob, waiting_object
 from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
 
 MOST_EPOCHS = 53
@@ -64,6 +64,9 @@ AllowPrivateOption = Annotated[
 EpochsOption = Annotated[
     int, typer.Option(help="For how many, the current one included.", min=1, max=MOST_EPOCHS)
 ]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Register and pay anew, whatever an earlier command has paid for.")
+]
 MoreEpochsOption = Annotated[
     int, typer.Option(help="How many to add behind the blob's last one.", min=1, max=MOST_EPOCHS)
 ]
@@ -75,10 +78,22 @@ async def register(
     file: FileArgument,
     epochs: EpochsOption = 1,
     deletable: DeletableOption = False,
+    force: ForceOption = False,
 ) -> Result:
-    """Reserve space for a blob and register it; nothing is uploaded yet (see `certify`)."""
+    """Reserve space for a blob and register it; nothing is uploaded yet (see `certify`).
+
+    An object of the account's that waits for its certificate and lasts as long is not registered again.
+    """
     metadata = await metadata_of(RedStuff((await ledger.parameters()).n_shards), file)
     quote = await ledger.quote(metadata.length, epochs)
+    waiting = None if force else await waiting_object(ledger, metadata, epochs, deletable)
+    if waiting is not None:
+        return {
+            "object_id": waiting.object_id,
+            "blob_id": blob_id_text(metadata.blob_id),
+            **dataclasses.asdict(quote),
+            "outcome": "was registered before; nothing was paid",
+        }
     object_id, transaction = await ledger.register_blob(metadata.root, metadata.length, epochs, deletable)
     return sent(
         transaction, object_id=object_id, blob_id=blob_id_text(metadata.blob_id), **dataclasses.asdict(quote)
@@ -104,12 +119,13 @@ async def store(
     file: FileArgument,
     epochs: EpochsOption = 1,
     deletable: DeletableOption = False,
+    force: ForceOption = False,
     allow_private: AllowPrivateOption = None,
 ) -> Result:
-    """Register, upload and certify a blob."""
+    """Register, upload and certify a blob, as far as it is not done already: what was paid is not paid again."""
     data = await _content(ledger, file)
     async with Client(ledger, allow_private=allow_private) as client:
-        return _stored(await client.store(data, epochs, deletable))
+        return _stored(await client.store(data, epochs, deletable, force=force))
 
 
 @chain_command(app, "read", sends=False)

@@ -1,6 +1,7 @@
 """Store and read blobs: the whole path of a blob from a program to the committee and back.
 
-Storing: encode → reserve and register on chain → upload to every member → gather confirmations → certify on chain.
+Storing: encode → look for what is paid for already → reserve and register on chain → upload to every member → gather
+confirmations → certify on chain.
 Reading: metadata from any node, checked against the blob id → `p` primary slivers, each checked against its root →
 decode, checked against the id.
 """
@@ -8,16 +9,17 @@ decode, checked against the id.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from committee.ledger import Ledger
 from committee.membership import Member
 from storage.client.connections import open_session
 from storage.client.errors import WrongBlob
 from storage.client.node_client import NodeClient
+from storage.client.purchase import Purchase, StoredBlob
 from storage.client.reading import Reading
 from storage.client.settling import Progress
-from storage.client.storing import StoredBlob, Storing, current_committee
+from storage.client.storing import Storing, current_committee
 from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
 
 
@@ -41,6 +43,7 @@ class Client:
             allow_private=ledger.is_development_chain if allow_private is None else allow_private
         )
         self._nodes: dict[tuple[str, str], NodeClient] = {}
+        self._stores: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Client:
         return self
@@ -61,37 +64,52 @@ class Client:
     # storing
 
     async def store(
-        self, data: bytes, epochs: int, deletable: bool = False, progress: Progress = _no_progress
+        self,
+        data: bytes,
+        epochs: int,
+        deletable: bool = False,
+        progress: Progress = _no_progress,
+        *,
+        force: bool = False,
     ) -> StoredBlob:
-        """Store a blob for `epochs` epochs, the current one included, and certify it.
+        """Have a blob stored and certified for `epochs` epochs, the current one included; pay only what is lacking.
 
-        Raises `RedStuffError` when the blob is too large for the committee's shards, `LedgerError` when the chain
-        refuses, `NotEnoughConfirmations` naming the members that failed. A blob that was registered and not certified
-        can be stored again.
+        An object of the account's that names the same blob is used: certified if it is only registered, extended if it
+        ends too early. Another account's object serves if it is permanent, certified and lasts (`owner` names the
+        account). With `force` a new object is registered and paid for.
+
+        Raises `RedStuffError` when the blob is too large for the committee's shards and `LedgerError` when the chain
+        refuses or is silent, before anything is paid for the blob; `TransactionUnknown` when it is not known whether
+        the registration is on chain; afterwards `NotCertified` or `NotExtended`, which name the object and the cause.
+        In each case a store of the same bytes pays nothing twice. A cancellation carries the same text as a note.
         """
         code, blob = await self._encoded(data, progress)
-        object_id, registered = await self._ledger.register_blob(
-            blob.metadata.root, len(data), epochs, deletable
-        )
-        progress("register", 1, 1)
-        storing = Storing(self._ledger, self._node, code, blob, progress)
-        stored = await storing.certify(object_id, deletable, registered.block.number)
-        return replace(stored, register_gas=registered.gas_used)
+        async with self._only_store_of(blob.blob_id):
+            return await self._purchase(code, blob, progress).store(epochs, deletable, force)
 
     async def certify(self, object_id: int, data: bytes, progress: Progress = _no_progress) -> StoredBlob:
-        """Upload a blob that is registered already, and certify it.
+        """Upload a blob that is registered already, and certify it; nothing is sent when it is certified already.
 
-        Raises as `store` does, and `WrongBlob` when `data` is not what was registered.
+        Raises `WrongBlob` when `data` is not what was registered, `NotCertified` when anything else fails.
         """
         record = await self._ledger.blob_object(object_id)
         code, blob = await self._encoded(data, progress)
+        if record.deleted:
+            raise WrongBlob(f"object {object_id} was deleted: register the blob anew")
         if blob.blob_id != record.blob_id:
             raise WrongBlob(
                 f"object {object_id} was registered for blob {blob_id_text(record.blob_id)}; "
                 f"this is {blob_id_text(blob.blob_id)}"
             )
+        return await self._purchase(code, blob, progress).certify(record)
+
+    def _purchase(self, code: RedStuff, blob: EncodedBlob, progress: Progress) -> Purchase:
         storing = Storing(self._ledger, self._node, code, blob, progress)
-        return await storing.certify(object_id, record.deletable)
+        return Purchase(self._ledger, storing, blob, progress)
+
+    def _only_store_of(self, blob_id: bytes) -> asyncio.Lock:
+        """The lock that stores of one blob take, so that the second finds what the first has paid for."""
+        return self._stores.setdefault(blob_id, asyncio.Lock())
 
     async def _encoded(self, data: bytes, progress: Progress) -> tuple[RedStuff, EncodedBlob]:
         _, committee = await current_committee(self._ledger)

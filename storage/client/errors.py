@@ -8,6 +8,9 @@ ClientError
 ├── BlobUnavailable           too few shards answer to read the blob
 ├── FileError                 a file cannot be read or written (`storage.client.files`)
 ├── NotEnoughConfirmations    too few shards confirm to certify the blob
+├── PaidObjectError           a blob object is paid for and what was asked is not done: `object_id`, `blob_id`, `cause`
+│   ├── NotCertified          it is registered
+│   └── NotExtended           it is certified, for fewer epochs than asked
 └── NodeError                 one node failed: `name`, `address`, `why`
     ├── NodeUnreachable       no answer
     ├── NodeRefused           an answer with an error: `reason`, `status`
@@ -20,6 +23,7 @@ from collections.abc import Mapping
 
 from committee.untrusted import printable
 from storage.client.wire import Reason
+from storage.redstuff import blob_id_text
 
 NO_ANSWER = "no answer"
 MAX_WHY_CHARACTERS = 1000
@@ -116,10 +120,43 @@ class NotEnoughConfirmations(ClientError):
 
     def __init__(self, needed: int, n_shards: int, confirmed: int, failures: Mapping[str, str]) -> None:
         super().__init__(
-            f"needed {needed} of {n_shards} shards, reachable {confirmed}: {name_failures(failures)}. The blob is "
-            "registered and not certified; store it again when they are back"
+            f"needed {needed} of {n_shards} shards, reachable {confirmed}: {name_failures(failures)}"
         )
         self.failures = dict(failures)
+
+
+class PaidObjectError(ClientError):
+    """A blob object is paid for, and what was asked of it failed: `cause` says why, `object_id` names it."""
+
+    said = "is paid for"
+    advice = "store the same bytes again"
+
+    def __init__(self, blob_id: bytes, object_id: int, cause: BaseException) -> None:
+        super().__init__(
+            f"blob {blob_id_text(blob_id)}, object {object_id}, {self.said}: {str(cause) or type(cause).__name__}; "
+            f"to go on with the object and pay for it no second time, {self.advice}"
+        )
+        self.blob_id = blob_id
+        self.object_id = object_id
+        self.cause = cause
+
+    @property
+    def details(self) -> dict[str, object]:
+        """What commands print beside the message."""
+        return {"object_id": self.object_id, "blob_id": blob_id_text(self.blob_id)}
+
+
+class NotCertified(PaidObjectError):
+    """A blob object is registered and paid for, and could not be certified."""
+
+    said = "is registered and paid for, and not certified"
+    advice = "store the same bytes again, or certify the object"
+
+
+class NotExtended(PaidObjectError):
+    """A blob object is certified, and could not be extended to the epoch that was asked for."""
+
+    said = "is certified, and could not be extended as far as asked"
 
 
 def name_failures(failures: Mapping[str, str]) -> str:

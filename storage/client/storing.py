@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from committee import bls, messages
 from committee.certificate import Certificate, Confirmation, build
@@ -21,19 +20,8 @@ UPLOADS_AT_ONCE = 8
 
 TOO_LATE = "WrongEpoch"
 """The contract's error for a certificate of an epoch that is over, its handover done."""
-
-
-@dataclass(frozen=True)
-class StoredBlob:
-    """A blob the chain has certified."""
-
-    blob_id: bytes
-    object_id: int
-    size_bytes: int
-    certified_epoch: int
-    register_gas: int
-    """0 when it had been registered before."""
-    certify_gas: int
+ALREADY_CERTIFIED = "AlreadyCertified"
+"""The contract's error for a certificate of an object that has one."""
 
 
 async def current_committee(ledger: Ledger) -> tuple[EpochState, Committee]:
@@ -71,10 +59,12 @@ class Storing:
 
     async def certify(
         self, object_id: int, deletable: bool, registered_block: int | None = None
-    ) -> StoredBlob:
-        """Upload the blob and certify the object; gather a new certificate if the epoch ended meanwhile.
+    ) -> tuple[int, int]:
+        """Upload the blob and certify the object: (the certificate's epoch, gas used).
 
         Nodes that have not taken in the block of its registration are waited for: `registered_block`, else the newest.
+        Gathers a new certificate if the epoch ended meanwhile. No gas is used when the object turns out to be certified
+        already, by another process or an earlier try.
 
         Raises `NotEnoughConfirmations` naming the members that failed, `LedgerError` when the chain refuses.
         """
@@ -83,22 +73,15 @@ class Storing:
             certificate = await self._certificate(object_id if deletable else None, block)
             try:
                 certified = await self._ledger.certify_blob(object_id, certificate)
-                break
+                return certificate.epoch, certified.gas_used
             except LedgerRefused as refused:
+                if refused.reason == ALREADY_CERTIFIED:
+                    return int(str(refused.arguments["epoch"])), 0
                 if refused.reason != TOO_LATE:
                     raise
                 _, now = await current_committee(self._ledger)
                 if now.epoch <= certificate.epoch:
                     raise
-        self._progress("certify", 1, 1)
-        return StoredBlob(
-            blob_id=self._blob.blob_id,
-            object_id=object_id,
-            size_bytes=self._blob.length,
-            certified_epoch=certificate.epoch,
-            register_gas=0,
-            certify_gas=certified.gas_used,
-        )
 
     async def _certificate(self, object_id: int | None, block: int) -> Certificate:
         """Upload to the current committee and gather its certificate; try again if the epoch changed meanwhile."""

@@ -7,10 +7,9 @@ import json
 import pytest
 
 from committee.hints import HINTS
-from committee.ledger.evm import DryRun
+from committee.ledger import DryRun, PlannedTransaction
 from committee.ledger.evm.abi import load_contract
 from committee.ledger.evm.deploy import CONTRACTS
-from committee.ledger.evm.sender import PlannedTransaction
 from committee.printing import for_people, plain, planned, show, size_text, tokens
 
 ADDRESS = "0x" + "aB" * 20

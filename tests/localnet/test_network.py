@@ -18,7 +18,7 @@ from committee.errors import LedgerRefused
 from committee.ledger.evm import DeploymentParameters, EvmLedger
 from localnet.memory_chain import MemoryChain
 from localnet.network import LocalNetwork
-from storage.client.errors import BlobUnavailable, NotEnoughConfirmations, UnknownBlob
+from storage.client.errors import BlobUnavailable, NotCertified, UnknownBlob
 from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, TooLarge
 from tests.storage.network import N_SHARDS, PARAMETERS, SHARDS
@@ -115,9 +115,7 @@ async def test_too_few_nodes_are_named_and_nothing_is_lost(scenario: Scenario) -
     ) as no:
         await scenario.network.client.read(blob_id)
     assert no.value.failures.keys() == set(names)
-    with pytest.raises(
-        NotEnoughConfirmations, match=r"needed 9 of 13 shards, reachable \d+: no answer from bravo, "
-    ):
+    with pytest.raises(NotCertified, match=r"needed 9 of 13 shards, reachable \d+: no answer from bravo, "):
         await scenario.network.client.store(b"more", epochs=1)
     for node in dead:
         await node.start()

@@ -30,6 +30,8 @@ class Twins:
         self.chain = chain
         self._seen = 0, 0
         """The blocks whose events were compared."""
+        self._roots: set[tuple[bytes, int]] = set()
+        """Roots and lengths of the blobs that were registered."""
 
     @classmethod
     async def deployed(cls, network: Network) -> Twins:
@@ -112,6 +114,7 @@ class Twins:
     async def register(
         self, writer: EvmLedger, root: bytes, epochs: int = 5, *, length: int = 1000, deletable: bool = False
     ) -> str | None:
+        self._roots.add((root, length))
         return await self.tell(writer, lambda told: told.register_blob(root, length, epochs, deletable))
 
     def certificate(
@@ -147,6 +150,8 @@ class Twins:
         self._seen = (await real.head()).number, (await faked.head()).number
         for look in (_state, _blobs, _nodes, _candidates, _absences, _attested):
             assert await look(faked) == await look(real), look.__name__
+        for root, length in self._roots:
+            assert await faked.blob_objects(root, length) == await real.blob_objects(root, length)
         for epoch in range(self.state.epoch + 2):
             refused_or_missing = await _missing(faked, epoch)
             assert refused_or_missing == await _missing(real, epoch), f"missing shards of epoch {epoch}"

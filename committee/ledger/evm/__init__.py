@@ -3,6 +3,6 @@
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.adapter import EvmLedger
 from committee.ledger.evm.deploy import Deployment, DeploymentParameters, deploy
-from committee.ledger.evm.sender import DryRun
+from committee.ledger.interface import DryRun
 
 __all__ = ["AccountKey", "Deployment", "DeploymentParameters", "DryRun", "EvmLedger", "deploy"]

@@ -263,6 +263,12 @@ class EvmLedger(Writer):
         )
         return record
 
+    async def blob_objects(self, root: bytes, length: int) -> list[BlobRecord]:
+        """As `Ledger.blob_objects`."""
+        # An endpoint behind the account's own newest transaction would not know the object that it registered.
+        has_block = self._sender.mined_block if self._sender else -1
+        return await self._reader.blob_objects(root, length, has_block)
+
     async def attested_shards(self) -> frozenset[int]:
         """Shards attested in the current epoch."""
         return frozenset(await self._reader.call(self._reader.committee, "attestedShards"))

@@ -76,6 +76,10 @@ class BlobStatus(IntEnum):
     INVALID = 4
 
 
+OVER = frozenset({BlobStatus.DELETED, BlobStatus.EXPIRED})
+"""What an object is that no longer holds anything."""
+
+
 def blob_id(value: int) -> bytes:
     """The chain's u256 is the little-endian value of the id's 32 bytes (PROTOCOL section 1)."""
     return value.to_bytes(BLOB_ID_BYTES, "little")

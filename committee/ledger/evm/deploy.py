@@ -19,7 +19,8 @@ from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.refusals import EndpointError
 from committee.ledger.evm.rpc import Rpc
-from committee.ledger.evm.sender import DryRun, Sender
+from committee.ledger.evm.sender import Sender
+from committee.ledger.interface import DryRun
 from committee.untrusted import InvalidJson, parse_json
 
 CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Committee", "Blobs")

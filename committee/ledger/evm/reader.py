@@ -16,6 +16,7 @@ from committee.ledger.evm.refusals import EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.records import (
     Absence,
+    BlobRecord,
     BlobRegistered,
     BlockMark,
     Event,
@@ -27,6 +28,12 @@ Tag = Literal["latest", "safe", "finalized"]
 
 PAGE_ITEMS = 200
 """Asked for in one call; at most some 100 KiB of answer."""
+IDS_PER_SEARCH = 4000
+"""Object ids that one call looks through for a blob's: some 10 M gas, of the 50 M that nodes give a call."""
+MOST_SEARCHES = 50
+"""Such calls for one blob: an object behind the newest 200 000 ids may not be found."""
+MOST_OBJECTS = 32
+"""Live objects of one blob that are told, the newest ones."""
 MARKS_TOLD = 128
 """The newest blocks of a stretch that are named, so that whoever follows knows them again."""
 
@@ -75,10 +82,12 @@ class Reader:
         *arguments: Any,
         at: BlockMark | None = None,
         read: Callable[[Any], Any] = answers.anything,
+        has_block: int = -1,
     ) -> Any:
         """What `read` makes of a view's answer, at a block that must still be part of the chain, or at the newest.
 
-        Raises `LedgerRefused` when it reverts, `LedgerError` when there is no such contract.
+        Only endpoints that have the block `has_block` are asked. Raises `LedgerRefused` when the view reverts,
+        `LedgerError` when there is no such contract.
         """
         action = f"{contract.abi.name}.{function}"
         request = {
@@ -96,7 +105,7 @@ class Reader:
             return read(contract.abi.decode_result(function, data))
 
         try:
-            return await self._rpc.request("eth_call", request, block, read=read_data)
+            return await self._rpc.request("eth_call", request, block, read=read_data, has_block=has_block)
         except EndpointError as error:
             if error.data is not None:
                 raise LedgerRefused(action, *self.errors.decode(error.data)) from None
@@ -132,6 +141,33 @@ class Reader:
             if following == 0:
                 return items
             cursor = following
+
+    async def blob_objects(self, root: bytes, length: int, has_block: int) -> list[BlobRecord]:
+        """The live objects with this root and length, newest first, at the newest block of an endpoint."""
+
+        def read_search(answer: tuple[int, int]) -> tuple[int, int]:
+            found, following = answer
+            if not (found <= following or following == 0) or (before and following >= before):
+                raise answers.Unreadable(f"a search that does not lead on below object {before}")
+            return found, following
+
+        def read_live(view: dict[str, Any]) -> BlobRecord | None:
+            is_over = view["length"] != length or view["status"] in decode.OVER
+            return None if is_over else decode.blob_record(view)
+
+        records: list[BlobRecord] = []
+        before = 0
+        for _ in range(MOST_SEARCHES):
+            search = root, before, IDS_PER_SEARCH
+            found, before = await self.call(
+                self.blobs, "newestWith", *search, read=read_search, has_block=has_block
+            )
+            if found:
+                live = await self.call(self.blobs, "blob", found, read=read_live, has_block=has_block)
+                records += [live] if live else []
+            if before == 0 or len(records) == MOST_OBJECTS:
+                break
+        return records
 
     async def block(self, which: int | Tag) -> Block:
         """A block by number or tag. Raises `LedgerUnavailable` when unknown."""

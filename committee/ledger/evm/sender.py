@@ -12,28 +12,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eth_account.datastructures import SignedTransaction
 
-from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
-from committee.ledger.evm import answers
+from committee.errors import (
+    INSUFFICIENT_FUNDS,
+    LedgerError,
+    LedgerRefused,
+    LedgerUnavailable,
+    TransactionUnknown,
+)
+from committee.ledger.evm import answers, fees
 from committee.ledger.evm.abi import ErrorDecoder
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.answers import RawLog, RawReceipt
 from committee.ledger.evm.nonces import Nonces
+from committee.ledger.evm.outbox import Flight, Outbox, hash_text, known_of, receipt_of
 from committee.ledger.evm.refusals import EndpointError
 from committee.ledger.evm.rpc import Rpc, both
-from committee.ledger.records import Transaction
+from committee.ledger.records import PlannedTransaction, SentTransaction, Transaction
 
 GAS_MARGIN_PERCENT = 25
 """Added to the estimate: state may change between the estimate and the block."""
 TRANSACTION_GAS_LIMIT = 1 << 24
 """No transaction may ask for more (EIP-7825)."""
-BASE_FEE_HEADROOM = 2
-"""The fee bid is so many times the newest base fee: enough for five full blocks in a row."""
 RECEIPT_LIMIT_S = 120.0
 """A transaction that is not mined within this time is reported as unknown."""
 FIRST_POLL_S = 0.01
@@ -58,10 +62,6 @@ SEND_TRIES = 3
 """Broadcasts of one transaction when the endpoint does not answer."""
 NONCE_TRIES = 10
 """Fresh nonces when one was taken."""
-LEAST_TIP_WEI = 10**9
-"""Of a tip that is guessed from what others paid; as web3.py has it."""
-FEE_HISTORY_BLOCKS = 10
-FEE_HISTORY_PERCENTILE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,44 +72,6 @@ class Receipt:
     logs: tuple[RawLog, ...]
     contract: str | None
     """The address of the contract it created."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedTransaction:
-    """A transaction that was not sent, and what it would cost at most."""
-
-    action: str
-    sender: str
-    to: str | None
-    data: bytes
-    gas: int | None
-    """None when it can only be estimated after the ones planned before it."""
-    fee_wei: int | None
-    """Gas at the highest price it would bid; None as `gas`."""
-
-
-class DryRun(Exception):
-    """Nothing was sent: `planned` is what would have been, in order."""
-
-    def __init__(self, planned: Sequence[PlannedTransaction]) -> None:
-        self.planned = tuple(planned)
-        super().__init__(f"{len(self.planned)} transactions planned, none sent")
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A transaction under way: the versions that were sent, all of one nonce, the newest last."""
-
-    action: str
-    fields: dict[str, Any]
-    versions: list[SignedTransaction]
-    first_bid: dict[str, int]
-    is_overtaken: bool = False
-    """The account's nonce was seen mined, and none of the versions."""
-
-    @property
-    def newest(self) -> SignedTransaction:
-        return self.versions[-1]
 
 
 class _NonceTakenError(Exception):
@@ -130,44 +92,65 @@ class Sender:
         self._chain_id = chain_id
         self._errors = errors
         self._nonces = Nonces.of(chain_id, key.address)
-        self._mined_block = -1
-        """Where its newest was: estimates are made on a state that has it."""
+        self._outbox = Outbox(rpc, key.address)
+        self.mined_block = -1
+        """Number of the newest block with a transaction of its own: estimates are made on a state that has it."""
+
+    @property
+    def sent(self) -> tuple[SentTransaction, ...]:
+        """The newest transactions that this sender handed over, in order."""
+        return self._outbox.sent
+
+    async def settle(self) -> None:
+        """Wait until every earlier transaction of the account is mined or gone, but for those that a task awaits.
+
+        Raises `LedgerUnavailable` when some are still under way after two minutes.
+        """
+        newest = await self._outbox.settle(self._nonces.under_way)
+        self.mined_block = max(self.mined_block, newest)
 
     def close(self) -> None:
         """Give back what is shared with other processes. Idempotent."""
         self._nonces.close()
 
-    async def send(self, action: str, to: str | None, data: bytes, value_wei: int = 0) -> Receipt:
+    async def send(
+        self, action: str, to: str | None, data: bytes, value_wei: int = 0, *, spare_gas: int = 0
+    ) -> Receipt:
         """Send call data to a contract (or creation code to none, or ether to an account); wait until it is mined.
 
-        Raises `LedgerRefused` when the contract reverts or the account cannot pay, `LedgerUnavailable` when
-        the chain does not answer or does not mine in time; then the transaction may still come through.
+        Raises `LedgerRefused` when the contract reverts or the account cannot pay for it and for `spare_gas` more,
+        `LedgerUnavailable` when the chain does not answer, `TransactionUnknown` when it was handed over and may
+        still be mined.
         """
         request = self._request(to, data, value_wei)
-        gas, fees = await both(self._estimate(action, request), self._fees())
+        gas, offer = await both(self._estimate(action, request), fees.bid(self._rpc))
+        if spare_gas:
+            await self._require_balance(action, value_wei + (gas + spare_gas) * fees.most_per_gas_wei(offer))
         transaction: dict[str, Any] = {
             "chainId": self._chain_id,
             "data": data,
             "gas": gas,
             "value": value_wei,
-            **fees,
+            **offer,
         } | ({"to": to} if to else {})
         least_nonce = 0
         for place in range(NONCE_TRIES):
             try:
-                flight = await self._send_with_next_nonce(action, transaction, fees, least_nonce)
+                flight = await self._send_with_next_nonce(action, transaction, offer, least_nonce)
             except _NonceTakenError as error:
                 least_nonce = error.taken + 1
                 await asyncio.sleep(min(FIRST_POLL_S * 2**place, LONGEST_POLL_S))
                 continue
-            nonce = flight.fields["nonce"]
-            self._nonces.under_way.add(nonce)
+            self._nonces.under_way.add(flight.nonce)
             try:
-                receipt = await self._receipt(flight)
+                receipt = flight.receipt = await self._receipt(flight)
+            except asyncio.CancelledError as cancelled:
+                cancelled.add_note(f"transaction {hash_text(flight.newest)} ({action}) may still be mined")
+                raise
             finally:
-                self._nonces.under_way.discard(nonce)
-            self._nonces.mined = max(self._nonces.mined, nonce + 1)
-            self._mined_block = max(self._mined_block, receipt.block.number)
+                self._nonces.under_way.discard(flight.nonce)
+            self._nonces.mined = max(self._nonces.mined, flight.nonce + 1)
+            self.mined_block = max(self.mined_block, receipt.block.number)
             if not receipt.succeeded:
                 raise await self._failure(action, request, transaction, receipt)
             mined = Transaction(receipt.hash, receipt.block, receipt.gas_used)
@@ -186,13 +169,12 @@ class Sender:
         """
         request = self._request(to, data, value_wei)
         try:
-            gas, fees = await both(self._estimate(action, request), self._fees())
+            gas, offer = await both(self._estimate(action, request), fees.bid(self._rpc))
         except LedgerRefused:
             if not after_others:
                 raise
             return PlannedTransaction(action, self.account, to, data, None, None)
-        most_wei = fees["maxFeePerGas"] if "maxFeePerGas" in fees else fees["gasPrice"]
-        return PlannedTransaction(action, self.account, to, data, gas, gas * most_wei)
+        return PlannedTransaction(action, self.account, to, data, gas, gas * fees.most_per_gas_wei(offer))
 
     def _request(self, to: str | None, data: bytes, value_wei: int) -> dict[str, Any]:
         """As `eth_estimateGas` and `eth_call` take it."""
@@ -202,7 +184,7 @@ class Sender:
     async def _estimate(self, action: str, request: dict[str, Any]) -> int:
         try:
             estimate = await self._rpc.request(
-                "eth_estimateGas", request, read=_read_gas, has_block=self._mined_block
+                "eth_estimateGas", request, read=_read_gas, has_block=self.mined_block
             )
         except EndpointError as error:
             if error.is_lacking_funds:
@@ -211,46 +193,37 @@ class Sender:
                 raise
             raise self._refused(action, error) from None
         except LedgerUnavailable:
-            self._mined_block = -1  # the chain may have gone back behind it
+            self.mined_block = -1  # the chain may have gone back behind it
             raise
         if estimate > TRANSACTION_GAS_LIMIT:
             raise LedgerRefused(action, "TooMuchGas", {"needed": estimate, "limit": TRANSACTION_GAS_LIMIT})
         return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
 
-    async def _fees(self) -> dict[str, int]:
-        """What the transaction bids for a unit of gas, by field; as a legacy transaction where nothing tells a tip."""
-        block, tip = await both(
-            self._rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block), self._tip()
-        )
-        if block.base_fee_wei is None or tip is None:
-            price = await self._rpc.request("eth_gasPrice", read=answers.fee)
-            return {"gasPrice": price * (100 + BUMP_PERCENT) // 100}
-        return {
-            "maxFeePerGas": block.base_fee_wei * BASE_FEE_HEADROOM + tip,
-            "maxPriorityFeePerGas": tip,
-        }
-
-    async def _tip(self) -> int | None:
-        """The tip to bid for a unit of gas, in wei, from the first method that an endpoint has; None for none."""
-        with contextlib.suppress(LedgerUnavailable):
-            return await self._rpc.request("eth_maxPriorityFeePerGas", read=answers.fee)
-        with contextlib.suppress(LedgerUnavailable):
-            history = hex(FEE_HISTORY_BLOCKS), "latest", [FEE_HISTORY_PERCENTILE]
-            rewards = await self._rpc.request("eth_feeHistory", *history, read=answers.newest_rewards)
-            paid = sorted(filter(None, rewards))
-            return max(paid[len(paid) // 2], LEAST_TIP_WEI) if paid else LEAST_TIP_WEI
-        return None
+    async def _require_balance(self, action: str, needed_wei: int) -> None:
+        balance_wei = await self._rpc.request("eth_getBalance", self.account, "latest", read=_read_balance)
+        if balance_wei < needed_wei:
+            lacking: dict[str, object] = {
+                "account": self.account,
+                "balance_wei": balance_wei,
+                "needed_wei": needed_wei,
+            }
+            raise LedgerRefused(action, INSUFFICIENT_FUNDS, lacking)
 
     async def _send_with_next_nonce(
-        self, action: str, transaction: dict[str, Any], fees: dict[str, int], least_nonce: int
-    ) -> _Flight:
+        self, action: str, transaction: dict[str, Any], offer: dict[str, int], least_nonce: int
+    ) -> Flight:
         async with self._nonces.turn():
             try:
                 if self._nonces.next is None:
                     self._nonces.next = max(await self._count("pending"), self._nonces.mined, least_nonce)
                 fields = {**transaction, "nonce": self._nonces.next}
-                flight = _Flight(action, fields, [self._key.sign(fields)], fees)
-                await self._broadcast(action, flight.newest, self._nonces.next)
+                flight = Flight(action, fields, [self._key.sign(fields)], offer)
+                self._outbox.add(flight)
+                try:
+                    await self._broadcast(action, flight.newest, self._nonces.next)
+                except (LedgerRefused, EndpointError, _NonceTakenError):
+                    self._outbox.forget(flight)
+                    raise
                 self._nonces.next += 1
             except BaseException:
                 # Also when cancelled: whether the transaction arrived is then unknown, so the chain must say.
@@ -283,16 +256,16 @@ class Sender:
                 with contextlib.suppress(LedgerUnavailable):
                     if await self._is_known(signed):
                         return
-        raise LedgerUnavailable(f"{action} could not be sent: {trouble}") from None
+        raise TransactionUnknown(
+            f"{action} could not be sent: {trouble}; transaction {hash_text(signed)} may have arrived all the same",
+            bytes(signed.hash),
+        ) from None
 
     async def _is_known(self, signed: SignedTransaction) -> bool:
         """Whether the endpoint has the transaction, mined or waiting."""
-        digest = bytes(signed.hash)
-        return await self._rpc.request(
-            "eth_getTransactionByHash", _hex(signed), read=lambda result: answers.is_known(result, digest)
-        )
+        return await self._rpc.request("eth_getTransactionByHash", hash_text(signed), read=known_of(signed))
 
-    async def _receipt(self, flight: _Flight) -> RawReceipt:
+    async def _receipt(self, flight: Flight) -> RawReceipt:
         """Wait for the receipt of any version, looking after the transaction when none comes."""
         clock = asyncio.get_running_loop().time
         began, delay = clock(), FIRST_POLL_S
@@ -305,7 +278,7 @@ class Sender:
             try:
                 for version in reversed(flight.versions):
                     receipt = await self._rpc.request(
-                        "eth_getTransactionReceipt", _hex(version), read=_receipt_of(version)
+                        "eth_getTransactionReceipt", hash_text(version), read=receipt_of(version)
                     )
                     if receipt is not None:
                         return receipt
@@ -320,23 +293,25 @@ class Sender:
                     if await self._is_known(flight.newest):
                         await self._fill_gap(flight)
                     else:
-                        await self._broadcast(flight.action, flight.newest, flight.fields["nonce"])
+                        await self._broadcast(flight.action, flight.newest, flight.nonce)
             except LedgerUnavailable as error:
                 trouble = str(error)
             except _NonceTakenError:
                 next_lookup = clock() + LOOKUP_INTERVAL_S
                 with contextlib.suppress(LedgerUnavailable):
-                    flight.is_overtaken = await self._count("latest") > flight.fields["nonce"]
+                    flight.is_overtaken = await self._count("latest") > flight.nonce
         self._nonces.next = None
-        outlook = "it will not come through" if flight.is_overtaken else "it may still come through"
-        raise LedgerUnavailable(
-            f"{flight.action}: no receipt of transaction {_hex(flight.newest)} within {clock() - began:.1f} s "
-            f"({trouble}); {outlook}"
+        message = (
+            f"{flight.action}: no receipt of transaction {hash_text(flight.newest)} within {clock() - began:.1f} s "
+            f"({trouble})"
         )
+        if flight.is_overtaken:
+            raise LedgerUnavailable(f"{message}; it will not come through")
+        raise TransactionUnknown(f"{message}; it may still come through", bytes(flight.newest.hash))
 
-    async def _bump(self, flight: _Flight) -> None:
+    async def _bump(self, flight: Flight) -> None:
         """Send the transaction with its own nonce and higher fees: the market's, and enough to be let in."""
-        market = await self._fees()
+        market = await fees.bid(self._rpc)
         fields = {**flight.fields}
         for fee, first_bid in flight.first_bid.items():
             raised = -(-fields[fee] * (100 + BUMP_PERCENT) // 100)
@@ -347,7 +322,7 @@ class Sender:
         flight.fields = fields
         await self._broadcast(flight.action, version, fields["nonce"])
 
-    async def _fill_gap(self, flight: _Flight) -> None:
+    async def _fill_gap(self, flight: Flight) -> None:
         """Use up nonces below those of the transactions under way that no transaction has any more.
 
         After a reorganisation that dropped what was mined, nothing behind it would be mined ever; and sending a call
@@ -381,7 +356,7 @@ class Sender:
         return LedgerRefused(action, reason, {"transaction": "0x" + receipt.hash.hex()})
 
     def _too_poor(self, action: str) -> LedgerRefused:
-        return LedgerRefused(action, "InsufficientFunds", {"account": self.account})
+        return LedgerRefused(action, INSUFFICIENT_FUNDS, {"account": self.account})
 
     def _refused(self, action: str, error: EndpointError) -> LedgerRefused:
         if error.data is None:
@@ -389,16 +364,12 @@ class Sender:
         return LedgerRefused(action, *self._errors.decode(error.data))
 
 
-def _hex(signed: SignedTransaction) -> str:
-    return "0x" + bytes(signed.hash).hex()
-
-
-def _receipt_of(signed: SignedTransaction) -> Callable[[Any], RawReceipt | None]:
-    return lambda result: answers.receipt(result, bytes(signed.hash))
-
-
 def _read_gas(result: Any) -> int:
     gas = answers.quantity(result)
     if gas < TRANSFER_GAS:
         raise answers.Unreadable("less gas than any transaction takes")
     return gas
+
+
+def _read_balance(result: Any) -> int:
+    return answers.quantity(result, 2**256 - 1)

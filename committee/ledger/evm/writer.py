@@ -12,16 +12,18 @@ from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import decode
 from committee.ledger.evm.reader import Contract, Reader
-from committee.ledger.evm.sender import DryRun, PlannedTransaction, Receipt, Sender
-from committee.ledger.records import (
-    Attestation,
-    Transaction,
-)
+from committee.ledger.evm.sender import Receipt, Sender
+from committee.ledger.interface import DryRun
+from committee.ledger.records import Attestation, PlannedTransaction, SentTransaction, Transaction
 
 ENCODING_TYPE = 1
 """RedStuff, Walrus' RS2."""
 WRITES_PER_APPROVAL = 64
 """When a write finds its allowance used up, so many writes of its price are approved at once."""
+REGISTER_GAS = 300_000
+"""About what an account's first registration takes, an approval's successor (`make bench-gas`)."""
+CERTIFY_GAS = 300_000
+"""A little more than a certificate of any committee takes (`make bench-gas`: at most 270 000)."""
 LEAST_SHARES_PERCENT = 99
 """Of the shares that an amount gives when it is quoted: a stake that would get fewer is refused."""
 
@@ -194,12 +196,23 @@ class Writer:
 
     # blobs
 
+    @property
+    def sent(self) -> tuple[SentTransaction, ...]:
+        """The newest transactions that were handed over through this ledger, in order."""
+        return self._sender.sent if self._sender else ()
+
+    async def settle(self) -> None:
+        """As `Ledger.settle`."""
+        if not self._dry_run:
+            await self._sending().settle()
+
     async def register_blob(
-        self, root: bytes, length: int, epochs: int, deletable: bool = False
+        self, root: bytes, length: int, epochs: int, deletable: bool = False, *, to_certify: bool = False
     ) -> tuple[int, Transaction]:
         """As `Ledger.register_blob`; approves the token when the allowance is used up, for several writes."""
-        blobs = self._reader.blobs
-        receipt = await self._spend("reserveAndRegister", root, length, ENCODING_TYPE, epochs, deletable)
+        blobs, call = self._reader.blobs, (root, length, ENCODING_TYPE, epochs, deletable)
+        spare_gas = CERTIFY_GAS if to_certify else 0
+        receipt = await self._spend("reserveAndRegister", *call, spare_gas=spare_gas)
         return int(self._told(receipt, blobs, "BlobRegistered", "objectId")), receipt.transaction
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
@@ -261,18 +274,24 @@ class Writer:
     async def _stake_call(self, function: str, *arguments: Any) -> Transaction:
         return (await self._send(self._reader.staking, function, *arguments)).transaction
 
-    async def _spend(self, function: str, *arguments: Any) -> Receipt:
-        """Call the blob contract for something that costs; approves several such payments if it must."""
+    async def _spend(self, function: str, *arguments: Any, spare_gas: int = 0) -> Receipt:
+        """Call the blob contract for something that costs tokens; approve several such payments if it must.
+
+        With `spare_gas` nothing is sent, no approval either, unless the account can pay that much gas afterwards.
+        """
         blobs = self._reader.blobs
         try:
-            return await self._send(blobs, function, *arguments)
+            return await self._send(blobs, function, *arguments, spare_gas=spare_gas)
         except LedgerRefused as refusal:
             async with self._spending:
-                await self._approve(blobs, refusal, WRITES_PER_APPROVAL)
-                return await self._send(blobs, function, *arguments)
+                first_spare_gas = spare_gas + REGISTER_GAS if spare_gas else 0
+                await self._approve(blobs, refusal, WRITES_PER_APPROVAL, first_spare_gas)
+                return await self._send(blobs, function, *arguments, spare_gas=spare_gas)
 
-    async def _approve(self, spender: Contract, refusal: LedgerRefused, payments: int = 1) -> None:
-        """Approve so many payments like the one that was refused for want of an allowance.
+    async def _approve(
+        self, spender: Contract, refusal: LedgerRefused, payments: int = 1, spare_gas: int = 0
+    ) -> None:
+        """Approve `payments` payments like the one that was refused for want of an allowance.
 
         Raises the refusal where it was for anything else, and one for want of tokens: nothing that is going to be
         refused all the same leaves an allowance.
@@ -289,12 +308,13 @@ class Writer:
         if self._dry_run:
             self._planned.append(await self._sending().plan("HauloutToken.approve", token.address, data))
         else:
-            await self._sending().send("HauloutToken.approve", token.address, data)
+            action = "HauloutToken.approve"
+            await self._sending().send(action, token.address, data, spare_gas=spare_gas)
 
-    async def _send(self, contract: Contract, function: str, *arguments: Any) -> Receipt:
+    async def _send(self, contract: Contract, function: str, *arguments: Any, spare_gas: int = 0) -> Receipt:
         data, action = contract.abi.encode_call(function, *arguments), f"{contract.abi.name}.{function}"
         if not self._dry_run:
-            return await self._sending().send(action, contract.address, data)
+            return await self._sending().send(action, contract.address, data, spare_gas=spare_gas)
         before, self._planned = self._planned, []
         planned = await self._sending().plan(action, contract.address, data, after_others=bool(before))
         raise DryRun([*before, planned])

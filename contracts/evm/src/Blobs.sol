@@ -275,6 +275,31 @@ contract Blobs is Space {
         }
     }
 
+    /// @notice The newest blob object that was registered with this root and is not deleted, among `count` ids below
+    /// `before`. A writer finds with it what an earlier try has paid for.
+    /// @param root Of the Merkle tree over the sliver pairs' roots.
+    /// @param before The first id that is not looked at; 0 begins with the newest object.
+    /// @param count The most ids to look at; each costs a call about 2500 gas.
+    /// @return objectId 0 when there is none.
+    /// @return next What to pass as `before` to go on; 0 at the end.
+    function newestWith(bytes32 root, uint256 before, uint256 count)
+        external
+        view
+        returns (uint256 objectId, uint256 next)
+    {
+        next = before == 0 || before > blobCount ? uint256(blobCount) + 1 : before;
+        uint256 last = next > count ? next - count : 1;
+        while (next > last) {
+            --next;
+            Blob storage blob_ = _blobs[next];
+            if (blob_.root == root && blob_.owner != address(0)) {
+                objectId = next;
+                break;
+            }
+        }
+        if (next == 1) next = 0;
+    }
+
     /// @inheritdoc Governed
     function isPausable(bytes4 selector) public pure override returns (bool) {
         return selector == this.reserve.selector || selector == this.register.selector

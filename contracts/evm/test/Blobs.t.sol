@@ -186,6 +186,39 @@ contract BlobsTest is BlobBase {
         vm.assertEq(next, 0);
     }
 
+    function test_newestWith_finds_objects_of_a_root_newest_first() public {
+        _assertNewest(0, 9, 0, 0);
+        for (uint256 i; i < 8; ++i) {
+            blobs.reserveAndRegister(bytes32(i % 3), LENGTH, 1, 1, true); // root 0 has the ids 1, 4, 7
+        }
+        _assertNewest(0, 9, 7, 7);
+        _assertNewest(7, 9, 4, 4);
+        _assertNewest(4, 9, 1, 0);
+        _assertNewest(1, 9, 0, 0);
+        _assertNewest(99, type(uint256).max, 7, 7);
+        _assertNewest(0, 1, 0, 8);
+        _assertNewest(8, 1, 7, 7);
+        _assertNewest(7, 2, 0, 5);
+        _assertNewest(3, 2, 1, 0);
+        _assertNewest(5, 0, 0, 5);
+    }
+
+    function test_newestWith_leaves_out_deleted_objects() public {
+        for (uint256 i; i < 3; ++i) {
+            blobs.reserveAndRegister(0, LENGTH, 1, 1, true);
+        }
+        blobs.remove(3);
+        blobs.remove(1);
+        _assertNewest(0, 9, 2, 2);
+        _assertNewest(2, 9, 0, 0);
+    }
+
+    function _assertNewest(uint256 before, uint256 count, uint256 objectId, uint256 next) private view {
+        (uint256 found, uint256 following) = blobs.newestWith(0, before, count);
+        vm.assertEq(found, objectId);
+        vm.assertEq(following, next);
+    }
+
     function test_blob_reverts_for_an_id_that_has_never_been() public {
         vm.expectRevert(abi.encodeWithSelector(Blobs.UnknownObject.selector, 0));
         blobs.blob(0);

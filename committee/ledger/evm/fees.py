@@ -1,0 +1,52 @@
+"""What a transaction bids for a unit of gas, from what endpoints of different kinds tell."""
+
+from __future__ import annotations
+
+import contextlib
+
+from committee.errors import LedgerUnavailable
+from committee.ledger.evm import answers
+from committee.ledger.evm.rpc import Rpc, both
+
+BASE_FEE_HEADROOM = 2
+"""A bid is this many times the newest base fee: enough for five full blocks in a row."""
+LEGACY_HEADROOM_PERCENT = 25
+"""Added to the price that an endpoint names for a legacy transaction."""
+LEAST_TIP_WEI = 10**9
+"""Of a tip that is guessed from what others paid; as web3.py has it."""
+FEE_HISTORY_BLOCKS = 10
+FEE_HISTORY_PERCENTILE = 50
+
+
+async def bid(rpc: Rpc) -> dict[str, int]:
+    """Return what to bid for a unit of gas, in wei, by the transaction's field.
+
+    A legacy transaction's `gasPrice` where nothing tells a tip.
+    """
+    block, tip = await both(
+        rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block), _tip(rpc)
+    )
+    if block.base_fee_wei is None or tip is None:
+        price = await rpc.request("eth_gasPrice", read=answers.fee)
+        return {"gasPrice": price * (100 + LEGACY_HEADROOM_PERCENT) // 100}
+    return {
+        "maxFeePerGas": block.base_fee_wei * BASE_FEE_HEADROOM + tip,
+        "maxPriorityFeePerGas": tip,
+    }
+
+
+def most_per_gas_wei(offer: dict[str, int]) -> int:
+    """Return the most that a bid may cost for a unit of gas."""
+    return offer["maxFeePerGas"] if "maxFeePerGas" in offer else offer["gasPrice"]
+
+
+async def _tip(rpc: Rpc) -> int | None:
+    """The tip to bid for a unit of gas, in wei, from the first method that an endpoint has; None for none."""
+    with contextlib.suppress(LedgerUnavailable):
+        return await rpc.request("eth_maxPriorityFeePerGas", read=answers.fee)
+    with contextlib.suppress(LedgerUnavailable):
+        history = hex(FEE_HISTORY_BLOCKS), "latest", [FEE_HISTORY_PERCENTILE]
+        rewards = await rpc.request("eth_feeHistory", *history, read=answers.newest_rewards)
+        paid = sorted(filter(None, rewards))
+        return max(paid[len(paid) // 2], LEAST_TIP_WEI) if paid else LEAST_TIP_WEI
+    return None

@@ -1,0 +1,190 @@
+"""Pay for one blob's storage, once: find what an earlier try has paid for, pay what is lacking, certify.
+
+Before anything is paid, the chain is asked for the blob's objects (`best_object` is the rule). So a store that failed
+after its registration, or whose answer was lost, is finished by the next one, whichever process runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from committee.errors import LedgerError
+from committee.ledger import BlobRecord, DryRun, Ledger
+from storage.client.errors import NotCertified, NotExtended, PaidObjectError
+from storage.client.settling import Progress
+from storage.client.storing import Storing, current_committee
+from storage.redstuff import BlobMetadata, EncodedBlob
+
+
+class Outcome(StrEnum):
+    """What a store has done."""
+
+    REGISTERED = "registered and certified"
+    CONTINUED = "certified an object that was registered before"
+    EXTENDED = "extended an object that was certified before"
+    FOUND = "found certified; nothing was paid"
+
+
+@dataclass(frozen=True)
+class StoredBlob:
+    """A blob the chain has certified."""
+
+    blob_id: bytes
+    object_id: int
+    owner: str
+    """The account that the object belongs to; another one's when its permanent object serves as well."""
+    size_bytes: int
+    certified_epoch: int
+    end_epoch: int
+    """Exclusive."""
+    outcome: Outcome
+    register_gas: int = 0
+    """0 when it had been registered before."""
+    certify_gas: int = 0
+    """0 when it had been certified before."""
+    extend_gas: int = 0
+    """0 when it was not extended."""
+
+
+def best_object(
+    objects: Iterable[BlobRecord], account: str | None, end_epoch: int, deletable: bool
+) -> BlobRecord | None:
+    """Return the object to go on with so that the blob lives until `end_epoch` for the least payment; None for none.
+
+    `objects` are live objects of the blob. In this order: an object of the account's that is certified and lasts, or
+    is registered and lasts (its certificate costs gas alone); another account's that is permanent and certified and
+    lasts; an object of the account's that is certified, or registered, and is to be extended. A permanent object does
+    not serve where a deletable one is asked for, nor the other way about.
+    """
+    usable = [one for one in objects if one.deletable == deletable and not one.invalid]
+    own = [one for one in usable if one.owner == account]
+    own_certified = [one for one in own if one.certified_epoch is not None]
+    own_registered = [one for one in own if one.certified_epoch is None]
+    others = [] if deletable else [one for one in usable if one.certified_epoch is not None]
+    choices = (
+        *(
+            [one for one in some if one.end_epoch >= end_epoch]
+            for some in (own_certified, own_registered, others)
+        ),
+        own_certified,
+        own_registered,
+    )
+    chosen = next(filter(None, choices), None)
+    return max(chosen, key=lambda one: (one.end_epoch, one.object_id)) if chosen else None
+
+
+async def waiting_object(
+    ledger: Ledger, metadata: BlobMetadata, epochs: int, deletable: bool
+) -> BlobRecord | None:
+    """Return the account's object that is registered for `epochs` epochs and waits for a certificate; None for none."""
+    state, _ = await current_committee(ledger)
+    await ledger.settle()
+    objects = await ledger.blob_objects(metadata.root, metadata.length)
+    own = [one for one in objects if one.owner == ledger.account and one.certified_epoch is None]
+    found = best_object(own, ledger.account, state.epoch + epochs, deletable)
+    return found if found is not None and found.end_epoch >= state.epoch + epochs else None
+
+
+class Purchase:
+    """What is paid on chain for one encoded blob, in its order."""
+
+    def __init__(self, ledger: Ledger, storing: Storing, blob: EncodedBlob, progress: Progress) -> None:
+        self._ledger = ledger
+        self._storing = storing
+        self._blob = blob
+        self._progress = progress
+
+    async def store(self, epochs: int, deletable: bool, force: bool) -> StoredBlob:
+        """Have the blob certified for `epochs` epochs; with `force` by a new object, whatever there is.
+
+        Raises `NotCertified` and `NotExtended`, which name the object, for whatever fails after a payment;
+        `LedgerError` before.
+        """
+        state, _ = await current_committee(self._ledger)
+        end_epoch = state.epoch + epochs
+        found = None if force else await self._earlier(end_epoch, deletable)
+        if found is None:
+            return await self._new(epochs, end_epoch, deletable)
+        self._progress("register", 1, 1)
+        stored = await self.certify(found)
+        if found.end_epoch >= end_epoch:
+            return stored
+        return await self._extended(stored, end_epoch)
+
+    async def certify(self, found: BlobRecord) -> StoredBlob:
+        """Have a registered object certified; nothing is uploaded when it is already. Raises `NotCertified`."""
+        epoch, gas, outcome = found.certified_epoch, 0, Outcome.FOUND
+        if epoch is None:
+            with self._naming(NotCertified, found.object_id):
+                epoch, gas = await self._storing.certify(found.object_id, found.deletable)
+            outcome = Outcome.CONTINUED
+        self._progress("certify", 1, 1)
+        return StoredBlob(
+            blob_id=self._blob.blob_id,
+            object_id=found.object_id,
+            owner=found.owner,
+            size_bytes=self._blob.length,
+            certified_epoch=epoch,
+            end_epoch=found.end_epoch,
+            outcome=outcome,
+            certify_gas=gas,
+        )
+
+    async def _earlier(self, end_epoch: int, deletable: bool) -> BlobRecord | None:
+        """The object to go on with, after every earlier transaction of the account has done what it will."""
+        await self._ledger.settle()
+        objects = await self._ledger.blob_objects(self._blob.metadata.root, self._blob.length)
+        return best_object(objects, self._ledger.account, end_epoch, deletable)
+
+    async def _new(self, epochs: int, end_epoch: int, deletable: bool) -> StoredBlob:
+        root, length = self._blob.metadata.root, self._blob.length
+        object_id, registered = await self._ledger.register_blob(
+            root, length, epochs, deletable, to_certify=True
+        )
+        self._progress("register", 1, 1)
+        with self._naming(NotCertified, object_id):
+            epoch, gas = await self._storing.certify(object_id, deletable, registered.block.number)
+        self._progress("certify", 1, 1)
+        return StoredBlob(
+            blob_id=self._blob.blob_id,
+            object_id=object_id,
+            owner=self._ledger.account or "",
+            size_bytes=length,
+            certified_epoch=epoch,
+            end_epoch=await self._end_epoch(object_id, end_epoch),
+            outcome=Outcome.REGISTERED,
+            register_gas=registered.gas_used,
+            certify_gas=gas,
+        )
+
+    async def _end_epoch(self, object_id: int, expected: int) -> int:
+        """An object's end as the chain has it: the epoch may have changed before the registration.
+
+        All is paid and done by now, so a chain that does not answer is no error.
+        """
+        try:
+            return (await self._ledger.blob_object(object_id)).end_epoch
+        except LedgerError:
+            return expected
+
+    async def _extended(self, stored: StoredBlob, end_epoch: int) -> StoredBlob:
+        with self._naming(NotExtended, stored.object_id):
+            extended = await self._ledger.extend_blob(stored.object_id, end_epoch - stored.end_epoch)
+        outcome = Outcome.EXTENDED if stored.outcome is Outcome.FOUND else stored.outcome
+        return replace(stored, end_epoch=end_epoch, outcome=outcome, extend_gas=extended.gas_used)
+
+    @contextmanager
+    def _naming(self, unfinished: type[PaidObjectError], object_id: int) -> Iterator[None]:
+        """Name the object in whatever ends the work on it; a cancellation gets a note (PEP 678)."""
+        try:
+            yield
+        except DryRun:
+            raise
+        except Exception as error:
+            raise unfinished(self._blob.blob_id, object_id, error) from error
+        except BaseException as stopped:
+            stopped.add_note(str(unfinished(self._blob.blob_id, object_id, stopped)))
+            raise
