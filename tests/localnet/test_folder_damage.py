@@ -102,6 +102,7 @@ async def check_ends(node: NodeProcess, path: Path) -> None:
     assert "Traceback" not in node.log_path.read_bytes()[said:].decode()
 
 
+@pytest.mark.slow
 async def test_a_node_repairs_its_slivers_and_its_record_of_the_chain_and_tells_of_a_broken_index(
     small: Scenario, tmp_path: Path
 ) -> None:

@@ -17,10 +17,11 @@ from committee.bls import SecretKey
 from committee.errors import LedgerRefused
 from committee.ledger.evm import DeploymentParameters, EvmLedger
 from localnet.memory_chain import MemoryChain
-from localnet.network import LocalNetwork
+from localnet.network import LocalNetwork, NodeProcess
 from storage.client.errors import BlobUnavailable, NotCertified, UnknownBlob
 from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, TooLarge
+from tests.damages import fifo, link_to_a_file, link_to_a_folder
 from tests.storage.network import N_SHARDS, PARAMETERS, SHARDS
 
 if TYPE_CHECKING:
@@ -42,6 +43,28 @@ async def test_a_killed_member_is_ejected_and_only_its_slivers_are_rebuilt(scena
         report = NodeReport.from_json(await scenario.network.node_client(member.name).handover())
         assert {shard.shard for shard in report.shards} == gained & set(member.shards)
         assert report.largest_share_of_a_blob < 1
+    await check_a_damaged_folder_is_repaired(scenario, scenario.network.nodes["charlie"])
+
+
+async def check_a_damaged_folder_is_repaired(scenario: Scenario, node: NodeProcess) -> None:
+    """A node started with other things than files in their places gets its slivers again, and the chain's record."""
+    await node.stop()
+    slivers = sorted(path for path in (node.folder / "store" / "slivers").rglob("*") if path.is_file())
+    assert len(slivers) >= 4, "the largest blob's lie in files"
+    outside = scenario.network.folder / "outside"
+    (outside / "folder").mkdir(parents=True)
+    (outside / "file").write_bytes(b"another's")
+    fifo(slivers[0], outside)
+    link_to_a_folder(slivers[-1].parents[2], outside)
+    link_to_a_file(node.folder / "chain.sqlite", outside)
+    await node.start()
+    await scenario.network.serving(node.name)
+    await scenario.check()
+    assert all(
+        path.is_file() and not path.is_symlink() for path in (slivers[0], node.folder / "chain.sqlite")
+    )
+    assert (outside / "file").read_bytes() == b"another's"
+    assert list((outside / "folder").iterdir()) == []
 
 
 async def test_what_was_owed_when_a_handover_was_closed_is_to_be_attested_too(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +16,24 @@ import pytest
 from committee.errors import InvalidKey, LedgerError
 from committee.ledger.evm import Deployment
 from committee.ledger.evm.deploy import domain_of
+from localnet.ports import free_port
 from storage.node.chain.store import FILE, ChainStore
 from storage.node.config import ConfigError, account_key, bls_key, load_config
 from storage.node.folder import make_folder
 from storage.node.sqlite import StoreError
-from tests.damages import DAMAGES, as_user, device, link_to_what_was_there, playground, read_only, unreadable
+from storage.node.store import SliverStore
+from tests.damages import (
+    DAMAGES,
+    Damage,
+    as_user,
+    device,
+    fifo,
+    link_to_a_file,
+    link_to_what_was_there,
+    playground,
+    read_only,
+    unreadable,
+)
 from tests.storage.node.chain.test_chain_store import DOMAIN, FIRST
 
 MANIFEST = "deployment.json"
@@ -29,6 +45,7 @@ READ: dict[str, Callable[[Path], object]] = {
     MANIFEST: lambda folder: Deployment.load(folder / MANIFEST),
 }
 """What is only read: its place, and what reads it."""
+LIMIT_S = 60.0
 CHAIN_PLACES = [FILE + suffix for suffix in ("", "-wal", "-shm", "-journal")]
 
 
@@ -102,3 +119,26 @@ def test_a_folder_in_which_nothing_can_be_made_anew_is_told_in_one_line(
             pytest.raises(StoreError, match=FILE),
         ):
             store.open(DOMAIN)
+
+
+async def test_a_process_ends_at_once_and_says_what_is_damaged(made: Path) -> None:
+    async def run(place: str, damage: Damage) -> None:
+        with playground() as ground:
+            folder = ground.inside / "node"
+            shutil.copytree(made, folder)
+            with SliverStore(folder / "store"):
+                pass
+            ground.damage(damage, folder / place)
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "storage.node", str(folder)),
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, "HAULOUT_NODE_PORT": str(free_port())},
+            )
+            async with asyncio.timeout(LIMIT_S):
+                _, errors = await process.communicate()
+            last = json.loads(errors.splitlines()[-1])
+            assert process.returncode == 1
+            assert str(folder / place) in last["error"]
+            ground.check_outside()
+
+    await asyncio.gather(run("keys/bls.key", fifo), run("store/index.sqlite", link_to_a_file))
