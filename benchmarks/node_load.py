@@ -1,7 +1,7 @@
 """Load on one node from a process of its own: `python -m benchmarks.node_load KIND PORT SECONDS BLOB_ID PAIR`.
 
 KIND is one of ATTACKS. The blob's primary sliver of the pair must be the node's. Prints `ready` when all connections of
-the attack have been made, and one JSON object of counts at the end. For loopback only.
+the attack have been made, and one JSON object of counts at the end. For loopback on Linux only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from dataclasses import dataclass, field
 from storage.client import wire
 from storage.redstuff import Axis, parse_blob_id
 
-HOST = "127.0.0.1"
+HOST, SOURCE = "127.0.0.1", "127.0.0.2"
+"""The node's address, and that of its attacker, who shares no address with users."""
+IP_BIND_ADDRESS_NO_PORT = 24
+"""Leaves the choice of a port to `connect`, which may use one again that goes to another address."""
 CONNECTING_AT_ONCE = 64
 DRIP_S = 1.0
 SMALL_BUFFER_BYTES = 2**12
@@ -54,10 +57,12 @@ class Attack:
         """Return a connection; it is counted."""
         one = socket.socket()
         one.setblocking(False)
+        one.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         if receiving_bytes:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receiving_bytes)
         async with self._connecting:
             try:
+                one.bind((SOURCE, 0))
                 await asyncio.get_running_loop().sock_connect(one, (HOST, self.port))
             except BaseException:
                 one.close()
@@ -95,7 +100,7 @@ async def idle(attack: Attack) -> None:
 
 async def slow_head(attack: Attack) -> None:
     """Send a large part of a head, then a byte a second."""
-    await _held(attack, attack.head("GET", "/v1/health")[:-2] + 9 * HEAD_PART, b"x")
+    await _held(attack, attack.head("GET", "/v1/health")[:-2] + 4 * HEAD_PART, b"x")
 
 
 async def slow_body(attack: Attack) -> None:
@@ -137,9 +142,9 @@ async def bomb(attack: Attack) -> None:
 
 
 async def dearest(attack: Attack) -> None:
-    """Ask for as many symbols as one answer holds, of all slivers."""
+    """Ask for as many symbols as one answer holds, 64 MiB."""
     question = wire.Question(parse_blob_id(attack.blob_id), Axis.PRIMARY, range(10), range(10))
-    body = wire.questions_to_bcs([question] * 64)
+    body = wire.questions_to_bcs([question] * 10)
     request = attack.head("POST", "/v1/decodingSymbols", f"Content-Length: {len(body)}") + body
     await _asked_again_and_again(attack, request)
 
@@ -154,6 +159,16 @@ async def _asked_again_and_again(attack: Attack, request: bytes) -> None:
         while True:
             status = await attack.asked(one, request)
             attack.counts[f"answers {status}"] += 1
+
+
+async def malformed(attack: Attack) -> None:
+    """Send what is no HTTP, on a new connection each time: no head, then no chunk."""
+    chunked = (
+        attack.head("POST", "/v1/migrate/sync_shard", "Transfer-Encoding: chunked") + b"1\r\na\r\nzz\r\n"
+    )
+    for request in (b"\x16\x03\x01\r\n\r\n", chunked):
+        with await attack.connect() as one:
+            attack.counts[f"answers {await attack.asked(one, request)}"] += 1
 
 
 async def churn(attack: Attack) -> None:
@@ -172,9 +187,10 @@ ATTACKS: dict[str, tuple[int, Step]] = {
     "slow bodies": (1000, slow_body),
     "unread answers": (300, unread),
     "bombs": (16, bomb),
-    "the dearest": (64, dearest),
+    "the dearest": (1000, dearest),
     "signatures": (64, signatures),
     "churn": (200, churn),
+    "malformed": (64, malformed),
 }
 """Kind → how many at once, and what each of them does again and again."""
 

@@ -43,6 +43,7 @@ Made = TypeVar("Made")
 RESTART_PAUSE_S = 1.0
 REGISTRATION_TRIES = 30
 """Looks for a registration that was just mined, RESTART_PAUSE_S apart."""
+VERSION = version("haulout")
 
 
 class StorageNode:
@@ -132,7 +133,7 @@ class StorageNode:
         state = self.view.state
         mine = set(self.view.my_shards())
         return {
-            "version": version("haulout"),
+            "version": VERSION,
             "name": self.config.name,
             "nodeId": self.view.node_id,
             "epoch": state.epoch,

@@ -44,9 +44,9 @@ SETTINGS: dict[str, Any] = {
 class Limits:
     """What connections to one node may take."""
 
-    connections: int = 4096
-    connections_by_address: int = 2048
-    head_bytes: int = 2**15
+    connections: int = 8192
+    connections_by_address: int = 6144
+    head_bytes: int = 2**14
     """Of a head that is not complete, and of all the heads that wait behind a request on one connection."""
     head_s: float = 15.0
     """From the connection, or the head's first byte, to the head's end."""

@@ -31,6 +31,9 @@ ACCEPTED_AT_ONCE = 64
 KEPT_DESCRIPTORS = 128
 """Descriptors that connections leave to the store, the peers and the chain."""
 FEWEST_CONNECTIONS = 16
+UNSENT_BYTES = 2**17
+"""What the kernel takes of an answer beyond what is on its way. (It would take 2.5 MB of each connection that is not
+read, in memory that no budget counts.)"""
 REFUSED_KEPT = 64
 REFUSED_KEPT_S = 1.0
 """Refused connections, and how long they stay open: one that is closed with unread bytes may lose the refusal."""
@@ -112,7 +115,7 @@ class HttpServer:
             except OSError as error:
                 self._make_room(error)
                 return
-            accepted.setblocking(False)
+            _set_up(accepted)
             connection = self.connections.begin(str(address[0]) if address else "")
             if connection is None:
                 self._refuse(accepted)
@@ -168,12 +171,20 @@ class HttpServer:
         self._spare.take()
 
 
+def _set_up(accepted: socket.socket) -> None:
+    accepted.setblocking(False)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
 def _within_descriptors(limits: Limits) -> Limits:
     """Return the limits, with fewer connections where the process may not open as many files."""
     room = max(FEWEST_CONNECTIONS, descriptors.count_free() - KEPT_DESCRIPTORS)
-    connections = min(limits.connections, room)
-    by_address = min(limits.connections_by_address, (connections + 1) // 2)
-    return replace(limits, connections=connections, connections_by_address=by_address)
+    if room >= limits.connections:
+        return limits
+    by_address = limits.connections_by_address * room // limits.connections
+    return replace(limits, connections=room, connections_by_address=max(1, by_address))
 
 
 def _told_when_it_ends(handler: _RequestHandler) -> _RequestHandler:

@@ -356,7 +356,7 @@ async def test_large_heads_behind_one_another_are_cut_off(
 ) -> None:
     raw = await connect(await serve_app(served.app))
     large = (
-        HEALTH[:-2] + b"".join(b"X-%d: " % number + b"x" * 1000 + b"\r\n" for number in range(20)) + b"\r\n"
+        HEALTH[:-2] + b"".join(b"X-%d: " % number + b"x" * 1000 + b"\r\n" for number in range(10)) + b"\r\n"
     )
     await raw.send(b"GET /hanging HTTP/1.1\r\nHost: a\r\n\r\n")
     await until(lambda: served.asked)
@@ -396,7 +396,7 @@ async def test_connections_that_wait_give_way(
 async def test_connections_that_work_do_not_give_way(
     served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer]
 ) -> None:
-    port = await serve_app(served.app, Limits(connections=4, connections_by_address=4))
+    port = await serve_app(served.app, Limits(connections=2, connections_by_address=2))
     working = [await connect(port) for _ in range(2)]
     for raw in working:
         await raw.send(b"GET /hanging HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -475,7 +475,7 @@ async def test_connections_leave_descriptors_to_the_node(
     monkeypatch.setattr(descriptors, "count_free", lambda: 30)
     await serve_app(served.app)
     assert servers[-1].connections.limits.connections == serving.FEWEST_CONNECTIONS
-    assert servers[-1].connections.limits.connections_by_address == serving.FEWEST_CONNECTIONS // 2
+    assert servers[-1].connections.limits.connections_by_address == 3 * serving.FEWEST_CONNECTIONS // 4
 
 
 def test_the_soft_limit_of_open_files_is_raised() -> None:
