@@ -259,3 +259,10 @@ async def test_an_inconsistency_of_an_unregistered_blob_is_not_signed(
     node.store.put_metadata(metadata.blob_id, metadata.to_bcs())
     answer = await ask("POST", path(metadata, "inconsistencyProof/secondary"), proof.to_bcs())
     answer.refused(400, "NOT_REGISTERED")
+
+
+async def test_a_proof_before_the_metadata_is_refused(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
+    node.register(blob)
+    answer = await ask("POST", path(blob, "inconsistencyProof/primary"), b"")
+    answer.refused(400, "METADATA_NOT_FOUND")
+    assert answer.body["error"]["status"] == "FAILED_PRECONDITION"
