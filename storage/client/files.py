@@ -86,10 +86,12 @@ async def write_new(path: Path, content: bytes) -> None:
 
 def is_stream(path: Path) -> bool:
     """Return whether what is written to a path goes on to a program or a terminal, and replaces nothing."""
+    if path == STANDARD:
+        return True
     try:
         mode = path.stat().st_mode
     except OSError:
-        return path == STANDARD
+        return False
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 

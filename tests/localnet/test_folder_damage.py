@@ -70,7 +70,7 @@ async def check_serves_all(scenario: Scenario, node: NodeProcess) -> None:
     """Before long the node gives every sliver of its shards, each right."""
     network, (blob_id,) = scenario.network, scenario.blobs
     client, code = network.node_client(node.name), RedStuff(N_SHARDS)
-    metadata = await client.metadata(blob_id)
+    metadata = await network.node_client("bravo").metadata(blob_id)
     state = await network.operator.epoch_state()
     assert state.current is not None
     (member,) = [one for one in state.current.members if one.name == node.name]

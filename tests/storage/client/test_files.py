@@ -262,9 +262,13 @@ def read_all(source: int) -> bytes:
         return file.read()
 
 
-async def test_a_pipe_gets_all_of_it_and_nothing_is_replaced(tmp_path: Path) -> None:
+async def test_a_pipe_gets_all_of_it_and_nothing_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
+    monkeypatch.chdir(tmp_path)
+    Path("-").touch()
     assert is_stream(path) and is_stream(Path("-")) and is_stream(Path("/dev/null"))
     assert not is_stream(tmp_path) and not is_stream(tmp_path / "new")
     with pytest.raises(FileError, match="no program reads from it"):
