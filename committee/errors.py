@@ -12,7 +12,8 @@ CommitteeError
     ├── LedgerUnavailable    no answer within the limit; trying again may help
     │   ├── LedgerReorganised  the chain replaced blocks that were read
     │   ├── ProvidersDisagree  two endpoints tell different settled blocks of one number
-    │   └── TransactionUnknown  a transaction was sent, and its end is not known
+    │   ├── TransactionUnknown  a transaction was sent, and its end is not known
+    │   └── LedgerNotSettled   the deployment is newer than the chain's settled block
     └── LedgerRefused        the contract reverted; `reason` is its own error name
 """
 
@@ -99,6 +100,10 @@ class TransactionUnknown(LedgerUnavailable):
     def details(self) -> Mapping[str, object]:
         """What commands print beside the message."""
         return {"transaction": self.transaction}
+
+
+class LedgerNotSettled(LedgerUnavailable):
+    """The contracts are not in the chain's settled block yet; on a public chain they are some minutes later."""
 
 
 class LedgerRefused(LedgerError):

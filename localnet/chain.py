@@ -30,6 +30,8 @@ STOP_LIMIT_S = 5.0
 """A chain that has not stopped so long after SIGTERM is killed."""
 LOG_POLL_S = 0.02
 WEI_PER_ETHER = 10**18
+BLOCKS_A_SLOT = 2
+"""By which anvil's finalized block is behind the newest, for each slot in an epoch."""
 
 _LISTENING = re.compile(r"Listening on 127\.0\.0\.1:(\d+)")
 
@@ -53,14 +55,25 @@ class ChainError(Exception):
 class LocalChain:
     """Runs anvil, one block per transaction. An async context manager that leaves nothing but its folder.
 
+    `finalized` is the block `finality_lag_blocks` (2 or more) behind the newest. With `block_time_s` an empty block
+    comes after so many seconds, so that the finalized block moves; the chain's clock goes on by a second with each.
+
     On Linux the chain also ends when this process is killed. (The kernel ties it to the thread that called
     `start`.)
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        finality_lag_blocks: int = BLOCKS_A_SLOT,
+        block_time_s: float | None = None,
+    ) -> None:
         """Nothing runs yet. `folder` takes the log and what anvil swaps out; port 0 stands for any free one."""
         self.folder = folder
         self.port = port
+        self._slots = max(1, finality_lag_blocks // BLOCKS_A_SLOT)
+        self._block_time_s = block_time_s
         self._process: asyncio.subprocess.Process | None = None
         self._rpc: Rpc | None = None
 
@@ -151,9 +164,14 @@ class LocalChain:
         await self.stop()
 
     def _options(self) -> list[str]:
+        mining = (
+            () if self._block_time_s is None else ("--block-time", str(self._block_time_s), "--mixed-mining")
+        )
         return [
             *("--host", "127.0.0.1", "--port", str(self.port), "--hardfork", HARDFORK),
-            *("--accounts", "0", "--slots-in-an-epoch", "1", "--cache-path", str(self.folder / "states")),
+            *("--accounts", "0", "--slots-in-an-epoch", str(self._slots)),
+            *("--cache-path", str(self.folder / "states")),
+            *mining,
         ]
 
     async def _listening_port(self, process: asyncio.subprocess.Process) -> int:

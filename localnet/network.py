@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +30,7 @@ from storage.client.client import Client
 from storage.client.connections import open_session
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
+from storage.client.settling import until_chain_settles
 from storage.node import fail_points
 from storage.node.config import account_key
 from storage.node.folder import make_folder
@@ -42,6 +43,8 @@ STOP_PATIENCE_S = 10.0
 WAIT_LIMIT_S = 240.0
 """No single wait lasts longer."""
 POLL_S = 0.2
+LATE_BLOCK_S = 0.1
+"""Between two blocks of a chain that finalises late."""
 
 Progress = Callable[[int, int], Awaitable[None]]
 """Told (done, total) each time a wait looks how far it has come."""
@@ -139,7 +142,11 @@ class NodeProcess:
 
 
 class LocalNetwork:
-    """The chain, the contracts and the nodes. An async context manager that leaves nothing running."""
+    """The chain, the contracts and the nodes. An async context manager that leaves nothing running.
+
+    With `finality_lag_blocks` the nodes follow the chain's finalized block, so many blocks behind the newest, as they
+    do on a public chain; blocks then come every LATE_BLOCK_S.
+    """
 
     chain: LocalChain
     deployment: Deployment
@@ -147,10 +154,11 @@ class LocalNetwork:
     """A ledger that acts as the deployer: pushes epochs, stores blobs."""
     client: Client
 
-    def __init__(self, folder: Path, parameters: DeploymentParameters) -> None:
+    def __init__(self, folder: Path, parameters: DeploymentParameters, finality_lag_blocks: int = 0) -> None:
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
-        self._parameters = parameters
+        self._lag_blocks = finality_lag_blocks
+        self._parameters = replace(parameters, finality="finalized") if finality_lag_blocks else parameters
         self._session: aiohttp.ClientSession | None = None
         self._running = contextlib.AsyncExitStack()
 
@@ -168,7 +176,8 @@ class LocalNetwork:
         self.folder.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(_compile_kernels)
         async with contextlib.AsyncExitStack() as stack:
-            self.chain = await stack.enter_async_context(LocalChain(self.folder / "chain"))
+            late = (0, self._lag_blocks, LATE_BLOCK_S) if self._lag_blocks else ()
+            self.chain = await stack.enter_async_context(LocalChain(self.folder / "chain", *late))
             key = AccountKey.generate()
             write_secret(self.operator_key, key.to_bytes())
             await self.chain.fund(key.address)
@@ -198,14 +207,17 @@ class LocalNetwork:
         """The key file of the deployer's account, which may mint tokens."""
         return self.folder / "operator.key"
 
-    async def add_node(self, name: str, stake_tokens: int) -> NodeProcess:
-        """Make a node's folder, keys and account, give it its stake and gas money, and start it."""
+    async def add_node(self, name: str, stake_tokens: int, rpc_url: str | None = None) -> NodeProcess:
+        """Make a node's folder, keys and account, give it its stake and gas money, and start it.
+
+        `rpc_url` is an endpoint of its own; None for the chain's.
+        """
         folder = self.folder / "nodes" / name
         port = free_port()
         settings: dict[str, str | int] = {
             "name": name,
             "port": port,
-            "rpc_url": self.chain.rpc_url,
+            "rpc_url": rpc_url or self.chain.rpc_url,
             "deployment": str(self.manifest.resolve()),
             "stake": str(stake_tokens * TOKEN),
         }
@@ -235,11 +247,16 @@ class LocalNetwork:
         """Elect the next committee; the chain's clock is moved on by an epoch first, so that nobody waits for it."""
         if (await self.operator.epoch_state()).current is not None:
             await self.chain.increase_time(self._parameters.epoch_duration_s)
-        return await self.operator.select()
+        return await self._settled(await self.operator.select())
 
     async def start_epoch(self) -> Transaction:
         """Start the epoch of the committee that was elected."""
-        return await self.operator.start()
+        return await self._settled(await self.operator.start())
+
+    async def _settled(self, transaction: Transaction) -> Transaction:
+        """The same, once its block is settled."""
+        await until_chain_settles(self.operator, transaction.block.number)
+        return transaction
 
     async def handed_over(self, progress: Progress | None = None) -> None:
         """Wait until every shard that is gained in this epoch is attested."""

@@ -61,7 +61,10 @@ class Ledger(Protocol):
         """What the deployment goes by now: the governor may change all but shards and domain."""
 
     async def head(self) -> BlockMark:
-        """The newest block that can no longer be reorganised for the adapter's setting."""
+        """The newest block that can no longer be reorganised for the adapter's setting.
+
+        Raises `LedgerNotSettled` while the contracts themselves are in a newer one.
+        """
 
     async def newest(self) -> BlockMark:
         """The newest block, which may be reorganised still."""

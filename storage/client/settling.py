@@ -12,7 +12,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from committee.errors import LedgerUnavailable
+from committee.errors import LedgerNotSettled, LedgerUnavailable
 from committee.ledger import Ledger
 from storage.client.errors import NodeError, NodeRefused, NodeUnreachable
 from storage.client.node_client import NodeClient
@@ -43,7 +43,10 @@ async def until_chain_settles(ledger: Ledger, block: int) -> None:
     """Wait until the client's own endpoint calls the block settled; return as well when nothing settles for long."""
     pauses, standstill = _Pauses(), _Standstill()
     while True:
-        settled = (await ledger.head()).number
+        try:
+            settled = (await ledger.head()).number
+        except LedgerNotSettled:
+            settled = -1
         if settled >= block or standstill.since_s(settled) >= STANDSTILL_S:
             return
         await pauses.pause()

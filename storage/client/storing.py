@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from committee import bls, messages
 from committee.certificate import Certificate, Confirmation, build
-from committee.errors import InvalidMessage, LedgerRefused
+from committee.errors import InvalidMessage, LedgerNotSettled, LedgerRefused
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
 from storage.client.errors import NoCommittee, NodeError, NodeLied, NotEnoughConfirmations
@@ -29,14 +29,17 @@ async def current_committee(ledger: Ledger) -> tuple[EpochState, Committee]:
 
     A first epoch that has started in a block which is not settled yet is waited for.
     """
-    state = await ledger.epoch_state()
-    if state.current is None:
-        newest = await ledger.newest()
-        if (await ledger.epoch_state(newest)).current is not None:
-            await until_chain_settles(ledger, newest.number)
-            state = await ledger.epoch_state()
+    try:
+        state = await ledger.epoch_state()
+        if state.current is not None:
+            return state, state.current
+    except LedgerNotSettled:
+        pass
+    newest = await ledger.newest()
+    state = await ledger.epoch_state(newest)
     if state.current is None:
         raise NoCommittee("epoch 0: no committee has been started yet; select and start an epoch first")
+    await until_chain_settles(ledger, newest.number)
     return state, state.current
 
 

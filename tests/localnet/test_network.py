@@ -18,6 +18,7 @@ from committee.errors import LedgerRefused
 from committee.ledger.evm import DeploymentParameters, EvmLedger
 from localnet.memory_chain import MemoryChain
 from localnet.network import LocalNetwork, NodeProcess
+from storage.client import settling
 from storage.client.errors import BlobUnavailable, NotCertified, UnknownBlob
 from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, TooLarge
@@ -126,7 +127,10 @@ async def test_a_member_whose_store_was_wiped_heals_from_its_peers(scenario: Sce
     await scenario.check()
 
 
-async def test_too_few_nodes_are_named_and_nothing_is_lost(scenario: Scenario) -> None:
+async def test_too_few_nodes_are_named_and_nothing_is_lost(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "RESTART_PATIENCE_S", 1.0)
     await scenario.store(50_000)
     names = ["bravo", "charlie", "delta", "echo"]
     dead = [scenario.network.nodes[name] for name in names]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from committee.errors import LedgerError, LedgerReorganised, ProvidersDisagree
+from committee.errors import LedgerError, LedgerNotSettled, LedgerReorganised, ProvidersDisagree
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deploy import DEVELOPMENT_CHAIN_ID, Deployment
@@ -145,7 +145,8 @@ class EvmLedger(Writer):
     async def head(self) -> BlockMark:
         """The newest block that the deployment's setting takes for settled.
 
-        Where several endpoints are given it is compared with a second one's. Raises `ProvidersDisagree`.
+        Where several endpoints are given it is compared with a second one's. Raises `ProvidersDisagree`, and
+        `LedgerNotSettled` while the contracts are in a newer one.
         """
         try:
             return await self._compared_head()
@@ -161,6 +162,11 @@ class EvmLedger(Writer):
             mark = (await self._reader.block("latest")).mark
             if self._confirmations:
                 mark = (await self._reader.block(max(mark.number - self._confirmations, 0))).mark
+        if mark.number < self.deployment.block:
+            raise LedgerNotSettled(
+                f"the contracts were deployed in block {self.deployment.block}, and the chain has settled block "
+                f"{mark.number}: wait until it has settled theirs"
+            )
         await self._compare(mark)
         return mark
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import structlog
 
-from committee.errors import LedgerError, LedgerUnavailable, ProvidersDisagree
+from committee.errors import LedgerError, LedgerNotSettled, LedgerUnavailable, ProvidersDisagree
 from committee.ledger import (
     BlobRecord,
     BlockMark,
@@ -38,6 +38,8 @@ STEPS_AT_ONCE = 100
 """Stretches of blocks that one refresh takes in; the next goes on."""
 LONGEST_PAUSE_S = 60.0
 """Between two tries to read the whole state, while what the chain tells cannot be taken in."""
+SETTLING_POLL_S = 1.0
+"""How often the chain is asked whether it has settled the contracts."""
 
 
 class ChainView:
@@ -169,7 +171,7 @@ class ChainView:
             self.parameters = await self.ledger.parameters()
         if saved is None:
             async with self._refreshing:
-                await self._take(await self._follower.snapshot())
+                await self._take(await self._first_snapshot())
                 self._answered()
             return
         self._apply(saved)
@@ -177,6 +179,18 @@ class ChainView:
         with contextlib.suppress(LedgerError):  # `refresh` has logged it
             await self.refresh()
             self.parameters = await self.ledger.parameters()
+
+    async def _first_snapshot(self) -> Snapshot:
+        """Return the whole state, once the contracts are in a settled block."""
+        is_told = False
+        while True:
+            try:
+                return await self._follower.snapshot()
+            except LedgerNotSettled as error:
+                if not is_told:
+                    log.info("waiting for the chain to settle", why=str(error))
+                is_told = True
+                await asyncio.sleep(SETTLING_POLL_S)
 
     async def refresh(self) -> None:
         """Catch up with the chain's head. Raises `LedgerError`; the view then stays at its block.

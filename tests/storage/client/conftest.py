@@ -44,9 +44,14 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(settling, "LONGEST_PAUSE_S", 0.01)
     monkeypatch.setattr(settling, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(settling, "RESTART_PATIENCE_S", 0.02)
-    monkeypatch.setattr(settling, "BEHIND_PATIENCE_S", 0.3)
     with stamina.set_testing(True, attempts=node_client.TRIES, cap=True):
         yield
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose block does not move is given up soon."""
+    monkeypatch.setattr(settling, "BEHIND_PATIENCE_S", 0.3)
 
 
 @pytest.fixture

@@ -110,6 +110,7 @@ async def test_a_member_that_sees_the_epoch_late_is_waited_for(
     assert confirmations.asked.count("node-1") == 1
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_a_member_that_stays_behind_is_named_when_the_quorum_is_missed(
     network: Network, user: Client, confirmations: Tap, ledger: UserLedger
 ) -> None:
@@ -125,6 +126,7 @@ async def test_a_member_that_stays_behind_is_named_when_the_quorum_is_missed(
     assert ledger.posted == []
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_a_member_that_stays_behind_is_done_without_when_the_others_are_a_quorum(
     network: Network, user: Client, confirmations: Tap
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from committee.errors import LedgerUnavailable
 from storage.client import settling
-from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable, NotEnoughConfirmations
+from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable, NotCertified
 from storage.client.settling import NotSettled, Settling, block_of
 from storage.client.wire import Reason
 from tests.storage.client.conftest import Tap
@@ -95,12 +95,13 @@ async def test_nodes_with_endpoints_that_lag_are_waited_for(
     await going
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_a_registration_that_nodes_never_see_is_a_failure_at_last(
     network: Network, user: Client
 ) -> None:
     for node_id in (1, 2):
         network.hold(node_id)
-    with pytest.raises(NotEnoughConfirmations, match=r"stands at block \d+ of the chain for 0.3 s"):
+    with pytest.raises(NotCertified, match=r"stands at block \d+ of the chain for 0.3 s"):
         await user.store(DATA, 3)
 
 
@@ -116,7 +117,7 @@ async def test_a_blob_that_is_not_registered_any_more_fails_at_once(
         await network.seen()
 
     metadata.before = delete
-    with pytest.raises(NotEnoughConfirmations, match="NOT_REGISTERED"):
+    with pytest.raises(NotCertified, match="NOT_REGISTERED"):
         await user.store(DATA, 3, deletable=True)
 
 
@@ -241,6 +242,7 @@ async def test_other_failures_are_not_waited_for(error: Exception) -> None:
     [([1, 2, 2], NotSettled), ([GONE], NodeUnreachable), ([None], NodeRefused), ([1, None], NodeRefused)],
     ids=["stands still", "gone", "tells no block", "tells none any more"],
 )
+@pytest.mark.usefixtures("hasty")
 async def test_a_wait_ends(script: list[Any], expected: type[Exception]) -> None:
     with pytest.raises(expected):
         await settling_at(10, Chain(10)).until_settled(Node(*script), refused(Reason.NOT_REGISTERED))  # type: ignore[arg-type]
