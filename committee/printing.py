@@ -18,6 +18,7 @@ from typing import Any
 
 from committee.errors import CommitteeError
 from committee.ledger import DryRun, SentTransaction, Transaction
+from committee.untrusted import printable
 
 Result = Mapping[str, Any]
 
@@ -30,6 +31,9 @@ INTERRUPTED = 130
 UNPRINTED = "the result cannot be written to standard output"
 
 TOKEN_DECIMALS = 18
+SHOWN_TEXT_CHARACTERS = 1000
+"""Of a text, for people. Names, addresses and URLs on the chain are strangers': they are escaped, too."""
+SHOWN_ERROR_CHARACTERS = 4000
 SHOWN_DATA_CHARACTERS = 26
 """Of call data, for people: the function's selector and where its arguments begin."""
 
@@ -141,12 +145,15 @@ def sent_before(transactions: Sequence[SentTransaction]) -> list[dict[str, Any]]
 
 
 def error_text(error: Exception, as_json: bool) -> str:
-    """What a command says on standard error: one JSON object, or a line and below it what is to be kept."""
-    details = details_of(error)
+    """What a command says on standard error: one JSON object, or a line and below it what is to be kept.
+
+    The message may quote a contract, a provider or a node: it is cut, and its control characters are escaped.
+    """
+    message, details = printable(str(error), SHOWN_ERROR_CHARACTERS), details_of(error)
     if as_json:
-        return json.dumps({"error": str(error), **details}) + "\n"
+        return json.dumps({"error": message, **details}) + "\n"
     hint = details.get("hint")
-    lines = f"haulout: {error}" + (f": {hint}" if hint else "") + "\n"
+    lines = f"haulout: {message}" + (f": {hint}" if hint else "") + "\n"
     if "transactions" in details:
         lines += for_people({"transactions_sent": details["transactions"]})
     if "result" in details:
@@ -192,7 +199,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _title(name: str) -> str:
-    return name.removesuffix("_wei").replace("_", " ")
+    return printable(name.removesuffix("_wei").replace("_", " "))
 
 
 def _cell(name: str, value: Any) -> str:
@@ -209,7 +216,7 @@ def _cell(name: str, value: Any) -> str:
         )
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value if isinstance(value, str) else json.dumps(value)
+    return printable(value, SHOWN_TEXT_CHARACTERS) if isinstance(value, str) else json.dumps(value)
 
 
 def _decimal(value: int, decimals: int, unit: str) -> str:

@@ -88,3 +88,13 @@ def test_bytes_are_hex() -> None:
 def test_every_hint_is_for_an_error_that_some_contract_has() -> None:
     known = {entry["name"] for name in CONTRACTS for entry in load_contract(name).errors.values()}
     assert HINTS.keys() - known == {"InsufficientFunds"}, "the chain's own"
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_what_is_on_the_chain_cannot_write_to_the_terminal(rows: int) -> None:
+    """A node's name that clears the screen, one that reads backwards, an address that begins a line of its own."""
+    hostile = {"name": "\x1b[2J\x9b31m\u202eeman", "address": "http://node\r\nstake  0", "stake": 10**18}
+    shown = for_people({"nodes": [hostile] * rows, **hostile, "owners": ["\x07"], "by_epoch": {"4": "\x00"}})
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert r"\x1b[2J\x9b31m\u202eeman" in shown
+    assert len(for_people({"name": "x" * 10**7})) < 2000
