@@ -60,6 +60,14 @@ def is_public(ip: IPv4Address | IPv6Address) -> bool:
     return ip.is_global and ip in _GLOBAL_UNICAST and ip not in _SIX_TO_FOUR
 
 
+def is_unspecified(host: str) -> bool:
+    """Whether a host to listen at stands for every interface of its machine."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkAddress:
     """A node's network address: scheme, host, port and nothing else."""

@@ -14,6 +14,7 @@ import typer
 from committee.bls import SecretKey, proof_of_possession
 from committee.console import (
     AccountArgument,
+    AllowPrivateOption,
     Amount,
     DryRunOption,
     JsonOption,
@@ -27,6 +28,7 @@ from committee.console import (
     percent,
     require_key,
     require_new_file,
+    require_reachable,
     sending_account,
     token_amount,
 )
@@ -163,8 +165,10 @@ async def register(
     operator: Annotated[str | None, OperatorOption] = None,
     receiver: Annotated[str | None, ReceiverOption] = None,
     tls_key: TlsKeyOption = None,
+    allow_private: AllowPrivateOption = None,
 ) -> Result:
     """Register a node of the sending account, which will own it, with a proof of possession of its BLS key."""
+    require_reachable(ledger, address, allow_private)
     secret = read_key(bls_key, SecretKey.from_bytes)
     proof = proof_of_possession(secret, sending_account(ledger), (await ledger.parameters()).domain)
     node_id, transaction = await ledger.register_node(
@@ -198,12 +202,14 @@ async def update(
     ] = None,
     operator: Annotated[str | None, OperatorOption] = None,
     receiver: Annotated[str | None, ReceiverOption] = None,
+    allow_private: AllowPrivateOption = None,
 ) -> Result:
     """Change one thing about a node; address and TLS key are changed together."""
     changes = [address is not None, bls_key is not None, commission is not None, operator, receiver]
     if sum(map(bool, changes)) != 1:
         raise LedgerError("name one change: --address (and --tls-key), --bls-key, --commission, …")
     if address is not None:
+        require_reachable(ledger, address, allow_private)
         return sent(await ledger.update_address(node, address, tls_key or bytes(32)), node_id=node)
     if bls_key is not None:
         secret = read_key(bls_key, SecretKey.from_bytes)

@@ -60,6 +60,14 @@ KeyOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be sent and its cost, and send nothing.")
 ]
+AllowPrivateOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-private/--public-only",
+        envvar="HAULOUT_ALLOW_PRIVATE",
+        help="Whether nodes may be at private IP addresses; by default on a development chain only.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -215,6 +223,19 @@ def network_address(text: str) -> str:
     except InvalidAddress as error:
         raise typer.BadParameter(str(error)) from None
     return text
+
+
+def require_reachable(ledger: Ledger, address: str, allow_private: bool | None) -> None:
+    """Refuse to register an address that other machines cannot reach, unless private ones are allowed.
+
+    Raises `LedgerError`.
+    """
+    allowed = ledger.is_development_chain if allow_private is None else allow_private
+    if not allowed and not NetworkAddress.parse(address).may_be_public:
+        raise LedgerError(
+            f"other nodes cannot reach {address}: name one that they can, such as http://node.example:9000, or allow "
+            "private addresses with --allow-private"
+        )
 
 
 def node_name(text: str) -> str:

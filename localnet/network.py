@@ -214,7 +214,7 @@ class LocalNetwork:
         """
         folder = self.folder / "nodes" / name
         port = free_port()
-        settings: dict[str, str | int] = {
+        settings: dict[str, str | int | bool] = {
             "name": name,
             "port": port,
             "rpc_url": rpc_url or self.chain.rpc_url,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from committee.console import chain_command, require_new_file
+from committee.console import AllowPrivateOption, chain_command, require_new_file
 from committee.errors import LedgerError
 from committee.ledger import BlobRecord, Ledger
 from committee.printing import Result, sent
@@ -52,14 +52,6 @@ ObjectArgument = Annotated[int, typer.Argument(metavar="OBJECT", help="The blob 
 DeletableOption = Annotated[bool, typer.Option("--deletable", help="May be deleted before its end.")]
 BlobArgument = Annotated[
     bytes, typer.Argument(parser=_parse, metavar="BLOB", help="The blob's id, 43 characters.")
-]
-AllowPrivateOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--allow-private/--public-only",
-        envvar="HAULOUT_ALLOW_PRIVATE",
-        help="Whether to connect to nodes at private IP addresses; by default on a development chain only.",
-    ),
 ]
 EpochsOption = Annotated[
     int, typer.Option(help="For how many, the current one included.", min=1, max=MOST_EPOCHS)

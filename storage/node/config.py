@@ -16,13 +16,14 @@ folder there.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from committee.addresses import MAX_NAME_BYTES, NetworkAddress, is_name
+from committee.addresses import MAX_NAME_BYTES, NetworkAddress, is_name, is_unspecified
 from committee.bls import SecretKey
 from committee.errors import InvalidAddress
 from committee.files import read_settings
@@ -47,11 +48,13 @@ class NodeConfig(BaseSettings):
     name: str
     """1 to 64 printable ASCII characters, as the contracts take it."""
     host: str = "127.0.0.1"
+    """Where the node listens: an IP address or name of this machine, or `0.0.0.0` or `::` for all its interfaces."""
     port: int = Field(ge=1, le=65535)
     public_address: str = ""
-    """What others reach the node by; `http://host:port` when empty."""
+    """What others reach the node by, which is registered on the chain; `http://host:port` when empty."""
     allow_private_addresses: bool | None = None
-    """Whether the node connects to peers at IP addresses that are not public; unset: on a development chain only."""
+    """Whether the network's nodes have IP addresses that are not public, this one's own too; unset: on a development
+    chain only."""
     rpc_url: str = Field(repr=False)
     """Where the chain is asked; several endpoints, in order of preference, are separated by commas."""
     confirmations: int | None = Field(default=None, ge=0)
@@ -90,20 +93,38 @@ class NodeConfig(BaseSettings):
             raise ValueError(f"1 to {MAX_NAME_BYTES} printable ASCII characters, no space first or last")
         return text
 
-    @field_validator("public_address")
+    @field_validator("host")
     @classmethod
-    def _public_address(cls, text: str) -> str:
-        if text:
-            try:
-                NetworkAddress.parse(text)
-            except InvalidAddress as error:
-                raise ValueError(str(error)) from None
-        return text
+    def _host(cls, text: str) -> str:
+        return text.removeprefix("[").removesuffix("]")
+
+    @model_validator(mode="after")
+    def _addresses(self) -> NodeConfig:
+        if not self.public_address and is_unspecified(self.host):
+            raise ValueError(
+                f"host {self.host} is every interface of this machine and no address for others: set public_address "
+                f"(--public-address) to what they reach the node by, such as http://node.example:{self.port}"
+            )
+        try:
+            NetworkAddress.parse(self.address)
+        except InvalidAddress as error:
+            raise ValueError(f"public_address: {error}") from None
+        return self
 
     @property
     def address(self) -> str:
         """The network address to register."""
-        return self.public_address or f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_address or f"http://{host}:{self.port}"
+
+    def require_reachable(self, allow_private: bool) -> None:
+        """Raise `ConfigError` if other machines cannot reach the registered address, unless `allow_private`."""
+        if not allow_private and not NetworkAddress.parse(self.address).may_be_public:
+            raise ConfigError(
+                f"other nodes cannot reach {self.address}: set public_address (--public-address) to what they reach "
+                f"this node by, such as http://node.example:{self.port}; or, for a network of private addresses, allow "
+                "them with allow_private_addresses = true (--allow-private)"
+            )
 
     @classmethod
     def settings_customise_sources(
@@ -134,13 +155,19 @@ def load_config(folder: Path) -> NodeConfig:
     for name in ("deployment", "block_list"):
         if isinstance(relative := values.get(name), str):
             values[name] = folder / relative
+    return parse_settings(values, str(path))
+
+
+def parse_settings(values: Mapping[str, Any], where: str) -> NodeConfig:
+    """Return the settings of these values and the environment. Raises `ConfigError` naming each wrong one."""
     try:
         return NodeConfig(**values)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
+            ": ".join([*map(str, one["loc"]), one["msg"].removeprefix("Value error, ")])
+            for one in error.errors(include_input=False)
         )
-        raise ConfigError(f"{path}: {wrong}") from None
+        raise ConfigError(f"{where}: {wrong}") from None
 
 
 def bls_key(folder: Path) -> SecretKey:

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import tomli_w
+
 from committee.bls import SecretKey
+from committee.files import write_whole
 from committee.key_files import write_secret
 from committee.ledger.evm import AccountKey
-from storage.node.config import ACCOUNT_KEY, BLS_KEY, SETTINGS_FILE, ConfigError
+from storage.node.config import ACCOUNT_KEY, BLS_KEY, SETTINGS_FILE, ConfigError, parse_settings
 
 
-def make_folder(folder: Path, settings: Mapping[str, str | int]) -> str:
-    """Make fresh keys and `node.toml` in a folder that has neither; the address of the node's account.
+def make_folder(folder: Path, settings: Mapping[str, str | int | bool]) -> str:
+    """Make fresh keys and `node.toml` in a folder that has neither; return the address of the node's account.
 
-    Raises `ConfigError` when one of them exists or the folder cannot be written.
+    Raises `ConfigError` when one of them exists, a setting is wrong or the folder cannot be written, and `InvalidKey`
+    when a key cannot be. On any error nothing is left of what was made.
     """
     files = [folder / name for name in (SETTINGS_FILE, BLS_KEY, ACCOUNT_KEY)]
     if there := [str(path) for path in files if path.exists()]:
         raise ConfigError(f"a node has this folder already, it would be lost: {', '.join(there)}")
-    key = AccountKey.generate()
+    parse_settings(settings, "the settings")
     try:
-        (folder / BLS_KEY).parent.mkdir(parents=True, exist_ok=True)
-        write_secret(folder / BLS_KEY, SecretKey.generate().to_bytes())
-        write_secret(folder / ACCOUNT_KEY, key.to_bytes())
-        lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
-        (folder / SETTINGS_FILE).write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot make a node in {folder}: {error.strerror}") from None
+        text = tomli_w.dumps(settings).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{error.object[:200]!r} is not UTF-8 text, which settings have to be") from None
+    key, keys = AccountKey.generate(), (folder / BLS_KEY).parent
+    with contextlib.ExitStack() as undo:
+        try:
+            for place in reversed([one for one in (keys, *keys.parents) if not one.exists()]):
+                place.mkdir()
+                undo.callback(_remove, place.rmdir)
+            for path, secret in ((BLS_KEY, SecretKey.generate().to_bytes()), (ACCOUNT_KEY, key.to_bytes())):
+                write_secret(folder / path, secret)
+                undo.callback(_remove, (folder / path).unlink)
+            write_whole(folder / SETTINGS_FILE, text)
+        except OSError as error:
+            raise ConfigError(f"cannot make a node in {folder}: {error.strerror}") from None
+        undo.pop_all()
     return key.address
+
+
+def _remove(remove: Callable[[], None]) -> None:
+    """Take something back, as far as that is possible."""
+    with contextlib.suppress(OSError):
+        remove()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +24,7 @@ from storage.node.credentials import Credentials
 from storage.node.handover import Handover
 from storage.node.http.routes import create_app
 from storage.node.http.server import HttpServer
+from storage.node.listening import exposure, listen
 from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.sign_of_life import SignsOfLife
@@ -72,16 +72,19 @@ class StorageNode:
         self.block_list = BlockList(config.block_list)
         self._chain_store = ChainStore(folder)
         self._ledger = ledger
+        allow = config.allow_private_addresses
+        self._allow_private = ledger.is_development_chain if allow is None else allow
 
     async def run(self) -> None:
         """Join if the chain does not know this node yet, then serve and do a member's duties.
 
-        Raises `ConfigError` when the port is in use, the block list cannot be read or the registration is another's,
-        `LedgerError` when the chain does not answer at the very first start. Later on a node serves from what it has
-        saved while the chain is silent.
+        Raises `ConfigError` when the port is in use, others cannot reach the address to be registered, the block list
+        cannot be read or the registration is another's, `LedgerError` when the chain does not answer at the very first
+        start. Later on a node serves from what it has saved while the chain is silent.
         """
         _read_first(self.block_list)
-        listening = _listen(self.config.host, self.config.port)
+        self.config.require_reachable(self._allow_private)
+        listening = listen(self.config.host, self.config.port)
         with listening as listener, self.store, contextlib.closing(self._chain_store):
             node_id, has_joined = await self._identify()
             self.view = ChainView(self._ledger, node_id, self._chain_store)
@@ -89,12 +92,8 @@ class StorageNode:
             if has_joined:
                 await self._on_chain_thread(self._chain_store.save_node_id, node_id, self.secret.public_key)
             self.code = RedStuff(self.view.parameters.n_shards)
-            allow = self.config.allow_private_addresses
-            self.peers = Peers(
-                self.view,
-                Credentials(self.view, self.secret),
-                allow_private=self._ledger.is_development_chain if allow is None else allow,
-            )
+            credentials = Credentials(self.view, self.secret)
+            self.peers = Peers(self.view, credentials, allow_private=self._allow_private)
             self._was_member = bool(self.view.my_shards())
             self.view.subscribe(self._on_event)
             self.signs = SignsOfLife(self.view, self.peers, self.secret)
@@ -117,6 +116,7 @@ class StorageNode:
             try:
                 await self.server.start()
                 log.info("serving", name=self.config.name, node_id=node_id, port=self.config.port)
+                log.info("what this node exposes", **exposure(self.config, self._allow_private))
                 async with asyncio.TaskGroup() as duties:
                     if not has_joined:
                         duties.create_task(self._join_later())
@@ -273,15 +273,6 @@ def _read_first(block_list: BlockList) -> None:
     except BlockListError as error:
         raise ConfigError(
             f"{error}; make it, if only empty, or take block_list out of the settings"
-        ) from None
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), reuse_port=False)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror}; stop what uses the port or set another one"
         ) from None
 
 

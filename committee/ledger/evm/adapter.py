@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from committee.errors import LedgerError, LedgerNotSettled, LedgerReorganised, ProvidersDisagree
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.account import AccountKey
-from committee.ledger.evm.deploy import DEVELOPMENT_CHAIN_ID, Deployment
+from committee.ledger.evm.deploy import Deployment
 from committee.ledger.evm.past import blobs_at
 from committee.ledger.evm.reader import Reader, StateGone
 from committee.ledger.evm.refusals import Lacking
@@ -107,7 +107,7 @@ class EvmLedger(Writer):
     @property
     def is_development_chain(self) -> bool:
         """Whether the chain has the id of development chains (31337)."""
-        return self.deployment.chain_id == DEVELOPMENT_CHAIN_ID
+        return self.deployment.is_development_chain
 
     async def close(self) -> None:
         """Give back connections. Idempotent."""

@@ -86,6 +86,11 @@ class Deployment:
     """32 bytes: keccak256(abi.encode(chain id, committee contract))."""
     finality: Finality
 
+    @property
+    def is_development_chain(self) -> bool:
+        """Whether the chain has the id of development chains, which run on one machine."""
+        return self.chain_id == DEVELOPMENT_CHAIN_ID
+
     @classmethod
     def from_json(cls, text: str) -> Deployment:
         """Read a manifest. Raises `LedgerError` naming the field that is missing or wrong."""

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from committee import files, key_files
+from committee.errors import InvalidKey
 from committee.ledger.evm.endpoints import endpoint_urls
-from storage.node.config import ConfigError, account_key, bls_key, load_config
+from storage.node import folder
+from storage.node.config import ConfigError, account_key, bls_key, load_config, parse_settings
 from storage.node.folder import make_folder
 
 GOOD = 'name = "a"\nport = 1234\nrpc_url = "http://127.0.0.1:1"\ndeployment = "d.json"\n'
+
+SETTINGS: dict[str, str | int | bool] = {
+    "name": "a",
+    "port": 1234,
+    "rpc_url": "http://a:1",
+    "deployment": "/d.json",
+}
 
 
 def write(folder: Path, text: str) -> Path:
@@ -31,9 +42,26 @@ def test_settings_are_read_and_the_environment_wins(tmp_path: Path, monkeypatch:
         (GOOD.replace("1234", "99999"), "port"),
         (GOOD + "colour = 1\n", "colour"),
         (GOOD + 'public_address = "foo"\n', "public_address"),
+        (
+            GOOD + 'host = "0.0.0.0"\n',
+            r"^\S*node\.toml: host 0\.0\.0\.0 is every interface .*set public_address",
+        ),
+        (GOOD + 'host = "::"\n', "host :: is every interface of this machine and no address for others"),
+        (GOOD + 'host = "a b"\n', "public_address"),
+        (GOOD.replace('"a"', '"🐻"'), "name: 1 to 64 printable ASCII characters"),
         ("", "name"),
     ],
-    ids=["broken", "port out of range", "unknown setting", "no address", "empty"],
+    ids=[
+        "broken",
+        "port out of range",
+        "unknown setting",
+        "no address",
+        "all of IPv4",
+        "all of IPv6",
+        "a bad host",
+        "an emoji",
+        "empty",
+    ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
@@ -65,13 +93,9 @@ def test_a_relative_manifest_is_beside_the_settings(tmp_path: Path, monkeypatch:
 
 def test_a_new_folder_has_settings_and_keys_that_load(tmp_path: Path) -> None:
     folder = tmp_path / "baffin"
-    settings: dict[str, str | int] = {
-        "name": 'with "quotes"',
-        "port": 1234,
-        "rpc_url": "http://a:1",
-        "deployment": "/d.json",
-    }
+    settings = {**SETTINGS, "name": 'with "quotes"', "deployment": "/🐻/\x7f\\\n\t'd\".json"}
     account = make_folder(folder, settings)
+    assert str(load_config(folder).deployment) == settings["deployment"]
     assert load_config(folder).name == 'with "quotes"'
     assert account_key(folder).address == account
     make_folder(tmp_path / "barents", settings)
@@ -84,7 +108,7 @@ def test_a_folder_that_has_any_of_a_node_is_left_alone(tmp_path: Path, there: st
     (tmp_path / "keys").mkdir()
     (tmp_path / there).write_text("mine")
     with pytest.raises(ConfigError, match=there):
-        make_folder(tmp_path, {"name": "a"})
+        make_folder(tmp_path, SETTINGS)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / there]
     assert (tmp_path / there).read_text() == "mine"
 
@@ -92,4 +116,81 @@ def test_a_folder_that_has_any_of_a_node_is_left_alone(tmp_path: Path, there: st
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot make a node in"):
-        make_folder(tmp_path / "file" / "node", {"name": "a"})
+        make_folder(tmp_path / "file" / "node", SETTINGS)
+
+
+def test_settings_in_latin_1_are_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_bytes(GOOD.replace('"a"', '"Bär"').encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"node\.toml are not UTF-8 text") as error:
+        load_config(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        ({"host": "::1"}, "http://[::1]:1234"),
+        ({"host": "[::1]"}, "http://[::1]:1234"),
+        ({"host": "node.example"}, "http://node.example:1234"),
+        ({"host": "0.0.0.0", "public_address": "https://node.example"}, "https://node.example"),
+        ({"host": "::", "public_address": "http://[2606:4700::1]:9"}, "http://[2606:4700::1]:9"),
+    ],
+)
+def test_the_address_for_others_may_be_another_than_where_the_node_listens(
+    settings: dict[str, str], address: str
+) -> None:
+    assert parse_settings({**SETTINGS, **settings}, "").address == address
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "10.0.0.7", "localhost", "node", "169.254.169.254"])
+def test_an_address_that_others_cannot_reach_has_to_be_allowed(host: str) -> None:
+    config = parse_settings({**SETTINGS, "host": host}, "")
+    config.require_reachable(allow_private=True)
+    with pytest.raises(
+        ConfigError, match=r"other nodes cannot reach http://.*--public-address.*--allow-private"
+    ):
+        config.require_reachable(allow_private=False)
+    elsewhere = parse_settings({**SETTINGS, "host": host, "public_address": "http://node.example:9000"}, "")
+    elsewhere.require_reachable(allow_private=False)
+
+
+WRONG: dict[str, dict[str, str | int | bool]] = {
+    "a bad name": {"name": "🐻"},
+    "no address": {"host": "0.0.0.0"},
+    "bytes that are no text": {"deployment": "/\udcff/d.json"},
+}
+
+
+@pytest.mark.parametrize("settings", WRONG.values(), ids=WRONG)
+def test_wrong_settings_make_no_folder(tmp_path: Path, settings: dict[str, str | int | bool]) -> None:
+    with pytest.raises(ConfigError):
+        make_folder(tmp_path / "above" / "baffin", {**SETTINGS, **settings})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_what_fails_half_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, error: BaseException
+) -> None:
+    """The first key, the second, or the settings cannot be written."""
+    written, write = 0, files.write_whole
+
+    def fail(*arguments: Any) -> None:
+        nonlocal written
+        if written == after:
+            raise error
+        written += 1
+        write(*arguments)
+
+    for module in (folder, key_files):
+        monkeypatch.setattr(module, "write_whole", fail)
+    (tmp_path / "mine").write_text("mine")
+    expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else (ConfigError, InvalidKey)
+    for place in (tmp_path, tmp_path / "above" / "baffin"):
+        written = 0
+        with pytest.raises(expected):
+            make_folder(place, SETTINGS)
+        assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+    monkeypatch.undo()
+    make_folder(tmp_path, SETTINGS)

@@ -67,7 +67,7 @@ async def test_the_member_is_ejected_as_silent(
 async def test_private_addresses_are_left_alone_unless_they_are_allowed(network: Network) -> None:
     for allowed in (False, None):
         await network.stop(1)
-        await network.start(1, allow_private_addresses=allowed)
+        await network.start(1, allow_private_addresses=allowed, public_address="http://node.example:9000")
         current = network.running[1].view.state.current
         assert current is not None
         fellow = current.by_id[2]
@@ -87,3 +87,10 @@ async def test_a_users_client_leaves_them_alone_too(stored: Network) -> None:
     async with Client(ledger, allow_private=False) as client:
         with pytest.raises(BlobUnavailable, match="no answer from node-1, node-2, node-3, node-4"):
             await client.read(BLOBS[0].blob_id)
+
+
+async def test_a_node_does_not_register_what_others_cannot_reach(network: Network) -> None:
+    await network.stop(1)
+    with pytest.raises(AssertionError, match="other nodes cannot reach http://127"):
+        await network.start(1, allow_private_addresses=False)
+    await network.stop(1)
