@@ -18,7 +18,7 @@ import typer
 
 from committee.addresses import MAX_NAME_BYTES, NetworkAddress, is_name
 from committee.errors import InvalidAddress, InvalidKey, LedgerError
-from committee.key_files import parse_secret, read_key
+from committee.key_files import KEY_VARIABLE, key_from_environment, parse_secret, read_key
 from committee.ledger import DryRun, Ledger, SentTransaction
 from committee.printing import (
     INTERRUPTED,
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 Work = Callable[..., Awaitable[Result]]
 """`(ledger, …) -> result`, asynchronous; its parameters are the command's."""
-
-KEY_VARIABLE = "HAULOUT_KEY"
-"""Environment variable with the account's secret, for those who keep no key file."""
 
 RpcOption = Annotated[
     str, typer.Option("--rpc", envvar="HAULOUT_RPC", help="JSON-RPC endpoint of the chain.")
@@ -77,7 +74,7 @@ def load_key(path: Path | None) -> AccountKey | None:
 
     if path is not None:
         return read_key(path, AccountKey)
-    text = os.environ.get(KEY_VARIABLE)
+    text = key_from_environment()
     return AccountKey(parse_secret(text, f"${KEY_VARIABLE}")) if text else None
 
 

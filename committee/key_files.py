@@ -16,6 +16,8 @@ Key = TypeVar("Key")
 
 log = logging.getLogger("haulout")
 
+KEY_VARIABLE = "HAULOUT_KEY"
+"""Environment variable with an account's secret, for those who keep no key file."""
 SECRET_BYTES = 32
 LONGEST_FILE_BYTES = 4096
 
@@ -80,3 +82,16 @@ def parse_secret(text: str, where: str) -> bytes:
     if len(secret) != SECRET_BYTES:
         raise InvalidKey(f"{where} does not hold {SECRET_BYTES} bytes in hex")
     return secret
+
+
+def key_from_environment() -> str | None:
+    """Return what `KEY_VARIABLE` holds, None when it is unset or empty, and take it out of the environment.
+
+    So no process that is started later inherits it. A second call returns None.
+    """
+    return os.environ.pop(KEY_VARIABLE, None) or None
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """Return the environment for a child process: this one's without the account's secret, and `more`."""
+    return {name: value for name, value in os.environ.items() if name != KEY_VARIABLE} | more

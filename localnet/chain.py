@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from committee.errors import LedgerError
+from committee.key_files import child_environment
 from committee.ledger.evm import answers
 from committee.ledger.evm.rpc import Rpc
 from localnet.log_files import open_log
@@ -108,6 +109,7 @@ class LocalChain:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=child_environment(),
             )
         try:
             async with asyncio.timeout(START_LIMIT_S):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import sys
 import time
@@ -19,7 +18,7 @@ from types import TracebackType
 
 import aiohttp
 
-from committee.key_files import write_secret
+from committee.key_files import child_environment, write_secret
 from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
 from committee.transition import plan_all
@@ -94,7 +93,7 @@ class NodeProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, fail_points.ENVIRONMENT: fail_point},
+                env=child_environment(**{fail_points.ENVIRONMENT: fail_point}),
             )
 
     async def ended(self, limit_s: float) -> int:

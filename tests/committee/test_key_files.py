@@ -10,7 +10,15 @@ import pytest
 
 from committee.bls import SecretKey
 from committee.errors import InvalidKey
-from committee.key_files import parse_secret, read_key, read_secret, write_secret
+from committee.key_files import (
+    KEY_VARIABLE,
+    child_environment,
+    key_from_environment,
+    parse_secret,
+    read_key,
+    read_secret,
+    write_secret,
+)
 
 
 def key_file(folder: Path, text: str, mode: int = 0o600) -> Path:
@@ -119,3 +127,12 @@ def test_a_written_key_is_its_owners_alone_and_overwrites_none(tmp_path: Path) -
 def test_a_key_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidKey, match="cannot write the key"):
         write_secret(tmp_path / "nowhere" / "new.key", bytes(32))
+
+
+def test_a_key_in_the_environment_is_read_once_and_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "ab" * 32)
+    assert KEY_VARIABLE not in child_environment()
+    assert child_environment(MORE="1")["MORE"] == "1"
+    assert key_from_environment() == "ab" * 32
+    assert KEY_VARIABLE not in os.environ
+    assert key_from_environment() is None

@@ -30,7 +30,7 @@ from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.answers import RawLog, RawReceipt
 from committee.ledger.evm.nonces import Nonces
 from committee.ledger.evm.outbox import Flight, Outbox, hash_text, known_of, receipt_of
-from committee.ledger.evm.refusals import EndpointError
+from committee.ledger.evm.refusals import EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.records import PlannedTransaction, SentTransaction, Transaction
 
@@ -182,9 +182,18 @@ class Sender:
         return request | ({"value": hex(value_wei)} if value_wei else {})
 
     async def _estimate(self, action: str, request: dict[str, Any]) -> int:
+        def read(result: Any) -> int:
+            gas = answers.quantity(result)
+            if gas < TRANSFER_GAS:
+                raise answers.Unreadable("less gas than any transaction takes")
+            if gas > TRANSACTION_GAS_LIMIT:
+                limit = {"needed": gas, "limit": TRANSACTION_GAS_LIMIT}
+                raise Lacking(LedgerRefused(action, "TooMuchGas", dict(limit)))
+            return gas
+
         try:
             estimate = await self._rpc.request(
-                "eth_estimateGas", request, read=_read_gas, has_block=self.mined_block
+                "eth_estimateGas", request, read=read, has_block=self.mined_block
             )
         except EndpointError as error:
             if error.is_lacking_funds:
@@ -195,8 +204,6 @@ class Sender:
         except LedgerUnavailable:
             self.mined_block = -1  # the chain may have gone back behind it
             raise
-        if estimate > TRANSACTION_GAS_LIMIT:
-            raise LedgerRefused(action, "TooMuchGas", {"needed": estimate, "limit": TRANSACTION_GAS_LIMIT})
         return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
 
     async def _require_balance(self, action: str, needed_wei: int) -> None:
@@ -362,13 +369,6 @@ class Sender:
         if error.data is None:
             return LedgerRefused(action, "Reverted", {"message": error.reason})
         return LedgerRefused(action, *self._errors.decode(error.data))
-
-
-def _read_gas(result: Any) -> int:
-    gas = answers.quantity(result)
-    if gas < TRANSFER_GAS:
-        raise answers.Unreadable("less gas than any transaction takes")
-    return gas
 
 
 def _read_balance(result: Any) -> int:
