@@ -242,7 +242,7 @@ async def node_status(
 ) -> Result:
     """One node with everything that is pending, or all of them in a table."""
     if node is not None:
-        state = await ledger.epoch_state()
+        state = await ledger.epoch_state(await ledger.newest())
         shards = {
             str(committee.epoch): list(committee.shards_of(node))
             for committee in (state.previous, state.current, state.next)
@@ -345,8 +345,9 @@ async def rewards(
 
 @chain_command(epoch_app, "status", sends=False)
 async def epoch_status(ledger: Ledger) -> Result:
-    """Where the epoch is, who is in its committees, and what comes next when."""
-    state, parameters = await asyncio.gather(ledger.epoch_state(), ledger.parameters())
+    """Where the epoch is in the newest block, who is in its committees, and what comes next when."""
+    newest = await ledger.newest()
+    state, parameters = await asyncio.gather(ledger.epoch_state(newest), ledger.parameters())
     now_s, missing = await asyncio.gather(ledger.chain_time_s(), ledger.missing_shards(state.epoch))
     due: dict[str, Any] = {}
     if not state.handover_done:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +21,8 @@ from storage.client.files import STANDARD, content_of, is_stream, metadata_of, w
 from storage.client.purchase import StoredBlob, waiting_object
 from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
 
+TOLD_EVERY_S = 20.0
+"""Between two lines about a wait."""
 MOST_EPOCHS = 53
 """As far ahead as the contract sells space."""
 
@@ -102,7 +107,7 @@ async def certify(
     """Upload a registered blob to the committee and certify it."""
     data = await _content(ledger, file)
     async with Client(ledger, allow_private=allow_private) as client:
-        return _stored(await client.certify(object_id, data))
+        return _stored(await client.certify(object_id, data, Waiting()))
 
 
 @chain_command(app, "store")
@@ -117,7 +122,7 @@ async def store(
     """Register, upload and certify a blob, as far as it is not done already: what was paid is not paid again."""
     data = await _content(ledger, file)
     async with Client(ledger, allow_private=allow_private) as client:
-        return _stored(await client.store(data, epochs, deletable, force=force))
+        return _stored(await client.store(data, epochs, deletable, Waiting(), force=force))
 
 
 @chain_command(app, "read", sends=False)
@@ -141,10 +146,14 @@ async def read(
 
 @chain_command(app, "status", sends=False)
 async def status(ledger: Ledger, blob: BlobArgument) -> Result:
-    """All objects of a blob: who owns them, whether they are certified, until when they live."""
-    state = await ledger.epoch_state()
+    """All objects of a blob: who owns them, whether they are certified, until when they live.
+
+    As of the newest block, which nodes may take in some minutes later.
+    """
+    newest = await ledger.newest()
+    state = await ledger.epoch_state(newest)
     # A deleted object is shown with a blob id of zeros.
-    records = [one for one in await ledger.blobs() if one.blob_id == blob and not one.deleted]
+    records = [one for one in await ledger.blobs(newest) if one.blob_id == blob and not one.deleted]
     if not records:
         raise LedgerError(
             f"blob {blob_id_text(blob)} has no object here: it was never registered, or deleted"
@@ -167,6 +176,23 @@ async def extend(ledger: Ledger, object_id: ObjectArgument, epochs: MoreEpochsOp
 async def delete(ledger: Ledger, object_id: ObjectArgument) -> Result:
     """Delete a deletable blob object of the account's; its space comes back as a reservation."""
     return sent(await ledger.delete_blob(object_id), object_id=object_id)
+
+
+class Waiting:
+    """The progress of a store, of which people at a terminal are told the one part that may take minutes."""
+
+    def __init__(self) -> None:
+        self._next = -math.inf
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say on standard error, every TOLD_EVERY_S, how many blocks the nodes are behind the registration's."""
+        now = time.monotonic()
+        if stage == "settle" and now >= self._next and sys.stderr.isatty():
+            self._next = now + TOLD_EVERY_S
+            typer.echo(
+                f"waiting until the nodes have taken in the registration: {total - done} of {total} blocks to go",
+                err=True,
+            )
 
 
 async def _content(ledger: Ledger, path: Path) -> bytes:

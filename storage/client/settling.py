@@ -66,6 +66,13 @@ class Settling:
         self._left: dict[str, int] = {}
         """Address of a node that is waited for → blocks that it lacks."""
         self._own, self._own_due = -1, 0.0
+        self.ready_at: float | None = None
+        """Loop time at which the first node was ready."""
+
+    def note_ready(self) -> None:
+        """Note that a node has taken what it takes of a registered blob alone."""
+        if self.ready_at is None:
+            self.ready_at = asyncio.get_running_loop().time()
 
     async def patiently(self, node: NodeClient, request: Callable[[], Awaitable[Answer]]) -> Answer:
         """Return what the request returns; it is repeated while the node is not ready yet. Raises `NodeError`."""

@@ -18,6 +18,8 @@ from storage.redstuff import Axis, EncodedBlob, RedStuff
 UPLOADS_AT_ONCE = 8
 """Concurrent requests to each node while a blob is stored."""
 
+LATE_S = 30.0
+"""For nodes that take in a block later than others: two blocks of a slow chain."""
 TOO_LATE = "WrongEpoch"
 """The contract's error for a certificate of an epoch that is over, its handover done."""
 ALREADY_CERTIFIED = "AlreadyCertified"
@@ -108,8 +110,8 @@ class Storing:
     ) -> list[Confirmation]:
         """Give every member its pairs; return the confirmations, at least a quorum of them, all of which hold.
 
-        Once a quorum has confirmed, the others get as long again as the quorum took, and are then left to repair
-        their slivers themselves.
+        Once a quorum has confirmed, the others get as long again as the quorum took, though no more than LATE_S beyond
+        the time for the upload itself, and are then left to repair their slivers themselves.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -137,7 +139,9 @@ class Storing:
                     except NodeError as error:
                         failures[member.name] = error.why
                 if deadline is None and committee.is_quorum(weight):
-                    deadline = loop.time() + max(1.0, loop.time() - began)
+                    now = loop.time()
+                    uploading_s = now - settling.ready_at if settling.ready_at is not None else 0.0
+                    deadline = now + max(1.0, min(now - began, uploading_s + LATE_S))
         finally:
             for task in pending:
                 task.cancel()
@@ -152,6 +156,7 @@ class Storing:
         """Upload a member's pairs and return its confirmation, whose message and signature hold. Raises `NodeError`."""
         node, code, blob = self._node(member), self._code, self._blob
         await settling.patiently(node, lambda: node.put_metadata(blob.metadata, settling.block))
+        settling.note_ready()
         at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
         async def put(pair: int, axis: Axis) -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from committee import cli as committee_cli
 from committee.errors import LedgerUnavailable
-from storage.client import settling
+from storage.client import cli, settling
 from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable, NotCertified
 from storage.client.settling import NotSettled, Settling, block_of
 from storage.client.wire import Reason
 from tests.storage.client.conftest import Tap
 
 if TYPE_CHECKING:
+    from localnet.memory_chain import MemoryChain
     from storage.client.client import Client
     from tests.storage.client.conftest import UserLedger
     from tests.storage.network import Network
@@ -27,52 +29,61 @@ BLOCK_S = 0.005
 
 
 class Told:
-    """What a store tells of its progress."""
+    """What a store tells of its progress; from its first wait on the chain goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, chain: MemoryChain) -> None:
         self.stages: list[str] = []
-        self.settle: list[tuple[int, int]] = []
+        self.totals: list[int] = []
+        self._chain = chain
+        self._mining: asyncio.Task[None] | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         assert 0 <= done <= total
         self.stages.append(stage)
         if stage == "settle":
-            self.settle.append((done, total))
+            self.totals.append(total)
+            if self._mining is None:
+                self._mining = asyncio.create_task(mine(self._chain))
+
+    async def stop(self) -> None:
+        if self._mining is not None:
+            self._mining.cancel()
+            await asyncio.gather(self._mining, return_exceptions=True)
 
 
-@asynccontextmanager
-async def blocks_come(network: Network) -> AsyncIterator[None]:
-    """The chain goes on while the block lasts."""
-
-    async def mine() -> None:
-        while True:
-            network.chain.mine()
-            await asyncio.sleep(BLOCK_S)
-
-    mining = asyncio.create_task(mine())
-    try:
-        yield
-    finally:
-        mining.cancel()
-        await asyncio.gather(mining, return_exceptions=True)
+async def mine(chain: MemoryChain) -> None:
+    """Blocks come."""
+    while True:
+        chain.mine()
+        await asyncio.sleep(BLOCK_S)
 
 
 @pytest.mark.parametrize("confirmations", [2, 64])
 async def test_a_store_waits_until_the_registration_is_settled(
     network: Network, user: Client, confirmations: int
 ) -> None:
-    """The first epoch, whose start is not settled either at first, too."""
     network.chain.confirmations = confirmations
-    told = Told()
-    async with blocks_come(network):
-        stored = await user.store(DATA, 3, progress=told)
-        await network.seen()
-        assert await user.read(stored.blob_id) == DATA
-        again = await user.store(DATA[:-1], 3, deletable=True, progress=told)
-    assert (stored.certified_epoch, again.certified_epoch) == (1, 1)
-    order = list(dict.fromkeys(told.stages))
-    assert order == ["encode", "register", "settle", "upload", "certify"]
-    assert all(total <= confirmations + 1 for _, total in told.settle)
+    for _ in range(confirmations):
+        network.chain.mine()
+    await network.seen()
+    for data, deletable in ((DATA, False), (DATA[:-1], True)):
+        told = Told(network.chain)
+        stored = await user.store(data, 3, deletable, told)
+        await told.stop()
+        assert stored.certified_epoch == 1
+        assert list(dict.fromkeys(told.stages)) == ["encode", "register", "settle", "upload", "certify"]
+        assert max(told.totals) <= confirmations
+        assert await user.read(stored.blob_id) == data
+
+
+async def test_a_first_epoch_whose_start_is_not_settled_yet_is_waited_for(
+    network: Network, user: Client
+) -> None:
+    network.chain.confirmations = len(network.chain.blocks)
+    mining = asyncio.create_task(mine(network.chain))
+    assert (await user.store(DATA, 3)).certified_epoch == 1
+    mining.cancel()
+    await asyncio.gather(mining, return_exceptions=True)
 
 
 @pytest.mark.parametrize("lagging", [[4], [3, 4], [1, 2, 3, 4]], ids=len)
@@ -145,6 +156,33 @@ async def test_nodes_that_are_restarted_during_a_store_are_waited_for(
     assert stored.certified_epoch == 1
     await network.seen()
     assert await user.read(stored.blob_id) == DATA
+
+
+async def test_a_status_tells_of_what_is_not_settled_yet(
+    network: Network, user: Client, ledger: UserLedger
+) -> None:
+    """Also of the node and of the epoch: who asks after a transaction wants to see what it did."""
+    stored = await user.store(DATA, 3)
+    network.chain.confirmations = len(network.chain.blocks)
+    assert (await ledger.head()).number == 0
+    told = await cli.status(ledger, stored.blob_id)
+    assert [one["object_id"] for one in told["objects"]] == [stored.object_id]
+    assert (await committee_cli.epoch_status(ledger))["epoch"] == 1
+    assert (await committee_cli.node_status(ledger, 1))["shards_by_epoch"] == {"1": [0, 1, 2]}
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_people_at_a_terminal_are_told_of_the_wait(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    waiting = cli.Waiting()
+    for done in range(3):
+        waiting("settle", done, 64)
+    waiting("upload", 1, 10)
+    out, err = capsys.readouterr()
+    told = "waiting until the nodes have taken in the registration: 64 of 64 blocks to go\n"
+    assert (out, err) == ("", told if is_terminal else "")
 
 
 # the rule, without a network
