@@ -20,14 +20,19 @@ from aiohttp import web
 from aiohttp.web_protocol import _RequestHandler
 
 from storage.node import descriptors
+from storage.node.http.begins import Begins
 from storage.node.http.connections import FULL, Connection, Connections, Limits
 
 log = structlog.get_logger()
 
 BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted."""
-ACCEPTED_AT_ONCE = 64
+ACCEPTED_AT_ONCE = 16
 """Connections accepted before anything else is done."""
+BEGUN_AT_ONCE = 8
+"""Requests begun before the connections are looked at again."""
+HEALTH = "/v1/health"
+"""The path of the question that is never kept waiting: members who are not answered take the node for dead."""
 KEPT_DESCRIPTORS = 128
 """Descriptors that connections leave to the store, the peers and the chain."""
 FEWEST_CONNECTIONS = 16
@@ -76,7 +81,7 @@ class HttpServer:
         self._spare = descriptors.Spare()
         await self._runner.setup()
         server = self._server = cast(web.Server, self._runner.server)
-        server.request_handler = _told_when_it_ends(server.request_handler)
+        server.request_handler = _begun_in_turn(server.request_handler)
         self.connections = Connections(server, _within_descriptors(self._limits))
         self._listener.setblocking(False)
         self._listener.listen(BACKLOG)
@@ -187,13 +192,17 @@ def _within_descriptors(limits: Limits) -> Limits:
     return replace(limits, connections=room, connections_by_address=max(1, by_address))
 
 
-def _told_when_it_ends(handler: _RequestHandler) -> _RequestHandler:
-    """Return the handler, which lets a request's connection know when the request has been answered."""
+def _begun_in_turn(handler: _RequestHandler) -> _RequestHandler:
+    """Return the handler, which begins requests source by source, and tells their connections when it has ended."""
+    begins = Begins(BEGUN_AT_ONCE)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        connection = cast(Connection, request.protocol)
         try:
+            if request.path != HEALTH:
+                await begins.turn(connection.source)
             return await handler(request)
         finally:
-            cast(Connection, request.protocol).request_ended()
+            connection.request_ended()
 
     return handle
