@@ -165,6 +165,7 @@ class NodeNetwork:
         *,
         patience_s: int = 120,
         watch_interval_s: float = 10.0,
+        poll_interval_s: float = POLL_INTERVAL_S,
         counted: bool = True,
     ) -> None:
         self.code = RedStuff(n_shards)
@@ -174,6 +175,7 @@ class NodeNetwork:
         self.watchers: list[Callable[[Exchange], None]] = []
         self._folder = folder
         self._watch_interval_s = watch_interval_s
+        self._poll_interval_s = poll_interval_s
         self._counted = counted
 
     async def __aenter__(self) -> NodeNetwork:
@@ -193,7 +195,7 @@ class NodeNetwork:
             port=port,
             rpc_url="memory:",
             deployment=Path("none"),
-            poll_interval_s=POLL_INTERVAL_S,
+            poll_interval_s=self._poll_interval_s,
             watch_interval_s=self._watch_interval_s,
         )
         secret = secret_of(node_id)

@@ -1,4 +1,4 @@
-"""Rows of `results/handover.json` and their table."""
+"""Rows of `results/handover.json` and `results/links.json`, and their table."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     path.write_text("[\n" + ",\n".join(json.dumps(asdict(one), ensure_ascii=False) for one in rows) + "\n]\n")
 
 
-def show(rows: Sequence[Row]) -> None:
+def show(rows: Sequence[Row], title: str = "Handover") -> None:
     """All rows as a table, those that differ only in the departed shards in one line; how many reach their goals."""
-    table = Table(title="Handover", title_justify="left")
+    table = Table(title=title, title_justify="left")
     for name in ("figure", "n", "blob", "departed", "value", "goal", ""):
         table.add_column(name, justify="left" if name in ("figure", "goal", "") else "right")
     last = ""

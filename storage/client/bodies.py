@@ -6,7 +6,13 @@ are put together, and received, in `storage.redstuff.memory`, and sent from ther
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import fcntl
+import socket
+import struct
+import termios
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -19,6 +25,9 @@ LARGE_BYTES = 2**20
 PIECE_BYTES = 2**18
 """About what a socket takes at once: more would be copied, to wait for the rest to be sent."""
 
+STEADY_BYTES = 2**16
+"""From this size a node sends an answer as a `LargeBody`, so that it sees how its reader gets on."""
+
 Bytes = bytes | memoryview
 
 
@@ -27,13 +36,25 @@ class TooLong(Exception):
 
 
 class LargeBody(Payload):
-    """A body that is sent in pieces, so that none waits in a copy for the other side to read on."""
+    """A body that is sent in pieces, so that no copy of it waits for the other side; it tells how much has arrived."""
 
     def __init__(self, content: Bytes, content_type: str) -> None:
         super().__init__(memoryview(content), content_type=content_type)
         self._size = len(content)
-        self.sent_bytes = 0
-        """What the connection has taken so far, its own buffer included."""
+        self._written_bytes = 0
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of the content."""
+        return len(self._value)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that the other side's machine has acknowledged."""
+        if self._transport is None:
+            return 0
+        return max(0, self._written_bytes - queued_bytes(self._transport))
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The content as text."""
@@ -41,10 +62,34 @@ class LargeBody(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send it."""
+        self._transport = getattr(writer, "transport", None)
         for first in range(0, len(self._value), PIECE_BYTES):
             piece = self._value[first : first + PIECE_BYTES]
+            self._written_bytes += len(piece)
             await writer.write(piece)
-            self.sent_bytes += len(piece)
+
+    def drop(self) -> None:
+        """Close the connection without sending what is still queued: a closed socket would go on to send megabytes."""
+        if self._transport is None or not queued_bytes(self._transport):
+            return
+        connection = self._transport.get_extra_info("socket")
+        with suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+
+def queued_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes written to a connection the other side has not acknowledged yet.
+
+    They are in asyncio's buffer, or in the kernel's, which holds megabytes. Where the kernel does not tell (it does on
+    Linux), only asyncio's count.
+    """
+    size_bytes = transport.get_write_buffer_size()
+    connection = transport.get_extra_info("socket")
+    with suppress(OSError, ValueError, AttributeError):  # closed, or no socket
+        (in_kernel,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
+        size_bytes += in_kernel
+    return size_bytes
 
 
 def joined(parts: Sequence[Bytes]) -> Bytes:
@@ -59,26 +104,35 @@ def joined(parts: Sequence[Bytes]) -> Bytes:
     return room
 
 
-async def received(response: aiohttp.ClientResponse, limit: int) -> Bytes:
-    """The whole body. Raises `TooLong` when it has more than `limit` bytes, or than it said; then it is not read on."""
+async def received(
+    response: aiohttp.ClientResponse, limit: int, on_bytes: Callable[[int], None] = lambda count: None
+) -> Bytes:
+    """The whole body; `on_bytes` is told of each part's length.
+
+    Raises `TooLong` when it has more than `limit` bytes, or than it said; then it is not read on.
+    """
     size_bytes = response.content_length
     if size_bytes is None or size_bytes < LARGE_BYTES:
-        return await _received_in_chunks(response, limit)
+        return await _received_in_chunks(response, limit, on_bytes)
     if size_bytes > limit:
         raise TooLong
     room, place = uninitialised(size_bytes).data, 0
     async for chunk in response.content.iter_any():
         if len(chunk) > size_bytes - place:
             raise TooLong
+        on_bytes(len(chunk))
         room[place : place + len(chunk)] = chunk
         place += len(chunk)
     return room[:place]
 
 
-async def _received_in_chunks(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _received_in_chunks(
+    response: aiohttp.ClientResponse, limit: int, on_bytes: Callable[[int], None]
+) -> bytes:
     chunks, left = [], limit
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
+        on_bytes(len(chunk))
         left -= len(chunk)
         if left < 0:
             raise TooLong

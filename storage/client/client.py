@@ -15,6 +15,7 @@ from committee.ledger import Ledger
 from committee.membership import Member
 from storage.client.connections import open_session
 from storage.client.errors import WrongBlob
+from storage.client.link import Link
 from storage.client.node_client import NodeClient
 from storage.client.purchase import Purchase, StoredBlob
 from storage.client.reading import Reading
@@ -39,9 +40,11 @@ class Client:
         When it is None, they are on a development chain, and on no other.
         """
         self._ledger = ledger
+        # How many connect is the link's affair.
         self._session = open_session(
-            allow_private=ledger.is_development_chain if allow_private is None else allow_private
+            allow_private=ledger.is_development_chain if allow_private is None else allow_private, limit=0
         )
+        self._link = Link()
         self._nodes: dict[tuple[str, str], NodeClient] = {}
         self._stores: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
@@ -58,7 +61,7 @@ class Client:
     def _node(self, member: Member) -> NodeClient:
         key = (member.name, member.address)
         if key not in self._nodes:
-            self._nodes[key] = NodeClient(self._session, member.name, member.address)
+            self._nodes[key] = NodeClient(self._session, member.name, member.address, link=self._link)
         return self._nodes[key]
 
     # storing

@@ -13,6 +13,7 @@ ClientError
 │   └── NotExtended           it is certified, for fewer epochs than asked
 └── NodeError                 one node failed: `name`, `address`, `why`
     ├── NodeUnreachable       no answer
+    │   └── NodeStalled       no connection's fault: the request or its answer stopped moving
     ├── NodeRefused           an answer with an error: `reason`, `status`
     └── NodeLied              an answer that cannot be true or read
 """
@@ -49,6 +50,10 @@ class NodeUnreachable(NodeError):
 
     def __init__(self, name: str, address: str, detail: str) -> None:
         super().__init__(name, address, f"{NO_ANSWER} ({detail})")
+
+
+class NodeStalled(NodeUnreachable):
+    """The node was connected and stopped taking the request or giving its answer; asking again would take as long."""
 
 
 class NodeRefused(NodeError):

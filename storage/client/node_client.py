@@ -2,17 +2,18 @@
 
 Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, each naming the node, and no other error, whatever
 address the node registered and whatever it answers. All requests may be repeated without harm: TRIES times when the
-connection fails, and until the time for one request is over when the node, or a proxy before it, answers that it cannot
-serve now (MAY_PASS). A node that hangs is asked once. What travels has as much longer as it is large. Answers are cut
-off at their limit, redirections are not followed, and proxies that the environment names are not used.
+connection fails, and for as long as the patience for one request lasts when the node, or a proxy before it, answers
+that it cannot serve now (MAY_PASS). A request whose bytes move is left alone; one that stalls is ended (`progress`),
+and not repeated. Answers are cut off at their limit, redirections are not followed, and proxies that the environment
+names are not used.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -21,9 +22,11 @@ import stamina
 
 from committee.addresses import NetworkAddress
 from committee.errors import InvalidAddress
-from storage.client import wire
-from storage.client.bodies import Bytes, TooLong, received
-from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeUnreachable
+from storage.client import progress, wire
+from storage.client.bodies import Bytes, LargeBody, TooLong, received
+from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
+from storage.client.link import Link, Transfer
+from storage.client.progress import RequestProgress, TimeLimit
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -36,9 +39,6 @@ from storage.redstuff import (
 )
 from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
-TIMEOUT_S = 30.0
-"""For one request, from connecting to the last byte; no try begins later."""
-CONNECT_TIMEOUT_S = 3.0
 HEALTH_TIMEOUT_S = 3.0
 TRIES = 3
 """Requests made before a node without an answer is given up."""
@@ -61,14 +61,20 @@ class NodeClient:
         session: aiohttp.ClientSession,
         name: str,
         address: str,
-        timeout_s: float = TIMEOUT_S,
+        patience_s: float | None = None,
         credential: Callable[[], str] | None = None,
+        link: Link | None = None,
     ) -> None:
-        """`credential` makes the value of a header that shows a member; it is sent once the node refused strangers."""
+        """`credential` makes the value of a header that shows a member; it is sent once the node refused strangers.
+
+        Large requests wait for their turn on the link; without one they go at once. `patience_s` replaces
+        `progress.PATIENCE_S`.
+        """
         self._session = session
-        self._timeout_s = timeout_s
+        self._patience_s = patience_s
         self._credential = credential
         self._shows_credential = False
+        self._link = link
         self.name = name
         self.address = address
         self._base, self._unusable = "", ""
@@ -79,10 +85,10 @@ class NodeClient:
 
     # blobs
 
-    async def metadata(self, blob_id: bytes, timeout_s: float | None = None) -> BlobMetadata:
+    async def metadata(self, blob_id: bytes, patience_s: float | None = None) -> BlobMetadata:
         """A blob's metadata, checked against the id."""
         path = _blob(blob_id, "metadata")
-        body = await self._request("GET", path, limit=wire.MAX_METADATA_BYTES, timeout_s=timeout_s)
+        body = await self._request("GET", path, limit=wire.MAX_METADATA_BYTES, patience_s=patience_s)
         with self._must_be_true():
             if body[: len(blob_id)] != blob_id:
                 raise InvalidEncoding("metadata of another blob")
@@ -94,15 +100,23 @@ class NodeClient:
         `registered_block` is a block of the chain in which the blob is registered: a node that has not taken it in
         answers NOT_YET_REGISTERED then.
         """
-        path = _blob(metadata.blob_id, "metadata") + _registered(registered_block)
-        await self._put(path, metadata.to_bcs())
+        path, body = _blob(metadata.blob_id, "metadata") + _registered(registered_block), metadata.to_bcs()
+        await self._put(path, lambda: body, len(body))
 
     async def sliver(
-        self, blob_id: bytes, pair: int, axis: Axis, size_bytes: int = wire.MAX_SLIVER_BYTES
+        self,
+        blob_id: bytes,
+        pair: int,
+        axis: Axis,
+        size_bytes: int = wire.MAX_SLIVER_BYTES,
+        transfer: Transfer | None = None,
     ) -> bytes:
-        """A sliver's symbols, `size_bytes` at most. Not verified: that is the caller's, who has the metadata."""
+        """A sliver's symbols, `size_bytes` at most. Not verified: that is the caller's, who has the metadata.
+
+        `transfer` lets the caller see how the request gets on.
+        """
         path = _blob(blob_id, "slivers", str(pair), axis.label)
-        body = await self._get(path, size_bytes=size_bytes)
+        body = await self._get(path, size_bytes=size_bytes, transfer=transfer)
         with self._must_be_true():
             return bytes(SliverData.from_bcs(body).symbols)
 
@@ -113,7 +127,8 @@ class NodeClient:
         shape = Parameters(metadata.n_shards)
         sliver = SliverData(symbols, shape.symbol_size(metadata.length), shape.sliver_of_pair(pair, axis))
         path = _blob(metadata.blob_id, "slivers", str(pair), axis.label)
-        await self._put(path, sliver.to_bcs())
+        # The sliver is copied into a body when its turn comes: many wait.
+        await self._put(path, sliver.to_bcs, len(symbols))
 
     async def confirmation(
         self, blob_id: bytes, object_id: int | None, registered_block: int | None = None
@@ -194,7 +209,7 @@ class NodeClient:
         message: bytes,
         signature: bytes,
         size_bytes: int = wire.PAGE_BYTES,
-        timeout_s: float | None = None,
+        patience_s: float | None = None,
     ) -> wire.ShardPage:
         """A page of a shard, of about `size_bytes`, for the signed request of its new owner."""
         body = json.dumps(wire.signed(message, signature)).encode()
@@ -203,14 +218,14 @@ class NodeClient:
             body=body,
             limit=wire.MAX_PAGE_BYTES,
             size_bytes=size_bytes,
-            timeout_s=timeout_s,
+            patience_s=patience_s,
         )
         with self._must_be_true():
             return wire.ShardPage.from_bcs(answer)
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, Any]:
         """The node's health; asked once, so that silence is noticed."""
-        data = await self._json("/v1/health", timeout_s=timeout_s, tries=1)
+        data = await self._json("/v1/health", within_s=timeout_s)
         with self._must_be_true():
             if not isinstance(data, dict):
                 raise InvalidEncoding("health that is no object")
@@ -235,33 +250,41 @@ class NodeClient:
 
     async def sign_of_life(self, nonce: bytes, timeout_s: float) -> tuple[bytes, bytes]:
         """(message, signature) over the nonce, by which the node is alive; asked for once."""
-        return await self._signed(f"/v1/sign_of_life/{nonce.hex()}", timeout_s, tries=1)
+        return await self._signed(f"/v1/sign_of_life/{nonce.hex()}", timeout_s)
 
     async def members_sign_of_life(self, node_id: int, nonce: bytes, timeout_s: float) -> tuple[bytes, bytes]:
         """The same of another member, which the node asks for it. Not verified."""
-        return await self._signed(f"/v1/members/{node_id}/sign_of_life/{nonce.hex()}", timeout_s, tries=1)
+        return await self._signed(f"/v1/members/{node_id}/sign_of_life/{nonce.hex()}", timeout_s)
 
     # how
 
-    async def _signed(
-        self, path: str, timeout_s: float | None = None, tries: int = TRIES
-    ) -> tuple[bytes, bytes]:
-        data = await self._json(path, timeout_s, tries)
+    async def _signed(self, path: str, within_s: float | None = None) -> tuple[bytes, bytes]:
+        data = await self._json(path, within_s)
         with self._must_be_true():
             return wire.read_signed(data)
 
-    async def _json(self, path: str, timeout_s: float | None = None, tries: int = TRIES) -> Any:
-        body = await self._request("GET", path, limit=wire.MAX_JSON_BYTES, timeout_s=timeout_s, tries=tries)
+    async def _json(self, path: str, within_s: float | None = None) -> Any:
+        """JSON; with `within_s` it is asked for once, and there is no more time than that."""
+        body = await self._request("GET", path, limit=wire.MAX_JSON_BYTES, within_s=within_s)
         with self._must_be_true():
             return wire.read_success(wire.read_json(bytes(body)))
 
-    async def _get(self, path: str, query: dict[str, str] | None = None, *, size_bytes: int) -> Bytes:
-        """An answer of up to so many bytes, its frame apart."""
+    async def _get(
+        self,
+        path: str,
+        query: dict[str, str] | None = None,
+        *,
+        size_bytes: int,
+        transfer: Transfer | None = None,
+    ) -> Bytes:
+        """An answer of up to `size_bytes` and its frame."""
         limit = size_bytes + wire.FRAME_BYTES
-        return await self._request("GET", path, query=query, limit=limit, size_bytes=size_bytes)
+        return await self._request(
+            "GET", path, query=query, limit=limit, size_bytes=size_bytes, transfer=transfer
+        )
 
-    async def _put(self, path: str, body: bytes) -> None:
-        await self._request("PUT", path, body=body, limit=wire.MAX_JSON_BYTES)
+    async def _put(self, path: str, body: Callable[[], bytes], size_bytes: int) -> None:
+        await self._request("PUT", path, body=body, limit=wire.MAX_JSON_BYTES, size_bytes=size_bytes)
 
     async def _request(
         self,
@@ -269,28 +292,41 @@ class NodeClient:
         path: str,
         *,
         query: dict[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | Callable[[], bytes] | None = None,
         limit: int,
         size_bytes: int = 0,
-        timeout_s: float | None = None,
-        tries: int = TRIES,
+        patience_s: float | None = None,
+        within_s: float | None = None,
+        transfer: Transfer | None = None,
     ) -> Bytes:
         """One request, tried again while the node cannot be reached or is unavailable.
 
-        An answer is cut off at `limit`; one of `size_bytes` is waited for as much longer as it takes.
+        `body` is made when the request's turn comes. An answer is cut off at `limit`; `size_bytes` is what the link
+        is to carry, about. With `within_s` there is one try, which may take no longer.
         """
         if self._unusable:
             raise NodeUnreachable(self.name, self.address, self._unusable)
-        within_s = (timeout_s or self._timeout_s) + (len(body or b"") + size_bytes) / wire.SLOWEST_BYTES_PER_S
-        async for attempt in stamina.retry_context(
-            on=_Patience(tries, within_s),
-            attempts=1 if tries == 1 else None,
-            wait_initial=SHORTEST_PAUSE_S,
-            wait_max=LONGEST_PAUSE_S,
-            timeout=within_s,
-        ):
-            with attempt:
-                return await self._once(method, path, query, body, limit, within_s)
+        transfer = Transfer() if transfer is None else transfer
+        transfer.size_bytes, transfer.peer = size_bytes, self
+        patience_s = within_s or patience_s or self._patience_s or progress.PATIENCE_S
+        async with nullcontext() if self._link is None else self._link.turn(transfer):
+            content = body() if callable(body) else body
+
+            def begin() -> RequestProgress:
+                payload = None if content is None else LargeBody(content, wire.BCS)
+                moving = RequestProgress(payload, patience_s, within_s)
+                transfer.moved = moving.moved_bytes
+                return moving
+
+            async for attempt in stamina.retry_context(
+                on=_Patience(TRIES, patience_s),
+                attempts=None if within_s is None else 1,
+                wait_initial=SHORTEST_PAUSE_S,
+                wait_max=LONGEST_PAUSE_S,
+                timeout=None,
+            ):
+                with attempt:
+                    return await self._once(method, path, query, limit, begin)
         raise AssertionError("stamina ends with an answer or an error")
 
     async def _once(
@@ -298,33 +334,40 @@ class NodeClient:
         method: str,
         path: str,
         query: dict[str, str] | None,
-        body: bytes | None,
         limit: int,
-        within_s: float,
+        begin: Callable[[], RequestProgress],
     ) -> Bytes:
-        timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=progress.CONNECT_S)
         is_stranger = self._credential is not None and not self._shows_credential
+        moving, is_over = begin(), False
         try:
-            async with self._session.request(
-                method,
-                self._base + path,
-                params=query,
-                data=None if body is None else io.BytesIO(body),
-                headers=self._headers(body),
-                skip_auto_headers=_NEEDLESS,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
+            async with (
+                TimeLimit(moving.due_s),
+                self._session.request(
+                    method,
+                    self._base + path,
+                    params=query,
+                    data=moving.body,
+                    headers=self._headers(),
+                    skip_auto_headers=_NEEDLESS,
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                moving.has_answer = True
                 if response.status in (200, 201):
-                    return await self._read(response, limit)
+                    answer = await self._read(response, limit, moving)
+                    is_over = True
+                    return answer
                 self._shows_credential |= response.status in REFUSED_TO_STRANGERS
-                content = await self._read(response, wire.MAX_JSON_BYTES)
+                content = await self._read(response, wire.MAX_JSON_BYTES, moving)
+                is_over = True
         except aiohttp.ConnectionTimeoutError:
             raise NodeUnreachable(
-                self.name, self.address, f"no connection within {CONNECT_TIMEOUT_S:g} s"
+                self.name, self.address, f"no connection within {progress.CONNECT_S:g} s"
             ) from None
         except TimeoutError:
-            raise NodeUnreachable(self.name, self.address, f"within {within_s:g} s") from None
+            raise NodeStalled(self.name, self.address, moving.describe()) from None
         except aiohttp.ClientResponseError as error:
             raise NodeLied(self.name, self.address, "its answer is not HTTP") from error
         except NodeError:
@@ -333,22 +376,22 @@ class NodeClient:
             Exception
         ) as error:  # of aiohttp and what it is built on: their lists of errors are not complete
             raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
+        finally:
+            if not is_over and moving.body is not None:
+                moving.body.drop()
         if response.status == 451 and is_stranger:
-            return await self._once(method, path, query, body, limit, within_s)
+            return await self._once(method, path, query, limit, begin)
         raise self._refusal(response.status, content, _retry_after_s(response.headers.get("Retry-After", "")))
 
-    def _headers(self, body: bytes | None) -> dict[str, str]:
-        headers = dict(_HEADERS)
-        if body is not None:
-            headers["Content-Type"] = wire.BCS
-        if self._credential is not None and self._shows_credential:
-            headers["Authorization"] = self._credential()
-        return headers
+    def _headers(self) -> dict[str, str]:
+        if self._credential is None or not self._shows_credential:
+            return _HEADERS
+        return _HEADERS | {"Authorization": self._credential()}
 
-    async def _read(self, response: aiohttp.ClientResponse, limit: int) -> Bytes:
+    async def _read(self, response: aiohttp.ClientResponse, limit: int, moving: RequestProgress) -> Bytes:
         """The answer; one that is too long is not read to its end."""
         try:
-            return await received(response, limit)
+            return await received(response, limit, moving.arrived)
         except TooLong:
             raise NodeLied(self.name, self.address, f"answered with more than {limit} bytes") from None
 
@@ -381,21 +424,30 @@ class _MustBeTrue:
 class _Patience:
     """Decides after each failed try of one request whether another follows, for stamina's `on`."""
 
-    def __init__(self, tries: int, within_s: float) -> None:
-        self._unreachable_left = tries - 1
-        self._until = time.monotonic() + within_s
+    def __init__(self, tries: int, patience_s: float) -> None:
+        self._tries, self._patience_s = tries, patience_s
+        self._unreachable = self._refused = 0
+        self._until = time.monotonic() + patience_s
 
     def __call__(self, error: Exception) -> bool | float:
-        """Return whether to try again, or after how many seconds when the answer says so."""
+        """Return whether to try again, or after how many seconds when the answer says so.
+
+        A refusal that may pass is tried again until the patience is over. A large body may take longer than that to
+        be refused once: it has TRIES all the same.
+        """
+        if isinstance(error, NodeStalled):
+            return False
         if isinstance(error, NodeUnreachable):
-            self._unreachable_left -= 1
-            return self._unreachable_left >= 0
+            self._unreachable += 1
+            return self._unreachable < self._tries
         if not isinstance(error, NodeRefused) or error.status not in MAY_PASS:
             return False
-        if error.retry_after_s is None:
-            return True
-        pause_s = max(error.retry_after_s, SHORTEST_PAUSE_S)
-        return time.monotonic() + pause_s < self._until and pause_s
+        self._refused += 1
+        pause_s = max(error.retry_after_s or 0.0, SHORTEST_PAUSE_S)
+        is_late = time.monotonic() + pause_s >= self._until
+        if pause_s >= self._patience_s or (is_late and self._refused >= self._tries):
+            return False
+        return True if error.retry_after_s is None else pause_s
 
 
 def _retry_after_s(text: str) -> float | None:

@@ -1,19 +1,21 @@
 """Requests to several members, of which slow ones are overtaken.
 
-Who has not answered within a few seconds is left to its own pace, and another is asked beside it; whoever comes first
-counts, and what is not needed any more is cancelled. So one member that hangs costs those seconds, and not the whole
-time for a request.
+A request to a member that keeps it waiting is overtaken: another member is asked. The first answer counts. An overtaken
+request can be cancelled, so that its answer does not take the link from the one that replaces it. So a member that
+hangs costs a few seconds, and not the whole patience for a request.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from storage.client.link import Transfer
+
 OVERTAKEN_AFTER_S = 4.0
-"""A small request is overtaken after this; one for many bytes as much later as they take."""
+"""A small request is overtaken after this; a large one when its transfer is overdue (`storage.client.link`)."""
 
 Target = TypeVar("Target")
 Answer = TypeVar("Answer")
@@ -24,17 +26,22 @@ class _Request(Generic[Target]):
     """One request under way."""
 
     target: Target
-    since: float
+    since_s: float
     """Loop time."""
+    transfer: Transfer | None
     is_overtaken: bool = False
+
+    def due_s(self) -> float:
+        """Return the loop time from which it is overtaken."""
+        return self.since_s + OVERTAKEN_AFTER_S if self.transfer is None else self.transfer.due_s
 
 
 class Requests(Generic[Target, Answer]):
     """Requests under way, by what they are for. An async context manager: at its end those left are cancelled."""
 
-    def __init__(self, overtaken_after_s: float) -> None:
-        self._after_s = overtaken_after_s
+    def __init__(self) -> None:
         self._under_way: dict[asyncio.Task[Answer], _Request[Target]] = {}
+        self._cancelled: list[asyncio.Task[Answer]] = []
 
     async def __aenter__(self) -> Requests[Target, Answer]:
         return self
@@ -42,7 +49,7 @@ class Requests(Generic[Target, Answer]):
     async def __aexit__(self, *_: object) -> None:
         for task in self._under_way:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._under_way, *self._cancelled, return_exceptions=True)
 
     def __bool__(self) -> bool:
         return bool(self._under_way)
@@ -54,22 +61,43 @@ class Requests(Generic[Target, Answer]):
 
     @property
     def overtaken(self) -> list[Target]:
-        """What is under way for so long that it is not waited for."""
+        """What is under way and not waited for."""
         return [one.target for one in self._under_way.values() if one.is_overtaken]
 
-    def send(self, target: Target, answer: Coroutine[Any, Any, Answer]) -> None:
-        """Begin a request."""
-        since = asyncio.get_running_loop().time()
-        self._under_way[asyncio.create_task(answer)] = _Request(target, since)
+    def send(
+        self, target: Target, answer: Coroutine[Any, Any, Answer], transfer: Transfer | None = None
+    ) -> None:
+        """Begin a request; `transfer` is its part of a link's traffic, if it is large."""
+        since_s = asyncio.get_running_loop().time()
+        self._under_way[asyncio.create_task(answer)] = _Request(target, since_s, transfer)
+
+    def overtake(self, is_hopeless: Callable[[Target], bool]) -> None:
+        """Have the requests of which nothing has come count as overtaken if their target is hopeless."""
+        for request in self._under_way.values():
+            if is_hopeless(request.target) and not (request.transfer and request.transfer.moved()):
+                request.is_overtaken = True
+
+    def cancel_overtaken(self, may_cancel: Callable[[Target], bool], most: int) -> list[Target]:
+        """Cancel up to `most` overtaken requests that are not nearly answered; return their targets."""
+        targets: list[Target] = []
+        for task, request in list(self._under_way.items()):
+            is_near = request.transfer is not None and request.transfer.is_nearly_done
+            if len(targets) < most and request.is_overtaken and not is_near and may_cancel(request.target):
+                del self._under_way[task]
+                task.cancel()
+                self._cancelled.append(task)
+                targets.append(request.target)
+        return targets
 
     async def answered(self) -> list[tuple[Target, asyncio.Task[Answer]]]:
         """Wait until something is answered or overtaken: what is answered, tasks that are done. Not when empty."""
         clock = asyncio.get_running_loop().time
-        ends = [one.since + self._after_s for one in self._under_way.values() if not one.is_overtaken]
-        left_s = max(0.0, min(ends) - clock()) if ends else None
+        due_s = min((one.due_s() for one in self._under_way.values() if not one.is_overtaken), default=None)
+        # A transfer that waits in line has no time yet at which it is due: it may get one meanwhile.
+        left_s = None if due_s is None else min(OVERTAKEN_AFTER_S, max(0.0, due_s - clock()))
         done, _ = await asyncio.wait(self._under_way, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         for request in self._under_way.values():
-            request.is_overtaken = clock() - request.since >= self._after_s
+            request.is_overtaken |= clock() >= request.due_s()
         for task in done:
-            task.exception()  # looked at, also when whoever asked has enough
+            task.exception()  # looked at, also when the asker has enough
         return [(self._under_way.pop(task).target, task) for task in list(self._under_way) if task in done]

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
-from storage.client import overtaking
 from storage.client.errors import (
     BlobUnavailable,
     InvalidBlob,
@@ -23,13 +22,12 @@ from storage.client.errors import (
     NodeUnreachable,
     UnknownBlob,
 )
+from storage.client.link import Transfer
 from storage.client.node_client import NodeClient
 from storage.client.overtaking import Requests
-from storage.client.wire import SLOWEST_BYTES_PER_S, Reason
+from storage.client.wire import Reason
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 
-DOWNLOADS_AT_ONCE = 16
-"""Slivers waited for at once."""
 QUESTIONS_AT_ONCE = 4
 """Members asked for metadata at once, when the first of them had none."""
 
@@ -67,7 +65,7 @@ class Reading:
         failures: dict[str, str] = {}
         unknown_to: set[int] = set()
         untried = deque(self._who_may_know())
-        async with Requests[Member, BlobMetadata](overtaking.OVERTAKEN_AFTER_S) as asked:
+        async with Requests[Member, BlobMetadata]() as asked:
             while untried or asked:
                 at_once = QUESTIONS_AT_ONCE if failures else 1
                 while untried and len(asked.expected) < at_once:
@@ -138,28 +136,30 @@ class Reading:
     ) -> dict[int, bytes]:
         """`p` verified primary slivers by index: the source rows first, which need no decoding.
 
-        `progress` is told how many there are. Raises `BlobUnavailable` naming who failed.
+        Exactly `p` are asked for, and another one only in place of one that fails or is overtaken. `progress` is told
+        how many there are. Raises `BlobUnavailable` naming the members that failed.
         """
         slivers: dict[int, bytes] = {}
         failures: dict[str, str] = {}
         silent: set[int] = set()
-        holders = {pair: self._holders(code, pair) for pair in range(code.n_shards)}
+        offers = _Offers({pair: self._holders(code, pair) for pair in range(code.n_shards)})
         size_bytes = code.sliver_size(metadata.length, Axis.PRIMARY)
-        after_s = overtaking.OVERTAKEN_AFTER_S + size_bytes / SLOWEST_BYTES_PER_S
-        async with Requests[Offer, bytes](after_s) as asked:
+        async with Requests[Offer, bytes]() as asked:
             while len(slivers) < code.p:
-                while len(asked.expected) < min(DOWNLOADS_AT_ONCE, code.p - len(slivers)):
+                while len(asked.expected) < code.p - len(slivers):
                     settled = slivers.keys() | {pair for pair, _ in asked.expected}
-                    offer = _best_offer(holders, settled, silent, self._slow)
+                    offer = offers.take(settled, silent, self._slow)
                     if offer is None:
                         break
-                    pair, member = offer
-                    holders[pair].remove(member)
-                    asked.send(offer, self._sliver(code, metadata, pair, member, size_bytes))
+                    transfer = Transfer()
+                    asked.send(offer, self._sliver(code, metadata, offer, size_bytes, transfer), transfer)
+                    if offer[1].node_id not in self._slow:
+                        offers.put_back(asked.cancel_overtaken(offers.is_first_try, most=1))
                 if not asked:
                     raise BlobUnavailable(f"blob {self._name}", code.p, code.n_shards, len(slivers), failures)
                 answered = await asked.answered()
                 self._slow.update(member.node_id for _, member in asked.overtaken)
+                asked.overtake(lambda offer: offer[1].node_id in self._slow)
                 for (pair, member), answer in answered:
                     try:
                         if len(slivers) < code.p:
@@ -176,10 +176,12 @@ class Reading:
         return list(self._state.holders(code.shard_of_pair(self._blob_id, pair)))
 
     async def _sliver(
-        self, code: RedStuff, metadata: BlobMetadata, pair: int, member: Member, size_bytes: int
+        self, code: RedStuff, metadata: BlobMetadata, offer: Offer, size_bytes: int, transfer: Transfer
     ) -> bytes:
         """A primary sliver from one member, verified. Raises `NodeError`."""
-        symbols = await self._node(member).sliver(self._blob_id, pair, Axis.PRIMARY, size_bytes)
+        pair, member = offer
+        node = self._node(member)
+        symbols = await node.sliver(self._blob_id, pair, Axis.PRIMARY, size_bytes, transfer)
         try:
             await asyncio.to_thread(code.verify_sliver, metadata, Axis.PRIMARY, pair, symbols)
         except RedStuffError as error:
@@ -187,14 +189,38 @@ class Reading:
         return symbols
 
 
-def _best_offer(
-    holders: Mapping[int, list[Member]], settled: Collection[int], silent: set[int], slow: set[int]
-) -> Offer | None:
-    """What to ask for next: the first pair not settled, of a member that keeps nobody waiting if there is one."""
+class _Offers:
+    """The slivers that can be asked for, and of which members."""
 
-    def offers(avoiding: set[int]) -> Iterator[Offer]:
-        for pair, members in holders.items():
-            if pair not in settled:
-                yield from ((pair, member) for member in members if member.node_id not in avoiding)
+    def __init__(self, holders: Mapping[int, list[Member]]) -> None:
+        self._holders = holders
+        self._given_back: set[tuple[int, int]] = set()
+        """(pair, node id) of requests that were cancelled."""
 
-    return next(offers(silent | slow), None) or next(offers(silent), None)
+    def take(self, settled: Collection[int], silent: Collection[int], slow: Collection[int]) -> Offer | None:
+        """Return what to ask for next: the first pair not settled, of a member neither silent nor slow.
+
+        If there is none, of a slow member. Both are node ids. The offer is not made again unless it is put back.
+        """
+        fallback: Offer | None = None
+        for pair, members in self._holders.items():
+            for member in members if pair not in settled else ():
+                if member.node_id in silent:
+                    continue
+                if member.node_id not in slow:
+                    members.remove(member)
+                    return pair, member
+                fallback = fallback or (pair, member)
+        if fallback is not None:
+            self._holders[fallback[0]].remove(fallback[1])
+        return fallback
+
+    def is_first_try(self, offer: Offer) -> bool:
+        """Whether the offer may be put back: once each, so that asking comes to an end."""
+        return (offer[0], offer[1].node_id) not in self._given_back
+
+    def put_back(self, offers: Collection[Offer]) -> None:
+        """Take back offers whose requests were cancelled: they may be needed when no other member is left."""
+        for pair, member in offers:
+            self._given_back.add((pair, member.node_id))
+            self._holders[pair].append(member)

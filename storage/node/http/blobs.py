@@ -10,7 +10,7 @@ from aiohttp import web
 from committee import messages
 from committee.ledger import BlobRecord
 from storage.client import wire
-from storage.client.bodies import LARGE_BYTES, Bytes, LargeBody
+from storage.client.bodies import STEADY_BYTES, Bytes, LargeBody
 from storage.client.wire import Reason
 from storage.node.face import NodeFace, Refusal
 from storage.node.http.admission import Admission, blob_id_of, flag, object_number
@@ -261,7 +261,7 @@ def _event_id(object_id: int) -> dict[str, str]:
 
 def bcs_answer(body: Bytes) -> web.Response:
     """Bytes that are BCS."""
-    large = len(body) >= LARGE_BYTES
+    large = len(body) >= STEADY_BYTES
     return web.Response(body=LargeBody(body, wire.BCS) if large else body, content_type=wire.BCS)
 
 

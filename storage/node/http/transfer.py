@@ -1,7 +1,7 @@
-"""Bodies on their way in and out, at a pace: neither who drips nor who does not read keeps its place for ever.
+"""Bodies on their way in and out: one that moves is left alone, one that stalls is not (`storage.client.progress`).
 
-A body must have moved at `wire.SLOWEST_BYTES_PER_S`, PATIENCE_S apart; that is what the other side's own limit allows
-it as well. While others wait for the memory it takes, it has only HURRIED_S.
+While others wait for the memory that a body takes, it must be quick too: after HURRIED_S it must have moved at
+HURRIED_BYTES_PER_S all along. A slow client is served as long as there is memory, and holds up nobody.
 """
 
 from __future__ import annotations
@@ -10,55 +10,34 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from types import TracebackType
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from storage.client import wire
 from storage.client.bodies import LargeBody
+from storage.client.progress import StallRule, TimeLimit
 from storage.client.wire import Reason
 from storage.node.face import Refusal
 from storage.node.http.turns import HELD
 
-PATIENCE_S = 30.0
 HURRIED_S = 5.0
-LOOK_S = 1.0
-"""So often a body's pace is looked at."""
+HURRIED_BYTES_PER_S = 2**20
 
 
-class Pace:
-    """The block in which a body moves; `TimeoutError` comes out of it as soon as what has moved falls behind."""
+def in_time(moved_bytes: Callable[[], int], is_crowded: Callable[[], bool]) -> TimeLimit:
+    """Return the block in which a body moves; `TimeoutError` comes out of it once the body falls behind.
 
-    _began: float
-    _next_look: asyncio.Handle
+    `moved_bytes` counts since the block's begin; `is_crowded` tells whether others wait.
+    """
+    began_s = asyncio.get_running_loop().time()
+    rule = StallRule(began_s)
 
-    def __init__(self, moved_bytes: Callable[[], int], is_crowded: Callable[[], bool]) -> None:
-        """`moved_bytes` counts since the block's begin; `is_crowded` tells whether others wait."""
-        self._moved_bytes = moved_bytes
-        self._is_crowded = is_crowded
-        self._loop = asyncio.get_running_loop()
-        self._limit = asyncio.timeout(None)
+    def due_s(now_s: float) -> float:
+        moved = moved_bytes()
+        due_s = rule.due_s(now_s, moved)
+        return min(due_s, began_s + HURRIED_S + moved / HURRIED_BYTES_PER_S) if is_crowded() else due_s
 
-    async def __aenter__(self) -> None:
-        await self._limit.__aenter__()
-        self._began = self._loop.time()
-        self._next_look = self._loop.call_soon(self._look)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._next_look.cancel()
-        await self._limit.__aexit__(kind, error, trace)
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        patience_s = HURRIED_S if self._is_crowded() else PATIENCE_S
-        due = self._began + patience_s + self._moved_bytes() / wire.SLOWEST_BYTES_PER_S
-        if now < due:
-            self._next_look = self._loop.call_at(min(due, now + LOOK_S), self._look)
-        else:
-            self._limit.reschedule(now)
+    return TimeLimit(due_s)
 
 
 class IncomingBody:
@@ -85,7 +64,7 @@ class IncomingBody:
         """Read on until the body is over, or has passed so many bytes; whether it is over. Raises `Refusal`."""
         before_bytes = self._size_bytes
         try:
-            async with Pace(lambda: self._size_bytes - before_bytes, is_crowded):
+            async with in_time(lambda: self._size_bytes - before_bytes, is_crowded):
                 while self._size_bytes <= until_bytes:
                     chunk = await self._stream.readany()
                     if not chunk:
@@ -135,8 +114,8 @@ async def _send(request: web.Request, response: web.StreamResponse, is_crowded: 
     """
     body = response.body if isinstance(response, web.Response) else None
     try:
-        # What is not large is handed over in one piece, and has its patience alone.
-        async with Pace(lambda: body.sent_bytes if isinstance(body, LargeBody) else 0, is_crowded):
+        # What is not large is handed over in one piece, and must be gone within the patience.
+        async with in_time(lambda: body.moved_bytes if isinstance(body, LargeBody) else 0, is_crowded):
             await response.prepare(request)
             await response.write_eof()
     except (TimeoutError, ConnectionError) as error:

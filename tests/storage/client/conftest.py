@@ -12,7 +12,7 @@ import stamina
 from committee.certificate import Certificate
 from committee.ledger import Ledger, Transaction
 from localnet.memory_chain import MemoryChain, MemoryLedger
-from storage.client import node_client, overtaking, settling
+from storage.client import link, node_client, overtaking, settling
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 
@@ -100,6 +100,7 @@ class Tap:
 def overtaken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who hangs is overtaken as soon as the others had time to answer."""
     monkeypatch.setattr(overtaking, "OVERTAKEN_AFTER_S", 0.5)
+    monkeypatch.setattr(link, "GRACE_S", 0.5)
 
 
 @pytest.fixture
@@ -107,9 +108,30 @@ def confirmations(monkeypatch: pytest.MonkeyPatch) -> Tap:
     return Tap(monkeypatch, "confirmation")
 
 
+class SliverTap(Tap):
+    """Of a sliver that hangs, the request is under way: the client's link counts it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch, "sliver")
+        self._hanging: dict[str, asyncio.Event] = {}
+        real = NodeClient._once
+
+        async def once(node: NodeClient, method: str, path: str, *arguments: Any) -> Any:
+            if method == "GET" and "/slivers/" in path and node.name in self._hanging:
+                await self._hanging[node.name].wait()
+            return await real(node, method, path, *arguments)
+
+        monkeypatch.setattr(NodeClient, "_once", once)
+
+    def hang(self, *names: str) -> asyncio.Event:
+        goes_on = asyncio.Event()
+        self._hanging.update(dict.fromkeys(names, goes_on))
+        return goes_on
+
+
 @pytest.fixture
 def slivers(monkeypatch: pytest.MonkeyPatch) -> Tap:
-    return Tap(monkeypatch, "sliver")
+    return SliverTap(monkeypatch)
 
 
 @pytest.fixture

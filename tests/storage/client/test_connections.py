@@ -114,7 +114,7 @@ async def test_names_that_hang_keep_neither_other_names_nor_other_work_waiting(
         tarpits = [NodeClient(session, "tarpit", f"http://tarpit{number}.example:1") for number in range(100)]
         hanging = [asyncio.create_task(one.health(timeout_s=20)) for one in tarpits]
         await asyncio.sleep(0)
-        fellow = NodeClient(session, "fellow", f"http://rebound.example:{intranet.port}", timeout_s=10)
+        fellow = NodeClient(session, "fellow", f"http://rebound.example:{intranet.port}", patience_s=10)
         assert await fellow.metrics() == "{}"
         assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 10) == 7
         goes_on.set()

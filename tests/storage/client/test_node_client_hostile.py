@@ -110,7 +110,7 @@ def answers(chance: random.Random) -> bytes:
 
 async def try_answers(liar: Liar, session: aiohttp.ClientSession, count: int, seed: int) -> int:
     chance, failed = random.Random(seed), 0
-    client = NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}", timeout_s=5.0)
+    client = NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}", patience_s=5.0)
     for _ in range(count):
         liar.answer = answers(chance)
         call = chance.choice(list(CALLS.values()))
@@ -134,7 +134,7 @@ def addresses(chance: random.Random) -> str:
 async def try_addresses(session: aiohttp.ClientSession, count: int, seed: int) -> None:
     chance = random.Random(seed)
     for address in [*ADDRESSES, *(addresses(chance) for _ in range(count))]:
-        client = NodeClient(session, "\x1b[2J", address, timeout_s=0.5)
+        client = NodeClient(session, "\x1b[2J", address, patience_s=0.5)
         with pytest.raises(NodeError) as failed:
             await chance.choice(list(CALLS.values()))(client)
         assert str(failed.value).isprintable(), address

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 
-from storage.client import wire
+from storage.client import progress, wire
 from storage.client.bodies import LARGE_BYTES, LargeBody
 from storage.node.budgets import Budget, Pool
 from storage.node.http import admission, transfer
@@ -51,7 +51,7 @@ async def body(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Body]:
     monkeypatch.setattr(loop, "time", lambda: real() + body.clock_s)
 
     async def move() -> None:
-        async with transfer.Pace(lambda: body.moved_bytes, lambda: body.is_crowded):
+        async with transfer.in_time(lambda: body.moved_bytes, lambda: body.is_crowded):
             await asyncio.Event().wait()
 
     body.task = asyncio.create_task(move())
@@ -62,28 +62,38 @@ async def body(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Body]:
 
 
 async def test_a_body_that_does_not_move_has_its_patience(body: Body) -> None:
-    assert await body.is_kept_after(transfer.PATIENCE_S - 1)
+    assert await body.is_kept_after(progress.PATIENCE_S - 1)
     assert not await body.is_kept_after(2)
     assert body.task is not None
     with pytest.raises(TimeoutError):
         await body.task
 
 
-async def test_a_body_that_moves_has_as_much_longer(body: Body) -> None:
-    body.moved_bytes = 5 * wire.SLOWEST_BYTES_PER_S
-    assert await body.is_kept_after(transfer.PATIENCE_S + 4)
+async def test_a_body_that_moves_is_kept_however_slow(body: Body) -> None:
+    for _ in range(100):
+        body.moved_bytes += progress.LEAST_BYTES
+        assert await body.is_kept_after(progress.PATIENCE_S - 1)
+    assert await body.is_kept_after(progress.PATIENCE_S - 1)
+    assert not await body.is_kept_after(2)
+
+
+async def test_a_body_of_a_byte_a_second_is_not_kept(body: Body) -> None:
+    for _ in range(int(progress.PATIENCE_S) - 1):
+        body.moved_bytes += 1
+        assert await body.is_kept_after(1)
+    body.moved_bytes += 1
     assert not await body.is_kept_after(2)
 
 
 async def test_a_body_gives_way_as_soon_as_others_wait(body: Body) -> None:
     assert await body.is_kept_after(transfer.HURRIED_S + 1)
     body.is_crowded = True
-    assert not await body.is_kept_after(transfer.LOOK_S)
+    assert not await body.is_kept_after(progress.LOOK_S)
 
 
 async def test_a_body_at_its_pace_gives_way_to_nobody(body: Body) -> None:
     body.is_crowded = True
-    body.moved_bytes = 5 * wire.SLOWEST_BYTES_PER_S
+    body.moved_bytes = 5 * transfer.HURRIED_BYTES_PER_S
     assert await body.is_kept_after(transfer.HURRIED_S + 4)
 
 
@@ -113,9 +123,9 @@ def memories(monkeypatch: pytest.MonkeyPatch) -> list[WatchedPool]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody falls behind."""
-    monkeypatch.setattr(transfer, "PATIENCE_S", NEVER_S)
+    monkeypatch.setattr(progress, "PATIENCE_S", NEVER_S)
     monkeypatch.setattr(transfer, "HURRIED_S", NEVER_S)
-    monkeypatch.setattr(transfer, "LOOK_S", SOON_S)
+    monkeypatch.setattr(progress, "LOOK_S", SOON_S)
 
 
 @pytest.mark.usefixtures("patient")
@@ -152,9 +162,9 @@ async def test_readers_that_do_not_read_are_cut_off(
     served = await serve_node(Budget(memory_bytes=1))
     await _answered(await served.begin("GET", served.sliver_path(SHARD)))
     await _answered(await served.begin("POST", "/v1/decodingSymbols", served.questions()))
-    monkeypatch.setattr(transfer, "PATIENCE_S", SOON_S)
+    monkeypatch.setattr(progress, "PATIENCE_S", SOON_S)
     await until(lambda: not served.connections)
-    monkeypatch.setattr(transfer, "PATIENCE_S", NEVER_S)
+    monkeypatch.setattr(progress, "PATIENCE_S", NEVER_S)
     assert (await served.sliver(), await served.symbols()) == (200, 200)
 
 
@@ -208,7 +218,7 @@ async def test_an_answer_is_forgotten_as_soon_as_it_is_over(
         if end == "gone":
             writer.transport.abort()
         elif end == "cut off":
-            monkeypatch.setattr(transfer, "PATIENCE_S", -NEVER_S)
+            monkeypatch.setattr(progress, "PATIENCE_S", -NEVER_S)
         await until(lambda: made[0]() is None)
     finally:
         gc.enable()
@@ -271,7 +281,7 @@ async def test_a_dripped_large_body_gives_way_to_one_that_waits(
 async def test_a_body_too_slow_for_its_patience_is_refused(
     serve_node: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "PATIENCE_S", SOON_S)
+    monkeypatch.setattr(progress, "PATIENCE_S", SOON_S)
     served = await serve_node()
     dripping = await served.begin("POST", "/v1/migrate/sync_shard", b"{", 1000)
     async with asyncio.timeout(LIMIT_S):

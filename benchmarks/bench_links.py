@@ -1,0 +1,268 @@
+"""Store and read over slow links: `make bench-links`. About ten minutes; all rows go to `results/links.json`.
+
+Real nodes, one shard each, over a chain in memory. A client reaches them over a link whose rate all its connections
+share (`slow_link`); what the nodes ask of each other does not pass it. "Needed" are the bodies that must pass: for
+storing the metadata to each member and all slivers, for reading the metadata and `p` primary slivers. "Moved" is all
+that passes the link in both directions, HTTP heads included.
+
+With arguments only these parts run, and nothing is written: 10, 100, faults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+import stamina
+import structlog
+
+from benchmarks import rows as table
+from benchmarks.node_network import NodeNetwork
+from benchmarks.rows import MIB, Row, row
+from benchmarks.slow_link import SlowLink
+from committee.ledger import BlockMark, EpochState, Ledger
+from committee.membership import Committee
+from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
+from storage.client.client import Client
+from storage.client.errors import NodeStalled
+from storage.client.node_client import NodeClient
+from storage.redstuff import Axis, Parameters, RedStuff
+
+RESULTS = Path(__file__).parent / "results"
+BYTES_PER_MBIT = 125_000
+LONGEST = 1.5
+"""Times the needed bytes at the link's rate."""
+MOST_MOVED = 1.1
+"""Times the needed bytes."""
+DRIP_ENDS_S = 60.0
+STAKE = 10**18
+
+
+@dataclass(frozen=True)
+class Case:
+    """One blob over one link."""
+
+    n: int
+    size_bytes: int
+    mbit_per_s: int
+
+
+CASES = {
+    "10": [Case(10, Parameters(10).max_blob_bytes, rate) for rate in (1, 5, 50)],
+    "100": [Case(100, 2 * MIB, 1), Case(100, 20 * MIB, 5), Case(100, 20 * MIB, 50)],
+}
+
+
+class FarLedger(MemoryLedger):
+    """The chain as a client sees it that reaches the nodes over the link."""
+
+    def __init__(self, chain: MemoryChain, addresses: dict[str, str]) -> None:
+        super().__init__(chain, WRITER)
+        self._addresses = addresses
+
+    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
+        """The state, the members' addresses being the link's."""
+        state = await super().epoch_state(at)
+        return replace(state, current=self._moved(state.current))
+
+    def _moved(self, committee: Committee | None) -> Committee | None:
+        if committee is None:
+            return None
+        members = (replace(one, address=self._addresses[one.address]) for one in committee.members)
+        return replace(committee, members=tuple(members))
+
+
+@dataclass
+class Far:
+    """A client behind a link, and the network beyond it."""
+
+    client: Client
+    link: SlowLink
+    ports: list[int]
+    """Of the nodes, on the client's side."""
+
+    async def timed(self, work: Awaitable[object]) -> tuple[float, int]:
+        """Seconds that the work takes, and the bytes that pass the link meanwhile."""
+        began_s, before = time.monotonic(), self.link.carried_bytes
+        await work
+        return time.monotonic() - began_s, self.link.carried_bytes - before
+
+
+@asynccontextmanager
+async def serving(n: int) -> AsyncIterator[NodeNetwork]:
+    """A network of `n` members with a shard each."""
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
+        async with NodeNetwork(
+            Path(folder), n, watch_interval_s=3600, poll_interval_s=0.5, counted=False
+        ) as network:
+            members = network.add_nodes(n)
+            network.elect(dict.fromkeys(members, STAKE))
+            network.chain.start()
+            await network.start(*members)
+            yield network
+
+
+@asynccontextmanager
+async def far_client(network: NodeNetwork, mbit_per_s: float) -> AsyncIterator[Far]:
+    """A client of the network behind a link of that rate."""
+    async with SlowLink(mbit_per_s * BYTES_PER_MBIT) as link:
+        addresses, ports = {}, []
+        for place in network.places.values():
+            ports.append(await link.open(place.config.port))
+            addresses[place.config.address] = f"http://127.0.0.1:{ports[-1]}"
+        async with Client(cast(Ledger, FarLedger(network.chain, addresses))) as client:
+            yield Far(client, link, ports)
+
+
+def needed_bytes(case: Case) -> tuple[int, int]:
+    """Bytes to store the blob, and to read it."""
+    shape = Parameters(case.n)
+    metadata_bytes = 64 * case.n
+    pair = sum(shape.sliver_size(case.size_bytes, axis) for axis in Axis)
+    return case.n * (pair + metadata_bytes), metadata_bytes + shape.p * shape.sliver_size(
+        case.size_bytes, Axis.PRIMARY
+    )
+
+
+def rows_of(
+    what: str, case: Case, needed: int, seconds: float, moved: int, longest: float = LONGEST
+) -> list[Row]:
+    """The figures of one store or read."""
+    where = (case.n, case.size_bytes, None)
+    least_s = needed / (case.mbit_per_s * BYTES_PER_MBIT)
+    figure = f"{what} at {case.mbit_per_s} Mbit/s"
+    print(
+        f"  n={case.n}: {figure}: {seconds:.1f} s for {least_s:.1f} s, {moved:,} B for {needed:,} B",
+        flush=True,
+    )
+    return [
+        row(
+            f"{figure}: time ÷ needed bytes at the link's rate", *where, seconds / least_s, "at most", longest
+        ),
+        row(f"{figure}: bytes moved ÷ bytes needed", *where, moved / needed, "at most", MOST_MOVED),
+    ]
+
+
+async def stored_and_read(far: Far, case: Case, what: str = "") -> list[Row]:
+    """Store a new blob over the link and read it back."""
+    data = os.urandom(case.size_bytes)
+    to_store, to_read = needed_bytes(case)
+    stored = await far.timed(far.client.store(data, epochs=5))
+    found = rows_of(f"store{what}", case, to_store, *stored)
+    blob_id = RedStuff(case.n).encode(data).blob_id
+
+    async def read() -> None:
+        if await far.client.read(blob_id) != data:
+            raise AssertionError("a read gave other bytes")
+
+    return found + rows_of(f"read{what}", case, to_read, *await far.timed(read()))
+
+
+async def grid(part: str) -> list[Row]:
+    """Store and read at each rate."""
+    cases = CASES[part]
+    async with serving(cases[0].n) as network:
+        found = []
+        for case in cases:
+            async with far_client(network, case.mbit_per_s) as far:
+                found += await stored_and_read(far, case)
+    return found
+
+
+async def faults() -> list[Row]:
+    """A member that hangs, and one whose answers drip."""
+    case = Case(10, Parameters(10).max_blob_bytes, 5)
+    async with serving(case.n) as network:
+        data = os.urandom(case.size_bytes)
+        to_store, to_read = needed_bytes(case)
+        blob = RedStuff(case.n).encode(data)
+        found = []
+        async with far_client(network, case.mbit_per_s) as far:
+            far.link.stall(far.ports[0])
+            found += rows_of(
+                "store, one member hangs,",
+                case,
+                to_store,
+                *await far.timed(far.client.store(data, epochs=5)),
+                2.5,
+            )
+            found += rows_of(
+                "read, one member hangs,", case, to_read, *await far.timed(far.client.read(blob.blob_id)), 4
+            )
+        async with far_client(network, case.mbit_per_s) as far, aiohttp.ClientSession() as session:
+            far.link.drip(far.ports[1])
+            found += rows_of(
+                "read, one member drips,", case, to_read, *await far.timed(far.client.read(blob.blob_id)), 4
+            )
+            node = NodeClient(session, "dripping", f"http://127.0.0.1:{far.ports[1]}")
+            began_s = time.monotonic()
+            try:
+                await node.sliver(blob.blob_id, 0, Axis.PRIMARY)
+            except NodeStalled:
+                pass
+            else:
+                raise AssertionError("a dripping member gave a sliver")
+            seconds = time.monotonic() - began_s
+            found.append(
+                row(
+                    "a byte a second: seconds until it is given up",
+                    *(case.n, None, None),
+                    seconds,
+                    "at most",
+                    DRIP_ENDS_S,
+                )
+            )
+    return found
+
+
+PARTS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
+    "10": lambda: grid("10"),
+    "100": lambda: grid("100"),
+    "faults": faults,
+}
+
+
+async def run(parts: list[str]) -> list[Row]:
+    """The rows of these parts."""
+    return [one for part in parts for one in await PARTS[part]()]
+
+
+def _asked(words: list[str]) -> list[str]:
+    """The parts on the command line; exits with the usage for `--help` and for a part that does not exist."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bench_links",
+        description="Store and read over slow links: all parts, into benchmarks/results, or some and nothing written.",
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parts: list[str] = parser.parse_args(words).parts
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    return parts
+
+
+def main() -> None:
+    """Run, print, and write unless only parts were asked for."""
+    asked = _asked(sys.argv[1:])
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    stamina.instrumentation.set_on_retry_hooks(())
+    rows = asyncio.run(run(asked or list(PARTS)))
+    table.show(rows, "Slow links")
+    if not asked:
+        table.write(RESULTS / "links.json", rows)
+    if any(one.holds is False for one in rows):
+        sys.exit("some rows fall short of their goals")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The requests of one process over its link: as many under way as the link carries, and no more.
+
+On a slow link, more requests at once add no bytes a second. They only make each slower, until none ends in time. So a
+`Link` measures the bytes a second of all its transfers together, and keeps about TARGET_S worth of bytes under way.
+Transfers beyond that wait in line. While more requests bring more bytes a second, the measured rate grows, and the
+window with it. (It is the rule of TCP's BBR, for requests in place of packets.)
+
+A transfer that moves much less than its share of the link is *overdue*: its peer is slow or hangs, not the link. It
+runs on and no longer counts, and no other transfer to the same peer begins before it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+TARGET_S = 2.0
+"""Transfers under way hold as many bytes as the link carries in this time."""
+LEAST_AT_ONCE = 2
+"""While a node checks and stores one sliver, the next one travels, however slow the link."""
+MOST_AT_ONCE = 64
+"""Transfers under way, those apart that are overdue or have moved all their bytes."""
+START_BYTES_PER_S = 2**18
+"""The rate assumed before the first measurement."""
+SMALL_BYTES = 2**13
+"""A transfer up to this size does not wait in line."""
+GRACE_S = 4.0
+TIMES_ITS_SHARE = 3.0
+"""A transfer is overdue when, GRACE_S apart, it has moved at less than one of so many parts of its share."""
+LOOK_S = 1.0
+"""Time between two measurements: long enough to even out what sockets and routers buffer."""
+GROWTH = 0.5
+"""Weight of a measurement that is higher than the rate known so far."""
+NEARLY_DONE = 0.75
+"""Share of a transfer's bytes from which on it is not given up for another one."""
+SLACKENING_S = 20.0
+"""Time constant with which the known rate falls to lower measurements: a few slow peers do not make a slow link."""
+
+
+@dataclass(eq=False)
+class Transfer:
+    """One request's bytes, in whichever direction most of them go."""
+
+    size_bytes: int = 0
+    """Bytes expected, or the most that there may be."""
+    peer: Hashable = None
+    moved: Callable[[], int] = int
+    """Return the bytes moved so far."""
+    began_s: float = math.inf
+    """Loop time at which it was let on the link."""
+    least_bytes_per_s: float = 0.0
+    """Moving less than that, it is overdue."""
+    measured_bytes: int = 0
+    """Bytes moved that a measurement has counted."""
+
+    @property
+    def left_bytes(self) -> int:
+        """Bytes still to move."""
+        return max(0, self.size_bytes - self.moved())
+
+    @property
+    def is_nearly_done(self) -> bool:
+        """Whether what is left is little beside what another transfer in its place would move."""
+        return self.moved() >= NEARLY_DONE * self.size_bytes > 0
+
+    @property
+    def due_s(self) -> float:
+        """The loop time from which the transfer is overdue unless it moves on; infinite before it begins."""
+        return self.began_s + GRACE_S + self.moved() / max(1.0, self.least_bytes_per_s)
+
+    def is_overdue(self, now_s: float) -> bool:
+        """Whether the transfer moves much less than its share of the link."""
+        return now_s >= self.due_s
+
+
+class Window:
+    """The rule: how many transfers may be under way. Its user tells the time; this class does no I/O."""
+
+    def __init__(self) -> None:
+        self.bytes_per_s = float(START_BYTES_PER_S)
+        self.under_way: set[Transfer] = set()
+        self._is_measured = False
+        self._since_s = 0.0
+        """When the measurement under way began; moved on by the time in which no transfer was under way."""
+        self._idle_from_s = 0.0
+        self._moved_bytes = 0
+        """Bytes moved since then by transfers that have ended."""
+
+    def has_room(self, transfer: Transfer, now_s: float) -> bool:
+        """Whether the link has room for one more transfer, apart from who its peer is."""
+        large = (one for one in self.under_way if one.size_bytes > SMALL_BYTES)
+        under_way = [one for one in large if one.left_bytes and not one.is_overdue(now_s)]
+        if len(under_way) < LEAST_AT_ONCE:
+            return True
+        size_bytes = transfer.size_bytes + sum(one.left_bytes for one in under_way)
+        return len(under_way) < MOST_AT_ONCE and size_bytes <= self.bytes_per_s * TARGET_S
+
+    def slow_peers(self, now_s: float) -> set[Hashable]:
+        """The peers of overdue transfers."""
+        return {one.peer for one in self.under_way if one.is_overdue(now_s)}
+
+    def begin(self, transfer: Transfer, now_s: float) -> None:
+        """Count a transfer in."""
+        if not self.under_way:
+            self._since_s += now_s - self._idle_from_s
+        self.under_way.add(transfer)
+        shared_bytes = sum(one.left_bytes for one in self.under_way if not one.is_overdue(now_s))
+        share = transfer.size_bytes / max(1, shared_bytes)
+        transfer.began_s = now_s
+        transfer.least_bytes_per_s = share * self.bytes_per_s / TIMES_ITS_SHARE
+
+    def end(self, transfer: Transfer, now_s: float) -> None:
+        """Count a transfer out."""
+        self.under_way.remove(transfer)
+        self._idle_from_s = now_s
+        self._moved_bytes += self._newly_moved(transfer)
+        transfer.began_s = math.inf
+
+    def measure(self, now_s: float, is_full: bool) -> None:
+        """Measure the link's rate, if LOOK_S have passed; `is_full` tells whether transfers wait for room.
+
+        A lower rate counts only if they do: else there was not enough to carry. A time in which nothing moves tells
+        nothing of the rate.
+        """
+        elapsed_s = (now_s if self.under_way else self._idle_from_s) - self._since_s
+        if elapsed_s < LOOK_S:
+            return
+        moved_bytes = self._moved_bytes + sum(map(self._newly_moved, self.under_way))
+        self._since_s, self._moved_bytes = self._since_s + elapsed_s, 0
+        rate = moved_bytes / elapsed_s
+        if not moved_bytes:
+            return
+        if not self._is_measured:
+            self._is_measured, weight = True, 1.0
+            for one in self.under_way:  # their share was reckoned with a guess
+                one.least_bytes_per_s *= min(1.0, rate / self.bytes_per_s)
+        elif rate > self.bytes_per_s:
+            weight = GROWTH
+        else:
+            weight = -math.expm1(-elapsed_s / SLACKENING_S) if is_full else 0.0
+        self.bytes_per_s += (rate - self.bytes_per_s) * weight
+
+    @staticmethod
+    def _newly_moved(transfer: Transfer) -> int:
+        moved_bytes = transfer.moved()
+        newly = max(0, moved_bytes - transfer.measured_bytes)  # a request that is tried again begins at zero
+        transfer.measured_bytes = moved_bytes
+        return newly
+
+
+class Link:
+    """The transfers of one process, under way and in line."""
+
+    def __init__(self) -> None:
+        self.window = Window()
+        self._line: deque[tuple[Transfer, asyncio.Future[None]]] = deque()
+        self._next_look: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def turn(self, transfer: Transfer) -> AsyncIterator[None]:
+        """Wait until the link has room for the transfer, which is under way as long as the block lasts."""
+        loop = asyncio.get_running_loop()
+        if transfer.size_bytes <= SMALL_BYTES:
+            self.window.begin(transfer, loop.time())
+        else:
+            await self._wait(transfer)
+        if self._next_look is None:
+            self._next_look = loop.call_later(LOOK_S, self._look)
+        try:
+            yield
+        finally:
+            self.window.end(transfer, loop.time())
+            self._let_in()
+
+    async def _wait(self, transfer: Transfer) -> None:
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._line.append((transfer, turn))
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.window.end(transfer, loop.time())
+            with suppress(ValueError):
+                self._line.remove((transfer, turn))
+            self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        """Begin with what has room, in order; transfers to slow peers are passed over."""
+        now_s = asyncio.get_running_loop().time()
+        slow = self.window.slow_peers(now_s)
+        passed_over = []
+        while self._line and self.window.has_room(self._line[0][0], now_s):
+            transfer, turn = self._line.popleft()
+            if turn.cancelled():
+                continue
+            if transfer.peer in slow:
+                passed_over.append((transfer, turn))
+                continue
+            self.window.begin(transfer, now_s)
+            turn.set_result(None)
+        self._line.extendleft(reversed(passed_over))
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.window.measure(loop.time(), is_full=bool(self._line))
+        self._let_in()
+        self._next_look = loop.call_later(LOOK_S, self._look) if self.window.under_way else None
