@@ -2,6 +2,7 @@
 # make test   sets everything up, then checks style, types, imports and contracts and runs the tests
 # make bench-gas   what the contracts' transactions cost, into benchmarks/results/gas.json
 # make bench-handover   what a handover moves and how fast repair is, into benchmarks/results/handover.json and .svg
+# make bench-links   store and read over slow links, about ten minutes, into benchmarks/results/links.json
 # make simulate   a year of churn at internet scale, into benchmarks/results/churn.json and .svg
 # make bench-redstuff   times the grid beside its peers, some minutes long, into benchmarks/results/redstuff.json
 
@@ -17,7 +18,7 @@ SLITHER := $(EVM)/.slither
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
 
-.PHONY: setup demo test bench-redstuff bench-gas bench-handover simulate lock clean
+.PHONY: setup demo test bench-redstuff bench-gas bench-handover bench-links simulate lock clean
 
 setup: .venv/.ready $(EVM)/node_modules/.ready
 
@@ -72,6 +73,9 @@ bench-gas: setup
 
 bench-handover: setup
 	@$(BIN)/python -m benchmarks.bench_handover
+
+bench-links: setup
+	@$(BIN)/python -m benchmarks.bench_links
 
 simulate: setup
 	@$(BIN)/python -m benchmarks.simulate_churn

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from committee.errors import LedgerNotSettled, LedgerUnavailable
 from committee.ledger import Ledger
-from storage.client.errors import NodeError, NodeRefused, NodeUnreachable
+from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.node_client import NodeClient
 from storage.client.wire import Reason
 
@@ -84,6 +84,8 @@ class Settling:
                 if refused.reason not in NOT_YET or node.address in self._settled:
                     raise
                 await self.until_settled(node, refused)
+            except NodeStalled:
+                raise  # a node that is being restarted refuses connections; one that hangs has had its patience
             except NodeUnreachable:
                 if not await unreachable.pause():
                     raise
