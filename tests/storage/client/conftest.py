@@ -76,11 +76,11 @@ class Tap:
         self.change: Callable[[str, Any], Any] = lambda name, answer: answer
         real = getattr(NodeClient, method)
 
-        async def ask(node: NodeClient, *arguments: Any) -> Any:
+        async def ask(node: NodeClient, *arguments: Any, **options: Any) -> Any:
             self.asked.append(node.name)
             if self.before is not None:
                 await self.before(node.name)
-            return self.change(node.name, await real(node, *arguments))
+            return self.change(node.name, await real(node, *arguments, **options))
 
         monkeypatch.setattr(NodeClient, method, ask)
 
