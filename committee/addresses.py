@@ -111,6 +111,15 @@ class NetworkAddress:
         )
 
 
+def can_be_reached(address: str, allow_private: bool) -> bool:
+    """Whether a node may register an address: other machines may reach it, on private networks too if allowed.
+
+    Raises `InvalidAddress`.
+    """
+    read = NetworkAddress.parse(address)
+    return read.may_be_public or (allow_private and not is_unspecified(read.host))
+
+
 def _host(text: str, host: str) -> str:
     """The canonical form of an address's host. Raises `InvalidAddress`."""
     try:

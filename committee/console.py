@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from committee.addresses import MAX_NAME_BYTES, NetworkAddress, is_name
+from committee.addresses import MAX_NAME_BYTES, NetworkAddress, can_be_reached, is_name
 from committee.errors import InvalidAddress, InvalidKey, LedgerError
 from committee.key_files import KEY_VARIABLE, key_from_environment, parse_secret, read_key
 from committee.ledger import DryRun, Ledger, SentTransaction
@@ -228,7 +228,7 @@ def require_reachable(ledger: Ledger, address: str, allow_private: bool | None) 
     Raises `LedgerError`.
     """
     allowed = ledger.is_development_chain if allow_private is None else allow_private
-    if not allowed and not NetworkAddress.parse(address).may_be_public:
+    if not can_be_reached(address, allowed):
         raise LedgerError(
             f"other nodes cannot reach {address}: name one that they can, such as http://node.example:9000, or allow "
             "private addresses with --allow-private"

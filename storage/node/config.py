@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from committee.addresses import MAX_NAME_BYTES, NetworkAddress, is_name, is_unspecified
+from committee.addresses import MAX_NAME_BYTES, NetworkAddress, can_be_reached, is_name, is_unspecified
 from committee.bls import SecretKey
 from committee.errors import InvalidAddress
 from committee.files import read_settings
@@ -119,7 +119,7 @@ class NodeConfig(BaseSettings):
 
     def require_reachable(self, allow_private: bool) -> None:
         """Raise `ConfigError` if other machines cannot reach the registered address, unless `allow_private`."""
-        if not allow_private and not NetworkAddress.parse(self.address).may_be_public:
+        if not can_be_reached(self.address, allow_private):
             raise ConfigError(
                 f"other nodes cannot reach {self.address}: set public_address (--public-address) to what they reach "
                 f"this node by, such as http://node.example:{self.port}; or, for a network of private addresses, allow "

@@ -25,10 +25,12 @@ def make_folder(folder: Path, settings: Mapping[str, str | int | bool]) -> str:
     if there := [str(path) for path in files if path.exists()]:
         raise ConfigError(f"a node has this folder already, it would be lost: {', '.join(there)}")
     parse_settings(settings, "the settings")
-    try:
-        text = tomli_w.dumps(settings).encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{error.object[:200]!r} is not UTF-8 text, which settings have to be") from None
+    for name, value in settings.items():
+        if not _is_utf8(str(value)):
+            raise ConfigError(
+                f"{name}: {value!r} is not UTF-8 text, which a setting has to be; name another one"
+            )
+    text = tomli_w.dumps(settings).encode()
     key, keys = AccountKey.generate(), (folder / BLS_KEY).parent
     with contextlib.ExitStack() as undo:
         try:
@@ -43,6 +45,15 @@ def make_folder(folder: Path, settings: Mapping[str, str | int | bool]) -> str:
             raise ConfigError(f"cannot make a node in {folder}: {error.strerror}") from None
         undo.pop_all()
     return key.address
+
+
+def _is_utf8(text: str) -> bool:
+    """Return whether a text has no lone surrogates, which stand for the other bytes of a file's name."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _remove(remove: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from committee.addresses import NetworkAddress, is_name, is_public, is_registrable
+from committee.addresses import NetworkAddress, can_be_reached, is_name, is_public, is_registrable
 from committee.errors import InvalidAddress
 
 LABEL = st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True)
@@ -106,6 +106,14 @@ def test_a_mapped_address_is_what_it_stands_for(ip: IPv4Address) -> None:
 )  # fmt: skip
 def test_hosts_that_others_may_reach(host: str, may_be: bool) -> None:
     assert NetworkAddress.parse(f"http://{host}:1").may_be_public is may_be
+
+
+def test_every_interface_is_no_address_for_others_even_if_private_ones_are_allowed() -> None:
+    assert not can_be_reached("http://0.0.0.0:1", allow_private=True)
+    assert not can_be_reached("http://[::]:1", allow_private=True)
+    assert can_be_reached("http://10.0.0.1:1", allow_private=True)
+    assert not can_be_reached("http://10.0.0.1:1", allow_private=False)
+    assert can_be_reached("http://node.example", allow_private=False)
 
 
 @pytest.mark.parametrize("name", ["a", "baffin", "Baffin Island 7!", "x" * 64, "~"])
