@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import pytest
 
+from committee.errors import LedgerRefused
 from committee.hints import HINTS
 from committee.ledger import DryRun, PlannedTransaction
 from committee.ledger.evm.abi import load_contract
 from committee.ledger.evm.deploy import CONTRACTS
-from committee.printing import for_people, plain, planned, show, size_text, tokens
+from committee.printing import (
+    FAILED,
+    PAID,
+    CommandFailed,
+    error_text,
+    for_people,
+    plain,
+    planned,
+    show,
+    size_text,
+    tokens,
+)
+from storage.client.errors import NotCertified
 
 ADDRESS = "0x" + "aB" * 20
 TOKEN = 10**18
@@ -98,3 +113,64 @@ def test_what_is_on_the_chain_cannot_write_to_the_terminal(rows: int) -> None:
     assert all(line.isprintable() for line in shown.split("\n"))
     assert r"\x1b[2J\x9b31m\u202eeman" in shown
     assert len(for_people({"name": "x" * 10**7})) < 2000
+
+
+# standard output that takes nothing
+
+
+class Spoilt(io.StringIO):
+    """A standard output whose writes fail."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self._error = error
+
+    def flush(self) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("is_paid", [True, False])
+def test_a_result_that_cannot_be_written_is_in_the_error(
+    monkeypatch: pytest.MonkeyPatch, as_json: bool, is_paid: bool
+) -> None:
+    for out in (Spoilt(OSError(28, "No space left on device")), None):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            with pytest.raises(CommandFailed) as failed:
+                show({"object_id": 7}, as_json, is_paid=is_paid)
+        assert failed.value.status == (PAID if is_paid else FAILED)
+        told = error_text(failed.value, as_json)
+        if as_json:
+            assert json.loads(told)["result"] == {"object_id": 7}
+        else:
+            assert told.splitlines()[1:] == ["object id  7"]
+
+
+def test_a_reader_that_is_gone_misses_nothing_but_what_was_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Spoilt(BrokenPipeError(32, "Broken pipe")))
+    with pytest.raises(BrokenPipeError):
+        show({"object_id": 7}, as_json=True)
+    with pytest.raises(CommandFailed) as failed:
+        show({"object_id": 7}, as_json=True, is_paid=True)
+    assert (failed.value.status, failed.value.details) == (PAID, {"result": {"object_id": 7}})
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_an_encoding_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    show({"name": "б…é"}, as_json=False)
+    assert written.getvalue().startswith(b"name  \\u0431\\u2026")
+
+
+def test_an_error_tells_what_its_causes_know() -> None:
+    refused = LedgerRefused("Blobs.certify", "Paused")
+    unfinished = NotCertified(bytes(32), 7, refused)
+    unfinished.__cause__ = refused
+    failed = CommandFailed(str(unfinished), PAID, {"transactions": [{"action": "x"}]})
+    failed.__cause__ = unfinished
+    told = json.loads(error_text(failed, as_json=True))
+    assert (told["object_id"], told["reason"], told["transactions"]) == (7, "Paused", [{"action": "x"}])
+    assert told["hint"] == HINTS["Paused"]
+    assert error_text(failed, as_json=False).splitlines()[0].endswith(HINTS["Paused"])

@@ -47,6 +47,11 @@ class Flight:
         """The version that was sent last."""
         return self.versions[-1]
 
+    @property
+    def outlook(self) -> str:
+        """What to say of the transaction where it is given up."""
+        return f"transaction {hash_text(self.newest)} ({self.action}) may still be mined"
+
 
 class Outbox:
     """The newest transactions of one sender. Kept in memory: other processes find theirs on chain."""

@@ -145,7 +145,7 @@ class Sender:
             try:
                 receipt = flight.receipt = await self._receipt(flight)
             except asyncio.CancelledError as cancelled:
-                cancelled.add_note(f"transaction {hash_text(flight.newest)} ({action}) may still be mined")
+                cancelled.add_note(flight.outlook)
                 raise
             finally:
                 self._nonces.under_way.discard(flight.nonce)
@@ -230,6 +230,9 @@ class Sender:
                     await self._broadcast(action, flight.newest, self._nonces.next)
                 except (LedgerRefused, EndpointError, _NonceTakenError):
                     self._outbox.forget(flight)
+                    raise
+                except asyncio.CancelledError as cancelled:
+                    cancelled.add_note(flight.outlook)
                     raise
                 self._nonces.next += 1
             except BaseException:
