@@ -55,7 +55,7 @@ async def until_chain_settles(ledger: Ledger, block: int) -> None:
 class Settling:
     """Waits for the nodes to stand at `block`, and for those that do not answer; one for each upload of a blob."""
 
-    def __init__(self, block: int, ledger: Ledger, progress: Progress) -> None:
+    def __init__(self, block: int, ledger: Ledger, progress: Progress = lambda *_: None) -> None:
         self.block = block
         self._ledger = ledger
         self._progress = progress

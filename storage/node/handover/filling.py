@@ -22,6 +22,7 @@ from committee.messages import Intent, ShardTransferRequest, encode
 from committee.transition import Plan
 from storage.client import wire
 from storage.client.errors import NodeError, NodeRefused
+from storage.client.settling import Settling
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
@@ -153,7 +154,7 @@ class Filling:
             shard, axis = source.work.pop()
             for run in await asyncio.to_thread(self._runs, shard, axis, blobs):
                 try:
-                    await self._transfer_run(epoch, source, shard, axis, run)
+                    await self._transfer_when_ready(epoch, source, shard, axis, run)
                 except NodeError as error:
                     log.warning(
                         "source fails; its slivers will be rebuilt",
@@ -186,6 +187,19 @@ class Filling:
             elif runs[-1]:
                 runs.append([])
         return [run for run in runs if run]
+
+    async def _transfer_when_ready(
+        self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes]
+    ) -> None:
+        """Transfer a run; a source that has not seen the epoch yet is waited for, as a rebuild costs more bytes."""
+        try:
+            await self._transfer_run(epoch, source, shard, axis, run)
+        except NodeRefused as refused:
+            if refused.reason != wire.Reason.INVALID_EPOCH:
+                raise
+            settling = Settling(self._view.block.number, self._view.ledger)
+            await settling.until_settled(self._peers.client(source.member), refused)
+            await self._transfer_run(epoch, source, shard, axis, run)
 
     async def _transfer_run(
         self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes]

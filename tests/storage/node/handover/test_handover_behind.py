@@ -1,0 +1,54 @@
+"""A source whose endpoint of the chain lags refuses pages of an epoch that it has not seen: it is waited for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from storage.client import settling
+from storage.client.settling import Settling
+from tests.storage.node.checks import check
+from tests.storage.node.handovers import BLOBS, MOVED
+
+if TYPE_CHECKING:
+    from tests.storage.network import Network
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the nodes that were waited for."""
+    names: list[str] = []
+    real = Settling.until_settled
+
+    async def until_settled(self: Settling, node: Any, refused: Any) -> None:
+        names.append(node.name)
+        await real(self, node, refused)
+
+    monkeypatch.setattr(Settling, "until_settled", until_settled)
+    monkeypatch.setattr(settling, "FIRST_PAUSE_S", 0.01)
+    return names
+
+
+async def test_a_source_that_has_not_seen_the_epoch_is_waited_for(stored: Network, waits: list[str]) -> None:
+    stored.hold(3)
+    stored.chain.start(MOVED)
+    await stored.until(lambda: waits)
+    stored.let_go(3)
+    await stored.until(lambda: 6 in stored.chain.attested)
+    await check(stored)
+    (report,) = stored.running[1].handover.report().shards
+    assert set(waits) == {"node-3"}
+    assert (report.transferred_slivers, report.rebuilt_slivers) == (2 * len(BLOBS), 0)
+
+
+async def test_a_source_that_stays_behind_is_done_without(
+    stored: Network, waits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "BEHIND_PATIENCE_S", 0.0)
+    stored.hold(3)
+    stored.chain.start(MOVED)
+    await stored.until(lambda: 6 in stored.chain.attested)
+    (report,) = stored.running[1].handover.report().shards
+    assert waits
+    assert (report.transferred_slivers, report.rebuilt_slivers) == (0, 2 * len(BLOBS))
