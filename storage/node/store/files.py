@@ -21,6 +21,7 @@ import errno
 import fcntl
 import itertools
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -72,7 +73,9 @@ class SliverFiles:
         self._incoming = folder / "incoming"
         self._dropped = folder / "dropped"
         self._slivers = folder / "slivers"
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(
+            secrets.randbits(48)
+        )  # others than those that an earlier run has left
         self._durable: set[Path] = set()
         """Folders whose own entries are known to be on the disk."""
 
@@ -86,11 +89,15 @@ class SliverFiles:
         self._sync(set(folders))
 
     def clean(self) -> None:
-        """Delete what was being written or dropped when the last run ended; free names of folders that others have."""
+        """Delete what was being written or dropped when the last run ended, as far as the disk lets.
+
+        Frees the names of folders below `slivers/` that something else has.
+        """
         for folder in (self._incoming, self._dropped):
             with opened(os.open(folder, FOLDER)) as descriptor:
                 for path in list(folder.iterdir()):
-                    _remove_all(path.name, descriptor)
+                    with contextlib.suppress(OSError):
+                        _remove_all(path.name, descriptor)
         for depth in (1, 2, 3):
             for folder in list(self._level(depth)):
                 if not stat.S_ISDIR(folder.lstat().st_mode):
@@ -159,17 +166,18 @@ class SliverFiles:
     def discard(self, aside: str) -> None:
         """Remove files set aside, as far as the disk lets. The writer need not wait for it."""
         with contextlib.suppress(OSError), opened(os.open(self._dropped, FOLDER)) as folder:
-            _remove_all(aside, folder, ignore_errors=True)
+            _remove_all(aside, folder)
 
     def sweep(self, is_known: Callable[[SliverKey], object]) -> None:
-        """Remove every sliver's file that is not known. What is no sliver's file is not ours to remove."""
+        """Remove each sliver's file that is not known, as far as the disk lets. No other file is ours to remove."""
         for path in self._level(4):
             key = _key_of(path)
             if key is not None and not is_known(key):
-                if stat.S_ISREG(path.lstat().st_mode):
-                    path.unlink()
-                else:
-                    clear_away(path)
+                with contextlib.suppress(OSError):
+                    if stat.S_ISREG(path.lstat().st_mode):
+                        path.unlink()
+                    else:
+                        clear_away(path)
 
     def _write_group(self, items: Sequence[tuple[SliverKey, memoryview]]) -> None:
         names = [str(next(self._numbers)) for _ in items]
@@ -313,9 +321,9 @@ def _move(name: str, folder: int, new_name: str, new_folder: int) -> None:
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder)
 
 
-def _remove_all(name: str, folder: int, ignore_errors: bool = False) -> None:
-    """Remove what has a name in an open folder, with all that is in it; a link alone, not what it names."""
+def _remove_all(name: str, folder: int) -> None:
+    """Remove what has a name in an open folder, with all that can be removed in it; a link, not what it names."""
     if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-        shutil.rmtree(name, ignore_errors=ignore_errors, dir_fd=folder)
+        shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
     else:
         os.unlink(name, dir_fd=folder)

@@ -96,15 +96,17 @@ class SliverStore:
         Raises `StoreInUse`, and `StoreError` when the index or a folder of the store is not what it has to be: nothing
         is then changed. Slivers' files are repaired, the index is not: without it the files cannot be told apart.
         """
-        with self._dropping, self._writing, told(f"cannot open the store {self.folder}"):
+        what = f"cannot open the store {self.folder}"
+        with self._dropping, self._writing, told(what):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             require_folder(self.folder)
             self._lock = lock(self.folder)
             try:
-                self._files.open()
-                self._index.open(may_be_new=lambda: not self._files.has_any())
-                self._files.clean()
-                self._put_in_order()
+                with told(what):
+                    self._files.open()
+                    self._index.open(may_be_new=lambda: not self._files.has_any())
+                    self._files.clean()
+                    self._put_in_order()
             except StoreDamaged as error:
                 self.close()
                 raise self._index.damaged(error) from None
