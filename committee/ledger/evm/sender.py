@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,8 @@ from committee.ledger.records import PlannedTransaction, SentTransaction, Transa
 
 GAS_MARGIN_PERCENT = 25
 """Added to the estimate: state may change between the estimate and the block."""
+GAS_SPREAD = 4096
+"""Gas of a transaction is raised by a random amount below this, which is paid for only when it is used."""
 TRANSACTION_GAS_LIMIT = 1 << 24
 """No transaction may ask for more (EIP-7825)."""
 RECEIPT_LIMIT_S = 120.0
@@ -129,7 +132,8 @@ class Sender:
         transaction: dict[str, Any] = {
             "chainId": self._chain_id,
             "data": data,
-            "gas": gas,
+            # Two senders that share no lock would else make one and the same transaction of equal calls.
+            "gas": min(gas + secrets.randbelow(GAS_SPREAD), TRANSACTION_GAS_LIMIT),
             "value": value_wei,
             **offer,
         } | ({"to": to} if to else {})

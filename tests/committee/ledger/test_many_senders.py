@@ -1,0 +1,169 @@
+"""One account, many senders: tasks, threads and processes over a real chain, and the lock they share."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import multiprocessing
+import os
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from committee.errors import LedgerUnavailable
+from committee.ledger.evm import AccountKey, Deployment, EvmLedger
+from committee.ledger.evm.nonces import Nonces
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Launch, Network
+
+HOLDER = "0x00000000000000000000000000000000000000AA"
+EACH = 4
+"""Transactions of one sender."""
+ACCOUNT = "0x00000000000000000000000000000000000000BB"
+
+
+def register_some(rpc_url: str, manifest: str, secret: bytes, number: int) -> int:
+    """In a thread or process of its own: register blobs and mint, one after the other and at once; how many came."""
+
+    async def send() -> int:
+        ledger = await EvmLedger.connect(rpc_url, Deployment.from_json(manifest), AccountKey(secret))
+        async with ledger:
+            sent = await asyncio.gather(
+                *(
+                    ledger.register_blob((number * EACH + place).to_bytes(32, "big"), 5000, 3)
+                    for place in range(EACH // 2)
+                )
+            )
+            for _ in range(EACH // 2):
+                await ledger.mint(HOLDER, 1)
+            return len(sent) + EACH // 2
+
+    return asyncio.run(send())
+
+
+async def all_send(network: Network, pool: Executor, senders: int) -> None:
+    loop = asyncio.get_running_loop()
+    secret, manifest = network.key.to_bytes(), network.deployment.to_json()
+    came = await asyncio.gather(
+        *(
+            loop.run_in_executor(pool, register_some, network.chain.rpc_url, manifest, secret, number)
+            for number in range(senders)
+        )
+    )
+    assert came == [EACH] * senders
+    assert await network.operator.balance(HOLDER) == senders * EACH // 2
+    assert len(await network.operator.blobs()) == senders * EACH // 2
+
+
+async def test_threads_that_send_from_one_account_all_come_through(launch: Launch) -> None:
+    network = await launch((40, 30, 20, 10))
+    await network.begin_epoch()
+    with ThreadPoolExecutor(6) as pool:
+        await all_send(network, pool, 6)
+
+
+@pytest.mark.parametrize(
+    ("senders", "interval_s"),
+    [(3, 0), pytest.param(6, 0, marks=pytest.mark.slow), pytest.param(6, 1, marks=pytest.mark.slow)],
+)
+async def test_processes_that_send_from_one_account_all_come_through(
+    launch: Launch, senders: int, interval_s: int
+) -> None:
+    network = await launch((40, 30, 20, 10))
+    await network.begin_epoch()
+    if interval_s:
+        await network.chain.request("evm_setAutomine", False)
+        await network.chain.request("evm_setIntervalMining", interval_s)
+    with ProcessPoolExecutor(senders, multiprocessing.get_context("spawn")) as pool:
+        await all_send(network, pool, senders)
+
+
+async def test_senders_without_a_common_lock_take_the_next_nonce(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    monkeypatch.setattr("committee.ledger.evm.nonces._open", lambda name: None)
+    await network.chain.request("evm_setAutomine", False)
+    await network.chain.request("evm_setIntervalMining", 1)
+    ledgers = []
+    for _ in range(4):
+        ledger = EvmLedger.open(network.chain.rpc_url, network.deployment, network.key)
+        await network.connections.enter_async_context(ledger)
+        assert ledger._sender is not None
+        ledger._sender._nonces = Nonces(network.deployment.chain_id, ledger._sender.account)
+        ledgers.append(ledger)
+    await asyncio.gather(*(ledger.mint(HOLDER, 1) for ledger in ledgers))
+    assert await network.operator.balance(HOLDER) == 4
+
+
+# the lock
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path / f"haulout-{os.getuid()}"
+
+
+async def test_a_lock_that_is_held_too_long_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("committee.ledger.evm.nonces.LOCK_LIMIT_S", 0.05)
+    nonces = Nonces(1, ACCOUNT)
+    async with nonces.turn():
+        pass
+    (file,) = folder.iterdir()
+    with file.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(LedgerUnavailable, match=rf"nothing was sent: .*{file.name} for 0 s"):
+            async with nonces.turn():
+                pass
+    async with nonces.turn():
+        pass
+
+
+async def test_a_counter_is_read_anew_after_another_one_had_its_turn(folder: Path) -> None:
+    one, other = Nonces(1, ACCOUNT), Nonces(1, ACCOUNT)
+    async with one.turn():
+        one.next = 7
+    async with one.turn():
+        assert one.next == 7
+    async with other.turn():
+        other.next = 8
+    async with one.turn():
+        assert one.next is None
+
+
+async def test_the_last_holder_takes_the_file_with_it(folder: Path) -> None:
+    one, other = Nonces(1, ACCOUNT), Nonces(1, ACCOUNT)
+    for nonces in (one, other):
+        async with nonces.turn():
+            pass
+    one.close()
+    assert len(list(folder.iterdir())) == 1
+    other.close()
+    other.close()
+    assert list(folder.iterdir()) == []
+    async with one.turn():
+        assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o600]
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "foreign", "open to others"])
+async def test_a_folder_that_others_may_write_to_is_not_used(folder: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    elif kind == "file":
+        folder.touch()
+    elif kind == "foreign":
+        (tmp_path / "none").mkdir()
+        folder.parent.joinpath(folder.name).symlink_to("none/../missing")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    async with Nonces(1, ACCOUNT).turn():
+        pass
+    assert not list((tmp_path / "elsewhere").glob("*"))
+    if folder.is_dir():
+        assert list(folder.iterdir()) == []
