@@ -56,12 +56,19 @@ async def test_a_node_listens_where_it_is_told(
                         await session.get(url)
 
 
-@pytest.mark.parametrize(
-    "host", ["203.0.113.7", "2001:db8::1", "no such name", "a..b", "x" * 64 + ".example"]
-)
+@pytest.mark.parametrize("host", ["203.0.113.7", "2001:db8::1", "a..b", "x" * 64 + ".example"])
 def test_a_host_that_is_not_this_machines_is_told(host: str) -> None:
     with pytest.raises(ConfigError, match=rf"cannot listen on {host}, port 9: .*set host to an address"):
         listen(host, 9)
+
+
+def test_a_name_that_is_not_known_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ConfigError, match="on nowhere, port 9: Name or service not known; set host"):
+        listen("nowhere", 9)
 
 
 def test_a_port_in_use_is_told() -> None:
