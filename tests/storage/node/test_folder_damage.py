@@ -53,7 +53,8 @@ CHAIN_PLACES = [FILE + suffix for suffix in ("", "-wal", "-shm", "-journal")]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A node's folder with all that is not slivers."""
     folder = tmp_path_factory.mktemp("made")
-    make_folder(folder, {"name": "a", "port": 1, "rpc_url": "http://a:1", "deployment": MANIFEST})
+    settings = {"name": "a", "rpc_url": "http://a:1", "deployment": MANIFEST}
+    make_folder(folder, {**settings, "port": 1, "allow_private_addresses": True})
     one = "0x" + "11" * 20
     manifest = Deployment(1, one, one, one, one, one, 0, domain_of(1, one), "latest")
     manifest.save(folder / MANIFEST)
