@@ -24,8 +24,8 @@ HOUR_S = 3600
 HOURS_APART = 1
 """By which the clocks of two nodes may differ."""
 KEPT = 1024
-"""Credentials that were checked, of some 400 bytes each, whether their signatures hold or not."""
-CHECKS_IN_LINE = 64
+"""Credentials that were checked, of some 400 bytes each: those that hold and, apart, those that do not."""
+CHECKS_IN_LINE = 512
 """A check takes 2 ms; they are made one at a time."""
 
 
@@ -37,8 +37,10 @@ class Credentials:
         self._secret = secret
         self._mine: dict[int, tuple[tuple[int, int], str]] = {}
         """Node id → (epoch, hour) and the header made for it."""
-        self._checked: dict[str, bytes] = {}
-        """Header → the public key by which its signature holds; empty when it does not."""
+        self._held: dict[str, bytes] = {}
+        """Header → the public key by which its signature holds; forged headers push none of these out."""
+        self._forged: dict[str, None] = {}
+        """Headers whose signatures do not hold."""
         self._checks, self._line = Pool(1), Line(CHECKS_IN_LINE)
 
     def header_for(self, node_id: int) -> str:
@@ -62,7 +64,7 @@ class Credentials:
         if read is None:
             return stranger
         member, message, signature = read
-        if header not in self._checked:
+        if header not in self._held and header not in self._forged:
             try:
                 with self._line.place(stranger):
                     async with self._checks.lent(1, stranger):
@@ -71,10 +73,14 @@ class Credentials:
                 return stranger
             except CommitteeError:
                 holds = False  # a key that must not be used
-            self._checked[header] = member.public_key if holds else b""
-            if len(self._checked) > KEPT:
-                del self._checked[next(iter(self._checked))]
-        is_shown = self._checked.get(header) == member.public_key
+            if holds:
+                self._held[header] = member.public_key
+            else:
+                self._forged[header] = None
+            for checked in (self._held, self._forged):
+                if len(checked) > KEPT:
+                    del checked[next(iter(checked))]
+        is_shown = self._held.get(header) == member.public_key
         return Requester(str(member.node_id), is_member=True) if is_shown else stranger
 
     def _read(self, header: str) -> tuple[Member, bytes, bytes] | None:

@@ -46,8 +46,6 @@ REQUESTS_REMEMBERED = 2**14
 """For that, of some 200 bytes each."""
 MAX_REGISTRATION_WAIT_S = 30.0
 """For which a request waits at most, if it asks for it, until the node has seen the blob's registration."""
-SHORTEST_LOOK_S = 0.05
-"""Between two looks at the chain for it."""
 METADATA_KEPT = 64
 """Blobs whose metadata is kept at hand: a blob's slivers come one after the other."""
 
@@ -72,6 +70,10 @@ class Admission:
         self._kept: dict[bytes, BlobMetadata] = {}
         self._answered: dict[bytes, int] = {}
         """Shard transfer request → how often it was answered by this process; the latest ones."""
+
+    async def close(self) -> None:
+        """End what waits for the chain, as the node stops. Idempotent."""
+        await self._catch_up.close()
 
     async def recognise(self, request: web.Request) -> None:
         """Set the request's `REQUESTER`: the member that its credential shows, else the strangers of its address."""
@@ -202,15 +204,8 @@ class Admission:
 
         `wait_for_registration=true&wait_millis=N` in the query asks for N ms, MAX_REGISTRATION_WAIT_S at most.
         """
-        if is_there():
-            return
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _registration_wait_s(request)
-        await self._catch_up(request[REQUESTER])
-        while not is_there() and loop.time() < until:
-            require_there(request)
-            await asyncio.sleep(min(max(self._view.poll_interval_s, SHORTEST_LOOK_S), until - loop.time()))
-            await self._catch_up(request[REQUESTER])
+        if not is_there():
+            await self._catch_up.until(request, is_there, _registration_wait_s(request))
 
     def _not_registered(self, request: web.Request, why: str) -> Refusal:
         """What is not registered as far as this node has followed the chain: "not yet" behind the block it names."""
@@ -297,7 +292,9 @@ class Admission:
             wanted = messages.ShardTransferRequest.from_body(decoded.body)
             owner = await self._require_handover(request, decoded.epoch, wanted)
             self._refuse_replayed(message)
-            if not await asyncio.to_thread(bls.verify, wanted.public_key, message, signature):
+            async with self.turn(request):
+                holds = await asyncio.to_thread(bls.verify, wanted.public_key, message, signature)
+            if not holds:
                 raise _unauthorised("the signature does not hold")
         except CommitteeError as error:
             raise _unauthorised(str(error)) from error

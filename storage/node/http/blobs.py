@@ -34,7 +34,7 @@ class BlobHandlers:
         self._admission = admission
         self._pending = PendingUploads(node.view, node.store)
 
-    async def close(self, app: web.Application) -> None:
+    async def close(self) -> None:
         """Drop the uploads that wait for their registration."""
         await self._pending.close()
 
@@ -196,6 +196,11 @@ class BlobHandlers:
         object_id = None if text is None else object_number(text)
         await self._admission.require_object(request, blob_id, object_id)
         await self._pending.stored(blob_id)
+        async with self._admission.turn(request):
+            return json_answer(wire.signed(*await self._confirmation(blob_id, object_id)))
+
+    async def _confirmation(self, blob_id: bytes, object_id: int | None) -> tuple[bytes, bytes]:
+        """Return (message, signature) if all that the node is to store of the blob is here. Raises `Refusal`."""
         state, shards = self._admission.member_state()
         if await self._admission.stored_metadata(blob_id) is None:
             raise Refusal(400, Reason.MISSING_SLIVERS, "the blob's metadata and slivers are missing")
@@ -208,7 +213,7 @@ class BlobHandlers:
                 )
         body = messages.blob_body(blob_id, object_id)
         message = messages.encode(messages.Intent.BLOB, state.epoch, body, self._view.parameters.domain)
-        return json_answer(wire.signed(message, await asyncio.to_thread(self._node.secret.sign, message)))
+        return message, await asyncio.to_thread(self._node.secret.sign, message)
 
     async def blob_status(self, request: web.Request) -> web.Response:
         """What the chain says of the blob, as this node has followed it."""

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+
+from aiohttp import web
 
 from committee.errors import LedgerError
 from storage.client.wire import Reason
 from storage.node.budgets import Line, LineFull, Requester
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
+from storage.node.http.turns import REQUESTER, require_there
 
 IN_LINE = 1024
 """Requests that wait for a catch-up."""
+WAITING = 512
+"""Requests that wait for more than one: for what the chain has not told of yet."""
+SHORTEST_LOOK_S = 0.05
+"""Between two looks at the chain for it."""
 
 
 class CatchUp:
@@ -24,6 +32,8 @@ class CatchUp:
     def __init__(self, view: ChainView) -> None:
         self._view = view
         self._line = Line(IN_LINE)
+        self._waiting = Line(WAITING)
+        self._is_closed = False
         self._running = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
         self._due = 0.0
@@ -45,6 +55,36 @@ class CatchUp:
         except LedgerError as error:
             # What is wrong with the provider is the operator's to know; the view has logged it.
             raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
+
+    async def until(self, request: web.Request, is_there: Callable[[], bool], wait_s: float) -> None:
+        """Catch up with the chain once, and again until `is_there`, for `wait_s` at most.
+
+        Return after one catch-up when WAITING requests wait already, of which a requester has half at most: a wait
+        costs the client nothing. Raises `Refusal` (503) when the chain does not answer or the node stops, and
+        `ConnectionError` when the client has hung up.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
+        requester = request[REQUESTER]
+        await self(requester)
+        if not wait_s or is_there():
+            return
+        try:
+            with self._waiting.place(requester):
+                while not is_there() and loop.time() < until:
+                    require_there(request)
+                    await asyncio.sleep(
+                        min(max(self._view.poll_interval_s, SHORTEST_LOOK_S), until - loop.time())
+                    )
+                    if self._is_closed:
+                        raise Refusal(503, Reason.UNAVAILABLE, "the node stops; ask again later")
+                    await self(requester)
+        except LineFull:
+            return
+
+    async def close(self) -> None:
+        """End the waits. Idempotent."""
+        self._is_closed = True
 
     async def _run(self) -> None:
         async with self._running:

@@ -1,15 +1,17 @@
 """One connection to a node, and the count of all of them.
 
 A connection waits (for a head, or for the rest of one) or works on a request. When the limit on their number is
-reached, the connection that has waited longest gives way to a new one. A head is limited in bytes and time; what is no
-HTTP is answered in the protocol's form and logged in one line.
+reached, a connection gives way to the new one: the one that has waited longest, else one of the address that has most.
+A head is limited in bytes and time; what is no HTTP is answered in the protocol's form and logged in one line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -38,6 +40,10 @@ SETTINGS: dict[str, Any] = {
     "read_bufsize": 2**14,
 }
 """How aiohttp serves a connection."""
+
+
+FRESH_S = 2.0
+"""Seconds in which a connection that begins to wait does not give way to an address that has more of them."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ FULL = refusal(503, Reason.UNAVAILABLE, "too many connections", "Retry-After: 1"
 
 
 class Connections:
-    """The connections of one server; those that wait, in the order in which they began to."""
+    """The connections of one server; those that wait and those that work, each in the order in which they began to."""
 
     def __init__(self, server: web.Server, limits: Limits) -> None:
         self.server = server
@@ -79,10 +85,12 @@ class Connections:
         self.refused = 0
         """Connections told 503 since the start."""
         self.evicted = 0
-        """Waiting connections closed to make room since the start."""
+        """Connections closed to make room since the start."""
         self._open: set[Connection] = set()
         self._by_source: Counter[Requester] = Counter()
-        self._waiting: OrderedDict[Connection, None] = OrderedDict()
+        self._waiting: OrderedDict[Connection, float] = OrderedDict()
+        """Connection → the time (of `time.monotonic`) since which it waits."""
+        self._working: OrderedDict[Connection, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -91,31 +99,58 @@ class Connections:
         """Return the handler of a new connection from that host; None when there is no room."""
         source = stranger(host)
         if self._by_source[source] >= self.limits.connections_by_address:
-            has_room = self.evict(source)
+            victim = _first_of(source, self._waiting)
+        elif len(self) >= self.limits.connections:
+            victim = self._gives_way(source)
         else:
-            has_room = len(self) < self.limits.connections or self.evict()
-        if not has_room:
+            return self._open_from(source)
+        if victim is None:
             self.refused += 1
             return None
+        self._close(victim)
+        return self._open_from(source)
+
+    def evict(self) -> bool:
+        """Close the connection that has waited longest; return whether there is one."""
+        victim = next(iter(self._waiting), None)
+        if victim is not None:
+            self._close(victim)
+        return victim is not None
+
+    def _gives_way(self, source: Requester) -> Connection | None:
+        """Return the connection that gives way to a new one of `source`; None when the new one is to be refused.
+
+        Requests that work for long must not keep all others out. So when no connection has waited for FRESH_S, the
+        source with most connections loses its longest waiting one, or else the one that has worked longest; a new
+        connection never costs a source that has fewer than its own.
+        """
+        oldest = next(iter(self._waiting), None)
+        if oldest is not None and time.monotonic() - self._waiting[oldest] >= FRESH_S:
+            return oldest
+        largest = max(self._by_source, key=self._by_source.__getitem__)
+        if self._by_source[largest] > self._by_source[source] + 1:
+            return _first_of(largest, self._waiting) or _first_of(largest, self._working)
+        has = self._by_source[source]
+        return next(
+            (one for one in self._waiting if one.source == source or self._by_source[one.source] > has), None
+        )
+
+    def _open_from(self, source: Requester) -> Connection:
         connection = Connection(self, source)
         self._open.add(connection)
         self._by_source[source] += 1
         return connection
 
-    def evict(self, source: Requester | None = None) -> bool:
-        """Close the connection that has waited longest, of that source if one is named; return whether there is one."""
-        for connection in self._waiting:
-            if source in (None, connection.source):
-                self.evicted += 1
-                self.lost(connection)
-                if connection.transport is not None:
-                    connection.transport.abort()
-                return True
-        return False
+    def _close(self, connection: Connection) -> None:
+        self.evicted += 1
+        self.lost(connection)
+        if connection.transport is not None:
+            connection.transport.abort()
 
     def lost(self, connection: Connection) -> None:
         """Forget a connection that is closed, or will be at once. Idempotent."""
         self._waiting.pop(connection, None)
+        self._working.pop(connection, None)
         if connection in self._open:
             self._open.discard(connection)
             self._by_source[connection.source] -= 1
@@ -124,16 +159,23 @@ class Connections:
 
     def waits(self, connection: Connection) -> None:
         """Take note that a connection has no request in hand any more, or not yet."""
+        self._working.pop(connection, None)
         if connection in self._open:
-            self._waiting[connection] = None
+            self._waiting[connection] = time.monotonic()
 
     def works(self, connection: Connection) -> None:
         """Take note that a connection has a request in hand."""
         self._waiting.pop(connection, None)
+        if connection in self._open:
+            self._working[connection] = None
 
     def is_waiting(self, connection: Connection) -> bool:
         """Return whether a connection has no request in hand."""
         return connection in self._waiting
+
+
+def _first_of(source: Requester, connections: Iterable[Connection]) -> Connection | None:
+    return next((one for one in connections if one.source == source), None)
 
 
 class Connection(web.RequestHandler):
@@ -249,5 +291,7 @@ class Connection(web.RequestHandler):
 
     def _queued_bytes(self) -> int:
         """Return the bytes of the heads that wait behind the request under way."""
-        heads = [getattr(message, "raw_headers", ()) for message, _ in self._messages]
-        return sum(len(name) + len(value) for head in heads for name, value in head)
+        messages = [message for message, _ in self._messages]
+        heads = [getattr(message, "raw_headers", ()) for message in messages]
+        fields = sum(len(name) + len(value) for head in heads for name, value in head)
+        return fields + sum(len(getattr(message, "path", "")) for message in messages)

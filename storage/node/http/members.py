@@ -9,17 +9,19 @@ from aiohttp import web
 
 from committee.messages import NONCE_BYTES
 from storage.client import wire
-from storage.node.budgets import Pool
+from storage.node.budgets import Line, Pool
 from storage.node.face import NodeFace
 from storage.node.http.admission import Admission, number
 from storage.node.http.blobs import json_answer
-from storage.node.http.turns import Turns
+from storage.node.http.turns import REQUESTER, Turns
 from storage.redstuff import InvalidEncoding
 
 FETCHED_AT_ONCE = 8
 """Signs of one member's life that are waited for at once."""
 FETCHES_IN_LINE = 64
 """Requests that wait for that, a member."""
+EJECTIONS_IN_LINE = 256
+"""Requests for ejections at once: while a member is silent, each waits until its fellows were asked for a sign."""
 
 
 class MemberHandlers:
@@ -28,6 +30,7 @@ class MemberHandlers:
     def __init__(self, node: NodeFace, admission: Admission) -> None:
         self._node = node
         self._admission = admission
+        self._ejections = Line(EJECTIONS_IN_LINE)
         self._fetching: WeakValueDictionary[int, Turns] = WeakValueDictionary()
         """By member, so that questions about one that hangs take no turn of the others'; kept while there are any."""
 
@@ -59,7 +62,8 @@ class MemberHandlers:
     async def ejection(self, request: web.Request) -> web.Response:
         """Sign the ejection of a member that this node finds silent, and that no fellow shows to be alive."""
         node_id = number(request.match_info["node_id"], "node id")
-        return json_answer(wire.signed(*await self._node.sign_ejection(node_id)))
+        with self._ejections.place(request[REQUESTER]):
+            return json_answer(wire.signed(*await self._node.sign_ejection(node_id)))
 
 
 def _nonce(request: web.Request) -> bytes:

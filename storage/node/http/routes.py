@@ -59,7 +59,12 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     app.on_response_prepare.append(_say_no_more)
     app.on_response_prepare.append(cors.allow_any_origin)
     blobs = BlobHandlers(node, admission)
-    app.on_shutdown.append(blobs.close)
+
+    async def end_waits(app: web.Application) -> None:
+        await admission.close()
+        await blobs.close()
+
+    app.on_shutdown.append(end_waits)
     app.add_routes(blobs.routes())
     app.add_routes(SymbolHandlers(node, admission).routes())
     app.add_routes(ShardHandlers(node, admission).routes())

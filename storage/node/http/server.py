@@ -1,8 +1,8 @@
 """How a node listens: connections are accepted and limited here, and their requests answered by aiohttp.
 
-The number of connections is limited, in all and by address. When a limit is reached, the connection that has waited
-longest for a request gives way to the new one; when none waits, the new one is told 503. So connections that do nothing
-keep no client out, and neither does a process that has run out of descriptors.
+The number of connections is limited, in all and by address. When a limit is reached, a connection gives way to the new
+one (`Connections`), or the new one is told 503. So neither connections that do nothing, nor one address' slow requests,
+nor a lack of descriptors keep clients out.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ REFUSED_KEPT_S = 1.0
 NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 EVICTED_AT_ONCE = 8
 """Connections closed when there is no descriptor for a new one: the rest of the node needs some as well."""
+SHUTDOWN_S = 3.0
+"""Seconds that requests under way have when the server closes, before they are broken off. aiohttp may wait for them
+twice; orchestrators kill a process that has not ended some 10 s after SIGTERM."""
 PAUSE_S = 0.02
 """Between two tries to accept a connection when there was no descriptor."""
 
@@ -59,7 +62,7 @@ class HttpServer:
         app: web.Application,
         listener: socket.socket,
         limits: Limits | None = None,
-        shutdown_s: float = 60.0,
+        shutdown_s: float = SHUTDOWN_S,
     ) -> None:
         """`shutdown_s` is how long requests under way have when the server closes."""
         self._listener = listener

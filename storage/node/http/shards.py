@@ -63,13 +63,11 @@ class ShardHandlers:
         body = await self._admission.body(request, limit)
         async with self._admission.turn(request):
             await asyncio.to_thread(self._check_proof, metadata, axis, body)
-        message = messages.encode(
-            messages.Intent.INVALID_BLOB,
-            state.epoch,
-            messages.invalid_blob_body(blob_id),
-            self._view.parameters.domain,
-        )
-        return json_answer(wire.signed(message, await asyncio.to_thread(self._node.secret.sign, message)))
+            body = messages.invalid_blob_body(blob_id)
+            domain = self._view.parameters.domain
+            message = messages.encode(messages.Intent.INVALID_BLOB, state.epoch, body, domain)
+            signature = await asyncio.to_thread(self._node.secret.sign, message)
+        return json_answer(wire.signed(message, signature))
 
     def _check_proof(self, metadata: BlobMetadata, axis: Axis, body: bytes) -> None:
         try:

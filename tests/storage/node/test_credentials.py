@@ -14,7 +14,7 @@ from committee import bls, messages
 from committee.messages import Intent
 from storage.client.node_client import NodeClient
 from storage.node import credentials
-from storage.node.budgets import Requester
+from storage.node.budgets import Line, Requester
 from storage.node.chain import ChainView
 from storage.node.credentials import SCHEME, Credentials
 from storage.node.http.turns import stranger
@@ -111,6 +111,12 @@ async def test_every_flipped_bit_is_noticed(asked: Credentials) -> None:
         assert await asked.member(SCHEME + base64.b64encode(bad).decode(), STRANGER) == STRANGER
 
 
+def forgeries(count: int) -> list[str]:
+    """Credentials of a member's whose signatures do not hold, each another."""
+    signed = base64.b64decode(header()[len(SCHEME) :])
+    return [SCHEME + base64.b64encode(signed[:-1] + bytes([number])).decode() for number in range(count)]
+
+
 async def test_a_credential_is_checked_once_and_forged_ones_wait_in_their_own_line(
     asked: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,9 +129,8 @@ async def test_a_credential_is_checked_once_and_forged_ones_wait_in_their_own_li
         return bls.verify(public_key, message, signature)
 
     monkeypatch.setattr("storage.node.credentials.asyncio.to_thread", to_thread)
-    forged = header(signer=3)
-    variants = [f"{forged[:-2]}{a}{b}" for a in "ABCDEFGHIJ" for b in "ABCDEFGHIJ"]
-    flood = [asyncio.create_task(asked.member(one, STRANGER)) for one in variants]
+    monkeypatch.setattr(asked, "_line", Line(64))
+    flood = [asyncio.create_task(asked.member(one, STRANGER)) for one in forgeries(100)]
     await asyncio.sleep(0)
     honest = asyncio.create_task(asked.member(header(), stranger("192.0.2.2")))
     await asyncio.sleep(0)
@@ -133,7 +138,7 @@ async def test_a_credential_is_checked_once_and_forged_ones_wait_in_their_own_li
     assert (await honest).is_member
     assert len(checked) <= 3, "the honest one is the second or third to be checked"
     await asyncio.gather(*flood)
-    assert len(checked) <= 1 + credentials.CHECKS_IN_LINE // 2
+    assert 30 < len(checked) <= 1 + 64 // 2
     before = len(checked)
     assert (await asked.member(header(), STRANGER)).is_member
     assert len(checked) == before
@@ -146,7 +151,19 @@ async def test_what_was_checked_is_remembered_within_bounds(
     for hour in (HOUR - 1, HOUR, HOUR + 1):
         for epoch in (EPOCH - 1, EPOCH):
             assert (await asked.member(header(hour=hour, epoch=epoch), STRANGER)).is_member
-    assert len(asked._checked) == 3
+    assert len(asked._held) == 3
+
+
+async def test_forged_credentials_push_out_none_that_holds(
+    asked: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "KEPT", 3)
+    assert (await asked.member(header(), STRANGER)).is_member
+    for forged in forgeries(6):
+        assert await asked.member(forged, STRANGER) == STRANGER
+    monkeypatch.setattr(bls, "verify", lambda *_: False)
+    assert (await asked.member(header(), STRANGER)).is_member, "not checked again"
+    assert len(asked._forged) == 3
 
 
 async def test_a_client_shows_itself_once_it_was_refused_for_lack_of_room(serve: Any, session: Any) -> None:

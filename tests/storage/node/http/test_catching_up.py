@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +12,15 @@ from storage.node.budgets import Requester
 from storage.node.face import Refusal
 from storage.node.http import catching_up
 from storage.node.http.catching_up import CatchUp
-from storage.node.http.turns import stranger
+from storage.node.http.turns import REQUESTER, stranger
 from storage.redstuff import EncodedBlob, blob_id_text
 from tests.storage.conftest import Ask, OneNode
 
 INTERVAL_S = 0.02
 ONE, OTHER = stranger("192.0.2.1"), stranger("192.0.2.2")
 MEMBER = Requester("2", is_member=True)
+HERE = SimpleNamespace(is_closing=lambda: False)
+"""The transport of a client that has not hung up."""
 
 
 class SlowChain:
@@ -92,3 +95,26 @@ async def test_a_chain_that_is_silent_is_told(node: OneNode) -> None:
     node.ledger.silent = True
     with pytest.raises(Refusal, match="the chain does not answer"):
         await CatchUp(node.view)(ONE)
+
+
+async def test_an_address_that_waits_for_much_leaves_waits_to_others(
+    node: OneNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catching_up, "WAITING", 8)
+    node.view.poll_interval_s = INTERVAL_S
+    catch_up = CatchUp(node.view)
+    is_there = asyncio.Event()
+
+    def wait(requester: Requester) -> asyncio.Task[None]:
+        request: Any = {REQUESTER: requester}
+        request = type("Request", (dict,), {"transport": HERE})(request)
+        return asyncio.create_task(catch_up.until(request, is_there.is_set, 30.0))
+
+    flood = [wait(ONE) for _ in range(20)]
+    done, waiting = await asyncio.wait(flood, timeout=5 * INTERVAL_S)
+    assert len(waiting) == 4, "half of the places"
+    others = [wait(OTHER), wait(MEMBER)]
+    done, _ = await asyncio.wait(others, timeout=5 * INTERVAL_S)
+    assert not done
+    is_there.set()
+    await asyncio.gather(*flood, *others)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from committee import bls, messages
 from storage.client import wire
 from storage.node.face import Refusal
 from storage.node.http import members
+from storage.node.http.routes import create_app
+from tests.storage.node.http.conftest import ServeApp, until
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from storage.client.node_client import NodeClient
     from tests.storage.conftest import Ask, OneNode
 
@@ -28,6 +29,35 @@ async def test_a_silent_members_ejection_is_signed(node: OneNode, client: NodeCl
 
 async def test_a_member_that_answers_is_not_ejected(ask: Ask) -> None:
     (await ask("GET", "/v1/members/2/ejection")).refused(400, "MEMBER_ANSWERS")
+
+
+async def test_an_address_that_asks_for_many_ejections_leaves_places_to_others(
+    node: OneNode, serve_app: ServeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "EJECTIONS_IN_LINE", 4)
+    asked, go_on = 0, asyncio.Event()
+
+    async def sign_ejection(node_id: int) -> tuple[bytes, bytes]:
+        nonlocal asked
+        asked += 1
+        await go_on.wait()
+        return b"message", bytes(bls.SIGNATURE_BYTES)
+
+    monkeypatch.setattr(node, "sign_ejection", sign_ejection)
+    url = f"http://127.0.0.1:{await serve_app(create_app(node))}/v1/members/3/ejection"
+
+    async def status(local: str) -> int:
+        connector = aiohttp.TCPConnector(local_addr=(local, 0))
+        async with aiohttp.ClientSession(connector=connector) as session, session.get(url) as answer:
+            return answer.status
+
+    flood = [asyncio.create_task(status("127.0.0.2")) for _ in range(2)]
+    await until(lambda: asked == 2)
+    assert await status("127.0.0.2") == 503
+    other = asyncio.create_task(status("127.0.0.1"))
+    await until(lambda: asked == 3)
+    go_on.set()
+    assert await asyncio.gather(*flood, other) == 3 * [200]
 
 
 @pytest.mark.parametrize("nonce", ["00" * 31, "00" * 33, "zz" * 32, "00%20" * 21 + "00"])

@@ -21,11 +21,13 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from localnet.network import STOP_PATIENCE_S
 from storage.node import descriptors
 from storage.node.http import server as serving
 from storage.node.http.connections import SETTINGS, Limits
 from storage.node.http.routes import create_app
 from storage.node.http.server import HttpServer
+from storage.redstuff import blob_id_text
 from tests.storage.conftest import OneNode
 from tests.storage.node.http.conftest import LIMIT_S, ServeApp, until
 
@@ -351,13 +353,18 @@ async def test_requests_behind_one_another_are_answered_in_order(node: OneNode, 
     assert (await raw.answers()).count(b"HTTP/1.1 200 OK") == 101
 
 
+@pytest.mark.parametrize(
+    "large",
+    [
+        HEALTH[:-2] + b"".join(b"X-%d: " % number + b"x" * 1000 + b"\r\n" for number in range(10)) + b"\r\n",
+        HEALTH.replace(b"health", b"x" * 5000),
+    ],
+    ids=["fields", "path"],
+)
 async def test_large_heads_behind_one_another_are_cut_off(
-    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer]
+    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer], large: bytes
 ) -> None:
     raw = await connect(await serve_app(served.app))
-    large = (
-        HEALTH[:-2] + b"".join(b"X-%d: " % number + b"x" * 1000 + b"\r\n" for number in range(10)) + b"\r\n"
-    )
     await raw.send(b"GET /hanging HTTP/1.1\r\nHost: a\r\n\r\n")
     await until(lambda: served.asked)
     await raw.send(10 * large)
@@ -421,6 +428,38 @@ async def test_one_address_leaves_others_room(served: Served, serve_app: ServeAp
     await until(lambda: served.asked == 3)
     assert (await answered(connect, port))[0] == 503
     assert (await answered(connect, port, "127.0.0.2"))[0] == 200
+    served.goes_on.set()
+
+
+async def test_the_address_with_most_requests_under_way_gives_way_to_others(
+    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer]
+) -> None:
+    port = await serve_app(served.app, Limits(connections=5, connections_by_address=5))
+    working = []
+    for number, host in enumerate(("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.1", "127.0.0.1")):
+        working.append(await connect(port, host))
+        await working[-1].send(b"GET /hanging HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        await until(lambda: served.asked == number + 1)  # noqa: B023 - awaited at once
+    assert (await answered(connect, port, "127.0.0.3"))[0] == 200
+    assert await working[0].answers() == b"", "the oldest request of the address with most connections"
+    served.goes_on.set()
+    for raw in working[1:]:
+        assert (await raw.answer())[0] == 200
+    assert servers[-1].counts() == {"open": 0, "refused": 0, "evicted": 1}
+
+
+async def test_an_address_that_has_most_connections_costs_no_other_address_one(
+    served: Served, serve_app: ServeApp, connect: Connect
+) -> None:
+    port = await serve_app(served.app, Limits(connections=4, connections_by_address=4))
+    for number in range(3):
+        await (await connect(port)).send(b"GET /hanging HTTP/1.1\r\nHost: a\r\n\r\n")
+        await until(lambda: served.asked == number + 1)  # noqa: B023 - awaited at once
+    fresh = await connect(port, "127.0.0.2")
+    for _ in range(3):
+        assert (await answered(connect, port))[0] == 503
+    await fresh.send(LAST)
+    assert (await fresh.answer())[0] == 200
     served.goes_on.set()
 
 
@@ -503,3 +542,22 @@ async def test_a_server_that_closes_lets_requests_end_and_takes_no_more(
         assert (await raw.answer())[0] == 200
         with pytest.raises(OSError):
             await connect(port)
+
+
+async def test_a_server_that_closes_ends_the_waits_for_the_chain(node: OneNode, connect: Connect) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    blob_id = blob_id_text(bytes(32))
+    async with HttpServer(create_app(node), listener) as server:
+        raw = await connect(listener.getsockname()[1])
+        before = node.ledger.questions
+        path = f"/v1/blobs/{blob_id}/confirmation/permanent?wait_for_registration=true"
+        await raw.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        await until(lambda: node.ledger.questions > before)
+        async with asyncio.timeout(2.5):
+            await server.close()
+        assert (await raw.answer())[0] == 503
+
+
+def test_a_server_closes_before_a_node_is_killed() -> None:
+    """aiohttp waits twice: for requests to end, and for those that it has broken off."""
+    assert 2 * serving.SHUTDOWN_S < STOP_PATIENCE_S - 2
