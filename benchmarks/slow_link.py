@@ -14,8 +14,8 @@ import socket
 from dataclasses import dataclass
 
 PIECE_BYTES = 2**12
-BUFFER_BYTES = 2**14
-"""Of each socket at the link's ends; the kernel takes twice as much."""
+BUFFER_BYTES = 2**12
+"""Of each socket at the link's ends; the kernel takes twice as much. All together are a router's queue."""
 BURST_S = 0.02
 """Time that a late wake-up does not cost the link."""
 DRIP_S = 1.0

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 TARGET_S = 2.0
 """Transfers under way hold as many bytes as the link carries in this time."""
-LEAST_AT_ONCE = 2
-"""While a node checks and stores one sliver, the next one travels, however slow the link."""
+LEAST_AT_ONCE = 3
+"""While nodes check and store slivers, others travel, however slow the link."""
 MOST_AT_ONCE = 64
-"""Transfers under way, those apart that are overdue or have moved all their bytes."""
+"""Transfers under way, those apart that are overdue."""
 START_BYTES_PER_S = 2**18
 """The rate assumed before the first measurement."""
 SMALL_BYTES = 2**13
@@ -50,17 +50,15 @@ class Transfer:
     peer: Hashable = None
     moved: Callable[[], int] = int
     """Return the bytes moved so far."""
+    on_begin: Callable[[], None] = lambda: None
+    """Called when the transfer's turn comes."""
     began_s: float = math.inf
-    """Loop time at which it was let on the link."""
+    """Loop time at which its turn came; infinite before."""
+    is_over: bool = False
     least_bytes_per_s: float = 0.0
     """Moving less than that, it is overdue."""
     measured_bytes: int = 0
     """Bytes moved that a measurement has counted."""
-
-    @property
-    def left_bytes(self) -> int:
-        """Bytes still to move."""
-        return max(0, self.size_bytes - self.moved())
 
     @property
     def is_nearly_done(self) -> bool:
@@ -69,7 +67,9 @@ class Transfer:
 
     @property
     def due_s(self) -> float:
-        """The loop time from which the transfer is overdue unless it moves on; infinite before it begins."""
+        """The loop time from which the transfer is overdue unless it moves on; infinite while it is not under way."""
+        if self.is_over:
+            return math.inf
         return self.began_s + GRACE_S + self.moved() / max(1.0, self.least_bytes_per_s)
 
     def is_overdue(self, now_s: float) -> bool:
@@ -92,11 +92,13 @@ class Window:
 
     def has_room(self, transfer: Transfer, now_s: float) -> bool:
         """Whether the link has room for one more transfer, apart from who its peer is."""
-        large = (one for one in self.under_way if one.size_bytes > SMALL_BYTES)
-        under_way = [one for one in large if one.left_bytes and not one.is_overdue(now_s)]
+        under_way = [
+            one for one in self.under_way if one.size_bytes > SMALL_BYTES and not one.is_overdue(now_s)
+        ]
         if len(under_way) < LEAST_AT_ONCE:
             return True
-        size_bytes = transfer.size_bytes + sum(one.left_bytes for one in under_way)
+        # Whole sizes, until the answer is here: what a socket or a proxy has taken may wait there for the link.
+        size_bytes = transfer.size_bytes + sum(one.size_bytes for one in under_way)
         return len(under_way) < MOST_AT_ONCE and size_bytes <= self.bytes_per_s * TARGET_S
 
     def slow_peers(self, now_s: float) -> set[Hashable]:
@@ -108,9 +110,9 @@ class Window:
         if not self.under_way:
             self._since_s += now_s - self._idle_from_s
         self.under_way.add(transfer)
-        shared_bytes = sum(one.left_bytes for one in self.under_way if not one.is_overdue(now_s))
+        shared_bytes = sum(one.size_bytes for one in self.under_way if not one.is_overdue(now_s))
         share = transfer.size_bytes / max(1, shared_bytes)
-        transfer.began_s = now_s
+        transfer.began_s, transfer.is_over = now_s, False
         transfer.least_bytes_per_s = share * self.bytes_per_s / TIMES_ITS_SHARE
 
     def end(self, transfer: Transfer, now_s: float) -> None:
@@ -118,7 +120,7 @@ class Window:
         self.under_way.remove(transfer)
         self._idle_from_s = now_s
         self._moved_bytes += self._newly_moved(transfer)
-        transfer.began_s = math.inf
+        transfer.is_over = True
 
     def measure(self, now_s: float, is_full: bool) -> None:
         """Measure the link's rate, if LOOK_S have passed; `is_full` tells whether transfers wait for room.
@@ -152,6 +154,17 @@ class Window:
         return newly
 
 
+@asynccontextmanager
+async def at_once(transfer: Transfer) -> AsyncIterator[None]:
+    """Begin a transfer that waits for no link."""
+    transfer.began_s = asyncio.get_running_loop().time()
+    transfer.on_begin()
+    try:
+        yield
+    finally:
+        transfer.is_over = True
+
+
 class Link:
     """The transfers of one process, under way and in line."""
 
@@ -159,6 +172,11 @@ class Link:
         self.window = Window()
         self._line: deque[tuple[Transfer, asyncio.Future[None]]] = deque()
         self._next_look: asyncio.TimerHandle | None = None
+
+    @property
+    def bytes_per_s(self) -> float:
+        """The rate measured of late; a guess before the first measurement."""
+        return self.window.bytes_per_s
 
     @asynccontextmanager
     async def turn(self, transfer: Transfer) -> AsyncIterator[None]:
@@ -171,6 +189,7 @@ class Link:
         if self._next_look is None:
             self._next_look = loop.call_later(LOOK_S, self._look)
         try:
+            transfer.on_begin()
             yield
         finally:
             self.window.end(transfer, loop.time())

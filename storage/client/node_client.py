@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -25,7 +24,7 @@ from committee.errors import InvalidAddress
 from storage.client import progress, wire
 from storage.client.bodies import Bytes, LargeBody, TooLong, received
 from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
-from storage.client.link import Link, Transfer
+from storage.client.link import Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
 from storage.redstuff import (
     Axis,
@@ -147,27 +146,33 @@ class NodeClient:
         targets: Sequence[int],
         helper_shards: Sequence[int],
         size_bytes: int = wire.MAX_SYMBOLS_BYTES,
+        transfer: Transfer | None = None,
     ) -> wire.SymbolsOfBlob:
         """The node's symbols for the slivers `targets` of `axis`, without proofs; `size_bytes` at most.
 
-        From the slivers of just the shards named, so that no symbol travels that is not needed.
+        From the slivers of just the shards named, so that no symbol travels that is not needed. `transfer` is as in
+        `sliver`.
         """
         query = {
             "targetSlivers": ",".join(map(str, targets)),
             "targetType": axis.label,
             "helperShards": wire.ranges(helper_shards),
         }
-        body = await self._get(_blob(blob_id, "decodingSymbols"), query, size_bytes=size_bytes)
+        path = _blob(blob_id, "decodingSymbols")
+        body = await self._get(path, query, size_bytes=size_bytes, transfer=transfer)
         with self._must_be_true():
             return wire.symbols_from_bcs(body)
 
     async def symbols_of_blobs(
-        self, questions: Sequence[wire.Question], size_bytes: int = wire.MAX_SYMBOLS_BYTES
+        self,
+        questions: Sequence[wire.Question],
+        size_bytes: int = wire.MAX_SYMBOLS_BYTES,
+        transfer: Transfer | None = None,
     ) -> list[wire.SymbolsOfBlob | NodeRefused]:
         """The same of several blobs, `size_bytes` at most together, and for each that the node refuses why."""
         body, limit = wire.questions_to_bcs(questions), size_bytes + len(questions) * wire.FRAME_BYTES
         answer = await self._request(
-            "POST", "/v1/decodingSymbols", body=body, limit=limit, size_bytes=size_bytes
+            *("POST", "/v1/decodingSymbols"), body=body, limit=limit, size_bytes=size_bytes, transfer=transfer
         )
         with self._must_be_true():
             answers = wire.answers_from_bcs(answer, len(questions))
@@ -210,6 +215,7 @@ class NodeClient:
         signature: bytes,
         size_bytes: int = wire.PAGE_BYTES,
         patience_s: float | None = None,
+        transfer: Transfer | None = None,
     ) -> wire.ShardPage:
         """A page of a shard, of about `size_bytes`, for the signed request of its new owner."""
         body = json.dumps(wire.signed(message, signature)).encode()
@@ -219,6 +225,7 @@ class NodeClient:
             limit=wire.MAX_PAGE_BYTES,
             size_bytes=size_bytes,
             patience_s=patience_s,
+            transfer=transfer,
         )
         with self._must_be_true():
             return wire.ShardPage.from_bcs(answer)
@@ -309,7 +316,7 @@ class NodeClient:
         transfer = Transfer() if transfer is None else transfer
         transfer.size_bytes, transfer.peer = size_bytes, self
         patience_s = within_s or patience_s or self._patience_s or progress.PATIENCE_S
-        async with nullcontext() if self._link is None else self._link.turn(transfer):
+        async with at_once(transfer) if self._link is None else self._link.turn(transfer):
             content = body() if callable(body) else body
 
             def begin() -> RequestProgress:

@@ -47,8 +47,6 @@ PAGE_BYTES = 2**23
 """A page ends before it passes this size, unless a single sliver does."""
 MAX_PAGE_BYTES = MAX_SLIVER_BYTES + 64 * MAX_PAGE_SLIVERS
 """With its frame: a single sliver may pass PAGE_BYTES."""
-SLOWEST_BYTES_PER_S = 2**20
-"""Whoever waits for a body waits as much longer as it takes at this rate."""
 FRAME_BYTES = 2**13
 """Around the symbols of one blob, a sliver of a page or a sliver alone; far less around most."""
 MAX_JSON_BYTES = 2**20

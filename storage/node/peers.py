@@ -12,6 +12,7 @@ import aiohttp
 
 from committee.membership import Member
 from storage.client.connections import open_session
+from storage.client.link import Link
 from storage.client.node_client import NodeClient
 from storage.node.chain import ChainView
 from storage.node.credentials import Credentials
@@ -29,6 +30,8 @@ class Peers:
         """
         self._view = view
         self._credentials = credentials
+        self.link = Link()
+        """What handover and repair bring, which waits its turn."""
         self._bulk = open_session(allow_private=allow_private)
         self._watch = open_session(allow_private=allow_private, limit=0)
         self._clients: dict[tuple[int, bool], NodeClient] = {}
@@ -54,7 +57,8 @@ class Peers:
             show = (
                 None if self._credentials is None else partial(self._credentials.header_for, member.node_id)
             )
-            self._clients[key] = NodeClient(session, member.name, member.address, credential=show)
+            link = None if is_watch else self.link
+            self._clients[key] = NodeClient(session, member.name, member.address, credential=show, link=link)
         return self._clients[key]
 
     def others(self) -> list[Member]:

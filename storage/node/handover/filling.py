@@ -22,6 +22,7 @@ from committee.messages import Intent, ShardTransferRequest, encode
 from committee.transition import Plan
 from storage.client import wire
 from storage.client.errors import NodeError, NodeRefused
+from storage.client.link import Transfer
 from storage.client.settling import Settling
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
@@ -40,9 +41,13 @@ STREAMS_FROM_A_SOURCE = 2
 PAGE_SLIVERS = 256
 """Slivers asked for in one page; the source sends fewer when they are large."""
 PAGE_LIMIT_S = 15.0
-"""For one page, apart from what its size takes; and for a source beyond what it has given."""
+"""Patience for one page; and for a source beyond what it has given."""
 SLOWEST_SLIVERS_PER_S = 16.0
-"""A source that gives fewer, and fewer bytes than `wire.SLOWEST_BYTES_PER_S`, is left: repair is faster."""
+SLOWEST_BYTES_PER_S = 2**20
+"""A source that gives fewer slivers and fewer bytes is left: repair is faster."""
+SLOWEST_SHARE = 8
+"""Where the node's link carries less, one of so many parts of it, and LEAST_BYTES_PER_S, must do."""
+LEAST_BYTES_PER_S = 2**14
 FAULTS_BORNE = 3
 """Wrong slivers of a source, and pages in which nothing was that had been asked for, before it is left."""
 SLIVERS_A_FAULT = 100
@@ -64,9 +69,10 @@ class _Source:
     """For its pages, all streams together."""
     faults: int = 0
 
-    def is_too_slow(self) -> bool:
-        """Whether it has been waited for longer than what it gave is worth."""
-        given_s = max(self.size_bytes / wire.SLOWEST_BYTES_PER_S, self.slivers / SLOWEST_SLIVERS_PER_S)
+    def is_too_slow(self, link_bytes_per_s: float) -> bool:
+        """Whether it has been waited for longer than what it gave is worth, over a link of that rate."""
+        slowest = min(SLOWEST_BYTES_PER_S, max(LEAST_BYTES_PER_S, link_bytes_per_s / SLOWEST_SHARE))
+        given_s = max(self.size_bytes / slowest, self.slivers / SLOWEST_SLIVERS_PER_S)
         return self.waited_s > STREAMS_FROM_A_SOURCE * (PAGE_LIMIT_S + given_s)
 
     def is_faulty(self) -> bool:
@@ -168,10 +174,10 @@ class Filling:
                     if error.reason != wire.Reason.REQUEST_UNAUTHORIZED:
                         break
                     # It has been asked this too often, for a sliver it lacks: the next run is another question.
-                if source.is_faulty() or source.is_too_slow():
+                if source.is_faulty() or self._is_too_slow(source):
                     source.work.clear()
                     break
-        if source.is_too_slow():
+        if self._is_too_slow(source):
             self._repair.standing.kept_waiting(source.member)
 
     def _runs(self, shard: int, axis: Axis, blobs: Sequence[bytes]) -> list[list[bytes]]:
@@ -221,7 +227,7 @@ class Filling:
                 return
             for blob_id in [*came, *(one for one in left if passed is None or one < passed)]:
                 left.pop(blob_id, None)
-            if source.is_faulty() or source.is_too_slow():
+            if source.is_faulty() or self._is_too_slow(source):
                 return
             cursor = next(iter(left), None)
 
@@ -239,13 +245,17 @@ class Filling:
         clock = asyncio.get_running_loop()
         async with self._budget.memory(2 * size_bytes):
             async with self._budget.request():
-                asked_s = clock.time()
+                transfer = Transfer()
                 try:
                     page = await self._peers.client(source.member).sync_shard(
-                        message, self._secret.sign(message), size_bytes, PAGE_LIMIT_S
+                        message,
+                        self._secret.sign(message),
+                        min(sum(sizes), size_bytes),
+                        PAGE_LIMIT_S,
+                        transfer,
                     )
                 finally:
-                    source.waited_s += clock.time() - asked_s
+                    source.waited_s += max(0.0, clock.time() - transfer.began_s)
             self._budget.charge(sum(len(sliver.symbols) for _, sliver in page.slivers))
             fail_point("handover.page-received")
             known = await self._metadata({blob_id for blob_id, _ in page.slivers if blob_id in left})
@@ -254,6 +264,9 @@ class Filling:
             await self._repair.keep(good, self._in_vain[epoch])
             fail_point("handover.page-stored")
         return page
+
+    def _is_too_slow(self, source: _Source) -> bool:
+        return source.is_too_slow(self._peers.link.bytes_per_s)
 
     def _size(self, blob_id: bytes, axis: Axis) -> int:
         """Bytes of the blob's slivers on an axis, by what the chain says of its length."""

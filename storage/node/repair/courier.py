@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from committee.membership import Member
 from storage.client import wire
 from storage.client.errors import NodeError
+from storage.client.link import Transfer
 from storage.node.budgets import Budget
 from storage.node.peers import Peers
 from storage.node.store.records import Symbols
@@ -119,19 +120,23 @@ class Courier:
             self._send(lane)
 
     async def _answers(self, batch: Sequence[_Asked]) -> Sequence[Answer | Exception]:
+        def sent() -> None:
+            for one in batch:
+                one.on_sent()
+
         for one in batch:
             one.companions, one.request = batch, asyncio.current_task()
-            one.on_sent()
+        transfer = Transfer(on_begin=sent)
         client, questions = self._peers.client(batch[0].member), [one.question for one in batch]
         size_bytes = sum(one.size_bytes for one in batch)
         try:
             if len(questions) == 1:
                 (sole,) = questions
                 symbols = await client.decoding_symbols(
-                    sole.blob_id, sole.axis, sole.targets, sole.shards, size_bytes
+                    sole.blob_id, sole.axis, sole.targets, sole.shards, size_bytes, transfer
                 )
                 return [symbols]
-            return await client.symbols_of_blobs(questions, size_bytes)
+            return await client.symbols_of_blobs(questions, size_bytes, transfer)
         except NodeError as error:
             return [error] * len(batch)
 

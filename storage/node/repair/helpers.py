@@ -29,8 +29,9 @@ from storage.node.store.records import Symbols
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
 
 OVERTAKEN_AFTER_S = 6.0
-"""A helper that has not answered by then is left to its own pace, and another one asked in its place: unless all of
-them need long, so that asking more would make it worse."""
+"""A request that a helper has not answered by then is overtaken: another helper is asked, and once as many symbols are
+asked of helpers in good standing, the request is cancelled, so that its answer does not take the link from theirs. But
+not if all helpers need long, as asking more would make it worse."""
 TIMES_THE_USUAL = 4.0
 """A helper is overtaken no sooner than after so many times as long as answers usually take."""
 FIRST_TIMES = 2.0
@@ -72,6 +73,8 @@ class Gathering:
     """node name → why it does not help."""
     refused: set[tuple[int, int]] = field(default_factory=set)
     """(node id, shard) not to be asked again."""
+    cancelled: set[tuple[int, int]] = field(default_factory=set)
+    """(node id, shard) of requests that were cancelled; asked for again where no other is left, and then waited for."""
     wasted: int = 0
     """Symbols for each target received and thrown away."""
 
@@ -129,9 +132,11 @@ class Helpers:
         """
         holders = self._peers.holders(avoiding)
         pending: dict[asyncio.Task[None], _Request] = {}
+        cancelled: list[asyncio.Task[None]] = []
         try:
             while gathering.lacking > 0:
                 self._ask_more(gathering, holders, pending)
+                cancelled += _cancel_overtaken(gathering, pending)
                 await asyncio.wait(
                     pending, timeout=self._next_look_s(pending), return_when=asyncio.FIRST_COMPLETED
                 )
@@ -141,7 +146,7 @@ class Helpers:
         finally:
             for task in pending:
                 task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            await asyncio.gather(*pending, *cancelled, return_exceptions=True)
 
     def _ask_more(
         self,
@@ -312,6 +317,24 @@ class Helpers:
             gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
             return None
         return proof
+
+
+def _cancel_overtaken(
+    gathering: Gathering, pending: dict[asyncio.Task[None], _Request]
+) -> list[asyncio.Task[None]]:
+    """Cancel the overtaken requests if requests for all that is lacking are under way besides; each once."""
+    expected = sum(len(one.shards) for one in pending.values() if not one.is_overtaken)
+    if expected < gathering.lacking or any(one.is_trial for one in pending.values()):
+        return []
+    tasks = []
+    for task, request in list(pending.items()):
+        asked = {(request.member.node_id, shard) for shard in request.shards}
+        if request.is_overtaken and not asked & gathering.cancelled:
+            gathering.cancelled |= asked
+            task.cancel()
+            del pending[task]
+            tasks.append(task)
+    return tasks
 
 
 def _amount(offers: _Offers) -> int:

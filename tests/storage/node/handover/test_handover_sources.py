@@ -182,7 +182,8 @@ async def test_a_source_that_is_too_slow_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.5)
-    monkeypatch.setattr(wire, "SLOWEST_BYTES_PER_S", 2**40)
+    monkeypatch.setattr(filling, "LEAST_BYTES_PER_S", 2**40)
+    monkeypatch.setattr(filling, "SLOWEST_BYTES_PER_S", 2**40)
     monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.1)
     nothing, session = await serve_nothing(drips), stored.session
     bend(stored, 1, {3: lambda real: NodeClient(session, "node-3", nothing.address)})
@@ -203,7 +204,8 @@ async def test_a_source_that_gives_little_for_the_time_it_takes_is_left(
     """Each page comes in time; together they are worth less than the wait."""
     monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.0)
     monkeypatch.setattr(filling, "SLOWEST_SLIVERS_PER_S", 1e9)
-    monkeypatch.setattr(wire, "SLOWEST_BYTES_PER_S", 2**60)
+    monkeypatch.setattr(filling, "LEAST_BYTES_PER_S", 2**60)
+    monkeypatch.setattr(filling, "SLOWEST_BYTES_PER_S", 2**60)
     bend(stored, 1, {3: lambda real: Bent(real, one_a_page)})
     await change(stored, MOVED)
     await check(stored)

@@ -12,6 +12,7 @@ import pytest
 from committee.membership import Member
 from storage.client import wire
 from storage.client.errors import NodeRefused, NodeUnreachable
+from storage.client.link import Transfer
 from storage.client.wire import Question
 from storage.node.budgets import Budget
 from storage.node.peers import Peers
@@ -42,15 +43,19 @@ class Node:
         """Of each answer that is taken."""
 
     async def decoding_symbols(
-        self, blob_id: bytes, axis: Axis, targets: Any, shards: Any, size_bytes: int
+        self, blob_id: bytes, axis: Axis, targets: Any, shards: Any, size_bytes: int, transfer: Transfer
     ) -> Any:
+        transfer.on_begin()
         self.most_bytes.append(size_bytes)
         (answer,) = await self._answers([blob_id[0]])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def symbols_of_blobs(self, questions: Sequence[Question], size_bytes: int) -> list[Any]:
+    async def symbols_of_blobs(
+        self, questions: Sequence[Question], size_bytes: int, transfer: Transfer
+    ) -> list[Any]:
+        transfer.on_begin()
         self.most_bytes.append(size_bytes)
         return await self._answers([one.blob_id[0] for one in questions])
 
@@ -137,7 +142,7 @@ async def test_one_refused_question_fails_alone() -> None:
 async def test_a_request_that_fails_fails_for_all_its_questions() -> None:
     asking = Asking()
 
-    async def fail(questions: Sequence[Question], size_bytes: int) -> list[Any]:
+    async def fail(questions: Sequence[Question], size_bytes: int, transfer: Transfer) -> list[Any]:
         raise NodeUnreachable("node-1", "", "test")
 
     asking.node.symbols_of_blobs = fail  # type: ignore[method-assign]

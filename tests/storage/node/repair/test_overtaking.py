@@ -12,6 +12,7 @@ import pytest
 
 from committee.membership import Member
 from storage.client.errors import NodeRefused
+from storage.client.link import Transfer
 from storage.client.wire import Question
 from storage.node.budgets import Budget
 from storage.node.peers import Peers
@@ -58,7 +59,9 @@ class Bench:
         targets: list[int],
         shards: list[int],
         size_bytes: int,
+        transfer: Transfer,
     ) -> Mapping[int, Mapping[int, bytes]]:
+        transfer.on_begin()
         self.asked.append(member.node_id)
         answer = self.waiting[member.node_id] = asyncio.get_running_loop().create_future()
         await answer
@@ -81,8 +84,11 @@ class Bench:
             await asyncio.sleep(0)
 
     async def answered(self, *node_ids: int) -> None:
+        """These answer, as far as their requests were not cancelled."""
         for node_id in node_ids:
-            self.waiting.pop(node_id).set_result(None)
+            answer = self.waiting.pop(node_id)
+            if not answer.cancelled():
+                answer.set_result(None)
         await self.passes(0)
 
     async def used_to(self, seconds: float, times: int = 1) -> None:
@@ -178,16 +184,52 @@ async def test_fewer_than_half_of_the_helpers_cannot_make_everyone_wait_longer(b
     assert bench.helpers._overtaken_after_s == OVERTAKEN_AFTER_S
 
 
-async def test_an_overtaken_helper_that_answers_first_is_taken(bench: Bench) -> None:
+async def test_an_overtaken_request_is_cancelled_when_another_is_made_in_its_place(bench: Bench) -> None:
+    await bench.used_to(0.01)
+    gathering, fetching = await bench.gather()
+    slow, *others = bench.asked
+    await bench.answered(*others)
+    answer = bench.waiting[slow]
+    await bench.passes(OVERTAKEN_AFTER_S + JUST)
+    assert answer.cancelled()
+    await bench.answered(bench.asked[-1])
+    await fetching
+    assert slow not in {member.node_id for member, _ in gathering.sources.values()}
+    assert gathering.wasted == 0
+
+
+async def test_an_overtaken_request_goes_on_when_no_other_helper_is_left(bench: Bench) -> None:
+    await bench.used_to(0.01)
+    for member in MEMBERS[CODE.p :]:
+        del bench.holders[member.node_id]
+    gathering, fetching = await bench.gather()
+    slow, *others = bench.asked
+    await bench.answered(*others)
+    await bench.passes(2 * OVERTAKEN_AFTER_S)
+    await bench.answered(slow)
+    await fetching
+    assert slow in {member.node_id for member, _ in gathering.sources.values()}
+    assert bench.asked.count(slow) == 1
+
+
+async def test_a_cancelled_request_is_made_again_when_the_others_fail_and_is_then_waited_for(
+    bench: Bench,
+) -> None:
     await bench.used_to(0.01)
     gathering, fetching = await bench.gather()
     slow, *others = bench.asked
     await bench.answered(*others)
     await bench.passes(OVERTAKEN_AFTER_S + JUST)
+    while bench.asked[-1] != slow:
+        refusal = NodeRefused("node", "", 404, None, "nothing is here")
+        bench.waiting.pop(bench.asked[-1]).set_exception(refusal)
+        await bench.passes(0)
+    answer = bench.waiting[slow]
+    await bench.passes(10 * OVERTAKEN_AFTER_S)
+    assert not answer.cancelled()
     await bench.answered(slow)
     await fetching
     assert slow in {member.node_id for member, _ in gathering.sources.values()}
-    assert gathering.wasted == 0, "who was asked in its place has sent nothing yet, and is let go"
 
 
 async def test_a_helper_that_refuses_is_replaced_at_once_and_not_called_slow(bench: Bench) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from committee.membership import Member
 from storage.client.errors import NodeUnreachable
+from storage.client.link import Transfer
 from storage.node.chain import ChainView
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob, Repair, RepairError
@@ -57,7 +58,13 @@ class Helper:
         return BLOB.metadata
 
     async def decoding_symbols(
-        self, blob_id: bytes, axis: Axis, targets: list[int], shards: list[int], size_bytes: int
+        self,
+        blob_id: bytes,
+        axis: Axis,
+        targets: list[int],
+        shards: list[int],
+        size_bytes: int,
+        transfer: Transfer,
     ) -> dict[int, dict[int, bytes]]:
         self._require_up()
         self.asked.append((axis, tuple(targets)))
@@ -353,7 +360,7 @@ async def test_a_writer_that_lied_is_told_from_a_helper_that_lies(bench: Bench) 
 
 def _any_shard(helper: Helper) -> Any:
     async def answer(
-        blob_id: bytes, axis: Axis, targets: list[int], shards: list[int], size_bytes: int
+        blob_id: bytes, axis: Axis, targets: list[int], shards: list[int], size_bytes: int, transfer: Transfer
     ) -> Any:
         index, sliver = helper._sliver(axis.other)
         return {index: CODE.recovery_symbols(axis.other, sliver, targets, T)}
