@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from benchmarks import bench_handover, timing
+from benchmarks import bench_handover, bench_links, timing
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are pinned on Linux only")
@@ -28,14 +29,19 @@ def test_a_thread_that_has_ended_meanwhile_is_passed_over(monkeypatch: pytest.Mo
     assert os.sched_getaffinity(0) == before
 
 
+@pytest.mark.parametrize("bench", [bench_handover, bench_links], ids=lambda one: one.__name__)
 @pytest.mark.parametrize(("word", "status"), [("--help", 0), ("nonsense", 2)])
 def test_the_usage_names_the_parts(
-    word: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bench: ModuleType,
+    word: str,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["bench_handover", word])
+    monkeypatch.setattr(sys, "argv", [bench.__name__, word])
     with pytest.raises(SystemExit) as ended:
-        bench_handover.main()
+        bench.main()
     assert ended.value.code == status
     told = "".join(capsys.readouterr())
-    assert "usage: python -m benchmarks.bench_handover" in told
-    assert all(part in told for part in bench_handover.PARTS)
+    assert f"usage: python -m {bench.__name__}" in told
+    assert all(part in told for part in bench.PARTS)
