@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -41,17 +42,30 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     deployment = Deployment.load(config.deployment)
     ledger = EvmLedger.open(config.rpc_url, deployment, key, config.confirmations)
     try:
-        running = asyncio.create_task(StorageNode(folder, config, secret, ledger).run())
+        node = StorageNode(folder, config, secret, ledger)
+        running = asyncio.create_task(node.run())
         stopping = asyncio.create_task(stop.wait())
+        started = asyncio.create_task(_freeze(node.serves))
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             log.info("stopping")
+        started.cancel()
         stopping.cancel()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
     finally:
         await ledger.close()
+
+
+async def _freeze(started: asyncio.Event) -> None:
+    """Have the garbage collector leave alone what the node consists of once it has started.
+
+    It would look at those 200 000 objects again and again, 120 ms each time, in which nothing is answered.
+    """
+    await started.wait()
+    gc.collect()
+    gc.freeze()
 
 
 def _stop_at_end_of_input(stop: asyncio.Event) -> None:

@@ -72,6 +72,8 @@ class StorageNode:
         self.block_list = BlockList(config.block_list)
         self._chain_store = ChainStore(folder)
         self._ledger = ledger
+        self.serves = asyncio.Event()
+        """Set once requests are answered."""
         allow = config.allow_private_addresses
         self._allow_private = ledger.is_development_chain if allow is None else allow
 
@@ -115,6 +117,7 @@ class StorageNode:
             self.server = HttpServer(create_app(self, self.config.bulk_budget()), listener)
             try:
                 await self.server.start()
+                self.serves.set()
                 log.info("serving", name=self.config.name, node_id=node_id, port=self.config.port)
                 log.info("what this node exposes", **exposure(self.config, self._allow_private))
                 async with asyncio.TaskGroup() as duties:
