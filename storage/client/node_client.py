@@ -11,9 +11,7 @@ names are not used.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -26,6 +24,7 @@ from storage.client.bodies import Bytes, LargeBody, TooLong, received
 from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.link import Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
+from storage.client.retrying import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, TRIES, Patience, retry_after_s
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -39,12 +38,6 @@ from storage.redstuff import (
 from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
 HEALTH_TIMEOUT_S = 3.0
-TRIES = 3
-"""Requests made before a node without an answer is given up."""
-MAY_PASS = frozenset({429, 502, 503, 504})
-"""Statuses by which a node or a proxy says that the same request may be granted later."""
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-"""Between two tries; a longer pause only where the answer asks for one (Retry-After)."""
 REFUSED_TO_STRANGERS = (451, 503)
 """What a member that shows itself may get all the same."""
 _HEADERS = {"Accept-Encoding": "identity"}
@@ -326,7 +319,7 @@ class NodeClient:
                 return moving
 
             async for attempt in stamina.retry_context(
-                on=_Patience(TRIES, patience_s),
+                on=Patience(TRIES, patience_s),
                 attempts=None if within_s is None else 1,
                 wait_initial=SHORTEST_PAUSE_S,
                 wait_max=LONGEST_PAUSE_S,
@@ -388,7 +381,7 @@ class NodeClient:
                 moving.body.drop()
         if response.status == 451 and is_stranger:
             return await self._once(method, path, query, limit, begin)
-        raise self._refusal(response.status, content, _retry_after_s(response.headers.get("Retry-After", "")))
+        raise self._refusal(response.status, content, retry_after_s(response.headers.get("Retry-After", "")))
 
     def _headers(self) -> dict[str, str]:
         if self._credential is None or not self._shows_credential:
@@ -428,49 +421,9 @@ class _MustBeTrue:
             raise NodeLied(self._name, self._address, f"its answer cannot be read: {error}") from error
 
 
-class _Patience:
-    """Decides after each failed try of one request whether another follows, for stamina's `on`."""
-
-    def __init__(self, tries: int, patience_s: float) -> None:
-        self._tries, self._patience_s = tries, patience_s
-        self._unreachable = self._refused = 0
-        self._until = time.monotonic() + patience_s
-
-    def __call__(self, error: Exception) -> bool | float:
-        """Return whether to try again, or after how many seconds when the answer says so.
-
-        A refusal that may pass is tried again until the patience is over. A large body may take longer than that to
-        be refused once: it has TRIES all the same.
-        """
-        if isinstance(error, NodeStalled):
-            return False
-        if isinstance(error, NodeUnreachable):
-            self._unreachable += 1
-            return self._unreachable < self._tries
-        if not isinstance(error, NodeRefused) or error.status not in MAY_PASS:
-            return False
-        self._refused += 1
-        pause_s = max(error.retry_after_s or 0.0, SHORTEST_PAUSE_S)
-        is_late = time.monotonic() + pause_s >= self._until
-        if pause_s >= self._patience_s or (is_late and self._refused >= self._tries):
-            return False
-        return True if error.retry_after_s is None else pause_s
-
-
-def _retry_after_s(text: str) -> float | None:
-    """Return the seconds of a Retry-After header, which holds a number or a date; None when it holds neither."""
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        date = parsedate_to_datetime(text)
-        return max(0.0, date.timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
+def _blob(blob_id: bytes, *parts: str) -> str:
+    return "/".join(("/v1/blobs", blob_id_text(blob_id), *parts))
 
 
 def _registered(block: int | None) -> str:
     return "" if block is None else f"?registeredInBlock={block}"
-
-
-def _blob(blob_id: bytes, *parts: str) -> str:
-    return "/".join(("/v1/blobs", blob_id_text(blob_id), *parts))

@@ -12,7 +12,7 @@ import stamina
 from committee.certificate import Certificate
 from committee.ledger import Ledger, Transaction
 from localnet.memory_chain import MemoryChain, MemoryLedger
-from storage.client import link, node_client, overtaking, settling
+from storage.client import link, overtaking, retrying, settling
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 
@@ -44,7 +44,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(settling, "LONGEST_PAUSE_S", 0.01)
     monkeypatch.setattr(settling, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(settling, "RESTART_PATIENCE_S", 0.02)
-    with stamina.set_testing(True, attempts=node_client.TRIES, cap=True):
+    with stamina.set_testing(True, attempts=retrying.TRIES, cap=True):
         yield
 
 

@@ -10,7 +10,7 @@ import pytest
 import stamina
 from aiohttp import web
 
-from storage.client import node_client, wire
+from storage.client import retrying, wire
 from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.node_client import NodeClient
 from storage.client.wire import Reason
@@ -139,18 +139,18 @@ async def test_an_unavailable_node_is_asked_again(
 
     async def answer(request: web.Request) -> web.Response:
         bodies.append(await request.read())
-        if len(bodies) < node_client.TRIES:
+        if len(bodies) < retrying.TRIES:
             return web.json_response(wire.failure(503, Reason.UNAVAILABLE, "busy"), status=503)
         return web.json_response(wire.success("sliver stored"))
 
     sliver = bytes(blob.sliver(S, 9))
     await NodeClient(session, "busy", await serve(answer)).put_sliver(blob.metadata, 0, S, sliver)
-    assert bodies == [SliverData(sliver, 40, 9).to_bcs()] * node_client.TRIES
+    assert bodies == [SliverData(sliver, 40, 9).to_bcs()] * retrying.TRIES
 
 
 @pytest.mark.parametrize(
     ("status", "reason", "times"),
-    [(503, Reason.UNAVAILABLE, node_client.TRIES), (400, Reason.NOT_REGISTERED, 1)],
+    [(503, Reason.UNAVAILABLE, retrying.TRIES), (400, Reason.NOT_REGISTERED, 1)],
 )
 async def test_an_unavailable_node_is_given_up_and_a_refusing_one_not_asked_again(
     serve: Serve, session: aiohttp.ClientSession, status: int, reason: Reason, times: int
@@ -219,13 +219,13 @@ async def test_a_proxy_before_a_dead_node_is_given_up_when_the_time_is_over(
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> None:
-    assert node_client._retry_after_s(text) == seconds
+    assert retrying.retry_after_s(text) == seconds
 
 
 def test_the_pause_that_an_answer_asks_for_is_kept() -> None:
-    patience = node_client._Patience(tries=3, patience_s=30)
+    patience = retrying.Patience(tries=3, patience_s=30)
     assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=7)) == 7
-    assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=0)) == node_client.SHORTEST_PAUSE_S
+    assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=0)) == retrying.SHORTEST_PAUSE_S
     assert patience(NodeRefused("a", "", 503, None, "")) is True
     assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=31)) is False
     assert patience(NodeRefused("a", "", 500, None, "", retry_after_s=1)) is False
