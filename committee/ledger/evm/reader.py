@@ -204,6 +204,9 @@ class Reader:
 
     async def absence(self, node_id: int, first_block: int) -> Absence:
         """As `Ledger.absence`, for contracts deployed in the block `first_block`."""
+        return await self._rpc.agreeing(lambda: self._absence(node_id, first_block))
+
+    async def _absence(self, node_id: int, first_block: int) -> Absence:
         last = (await self.block("latest")).mark
         names = (decode.REGISTERED, decode.STOOD, *decode.ABSENCES)
         end: Absence | None = None
@@ -222,14 +225,15 @@ class Reader:
     ) -> AsyncIterator[tuple[Log, BlockMark]]:
         """Events of these names whose first indexed value is one of `keys`, and their blocks.
 
-        As an endpoint tells them, not checked against headers: for what is rare and may be far back.
+        As an endpoint tells them, not checked against headers: for what is rare and may be far back. Raises
+        `Unreadable` for what is no event of the contract.
         """
         wanted = (
             [topic for topic, declared in contract.abi.events.items() if declared["name"] in names],
             [key.to_bytes(32, "big") for key in keys],
         )
         async for raw in self._history.newest_first(contract.address, wanted, first, last):
-            log = contract.abi.decode_log(list(raw.topics), raw.data)
+            log = self._decoded(contract.abi, raw)
             if log is not None:
                 yield log, raw.block
 
@@ -247,12 +251,15 @@ class Reader:
                 last = event.object_id
         self._last_object = until, last
 
-    def _event(self, raw: RawLog) -> Event:
-        """Raises `Unreadable`."""
+    def _decoded(self, abi: ContractAbi, raw: RawLog) -> Log | None:
         try:
-            log = self._sources[raw.address].decode_log(raw.topics, raw.data)
+            return abi.decode_log(raw.topics, raw.data)
         except LedgerError as error:
             raise answers.Unreadable(str(error)) from None
+
+    def _event(self, raw: RawLog) -> Event:
+        """Raises `Unreadable`."""
+        log = self._decoded(self._sources[raw.address], raw)
         if log is None:
             raise answers.Unreadable("a log that was not asked for")
         return decode.event(log, raw.block)

@@ -182,8 +182,10 @@ class Rpc:
         passed_over: dict[Endpoint, LedgerError] = {}
         refused: LedgerError | None = None
         trouble: LedgerUnavailable | None = None
+        failures = dict.fromkeys(self.endpoints, 0)
         for _ in range(TRIES + len(self.endpoints) - 1):
             able = [endpoint for endpoint in self.endpoints if endpoint not in passed_over]
+            able.sort(key=failures.__getitem__)
             if passed_over:
                 # One endpoint has answered already: what rests is not waited for.
                 able = [endpoint for endpoint in able if endpoint.rest_s(clock(), is_alone=False) <= 0]
@@ -205,6 +207,7 @@ class Rpc:
                     passed_over[endpoint] = refused = fault
                 else:
                     endpoint.failed(fault, asked_at, clock())
+                    failures[endpoint] += 1
                     trouble = fault
             else:
                 self._served_last = endpoint
