@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from committee.untrusted import printable
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.redstuff import blob_id_text
 
 NO_ANSWER = "no answer"

@@ -22,6 +22,7 @@ from committee.errors import InvalidAddress
 from storage.client import progress, wire
 from storage.client.bodies import Bytes, LargeBody, TooLong, received
 from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
+from storage.client.failures import read_failure
 from storage.client.link import Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
 from storage.client.retrying import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, TRIES, Patience, retry_after_s
@@ -397,7 +398,7 @@ class NodeClient:
 
     def _refusal(self, status: int, content: Bytes, retry_after_s: float | None = None) -> NodeRefused:
         try:
-            reason, message = wire.read_failure(wire.read_json(bytes(content)))
+            reason, message = read_failure(wire.read_json(bytes(content)))
         except InvalidEncoding:
             reason, message = None, "an error that is no JSON"
         return NodeRefused(self.name, self.address, status, reason, message, retry_after_s)

@@ -22,10 +22,10 @@ from storage.client.errors import (
     NodeUnreachable,
     UnknownBlob,
 )
+from storage.client.failures import Reason
 from storage.client.link import Transfer
 from storage.client.node_client import NodeClient
 from storage.client.overtaking import Requests
-from storage.client.wire import Reason
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 
 QUESTIONS_AT_ONCE = 4

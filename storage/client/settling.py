@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from committee.errors import LedgerNotSettled, LedgerUnavailable
 from committee.ledger import Ledger
 from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
+from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
-from storage.client.wire import Reason
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); stages: encode, register, settle, upload, certify; metadata, download, decode."""

@@ -1,4 +1,4 @@
-"""What travels between nodes and their clients (PROTOCOL section 6): limits, reasons, JSON and BCS forms.
+"""What travels between nodes and their clients (PROTOCOL section 6): limits, JSON and BCS forms.
 
 symbols      bytes of a symbol u16 LE ‖ ULEB128 count ‖ target slivers u16 LE each ‖ ULEB128 count, then per helping
              sliver: its index u16 LE ‖ its symbols for all the targets in their order
@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-from committee.untrusted import InvalidJson, parse_json, printable
+from committee.untrusted import InvalidJson, parse_json
 from storage.client.bodies import Bytes, joined
 from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
 from storage.redstuff.bcs import Reader, uleb128
@@ -53,7 +52,6 @@ MAX_JSON_BYTES = 2**20
 MAX_REQUEST_JSON_BYTES = 2**12
 MAX_JSON_BRACKETS = 2**12
 """Opening ones: a handover report of 1000 shards has about as many objects."""
-MAX_MESSAGE_CHARACTERS = 500
 MAX_REFUSAL_BYTES = 2**12
 """Of an error's JSON among answers."""
 
@@ -61,68 +59,6 @@ SymbolsOfBlob = dict[int, dict[int, memoryview]]
 """Helping sliver's index → target → symbol."""
 Refused = tuple[int, bytes]
 """The status and the JSON of an error."""
-
-
-class Reason(StrEnum):
-    """Why a node refuses: Walrus' reasons, and those of OUR_REASONS."""
-
-    NOT_REGISTERED = "NOT_REGISTERED"
-    NOT_YET_REGISTERED = "NOT_YET_REGISTERED"
-    """The node has not taken in the block yet that the request names; the same request may be granted then."""
-    MISSING_SLIVERS = "MISSING_SLIVERS"
-    METADATA_NOT_FOUND = "METADATA_NOT_FOUND"
-    SLIVER_NOT_FOUND = "SLIVER_NOT_FOUND"
-    SHARD_NOT_ASSIGNED = "SHARD_NOT_ASSIGNED"
-    INVALID_SLIVER = "INVALID_SLIVER"
-    INVALID_METADATA = "INVALID_METADATA"
-    INVALID_BLOB = "INVALID_BLOB"
-    INVALID_PROOF = "INVALID_PROOF"
-    INVALID_CONTENT_TYPE = "INVALID_CONTENT_TYPE"
-    """A body that is not BCS."""
-    INDEX_OUT_OF_RANGE = "INDEX_OUT_OF_RANGE"
-    INVALID_EPOCH = "INVALID_EPOCH"
-    REQUEST_UNAUTHORIZED = "REQUEST_UNAUTHORIZED"
-    FORBIDDEN_BLOB = "FORBIDDEN_BLOB"
-    """The node's operator has the blob on the node's block list."""
-    CACHE_SATURATED = "CACHE_SATURATED"
-    """No room for uploads before their registration."""
-    UNAVAILABLE = "UNAVAILABLE"
-    INTERNAL_ERROR = "INTERNAL_ERROR"
-    SLIVER_COUNT_EXCEEDS_LIMIT = "SLIVER_COUNT_EXCEEDS_LIMIT"
-    INVALID_REQUEST = "INVALID_REQUEST"
-    """A path, query or body that cannot be read."""
-    MEMBER_ANSWERS = "MEMBER_ANSWERS"
-    """The member to be ejected has answered within the patience."""
-
-
-OUR_REASONS = frozenset(
-    (
-        *(Reason.SLIVER_COUNT_EXCEEDS_LIMIT, Reason.INVALID_REQUEST, Reason.MEMBER_ANSWERS),
-        Reason.NOT_YET_REGISTERED,
-    )
-)
-INVALID_ARGUMENTS = frozenset(
-    (
-        *(Reason.INVALID_SLIVER, Reason.INVALID_METADATA, Reason.INVALID_PROOF, Reason.INVALID_CONTENT_TYPE),
-        *(Reason.INDEX_OUT_OF_RANGE, Reason.INVALID_EPOCH, Reason.INVALID_REQUEST),
-    )
-)
-"""What no change of the node's state makes right; with other reasons a 400 is a FAILED_PRECONDITION."""
-_STATUS_NAMES = {
-    400: "FAILED_PRECONDITION",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    405: "UNIMPLEMENTED",
-    408: "DEADLINE_EXCEEDED",
-    413: "OUT_OF_RANGE",
-    415: "INVALID_ARGUMENT",
-    425: "UNAVAILABLE",
-    431: "OUT_OF_RANGE",
-    451: "UNAVAILABLE_FOR_LEGAL_REASONS",
-    500: "INTERNAL",
-    503: "UNAVAILABLE",
-}
 
 
 def read_json(content: bytes) -> Any:
@@ -138,53 +74,12 @@ def success(data: Any, code: int = 200) -> dict[str, Any]:
     return {"success": {"code": code, "data": data}}
 
 
-def failure(
-    code: int, reason: Reason | None, message: str, metadata: Mapping[str, int] | None = None
-) -> dict[str, Any]:
-    """Return the JSON of an error; `metadata` are numbers that the message tells, by name."""
-    name = _STATUS_NAMES.get(code, "UNKNOWN")
-    details = []
-    if reason is not None:
-        details = [
-            {
-                "@type": "ErrorInfo",
-                "reason": reason.value,
-                "domain": domain_of(reason),
-                "metadata": dict(metadata or {}),
-            }
-        ]
-        if code == 400 and reason in INVALID_ARGUMENTS:
-            name = "INVALID_ARGUMENT"
-    return {"error": {"status": name, "code": code, "message": message, "details": details}}
-
-
-def domain_of(reason: Reason) -> str:
-    """Return the domain that gives a reason its meaning: Walrus' nodes, any of Walrus' services, or ours."""
-    if reason in (Reason.UNAVAILABLE, Reason.INTERNAL_ERROR):
-        return "global"
-    return "haulout.storage" if reason in OUR_REASONS else "storage.walrus.space"
-
-
 def read_success(answer: Any) -> Any:
     """The data of an answer. Raises `InvalidEncoding`."""
     try:
         return answer["success"]["data"]
     except (KeyError, TypeError):
         raise InvalidEncoding("an answer without success and data") from None
-
-
-def read_failure(answer: Any) -> tuple[Reason | None, str]:
-    """(reason, message) of an error answer, as far as it can be read.
-
-    The message is a stranger's text, on its way to a log or terminal: it is made printable, and cut.
-    """
-    try:
-        error = answer["error"]
-        reasons = [one["reason"] for one in error["details"] if one["reason"] in Reason.__members__]
-        message = printable(error["message"], MAX_MESSAGE_CHARACTERS)
-        return (Reason(reasons[0]) if reasons else None), message
-    except (KeyError, TypeError, AttributeError):
-        return None, "an error without a message"
 
 
 def signed(message: bytes, signature: bytes) -> dict[str, Any]:

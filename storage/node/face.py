@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from committee.bls import SecretKey
-from storage.client.wire import Reason, failure
+from storage.client.failures import Reason, failure
 from storage.node.block_list import BlockList
 from storage.node.chain import ChainView
 from storage.node.store import SliverStore

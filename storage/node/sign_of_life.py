@@ -18,7 +18,7 @@ from committee.bls import SecretKey
 from committee.errors import InvalidMessage
 from committee.membership import Member
 from storage.client.errors import NodeError
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.peers import Peers

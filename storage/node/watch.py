@@ -22,7 +22,7 @@ from committee.certificate import Confirmation, build
 from committee.errors import CommitteeError, LedgerRefused
 from committee.membership import Committee, Member
 from storage.client.errors import NodeError, NodeUnreachable
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.peers import Peers

@@ -19,9 +19,8 @@ from committee.bls import SecretKey
 from committee.errors import LedgerUnavailable
 from committee.ledger import BlockMark, Ledger
 from localnet.memory_chain import MemoryChain, MemoryLedger
-from storage.client import wire
+from storage.client.failures import Reason, domain_of
 from storage.client.node_client import NodeClient
-from storage.client.wire import Reason
 from storage.node.block_list import BlockList
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
@@ -218,7 +217,7 @@ class Answer(NamedTuple):
         for info in error["details"]:
             assert info.keys() == {"@type", "reason", "domain", "metadata"}
             assert (info["@type"], info["reason"]) == ("ErrorInfo", reason)
-            assert info["domain"] == wire.domain_of(wire.Reason(info["reason"]))
+            assert info["domain"] == domain_of(Reason(info["reason"]))
         return str(error["message"])
 
 

@@ -22,6 +22,7 @@ from committee.messages import Intent, ShardTransferRequest, encode
 from committee.transition import Plan
 from storage.client import wire
 from storage.client.errors import NodeError, NodeRefused
+from storage.client.failures import Reason
 from storage.client.link import Transfer
 from storage.client.settling import Settling
 from storage.node.budgets import Budget
@@ -171,7 +172,7 @@ class Filling:
                     if not isinstance(error, NodeRefused):
                         source.work.clear()
                         break
-                    if error.reason != wire.Reason.REQUEST_UNAUTHORIZED:
+                    if error.reason != Reason.REQUEST_UNAUTHORIZED:
                         break
                     # It has been asked this too often, for a sliver it lacks: the next run is another question.
                 if source.is_faulty() or self._is_too_slow(source):
@@ -201,7 +202,7 @@ class Filling:
         try:
             await self._transfer_run(epoch, source, shard, axis, run)
         except NodeRefused as refused:
-            if refused.reason != wire.Reason.INVALID_EPOCH:
+            if refused.reason != Reason.INVALID_EPOCH:
                 raise
             settling = Settling(self._view.block.number, self._view.ledger)
             await settling.until_settled(self._peers.client(source.member), refused)

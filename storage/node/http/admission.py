@@ -15,7 +15,7 @@ from committee.ledger import EpochState
 from committee.membership import Member
 from storage.client import wire
 from storage.client.bodies import Bytes
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.node.budgets import Budget, Line, Pool, Requester
 from storage.node.credentials import Credentials
 from storage.node.face import NodeFace, Refusal

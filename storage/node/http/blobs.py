@@ -11,7 +11,7 @@ from committee import messages
 from committee.ledger import BlobRecord
 from storage.client import wire
 from storage.client.bodies import STEADY_BYTES, Bytes, LargeBody
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.node.face import NodeFace, Refusal
 from storage.node.http.admission import Admission, blob_id_of, flag, object_number
 from storage.node.http.pending import PendingUploads

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from committee.errors import LedgerError
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.node.budgets import Line, LineFull, Requester
 from storage.node.chain import ChainView
 from storage.node.face import Refusal

@@ -20,8 +20,7 @@ import structlog
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
-from storage.client import wire
-from storage.client.wire import Reason
+from storage.client.failures import Reason, failure
 from storage.node.budgets import Requester
 from storage.node.http.turns import stranger
 
@@ -62,7 +61,7 @@ class Limits:
 
 def refusal(status: int, reason: Reason | None, message: str, *fields: str) -> bytes:
     """Return a whole answer that refuses in the protocol's form, for a connection that is closed after it."""
-    body = json.dumps(wire.failure(status, reason, message)).encode()
+    body = json.dumps(failure(status, reason, message)).encode()
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         "Content-Type: application/json; charset=utf-8",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from committee.ledger import BlobRegistered, Event
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.node.budgets import Requester
 from storage.node.chain import ChainView
 from storage.node.face import Refusal

@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from storage.client import wire
-from storage.client.wire import Reason
+from storage.client.failures import Reason, failure
 from storage.node.budgets import Budget, LineFull
 from storage.node.face import NodeFace, Refusal
 from storage.node.http import cors
@@ -109,4 +108,4 @@ async def _say_no_more(request: web.Request, response: web.StreamResponse) -> No
 
 
 def _error(status: int, reason: Reason | None, message: str) -> web.Response:
-    return web.json_response(wire.failure(status, reason, message), status=status)
+    return web.json_response(failure(status, reason, message), status=status)

@@ -10,7 +10,7 @@ from aiohttp import web
 from committee import messages
 from storage.client import wire
 from storage.client.bodies import Bytes
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.node.budgets import Pool
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from storage.client import wire
 from storage.client.bodies import Bytes
-from storage.client.wire import Question, Reason
+from storage.client.failures import Reason, failure
+from storage.client.wire import Question
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
 from storage.node.http.admission import Admission, blob_id_of
@@ -144,9 +145,7 @@ class SymbolHandlers:
         except Refusal as refusal:
             return refusal.status, json.dumps(refusal.to_json()).encode()
         except StoreError:
-            return 500, json.dumps(
-                wire.failure(500, Reason.INTERNAL_ERROR, "the node's store failed")
-            ).encode()
+            return 500, json.dumps(failure(500, Reason.INTERNAL_ERROR, "the node's store failed")).encode()
 
     def _slivers(self, blob_id: bytes, axis: Axis, shards: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
         """(sliver index, symbols) of those shards' slivers that are here, one in memory at a time; one at least."""

@@ -15,8 +15,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from storage.client.bodies import LargeBody
+from storage.client.failures import Reason
 from storage.client.progress import StallRule, TimeLimit
-from storage.client.wire import Reason
 from storage.node.face import Refusal
 from storage.node.http.turns import HELD
 

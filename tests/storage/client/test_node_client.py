@@ -12,8 +12,8 @@ from aiohttp import web
 from committee import bls, messages
 from storage.client import wire
 from storage.client.errors import NodeLied, NodeRefused
+from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
-from storage.client.wire import Reason
 from storage.redstuff import Axis, EncodedBlob, MerkleProof
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from storage.client import retrying, wire
 from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
+from storage.client.failures import Reason, failure
 from storage.client.node_client import NodeClient
-from storage.client.wire import Reason
 from storage.redstuff import Axis, EncodedBlob, SliverData
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
@@ -125,7 +125,7 @@ async def test_health_is_asked_once(session: aiohttp.ClientSession, serve: Serve
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.path)
-        return web.json_response(wire.failure(503, Reason.UNAVAILABLE, "busy"), status=503)
+        return web.json_response(failure(503, Reason.UNAVAILABLE, "busy"), status=503)
 
     with pytest.raises(NodeRefused):
         await NodeClient(session, "busy", await serve(answer)).health()
@@ -140,7 +140,7 @@ async def test_an_unavailable_node_is_asked_again(
     async def answer(request: web.Request) -> web.Response:
         bodies.append(await request.read())
         if len(bodies) < retrying.TRIES:
-            return web.json_response(wire.failure(503, Reason.UNAVAILABLE, "busy"), status=503)
+            return web.json_response(failure(503, Reason.UNAVAILABLE, "busy"), status=503)
         return web.json_response(wire.success("sliver stored"))
 
     sliver = bytes(blob.sliver(S, 9))
@@ -159,7 +159,7 @@ async def test_an_unavailable_node_is_given_up_and_a_refusing_one_not_asked_agai
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.path)
-        return web.json_response(wire.failure(status, reason, "no"), status=status)
+        return web.json_response(failure(status, reason, "no"), status=status)
 
     with pytest.raises(NodeRefused, match=f"{reason}: no"):
         await NodeClient(session, "strict", await serve(answer)).metadata(BLOB_ID)

@@ -13,7 +13,7 @@ from storage.client.errors import (
     NodeRefused,
     UnknownBlob,
 )
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
 
 if TYPE_CHECKING:

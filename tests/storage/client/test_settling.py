@@ -14,8 +14,8 @@ from committee import cli as committee_cli
 from committee.errors import LedgerUnavailable
 from storage.client import cli, settling
 from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable, NotCertified
+from storage.client.failures import Reason
 from storage.client.settling import NotSettled, Settling, block_of
-from storage.client.wire import Reason
 from tests.storage.client.conftest import Tap
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from storage.client import wire
 from storage.client.errors import BlobUnavailable, NodeUnreachable, NotEnoughConfirmations, name_failures
-from storage.client.wire import Question, Reason, ShardPage
+from storage.client.failures import MAX_MESSAGE_CHARACTERS, Reason, failure, read_failure
+from storage.client.wire import Question, ShardPage
 from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
 from storage.redstuff.bcs import uleb128
 
@@ -225,7 +226,7 @@ def test_a_page_refuses_another_end_mark() -> None:
 
 
 def test_an_error_is_exactly_the_protocols() -> None:
-    assert wire.failure(400, Reason.NOT_REGISTERED, "no such blob") == {
+    assert failure(400, Reason.NOT_REGISTERED, "no such blob") == {
         "error": {
             "status": "FAILED_PRECONDITION",
             "code": 400,
@@ -257,7 +258,7 @@ WALRUS_STATUS = {
 @pytest.mark.parametrize("code", [400, 403, 404, 451, 500, 503])
 @pytest.mark.parametrize("reason", list(Reason))
 def test_status_and_code_of_an_error_belong_together(reason: Reason, code: int) -> None:
-    error = wire.failure(code, reason, "why", {"epoch": 5})["error"]
+    error = failure(code, reason, "why", {"epoch": 5})["error"]
     assert (error["status"], error["code"]) in WALRUS_STATUS
     assert error["details"][0]["metadata"] == {"epoch": 5}
 
@@ -274,7 +275,7 @@ def test_status_and_code_of_an_error_belong_together(reason: Reason, code: int) 
     ],
 )
 def test_a_reason_has_the_domain_that_defines_it(reason: Reason, domain: str, status: str) -> None:
-    error = wire.failure(400, reason, "why")["error"]
+    error = failure(400, reason, "why")["error"]
     assert (error["details"][0]["domain"], error["status"]) == (domain, status)
 
 
@@ -284,7 +285,7 @@ def test_a_success_is_exactly_the_protocols() -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_an_error_comes_back(reason: Reason) -> None:
-    assert wire.read_failure(wire.failure(400, reason, "why")) == (reason, "why")
+    assert read_failure(failure(400, reason, "why")) == (reason, "why")
 
 
 @given(
@@ -303,7 +304,7 @@ def test_an_error_comes_back(reason: Reason) -> None:
     )
 )
 def test_any_json_is_read_or_refused(answer: Any) -> None:
-    reason, message = wire.read_failure(answer)
+    reason, message = read_failure(answer)
     assert reason is None or isinstance(reason, Reason)
     assert isinstance(message, str)
     for read in (wire.read_success, wire.read_signed):
@@ -313,14 +314,14 @@ def test_any_json_is_read_or_refused(answer: Any) -> None:
 
 def test_a_reason_nobody_knows_is_none() -> None:
     answer = {"error": {"details": [{"reason": "WEATHER"}], "message": "rain"}}
-    assert wire.read_failure(answer) == (None, "rain")
+    assert read_failure(answer) == (None, "rain")
 
 
 def test_a_strangers_message_is_short_and_printable() -> None:
-    _, message = wire.read_failure({"error": {"details": [], "message": "\x1b[2Jred\n\ud800" + "x" * 10_000}})
+    _, message = read_failure({"error": {"details": [], "message": "\x1b[2Jred\n\ud800" + "x" * 10_000}})
     assert message.startswith(r"\x1b[2Jred\n\ud800x")
     assert message.isprintable()
-    assert len(message) < wire.MAX_MESSAGE_CHARACTERS + 20
+    assert len(message) < MAX_MESSAGE_CHARACTERS + 20
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 200_000, b"9" * 5000])

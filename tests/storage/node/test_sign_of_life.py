@@ -13,7 +13,7 @@ from committee import messages
 from committee.bls import SecretKey
 from committee.membership import Committee, Member
 from storage.client.errors import NodeRefused, NodeUnreachable
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.node import sign_of_life
 from storage.node.chain import ChainView
 from storage.node.face import Refusal

@@ -16,7 +16,7 @@ from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.membership import Committee, Member
 from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable
-from storage.client.wire import Reason
+from storage.client.failures import Reason
 from storage.node import watch as watching
 from storage.node.chain import ChainView
 from storage.node.face import Refusal

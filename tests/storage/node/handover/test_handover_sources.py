@@ -12,6 +12,7 @@ import pytest
 from committee.messages import ShardTransferRequest, decode
 from storage.client import wire
 from storage.client.errors import NodeRefused
+from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
 from storage.node.handover import filling
 from storage.node.repair import helpers
@@ -90,7 +91,7 @@ async def test_what_a_source_is_asked_too_often_holds_up_nothing_else(stored: Ne
             if name == "sync_shard":
                 request = ShardTransferRequest.from_body(decode(arguments[0]).body)
                 if request.first_blob_id == first.blob_id:
-                    raise NodeRefused("node-3", "", 403, wire.Reason.REQUEST_UNAUTHORIZED, "it is replayed")
+                    raise NodeRefused("node-3", "", 403, Reason.REQUEST_UNAUTHORIZED, "it is replayed")
             return arguments
 
     bend(stored, 1, {3: lambda real: Refuses(real, lambda name, answer: answer)})

@@ -10,6 +10,7 @@ import pytest
 
 from committee import messages
 from storage.client import wire
+from storage.client.failures import Reason
 from storage.node.budgets import Requester
 from storage.node.face import Refusal
 from storage.node.http import pending
@@ -154,7 +155,7 @@ def kept(uploads: PendingUploads, requester: Requester, blob: EncodedBlob, shard
         try:
             uploads.keep_sliver(requester, blob.blob_id, shard, P, bytes(size_bytes))
         except Refusal as refusal:
-            assert (refusal.status, refusal.reason) == (400, wire.Reason.CACHE_SATURATED)
+            assert (refusal.status, refusal.reason) == (400, Reason.CACHE_SATURATED)
             return count
     return len(shards)
 

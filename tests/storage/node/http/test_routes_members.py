@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from committee import bls, messages
-from storage.client import wire
+from storage.client.failures import Reason
 from storage.node.face import Refusal
 from storage.node.http import members
 from storage.node.http.routes import create_app
@@ -87,7 +87,7 @@ async def test_questions_about_a_member_that_hangs_hold_up_none_about_others(
         most = max(most, at_once)
         await gives_up.wait()
         at_once -= 1
-        raise Refusal(503, wire.Reason.UNAVAILABLE, "node 3 gave no sign of life")
+        raise Refusal(503, Reason.UNAVAILABLE, "node 3 gave no sign of life")
 
     async def question(node_id: int) -> tuple[int, str]:
         path = f"/v1/members/{node_id}/sign_of_life/{'00' * 32}"

@@ -12,6 +12,7 @@ import pytest
 from committee.membership import Member
 from storage.client import wire
 from storage.client.errors import NodeRefused, NodeUnreachable
+from storage.client.failures import Reason
 from storage.client.link import Transfer
 from storage.client.wire import Question
 from storage.node.budgets import Budget
@@ -28,7 +29,7 @@ def question(number: int, shards: Sequence[int] = (0,)) -> Question:
 
 
 def refused(number: int) -> NodeRefused:
-    return NodeRefused("node-1", "", 404, wire.Reason.SLIVER_NOT_FOUND, f"blob {number}")
+    return NodeRefused("node-1", "", 404, Reason.SLIVER_NOT_FOUND, f"blob {number}")
 
 
 class Node:
