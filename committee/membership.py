@@ -12,9 +12,6 @@ from itertools import pairwise
 
 from committee.errors import CommitteeError
 
-ADDRESS = r"https?://[^/?#\s]+"
-"""The form of a network address, as a regular expression."""
-
 
 @dataclass(frozen=True, slots=True)
 class Member:

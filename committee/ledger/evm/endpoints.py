@@ -22,7 +22,6 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import aiohttp
 
 from committee.errors import LedgerError, LedgerUnavailable
-from committee.membership import ADDRESS
 from committee.untrusted import InvalidJson, parse_json, printable
 
 FIRST_REST_S = 0.1
@@ -46,7 +45,7 @@ QUOTED_CHARACTERS = 4096
 """Of what an endpoint says, before the URL's secrets are taken out of it."""
 SECRET_CHARACTERS = 4
 """A part of a URL this short is no secret: taking it out of messages would only garble them."""
-URL = re.compile(ADDRESS + r"\S*")
+URL = re.compile(r"https?://[^/?#\s]+\S*")
 
 
 class AnswerTooLong(Exception):
