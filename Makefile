@@ -65,7 +65,12 @@ test: setup $(SLITHER)/.ready $(WALRUS)/node_modules/.ready
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(SLITHER)/bin/python $(EVM)/check_slither.py
 	@$(BIN)/pytest -n 2 --dist worksteal
 
-bench-redstuff: setup $(PEERS)/node_modules/.ready
+# A peer without wheels for every Python that the rest runs on.
+.venv/.bench-ready: .venv/.ready requirements-bench.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
+bench-redstuff: setup .venv/.bench-ready $(PEERS)/node_modules/.ready
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python benchmarks/bench_redstuff.py
 
 bench-gas: setup
@@ -86,6 +91,8 @@ lock: setup
 	  --all-extras --group dev pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --group node -o requirements-node.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --group bench -o requirements-bench.txt
 	echo slither-analyzer | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --no-header - -o $(EVM)/requirements-slither.txt
 	cd $(EVM) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved

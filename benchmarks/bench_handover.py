@@ -18,7 +18,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import stamina
 import structlog
 
 from benchmarks import rows as table
@@ -144,7 +143,6 @@ def main() -> None:
     asked = _asked(sys.argv[1:])
     # What nodes log of dead peers is what this run is about.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    stamina.instrumentation.set_on_retry_hooks(())
     rows = asyncio.run(run(asked or list(PARTS)))
     table.show(rows)
     if not asked:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import cast
 
 import aiohttp
-import stamina
 import structlog
 
 from benchmarks import rows as table
@@ -278,7 +277,6 @@ def main() -> None:
     """Run, print, and write unless only parts were asked for."""
     asked = _asked(sys.argv[1:])
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    stamina.instrumentation.set_on_retry_hooks(())
     rows = asyncio.run(run(asked or list(PARTS)))
     table.show(rows, "Slow links")
     if not asked:

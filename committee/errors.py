@@ -19,7 +19,9 @@ CommitteeError
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
+from typing import Any
 
 from committee.hints import hint
 from committee.untrusted import printable
@@ -28,7 +30,31 @@ INSUFFICIENT_FUNDS = "InsufficientFunds"
 """The reason of a refusal that is the chain's and no contract's: the account has too little for value and gas."""
 
 
-class CommitteeError(Exception):
+class Picklable(Exception):
+    """An error that pickles with its fields, whatever its constructor takes: so it gets through a process pool."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As pickle takes it: the error is made anew past its constructor."""
+        fields = {name: value if _pickles(value) else repr(value) for name, value in self.__dict__.items()}
+        return _revived, (type(self), self.args, fields)
+
+
+def _pickles(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+def _revived(kind: type[BaseException], args: tuple[object, ...], fields: dict[str, object]) -> BaseException:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+class CommitteeError(Picklable):
     """Root of all errors of `committee`.
 
     Where an error has `details`, commands print them beside its message.

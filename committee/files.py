@@ -13,6 +13,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags that open a folder and nothing else, no link to one either."""
@@ -33,6 +34,16 @@ class NotRegular(OSError):
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As pickle takes it: what lies there is known in words alone."""
+        return _revived, (self.filename, self.strerror)
+
+
+def _revived(path: str, why: str) -> NotRegular:
+    error = NotRegular(path, 0)
+    error.args, error.strerror = (errno.EINVAL, why), why
+    return error
 
 
 def kind_of(mode: int) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
-import stamina
 import typer
 from typer.exceptions import TyperException
 
@@ -115,7 +114,6 @@ def main() -> None:
     from storage.node.config import ConfigError
     from storage.node.store import StoreError
 
-    stamina.instrumentation.set_on_retry_hooks(())
     try:
         # With --json a wrong option or argument is told as any other error is, not in typer's own box.
         raise SystemExit(app(standalone_mode="--json" not in sys.argv))

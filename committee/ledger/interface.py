@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from committee.certificate import Certificate
+from committee.errors import Picklable
 from committee.ledger.records import (
     Absence,
     Attestation,
@@ -29,7 +30,7 @@ from committee.ledger.records import (
 )
 
 
-class DryRun(Exception):
+class DryRun(Picklable):
     """What a ledger that is to send nothing raises instead: `planned` is what it would have sent, in order."""
 
     def __init__(self, planned: Sequence[PlannedTransaction]) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from committee.errors import Picklable
 from committee.untrusted import printable
 from storage.client.failures import Reason
 from storage.redstuff import blob_id_text
@@ -30,7 +31,7 @@ NO_ANSWER = "no answer"
 MAX_WHY_CHARACTERS = 1000
 
 
-class ClientError(Exception):
+class ClientError(Picklable):
     """Root of all errors of `storage.client`."""
 
 

@@ -3,9 +3,9 @@
 Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, each naming the node, and no other error, whatever
 address the node registered and whatever it answers. All requests may be repeated without harm: TRIES times when the
 connection fails, and for as long as the patience for one request lasts when the node, or a proxy before it, answers
-that it cannot serve now (MAY_PASS). A request whose bytes move is left alone; one that stalls is ended (`progress`),
-and not repeated. Answers are cut off at their limit, redirections are not followed, and proxies that the environment
-names are not used.
+that it cannot serve now (MAY_PASS, see `retrying`). A request whose bytes move is left alone; one that stalls is ended
+(`progress`), and not repeated. Answers are cut off at their limit, redirections are not followed, and proxies that the
+environment names are not used.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiohttp
-import stamina
 
 from committee.addresses import NetworkAddress
 from committee.errors import InvalidAddress
-from storage.client import progress, wire
+from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, LargeBody, TooLong, received
 from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.failures import read_failure
 from storage.client.link import Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
-from storage.client.retrying import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, TRIES, Patience, retry_after_s
+from storage.client.retrying import Patience, retry_after_s
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -319,16 +318,15 @@ class NodeClient:
                 transfer.moved = moving.moved_bytes
                 return moving
 
-            async for attempt in stamina.retry_context(
-                on=Patience(TRIES, patience_s),
-                attempts=None if within_s is None else 1,
-                wait_initial=SHORTEST_PAUSE_S,
-                wait_max=LONGEST_PAUSE_S,
-                timeout=None,
-            ):
-                with attempt:
+            tries = Patience(patience_s, retrying.MOST_TRIES if within_s is None else 1)
+            while True:
+                try:
                     return await self._once(method, path, query, limit, begin)
-        raise AssertionError("stamina ends with an answer or an error")
+                except NodeError as error:
+                    pause_s = tries.pause_s(error)
+                    if pause_s is None:
+                        raise
+                await retrying.pause(pause_s)
 
     async def _once(
         self,

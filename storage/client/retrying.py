@@ -1,12 +1,16 @@
-"""Whether and when a request to a node is made again (PROTOCOL section 6)."""
+"""Whether a request to a node is made again, and after which pause (PROTOCOL section 6)."""
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from email.utils import parsedate_to_datetime
 
-from storage.client.errors import NodeRefused, NodeStalled, NodeUnreachable
+from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
 
+MOST_TRIES = 100
+"""Of any request, whatever it is answered."""
 TRIES = 3
 """Requests made before a node without an answer is given up."""
 MAY_PASS = frozenset({429, 502, 503, 504})
@@ -15,33 +19,41 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Between two tries; a longer pause only where the answer asks for one (Retry-After)."""
 
 
-class Patience:
-    """Decides after each failed try of one request whether another follows, for stamina's `on`."""
+async def pause(seconds: float) -> None:
+    """Sleep between two tries of a request."""
+    await asyncio.sleep(seconds)
 
-    def __init__(self, tries: int, patience_s: float) -> None:
-        self._tries, self._patience_s = tries, patience_s
-        self._unreachable = self._refused = 0
+
+class Patience:
+    """Decides after each failed try of one request whether another follows, and when."""
+
+    def __init__(self, patience_s: float, most_tries: int) -> None:
+        self._patience_s, self._most_tries = patience_s, most_tries
+        self._tries = self._unreachable = self._refused = 0
         self._until = time.monotonic() + patience_s
 
-    def __call__(self, error: Exception) -> bool | float:
-        """Return whether to try again, or after how many seconds when the answer says so.
+    def pause_s(self, error: NodeError) -> float | None:
+        """Return the pause before the next try in seconds, as the answer asks for it or growing; None for no try.
 
         A refusal that may pass is tried again until the patience is over. A large body may take longer than that to
         be refused once: it has TRIES all the same.
         """
-        if isinstance(error, NodeStalled):
-            return False
+        self._tries += 1
+        growing_s = min(SHORTEST_PAUSE_S * 2.0 ** (self._tries - 1), LONGEST_PAUSE_S)
+        growing_s *= random.uniform(1, 2)  # noqa: S311 (no secret)
+        if isinstance(error, NodeStalled) or self._tries >= self._most_tries:
+            return None
         if isinstance(error, NodeUnreachable):
             self._unreachable += 1
-            return self._unreachable < self._tries
+            return growing_s if self._unreachable < TRIES else None
         if not isinstance(error, NodeRefused) or error.status not in MAY_PASS:
-            return False
+            return None
         self._refused += 1
-        pause_s = max(error.retry_after_s or 0.0, SHORTEST_PAUSE_S)
-        is_late = time.monotonic() + pause_s >= self._until
-        if pause_s >= self._patience_s or (is_late and self._refused >= self._tries):
-            return False
-        return True if error.retry_after_s is None else pause_s
+        asked_s = max(error.retry_after_s or 0.0, SHORTEST_PAUSE_S)
+        is_late = time.monotonic() + asked_s >= self._until
+        if asked_s >= self._patience_s or (is_late and self._refused >= TRIES):
+            return None
+        return growing_s if error.retry_after_s is None else asked_s
 
 
 def retry_after_s(text: str) -> float | None:

@@ -24,7 +24,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import stamina
 import structlog
 
 from committee.untrusted import printable
@@ -118,11 +117,10 @@ def lost_lines() -> int:
 
 
 def configure(as_json: bool) -> None:
-    """Send all logging of this process to standard error; single retries are not events.
+    """Send all logging of this process to standard error.
 
     Text has colours on a terminal, unless NO_COLOR is set or TERM is "dumb".
     """
-    stamina.instrumentation.set_on_retry_hooks(())
     structlog.configure(
         processors=[
             RateLimit(),

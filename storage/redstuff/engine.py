@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
@@ -47,6 +47,10 @@ class Engine:
     def kernels(self) -> kernels.Kernels:
         """Loaded, and perhaps compiled, on first use."""
         return kernels.load(self.kind)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled without what is loaded on first use: that is this process's, and this processor's."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def code(self, axis: Axis) -> Code:
         """The code that expands a sliver of this axis."""

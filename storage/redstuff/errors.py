@@ -34,7 +34,7 @@ class TooFewShards(RedStuffError):
 class RootMismatch(RedStuffError):
     """Slivers that do not hash to their roots."""
 
-    def __init__(self, message: str, indices: Iterable[int]) -> None:
+    def __init__(self, message: str, indices: Iterable[int] = ()) -> None:
         super().__init__(message)
         self.indices = tuple(indices)
 

@@ -23,6 +23,7 @@ from committee.errors import (
     LedgerError,
     LedgerRefused,
     LedgerUnavailable,
+    Picklable,
     TransactionUnknown,
 )
 from committee.ledger.evm import answers, fees
@@ -77,7 +78,7 @@ class Receipt:
     """The address of the contract it created."""
 
 
-class _NonceTakenError(Exception):
+class _NonceTakenError(Picklable):
     """Another transaction of the account has the nonce `taken`."""
 
     def __init__(self, taken: int) -> None:

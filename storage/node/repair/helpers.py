@@ -17,6 +17,7 @@ from itertools import zip_longest
 from operator import itemgetter
 from statistics import median
 
+from committee.errors import Picklable
 from committee.membership import Member
 from storage.client.errors import NodeError, name_failures
 from storage.client.wire import Question
@@ -46,7 +47,7 @@ _Offers = dict[tuple[int, bool, bool], dict[Member, list[int]]]
 """(standing, has left, is the shard's new owner) → member → shards; the least kind is the best."""
 
 
-class RepairError(Exception):
+class RepairError(Picklable):
     """A sliver could not be rebuilt; the message says what was needed, what was reachable and who failed."""
 
     wasted_bytes = 0

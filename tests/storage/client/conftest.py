@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-import stamina
 
 from committee.certificate import Certificate
 from committee.ledger import Ledger, Transaction
@@ -15,6 +14,7 @@ from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client import link, overtaking, retrying, settling
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
+from tests.storage import pacing
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -44,7 +44,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(settling, "LONGEST_PAUSE_S", 0.01)
     monkeypatch.setattr(settling, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(settling, "RESTART_PATIENCE_S", 0.02)
-    with stamina.set_testing(True, attempts=retrying.TRIES, cap=True):
+    with pacing.tries(retrying.TRIES):
         yield
 
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import stamina
 
 from storage.client.connections import open_session
 from storage.client.errors import NodeError, NodeUnreachable
 from storage.client.node_client import NodeClient
+from tests.storage import pacing
 
 PRIVATE = [
     "127.0.0.1",
@@ -54,7 +54,7 @@ async def intranet(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Intranet]:
     made = Intranet()
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
-    with stamina.set_testing(True, attempts=1):
+    with pacing.tries(1):
         yield made
     server.close()
     await server.wait_closed()

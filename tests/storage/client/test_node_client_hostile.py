@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-import stamina
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from storage.client.errors import NO_ANSWER, NodeError, NodeUnreachable
 from storage.client.node_client import NodeClient
+from tests.storage import pacing
 from tests.storage.client.test_node_client import BLOB_ID, CALLS
 
 ADDRESSES = [
@@ -150,18 +150,18 @@ async def test_a_node_that_cannot_be_addressed_does_not_answer(
 
 
 async def test_no_address_raises_another_error(nameless: aiohttp.ClientSession) -> None:
-    with stamina.set_testing(True, attempts=1):
+    with pacing.tries(1):
         await try_addresses(nameless, 300, seed=1)
 
 
 @pytest.mark.slow
 async def test_no_address_of_thousands_raises_another_error(nameless: aiohttp.ClientSession) -> None:
-    with stamina.set_testing(True, attempts=1):
+    with pacing.tries(1):
         await try_addresses(nameless, 4_000, seed=2)
 
 
 async def test_no_answer_raises_another_error(liar: Liar, session: aiohttp.ClientSession) -> None:
-    with stamina.set_testing(True, attempts=1):
+    with pacing.tries(1):
         assert await try_answers(liar, session, 400, seed=3) > 300
 
 
@@ -169,5 +169,5 @@ async def test_no_answer_raises_another_error(liar: Liar, session: aiohttp.Clien
 async def test_no_answer_of_thousands_raises_another_error(
     liar: Liar, session: aiohttp.ClientSession
 ) -> None:
-    with stamina.set_testing(True, attempts=1):
+    with pacing.tries(1):
         assert await try_answers(liar, session, 8_000, seed=4) > 6_000

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
-import stamina
 from aiohttp import web
 
-from storage.client import retrying, wire
+from storage.client import wire
 from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.failures import Reason, failure
 from storage.client.node_client import NodeClient
+from storage.client.retrying import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, TRIES, Patience, retry_after_s
 from storage.redstuff import Axis, EncodedBlob, SliverData
+from tests.storage import pacing
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 P, S = Axis.PRIMARY, Axis.SECONDARY
@@ -99,7 +100,7 @@ async def test_a_hanging_node_is_asked_once(
 ) -> None:
     address, asked = hanging
     client = NodeClient(session, "hanging", address, patience_s=0.05)
-    with stamina.set_testing(False), pytest.raises(NodeStalled, match=r"no answer \(within 0\.05 s\)"):
+    with pacing.real_pauses(), pytest.raises(NodeStalled, match=r"no answer \(within 0\.05 s\)"):
         await client.metadata(BLOB_ID)
     assert len(asked) == 1
 
@@ -139,18 +140,18 @@ async def test_an_unavailable_node_is_asked_again(
 
     async def answer(request: web.Request) -> web.Response:
         bodies.append(await request.read())
-        if len(bodies) < retrying.TRIES:
+        if len(bodies) < TRIES:
             return web.json_response(failure(503, Reason.UNAVAILABLE, "busy"), status=503)
         return web.json_response(wire.success("sliver stored"))
 
     sliver = bytes(blob.sliver(S, 9))
     await NodeClient(session, "busy", await serve(answer)).put_sliver(blob.metadata, 0, S, sliver)
-    assert bodies == [SliverData(sliver, 40, 9).to_bcs()] * retrying.TRIES
+    assert bodies == [SliverData(sliver, 40, 9).to_bcs()] * TRIES
 
 
 @pytest.mark.parametrize(
     ("status", "reason", "times"),
-    [(503, Reason.UNAVAILABLE, retrying.TRIES), (400, Reason.NOT_REGISTERED, 1)],
+    [(503, Reason.UNAVAILABLE, TRIES), (400, Reason.NOT_REGISTERED, 1)],
 )
 async def test_an_unavailable_node_is_given_up_and_a_refusing_one_not_asked_again(
     serve: Serve, session: aiohttp.ClientSession, status: int, reason: Reason, times: int
@@ -181,7 +182,7 @@ async def test_what_a_proxy_says_for_a_while_is_waited_out(
             return web.Response(status=status, body=PAGE, content_type="text/html")
         return web.json_response(wire.success("nonexistent"))
 
-    with stamina.set_testing(True, attempts=8):
+    with pacing.tries(8):
         assert await NodeClient(session, "proxied", await serve(answer)).blob_status(BLOB_ID) == "nonexistent"
     assert len(asked) == 8, "more often than a node that cannot be reached is asked"
 
@@ -197,7 +198,7 @@ async def test_a_proxy_before_a_dead_node_is_given_up_when_the_time_is_over(
         return web.Response(status=status, body=PAGE, headers={"Retry-After": "5"})
 
     client = NodeClient(session, "proxied", await serve(answer), patience_s=0.05)
-    with stamina.set_testing(False), pytest.raises(NodeRefused) as refused:
+    with pacing.real_pauses(), pytest.raises(NodeRefused) as refused:
         await client.blob_status(BLOB_ID)
     assert refused.value.status == status
     assert len(asked) == 1, "the answer asks for a longer pause than there is time"
@@ -219,15 +220,24 @@ async def test_a_proxy_before_a_dead_node_is_given_up_when_the_time_is_over(
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> None:
-    assert retrying.retry_after_s(text) == seconds
+    assert retry_after_s(text) == seconds
 
 
 def test_the_pause_that_an_answer_asks_for_is_kept() -> None:
-    patience = retrying.Patience(tries=3, patience_s=30)
-    assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=7)) == 7
-    assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=0)) == retrying.SHORTEST_PAUSE_S
-    assert patience(NodeRefused("a", "", 503, None, "")) is True
-    assert patience(NodeRefused("a", "", 503, None, "", retry_after_s=31)) is False
-    assert patience(NodeRefused("a", "", 500, None, "", retry_after_s=1)) is False
+    tries = Patience(patience_s=30, most_tries=100)
+    assert tries.pause_s(NodeRefused("a", "", 503, None, "", retry_after_s=7)) == 7
+    assert tries.pause_s(NodeRefused("a", "", 503, None, "", retry_after_s=0)) == SHORTEST_PAUSE_S
+    assert tries.pause_s(NodeRefused("a", "", 503, None, "")) is not None
+    assert tries.pause_s(NodeRefused("a", "", 503, None, "", retry_after_s=31)) is None
+    assert tries.pause_s(NodeRefused("a", "", 500, None, "", retry_after_s=1)) is None
     unreachable = NodeUnreachable("a", "", "test")
-    assert [patience(unreachable) for _ in range(3)] == [True, True, False]
+    assert [tries.pause_s(unreachable) is None for _ in range(3)] == [False, False, True]
+
+
+def test_pauses_grow_to_their_limit_and_tries_end_at_theirs() -> None:
+    tries = Patience(patience_s=1000, most_tries=20)
+    pauses = [tries.pause_s(NodeRefused("a", "", 503, None, "")) for _ in range(20)]
+    assert pauses[-1] is None
+    for number, pause_s in enumerate(pauses[:-1]):
+        least_s = min(SHORTEST_PAUSE_S * 2**number, LONGEST_PAUSE_S)
+        assert pause_s is not None and least_s <= pause_s <= 2 * least_s

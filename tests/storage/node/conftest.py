@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-import stamina
 from aiohttp import web
 
 from storage.node.handover import jobs
 from storage.node.upkeep import healing
+from tests.storage import pacing
 from tests.storage.network import Network
 from tests.storage.node.handovers import BLOBS
 
@@ -19,7 +19,7 @@ from tests.storage.node.handovers import BLOBS
 @pytest.fixture
 def no_retries() -> Iterator[None]:
     """Who is down does not answer the next time either."""
-    with stamina.set_testing(True, attempts=1, cap=True):
+    with pacing.tries(1):
         yield
 
 
