@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from committee.files import open_regular
+
 
 def open_log(path: Path, is_new: bool = False) -> BinaryIO:
-    """Open a log to be written on, or anew; only its owner may read the file, also if it was there before."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0), 0o600)
+    """Open a log to be written on, or anew; only its owner may read the file, also if it was there before.
+
+    Raises `NotRegular` when something else than a regular file is there, and `OSError`.
+    """
+    descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.fchmod(descriptor, 0o600)
+        os.fchmod(descriptor, 0o600)
+        if is_new:
+            os.ftruncate(descriptor, 0)
         return os.fdopen(descriptor, "wb", buffering=0)
     except BaseException:
         os.close(descriptor)

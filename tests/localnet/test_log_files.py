@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from committee.files import NotRegular
 from localnet.log_files import open_log
 
 
@@ -19,3 +21,14 @@ def test_only_its_owner_reads_a_log(tmp_path: Path, is_new: bool, content: bytes
             log.write(b"after\n")
         assert one.stat().st_mode & 0o777 == 0o600
         assert one.read_bytes() == expected
+
+
+def test_a_log_is_a_regular_file(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"before\n")
+    (tmp_path / "link.log").symlink_to(other)
+    os.mkfifo(tmp_path / "fifo.log")
+    for name in ("link.log", "fifo.log"):
+        with pytest.raises(NotRegular):
+            open_log(tmp_path / name, is_new=True)
+    assert other.read_bytes() == b"before\n"
