@@ -61,6 +61,7 @@ FIND = "SELECT size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? A
 FIND_SIZE = "SELECT size FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
 FIND_FILE = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ? AND inline IS NULL"
 DELETE = "DELETE FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
+TOTALS_BY_SHARD = "SELECT shard, COUNT(*), SUM(size) FROM sliver GROUP BY shard"
 TALLIES_BY_SHARD = """
 SELECT shard, way, SUM(slivers), SUM(symbol_bytes), SUM(received_bytes), SUM(wasted_bytes)
 FROM tally WHERE epoch = ? GROUP BY shard, way ORDER BY shard

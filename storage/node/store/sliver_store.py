@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -37,10 +37,12 @@ from storage.node.store.index import (
     FIND_SIZE,
     LARGEST_SHARE,
     TALLIES_BY_SHARD,
+    TOTALS_BY_SHARD,
     StoreIndex,
     add_tally,
 )
 from storage.node.store.records import NewSliver, Page, ShardTally, Symbols, Tally, check_id, checked
+from storage.node.store.totals import Totals
 from storage.redstuff import Axis
 
 INLINE_BYTES = 4096
@@ -79,9 +81,7 @@ class SliverStore:
         self._writing = threading.RLock()
         self._index = StoreIndex(folder)
         self._lock: int | None = None
-        self._count: Counter[int] = Counter()
-        self._size_bytes: Counter[int] = Counter()
-        """By shard, kept along with the rows: health and metrics ask often and must not scan the index."""
+        self._totals = Totals()
 
     def __enter__(self) -> SliverStore:
         self.open()
@@ -192,8 +192,7 @@ class SliverStore:
                 raise
             self.tallied += sum(tally is not None for _, tally in offered.values())
             for key, (symbols, _) in new.items():
-                self._count[key.shard] += 1
-                self._size_bytes[key.shard] += len(symbols)
+                self._totals.add(key.shard, len(symbols))
         self.on_stored({key.blob_id for key in new})
         return len(new)
 
@@ -231,7 +230,7 @@ class SliverStore:
 
     def shards(self) -> frozenset[int]:
         """Shards of which any sliver is stored."""
-        return frozenset(shard for shard, count in self._count.copy().items() if count)
+        return self._totals.shards()
 
     def missing(self, shard: int, axis: Axis, blob_ids: Sequence[bytes]) -> list[bytes]:
         """Those of the blobs whose sliver is not stored, in the order given."""
@@ -276,7 +275,7 @@ class SliverStore:
                     return 0
                 with self._index.transaction() as index:
                     dropped = index.execute("DELETE FROM sliver WHERE shard = ?", (shard,)).rowcount
-                del self._count[shard], self._size_bytes[shard]
+                self._totals.drop_shard(shard)
                 aside = self._files.set_shard_aside(shard)
             if aside is not None:
                 self._files.discard(aside)
@@ -307,7 +306,8 @@ class SliverStore:
                 index.execute("DELETE FROM sliver WHERE blob_id = ?", (blob_id,))
                 n_metadata = index.execute("DELETE FROM metadata WHERE blob_id = ?", (blob_id,)).rowcount
             self._files.remove(key for key, _ in slivers)
-            self._uncount(slivers)
+            for key, size in slivers:
+                self._totals.subtract(key.shard, size)
             return n_metadata > 0 or bool(slivers)
 
     # bookmarks, tallies and sizes
@@ -347,11 +347,11 @@ class SliverStore:
 
     def sliver_count(self) -> int:
         """Slivers stored."""
-        return self._count.copy().total()
+        return self._totals.slivers
 
     def stored_bytes(self) -> int:
         """Bytes of all slivers stored."""
-        return self._size_bytes.copy().total()
+        return self._totals.size_bytes
 
     # inside
 
@@ -368,9 +368,7 @@ class SliverStore:
             self._files.sweep(
                 lambda key: index.execute(FIND_FILE, (key.shard, key.axis, key.blob_id)).fetchone()
             )
-            totals = index.execute("SELECT shard, COUNT(*), SUM(size) FROM sliver GROUP BY shard").fetchall()
-        self._count = Counter({shard: count for shard, count, _ in totals})
-        self._size_bytes = Counter({shard: size_bytes for shard, _, size_bytes in totals})
+            self._totals = Totals(index.execute(TOTALS_BY_SHARD))
 
     def _content(self, key: SliverKey, size: int, checksum: bytes, inline: bytes | None) -> Symbols | None:
         content = self._read(key, size, checksum, inline)
@@ -394,12 +392,7 @@ class SliverStore:
         with self._index.transaction() as index:
             index.execute(DELETE, (key.shard, key.axis, key.blob_id))
         self._files.remove([key])
-        self._uncount([(key, size)])
+        self._totals.subtract(key.shard, size)
         self._damaged.append(key)
         self.damaged_count += 1
         self.on_damage(key.blob_id)
-
-    def _uncount(self, slivers: Iterable[tuple[SliverKey, int]]) -> None:
-        for key, size in slivers:
-            self._count[key.shard] -= 1
-            self._size_bytes[key.shard] -= size
