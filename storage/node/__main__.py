@@ -15,16 +15,15 @@ import signal
 import sys
 from pathlib import Path
 
-import structlog
-
 from committee.errors import CommitteeError
 from committee.ledger.evm import Deployment, EvmLedger
+from committee.logs import Log
 from storage.node import descriptors, logs
 from storage.node.config import ConfigError, account_key, bls_key, load_config
 from storage.node.node import StorageNode
 from storage.node.store import StoreError
 
-log = structlog.get_logger()
+log = Log()
 
 
 async def serve(folder: Path, stop_with_parent: bool = False) -> None:

@@ -12,12 +12,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from committee.files import open_regular
+from committee.logs import Log
 from storage.redstuff import InvalidEncoding, parse_blob_id
 
-log = structlog.get_logger()
+log = Log()
 
 LOOK_S = 2.0
 """Seconds between two looks at whether the file has changed."""

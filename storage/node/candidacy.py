@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import structlog
-
 from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import Absence, Event, HandoverDone, MemberEjected
+from committee.logs import Log
 from storage.node.chain import ChainView
 
-log = structlog.get_logger()
+log = Log()
 
 TRIED_AGAIN_AFTER_S = 5.0
 """When the chain did not answer, or the node may not stand yet."""

@@ -9,11 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from committee.bls import SecretKey, proof_of_possession
 from committee.errors import CommitteeError, LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
+from committee.logs import Log
 from storage.node import logs
 from storage.node.block_list import BlockList, BlockListError
 from storage.node.candidacy import Candidacy
@@ -36,7 +35,7 @@ from storage.node.upkeep.scrubber import Scrubber
 from storage.node.watch import Watch
 from storage.redstuff import RedStuff
 
-log = structlog.get_logger()
+log = Log()
 
 Made = TypeVar("Made")
 

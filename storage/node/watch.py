@@ -14,12 +14,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-import structlog
-
 from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Confirmation, build
 from committee.errors import CommitteeError, LedgerRefused
+from committee.logs import Log
 from committee.membership import Committee, Member
 from storage.client.errors import NodeError, NodeUnreachable
 from storage.client.failures import Reason
@@ -28,7 +27,7 @@ from storage.node.face import Refusal
 from storage.node.peers import Peers
 from storage.node.sign_of_life import SignsOfLife
 
-log = structlog.get_logger()
+log = Log()
 
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0

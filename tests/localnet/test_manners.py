@@ -7,6 +7,8 @@ import inspect
 import multiprocessing
 import pickle
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -116,3 +118,91 @@ def test_a_code_pickles_after_use() -> None:
     assert again == code
     assert again.encode(b"pickled").blob_id == blob.blob_id
     assert pickle.loads(pickle.dumps(blob)).metadata == blob.metadata
+
+
+# silence
+
+QUIET = """
+import asyncio, logging, sys
+import aiohttp
+from committee.logs import Log
+from storage.client import retrying
+from storage.client.errors import NodeUnreachable
+from storage.client.node_client import NodeClient
+from storage.node import node
+
+async def main():
+    async with aiohttp.ClientSession() as session:
+        try:
+            await NodeClient(session, "nowhere", "http://127.0.0.1:1").health()
+        except NodeUnreachable:
+            Log().warning("unreachable", node="nowhere")
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        Log().exception("failed")
+
+retrying.SHORTEST_PAUSE_S = 0.001
+if sys.argv[1:]:
+    logging.basicConfig(format="%(name)s %(levelname)s %(message)s")
+asyncio.run(main())
+"""
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A program of its own, in which every warning is an error."""
+    command = [sys.executable, "-W", "error", "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_program_that_asks_for_no_log_gets_none() -> None:
+    ended = run(QUIET)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_program_that_asks_for_a_log_gets_it_under_one_name() -> None:
+    ended = run(QUIET, "log")
+    assert (ended.returncode, ended.stdout) == (0, "")
+    lines = ended.stderr.splitlines()
+    assert lines[0] == "haulout WARNING unreachable node='nowhere'"
+    assert lines[1] == "haulout ERROR failed"
+    assert lines[-1] == "ValueError: wrong"
+
+
+# threads, forks, a loop that runs
+
+EVERYWHERE = """
+import asyncio, os, sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+from storage.redstuff import Axis, RedStuff
+
+code, data = RedStuff(100), bytes(range(256)) * 2000
+blob_id = code.encode(data).blob_id
+
+def same(_=None):
+    blob = code.encode(data)
+    assert blob.blob_id == blob_id
+    slivers = {index: bytes(blob.sliver(Axis.PRIMARY, index)) for index in range(50, 50 + code.p)}
+    assert code.decode(blob.metadata, Axis.PRIMARY, slivers) == data
+
+async def notebook():  # cells run within a loop
+    same()
+    await asyncio.to_thread(same)
+
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(same, range(8)))
+asyncio.run(notebook())
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Python's own, of forking beside threads
+    child = os.fork()
+if child == 0:
+    same()
+    asyncio.run(notebook())
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+def test_a_code_works_in_threads_in_a_running_loop_and_after_a_fork() -> None:
+    ended = run(EVERYWHERE)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -20,18 +20,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from committee.files import NotRegular, clear_away, require_regular_or_none
 from committee.ledger import BlobRecord, BlockMark, EpochState, Parameters
 from committee.ledger.follower import MARKS_KEPT
+from committee.logs import Log
 from committee.membership import Committee, Member
 from committee.untrusted import parse_json
 from storage.node.chain.changes import Change
 from storage.node.sqlite import StoreError, code_of, connect, files_of, told, transaction, version_of
 from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SHARDS, MIN_SHARDS
 
-log = structlog.get_logger()
+log = Log()
 
 FILE = "chain.sqlite"
 VERSION = 2

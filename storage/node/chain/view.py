@@ -15,8 +15,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-import structlog
-
 from committee.errors import LedgerError, LedgerNotSettled, LedgerUnavailable, ProvidersDisagree
 from committee.ledger import (
     BlobRecord,
@@ -27,12 +25,13 @@ from committee.ledger import (
     Parameters,
 )
 from committee.ledger.follower import MARKS_KEPT, Follower, Snapshot, Step
+from committee.logs import Log
 from committee.membership import Committee
 from storage.node.chain.changes import Change, Draft, differences, everything, live
 from storage.node.chain.store import ChainStore
 from storage.node.sqlite import StoreError
 
-log = structlog.get_logger()
+log = Log()
 
 STEPS_AT_ONCE = 100
 """Stretches of blocks that one refresh takes in; the next goes on."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
-import structlog
-
 from committee.bls import SecretKey
 from committee.ledger import Attestation, BlockMark
+from committee.logs import Log
 from committee.transition import Plan
 from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
@@ -16,7 +15,7 @@ from storage.node.handover import attestation
 from storage.node.store import SliverStore
 from storage.redstuff import Axis
 
-log = structlog.get_logger()
+log = Log()
 
 
 class Attesting:

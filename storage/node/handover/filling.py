@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import structlog
-
 from committee.bls import SecretKey
+from committee.logs import Log
 from committee.membership import Member
 from committee.messages import Intent, ShardTransferRequest, encode
 from committee.transition import Plan
@@ -33,7 +32,7 @@ from storage.node.repair import Repair, RepairError
 from storage.node.store import NewSliver, SliverStore, StoreError, Tally
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 
-log = structlog.get_logger()
+log = Log()
 
 BLOBS_AT_ONCE = 64
 """Blobs under repair at once: what they ask of the same helper goes together. The budget bounds their memory."""

@@ -15,8 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from committee import transition
 from committee.bls import SecretKey
 from committee.errors import LedgerError
@@ -29,6 +27,7 @@ from committee.ledger import (
     MemberEjected,
     ShardsAttested,
 )
+from committee.logs import Log
 from committee.membership import Committee
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
@@ -43,7 +42,7 @@ from storage.node.threads import finished
 from storage.node.watch import Watch
 from storage.redstuff import RedStuff
 
-log = structlog.get_logger()
+log = Log()
 
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 10.0

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
+from committee.logs import Log
 from storage.client.failures import Reason, failure
 from storage.node.budgets import Requester
 from storage.node.http.turns import stranger
 
-log = structlog.get_logger()
+log = Log()
 
 SETTINGS: dict[str, Any] = {
     "access_log": None,

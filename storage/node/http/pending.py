@@ -11,9 +11,8 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
-import structlog
-
 from committee.ledger import BlobRegistered, Event
+from committee.logs import Log
 from storage.client.failures import Reason
 from storage.node.budgets import Requester
 from storage.node.chain import ChainView
@@ -21,7 +20,7 @@ from storage.node.face import Refusal
 from storage.node.store import SliverStore, StoreError
 from storage.redstuff import Axis, BlobMetadata, blob_id_text
 
-log = structlog.get_logger()
+log = Log()
 
 LIMIT_BYTES = 64 * 2**20
 KEPT_S = 60.0

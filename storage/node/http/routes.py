@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import structlog
 from aiohttp import web
 
+from committee.logs import Log
 from storage.client.failures import Reason, failure
 from storage.node.budgets import Budget, LineFull
 from storage.node.face import NodeFace, Refusal
@@ -27,7 +27,7 @@ from storage.node.http.transfer import sending
 from storage.node.store import StoreError, StoreFull
 from storage.redstuff import InvalidEncoding
 
-log = structlog.get_logger()
+log = Log()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -15,15 +15,15 @@ from collections import deque
 from dataclasses import replace
 from typing import cast
 
-import structlog
 from aiohttp import web
 from aiohttp.web_protocol import _RequestHandler
 
+from committee.logs import Log
 from storage.node import descriptors
 from storage.node.http.begins import Begins
 from storage.node.http.connections import FULL, Connection, Connections, Limits
 
-log = structlog.get_logger()
+log = Log()
 
 BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted."""

@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-import structlog
-
+from committee.logs import Log
 from storage.client.errors import NodeError, name_failures
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
@@ -34,7 +33,7 @@ from storage.redstuff import (
     blob_id_text,
 )
 
-log = structlog.get_logger()
+log = Log()
 
 TARGETS_AT_ONCE = 64
 """Slivers rebuilt together, so that small blobs do not drown in round trips."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-import structlog
-
+from committee.logs import Log
 from committee.membership import Member
 from storage.client.errors import NodeError, NodeLied, NodeUnreachable
 
-log = structlog.get_logger()
+log = Log()
 
 LIE_REMEMBERED_S = 600.0
 SLOWNESS_REMEMBERED_S = 60.0

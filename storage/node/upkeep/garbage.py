@@ -15,14 +15,13 @@ from bisect import bisect_left
 from collections.abc import Collection
 from contextlib import suppress
 
-import structlog
-
 from committee.ledger import BlobDeleted, BlobInvalidated, EpochStarted, Event
+from committee.logs import Log
 from storage.node.chain import ChainView
 from storage.node.store import SliverStore, StoreError
 from storage.redstuff import blob_id_text
 
-log = structlog.get_logger()
+log = Log()
 
 BLOBS_IN_A_STEP = 256
 """Blobs looked at before others get their turn; dropping takes one at a time."""

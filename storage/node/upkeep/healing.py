@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import structlog
-
 from committee import transition
 from committee.errors import LedgerError
 from committee.ledger import (
@@ -23,13 +21,14 @@ from committee.ledger import (
     Event,
     ShardsAttested,
 )
+from committee.logs import Log
 from storage.node.chain import ChainView
 from storage.node.repair import Repair, RepairError
 from storage.node.store import SliverStore, StoreError
 from storage.node.upkeep.garbage import Garbage, was_live_at_start
 from storage.redstuff import Axis, RedStuffError, blob_id_text
 
-log = structlog.get_logger()
+log = Log()
 
 BLOBS_AT_ONCE = 4
 """Blobs under repair at once: bounds memory to this node's slivers of so many blobs."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from committee import bls, messages
 from committee.bls import SecretKey
 from committee.certificate import Confirmation, build
 from committee.errors import CommitteeError, LedgerRefused
+from committee.logs import Log
 from committee.membership import Committee, Member
 from storage.client.errors import NodeError, name_failures
 from storage.node.chain import ChainView
@@ -22,7 +21,7 @@ from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob
 from storage.redstuff import blob_id_text
 
-log = structlog.get_logger()
+log = Log()
 
 BLOBS_AT_ONCE = 8
 """A proof is as large as a sliver. Of more blobs than this no proof is kept: repair will meet them again."""

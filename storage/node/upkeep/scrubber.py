@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
+from committee.logs import Log
 from storage.node.store import SliverStore, StoreError
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 
-log = structlog.get_logger()
+log = Log()
 
 BOOKMARK = "scrubber"
 """In the store: the id of the last blob scrubbed; empty at the beginning."""
