@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import socket
 import threading
 from ipaddress import ip_address
@@ -17,6 +18,9 @@ from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.streams import StreamReader
 
 from committee.addresses import is_public
 
@@ -24,6 +28,8 @@ CONNECTIONS = 100
 """At once, over one session, unless it says otherwise."""
 LOOKUPS_AT_ONCE = 128
 """Names that are looked up at once over one session; more than there are members."""
+INTERIM_ANSWERS = 8
+"""Interim answers (status 1xx) before the answer itself; the next one breaks the connection off."""
 
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
@@ -34,12 +40,46 @@ def open_session(*, allow_private: bool, limit: int = CONNECTIONS) -> aiohttp.Cl
     Unless `allow_private`, a connection to an IP address that is not public fails with `OSError`. Cookies are not kept,
     compressed answers are not unpacked, and proxies that the environment names are not used.
     """
-    connector = aiohttp.TCPConnector(
+    connector = _Connector(
         limit=limit, resolver=_Resolver(), socket_factory=None if allow_private else _public_socket
     )
     return aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
     )
+
+
+class _Answers(ResponseHandler):
+    """Reads the answers of one connection.
+
+    aiohttp would read interim answers without end, as fast as they come, and in a node nothing else would run.
+    """
+
+    _interim_answers = 0
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take an answer's head, or break the connection off when it is one interim answer too many."""
+        if self._interim_answers > INTERIM_ANSWERS:
+            return  # broken off already
+        is_interim = data[0].code in range(100, 200)
+        self._interim_answers = self._interim_answers + 1 if is_interim else 0
+        if self._interim_answers <= INTERIM_ANSWERS:
+            super().feed_data(data, size)
+            return
+        if self.transport is not None:
+            self.transport.abort()
+        self.set_exception(HttpProcessingError(message=f"more than {INTERIM_ANSWERS} interim answers"))
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections whose answers `_Answers` reads."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = functools.partial(_answers, loop=asyncio.get_running_loop())
+
+
+def _answers(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return _Answers(loop)
 
 
 def _public_socket(place: tuple[Any, ...]) -> socket.socket:

@@ -38,6 +38,9 @@ from storage.redstuff import (
 from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
 HEALTH_TIMEOUT_S = 3.0
+SMALL_JSON_BYTES = 2**14
+"""Of health and signed messages, which take less than 2 KiB. In chunks of one byte each, a longer answer costs its
+reader seconds of work, and members are asked for health each second."""
 REFUSED_TO_STRANGERS = (451, 503)
 """What a member that shows itself may get all the same."""
 _HEADERS = {"Accept-Encoding": "identity"}
@@ -225,7 +228,7 @@ class NodeClient:
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, Any]:
         """The node's health; asked once, so that silence is noticed."""
-        data = await self._json("/v1/health", within_s=timeout_s)
+        data = await self._json("/v1/health", within_s=timeout_s, limit=SMALL_JSON_BYTES)
         with self._must_be_true():
             if not isinstance(data, dict):
                 raise InvalidEncoding("health that is no object")
@@ -259,13 +262,13 @@ class NodeClient:
     # how
 
     async def _signed(self, path: str, within_s: float | None = None) -> tuple[bytes, bytes]:
-        data = await self._json(path, within_s)
+        data = await self._json(path, within_s, SMALL_JSON_BYTES)
         with self._must_be_true():
             return wire.read_signed(data)
 
-    async def _json(self, path: str, within_s: float | None = None) -> Any:
-        """JSON; with `within_s` it is asked for once, and there is no more time than that."""
-        body = await self._request("GET", path, limit=wire.MAX_JSON_BYTES, within_s=within_s)
+    async def _json(self, path: str, within_s: float | None = None, limit: int = wire.MAX_JSON_BYTES) -> Any:
+        """JSON of `limit` bytes; with `within_s` it is asked for once, and there is no more time than that."""
+        body = await self._request("GET", path, limit=limit, within_s=within_s)
         with self._must_be_true():
             return wire.read_success(wire.read_json(bytes(body)))
 

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from storage.client.errors import NO_ANSWER, NodeError, NodeUnreachable
+from storage.client.connections import INTERIM_ANSWERS, open_session
+from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeUnreachable
 from storage.client.node_client import NodeClient
 from tests.storage import pacing
 from tests.storage.client.test_node_client import BLOB_ID, CALLS
@@ -163,6 +164,37 @@ async def test_no_address_of_thousands_raises_another_error(nameless: aiohttp.Cl
 async def test_no_answer_raises_another_error(liar: Liar, session: aiohttp.ClientSession) -> None:
     with pacing.tries(1):
         assert await try_answers(liar, session, 400, seed=3) > 300
+
+
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+HEALTH = b'HTTP/1.1 200 OK\r\nContent-Length: 34\r\n\r\n{"success":{"code":200,"data":{}}}'
+
+
+@pytest.mark.parametrize("count", [1, INTERIM_ANSWERS])
+async def test_some_interim_answers_may_come_first(liar: Liar, count: int) -> None:
+    liar.answer = count * INTERIM + HEALTH
+    async with open_session(allow_private=True) as session:
+        assert await NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}").health() == {}
+
+
+@pytest.mark.parametrize("count", [INTERIM_ANSWERS + 1, 10_000])
+async def test_interim_answers_without_end_are_not_read(liar: Liar, count: int) -> None:
+    """aiohttp reads them as long as they come, and nothing else runs meanwhile."""
+    liar.answer = count * INTERIM + HEALTH
+    async with open_session(allow_private=True) as session:
+        client = NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}")
+        with pytest.raises(NodeLied, match="is not HTTP"):
+            await client.health()
+
+
+async def test_health_is_no_long_answer(liar: Liar, session: aiohttp.ClientSession) -> None:
+    """In chunks of a byte each, an answer of a megabyte is a second's work, and health is asked for each second."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    liar.answer = (
+        head + 20_000 * b"1\r\n \r\n" + b"22\r\n" + HEALTH.partition(b"\r\n\r\n")[2] + b"\r\n0\r\n\r\n"
+    )
+    with pytest.raises(NodeLied, match="more than"):
+        await NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}").health()
 
 
 @pytest.mark.slow
