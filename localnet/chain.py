@@ -102,7 +102,11 @@ class LocalChain:
             raise ChainError(f"the chain runs already, at {self.rpc_url}")
         command = [str(find_anvil()), *self._options()]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with open_log(self.log_path, is_new=True) as log:
+        try:
+            log = open_log(self.log_path, is_new=True)
+        except OSError as error:
+            raise ChainError(f"cannot write the log {self.log_path}: {error.strerror}") from None
+        with log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command),
                 stdin=asyncio.subprocess.DEVNULL,

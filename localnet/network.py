@@ -82,7 +82,11 @@ class NodeProcess:
 
         With a fail point ("name" or "name:k") it kills itself there (`storage.node.fail_points`).
         """
-        with open_log(self.log_path) as log:
+        try:
+            log = open_log(self.log_path)
+        except OSError as error:
+            raise NetworkError(f"cannot write the log {self.log_path}: {error.strerror}") from None
+        with log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
