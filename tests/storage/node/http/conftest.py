@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -27,6 +29,9 @@ LIMIT_S = 10.0
 SYMBOL_BYTES = 20_000
 SHARD = 2
 """One of the node's."""
+HEALTH = b"GET /v1/health HTTP/1.1\r\nHost: node\r\n\r\n"
+LAST = HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+"""The same request, as the last one of its connection."""
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -34,6 +39,78 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(LIMIT_S):
         while not condition():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0)
+
+
+class Raw:
+    """A connection to the node, by its bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answers(self) -> bytes:
+        """All that the node sends before it closes the connection."""
+        async with asyncio.timeout(LIMIT_S):
+            try:
+                return await self.reader.read()
+            except ConnectionResetError:
+                return b""
+
+    async def answer(self) -> tuple[int, bytes]:
+        """(status, head and body) of one answer."""
+        async with asyncio.timeout(LIMIT_S):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            return int(head.split(b" ")[1]), head + await self.reader.readexactly(length)
+
+
+Connect = Callable[..., Awaitable[Raw]]
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """`await connect(port)`: a connection, closed when the test ends."""
+    opened: list[Raw] = []
+
+    async def start(port: int, host: str = "127.0.0.1") -> Raw:
+        opened.append(Raw(*await asyncio.open_connection("127.0.0.1", port, local_addr=(host, 0))))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.writer.transport.abort()
+
+
+class Served:
+    """The node's own routes, and GET /hanging, which is answered once `goes_on` is set."""
+
+    def __init__(self, node: OneNode) -> None:
+        self.app = create_app(node)
+        self.app.router.add_get("/hanging", self._hang)
+        self.asked = 0
+        self.goes_on = asyncio.Event()
+
+    async def _hang(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        await self.goes_on.wait()
+        return web.json_response({})
+
+
+@pytest.fixture
+def served(node: OneNode) -> Served:
+    return Served(node)
+
+
+def port_of(node: OneNode) -> int:
+    return int(node.address.rpartition(":")[2])
+
+
+def body_of(answer: bytes) -> Any:
+    return json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
 class ServedNode:

@@ -1,0 +1,289 @@
+"""What a node takes for a request: heads within limits, bodies that are not compressed; and what is no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+
+import aiohttp
+import pytest
+import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage.node.http.connections import SETTINGS, Limits
+from storage.node.http.server import HttpServer
+from tests.storage.conftest import OneNode
+from tests.storage.node.http.conftest import (
+    HEALTH,
+    LAST,
+    Connect,
+    ServeApp,
+    Served,
+    body_of,
+    port_of,
+    until,
+)
+
+# what is no HTTP
+
+MALFORMED = {
+    "nothing of it": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "no method": b"\r\n\r\nFOO BAR\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "two lengths": b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "a length below zero": b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    "length and chunks": b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "a long line": b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a long field": b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+    "many fields": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 100 + b"\r\n",
+    "a zero byte": b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+    "a field without a name": b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+    "another version": b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+    "an address that is none": b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED)
+async def test_what_is_no_http_is_refused_in_one_line(
+    node: OneNode, connect: Connect, request_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        raw = await connect(port_of(node))
+        await raw.send(request_bytes)
+        status, answer = await raw.answer()
+        assert await raw.answers() == b"", "closed"
+    assert status == 400
+    assert body_of(answer)["error"]["details"][0]["reason"] == "INVALID_REQUEST"
+    assert b"\r\nServer:" not in answer
+    (line,) = logs
+    assert line["event"] == "malformed request"
+    assert "exc_info" not in line and "\n" not in line["error"] and len(line["error"]) <= 200
+    assert not caplog.records, "aiohttp itself logs nothing"
+
+
+@pytest.mark.parametrize(
+    "chunk", [b"zz\r\n", b"5\r\nabcdefgh\r\n", b"-1\r\n\r\n", b"f" * 40 + b"\r\n", b"2\nab\n"]
+)
+async def test_a_bad_chunk_makes_no_traceback(
+    node: OneNode, connect: Connect, chunk: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        raw = await connect(port_of(node))
+        await raw.send(
+            b"POST /v1/migrate/sync_shard HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        await raw.send(b"3\r\nabc\r\n" + chunk)
+        answers = await raw.answers()
+    assert b" 400 " in answers.partition(b"\r\n")[0]
+    assert b"\r\nServer:" not in answers
+    assert len(logs) <= 2
+    assert all("exc_info" not in one for one in logs)
+    assert not caplog.records
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+async def test_random_requests_are_answered_or_cut_off(
+    node: OneNode, connect: Connect, caplog: pytest.LogCaptureFixture, data: st.DataObject
+) -> None:
+    await _send_random(node, connect, caplog, data)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+async def test_some_random_requests_are_answered_or_cut_off(
+    node: OneNode, connect: Connect, caplog: pytest.LogCaptureFixture, data: st.DataObject
+) -> None:
+    await _send_random(node, connect, caplog, data)
+
+
+LINES = (
+    b"GET",
+    b"PUT",
+    b"POST",
+    b"OPTIONS",
+    b"CONNECT",
+    b"PRI",
+    b" ",
+    b" * ",
+    b"/",
+    b"/v1/health",
+    b"http://",
+    b"?a=b",
+)
+ENDS = (
+    b" HTTP/1.1",
+    b" HTTP/1.0",
+    b" HTTP/2.0",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\r\n\r\n",
+    b": ",
+    b"\0",
+    b"0",
+    b"5",
+    b"\xff",
+)
+FIELDS = (
+    *(
+        b"Host: a",
+        b"Host:",
+        b"Content-Length: ",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip, chunked",
+    ),
+    *(b"Connection: upgrade\r\nUpgrade: websocket", b"Connection: close", b"Connection: keep-alive"),
+    *(b"Expect: 100-continue", b"Expect: x", b"Content-Encoding: gzip"),
+)
+PIECES = st.sampled_from((*LINES, *ENDS, *FIELDS, *(field + b"\r\n" for field in FIELDS), HEALTH, LAST))
+
+
+async def _send_random(
+    node: OneNode, connect: Connect, caplog: pytest.LogCaptureFixture, data: st.DataObject
+) -> None:
+    raw = await connect(port_of(node))
+    pieces = data.draw(st.lists(st.lists(PIECES | st.binary(max_size=20), max_size=12), max_size=4))
+    with structlog.testing.capture_logs() as logs:
+        for piece in pieces:
+            if not raw.writer.is_closing():
+                raw.writer.write(b"".join(piece))
+        raw.writer.write_eof()
+        answers = await raw.answers()
+    raw.writer.transport.abort()
+    assert b"\r\nServer:" not in answers
+    assert b" 500 " not in answers
+    assert not [one for one in logs if "exc_info" in one or one["log_level"] == "error"]
+    assert not caplog.records
+
+
+async def test_no_answer_says_what_software_this_is(
+    node: OneNode, session: aiohttp.ClientSession, connect: Connect
+) -> None:
+    for method, path, expect in (
+        ("GET", "/v1/health", ""),
+        ("GET", "/nowhere", ""),
+        ("DELETE", "/v1/health", ""),
+        ("GET", "/metrics", ""),
+        ("POST", "/v1/decodingSymbols", "a miracle"),
+        ("HEAD", "/v1/health", ""),
+    ):
+        fields = {"Expect": expect} if expect else {}
+        async with session.request(method, node.address + path, headers=fields) as answer:
+            assert "Server" not in answer.headers
+
+
+# compressed bodies
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "GZIP", "gzip, identity", "unheard-of"])
+async def test_compressed_bodies_are_refused(
+    node: OneNode, session: aiohttp.ClientSession, coding: str
+) -> None:
+    url, fields = f"{node.address}/v1/migrate/sync_shard", {"Content-Encoding": coding}
+    async with session.post(url, data=gzip.compress(bytes(10**6)), headers=fields) as answer:
+        assert answer.status == 415
+        assert (await answer.json())["error"]["details"][0]["reason"] == "INVALID_REQUEST"
+
+
+# heads
+
+
+async def test_a_head_in_pieces_is_a_head(node: OneNode, connect: Connect) -> None:
+    raw = await connect(port_of(node))
+    for _ in range(3):
+        for first in range(0, len(HEALTH), 7):
+            await raw.send(HEALTH[first : first + 7])
+        assert (await raw.answer())[0] == 200
+
+
+async def test_a_head_has_its_time(served: Served, serve_app: ServeApp, connect: Connect) -> None:
+    raw = await connect(await serve_app(served.app, Limits(head_s=0.05)))
+    await raw.send(HEALTH)
+    assert (await raw.answer())[0] == 200, "in time"
+    await raw.send(HEALTH[:20])
+    status, answer = await raw.answer()
+    assert status == 408
+    assert b"Connection: close" in answer
+    assert await raw.answers() == b""
+
+
+async def test_a_connection_that_says_nothing_has_the_time_of_a_head(
+    served: Served, serve_app: ServeApp, connect: Connect
+) -> None:
+    raw = await connect(await serve_app(served.app, Limits(head_s=0.05)))
+    assert await raw.answers() == b""
+
+
+async def test_a_request_under_way_is_not_ended_by_the_head_behind_it(
+    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer]
+) -> None:
+    raw = await connect(await serve_app(served.app, Limits(head_s=0.05)))
+    await raw.send(b"GET /hanging HTTP/1.1\r\nHost: a\r\n\r\n" + HEALTH[:20])
+    await until(lambda: served.asked)
+    await raw.send(HEALTH[20:30])
+    await asyncio.sleep(0.1)
+    served.goes_on.set()
+    assert (await raw.answer())[0] == 200
+    await raw.send(HEALTH[30:])
+    assert (await raw.answer())[0] == 200
+
+
+async def test_a_connection_without_requests_is_closed_after_a_while(
+    served: Served, serve_app: ServeApp, connect: Connect
+) -> None:
+    raw = await connect(await serve_app(served.app, Limits(idle_s=0.05)))
+    await raw.send(HEALTH)
+    assert (await raw.answer())[0] == 200
+    assert await raw.answers() == b""
+
+
+async def test_a_head_without_end_is_refused(
+    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer]
+) -> None:
+    raw = await connect(await serve_app(served.app))
+    await raw.send(HEALTH[:-2])
+    fields = Limits().head_bytes // 1000 + 1
+    assert fields < SETTINGS["max_headers"]
+    await raw.send(b"".join(b"X-%d: " % number + b"x" * 1000 + b"\r\n" for number in range(fields)))
+    status, answer = await raw.answer()
+    assert status == 431
+    assert body_of(answer)["error"]["code"] == 431
+
+
+async def test_a_long_body_is_no_long_head(served: Served, serve_app: ServeApp, connect: Connect) -> None:
+    """Also when it is refused before its end, and read on for a while."""
+    raw = await connect(await serve_app(served.app))
+    await raw.send(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+    for _ in range(10):
+        await raw.send(bytes(100_000))
+    assert (await raw.answer())[0] == 404
+    await raw.send(LAST)
+    assert (await raw.answer())[0] == 200
+
+
+async def test_requests_behind_one_another_are_answered_in_order(node: OneNode, connect: Connect) -> None:
+    raw = await connect(port_of(node))
+    await raw.send(100 * HEALTH + LAST)
+    assert (await raw.answers()).count(b"HTTP/1.1 200 OK") == 101
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        HEALTH[:-2] + b"".join(b"X-%d: " % number + b"x" * 1000 + b"\r\n" for number in range(10)) + b"\r\n",
+        HEALTH.replace(b"health", b"x" * 5000),
+    ],
+    ids=["fields", "path"],
+)
+async def test_large_heads_behind_one_another_are_cut_off(
+    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer], large: bytes
+) -> None:
+    raw = await connect(await serve_app(served.app))
+    await raw.send(b"GET /hanging HTTP/1.1\r\nHost: a\r\n\r\n")
+    await until(lambda: served.asked)
+    await raw.send(10 * large)
+    await until(lambda: not len(servers[-1].connections))
