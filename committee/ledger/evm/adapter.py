@@ -299,7 +299,8 @@ class EvmLedger(Writer):
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
         staking = self._reader.staking
         positions = []
-        for node_id in range(1, await self._reader.call(staking, "nodeCount") + 1):
+        # Not by the contract's count alone: a provider could name any, and each is asked about.
+        for node_id in [node.node_id for node in await self.nodes()]:
             shares, amount, unbondings = await asyncio.gather(
                 self._reader.call(staking, "sharesOf", node_id, account),
                 self._reader.call(staking, "stakeOf", node_id, account),

@@ -26,6 +26,8 @@ from committee.ledger.records import (
 Item = TypeVar("Item")
 Tag = Literal["latest", "safe", "finalized"]
 
+WORD_BYTES = 32
+"""The contracts' answers are encoded in words of this size."""
 PAGE_ITEMS = 200
 """Asked for in one call; at most some 100 KiB of answer."""
 IDS_PER_SEARCH = 4000
@@ -102,6 +104,8 @@ class Reader:
             if not data:
                 self._rpc.doubt()
                 raise Lacking(LedgerError(f"{action}: no such contract at {contract.address} on {self._rpc}"))
+            if len(data) % WORD_BYTES:
+                raise answers.Unreadable(f"{len(data)} bytes, which are no whole words")
             return read(contract.abi.decode_result(function, data))
 
         try:

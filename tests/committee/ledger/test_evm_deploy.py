@@ -134,10 +134,17 @@ def test_manifest_refuses_a_wrong_field(tmp_path: Path, change: Change, message:
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"deployment"'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"deployment"', "[" * 10**6, '{"a":' * 10**6, "NaN"])
 def test_manifest_refuses_what_is_none(text: str) -> None:
     with pytest.raises(LedgerError, match="deployment manifest"):
         Deployment.from_json(text)
+
+
+def test_manifest_that_is_longer_than_any_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "deployment.json"
+    path.write_text(a_deployment().to_json() + " " * 10**6)
+    with pytest.raises(LedgerError, match="longer than any"):
+        Deployment.load(path)
 
 
 def test_manifest_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from committee.ledger import BlobRecord, BlockMark, EpochState
+from committee.ledger import BlobRecord, BlockMark, EpochState, Parameters
 from committee.ledger.follower import MARKS_KEPT
 from committee.membership import Committee, Member
 from storage.node.chain.changes import Change
@@ -31,6 +31,7 @@ def mark(number: int) -> BlockMark:
 GONE = Member(12, "c", "http://c:1", bytes(48), (2,))
 STATE = EpochState(mark(9), 2, 100, mark(7), False, 50, None, COMMITTEE, None, {2: GONE})
 RECORD = BlobRecord(1, A, 10, "0x1", 1, None, 3, True)
+PARAMETERS = Parameters(10, 600, 60, 30, 500, DOMAIN)
 FIRST = Change((mark(9),), (RECORD,), {7: 1}, STATE, (A,), is_all=True)
 
 
@@ -108,6 +109,48 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, damage: str) -> None:
     assert saved(tmp_path) is None
     save(tmp_path, FIRST)
     assert saved(tmp_path) == FIRST
+
+
+@pytest.mark.parametrize("name", ["state", "parameters"])
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"[" * 10**6,
+        b'{"a":' * 10**6,
+        b"NaN",
+        b'{"n_shards": 1e9, "domain": ""}',
+        7,
+    ],
+)
+def test_a_note_that_cannot_be_read_is_made_anew(tmp_path: Path, name: str, note: bytes | int) -> None:
+    save(tmp_path, dataclasses.replace(FIRST, parameters=PARAMETERS))
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
+        connection.execute("UPDATE note SET value = ? WHERE name = ?", (note, name))
+    assert saved(tmp_path) is None
+    save(tmp_path, FIRST)
+    assert saved(tmp_path) == FIRST
+
+
+def test_parameters_and_the_nodes_id_are_kept(tmp_path: Path) -> None:
+    key, another = bytes([3]) * 48, bytes([4]) * 48
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        assert store.node_id(DOMAIN, key) is None
+        store.open(DOMAIN)
+        store.save(dataclasses.replace(FIRST, parameters=PARAMETERS))
+        store.save_node_id(12, key)
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        assert store.node_id(DOMAIN, key) == 12
+        assert store.node_id(DOMAIN, another) is None
+        assert store.node_id(bytes(32), key) is None
+        change = store.open(DOMAIN)
+    assert change is not None and change.parameters == PARAMETERS
+    (tmp_path / FILE).write_bytes(b"no database")
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        assert store.node_id(DOMAIN, key) is None
 
 
 def test_a_store_that_is_closed_says_so(tmp_path: Path) -> None:
