@@ -14,6 +14,7 @@ from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client import link, overtaking, retrying, settling
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
+from storage.client.transport import NodeTransport
 from tests.storage import pacing
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Tap:
 
 @pytest.fixture
 def overtaken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who hangs is overtaken as soon as the others had time to answer."""
+    """Overtake a node that hangs as soon as the others had time to answer."""
     monkeypatch.setattr(overtaking, "OVERTAKEN_AFTER_S", 0.5)
     monkeypatch.setattr(link, "GRACE_S", 0.5)
 
@@ -114,14 +115,14 @@ class SliverTap(Tap):
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch, "sliver")
         self._hanging: dict[str, asyncio.Event] = {}
-        real = NodeClient._once
+        real = NodeTransport.once
 
-        async def once(node: NodeClient, method: str, path: str, *arguments: Any) -> Any:
+        async def once(node: NodeTransport, method: str, path: str, *arguments: Any) -> Any:
             if method == "GET" and "/slivers/" in path and node.name in self._hanging:
                 await self._hanging[node.name].wait()
             return await real(node, method, path, *arguments)
 
-        monkeypatch.setattr(NodeClient, "_once", once)
+        monkeypatch.setattr(NodeTransport, "once", once)
 
     def hang(self, *names: str) -> asyncio.Event:
         goes_on = asyncio.Event()

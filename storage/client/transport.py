@@ -1,0 +1,193 @@
+"""HTTP requests to one node: repeated, limited in time and size, and each failure by its name (PROTOCOL section 6).
+
+A request is made again some times when the connection fails, and for as long as the patience for one request lasts when
+the node, or a proxy before it, answers that it cannot serve now (`retrying`). A request whose bytes move is left alone;
+one that stalls is ended (`progress`), and not repeated. Answers are cut off at their limit, redirections are not
+followed, and proxies that the environment names are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import aiohttp
+
+from committee.addresses import NetworkAddress
+from committee.errors import InvalidAddress
+from storage.client import progress, retrying, wire
+from storage.client.bodies import Bytes, LargeBody, TooLong, received
+from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
+from storage.client.failures import read_failure
+from storage.client.link import Link, Transfer, at_once
+from storage.client.progress import RequestProgress, TimeLimit
+from storage.client.retrying import Patience, retry_after_s
+from storage.redstuff import InvalidEncoding
+
+REFUSED_TO_STRANGERS = (451, 503)
+"""What a member that shows itself may get all the same."""
+_HEADERS = {"Accept-Encoding": "identity"}
+_NEEDLESS = ("Accept", "User-Agent")
+"""Headers not sent: next to small symbols they weigh."""
+
+
+class NodeTransport:
+    """Requests to the node `name` at `address`, over a session that stays the caller's.
+
+    Every method raises `NodeUnreachable`, `NodeRefused` or `NodeLied`, and no other error.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        name: str,
+        address: str,
+        patience_s: float | None,
+        credential: Callable[[], str] | None,
+        link: Link | None,
+    ) -> None:
+        """The parameters are those of `NodeClient`."""
+        self._session = session
+        self._patience_s = patience_s
+        self._credential = credential
+        self._shows_credential = False
+        self._link = link
+        self.name = name
+        self.address = address
+        self._base, self._unusable = "", ""
+        try:
+            self._base = str(NetworkAddress.parse(address))
+        except InvalidAddress as error:
+            self._unusable = f"it cannot be addressed: {error}"
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: bytes | Callable[[], bytes] | None = None,
+        limit: int,
+        size_bytes: int = 0,
+        patience_s: float | None = None,
+        within_s: float | None = None,
+        transfer: Transfer | None = None,
+    ) -> Bytes:
+        """Return the body of a request's answer; try again while the node cannot be reached or is unavailable.
+
+        `body` is made when the request's turn comes. An answer is cut off at `limit` bytes; `size_bytes` is about what
+        the link is to carry. With `within_s` there is one try, which may take no longer.
+        """
+        if self._unusable:
+            raise NodeUnreachable(self.name, self.address, self._unusable)
+        transfer = Transfer() if transfer is None else transfer
+        transfer.size_bytes, transfer.peer = size_bytes, self
+        patience_s = within_s or patience_s or self._patience_s or progress.PATIENCE_S
+        async with at_once(transfer) if self._link is None else self._link.turn(transfer):
+            content = body() if callable(body) else body
+
+            def begin() -> RequestProgress:
+                payload = None if content is None else LargeBody(content, wire.BCS)
+                moving = RequestProgress(payload, patience_s, within_s)
+                transfer.moved = moving.moved_bytes
+                return moving
+
+            tries = Patience(patience_s, retrying.MOST_TRIES if within_s is None else 1)
+            while True:
+                try:
+                    return await self.once(method, path, query, limit, begin)
+                except NodeError as error:
+                    pause_s = tries.pause_s(error)
+                    if pause_s is None:
+                        raise
+                await retrying.pause(pause_s)
+
+    async def once(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None,
+        limit: int,
+        begin: Callable[[], RequestProgress],
+    ) -> Bytes:
+        """Return the body of one try's answer; `begin` makes its progress. A stranger's 451 has a second try."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=progress.CONNECT_S)
+        is_stranger = self._credential is not None and not self._shows_credential
+        moving, is_over = begin(), False
+        try:
+            async with (
+                TimeLimit(moving.due_s),
+                self._session.request(
+                    method,
+                    self._base + path,
+                    params=query,
+                    data=moving.body,
+                    headers=self._headers(),
+                    skip_auto_headers=_NEEDLESS,
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                moving.has_answer = True
+                if response.status in (200, 201):
+                    answer = await self._read(response, limit, moving)
+                    is_over = True
+                    return answer
+                self._note(response.status)
+                content = await self._read(response, wire.MAX_JSON_BYTES, moving)
+                is_over = True
+        except aiohttp.ConnectionTimeoutError:
+            raise NodeUnreachable(
+                self.name, self.address, f"no connection within {progress.CONNECT_S:g} s"
+            ) from None
+        except TimeoutError:
+            raise NodeStalled(self.name, self.address, moving.describe()) from None
+        except aiohttp.ClientResponseError as error:
+            raise NodeLied(self.name, self.address, "its answer is not HTTP") from error
+        except NodeError:
+            raise
+        except Exception as error:
+            # Of aiohttp and what it is built on, whose lists of errors are not complete.
+            raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
+        finally:
+            if not is_over and moving.body is not None:
+                moving.body.drop()
+        if response.status == 451 and is_stranger:
+            return await self.once(method, path, query, limit, begin)
+        raise self._refused(response.status, content, retry_after_s(response.headers.get("Retry-After", "")))
+
+    def _headers(self) -> dict[str, str]:
+        if self._credential is None or not self._shows_credential:
+            return _HEADERS
+        return _HEADERS | {"Authorization": self._credential()}
+
+    async def _read(self, response: aiohttp.ClientResponse, limit: int, moving: RequestProgress) -> Bytes:
+        """Return the body of an answer; one that is too long is not read to its end."""
+        try:
+            return await received(response, limit, moving.arrived)
+        except TooLong:
+            raise NodeLied(self.name, self.address, f"answered with more than {limit} bytes") from None
+
+    def refusal(self, status: int, content: Bytes) -> NodeRefused:
+        """Return the refusal of one of several questions, from its place in their answer; take note of it."""
+        self._note(status)
+        return self._refused(status, content)
+
+    @contextmanager
+    def must_be_true(self) -> Iterator[None]:
+        """Turn whatever the reader of an answer stumbles over in this block into `NodeLied`."""
+        try:
+            yield
+        except Exception as error:
+            raise NodeLied(self.name, self.address, f"its answer cannot be read: {error}") from error
+
+    def _note(self, status: int) -> None:
+        """Show the credential from now on if a stranger would be refused with this status."""
+        self._shows_credential |= status in REFUSED_TO_STRANGERS
+
+    def _refused(self, status: int, content: Bytes, retry_after_s: float | None = None) -> NodeRefused:
+        try:
+            reason, message = read_failure(wire.read_json(bytes(content)))
+        except InvalidEncoding:
+            reason, message = None, "an error that is no JSON"
+        return NodeRefused(self.name, self.address, status, reason, message, retry_after_s)
