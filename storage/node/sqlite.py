@@ -50,8 +50,12 @@ def connect(path: Path) -> sqlite3.Connection:
         if require_regular_or_none(name) and not os.access(name, os.R_OK | os.W_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, "this user may not read and write it", str(name))
     connection = sqlite3.connect(path, timeout=BUSY_LIMIT_S, check_same_thread=False, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
