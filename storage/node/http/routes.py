@@ -23,7 +23,7 @@ from storage.node.http.metrics import Metrics
 from storage.node.http.openapi import OPENAPI
 from storage.node.http.shards import ShardHandlers
 from storage.node.http.symbols import SymbolHandlers
-from storage.node.http.transfer import sending
+from storage.node.http.transfer import refuse_chunks, sending
 from storage.node.store import StoreError, StoreFull
 from storage.redstuff import InvalidEncoding
 
@@ -51,7 +51,7 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
 
     app = web.Application(
         middlewares=[
-            *(sending(admission.is_sending_crowded), metrics.count, _answer_errors),
+            *(sending(admission.is_sending_crowded), metrics.count, refuse_chunks, _answer_errors),
             *(cors.answer_preflights, recognise),
         ]
     )

@@ -88,6 +88,22 @@ class IncomingBody:
         return Refusal(413, Reason.INVALID_REQUEST, f"a body of more than {self._limit} bytes")
 
 
+@web.middleware
+async def refuse_chunks(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse a body in chunks: in chunks of one byte each, a megabyte costs more than a second's work.
+
+    (A trailer's field, which follows the chunks, would take memory without a limit, too.)
+    """
+    if "Transfer-Encoding" not in request.headers:
+        return await handler(request)
+    refusal = Refusal(411, Reason.INVALID_REQUEST, "a body in chunks: send it with its Content-Length")
+    response = web.json_response(refusal.to_json(), status=refusal.status)
+    response.force_close()
+    return response
+
+
 def sending(is_crowded: Callable[[], bool]) -> Middleware:
     """Sends each answer, and lets the request go of what it holds only when that is done.
 
