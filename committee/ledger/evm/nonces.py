@@ -34,6 +34,8 @@ LOCK_LIMIT_S = 60.0
 FIRST_POLL_S = 0.002
 LONGEST_POLL_S = 0.05
 TOKEN_BYTES = 16
+OPENED_AGAIN = 100
+"""Tries to open a lock file whose folder another process removes each time; each removal is one sender's end."""
 
 
 class Nonces:
@@ -48,7 +50,7 @@ class Nonces:
         self.next: int | None = None
         """None when it is to be read from the chain."""
         self.mined = 0
-        """At least so many of the account's transactions are mined, whatever an endpoint that is behind says."""
+        """Number of the account's transactions known to be mined; an endpoint that is behind may tell fewer."""
         self.under_way: set[int] = set()
         self._account = account
         self._name = f"{chain_id}-{account.lower()}.lock"
@@ -81,7 +83,7 @@ class Nonces:
                 _release(file)
 
     def close(self) -> None:
-        """Remove the lock file, if this counter held it last and nothing holds it now."""
+        """Remove the lock file, if this counter held it last and nothing holds it now, and the folder if empty."""
         file = _open(self._name)
         if file is None:
             return
@@ -89,6 +91,7 @@ class Nonces:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.pread(file, 2 * TOKEN_BYTES, 0) in (self._token, b"") and _is_there(file, self._name):
                 (_folder() / self._name).unlink()
+                _folder().rmdir()
         _release(file)
 
     async def _acquire(self) -> int | None:
@@ -124,14 +127,18 @@ def _folder() -> Path:
 def _open(name: str) -> int | None:
     """The lock file, made if need be; None where there can be none that only this user can hold."""
     folder = _folder()
-    try:
-        folder.mkdir(0o700, exist_ok=True)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+    for _ in range(OPENED_AGAIN):
+        try:
+            folder.mkdir(0o700, exist_ok=True)
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+                return None
+            return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        except OSError:
             return None
-        return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
+    return None
 
 
 def _is_there(file: int, name: str) -> bool:

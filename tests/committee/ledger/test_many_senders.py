@@ -144,7 +144,7 @@ async def test_the_last_holder_takes_the_file_with_it(folder: Path) -> None:
     assert len(list(folder.iterdir())) == 1
     other.close()
     other.close()
-    assert list(folder.iterdir()) == []
+    assert not folder.exists()
     async with one.turn():
         assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o600]
 
@@ -167,3 +167,30 @@ async def test_a_folder_that_others_may_write_to_is_not_used(folder: Path, tmp_p
     assert not list((tmp_path / "elsewhere").glob("*"))
     if folder.is_dir():
         assert list(folder.iterdir()) == []
+
+
+async def test_the_folder_goes_with_its_last_file(folder: Path) -> None:
+    one, other = Nonces(1, ACCOUNT), Nonces(1, HOLDER)
+    async with one.turn():
+        async with other.turn():
+            pass
+        other.close()
+        assert [path.name for path in folder.iterdir()] == [f"1-{ACCOUNT.lower()}.lock"]
+    one.close()
+    assert not folder.exists()
+
+
+async def test_a_lock_is_taken_though_its_folder_is_removed_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+    removals = iter((True, True, False))
+
+    def open_late(path: Path, flags: int, mode: int) -> int:
+        if next(removals):
+            path.parent.rmdir()
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr("committee.ledger.evm.nonces.os.open", open_late)
+    async with Nonces(1, ACCOUNT).turn():
+        assert [path.name for path in folder.iterdir()] == [f"1-{ACCOUNT.lower()}.lock"]
