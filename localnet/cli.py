@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 def demo(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files to store; some of the project's own and one of 16 MiB without."),
+        typer.Argument(help="Files to store; by default some of the project's own and one of 16 MiB."),
     ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of the story.")
@@ -58,15 +58,19 @@ def demo(
 @app.command()
 def localnet(
     folder: Annotated[
-        Path | None, typer.Argument(help="Where it lives, an empty folder; by default one that goes with it.")
+        Path | None,
+        typer.Argument(help="An empty or new folder it lives in; by default one that is deleted at the end."),
     ] = None,
     nodes: Annotated[int, typer.Option(help="Number of storage nodes.", min=1, max=100)] = 4,
     shards: Annotated[int, typer.Option(help="Number of shards.", min=MIN_SHARDS, max=MAX_SHARDS)] = 10,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print how to use it as one JSON object instead of shell lines.")
+    ] = False,
 ) -> None:
     """Run a network on this machine until Ctrl-C: a chain, the contracts, nodes in epoch 1; print how to use it."""
     from localnet.stay import stay
 
-    run(stay(folder, nodes, shards, _say))
+    run(stay(folder, nodes, shards, _say, as_json=json_))
 
 
 def _say(line: str) -> None:

@@ -1,8 +1,9 @@
-"""`haulout localnet`: a network that stays, for whoever wants to try the other commands on it."""
+"""`haulout localnet`: a network on which the other commands can be tried, until it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 import tempfile
 from collections.abc import Callable
@@ -14,17 +15,19 @@ from localnet.network import TOKEN, LocalNetwork, NetworkError
 
 EPOCH_S = 60
 BLOCK_INTERVAL_S = 1.0
-"""A block so often, so that the chain's clock goes on while nobody sends anything."""
+"""Time between two blocks that are mined without a transaction, so that the chain's clock goes on."""
 STAKE_TOKENS = 100
 OPERATOR_TOKENS = 1_000_000
 
 
-async def stay(folder: Path | None, n_nodes: int, n_shards: int, say: Callable[[str], None]) -> None:
-    """Run a chain and nodes in epoch 1 until cancelled; says what to export for the other commands.
+async def stay(
+    folder: Path | None, n_nodes: int, n_shards: int, say: Callable[[str], None], *, as_json: bool = False
+) -> None:
+    """Run a chain and nodes in epoch 1 until cancelled; say, once they serve, how other commands use them.
 
-    The operator's account, whose key file is named, deployed the contracts: it has ether and tokens, and may mint
-    more. Without a folder everything lives in one that is deleted at the end. Raises `NetworkError` when the folder
-    is not empty, and when a node ends by itself.
+    What is said is `usage(network, as_json)`. The operator's account deployed the contracts: it has ether and tokens,
+    and may mint more. Without a folder the network lives in one that is deleted at the end. Raises `NetworkError` when
+    the folder is not empty, and when a node ends by itself.
     """
     with ExitStack() as stack:
         if folder is None:
@@ -39,19 +42,21 @@ async def stay(folder: Path | None, n_nodes: int, n_shards: int, say: Callable[[
             await network.serving()
             await network.next_epoch()
             await network.operator.mint(str(network.operator.account), OPERATOR_TOKENS * TOKEN)
-            for name, value in exports(network).items():
-                say(f"export {name}={shlex.quote(value)}")
-            say(f"# {n_nodes} nodes in epoch 1, below {folder}/nodes; Ctrl-C stops everything")
+            say(usage(network, as_json))
             while True:
                 network.require_running()
                 await network.chain.mine()
                 await asyncio.sleep(BLOCK_INTERVAL_S)
 
 
-def exports(network: LocalNetwork) -> dict[str, str]:
-    """The environment in which the other commands use a network, as its operator."""
-    return {
+def usage(network: LocalNetwork, as_json: bool) -> str:
+    """Return the environment in which other commands act as the network's operator: shell lines, or a JSON object."""
+    environment = {
         "HAULOUT_RPC": network.chain.rpc_url,
         "HAULOUT_DEPLOYMENT": str(network.manifest),
         "HAULOUT_KEY_FILE": str(network.operator_key),
     }
+    if as_json:
+        return json.dumps(environment)
+    nodes = f"# {len(network.nodes)} nodes in epoch 1, below {network.folder}/nodes; Ctrl-C stops everything"
+    return "\n".join((*(f"export {name}={shlex.quote(value)}" for name, value in environment.items()), nodes))

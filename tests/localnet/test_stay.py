@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shlex
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from localnet.network import NetworkError
-from localnet.stay import stay
+from committee.ledger.evm import DeploymentParameters
+from localnet.chain import LocalChain
+from localnet.network import LocalNetwork, NetworkError
+from localnet.stay import stay, usage
 from tests.localnet.test_demo import LIMIT_S, processes_of
 
 HAULOUT = (sys.executable, "-m", "localnet.cli")
@@ -30,7 +32,7 @@ async def haulout(environment: dict[str, str], *words: str) -> tuple[int | None,
 async def test_the_commands_work_on_a_local_network_and_nothing_is_left_of_it(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     network = await asyncio.create_subprocess_exec(
-        *(*HAULOUT, "localnet", "--nodes", "3"),
+        *(*HAULOUT, "localnet", "--nodes", "3", "--json"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment,
@@ -38,10 +40,7 @@ async def test_the_commands_work_on_a_local_network_and_nothing_is_left_of_it(tm
     try:
         assert network.stdout is not None
         async with asyncio.timeout(LIMIT_S):
-            while not (line := (await network.stdout.readline()).decode()).startswith("#"):
-                assert line, "it ended by itself"
-                name, value = shlex.split(line)[1].split("=", 1)
-                environment[name] = value
+            environment |= json.loads(await network.stdout.readline())
         status, out, _ = await haulout(environment, "epoch", "status", "--json")
         assert (status, json.loads(out)["epoch"]) == (0, 1)
         status, out, errors = await haulout(environment, "stake", "add", "1", "2.5", "--json")
@@ -66,3 +65,14 @@ async def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="is not an empty folder"):
         await stay(tmp_path, 1, 10, print)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_shell_lines_set_what_the_json_object_names(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    network = LocalNetwork(folder, DeploymentParameters(10))
+    network.chain = LocalChain(folder / "chain")
+    script = usage(network, as_json=False) + "\nenv"
+    lines = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert {f"{name}={value}" for name, value in json.loads(usage(network, as_json=True)).items()} <= {*lines}

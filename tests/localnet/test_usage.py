@@ -26,7 +26,7 @@ WRONG = (
     "account fund 0x12 1",
     "node init folder --port 70000",
     "deploy manifest --epoch-s 0",
-    "localnet",
+    "localnet --nodes 0",
 )
 
 
