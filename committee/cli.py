@@ -141,7 +141,7 @@ async def fund(
 
 @chain_command(account_app, "mint")
 async def mint(ledger: Ledger, account: AccountArgument, amount: Amount) -> Result:
-    """Make new tokens for an account; only the token's owner may, on a new network who deployed it."""
+    """Make new tokens for an account; only the token's owner may: on a new network, the account that deployed it."""
     return sent(await ledger.mint(account, amount), account=account, amount=amount)
 
 
@@ -345,7 +345,7 @@ async def rewards(
 
 @chain_command(epoch_app, "status", sends=False)
 async def epoch_status(ledger: Ledger) -> Result:
-    """Where the epoch is in the newest block, who is in its committees, and what comes next when."""
+    """The epoch in the newest block, the members of its committees, and when its next step is due."""
     newest = await ledger.newest()
     state, parameters = await asyncio.gather(ledger.epoch_state(newest), ledger.parameters())
     now_s, missing = await asyncio.gather(ledger.chain_time_s(), ledger.missing_shards(state.epoch))

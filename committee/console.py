@@ -267,5 +267,5 @@ def require_new_file(path: Path) -> None:
 def sending_account(ledger: Ledger) -> str:
     """The account that a command is about when it names none. Raises `LedgerError`."""
     if ledger.account is None:
-        raise LedgerError(f"whose? Name an account, or give a key (--key-file or ${KEY_VARIABLE})")
+        raise LedgerError(f"no account: name one, or give its key (--key-file FILE or ${KEY_VARIABLE})")
     return ledger.account

@@ -59,7 +59,7 @@ BlobArgument = Annotated[
     bytes, typer.Argument(parser=_parse, metavar="BLOB", help="The blob's id, 43 characters.")
 ]
 EpochsOption = Annotated[
-    int, typer.Option(help="For how many, the current one included.", min=1, max=MOST_EPOCHS)
+    int, typer.Option(help="Epochs to pay for, the current one included.", min=1, max=MOST_EPOCHS)
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Register and pay anew, whatever an earlier command has paid for.")
@@ -146,7 +146,7 @@ async def read(
 
 @chain_command(app, "status", sends=False)
 async def status(ledger: Ledger, blob: BlobArgument) -> Result:
-    """All objects of a blob: who owns them, whether they are certified, until when they live.
+    """All objects of a blob: their owners, whether they are certified, until when they live.
 
     As of the newest block, which nodes may take in some minutes later.
     """

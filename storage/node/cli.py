@@ -35,7 +35,7 @@ def init_node(
     host: Annotated[
         str, typer.Option(help="Where it listens: an address of this machine; 0.0.0.0 or :: for all of them.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 9000,
+    port: Annotated[int, typer.Option(help="The port it listens at.", min=1, max=65535)] = 9000,
     public_address: Annotated[
         str | None,
         typer.Option(

@@ -203,8 +203,7 @@ def endpoint_urls(urls: str | Sequence[str]) -> list[str]:
         if not URL.fullmatch(url) or _split(url) is None:
             # Not quoted: what is wrong may be the password in it.
             raise LedgerError(
-                f"number {place} of the chain's endpoints is no endpoint of a chain: it has the form "
-                "http://host:port or https://…"
+                f"endpoint {place} of the chain is not a URL such as http://host:port or https://host/path"
             )
     return found
 
