@@ -2,8 +2,9 @@
 
 A credential is a header, `Authorization: Haulout BASE64`, of a signed message of intent 9. It names the node that is
 asked, so that this node cannot use it with others, and the hour, so that one that was overheard serves for two hours at
-most, and at this node alone. A node sends it only to a node that has refused it for lack of room: next to small symbols
-it weighs. It travels with each request, because a proxy mixes the requests of many clients on one connection.
+most, and at this node alone. A node sends it only to a node that has answered it 503 or 451, no room or a blocked blob:
+next to small symbols it weighs. It travels with each request, because a proxy mixes the requests of many clients on one
+connection.
 """
 
 from __future__ import annotations
