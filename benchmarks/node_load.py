@@ -20,7 +20,7 @@ from storage.client import wire
 from storage.redstuff import Axis, parse_blob_id
 
 HOST, SOURCE = "127.0.0.1", "127.0.0.2"
-"""The node's address, and that of its attacker, who shares no address with users."""
+"""Addresses of the node and of its attacker; users have other addresses than the attacker."""
 IP_BIND_ADDRESS_NO_PORT = 24
 """Leaves the choice of a port to `connect`, which may use one again that goes to another address."""
 CONNECTING_AT_ONCE = 64

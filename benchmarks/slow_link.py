@@ -31,7 +31,7 @@ class Direction:
         """Loop time at which all that waits has passed."""
 
     async def carry(self, size_bytes: int) -> None:
-        """Wait until so many bytes have passed, behind those that wait already."""
+        """Wait until `size_bytes` have passed the link, after the bytes that were queued before."""
         now_s = asyncio.get_running_loop().time()
         self.carried_bytes += size_bytes
         self._free_s = max(self._free_s, now_s - BURST_S) + size_bytes / self._bytes_per_s

@@ -17,7 +17,7 @@ Key = TypeVar("Key")
 log = logging.getLogger("haulout")
 
 KEY_VARIABLE = "HAULOUT_KEY"
-"""Environment variable with an account's secret, for those who keep no key file."""
+"""Environment variable with an account's secret, in place of a key file."""
 SECRET_BYTES = 32
 LONGEST_FILE_BYTES = 4096
 

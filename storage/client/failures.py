@@ -16,7 +16,7 @@ class Reason(StrEnum):
 
     NOT_REGISTERED = "NOT_REGISTERED"
     NOT_YET_REGISTERED = "NOT_YET_REGISTERED"
-    """The node has not taken in the block yet that the request names; the same request may be granted then."""
+    """The node is at a block before the one that the request names; once it is there it may grant the same request."""
     MISSING_SLIVERS = "MISSING_SLIVERS"
     METADATA_NOT_FOUND = "METADATA_NOT_FOUND"
     SLIVER_NOT_FOUND = "SLIVER_NOT_FOUND"

@@ -30,7 +30,7 @@ SMALL_BYTES = 2**13
 """A transfer up to this size does not wait in line."""
 GRACE_S = 4.0
 TIMES_ITS_SHARE = 3.0
-"""A transfer is overdue when, GRACE_S apart, it has moved at less than one of so many parts of its share."""
+"""After GRACE_S a transfer is overdue if it has moved slower than its share of the rate divided by this."""
 LOOK_S = 1.0
 """Time between two measurements: long enough to even out what sockets and routers buffer."""
 GROWTH = 0.5
@@ -91,7 +91,7 @@ class Window:
         """Bytes moved since then by transfers that have ended."""
 
     def has_room(self, transfer: Transfer, now_s: float) -> bool:
-        """Whether the link has room for one more transfer, apart from who its peer is."""
+        """Whether the link has room for one more transfer; `slow_peers` is another rule."""
         under_way = [
             one for one in self.under_way if one.size_bytes > SMALL_BYTES and not one.is_overdue(now_s)
         ]

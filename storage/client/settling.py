@@ -146,7 +146,7 @@ class Settling:
 
 
 class _Standstill:
-    """For how long no block has moved."""
+    """Measures how long a block number has not moved."""
 
     def __init__(self) -> None:
         self._seen: tuple[int, ...] = ()

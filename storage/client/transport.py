@@ -25,7 +25,7 @@ from storage.client.retrying import Patience, retry_after_s
 from storage.redstuff import InvalidEncoding
 
 REFUSED_TO_STRANGERS = (451, 503)
-"""What a member that shows itself may get all the same."""
+"""Statuses of refusals to strangers: a member that shows its credential may be served."""
 _HEADERS = {"Accept-Encoding": "identity"}
 _NEEDLESS = ("Accept", "User-Agent")
 """Headers not sent: next to small symbols they weigh."""

@@ -48,7 +48,7 @@ class Requester:
 
 
 ITSELF = Requester("this node", is_member=True)
-"""The requester of what a node does of its own accord; it is held to no share."""
+"""The node itself, as the requester of its own handover and repair; its share is not limited."""
 
 
 class _Lent:
@@ -83,7 +83,7 @@ class _Lent:
 
 
 class Line:
-    """Places for requests that wait for the same thing."""
+    """A limited number of places in which requests wait; no requester has more of them than it leaves free."""
 
     def __init__(self, places: int) -> None:
         self._taken = _Lent(places)
@@ -260,7 +260,7 @@ class Budget:
 
     @asynccontextmanager
     async def request(self, requester: Requester = ITSELF, size_bytes: int = 1) -> AsyncIterator[None]:
-        """A turn for one request of about so many bytes; begins when the bytes charged before have had their time."""
+        """A turn for one request of about `size_bytes`; it begins when the byte rate has room for them."""
         async with self._requests.lent(1, requester, weight=size_bytes):
             async with self._rate.lent(1, requester, weight=size_bytes):
                 owed_s = self._paid_until - asyncio.get_running_loop().time() - BURST_S

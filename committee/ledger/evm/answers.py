@@ -62,7 +62,7 @@ class RawReceipt:
     succeeded: bool
     logs: tuple[RawLog, ...]
     contract: str | None
-    """The address of the contract it created, as it came."""
+    """The address of the contract that the transaction created, as the endpoint wrote it."""
 
 
 def quantity(result: Any, most: int = MAX_NUMBER) -> int:
@@ -165,7 +165,7 @@ def listed(result: Any, read: Callable[[Any], Item]) -> list[Item]:
 
 
 def anything(result: Any) -> Any:
-    """A result as it came."""
+    """Return a result as the endpoint sent it, unchecked."""
     return result
 
 

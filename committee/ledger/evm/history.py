@@ -30,7 +30,7 @@ LONGEST_LOG_RANGE = 10_000
 HEADERS_PER_REQUEST = 50
 """Likewise."""
 FIRST_REMEMBERED_S = 10.0
-"""So long after a provider refused an amount, less than that is asked for; twice as long each time it proves right."""
+"""Seconds for which a refused amount is not asked for again; doubled each time that the refusal repeats."""
 LONGEST_REMEMBERED_S = 1280.0
 BLOCKS_IN_A_STRETCH = 1000
 """Read before what they told is kept."""

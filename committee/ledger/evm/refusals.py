@@ -72,7 +72,7 @@ class EndpointError(LedgerUnavailable):
 
 
 class AskedTooMuch(LedgerUnavailable):
-    """No endpoint gives so much at once, or says what may mean that: ask for less."""
+    """Every endpoint refused the request, and at least one perhaps for its size: ask for less at once."""
 
 
 class Lacking(Exception):

@@ -21,7 +21,7 @@ ENCODING_TYPE = 1
 WRITES_PER_APPROVAL = 64
 """When a write finds its allowance used up, so many writes of its price are approved at once."""
 REGISTER_GAS = 300_000
-"""About what an account's first registration takes, an approval's successor (`make bench-gas`)."""
+"""Gas that an account's first registration takes, about; it follows an approval (`make bench-gas`)."""
 CERTIFY_GAS = 300_000
 """A little more than a certificate of any committee takes (`make bench-gas`: at most 270 000)."""
 LEAST_SHARES_PERCENT = 99

@@ -36,7 +36,7 @@ FILE = "chain.sqlite"
 VERSION = 2
 OBJECT_ID_BYTES = 32
 MAX_NOTE_BYTES = 2**26
-"""The state of 1000 shards that all were left unattested takes some megabytes."""
+"""Largest note, in bytes; the state of 1000 shards that were all left unattested takes some megabytes."""
 MAX_NOTE_BRACKETS = 2**14
 
 _SCHEMA = f"""

@@ -46,7 +46,7 @@ SLOWEST_SLIVERS_PER_S = 16.0
 SLOWEST_BYTES_PER_S = 2**20
 """A source that gives fewer slivers and fewer bytes is left: repair is faster."""
 SLOWEST_SHARE = 8
-"""Where the node's link carries less, one of so many parts of it, and LEAST_BYTES_PER_S, must do."""
+"""On a slower link a source must give the link's rate divided by this, or LEAST_BYTES_PER_S if that is more."""
 LEAST_BYTES_PER_S = 2**14
 FAULTS_BORNE = 3
 """Wrong slivers of a source, and pages in which nothing was that had been asked for, before it is left."""

@@ -41,9 +41,9 @@ RECEIVING_BYTES = 256 * 2**20
 SMALL_BYTES = 2**17
 """Up to this size a body or sliver needs no memory of those: a connection's own buffers take as much."""
 SAME_REQUESTS = 3
-"""So often a shard's new owner gets the same page: an answer may be lost on its way, or its process be killed."""
+"""Times that a shard's new owner gets the same page: an answer may be lost, or the owner's process be killed."""
 REQUESTS_REMEMBERED = 2**14
-"""For that, of some 200 bytes each."""
+"""Requests for pages whose number of answers is remembered, the latest ones; some 200 bytes each."""
 MAX_REGISTRATION_WAIT_S = 30.0
 """For which a request waits at most, if it asks for it, until the node has seen the blob's registration."""
 METADATA_KEPT = 64
@@ -257,14 +257,14 @@ class Admission:
         return await asyncio.to_thread(self._store.metadata, blob_id)
 
     async def metadata_bytes(self, blob_id: bytes, status: int = 404) -> bytes:
-        """Return the same, or refuse: 404 when metadata is what is asked for, 400 when it is needed first."""
+        """Return a blob's stored metadata as BCS. Raises `Refusal` with `status` when there is none."""
         stored = await self.stored_metadata(blob_id)
         if stored is None:
             raise Refusal(status, Reason.METADATA_NOT_FOUND, "no metadata of this blob is here")
         return stored
 
     async def metadata(self, blob_id: bytes, status: int = 404) -> BlobMetadata:
-        """Return the same, read; from memory if it was asked for lately."""
+        """Return a blob's metadata, kept in memory if used lately. Raises `Refusal` with `status` if there is none."""
         metadata = None if self._view.is_invalid(blob_id) else self._kept.pop(blob_id, None)
         if metadata is None:
             stored = await self.metadata_bytes(blob_id, status)
@@ -316,14 +316,17 @@ class Admission:
             raise
 
     def _refuse_replayed(self, message: bytes) -> None:
-        """An owner asks again for what was lost on the way; whoever has overheard it may not ask for ever."""
+        """Refuse a transfer request that was answered SAME_REQUESTS times: it may have been overheard."""
         if self._answered.get(message, 0) >= SAME_REQUESTS:
             raise _unauthorised(f"this very request was answered {SAME_REQUESTS} times: it is replayed")
 
     async def _require_handover(
         self, request: web.Request, epoch: int, wanted: messages.ShardTransferRequest
     ) -> Member:
-        """Return the shard's owner in that epoch, who must be the requester; before, it must have been this node."""
+        """Return the owner of the wanted shard in `epoch`.
+
+        Raises `Refusal` unless the request names its key, and this node owned the shard in the epoch before.
+        """
         if epoch > self._view.state.epoch and self._view.committee(epoch) is None:
             await self._catch_up(request[REQUESTER])
         state = self._view.state

@@ -191,7 +191,7 @@ class Connection(web.RequestHandler):
         self.source = source
         self._connections = connections
         self._body: StreamReader | None = None
-        """Of the last head that was received."""
+        """The body of the last request whose head was received."""
         self._head_bytes = 0
         """Received of a head that is not complete."""
         self._late: asyncio.TimerHandle | None = None

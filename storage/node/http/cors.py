@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 PREFLIGHT_SECONDS = 86_400
-"""A browser may remember the answer to a preflight request for so long."""
+"""Seconds for which a browser may remember the answer to a preflight request."""
 
 
 async def allow_any_origin(request: web.Request, response: web.StreamResponse) -> None:

@@ -32,7 +32,7 @@ ACCEPTED_AT_ONCE = 16
 BEGUN_AT_ONCE = 8
 """Requests begun before the connections are looked at again."""
 HEALTH = "/v1/health"
-"""The path of the question that is never kept waiting: members who are not answered take the node for dead."""
+"""The path of requests that begin at once: a member that gets no answer takes the node for dead."""
 KEPT_DESCRIPTORS = 128
 """Descriptors that connections leave to the store, the peers and the chain."""
 FEWEST_CONNECTIONS = 16

@@ -19,7 +19,7 @@ HELD = web.RequestKey("held", AsyncExitStack)
 REQUESTER = web.RequestKey("requester", Requester)
 """The party that the request's turns and memory are counted for."""
 IPV6_NETWORK_BITS = 64
-"""IPv6 addresses that are alike in so many bits are one requester: a household's line has all of them."""
+"""IPv6 addresses with the same first bits, this many, are one requester: one subscriber has all of them."""
 
 
 def require_there(request: web.Request) -> None:
@@ -53,7 +53,7 @@ async def hold(request: web.Request, line: Line, what: AbstractAsyncContextManag
 
 
 class Turns:
-    """Turns of which `at_once` last at once, with places for `in_line` requests that wait."""
+    """Turns for the requests of one kind: the pool limits how many have one, `in_line` how many wait for one."""
 
     def __init__(self, pool: Pool, in_line: int) -> None:
         self._pool = pool
