@@ -237,5 +237,5 @@ async def test_range_grows_again_after_a_limit_that_passed(
 
 @pytest.mark.parametrize("url", ["foo", "ws://a:1", "http://", "http:///path", "127.0.0.1:8545"])
 def test_text_that_is_no_endpoint_is_told_before_anything_is_asked(url: str) -> None:
-    with pytest.raises(LedgerError, match="endpoint . of the chain is not a URL such as http"):
+    with pytest.raises(LedgerError, match=r"endpoint . of the chain is not a URL such as http"):
         endpoint_urls(f"http://a:1, {url}")
