@@ -11,15 +11,11 @@ With arguments only these parts run, and nothing is written: bytes, flat, cases,
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import logging
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import structlog
-
+from benchmarks import parts
 from benchmarks import rows as table
 from benchmarks.handover_bytes import (
     FULL_REENCODE,
@@ -120,32 +116,15 @@ def plot(rows: list[Row]) -> str:
     return svg(panels)
 
 
-async def run(parts: list[str]) -> list[Row]:
-    """The rows of these parts."""
-    return [one for part in parts for one in await PARTS[part]()]
-
-
-def _asked(words: list[str]) -> list[str]:
-    """The parts on the command line; exits with the usage for `--help` and for a part that is none."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bench_handover",
-        description="The handover's numbers: all of them, into benchmarks/results, or some parts and nothing written.",
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parts: list[str] = parser.parse_args(words).parts
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    return parts
-
-
 def main() -> None:
     """Run, print, and write unless only parts were asked for."""
-    asked = _asked(sys.argv[1:])
-    # What nodes log of dead peers is what this run is about.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    rows = asyncio.run(run(asked or list(PARTS)))
+    rows, is_whole = parts.run(
+        "benchmarks.bench_handover",
+        "The handover's numbers: all of them, into benchmarks/results, or some parts and nothing written.",
+        PARTS,
+    )
     table.show(rows)
-    if not asked:
+    if is_whole:
         table.write(RESULTS / "handover.json", rows)
         (RESULTS / "handover.svg").write_text(plot(rows))
     if any(one.holds is False for one in rows):

@@ -10,9 +10,6 @@ With arguments only these parts run, and nothing is written: 10, 100, faults.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import logging
 import os
 import sys
 import tempfile
@@ -24,8 +21,8 @@ from pathlib import Path
 from typing import cast
 
 import aiohttp
-import structlog
 
+from benchmarks import parts
 from benchmarks import rows as table
 from benchmarks.node_network import NodeNetwork
 from benchmarks.rows import MIB, Row, row
@@ -255,31 +252,15 @@ PARTS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
 }
 
 
-async def run(parts: list[str]) -> list[Row]:
-    """The rows of these parts."""
-    return [one for part in parts for one in await PARTS[part]()]
-
-
-def _asked(words: list[str]) -> list[str]:
-    """The parts on the command line; exits with the usage for `--help` and for a part that does not exist."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bench_links",
-        description="Store and read over slow links: all parts, into benchmarks/results, or some and nothing written.",
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parts: list[str] = parser.parse_args(words).parts
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    return parts
-
-
 def main() -> None:
     """Run, print, and write unless only parts were asked for."""
-    asked = _asked(sys.argv[1:])
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    rows = asyncio.run(run(asked or list(PARTS)))
+    rows, is_whole = parts.run(
+        "benchmarks.bench_links",
+        "Store and read over slow links: all parts, into benchmarks/results, or some and nothing written.",
+        PARTS,
+    )
     table.show(rows, "Slow links")
-    if not asked:
+    if is_whole:
         table.write(RESULTS / "links.json", rows)
     if any(one.holds is False for one in rows):
         sys.exit("some rows fall short of their goals")
