@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,8 +65,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "copy"
 
 
-@pytest.mark.parametrize("place", READ)
-def test_what_is_read_is_right_or_told_in_one_line(made: Path, place: str) -> None:
+def damaged(made: Path, place: str) -> Iterator[tuple[Damage, Path]]:
+    """Yield each damage and a copy of the folder in which it was done to `place`; look at what lies outside after."""
     for damage in DAMAGES:
         if damage is device and os.geteuid() != 0:
             continue
@@ -74,40 +74,37 @@ def test_what_is_read_is_right_or_told_in_one_line(made: Path, place: str) -> No
             folder = ground.inside / "node"
             shutil.copytree(made, folder)
             ground.damage(damage, folder / place)
-            harmless = damage in (link_to_what_was_there, read_only)
-            try:
-                with as_user():
-                    READ[place](folder)
-                assert harmless, damage
-            except (ConfigError, InvalidKey, LedgerError) as error:
-                assert not harmless or (damage is read_only and "chmod 600" in str(error)), damage
-                assert str(folder / place) in str(error)
-                assert "\n" not in str(error)
+            yield damage, folder
             ground.check_outside()
+
+
+@pytest.mark.parametrize("place", READ)
+def test_what_is_read_is_right_or_told_in_one_line(made: Path, place: str) -> None:
+    for damage, folder in damaged(made, place):
+        harmless = damage in (link_to_what_was_there, read_only)
+        try:
+            with as_user():
+                READ[place](folder)
+            assert harmless, damage
+        except (ConfigError, InvalidKey, LedgerError) as error:
+            assert not harmless or (damage is read_only and "chmod 600" in str(error)), damage
+            assert str(folder / place) in str(error)
+            assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("place", CHAIN_PLACES)
 def test_a_record_of_the_chain_is_right_or_made_anew(made: Path, place: str) -> None:
-    for damage in DAMAGES:
-        if damage is device and os.geteuid() != 0:
-            continue
-        with playground() as ground:
-            folder = ground.inside / "node"
-            shutil.copytree(made, folder)
-            ground.damage(damage, folder / place)
-            with as_user():
-                with contextlib.closing(ChainStore(folder)) as store:
-                    assert store.open(DOMAIN) in (None, FIRST), damage
-                    store.save(FIRST)
-                with contextlib.closing(ChainStore(folder)) as store:
-                    assert store.open(DOMAIN) == FIRST, damage
-            ground.check_outside()
+    for damage, folder in damaged(made, place):
+        with as_user():
+            with contextlib.closing(ChainStore(folder)) as store:
+                assert store.open(DOMAIN) in (None, FIRST), damage
+                store.save(FIRST)
+            with contextlib.closing(ChainStore(folder)) as store:
+                assert store.open(DOMAIN) == FIRST, damage
 
 
 @pytest.mark.parametrize("damage", [unreadable, read_only])
-def test_a_folder_in_which_nothing_can_be_made_anew_is_told_in_one_line(
-    made: Path, damage: Callable[[Path, Path], None]
-) -> None:
+def test_a_folder_in_which_nothing_can_be_made_anew_is_told_in_one_line(made: Path, damage: Damage) -> None:
     with playground() as ground:
         folder = ground.inside / "node"
         shutil.copytree(made, folder)
