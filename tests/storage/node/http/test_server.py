@@ -162,7 +162,7 @@ async def test_without_descriptors_connections_that_wait_are_closed_and_the_next
         assert (await first.answer())[0] == (200 if waiting else 503)
         assert (await answered(connect, port))[0] == 200
         assert [await one.answers() for one in idle] == [b""] * waiting
-    assert not caplog.records, "asyncio logs nothing"
+    assert "asyncio" not in {record.name for record in caplog.records}
 
 
 async def test_connections_leave_descriptors_to_the_node(
