@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from committee.untrusted import MAX_DEPTH, MAX_TEXT_CHARACTERS, InvalidJson, parse_json, printable
@@ -18,6 +18,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(VALUES)
 def test_what_json_writes_is_read(value: object) -> None:
     for ascii_only in (True, False):

@@ -15,7 +15,13 @@ from committee.ledger.evm import DeploymentParameters
 from localnet.network import LocalNetwork, NodeProcess
 from storage.node.config import account_key, bls_key
 from storage.redstuff import blob_id_text
-from tests.committee.ledger.hostile import LIES, SECRETS, HostileProvider
+from tests.committee.ledger.hostile import (
+    SECRETS,
+    HostileProvider,
+    with_error,
+    with_status,
+    with_wrong_value,
+)
 
 UNKNOWN = blob_id_text(bytes(32))
 
@@ -40,7 +46,7 @@ async def test_a_node_behind_a_hostile_provider_goes_on_and_tells_no_secret(netw
         await network.serving()
         secrets = [key.to_bytes() for key in (account_key(node.folder), bls_key(node.folder))]
         told: list[str] = []
-        for lie in LIES:
+        for lie in (with_wrong_value, with_error, with_status):
             provider.lie = lie
             await network.chain.mine(2)
             async with asyncio.timeout(30):

@@ -67,7 +67,7 @@ async def test_threads_that_send_from_one_account_all_come_through(launch: Launc
 
 @pytest.mark.parametrize(
     ("senders", "interval_s"),
-    [(3, 0), pytest.param(6, 0, marks=pytest.mark.slow), pytest.param(6, 1, marks=pytest.mark.slow)],
+    [(2, 0), pytest.param(6, 0, marks=pytest.mark.slow), pytest.param(6, 1, marks=pytest.mark.slow)],
 )
 async def test_processes_that_send_from_one_account_all_come_through(
     launch: Launch, senders: int, interval_s: int

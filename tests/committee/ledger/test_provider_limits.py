@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network, SpoiltConnection
 
 LIMIT = 3
-BEHIND = 30
+BEHIND = 16
 HOLDER = "0x00000000000000000000000000000000000000AA"
 
 
