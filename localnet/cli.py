@@ -1,143 +1,33 @@
-"""The `haulout` command, put together from the folders' own commands."""
+"""The entry of the `haulout` command, which is interrupted without a traceback also while the commands are imported.
+
+Their imports take a second or more. So this module imports none of them before Ctrl-C and SIGTERM are provided for.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import signal
 import sys
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
 
-import typer
-from typer.exceptions import TyperException
-
-from committee import running
-from committee.errors import CommitteeError
-from committee.printing import FAILED, INTERRUPTED, CommandFailed, error_text
-from committee.running import Interrupted
-from storage.cli import app
-from storage.redstuff import RedStuffError
-from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
-
-Result = TypeVar("Result")
-
-
-@app.command()
-def demo(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Files to store; by default some of the project's own and one of 16 MiB."),
-    ] = None,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of the story.")
-    ] = False,
-) -> None:
-    """Run the main job on a local network: store, certify, lose members, change the epoch, rebuild, read back."""
-    from rich.console import Console
-
-    from localnet.demo import run_demo
-    from localnet.screen import Screen, Silence
-
-    for path in files or ():
-        if path.is_dir():
-            fail(f"{path} is a directory: name files to store, or none for the built-in ones")
-        if not path.is_file():
-            fail(f"no file {path}: name files to store, or none for the built-in ones")
-    if json_:
-        result = run(run_demo(files or (), Silence()))
-        sys.stdout.write(json.dumps(result.to_json(), indent=2) + "\n")
-    else:
-        with Screen(Console()) as screen:
-            result = run(run_demo(files or (), screen))
-            screen.result(result)
-    if not result.ok:
-        fail("not every check holds")
-
-
-@app.command()
-def localnet(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(help="An empty or new folder it lives in; by default one that is deleted at the end."),
-    ] = None,
-    nodes: Annotated[int, typer.Option(help="Number of storage nodes.", min=1, max=100)] = 4,
-    shards: Annotated[int, typer.Option(help="Number of shards.", min=MIN_SHARDS, max=MAX_SHARDS)] = 10,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print how to use it as one JSON object instead of shell lines.")
-    ] = False,
-) -> None:
-    """Run a network on this machine until Ctrl-C: a chain, the contracts, nodes in epoch 1; print how to use it."""
-    from localnet.stay import stay
-
-    run(stay(folder, nodes, shards, _say, as_json=json_))
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run asynchronous work to its end; Ctrl-C and SIGTERM cancel it, so that it cleans up first.
-
-    A second one ends it at once.
-    """
-    try:
-        return running.run(work, lambda: _tell("stopping…\n"))
-    except Interrupted:
-        _tell("interrupted; everything started has been stopped\n")
-        raise SystemExit(INTERRUPTED) from None
-
-
-def _tell(text: str) -> None:
-    """Write to standard error; where that is impossible the exit status has to do."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
-
-
-def fail(message: str) -> NoReturn:
-    """Say in one line what is wrong and what to do, and end with status 1; with `--json` in one JSON object."""
-    end(CommandFailed(message, FAILED, {}))
-
-
-def end(error: Exception) -> NoReturn:
-    """Say what went wrong on standard error, and end with the error's exit status, 1 unless it has one."""
-    _tell(error_text(error, "--json" in sys.argv))
-    raise SystemExit(error.status if isinstance(error, CommandFailed) else FAILED)
+INTERRUPTED = 130
+"""The exit status, as in `committee.printing`, which may not be imported yet."""
 
 
 def main() -> None:
-    """The entry point: our own errors come as one line, without a traceback."""
-    from localnet.chain import ChainError
-    from localnet.demo import DemoFailed
-    from localnet.network import NetworkError
-    from storage.client.errors import ClientError
-    from storage.node.config import ConfigError
-    from storage.node.store import StoreError
-
+    """Import the commands and run the one that is named; SIGTERM ends it as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        # With --json a wrong option or argument is told as any other error is, not in typer's own box.
-        raise SystemExit(app(standalone_mode="--json" not in sys.argv))
-    except TyperException as error:
-        end(CommandFailed(error.format_message(), error.exit_code, {}))
-    except (KeyboardInterrupt, typer.Abort):
-        end(CommandFailed("interrupted", INTERRUPTED, {}))
-    except BrokenPipeError:
-        raise SystemExit(FAILED) from None
-    except (
-        ChainError,
-        ClientError,
-        CommitteeError,
-        ConfigError,
-        DemoFailed,
-        NetworkError,
-        RedStuffError,
-        StoreError,
-    ) as error:
-        end(error)
+        from localnet.commands import main as run
+
+        run()
+    except KeyboardInterrupt:
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):
+                as_json = "--json" in sys.argv
+                sys.stderr.write('{"error": "interrupted"}\n' if as_json else "haulout: interrupted\n")
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""The error line of the `haulout` command."""
+"""The error line of the `haulout` command, and what it does when it is interrupted before it has begun."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 
 import pytest
 
 from committee.errors import LedgerError, LedgerRefused
-from localnet import cli
+from localnet import cli, commands
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n\u202egnp\x9b31m\ud800"
 
@@ -29,7 +31,7 @@ def test_what_strangers_say_cannot_write_to_the_terminal(
     def fail(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(commands, "app", fail)
     monkeypatch.setattr(sys, "argv", ["haulout", *(["--json"] if as_json else [])])
     with pytest.raises(SystemExit, match="1"):
         cli.main()
@@ -39,3 +41,32 @@ def test_what_strangers_say_cannot_write_to_the_terminal(
     assert len(line) < 50_000
     if as_json:
         assert json.loads(line)["error"].isprintable()
+
+
+class InterruptedImport:
+    """A finder that sends this process a signal when the commands are imported."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "localnet.commands":
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupted_import_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, as_json: bool
+) -> None:
+    monkeypatch.delitem(sys.modules, "localnet.commands")
+    monkeypatch.delattr("localnet.commands")
+    monkeypatch.setattr(sys, "meta_path", [InterruptedImport(number), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["haulout", "blob-id", *(["--json"] if as_json else [])])
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    line = capsys.readouterr().err
+    assert line == ('{"error": "interrupted"}\n' if as_json else "haulout: interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) == before
