@@ -40,7 +40,7 @@ BYTES_PER_MBIT = 125_000
 LONGEST = 1.5
 """Times the needed bytes at the link's rate."""
 LONGEST_WITH_A_FAULT = 2.5
-"""The same where a member hangs or drips: a quorum's time again for the member, or the time in which it shows."""
+"""Times the same, where a member hangs or drips, and other members are asked in its place."""
 MOST_MOVED = 1.1
 """Times the needed bytes."""
 DRIP_ENDS_S = 60.0

@@ -43,7 +43,7 @@ WAIT_LIMIT_S = 240.0
 """No single wait lasts longer."""
 POLL_S = 0.2
 LATE_BLOCK_S = 0.1
-"""Between two blocks of a chain that finalises late."""
+"""Time between two blocks of a chain that finalises late."""
 
 Progress = Callable[[int, int], Awaitable[None]]
 """Told (done, total) each time a wait looks how far it has come."""

@@ -29,7 +29,7 @@ class Parameters:
     epoch_duration_s: int
     handover_deadline_s: int
     patience_s: int
-    """A member silent for so long may be ejected."""
+    """A member may be ejected once it has been silent for this time."""
     band_millis: int
     """Tolerance band of the shard assignment, in thousandths of a shard."""
     domain: bytes

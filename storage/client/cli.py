@@ -22,7 +22,7 @@ from storage.client.purchase import StoredBlob, waiting_object
 from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
 
 TOLD_EVERY_S = 20.0
-"""Between two lines about a wait."""
+"""Time between two lines about a wait."""
 MOST_EPOCHS = 53
 """As far ahead as the contract sells space."""
 

@@ -12,7 +12,7 @@ MAX_MESSAGE_CHARACTERS = 500
 
 
 class Reason(StrEnum):
-    """Why a node refuses: Walrus' reasons, and those of OUR_REASONS."""
+    """A node's reasons to refuse a request: Walrus', and those of OUR_REASONS."""
 
     NOT_REGISTERED = "NOT_REGISTERED"
     NOT_YET_REGISTERED = "NOT_YET_REGISTERED"

@@ -16,7 +16,7 @@ TRIES = 3
 MAY_PASS = frozenset({429, 502, 503, 504})
 """Statuses by which a node or a proxy says that the same request may be granted later."""
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-"""Between two tries; a longer pause only where the answer asks for one (Retry-After)."""
+"""Limits of the pause between two tries; it is longer only where the answer asks for that (Retry-After)."""
 
 
 async def pause(seconds: float) -> None:

@@ -30,7 +30,7 @@ BEHIND_PATIENCE_S = 60.0
 STANDSTILL_S = 1000.0
 """For a chain on which no block is settled: Ethereum finalises every 384 s, later when an epoch of its own fails."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
-"""Between two requests to a node that is waited for."""
+"""Time between two requests to a node that is waited for."""
 
 Answer = TypeVar("Answer")
 

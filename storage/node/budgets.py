@@ -274,7 +274,7 @@ class Budget:
         self._paid_until = max(self._paid_until, now) + size_bytes / self._bytes_per_s
 
     def memory(self, size_bytes: int, requester: Requester = ITSELF) -> AbstractAsyncContextManager[None]:
-        """So much memory, once it is free; more than there is counts as all."""
+        """Hold memory of `size_bytes`, once it is free; more than there is counts as all."""
         return self._memory.lent(size_bytes, requester)
 
     @property

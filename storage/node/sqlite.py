@@ -21,7 +21,7 @@ from pathlib import Path
 from committee.files import require_regular_or_none
 
 BUSY_LIMIT_S = 30.0
-"""Nobody waits longer for another connection."""
+"""A statement fails when another connection holds the database for longer."""
 
 
 class StoreError(Exception):

@@ -52,7 +52,7 @@ class DeploymentParameters:
     handover_deadline_s: int = 24 * 3600
     """After so long a handover can be closed, attested or not."""
     patience_s: int = 600
-    """A member silent for so long may be ejected."""
+    """A member may be ejected once it has been silent for this time."""
     band_millis: int = 500
     """Tolerance band of the shard assignment, in thousandths of a shard; 0 switches it off."""
     price_per_mib_epoch: int = 0

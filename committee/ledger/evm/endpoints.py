@@ -28,7 +28,7 @@ FIRST_REST_S = 0.1
 """After the first failure; doubles with every further one in a row."""
 LONGEST_REST_S = 60.0
 PROBE_AFTER_S = 5.0
-"""So long after its failure an endpoint is asked all the same, if there is no better one."""
+"""An endpoint is asked again this long after its failure, if there is no better one."""
 RETRY_AFTER_LIMIT_S = 30.0
 """An endpoint that asks for a longer pause gets this one."""
 WRONG_CHAIN_REST_S = 60.0

@@ -36,7 +36,7 @@ log = Log()
 STEPS_AT_ONCE = 100
 """Stretches of blocks that one refresh takes in; the next goes on."""
 LONGEST_PAUSE_S = 60.0
-"""Between two tries to read the whole state, while what the chain tells cannot be taken in."""
+"""Pause between two tries to read the whole state, while what the chain tells cannot be taken in."""
 SETTLING_POLL_S = 1.0
 """How often the chain is asked whether it has settled the contracts."""
 

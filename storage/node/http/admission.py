@@ -83,7 +83,7 @@ class Admission:
     # turns; these raise `ConnectionError` when the client has hung up, and `LineFull` when too many requests wait
 
     async def bulk(self, request: web.Request, size_bytes: int, make: Callable[[], Bytes]) -> Bytes:
-        """Return what `make` makes in a thread, of about so many bytes, when the budget for peers allows it.
+        """Return what `make` makes in a thread, about `size_bytes`, when the budget for peers allows it.
 
         Its memory is the request's until the answer is sent. Raises `Refusal` when strangers wait too long.
         """
@@ -112,7 +112,7 @@ class Admission:
         return self._work.turn(request)
 
     async def reader(self, request: web.Request, size_bytes: int) -> None:
-        """Memory for a sliver of so many bytes, the request's until it is sent."""
+        """Hold memory for a sliver of `size_bytes` until the request is answered."""
         if size_bytes > SMALL_BYTES:
             await hold(request, self._read_line, self._reading.lent(size_bytes, request[REQUESTER]))
 

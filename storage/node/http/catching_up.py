@@ -19,7 +19,7 @@ IN_LINE = 1024
 WAITING = 512
 """Requests that wait for more than one: for what the chain has not told of yet."""
 SHORTEST_LOOK_S = 0.05
-"""Between two looks at the chain for it."""
+"""Shortest time between two looks at the chain for one waiting request."""
 
 
 class CatchUp:

@@ -49,7 +49,7 @@ SHUTDOWN_S = 3.0
 """Seconds that requests under way have when the server closes, before they are broken off. aiohttp may wait for them
 twice; orchestrators kill a process that has not ended some 10 s after SIGTERM."""
 PAUSE_S = 0.02
-"""Between two tries to accept a connection when there was no descriptor."""
+"""Pause between two tries to accept a connection when there was no descriptor."""
 
 
 class HttpServer:

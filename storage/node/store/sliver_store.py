@@ -323,7 +323,7 @@ class SliverStore:
             index.execute("INSERT OR REPLACE INTO bookmark VALUES (?, ?)", (name, value))
 
     def require_room(self, size_bytes: int) -> None:
-        """Raises `StoreFull` when the disk cannot take so many bytes more and keep its reserve."""
+        """Raise `StoreFull` when the disk cannot take `size_bytes` more and keep its reserve."""
         with told(f"cannot tell the room in {self.folder}"):
             free_bytes = self._files.free_bytes()
         if free_bytes < size_bytes + RESERVE_BYTES:
