@@ -1,5 +1,5 @@
-"""Who stores what in which epoch, and how they prove it.
+"""Which member stores what in which epoch, and how members prove it.
 
 Pure rules (`shards`, `membership`, `messages`, `bls`, `certificate`, `transition`) apart from `ledger`,
-the chain as the rest of the house sees it.
+the chain as all other folders see it.
 """

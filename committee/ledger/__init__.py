@@ -1,4 +1,4 @@
-"""The chain as the rest of the house sees it.
+"""The chain as all other folders see it.
 
 `interface` says what a ledger does, `records` what it tells; `evm` is the adapter for the Solidity contracts, and
 `follower` keeps up with a chain through reorganisations and outages. Nothing outside an adapter knows which chain it

@@ -1,4 +1,4 @@
-"""What the house asks of a chain: read state at a block, follow events, send.
+"""What Haulout asks of a chain: read state at a block, follow events, send.
 
 An adapter (`committee.ledger.evm`) implements `Ledger`; all amounts are integers in the token's smallest unit, blob
 ids are the 32 bytes of PROTOCOL section 1, times are seconds. Every method raises `LedgerUnavailable` when the chain
