@@ -7,7 +7,7 @@ that for a fault of the endpoint. Python's own conversions are too kind for it: 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -157,6 +157,11 @@ def newest_rewards(result: Any) -> list[int]:
     return [tip for block_rewards in rewards for tip in block_rewards]
 
 
+def balance(result: Any) -> int:
+    """Wei of an account."""
+    return quantity(result, 2**256 - 1)
+
+
 def listed(result: Any, read: Callable[[Any], Item]) -> list[Item]:
     """A list whose items `read` reads."""
     if not isinstance(result, list):
@@ -177,3 +182,13 @@ def _fields(result: Any, what: str) -> dict[str, Any]:
 
 def _mark(fields: dict[str, Any], number: str, digest: str) -> BlockMark:
     return BlockMark(quantity(fields.get(number)), data(fields.get(digest), 32))
+
+
+OF_METHOD: Mapping[str, Callable[[Any], object]] = {
+    "eth_chainId": quantity,
+    "eth_gasPrice": fee,
+    "eth_getBalance": balance,
+    "eth_getTransactionCount": quantity,
+    "eth_maxPriorityFeePerGas": fee,
+}
+"""How results are read that web3.py asks for; of the methods that are asked by it."""

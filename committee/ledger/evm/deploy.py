@@ -162,9 +162,9 @@ async def deploy(
     sender: Sender | None = None
     try:
         await _probe(rpc)
-        chain_id = await rpc.request("eth_chainId", read=answers.quantity)
+        chain_id = await rpc.eth.chain_id
         sender = Sender(rpc, key, chain_id, ErrorDecoder(load_contract(name) for name in CONTRACTS))
-        nonce = await rpc.request("eth_getTransactionCount", key.address, "pending", read=answers.quantity)
+        nonce = await rpc.eth.get_transaction_count(to_checksum_address(key.address), "pending")
         addresses = {
             name: _created_address(key.address, nonce + place) for place, name in enumerate(CONTRACTS)
         }

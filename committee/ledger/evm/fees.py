@@ -27,7 +27,7 @@ async def bid(rpc: Rpc) -> dict[str, int]:
         rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block), _tip(rpc)
     )
     if block.base_fee_wei is None or tip is None:
-        price = await rpc.request("eth_gasPrice", read=answers.fee)
+        price = await rpc.eth.gas_price
         return {"gasPrice": price * (100 + LEGACY_HEADROOM_PERCENT) // 100}
     return {
         "maxFeePerGas": block.base_fee_wei * BASE_FEE_HEADROOM + tip,
@@ -43,7 +43,7 @@ def most_per_gas_wei(offer: dict[str, int]) -> int:
 async def _tip(rpc: Rpc) -> int | None:
     """The tip to bid for a unit of gas, in wei, from the first method that an endpoint has; None for none."""
     with contextlib.suppress(LedgerUnavailable):
-        return await rpc.request("eth_maxPriorityFeePerGas", read=answers.fee)
+        return await rpc.eth.max_priority_fee
     with contextlib.suppress(LedgerUnavailable):
         history = hex(FEE_HISTORY_BLOCKS), "latest", [FEE_HISTORY_PERCENTILE]
         rewards = await rpc.request("eth_feeHistory", *history, read=answers.newest_rewards)

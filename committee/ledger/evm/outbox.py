@@ -6,9 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from eth_account.datastructures import SignedTransaction
+from eth_utils.address import to_checksum_address
 
 from committee.errors import LedgerUnavailable
 from committee.ledger.evm import answers
@@ -110,9 +111,9 @@ class Outbox:
             await asyncio.sleep(SETTLE_POLL_S)
             mined = await self._count("latest")
 
-    async def _count(self, block: str) -> int:
+    async def _count(self, block: Literal["latest", "pending"]) -> int:
         """How many transactions of the account there are, as of "latest" or, with those that wait, "pending"."""
-        return await self._rpc.request("eth_getTransactionCount", self._account, block, read=answers.quantity)
+        return await self._rpc.eth.get_transaction_count(to_checksum_address(self._account), block)
 
     async def _is_open(self, flight: Flight, mined: int) -> bool:
         """Whether a transaction is in the endpoint's pool; notes its receipt when it is mined."""

@@ -1,11 +1,15 @@
 """JSON-RPC to Ethereum nodes: one request, one answer that was read or one clear error, always within a limit.
 
-Everything that the adapter asks of a chain passes through `Rpc`. It knows several endpoints in order of preference and
-asks the first that is well; what one of them can do wrong is found here and in `endpoints`, and becomes
-`LedgerUnavailable` only when none serves.
+`Rpc` is a provider of web3.py, and everything that the adapter asks of a chain passes through it. It knows several
+endpoints in order of preference and asks the first that is well; what one of them can do wrong is found here and in
+`endpoints`, and becomes `LedgerUnavailable` only when none serves.
 
 A caller says with each request how its result is read (`answers`). Whatever the reading raises is a fault of the
-endpoint, so another one is asked, and no answer that a provider can make up comes out as any other error.
+endpoint, so another one is asked, and no answer that a provider can make up comes out as any other error. What web3.py
+asks by `Rpc.eth` is read in the same way before web3.py sees it (`answers.OF_METHOD`).
+
+It stands in for web3.py's own HTTP provider, whose answers have no limit, and which guards its sessions by a thread
+lock that a cancelled request can take and never give back.
 """
 
 from __future__ import annotations
@@ -16,6 +20,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
+from web3 import AsyncWeb3
+from web3.eth.async_eth import AsyncEth
+from web3.providers.async_base import AsyncJSONBaseProvider
+from web3.types import RPCEndpoint, RPCResponse
 
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import answers
@@ -39,7 +47,7 @@ OPINION_LIMIT_S = 3.0
 """For an endpoint whose answer is only compared with another's."""
 
 
-class Rpc:
+class Rpc(AsyncJSONBaseProvider):
     """The endpoints of one chain. Safe to use from several tasks of one event loop."""
 
     def __init__(self, urls: str | Sequence[str], chain_id: int | None = None) -> None:
@@ -47,8 +55,10 @@ class Rpc:
 
         With `chain_id`, an endpoint that serves another chain is not used.
         """
+        super().__init__()
         self.endpoints = [Endpoint(url) for url in endpoint_urls(urls)]
         self._chain_id = chain_id
+        self._web3: AsyncWeb3[Rpc] = AsyncWeb3(self, middleware=[])
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
         self._served_last: Endpoint | None = None
@@ -56,6 +66,21 @@ class Rpc:
     def __str__(self) -> str:
         """Where the chain is asked, for messages: scheme, host and port of each endpoint."""
         return ", ".join(map(str, self.endpoints))
+
+    @property
+    def eth(self) -> AsyncEth:
+        """web3.py's view of the chain; its methods raise what `request` raises."""
+        return self._web3.eth
+
+    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """Answer web3.py, which calls this for every request; raises as `request` does."""
+        check = answers.OF_METHOD[method]
+
+        def read(result: Any) -> Any:
+            check(result)
+            return result
+
+        return RPCResponse(jsonrpc="2.0", id=1, result=await self.request(method, *params, read=read))
 
     async def request(
         self,

@@ -14,9 +14,10 @@ import asyncio
 import contextlib
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from eth_account.datastructures import SignedTransaction
+from eth_utils.address import to_checksum_address
 
 from committee.errors import (
     INSUFFICIENT_FUNDS,
@@ -212,7 +213,7 @@ class Sender:
         return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
 
     async def _require_balance(self, action: str, needed_wei: int) -> None:
-        balance_wei = await self._rpc.request("eth_getBalance", self.account, "latest", read=_read_balance)
+        balance_wei = await self._rpc.eth.get_balance(to_checksum_address(self.account), "latest")
         if balance_wei < needed_wei:
             lacking: dict[str, object] = {
                 "account": self.account,
@@ -351,9 +352,9 @@ class Sender:
                 with contextlib.suppress(_NonceTakenError):
                     await self._broadcast("filling a nonce", filling, nonce)
 
-    async def _count(self, block: str) -> int:
+    async def _count(self, block: Literal["latest", "pending"]) -> int:
         """How many transactions of the account there are, as of "latest" or, with those that wait, "pending"."""
-        return await self._rpc.request("eth_getTransactionCount", self.account, block, read=answers.quantity)
+        return await self._rpc.eth.get_transaction_count(to_checksum_address(self.account), block)
 
     async def _failure(
         self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: RawReceipt
@@ -377,7 +378,3 @@ class Sender:
         if error.data is None:
             return LedgerRefused(action, "Reverted", {"message": error.reason})
         return LedgerRefused(action, *self._errors.decode(error.data))
-
-
-def _read_balance(result: Any) -> int:
-    return answers.quantity(result, 2**256 - 1)
