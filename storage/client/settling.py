@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import operator
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -113,7 +114,7 @@ class Settling:
                 self._tell(node.address, block)
                 own = await self._own_block()
                 patience_s = STANDSTILL_S if own < self.block else BEHIND_PATIENCE_S
-                if standstill.since_s(block, own) >= patience_s:
+                if standstill.since_s(block, min(own, self.block)) >= patience_s:
                     raise NotSettled(
                         *(node.name, node.address),
                         f"stands at block {block} of the chain for {patience_s:g} s, and the blob's is {self.block}",
@@ -146,17 +147,17 @@ class Settling:
 
 
 class _Standstill:
-    """Measures how long a block number has not moved."""
+    """Measures for how long block numbers have not grown."""
 
     def __init__(self) -> None:
         self._seen: tuple[int, ...] = ()
         self._since = 0.0
 
     def since_s(self, *blocks: int) -> float:
-        """Return for how many seconds the blocks have been these."""
+        """Return for how many seconds none of the blocks has grown beyond what it was at most."""
         now = asyncio.get_running_loop().time()
-        if blocks != self._seen:
-            self._seen, self._since = blocks, now
+        if not self._seen or any(map(operator.gt, blocks, self._seen)):
+            self._seen, self._since = tuple(map(max, blocks, self._seen or blocks)), now
         return now - self._since
 
 
@@ -183,4 +184,4 @@ def block_of(health: dict[str, Any]) -> int | None:
     """Return the number of the block that a node's health says it stands at; None when it says none."""
     chain = health.get("chain")
     block = chain.get("block") if isinstance(chain, dict) else None
-    return block if isinstance(block, int) and not isinstance(block, bool) else None
+    return block if isinstance(block, int) and not isinstance(block, bool) and block >= 0 else None

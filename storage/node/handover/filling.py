@@ -20,10 +20,10 @@ from committee.membership import Member
 from committee.messages import Intent, ShardTransferRequest, encode
 from committee.transition import Plan
 from storage.client import wire
-from storage.client.errors import NodeError, NodeRefused
+from storage.client.errors import NodeError, NodeRefused, NodeStalled
 from storage.client.failures import Reason
 from storage.client.link import Transfer
-from storage.client.settling import Settling
+from storage.client.settling import NotSettled, Settling
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
@@ -42,6 +42,8 @@ PAGE_SLIVERS = 256
 """Slivers asked for in one page; the source sends fewer when they are large."""
 PAGE_LIMIT_S = 15.0
 """Patience for one page; and for a source beyond what it has given."""
+SOURCE_BEHIND_LIMIT_S = 60.0
+"""A source that has not seen the epoch by then is left out: it may only say that its block moves."""
 SLOWEST_SLIVERS_PER_S = 16.0
 SLOWEST_BYTES_PER_S = 2**20
 """A source that gives fewer slivers and fewer bytes is left: repair is faster."""
@@ -204,7 +206,14 @@ class Filling:
             if refused.reason != Reason.INVALID_EPOCH:
                 raise
             settling = Settling(self._view.block.number, self._view.ledger)
-            await settling.until_settled(self._peers.client(source.member), refused)
+            try:
+                async with asyncio.timeout(SOURCE_BEHIND_LIMIT_S):
+                    await settling.until_settled(self._peers.client(source.member), refused)
+            except TimeoutError:
+                raise NotSettled(
+                    *(source.member.name, source.member.address),
+                    f"has not come to epoch {epoch} within {SOURCE_BEHIND_LIMIT_S:g} s",
+                ) from None
             await self._transfer_run(epoch, source, shard, axis, run)
 
     async def _transfer_run(
@@ -247,13 +256,16 @@ class Filling:
             async with self._budget.request():
                 transfer = Transfer()
                 try:
-                    page = await self._peers.client(source.member).sync_shard(
-                        message,
-                        self._secret.sign(message),
-                        min(sum(sizes), size_bytes),
-                        PAGE_LIMIT_S,
-                        transfer,
-                    )
+                    async with asyncio.timeout(2 * PAGE_LIMIT_S + size_bytes / LEAST_BYTES_PER_S):
+                        page = await self._peers.client(source.member).sync_shard(
+                            message,
+                            self._secret.sign(message),
+                            min(sum(sizes), size_bytes),
+                            PAGE_LIMIT_S,
+                            transfer,
+                        )
+                except TimeoutError:
+                    raise NodeStalled(source.member.name, source.member.address, "drips a page") from None
                 finally:
                     source.waited_s += max(0.0, clock.time() - transfer.began_s)
             self._budget.charge(sum(len(sliver.symbols) for _, sliver in page.slivers))

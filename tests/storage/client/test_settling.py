@@ -301,6 +301,7 @@ async def test_a_chain_that_settles_nothing_gets_the_longer_patience(
     ("health", "block"),
     [
         ({"chain": {"block": 7}}, 7),
+        ({"chain": {"block": -7}}, None),
         ({"chain": {"block": True}}, None),
         ({"chain": {"block": "7"}}, None),
         ({"chain": {}}, None),
@@ -320,3 +321,15 @@ def test_progress_never_goes_past_its_total() -> None:
     for _ in range(300):
         one._tell(f"node-{choose.randrange(5)}", choose.randrange(1000))
     assert all(0 <= done <= total for done, total in told)
+
+
+async def test_a_node_stands_still_while_only_the_chain_moves_on_or_its_block_goes_back_and_forth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    standstill, now = settling._Standstill(), 0.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    for seen in ((5, 9), (4, 9), (5, 8), (3, 9)):
+        standstill.since_s(*seen)
+        now += 10.0
+    assert standstill.since_s(5, 9) == 40.0
+    assert standstill.since_s(6, 9) == 0.0
