@@ -76,6 +76,10 @@ class _Lent:
         else:
             del self._to[requester]
 
+    def holds(self, requester: Requester) -> bool:
+        """Whether anything is lent to the requester."""
+        return requester in self._to
+
     def is_within_share(self, requester: Requester, amount: int) -> bool:
         """Whether the requester would have no more than it leaves free; the first it is lent always is."""
         held = self._to.get(requester, 0)
@@ -90,8 +94,14 @@ class Line:
 
     @contextmanager
     def place(self, requester: Requester = ITSELF) -> Iterator[None]:
-        """A place as long as the block lasts. Raises `LineFull`."""
-        if not self._taken.free or not self._taken.is_within_share(requester, 1):
+        """A place as long as the block lasts. Raises `LineFull`.
+
+        A requester that has none yet gets one also in a full line, up to twice its places: a few requesters, each with
+        half of what was free, cannot keep the others out.
+        """
+        has_room = self._taken.free > 0 and self._taken.is_within_share(requester, 1)
+        is_first = not self._taken.holds(requester) and self._taken.free > -self._taken.capacity
+        if not has_room and not is_first:
             raise LineFull(f"{self._taken.total} requests wait for their turn already")
         self._taken.add(requester, 1)
         try:

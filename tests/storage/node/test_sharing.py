@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -129,6 +130,25 @@ async def test_small_amounts_pass_a_large_one_until_it_is_overdue(monkeypatch: p
     await settled()
     assert (passing.has_it, large.has_it) == (False, True)
     await give_all_back([large, passing, *small])
+
+
+async def test_few_requesters_cannot_fill_a_line_for_the_others() -> None:
+    """Each takes half of what is left, until nothing is."""
+    line = Line(64)
+    with ExitStack() as places:
+        for stranger in STRANGERS:
+            with suppress(LineFull):
+                for _ in range(64):
+                    places.enter_context(line.place(stranger))
+        places.enter_context(line.place(MEMBERS[0]))
+        places.enter_context(line.place(Requester("203.0.113.1")))
+        with pytest.raises(LineFull):
+            places.enter_context(line.place(STRANGERS[0]))
+        for number in range(64):
+            with suppress(LineFull):
+                places.enter_context(line.place(Requester(f"198.51.100.{number}")))
+        with pytest.raises(LineFull):
+            places.enter_context(line.place(Requester("203.0.113.2")))
 
 
 async def test_a_line_leaves_places_to_those_that_have_none() -> None:
