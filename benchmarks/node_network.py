@@ -87,7 +87,8 @@ class WireTally:
     def _take_symbols(self, exchange: Exchange, code: RedStuff) -> None:
         if exchange.method == "POST":
             questions = wire.questions_from_bcs(exchange.request, code.n_shards)
-            answers = wire.answers_from_bcs(exchange.answer, len(questions))
+            asked = [len(one.targets) * len(one.shards) for one in questions]
+            answers = wire.answers_from_bcs(exchange.answer, asked)
             for question, answer in zip(questions, answers, strict=True):
                 if not isinstance(answer, tuple):
                     self._take_symbols_of(question.blob_id, question.axis, answer, code)

@@ -160,7 +160,8 @@ class NodeClient:
             *("POST", "/v1/decodingSymbols"), body=body, limit=limit, size_bytes=size_bytes, transfer=transfer
         )
         with self._transport.must_be_true():
-            answers = wire.answers_from_bcs(answer, len(questions))
+            asked = [len(one.targets) * len(one.shards) for one in questions]
+            answers = wire.answers_from_bcs(answer, asked)
         return [self._transport.refusal(*one) if isinstance(one, tuple) else one for one in answers]
 
     async def recovery_symbols(

@@ -49,6 +49,8 @@ MAX_PAGE_BYTES = MAX_SLIVER_BYTES + 64 * MAX_PAGE_SLIVERS
 FRAME_BYTES = 2**13
 """Around the symbols of one blob, a sliver of a page or a sliver alone; far less around most."""
 MAX_JSON_BYTES = 2**20
+MAX_ERROR_BYTES = 2**16
+"""Of an answer that is an error: the node's own, or the page of a proxy before it."""
 MAX_REQUEST_JSON_BYTES = 2**12
 MAX_JSON_BRACKETS = 2**12
 """Opening ones: a handover report of 1000 shards has about as many objects."""
@@ -149,11 +151,12 @@ def symbols_from_bcs(encoded: Bytes) -> SymbolsOfBlob:
     return symbols
 
 
-def _read_symbols(reader: Reader) -> SymbolsOfBlob:
+def _read_symbols(reader: Reader, most: int = MAX_SYMBOLS) -> SymbolsOfBlob:
+    """Read the symbols of one blob, `most` at most, before a view of any is made."""
     size = reader.unsigned(2)
     targets = _read_numbers(reader, MAX_TARGETS)
     symbols: SymbolsOfBlob = {}
-    for _ in range(reader.uleb128(MAX_SYMBOLS // max(1, len(targets)))):
+    for _ in range(reader.uleb128(most // max(1, len(targets)))):
         helper, row = reader.unsigned(2), reader.view(len(targets) * size)
         symbols[helper] = {
             target: row[place * size : (place + 1) * size] for place, target in enumerate(targets)
@@ -215,14 +218,17 @@ def answers_to_bcs(answers: Sequence[Bytes | Refused]) -> Bytes:
     return joined(parts)
 
 
-def answers_from_bcs(encoded: Bytes, count: int) -> list[SymbolsOfBlob | Refused]:
-    """The way back for so many questions, symbols as views into `encoded`. Raises `InvalidEncoding`."""
+def answers_from_bcs(encoded: Bytes, asked: Sequence[int]) -> list[SymbolsOfBlob | Refused]:
+    """Read the answers to questions; `asked` are the symbols asked for by each. Symbols are views into `encoded`.
+
+    Raises `InvalidEncoding`, also for more symbols than were asked for: each costs memory, even when it is empty.
+    """
     reader = Reader(encoded)
     answers: list[SymbolsOfBlob | Refused] = []
-    for _ in range(count):
+    for most in asked:
         match reader.unsigned(1):
             case 0:
-                answers.append(_read_symbols(reader))
+                answers.append(_read_symbols(reader, most))
             case 1:
                 answers.append((reader.unsigned(2), reader.take(reader.uleb128(MAX_REFUSAL_BYTES))))
             case kind:

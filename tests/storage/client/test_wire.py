@@ -36,7 +36,7 @@ FORMS: list[tuple[bytes, Callable[[bytes], Any]]] = [
     (wire.questions_to_bcs(QUESTIONS), lambda encoded: wire.questions_from_bcs(encoded, 10)),
     (
         bytes(wire.answers_to_bcs([wire.symbols_to_bcs([1, 2], 2, ROWS), (404, b"{}")])),
-        lambda encoded: wire.answers_from_bcs(encoded, 2),
+        lambda encoded: wire.answers_from_bcs(encoded, [wire.MAX_SYMBOLS] * 2),
     ),
     (wire.proven_to_bcs(PROVEN), wire.proven_from_bcs),
     (bytes(PAGE.to_bcs()), ShardPage.from_bcs),
@@ -153,7 +153,7 @@ def test_questions_refuse_too_many_helping_slivers_together() -> None:
 
 def test_answers_refuse_a_kind_that_there_is_not() -> None:
     with pytest.raises(InvalidEncoding, match="not 2"):
-        wire.answers_from_bcs(b"\x02", 1)
+        wire.answers_from_bcs(b"\x02", [1])
 
 
 def test_the_bytes_of_questions_and_answers_are_those_of_the_docstring() -> None:
@@ -193,6 +193,14 @@ def test_a_form_refuses_every_truncation(encoded: bytes, read: Callable[[bytes],
 def test_a_form_refuses_a_byte_too_many(encoded: bytes, read: Callable[[bytes], Any]) -> None:
     with pytest.raises(InvalidEncoding, match="too many"):
         read(encoded + b"\x00")
+
+
+def test_answers_refuse_more_symbols_than_were_asked_for() -> None:
+    answer = wire.answers_to_bcs([wire.symbols_to_bcs([1, 2], 2, ROWS)])
+    asked = 2 * len(ROWS)
+    assert len(wire.answers_from_bcs(answer, [asked])) == 1
+    with pytest.raises(InvalidEncoding, match="limit"):
+        wire.answers_from_bcs(answer, [asked - 1])
 
 
 @pytest.mark.parametrize("targets", [0, 1, wire.MAX_TARGETS])

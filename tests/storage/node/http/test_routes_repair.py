@@ -69,7 +69,7 @@ async def test_questions_about_several_blobs_have_an_answer_or_a_refusal_each(
     ]
     status, body = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs(questions))
     assert status == 200
-    unknown, symbols, missing = wire.answers_from_bcs(body, 3)
+    unknown, symbols, missing = wire.answers_from_bcs(body, [wire.MAX_SYMBOLS] * 3)
     _, alone = await ask("GET", path(blob, "decodingSymbols?targetSlivers=5,1&targetType=secondary"))
     assert symbols == wire.symbols_from_bcs(alone)
     for answer, reason in ((unknown, b"METADATA_NOT_FOUND"), (missing, b"SLIVER_NOT_FOUND")):
@@ -92,7 +92,7 @@ async def test_a_failing_store_refuses_its_question_alone(
     monkeypatch.setattr(node.store, "sliver", fail)
     questions = [wire.Question(blob.blob_id, P, [5], [shard]) for shard in (2, 0)]
     _, body = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs(questions))
-    failed, good = wire.answers_from_bcs(body, 2)
+    failed, good = wire.answers_from_bcs(body, [wire.MAX_SYMBOLS] * 2)
     assert isinstance(failed, tuple)
     assert failed[0] == 500
     assert isinstance(good, dict)
