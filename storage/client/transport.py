@@ -134,7 +134,7 @@ class NodeTransport:
                     is_over = True
                     return answer
                 self._note(response.status)
-                content = await self._read(response, wire.MAX_JSON_BYTES, moving)
+                content = await self._read(response, min(limit, wire.MAX_ERROR_BYTES), moving)
                 is_over = True
         except aiohttp.ConnectionTimeoutError:
             raise NodeUnreachable(

@@ -196,14 +196,16 @@ class StorageNode:
         """(the node's id, whether the chain was asked): from its registration, else what a run before has saved."""
         try:
             return (await self._join()).node_id, True
-        except LedgerRefused:
-            raise
         except LedgerError as error:
             key = self.secret.public_key
             saved = await self._on_chain_thread(self._chain_store.node_id, self._ledger.domain, key)
             if saved is None:
                 raise
-            log.warning("chain does not answer; serving as the node it was", node_id=saved, error=str(error))
+            log.warning(
+                "the registration cannot be looked at; serving as the node it was",
+                node_id=saved,
+                error=str(error),
+            )
             return saved, False
 
     async def _join_later(self) -> None:
