@@ -198,7 +198,7 @@ async def test_a_port_in_use_is_told_in_one_line(scenario: Scenario) -> None:
     assert process.returncode == 1
     (line,) = errors.decode().splitlines()
     assert f"cannot listen on 127.0.0.1, port {port}: " in line
-    assert "stop what uses the port or set another one" in line
+    assert "stop what uses the port, or set another one" in line
 
 
 async def test_damaged_slivers_on_disk_do_not_reach_a_reader(scenario: Scenario) -> None:

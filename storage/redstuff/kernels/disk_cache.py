@@ -42,6 +42,7 @@ except ImportError:  # Windows: processes may compile the same kernel twice, no 
     fcntl = None  # type: ignore[assignment]
 
 _HERE = Path(__file__).parent
+_SOURCES_OWNER = _HERE.stat().st_uid
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAGIC = b"HAULOUT1"
 _DIGEST_BYTES = 32
@@ -140,7 +141,7 @@ def _open(path: Path, flags: int) -> int:
 
 def _trusted_users() -> set[int]:
     """Return the users whose code runs here anyway: root, this one, and the sources' owner."""
-    return {0, os.geteuid(), _HERE.stat().st_uid}
+    return {0, os.geteuid(), _SOURCES_OWNER}
 
 
 def _read(path: Path) -> bytes | None:
