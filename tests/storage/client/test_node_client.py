@@ -241,9 +241,9 @@ async def test_more_than_was_asked_for_is_not_taken(
 
 async def test_an_error_without_end_is_cut_off(serve: Serve, session: aiohttp.ClientSession) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=400, body=bytes(wire.MAX_JSON_BYTES + 1))
+        return web.Response(status=400, body=bytes(wire.MAX_ERROR_BYTES + 1))
 
-    with pytest.raises(NodeLied, match=f"more than {wire.MAX_JSON_BYTES} bytes"):
+    with pytest.raises(NodeLied, match=f"more than {wire.MAX_ERROR_BYTES} bytes"):
         await NodeClient(session, "flood", await serve(answer)).sliver(BLOB_ID, 0, P)
 
 
