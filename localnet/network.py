@@ -257,7 +257,7 @@ class LocalNetwork:
         return await self._settled(await self.operator.start())
 
     async def _settled(self, transaction: Transaction) -> Transaction:
-        """The same, once its block is settled."""
+        """Return the transaction once its block is settled."""
         await until_chain_settles(self.operator, transaction.block.number)
         return transaction
 
