@@ -40,17 +40,22 @@ LEAVES, RETURNS, STAYS = "leaves", "returns", "stays"
 # fail point, change, who is killed
 KILLS = [
     ("handover.page-stored:2", RETURNS, "rebuilder"),
-    ("source.page-read", RETURNS, "source"),
     ("handover.slivers-stored", LEAVES, "rebuilder"),
+    ("source.page-read", RETURNS, "source"),
     ("helper.symbols-read:2", LEAVES, "helper"),
     ("handover.attestation-sent", RETURNS, "rebuilder"),
     ("handover.digest-made", LEAVES, "rebuilder"),
+    ("handover.page-received", RETURNS, "rebuilder"),
+    ("handover.slivers-rebuilt", LEAVES, "rebuilder"),
+    ("prefetch.begun", RETURNS, "rebuilder"),
+    ("prefetch.complete", LEAVES, "rebuilder"),
+    ("handover.shard-dropped:2", STAYS, "leaver"),
+]
+MORE_KILLS = [
     ("handover.page-wanted", RETURNS, "rebuilder"),
     ("handover.symbols-wanted", LEAVES, "rebuilder"),
-    ("handover.page-received", RETURNS, "rebuilder"),
     ("handover.symbols-received:3", LEAVES, "rebuilder"),
     ("handover.page-verified", RETURNS, "rebuilder"),
-    ("handover.slivers-rebuilt", LEAVES, "rebuilder"),
     ("handover.page-stored", RETURNS, "rebuilder"),
     ("handover.slivers-stored:2", LEAVES, "rebuilder"),
     ("handover.blob-metadata-fetched", RETURNS, "rebuilder"),
@@ -65,11 +70,9 @@ KILLS = [
     ("handover.attestation-wanted", LEAVES, "rebuilder"),
     ("handover.complete", RETURNS, "rebuilder"),
     ("handover.shard-to-drop", STAYS, "leaver"),
-    ("prefetch.begun", RETURNS, "rebuilder"),
-    ("handover.shard-dropped:2", STAYS, "leaver"),
     ("prefetch.complete", RETURNS, "rebuilder"),
-    ("prefetch.complete", LEAVES, "rebuilder"),
 ]
+"""The steps between those, only with --slow."""
 
 
 class Faults:
@@ -287,7 +290,10 @@ def named(kill: tuple[str, str, str]) -> str:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("fail_point", "change", "role"),
-    [pytest.param(*kill, id=named(kill)) for kill in KILLS],
+    [
+        *(pytest.param(*kill, id=named(kill)) for kill in KILLS),
+        *(pytest.param(*kill, id=named(kill), marks=pytest.mark.slow) for kill in MORE_KILLS),
+    ],
 )
 async def test_a_kill_at_any_step_costs_nothing(
     faults: Faults, fail_point: str, change: str, role: str
@@ -357,4 +363,4 @@ async def test_kills_at_any_moment_cost_nothing(faults: Faults, seed: int) -> No
 
 
 def test_every_fail_point_has_its_kill() -> None:
-    assert {kill[0].partition(":")[0] for kill in KILLS} == fail_points.NAMES
+    assert {kill[0].partition(":")[0] for kill in (*KILLS, *MORE_KILLS)} == fail_points.NAMES
