@@ -66,12 +66,6 @@ def deploy_command(
     patience_s: Annotated[int, typer.Option(help="Silence after which a member is ejected.", min=1)] = 600,
     price: Annotated[int, typer.Option(help="For a MiB and epoch, smallest units.", min=0)] = 0,
     write_price: Annotated[int, typer.Option(help="For registering a MiB, smallest units.", min=0)] = 0,
-    least_stake: Annotated[
-        int | None,
-        typer.Option(
-            parser=token_amount, metavar="TOKENS", help="That a node's stake needs to count; any by default."
-        ),
-    ] = None,
     timelock_s: Annotated[int, typer.Option(help="Delay of the governor's changes.", min=0)] = 2 * 24 * 3600,
     key_file: KeyOption = None,
     dry_run: DryRunOption = False,
@@ -88,7 +82,6 @@ def deploy_command(
         patience_s,
         price_per_mib_epoch=price,
         write_price_per_mib=write_price,
-        least_stake=least_stake or 0,
         timelock_delay_s=timelock_s,
     )
     require_new_file(manifest)

@@ -2,13 +2,13 @@
 
 `assign` is the whole election in three steps, each a function of its own:
 
-1. `apportion`: how many shards each stake earns (Hagenbach-Bischoff, with a cap for each node);
+1. `apportion`: how many shards each stake earns (Hagenbach-Bischoff, among the nodes of `worth_a_shard`);
 2. `tolerate`: undo moves that stem from stake changes too small to matter (the tolerance band);
 3. `reassign`: which shards move, the least possible number of them.
 
 1 and 3 are Walrus' rules (MystenLabs/walrus, contracts/walrus/sources/staking: staking_inner.move and
-committee.move), 2 is ours. The contract elects by the same rules; all is in integers, so that both give the
-same result to the shard.
+committee.move), but that Walrus caps a node's shards and lets stakes count that are not worth one; 2 is ours. The
+contract elects by the same rules; all is in integers, so that both give the same result to the shard.
 
 Candidates are (node id, stake) in candidate order, the order of becoming a candidate; earlier candidates
 win ties.
@@ -17,7 +17,7 @@ win ties.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heapreplace
 
 from committee.errors import ElectionError
 
@@ -29,9 +29,6 @@ BAND_MILLIS = 500
 LARGEST_STAKE = 1 << 128
 LARGEST_N_SHARDS = 0xFFFF
 
-_FLAT_CAP_NODES = 20
-"""With so many nodes none may hold more than a tenth of the shards; with fewer the tenth is stretched."""
-_CAP_DIVISOR = 10
 _QUOTIENT_BITS = 64
 """Quotients are 64.64 fixed point, rounded down: what is closer than that counts as a tie."""
 
@@ -58,31 +55,39 @@ def assign(
     return reassign(previous, tolerate(previous, candidates, counts, band_millis))
 
 
-def cap(n_nodes: int, n_shards: int) -> int:
-    """The most shards one node may hold when `n_nodes` candidates have stake."""
-    if n_nodes >= _FLAT_CAP_NODES:
-        # A tenth of fewer than ten shards would be none, and no committee could be elected: one at least.
-        return max(1, n_shards // _CAP_DIVISOR)
-    return -(-_FLAT_CAP_NODES * n_shards // (_CAP_DIVISOR * n_nodes))
+def worth_a_shard(candidates: Candidates, n_shards: int) -> list[tuple[int, int]]:
+    """Return the candidates that count, in candidate order: none of them has less stake than a shard is worth.
+
+    A shard is worth `total / n_shards`, where `total` is the stake of those that count: the least stake, of equals the
+    later candidate's, is dropped until this holds. Raises `ElectionError`.
+    """
+    _require_candidates(candidates, n_shards)
+    by_stake = sorted(range(len(candidates)), key=lambda place: (-candidates[place][1], place))
+    total = sum(stake for _, stake in candidates)
+    while candidates[by_stake[-1]][1] * n_shards < total:
+        total -= candidates[by_stake.pop()][1]
+    return [candidates[place] for place in sorted(by_stake)]
 
 
 def apportion(candidates: Candidates, n_shards: int) -> dict[int, int]:
-    """Node id → number of shards, in candidate order; who gets none is left out. Raises `ElectionError`."""
-    voters = _with_stake(candidates, n_shards)
-    most = cap(len(voters), n_shards)
+    """Node id → number of shards, in candidate order; a node that gets none is left out.
+
+    Nodes with a part `x` of the stake of the `k` nodes that are given shards get at most `x * (n_shards + k)`, however
+    they share their stake out among themselves. Raises `ElectionError`.
+    """
+    voters = worth_a_shard(candidates, n_shards)
     divisor = sum(stake for _, stake in voters) // (n_shards + 1) + 1
-    counts = [min(stake // divisor, most) for _, stake in voters]
+    counts = [stake // divisor for _, stake in voters]
 
     def bid(place: int) -> tuple[int, int]:
         return -((voters[place][1] << _QUOTIENT_BITS) // (counts[place] + 1)), place
 
-    bids = [bid(place) for place, count in enumerate(counts) if count < most]
+    bids = [bid(place) for place in range(len(voters))]
     heapify(bids)
     for _ in range(n_shards - sum(counts)):
-        _, place = heappop(bids)  # never empty: all caps together are more than the shards
+        _, place = bids[0]
         counts[place] += 1
-        if counts[place] < most:
-            heappush(bids, bid(place))
+        heapreplace(bids, bid(place))
     return {node_id: count for (node_id, _), count in zip(voters, counts, strict=True) if count}
 
 
@@ -95,17 +100,17 @@ def tolerate(
     """Undo moves within the tolerance band: counts of `apportion` → counts to reassign by, none of them 0.
 
     A member that would shrink although it holds no more than the band over its exact share,
-    `n * stake / total`, gets one shard back, if its cap allows, from the growing member farthest over its own
-    share. Raises `ElectionError` for a negative band, or counts that do not sum to the shards of `previous`.
+    `n * stake / total`, gets one shard back from the growing member farthest over its own share. A member that
+    no longer counts (`worth_a_shard`) gets none. Raises `ElectionError` for a negative band, or counts that do
+    not sum to the shards of `previous`.
     """
     if band_millis < 0:
         raise ElectionError(f"tolerance band of {band_millis} thousandths of a shard: it cannot be negative")
     if band_millis == 0:
         return dict(counts)
     n_shards = _require_same_total(previous, counts)
-    stakes = {node_id: stake for node_id, stake in candidates if stake > 0}
+    stakes = dict(worth_a_shard(candidates, n_shards))
     total = sum(stakes.values())
-    most = cap(len(stakes), n_shards)
     held = {node_id: len(previous.get(node_id, ())) for node_id in stakes}
     settled = {node_id: counts.get(node_id, 0) for node_id in stakes}
 
@@ -119,7 +124,7 @@ def tolerate(
     for node_id in stakes:
         shrinks = settled[node_id] < held[node_id]
         in_band = 1000 * over_share(node_id, held[node_id]) <= band_millis * total
-        if shrinks and in_band and settled[node_id] < most:
+        if shrinks and in_band:
             growing = (other for other in stakes if settled[other] > held[other])
             giver = max(growing, key=lambda other: over_share(other, settled[other]))
             settled[giver] -= 1
@@ -170,8 +175,7 @@ def _first_committee(counts: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
     return dict(sorted(assigned.items()))
 
 
-def _with_stake(candidates: Candidates, n_shards: int) -> list[tuple[int, int]]:
-    """The candidates that can be elected, checked."""
+def _require_candidates(candidates: Candidates, n_shards: int) -> None:
     if not 1 <= n_shards <= LARGEST_N_SHARDS:
         raise ElectionError(f"{n_shards} shards: there must be 1..{LARGEST_N_SHARDS}")
     seen: set[int] = set()
@@ -181,10 +185,8 @@ def _with_stake(candidates: Candidates, n_shards: int) -> list[tuple[int, int]]:
         seen.add(node_id)
         if not 0 <= stake <= LARGEST_STAKE:
             raise ElectionError(f"stake {stake} of node {node_id} is not in 0..2^128")
-    voters = [(node_id, stake) for node_id, stake in candidates if stake > 0]
-    if not voters:
+    if not any(stake for _, stake in candidates):
         raise ElectionError(f"none of the {len(candidates)} candidates has stake; stake on at least one")
-    return voters
 
 
 def _require_same_total(previous: Mapping[int, Sequence[int]], counts: Mapping[int, int]) -> int:

@@ -61,9 +61,6 @@ class DeploymentParameters:
     """In the token's smallest unit, for registering a MiB of encoded size."""
     capacity_bytes: int = 1 << 50
     """Encoded bytes that may be reserved for any one epoch."""
-    least_stake: int = 0
-    """What a candidate needs for its stake to count. Without it, many nodes with next to no stake can take shards from
-    a few with much, since the cap on a node's shards falls with the number of nodes."""
     timelock_delay_s: int = 2 * 24 * 3600
     """From the announcement of a change by the governor to its execution."""
     finality: Finality | None = None
@@ -213,7 +210,6 @@ def _constructor_arguments(
         "Staking": {
             "token_": addresses["HauloutToken"],
             "committee_": addresses["Committee"],
-            "leastStake_": parameters.least_stake,
             **governed,
         },
         "Committee": {

@@ -31,8 +31,6 @@ abstract contract Candidates is Governed {
     event CandidateRemoved(uint32 indexed nodeId, uint64 barredUntil);
     /// @notice A candidate with more stake took the place of this one.
     event CandidateEvicted(uint32 indexed nodeId);
-    /// @notice Less stake than this does not count, from the next selection on.
-    event LeastStakeChanged(uint256 leastStake);
 
     /// @notice The node stands already.
     error AlreadyCandidate(uint32 nodeId);
@@ -51,10 +49,6 @@ abstract contract Candidates is Governed {
     /// @notice The committee contract; it alone may remove candidates.
     address public immutable committee;
 
-    /// @notice The stake below which none of it counts. The cap on a node's shards falls with the number of nodes that
-    /// have stake; without this, many nodes with next to none would take shards from a few with much.
-    uint256 public leastStake;
-
     mapping(uint32 nodeId => Standing) internal _standings;
     uint32[] private _candidates;
 
@@ -64,9 +58,8 @@ abstract contract Candidates is Governed {
         _;
     }
 
-    constructor(address committee_, uint256 leastStake_) {
+    constructor(address committee_) {
         committee = committee_;
-        _setLeastStake(leastStake_);
     }
 
     /// @notice A node stands for no further selection. In committees already selected it stays. Owner or operator.
@@ -95,19 +88,12 @@ abstract contract Candidates is Governed {
         if (_remove(nodeId) || isLonger) emit CandidateRemoved(nodeId, entry.barredUntil);
     }
 
-    /// @notice Changes what a candidate needs for its stake to count, from the next selection on. Governor only.
-    function setLeastStake(uint256 leastStake_) external onlyGovernor {
-        _setLeastStake(leastStake_);
-    }
-
-    /// @notice Who stands for the next selection, with the stake of each that counts (none below `leastStake`), in
-    /// candidate order.
+    /// @notice The nodes that stand for the next selection, with the stake on each, in candidate order.
     function candidates() external view returns (uint32[] memory nodeIds, uint256[] memory stakes) {
         nodeIds = _candidates;
         stakes = new uint256[](nodeIds.length);
         for (uint256 i; i < nodeIds.length; ++i) {
-            uint256 stake_ = stakeOn(nodeIds[i]);
-            if (stake_ >= leastStake) stakes[i] = stake_;
+            stakes[i] = stakeOn(nodeIds[i]);
         }
     }
 
@@ -153,10 +139,5 @@ abstract contract Candidates is Governed {
         if (newcomerStake <= lowest) revert CandidatesFull(lowest);
         _remove(least);
         emit CandidateEvicted(least);
-    }
-
-    function _setLeastStake(uint256 leastStake_) private {
-        leastStake = leastStake_;
-        emit LeastStakeChanged(leastStake_);
     }
 }

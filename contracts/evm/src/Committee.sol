@@ -84,7 +84,7 @@ contract Committee is Epochs {
         (uint32[] memory nodeIds, uint256[] memory stakes) = staking.candidates();
         Roster memory previous;
         if (clock.epoch != 0) previous = Rolls.read(_rolls[clock.epoch]);
-        Roster memory next = Assignment.elect(previous, nodeIds, stakes, nShards, parameters.bandMillis);
+        (Roster memory next,) = Assignment.elect(previous, nodeIds, stakes, nShards, parameters.bandMillis);
         uint32 selected = clock.epoch + 1;
         Roll memory roll = Rolls.write(next, staking.keysOf(next.nodeIds, selected));
         _rolls[selected] = roll;

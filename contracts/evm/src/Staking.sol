@@ -106,10 +106,9 @@ contract Staking is Nodes {
     mapping(address receiver => uint256 amount) public earningsOf;
 
     /// @param committee_ Where the committee contract is, or is about to be deployed.
-    /// @param leastStake_ What a candidate needs for its stake to count; 0 for none.
-    constructor(IERC20 token_, address committee_, uint256 leastStake_, address governor_, address guardian_)
+    constructor(IERC20 token_, address committee_, address governor_, address guardian_)
         Governed(governor_, guardian_)
-        Candidates(committee_, leastStake_)
+        Candidates(committee_)
     {
         token = token_;
     }

@@ -18,32 +18,45 @@ contract AssignmentTest is Signing {
         _check(roster, 2, 30, _list(0, 1, 2, 3));
     }
 
-    function test_elect_caps_the_greatest() public view {
-        // Three nodes, ten shards: at most ceil(200 / 30) = 7.
-        Roster memory roster = _elect(_none(), _ids(1, 2, 3), _numbers(1000, 1, 1), 10, 500);
-        vm.assertEq(roster.shards[0].length, 7);
-        vm.assertEq(roster.shards[1].length, 2);
-        vm.assertEq(roster.shards[2].length, 1);
+    function test_elect_caps_nobody() public view {
+        Roster memory roster = _elect(_none(), _ids(1, 2, 3), _numbers(80, 10, 10), 10, 500);
+        vm.assertEq(roster.shards[0].length, 8);
     }
 
-    function test_elect_caps_at_a_tenth_with_twenty_nodes() public view {
-        (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(20, 1);
-        stakes[7] = 1e6;
-        Roster memory roster = _elect(_none(), nodeIds, stakes, 109, 500);
-        vm.assertEq(roster.shards[7].length, 10);
+    function test_elect_leaves_out_a_node_not_worth_a_shard() public view {
+        // A shard is worth 100; of a stake of 99 the total is 999, and 99.9 are wanted.
+        Roster memory roster = _elect(_none(), _ids(1, 2, 3), _numbers(600, 300, 100), 10, 500);
+        vm.assertEq(roster.nodeIds.length, 3);
+        roster = _elect(_none(), _ids(1, 2, 3), _numbers(600, 300, 99), 10, 500);
+        vm.assertEq(roster.nodeIds.length, 2);
+    }
+
+    function test_elect_tells_the_stake_that_counts() public view {
+        (, uint256 total) = harness.elect(_none(), _ids(1, 2, 3), _numbers(600, 300, 99), 10, 500);
+        vm.assertEq(total, 900);
+    }
+
+    function test_elect_drops_no_more_than_it_must() public view {
+        // Of 12 equal stakes none is a tenth of all; the last two are dropped.
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(12, 5);
+        Roster memory roster = _elect(_none(), nodeIds, stakes, 10, 500);
+        vm.assertEq(roster.nodeIds.length, 10);
+        vm.assertEq(roster.nodeIds[9], 10);
+    }
+
+    function test_elect_gives_dust_nothing_however_many_nodes_it_is_on() public view {
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(100, 1e9);
+        for (uint256 i; i < 3; ++i) {
+            stakes[40 * i] = 1000 ether;
+        }
+        Roster memory roster = _elect(_none(), nodeIds, stakes, 100, 500);
+        vm.assertEq(roster.nodeIds.length, 3);
     }
 
     function test_elect_leaves_out_who_earns_no_shard() public view {
         Roster memory roster = _elect(_none(), _ids(1, 2, 3), _numbers(1000, 1, 1000), 4, 500);
         vm.assertEq(roster.nodeIds.length, 2);
         vm.assertEq(roster.nodeIds[1], 3);
-    }
-
-    function test_elect_does_not_count_candidates_without_stake() public view {
-        // Two nodes with stake may hold ten each; were all three counted, seven.
-        Roster memory roster = _elect(_none(), _ids(1, 2, 3), _numbers(1000, 0, 1), 10, 500);
-        vm.assertEq(roster.nodeIds.length, 1);
-        vm.assertEq(roster.shards[0].length, 10);
     }
 
     function test_elect_bears_the_largest_stakes() public view {
@@ -149,15 +162,9 @@ contract AssignmentTest is Signing {
         _check(roster, 2, 3, _list(7, 8, 9, 3));
     }
 
-    function test_elect_keeps_the_cap_against_the_band() public view {
-        // Twenty nodes: at most ten shards each, though the first held twelve and a vast band would spare it.
-        (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(20, 100);
-        stakes[0] = 1000;
-        Roster memory previous = _elect(_none(), nodeIds, stakes, 100, 0);
-        previous.shards[0] = _joined(previous.shards[0], previous.shards[19]);
-        (previous.nodeIds, previous.shards) = (_first19(previous.nodeIds), _first19(previous.shards));
-        Roster memory roster = _elect(previous, nodeIds, stakes, 100, 100_000);
-        vm.assertEq(roster.shards[0].length, 10);
+    function test_elect_spares_no_member_in_the_band_that_is_not_worth_a_shard() public view {
+        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(600, 300, 99), 10, 100_000);
+        vm.assertEq(roster.nodeIds.length, 2);
     }
 
     // Any stakes
@@ -166,13 +173,13 @@ contract AssignmentTest is Signing {
         shards = _between(shards, 10, 130);
         bandMillis = _between(bandMillis, 0, 1500);
         (uint32[] memory nodeIds, uint256[] memory stakes) = _candidates(seed);
-        Roster memory first = _elect(_none(), nodeIds, stakes, shards, bandMillis);
+        Roster memory first = _elect(_none(), nodeIds, stakes, shards, 0);
         _checkWhole(first, shards);
+        _checkBound(first, nodeIds, stakes, shards);
         (nodeIds, stakes) = _candidates(seed >> 8);
         Roster memory second = _elect(first, nodeIds, stakes, shards, bandMillis);
         _checkWhole(second, shards);
         _checkLeastMovement(first, second);
-        _checkCap(second, stakes, shards);
     }
 
     function test_elect_counts_like_a_race_for_every_single_shard(uint256 seed, uint256 shards) public view {
@@ -190,20 +197,20 @@ contract AssignmentTest is Signing {
         _checkRace(nodeIds, stakes, shards);
     }
 
-    function test_elect_counts_like_a_race_when_some_are_capped() public view {
+    function test_elect_counts_like_a_race_when_most_are_not_worth_a_shard() public view {
         (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(24, 1);
-        (stakes[3], stakes[9], stakes[10], stakes[20]) = (1 << 128, 1e9, 1e9, 40);
+        (stakes[3], stakes[9], stakes[10], stakes[20]) = (1 << 128, 1 << 120, 1e9, 40);
         _checkRace(nodeIds, stakes, 130);
     }
 
-    /// @dev Without a sure start: every shard to the highest quotient below the cap, ties to the earlier candidate.
+    /// @dev Without a sure start: every shard to the highest quotient, ties to the earlier candidate.
     function _checkRace(uint32[] memory nodeIds, uint256[] memory stakes, uint256 shards) private view {
         uint256[] memory counts = new uint256[](stakes.length);
-        uint256 cap = _cap(stakes, shards);
+        uint256[] memory counting = _worthAShard(stakes, shards);
         for (uint256 left = shards; left > 0; --left) {
             uint256 best = type(uint256).max;
             for (uint256 i; i < stakes.length; ++i) {
-                if (stakes[i] == 0 || counts[i] == cap) continue;
+                if (counting[i] == 0) continue;
                 bool isFirst = best == type(uint256).max;
                 if (isFirst || stakes[i] * (counts[best] + 1) > stakes[best] * (counts[i] + 1)) best = i;
             }
@@ -244,20 +251,39 @@ contract AssignmentTest is Signing {
         }
     }
 
-    function _checkCap(Roster memory roster, uint256[] memory stakes, uint256 shards) private pure {
-        uint256 cap = _cap(stakes, shards);
-        for (uint256 i; i < roster.nodeIds.length; ++i) {
-            vm.assertLe(roster.shards[i].length, cap);
+    /// @dev What any nodes hold, however an attacker split its stake among them, is at most their part of the members'
+    /// stake times `shards + members`; it is enough to check it for each.
+    function _checkBound(Roster memory roster, uint32[] memory nodeIds, uint256[] memory stakes, uint256 shards)
+        private
+        pure
+    {
+        uint256 total;
+        uint256[] memory held = new uint256[](nodeIds.length);
+        for (uint256 i; i < nodeIds.length; ++i) {
+            (bool found, uint256 position) = Assignment.positionOf(roster.nodeIds, nodeIds[i]);
+            if (!found) continue;
+            held[i] = roster.shards[position].length;
+            total += stakes[i];
+        }
+        for (uint256 i; i < nodeIds.length; ++i) {
+            vm.assertLe(held[i] * total, stakes[i] * (shards + roster.nodeIds.length));
+            if (held[i] == 0) vm.assertTrue(stakes[i] * shards < total + stakes[i]); // nor were it one more
         }
     }
 
-    function _cap(uint256[] memory stakes, uint256 shards) private pure returns (uint256) {
-        uint256 nodes;
-        for (uint256 i; i < stakes.length; ++i) {
-            if (stakes[i] > 0) ++nodes;
+    /// @dev The largest set of the greatest stakes of which each is worth a shard; 0 for the others.
+    function _worthAShard(uint256[] memory stakes, uint256 shards) private pure returns (uint256[] memory counting) {
+        counting = new uint256[](stakes.length);
+        uint256 total;
+        for (uint256 k; k < stakes.length; ++k) {
+            uint256 next = type(uint256).max;
+            for (uint256 i; i < stakes.length; ++i) {
+                if (counting[i] == 0 && (next == type(uint256).max || stakes[i] > stakes[next])) next = i;
+            }
+            if (stakes[next] == 0 || stakes[next] * shards < total + stakes[next]) return counting;
+            counting[next] = stakes[next];
+            total += stakes[next];
         }
-        uint256 cap = nodes >= 20 ? shards / 10 : (2 * shards + nodes - 1) / nodes;
-        return cap == 0 ? 1 : cap;
     }
 
     /// @dev 1 to 24 candidates out of ids 1 to 32 in some order, stakes of several magnitudes, some without.
@@ -279,8 +305,8 @@ contract AssignmentTest is Signing {
         uint256[] memory stakes,
         uint256 shards,
         uint256 bandMillis
-    ) private view returns (Roster memory) {
-        return harness.elect(previous, nodeIds, stakes, shards, bandMillis);
+    ) private view returns (Roster memory roster) {
+        (roster,) = harness.elect(previous, nodeIds, stakes, shards, bandMillis);
     }
 
     function _check(Roster memory roster, uint256 member, uint32 nodeId, uint16[] memory shards) private pure {
@@ -306,20 +332,6 @@ contract AssignmentTest is Signing {
         for (uint256 i; i < count; ++i) {
             (nodeIds[i], stakes[i]) = (uint32(i + 1), amount);
         }
-    }
-
-    function _first19(uint32[] memory list) private pure returns (uint32[] memory) {
-        assembly {
-            mstore(list, 19)
-        }
-        return list;
-    }
-
-    function _first19(uint16[][] memory list) private pure returns (uint16[][] memory) {
-        assembly {
-            mstore(list, 19)
-        }
-        return list;
     }
 
     function _joined(uint16[] memory left, uint16[] memory right) private pure returns (uint16[] memory both) {

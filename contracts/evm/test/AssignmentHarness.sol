@@ -11,7 +11,7 @@ contract AssignmentHarness {
         uint256[] calldata stakes,
         uint256 shards,
         uint256 bandMillis
-    ) external pure returns (Roster memory) {
+    ) external pure returns (Roster memory roster, uint256 total) {
         return Assignment.elect(previous, nodeIds, stakes, shards, bandMillis);
     }
 }

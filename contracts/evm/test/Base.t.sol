@@ -95,7 +95,6 @@ abstract contract Base is Signing {
     uint80 internal constant WRITE_PRICE = 3;
     uint64 internal constant CAPACITY = 1 << 40;
     uint256 internal constant STAKE = 1000 ether;
-    uint256 internal constant LEAST_STAKE = 0;
     uint16 internal constant COMMISSION = 1_000; // of 10 000
     // A blob that the real Walrus encoder encoded for 100 shards.
     uint64 internal constant LENGTH = 1048576;
@@ -124,7 +123,7 @@ abstract contract Base is Signing {
         address governor = _governor();
         token = HauloutToken(vm.deployCode("artifacts/HauloutToken.json", abi.encode(address(this))));
         address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        bytes memory arguments = abi.encode(token, expected, LEAST_STAKE, governor, GUARDIAN);
+        bytes memory arguments = abi.encode(token, expected, governor, GUARDIAN);
         staking = Staking(vm.deployCode("artifacts/Staking.json", arguments));
         Epochs.Parameters memory parameters = Epochs.Parameters(EPOCH_S, DEADLINE_S, 60, bandMillis);
         arguments = abi.encode(staking, shards, parameters, governor, GUARDIAN);

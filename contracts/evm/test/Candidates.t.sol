@@ -2,7 +2,6 @@
 pragma solidity ^0.8.30;
 
 import {Candidates} from "src/Candidates.sol";
-import {Governed} from "src/Governed.sol";
 import {Nodes} from "src/Nodes.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -149,30 +148,5 @@ contract CandidatesTest is Base {
         vm.assertEq(nodeIds[0], a);
         vm.assertEq(nodeIds[1], b);
         vm.assertEq(nodeIds[2], c);
-    }
-
-    function test_setLeastStake_leaves_the_poor_without_shards() public {
-        _addNodes(4);
-        for (uint256 i; i < 16; ++i) {
-            _addNode(1e9);
-        }
-        (uint32[] memory nodeIds, uint256[] memory stakes) = staking.candidates();
-        vm.assertEq(stakes[19], 1e9);
-        vm.expectEmit();
-        emit Candidates.LeastStakeChanged(1 ether);
-        vm.prank(GOVERNOR);
-        staking.setLeastStake(1 ether);
-        (nodeIds, stakes) = staking.candidates();
-        vm.assertEq(nodeIds.length, 20);
-        vm.assertEq(stakes[3], STAKE);
-        vm.assertEq(stakes[4], 0);
-        _nextEpoch();
-        // Without the least stake twenty nodes would count and a tenth be the most: sixteen of them with 60 shards.
-        vm.assertEq(committee.committee(1).members.length, 4);
-    }
-
-    function test_setLeastStake_reverts_for_anyone_but_the_governor() public {
-        vm.expectRevert(abi.encodeWithSelector(Governed.NotGovernor.selector, address(this)));
-        staking.setLeastStake(1);
     }
 }

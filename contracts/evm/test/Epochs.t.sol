@@ -98,9 +98,7 @@ contract EpochsTest is Base {
 
     function _predict() private {
         address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        staking = Staking(
-            vm.deployCode("artifacts/Staking.json", abi.encode(token, expected, LEAST_STAKE, GOVERNOR, GUARDIAN))
-        );
+        staking = Staking(vm.deployCode("artifacts/Staking.json", abi.encode(token, expected, GOVERNOR, GUARDIAN)));
     }
 
     function _expectConstructorReverts(string memory name, uint16 shards, uint64 epochS, uint64 deadlineS) private {

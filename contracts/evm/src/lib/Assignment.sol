@@ -10,8 +10,10 @@ struct Roster {
 }
 
 /// @title Stake to shards, moving as few as possible.
-/// @notice Largest quotients (Hagenbach-Bischoff) with a cap per node, then a tolerance band in which a changed stake
-/// moves nothing, then the shards themselves. Integers only, so that the Python implementation agrees bit for bit.
+/// @notice Largest quotients (Hagenbach-Bischoff) among the nodes whose stake is worth a shard, then a tolerance band in
+/// which a changed stake moves nothing, then the shards themselves. No node is capped: a cap hands what it takes from
+/// some nodes to others beyond their stake, and with the number of nodes an attacker sets it. Integers only, so that the
+/// Python implementation agrees bit for bit.
 library Assignment {
     /// @notice No candidate has any stake.
     error NoStake();
@@ -24,10 +26,9 @@ library Assignment {
     /// @notice What the steps share; all arrays run in candidate order.
     struct Election {
         uint32[] nodeIds;
-        uint256[] stakes;
-        uint256 total; // of the stakes
+        uint256[] stakes; // 0 for the candidates that do not count
+        uint256 total; // of the stakes that count
         uint256 shards; // n
-        uint256 cap; // of shards per node
         uint256[] held; // shards in the previous committee
         uint256[] elected; // shards in the next one
     }
@@ -35,16 +36,19 @@ library Assignment {
     /// @notice Elects the next committee.
     /// @param previous The committee to move away from; without members at the first election.
     /// @param nodeIds Candidates in candidate order, each once.
-    /// @param stakes Theirs; who has none is elected to nothing.
+    /// @param stakes Theirs; a candidate whose stake is not worth a shard is elected to nothing.
     /// @param shards How many there are to assign.
     /// @param bandMillis Tolerance band in thousandths of a shard; 0 switches it off.
+    /// @return The next committee. Without the band, nodes with a part `x` of its members' stake hold at most
+    /// `x * (shards + members)` shards, however they share their stake out among themselves.
+    /// @return The stake of its members.
     function elect(
         Roster memory previous,
         uint32[] memory nodeIds,
         uint256[] memory stakes,
         uint256 shards,
         uint256 bandMillis
-    ) internal pure returns (Roster memory) {
+    ) internal pure returns (Roster memory, uint256) {
         Election memory election = _open(previous, nodeIds, stakes, shards);
         _apportion(election);
         if (bandMillis != 0) _settle(election, bandMillis);
@@ -54,7 +58,7 @@ library Assignment {
         }
         if (previous.nodeIds.length == 0) _deal(lists, shards);
         else _move(election, previous, lists);
-        return _ascending(nodeIds, lists);
+        return (_ascending(nodeIds, lists), election.total);
     }
 
     /// @notice Position of a node in an ascending list of ids.
@@ -73,67 +77,59 @@ library Assignment {
         pure
         returns (Election memory election)
     {
-        uint256 nodes;
-        uint256[] memory held = new uint256[](nodeIds.length);
+        election.nodeIds = nodeIds;
+        election.shards = shards;
+        election.stakes = new uint256[](nodeIds.length);
+        election.held = new uint256[](nodeIds.length);
+        election.elected = new uint256[](nodeIds.length);
         for (uint256 i; i < nodeIds.length; ++i) {
             if (stakes[i] > 1 << 128) revert StakeTooLarge(stakes[i]);
-            if (stakes[i] > 0) ++nodes;
+            election.stakes[i] = stakes[i];
             election.total += stakes[i];
             (bool found, uint256 position) = positionOf(previous.nodeIds, nodeIds[i]);
-            if (found) held[i] = previous.shards[position].length;
+            if (found) election.held[i] = previous.shards[position].length;
         }
-        if (nodes == 0) revert NoStake();
-        election.nodeIds = nodeIds;
-        election.stakes = stakes;
-        election.shards = shards;
-        // A tenth of fewer than ten shards would be none, and no committee could be elected: one at least.
-        election.cap =
-            nodes >= 20 ? FixedPointMathLib.max(1, shards / 10) : (20 * shards + 10 * nodes - 1) / (10 * nodes);
-        election.held = held;
-        election.elected = new uint256[](nodeIds.length);
+        if (election.total == 0) revert NoStake();
+        _dropTheLeast(election);
     }
 
-    /// @dev Counts by stake alone: a sure start, then one shard at a time to the highest quotient.
+    /// @dev Drops the least stake, of equals the last, until each that is left is worth a shard: `total / shards` of
+    /// what is left. So those that count are the largest set of the greatest stakes in which that holds.
+    function _dropTheLeast(Election memory election) private pure {
+        uint256[] memory stakes = election.stakes;
+        while (true) {
+            uint256 least;
+            uint256 lowest = type(uint256).max;
+            for (uint256 i; i < stakes.length; ++i) {
+                if (stakes[i] != 0 && stakes[i] <= lowest) (least, lowest) = (i, stakes[i]);
+            }
+            if (lowest * election.shards >= election.total) return;
+            stakes[least] = 0;
+            election.total -= lowest;
+        }
+    }
+
+    /// @dev Counts by stake alone: a sure start, the stake divided by a quota so large that the shards suffice, and then
+    /// one shard at a time to the highest quotient. Fewer shards are left for that than there are candidates, whatever
+    /// the stakes, which bounds the gas.
     function _apportion(Election memory election) private pure {
-        uint256 count = election.stakes.length;
-        uint256 left = _begin(election);
-        uint256[] memory quotients = new uint256[](count); // 0: out of the race
-        for (uint256 i; i < count; ++i) {
-            uint256 start = election.elected[i];
-            if (start < election.cap) quotients[i] = (election.stakes[i] << 64) / (start + 1);
+        uint256[] memory stakes = election.stakes;
+        uint256[] memory quotients = new uint256[](stakes.length); // 0 for the candidates that do not count
+        uint256 quota = (election.total << 64) / (election.shards + 1) + 1;
+        uint256 left = election.shards;
+        for (uint256 i; i < stakes.length; ++i) {
+            uint256 sure = (stakes[i] << 64) / quota;
+            election.elected[i] = sure;
+            quotients[i] = (stakes[i] << 64) / (sure + 1);
+            left -= sure;
         }
         for (; left > 0; --left) {
             uint256 best;
-            for (uint256 i = 1; i < count; ++i) {
+            for (uint256 i = 1; i < quotients.length; ++i) {
                 if (quotients[i] > quotients[best]) best = i;
             }
-            assert(quotients[best] != 0); // all caps together are more than the shards
-            uint256 elected = ++election.elected[best];
-            quotients[best] = elected < election.cap ? (election.stakes[best] << 64) / (elected + 1) : 0;
+            quotients[best] = (stakes[best] << 64) / (++election.elected[best] + 1);
         }
-    }
-
-    /// @dev The sure start: everybody's stake divided by the quota, so large that the shards suffice. Who reaches the
-    /// cap leaves more to the others, who are sure of that in turn. Hence fewer shards are left than there are
-    /// candidates, whatever the stakes, and the gas that the race for them takes is bounded.
-    function _begin(Election memory election) private pure returns (uint256 left) {
-        uint256 total = election.total; // of the candidates below the cap
-        uint256 open = election.shards; // for them
-        bool isChanged = true;
-        while (isChanged) {
-            uint256 quota = (total << 64) / (open + 1) + 1;
-            isChanged = false;
-            left = 0;
-            for (uint256 i; i < election.stakes.length; ++i) {
-                if (election.elected[i] == election.cap) continue;
-                uint256 stake = election.stakes[i];
-                uint256 sure = FixedPointMathLib.min((stake << 64) / quota, election.cap);
-                election.elected[i] = sure;
-                left += sure;
-                if (sure == election.cap) (isChanged, total, open) = (true, total - stake, open - sure);
-            }
-        }
-        left = open - left; // nobody reached the cap in the last round
     }
 
     /// @dev Undoes one move of each member that would shrink although it holds hardly more than its share, the one
@@ -148,7 +144,7 @@ library Assignment {
             (shrinking[i], growing[i]) = (NOBODY, NOBODY);
             if (elected > held) {
                 growing[i] = _excess(election, i, elected);
-            } else if (elected < held && elected < election.cap && election.stakes[i] > 0) {
+            } else if (elected < held && election.stakes[i] != 0) {
                 int256 excess = _excess(election, i, held);
                 if (1000 * excess <= band) shrinking[i] = -excess;
             }
