@@ -60,7 +60,7 @@ class BlobHandlers:
         """BCS BlobMetadataWithId."""
         blob_id = blob_id_of(request)
         self._admission.refuse_blocked(request, blob_id)
-        return bcs_answer(blob_id + await self._admission.metadata_bytes(blob_id))
+        return bcs_answer(blob_id + await self._admission.metadata_bytes(request, blob_id))
 
     async def put_metadata(self, request: web.Request) -> web.Response:
         """Take a registered blob's metadata: 201 when it is new, 200 when not; 202 for one not registered yet."""
@@ -108,7 +108,7 @@ class BlobHandlers:
     async def metadata_status(self, request: web.Request) -> web.Response:
         """Whether the metadata is stored, or kept until the blob is registered."""
         blob_id = blob_id_of(request)
-        stored = await self._admission.stored_metadata(blob_id)
+        stored = await self._admission.stored_metadata(request, blob_id)
         is_kept = self._pending.metadata(blob_id) is not None
         return json_answer("stored" if stored is not None else "buffered" if is_kept else "nonexistent")
 
@@ -120,7 +120,7 @@ class BlobHandlers:
         self._admission.refuse_blocked(request, blob_id)
         shard = self._code.shard_of_pair(blob_id, pair)
         symbols = None
-        size_bytes = await asyncio.to_thread(self._store.sliver_size, blob_id, shard, axis)
+        size_bytes = await self._admission.looked_up(request, self._store.sliver_size, blob_id, shard, axis)
         if size_bytes is not None and not self._view.is_invalid(blob_id):
             await self._admission.reader(request, size_bytes)
             async with self._admission.turn(request):
@@ -137,7 +137,7 @@ class BlobHandlers:
         """Take a sliver of one of this node's shards, if it hashes to its root; statuses as for metadata."""
         blob_id, pair, axis = self._admission.sliver_path(request)
         is_pending = await self._require_writable(request, blob_id)
-        metadata = self._pending.metadata(blob_id) or await self._admission.metadata(blob_id, 400)
+        metadata = self._pending.metadata(blob_id) or await self._admission.metadata(request, blob_id, 400)
         shard = self._code.shard_of_pair(blob_id, pair)
         if shard not in self._view.my_shards():
             raise Refusal(
@@ -179,7 +179,7 @@ class BlobHandlers:
         """Whether a sliver is stored."""
         blob_id, pair, axis = self._admission.sliver_path(request)
         shard = self._code.shard_of_pair(blob_id, pair)
-        stored = await asyncio.to_thread(self._store.has_sliver, blob_id, shard, axis)
+        stored = await self._admission.looked_up(request, self._store.has_sliver, blob_id, shard, axis)
         is_kept = self._pending.has_sliver(blob_id, shard, axis)
         if not stored and not is_kept:
             self._admission.require_shard(blob_id, pair)
@@ -197,23 +197,31 @@ class BlobHandlers:
         await self._admission.require_object(request, blob_id, object_id)
         await self._pending.stored(blob_id)
         async with self._admission.turn(request):
-            return json_answer(wire.signed(*await self._confirmation(blob_id, object_id)))
+            state, shards = self._admission.member_state()
+            if self._view.is_invalid(blob_id):
+                raise _nothing_to_confirm()
+            signed = await asyncio.to_thread(self._confirmation, blob_id, object_id, state.epoch, shards)
+        return json_answer(wire.signed(*signed))
 
-    async def _confirmation(self, blob_id: bytes, object_id: int | None) -> tuple[bytes, bytes]:
-        """Return (message, signature) if all that the node is to store of the blob is here. Raises `Refusal`."""
-        state, shards = self._admission.member_state()
-        if await self._admission.stored_metadata(blob_id) is None:
-            raise Refusal(400, Reason.MISSING_SLIVERS, "the blob's metadata and slivers are missing")
+    def _confirmation(
+        self, blob_id: bytes, object_id: int | None, epoch: int, shards: frozenset[int]
+    ) -> tuple[bytes, bytes]:
+        """Return (message, signature) if all is here that the node, with these shards, is to store of the blob.
+
+        Raises `Refusal`.
+        """
+        if self._store.metadata(blob_id) is None:
+            raise _nothing_to_confirm()
         for axis in Axis:
-            missing = shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
+            missing = shards - self._store.shards_with(blob_id, axis)
             if missing:
                 raise Refusal(
                     *(400, Reason.MISSING_SLIVERS),
                     f"{len(missing)} {axis.label} slivers are missing, of shards {sorted(missing)[:10]}",
                 )
         body = messages.blob_body(blob_id, object_id)
-        message = messages.encode(messages.Intent.BLOB, state.epoch, body, self._view.parameters.domain)
-        return message, await asyncio.to_thread(self._node.secret.sign, message)
+        message = messages.encode(messages.Intent.BLOB, epoch, body, self._view.parameters.domain)
+        return message, self._node.secret.sign(message)
 
     async def blob_status(self, request: web.Request) -> web.Response:
         """What the chain says of the blob, as this node has followed it."""
@@ -224,6 +232,10 @@ class BlobHandlers:
             return json_answer({"invalid": {"event": _event_id(invalid)}})
         epoch = self._view.state.epoch
         return json_answer(_status([one for one in self._view.objects(blob_id) if one.is_registered(epoch)]))
+
+
+def _nothing_to_confirm() -> Refusal:
+    return Refusal(400, Reason.MISSING_SLIVERS, "the blob's metadata and slivers are missing")
 
 
 def _status(living: list[BlobRecord]) -> str | dict[str, Any]:

@@ -52,6 +52,8 @@ class PendingUploads:
         self._uploads: dict[bytes, _Upload] = {}
         self._storing: dict[bytes, asyncio.Task[None]] = {}
         self._held: Counter[Requester] = Counter()
+        self._writing = asyncio.Lock()
+        """Blobs that are registered together are stored one after the other, and leave the threads to requests."""
         view.subscribe(self._on_event)
 
     def metadata(self, blob_id: bytes) -> BlobMetadata | None:
@@ -125,7 +127,8 @@ class PendingUploads:
 
     async def _settle(self, blob_id: bytes, upload: _Upload) -> None:
         try:
-            await asyncio.to_thread(self._write, blob_id, upload, frozenset(self._view.my_shards()))
+            async with self._writing:
+                await asyncio.to_thread(self._write, blob_id, upload, frozenset(self._view.my_shards()))
         except StoreError as error:
             log.warning("an upload that was kept is lost", blob=blob_id_text(blob_id), error=str(error))
         finally:

@@ -57,7 +57,7 @@ class ShardHandlers:
         blob_id = blob_id_of(request)
         await self._admission.require_registered(request, blob_id)
         state, _ = self._admission.member_state()
-        metadata = await self._admission.metadata(blob_id, 400)
+        metadata = await self._admission.metadata(request, blob_id, 400)
         symbol_bytes = self._code.symbol_size(metadata.length) + PROVEN_FRAME_BYTES
         limit = PROVEN_FRAME_BYTES + self._code.source_symbols(axis) * symbol_bytes
         body = await self._admission.body(request, limit)

@@ -5,7 +5,6 @@ What GET answers about one blob (PROTOCOL section 6), POST answers about several
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator, Sequence
 
@@ -72,7 +71,7 @@ class SymbolHandlers:
         for question in questions:
             try:
                 self._admission.refuse_blocked(request, question.blob_id)
-                metadata = await self._admission.metadata(question.blob_id)
+                metadata = await self._admission.metadata(request, question.blob_id)
                 asked.append((question, metadata.length))
             except Refusal as refusal:
                 asked.append((question, refusal))
@@ -113,10 +112,10 @@ class SymbolHandlers:
         """The blob's metadata, and the shards that are to help with their slivers of `axis`."""
         blob_id = blob_id_of(request)
         self._admission.refuse_blocked(request, blob_id)
-        metadata = await self._admission.metadata(blob_id)
+        metadata = await self._admission.metadata(request, blob_id)
         shards = self._admission.helper_shards(request)
         if shards is None:
-            shards = sorted(await asyncio.to_thread(self._store.shards_with, metadata.blob_id, axis))
+            shards = sorted(await self._admission.looked_up(request, self._store.shards_with, blob_id, axis))
         return metadata, shards
 
     def _amount(self, question: Question, length: int) -> int:

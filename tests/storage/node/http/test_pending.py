@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,32 @@ async def test_a_store_that_fails_loses_the_upload_and_no_more(
         failing.setattr(node.store, "put_metadata", fail)
         (await ask("GET", path(blob, "confirmation/permanent"))).refused(400, "MISSING_SLIVERS")
     (await put_early()).granted(201)
+
+
+async def test_blobs_registered_together_do_not_fill_the_threads(
+    node: OneNode, blob: EncodedBlob, encode: Callable[[bytes], EncodedBlob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = most = 0
+    put_metadata = node.store.put_metadata
+
+    def slowly(blob_id: bytes, metadata: bytes) -> bool:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.005)  # a slow disk's
+        at_once -= 1
+        return put_metadata(blob_id, metadata)
+
+    monkeypatch.setattr(node.store, "put_metadata", slowly)
+    uploads = PendingUploads(node.view, node.store)
+    blobs = [encode(bytes([number])) for number in range(4)]
+    for number, one in enumerate(blobs):
+        uploads.keep_metadata(Requester("one"), one.metadata)
+        node.register(one, object_id=number + 1)
+    await node.view.refresh()
+    await asyncio.gather(*(uploads.stored(one.blob_id) for one in blobs))
+    assert all(node.store.metadata(one.blob_id) for one in blobs)
+    assert most == 1
 
 
 # room

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -13,14 +11,12 @@ import pytest
 
 from committee import bls, messages
 from storage.client import wire
-from storage.node.http import admission
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Ask, OneNode, Put
-    from tests.storage.node.http.conftest import ServeApp
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
 UNKNOWN = blob_id_text(bytes(range(32)))
@@ -113,38 +109,6 @@ async def test_a_confirmation_names_the_epoch_whose_shards_were_checked(
     monkeypatch.setattr(prepared.store, "shards_with", start_meanwhile)
     message, _ = wire.read_signed((await ask("GET", path(blob, "confirmation/permanent"))).granted())
     assert messages.decode(message).epoch == 5
-
-
-async def test_confirmations_take_turns(
-    prepared: OneNode,
-    session: aiohttp.ClientSession,
-    serve_app: ServeApp,
-    blob: EncodedBlob,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """They read and sign: a flood of them must not fill the threads that slivers are read in."""
-    monkeypatch.setattr(admission, "WORK_AT_ONCE", 1)
-    prepared.keep(blob)
-    at_once, most = 0, 0
-    stored_metadata = prepared.store.metadata
-
-    def metadata(blob_id: bytes) -> bytes | None:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        time.sleep(0.005)  # a read of a slow disk's
-        at_once -= 1
-        return stored_metadata(blob_id)
-
-    monkeypatch.setattr(prepared.store, "metadata", metadata)
-    url = f"http://127.0.0.1:{await serve_app(create_app(prepared))}{path(blob, 'confirmation/permanent')}"
-
-    async def confirm() -> int:
-        async with session.get(url) as answer:
-            return answer.status
-
-    assert await asyncio.gather(*(confirm() for _ in range(8))) == 8 * [200]
-    assert most == 1
 
 
 # status
