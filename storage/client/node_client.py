@@ -32,8 +32,8 @@ from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
 HEALTH_TIMEOUT_S = 3.0
 SMALL_JSON_BYTES = 2**14
-"""Of health and signed messages, which take less than 2 KiB. In chunks of one byte each, a longer answer costs its
-reader seconds of work, and members are asked for health each second."""
+"""Of health, statuses and signed messages, which take less than 2 KiB. A longer answer can be made to cost its reader
+much work, or to last for minutes, and members are asked for health each second."""
 
 
 class NodeClient:
@@ -165,30 +165,46 @@ class NodeClient:
         return [self._transport.refusal(*one) if isinstance(one, tuple) else one for one in answers]
 
     async def recovery_symbols(
-        self, blob_id: bytes, axis: Axis, target: int, helper_shards: Sequence[int]
+        self,
+        blob_id: bytes,
+        axis: Axis,
+        target: int,
+        helper_shards: Sequence[int],
+        transfer: Transfer | None = None,
     ) -> dict[int, tuple[bytes, MerkleProof]]:
-        """The node's symbols for the sliver `target` of `axis`, with proofs: helping sliver → (symbol, proof)."""
+        """The node's symbols for the sliver `target` of `axis`, with proofs: helping sliver → (symbol, proof).
+
+        `transfer` is as in `sliver`.
+        """
         query = {
             "targetSliver": str(target),
             "targetType": axis.label,
             "helperShards": wire.ranges(helper_shards),
         }
         size_bytes = len(helper_shards) * (MAX_SYMBOL_BYTES + wire.FRAME_BYTES)
-        body = await self._get(_blob(blob_id, "recoverySymbols"), query, size_bytes=size_bytes)
+        path = _blob(blob_id, "recoverySymbols")
+        body = await self._get(path, query, size_bytes=size_bytes, transfer=transfer)
         with self._transport.must_be_true():
             proven = wire.proven_from_bcs(body)
             return {helper: (symbol, proof) for helper, named, symbol, proof in proven if named == target}
 
-    async def inconsistency_proof(self, blob_id: bytes, proof: InconsistencyProof) -> tuple[bytes, bytes]:
-        """(message, signature) by which the node, given the proof, finds the blob encoded inconsistently."""
-        path = _blob(blob_id, "inconsistencyProof", proof.axis.label)
-        body = await self._transport.request("POST", path, body=proof.to_bcs(), limit=wire.MAX_JSON_BYTES)
+    async def inconsistency_proof(
+        self, blob_id: bytes, proof: InconsistencyProof, transfer: Transfer | None = None
+    ) -> tuple[bytes, bytes]:
+        """(message, signature) by which the node, given the proof, finds the blob encoded inconsistently.
+
+        `transfer` is as in `sliver`.
+        """
+        path, body = _blob(blob_id, "inconsistencyProof", proof.axis.label), proof.to_bcs()
+        answer = await self._transport.request(
+            "POST", path, body=body, limit=SMALL_JSON_BYTES, size_bytes=len(body), transfer=transfer
+        )
         with self._transport.must_be_true():
-            return wire.read_signed(wire.read_success(wire.read_json(bytes(body))))
+            return wire.read_signed(wire.read_success(wire.read_json(bytes(answer))))
 
     async def blob_status(self, blob_id: bytes) -> Any:
         """The blob's status, as PROTOCOL section 6 has it."""
-        return await self._json(_blob(blob_id, "status"))
+        return await self._json(_blob(blob_id, "status"), limit=SMALL_JSON_BYTES)
 
     # shards and the node itself
 

@@ -10,6 +10,8 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Any
 
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
@@ -115,19 +117,19 @@ class Reading:
 
         A node has no metadata to give of an invalid blob, as of one it does not know; the blob's status tells which.
         """
-
-        async def finds_it_invalid(member: Member) -> bool:
-            try:
-                status = await self._node(member).blob_status(self._blob_id)
-            except NodeError:
-                return False
-            return isinstance(status, dict) and "invalid" in status
-
-        members = [one for one in self._current.members if one.node_id in unknown_to]
-        answers = await asyncio.gather(*map(finds_it_invalid, members))
-        invalid_to = {member.node_id for member, is_so in zip(members, answers, strict=True) if is_so}
-        if self._current.has_one_correct(self._current.weight_of(invalid_to)):
-            raise InvalidBlob(self._name)
+        invalid_to: set[int] = set()
+        async with Requests[Member, Any]() as asked:
+            for member in self._current.members:
+                if member.node_id in unknown_to:
+                    asked.send(member, self._node(member).blob_status(self._blob_id))
+            while asked.expected:
+                for member, answer in await asked.answered():
+                    with suppress(NodeError):
+                        status = answer.result()
+                        if isinstance(status, dict) and "invalid" in status:
+                            invalid_to.add(member.node_id)
+                if self._current.has_one_correct(self._current.weight_of(invalid_to)):
+                    raise InvalidBlob(self._name)
 
     # slivers
 

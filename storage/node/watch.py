@@ -20,9 +20,10 @@ from committee.certificate import Confirmation, build
 from committee.errors import CommitteeError, LedgerRefused
 from committee.logs import Log
 from committee.membership import Committee, Member
-from storage.client.errors import NodeError, NodeUnreachable
+from storage.client.errors import NodeError, NodeUnreachable, name_failures
 from storage.client.failures import Reason
 from storage.node.chain import ChainView
+from storage.node.confirmations import gather_confirmations, round_behind
 from storage.node.face import Refusal
 from storage.node.peers import Peers
 from storage.node.sign_of_life import SignsOfLife
@@ -168,16 +169,24 @@ class Watch:
         except Refusal as refusal:
             log.info("no ejection", member=member.name, reason=str(refusal))
             return True
-        fellows = [one for one in current.members if one.node_id not in (member.node_id, self._view.node_id)]
-        answers = await asyncio.gather(*(self._confirmation(one, member, message) for one in fellows))
         own = Confirmation(self._view.node_id, signature)
-        confirmations = [own, *(answer for answer in answers if answer is not None)]
+        fellows = [one for one in round_behind(self._view.node_id, current) if one != member]
+        confirmations, failures = await gather_confirmations(
+            *(current, message, current.quorum, own, fellows),
+            lambda one: (self._peers.watch_client(one).ejection(member.node_id), None),
+        )
         weight = current.weight_of({one.node_id for one in confirmations})
         if not current.is_quorum(weight):
-            log.info("no quorum to eject yet", member=member.name, weight=weight, shards=current.n_shards)
+            log.info(
+                "no quorum to eject yet",
+                member=member.name,
+                weight=weight,
+                shards=current.n_shards,
+                why=name_failures(failures),
+            )
             return True
         try:
-            certificate = build(current, message, confirmations)
+            certificate = await asyncio.to_thread(build, current, message, confirmations)
             await self._view.ledger.eject(member.node_id, messages.EjectionReason.SILENT, certificate)
             log.info("ejected a silent member", member=member.name, signers=len(confirmations))
         except CommitteeError as error:
@@ -186,13 +195,6 @@ class Watch:
                 return False
         self._gone.add((current.epoch, member.node_id))
         return True
-
-    async def _confirmation(self, fellow: Member, silent: Member, message: bytes) -> Confirmation | None:
-        try:
-            signed, signature = await self._peers.watch_client(fellow).ejection(silent.node_id)
-        except NodeError:
-            return None
-        return Confirmation(fellow.node_id, signature) if signed == message else None
 
     def _message(self, node_id: int) -> bytes:
         return messages.encode(

@@ -20,6 +20,8 @@ from statistics import median
 from committee.errors import Picklable
 from committee.membership import Member
 from storage.client.errors import NodeError, name_failures
+from storage.client.link import Transfer
+from storage.client.overtaking import Requests
 from storage.client.wire import Question
 from storage.node.budgets import Budget
 from storage.node.fail_points import fail_point
@@ -280,26 +282,40 @@ class Helpers:
         """helping sliver's index → the proof of just the symbol for `target` that was given before.
 
         Asks every helper for its own; `own` are those of this node's slivers. A symbol whose proof does not come is
-        removed from the gathering, and all that a liar gave.
+        removed from the gathering, and all that a liar gave. A helper that is overtaken while others answer gives none.
         """
-        given = list(gathering.sources)
-        answers = await asyncio.gather(*(self._proof(gathering, index, target) for index in given))
-        proven = {**own, **{index: one for index, one in zip(given, answers, strict=True) if one is not None}}
+        proven = dict(own)
+        async with Requests[int, MerkleProof | None]() as asked:
+            for index in gathering.sources:
+                transfer = Transfer()
+                asked.send(index, self._proof(gathering, index, target, transfer), transfer)
+            while asked.expected or (asked and len(proven) == len(own)):
+                for index, answer in await asked.answered():
+                    proof = answer.result()
+                    if proof is not None:
+                        proven[index] = proof
+            for index in asked.overtaken:
+                member, shard = gathering.sources[index]
+                self._standing.kept_waiting(member)
+                gathering.failures[member.name] = "kept the proof of its symbol back"
+                gathering.refused.add((member.node_id, shard))
         for index, (member, shard) in list(gathering.sources.items()):
             if (member.node_id, shard) in gathering.refused:
                 del gathering.sources[index], gathering.symbols[index]
                 proven.pop(index, None)
                 gathering.wasted += 1
-        return proven
+        return {index: proven[index] for index in gathering.symbols if index in proven}
 
-    async def _proof(self, gathering: Gathering, index: int, target: int) -> MerkleProof | None:
+    async def _proof(
+        self, gathering: Gathering, index: int, target: int, transfer: Transfer
+    ) -> MerkleProof | None:
         """The proof of a symbol by the member that gave it; None, and noted in the gathering why, without one."""
         member, shard = gathering.sources[index]
         metadata, axis = gathering.metadata, gathering.axis
         try:
             async with self._budget.request():
                 answer = await self._peers.client(member).recovery_symbols(
-                    metadata.blob_id, axis, target, [shard]
+                    metadata.blob_id, axis, target, [shard], transfer
                 )
         except NodeError as error:
             self._standing.failed(member, error)

@@ -8,15 +8,19 @@ then on nobody keeps it, repairs it, or serves it (PROTOCOL sections 1, 2 and 4)
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
-from committee import bls, messages
+from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Confirmation, build
 from committee.errors import CommitteeError, LedgerRefused
 from committee.logs import Log
 from committee.membership import Committee, Member
-from storage.client.errors import NodeError, name_failures
+from storage.client.errors import name_failures
+from storage.client.link import Transfer
 from storage.node.chain import ChainView
+from storage.node.confirmations import gather_confirmations, round_behind
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob
 from storage.redstuff import blob_id_text
@@ -81,7 +85,7 @@ class Invalidation:
         if not state.current.has_one_correct(state.current.weight_of({one.node_id for one in confirmations})):
             return False
         try:
-            certificate = build(state.current, message, confirmations, "one_correct")
+            certificate = await asyncio.to_thread(build, state.current, message, confirmations, "one_correct")
             await self._view.ledger.invalidate_blob(blob_id, certificate)
         except LedgerRefused as error:
             if error.reason != ALREADY_INVALID:
@@ -96,43 +100,19 @@ class Invalidation:
     async def _confirmations(
         self, current: Committee, blob: InconsistentBlob, message: bytes
     ) -> list[Confirmation]:
-        """Signatures found good, no more members being shown the proof than needed while all sign."""
-        me = self._view.node_id
-        confirmations = []
+        """Return confirmations that hold, no more members being shown the proof than needed while all sign."""
+        me, own = self._view.node_id, None
         if me in current.by_id:
-            confirmations.append(Confirmation(me, await asyncio.to_thread(self._secret.sign, message)))
-        # The round begins behind this node's own id, so that several nodes do not all lean on the same ones.
-        left = sorted(current.members, key=lambda one: (one.node_id <= me, one.node_id), reverse=True)
-        left = [one for one in left if one.node_id != me]
-        failures: dict[str, str] = {}
-        while left:
-            asked, signers = [], {one.node_id for one in confirmations}
-            while left and not current.has_one_correct(current.weight_of(signers)):
-                asked.append(left.pop())
-                signers.add(asked[-1].node_id)
-            if not asked:
-                return confirmations
-            answers = await asyncio.gather(*(self._ask(one, blob, message, failures) for one in asked))
-            confirmations += [answer for answer in answers if answer is not None]
+            own = Confirmation(me, await asyncio.to_thread(self._secret.sign, message))
+
+        def show(member: Member) -> tuple[Coroutine[Any, Any, tuple[bytes, bytes]], Transfer]:
+            transfer = Transfer()
+            client = self._peers.client(member)
+            return client.inconsistency_proof(blob.metadata.blob_id, blob.proof, transfer), transfer
+
+        confirmations, failures = await gather_confirmations(
+            current, message, current.one_correct, own, round_behind(me, current), show
+        )
         if failures:
             log.info("signatures against an inconsistent blob are missing", why=name_failures(failures))
         return confirmations
-
-    async def _ask(
-        self, member: Member, blob: InconsistentBlob, message: bytes, failures: dict[str, str]
-    ) -> Confirmation | None:
-        """One member's signature, if it is good."""
-        try:
-            signed, signature = await self._peers.client(member).inconsistency_proof(
-                blob.metadata.blob_id, blob.proof
-            )
-        except NodeError as error:
-            failures[member.name] = error.why
-            return None
-        if signed != message:
-            failures[member.name] = "signed another message"
-        elif not await asyncio.to_thread(bls.verify, member.public_key, message, signature):
-            failures[member.name] = "its signature does not hold"
-        else:
-            return Confirmation(member.node_id, signature)
-        return None

@@ -13,8 +13,8 @@ from committee import bls, messages
 from storage.client import wire
 from storage.client.errors import NodeLied, NodeRefused
 from storage.client.failures import Reason
-from storage.client.node_client import NodeClient
-from storage.redstuff import Axis, EncodedBlob, MerkleProof
+from storage.client.node_client import SMALL_JSON_BYTES, NodeClient
+from storage.redstuff import Axis, EncodedBlob, InconsistencyProof, MerkleProof
 
 if TYPE_CHECKING:
     from tests.storage.conftest import OneNode
@@ -149,6 +149,7 @@ CALLS: dict[str, Callable[[NodeClient], Awaitable[object]]] = {
     "decoding_symbols": lambda one: one.decoding_symbols(BLOB_ID, P, [0], [0]),
     "symbols_of_blobs": lambda one: one.symbols_of_blobs([wire.Question(BLOB_ID, P, [0], [0])]),
     "recovery_symbols": lambda one: one.recovery_symbols(BLOB_ID, P, 0, [0]),
+    "inconsistency_proof": lambda one: one.inconsistency_proof(BLOB_ID, InconsistencyProof(P, 0, ())),
     "sync_shard": lambda one: one.sync_shard(b"", b""),
     "blob_status": lambda one: one.blob_status(BLOB_ID),
     "health": lambda one: one.health(),
@@ -245,6 +246,23 @@ async def test_an_error_without_end_is_cut_off(serve: Serve, session: aiohttp.Cl
 
     with pytest.raises(NodeLied, match=f"more than {wire.MAX_ERROR_BYTES} bytes"):
         await NodeClient(session, "flood", await serve(answer)).sliver(BLOB_ID, 0, P)
+
+
+SHORT = ("health", "blob_status", "inconsistency_proof", "ejection", "sign_of_life", "members_sign_of_life")
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("call", SHORT)
+async def test_what_is_short_and_asked_often_is_no_long_answer_nor_error(
+    serve: Serve, session: aiohttp.ClientSession, call: str, status: int
+) -> None:
+    """A member could drip it for minutes, or send it in chunks of a byte each, which is a second's work."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, body=bytes(SMALL_JSON_BYTES + 1))
+
+    with pytest.raises(NodeLied, match=f"more than {SMALL_JSON_BYTES} bytes"):
+        await CALLS[call](NodeClient(session, "flood", await serve(answer)))
 
 
 async def test_an_error_that_is_no_json_keeps_its_status(

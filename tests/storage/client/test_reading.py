@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,10 @@ from storage.client.errors import (
 )
 from storage.client.failures import Reason
 from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
+from tests.storage.client.conftest import Tap
 
 if TYPE_CHECKING:
     from storage.client.client import Client
-    from tests.storage.client.conftest import Tap
     from tests.storage.network import Network
 
 CODE = RedStuff(10)  # p = 4, s = 7; 7 of 10 shards are a quorum
@@ -57,6 +58,21 @@ async def test_an_invalid_blob_is_told_so(network: Network, user: Client) -> Non
     await network.seen()
     with pytest.raises(InvalidBlob, match=f"blob {blob_id_text(blob.blob_id)} is invalid"):
         await user.read(blob.blob_id)
+
+
+@pytest.mark.parametrize("hanging", ["node-4", "node-1"])
+async def test_a_member_that_hangs_does_not_keep_an_invalid_blob_from_being_told(
+    network: Network, user: Client, monkeypatch: pytest.MonkeyPatch, hanging: str
+) -> None:
+    """Whoever is asked for the status may drip it for minutes."""
+    blob = encoded(2)
+    await network.upload(blob)
+    network.chain.invalidate(blob.blob_id)
+    await network.seen()
+    Tap(monkeypatch, "blob_status").hang(hanging)
+    async with asyncio.timeout(10):
+        with pytest.raises(InvalidBlob):
+            await user.read(blob.blob_id)
 
 
 @pytest.fixture

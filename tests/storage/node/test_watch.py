@@ -44,6 +44,10 @@ class Bench:
         monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.health: Answer = self.answer
         self.signers: set[int] = {2, 3}
+        self.hanging: set[int] = set()
+        """Members that never answer whether they find another one silent."""
+        self.signs_as: dict[int, int] = {}
+        """Member → the member whose key it signs with."""
         self.ejected: list[tuple[int, Certificate]] = []
         self.refusals: list[LedgerError] = []
         """What is answered first to who posts an ejection."""
@@ -73,10 +77,12 @@ class Bench:
             return {"nodeId": member.node_id} | await self.health()
 
         async def ejection(node_id: int) -> tuple[bytes, bytes]:
+            if member.node_id in self.hanging:
+                await asyncio.Event().wait()
             if member.node_id not in self.signers:
                 raise NodeRefused(member.name, member.address, 400, Reason.MEMBER_ANSWERS, "it answers me")
             message = messages.encode(messages.Intent.EJECT, 3, messages.eject_body(node_id), DOMAIN)
-            return message, SECRETS[member.node_id].sign(message)
+            return message, SECRETS[self.signs_as.get(member.node_id, member.node_id)].sign(message)
 
         return SimpleNamespace(health=health, ejection=ejection)
 
@@ -99,7 +105,7 @@ class Bench:
         return self.signs_itself
 
     async def find_witness(self, member: Member) -> str | None:
-        assert member == MEMBERS[WATCHED]
+        assert member.node_id == WATCHED
         return self.witness
 
     # the ledger
@@ -199,6 +205,26 @@ async def test_a_member_that_is_silent_to_a_quorum_is_ejected(bench: Bench) -> N
     ((node_id, certificate),) = bench.ejected
     assert node_id == WATCHED
     assert certificate.epoch == 3
+
+
+@pytest.mark.parametrize("cheat", ["hangs", "signs with another key"])
+async def test_an_ejection_that_a_quorum_signs_waits_for_no_other_member(bench: Bench, cheat: str) -> None:
+    """Node 2 is asked first, and nodes 1 and 3 have seven shards of ten."""
+    shards = {1: (0, 1, 2, 3), 2: (4, 5), 3: (6, 7, 8), 4: (9,)}
+    committee = Committee(
+        3, 10, tuple(dataclasses.replace(MEMBERS[one], shards=held) for one, held in shards.items())
+    )
+    bench.view.state.current = committee
+    bench.health = bench.no_answer
+    await bench.poll()
+    if cheat == "hangs":
+        bench.hanging = {2}
+    else:
+        bench.signs_as = {2: 3}
+    async with asyncio.timeout(10):
+        await bench.watch._eject(committee, committee.by_id[WATCHED])
+    ((_, certificate),) = bench.ejected
+    assert certificate.bitmap == bytes([0b101])
 
 
 @pytest.mark.parametrize("signers", [set(), {2}, {3}])

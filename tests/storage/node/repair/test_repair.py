@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from committee.membership import Member
+from storage.client import link
 from storage.client.errors import NodeUnreachable
 from storage.client.link import Transfer
 from storage.node.chain import ChainView
@@ -74,7 +75,7 @@ class Helper:
         return {index: {target: self.corrupt(bytes(symbol)) for target, symbol in symbols.items()}}
 
     async def recovery_symbols(
-        self, blob_id: bytes, axis: Axis, target: int, shards: list[int]
+        self, blob_id: bytes, axis: Axis, target: int, shards: list[int], transfer: Transfer
     ) -> dict[int, tuple[bytes, MerkleProof]]:
         self._require_up()
         self.proofs_asked += 1
@@ -174,11 +175,13 @@ async def test_waste_by_a_liar_is_counted(bench: Bench) -> None:
     assert rebuilt.received_bytes == CODE.p * T
 
 
-@pytest.mark.parametrize("lies", [True, False], ids=["lies", "gives no answer"])
+@pytest.mark.parametrize("liar_does", ["lies", "gives no answer", "drips its answer"])
 async def test_all_that_a_liar_gave_is_thrown_away_and_of_others_what_they_do_not_prove(
-    bench: Bench, lies: bool
+    bench: Bench, liar_does: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A helper proves the symbol of shard 1, and not that of shard 0."""
+    lies = liar_does == "lies"
+    monkeypatch.setattr(link, "GRACE_S", 0.01)
     liar, honest = bench.helpers[0].member, bench.helpers[2].member
     sources = {
         CODE.sliver_index(BLOB.blob_id, s, Axis.PRIMARY): (m, s) for s, m in enumerate((liar, liar, honest))
@@ -192,7 +195,10 @@ async def test_all_that_a_liar_gave_is_thrown_away_and_of_others_what_they_do_no
     given[first] = {target: flip(bytes(given[first][target]))}
     gathering = Gathering(BLOB.metadata, Axis.SECONDARY, {target: MINE}, CODE.p, T, given, sources)
 
-    async def proven(blob_id: bytes, axis: Axis, target: int, shards: list[int]) -> Any:
+    async def proven(blob_id: bytes, axis: Axis, target: int, shards: list[int], transfer: Transfer) -> Any:
+        transfer.began_s = asyncio.get_running_loop().time()
+        if shards == [0] and liar_does == "drips its answer":
+            await asyncio.Event().wait()
         if shards == [0] and not lies:
             raise NodeUnreachable(liar.name, liar.address, "test")
         (index,) = (one for one, (_, shard) in sources.items() if shard == shards[0])

@@ -15,7 +15,9 @@ from committee.bls import SecretKey
 from committee.certificate import Certificate
 from committee.errors import LedgerRefused, LedgerUnavailable
 from committee.messages import Intent, encode
+from storage.client import link
 from storage.client.errors import NodeRefused, NodeUnreachable
+from storage.client.link import Transfer
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob
 from storage.node.upkeep import invalidation as invalidation_module
@@ -49,6 +51,7 @@ class Members:
         self.node = node
         self.shown: list[int] = []
         self.answer: dict[int, Callable[[bytes], tuple[bytes, bytes]]] = {}
+        self.hanging: set[int] = set()
         self.posted: list[tuple[bytes, Certificate]] = []
         self.refusals: list[Exception] = []
         node.ledger.invalidate_blob = self.invalidate_blob  # type: ignore[method-assign, assignment]
@@ -58,9 +61,12 @@ class Members:
         self.invalidation = Invalidation(node.view, cast(Peers, peers), node.secret)
 
     def signer(self, member: Any) -> Any:
-        async def sign(blob_id: bytes, proof: InconsistencyProof) -> tuple[bytes, bytes]:
+        async def sign(blob_id: bytes, proof: InconsistencyProof, transfer: Transfer) -> tuple[bytes, bytes]:
             self.shown.append(member.node_id)
+            transfer.began_s = asyncio.get_running_loop().time()
             message = encode(Intent.INVALID_BLOB, self.node.view.state.epoch, blob_id, DOMAIN)
+            if member.node_id in self.hanging:
+                await asyncio.Event().wait()
             if member.node_id in self.answer:
                 return self.answer[member.node_id](message)
             return message, SECRETS[member.node_id].sign(message)
@@ -148,6 +154,19 @@ async def test_a_member_that_does_not_sign_is_replaced(members: Members, cheat: 
         return message, SECRETS[3].sign(message)
 
     members.answer[2] = answer
+    members.own_shards(0)
+    await members.end()
+    assert members.shown == [2, 3]
+    assert len(members.posted) == 1
+
+
+@pytest.mark.usefixtures("met")
+async def test_a_member_that_keeps_the_node_waiting_is_replaced(
+    members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may drip its signature for as long as it is waited for."""
+    monkeypatch.setattr(link, "GRACE_S", 0.01)
+    members.hanging = {2}
     members.own_shards(0)
     await members.end()
     assert members.shown == [2, 3]

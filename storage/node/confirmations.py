@@ -1,0 +1,75 @@
+"""Members' signatures over one message, gathered until they weigh enough.
+
+No more members are asked than are needed while all sign. A member that fails, signs wrongly or keeps the node waiting
+is replaced by the next one (`storage.client.overtaking`), and none is waited for once the others' signatures are
+enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from committee import bls
+from committee.certificate import Confirmation
+from committee.membership import Committee, Member
+from storage.client.errors import NodeError, NodeLied
+from storage.client.link import Transfer
+from storage.client.overtaking import Requests
+
+Ask = Callable[[Member], tuple[Coroutine[Any, Any, tuple[bytes, bytes]], Transfer | None]]
+"""Returns the request that a member is to answer by (message, signature), and its part of a link's traffic if large."""
+
+
+async def gather_confirmations(
+    committee: Committee,
+    message: bytes,
+    needed: int,
+    own: Confirmation | None,
+    members: Sequence[Member],
+    ask: Ask,
+) -> tuple[list[Confirmation], dict[str, str]]:
+    """Return confirmations whose signatures hold, and by member's name why others are missing.
+
+    The confirmations weigh `needed` shards or more unless all `members`, which are asked in their order, have ended
+    without; `own` counts too.
+    """
+    signed = {} if own is None else {own.node_id: own}
+    failures: dict[str, str] = {}
+    untried = deque(members)
+    async with Requests[Member, Confirmation]() as requests:
+        while committee.weight_of(set(signed)) < needed:
+            expected = set(signed) | {member.node_id for member in requests.expected}
+            while untried and committee.weight_of(expected) < needed:
+                member = untried.popleft()
+                answer, transfer = ask(member)
+                requests.send(member, _confirmation(member, message, answer), transfer)
+                expected.add(member.node_id)
+            if not requests:
+                break
+            for member, confirmed in await requests.answered():
+                try:
+                    signed[member.node_id] = confirmed.result()
+                except NodeError as error:
+                    failures[member.name] = error.why
+    return list(signed.values()), failures
+
+
+def round_behind(node_id: int, committee: Committee) -> list[Member]:
+    """Return a committee's other members, those behind `node_id` first: several nodes then do not lean on the same."""
+    others = [one for one in committee.members if one.node_id != node_id]
+    return sorted(others, key=lambda one: (one.node_id < node_id, one.node_id))
+
+
+async def _confirmation(
+    member: Member, message: bytes, answer: Coroutine[Any, Any, tuple[bytes, bytes]]
+) -> Confirmation:
+    """Return the member's confirmation, which holds. Raises `NodeError`."""
+    signed, signature = await answer
+    if signed != message:
+        raise NodeLied(member.name, member.address, "signed another message")
+    if not await asyncio.to_thread(bls.verify, member.public_key, message, signature):
+        raise NodeLied(member.name, member.address, "its signature does not hold")
+    return Confirmation(member.node_id, signature)

@@ -1,0 +1,137 @@
+"""How signatures are gathered: of few members, the slow and lying replaced. A test says how time passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from committee import messages
+from committee.bls import SecretKey
+from committee.certificate import Confirmation
+from committee.membership import Committee, Member
+from storage.client.errors import NodeUnreachable
+from storage.client.overtaking import OVERTAKEN_AFTER_S
+from storage.node.confirmations import gather_confirmations, round_behind
+
+SECRETS = [SecretKey(0xACED + node_id) for node_id in range(7)]
+COMMITTEE = Committee(
+    3,
+    14,
+    tuple(
+        Member(node_id, f"node-{node_id}", "", secret.public_key, (2 * node_id, 2 * node_id + 1))
+        for node_id, secret in enumerate(SECRETS)
+    ),
+)
+MESSAGE = messages.encode(messages.Intent.EJECT, 3, messages.eject_body(6), bytes(32))
+ME = 0
+
+
+class Members:
+    """Members that answer at once, but for those of whom a test says something else."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.asked: list[int] = []
+        self.hanging: dict[int, asyncio.Event] = {}
+        self.given_up: set[int] = set()
+        self.does: dict[int, str] = {}
+
+    def ask(self, member: Member) -> tuple[Coroutine[Any, Any, tuple[bytes, bytes]], None]:
+        self.asked.append(member.node_id)
+        return self._answer(member), None
+
+    async def _answer(self, member: Member) -> tuple[bytes, bytes]:
+        if member.node_id in self.hanging:
+            try:
+                await self.hanging[member.node_id].wait()
+            except asyncio.CancelledError:
+                self.given_up.add(member.node_id)
+                raise
+        match self.does.get(member.node_id):
+            case "is down":
+                raise NodeUnreachable(member.name, "", "test")
+            case "signs another message":
+                return MESSAGE[:-1], SECRETS[member.node_id].sign(MESSAGE[:-1])
+            case "signs with another key":
+                return MESSAGE, SECRETS[ME].sign(MESSAGE)
+            case "sends no signature":
+                return MESSAGE, b"x"
+        return MESSAGE, SECRETS[member.node_id].sign(MESSAGE)
+
+    async def gather(self, needed: int = 6) -> tuple[set[int], dict[str, str]]:
+        """The ids of those whose confirmations are found, node 0's own among them, and the failures."""
+        own = Confirmation(ME, SECRETS[ME].sign(MESSAGE))
+        confirmations, failures = await gather_confirmations(
+            COMMITTEE, MESSAGE, needed, own, round_behind(ME, COMMITTEE), self.ask
+        )
+        return {one.node_id for one in confirmations}, failures
+
+
+@pytest.fixture
+async def members(monkeypatch: pytest.MonkeyPatch) -> Members:
+    members = Members()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: members.now_s)
+    return members
+
+
+async def looked(task: asyncio.Task[Any], until: Any) -> None:
+    """Let the gathering go on until something holds."""
+    while not until():
+        assert not task.done()
+        await asyncio.sleep(0)
+
+
+async def test_no_more_are_asked_than_needed(members: Members) -> None:
+    assert await members.gather(6) == ({0, 1, 2}, {})
+    assert members.asked == [1, 2]
+
+
+async def test_nobody_is_asked_when_the_own_signature_is_enough(members: Members) -> None:
+    assert await members.gather(2) == ({0}, {})
+    assert members.asked == []
+
+
+@pytest.mark.parametrize(
+    "does", ["is down", "signs another message", "signs with another key", "sends no signature"]
+)
+async def test_a_member_that_gives_no_good_signature_is_replaced(members: Members, does: str) -> None:
+    members.does[1] = does
+    signed, failures = await members.gather(6)
+    assert signed == {0, 2, 3}
+    assert failures.keys() == {"node-1"}
+    assert members.asked == [1, 2, 3]
+
+
+async def test_a_member_that_keeps_others_waiting_is_overtaken_and_given_up(members: Members) -> None:
+    members.hanging = {1: asyncio.Event()}
+    gathering = asyncio.create_task(members.gather(4))
+    await looked(gathering, lambda: members.asked == [1])
+    members.now_s += OVERTAKEN_AFTER_S
+    assert await gathering == ({0, 2}, {})
+    assert members.asked == [1, 2]
+    assert members.given_up == {1}
+
+
+async def test_one_that_was_overtaken_counts_when_it_signs_after_all(members: Members) -> None:
+    members.hanging = {node_id: asyncio.Event() for node_id in range(1, 7)}
+    gathering = asyncio.create_task(members.gather(6))
+    await looked(gathering, lambda: members.asked == [1, 2])
+    members.now_s += OVERTAKEN_AFTER_S
+    await looked(gathering, lambda: members.asked == [1, 2, 3, 4])
+    for one in (1, 2):
+        members.hanging[one].set()
+    signed, _ = await gathering
+    assert signed == {0, 1, 2}
+    assert members.given_up == {3, 4}
+
+
+async def test_what_all_together_do_not_sign_ends_with_the_reasons(members: Members) -> None:
+    members.does = dict.fromkeys(range(1, 7), "is down")
+    assert await members.gather(6) == ({0}, {f"node-{one}": "no answer (test)" for one in range(1, 7)})
+
+
+def test_the_round_begins_behind_this_node() -> None:
+    assert [one.node_id for one in round_behind(3, COMMITTEE)] == [4, 5, 6, 0, 1, 2]
