@@ -45,13 +45,8 @@ class EndpointError(LedgerUnavailable):
 
     @property
     def is_revert(self) -> bool:
-        """Whether a contract reverted (and the endpoint is well)."""
-        return self.is_certain_revert or "revert" in self.reason.lower()
-
-    @property
-    def is_certain_revert(self) -> bool:
-        """Whether more than the error's words say so."""
-        return self.code == 3 or self.data is not None
+        """Whether the endpoint says that a contract reverted (and so is well itself)."""
+        return self.code == 3 or self.data is not None or "revert" in self.reason.lower()
 
     @property
     def is_lacking_funds(self) -> bool:

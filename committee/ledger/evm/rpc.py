@@ -42,7 +42,7 @@ everything else reads."""
 ENDPOINTS_IN_LIMIT = 3
 """Of several endpoints, so many can hang before the request's time is over."""
 REST_WAITED_S = 1.0
-"""When every endpoint rests longer, a request fails at once instead of waiting."""
+"""When every endpoint rests longer, a request fails at once instead of waiting; and a revert stands."""
 OPINION_LIMIT_S = 3.0
 """For an endpoint whose answer is only compared with another's."""
 
@@ -93,7 +93,8 @@ class Rpc(AsyncJSONBaseProvider):
         """What `read` makes of the `result` of a JSON-RPC request.
 
         Only endpoints that have the block `has_block` are asked. Whatever `read` raises makes another endpoint be
-        asked: `Lacking` without blame, anything else as after any other failure.
+        asked: `Lacking` without blame, anything else as after any other failure. So does an error object, a revert
+        too, which any provider can make up: it counts when no other endpoint that answers serves the request.
 
         Raises `EndpointError` for an error object, `LedgerUnavailable` for anything else but an answer; for a request
         that `is_divisible`, which could be asked in smaller parts, `AskedTooMuch` where smaller ones may be served.
@@ -212,8 +213,9 @@ class Rpc(AsyncJSONBaseProvider):
             able = [endpoint for endpoint in self.endpoints if endpoint not in passed_over]
             able.sort(key=failures.__getitem__)
             if passed_over:
-                # One endpoint has answered already: what rests is not waited for.
-                able = [endpoint for endpoint in able if endpoint.rest_s(clock(), is_alone=False) <= 0]
+                # One endpoint has answered already: what rests for long is not waited for.
+                waited_s = REST_WAITED_S if any(map(_is_revert, passed_over.values())) else 0.0
+                able = [endpoint for endpoint in able if endpoint.rest_s(clock(), is_alone=False) <= waited_s]
             if not able:
                 break
             endpoint = await self._rested(able, clock)
@@ -282,8 +284,6 @@ class Rpc(AsyncJSONBaseProvider):
             if error.is_fault:
                 raise EndpointFault(str(error), may_be_size=error.code != 429) from None
             endpoint.served()
-            if error.is_certain_revert:
-                raise
             raise Lacking(error) from None
         except Lacking:
             endpoint.served()
@@ -350,6 +350,10 @@ async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[Firs
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+def _is_revert(error: LedgerError) -> bool:
+    return isinstance(error, EndpointError) and error.is_revert
 
 
 def _result(endpoint: Endpoint, method: str, answer: Any, request_id: int) -> Any:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from committee.errors import LedgerError, LedgerUnavailable
-from committee.ledger.evm import EvmLedger
+from committee.ledger.evm import EvmLedger, answers
+from committee.ledger.evm.abi import load_contract
 from committee.ledger.evm.endpoints import RETRY_AFTER_LIMIT_S, Endpoint, EndpointFault, endpoint_urls
+from committee.ledger.evm.refusals import EndpointError
+from committee.ledger.evm.rpc import Rpc
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, SpoiltConnection
@@ -233,6 +238,87 @@ async def test_range_grows_again_after_a_limit_that_passed(
             spoilt.asked.clear()
             await ledger.events(0, head)
     assert spoilt.asked.count("eth_getLogs") == 1
+
+
+OWN_ERROR = "0x" + next(iter(load_contract("Blobs").errors)).hex()
+REVERTS = {
+    "code 3": {"code": 3, "message": "execution reverted"},
+    "empty data": {"code": -32000, "message": "no", "data": "0x"},
+    "unknown data": {"code": -32000, "message": "no", "data": "0xdeadbeef"},
+    "a contract's own error": {"code": 3, "message": "execution reverted", "data": OWN_ERROR},
+    "words alone": {"code": -32000, "message": "execution reverted"},
+}
+
+
+class Answering:
+    """An endpoint that gives one result, or one error object, for every request; at first it may be down."""
+
+    def __init__(self, down: int = 0, **answer: Any) -> None:
+        self.asked = 0
+        self._down = down
+        self._answer = answer
+
+    async def handle(self, _: web.Request) -> web.Response:
+        self.asked += 1
+        if self.asked <= self._down:
+            return web.Response(status=503)
+        return web.json_response({"jsonrpc": "2.0", "id": 1, **self._answer})
+
+
+@asynccontextmanager
+async def rpc_of(*endpoints: Answering) -> AsyncIterator[Rpc]:
+    """The endpoints, preferred in their order."""
+    async with AsyncExitStack() as opened:
+        urls = []
+        for endpoint in endpoints:
+            app = web.Application()
+            app.router.add_post("/", endpoint.handle)
+            server = await opened.enter_async_context(TestServer(app))
+            urls.append(str(server.make_url("/")))
+        rpc = Rpc(urls)
+        opened.push_async_callback(rpc.close)
+        yield rpc
+
+
+@pytest.mark.parametrize("revert", REVERTS.values(), ids=REVERTS)
+async def test_a_revert_that_another_endpoint_contradicts_does_not_count(revert: dict[str, Any]) -> None:
+    liar, honest = Answering(error=revert), Answering(result="0x5208")
+    async with rpc_of(liar, honest) as rpc:
+        for method in ("eth_call", "eth_estimateGas"):
+            assert await rpc.request(method, {}, read=answers.quantity) == 0x5208
+
+
+async def test_an_endpoint_that_rests_for_a_moment_may_contradict_a_revert() -> None:
+    honest, liar = Answering(down=1, result="0x5208"), Answering(error=REVERTS["a contract's own error"])
+    async with rpc_of(honest, liar) as rpc:
+        assert await rpc.request("eth_estimateGas", {}, read=answers.quantity) == 0x5208
+    assert liar.asked == 1
+
+
+@pytest.mark.parametrize("revert", REVERTS.values(), ids=REVERTS)
+@pytest.mark.parametrize("other", ["none", "agrees", "is down"])
+async def test_a_revert_that_no_endpoint_contradicts_stands(revert: dict[str, Any], other: str) -> None:
+    first = Answering(error=revert)
+    others = {"none": [], "agrees": [Answering(error=revert)], "is down": [Answering(down=100)]}[other]
+    async with rpc_of(first, *others) as rpc:
+        with pytest.raises(EndpointError) as reverted:
+            await rpc.request("eth_call", {}, read=answers.quantity)
+    assert reverted.value.is_revert
+    assert first.asked == 1
+    assert all(one.asked for one in others)
+
+
+async def test_one_lying_endpoint_of_two_does_not_refuse_a_transaction(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    network = await launch()
+    error = {"jsonrpc": "2.0", "id": 1, "error": REVERTS["a contract's own error"]}
+    urls = [spoilt.url, network.chain.rpc_url]
+    async with await EvmLedger.connect(urls, network.deployment, network.key) as ledger:
+        for method in ("eth_estimateGas", "eth_call"):
+            spoilt.answer(method, lambda: web.json_response(error), times=100)
+        await ledger.mint("0x00000000000000000000000000000000000000AA", 1)
+        assert await ledger.nodes() == await network.operator.nodes()
 
 
 @pytest.mark.parametrize("url", ["foo", "ws://a:1", "http://", "http:///path", "127.0.0.1:8545"])
