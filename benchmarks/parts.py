@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-
-import structlog
 
 from benchmarks.rows import Row
 
@@ -18,15 +15,13 @@ Parts = Mapping[str, Callable[[], Awaitable[list[Row]]]]
 def run(module: str, description: str, parts: Parts) -> tuple[list[Row], bool]:
     """Run the parts that the command line names, or all; return their rows, and whether they are all.
 
-    Exits with the usage for `--help` and for a part that does not exist. What nodes log of the members that a benchmark
-    takes away is left out.
+    Exits with the usage for `--help` and for a part that does not exist.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
     asked: list[str] = parser.parse_args(sys.argv[1:]).parts
     if unknown := set(asked) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return asyncio.run(_rows(parts, asked or list(parts))), not asked
 
 

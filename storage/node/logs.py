@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from committee.logs import send_to
 from committee.untrusted import printable
 
 LINES_A_WINDOW = 50
@@ -130,6 +131,7 @@ def configure(as_json: bool) -> None:
         ],
         logger_factory=lambda *_: _sink,
     )
+    send_to(lambda level, event, fields: structlog.get_logger().log(level, event, **fields))
     logging.basicConfig(handlers=[_Handler()], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     logging.raiseExceptions = False

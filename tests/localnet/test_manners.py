@@ -169,6 +169,22 @@ def test_a_program_that_asks_for_a_log_gets_it_under_one_name() -> None:
     assert lines[-1] == "ValueError: wrong"
 
 
+LOG_OF_ITS_OWN = """
+import structlog
+structlog.configure(
+    processors=[structlog.stdlib.add_logger_name, structlog.processors.JSONRenderer()],
+    wrapper_class=structlog.BoundLogger,
+)
+from committee.logs import Log
+Log().warning("unreachable", node="nowhere")
+"""
+
+
+def test_a_program_that_has_structlog_for_itself_gets_nothing_into_it() -> None:
+    ended = run(LOG_OF_ITS_OWN)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 # threads, forks, a loop that runs
 
 EVERYWHERE = """

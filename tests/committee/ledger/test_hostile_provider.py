@@ -18,6 +18,7 @@ import structlog
 from committee.errors import LedgerError, ProvidersDisagree
 from committee.ledger import BlockMark, Event
 from committee.ledger.evm import AccountKey, EvmLedger
+from committee.logs import send_to, to_standard_library
 from storage.node import logs
 from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
@@ -153,6 +154,7 @@ async def test_a_liar_makes_senders_fail_with_the_ledgers_error_and_no_secret(
                         no_secret(told, *shapes_of(secret))
     finally:
         structlog.reset_defaults()
+        send_to(to_standard_library)
     told = capfd.readouterr().err
     assert "not sent" in told
     no_secret(told, *shapes_of(secret))
@@ -223,6 +225,7 @@ async def test_the_follower_outlives_every_lie_and_then_is_right(
                 following.cancel()
     finally:
         structlog.reset_defaults()
+        send_to(to_standard_library)
     no_secret(capfd.readouterr().err)
 
 

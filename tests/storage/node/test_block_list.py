@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from tests.damages import (
     unix_socket,
     unreadable,
 )
+from tests.logged import captured
 from tests.storage.network import SHARDS
 from tests.storage.node.handovers import BLOBS
 
@@ -72,7 +72,7 @@ def test_bad_lines_are_told_and_skipped(tmp_path: Path) -> None:
         tmp_path / "blocked", "# mine", text, text[:-1], "0x" + ONE.hex(), text + "=", blob_id_text(TWO)
     )
     listed = BlockList(path)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         listed.read()
     assert ONE in listed
     assert TWO in listed
@@ -116,7 +116,7 @@ async def test_a_file_that_cannot_be_read_leaves_the_list_as_it_was(
         path.unlink()
     if fault == "a folder":
         path.mkdir()
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         for _ in range(3):
             await listed.look()
     assert ONE in listed

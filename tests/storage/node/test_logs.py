@@ -20,6 +20,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from committee.logs import send_to, to_standard_library
 from storage.node import logs
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -31,12 +32,14 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Logging as it was, when the test has ended."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    before = send_to(to_standard_library)
     for where, name in ((sys, "excepthook"), (threading, "excepthook"), (logging, "raiseExceptions")):
         monkeypatch.setattr(where, name, getattr(where, name))
     monkeypatch.setattr(logs, "_sink", logs.Sink(2))
     monkeypatch.setattr(logging, "captureWarnings", lambda capture: None)
     yield
     structlog.reset_defaults()
+    send_to(before)
     root.handlers[:] = handlers
     root.setLevel(level)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from localnet.ports import free_port
 from storage.node.handover import jobs
+from tests.logged import captured
 from tests.storage.node.handovers import MOVED, lacks
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ async def test_what_is_fetched_ahead_comes_from_where_the_old_owner_is_now(
     """Node 1 begins to fetch shard 6 from node 3 before that moves."""
     monkeypatch.setattr(jobs, "LONGEST_RETRY_S", 0.05)
     await stored.stop(3)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         stored.chain.select(MOVED)
         await stored.until(lambda: any(line["event"].startswith("source fails") for line in logs))
     assert lacks(stored, 1, 6)
@@ -50,10 +50,10 @@ async def test_what_is_fetched_ahead_comes_from_where_the_old_owner_is_now(
 
 async def test_a_node_says_when_it_is_not_where_others_look_for_it(network: Network) -> None:
     await network.stop(1)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         await network.start(1, public_address="http://elsewhere:1")
     (told,) = [line for line in logs if line["event"].startswith("the address is not the registered one")]
     assert (told["address"], told["registered"]) == ("http://elsewhere:1", network.chain.nodes[1].address)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         await move(network, 1)
     assert not any(line["event"].startswith("the address is not") for line in logs)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-import structlog
 
 from localnet.memory_chain import WRITER, registry
 from storage.client.client import Client
 from storage.client.errors import BlobUnavailable, NodeUnreachable
+from tests.logged import captured
 from tests.storage import network as networks
 from tests.storage.network import SHARDS, Network
 from tests.storage.node.handovers import BLOBS, MOVED, change
@@ -43,7 +43,7 @@ async def test_blobs_are_stored_and_read_all_the_same(network: Network, address:
 async def test_the_handover_goes_on(stored: Network, address: str) -> None:
     """Node 3 would be node 1's source of shard 6."""
     move(stored, 3, address)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         await change(stored, MOVED)
     assert all(stored.is_complete(1, blob) for blob in BLOBS)
     assert not [line for line in logs if line["log_level"] in ("error", "critical")]
@@ -57,7 +57,7 @@ async def test_the_member_is_ejected_as_silent(
     network.chain.start(SHARDS)
     move(network, 4, "http://[v1.a]@")
     await network.start(1, 2, 3, watch_interval_s=0.05)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         await network.until(lambda: 4 in network.chain.contracts.ejected)
     await network.stop(1, 2, 3)
     assert network.chain.contracts.ejected == {4}

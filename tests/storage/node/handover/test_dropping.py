@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from committee.ledger import Attestation
 from storage.node.handover import jobs
 from storage.node.store import StoreError
+from tests.logged import captured
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import LESS, MOVED, change
 
@@ -31,7 +31,7 @@ async def test_a_disk_that_cannot_delete_holds_up_no_handover(
         raise StoreError("the disk deletes nothing")
 
     monkeypatch.setattr(store, "drop_shard", fail)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         for shards in (
             {1: (0, 1, 2), 2: (3, 4, 5, 6), 3: (7,), 4: (8, 9)},
             {**LESS, 1: (0, 1, 2, 8), 2: (3, 4, 5, 6, 7), 4: (9,)},

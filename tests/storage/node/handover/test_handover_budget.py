@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from storage.node.budgets import ITSELF, Budget, Requester
 from storage.node.handover import jobs
 from storage.node.sqlite import StoreFull
 from storage.redstuff import Axis
+from tests.logged import captured
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, Bent, bend, change, flip
 
@@ -116,7 +116,7 @@ async def test_what_tries_that_failed_received_is_told(
         }
 
     bend(stored, 2, {other: lambda real: Bent(real, maybe_lie) for other in (1, 4)})
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         stored.chain.start(LESS)
         await stored.until(lambda: sum(one["event"] == "handover is incomplete" for one in logs) >= 2)
     lie = False
@@ -139,7 +139,7 @@ async def test_what_a_disk_refused_is_told(stored: Network, monkeypatch: pytest.
         return put(slivers)
 
     monkeypatch.setattr(store, "put_slivers", refuse)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         stored.chain.start(MOVED)
         await stored.until(lambda: sum(one["event"] == "handover waits" for one in logs) >= 2)
     is_full = False

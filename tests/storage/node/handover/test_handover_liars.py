@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from storage.client import wire
 from storage.client.node_client import NodeClient
@@ -15,6 +14,7 @@ from storage.node.handover import jobs
 from storage.node.repair import helpers
 from storage.node.repair.standing import SLOW
 from storage.redstuff import Axis
+from tests.logged import captured
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, LESS, MOVED, Bent, bend, change, flip
 
@@ -154,7 +154,7 @@ async def test_more_than_f_liars_are_named_and_one_that_turns_honest_is_enough(
         return answer if is_honest else lying_symbols(name, answer)
 
     bend(stored, 2, {1: lambda real: Liar(real, lie_at_first), 4: lambda real: Liar(real, lying_symbols)})
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         stored.chain.start(LESS)
         await stored.until(
             lambda: any(

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from localnet.ports import free_port
 from storage.client.errors import NodeUnreachable
@@ -15,6 +14,7 @@ from storage.client.node_client import NodeClient
 from storage.node.handover import jobs as handover
 from storage.node.repair import RepairError, helpers
 from storage.redstuff import Axis
+from tests.logged import captured
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import (
     BLOBS,
@@ -43,7 +43,7 @@ async def test_more_than_f_missing_are_named_and_one_that_comes_back_is_enough(
     await stored.stop(1, 3)
     with pytest.raises(RepairError, match=r"needed 7 of 10 shards .* no answer from node-1"):
         await stored.running[2].repair.rebuild(BLOBS[0].metadata, Axis.PRIMARY, [7], avoiding={3})
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         stored.chain.select(LESS)
         stored.chain.start()
         await stored.until(lambda: any("cannot be rebuilt yet" in one["event"] for one in logs))
@@ -122,7 +122,7 @@ async def test_a_partition_during_the_change_is_waited_out(
         for node_id in here:
             for method in ("client", "watch_client"):
                 bend(stored, node_id, dict.fromkeys(there, cut), method)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         stored.chain.select(MOVED)
         stored.chain.start()
         # Node 1 is alone with three shards, and four are needed.

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from committee.ledger import ShardsAttested
 from storage.client.errors import NodeUnreachable
 from storage.node.handover import jobs
 from storage.node.store import RESERVE_BYTES
 from storage.redstuff import Axis
+from tests.logged import captured
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import (
     BLOBS,
@@ -80,7 +80,7 @@ async def test_a_write_that_finds_no_space_is_made_again_when_there_is_some(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "write", write_if_there_is_room)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         stored.chain.start(MOVED)
         await stored.until(lambda: sum(one["event"] == "handover waits" for one in logs) >= 2)
     assert any("no space is left" in one.get("error", "") for one in logs)
@@ -106,7 +106,7 @@ async def test_a_full_disk_fetches_nothing_and_goes_on_when_there_is_room(
         return answer
 
     bend(stored, 1, {node_id: lambda real: Bent(real, count) for node_id in (2, 3, 4)})
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         stored.chain.select(MOVED)
         stored.chain.start()
         await stored.until(lambda: sum(one["event"] == "handover waits" for one in logs) >= 3)
@@ -172,7 +172,7 @@ async def test_an_attestation_that_a_reorganisation_took_is_made_again(
 
 async def test_each_shard_is_attested_once(stored: Network) -> None:
     """Two shards of one node, of which one cannot be completed at first, so that all is gone through again."""
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         await change(stored, MOVED)
         # Node 1 attests for this epoch again while it looks whether its attestation stays, if the next one starts then.
         await stored.until(lambda: any(one["event"] == "handover complete" for one in logs))
@@ -186,7 +186,7 @@ async def test_each_shard_is_attested_once(stored: Network) -> None:
             return arguments
 
     bend(stored, 2, {other: lambda real: Failing(real, lambda name, a: a) for other in (1, 4)})
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         stored.chain.start({1: (0, 1, 2), 2: (3, 4, 5, 6, 7), 4: (8, 9)})
         await stored.until(lambda: 6 in stored.chain.attested)
         await stored.until(lambda: sum(one["event"] == "handover is incomplete" for one in logs) >= 2)

@@ -9,12 +9,12 @@ import time
 
 import aiohttp
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.node.http.connections import SETTINGS, Limits
 from storage.node.http.server import HttpServer
+from tests.logged import captured
 from tests.storage.conftest import OneNode
 from tests.storage.node.http.conftest import (
     HEALTH,
@@ -51,7 +51,7 @@ MALFORMED = {
 async def test_what_is_no_http_is_refused_in_one_line(
     node: OneNode, connect: Connect, request_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         raw = await connect(port_of(node))
         await raw.send(request_bytes)
         status, answer = await raw.answer()
@@ -152,7 +152,7 @@ async def _send_random(
 ) -> None:
     raw = await connect(port_of(node))
     pieces = data.draw(st.lists(st.lists(PIECES | st.binary(max_size=20), max_size=12), max_size=4))
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         for piece in pieces:
             if not raw.writer.is_closing():
                 raw.writer.write(b"".join(piece))
