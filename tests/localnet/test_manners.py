@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import multiprocessing
@@ -96,6 +97,14 @@ def test_every_error_pickles_with_its_fields(kind: type[BaseException]) -> None:
 
 def refuse(blob_id: bytes) -> None:
     raise NotCertified(blob_id, 7, NodeRefused("a", "http://a", 503, Reason.UNAVAILABLE, "busy"))
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_every_error_can_be_copied(kind: type[BaseException]) -> None:
+    error = made(kind)
+    for again in (copy.copy(error), copy.deepcopy(error)):
+        assert type(again) is kind
+        assert (str(again), again.__dict__.keys()) == (str(error), error.__dict__.keys())
 
 
 def test_errors_get_through_a_pool_of_processes() -> None:
