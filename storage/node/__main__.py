@@ -15,6 +15,7 @@ import signal
 import sys
 from pathlib import Path
 
+from committee import standard_streams
 from committee.errors import CommitteeError
 from committee.ledger.evm import Deployment, EvmLedger
 from committee.logs import Log
@@ -75,6 +76,7 @@ def _stop_at_end_of_input(stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Run a node; exit with status 0 after an orderly stop, with 1 and the reason in the log's last line otherwise."""
+    standard_streams.reserve()
     parser = argparse.ArgumentParser(prog="python -m storage.node", description="Run one storage node.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stop-with-parent", action="store_true")
