@@ -1,4 +1,4 @@
-"""Run a command's asynchronous work to its end, or until Ctrl-C or SIGTERM."""
+"""Run a command's asynchronous work to its end, or until Ctrl-C, SIGTERM or the terminal's end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from committee.errors import CommitteeError
 
 Result = TypeVar("Result")
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that stop work in good order.
+
+    SIGHUP, which says that the terminal is gone, is one of them unless it is ignored, as `nohup` has it.
+    """
+    is_detached = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM) if is_detached else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(CommitteeError):
-    """Ctrl-C or SIGTERM ended the work; `notes` is what the work says of things left undone."""
+    """Ctrl-C, SIGTERM or SIGHUP ended the work; `notes` is what the work says of things left undone."""
 
     def __init__(self, notes: tuple[str, ...] = ()) -> None:
         self.notes = notes
@@ -24,23 +31,27 @@ class Interrupted(CommitteeError):
 
 
 def run(work: Coroutine[Any, Any, Result], on_stop: Callable[[], None] = lambda: None) -> Result:
-    """Return what the work returns. Ctrl-C and SIGTERM cancel it, so that it cleans up first, and call `on_stop`.
+    """Return what the work returns. A signal to stop cancels it, so that it cleans up first, and calls `on_stop`.
 
-    A second signal ends it at once. Outside the main thread signals are left alone. Raises `Interrupted` when the
-    work was cancelled, with the notes that its cancellation carries.
+    A second Ctrl-C or SIGTERM ends it at once. Outside the main thread signals are left alone. Raises `Interrupted`
+    when the work was cancelled, with the notes that its cancellation carries.
     """
 
     async def cancellable() -> Result:
         task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+        signals = stop_signals()
 
         def stop() -> None:
-            for number in STOP_SIGNALS:
+            for number in signals:
                 loop.remove_signal_handler(number)
+            signal.signal(
+                signal.SIGHUP, signal.SIG_IGN
+            )  # shells pass it on: it comes twice when a terminal goes
             on_stop()
             task.cancel()
 
         if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
+            for number in signals:
                 loop.add_signal_handler(number, stop)
         return await task
 

@@ -79,9 +79,9 @@ def _say(line: str) -> None:
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run asynchronous work to its end; Ctrl-C and SIGTERM cancel it, so that it cleans up first.
+    """Run asynchronous work to its end; Ctrl-C, SIGTERM and SIGHUP cancel it, so that it cleans up first.
 
-    A second one ends it at once.
+    A second Ctrl-C or SIGTERM ends it at once.
     """
     try:
         return running.run(work, lambda: _tell("stopping…\n"))

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from committee import standard_streams
 from committee.errors import CommitteeError
 from committee.ledger.evm import Deployment, EvmLedger
 from committee.logs import Log
+from committee.running import stop_signals
 from storage.node import descriptors, logs
 from storage.node.config import ConfigError, account_key, bls_key, load_config
 from storage.node.node import StorageNode
@@ -28,14 +28,14 @@ log = Log()
 
 
 async def serve(folder: Path, stop_with_parent: bool = False) -> None:
-    """Run one node until SIGTERM, SIGINT or, if asked for, the end of standard input."""
+    """Run one node until a signal to stop (`committee.running`) or, if asked for, the end of standard input."""
     config = load_config(folder)
     secret = bls_key(folder)
     key = account_key(folder)
     descriptors.raise_limit()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     if stop_with_parent:
         loop.add_reader(sys.stdin, _stop_at_end_of_input, stop)

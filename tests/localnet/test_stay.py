@@ -52,7 +52,8 @@ async def test_the_commands_work_on_a_local_network_and_nothing_is_left_of_it(tm
         status, out, errors = await haulout(environment, "epoch", "close")
         assert errors.count("\n") == 1 and refused["hint"] in errors
     finally:
-        network.send_signal(signal.SIGINT)
+        for _ in range(2):  # as the kernel and a shell do when the terminal is closed
+            network.send_signal(signal.SIGHUP)
         async with asyncio.timeout(LIMIT_S):
             _, last = await network.communicate()
     assert last.decode().splitlines()[0] == "stopping…"
