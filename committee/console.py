@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -169,12 +169,15 @@ def _signature(work: Work, sends: bool) -> inspect.Signature:
 
 # arguments
 
+EXACT = Context(prec=80, traps=[InvalidOperation, Overflow, Inexact])
+"""Arithmetic of amounts, which is exact or fails. (The default one rounds to 28 digits.)"""
+
 
 def token_amount(text: str) -> int:
     """Tokens as people write them, "12.5", in the smallest unit. Raises `typer.BadParameter`."""
     try:
-        amount = Decimal(text).scaleb(TOKEN_DECIMALS)
-    except InvalidOperation:
+        amount = EXACT.scaleb(EXACT.create_decimal(text), TOKEN_DECIMALS)
+    except ArithmeticError:
         raise typer.BadParameter(f"{text!r} is no amount of tokens, such as 12.5") from None
     if not amount.is_finite() or amount <= 0 or amount != amount.to_integral_value() or amount >= 2**128:
         raise typer.BadParameter(f"{text} tokens: give more than 0, with at most {TOKEN_DECIMALS} decimals")
@@ -205,8 +208,8 @@ AccountArgument = Annotated[
 def percent(text: str) -> int:
     """A commission as people write it, "2.5" percent, in hundredths of a percent. Raises `typer.BadParameter`."""
     try:
-        value = Decimal(text.removesuffix("%")).scaleb(2)
-    except InvalidOperation:
+        value = EXACT.scaleb(EXACT.create_decimal(text.removesuffix("%")), 2)
+    except ArithmeticError:
         value = Decimal(-1)
     if not value.is_finite() or not 0 <= value <= 10_000 or value != value.to_integral_value():
         raise typer.BadParameter(f"{text!r} is no commission in percent, such as 2.5")

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 import typer
 
-from committee.console import network_address, node_name, require_reachable
+from committee.console import network_address, node_name, percent, require_reachable, token_amount
 from committee.errors import LedgerError
 from committee.ledger import Ledger
 
@@ -39,3 +39,31 @@ def test_what_others_cannot_reach_is_registered_only_where_it_is_allowed(
     else:
         with pytest.raises(LedgerError, match=f"other nodes cannot reach {address}: .*--allow-private"):
             require_reachable(ledger, address, allow_private)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("12.5", 125 * 10**17),
+        ("1e-18", 1),
+        ("1e20", 10**38),
+        ("12345678901.123456789012345678", 12345678901123456789012345678),
+        ("340282366920938463463.374607431768211455", 2**128 - 1),
+    ],
+)
+def test_an_amount_is_taken_to_its_last_digit(text: str, amount: int) -> None:
+    assert token_amount(text) == amount
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "all", "0", "-1", "nan", "inf", "1e-19", "0.1234567890123456789", "340282366920938463464"),
+        *("1e999999999", "1e-999999999", "1e9999999999999999999999", "1" * 5000),
+    ],
+)
+def test_what_is_no_amount_is_told(text: str) -> None:
+    for read in (token_amount, percent):
+        if read is token_amount or text != "0":
+            with pytest.raises(typer.BadParameter):
+                read(text)
