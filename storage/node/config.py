@@ -15,13 +15,20 @@ folder there.
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from committee.addresses import MAX_NAME_BYTES, NetworkAddress, can_be_reached, is_name, is_unspecified
 from committee.bls import SecretKey
@@ -36,14 +43,31 @@ BLS_KEY = Path("keys", "bls.key")
 ACCOUNT_KEY = Path("keys", "account.key")
 
 
+ENVIRONMENT_PREFIX = "HAULOUT_NODE_"
+"""Of the environment's variables that override settings."""
+SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
+"""What Kubernetes sets HAULOUT_NODE_PORT to in all containers of a namespace that has a service `haulout-node`."""
+
+
 class ConfigError(Exception):
     """A setting or key file is missing or wrong; the message says which and what to do."""
 
 
-class NodeConfig(BaseSettings):
-    """Settings of one node: from `node.toml`, overridden by the environment (`HAULOUT_NODE_…`)."""
+class _Environment(EnvSettingsSource):
+    """The settings that the environment has, without what an orchestrator puts there for a service of this name."""
 
-    model_config = SettingsConfigDict(env_prefix="HAULOUT_NODE_", extra="forbid")
+    def __call__(self) -> dict[str, Any]:
+        """Return them by name."""
+        values = super().__call__()
+        if SERVICE_LINK.fullmatch(str(values.get("port", ""))):
+            del values["port"]
+        return values
+
+
+class NodeConfig(BaseSettings):
+    """Settings of one node: from `node.toml`, overridden by the environment (`HAULOUT_NODE_…`), if not empty there."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid")
 
     name: str
     """1 to 64 printable ASCII characters, as the contracts take it."""
@@ -136,7 +160,7 @@ class NodeConfig(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 def load_config(folder: Path) -> NodeConfig:
@@ -164,10 +188,16 @@ def parse_settings(values: Mapping[str, Any], where: str) -> NodeConfig:
         return NodeConfig(**values)
     except ValidationError as error:
         wrong = "; ".join(
-            ": ".join([*map(str, one["loc"]), one["msg"].removeprefix("Value error, ")])
+            ": ".join([*map(_setting, one["loc"]), one["msg"].removeprefix("Value error, ")])
             for one in error.errors(include_input=False)
         )
         raise ConfigError(f"{where}: {wrong}") from None
+
+
+def _setting(name: int | str) -> str:
+    """Return a setting's name; that of the environment's variable where it comes from there."""
+    variable = f"{ENVIRONMENT_PREFIX}{name}".upper()
+    return f"{variable} in the environment" if os.environ.get(variable) else str(name)
 
 
 def bls_key(folder: Path) -> SecretKey:

@@ -35,6 +35,29 @@ def test_settings_are_read_and_the_environment_wins(tmp_path: Path, monkeypatch:
     assert load_config(tmp_path).address == "https://node.example"
 
 
+def test_what_an_orchestrator_leaves_in_the_environment_is_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service named `haulout-node` sets the first; a variable that is not set is empty in a compose file."""
+    write(tmp_path, GOOD + "confirmations = 3\n")
+    monkeypatch.setenv("HAULOUT_NODE_PORT", "tcp://10.43.161.118:9000")
+    monkeypatch.setenv("HAULOUT_NODE_PORT_9000_TCP_ADDR", "10.43.161.118")
+    for name in ("HAULOUT_NODE_CONFIRMATIONS", "HAULOUT_NODE_HOST", "HAULOUT_NODE_NAME"):
+        monkeypatch.setenv(name, "")
+    config = load_config(tmp_path)
+    assert (config.port, config.host, config.name, config.confirmations) == (1234, "127.0.0.1", "a", 3)
+
+
+def test_a_wrong_setting_of_the_environment_is_named_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAULOUT_NODE_PORT", '"9000"')
+    with pytest.raises(
+        ConfigError, match="HAULOUT_NODE_PORT in the environment: Input should be a valid integer"
+    ):
+        load_config(write(tmp_path, GOOD))
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
