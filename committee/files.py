@@ -93,7 +93,7 @@ def read_settings(path: Path, most_bytes: int = 2**20) -> str:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"it has more than the {most_bytes} bytes that are expected", str(path))
-    return content.decode("utf-8")
+    return content.decode("utf-8-sig")
 
 
 def require_folder(path: Path) -> None:

@@ -53,7 +53,7 @@ def read_secret(path: Path) -> bytes:
     try:
         with os.fdopen(open_regular(path, follow=True), "rb") as file:
             mode, is_mounted = os.fstat(file.fileno()).st_mode, _is_mounted(file.fileno())
-            text = file.read(LONGEST_FILE_BYTES).decode("ascii", errors="replace")
+            text = file.read(LONGEST_FILE_BYTES).decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise InvalidKey(f"cannot read the key {path}: {error.strerror}") from None
     exposed = mode & (stat.S_IRWXG | stat.S_IRWXO)

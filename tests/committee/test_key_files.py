@@ -28,8 +28,9 @@ def key_file(folder: Path, text: str, mode: int = 0o600) -> Path:
     return path
 
 
-def test_a_key_is_read(tmp_path: Path) -> None:
-    assert read_secret(key_file(tmp_path, "0x" + "ab" * 32 + "\n")) == bytes([0xAB]) * 32
+@pytest.mark.parametrize("text", ["{}\n", "0x{}", "\ufeff{}\r\n"], ids=["plain", "0x", "a mark and CR"])
+def test_a_key_is_read(tmp_path: Path, text: str) -> None:
+    assert read_secret(key_file(tmp_path, text.format("ab" * 32))) == bytes([0xAB]) * 32
 
 
 def test_a_key_others_can_read_is_refused(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def test_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     a_deployment().save(path)
     assert Deployment.load(path) == a_deployment()
     assert list(tmp_path.iterdir()) == [path]
+    path.write_text("\ufeff" + path.read_text())  # as an editor may leave it
+    assert Deployment.load(path) == a_deployment()
 
 
 Change = Callable[[dict[str, Any]], object]

@@ -58,6 +58,12 @@ def test_a_wrong_setting_of_the_environment_is_named_as_such(
         load_config(write(tmp_path, GOOD))
 
 
+def test_a_mark_at_the_beginning_of_a_file_is_not_part_of_it(tmp_path: Path) -> None:
+    """Editors of another system begin UTF-8 text with U+FEFF."""
+    (tmp_path / "node.toml").write_text("\ufeff" + GOOD.replace("\n", "\r\n"), encoding="utf-8")
+    assert load_config(tmp_path).port == 1234
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
