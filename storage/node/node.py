@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from committee.bls import SecretKey, proof_of_possession
 from committee.errors import CommitteeError, LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
 from committee.logs import Log
+from committee.version import VERSION
 from storage.node import logs
 from storage.node.block_list import BlockList, BlockListError
 from storage.node.candidacy import Candidacy
@@ -42,7 +42,6 @@ Made = TypeVar("Made")
 RESTART_PAUSE_S = 1.0
 REGISTRATION_TRIES = 30
 """Looks for a registration that was just mined, RESTART_PAUSE_S apart."""
-VERSION = version("haulout")
 
 
 class StorageNode:

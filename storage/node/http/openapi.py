@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
+
+from committee.version import VERSION
 
 _BLOB = "/v1/blobs/{blob_id}"
 _SLIVER = _BLOB + "/slivers/{pair}/{axis}"
@@ -54,7 +55,7 @@ def _operation(path: str, summary: str) -> dict[str, Any]:
 
 OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
-    "info": {"title": "Haulout storage node", "version": version("haulout")},
+    "info": {"title": "Haulout storage node", "version": VERSION},
     "paths": {
         path: {method: _operation(path, summary) for method, summary in methods.items()}
         for path, methods in _PATHS.items()

@@ -1,0 +1,20 @@
+"""The version that nodes tell."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from committee import version
+
+
+def test_the_version_is_the_installed_one_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout on the path, or a bundled program, has no metadata: that must not keep a node from being imported."""
+    assert metadata.version("haulout") == version.VERSION
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(version, "version", missing)
+    assert version._installed() == version.UNKNOWN
