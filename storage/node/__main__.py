@@ -23,6 +23,7 @@ from storage.node import descriptors, logs
 from storage.node.config import ConfigError, account_key, bls_key, load_config
 from storage.node.node import StorageNode
 from storage.node.store import StoreError
+from storage.redstuff import RedStuffError, kernels
 
 log = Log()
 
@@ -32,6 +33,7 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     config = load_config(folder)
     secret = bls_key(folder)
     key = account_key(folder)
+    kernels.require()
     descriptors.raise_limit()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -84,7 +86,7 @@ def main() -> None:
     logs.configure(as_json=True)
     try:
         asyncio.run(serve(arguments.folder, arguments.stop_with_parent))
-    except (ConfigError, CommitteeError, StoreError) as error:
+    except (ConfigError, CommitteeError, StoreError, RedStuffError) as error:
         log.critical("the node cannot run", folder=str(arguments.folder), error=str(error))
         sys.exit(1)
 

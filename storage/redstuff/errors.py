@@ -7,7 +7,8 @@ RedStuffError
 ├── RootMismatch         a sliver whose symbols do not hash to its root; `indices` says which
 ├── InconsistentBlob     slivers that are all right and yet do not belong to one blob: its writer lied
 ├── InvalidProof         a Merkle or inconsistency proof that does not prove what it claims
-└── InvalidEncoding      bytes that are not the structure they claim to be
+├── InvalidEncoding      bytes that are not the structure they claim to be
+└── KernelsUnavailable   this process may not compile the grid's code, or is told to use a kind that is not known
 """
 
 from __future__ import annotations
@@ -49,3 +50,7 @@ class InvalidProof(RedStuffError):
 
 class InvalidEncoding(RedStuffError):
     """Bytes that are not the structure they claim to be."""
+
+
+class KernelsUnavailable(RedStuffError):
+    """The grid's code cannot be had in this process; the message says why and what to do."""

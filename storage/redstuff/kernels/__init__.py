@@ -9,6 +9,7 @@ Importing this package imports neither numba nor the kernels.
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.redstuff import field
+from storage.redstuff.errors import KernelsUnavailable
 from storage.redstuff.kernels.jit import compiling
 
 KINDS = ("gfni", "avx2", "portable")
@@ -59,14 +61,14 @@ class Kernels:
 
 
 def best_kind() -> str:
-    """The best kind this processor can run, or the one named by HAULOUT_KERNELS."""
-    from storage.redstuff.kernels import cpu
-
+    """The best kind this processor can run, or the one named by HAULOUT_KERNELS. Raises `KernelsUnavailable`."""
     forced = os.environ.get("HAULOUT_KERNELS")
     if forced:
         if forced not in KINDS:
-            raise ValueError(f"HAULOUT_KERNELS={forced!r}: known are {', '.join(KINDS)}")
+            raise KernelsUnavailable(f"HAULOUT_KERNELS={forced!r}: known are {', '.join(KINDS)}")
         return forced
+    from storage.redstuff.kernels import cpu
+
     features = cpu.features()
     if {"gfni", "avx2"} <= features:
         return "gfni"
@@ -79,8 +81,27 @@ def _load(kind: str | None) -> Kernels:
 
 
 def load(kind: str | None = None) -> Kernels:
-    """The kernels of a kind, or of the best one here. Raises `ValueError` for an unknown kind."""
+    """The kernels of a kind, or of the best one here.
+
+    Raises `ValueError` for an unknown kind, `KernelsUnavailable` where they cannot be compiled.
+    """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kernels of kind {kind!r}: known are {', '.join(KINDS)}")
     with _loading:
-        return _load(kind)
+        try:
+            return _load(kind)
+        except PermissionError as error:  # what llvmlite tries when it is imported
+            raise KernelsUnavailable(
+                f"the grid's code cannot be compiled ({error.strerror}): allow the process executable memory, in a "
+                "systemd unit by MemoryDenyWriteExecute=no"
+            ) from None
+
+
+def require() -> None:
+    """Raise `KernelsUnavailable` if there can be no kernels in this process. Imports numba only in case of doubt."""
+    if os.environ.get("HAULOUT_KERNELS"):
+        best_kind()
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+    except PermissionError:
+        load()

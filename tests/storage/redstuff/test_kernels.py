@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.redstuff import Axis, RedStuff
+from storage.redstuff import Axis, RedStuff, kernels
 from storage.redstuff.engine import Engine
+from storage.redstuff.errors import KernelsUnavailable
 from storage.redstuff.kernels import KINDS, best_kind, disk_cache, load
 from storage.redstuff.merkle import leaf_hash, root_of_hashes
 from storage.redstuff.parameters import Parameters
@@ -68,8 +70,23 @@ def test_unknown_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="gfni, avx2, portable"):
         load("sse9")
     monkeypatch.setenv("HAULOUT_KERNELS", "sse9")
-    with pytest.raises(ValueError, match="gfni, avx2, portable"):
-        best_kind()
+    for ask in (best_kind, kernels.require):
+        with pytest.raises(KernelsUnavailable, match="gfni, avx2, portable"):
+            ask()
+
+
+def test_a_process_without_executable_memory_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a systemd unit with MemoryDenyWriteExecute=yes, where numba cannot be imported."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "cannot allocate executable memory")
+
+    kernels.require()
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    kernels.require()  # numba has the last word
+    monkeypatch.setattr(kernels, "_load", refuse)
+    with pytest.raises(KernelsUnavailable, match=r"executable memory\): allow .*MemoryDenyWriteExecute=no"):
+        kernels.require()
 
 
 IMPORT = """
