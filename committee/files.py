@@ -26,6 +26,10 @@ _KINDS = (
 )
 
 
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What a file system says that does not sync files."""
+
+
 class NotRegular(OSError):
     """Something else lies where a regular file, or a folder, has to be; the message names the path and both."""
 
@@ -85,7 +89,9 @@ def opened(descriptor: int) -> Iterator[int]:
 
 
 def read_settings(path: Path, most_bytes: int = 2**20) -> str:
-    """Return the UTF-8 text of a small file; the path may be a link, as orchestrators mount settings and keys.
+    """Return the UTF-8 text of a small file, without the mark (BOM) that some editors begin it with.
+
+    The path may be a link, as orchestrators mount settings and keys.
 
     Raises `NotRegular`; `OSError`, also for a file of more than `most_bytes`; `UnicodeDecodeError`.
     """
@@ -137,7 +143,7 @@ def clear_away(name: str | Path, dir_fd: int | None = None) -> None:
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a new file, durable on return. On any error nothing has its name.
+    """Write a new file, as durable on return as its file system can make it. On any error nothing has its name.
 
     It is written beside, under another name, and renamed. Raises `FileExistsError` when anything has the name, a
     dangling link too; `OSError` as the disk does.
@@ -149,13 +155,22 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
         ) as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         _take_name(beside, path)
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
     with contextlib.suppress(OSError), opened(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)) as folder:
         os.fsync(folder)
+
+
+def _sync(descriptor: int) -> None:
+    """Have a file on its disk; where the file system knows no such thing, as some mounted ones, it is left to that."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def _take_name(beside: Path, path: Path) -> None:

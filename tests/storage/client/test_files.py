@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import sys
@@ -233,6 +234,20 @@ async def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
                 with pytest.raises(FileError, match=r"cannot write .*blob: No space left"):
                     await write_new(path, CONTENT)
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+async def test_a_file_is_written_where_files_are_not_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As on some network shares; the file is better there than not at all."""
+
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    await write_new(tmp_path / "blob", CONTENT)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [CONTENT]
 
 
 async def test_a_file_whose_writing_is_cancelled_is_not_there(
