@@ -203,16 +203,21 @@ def endpoint_urls(urls: str | Sequence[str]) -> list[str]:
         if not URL.fullmatch(url) or _split(url) is None:
             # Not quoted: what is wrong may be the password in it.
             raise LedgerError(
-                f"endpoint {place} of the chain is not a URL such as http://host:port or https://host/path"
+                f"endpoint {place} of the chain is not a URL such as http://host:port or https://host/path: without "
+                "quotes, and with %40 for @, %2F for / and %23 for # in a password"
             )
     return found
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of a URL; None for one without a host, or with a port that is none."""
+    """The parts of a URL; None for one without a host, with a port that is none, or cut off within its password.
+
+    A "#", "/" or "?" in a password ends the host's part: "@" then stands behind it.
+    """
     try:
         parts = urlsplit(url)
-        return parts if parts.hostname and (parts.port is None or parts.port > 0) else None
+        is_cut = "@" in f"{parts.path}{parts.query}{parts.fragment}" and "@" not in parts.netloc
+        return parts if parts.hostname and (parts.port is None or parts.port > 0) and not is_cut else None
     except ValueError:
         return None
 
