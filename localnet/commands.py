@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -21,6 +22,9 @@ from storage.redstuff import RedStuffError
 from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
 
 Result = TypeVar("Result")
+
+BLOB_ID = re.compile(r"-[A-Za-z0-9_-]{42}")
+"""A blob id that looks like options."""
 
 
 @app.command()
@@ -109,6 +113,14 @@ def end(error: Exception) -> NoReturn:
     raise SystemExit(error.status if isinstance(error, CommandFailed) else FAILED)
 
 
+def _argument(word: str) -> str:
+    """Return a word of the command line such that a blob id, and a file named by one, is an argument.
+
+    One id in 64 begins with "-", as options do; with "./" before it, it is none (`storage.client.cli` takes that off).
+    """
+    return f"./{word}" if BLOB_ID.fullmatch(word) else word
+
+
 def main() -> None:
     """Run the command that is named; our own errors come as one line, without a traceback."""
     from localnet.chain import ChainError
@@ -120,7 +132,8 @@ def main() -> None:
 
     try:
         # With --json a wrong option or argument is told as any other error is, not in typer's own box.
-        raise SystemExit(app(standalone_mode="--json" not in sys.argv))
+        words = [_argument(word) for word in sys.argv[1:]]
+        raise SystemExit(app(args=words, standalone_mode="--json" not in words))
     except TyperException as error:
         end(CommandFailed(error.format_message(), error.exit_code, {}))
     except (KeyboardInterrupt, typer.Abort):

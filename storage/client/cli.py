@@ -30,8 +30,9 @@ app = typer.Typer(no_args_is_help=True, help="Register, certify and look after b
 
 
 def _parse(text: str) -> bytes:
+    """The id that a text is; "./" stands before one that begins with "-" (`localnet.commands`)."""
     try:
-        return parse_blob_id(text)
+        return parse_blob_id(text.removeprefix("./"))
     except InvalidEncoding as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from localnet.cli import main
+from storage.redstuff import blob_id_text
 
 WRONG = (
     "blob store",
@@ -61,6 +62,23 @@ def test_a_wrong_use_is_told_to_people_otherwise(
 ) -> None:
     assert ended(monkeypatch, words) == 2
     assert "Usage:" in capsys.readouterr().err
+
+
+NETWORK = "--rpc http://127.0.0.1:1 --deployment nowhere --json"
+
+
+@pytest.mark.parametrize("first_byte", [b"\xf8", b"\xfb\xef\xbe"], ids=["one dash", "many"])
+@pytest.mark.parametrize("words", ["status {id}", "read {id} out", "read {id} {id}"])
+def test_a_blob_id_that_begins_as_options_do_is_a_blob_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, first_byte: bytes
+) -> None:
+    blob_id = blob_id_text(first_byte.ljust(32, b"\0"))
+    assert blob_id.startswith("-")
+    command, _, rest = words.format(id=blob_id).partition(" ")
+    for line in (f"{command} {rest} {NETWORK}", f"{command} {NETWORK} {rest}"):
+        assert ended(monkeypatch, f"blob {line}") == 1
+        assert "manifest nowhere" in json.loads(capsys.readouterr().err)["error"]  # so the words were right
+    assert ended(monkeypatch, f"blob status {blob_id[:-1]} {NETWORK}") == 2
 
 
 def test_a_right_use_ends_with_0_and_help_too(
