@@ -13,8 +13,8 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 from committee.errors import CommitteeError
 from committee.ledger import DryRun, SentTransaction, Transaction
@@ -99,14 +99,21 @@ def plain(value: Any) -> Any:
 def show(result: Result, as_json: bool, *, is_paid: bool = False) -> None:
     """Print a result: one JSON object, or a line for each value and a table for each list of records.
 
-    Nothing for an empty one: the command itself has written to standard output. Raises `CommandFailed` with the result
-    when it cannot be written; `is_paid` says that transactions were sent for it. A reader of standard output that is
-    gone and takes what cost nothing is a `BrokenPipeError`.
+    Nothing for an empty one: the command itself has written to standard output. Raises as `put`; `is_paid` says that
+    transactions were sent for the result.
     """
     if not result:
         return
     result = plain(result)
-    text = json.dumps(result) + "\n" if as_json else for_people(result)
+    put(json.dumps(result) + "\n" if as_json else for_people(result), result, is_paid=is_paid)
+
+
+def put(text: str, result: Result, *, is_paid: bool = False) -> None:
+    """Write what tells a result to standard output.
+
+    Raises `CommandFailed` with the result when that is impossible. A reader of standard output that is gone and takes
+    what cost nothing is a `BrokenPipeError`.
+    """
     try:
         write_out(text)
     except BrokenPipeError:
@@ -125,8 +132,9 @@ def write_out(text: str) -> None:
         raise OSError(errno.EBADF, "it is closed")
     encoding = out.encoding or "utf-8"
     try:
-        out.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        out.flush()
+        with _blocking(out):
+            out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            out.flush()
     except OSError:
         # What is left in its buffer must not fail again, at the end of the process.
         with contextlib.suppress(OSError, ValueError):
@@ -134,6 +142,24 @@ def write_out(text: str) -> None:
             os.dup2(nowhere, out.fileno())
             os.close(nowhere)
         raise
+
+
+@contextlib.contextmanager
+def _blocking(stream: TextIO) -> Iterator[None]:
+    """Have writes to a stream wait for its reader in the block; another program may have left it non-blocking."""
+    try:
+        descriptor = stream.fileno()
+        is_blocking = os.get_blocking(descriptor)
+    except OSError:  # no file, or no open one: writing says so
+        is_blocking = True
+    if is_blocking:
+        yield
+        return
+    os.set_blocking(descriptor, True)
+    try:
+        yield
+    finally:
+        os.set_blocking(descriptor, False)
 
 
 def sent_before(transactions: Sequence[SentTransaction]) -> list[dict[str, Any]]:

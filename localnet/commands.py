@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import re
 import sys
@@ -15,7 +17,7 @@ from typer.exceptions import TyperException
 
 from committee import running
 from committee.errors import CommitteeError
-from committee.printing import FAILED, INTERRUPTED, CommandFailed, error_text
+from committee.printing import FAILED, INTERRUPTED, CommandFailed, error_text, put
 from committee.running import Interrupted
 from storage.cli import app
 from storage.redstuff import RedStuffError
@@ -50,7 +52,7 @@ def demo(
             fail(f"no file {path}: name files to store, or none for the built-in ones")
     if json_:
         result = run(run_demo(files or (), Silence()))
-        sys.stdout.write(json.dumps(result.to_json(), indent=2) + "\n")
+        put(json.dumps(result.to_json(), indent=2) + "\n", result.to_json())
     else:
         with Screen(Console()) as screen:
             result = run(run_demo(files or (), screen))
@@ -77,9 +79,8 @@ def localnet(
     run(stay(folder, nodes, shards, _say, as_json=json_))
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def _say(text: str) -> None:
+    put(text + "\n", {})
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
@@ -121,8 +122,24 @@ def _argument(word: str) -> str:
     return f"./{word}" if BLOB_ID.fullmatch(word) else word
 
 
+def _lack(error: Exception) -> str | None:
+    """Return what the machine or container lacks that has raised the error; None if that is not why."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return "there is not enough memory for this: allow the process more, or do less at once"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    if "start new thread" in str(error):
+        return "no thread can be started: allow the process more of them (ulimit -u, a container's limit of processes)"
+    return None
+
+
 def main() -> None:
-    """Run the command that is named; our own errors come as one line, without a traceback."""
+    """Run the command that is named; our own errors, and what the machine lacks, come as one line without a traceback.
+
+    Standard output takes any text: what its encoding lacks comes as an escape.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     from localnet.chain import ChainError
     from localnet.demo import DemoFailed
     from localnet.network import NetworkError
@@ -140,6 +157,11 @@ def main() -> None:
         end(CommandFailed("interrupted", INTERRUPTED, {}))
     except BrokenPipeError:
         raise SystemExit(FAILED) from None
+    except (MemoryError, OSError, RuntimeError) as error:
+        lack = _lack(error)
+        if lack is None:
+            raise
+        end(CommandFailed(lack, FAILED, {}))
     except (
         ChainError,
         ClientError,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Annotated
 
 import typer
 
 from committee.cli import account_app, deploy_command, epoch_app, node_app, stake_app
+from committee.printing import put
 from storage.client.cli import FileArgument
 from storage.client.cli import app as blob_app
 from storage.client.files import metadata_of
@@ -46,4 +46,4 @@ def blob_id(
     metadata = asyncio.run(metadata_of(RedStuff(shards), file))
     name = blob_id_text(metadata.blob_id)
     answer = {"blob_id": name, "size_bytes": metadata.length, "n_shards": shards}
-    sys.stdout.write((json.dumps(answer) if json_ else name) + "\n")
+    put((json.dumps(answer) if json_ else name) + "\n", answer)

@@ -101,7 +101,8 @@ async def write_stream(path: Path, content: bytes) -> None:
         left = memoryview(content)
         while left:
             is_pollable = await _ready(target, for_writing=True)
-            left = left[os.write(target, left[: select.PIPE_BUF if is_pollable else CHUNK_BYTES]) :]
+            with contextlib.suppress(BlockingIOError):  # others may write to it as well
+                left = left[os.write(target, left[: select.PIPE_BUF if is_pollable else CHUNK_BYTES]) :]
 
 
 # inside

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+import threading
 
 import pytest
 
@@ -154,6 +156,23 @@ def test_a_reader_that_is_gone_misses_nothing_but_what_was_paid(monkeypatch: pyt
     with pytest.raises(CommandFailed) as failed:
         show({"object_id": 7}, as_json=True, is_paid=True)
     assert (failed.value.status, failed.value.details) == (PAID, {"result": {"object_id": 7}})
+
+
+def test_a_non_blocking_output_that_is_full_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program that shares the pipe may have made it so; what is told of a payment must not be lost."""
+    source, target = os.pipe()
+    os.set_blocking(target, False)
+    amount = 3 * os.write(target, bytes(2**20))
+    told = "x" * amount
+    with os.fdopen(source, "rb") as reader, os.fdopen(target, "w", encoding="utf-8") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        reading = threading.Thread(target=lambda: read.append(reader.read(amount // 3 + amount + 12)))
+        read: list[bytes] = []
+        reading.start()
+        show({"text": told}, as_json=True)
+        reading.join(20)
+        assert read and json.loads(read[0][amount // 3 :]) == {"text": told}
+        assert not os.get_blocking(target)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

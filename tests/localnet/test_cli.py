@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -41,6 +42,54 @@ def test_what_strangers_say_cannot_write_to_the_terminal(
     assert len(line) < 50_000
     if as_json:
         assert json.loads(line)["error"].isprintable()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "not enough memory"),
+        (OSError(12, "Cannot allocate memory"), "not enough memory"),
+        (RuntimeError("can't start new thread"), "no thread can be started"),
+        (OSError(24, "Too many open files", "/some/file"), "/some/file: Too many open files"),
+    ],
+    ids=["memory", "memory for an array", "threads", "descriptors"],
+)
+def test_what_the_machine_lacks_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    told: str,
+    as_json: bool,
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["haulout", *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and told in line
+
+
+def test_a_fault_of_the_code_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(commands, "app", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        commands.main()
+
+
+def test_help_is_written_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["haulout", "blob", "store", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    sys.stdout.flush()
+    assert rb"\u2026" in written.getvalue()
 
 
 class InterruptedImport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -79,6 +80,19 @@ def test_a_blob_id_that_begins_as_options_do_is_a_blob_id(
         assert ended(monkeypatch, f"blob {line}") == 1
         assert "manifest nowhere" in json.loads(capsys.readouterr().err)["error"]  # so the words were right
     assert ended(monkeypatch, f"blob status {blob_id[:-1]} {NETWORK}") == 2
+
+
+@pytest.mark.parametrize("options", ["", " --json"])
+@pytest.mark.parametrize("out", [None, "/dev/full"])
+def test_an_answer_that_cannot_be_written_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str | None, options: str
+) -> None:
+    Path("file").write_bytes(b"walrus")
+    with contextlib.ExitStack() as stack:
+        stream = out and stack.enter_context(Path(out).open("w"))
+        monkeypatch.setattr(sys, "stdout", stream or None)
+        assert ended(monkeypatch, f"blob-id file --shards 10{options}") == 1
+    assert "the result cannot be written to standard output" in capsys.readouterr().err
 
 
 def test_a_right_use_ends_with_0_and_help_too(

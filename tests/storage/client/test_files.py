@@ -301,6 +301,27 @@ async def test_a_pipe_gets_all_of_it_and_nothing_is_replaced(
         await write_stream(Path("/dev/full"), CONTENT)
 
 
+async def test_a_pipe_that_another_program_fills_meanwhile_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refusals = os.write, iter([True, False, True])
+
+    def write(descriptor: int, content: bytes) -> int:
+        if next(refusals, False):
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return real(descriptor, content)
+
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    source = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        monkeypatch.setattr(os, "write", write)
+        await write_stream(path, CONTENT[:9_000])
+        assert os.read(source, 10_000) == CONTENT[:9_000]
+    finally:
+        os.close(source)
+
+
 COPY = """
 import asyncio, sys
 from pathlib import Path
