@@ -107,6 +107,17 @@ def domain_of(reason: Reason) -> str:
     return "haulout.storage" if reason in OUR_REASONS else "storage.walrus.space"
 
 
+def of_no_node(status: int) -> str:
+    """Return what an error says whose answer is not in a node's form: a proxy or firewall before the node made it."""
+    if 300 <= status < 400:
+        return (
+            "a redirect, which is not followed: the node must be registered by the address that it leads to"
+        )
+    if status == 413:
+        return "an error that is not the node's: a proxy before it takes no body of this size"
+    return "an error that is not the node's: a proxy or firewall before it refuses or fails"
+
+
 def read_failure(answer: Any) -> tuple[Reason | None, str]:
     """Return (reason, message) of an error answer, as far as it can be read.
 

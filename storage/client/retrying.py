@@ -15,6 +15,8 @@ TRIES = 3
 """Requests made before a node without an answer is given up."""
 MAY_PASS = frozenset({429, 502, 503, 504})
 """Statuses by which a node or a proxy says that the same request may be granted later."""
+MAY_PASS_OF_PROXIES = frozenset({408, 425, *range(500, 600)})
+"""Statuses that mean the same where the answer is no node's: proxies and content networks have many of their own."""
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Limits of the pause between two tries; it is longer only where the answer asks for that (Retry-After)."""
 
@@ -46,7 +48,7 @@ class Patience:
         if isinstance(error, NodeUnreachable):
             self._unreachable += 1
             return growing_s if self._unreachable < TRIES else None
-        if not isinstance(error, NodeRefused) or error.status not in MAY_PASS:
+        if not isinstance(error, NodeRefused) or not may_pass(error):
             return None
         self._refused += 1
         asked_s = max(error.retry_after_s or 0.0, SHORTEST_PAUSE_S)
@@ -54,6 +56,11 @@ class Patience:
         if asked_s >= self._patience_s or (is_late and self._refused >= TRIES):
             return None
         return growing_s if error.retry_after_s is None else asked_s
+
+
+def may_pass(error: NodeRefused) -> bool:
+    """Return whether the same request may be granted later. A node that refuses names a reason; a proxy does not."""
+    return error.status in MAY_PASS or (error.reason is None and error.status in MAY_PASS_OF_PROXIES)
 
 
 def retry_after_s(text: str) -> float | None:

@@ -18,7 +18,7 @@ from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, LargeBody, TooLong, received
 from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
-from storage.client.failures import read_failure
+from storage.client.failures import of_no_node, read_failure
 from storage.client.link import Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
 from storage.client.retrying import Patience, retry_after_s
@@ -26,8 +26,9 @@ from storage.redstuff import InvalidEncoding
 
 REFUSED_TO_STRANGERS = (451, 503)
 """Statuses of refusals to strangers: a member that shows its credential may be served."""
-_HEADERS = {"Accept-Encoding": "identity"}
-_NEEDLESS = ("Accept", "User-Agent")
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "haulout"}
+"""Firewalls before web servers refuse requests of no named program."""
+_NEEDLESS = ("Accept",)
 """Headers not sent: next to small symbols they weigh."""
 
 
@@ -129,6 +130,7 @@ class NodeTransport:
                 ) as response,
             ):
                 moving.has_answer = True
+                self._require_plain(response.headers.get("Content-Encoding", ""))
                 if response.status in (200, 201):
                     answer = await self._read(response, limit, moving)
                     is_over = True
@@ -161,6 +163,13 @@ class NodeTransport:
             return _HEADERS
         return _HEADERS | {"Authorization": self._credential()}
 
+    def _require_plain(self, coding: str) -> None:
+        if coding.strip().lower() not in ("", "identity"):
+            raise NodeLied(
+                *(self.name, self.address),
+                f"its answer is compressed ({coding}), which was not asked for: a proxy before it must not compress",
+            )
+
     async def _read(self, response: aiohttp.ClientResponse, limit: int, moving: RequestProgress) -> Bytes:
         """Return the body of an answer; one that is too long is not read to its end."""
         try:
@@ -189,5 +198,5 @@ class NodeTransport:
         try:
             reason, message = read_failure(wire.read_json(bytes(content)))
         except InvalidEncoding:
-            reason, message = None, "an error that is no JSON"
+            reason, message = None, of_no_node(status)
         return NodeRefused(self.name, self.address, status, reason, message, retry_after_s)

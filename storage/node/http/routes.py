@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from committee.logs import Log
+from storage.client import wire
 from storage.client.failures import Reason, failure
 from storage.node.budgets import Budget, LineFull
 from storage.node.face import NodeFace, Refusal
@@ -37,9 +38,7 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     metrics, admission = Metrics(node), Admission(node, serving)
 
     async def health(request: web.Request) -> web.Response:
-        answer = json_answer(node.health())
-        answer.headers["Cache-Control"] = "no-store"  # kept by a proxy, it would outlive the node
-        return answer
+        return json_answer(node.health())
 
     async def api(request: web.Request) -> web.Response:
         return web.json_response(OPENAPI)
@@ -56,6 +55,7 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
         ]
     )
     app.on_response_prepare.append(_say_no_more)
+    app.on_response_prepare.append(_keep_nowhere)
     app.on_response_prepare.append(cors.allow_any_origin)
     blobs = BlobHandlers(node, admission)
 
@@ -105,6 +105,15 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 async def _say_no_more(request: web.Request, response: web.StreamResponse) -> None:
     """What software this is weighs next to small symbols, and is nobody's business."""
     response.headers.popall("Server", None)
+
+
+async def _keep_nowhere(request: web.Request, response: web.StreamResponse) -> None:
+    """Have no proxy keep what may be different the next time: all but the bytes of a blob, which are always the same.
+
+    Kept health would outlive the node; a kept "not found" or a confirmation of an earlier epoch stops a store.
+    """
+    if response.status not in (200, 201) or response.content_type != wire.BCS:
+        response.headers["Cache-Control"] = "no-store"
 
 
 def _error(status: int, reason: Reason | None, message: str) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -271,9 +272,49 @@ async def test_an_error_that_is_no_json_keeps_its_status(
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=418, text="<html>")
 
-    with pytest.raises(NodeRefused, match="418: an error that is no JSON") as refused:
+    with pytest.raises(NodeRefused, match="418: an error that is not the node") as refused:
         await NodeClient(session, "teapot", await serve(answer)).metadata(BLOB_ID)
     assert refused.value.reason is None
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(308, "registered by the address"), (413, "takes no body of this"), (403, "or firewall")],
+)
+async def test_an_error_of_no_node_says_whose_it_is(
+    serve: Serve, session: aiohttp.ClientSession, blob: EncodedBlob, status: int, told: str
+) -> None:
+    """medic/nginx-local-ip#21, cloudreve/cloudreve#1378."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text="<html>nginx</html>")
+
+    with pytest.raises(NodeRefused, match=told):
+        await NodeClient(session, "proxied", await serve(answer)).put_metadata(blob.metadata)
+
+
+async def test_an_answer_that_a_proxy_compressed_is_told_as_such(
+    serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    """envoyproxy/envoy#2855."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"})
+
+    with pytest.raises(NodeLied, match=r"compressed \(gzip\).* must not compress"):
+        await NodeClient(session, "packed", await serve(answer)).health()
+
+
+async def test_a_request_names_its_program(serve: Serve, session: aiohttp.ClientSession) -> None:
+    """Firewalls refuse those that do not: terra-money/fcd-classic#135, getgems-io/nft-contracts#108."""
+    names: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        names.append(request.headers.get("User-Agent", ""))
+        return web.json_response(wire.success("nonexistent"))
+
+    await NodeClient(session, "guarded", await serve(answer)).blob_status(BLOB_ID)
+    assert names == ["haulout"]
 
 
 async def test_a_redirection_is_not_followed(serve: Serve, session: aiohttp.ClientSession) -> None:

@@ -170,10 +170,11 @@ async def test_an_unavailable_node_is_given_up_and_a_refusing_one_not_asked_agai
 PAGE = b"<html><title>Bad gateway</title></html>"
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 524, 530])
 async def test_what_a_proxy_says_for_a_while_is_waited_out(
     serve: Serve, session: aiohttp.ClientSession, status: int
 ) -> None:
+    """Cloudflare's own statuses too (nftstorage/nft.storage#1718, web3-storage/web3.storage#1315), HAProxy's 408."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -185,6 +186,21 @@ async def test_what_a_proxy_says_for_a_while_is_waited_out(
     with pacing.tries(8):
         assert await NodeClient(session, "proxied", await serve(answer)).blob_status(BLOB_ID) == "nonexistent"
     assert len(asked) == 8, "more often than a node that cannot be reached is asked"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 408, 411, 413, 421, 431, 500, 501, 505])
+async def test_what_a_node_says_for_good_is_believed_at_once(
+    serve: Serve, session: aiohttp.ClientSession, status: int
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response(failure(status, Reason.INTERNAL_ERROR, "no"), status=status)
+
+    with pytest.raises(NodeRefused):
+        await NodeClient(session, "strict", await serve(answer)).blob_status(BLOB_ID)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -229,7 +245,7 @@ def test_the_pause_that_an_answer_asks_for_is_kept() -> None:
     assert tries.pause_s(NodeRefused("a", "", 503, None, "", retry_after_s=0)) == SHORTEST_PAUSE_S
     assert tries.pause_s(NodeRefused("a", "", 503, None, "")) is not None
     assert tries.pause_s(NodeRefused("a", "", 503, None, "", retry_after_s=31)) is None
-    assert tries.pause_s(NodeRefused("a", "", 500, None, "", retry_after_s=1)) is None
+    assert tries.pause_s(NodeRefused("a", "", 500, Reason.INTERNAL_ERROR, "", retry_after_s=1)) is None
     unreachable = NodeUnreachable("a", "", "test")
     assert [tries.pause_s(unreachable) is None for _ in range(3)] == [False, False, True]
 

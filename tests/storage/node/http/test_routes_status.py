@@ -184,9 +184,32 @@ async def test_a_silent_chain_does_not_keep_known_blobs_from_being_served(
 # the rest of the interface
 
 
-async def test_a_proxy_is_told_to_keep_no_health(node: OneNode, session: aiohttp.ClientSession) -> None:
-    async with session.get(node.address + "/v1/health") as answer:
-        assert answer.headers["Cache-Control"] == "no-store"
+async def test_a_proxy_is_told_to_keep_nothing_but_a_blobs_bytes(
+    prepared: OneNode, session: aiohttp.ClientSession, blob: EncodedBlob
+) -> None:
+    """A kept "not found" outlives its reason (cloudfoundry/gorouter#243); Varnish keeps one for two minutes unasked."""
+    prepared.keep(blob, (0, 1, 2, 3))
+    pair = prepared.pair(blob, 0)
+    kept = (path(blob, "metadata"), path(blob, "slivers", pair, "primary"))
+    passing = (
+        *(
+            "/v1/health",
+            "/metrics",
+            "/v1/nothing",
+            path(blob, "status"),
+            path(blob, "confirmation/permanent"),
+        ),
+        *(
+            f"/v1/blobs/{UNKNOWN}/metadata",
+            f"/v1/blobs/{UNKNOWN}/slivers/{pair}/primary",
+            "/v1/blobs/x/status",
+        ),
+    )
+    told = {}
+    for where in (*kept, *passing):
+        async with session.get(prepared.address + where) as answer:
+            told[where] = answer.headers.get("Cache-Control")
+    assert told == dict.fromkeys(kept) | dict.fromkeys(passing, "no-store")
 
 
 async def test_health_tells_what_the_node_says(ask: Ask) -> None:
