@@ -196,9 +196,14 @@ class History:
 
         def read(result: Any) -> list[RawLog]:
             block = in_order(header, _logs(result))
-            if block is None or not is_all(header, block):
+            known = [log for log in block or () if is_log_in_bloom(header.bloom, log)]
+            if block is None or not is_all(header, block, known):
                 raise answers.Unreadable(f"not all the logs of block {header.mark.number}, or others")
-            return block
+            if any(
+                log.address in self._addresses and not is_log_in_bloom(header.bloom, log) for log in block
+            ):
+                raise answers.Unreadable(f"a log that block {header.mark.number} does not have")
+            return known
 
         criteria = {"blockHash": "0x" + header.mark.hash.hex()}
         number = header.mark.number
@@ -220,15 +225,32 @@ def in_order(header: Block, logs: Iterable[RawLog]) -> list[RawLog] | None:
     return [by_index[index] for index in sorted(by_index)]
 
 
-def is_all(header: Block, block: Sequence[RawLog]) -> bool:
-    """Whether logs by index are all that the block has: none is left out, and together they make its bloom filter."""
+def is_all(header: Block, block: Sequence[RawLog], known: Sequence[RawLog] | None = None) -> bool:
+    """Whether logs by index are all that the block has: none is left out, and together they make its bloom filter.
+
+    `known` are those of them that its bloom filter may hold; all by default. Polygon's nodes tell others behind them,
+    those of state syncs, which no transaction has made.
+    """
     if [log.index for log in block] != list(range(len(block))):
         return False
     bloom = 0
-    for log in block:
-        for item in (log.address, *log.topics):
-            bloom |= bloom_bits(item)
+    for log in block if known is None else known:
+        bloom |= log_bits(log)
     return bloom == header.bloom
+
+
+def is_log_in_bloom(bloom: int, log: RawLog) -> bool:
+    """Whether a bloom filter may hold a log; when False it does not."""
+    bits = log_bits(log)
+    return bloom & bits == bits
+
+
+def log_bits(log: RawLog) -> int:
+    """A log's address and topics in a header's bloom filter."""
+    bloom = 0
+    for item in (log.address, *log.topics):
+        bloom |= bloom_bits(item)
+    return bloom
 
 
 def is_in_bloom(bloom: int, item: bytes) -> bool:
