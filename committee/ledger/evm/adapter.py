@@ -30,6 +30,10 @@ from committee.ledger.records import (
 )
 from committee.membership import Member
 
+STUCK_LOOK_S = 30.0
+"""Without a new settled block for so long, an endpoint is asked at each look whether its newest block changes,"""
+STUCK_AFTER_S = 90.0
+"""and one whose newest block has not changed for so long is passed over for one that has a newer block."""
 LONGEST_SEARCH_EPOCHS = 53
 """So many epochs back whoever attested a shard last is looked for; whoever owned it then is named, if nobody had."""
 
@@ -48,6 +52,8 @@ class EvmLedger(Writer):
         self.deployment = deployment
         self._confirmations = confirmations
         self._rpc = rpc
+        self._newest_settled = -1, 0.0
+        """(number of the newest settled block that was told, loop time since when there is none newer)."""
         self._unconfirmed: BlockMark | None = None
         """The oldest settled block that was told since a second endpoint last confirmed one."""
         reader = Reader(rpc, deployment)
@@ -156,18 +162,30 @@ class EvmLedger(Writer):
             return await self._compared_head()
 
     async def _compared_head(self) -> BlockMark:
-        if self._confirmations is None:
-            mark = (await self._reader.block(self.deployment.finality)).mark
-        else:
-            mark = (await self._reader.block("latest")).mark
-            if self._confirmations:
-                mark = (await self._reader.block(max(mark.number - self._confirmations, 0))).mark
+        mark = await self._settled()
+        now = asyncio.get_running_loop().time()
+        number, since = self._newest_settled
+        if mark.number > number:
+            self._newest_settled = mark.number, now
+        elif (mark.number < number or now - since >= STUCK_LOOK_S) and await self._rpc.leave_stuck(
+            STUCK_AFTER_S
+        ):
+            mark = await self._settled()
         if mark.number < self.deployment.block:
             raise LedgerNotSettled(
                 f"the contracts were deployed in block {self.deployment.block}, and the chain has settled block "
                 f"{mark.number}: wait until it has settled theirs"
             )
         await self._compare(mark)
+        return mark
+
+    async def _settled(self) -> BlockMark:
+        """The newest settled block of the endpoint that is asked first."""
+        if self._confirmations is None:
+            return (await self._reader.block(self.deployment.finality)).mark
+        mark = (await self._reader.block("latest")).mark
+        if self._confirmations:
+            mark = (await self._reader.block(max(mark.number - self._confirmations, 0))).mark
         return mark
 
     async def newest(self) -> BlockMark:

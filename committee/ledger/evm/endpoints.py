@@ -31,7 +31,6 @@ PROBE_AFTER_S = 5.0
 """An endpoint is asked again this long after its failure, if there is no better one."""
 RETRY_AFTER_LIMIT_S = 30.0
 """An endpoint that asks for a longer pause gets this one."""
-WRONG_CHAIN_REST_S = 60.0
 CHAIN_CHECK_INTERVAL_S = 60.0
 """How often an endpoint is asked anew which chain it serves; after each of its failures too."""
 ANSWER_LIMIT_BYTES = 64 << 20
@@ -80,6 +79,8 @@ class Endpoint:
         self._resting_until = 0.0
         self._paused_until = 0.0
         self._chain_checked_at: float | None = None
+        self._stood_at = -1, 0.0
+        """(its newest block, since when that is known not to have changed)."""
 
     def rest_s(self, now: float, is_alone: bool) -> float:
         """For how long it should not be asked; `is_alone`: there is no endpoint that does not rest."""
@@ -99,11 +100,17 @@ class Endpoint:
         rest_s = max(FIRST_REST_S * 2.0 ** min(self._failures - 1, 16), now - asked_at)
         self._failed_at, self._resting_until = now, now + min(rest_s, LONGEST_REST_S)
 
-    def serves_another_chain(self, fault: EndpointFault, now: float) -> None:
-        """Put it away for a while."""
+    def put_away(self, fault: EndpointFault, now: float) -> None:
+        """Let it rest for a while, though it answers: it serves another chain, or has stopped to follow this one."""
         self.trouble = fault
         self._chain_checked_at = None
-        self._failed_at, self._resting_until = now, now + WRONG_CHAIN_REST_S
+        self._failed_at, self._resting_until = now, now + LONGEST_REST_S
+
+    def stands_still(self, height: int, now: float, patience_s: float) -> bool:
+        """Whether its newest block, now `height`, is what it was `patience_s` ago, and at every look since."""
+        if height != self._stood_at[0]:
+            self._stood_at = height, now
+        return now - self._stood_at[1] >= patience_s
 
     def served(self) -> None:
         """Take note of an answer."""

@@ -12,6 +12,8 @@ BASE_FEE_HEADROOM = 2
 """A bid is this many times the newest base fee: enough for five full blocks in a row."""
 LEGACY_HEADROOM_PERCENT = 25
 """Added to the price that an endpoint names for a legacy transaction."""
+RAISE = 3
+"""Times the bid that an endpoint found too low, at least."""
 LEAST_TIP_WEI = 10**9
 """Of a tip that is guessed from what others paid; as web3.py has it."""
 FEE_HISTORY_BLOCKS = 10
@@ -29,10 +31,27 @@ async def bid(rpc: Rpc) -> dict[str, int]:
     if block.base_fee_wei is None or tip is None:
         price = await rpc.eth.gas_price
         return {"gasPrice": price * (100 + LEGACY_HEADROOM_PERCENT) // 100}
-    return {
-        "maxFeePerGas": block.base_fee_wei * BASE_FEE_HEADROOM + tip,
-        "maxPriorityFeePerGas": tip,
-    }
+    return _with_tip(block.base_fee_wei, tip)
+
+
+async def raised(rpc: Rpc, offer: dict[str, int], least_tip_wei: int) -> dict[str, int]:
+    """Return a bid for an endpoint that takes no transaction with the bid `offer`: RAISE times as much, or more.
+
+    That is the tip that its refusal names (0 for none), and the price that it names for legacy transactions: some name
+    a tip in `eth_maxPriorityFeePerGas` that they do not take. Raises `LedgerUnavailable`.
+    """
+    block = await rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block)
+    price = await rpc.eth.gas_price
+    if block.base_fee_wei is None or "gasPrice" in offer:
+        return {
+            "gasPrice": max(RAISE * most_per_gas_wei(offer), price, min(least_tip_wei, answers.MAX_FEE_WEI))
+        }
+    tips = RAISE * offer["maxPriorityFeePerGas"], price - block.base_fee_wei, least_tip_wei
+    return _with_tip(block.base_fee_wei, min(max(tips), answers.MAX_FEE_WEI))
+
+
+def _with_tip(base_fee_wei: int, tip_wei: int) -> dict[str, int]:
+    return {"maxFeePerGas": base_fee_wei * BASE_FEE_HEADROOM + tip_wei, "maxPriorityFeePerGas": tip_wei}
 
 
 def most_per_gas_wei(offer: dict[str, int]) -> int:

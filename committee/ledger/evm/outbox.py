@@ -14,6 +14,8 @@ from eth_utils.address import to_checksum_address
 from committee.errors import LedgerUnavailable
 from committee.ledger.evm import answers
 from committee.ledger.evm.answers import RawReceipt
+from committee.ledger.evm.endpoints import EndpointFault
+from committee.ledger.evm.refusals import EndpointError
 from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.records import SentTransaction
 
@@ -91,7 +93,10 @@ class Outbox:
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + SETTLE_LIMIT_S
-        mined, waiting = await both(self._count("latest"), self._count("pending"))
+        mined, waiting = await both(
+            transactions_of(self._rpc, self._account, "latest"),
+            transactions_of(self._rpc, self._account, "pending"),
+        )
         while True:
             unknown = set(range(mined, waiting)) - set(awaited)
             for flight in self._flights:
@@ -109,11 +114,7 @@ class Outbox:
                     f"and are not mined within {SETTLE_LIMIT_S:.0f} s, so what they will do is unknown: try again later"
                 )
             await asyncio.sleep(SETTLE_POLL_S)
-            mined = await self._count("latest")
-
-    async def _count(self, block: Literal["latest", "pending"]) -> int:
-        """How many transactions of the account there are, as of "latest" or, with those that wait, "pending"."""
-        return await self._rpc.eth.get_transaction_count(to_checksum_address(self._account), block)
+            mined = await transactions_of(self._rpc, self._account, "latest")
 
     async def _is_open(self, flight: Flight, mined: int) -> bool:
         """Whether a transaction is in the endpoint's pool; notes its receipt when it is mined."""
@@ -131,6 +132,21 @@ class Outbox:
             ):
                 return True
         return False
+
+
+async def transactions_of(rpc: Rpc, account: str, block: Literal["latest", "pending"]) -> int:
+    """How many transactions of an account there are, as of "latest" or, with those that wait, "pending".
+
+    Some endpoints refuse to tell those that wait; then they are not counted. Raises `LedgerUnavailable`.
+    """
+    address = to_checksum_address(account)
+    try:
+        return await rpc.eth.get_transaction_count(address, block)
+    except (EndpointError, EndpointFault) as error:
+        is_refused = isinstance(error, EndpointError) or error.may_be_size
+        if block == "latest" or not is_refused:
+            raise
+    return await rpc.eth.get_transaction_count(address, "latest")
 
 
 def hash_text(signed: SignedTransaction) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
@@ -12,7 +13,7 @@ from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contra
 from committee.ledger.evm.answers import Block, RawLog
 from committee.ledger.evm.deploy import Deployment
 from committee.ledger.evm.history import History
-from committee.ledger.evm.refusals import EndpointError, Lacking
+from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.records import (
     Absence,
@@ -36,11 +37,13 @@ MOST_SEARCHES = 50
 """Such calls for one blob: an object behind the newest 200 000 ids may not be found."""
 MOST_OBJECTS = 32
 """Live objects of one blob that are told, the newest ones."""
+BEHIND_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 3.2)
+"""Between tries while endpoints lack the account's newest transaction."""
 MARKS_TOLD = 128
 """The newest blocks of a stretch that are named, so that whoever follows knows them again."""
 
 
-class StateGone(LedgerUnavailable):
+class StateGone(Behind):
     """The endpoints have no state of a block: it was reorganised, or they keep that of the newest blocks only."""
 
 
@@ -84,11 +87,10 @@ class Reader:
         *arguments: Any,
         at: BlockMark | None = None,
         read: Callable[[Any], Any] = answers.anything,
-        has_block: int = -1,
     ) -> Any:
         """What `read` makes of a view's answer, at a block that must still be part of the chain, or at the newest.
 
-        Only endpoints that have the block `has_block` are asked. Raises `LedgerRefused` when the view reverts,
+        Raises `LedgerRefused` when the view reverts,
         `LedgerError` when there is no such contract.
         """
         action = f"{contract.abi.name}.{function}"
@@ -109,7 +111,7 @@ class Reader:
             return read(contract.abi.decode_result(function, data))
 
         try:
-            return await self._rpc.request("eth_call", request, block, read=read_data, has_block=has_block)
+            return await self._rpc.request("eth_call", request, block, read=read_data)
         except EndpointError as error:
             if error.data is not None:
                 raise LedgerRefused(action, *self.errors.decode(error.data)) from None
@@ -147,8 +149,33 @@ class Reader:
             cursor = following
 
     async def blob_objects(self, root: bytes, length: int, has_block: int) -> list[BlobRecord]:
-        """The live objects with this root and length, newest first, at the newest block of an endpoint."""
+        """The live objects with this root and length, newest first, at the newest block, which is `has_block` or later.
 
+        An endpoint, or the machine of a provider that a request comes to, may be behind that for a while.
+        """
+        for pause_s in (*BEHIND_PAUSES_S, None):
+            try:
+                return await self._blob_objects(root, length, await self._newest(has_block))
+            except Behind:
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+        raise AssertionError("the last try returns or raises")
+
+    async def _newest(self, has_block: int) -> BlockMark:
+        """The newest block. Raises `Behind` when it is before `has_block`."""
+
+        def read(result: Any) -> BlockMark:
+            mark = answers.block(result).mark
+            if mark.number < has_block:
+                raise Lacking(
+                    Behind(f"the chain's endpoint is at block {mark.number}, behind block {has_block}")
+                )
+            return mark
+
+        return await self._rpc.request("eth_getBlockByNumber", "latest", False, read=read)
+
+    async def _blob_objects(self, root: bytes, length: int, at: BlockMark) -> list[BlobRecord]:
         def read_search(answer: tuple[int, int]) -> tuple[int, int]:
             found, following = answer
             if not (found <= following or following == 0) or (before and following >= before):
@@ -163,11 +190,9 @@ class Reader:
         before = 0
         for _ in range(MOST_SEARCHES):
             search = root, before, IDS_PER_SEARCH
-            found, before = await self.call(
-                self.blobs, "newestWith", *search, read=read_search, has_block=has_block
-            )
+            found, before = await self.call(self.blobs, "newestWith", *search, at=at, read=read_search)
             if found:
-                live = await self.call(self.blobs, "blob", found, read=read_live, has_block=has_block)
+                live = await self.call(self.blobs, "blob", found, at=at, read=read_live)
                 records += [live] if live else []
             if before == 0 or len(records) == MOST_OBJECTS:
                 break
@@ -176,7 +201,15 @@ class Reader:
     async def block(self, which: int | Tag) -> Block:
         """A block by number or tag. Raises `LedgerUnavailable` when unknown."""
         asked = hex(which) if isinstance(which, int) else which
-        return await self._rpc.request("eth_getBlockByNumber", asked, False, read=_block_of(which))
+        try:
+            return await self._rpc.request("eth_getBlockByNumber", asked, False, read=_block_of(which))
+        except (Behind, EndpointError) as error:
+            if which not in ("safe", "finalized"):
+                raise
+            raise Behind(
+                f"the chain's endpoint tells no {which} block: {error}. If it never does, the chain has none: nodes "
+                'then want `confirmations` in node.toml, and the deployment manifest "finality": "latest"'
+            ) from None
 
     async def second_opinion(self, number: int) -> tuple[str, BlockMark] | None:
         """(name of an endpoint other than the one that answered last, the block it has of this number), if any."""

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import Any
 
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm.endpoints import Endpoint
 
 LACKING_WORDS = (
-    "unknown block",
-    "resource not found",
-    "header not found",
-    "block not found",
-    "missing trie node",
+    *("unknown block", "resource not found", "header not found", "block not found", "missing trie node"),
+    *("state is not available", "no state available", "historical state", "pruned", "world state"),
 )
 """What endpoints say of a block, or its state, that they lack; another endpoint may have it."""
-BUSY_WORDS = ("too many requests", "rate limit", "request limit", "compute units", "throttl")
-"""What endpoints say, with HTTP status 200, when they mean 429."""
+BUSY_WORDS = (
+    *("too many requests", "rate limit", "request limit", "compute units", "throttl"),
+    *("timed out", "timeout", "temporar", "try again"),
+)
+"""What endpoints say, with HTTP status 200, when they mean 429 or 504."""
 FAULT_CODES = (429, -32005, -32603)
 """Too many requests, limit exceeded (EIP-1474), internal error."""
+PROVIDERS_CODES = range(-32099, -32000)
+"""What JSON-RPC leaves to servers. Each provider has codes of its own here for what passes; those of EIP-1474 that
+tell what does not pass are UNSUPPORTED_CODES."""
+UNSUPPORTED_CODES = (-32003, -32004, -32006)
+"""Transaction rejected, method not supported, version not supported (EIP-1474)."""
+REVERT_CODES = (3, -32015)
+"""Of geth and most others; of OpenEthereum and Nethermind."""
+POOR_WORDS = ("insufficient funds", "insufficientfunds", "account balance", "sender balance")
+"""What endpoints say of an account that cannot pay for the gas, or has not what it sends."""
 MEANINGFUL_ERRORS = ("eth_getLogs", "eth_sendRawTransaction")
 """Of these, codes do not tell a sick endpoint from one that was asked for too much, or given what it must refuse."""
 
@@ -41,24 +52,30 @@ class EndpointError(LedgerUnavailable):
         self.code = code if type(code) is int and abs(code) < 2**31 else None
         self.reason = endpoint.quote(error.get("message", "no message"))
         self.data = _revert_data(error.get("data"))
+        self.has_fault_beside = False
+        """Whether the same request was made more often, and another answer to it was lost."""
         super().__init__(f"{endpoint} answered {method} with an error: {self.reason} (code {self.code})")
 
     @property
     def is_revert(self) -> bool:
         """Whether the endpoint says that a contract reverted (and so is well itself)."""
-        return self.code == 3 or self.data is not None or "revert" in self.reason.lower()
+        is_coded = self.code in REVERT_CODES or self.data is not None
+        return is_coded or "revert" in self.reason.lower()
 
     @property
     def is_lacking_funds(self) -> bool:
         """Whether the sending account cannot pay for the gas, or has not what it sends."""
-        return "insufficient funds" in self.reason.lower()
+        return _has_word(self.reason, POOR_WORDS)
 
     @property
     def is_fault(self) -> bool:
         """Whether the endpoint is asked too often, or broken; another may serve."""
         if self.is_revert or self.method in MEANINGFUL_ERRORS:
             return self.code == 429 or (not self.is_revert and _has_word(self.reason, BUSY_WORDS))
-        return self.code in FAULT_CODES or _has_word(self.reason, BUSY_WORDS)
+        if self.code in FAULT_CODES or _has_word(self.reason, BUSY_WORDS):
+            return True
+        is_providers_own = self.code in PROVIDERS_CODES and self.code not in UNSUPPORTED_CODES
+        return is_providers_own and not self.is_lacking and not self.is_lacking_funds
 
     @property
     def is_lacking(self) -> bool:
@@ -66,8 +83,57 @@ class EndpointError(LedgerUnavailable):
         return not self.is_revert and _has_word(self.reason, LACKING_WORDS)
 
 
+class Verdict(Enum):
+    """What an endpoint means by refusing a transaction that is handed over."""
+
+    HAS_IT = auto()
+    """It has this very transaction already."""
+    TOO_POOR = auto()
+    NONCE_TOO_HIGH = auto()
+    """It lacks an earlier transaction of the account."""
+    NONCE_TAKEN = auto()
+    """It has another transaction of this nonce, or this one mined."""
+    BID_TOO_LOW = auto()
+    OTHER = auto()
+
+
+_VERDICT_WORDS = {
+    Verdict.HAS_IT: (
+        "already known",
+        "alreadyknown",
+        "known transaction",
+        "already imported",
+        "already exists",
+    ),
+    Verdict.TOO_POOR: POOR_WORDS,
+    Verdict.NONCE_TOO_HIGH: ("nonce too high", "nonce is too high", "noncegap", "nonce gap", "future nonce"),
+    Verdict.NONCE_TAKEN: ("nonce", "replacement"),
+    Verdict.BID_TOO_LOW: (
+        *("underpriced", "minimum needed", "below minimum", "below configured minimum", "too low", "toolow"),
+        "less than block base fee",
+    ),
+}
+"""The words of geth and its kin, Nethermind, Besu, Erigon, Reth and OpenEthereum; the first that fits counts."""
+_LEAST_NEEDED = re.compile(r"(?:minimum needed|needed) (\d{1,20})\b")
+
+
+def verdict(words: str) -> Verdict:
+    """Return what an endpoint means that refuses a transaction with these words."""
+    return next((one for one, known in _VERDICT_WORDS.items() if _has_word(words, known)), Verdict.OTHER)
+
+
+def least_tip_wei(words: str) -> int:
+    """Return the least tip that a refusal names, in wei for a unit of gas; 0 where it names none."""
+    found = _LEAST_NEEDED.search(words.lower())
+    return int(found.group(1)) if found else 0
+
+
 class AskedTooMuch(LedgerUnavailable):
     """Every endpoint refused the request, and at least one perhaps for its size: ask for less at once."""
+
+
+class Behind(LedgerUnavailable):
+    """The endpoints do not know a block, or do not know it yet."""
 
 
 class Lacking(Exception):
@@ -86,6 +152,8 @@ def _revert_data(data: Any) -> bytes | None:
     """Revert bytes out of an error object's `data`, which providers nest in their own ways."""
     if isinstance(data, dict):
         data = data.get("data")
+    if isinstance(data, str):
+        data = data.removeprefix("Reverted ")  # Nethermind's
     if isinstance(data, str) and data.startswith("0x") and len(data) <= MAX_REVERT_CHARACTERS:
         try:
             return bytes.fromhex(data[2:])

@@ -28,7 +28,7 @@ from web3.types import RPCEndpoint, RPCResponse
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import answers
 from committee.ledger.evm.endpoints import Endpoint, EndpointFault, endpoint_urls
-from committee.ledger.evm.refusals import AskedTooMuch, EndpointError, Lacking
+from committee.ledger.evm.refusals import AskedTooMuch, Behind, EndpointError, Lacking
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -183,6 +183,30 @@ class Rpc(AsyncJSONBaseProvider):
                     self._served_last.failed(fault, now, now)
         raise LedgerUnavailable(f"the answers of {self} contradict each other ({trouble})")
 
+    async def leave_stuck(self, patience_s: float) -> bool:
+        """Pass over the endpoint that answered last if its newest block stays for so long, and another's is newer.
+
+        To be called again and again while nothing new comes. (An execution client whose consensus client is gone goes
+        on answering, with the blocks that it has.) Returns whether another endpoint is to be asked now.
+        """
+        endpoint, clock = self._served_last, asyncio.get_running_loop().time
+        if endpoint is None or len(self.endpoints) == 1:
+            return False
+        try:
+            height = await self._number(
+                endpoint, self._open("eth_blockNumber"), "eth_blockNumber", OPINION_LIMIT_S
+            )
+        except EndpointFault as fault:
+            endpoint.failed(fault, clock(), clock())
+            return True
+        opinion = await self.second_opinion("eth_blockNumber", read=answers.quantity)
+        if not endpoint.stands_still(height, clock(), patience_s) or opinion is None or opinion[1] <= height:
+            return False
+        name, newest = opinion
+        why = f"{endpoint} stands still at block {height}, and {name} is at block {newest}"
+        endpoint.put_away(EndpointFault(why), clock())
+        return True
+
     def doubt(self) -> None:
         """Have every endpoint say anew which chain it serves, before its next answer is believed."""
         for endpoint in self.endpoints:
@@ -242,7 +266,10 @@ class Rpc(AsyncJSONBaseProvider):
         if refused is not None:
             raise AskedTooMuch(str(refused))
         if passed_over:
-            raise next(iter(passed_over.values()))
+            told = next(iter(passed_over.values()))
+            if isinstance(told, EndpointError):
+                told.has_fault_beside = trouble is not None
+            raise told
         if trouble is None:
             raise LedgerUnavailable(f"no endpoint answered {method} within {REQUEST_LIMIT_S:g} s: {self}")
         raise trouble
@@ -307,7 +334,7 @@ class Rpc(AsyncJSONBaseProvider):
                 f"{endpoint} serves chain {served}, but the deployment is on chain {self._chain_id}: "
                 "use an endpoint of that chain, or the manifest of this one"
             )
-            endpoint.serves_another_chain(fault, clock())
+            endpoint.put_away(fault, clock())
             raise fault
         endpoint.chain_checked(clock())
 
@@ -376,7 +403,7 @@ def _result(endpoint: Endpoint, method: str, answer: Any, request_id: int) -> An
     result = answer["result"]
     if method == "eth_getBlockByNumber":
         if result is None:
-            raise Lacking(LedgerUnavailable(f"{endpoint} does not know the block asked for"))
+            raise Lacking(Behind(f"{endpoint} does not know the block asked for"))
         _note_height(endpoint, result, "number")
     if method == "eth_getTransactionReceipt" and result is not None:
         _note_height(endpoint, result, "blockNumber")

@@ -14,9 +14,8 @@ import asyncio
 import contextlib
 import secrets
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from eth_account.datastructures import SignedTransaction
 from eth_utils.address import to_checksum_address
 
 from committee.errors import (
@@ -24,25 +23,22 @@ from committee.errors import (
     LedgerError,
     LedgerRefused,
     LedgerUnavailable,
-    Picklable,
     TransactionUnknown,
 )
 from committee.ledger.evm import answers, fees
 from committee.ledger.evm.abi import ErrorDecoder
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.answers import RawLog, RawReceipt
+from committee.ledger.evm.broadcast import BidTooLow, NonceTaken, broadcast, is_known
+from committee.ledger.evm.estimates import TRANSACTION_GAS_LIMIT, TRANSFER_GAS, Estimates
 from committee.ledger.evm.nonces import Nonces
-from committee.ledger.evm.outbox import Flight, Outbox, hash_text, known_of, receipt_of
-from committee.ledger.evm.refusals import EndpointError, Lacking
+from committee.ledger.evm.outbox import Flight, Outbox, hash_text, receipt_of, transactions_of
+from committee.ledger.evm.refusals import EndpointError, least_tip_wei
 from committee.ledger.evm.rpc import Rpc, both
 from committee.ledger.records import PlannedTransaction, SentTransaction, Transaction
 
-GAS_MARGIN_PERCENT = 25
-"""Added to the estimate: state may change between the estimate and the block."""
 GAS_SPREAD = 4096
 """Gas of a transaction is raised by a random amount below this, which is paid for only when it is used."""
-TRANSACTION_GAS_LIMIT = 1 << 24
-"""No transaction may ask for more (EIP-7825)."""
 RECEIPT_LIMIT_S = 120.0
 """A transaction that is not mined within this time is reported as unknown."""
 FIRST_POLL_S = 0.01
@@ -60,13 +56,10 @@ LARGEST_BID = 8
 """and to so many times the first bid at most, whatever the market asks."""
 GAP_LIMIT = 16
 """Nonces that one look at a transaction fills at most."""
-TRANSFER_GAS = 21_000
-NONCE_TAKEN_WORDS = ("nonce", "replacement", "underpriced")
-"""What endpoints say of a transaction whose nonce another one has."""
-SEND_TRIES = 3
-"""Broadcasts of one transaction when the endpoint does not answer."""
-NONCE_TRIES = 10
-"""Fresh nonces when one was taken."""
+RAISES = 3
+"""Higher bids for a transaction that no endpoint takes for its fees."""
+TRIES = 10
+"""Of one transaction, while its nonce is taken or its bid too low."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +72,6 @@ class Receipt:
     """The address of the contract it created."""
 
 
-class _NonceTakenError(Picklable):
-    """Another transaction of the account has the nonce `taken`."""
-
-    def __init__(self, taken: int) -> None:
-        self.taken = taken
-        super().__init__(f"nonce {taken} is taken")
-
-
 class Sender:
     """A sender of an account. Safe to use from several tasks of one event loop, beside other senders of the account."""
 
@@ -95,11 +80,14 @@ class Sender:
         self._rpc = rpc
         self._key = key
         self._chain_id = chain_id
-        self._errors = errors
         self._nonces = Nonces.of(chain_id, key.address)
         self._outbox = Outbox(rpc, key.address)
-        self.mined_block = -1
-        """Number of the newest block with a transaction of its own: estimates are made on a state that has it."""
+        self._estimates = Estimates(rpc, key.address, errors)
+
+    @property
+    def mined_block(self) -> int:
+        """Number of the newest block with a transaction of its own; -1 before one is known."""
+        return self._estimates.mined_block
 
     @property
     def sent(self) -> tuple[SentTransaction, ...]:
@@ -111,8 +99,7 @@ class Sender:
 
         Raises `LedgerUnavailable` when some are still under way after two minutes.
         """
-        newest = await self._outbox.settle(self._nonces.under_way)
-        self.mined_block = max(self.mined_block, newest)
+        self._estimates.note_mined(await self._outbox.settle(self._nonces.under_way))
 
     def close(self) -> None:
         """Give back what is shared with other processes. Idempotent."""
@@ -128,43 +115,32 @@ class Sender:
         still be mined.
         """
         request = self._request(to, data, value_wei)
-        gas, offer = await both(self._estimate(action, request), fees.bid(self._rpc))
-        if spare_gas:
-            await self._require_balance(action, value_wei + (gas + spare_gas) * fees.most_per_gas_wei(offer))
+        gas, offer = await both(self._estimates.gas(action, request), fees.bid(self._rpc))
         transaction: dict[str, Any] = {
             "chainId": self._chain_id,
             "data": data,
             # Two senders that share no lock would else make one and the same transaction of equal calls.
             "gas": min(gas + secrets.randbelow(GAS_SPREAD), TRANSACTION_GAS_LIMIT),
             "value": value_wei,
-            **offer,
         } | ({"to": to} if to else {})
-        least_nonce = 0
-        for place in range(NONCE_TRIES):
-            try:
-                flight = await self._send_with_next_nonce(action, transaction, offer, least_nonce)
-            except _NonceTakenError as error:
-                least_nonce = error.taken + 1
-                await asyncio.sleep(min(FIRST_POLL_S * 2**place, LONGEST_POLL_S))
-                continue
-            self._nonces.under_way.add(flight.nonce)
-            try:
-                receipt = flight.receipt = await self._receipt(flight)
-            except asyncio.CancelledError as cancelled:
-                cancelled.add_note(flight.outlook)
-                raise
-            finally:
-                self._nonces.under_way.discard(flight.nonce)
-            self._nonces.mined = max(self._nonces.mined, flight.nonce + 1)
-            self.mined_block = max(self.mined_block, receipt.block.number)
-            if not receipt.succeeded:
-                raise await self._failure(action, request, transaction, receipt)
-            mined = Transaction(receipt.hash, receipt.block, receipt.gas_used)
-            return Receipt(mined, receipt.logs, receipt.contract)
-        raise LedgerUnavailable(
-            f"{action} was not sent: {NONCE_TRIES} nonces in a row were taken; does another machine send from "
-            f"{self.account}?"
-        )
+        if spare_gas:
+            most_wei = (gas + spare_gas) * fees.most_per_gas_wei(offer)
+            await self._require_balance(action, value_wei + most_wei)
+        flight = await self._handed_over(action, transaction, offer)
+        self._nonces.under_way.add(flight.nonce)
+        try:
+            receipt = flight.receipt = await self._receipt(flight)
+        except asyncio.CancelledError as cancelled:
+            cancelled.add_note(flight.outlook)
+            raise
+        finally:
+            self._nonces.under_way.discard(flight.nonce)
+        self._nonces.mined = max(self._nonces.mined, flight.nonce + 1)
+        self._estimates.note_mined(receipt.block.number)
+        if not receipt.succeeded:
+            raise await self._failure(action, request, transaction, receipt)
+        mined = Transaction(receipt.hash, receipt.block, receipt.gas_used)
+        return Receipt(mined, receipt.logs, receipt.contract)
 
     async def plan(
         self, action: str, to: str | None, data: bytes, value_wei: int = 0, *, after_others: bool = False
@@ -175,7 +151,7 @@ class Sender:
         """
         request = self._request(to, data, value_wei)
         try:
-            gas, offer = await both(self._estimate(action, request), fees.bid(self._rpc))
+            gas, offer = await both(self._estimates.gas(action, request), fees.bid(self._rpc))
         except LedgerRefused:
             if not after_others:
                 raise
@@ -187,31 +163,6 @@ class Sender:
         request = {"from": self.account, "data": "0x" + data.hex()} | ({"to": to} if to else {})
         return request | ({"value": hex(value_wei)} if value_wei else {})
 
-    async def _estimate(self, action: str, request: dict[str, Any]) -> int:
-        def read(result: Any) -> int:
-            gas = answers.quantity(result)
-            if gas < TRANSFER_GAS:
-                raise answers.Unreadable("less gas than any transaction takes")
-            if gas > TRANSACTION_GAS_LIMIT:
-                limit = {"needed": gas, "limit": TRANSACTION_GAS_LIMIT}
-                raise Lacking(LedgerRefused(action, "TooMuchGas", dict(limit)))
-            return gas
-
-        try:
-            estimate = await self._rpc.request(
-                "eth_estimateGas", request, read=read, has_block=self.mined_block
-            )
-        except EndpointError as error:
-            if error.is_lacking_funds:
-                raise self._too_poor(action) from None
-            if not error.is_revert:
-                raise
-            raise self._refused(action, error) from None
-        except LedgerUnavailable:
-            self.mined_block = -1  # the chain may have gone back behind it
-            raise
-        return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
-
     async def _require_balance(self, action: str, needed_wei: int) -> None:
         balance_wei = await self._rpc.eth.get_balance(to_checksum_address(self.account), "latest")
         if balance_wei < needed_wei:
@@ -222,19 +173,39 @@ class Sender:
             }
             raise LedgerRefused(action, INSUFFICIENT_FUNDS, lacking)
 
-    async def _send_with_next_nonce(
+    async def _handed_over(self, action: str, transaction: dict[str, Any], offer: dict[str, int]) -> Flight:
+        """Hand a transaction over with the account's next nonce, and a higher bid where the endpoint wants one."""
+        least_nonce, raises = 0, 0
+        for place in range(TRIES):
+            try:
+                return await self._handed_over_once(action, transaction, offer, least_nonce)
+            except NonceTaken as error:
+                least_nonce = error.taken + 1
+                await asyncio.sleep(min(FIRST_POLL_S * 2**place, LONGEST_POLL_S))
+            except BidTooLow as error:
+                raises += 1
+                if raises > RAISES:
+                    raise
+                offer = await fees.raised(self._rpc, offer, least_tip_wei(error.words))
+        raise LedgerUnavailable(
+            f"{action} was not sent: {TRIES} nonces in a row were taken; does another machine send from "
+            f"{self.account}?"
+        )
+
+    async def _handed_over_once(
         self, action: str, transaction: dict[str, Any], offer: dict[str, int], least_nonce: int
     ) -> Flight:
         async with self._nonces.turn():
             try:
                 if self._nonces.next is None:
-                    self._nonces.next = max(await self._count("pending"), self._nonces.mined, least_nonce)
-                fields = {**transaction, "nonce": self._nonces.next}
+                    waiting = await transactions_of(self._rpc, self.account, "pending")
+                    self._nonces.next = max(waiting, self._nonces.mined, least_nonce)
+                fields = {**transaction, **offer, "nonce": self._nonces.next}
                 flight = Flight(action, fields, [self._key.sign(fields)], offer)
                 self._outbox.add(flight)
                 try:
-                    await self._broadcast(action, flight.newest, self._nonces.next)
-                except (LedgerRefused, EndpointError, _NonceTakenError):
+                    await broadcast(self._rpc, action, self.account, flight.newest, flight.nonce)
+                except (LedgerRefused, EndpointError, NonceTaken, BidTooLow):
                     self._outbox.forget(flight)
                     raise
                 except asyncio.CancelledError as cancelled:
@@ -246,40 +217,6 @@ class Sender:
                 self._nonces.next = None
                 raise
             return flight
-
-    async def _broadcast(self, action: str, signed: SignedTransaction, nonce: int) -> None:
-        """Hand a transaction to the endpoint; returns once the endpoint is known to have it."""
-        raw = "0x" + bytes(signed.raw_transaction).hex()
-        trouble: LedgerUnavailable | None = None
-        for _ in range(SEND_TRIES):
-            try:
-                # The answer is not read: whether the chain has the transaction shows by its own hash.
-                await self._rpc.request("eth_sendRawTransaction", raw, read=answers.anything)
-                return
-            except EndpointError as error:
-                if error.is_lacking_funds:
-                    raise self._too_poor(action) from None
-                if await self._is_known(signed):
-                    return
-                if not any(word in error.reason.lower() for word in NONCE_TAKEN_WORDS):
-                    raise
-                if trouble is not None:
-                    # It may have been an earlier try of ours that took the nonce; the receipt will tell.
-                    return
-                raise _NonceTakenError(nonce) from None
-            except LedgerUnavailable as error:
-                trouble = error
-                with contextlib.suppress(LedgerUnavailable):
-                    if await self._is_known(signed):
-                        return
-        raise TransactionUnknown(
-            f"{action} could not be sent: {trouble}; transaction {hash_text(signed)} may have arrived all the same",
-            bytes(signed.hash),
-        ) from None
-
-    async def _is_known(self, signed: SignedTransaction) -> bool:
-        """Whether the endpoint has the transaction, mined or waiting."""
-        return await self._rpc.request("eth_getTransactionByHash", hash_text(signed), read=known_of(signed))
 
     async def _receipt(self, flight: Flight) -> RawReceipt:
         """Wait for the receipt of any version, looking after the transaction when none comes."""
@@ -306,16 +243,19 @@ class Sender:
                     await self._bump(flight)
                 if clock() >= next_lookup:
                     next_lookup = clock() + LOOKUP_INTERVAL_S
-                    if await self._is_known(flight.newest):
+                    if (receipt := await self._told_by_another(flight)) is not None:
+                        return receipt
+                    if await is_known(self._rpc, flight.newest):
                         await self._fill_gap(flight)
                     else:
-                        await self._broadcast(flight.action, flight.newest, flight.nonce)
+                        await self._send_again(flight)
             except LedgerUnavailable as error:
                 trouble = str(error)
-            except _NonceTakenError:
+            except NonceTaken:
                 next_lookup = clock() + LOOKUP_INTERVAL_S
                 with contextlib.suppress(LedgerUnavailable):
-                    flight.is_overtaken = await self._count("latest") > flight.nonce
+                    mined = await transactions_of(self._rpc, self.account, "latest")
+                    flight.is_overtaken = mined > flight.nonce
         self._nonces.next = None
         message = (
             f"{flight.action}: no receipt of transaction {hash_text(flight.newest)} within {clock() - began:.1f} s "
@@ -324,6 +264,18 @@ class Sender:
         if flight.is_overtaken:
             raise LedgerUnavailable(f"{message}; it will not come through")
         raise TransactionUnknown(f"{message}; it may still come through", bytes(flight.newest.hash))
+
+    async def _told_by_another(self, flight: Flight) -> RawReceipt | None:
+        """A receipt from another endpoint; it is given the transaction too, as the one asked first may be stuck."""
+        for version in reversed(flight.versions):
+            told = await self._rpc.second_opinion(
+                "eth_getTransactionReceipt", hash_text(version), read=receipt_of(version)
+            )
+            if told is not None and told[1] is not None:
+                return told[1]
+        raw = "0x" + bytes(flight.newest.raw_transaction).hex()
+        await self._rpc.second_opinion("eth_sendRawTransaction", raw, read=answers.anything)
+        return None
 
     async def _bump(self, flight: Flight) -> None:
         """Send the transaction with its own nonce and higher fees: the market's, and enough to be let in."""
@@ -336,7 +288,10 @@ class Sender:
         # Before it is handed over: should the answer be lost, its receipt is looked for too.
         flight.versions.append(version)
         flight.fields = fields
-        await self._broadcast(flight.action, version, fields["nonce"])
+        await self._send_again(flight)
+
+    async def _send_again(self, flight: Flight) -> None:
+        await broadcast(self._rpc, flight.action, self.account, flight.newest, flight.nonce)
 
     async def _fill_gap(self, flight: Flight) -> None:
         """Use up nonces below those of the transactions under way that no transaction has any more.
@@ -345,16 +300,12 @@ class Sender:
         again with such a nonce could run it twice. So each of them goes to a transfer of nothing.
         """
         async with self._nonces.turn():
-            waiting = await self._count("pending")
+            waiting = await transactions_of(self._rpc, self.account, "pending")
             for nonce in range(waiting, min(waiting + GAP_LIMIT, *self._nonces.under_way)):
                 nothing = {"to": self.account, "data": b"", "gas": TRANSFER_GAS, "nonce": nonce}
                 filling = self._key.sign({**flight.fields, "value": 0, **nothing})
-                with contextlib.suppress(_NonceTakenError):
-                    await self._broadcast("filling a nonce", filling, nonce)
-
-    async def _count(self, block: Literal["latest", "pending"]) -> int:
-        """How many transactions of the account there are, as of "latest" or, with those that wait, "pending"."""
-        return await self._rpc.eth.get_transaction_count(to_checksum_address(self.account), block)
+                with contextlib.suppress(NonceTaken):
+                    await broadcast(self._rpc, "filling a nonce", self.account, filling, nonce)
 
     async def _failure(
         self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: RawReceipt
@@ -365,16 +316,8 @@ class Sender:
             await self._rpc.request("eth_call", call, before, read=answers.data)
         except EndpointError as error:
             if error.is_revert:
-                return self._refused(action, error)
+                return await self._estimates.refusal(action, call, error, before)
         except LedgerUnavailable:
             pass
         reason = "OutOfGas" if receipt.gas_used >= transaction["gas"] else "Reverted"
         return LedgerRefused(action, reason, {"transaction": "0x" + receipt.hash.hex()})
-
-    def _too_poor(self, action: str) -> LedgerRefused:
-        return LedgerRefused(action, INSUFFICIENT_FUNDS, {"account": self.account})
-
-    def _refused(self, action: str, error: EndpointError) -> LedgerRefused:
-        if error.data is None:
-            return LedgerRefused(action, "Reverted", {"message": error.reason})
-        return LedgerRefused(action, *self._errors.decode(error.data))

@@ -20,6 +20,8 @@ ENCODING_TYPE = 1
 """RedStuff, Walrus' RS2."""
 WRITES_PER_APPROVAL = 64
 """When a write finds its allowance used up, so many writes of its price are approved at once."""
+APPROVALS = 3
+"""For one write: another process of the account may replace an approval by a smaller one before it is used."""
 REGISTER_GAS = 300_000
 """Gas that an account's first registration takes, about; it follows an approval (`make bench-gas`)."""
 CERTIFY_GAS = 300_000
@@ -282,11 +284,17 @@ class Writer:
         blobs = self._reader.blobs
         try:
             return await self._send(blobs, function, *arguments, spare_gas=spare_gas)
-        except LedgerRefused as refusal:
-            async with self._spending:
-                first_spare_gas = spare_gas + REGISTER_GAS if spare_gas else 0
+        except LedgerRefused as refused:
+            refusal = refused
+        async with self._spending:
+            first_spare_gas = spare_gas + REGISTER_GAS if spare_gas else 0
+            for _ in range(APPROVALS):
                 await self._approve(blobs, refusal, WRITES_PER_APPROVAL, first_spare_gas)
-                return await self._send(blobs, function, *arguments, spare_gas=spare_gas)
+                try:
+                    return await self._send(blobs, function, *arguments, spare_gas=spare_gas)
+                except LedgerRefused as refused:
+                    refusal = refused
+        raise refusal
 
     async def _approve(
         self, spender: Contract, refusal: LedgerRefused, payments: int = 1, spare_gas: int = 0

@@ -1,0 +1,262 @@
+"""One URL, many machines behind it: some are a block behind, some have not heard of a transaction or lose answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from committee.ledger.evm import EvmLedger, broadcast
+from committee.ledger.evm.nonces import Nonces
+from tests.committee.ledger.test_evm_sender import HOLDER, spoilt_operator
+from tests.committee.ledger.test_paying_on_chain import LENGTH, ROOT, ids, in_epoch_1
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Launch, Network, SpoiltConnection
+
+PRICE = 10**15
+UNKNOWN = {"jsonrpc": "2.0", "id": 1, "result": None}
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machines catch up by the number of requests here, and not by time."""
+    for name in ("estimates", "reader", "broadcast"):
+        monkeypatch.setattr(f"committee.ledger.evm.{name}.BEHIND_PAUSES_S", (0.0,) * 5)
+    monkeypatch.setattr(broadcast, "LOOK_PAUSE_S", 0.0)
+
+
+def error(code: int, message: str, data: str | None = None) -> web.Response:
+    told: dict[str, Any] = {"code": code, "message": message} | ({"data": data} if data is not None else {})
+    return web.json_response({"jsonrpc": "2.0", "id": 1, "error": told})
+
+
+async def writer(network: Network, spoilt: SpoiltConnection) -> EvmLedger:
+    """An account with tokens, over the connection that tests spoil, as in a process of its own."""
+    key = (await network.account())._sending()._key
+    await network.operator.mint(key.address, 10**24)
+    ledger = await EvmLedger.connect(spoilt.url, network.deployment, key)
+    ledger._sending()._nonces = Nonces(network.deployment.chain_id, key.address)
+    return await network.connections.enter_async_context(ledger)
+
+
+def answer_a_block_behind(network: Network, spoilt: SpoiltConnection, times: int) -> Callable[[], None]:
+    """Estimates and calls at the newest block come from the block before, so often after each beginning."""
+    left = 0
+
+    def begin() -> None:
+        nonlocal left
+        left = times
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        nonlocal left
+        is_newest = parameters[1:] in ([], ["latest"])
+        if method not in ("eth_estimateGas", "eth_call") or not left or not is_newest:
+            return None
+        left -= 1
+        before = hex(int(await network.chain.request("eth_blockNumber"), 16) - 1)
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [parameters[0], before]}
+        return web.Response(body=await spoilt.forward(body), content_type="application/json")
+
+    spoilt.rules.append(rule)
+    return begin
+
+
+async def test_an_approval_that_a_machine_does_not_know_yet_is_waited_for(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """babylonlabs-io/babylon-toolkit#2119, bob-collective/bob#1146."""
+    network = await in_epoch_1(launch, PRICE)
+    ledger = await writer(network, spoilt)
+    begin = answer_a_block_behind(network, spoilt, 2)
+
+    async def after_each_send(method: str, _: list[Any]) -> web.StreamResponse | None:
+        if method == "eth_sendRawTransaction":
+            begin()
+        return None
+
+    spoilt.rules.append(after_each_send)
+    assert (await ledger.register_blob(ROOT, LENGTH, 2))[0] == 1
+    assert spoilt.asked.count("eth_sendRawTransaction") == 2
+
+
+async def test_a_revert_behind_ones_own_transaction_is_believed(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    await operator.mint(HOLDER, 1)
+    spoilt.asked.clear()
+    with pytest.raises(Exception, match="NotSelected"):
+        await operator.start()
+    assert spoilt.asked.count("eth_estimateGas") == 1
+
+
+async def test_an_object_that_a_machine_does_not_know_yet_is_not_paid_for_again(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """A store that fails behind its registration and is tried again at once: 0gfoundation/0g-storage-client#145."""
+    network = await in_epoch_1(launch)
+    ledger = await writer(network, spoilt)
+    await ledger.register_blob(ROOT, LENGTH, 2)
+    answer_a_block_behind(network, spoilt, 2)()
+    spoilt.fail("eth_call", -32000, "header not found", times=2)
+    assert await ids(ledger) == [1]
+
+
+@pytest.mark.parametrize(
+    "words", ["already known", "AlreadyKnown", "nonce too low: next nonce 6, tx nonce 5"]
+)
+@pytest.mark.parametrize("is_lost", [True, False], ids=["answer lost", "a proxy's second try"])
+async def test_a_transaction_that_arrived_is_not_sent_with_another_nonce(
+    launch: Launch, spoilt: SpoiltConnection, words: str, is_lost: bool
+) -> None:
+    """And a machine that has not heard of it says so: ethereum/execution-apis#245, gnosis/gp-v2-services#896."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    sent: list[str] = []
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method != "eth_sendRawTransaction":
+            return None
+        sent.append(parameters[0])
+        if len(sent) == 1:
+            await spoilt.forward({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
+        return web.Response(status=502) if len(sent) == 1 and is_lost else error(-32000, words)
+
+    spoilt.rules.append(rule)
+    spoilt.answer("eth_getTransactionByHash", lambda: web.json_response(UNKNOWN), times=2)
+    mined = await operator.mint(HOLDER, 5)
+    assert await network.operator.balance(HOLDER) == 5
+    assert len(set(sent)) == 1
+    assert [one.hash for one in operator.sent] == [mined.hash]
+
+
+async def test_a_nonce_too_high_for_a_machine_is_tried_again_and_no_higher_one(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """A gap that a higher nonce leaves would never be filled; an endpoint that keeps one for later hides it here."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    await operator.mint(HOLDER, 1)
+    raw: list[str] = []
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method == "eth_sendRawTransaction":
+            raw.append(parameters[0])
+            if len(raw) < 3:
+                return error(-32000, "NonceGap, Future nonce. Expected nonce 5")
+        return None
+
+    spoilt.rules.append(rule)
+    await operator.mint(HOLDER, 2)
+    assert len(raw) == 3
+    assert len(set(raw)) == 1
+
+
+async def test_an_endpoint_that_cannot_look_transactions_up_yet_is_no_reason_to_forget_one(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """ethereum/go-ethereum#29956."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    for method in ("eth_getTransactionReceipt", "eth_getTransactionByHash"):
+        spoilt.fail(method, -32000, "transaction indexing is in progress", times=3)
+    spoilt.lose_answer("eth_sendRawTransaction", times=2)
+    await operator.mint(HOLDER, 5)
+    assert await operator.balance(HOLDER) == 5
+
+
+async def test_an_approval_that_another_process_replaces_is_made_again(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """ethersphere/bee#1699."""
+    network = await in_epoch_1(launch, PRICE)
+    ledger = await writer(network, spoilt)
+    other = await EvmLedger.connect(network.chain.rpc_url, network.deployment, ledger._sending()._key)
+    await network.connections.enter_async_context(other)
+
+    async def rule(method: str, _: list[Any]) -> web.StreamResponse | None:
+        if method == "eth_estimateGas" and spoilt.asked.count(method) == 3:
+            blobs = other._reader.blobs.address
+            await other._send(other._reader.token, "approve", blobs, 64)
+        return None
+
+    spoilt.asked.clear()
+    spoilt.rules.append(rule)
+    assert (await ledger.register_blob(ROOT, LENGTH, 2))[0] == 1
+
+
+async def test_a_receipt_that_a_stuck_endpoint_lacks_comes_from_another(
+    launch: Launch, spoil: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the transaction, which a stuck endpoint may hand on to nobody: GLEECBTC/komodo-defi-framework#2593."""
+    network = await launch()
+    monkeypatch.setattr("committee.ledger.evm.sender.LOOKUP_INTERVAL_S", 0.0)
+    stuck, well = await spoil(), await spoil()
+    stuck.answer("eth_getTransactionReceipt", lambda: web.json_response(UNKNOWN), times=10**6)
+
+    async def keep(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        answers = {
+            "eth_sendRawTransaction": "0x" + "00" * 32,
+            "eth_getTransactionByHash": {"hash": parameters[0]},
+        }
+        result = answers.get(method)
+        return web.json_response({"jsonrpc": "2.0", "id": 1, "result": result}) if result else None
+
+    stuck.rules.append(keep)
+    ledger = await EvmLedger.connect(f"{stuck.url},{well.url}", network.deployment, network.key)
+    await network.connections.enter_async_context(ledger)
+    await ledger.mint(HOLDER, 5)
+    assert await network.operator.balance(HOLDER) == 5
+
+
+async def test_an_endpoint_that_stands_still_is_passed_over(
+    launch: Launch, spoil: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its consensus client has died, say; it answers on: hyperlane-xyz/hyperlane-monorepo#2570 and #2189."""
+    network = await launch()
+    monkeypatch.setattr("committee.ledger.evm.adapter.STUCK_LOOK_S", 0.0)
+    stuck, well = await spoil(), await spoil()
+    ledger = EvmLedger.open(f"{stuck.url},{well.url}", network.deployment)
+    await network.connections.enter_async_context(ledger)
+    stands_at = await ledger.head()
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method == "eth_blockNumber":
+            return web.json_response({"jsonrpc": "2.0", "id": 1, "result": hex(stands_at.number)})
+        if method == "eth_getBlockByNumber" and parameters[0] == "latest":
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [hex(stands_at.number), False]}
+            return web.Response(body=await stuck.forward(body), content_type="application/json")
+        return None
+
+    stuck.rules.append(rule)
+    await network.operator.mint(HOLDER, 1)
+    assert await ledger.head() == stands_at, "not given up before its time"
+    monkeypatch.setattr("committee.ledger.evm.adapter.STUCK_AFTER_S", 0.0)
+    newest = await ledger.head()
+    assert newest.number == stands_at.number + 1
+    stuck.asked.clear()
+    assert await ledger.head() == newest
+    assert "eth_getBlockByNumber" not in stuck.asked
+
+
+async def test_an_endpoint_that_moves_is_not_passed_over_for_one_that_is_ahead(
+    launch: Launch, spoil: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second one could name a block that there is not, and be believed for it."""
+    network = await launch()
+    monkeypatch.setattr("committee.ledger.evm.adapter.STUCK_LOOK_S", 0.0)
+    monkeypatch.setattr("committee.ledger.evm.adapter.STUCK_AFTER_S", 60.0)
+    first, ahead = await spoil(), await spoil()
+    ledger = EvmLedger.open(f"{first.url},{ahead.url}", network.deployment)
+    await network.connections.enter_async_context(ledger)
+    ahead.changes.append(lambda method, result: "0xffffff" if method == "eth_blockNumber" else result)
+    for _ in range(3):
+        await network.operator.mint(HOLDER, 1)
+        first.asked.clear()
+        await ledger.head()
+        await ledger.head()
+        assert "eth_getBlockByNumber" in first.asked
