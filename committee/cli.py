@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -37,6 +37,9 @@ from committee.key_files import read_key, write_secret
 from committee.ledger import DryRun, Ledger, RegisteredNode
 from committee.printing import PAID, CommandFailed, Result, planned, sent, show, write_out
 
+if TYPE_CHECKING:
+    from committee.ledger.evm.deploy import Finality
+
 node_app = typer.Typer(no_args_is_help=True, help="Run a storage node, and what its operator does on chain.")
 stake_app = typer.Typer(no_args_is_help=True, help="Stake on nodes.")
 account_app = typer.Typer(no_args_is_help=True, help="Keys, and what accounts need on a network of your own.")
@@ -57,6 +60,13 @@ TlsKeyOption = Annotated[
 ]
 
 
+def finality_tag(text: str) -> str:
+    """The JSON-RPC tag of the blocks that nodes take for settled. Raises `typer.BadParameter`."""
+    if text not in ("latest", "safe", "finalized"):
+        raise typer.BadParameter(f"{text!r} is none of latest, safe, finalized")
+    return text
+
+
 def deploy_command(
     manifest: Annotated[Path, typer.Argument(help="Where the deployment manifest is written.")],
     rpc: RpcOption,
@@ -67,6 +77,14 @@ def deploy_command(
     price: Annotated[int, typer.Option(help="For a MiB and epoch, smallest units.", min=0)] = 0,
     write_price: Annotated[int, typer.Option(help="For registering a MiB, smallest units.", min=0)] = 0,
     timelock_s: Annotated[int, typer.Option(help="Delay of the governor's changes.", min=0)] = 2 * 24 * 3600,
+    finality: Annotated[
+        str | None,
+        typer.Option(
+            parser=finality_tag,
+            metavar="TAG",
+            help="Settled blocks: finalized (the default), safe, or latest for a chain that has neither.",
+        ),
+    ] = None,
     key_file: KeyOption = None,
     dry_run: DryRunOption = False,
     json_: JsonOption = False,
@@ -83,6 +101,7 @@ def deploy_command(
         price_per_mib_epoch=price,
         write_price_per_mib=write_price,
         timelock_delay_s=timelock_s,
+        finality=cast("Finality | None", finality),
     )
     require_new_file(manifest)
     try:

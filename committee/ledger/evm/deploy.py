@@ -17,7 +17,7 @@ from committee.files import read_settings, write_whole
 from committee.ledger.evm import answers
 from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.account import AccountKey
-from committee.ledger.evm.refusals import EndpointError
+from committee.ledger.evm.refusals import Behind, EndpointError
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
 from committee.ledger.interface import DryRun
@@ -160,6 +160,8 @@ async def deploy(
     try:
         await _probe(rpc)
         chain_id = await rpc.eth.chain_id
+        finality = parameters.finality or ("latest" if chain_id == DEVELOPMENT_CHAIN_ID else "finalized")
+        await _probe_finality(rpc, finality)
         sender = Sender(rpc, key, chain_id, ErrorDecoder(load_contract(name) for name in CONTRACTS))
         nonce = await rpc.eth.get_transaction_count(to_checksum_address(key.address), "pending")
         addresses = {
@@ -195,7 +197,7 @@ async def deploy(
         blobs=addresses["Blobs"],
         block=block,
         domain=domain_of(chain_id, addresses["Committee"]),
-        finality=parameters.finality or ("latest" if chain_id == DEVELOPMENT_CHAIN_ID else "finalized"),
+        finality=finality,
     )
 
 
@@ -253,6 +255,17 @@ async def _probe(rpc: Rpc) -> None:
             f"this chain lacks precompiles the contracts need: {', '.join(missing)}; "
             "it must run the Prague hard fork or a later one"
         )
+
+
+async def _probe_finality(rpc: Rpc, finality: Finality) -> None:
+    """Refuse a chain that tells no block with the deployment's tag: no node could ever follow it."""
+    try:
+        await rpc.request("eth_getBlockByNumber", finality, False, read=answers.block)
+    except (Behind, EndpointError) as error:
+        raise LedgerError(
+            f"this chain tells no {finality} block ({error}): deploy with --finality latest, and give its nodes "
+            "`confirmations` in node.toml; or wait, if the endpoint has just been started"
+        ) from None
 
 
 async def _precompile(rpc: Rpc, address: int, given: str) -> bytes:

@@ -1,0 +1,234 @@
+"""What endpoints of different kinds say for the same: reverts, refusals, errors that pass, logs and blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from hexbytes import HexBytes
+
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger.evm import AccountKey, EvmLedger, deploy
+from committee.ledger.evm.refusals import Verdict, least_tip_wei, verdict
+from tests.committee.ledger.conftest import PARAMETERS
+from tests.committee.ledger.following import STAKES, fresh, register, settled_ledger
+from tests.committee.ledger.test_evm_sender import HOLDER, spoilt_operator
+from tests.committee.ledger.test_many_machines import error, writer
+from tests.committee.ledger.test_paying_on_chain import LENGTH, ROOT, in_epoch_1
+
+if TYPE_CHECKING:
+    from tests.committee.ledger.conftest import Launch, SpoiltConnection
+
+GWEI = 10**9
+
+WORDS = {
+    "already known": Verdict.HAS_IT,
+    "AlreadyKnown": Verdict.HAS_IT,
+    "Known transaction": Verdict.HAS_IT,
+    "transaction already imported": Verdict.HAS_IT,
+    "nonce too low: next nonce 6, tx nonce 5": Verdict.NONCE_TAKEN,
+    "OldNonce, Current nonce: 6, nonce of rejected tx: 5": Verdict.NONCE_TAKEN,
+    "replacement transaction underpriced": Verdict.NONCE_TAKEN,
+    "nonce too high. allowed nonce range: 0 - 20, actual: 25": Verdict.NONCE_TOO_HIGH,
+    "NonceGap, Future nonce. Expected nonce 5": Verdict.NONCE_TOO_HIGH,
+    "transaction underpriced": Verdict.BID_TOO_LOW,
+    "transaction gas price below minimum: gas tip cap 1, minimum needed 25000000000": Verdict.BID_TOO_LOW,
+    "FeeTooLow, MaxFeePerGas too low": Verdict.BID_TOO_LOW,
+    "Gas price below configured minimum gas price": Verdict.BID_TOO_LOW,
+    "max fee per gas less than block base fee: address 0x01, maxFeePerGas: 1, baseFee: 2": Verdict.BID_TOO_LOW,
+    "insufficient funds for gas * price + value: balance 0, tx cost 1": Verdict.TOO_POOR,
+    "InsufficientFunds, Account balance: 0, cumulative cost: 1": Verdict.TOO_POOR,
+    "Upfront cost exceeds account balance": Verdict.TOO_POOR,
+    "insufficient MaxFeePerGas for sender balance": Verdict.TOO_POOR,
+    "exceeds block gas limit": Verdict.OTHER,
+}
+"""Of geth, Nethermind, Besu, OpenEthereum, Bor, zkSync and Reth."""
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_a_refusal_of_a_transaction_is_understood(words: str) -> None:
+    assert verdict(words) is WORDS[words]
+
+
+def test_a_refusal_names_the_least_tip() -> None:
+    assert least_tip_wei("gas tip cap 1, minimum needed 25000000000") == 25 * GWEI
+    assert least_tip_wei("transaction underpriced: tip needed 30000000000, tip permitted 1") == 30 * GWEI
+    assert least_tip_wei("minimum needed " + "9" * 4000) == least_tip_wei("transaction underpriced") == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "data"),
+    [
+        (-32015, "VM execution error.", "Reverted {}"),
+        (-32015, "revert", None),
+        (-32000, "execution reverted", None),
+        (3, "execution reverted", "0x"),
+    ],
+)
+async def test_a_revert_is_understood_in_every_form(
+    launch: Launch, spoilt: SpoiltConnection, code: int, message: str, data: str | None
+) -> None:
+    """Some tell its data with calls alone: cowprotocol/watch-tower#11, NethermindEth/nethermind#4761, #6224."""
+    network = await in_epoch_1(launch, 10**15)
+    ledger = await writer(network, spoilt)
+    is_told = data is not None and "{}" in data
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method != "eth_estimateGas" and not (is_told and method == "eth_call"):
+            return None
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        answer = json.loads(await spoilt.forward(body))
+        if "error" not in answer:
+            return web.json_response(answer)
+        return error(code, message, data and data.format(answer["error"]["data"]))
+
+    spoilt.rules.append(rule)
+    # Its reason must be understood for the approval to be made.
+    assert (await ledger.register_blob(ROOT, LENGTH, 2))[0] == 1
+    with pytest.raises(LedgerRefused, match="NotSelected"):
+        await ledger.start()
+
+
+async def test_errors_of_a_providers_own_pass(launch: Launch, spoilt: SpoiltConnection) -> None:
+    """DimensionDev/Maskbook#12484 (-32046), Optimism's proxyd (-32011), Nethermind and others."""
+    network = await in_epoch_1(launch)
+    operator = await spoilt_operator(network, spoilt)
+    told = {
+        "eth_estimateGas": (-32046, "Cannot fulfill request"),
+        "eth_maxPriorityFeePerGas": (-32011, "no backends available for method"),
+        "eth_getBlockByNumber": (-32002, "request timed out"),
+        "eth_getTransactionCount": (-32090, "temporary failure"),
+        "eth_call": (-32000, "request timed out"),
+    }
+    for method, (code, message) in told.items():
+        spoilt.fail(method, code, message)
+    await operator.register_blob(ROOT, LENGTH, 2)
+    assert len(await operator.blob_objects(ROOT, LENGTH)) == 1
+
+
+@pytest.mark.parametrize("code", [-32603, -32602])
+async def test_an_endpoint_that_does_not_count_what_waits_is_asked_for_the_rest(
+    launch: Launch, spoilt: SpoiltConnection, code: int
+) -> None:
+    """mybucks-online/app#63."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        is_pending = method == "eth_getTransactionCount" and parameters[1] == "pending"
+        return error(code, "pending block is not available") if is_pending else None
+
+    spoilt.rules.append(rule)
+    await operator.settle()
+    await operator.mint(HOLDER, 1)
+
+
+@pytest.mark.parametrize(
+    "words", ["transaction underpriced", "gas tip cap {}, minimum needed 25000000000", "FeeTooLow"]
+)
+async def test_a_bid_that_is_too_low_for_an_endpoint_is_raised(
+    launch: Launch, spoilt: SpoiltConnection, words: str
+) -> None:
+    """It names one that it does not take: 0xPolygon/launch#62, WayfinderFoundation/wayfinder-paths-sdk#379."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    bids: list[tuple[int, int]] = []
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method != "eth_sendRawTransaction":
+            return None
+        sent = TypedTransaction.from_bytes(HexBytes(parameters[0])).as_dict()
+        bids.append((sent["nonce"], sent["maxPriorityFeePerGas"]))
+        is_low = sent["maxPriorityFeePerGas"] < 25 * GWEI
+        return error(-32000, words.format(sent["maxPriorityFeePerGas"])) if is_low else None
+
+    spoilt.rules.append(rule)
+    await operator.mint(HOLDER, 5)
+    nonces, tips = zip(*bids, strict=True)
+    assert len(set(nonces)) == 1
+    assert tips[-1] <= 27 * GWEI
+
+
+async def test_a_bid_is_not_raised_for_ever(launch: Launch, spoilt: SpoiltConnection) -> None:
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    spoilt.asked.clear()
+    spoilt.fail("eth_sendRawTransaction", -32000, "transaction underpriced", times=100)
+    with pytest.raises(LedgerUnavailable, match=r"mint was not sent: .* finds its fees too low"):
+        await operator.mint(HOLDER, 5)
+    assert spoilt.asked.count("eth_sendRawTransaction") == 4
+    assert not operator.sent
+
+
+async def test_logs_of_polygons_state_syncs_are_left_out(launch: Launch, spoilt: SpoiltConnection) -> None:
+    """They stand behind a block's logs, and its bloom filter does not know them: 0xPolygon/bor#432, #519."""
+    network, other = await launch(STAKES), await launch()
+    await network.begin_epoch()
+    ledger = await settled_ledger(network, spoilt.url, 0)
+    view = await fresh(ledger)
+    ours = network.deployment.blobs
+    source = "0x" + "00" * 18 + "1010"
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method != "eth_getLogs" or "blockHash" not in parameters[0]:
+            return None
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        answer = json.loads(await spoilt.forward(body))
+        last = answer["result"][-1]
+        synced = {"address": source, "topics": ["0x" + "ab" * 32], "data": "0x"}
+        answer["result"].append(last | synced | {"logIndex": hex(int(last["logIndex"], 16) + 1)})
+        return web.json_response(answer)
+
+    spoilt.rules.append(rule)
+    # Behind our own event in the same block one of a contract that is not ours.
+    await network.chain.request("evm_setAutomine", False)
+    registering = asyncio.create_task(register(network, 1))
+    minting = asyncio.create_task(other.operator.mint(HOLDER, 1))
+    for _ in range(1000):
+        if int(await network.chain.request("eth_getBlockTransactionCountByNumber", "pending"), 16) == 2:
+            break
+        await asyncio.sleep(0.01)
+    await network.chain.mine()
+    await minting
+    blob_id, _ = await registering
+    await view.refresh()
+    assert view.is_registered(blob_id)
+    source = ours
+    await network.chain.request("evm_setAutomine", True)
+    with pytest.raises(LedgerUnavailable, match=r"a log that block .* does not have"):
+        await ledger.events(view.block.number, view.block.number)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: error(-39001, "Unknown block"),
+        lambda: error(-32000, "finalized block not found"),
+        lambda: web.json_response({"jsonrpc": "2.0", "id": 1, "result": None}),
+    ],
+    ids=["Erigon", "geth", "null"],
+)
+async def test_a_chain_without_finality_says_what_to_do(
+    launch: Launch, spoilt: SpoiltConnection, answer: Any
+) -> None:
+    """node-real/bsc-erigon#376, and every chain of proof of authority."""
+    network = await launch()
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        return answer() if method == "eth_getBlockByNumber" and parameters[0] == "finalized" else None
+
+    spoilt.rules.append(rule)
+    deployment = dataclasses.replace(network.deployment, finality="finalized")
+    async with EvmLedger.open(spoilt.url, deployment) as ledger:
+        with pytest.raises(LedgerUnavailable, match=r'no finalized block: .* "finality": "latest"'):
+            await ledger.head()
+    key, parameters = AccountKey.generate(), dataclasses.replace(PARAMETERS, finality="finalized")
+    spoilt.asked.clear()
+    with pytest.raises(LedgerError, match="deploy with --finality latest"):
+        await deploy(spoilt.url, key, parameters)
+    assert "eth_sendRawTransaction" not in spoilt.asked
