@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 
-import prometheus_client
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from storage.node.face import NodeFace
 
@@ -19,40 +21,46 @@ UPKEEP = {
     "blobs_to_heal": "Blobs that wait for repair or are under it.",
     "dropped_blobs": "Blobs dropped since the start because nobody needed them any more.",
 }
-"""What `NodeFace.upkeep` tells."""
+"""What `NodeFace.upkeep` tells, by its name there."""
 
 
-class Metrics:
-    """A registry of its own, so that several nodes fit into one process."""
+class Metrics(Collector):
+    """What one node of the process tells; several may be in one.
+
+    The counts are kept here and not in prometheus_client's own counters: those are files in a folder of another
+    program's where PROMETHEUS_MULTIPROC_DIR is set.
+    """
 
     def __init__(self, node: NodeFace) -> None:
         self._node = node
-        self._registry = prometheus_client.CollectorRegistry()
-        self._requests = prometheus_client.Counter(
-            "haulout_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
-        )
-        for name, text in UPKEEP.items():
-            gauge = prometheus_client.Gauge(f"haulout_{name}", text, registry=self._registry)
-            gauge.set_function(functools.partial(self._upkeep, name))
-        for name, text, value in (
-            ("haulout_epoch", "The epoch this node is in.", lambda: node.view.state.epoch),
-            (
-                "haulout_chain_block",
-                "The block this node has followed the chain to.",
-                lambda: node.view.block.number,
-            ),
-            ("haulout_slivers", "Slivers stored.", node.store.sliver_count),
-            ("haulout_sliver_bytes", "Bytes of the slivers stored.", node.store.stored_bytes),
-        ):
-            prometheus_client.Gauge(name, text, registry=self._registry).set_function(value)
+        self._requests: Counter[tuple[str, str, str]] = Counter()
+        """Method, route and status → requests answered."""
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
-    def _upkeep(self, name: str) -> int:
-        return self._node.upkeep()[name]
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics, as prometheus_client asks for them."""
+        requests = CounterMetricFamily(
+            "haulout_requests", "Requests answered.", labels=("method", "route", "status")
+        )
+        for labels, count in sorted(self._requests.items()):
+            requests.add_metric(labels, count)
+        yield requests
+        node, upkeep = self._node, self._node.upkeep()
+        for name, text in UPKEEP.items():
+            yield GaugeMetricFamily(f"haulout_{name}", text, upkeep[name])
+        for name, text, value in (
+            ("epoch", "The epoch this node is in.", node.view.state.epoch),
+            ("chain_block", "The block this node has followed the chain to.", node.view.block.number),
+            ("slivers", "Slivers stored.", node.store.sliver_count()),
+            ("sliver_bytes", "Bytes of the slivers stored.", node.store.stored_bytes()),
+        ):
+            yield GaugeMetricFamily(f"haulout_{name}", text, value)
 
     async def show(self, request: web.Request) -> web.Response:
         """`/metrics`."""
-        text = prometheus_client.generate_latest(self._registry)
-        return web.Response(body=text, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
+        text = generate_latest(self._registry)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @web.middleware
     async def count(
@@ -62,5 +70,5 @@ class Metrics:
         response = await handler(request)
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "unknown"
-        self._requests.labels(request.method, route, str(response.status)).inc()
+        self._requests[request.method, route, str(response.status)] += 1
         return response

@@ -241,6 +241,18 @@ async def test_metrics_count_requests_and_slivers(prepared: OneNode, ask: Ask, b
     assert f"haulout_sliver_bytes {2 * 11 * 40}.0" in lines
 
 
+async def test_metrics_are_kept_in_no_folder_of_another_program(
+    node: OneNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As prometheus_client's own are where the environment has PROMETHEUS_MULTIPROC_DIR."""
+
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/nowhere/gauge_all_7.db")
+
+    monkeypatch.setattr("prometheus_client.values.ValueClass", missing)
+    create_app(node)
+
+
 @pytest.mark.parametrize("name", UPKEEP)
 async def test_metrics_tell_of_the_upkeep(ask: Ask, name: str) -> None:
     _, text = await ask("GET", "/metrics")
