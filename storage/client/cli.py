@@ -23,6 +23,8 @@ from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text
 
 TOLD_EVERY_S = 20.0
 """Time between two lines about a wait."""
+STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Other names of `-`: by these, a file that the shell has opened for the output would be one that exists."""
 MOST_EPOCHS = 53
 """As far ahead as the contract sells space."""
 
@@ -48,11 +50,23 @@ def _source(path: Path) -> Path:
     return path
 
 
+def _target(text: str) -> Path:
+    """What is written to. Raises `typer.BadParameter` for what names a folder."""
+    if text.endswith("/"):
+        raise typer.BadParameter(f"{text} names a folder: name a file")
+    return STANDARD if text in STANDARD_OUTPUT else Path(text)
+
+
 FileArgument = Annotated[
     Path, typer.Argument(help="The blob: a file, a pipe, or - for standard input.", callback=_source)
 ]
 OutputArgument = Annotated[
-    Path, typer.Argument(help="Where it is written: nothing that exists, a pipe, or - for standard output.")
+    Path,
+    typer.Argument(
+        parser=_target,
+        metavar="OUTPUT",
+        help="Where it is written: nothing that exists, a pipe, or - for standard output.",
+    ),
 ]
 ObjectArgument = Annotated[int, typer.Argument(metavar="OBJECT", help="The blob object's id.", min=1)]
 DeletableOption = Annotated[bool, typer.Option("--deletable", help="May be deleted before its end.")]

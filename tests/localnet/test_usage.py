@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from localnet.cli import main
+from storage.client.cli import _target
+from storage.client.files import STANDARD, is_stream
 from storage.redstuff import blob_id_text
 
 WRONG = (
@@ -17,6 +19,7 @@ WRONG = (
     "blob store nowhere",
     "blob store .",
     "blob read no-id out",
+    f"blob read {'A' * 43} folder/",
     "blob certify x file",
     "blob-id nowhere",
     "blob-id . --shards 10",
@@ -93,6 +96,12 @@ def test_an_answer_that_cannot_be_written_is_an_error(
         monkeypatch.setattr(sys, "stdout", stream or None)
         assert ended(monkeypatch, f"blob-id file --shards 10{options}") == 1
     assert "the result cannot be written to standard output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_standard_output_is_the_one_that_is_open(text: str) -> None:
+    """Opened by its name, it would be the shell's empty file, which exists."""
+    assert is_stream(_target(text)) and _target(text) == STANDARD
 
 
 def test_a_right_use_ends_with_0_and_help_too(
