@@ -3,6 +3,7 @@
 //   {"node": url, "call": method, "arguments": {…}}   a method of its client for one storage node
 //   {"call": method, "arguments": {…}}                a method of its client for a whole network
 //   {"upload": bytes, "deletable": …, "objectId": …}  encode a blob, give it to all nodes, ask for confirmations
+//   {"files": blobId}                                 the files of a quilt: [{identifier, tags, content}]
 //   {"digest": text}                                  whether it is a digest of a transaction of Sui's
 //
 // → {"result": …}, or {"error": {class, status, reason, message}}. Bytes are {"bytes": base64}. The network is the first
@@ -46,6 +47,18 @@ class Client extends WalrusClient {
   }
 }
 
+async function filesOf(blobId) {
+  const blob = await client.getBlob({ blobId });
+  const files = await blob.files();
+  return await Promise.all(
+    files.map(async (file) => ({
+      identifier: await file.getIdentifier(),
+      tags: await file.getTags(),
+      content: await file.bytes(),
+    })),
+  );
+}
+
 const client = new Client({
   packageConfig: {},
   storageNodeUrlScheme: "http",
@@ -63,6 +76,7 @@ function toJson(_, value) {
 
 async function answer(request) {
   if (request.digest !== undefined) return isValidTransactionDigest(request.digest);
+  if (request.files) return await filesOf(request.files);
   if (request.upload) return await client.upload(request.upload, request.deletable, request.objectId);
   if (request.node) return await nodeClient[request.call](request.arguments, { nodeUrl: request.node });
   return await client[request.call](request.arguments);

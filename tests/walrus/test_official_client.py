@@ -232,6 +232,25 @@ async def test_it_stores_a_deletable_blob(world: World) -> None:
     assert content(await world.client.result("readBlob", blobId=stored["blobId"])) == data
 
 
+async def test_it_reads_each_file_of_a_quilt_from_the_slivers_that_hold_it(world: World) -> None:
+    files = [
+        ("readme", b"read me", {"kind": "text"}),
+        ("empty", b"", {}),
+        ("long", bytes(range(256)) * 20, {}),
+    ]
+    quilt = await world.client.result(
+        "encodeQuilt",
+        blobs=[{"identifier": name, "contents": octets(data), "tags": tags} for name, data, tags in files],
+    )
+    data = content(quilt["quilt"])
+    object_id = await world.register(CODE.encode(data))
+    stored = await world.client.upload(data)
+    await world.certify(object_id, stored["confirmations"])
+    read = (await world.client.ask(files=stored["blobId"]))["result"]
+    told = {one["identifier"]: (content(one["content"]), one["tags"]) for one in read}
+    assert told == {name: (data, tags) for name, data, tags in files}
+
+
 async def test_it_reads_what_our_client_stored(world: World) -> None:
     data, blob = world.new_blob()
     await world.network.client.store(data, epochs=5)
