@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -34,7 +34,7 @@ from committee.console import (
 )
 from committee.errors import LedgerError
 from committee.key_files import read_key, write_secret
-from committee.ledger import DryRun, Ledger, RegisteredNode
+from committee.ledger import DryRun, Ledger, RegisteredNode, next_step
 from committee.printing import PAID, CommandFailed, Result, planned, sent, show, write_out
 
 if TYPE_CHECKING:
@@ -361,19 +361,14 @@ async def epoch_status(ledger: Ledger) -> Result:
     newest = await ledger.newest()
     state, parameters = await asyncio.gather(ledger.epoch_state(newest), ledger.parameters())
     now_s, missing = await asyncio.gather(ledger.chain_time_s(), ledger.missing_shards(state.epoch))
-    due: dict[str, Any] = {}
-    if not state.handover_done:
-        due = {"next_step": "close", "due_in_s": state.started_at_s + parameters.handover_deadline_s - now_s}
-    else:
-        step, share = ("select", 2) if state.next is None else ("start", 1)
-        wait_s = parameters.epoch_duration_s // share if state.epoch else 0
-        due = {"next_step": step, "due_in_s": max(0, state.last_handover_done_s + wait_s - now_s)}
+    step = next_step(state, parameters)
     return {
         "epoch": state.epoch,
         "block": state.block.number,
         "handover_done": state.handover_done,
         "missing_shards": sorted(missing),
-        **due,
+        "next_step": str(step.kind),
+        "due_in_s": max(0, step.since_s - now_s),
         "committees": [
             {
                 "epoch": committee.epoch,

@@ -1,8 +1,8 @@
 """The chain as all other folders see it.
 
-`interface` says what a ledger does, `records` what it tells; `evm` is the adapter for the Solidity contracts, and
-`follower` keeps up with a chain through reorganisations and outages. Nothing outside an adapter knows which chain it
-is.
+`interface` says what a ledger does, `records` what it tells, `steps` what moves the epochs on; `evm` is the adapter for
+the Solidity contracts, and `follower` keeps up with a chain through reorganisations and outages. Nothing outside an
+adapter knows which chain it is.
 """
 
 from committee.ledger.interface import DryRun, Ledger
@@ -34,6 +34,7 @@ from committee.ledger.records import (
     Transaction,
     Unbonding,
 )
+from committee.ledger.steps import EpochStep, StepKind, next_step
 
 __all__ = [
     "Absence",
@@ -49,6 +50,7 @@ __all__ = [
     "DryRun",
     "EpochStarted",
     "EpochState",
+    "EpochStep",
     "Event",
     "HandoverDone",
     "Ledger",
@@ -61,7 +63,9 @@ __all__ = [
     "SentTransaction",
     "ShardsAttested",
     "StakePosition",
+    "StepKind",
     "Stretch",
     "Transaction",
     "Unbonding",
+    "next_step",
 ]

@@ -1,0 +1,38 @@
+"""What moves the epochs on next, and from when on the contracts take it (PROTOCOL section 5). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from committee.ledger.records import EpochState, Parameters
+
+
+class StepKind(StrEnum):
+    """A transaction that moves the epochs on and that any account may send."""
+
+    SELECT = "select"
+    START = "start"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStep:
+    """One step, due or still to come."""
+
+    kind: StepKind
+    epoch: int
+    """The epoch to be selected or started, or whose handover is to be closed."""
+    since_s: int
+    """Chain time from which on the contract takes it."""
+
+
+def next_step(state: EpochState, parameters: Parameters) -> EpochStep:
+    """Return the step that comes next. While a handover is under way that is `close`, unless it ends before."""
+    if not state.handover_done:
+        return EpochStep(StepKind.CLOSE, state.epoch, state.started_at_s + parameters.handover_deadline_s)
+    kind, wait_s = StepKind.START, parameters.epoch_duration_s
+    if state.next is None:
+        kind, wait_s = StepKind.SELECT, parameters.epoch_duration_s // 2
+    since_s = state.last_handover_done_s + wait_s if state.epoch else state.last_handover_done_s
+    return EpochStep(kind, state.epoch + 1, since_s)
