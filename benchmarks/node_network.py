@@ -198,6 +198,7 @@ class NodeNetwork:
             deployment=Path("none"),
             poll_interval_s=self._poll_interval_s,
             watch_interval_s=self._watch_interval_s,
+            keeper=False,
         )
         secret = secret_of(node_id)
         public_port = relay.port if relay is not None else port

@@ -69,6 +69,9 @@ def localnet(
     ] = None,
     nodes: Annotated[int, typer.Option(help="Number of storage nodes.", min=1, max=100)] = 4,
     shards: Annotated[int, typer.Option(help="Number of shards.", min=MIN_SHARDS, max=MAX_SHARDS)] = 10,
+    epoch_s: Annotated[
+        int, typer.Option(help="Seconds of an epoch; the nodes move the epochs on.", min=1)
+    ] = 60,
     json_: Annotated[
         bool, typer.Option("--json", help="Print how to use it as one JSON object instead of shell lines.")
     ] = False,
@@ -76,7 +79,7 @@ def localnet(
     """Run a network on this machine until Ctrl-C: a chain, the contracts, nodes in epoch 1; print how to use it."""
     from localnet.stay import stay
 
-    run(stay(folder, nodes, shards, _say, as_json=json_))
+    run(stay(folder, nodes, shards, epoch_s, _say, as_json=json_))
 
 
 def _say(text: str) -> None:

@@ -148,7 +148,8 @@ class LocalNetwork:
     """The chain, the contracts and the nodes. An async context manager that leaves nothing running.
 
     With `finality_lag_blocks` the nodes follow the chain's finalized block, so many blocks behind the newest, as they
-    do on a public chain; blocks then come every LATE_BLOCK_S.
+    do on a public chain; blocks then come every LATE_BLOCK_S. With `keeper` the nodes move the epochs on by themselves
+    after the first, as far as the chain's clock goes on; without it `next_epoch` does.
     """
 
     chain: LocalChain
@@ -157,10 +158,18 @@ class LocalNetwork:
     """A ledger that acts as the deployer: pushes epochs, stores blobs."""
     client: Client
 
-    def __init__(self, folder: Path, parameters: DeploymentParameters, finality_lag_blocks: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parameters: DeploymentParameters,
+        finality_lag_blocks: int = 0,
+        *,
+        keeper: bool = False,
+    ) -> None:
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
         self._lag_blocks = finality_lag_blocks
+        self._keeper = keeper
         self._parameters = replace(parameters, finality="finalized") if finality_lag_blocks else parameters
         self._session: aiohttp.ClientSession | None = None
         self._running = contextlib.AsyncExitStack()
@@ -223,6 +232,7 @@ class LocalNetwork:
             "rpc_url": rpc_url or self.chain.rpc_url,
             "deployment": str(self.manifest.resolve()),
             "stake": str(stake_tokens * TOKEN),
+            "keeper": self._keeper,
         }
         account = make_folder(folder, settings)
         await self.chain.fund(account)

@@ -13,7 +13,6 @@ from pathlib import Path
 from committee.ledger.evm import DeploymentParameters
 from localnet.network import TOKEN, LocalNetwork, NetworkError
 
-EPOCH_S = 60
 BLOCK_INTERVAL_S = 1.0
 """Time between two blocks that are mined without a transaction, so that the chain's clock goes on."""
 STAKE_TOKENS = 100
@@ -21,9 +20,17 @@ OPERATOR_TOKENS = 1_000_000
 
 
 async def stay(
-    folder: Path | None, n_nodes: int, n_shards: int, say: Callable[[str], None], *, as_json: bool = False
+    folder: Path | None,
+    n_nodes: int,
+    n_shards: int,
+    epoch_s: int,
+    say: Callable[[str], None],
+    *,
+    as_json: bool = False,
 ) -> None:
-    """Run a chain and nodes in epoch 1 until cancelled; say, once they serve, how other commands use them.
+    """Run a chain and nodes until cancelled; say, once they serve in epoch 1, how other commands use them.
+
+    The nodes move the epochs on by themselves, every `epoch_s` and as long as a handover takes.
 
     What is said is `usage(network, as_json)`. The operator's account deployed the contracts: it has ether and tokens,
     and may mint more. Without a folder the network lives in one that is deleted at the end. Raises `NetworkError` when
@@ -35,8 +42,8 @@ async def stay(
         folder = folder.resolve()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise NetworkError(f"{folder} is not an empty folder: name one that is, or a new one")
-        parameters = DeploymentParameters(n_shards, epoch_duration_s=EPOCH_S, handover_deadline_s=EPOCH_S)
-        async with LocalNetwork(folder, parameters) as network:
+        parameters = DeploymentParameters(n_shards, epoch_duration_s=epoch_s, handover_deadline_s=epoch_s)
+        async with LocalNetwork(folder, parameters, keeper=True) as network:
             for number in range(1, n_nodes + 1):
                 await network.add_node(f"node-{number}", STAKE_TOKENS)
             await network.serving()

@@ -73,6 +73,9 @@ class Ledger(Protocol):
     async def chain_time_s(self) -> int:
         """Timestamp of the newest block."""
 
+    async def block_time_s(self, number: int) -> int:
+        """Timestamp of a block, by its number."""
+
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
         """Committees and phase at a block (the head when None)."""
 

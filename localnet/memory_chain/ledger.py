@@ -67,6 +67,10 @@ class MemoryLedger:
         """Of the newest block."""
         return self.chain.contracts.time_s
 
+    async def block_time_s(self, number: int) -> int:
+        """Of a block that there is."""
+        return self.chain.blocks[number].contracts.time_s
+
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
         """At a block, or the head."""
         return (await self._at(at)).state

@@ -9,6 +9,7 @@ from committee.errors import Picklable
 from storage.client.failures import Reason, failure
 from storage.node.block_list import BlockList
 from storage.node.chain import ChainView
+from storage.node.rota import Due
 from storage.node.store import SliverStore
 from storage.redstuff import RedStuff
 
@@ -42,6 +43,9 @@ class NodeFace(Protocol):
 
     def upkeep(self) -> dict[str, int]:
         """What the node has done since its start to keep its store whole; in health and metrics."""
+
+    def due(self) -> Due | None:
+        """The step that is due for the epochs to go on, if any; in metrics."""
 
     def handover_report(self) -> dict[str, Any]:
         """What `/v1/handover` answers."""

@@ -26,11 +26,13 @@ from storage.node.http.server import HttpServer
 from storage.node.listening import exposure, listen
 from storage.node.peers import Peers
 from storage.node.repair import Repair
+from storage.node.rota import Due, Rota
 from storage.node.sign_of_life import SignsOfLife
 from storage.node.store import SliverStore
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
 from storage.node.upkeep.invalidation import Invalidation
+from storage.node.upkeep.keeper import Keeper
 from storage.node.upkeep.scrubber import Scrubber
 from storage.node.watch import Watch
 from storage.redstuff import RedStuff
@@ -60,6 +62,7 @@ class StorageNode:
     handover: Handover
     garbage: Garbage
     healing: Healing
+    keeper: Keeper
     scrubber: Scrubber
     server: HttpServer
 
@@ -99,6 +102,7 @@ class StorageNode:
             self.signs = SignsOfLife(self.view, self.peers, self.secret)
             self.watch = Watch(self.view, self.peers, self.signs, self.secret, self.config.watch_interval_s)
             self.candidacy = Candidacy(self.view)
+            self.keeper = Keeper(self.view, Rota(self.view), self.config.keeper)
             budget = self.config.bulk_budget()
             repair = self.repair = Repair(self.view, self.store, self.code, self.peers, budget)
             self.handover = Handover(
@@ -122,8 +126,8 @@ class StorageNode:
                     if not has_joined:
                         duties.create_task(self._join_later())
                     duties.create_task(self.view.follow(self.config.poll_interval_s))
-                    keepers = (self.healing, self.garbage, self.scrubber, invalidation, self.block_list)
-                    for one in (self.watch, self.candidacy, self.handover, *keepers):
+                    upkeep = (self.healing, self.garbage, self.scrubber, invalidation, self.block_list)
+                    for one in (self.watch, self.candidacy, self.keeper, self.handover, *upkeep):
                         duties.create_task(_for_ever(one.run))
             finally:
                 await self.server.close()
@@ -147,6 +151,7 @@ class StorageNode:
             },
             "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
             "upkeep": self.upkeep(),
+            "keeper": self.keeper.health(),
             "blockList": self.block_list.health(),
             "connections": self.server.counts(),
             "log": {"lostLines": logs.lost_lines()},
@@ -162,7 +167,12 @@ class StorageNode:
             "repaired_slivers": self.healing.repaired_slivers,
             "blobs_to_heal": self.healing.waiting,
             "dropped_blobs": self.garbage.dropped_blobs,
+            "steps_done": self.keeper.done_count,
         }
+
+    def due(self) -> Due | None:
+        """The step that is due, if any."""
+        return self.keeper.due
 
     def handover_report(self) -> dict[str, Any]:
         """What `/v1/handover` answers."""

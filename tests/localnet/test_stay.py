@@ -32,7 +32,7 @@ async def haulout(environment: dict[str, str], *words: str) -> tuple[int | None,
 async def test_the_commands_work_on_a_local_network_and_nothing_is_left_of_it(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     network = await asyncio.create_subprocess_exec(
-        *(*HAULOUT, "localnet", "--nodes", "3", "--json"),
+        *(*HAULOUT, "localnet", "--nodes", "3", "--epoch-s", "3600", "--json"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment,
@@ -64,7 +64,7 @@ async def test_the_commands_work_on_a_local_network_and_nothing_is_left_of_it(tm
 async def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("")
     with pytest.raises(NetworkError, match="is not an empty folder"):
-        await stay(tmp_path, 1, 10, print)
+        await stay(tmp_path, 1, 10, 60, print)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 

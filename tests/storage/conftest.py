@@ -27,6 +27,7 @@ from storage.node.face import Refusal
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
 from storage.node.http.server import HttpServer
+from storage.node.rota import Due
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, SliverData, blob_id_text
 from tests.storage import network as networks
@@ -83,6 +84,9 @@ class OneNode:
 
     def upkeep(self) -> dict[str, int]:
         return dict.fromkeys(UPKEEP, 7)
+
+    def due(self) -> Due | None:
+        return None
 
     def handover_report(self) -> dict[str, Any]:
         return {"epoch": self.view.state.epoch, "shards": []}

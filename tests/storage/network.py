@@ -73,7 +73,7 @@ class Network:
                 rpc_url="",
                 deployment=Path(),
                 poll_interval_s=0.01,
-                **settings,
+                **{"keeper": False, **settings},
             )
             ledger = self.ledgers[node_id] = HeldLedger(self.chain, known.name)
             node = StorageNode(self.folder / str(node_id), config, self.secret(node_id), cast(Ledger, ledger))

@@ -215,6 +215,10 @@ class EvmLedger(Writer):
         """Timestamp of the newest block."""
         return (await self._reader.block("latest")).timestamp_s
 
+    async def block_time_s(self, number: int) -> int:
+        """Timestamp of a block, by its number."""
+        return (await self._reader.block(number)).timestamp_s
+
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
         """Committees and phase at a block (the head when None)."""
         block = at or await self.head()

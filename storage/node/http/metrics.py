@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, ge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from committee.ledger import StepKind
 from storage.node.face import NodeFace
 
 UPKEEP = {
@@ -20,6 +21,7 @@ UPKEEP = {
     "repaired_slivers": "Slivers rebuilt outside the handover since the start.",
     "blobs_to_heal": "Blobs that wait for repair or are under it.",
     "dropped_blobs": "Blobs dropped since the start because nobody needed them any more.",
+    "steps_done": "Steps of the epochs that this node has done since its start.",
 }
 """What `NodeFace.upkeep` tells, by its name there."""
 
@@ -56,6 +58,24 @@ class Metrics(Collector):
             ("sliver_bytes", "Bytes of the slivers stored.", node.store.stored_bytes()),
         ):
             yield GaugeMetricFamily(f"haulout_{name}", text, value)
+        yield from self._steps()
+
+    def _steps(self) -> Iterator[Metric]:
+        due = self._node.due()
+        waited = GaugeMetricFamily(
+            "haulout_step_due_seconds",
+            "For how long a step has been due that moves the epochs on; 0 if it is not.",
+            labels=("step",),
+        )
+        for kind in StepKind:
+            waited.add_metric((kind,), due.waited_s if due is not None and due.step.kind is kind else 0)
+        yield waited
+        turn = due.turn.node_id if due is not None and due.turn is not None else 0
+        yield GaugeMetricFamily(
+            "haulout_step_turn",
+            "Id of the node whose turn it is to do the step that is due; 0 if none is.",
+            turn,
+        )
 
     async def show(self, request: web.Request) -> web.Response:
         """`/metrics`."""

@@ -10,9 +10,12 @@ import aiohttp
 import pytest
 
 from committee import bls, messages
+from committee.ledger import EpochStep, StepKind
+from committee.rota import Turn
 from storage.client import wire
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
+from storage.node.rota import Due
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
 if TYPE_CHECKING:
@@ -257,6 +260,18 @@ async def test_metrics_are_kept_in_no_folder_of_another_program(
 async def test_metrics_tell_of_the_upkeep(ask: Ask, name: str) -> None:
     _, text = await ask("GET", "/metrics")
     assert f"haulout_{name} 7.0" in text.decode().splitlines()
+
+
+async def test_metrics_tell_which_step_is_due_and_whose_turn_it_is(
+    node: OneNode, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = Due(EpochStep(StepKind.START, 6, 100), waited_s=12, turn=Turn(1, 3, is_open=True))
+    for told, seconds, turn in ((due, 12, 3), (None, 0, 0)):
+        monkeypatch.setattr(node, "due", lambda told=told: told)
+        lines = (await ask("GET", "/metrics")).body.decode().splitlines()
+        assert f'haulout_step_due_seconds{{step="start"}} {seconds}.0' in lines
+        assert 'haulout_step_due_seconds{step="select"} 0.0' in lines
+        assert f"haulout_step_turn {turn}.0" in lines
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""Whose turn it is, for what any member of the current committee may do (`committee.rota`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from committee.ledger import BlockMark, EpochStep
+from committee.rota import Turn, draw_order, turn_at, turn_length_s
+from storage.node.chain import ChainView
+
+BLOCKS_MEASURED = 32
+"""The pace of the chain is that of so many blocks before the one that started the epoch: the same for all members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A step that is due, as this node saw it last."""
+
+    step: EpochStep
+    waited_s: int
+    """Chain time since the contracts take it."""
+    turn: Turn | None
+
+
+class Rota:
+    """The turns in the current epoch, as this node sees them. There are none before `measure` has succeeded."""
+
+    def __init__(self, view: ChainView) -> None:
+        self._view = view
+        self._measured: tuple[BlockMark, int] | None = None
+        """The block that started the epoch, and the length of a turn in that epoch."""
+
+    @property
+    def length_s(self) -> int | None:
+        """Seconds of a turn; None in epoch 0, and while it is not measured in this epoch."""
+        if self._measured is None or self._measured[0] != self._view.state.started_block:
+            return None
+        return self._measured[1]
+
+    async def measure(self) -> None:
+        """Ask the chain for its pace, once an epoch. Raises `LedgerError`."""
+        state, ledger = self._view.state, self._view.ledger
+        if state.started_block is None or self.length_s is not None:
+            return
+        number = state.started_block.number
+        first = max(number - BLOCKS_MEASURED, 0)
+        took_s = max(state.started_at_s - await ledger.block_time_s(first), 0)
+        length_s = turn_length_s(max(number - first, 1), took_s, self._view.parameters.epoch_duration_s)
+        self._measured = state.started_block, length_s
+
+    def turn(self, task: str, waited_s: float, without: Collection[int] = ()) -> Turn | None:
+        """Return whose turn it is with a task that has been due for `waited_s`; None when nobody can tell.
+
+        `without` are members left out of the order; what they are the members should agree on.
+        """
+        current, length_s = self._view.state.current, self.length_s
+        if current is None or length_s is None or waited_s < 0:
+            return None
+        weights = {one.node_id: one.weight for one in current.members if one.node_id not in without}
+        return turn_at(draw_order(weights, current.epoch, task), waited_s, length_s) if weights else None
+
+    def is_mine(self, task: str, waited_s: float, without: Collection[int] = ()) -> bool:
+        """Return whether this node may begin with a task now. Arguments as for `turn`."""
+        turn = self.turn(task, waited_s, without)
+        return turn is not None and turn.is_open and turn.node_id == self._view.node_id

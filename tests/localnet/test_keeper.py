@@ -1,0 +1,125 @@
+"""Real processes that are left alone: the members move the epochs on, also when the one that comes first is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from committee.ledger import StepKind
+from committee.ledger.evm import DeploymentParameters
+from committee.ledger.evm.abi import load_contract
+from committee.rota import draw_order
+from localnet.network import LocalNetwork
+from storage.node.config import account_key
+
+NAMES = ("alfa", "bravo", "charlie")
+EPOCH_S = 12
+BLOCK_INTERVAL_S = 0.5
+"""With each block the chain's clock goes on by a second more: three times as fast as this machine's."""
+FUNCTIONS = {StepKind.SELECT: "select", StepKind.START: "start", StepKind.CLOSE: "close"}
+
+
+class Sent(NamedTuple):
+    kind: StepKind
+    by: str
+    succeeded: bool
+
+
+class Alone:
+    """The network; nobody sends a step of the epochs but its nodes."""
+
+    def __init__(self, network: LocalNetwork) -> None:
+        self.network = network
+        self.first_block = 0
+        """Of those that nobody but the nodes has done steps in."""
+
+    async def mine(self) -> None:
+        while True:
+            await self.network.chain.increase_time(1)
+            await asyncio.sleep(BLOCK_INTERVAL_S)
+
+    async def first(self, kind: StepKind) -> str:
+        """The member whose turn it is first to do a step in the current epoch."""
+        current = (await self.network.operator.epoch_state()).current
+        assert current is not None
+        weights = {one.node_id: one.weight for one in current.members}
+        return current.by_id[draw_order(weights, current.epoch, kind)[0]].name
+
+    async def until(self, kind: StepKind, epoch: int) -> None:
+        """Wait until an epoch is selected, or started."""
+
+        async def is_done() -> int:
+            state = await self.network.operator.epoch_state()
+            return int(state.epoch >= epoch or (kind is StepKind.SELECT and state.next is not None))
+
+        await self.network.until(f"{kind} of epoch {epoch}", is_done, 1)
+
+    async def sent(self) -> list[Sent]:
+        """Every transaction with a step of the epochs, in order."""
+        abi, network = load_contract("Committee"), self.network
+        kinds = {"0x" + abi.encode_call(name).hex(): kind for kind, name in FUNCTIONS.items()}
+        names = {account_key(node.folder).address.lower(): name for name, node in network.nodes.items()}
+        sent = []
+        for number in range(self.first_block, (await network.operator.newest()).number + 1):
+            block = await network.chain.request("eth_getBlockByNumber", hex(number), True)
+            for one in block["transactions"]:
+                if one["input"] in kinds and one["to"] == network.deployment.committee.lower():
+                    receipt = await network.chain.request("eth_getTransactionReceipt", one["hash"])
+                    sent.append(Sent(kinds[one["input"]], names[one["from"]], receipt["status"] == "0x1"))
+        return sent
+
+
+@pytest.fixture
+async def alone(tmp_path: Path) -> AsyncIterator[Alone]:
+    """Three nodes in epoch 1 on a chain whose clock goes on."""
+    parameters = DeploymentParameters(n_shards=10, epoch_duration_s=EPOCH_S, handover_deadline_s=EPOCH_S)
+    async with LocalNetwork(tmp_path, parameters, keeper=True) as network:
+        for name in NAMES:
+            await network.add_node(name, stake_tokens=100)
+        await network.serving()
+        await network.next_epoch()
+        alone = Alone(network)
+        alone.first_block = (await network.operator.newest()).number + 1
+        mining = asyncio.create_task(alone.mine())
+        yield alone
+        mining.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await mining
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param({4: StepKind.SELECT}, id="three epochs, one kill"),
+        pytest.param(
+            {epoch: (StepKind.SELECT, StepKind.START)[epoch % 2] for epoch in range(2, 12)},
+            id="ten epochs, a kill in each",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+async def test_the_epochs_go_on_when_nobody_types_anything(alone: Alone, kills: dict[int, StepKind]) -> None:
+    """In epoch e-1, the member that comes first is killed before step `kills[e]`, and started again when it is done."""
+    for name in NAMES:
+        assert (await alone.network.node_client(name).health())["keeper"]["acts"]
+    last, killed = max(kills), dict[int, str]()
+    for epoch in range(2, last + 1):
+        for kind in (StepKind.SELECT, StepKind.START):
+            is_kill = kills.get(epoch) is kind
+            if is_kill:
+                killed[epoch] = await alone.first(kind)
+                await alone.network.nodes[killed[epoch]].kill()
+            await alone.until(kind, epoch)
+            if is_kill and epoch != last:
+                await alone.network.nodes[killed[epoch]].start()
+    sent = await alone.sent()
+    assert [one.kind for one in sent if one.succeeded] == (last - 1) * [StepKind.SELECT, StepKind.START]
+    assert [one for one in sent if not one.succeeded] == [], "gas is wasted"
+    for epoch, name in killed.items():
+        step = sent[2 * (epoch - 2) + (kills[epoch] is StepKind.START)]
+        assert step.by != name

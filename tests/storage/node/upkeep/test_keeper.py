@@ -1,0 +1,310 @@
+"""The epochs move on by themselves: one member does each step, whoever fails; none sends what is done."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, cast
+
+import pytest
+
+from committee.bls import SecretKey
+from committee.errors import INSUFFICIENT_FUNDS, LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger import Ledger, StepKind, Transaction
+from committee.rota import LEAST_TURN_S, draw_order
+from localnet.memory_chain import MemoryChain
+from storage.node.chain import ChainView
+from storage.node.rota import Rota
+from storage.node.upkeep.keeper import DONE_BEFORE, Keeper, Outcome
+from tests.storage.network import PARAMETERS, SHARDS, HeldLedger
+
+TURN_S = LEAST_TURN_S
+"""The blocks before the first epoch come at once."""
+HALF_S = PARAMETERS.epoch_duration_s // 2
+STALLED = {1: SHARDS[2], 2: SHARDS[1], 3: SHARDS[3], 4: SHARDS[4]}
+"""Of the first committee's shards too few are kept for a quorum."""
+
+
+class KeepersLedger(HeldLedger):
+    """A member's, which notes what it sends, and may fail."""
+
+    trouble: Exception | None = None
+    """What ends every request."""
+    lost: LedgerError | None = None
+    """What ends every transaction."""
+    before_sending: Callable[[], None] | None = None
+
+    def __init__(self, chain: MemoryChain, account: str | None, sent: list[tuple[int, StepKind]]) -> None:
+        super().__init__(chain, account)
+        self.sent = sent
+        self.node_id = int(account.removeprefix("node-")) if account else 0
+
+    async def chain_time_s(self) -> int:
+        if self.trouble is not None:
+            raise self.trouble
+        return await super().chain_time_s()
+
+    async def select(self) -> Transaction:
+        return await self._send(StepKind.SELECT, super().select)
+
+    async def start(self) -> Transaction:
+        return await self._send(StepKind.START, super().start)
+
+    async def close_handover(self) -> Transaction:
+        return await self._send(StepKind.CLOSE, super().close_handover)
+
+    async def _send(
+        self, kind: StepKind, send: Callable[[], Coroutine[Any, Any, Transaction]]
+    ) -> Transaction:
+        if self.before_sending is not None:
+            before, self.before_sending = self.before_sending, None
+            before()
+        self.sent.append((self.node_id, kind))
+        if self.lost is not None:
+            raise self.lost
+        return await send()
+
+
+class Members:
+    """Four members over one chain, whose clock goes on by a second at a time."""
+
+    def __init__(self) -> None:
+        self.chain = MemoryChain(PARAMETERS)
+        for node_id in SHARDS:
+            self.chain.add_node(f"node-{node_id}", "http://x:1", SecretKey(node_id).public_key)
+        self.chain.stand({node_id: len(shards) for node_id, shards in SHARDS.items()})
+        self.chain.start(SHARDS)
+        self.sent: list[tuple[int, StepKind]] = []
+        self.ledgers: dict[int, KeepersLedger] = {}
+        self.keepers: dict[int, Keeper] = {}
+        self.down: set[int] = set()
+
+    async def join(self, node_id: int, *, account: bool = True, acts: bool = True) -> Keeper:
+        ledger = KeepersLedger(self.chain, f"node-{node_id}" if account else None, self.sent)
+        view = ChainView(cast(Ledger, ledger), node_id)
+        await view.load()
+        self.ledgers[node_id] = ledger
+        self.keepers[node_id] = keeper = Keeper(view, Rota(view), acts)
+        return keeper
+
+    def order(self, kind: StepKind) -> tuple[int, ...]:
+        current = self.chain.state.current
+        assert current is not None
+        weights = {one.node_id: one.weight for one in current.members}
+        return draw_order(weights, current.epoch, kind)
+
+    async def look(self, *node_ids: int) -> None:
+        for node_id in node_ids:
+            keeper = self.keepers[node_id]
+            await keeper._view.refresh()
+            if self.ledgers[node_id].trouble is None:
+                await keeper._look()
+                continue
+            with pytest.raises(LedgerUnavailable):
+                await keeper._look()
+
+    async def wait(self, seconds: int) -> None:
+        """Let the chain's clock go on, with all members that are not down looking each second."""
+        for _ in range(seconds):
+            self.chain.time_s += 1
+            self.chain.mine()
+            await self.look(*(set(self.keepers) - self.down))
+
+    def last(self, node_id: int) -> Outcome | None:
+        last = self.keepers[node_id]._last
+        return last.outcome if last else None
+
+
+@pytest.fixture
+async def members() -> AsyncIterator[Members]:
+    members = Members()
+    for node_id in SHARDS:
+        await members.join(node_id)
+    yield members
+
+
+async def test_three_epochs_go_by_with_one_transaction_a_step(members: Members) -> None:
+    expected = []
+    for _ in range(3):
+        for kind in (StepKind.SELECT, StepKind.START):
+            expected.append((members.order(kind)[0], kind))
+            await members.wait(HALF_S)
+    assert members.sent == expected
+    assert members.chain.state.epoch == 4
+    assert sum(keeper.done_count for keeper in members.keepers.values()) == 6
+
+
+@pytest.mark.parametrize("dead", [1, 2, 3])
+async def test_the_next_member_acts_when_the_ones_before_it_let_their_turns_pass(
+    members: Members, dead: int
+) -> None:
+    order = members.order(StepKind.SELECT)
+    members.down = {*order[:dead]}
+    await members.wait(HALF_S)
+    await members.wait(dead * TURN_S - 1)
+    assert members.sent == []
+    await members.wait(1)
+    assert members.sent == [(order[dead], StepKind.SELECT)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (LedgerRefused("Committee.select", INSUFFICIENT_FUNDS), Outcome.REFUSED),
+        (LedgerRefused("Committee.select", "NoStake"), Outcome.REFUSED),
+        (LedgerUnavailable("no receipt within 120 s"), Outcome.NO_ANSWER),
+    ],
+    ids=["no gas", "refused", "no receipt"],
+)
+async def test_a_member_that_cannot_act_tries_once_and_lets_its_turn_pass(
+    members: Members, fault: LedgerError, outcome: Outcome
+) -> None:
+    first, second, *_ = members.order(StepKind.SELECT)
+    members.ledgers[first].lost = fault
+    await members.wait(HALF_S + TURN_S)
+    assert members.sent == [(first, StepKind.SELECT), (second, StepKind.SELECT)]
+    assert members.last(first) is outcome
+
+
+async def test_a_member_whose_endpoint_is_silent_lets_its_turn_pass(members: Members) -> None:
+    first, second, *_ = members.order(StepKind.SELECT)
+    members.ledgers[first].trouble = LedgerUnavailable("no answer within 5 s")
+    await members.wait(HALF_S + TURN_S)
+    assert members.sent == [(second, StepKind.SELECT)]
+
+
+async def test_the_order_goes_around_until_a_step_is_done(members: Members) -> None:
+    first, *others = members.order(StepKind.SELECT)
+    members.down = {*SHARDS}
+    await members.wait(HALF_S + TURN_S - 1)
+    members.down = {*others}
+    await members.wait(len(others) * TURN_S)
+    assert members.sent == []
+    await members.wait(1)
+    assert members.sent == [(first, StepKind.SELECT)]
+
+
+async def test_nobody_begins_in_the_second_half_of_its_turn(members: Members) -> None:
+    order = members.order(StepKind.SELECT)
+    members.down = {*order}
+    await members.wait(HALF_S + TURN_S - 1)
+    await members.look(*order)
+    assert members.sent == []
+
+
+async def test_what_is_not_settled_yet_is_seen_before_anything_is_sent(members: Members) -> None:
+    first, second, *_ = members.order(StepKind.SELECT)
+    for ledger in members.ledgers.values():
+        ledger.held = members.chain.settled
+    await members.wait(HALF_S)
+    assert members.sent == [(first, StepKind.SELECT)]
+    await members.wait(4 * TURN_S)
+    assert members.sent == [(first, StepKind.SELECT)]
+    assert {members.last(node_id) for node_id in SHARDS} == {Outcome.DONE, Outcome.DONE_BEFORE}
+    assert members.last(second) is Outcome.DONE_BEFORE
+    assert members.keepers[second].due is None, "the newest state has it"
+
+
+@pytest.mark.parametrize("kind", StepKind)
+async def test_a_step_that_another_account_does_at_the_same_time_is_an_outcome(
+    members: Members, kind: StepKind
+) -> None:
+    if kind is StepKind.CLOSE:
+        members.chain.start(STALLED)
+    if kind is StepKind.START:
+        members.chain.select()
+    first = members.order(kind)[0]
+    by_hand = {StepKind.SELECT: members.chain.select, StepKind.START: members.chain.start}
+    members.ledgers[first].before_sending = by_hand.get(kind, members.chain.close)
+    while not members.sent:
+        await members.wait(1)
+    assert members.sent == [(first, kind)]
+    last = members.keepers[first]._last
+    assert last is not None
+    assert (last.step.kind, last.outcome) == (kind, Outcome.DONE_BEFORE)
+
+
+def selected(members: Members) -> set[int]:
+    """The members of the committee that is selected."""
+    committee = members.chain.state.next
+    return set(committee.by_id) if committee else set()
+
+
+async def test_a_step_that_a_reorganisation_undoes_is_done_again(members: Members) -> None:
+    members.down = {*members.order(StepKind.SELECT)[1:]}
+    await members.wait(HALF_S - 1)
+    before = members.chain.blocks[-1].mark
+    await members.wait(1)
+    assert selected(members) == {1, 2, 3, 4}
+    members.chain.rewind(before)
+    await members.wait(6 * TURN_S)
+    assert selected(members) == {1, 2, 3, 4}
+    assert [kind for _, kind in members.sent] == 2 * [StepKind.SELECT]
+
+
+async def test_a_committee_that_is_dropped_is_selected_anew(members: Members) -> None:
+    members.down = {*members.order(StepKind.SELECT)[1:]}
+    await members.wait(HALF_S)
+    members.chain.eject(3)
+    assert selected(members) == set()
+    await members.wait(HALF_S - 1)
+    assert [kind for _, kind in members.sent] == 2 * [StepKind.SELECT]
+    assert selected(members) == {1, 2, 4}
+
+
+async def test_a_handover_without_a_quorum_is_closed(members: Members) -> None:
+    members.chain.start(STALLED)
+    await members.wait(PARAMETERS.handover_deadline_s)
+    assert members.sent == [(members.order(StepKind.CLOSE)[0], StepKind.CLOSE)]
+    assert members.chain.state.handover_done
+
+
+@pytest.mark.parametrize("without", ["key", "setting"])
+async def test_a_node_without_a_key_or_with_the_keeper_off_only_watches(without: str) -> None:
+    members = Members()
+    for node_id in SHARDS:
+        await members.join(node_id, account=without != "key", acts=without != "setting")
+    await members.wait(3 * PARAMETERS.epoch_duration_s)
+    assert members.sent == []
+    keeper = members.keepers[1]
+    assert keeper.due is not None
+    assert keeper.due.turn is not None
+    waited_s = 3 * PARAMETERS.epoch_duration_s - HALF_S
+    turn = keeper.due.turn.node_id
+    assert keeper.health() == {
+        "acts": False,
+        "due": {
+            "step": "select",
+            "epoch": 2,
+            "since": members.chain.state.last_handover_done_s + HALF_S,
+            "seconds": waited_s,
+            "turn": {"nodeId": turn, "name": f"node-{turn}"},
+        },
+        "done": 0,
+        "lastTurn": None,
+    }
+
+
+async def test_the_first_epoch_is_its_founders(members: Members) -> None:
+    chain = MemoryChain(PARAMETERS)
+    chain.add_node("node-1", "http://x:1", SecretKey(1).public_key)
+    chain.stand({1: 1})
+    members.chain = chain
+    keeper = await members.join(1)
+    await members.look(1)
+    assert members.sent == []
+    assert keeper.due is None
+
+
+@pytest.mark.parametrize("kind", StepKind)
+async def test_the_contracts_name_a_step_that_is_done(members: Members, kind: StepKind) -> None:
+    chain, ledger = members.chain, members.chain.ledger(None)
+    if kind is StepKind.SELECT:
+        chain.select()
+    send = {
+        StepKind.SELECT: ledger.select,
+        StepKind.START: ledger.start,
+        StepKind.CLOSE: ledger.close_handover,
+    }
+    with pytest.raises(LedgerRefused) as refused:
+        await send[kind]()
+    assert refused.value.reason == DONE_BEFORE[kind]
