@@ -28,6 +28,11 @@ CONNECTIONS = 100
 """At once, over one session, unless it says otherwise."""
 LOOKUPS_AT_ONCE = 128
 """Names that are looked up at once over one session; more than there are members."""
+PIECE_BYTES = 2**13
+"""Handed to aiohttp's parser at once, of what may be chunks: in chunks of one byte each they cost 1 to 8 ms."""
+FRAMING_BYTES = 2**10
+FRAMING_SHARE = 8
+"""Of a piece of a body in chunks, framing is FRAMING_BYTES and a FRAMING_SHARE-th of the content at most."""
 INTERIM_ANSWERS = 8
 """Interim answers (status 1xx) before the answer itself; the next one breaks the connection off."""
 
@@ -48,26 +53,82 @@ def open_session(*, allow_private: bool, limit: int = CONNECTIONS) -> aiohttp.Cl
     )
 
 
+class TinyChunks(Exception):
+    """An answer comes in chunks of a few bytes each."""
+
+
 class _Answers(ResponseHandler):
     """Reads the answers of one connection.
 
-    aiohttp would read interim answers without end, as fast as they come, and in a node nothing else would run.
+    aiohttp would read interim answers without end, as fast as they come, and chunks of one byte each, a quarter of a
+    megabyte of them at once; in a node nothing else would run. So what is received is handed on in pieces, but for
+    bodies whose length was told, and the connection is broken off when a piece shows either.
     """
 
-    _interim_answers = 0
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._interim_answers = 0
+        self._is_broken_off = False
+        self._rest = b""
+        """Received, and not handed on while the reader of the body lags."""
+        self._body: StreamReader | None = None
+        """Of the last answer whose head was received."""
+        self._length: int | None = None
+        """The body's, if the head told it."""
+        self._is_chunked = False
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what was received, and what is left of before; without data, as the reader goes on."""
+        if not data:
+            super().data_received(data)
+        data, self._rest, place = self._rest + data, b"", 0
+        while place < len(data) and not self._is_broken_off and not self._reading_paused:
+            piece = data[place : place + max(PIECE_BYTES, self._left_of_body())]
+            place += len(piece)
+            body = self._body
+            before_bytes = 0 if body is None else body.total_bytes
+            super().data_received(piece)
+            # A piece that ends a head is not judged, and neither is one whose rest waits for the body's reader.
+            if self._is_chunked and body is not None and body is self._body and not self._reading_paused:
+                self._judge(len(piece), body.total_bytes - before_bytes)
+        self._rest = data[place:]
+
+    @property
+    def should_close(self) -> bool:
+        """Whether the connection is not to be used again: also when there is more than the answer."""
+        return super().should_close or bool(self._rest)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take an answer's head, or break the connection off when it is one interim answer too many."""
+        message, self._body = data
+        self._is_chunked, length = message.chunked, message.headers.get("Content-Length", "")
+        self._length = int(length) if length.isdecimal() else None
+        self._interim_answers = self._interim_answers + 1 if message.code in range(100, 200) else 0
         if self._interim_answers > INTERIM_ANSWERS:
-            return  # broken off already
-        is_interim = data[0].code in range(100, 200)
-        self._interim_answers = self._interim_answers + 1 if is_interim else 0
-        if self._interim_answers <= INTERIM_ANSWERS:
+            self._break_off(HttpProcessingError(message=f"more than {INTERIM_ANSWERS} interim answers"))
+        elif not self._is_broken_off:
             super().feed_data(data, size)
+
+    def _left_of_body(self) -> int:
+        """Return how many bytes the body lacks that is under way; 0 when its length was not told."""
+        if self._length is None or self._body is None or self._body.is_eof():
+            return 0
+        return self._length - self._body.total_bytes
+
+    def _judge(self, size_bytes: int, content_bytes: int) -> None:
+        """Break the connection off when a piece of a body in chunks has little content."""
+        if size_bytes - content_bytes > FRAMING_BYTES + content_bytes // FRAMING_SHARE:
+            self._break_off(TinyChunks(f"{content_bytes} of {size_bytes} bytes are content"))
+
+    def _break_off(self, why: Exception) -> None:
+        if self._is_broken_off:
             return
+        self._is_broken_off = True
+        if self._body is not None and not self._body.is_eof():
+            self._body.set_exception(why)
+        self.set_exception(why)
         if self.transport is not None:
             self.transport.abort()
-        self.set_exception(HttpProcessingError(message=f"more than {INTERIM_ANSWERS} interim answers"))
 
 
 class _Connector(aiohttp.TCPConnector):

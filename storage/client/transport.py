@@ -17,6 +17,7 @@ from committee.addresses import NetworkAddress
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, LargeBody, TooLong, received
+from storage.client.connections import TinyChunks
 from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.failures import of_no_node, read_failure
 from storage.client.link import Link, Transfer, at_once
@@ -146,6 +147,8 @@ class NodeTransport:
             raise NodeStalled(self.name, self.address, moving.describe()) from None
         except aiohttp.ClientResponseError as error:
             raise NodeLied(self.name, self.address, "its answer is not HTTP") from error
+        except TinyChunks as error:
+            raise NodeLied(self.name, self.address, "it answers in chunks of a few bytes each") from error
         except NodeError:
             raise
         except Exception as error:

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
-from storage.client.connections import INTERIM_ANSWERS, open_session
+from storage.client.connections import INTERIM_ANSWERS, PIECE_BYTES, open_session
 from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeUnreachable
 from storage.client.node_client import NodeClient
 from tests.storage import pacing
@@ -187,14 +188,62 @@ async def test_interim_answers_without_end_are_not_read(liar: Liar, count: int) 
             await client.health()
 
 
-async def test_health_is_no_long_answer(liar: Liar, session: aiohttp.ClientSession) -> None:
-    """In chunks of a byte each, an answer of a megabyte is a second's work, and health is asked for each second."""
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    liar.answer = (
-        head + 20_000 * b"1\r\n \r\n" + b"22\r\n" + HEALTH.partition(b"\r\n\r\n")[2] + b"\r\n0\r\n\r\n"
-    )
-    with pytest.raises(NodeLied, match="more than"):
-        await NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}").health()
+CHUNKED = b"HTTP/1.1 %d OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+BODY = HEALTH.partition(b"\r\n\r\n")[2]
+HEALTH_CHUNK = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+TINY_CHUNKS = 40_000 * b"1\r\n \r\n"
+FRAMED = {
+    "chunks of a byte": TINY_CHUNKS + HEALTH_CHUNK,
+    "chunks of a byte behind a large one": b"20000\r\n"
+    + bytes(0x20000)
+    + b"\r\n"
+    + TINY_CHUNKS
+    + HEALTH_CHUNK,
+    "long extensions": 40 * (b"1;" + b"x" * 4000 + b"\r\n \r\n") + HEALTH_CHUNK,
+    "a trailer": HEALTH_CHUNK[:-2] + 40 * (b"X: " + b"x" * 4000 + b"\r\n") + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("body", FRAMED.values(), ids=FRAMED)
+async def test_an_answer_that_is_mostly_framing_is_broken_off(liar: Liar, status: int, body: bytes) -> None:
+    """As much of it as a socket holds would be parsed at once, and nothing else runs meanwhile."""
+    liar.answer = CHUNKED % status + body
+    async with open_session(allow_private=True) as session:
+        client = NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}")
+        with pytest.raises(NodeLied, match=r"chunks of a few bytes each|is not HTTP|more than 65536 bytes"):
+            await client.handover()
+
+
+async def test_chunks_of_a_byte_are_parsed_in_small_pieces(
+    liar: Liar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those behind a body that its reader has not taken yet."""
+    fed: list[int] = []
+    received = ResponseHandler.data_received
+
+    def counted(answers: ResponseHandler, data: bytes) -> None:
+        fed.append(len(data))
+        received(answers, data)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", counted)
+    liar.answer = CHUNKED % 200 + FRAMED["chunks of a byte behind a large one"]
+    async with open_session(allow_private=True) as session:
+        with pytest.raises(NodeLied, match="chunks of a few bytes each"):
+            await NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}").handover()
+    assert max(fed) <= PIECE_BYTES
+    assert sum(fed) < 0x20000 + 4 * PIECE_BYTES
+
+
+@pytest.mark.parametrize(("size_bytes", "count"), [(7, 1), (7, 100), (64, 10_000)])
+async def test_an_answer_in_chunks_that_a_proxy_would_make_is_read(
+    liar: Liar, size_bytes: int, count: int
+) -> None:
+    """Some chunks may be small, and a long body may be in chunks of a few dozen bytes."""
+    chunk = b"%x\r\n%b\r\n" % (size_bytes, b" " * size_bytes)
+    liar.answer = CHUNKED % 200 + count * chunk + HEALTH_CHUNK
+    async with open_session(allow_private=True) as session:
+        assert await NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}").handover() == {}
 
 
 @pytest.mark.slow
