@@ -95,7 +95,8 @@ class WireTally:
         else:
             blob_id = parse_blob_id(exchange.path.split("/")[3])
             axis = wire.read_axis(exchange.query["targetType"][0])
-            self._take_symbols_of(blob_id, axis, wire.symbols_from_bcs(exchange.answer), code)
+            symbols = wire.symbols_from_bcs(exchange.answer, wire.MAX_TARGETS * code.n_shards)
+            self._take_symbols_of(blob_id, axis, symbols, code)
 
     def _take_symbols_of(
         self, blob_id: bytes, axis: Axis, symbols: wire.SymbolsOfBlob, code: RedStuff

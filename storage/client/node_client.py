@@ -7,9 +7,10 @@ they are.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -30,7 +31,11 @@ from storage.redstuff import (
 )
 from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
+Symbols = TypeVar("Symbols")
+
 HEALTH_TIMEOUT_S = 3.0
+MAX_SYMBOLS_AT_ONCE = 2**12
+"""Read from an answer by the event loop, in 2 to 7 ms."""
 SMALL_JSON_BYTES = 2**14
 """Of health, statuses and signed messages, which take less than 2 KiB. A longer answer can be made to cost its reader
 much work, or to last for minutes, and members are asked for health each second."""
@@ -145,8 +150,8 @@ class NodeClient:
         }
         path = _blob(blob_id, "decodingSymbols")
         body = await self._get(path, query, size_bytes=size_bytes, transfer=transfer)
-        with self._transport.must_be_true():
-            return wire.symbols_from_bcs(body)
+        asked = len(targets) * len(helper_shards)
+        return await self._symbols(asked, lambda: wire.symbols_from_bcs(body, asked))
 
     async def symbols_of_blobs(
         self,
@@ -159,9 +164,8 @@ class NodeClient:
         answer = await self._transport.request(
             *("POST", "/v1/decodingSymbols"), body=body, limit=limit, size_bytes=size_bytes, transfer=transfer
         )
-        with self._transport.must_be_true():
-            asked = [len(one.targets) * len(one.shards) for one in questions]
-            answers = wire.answers_from_bcs(answer, asked)
+        asked = [len(one.targets) * len(one.shards) for one in questions]
+        answers = await self._symbols(sum(asked), lambda: wire.answers_from_bcs(answer, asked))
         return [self._transport.refusal(*one) if isinstance(one, tuple) else one for one in answers]
 
     async def recovery_symbols(
@@ -185,7 +189,7 @@ class NodeClient:
         path = _blob(blob_id, "recoverySymbols")
         body = await self._get(path, query, size_bytes=size_bytes, transfer=transfer)
         with self._transport.must_be_true():
-            proven = wire.proven_from_bcs(body)
+            proven = wire.proven_from_bcs(body, len(helper_shards))
             return {helper: (symbol, proof) for helper, named, symbol, proof in proven if named == target}
 
     async def inconsistency_proof(
@@ -256,6 +260,11 @@ class NodeClient:
 
     # requests by their kind
 
+    async def _symbols(self, count: int, read: Callable[[], Symbols]) -> Symbols:
+        """Return what `read` reads of an answer of up to `count` symbols; many are read in a thread."""
+        with self._transport.must_be_true():
+            return read() if count <= MAX_SYMBOLS_AT_ONCE else await asyncio.to_thread(read)
+
     async def _signed(self, path: str, within_s: float | None = None) -> tuple[bytes, bytes]:
         data = await self._json(path, within_s, SMALL_JSON_BYTES)
         with self._transport.must_be_true():
@@ -293,7 +302,7 @@ class NodeClient:
 
     async def _put(self, path: str, body: Callable[[], bytes], size_bytes: int) -> None:
         await self._transport.request(
-            "PUT", path, body=body, limit=wire.MAX_JSON_BYTES, size_bytes=size_bytes
+            "PUT", path, body=body, limit=wire.MAX_ERROR_BYTES, size_bytes=size_bytes
         )
 
 

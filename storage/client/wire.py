@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,8 +30,6 @@ MAX_METADATA_BYTES = 2**17
 """1000 shards take 66 013 bytes."""
 MAX_SLIVER_BYTES = 2**26
 """The largest sliver, 667 symbols of 65 534 bytes, and its frame."""
-MAX_SYMBOLS = 2**16
-"""Symbols in one answer."""
 MAX_TARGETS = 64
 """Slivers to be rebuilt named in one request."""
 MAX_SYMBOLS_BYTES = 2**26
@@ -143,16 +142,16 @@ def symbols_to_bcs(targets: Sequence[int], symbol_bytes: int, symbols: Sequence[
     return joined([_u16(symbol_bytes) + _numbers(targets) + uleb128(len(symbols)), *parts])
 
 
-def symbols_from_bcs(encoded: Bytes) -> SymbolsOfBlob:
-    """The way back, symbols as views into `encoded`. Raises `InvalidEncoding`."""
+def symbols_from_bcs(encoded: Bytes, most: int) -> SymbolsOfBlob:
+    """The way back, symbols as views into `encoded`. Raises `InvalidEncoding`, also for more than `most`."""
     reader = Reader(encoded)
-    symbols = _read_symbols(reader)
+    symbols = _read_symbols(reader, most)
     reader.end()
     return symbols
 
 
-def _read_symbols(reader: Reader, most: int = MAX_SYMBOLS) -> SymbolsOfBlob:
-    """Read the symbols of one blob, `most` at most, before a view of any is made."""
+def _read_symbols(reader: Reader, most: int) -> SymbolsOfBlob:
+    """Read the symbols of one blob; more than `most` are refused before a view of any is made."""
     size = reader.unsigned(2)
     targets = _read_numbers(reader, MAX_TARGETS)
     symbols: SymbolsOfBlob = {}
@@ -246,11 +245,11 @@ def proven_to_bcs(symbols: Iterable[tuple[int, int, bytes, MerkleProof]]) -> byt
     return uleb128(len(flat)) + b"".join(flat)
 
 
-def proven_from_bcs(encoded: Bytes) -> list[tuple[int, int, bytes, MerkleProof]]:
-    """The way back. Raises `InvalidEncoding`."""
+def proven_from_bcs(encoded: Bytes, most: int) -> list[tuple[int, int, bytes, MerkleProof]]:
+    """The way back. Raises `InvalidEncoding`, also for more than `most` symbols: each costs 10 µs to read."""
     reader = Reader(encoded)
     proven = []
-    for _ in range(reader.uleb128(MAX_SYMBOLS)):
+    for _ in range(reader.uleb128(most)):
         helper, target = reader.unsigned(2), reader.unsigned(2)
         symbol = reader.take(reader.uleb128(MAX_SYMBOL_BYTES))
         proven.append((helper, target, symbol, MerkleProof.read(reader)))
@@ -263,7 +262,8 @@ def _numbers(numbers: Sequence[int]) -> bytes:
 
 
 def _read_numbers(reader: Reader, most: int) -> list[int]:
-    return [reader.unsigned(2) for _ in range(reader.uleb128(most))]
+    count = reader.uleb128(most)
+    return list(struct.unpack(f"<{count}H", reader.view(2 * count)))
 
 
 def _u16(number: int) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.errors import InvalidEncoding, InvalidProof
-from storage.redstuff.parameters import HASH_BYTES
+from storage.redstuff.parameters import HASH_BYTES, MAX_SHARDS
 
 EMPTY = bytes(HASH_BYTES)
 
@@ -99,6 +99,6 @@ class MerkleProof:
 
     @classmethod
     def read(cls, reader: Reader) -> MerkleProof:
-        """Read one proof. Raises `InvalidEncoding`."""
-        count = reader.uleb128(64)
+        """Read one proof. Raises `InvalidEncoding`, also for more nodes than a tree of MAX_SHARDS leaves needs."""
+        count = reader.uleb128((MAX_SHARDS - 1).bit_length())
         return cls(tuple(read_node(reader) for _ in range(count)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from committee import bls, messages
 from storage.client import wire
 from storage.client.errors import NodeLied, NodeRefused
 from storage.client.failures import Reason
-from storage.client.node_client import SMALL_JSON_BYTES, NodeClient
+from storage.client.node_client import MAX_SYMBOLS_AT_ONCE, SMALL_JSON_BYTES, NodeClient
 from storage.redstuff import Axis, EncodedBlob, InconsistencyProof, MerkleProof
 
 if TYPE_CHECKING:
@@ -196,6 +197,46 @@ async def test_metadata_of_another_blob_is_a_lie(
     ):
         with pytest.raises(NodeLied, match="metadata of another blob"):
             await NodeClient(session, "liar", await serve(handler)).metadata(asked)
+
+
+@pytest.mark.parametrize("call", ["decoding_symbols", "recovery_symbols"])
+async def test_more_symbols_than_were_asked_for_are_a_lie(
+    serve: Serve, session: aiohttp.ClientSession, call: str
+) -> None:
+    """In the bytes of an answer that is no longer than it may be there is room for thousands of empty ones."""
+    bodies = {
+        "decoding_symbols": wire.symbols_to_bcs([0], 2, [(1, b"ab"), (2, b"cd")]),
+        "recovery_symbols": wire.proven_to_bcs([(one, 0, b"ab", MerkleProof(())) for one in (1, 2)]),
+    }
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=bytes(bodies[call]))
+
+    with pytest.raises(NodeLied, match="its answer cannot be read: a length over the limit"):
+        await CALLS[call](NodeClient(session, "liar", await serve(answer)))
+
+
+@pytest.mark.parametrize("count", [MAX_SYMBOLS_AT_ONCE, MAX_SYMBOLS_AT_ONCE + 64])
+async def test_many_symbols_are_not_read_by_the_event_loop(
+    serve: Serve, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    targets, helpers = range(64), range(count // 64)
+    body = bytes(wire.symbols_to_bcs(targets, 2, [(helper, bytes(128)) for helper in helpers]))
+    readers: list[threading.Thread] = []
+    read = wire.symbols_from_bcs
+
+    def noted(encoded: bytes, most: int) -> wire.SymbolsOfBlob:
+        readers.append(threading.current_thread())
+        return read(encoded, most)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    monkeypatch.setattr(wire, "symbols_from_bcs", noted)
+    client = NodeClient(session, "honest", await serve(answer))
+    symbols = await client.decoding_symbols(BLOB_ID, P, targets, helpers)
+    assert sum(map(len, symbols.values())) == count
+    assert (readers[0] is threading.main_thread()) is (count <= MAX_SYMBOLS_AT_ONCE)
 
 
 async def test_a_symbol_for_another_target_is_left_out(serve: Serve, session: aiohttp.ClientSession) -> None:

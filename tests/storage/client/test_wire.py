@@ -24,6 +24,8 @@ SYMBOL = st.binary(min_size=2, max_size=8)
 BLOB_IDS = st.binary(min_size=32, max_size=32)
 PROOFS = st.lists(BLOB_IDS, max_size=4).map(lambda nodes: MerkleProof(tuple(nodes)))
 SLIVERS = st.builds(SliverData, SYMBOL, SMALL, SMALL)
+MOST = 100
+"""Symbols that may have been asked for."""
 ROWS = [(3, b"abcd"), (700, b"efgh")]
 QUESTIONS = [
     Question(bytes(32), Axis.SECONDARY, [5, 9], [3]),
@@ -32,13 +34,13 @@ QUESTIONS = [
 PAGE = ShardPage([(bytes(32), SliverData(b"abcd", 2, 5))], b"\x07" * 32)
 PROVEN = [(3, 1, b"ab", MerkleProof((bytes(32), b"\x05" * 32)))]
 FORMS: list[tuple[bytes, Callable[[bytes], Any]]] = [
-    (bytes(wire.symbols_to_bcs([1, 2], 2, ROWS)), wire.symbols_from_bcs),
+    (bytes(wire.symbols_to_bcs([1, 2], 2, ROWS)), lambda encoded: wire.symbols_from_bcs(encoded, MOST)),
     (wire.questions_to_bcs(QUESTIONS), lambda encoded: wire.questions_from_bcs(encoded, 10)),
     (
         bytes(wire.answers_to_bcs([wire.symbols_to_bcs([1, 2], 2, ROWS), (404, b"{}")])),
-        lambda encoded: wire.answers_from_bcs(encoded, [wire.MAX_SYMBOLS] * 2),
+        lambda encoded: wire.answers_from_bcs(encoded, [MOST] * 2),
     ),
-    (wire.proven_to_bcs(PROVEN), wire.proven_from_bcs),
+    (wire.proven_to_bcs(PROVEN), lambda encoded: wire.proven_from_bcs(encoded, MOST)),
     (bytes(PAGE.to_bcs()), ShardPage.from_bcs),
 ]
 
@@ -50,7 +52,7 @@ def test_symbols_come_back(data: st.DataObject, targets: list[int], symbol_bytes
     symbols = data.draw(st.dictionaries(SMALL, by_target, max_size=3))
     rows = [(helper, b"".join(by_target[one] for one in targets)) for helper, by_target in symbols.items()]
     encoded = wire.symbols_to_bcs(targets, symbol_bytes, rows)
-    assert wire.symbols_from_bcs(encoded) == symbols
+    assert wire.symbols_from_bcs(encoded, MOST) == symbols
 
 
 @given(st.sets(st.integers(0, 99)).filter(bool))
@@ -89,7 +91,7 @@ def test_what_is_no_ascending_range_below_n_is_refused(text: str) -> None:
 
 @given(st.lists(st.tuples(SMALL, SMALL, SYMBOL, PROOFS), max_size=3))
 def test_proven_symbols_come_back(proven: list[tuple[int, int, bytes, MerkleProof]]) -> None:
-    assert wire.proven_from_bcs(wire.proven_to_bcs(proven)) == proven
+    assert wire.proven_from_bcs(wire.proven_to_bcs(proven), len(proven)) == proven
 
 
 @given(st.lists(st.tuples(BLOB_IDS, SLIVERS), max_size=3), st.none() | BLOB_IDS)
@@ -206,23 +208,26 @@ def test_answers_refuse_more_symbols_than_were_asked_for() -> None:
 @pytest.mark.parametrize("targets", [0, 1, wire.MAX_TARGETS])
 def test_symbols_refuse_a_count_over_their_limit(targets: int) -> None:
     head = b"\x00\x00" + uleb128(targets) + bytes(2 * targets)
-    most = wire.MAX_SYMBOLS // max(1, targets)
+    most = MOST // max(1, targets)
     with pytest.raises(InvalidEncoding, match="limit"):
-        wire.symbols_from_bcs(head + uleb128(most + 1) + bytes(2 * most + 2))
+        wire.symbols_from_bcs(head + uleb128(most + 1) + bytes(2 * most + 2), MOST)
     with pytest.raises(InvalidEncoding, match="limit"):
-        wire.symbols_from_bcs(b"\x00\x00" + uleb128(wire.MAX_TARGETS + 1))
+        wire.symbols_from_bcs(b"\x00\x00" + uleb128(wire.MAX_TARGETS + 1), MOST)
 
 
-@pytest.mark.parametrize(
-    ("most", "read"),
-    [
-        (wire.MAX_SYMBOLS, wire.proven_from_bcs),
-        (wire.MAX_PAGE_SLIVERS, ShardPage.from_bcs),
-    ],
-)
-def test_a_form_refuses_a_count_over_its_limit(most: int, read: Callable[[bytes], Any]) -> None:
+def test_proven_symbols_are_no_more_than_were_asked_for_and_have_no_longer_proofs_than_a_tree() -> None:
+    proof = MerkleProof((bytes(32),) * 10)
+    encoded = wire.proven_to_bcs([(1, 2, b"ab", proof), (2, 2, b"cd", proof)])
+    assert len(wire.proven_from_bcs(encoded, 2)) == 2
     with pytest.raises(InvalidEncoding, match="limit"):
-        read(uleb128(most + 1))
+        wire.proven_from_bcs(encoded, 1)
+    with pytest.raises(InvalidEncoding, match="limit"):
+        wire.proven_from_bcs(wire.proven_to_bcs([(1, 2, b"ab", MerkleProof((bytes(32),) * 11))]), 1)
+
+
+def test_a_page_refuses_a_count_over_its_limit() -> None:
+    with pytest.raises(InvalidEncoding, match="limit"):
+        ShardPage.from_bcs(uleb128(wire.MAX_PAGE_SLIVERS + 1))
 
 
 def test_a_page_refuses_another_end_mark() -> None:

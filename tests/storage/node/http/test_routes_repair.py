@@ -41,7 +41,7 @@ async def test_without_helper_shards_all_that_is_here_helps(
     node.keep(blob, (0, 2))
     status, body = await ask("GET", path(blob, "decodingSymbols?targetSlivers=5,1&targetType=secondary"))
     assert status == 200
-    symbols = wire.symbols_from_bcs(body)
+    symbols = wire.symbols_from_bcs(body, 100)
     assert symbols.keys() == {node.code.sliver_index(blob.blob_id, shard, P) for shard in (0, 2)}
     for helper, by_target in symbols.items():
         assert by_target == {
@@ -55,7 +55,7 @@ async def test_a_helper_shard_that_is_not_here_is_left_out(
     node.keep(blob, (0, 2))
     query = "decodingSymbols?targetSlivers=5&targetType=primary&helperShards=2,9"
     _, body = await ask("GET", path(blob, query))
-    assert wire.symbols_from_bcs(body).keys() == {node.code.sliver_index(blob.blob_id, 2, S)}
+    assert wire.symbols_from_bcs(body, 100).keys() == {node.code.sliver_index(blob.blob_id, 2, S)}
 
 
 async def test_questions_about_several_blobs_have_an_answer_or_a_refusal_each(
@@ -69,9 +69,9 @@ async def test_questions_about_several_blobs_have_an_answer_or_a_refusal_each(
     ]
     status, body = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs(questions))
     assert status == 200
-    unknown, symbols, missing = wire.answers_from_bcs(body, [wire.MAX_SYMBOLS] * 3)
+    unknown, symbols, missing = wire.answers_from_bcs(body, [100] * 3)
     _, alone = await ask("GET", path(blob, "decodingSymbols?targetSlivers=5,1&targetType=secondary"))
-    assert symbols == wire.symbols_from_bcs(alone)
+    assert symbols == wire.symbols_from_bcs(alone, 100)
     for answer, reason in ((unknown, b"METADATA_NOT_FOUND"), (missing, b"SLIVER_NOT_FOUND")):
         assert isinstance(answer, tuple)
         assert answer[0] == 404
@@ -92,7 +92,7 @@ async def test_a_failing_store_refuses_its_question_alone(
     monkeypatch.setattr(node.store, "sliver", fail)
     questions = [wire.Question(blob.blob_id, P, [5], [shard]) for shard in (2, 0)]
     _, body = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs(questions))
-    failed, good = wire.answers_from_bcs(body, [wire.MAX_SYMBOLS] * 2)
+    failed, good = wire.answers_from_bcs(body, [100] * 2)
     assert isinstance(failed, tuple)
     assert failed[0] == 500
     assert isinstance(good, dict)
@@ -190,7 +190,7 @@ async def test_a_sliver_lost_on_the_disk_is_left_out(node: OneNode, ask: Ask, bl
         None if shard == 0 else sliver(blob_id, shard, axis)
     )
     _, body = await ask("GET", path(blob, "decodingSymbols?targetSlivers=5&targetType=primary"))
-    assert wire.symbols_from_bcs(body).keys() == {node.code.sliver_index(blob.blob_id, 2, S)}
+    assert wire.symbols_from_bcs(body, 100).keys() == {node.code.sliver_index(blob.blob_id, 2, S)}
 
 
 # inconsistency proofs
