@@ -8,6 +8,7 @@ gives no answer within the adapter's limit; sending methods raise `LedgerRefused
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from committee.certificate import Certificate
@@ -138,6 +139,13 @@ class Ledger(Protocol):
 
         A caller that looks on chain for what an earlier try has done calls this first. Raises `LedgerUnavailable` when
         transactions are still under way after the adapter's limit.
+        """
+
+    def only_payer(self, root: bytes) -> AbstractAsyncContextManager[None]:
+        """While inside, no other process of the account on this machine pays for a blob of this root.
+
+        For the time from looking for what is paid already until it is paid. Raises `LedgerUnavailable` when another
+        process has been inside for the adapter's limit.
         """
 
     async def mint(self, account: str, amount: int) -> Transaction:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from committee.certificate import Certificate
@@ -124,6 +125,11 @@ class MemoryLedger:
         self.chain.block(after), self.chain.block(until)
         marks = tuple(one.mark for one in self.chain.blocks[after.number + 1 : until.number + 1])
         return Stretch(marks, await self.events(after.number + 1, until.number))
+
+    @asynccontextmanager
+    async def only_payer(self, root: bytes) -> AsyncIterator[None]:
+        """At once: no other process has this chain."""
+        yield
 
     async def settle(self) -> None:
         """At once: every transaction is mined when it is sent."""

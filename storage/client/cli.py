@@ -98,15 +98,16 @@ async def register(
     """
     metadata = await metadata_of(RedStuff((await ledger.parameters()).n_shards), file)
     quote = await ledger.quote(metadata.length, epochs)
-    waiting = None if force else await waiting_object(ledger, metadata, epochs, deletable)
-    if waiting is not None:
-        return {
-            "object_id": waiting.object_id,
-            "blob_id": blob_id_text(metadata.blob_id),
-            **dataclasses.asdict(quote),
-            "outcome": "was registered before; nothing was paid",
-        }
-    object_id, transaction = await ledger.register_blob(metadata.root, metadata.length, epochs, deletable)
+    async with ledger.only_payer(metadata.root):
+        waiting = None if force else await waiting_object(ledger, metadata, epochs, deletable)
+        if waiting is not None:
+            return {
+                "object_id": waiting.object_id,
+                "blob_id": blob_id_text(metadata.blob_id),
+                **dataclasses.asdict(quote),
+                "outcome": "was registered before; nothing was paid",
+            }
+        object_id, transaction = await ledger.register_blob(metadata.root, metadata.length, epochs, deletable)
     return sent(
         transaction, object_id=object_id, blob_id=blob_id_text(metadata.blob_id), **dataclasses.asdict(quote)
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from committee.errors import LedgerError
-from committee.ledger import BlobRecord, DryRun, Ledger
+from committee.ledger import BlobRecord, DryRun, Ledger, Transaction
 from storage.client.errors import NotCertified, NotExtended, PaidObjectError
 from storage.client.settling import Progress
 from storage.client.storing import Storing, current_committee
@@ -105,10 +105,12 @@ class Purchase:
         """
         state, _ = await current_committee(self._ledger)
         end_epoch = state.epoch + epochs
-        found = None if force else await self._earlier(end_epoch, deletable)
-        if found is None:
-            return await self._new(epochs, end_epoch, deletable)
+        async with self._ledger.only_payer(self._blob.metadata.root):
+            earlier = None if force else await self._earlier(end_epoch, deletable)
+            found = earlier or await self._registered(epochs, deletable)
         self._progress("register", 1, 1)
+        if not isinstance(found, BlobRecord):
+            return await self._new(*found, end_epoch, deletable)
         stored = await self.certify(found)
         if found.end_epoch >= end_epoch:
             return stored
@@ -139,12 +141,14 @@ class Purchase:
         objects = await self._ledger.blob_objects(self._blob.metadata.root, self._blob.length)
         return best_object(objects, self._ledger.account, end_epoch, deletable)
 
-    async def _new(self, epochs: int, end_epoch: int, deletable: bool) -> StoredBlob:
+    async def _registered(self, epochs: int, deletable: bool) -> tuple[int, Transaction]:
         root, length = self._blob.metadata.root, self._blob.length
-        object_id, registered = await self._ledger.register_blob(
-            root, length, epochs, deletable, to_certify=True
-        )
-        self._progress("register", 1, 1)
+        return await self._ledger.register_blob(root, length, epochs, deletable, to_certify=True)
+
+    async def _new(
+        self, object_id: int, registered: Transaction, end_epoch: int, deletable: bool
+    ) -> StoredBlob:
+        """Have the object certified that was just registered."""
         with self._naming(NotCertified, object_id):
             epoch, gas = await self._storing.certify(object_id, deletable, registered.block.number)
         self._progress("certify", 1, 1)
@@ -152,7 +156,7 @@ class Purchase:
             blob_id=self._blob.blob_id,
             object_id=object_id,
             owner=self._ledger.account or "",
-            size_bytes=length,
+            size_bytes=self._blob.length,
             certified_epoch=epoch,
             end_epoch=await self._end_epoch(object_id, end_epoch),
             outcome=Outcome.REGISTERED,

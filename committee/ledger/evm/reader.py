@@ -59,6 +59,7 @@ class Reader:
     """One deployment's contracts, seen through `Rpc`."""
 
     def __init__(self, rpc: Rpc, deployment: Deployment) -> None:
+        self.chain_id: Final = deployment.chain_id
         self.token: Final = Contract(load_contract("HauloutToken"), deployment.token)
         self.staking: Final = Contract(load_contract("Staking"), deployment.staking)
         self.committee: Final = Contract(load_contract("Committee"), deployment.committee)

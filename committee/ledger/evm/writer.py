@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from committee import bls
 from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
-from committee.ledger.evm import decode
+from committee.ledger.evm import decode, machine_lock
 from committee.ledger.evm.reader import Contract, Reader
 from committee.ledger.evm.sender import Receipt, Sender
 from committee.ledger.interface import DryRun
@@ -20,6 +21,8 @@ ENCODING_TYPE = 1
 """RedStuff, Walrus' RS2."""
 WRITES_PER_APPROVAL = 64
 """When a write finds its allowance used up, so many writes of its price are approved at once."""
+PAYER_LIMIT_S = 300.0
+"""For another process to pay for the same blob: it may wait for earlier transactions, and for its own."""
 APPROVALS = 3
 """For one write: another process of the account may replace an approval by a smaller one before it is used."""
 REGISTER_GAS = 300_000
@@ -207,6 +210,20 @@ class Writer:
         """As `Ledger.settle`."""
         if not self._dry_run:
             await self._sending().settle()
+
+    @asynccontextmanager
+    async def only_payer(self, root: bytes) -> AsyncIterator[None]:
+        """As `Ledger.only_payer`."""
+        account = self._sending().account
+        name = f"{self._reader.chain_id}-{account.lower()}-{root.hex()}.lock"
+        try:
+            async with machine_lock.held(name, PAYER_LIMIT_S):
+                yield
+        except machine_lock.HeldTooLong as held:
+            raise LedgerUnavailable(
+                f"nothing was paid: another process pays for the same blob, and has held {held}; try again, or end it "
+                "if it hangs"
+            ) from None
 
     async def register_blob(
         self, root: bytes, length: int, epochs: int, deletable: bool = False, *, to_certify: bool = False

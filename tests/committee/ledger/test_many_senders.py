@@ -85,7 +85,7 @@ async def test_senders_without_a_common_lock_take_the_next_nonce(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = await launch()
-    monkeypatch.setattr("committee.ledger.evm.nonces._open", lambda name: None)
+    monkeypatch.setattr("committee.ledger.evm.machine_lock._open", lambda name: None)
     await network.chain.request("evm_setAutomine", False)
     await network.chain.request("evm_setIntervalMining", 1)
     ledgers = []
@@ -194,3 +194,38 @@ async def test_a_lock_is_taken_though_its_folder_is_removed_meanwhile(
     monkeypatch.setattr("committee.ledger.evm.nonces.os.open", open_late)
     async with Nonces(1, ACCOUNT).turn():
         assert [path.name for path in folder.iterdir()] == [f"1-{ACCOUNT.lower()}.lock"]
+
+
+# one payer of a blob
+
+
+async def test_two_that_pay_for_the_same_blob_at_once_pay_once(launch: Launch, folder: Path) -> None:
+    """As two processes of one account do that store the same bytes at the same moment."""
+    network = await launch((10,))
+    await network.begin_epoch()
+    root = bytes(range(32))
+
+    async def pay() -> None:
+        async with EvmLedger.open(network.chain.rpc_url, network.deployment, network.key) as ledger:
+            ledger._sending()._nonces = Nonces(network.deployment.chain_id, network.key.address)
+            async with ledger.only_payer(root):
+                await ledger.settle()
+                if not await ledger.blob_objects(root, 5000):
+                    await ledger.register_blob(root, 5000, 3)
+
+    await asyncio.gather(*(pay() for _ in range(3)))
+    assert len(await network.operator.blob_objects(root, 5000)) == 1
+    async with network.operator.only_payer(root), network.operator.only_payer(bytes(32)):
+        pass
+    assert not folder.exists() or not list(folder.glob("*-" + root.hex() + "*"))
+
+
+async def test_a_payer_that_takes_too_long_is_named(
+    launch: Launch, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch()
+    monkeypatch.setattr("committee.ledger.evm.writer.PAYER_LIMIT_S", 0.05)
+    async with network.operator.only_payer(bytes(32)):
+        with pytest.raises(LedgerUnavailable, match=r"nothing was paid: another process .*\.lock for 0 s"):
+            async with network.operator.only_payer(bytes(32)):
+                pass

@@ -1,0 +1,112 @@
+"""Lock files that all processes of a user share on one machine.
+
+    {temporary folder}/haulout-{user id}/{name}
+
+Where no such file can be made (a read-only machine, a folder of another user's) there is no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import stat
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+FIRST_POLL_S = 0.002
+LONGEST_POLL_S = 0.05
+OPENED_AGAIN = 100
+"""Tries to open a lock file whose folder another process removes each time; each removal is one holder's end."""
+
+
+class HeldTooLong(Exception):
+    """Another process holds the lock; the text is the file and for how long, in words."""
+
+
+async def acquire(name: str, limit_s: float) -> int | None:
+    """Wait for the lock: its file, open, for `release`; None where there can be none. Raises `HeldTooLong`."""
+    clock = asyncio.get_running_loop().time
+    began, poll_s = clock(), FIRST_POLL_S
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return take(name)
+        waited_s = clock() - began
+        if waited_s >= limit_s:
+            raise HeldTooLong(f"{_folder() / name} for {waited_s:.0f} s")
+        await asyncio.sleep(poll_s * random.uniform(0.5, 1))  # noqa: S311 (no secret)
+        poll_s = min(2 * poll_s, LONGEST_POLL_S)
+
+
+@contextlib.asynccontextmanager
+async def held(name: str, limit_s: float) -> AsyncIterator[None]:
+    """Hold the lock, and remove its file afterwards. Raises `HeldTooLong`."""
+    file = await acquire(name, limit_s)
+    try:
+        yield
+    finally:
+        if file is not None:
+            remove(name)
+            release(file)
+
+
+def take(name: str) -> int | None:
+    """The lock's file, open and locked; None where there can be none. Raises `BlockingIOError` when it is held."""
+    while True:
+        file = _open(name)
+        if file is None:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(file)
+            raise
+        if _is_there(file, name):
+            return file
+        os.close(file)  # it was removed before the lock was taken: another one may be there
+
+
+def release(file: int) -> None:
+    """Let the lock go."""
+    # Unlocked, and not only closed: a child forked meanwhile has the file open too.
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)
+
+
+def remove(name: str) -> None:
+    """Remove the file of a lock that is held, and the folder if it is empty then."""
+    with contextlib.suppress(OSError):
+        (_folder() / name).unlink()
+        _folder().rmdir()
+
+
+def _folder() -> Path:
+    return Path(tempfile.gettempdir(), f"haulout-{os.getuid()}")
+
+
+def _open(name: str) -> int | None:
+    """The lock file, made if need be; None where there can be none that only this user can hold."""
+    folder = _folder()
+    for _ in range(OPENED_AGAIN):
+        try:
+            folder.mkdir(0o700, exist_ok=True)
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+                return None
+            return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None
+
+
+def _is_there(file: int, name: str) -> bool:
+    """Whether the open file is still the one of that name."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file), (_folder() / name).stat())
+    return False
