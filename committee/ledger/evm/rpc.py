@@ -60,6 +60,8 @@ class Rpc(AsyncJSONBaseProvider):
         self._chain_id = chain_id
         self._web3: AsyncWeb3[Rpc] = AsyncWeb3(self, middleware=[])
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that the session belongs to."""
         self._is_closed = False
         self._served_last: Endpoint | None = None
 
@@ -360,9 +362,15 @@ class Rpc(AsyncJSONBaseProvider):
     def _open(self, method: str) -> aiohttp.ClientSession:
         if self._is_closed:
             raise LedgerError(f"{method}: this connection to {self} was closed")
+        loop = asyncio.get_running_loop()
         if self._session is None:
+            self._loop = loop
             self._session = aiohttp.ClientSession(
                 headers={"Content-Type": "application/json"}, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        if self._loop is not loop:
+            raise RuntimeError(
+                f"{method}: this connection to {self} belongs to another event loop: connect anew in each asyncio.run()"
             )
         return self._session
 

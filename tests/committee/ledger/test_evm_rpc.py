@@ -335,3 +335,21 @@ def test_a_password_that_ends_the_host_is_told_and_not_quoted(character: str) ->
     assert "4711" not in str(refused.value)
     url = "http://admin:4711%23%2Fsecret@chain.example:8545/key?at=1"
     assert endpoint_urls(url) == [url]
+
+
+async def test_a_connection_used_in_another_event_loop_is_told(launch: Launch) -> None:
+    """Not as the endpoint's failure: programs call asyncio.run more than once."""
+    network = await launch()
+    rpc = Rpc(network.chain.rpc_url)
+
+    async def chain_id() -> int:
+        return await rpc.eth.chain_id
+
+    try:
+        await chain_id()
+        with pytest.raises(
+            RuntimeError, match=r"belongs to another event loop: connect anew in each asyncio\.run"
+        ):
+            await asyncio.to_thread(lambda: asyncio.run(chain_id()))
+    finally:
+        await rpc.close()
