@@ -164,7 +164,7 @@ def load_contract(name: str) -> ContractAbi:
     try:
         artifact = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise LedgerError(f"no artifact {path}: the contracts are not built; run make contracts") from None
+        raise LedgerError(f"no artifact {path}: run node build.mjs in contracts/evm") from None
     return ContractAbi(name, artifact["abi"], bytes.fromhex(artifact["bytecode"].removeprefix("0x")))
 
 
