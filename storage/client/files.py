@@ -1,8 +1,9 @@
 """What the commands read blobs from and write them to: files, pipes, standard input and output (`-`).
 
 A file is read as it was at one moment, or refused: it is read twice and compared. What changes meanwhile would be
-registered, and paid, under the id of a content that never was. A FIFO, a pipe or a terminal is read once, to its end;
-so are the files of `/proc` and the like, whose size says nothing. Devices, which have no end, are refused.
+registered, and paid, under the id of a content that never was. A FIFO, a pipe or a terminal is read once, to its end,
+and refused if that comes at once: what should have written to it has failed, and the blob would be paid all the same.
+The files of `/proc` and the like, whose size says nothing, are read once too. Devices, which have no end, are refused.
 
 A file that is written appears whole under its name, or not at all.
 """
@@ -154,7 +155,7 @@ async def _content_of(path: Path, source: int, check_size: SizeCheck) -> bytes:
 
 
 async def _stream(path: Path, source: int, check_size: SizeCheck) -> bytes:
-    """All that comes through a pipe or from a terminal; waits for a FIFO's writer."""
+    """All that comes through a pipe or from a terminal; waits for a FIFO's writer. Raises `FileError` for nothing."""
     content = bytearray()
     while True:
         await _ready(source)
@@ -162,6 +163,11 @@ async def _stream(path: Path, source: int, check_size: SizeCheck) -> bytes:
             part = os.read(source, CHUNK_BYTES)
         except BlockingIOError:
             continue
+        if not part and not content:
+            raise FileError(
+                f"cannot read {_name(path)}: nothing came through it, as when the program that writes to it fails; "
+                "for the blob of no bytes name an empty file"
+            )
         if not part:
             return bytes(content)
         content += part

@@ -102,7 +102,16 @@ def writer(path: Path, content: bytes) -> Iterator[None]:
         thread.join(STREAM_LIMIT_S)
 
 
-@pytest.mark.parametrize("size", [0, 1, 65_536, 300_000])
+async def test_a_pipe_that_gives_nothing_is_refused(tmp_path: Path) -> None:
+    """The program that was to write to it has failed; the blob of no bytes would be registered and paid."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    for read in (content_of(path, no_limit), metadata_of(CODE, path)):
+        with writer(path, b""), pytest.raises(FileError, match="fifo: nothing came through it"):
+            await read
+
+
+@pytest.mark.parametrize("size", [1, 65_536, 300_000])
 async def test_a_fifo_gives_all_that_is_written_to_it(tmp_path: Path, size: int) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
