@@ -100,9 +100,12 @@ class StorageNode:
             self._was_member = bool(self.view.my_shards())
             self.view.subscribe(self._on_event)
             self.signs = SignsOfLife(self.view, self.peers, self.secret)
-            self.watch = Watch(self.view, self.peers, self.signs, self.secret, self.config.watch_interval_s)
+            rota = Rota(self.view)
+            self.watch = Watch(
+                self.view, rota, self.peers, self.signs, self.secret, self.config.watch_interval_s
+            )
             self.candidacy = Candidacy(self.view)
-            self.keeper = Keeper(self.view, Rota(self.view), self.config.keeper)
+            self.keeper = Keeper(self.view, rota, self.config.keeper)
             budget = self.config.bulk_budget()
             repair = self.repair = Repair(self.view, self.store, self.code, self.peers, budget)
             self.handover = Handover(
@@ -114,7 +117,7 @@ class StorageNode:
                 *(self.store, self.code, self.healing.look_after),
                 *(self.config.scrub_bytes_per_s, self.config.scrub_interval_s),
             )
-            invalidation = Invalidation(self.view, self.peers, self.secret)
+            invalidation = Invalidation(self.view, rota, self.peers, self.secret)
             repair.on_inconsistent = invalidation.take
             self.server = HttpServer(create_app(self, self.config.bulk_budget()), listener)
             try:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from committee.ledger import BlockMark, EpochStep
-from committee.rota import Turn, draw_order, turn_at, turn_length_s
+from committee.rota import LEAST_TURN_S, Turn, draw_order, turn_at, turn_length_s
 from storage.node.chain import ChainView
 
 BLOCKS_MEASURED = 32
@@ -49,18 +49,30 @@ class Rota:
         length_s = turn_length_s(max(number - first, 1), took_s, self._view.parameters.epoch_duration_s)
         self._measured = state.started_block, length_s
 
-    def turn(self, task: str, waited_s: float, without: Collection[int] = ()) -> Turn | None:
-        """Return whose turn it is with a task that has been due for `waited_s`; None when nobody can tell.
+    def turn(
+        self,
+        task: str,
+        waited_s: float,
+        *,
+        without: Collection[int] = (),
+        longest_round_s: int | None = None,
+    ) -> Turn | None:
+        """Return whose turn it is with a task that has been due for `waited_s`; None when that cannot be told.
 
-        `without` are members left out of the order; what they are the members should agree on.
+        `without` are members left out of the order. With `longest_round_s` turns are shorter, as far as LEAST_TURN_S
+        allows, where all members' turns would take longer.
         """
         current, length_s = self._view.state.current, self.length_s
         if current is None or length_s is None or waited_s < 0:
             return None
         weights = {one.node_id: one.weight for one in current.members if one.node_id not in without}
-        return turn_at(draw_order(weights, current.epoch, task), waited_s, length_s) if weights else None
+        if not weights:
+            return None
+        if longest_round_s is not None:
+            length_s = max(min(length_s, longest_round_s // len(weights)), LEAST_TURN_S)
+        return turn_at(draw_order(weights, current.epoch, task), waited_s, length_s)
 
-    def is_mine(self, task: str, waited_s: float, without: Collection[int] = ()) -> bool:
-        """Return whether this node may begin with a task now. Arguments as for `turn`."""
-        turn = self.turn(task, waited_s, without)
-        return turn is not None and turn.is_open and turn.node_id == self._view.node_id
+    def is_mine(self, turn: Turn | None) -> bool:
+        """Return whether this node may begin in a turn that `turn` returned; never without an account to send from."""
+        has_account = self._view.ledger.account is not None
+        return has_account and turn is not None and turn.is_open and turn.node_id == self._view.node_id

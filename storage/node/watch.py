@@ -5,8 +5,8 @@ request just within the patience is slow and alive, however long the pauses betw
 the protocol's form that names the member's node id; after any other, an error or a proxy's page, the member is alive if
 it signs a new nonce. Signing an ejection is each node's own judgement, and not its own experience alone: before a node
 signs, its fellows may show it a sign of the member's life (`sign_of_life`), so that one that answers some members only
-stays. The signatures are gathered and posted by the first member in order of node id that comes to it, so that members
-do not all post at once. (A node that is ejected and alive stands for election again: `candidacy`.)
+stays. The signatures are gathered and posted by the member whose turn it is (`rota`), so that members do not all post
+at once. (A node that is ejected and alive stands for election again: `candidacy`.)
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from storage.node.chain import ChainView
 from storage.node.confirmations import gather_confirmations, round_behind
 from storage.node.face import Refusal
 from storage.node.peers import Peers
+from storage.node.rota import Rota
 from storage.node.sign_of_life import SignsOfLife
 
 log = Log()
@@ -40,9 +41,16 @@ class Watch:
     """The watch of one node over the other members of the current committee."""
 
     def __init__(
-        self, view: ChainView, peers: Peers, signs: SignsOfLife, secret: SecretKey, interval_s: float
+        self,
+        view: ChainView,
+        rota: Rota,
+        peers: Peers,
+        signs: SignsOfLife,
+        secret: SecretKey,
+        interval_s: float,
     ) -> None:
         self._view = view
+        self._rota = rota
         self._peers = peers
         self._signs = signs
         self._secret = secret
@@ -143,22 +151,22 @@ class Watch:
         done = (current.epoch, member.node_id) in self._gone
         if done or self._view.was_ejected(member.node_id, current.epoch):
             return False
-        earlier = [
-            one
-            for one in current.members
-            if one.node_id < self._view.node_id and one.node_id not in self.silent_members()
-        ]
-        waited_s = self.silent_s(member.node_id) - self._view.parameters.patience_s
-        return waited_s >= 2 * self._interval_s * (1 + len(earlier))
+        # By then the member has been silent to its other fellows too.
+        patience_s = self._view.parameters.patience_s + 2 * self._interval_s
+        waited_s = self.silent_s(member.node_id) - patience_s
+        turn = self._rota.turn(f"eject {member.node_id}", waited_s, without=self.silent_members())
+        return self._rota.is_mine(turn)
 
     async def _eject(self, current: Committee, member: Member) -> None:
-        """Have a member ejected; what the chain does not take is tried again, while the committee is the same."""
+        """Have a member ejected; what the chain does not take is tried again, while it is this node's turn."""
         retry_s = FIRST_RETRY_S
         self._ejecting.add(member.node_id)
         try:
-            while self._view.state.current is current and not await self._gather_and_post(current, member):
+            while not await self._gather_and_post(current, member):
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                if self._view.state.current is not current or not self._is_my_turn(current, member):
+                    break
         finally:
             self._ejecting.discard(member.node_id)
 

@@ -2,13 +2,17 @@
 
 Repair finds the proof (`storage.node.repair.InconsistentBlob`). Every member that is shown it checks it for itself and
 signs; with the signatures of more than a third of the shards anyone can have the chain mark the blob invalid, and from
-then on nobody keeps it, repairs it, or serves it (PROTOCOL sections 1, 2 and 4).
+then on nobody keeps it, repairs it, or serves it (PROTOCOL sections 1, 2 and 4). A member that has met such a blob
+gathers and posts the signatures in its turn, so that members which met it at the same time do not all do so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from committee import messages
@@ -23,59 +27,77 @@ from storage.node.chain import ChainView
 from storage.node.confirmations import gather_confirmations, round_behind
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob
+from storage.node.rota import Rota
 from storage.redstuff import blob_id_text
 
 log = Log()
 
 BLOBS_AT_ONCE = 8
 """A proof is as large as a sliver. Of more blobs than this no proof is kept: repair will meet them again."""
-FIRST_RETRY_S = 1.0
-LONGEST_RETRY_S = 60.0
+REST_S = 1.0
+"""Between two looks at the blobs whose turn is to come."""
+LONGEST_ROUND_S = 600
+"""A member that alone has met a blob is not kept waiting for longer, however many members come before it."""
 ALREADY_INVALID = "InvalidBlob"
 """The contract's refusal when another member was first."""
+
+
+@dataclass
+class _Met:
+    """An inconsistent blob that repair has met."""
+
+    blob: InconsistentBlob
+    at_s: float
+    """When, by this machine's clock."""
+    tried_in: int | None = None
+    """The number of this node's turn in which it last tried to have the blob invalidated."""
 
 
 class Invalidation:
     """The inconsistent blobs one node has met and the chain does not know of yet."""
 
-    def __init__(self, view: ChainView, peers: Peers, secret: SecretKey) -> None:
+    def __init__(self, view: ChainView, rota: Rota, peers: Peers, secret: SecretKey) -> None:
         self._view = view
+        self._rota = rota
         self._peers = peers
         self._secret = secret
-        self._met: dict[bytes, InconsistentBlob] = {}
+        self._met: dict[bytes, _Met] = {}
         self._more = asyncio.Event()
 
     def take(self, blob: InconsistentBlob) -> None:
         """Take on a blob met by repair."""
         if len(self._met) < BLOBS_AT_ONCE:
-            self._met.setdefault(blob.metadata.blob_id, blob)
+            self._met.setdefault(blob.metadata.blob_id, _Met(blob, time.monotonic()))
             self._more.set()
 
     async def run(self) -> None:
-        """Have blobs invalidated for ever."""
-        retry_s = FIRST_RETRY_S
-        self._more.set()
+        """Have blobs invalidated for ever, each in this node's turn."""
         while True:
-            await self._more.wait()
             self._more.clear()
             met = list(self._met.items())
-            done = await asyncio.gather(*(self._invalidate(blob) for _, blob in met))
+            done = await asyncio.gather(*(self._see_to(one) for _, one in met))
             for (blob_id, _), is_done in zip(met, done, strict=True):
                 if is_done:
                     del self._met[blob_id]
-            if all(done):
-                retry_s = FIRST_RETRY_S
-            else:
-                await asyncio.sleep(retry_s)
-                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
-                self._more.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REST_S if self._met else None):
+                    await self._more.wait()
 
-    async def _invalidate(self, blob: InconsistentBlob) -> bool:
-        """Whether the chain knows, or need not; else it is to be tried again."""
-        blob_id = blob.metadata.blob_id
+    async def _see_to(self, met: _Met) -> bool:
+        """Have a blob invalidated, once in each turn of this node; whether the chain knows, or need not."""
+        blob_id = met.blob.metadata.blob_id
         if self._view.is_invalid(blob_id) or not self._view.is_registered(blob_id):
             return True
-        state = self._view.state
+        waited_s = time.monotonic() - met.at_s
+        turn = self._rota.turn(f"invalidate {blob_id.hex()}", waited_s, longest_round_s=LONGEST_ROUND_S)
+        if turn is None or not self._rota.is_mine(turn) or turn.number == met.tried_in:
+            return False
+        met.tried_in = turn.number
+        return await self._invalidate(met.blob)
+
+    async def _invalidate(self, blob: InconsistentBlob) -> bool:
+        """Gather signatures and post them; whether the chain knows, else it is to be tried again."""
+        blob_id, state = blob.metadata.blob_id, self._view.state
         if state.current is None:
             return False
         body = messages.invalid_blob_body(blob_id)

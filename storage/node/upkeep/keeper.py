@@ -146,7 +146,7 @@ class Keeper:
             return max(min(-waited_s / 2, LONGEST_REST_S), REST_S)
         turn = self._rota.turn(step.kind, waited_s)
         self.due = Due(step, waited_s, turn)
-        if self.acts and turn is not None and turn.is_open and turn.node_id == view.node_id:
+        if self.acts and turn is not None and self._rota.is_mine(turn):
             await self._take(step, turn.number)
         return REST_S
 

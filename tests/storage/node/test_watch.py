@@ -14,17 +14,23 @@ from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger import BlockMark
 from committee.membership import Committee, Member
+from committee.rota import draw_order
 from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable
 from storage.client.failures import Reason
 from storage.node import watch as watching
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.peers import Peers
+from storage.node.rota import Rota
 from storage.node.sign_of_life import SignsOfLife
 from storage.node.watch import Watch
 
 PATIENCE_S = 10
+GRACE_S = PATIENCE_S + 2
+"""The patience, and twice the interval between two questions."""
+TURN_S = 8
 DOMAIN = bytes(range(32))
 SECRETS = {node_id: SecretKey(0xCAFE + node_id) for node_id in (1, 2, 3, 4)}
 MEMBERS = {
@@ -48,6 +54,7 @@ class Bench:
         """Members that never answer whether they find another one silent."""
         self.signs_as: dict[int, int] = {}
         """Member → the member whose key it signs with."""
+        self.account: str | None = "0x1"
         self.ejected: list[tuple[int, Certificate]] = []
         self.refusals: list[LedgerError] = []
         """What is answered first to who posts an ejection."""
@@ -65,8 +72,12 @@ class Bench:
         self.signs_itself = False
         """Whether the watched member signs a nonce when it is asked for that."""
         signs = SimpleNamespace(witness=self.find_witness, is_given=self.sign, forget=lambda members: None)
+        self.view.state.started_block = BlockMark(100, bytes(32))
+        self.view.state.started_at_s = 1000
+        rota = Rota(cast(ChainView, self.view))
+        rota._measured = (self.view.state.started_block, TURN_S)
         self.watch = Watch(
-            cast(ChainView, self.view), cast(Peers, peers), cast(SignsOfLife, signs), SECRETS[ME], 1.0
+            cast(ChainView, self.view), rota, cast(Peers, peers), cast(SignsOfLife, signs), SECRETS[ME], 1.0
         )
 
     # the peers
@@ -277,6 +288,7 @@ async def test_an_ejection_that_is_not_taken_is_posted_again_after_ever_longer_p
 ) -> None:
     bench.health = bench.no_answer
     await bench.poll()
+    bench.now += GRACE_S - PATIENCE_S
     monkeypatch.setattr(asyncio, "sleep", bench.pause)
     bench.refusals = [refusal] * 8
     await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
@@ -284,10 +296,60 @@ async def test_an_ejection_that_is_not_taken_is_posted_again_after_ever_longer_p
     assert bench.pauses_s == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+async def test_an_ejection_that_is_not_taken_is_left_to_the_next_member(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pause(seconds: float) -> None:
+        bench.pauses_s.append(seconds)
+        bench.now += seconds
+
+    bench.health = bench.no_answer
+    await bench.poll()
+    bench.now += GRACE_S - PATIENCE_S
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    bench.refusals = [refused("InsufficientFunds")] * 8
+    await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
+    assert bench.pauses_s == [1, 2, 4], "the first half of a turn is over"
+    assert not bench.ejected
+
+
+async def test_members_eject_in_turns_without_those_that_are_silent(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    bench.now += GRACE_S - PATIENCE_S
+    order = draw_order({node_id: MEMBERS[node_id].weight for node_id in (1, 2, 3)}, 3, f"eject {WATCHED}")
+    for turn in range(2 * len(order)):
+        for into_s in range(TURN_S):
+            acting = []
+            for bench.view.node_id in (1, 2, 3):
+                if bench.watch._is_my_turn(COMMITTEE, MEMBERS[WATCHED]):
+                    acting.append(bench.view.node_id)
+            assert acting == ([order[turn % len(order)]] if into_s < TURN_S / 2 else [])
+            bench.now += 1
+
+
+async def test_nobody_ejects_before_the_others_can_know(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    for _ in range(PATIENCE_S, GRACE_S):
+        for bench.view.node_id in (1, 2, 3):
+            assert not bench.watch._is_my_turn(COMMITTEE, MEMBERS[WATCHED])
+        bench.now += 1
+
+
+async def test_a_node_without_an_account_ejects_nobody(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    bench.now += GRACE_S - PATIENCE_S
+    assert bench.watch._is_my_turn(COMMITTEE, MEMBERS[WATCHED])
+    bench.account = None
+    assert not bench.watch._is_my_turn(COMMITTEE, MEMBERS[WATCHED])
+
+
 async def test_an_ejection_that_another_posted_is_not_posted_again(bench: Bench) -> None:
     bench.health = bench.no_answer
     await bench.poll()
-    bench.now += 1000
+    bench.now += GRACE_S - PATIENCE_S
     assert bench.watch._is_my_turn(COMMITTEE, MEMBERS[WATCHED])
     bench.refusals = [refused("AlreadyEjected")]
     await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])

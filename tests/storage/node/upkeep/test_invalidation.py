@@ -15,11 +15,13 @@ from committee.bls import SecretKey
 from committee.certificate import Certificate
 from committee.errors import LedgerRefused, LedgerUnavailable
 from committee.messages import Intent, encode
+from committee.rota import Turn
 from storage.client import link
 from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.link import Transfer
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob
+from storage.node.rota import Rota
 from storage.node.upkeep import invalidation as invalidation_module
 from storage.node.upkeep.invalidation import Invalidation
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, InconsistencyProof, RedStuff
@@ -44,6 +46,24 @@ def inconsistent(blob: EncodedBlob) -> InconsistentBlob:
     return InconsistentBlob(metadata, CODE.inconsistency_proof(metadata, Axis.SECONDARY, 3, proven))
 
 
+class Turns:
+    """A rota by which it is always another turn of this node's, unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float]] = []
+        """Tasks, and for how long they had been due."""
+        self.mine = True
+        self.number: int | None = None
+
+    def turn(self, task: str, waited_s: float, longest_round_s: int) -> Turn:
+        assert longest_round_s == invalidation_module.LONGEST_ROUND_S
+        self.asked.append((task, waited_s))
+        return Turn(len(self.asked) if self.number is None else self.number, 1, is_open=True)
+
+    def is_mine(self, turn: Turn) -> bool:
+        return self.mine
+
+
 class Members:
     """Nodes 2 and 3 as peers, and the chain as it is posted to."""
 
@@ -58,7 +78,8 @@ class Members:
         peers = SimpleNamespace(
             client=lambda member: SimpleNamespace(inconsistency_proof=self.signer(member))
         )
-        self.invalidation = Invalidation(node.view, cast(Peers, peers), node.secret)
+        self.rota = Turns()
+        self.invalidation = Invalidation(node.view, cast(Rota, self.rota), cast(Peers, peers), node.secret)
 
     def signer(self, member: Any) -> Any:
         async def sign(blob_id: bytes, proof: InconsistencyProof, transfer: Transfer) -> tuple[bytes, bytes]:
@@ -107,7 +128,7 @@ class Members:
 
 @pytest.fixture
 async def members(node: OneNode, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Members]:
-    monkeypatch.setattr(invalidation_module, "FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(invalidation_module, "REST_S", 0.001)
     yield Members(node)
 
 
@@ -202,6 +223,25 @@ async def test_what_is_not_posted_is_posted_again(members: Members, refusal: Exc
     members.refusals = [refusal, refusal]
     await members.end()
     assert len(members.posted) == 1
+
+
+async def test_signatures_are_gathered_once_in_each_turn_of_the_node(
+    members: Members, met: InconsistentBlob
+) -> None:
+    members.refusals = [LedgerUnavailable("test") for _ in range(3)]
+    (one,) = members.invalidation._met.values()
+    for members.rota.mine, members.rota.number, left in (
+        (False, 7, 3),
+        (True, 8, 2),
+        (True, 8, 2),
+        (False, 9, 2),
+        (True, 12, 1),
+    ):
+        assert not await members.invalidation._see_to(one)
+        assert len(members.refusals) == left
+    assert {task for task, _ in members.rota.asked} == {f"invalidate {met.metadata.blob_id.hex()}"}
+    waits_s = [waited_s for _, waited_s in members.rota.asked]
+    assert waits_s == sorted(waits_s)
 
 
 async def test_a_blob_invalid_already_is_nobodys_business(members: Members, met: InconsistentBlob) -> None:
