@@ -165,11 +165,14 @@ class EvmLedger(Writer):
         mark = await self._settled()
         now = asyncio.get_running_loop().time()
         number, since = self._newest_settled
+        is_left = False
         if mark.number > number:
             self._newest_settled = mark.number, now
-        elif (mark.number < number or now - since >= STUCK_LOOK_S) and await self._rpc.leave_stuck(
-            STUCK_AFTER_S
-        ):
+        elif mark.number == number and now - since >= STUCK_LOOK_S:
+            is_left = await self._rpc.leave_stuck(STUCK_AFTER_S)
+        if mark.number < max(number, self.deployment.block):
+            is_left = await self._leave_one_that_lacks(max(number, self.deployment.block))
+        if is_left:
             mark = await self._settled()
         if mark.number < self.deployment.block:
             raise LedgerNotSettled(
@@ -178,6 +181,12 @@ class EvmLedger(Writer):
             )
         await self._compare(mark)
         return mark
+
+    async def _leave_one_that_lacks(self, number: int) -> bool:
+        """Pass over an endpoint that has not settled a block which the chain has, for one that has."""
+        if self._confirmations is None:
+            return await self._rpc.leave_behind(self.deployment.finality, number)
+        return await self._rpc.leave_behind("latest", number + self._confirmations)
 
     async def _settled(self) -> BlockMark:
         """The newest settled block of the endpoint that is asked first."""

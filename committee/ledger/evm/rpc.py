@@ -28,7 +28,8 @@ from web3.types import RPCEndpoint, RPCResponse
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import answers
 from committee.ledger.evm.endpoints import Endpoint, EndpointFault, endpoint_urls
-from committee.ledger.evm.refusals import AskedTooMuch, Behind, EndpointError, Lacking
+from committee.ledger.evm.refusals import AskedTooMuch, EndpointError, Lacking
+from committee.ledger.evm.results import result_of
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -104,7 +105,7 @@ class Rpc(AsyncJSONBaseProvider):
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
 
         def read_answer(endpoint: Endpoint, answer: Any) -> Result:
-            return read(_result(endpoint, method, answer, 1))
+            return read(result_of(endpoint, method, answer, 1))
 
         return await self._ask(method, body, read_answer, has_block, is_divisible)
 
@@ -125,14 +126,14 @@ class Rpc(AsyncJSONBaseProvider):
 
         def read_answer(endpoint: Endpoint, answer: Any) -> Result:
             if not isinstance(answer, list):
-                _result(endpoint, method, answer, 0)
+                result_of(endpoint, method, answer, 0)
                 raise EndpointFault(f"{endpoint} answered several {method} with one result", may_be_size=True)
             by_id = {one["id"]: one for one in answer if isinstance(one, dict) and type(one.get("id")) is int}
             if len(by_id) < len(requests):
                 message = f"{endpoint} answered {len(by_id)} of {len(requests)} {method}"
                 raise EndpointFault(message, may_be_size=True)
             return read(
-                [_result(endpoint, method, by_id.get(place), place) for place in range(len(requests))]
+                [result_of(endpoint, method, by_id.get(place), place) for place in range(len(requests))]
             )
 
         is_divisible = len(requests) > 1
@@ -149,7 +150,7 @@ class Rpc(AsyncJSONBaseProvider):
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
 
         def read_answer(endpoint: Endpoint, answer: Any) -> Result:
-            return read(_result(endpoint, method, answer, 1))
+            return read(result_of(endpoint, method, answer, 1))
 
         for endpoint in self.endpoints:
             asked_at = clock()
@@ -207,6 +208,21 @@ class Rpc(AsyncJSONBaseProvider):
         name, newest = opinion
         why = f"{endpoint} stands still at block {height}, and {name} is at block {newest}"
         endpoint.put_away(EndpointFault(why), clock())
+        return True
+
+    async def leave_behind(self, tag: str, number: int) -> bool:
+        """Pass over the endpoint that answered last, which is before the block `number`, if another's `tag` is not.
+
+        So it is with one that is being synchronised, or was restarted. Returns whether another is to be asked now.
+        """
+        endpoint = self._served_last
+        opinion = await self.second_opinion(
+            "eth_getBlockByNumber", tag, False, read=lambda result: answers.block(result).mark.number
+        )
+        if endpoint is None or opinion is None or opinion[1] < number:
+            return False
+        why = f"{endpoint} is behind block {number}, and {opinion[0]} is at block {opinion[1]}"
+        endpoint.put_away(EndpointFault(why), asyncio.get_running_loop().time())
         return True
 
     def doubt(self) -> None:
@@ -355,7 +371,7 @@ class Rpc(AsyncJSONBaseProvider):
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": []}).encode()
         answer = await endpoint.post(session, method, body, limit_s)
         try:
-            return answers.quantity(_result(endpoint, method, answer, 1))
+            return answers.quantity(result_of(endpoint, method, answer, 1))
         except (EndpointError, answers.Unreadable) as error:
             raise EndpointFault(f"{endpoint} answered {method} with no number: {error}") from None
 
@@ -389,36 +405,3 @@ async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[Firs
 
 def _is_revert(error: LedgerError) -> bool:
     return isinstance(error, EndpointError) and error.is_revert
-
-
-def _result(endpoint: Endpoint, method: str, answer: Any, request_id: int) -> Any:
-    """The result in an answer.
-
-    Raises `EndpointError` for an error object, `Lacking` for a block that the endpoint does not have, `EndpointFault`
-    for anything else.
-    """
-    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-        raise EndpointError(endpoint, method, answer["error"])
-    if isinstance(answer, dict) and answer.get("error") is not None:
-        words = endpoint.quote(answer["error"])
-        raise EndpointFault(f"{endpoint} answered {method} with an error: {words}", may_be_size=True)
-    if not isinstance(answer, dict) or "result" not in answer:
-        message = f"{endpoint} answered {method} with neither a result nor an error"
-        raise EndpointFault(message, may_be_size=True)
-    if type(answer.get("id")) is not int or answer["id"] != request_id:
-        message = f"{endpoint} answered {method} with the answer to another request"
-        raise EndpointFault(message, may_be_size=True)
-    result = answer["result"]
-    if method == "eth_getBlockByNumber":
-        if result is None:
-            raise Lacking(Behind(f"{endpoint} does not know the block asked for"))
-        _note_height(endpoint, result, "number")
-    if method == "eth_getTransactionReceipt" and result is not None:
-        _note_height(endpoint, result, "blockNumber")
-    return result
-
-
-def _note_height(endpoint: Endpoint, result: Any, name: str) -> None:
-    if not isinstance(result, dict):
-        raise answers.Unreadable("neither a block nor a receipt")
-    endpoint.height = max(endpoint.height, answers.quantity(result.get(name)))

@@ -260,3 +260,33 @@ async def test_an_endpoint_that_moves_is_not_passed_over_for_one_that_is_ahead(
         await ledger.head()
         await ledger.head()
         assert "eth_getBlockByNumber" in first.asked
+
+
+@pytest.mark.parametrize("at", [1, -1], ids=["being synchronised", "fallen back"])
+async def test_an_endpoint_without_a_block_that_was_settled_is_passed_over(
+    launch: Launch, spoil: Callable[[], Any], at: int
+) -> None:
+    """ethereum/go-ethereum#23579, emeraldpay/dshackle#60."""
+    network = await launch()
+    first, well = await spoil(), await spoil()
+    async with EvmLedger.open(f"{first.url},{well.url}", network.deployment) as ledger:
+        for _ in range(3):
+            await network.operator.mint(HOLDER, 1)
+        newest = await network.operator.head()
+        if at < 0:
+            assert await ledger.head() == newest
+        stands_at = at if at > 0 else newest.number + at
+
+        async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+            if method != "eth_getBlockByNumber" or parameters[0] != "latest":
+                return None
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [hex(stands_at), False]}
+            return web.Response(body=await first.forward(body), content_type="application/json")
+
+        first.rules.append(rule)
+        assert await ledger.head() == newest
+        well.rules.append(rule)
+        first.asked.clear()
+        if at < 0:
+            # Both are behind, as a chain that was reorganised is: neither is blamed for it.
+            assert (await ledger.head()).number == stands_at
