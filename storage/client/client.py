@@ -45,7 +45,8 @@ class Client:
             allow_private=ledger.is_development_chain if allow_private is None else allow_private, limit=0
         )
         self._link = Link()
-        self._nodes: dict[tuple[str, str], NodeClient] = {}
+        self._nodes: dict[tuple[int, str], NodeClient] = {}
+        """(node id, address) → the client."""
         self._stores: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Client:
@@ -59,7 +60,7 @@ class Client:
         await self._session.close()
 
     def _node(self, member: Member) -> NodeClient:
-        key = (member.name, member.address)
+        key = (member.node_id, member.address)
         if key not in self._nodes:
             self._nodes[key] = NodeClient(self._session, member.name, member.address, link=self._link)
         return self._nodes[key]

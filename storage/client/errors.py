@@ -20,7 +20,9 @@ ClientError
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from committee.errors import Picklable
 from committee.untrusted import printable
@@ -81,6 +83,17 @@ class NodeLied(NodeError):
     """The node's answer cannot be true, or cannot be read."""
 
 
+class NodeFailure(NamedTuple):
+    """Why a node failed, and the name by which to tell it. Names are not unique: failures are kept by node id."""
+
+    name: str
+    why: str
+
+
+Failures = Mapping[int, NodeFailure]
+"""Node id → failure."""
+
+
 class NoCommittee(ClientError):
     """No epoch has been started."""
 
@@ -110,11 +123,9 @@ class InvalidBlob(ClientError):
 
 
 class BlobUnavailable(ClientError):
-    """Fewer shards can be reached than reading needs; the message names who failed."""
+    """Fewer shards can be reached than reading needs; the message names who failed, `failures` is by node id."""
 
-    def __init__(
-        self, blob: str, needed: int, n_shards: int, reachable: int, failures: Mapping[str, str]
-    ) -> None:
+    def __init__(self, blob: str, needed: int, n_shards: int, reachable: int, failures: Failures) -> None:
         super().__init__(
             f"{blob}: needed {needed} of {n_shards} shards, reachable {reachable}: {name_failures(failures)}"
         )
@@ -122,9 +133,9 @@ class BlobUnavailable(ClientError):
 
 
 class NotEnoughConfirmations(ClientError):
-    """Fewer shards confirm than a certificate needs; the message names who failed."""
+    """Fewer shards confirm than a certificate needs; the message names who failed, `failures` is by node id."""
 
-    def __init__(self, needed: int, n_shards: int, confirmed: int, failures: Mapping[str, str]) -> None:
+    def __init__(self, needed: int, n_shards: int, confirmed: int, failures: Failures) -> None:
         super().__init__(
             f"needed {needed} of {n_shards} shards, reachable {confirmed}: {name_failures(failures)}"
         )
@@ -165,10 +176,18 @@ class NotExtended(PaidObjectError):
     said = "is certified, and could not be extended as far as asked"
 
 
-def name_failures(failures: Mapping[str, str]) -> str:
-    """Who failed and why, those without an answer together: "no answer from a, b; c: …"."""
-    silent = sorted(name for name, why in failures.items() if why.startswith(NO_ANSWER))
-    others = [f"{name}: {why}" for name, why in sorted(failures.items()) if not why.startswith(NO_ANSWER)]
+def name_failures(failures: Failures) -> str:
+    """Return which nodes failed and why, those without an answer together: "no answer from a, b; c: …".
+
+    Nodes that share a name are told with their ids: "a (node 3), a (node 4)".
+    """
+    names = Counter(one.name for one in failures.values())
+    told = sorted(
+        (one.name if names[one.name] == 1 else f"{one.name} (node {node_id})", one.why)
+        for node_id, one in failures.items()
+    )
+    silent = [name for name, why in told if why.startswith(NO_ANSWER)]
+    others = [f"{name}: {why}" for name, why in told if not why.startswith(NO_ANSWER)]
     return (
         "; ".join(([f"{NO_ANSWER} from {', '.join(silent)}"] if silent else []) + others)
         or "nobody was left to ask"

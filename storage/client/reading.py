@@ -19,6 +19,7 @@ from storage.client.errors import (
     BlobUnavailable,
     InvalidBlob,
     NodeError,
+    NodeFailure,
     NodeLied,
     NodeRefused,
     NodeUnreachable,
@@ -64,7 +65,7 @@ class Reading:
 
         Raises `UnknownBlob`, `InvalidBlob`, or `BlobUnavailable` naming who failed.
         """
-        failures: dict[str, str] = {}
+        failures: dict[int, NodeFailure] = {}
         unknown_to: set[int] = set()
         untried = deque(self._who_may_know())
         async with Requests[Member, BlobMetadata]() as asked:
@@ -79,11 +80,11 @@ class Reading:
                     try:
                         return answer.result()
                     except NodeRefused as error:
-                        failures[member.name] = error.why
+                        failures[member.node_id] = NodeFailure(member.name, error.why)
                         if error.reason == Reason.METADATA_NOT_FOUND:
                             unknown_to.add(member.node_id)
                     except NodeError as error:
-                        failures[member.name] = error.why
+                        failures[member.node_id] = NodeFailure(member.name, error.why)
                 await self._require_some_that_may_know(unknown_to)
         await self._require_valid(unknown_to)
         raise BlobUnavailable(f"metadata of blob {self._name}", 1, self._current.n_shards, 0, failures)
@@ -142,7 +143,7 @@ class Reading:
         how many there are. Raises `BlobUnavailable` naming the members that failed.
         """
         slivers: dict[int, bytes] = {}
-        failures: dict[str, str] = {}
+        failures: dict[int, NodeFailure] = {}
         silent: set[int] = set()
         offers = _Offers({pair: self._holders(code, pair) for pair in range(code.n_shards)})
         size_bytes = code.sliver_size(metadata.length, Axis.PRIMARY)
@@ -168,7 +169,7 @@ class Reading:
                             slivers[pair] = answer.result()
                             progress(len(slivers))
                     except NodeError as error:
-                        failures[member.name] = error.why
+                        failures[member.node_id] = NodeFailure(member.name, error.why)
                         if isinstance(error, NodeUnreachable):
                             silent.add(member.node_id)
         return slivers

@@ -10,7 +10,7 @@ from committee.certificate import Certificate, Confirmation, build
 from committee.errors import InvalidMessage, LedgerNotSettled, LedgerRefused
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
-from storage.client.errors import NoCommittee, NodeError, NodeLied, NotEnoughConfirmations
+from storage.client.errors import NoCommittee, NodeError, NodeFailure, NodeLied, NotEnoughConfirmations
 from storage.client.node_client import NodeClient
 from storage.client.settling import Progress, Settling, until_chain_settles
 from storage.redstuff import Axis, EncodedBlob, RedStuff
@@ -120,7 +120,7 @@ class Storing:
             for member in committee.members
         }
         confirmations: list[Confirmation] = []
-        failures: dict[str, str] = {}
+        failures: dict[int, NodeFailure] = {}
         weight = 0
         deadline: float | None = None
         pending = set(tasks)
@@ -137,7 +137,7 @@ class Storing:
                         weight += member.weight
                         self._progress("upload", weight, committee.n_shards)
                     except NodeError as error:
-                        failures[member.name] = error.why
+                        failures[member.node_id] = NodeFailure(member.name, error.why)
                 if deadline is None and committee.is_quorum(weight):
                     now = loop.time()
                     uploading_s = now - settling.ready_at if settling.ready_at is not None else 0.0

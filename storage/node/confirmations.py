@@ -15,7 +15,7 @@ from typing import Any
 from committee import bls
 from committee.certificate import Confirmation
 from committee.membership import Committee, Member
-from storage.client.errors import NodeError, NodeLied
+from storage.client.errors import NodeError, NodeFailure, NodeLied
 from storage.client.link import Transfer
 from storage.client.overtaking import Requests
 
@@ -30,14 +30,14 @@ async def gather_confirmations(
     own: Confirmation | None,
     members: Sequence[Member],
     ask: Ask,
-) -> tuple[list[Confirmation], dict[str, str]]:
-    """Return confirmations whose signatures hold, and by member's name why others are missing.
+) -> tuple[list[Confirmation], dict[int, NodeFailure]]:
+    """Return confirmations whose signatures hold, and by node id why others are missing.
 
     The confirmations weigh `needed` shards or more unless all `members`, which are asked in their order, have ended
     without; `own` counts too.
     """
     signed = {} if own is None else {own.node_id: own}
-    failures: dict[str, str] = {}
+    failures: dict[int, NodeFailure] = {}
     untried = deque(members)
     async with Requests[Member, Confirmation]() as requests:
         while committee.weight_of(set(signed)) < needed:
@@ -53,7 +53,7 @@ async def gather_confirmations(
                 try:
                     signed[member.node_id] = confirmed.result()
                 except NodeError as error:
-                    failures[member.name] = error.why
+                    failures[member.node_id] = NodeFailure(member.name, error.why)
     return list(signed.values()), failures
 
 

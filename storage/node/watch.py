@@ -175,7 +175,7 @@ class Watch:
         try:
             message, signature = await self.sign_ejection(member.node_id)
         except Refusal as refusal:
-            log.info("no ejection", member=member.name, reason=str(refusal))
+            log.info("no ejection", **_named(member), reason=str(refusal))
             return True
         own = Confirmation(self._view.node_id, signature)
         fellows = [one for one in round_behind(self._view.node_id, current) if one != member]
@@ -187,7 +187,7 @@ class Watch:
         if not current.is_quorum(weight):
             log.info(
                 "no quorum to eject yet",
-                member=member.name,
+                **_named(member),
                 weight=weight,
                 shards=current.n_shards,
                 why=name_failures(failures),
@@ -196,10 +196,10 @@ class Watch:
         try:
             certificate = await asyncio.to_thread(build, current, message, confirmations)
             await self._view.ledger.eject(member.node_id, messages.EjectionReason.SILENT, certificate)
-            log.info("ejected a silent member", member=member.name, signers=len(confirmations))
+            log.info("ejected a silent member", **_named(member), signers=len(confirmations))
         except CommitteeError as error:
             if not isinstance(error, LedgerRefused) or error.reason != ALREADY_EJECTED:
-                log.warning("ejection not posted; will try again", member=member.name, error=str(error))
+                log.warning("ejection not posted; will try again", **_named(member), error=str(error))
                 return False
         self._gone.add((current.epoch, member.node_id))
         return True
@@ -211,3 +211,8 @@ class Watch:
             messages.eject_body(node_id),
             self._view.parameters.domain,
         )
+
+
+def _named(member: Member) -> dict[str, str | int]:
+    """Return what a log line names a member by: names are not unique."""
+    return {"member": member.name, "member_id": member.node_id}

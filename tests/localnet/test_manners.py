@@ -21,7 +21,7 @@ import localnet
 import storage
 from committee.errors import LedgerRefused
 from committee.ledger.evm.endpoints import Endpoint
-from storage.client.errors import NodeRefused, NotCertified
+from storage.client.errors import NodeFailure, NodeRefused, NotCertified
 from storage.client.failures import Reason
 from storage.redstuff import Axis, InconsistencyProof, RedStuff
 
@@ -35,6 +35,7 @@ SAMPLES: dict[str, Any] = {
     "LedgerError": LedgerRefused("select", "TooEarly", {"availableAt": 5}),
     "dict": {"key": "value"},
     "Mapping": {"node": "no answer"},
+    "Failures": {7: NodeFailure("node", "no answer")},
     "Iterable": (1, 2),
     "Sequence": (),
     "tuple": (),

@@ -141,7 +141,7 @@ async def test_too_few_nodes_are_named_and_nothing_is_lost(
         BlobUnavailable, match=r"needed 5 of 13 shards, reachable \d+: no answer from .*delta"
     ) as no:
         await scenario.network.client.read(blob_id)
-    assert no.value.failures.keys() == set(names)
+    assert {failure.name for failure in no.value.failures.values()} == set(names)
     with pytest.raises(NotCertified, match=r"needed 9 of 13 shards, reachable \d+: no answer from bravo, "):
         await scenario.network.client.store(b"more", epochs=1)
     for node in dead:

@@ -167,6 +167,7 @@ class Filling:
                     log.warning(
                         "source fails; its slivers will be rebuilt",
                         source=source.member.name,
+                        source_id=source.member.node_id,
                         error=error.why,
                     )
                     self._repair.standing.failed(source.member, error)

@@ -19,7 +19,7 @@ from statistics import median
 
 from committee.errors import Picklable
 from committee.membership import Member
-from storage.client.errors import NodeError, name_failures
+from storage.client.errors import NodeError, NodeFailure, name_failures
 from storage.client.link import Transfer
 from storage.client.overtaking import Requests
 from storage.client.wire import Question
@@ -72,8 +72,8 @@ class Gathering:
     """helping sliver's index → target → symbol."""
     sources: dict[int, tuple[Member, int]] = field(default_factory=dict)
     """helping sliver's index → who sent it, for which shard; this node's own slivers are missing here."""
-    failures: dict[str, str] = field(default_factory=dict)
-    """node name → why it does not help."""
+    failures: dict[int, NodeFailure] = field(default_factory=dict)
+    """node id → why the node does not help."""
     refused: set[tuple[int, int]] = field(default_factory=set)
     """(node id, shard) not to be asked again."""
     cancelled: set[tuple[int, int]] = field(default_factory=set)
@@ -85,6 +85,10 @@ class Gathering:
     def lacking(self) -> int:
         """Symbols for each target still to come."""
         return self.needed - len(self.symbols)
+
+    def note_failure(self, member: Member, why: str) -> None:
+        """Note why a member does not help."""
+        self.failures[member.node_id] = NodeFailure(member.name, why)
 
 
 @dataclass
@@ -249,7 +253,7 @@ class Helpers:
         try:
             answer = await self._courier.ask(member, question, size_bytes, request.send)
         except NodeError as error:
-            gathering.failures[member.name] = error.why
+            gathering.note_failure(member, error.why)
             gathering.refused.update((member.node_id, shard) for shard in shards)
             self._standing.failed(member, error)
             return
@@ -259,13 +263,13 @@ class Helpers:
             index = self._code.sliver_index(gathering.metadata.blob_id, shard, gathering.axis.other)
             symbols = answer.get(index)
             if symbols is None:
-                gathering.failures[member.name] = f"has no sliver of shard {shard}"
+                gathering.note_failure(member, f"has no sliver of shard {shard}")
                 gathering.refused.add((member.node_id, shard))
             elif symbols.keys() != targets.keys() or any(
                 len(one) != gathering.symbol_bytes for one in symbols.values()
             ):
                 self._standing.lied(member, f"symbols of shard {shard} that are none of the blob's")
-                gathering.failures[member.name] = f"sent no good symbols of shard {shard}"
+                gathering.note_failure(member, f"sent no good symbols of shard {shard}")
                 gathering.wasted += 1
                 gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
             elif gathering.lacking > 0:
@@ -297,7 +301,7 @@ class Helpers:
             for index in asked.overtaken:
                 member, shard = gathering.sources[index]
                 self._standing.kept_waiting(member)
-                gathering.failures[member.name] = "kept the proof of its symbol back"
+                gathering.note_failure(member, "kept the proof of its symbol back")
                 gathering.refused.add((member.node_id, shard))
         for index, (member, shard) in list(gathering.sources.items()):
             if (member.node_id, shard) in gathering.refused:
@@ -319,7 +323,7 @@ class Helpers:
                 )
         except NodeError as error:
             self._standing.failed(member, error)
-            gathering.failures[member.name] = f"gave no proof of its symbol: {error.why}"
+            gathering.note_failure(member, f"gave no proof of its symbol: {error.why}")
             gathering.refused.add((member.node_id, shard))
             return None
         try:
@@ -330,7 +334,7 @@ class Helpers:
             symbol, proof = b"", None
         if proof is None or symbol != gathering.symbols[index][target]:
             self._standing.lied(member, f"{axis.other.label} symbol of shard {shard}")
-            gathering.failures[member.name] = "sent a wrong symbol"
+            gathering.note_failure(member, "sent a wrong symbol")
             gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
             return None
         return proof

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from committee.logs import Log
-from storage.client.errors import NodeError, name_failures
+from storage.client.errors import NodeError, NodeFailure, name_failures
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
@@ -110,7 +110,7 @@ class Repair:
         return metadata
 
     async def _fetch_metadata(self, blob_id: bytes) -> BlobMetadata:
-        failures: dict[str, str] = {}
+        failures: dict[int, NodeFailure] = {}
         others = self._peers.others()
         # Each blob's round begins elsewhere, so that they do not all lean, or wait, on the same ones.
         first = int.from_bytes(blob_id[:4], "big") % max(1, len(others))
@@ -119,7 +119,7 @@ class Repair:
                 async with self._budget.request():
                     metadata = await self._peers.client(member).metadata(blob_id, METADATA_LIMIT_S)
             except NodeError as error:
-                failures[member.name] = error.why
+                failures[member.node_id] = NodeFailure(member.name, error.why)
                 self.standing.failed(member, error)
                 continue
             encoded = metadata.to_bcs()

@@ -26,16 +26,16 @@ class Standing:
     """The peers' standing with one node."""
 
     def __init__(self) -> None:
-        self.lies: Counter[str] = Counter()
-        """Name → lies found since the start."""
+        self.lies: Counter[int] = Counter()
+        """Node id → lies found since the start."""
         self._liar_until: dict[int, float] = {}
         self._slow_until: dict[int, float] = {}
 
     def lied(self, member: Member, what: str) -> None:
         """Remember a lie, by what was sent: it was verified and is wrong."""
-        self.lies[member.name] += 1
+        lies = self.lies[member.node_id] = self.lies[member.node_id] + 1
         self._liar_until[member.node_id] = time.monotonic() + LIE_REMEMBERED_S
-        log.warning("a peer lied", peer=member.name, what=what, lies=self.lies[member.name])
+        log.warning("a peer lied", peer=member.name, peer_id=member.node_id, what=what, lies=lies)
 
     def failed(self, member: Member, error: NodeError) -> None:
         """Remember what a request to a peer ended in. Who refuses has answered: that is held against nobody."""

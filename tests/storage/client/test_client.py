@@ -6,16 +6,20 @@ import asyncio
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from committee import bls, messages
 from committee.errors import LedgerRefused
+from committee.ledger import BlockMark, EpochState
 from committee.messages import Intent
 from localnet.memory_chain import MemoryChain
 from storage.client.errors import (
+    BlobUnavailable,
     NoCommittee,
+    NodeFailure,
     NotCertified,
     NotEnoughConfirmations,
     WrongBlob,
@@ -50,7 +54,7 @@ async def register_and_start_unseen(network: Network, node_id: int) -> int:
     return object_id
 
 
-def failures_of(error: NotCertified) -> dict[str, str]:
+def failures_of(error: NotCertified) -> dict[int, NodeFailure]:
     """Node → why it did not confirm."""
     assert isinstance(error.cause, NotEnoughConfirmations)
     return error.cause.failures
@@ -121,8 +125,8 @@ async def test_a_member_that_stays_behind_is_named_when_the_quorum_is_missed(
     ) as missed:
         await user.certify(object_id, DATA)
     failures = failures_of(missed.value)
-    assert failures.keys() == {"node-3", "node-4"}
-    assert re.match(r"stands at block \d+ of the chain for 0.3 s, and", failures["node-4"])
+    assert failures.keys() == {3, 4}
+    assert re.match(r"stands at block \d+ of the chain for 0.3 s, and", failures[4].why)
     assert ledger.posted == []
 
 
@@ -205,12 +209,34 @@ async def test_a_forged_signature_does_not_end_the_wait_for_an_honest_one(
     assert (await user.store(DATA, 3)).certified_epoch == 1
 
 
+async def test_members_that_share_a_name_are_told_apart(
+    network: Network, user: Client, ledger: UserLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are not unique on chain: kept by name, one failure would hide the other."""
+    real = ledger.epoch_state
+
+    async def with_twins(at: BlockMark | None = None) -> EpochState:
+        state = await real(at)
+        assert state.current is not None
+        members = (replace(one, name="twin") if one.node_id >= 3 else one for one in state.current.members)
+        return replace(state, current=replace(state.current, members=tuple(members)))
+
+    monkeypatch.setattr(ledger, "epoch_state", with_twins)
+    await network.stop(3, 4)
+    with pytest.raises(NotCertified, match=r"no answer from twin \(node 3\), twin \(node 4\)") as missed:
+        await user.store(DATA, 3)
+    assert failures_of(missed.value).keys() == {3, 4}
+    await network.stop(1)
+    with pytest.raises(BlobUnavailable, match=r"no answer from node-1, twin \(node 3\), twin \(node 4\)"):
+        await user.read(CODE.encode(DATA).blob_id)
+
+
 async def test_who_forges_a_signature_is_named(network: Network, user: Client, confirmations: Tap) -> None:
     forge(network, confirmations, "node-4")
     await network.stop(3)
     with pytest.raises(NotCertified, match=r"reachable 6: no answer from node-3; node-4: ") as missed:
         await user.store(DATA, 3)
-    assert failures_of(missed.value)["node-4"] == "its signature does not hold"
+    assert failures_of(missed.value)[4].why == "its signature does not hold"
 
 
 # certificates that are late

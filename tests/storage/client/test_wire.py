@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.client import wire
-from storage.client.errors import BlobUnavailable, NodeUnreachable, NotEnoughConfirmations, name_failures
+from storage.client.errors import (
+    BlobUnavailable,
+    NodeFailure,
+    NodeUnreachable,
+    NotEnoughConfirmations,
+    name_failures,
+)
 from storage.client.failures import MAX_MESSAGE_CHARACTERS, Reason, failure, read_failure
 from storage.client.wire import Question, ShardPage
 from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
@@ -392,14 +398,29 @@ def test_read_axis_refuses_what_is_none(text: str) -> None:
 def test_who_did_not_answer_is_named_together() -> None:
     silent = NodeUnreachable("b", "http://b", "refused").why
     assert (
-        name_failures({"c": "sent a wrong sliver", "b": silent, "a": silent})
+        name_failures(
+            {
+                1: NodeFailure("c", "sent a wrong sliver"),
+                2: NodeFailure("b", silent),
+                3: NodeFailure("a", silent),
+            }
+        )
         == "no answer from a, b; c: sent a wrong sliver"
     )
     assert name_failures({}) == "nobody was left to ask"
 
 
+def test_nodes_that_share_a_name_are_told_with_their_ids() -> None:
+    failures = {
+        7: NodeFailure("a", "no answer (refused)"),
+        9: NodeFailure("a", "lied"),
+        8: NodeFailure("b", "lied"),
+    }
+    assert name_failures(failures) == "no answer from a (node 7); a (node 9): lied; b: lied"
+
+
 def test_too_few_shards_say_what_was_needed_and_who_failed() -> None:
-    failures = {"a": "no answer (refused)"}
+    failures = {1: NodeFailure("a", "no answer (refused)")}
     assert str(BlobUnavailable("blob X", 34, 100, 31, failures)) == (
         "blob X: needed 34 of 100 shards, reachable 31: no answer from a"
     )

@@ -12,7 +12,7 @@ from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Confirmation
 from committee.membership import Committee, Member
-from storage.client.errors import NodeUnreachable
+from storage.client.errors import NodeFailure, NodeUnreachable
 from storage.client.overtaking import OVERTAKEN_AFTER_S
 from storage.node.confirmations import gather_confirmations, round_behind
 
@@ -61,7 +61,7 @@ class Members:
                 return MESSAGE, b"x"
         return MESSAGE, SECRETS[member.node_id].sign(MESSAGE)
 
-    async def gather(self, needed: int = 6) -> tuple[set[int], dict[str, str]]:
+    async def gather(self, needed: int = 6) -> tuple[set[int], dict[int, NodeFailure]]:
         """The ids of those whose confirmations are found, node 0's own among them, and the failures."""
         own = Confirmation(ME, SECRETS[ME].sign(MESSAGE))
         confirmations, failures = await gather_confirmations(
@@ -101,7 +101,7 @@ async def test_a_member_that_gives_no_good_signature_is_replaced(members: Member
     members.does[1] = does
     signed, failures = await members.gather(6)
     assert signed == {0, 2, 3}
-    assert failures.keys() == {"node-1"}
+    assert failures.keys() == {1}
     assert members.asked == [1, 2, 3]
 
 
@@ -130,7 +130,8 @@ async def test_one_that_was_overtaken_counts_when_it_signs_after_all(members: Me
 
 async def test_what_all_together_do_not_sign_ends_with_the_reasons(members: Members) -> None:
     members.does = dict.fromkeys(range(1, 7), "is down")
-    assert await members.gather(6) == ({0}, {f"node-{one}": "no answer (test)" for one in range(1, 7)})
+    reasons = {one: NodeFailure(f"node-{one}", "no answer (test)") for one in range(1, 7)}
+    assert await members.gather(6) == ({0}, reasons)
 
 
 def test_the_round_begins_behind_this_node() -> None:

@@ -75,7 +75,7 @@ async def test_a_source_that_lies_is_named_and_its_slivers_are_rebuilt(
     await change(stored, MOVED)
     await check(stored, in_vain=1)
     assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
-    assert stored.running[1].repair.standing.lies["node-3"] >= 1
+    assert stored.running[1].repair.standing.lies[3] >= 1
 
 
 async def test_what_a_source_is_asked_too_often_holds_up_nothing_else(stored: Network) -> None:

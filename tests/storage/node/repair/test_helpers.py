@@ -89,6 +89,12 @@ def test_who_has_left_is_asked_when_nobody_else_is_left() -> None:
     assert sum(len(asked.get(node_id, ())) for node_id in (0, 1)) == 80 - 71
 
 
+def test_lies_of_nodes_that_share_a_name_are_counted_apart() -> None:
+    standing, (honest, liar) = Standing(), (Member(one, "twin", "", bytes(48), ()) for one in (1, 2))
+    standing.lied(liar, "a symbol")
+    assert (standing.lies[honest.node_id], standing.lies[liar.node_id]) == (0, 1)
+
+
 def test_no_shard_is_asked_for_twice() -> None:
     shards = [shard for some in spread(90).values() for shard in some]
     assert sorted(shards) == list(range(90))

@@ -209,7 +209,7 @@ async def test_all_that_a_liar_gave_is_thrown_away_and_of_others_what_they_do_no
     left = [last] if lies else [second, last]
     assert list(proofs) == list(gathering.sources) == list(gathering.symbols) == left
     assert gathering.wasted == 3 - len(left)
-    assert bench.repair.standing.lies[liar.name] == lies
+    assert bench.repair.standing.lies[liar.node_id] == lies
 
 
 async def test_what_did_not_suffice_is_counted_as_waste_of_what_is_rebuilt_later(bench: Bench) -> None:
