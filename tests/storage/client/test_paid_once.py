@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -124,9 +123,10 @@ async def test_an_expired_object_is_not_gone_on_with(
     object_id = await leave_registered(network, user, epochs=1)
     network.chain.start(SHARDS)
     await network.seen()
-    with contextlib.suppress(NotCertified):  # nodes may not have seen the new object yet
-        await user.store(DATA, 1)
-    assert ledger.chain.records[object_id + 1].end_epoch == 3
+    stored = await user.store(DATA, 1)
+    assert (stored.object_id, stored.outcome, stored.end_epoch) == (object_id + 1, Outcome.REGISTERED, 3)
+    assert objects(ledger) == 2
+    assert await user.read(BLOB.blob_id) == DATA
 
 
 async def test_anothers_permanent_blob_serves_and_its_owner_is_named(
@@ -144,9 +144,13 @@ async def test_anothers_permanent_blob_serves_and_its_owner_is_named(
 async def test_anothers_deletable_blob_does_not_serve(
     network: Network, user: Client, ledger: UserLedger
 ) -> None:
-    await network.upload(BLOB, end_epoch=40, deletable=True)
-    assert (await user.store(DATA, 3)).owner == "user"
-    assert objects(ledger) == 2
+    others = await network.upload(BLOB, end_epoch=40, deletable=True)
+    stored = await user.store(DATA, 3)
+    assert (stored.object_id, stored.outcome, stored.owner) == (others + 1, Outcome.REGISTERED, "user")
+    assert (stored.end_epoch, objects(ledger)) == (4, 2)
+    network.chain.delete(others)
+    await network.seen()
+    assert await user.read(BLOB.blob_id) == DATA
 
 
 async def test_two_stores_of_the_same_bytes_at_once_pay_once(user: Client, ledger: UserLedger) -> None:
