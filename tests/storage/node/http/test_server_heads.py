@@ -80,6 +80,7 @@ async def test_a_body_in_chunks_is_refused_and_not_read(
     await raw.send(b"POST /v1/migrate/sync_shard HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
     status, answer = await raw.answer()
     assert (status, body_of(answer)["error"]["details"][0]["reason"]) == (411, "INVALID_REQUEST")
+    assert body_of(answer)["error"]["status"] == "INVALID_ARGUMENT"
     began = time.process_time()
     with contextlib.suppress(ConnectionError):
         await raw.send(chunks)
