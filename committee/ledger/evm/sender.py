@@ -310,14 +310,18 @@ class Sender:
     async def _failure(
         self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: RawReceipt
     ) -> LedgerError:
-        """Why a mined transaction failed: the call is replayed on the state before its block."""
-        call, before = {**request, "gas": hex(transaction["gas"])}, hex(receipt.block.number - 1)
-        try:
-            await self._rpc.request("eth_call", call, before, read=answers.data)
-        except EndpointError as error:
-            if error.is_revert:
-                return await self._estimates.refusal(action, call, error, before)
-        except LedgerUnavailable:
-            pass
+        """Why a mined transaction failed: the call is replayed on the state before its block.
+
+        If it succeeds there, an earlier transaction of the block is the cause: it is replayed on the state behind it.
+        """
+        call = {**request, "gas": hex(transaction["gas"])}
+        for number in (receipt.block.number - 1, receipt.block.number):
+            try:
+                await self._rpc.request("eth_call", call, hex(number), read=answers.data)
+            except EndpointError as error:
+                if error.is_revert:
+                    return await self._estimates.refusal(action, call, error, hex(number))
+            except LedgerUnavailable:
+                pass
         reason = "OutOfGas" if receipt.gas_used >= transaction["gas"] else "Reverted"
         return LedgerRefused(action, reason, {"transaction": "0x" + receipt.hash.hex()})

@@ -13,6 +13,7 @@ from hexbytes import HexBytes
 from committee.errors import LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import AccountKey, DeploymentParameters, EvmLedger, deploy
 from committee.ledger.evm.nonces import Nonces
+from tests.committee.ledger.conftest import EPOCH_S
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network, SpoiltConnection
@@ -59,6 +60,26 @@ async def test_refused_call_takes_no_nonce(launch: Launch) -> None:
     assert isinstance(answers[1], LedgerRefused)
     assert answers[1].reason == "NotSelected"
     assert await network.operator.balance(HOLDER) == 3
+
+
+async def test_a_call_that_an_earlier_one_of_its_block_spoils_is_told_by_the_contracts_error(
+    launch: Launch,
+) -> None:
+    network = await launch((40, 30, 20, 10))
+    operator, chain = network.operator, network.chain
+    await chain.increase_time(EPOCH_S)
+    await operator.select()
+    await chain.request("evm_setAutomine", False)
+    await chain.request("evm_setIntervalMining", 0)
+    starts = [asyncio.create_task(operator.start()) for _ in range(2)]
+    async with asyncio.timeout(10):
+        while int((await chain.request("txpool_status"))["pending"], 16) < len(starts):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await chain.mine()
+    answers = await asyncio.gather(*starts, return_exceptions=True)
+    (refused,) = [one for one in answers if isinstance(one, BaseException)]
+    assert isinstance(refused, LedgerRefused)
+    assert refused.reason == "NotSelected"
 
 
 async def test_transaction_whose_answer_was_lost_is_sent_once(
