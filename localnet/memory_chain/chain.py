@@ -6,9 +6,11 @@ the clock as far as it takes. What is done by hand keeps the contracts' rules bu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
+from weakref import WeakValueDictionary
 
 from committee.errors import LedgerRefused, LedgerReorganised
 from committee.ledger import (
@@ -66,6 +68,8 @@ class MemoryChain:
         """A block is settled when so many follow it."""
         self.time_s = time_s
         self.blocks = [Block(Contracts.deployed(parameters, BlockMark(0, bytes(32)), time_s))]
+        self.payers: WeakValueDictionary[tuple[str, bytes], asyncio.Lock] = WeakValueDictionary()
+        """(account, root) → the lock of the ledgers that pay for a blob."""
         self._forks = 0
 
     def ledger(self, account: str | None) -> Ledger:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from committee.certificate import Certificate
@@ -126,10 +127,9 @@ class MemoryLedger:
         marks = tuple(one.mark for one in self.chain.blocks[after.number + 1 : until.number + 1])
         return Stretch(marks, await self.events(after.number + 1, until.number))
 
-    @asynccontextmanager
-    async def only_payer(self, root: bytes) -> AsyncIterator[None]:
-        """At once: no other process has this chain."""
-        yield
+    def only_payer(self, root: bytes) -> AbstractAsyncContextManager[None]:
+        """Among the account's ledgers, as no other process has this chain."""
+        return self.chain.payers.setdefault((self._sender(), root), asyncio.Lock())
 
     async def settle(self) -> None:
         """At once: every transaction is mined when it is sent."""

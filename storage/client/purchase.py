@@ -175,8 +175,14 @@ class Purchase:
             return expected
 
     async def _extended(self, stored: StoredBlob, end_epoch: int) -> StoredBlob:
+        """Extend the object as far as it ends too early still: another process may have extended it meanwhile."""
         with self._naming(NotExtended, stored.object_id):
-            extended = await self._ledger.extend_blob(stored.object_id, end_epoch - stored.end_epoch)
+            async with self._ledger.only_payer(self._blob.metadata.root):
+                await self._ledger.settle()
+                lasts_until = (await self._ledger.blob_object(stored.object_id)).end_epoch
+                if lasts_until >= end_epoch:
+                    return replace(stored, end_epoch=lasts_until)
+                extended = await self._ledger.extend_blob(stored.object_id, end_epoch - lasts_until)
         outcome = Outcome.EXTENDED if stored.outcome is Outcome.FOUND else stored.outcome
         return replace(stored, end_epoch=end_epoch, outcome=outcome, extend_gas=extended.gas_used)
 

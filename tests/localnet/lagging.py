@@ -1,4 +1,4 @@
-"""A relay before a chain's endpoint that has heard of no block newer than a few behind the newest."""
+"""Relays before a chain's endpoint: one that has heard of no block newer than a few behind the newest, one slow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 TAGS = ("latest", "safe", "finalized")
+JSON = {"Content-Type": "application/json"}
 
 
 class LaggingEndpoint:
@@ -86,6 +87,25 @@ async def lagging_endpoint(upstream: str, lag_blocks: int) -> AsyncIterator[str]
     async with aiohttp.ClientSession() as session:
         app = web.Application()
         app.router.add_post("/", LaggingEndpoint(upstream, lag_blocks, session).answer)
+        async with TestServer(app) as server:
+            yield str(server.make_url("/"))
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def slow_endpoint(upstream: str, method: str, seconds: float) -> AsyncIterator[str]:
+    """The URL of an endpoint that takes so long for requests that name this method."""
+    async with aiohttp.ClientSession() as session:
+
+        async def answer(request: web.Request) -> web.Response:
+            body = await request.read()
+            if method.encode() in body:
+                await asyncio.sleep(seconds)
+            async with session.post(upstream, data=body, headers=JSON) as told:
+                return web.Response(body=await told.read(), status=told.status, headers=JSON)
+
+        app = web.Application()
+        app.router.add_post("/", answer)
         async with TestServer(app) as server:
             yield str(server.make_url("/"))
             await asyncio.sleep(0)

@@ -14,11 +14,14 @@ import pytest
 
 from committee.ledger.evm import AccountKey
 from storage.redstuff import EncodedBlob, RedStuff, blob_id_text
+from tests.localnet.lagging import slow_endpoint
 
 if TYPE_CHECKING:
     from tests.localnet.conftest import Scenario
 
 LIMIT_S = 60.0
+ESTIMATE_S = 2.0
+"""Processes that are started together differ by less until they pay."""
 
 
 class Ended(NamedTuple):
@@ -95,6 +98,20 @@ async def writer(scenario: Scenario, tmp_path: Path) -> Writer:
     return writer
 
 
+async def check_that_two_at_once_pay_once(writer: Writer) -> None:
+    """Both look for the blob's objects before the first of them has registered any."""
+    path, blob = writer.blob(b"twice")
+    async with slow_endpoint(writer.network.chain.rpc_url, "eth_estimateGas", ESTIMATE_S) as url:
+        writer.environment["HAULOUT_RPC"] = url
+        storing = [await writer.start("store", path, "--json") for _ in range(2)]
+        ended = [await writer.end(process) for process in storing]
+    assert [one.status for one in ended] == [0, 0], ended
+    results = [json.loads(one.out) for one in ended]
+    (object_id,) = await writer.objects(blob)
+    assert [one["object_id"] for one in results] == [object_id, object_id]
+    assert sum(one["register_gas"] > 0 for one in results) == 1
+
+
 async def test_a_store_that_ends_badly_has_paid_once(writer: Writer) -> None:
     """Interrupted while nodes are missing, by Ctrl-C and by SIGTERM; finished with no place to print to."""
     names = ["delta", "echo"]
@@ -130,3 +147,4 @@ async def test_a_store_that_ends_badly_has_paid_once(writer: Writer) -> None:
     assert "found certified; nothing was paid" in closed.errors
     assert "Traceback" not in closed.errors and "Exception ignored" not in closed.errors
     assert await writer.objects(blob) == [objects[signal.SIGINT]], "one object, paid once"
+    await check_that_two_at_once_pay_once(writer)

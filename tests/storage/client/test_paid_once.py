@@ -16,7 +16,7 @@ from committee.errors import LedgerRefused, TransactionUnknown
 from committee.ledger import BlobRecord, Ledger, Transaction
 from storage.client.client import Client
 from storage.client.errors import NotCertified, NotEnoughConfirmations, NotExtended, WrongBlob
-from storage.client.purchase import Outcome, best_object
+from storage.client.purchase import Outcome, StoredBlob, best_object
 from storage.redstuff import RedStuff, blob_id_text
 from tests.storage.client.conftest import UserLedger
 from tests.storage.network import SHARDS
@@ -158,6 +158,42 @@ async def test_two_stores_of_the_same_bytes_at_once_pay_once(user: Client, ledge
     assert one.object_id == other.object_id
     assert {one.outcome, other.outcome} == {Outcome.REGISTERED, Outcome.FOUND}
     assert objects(ledger) == 1
+
+
+class SlowLedger(UserLedger):
+    """The account's chain as another process has it, whose looks take so long that all that run at once look too."""
+
+    async def blob_objects(self, root: bytes, length: int) -> list[BlobRecord]:
+        found = await super().blob_objects(root, length)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return found
+
+
+async def store_in_two_processes(network: Network, epochs: int) -> list[StoredBlob]:
+    """As two processes of one account do that store the same bytes at once."""
+    async with (
+        Client(cast(Ledger, SlowLedger(network.chain))) as one,
+        Client(cast(Ledger, SlowLedger(network.chain))) as other,
+    ):
+        purchases = [client._purchase(RedStuff(10), BLOB, lambda *_: None) for client in (one, other)]
+        return await asyncio.gather(*(each.store(epochs, False, False) for each in purchases))
+
+
+async def test_two_processes_that_register_the_same_bytes_at_once_pay_once(network: Network) -> None:
+    one, other = await store_in_two_processes(network, 3)
+    assert len(network.chain.records) == 1
+    assert {one.outcome, other.outcome} == {Outcome.REGISTERED, Outcome.CONTINUED}
+    assert one.object_id == other.object_id
+
+
+async def test_two_processes_that_extend_the_same_object_at_once_pay_once(
+    network: Network, user: Client
+) -> None:
+    await user.store(DATA, 2)
+    one, other = await store_in_two_processes(network, 5)
+    assert network.chain.records[1].end_epoch == one.end_epoch == other.end_epoch == 6
+    assert {one.outcome, other.outcome} == {Outcome.EXTENDED, Outcome.FOUND}
 
 
 async def test_a_cancelled_store_says_in_a_note_what_is_paid(
