@@ -1,13 +1,11 @@
-"""`haulout deploy`, `… account`, `… node`, `… stake`, `… epoch`: what operators and stakers do on chain."""
+"""`haulout account`, `… node`, `… stake`, `… epoch`: what operators and stakers do on chain."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -16,29 +14,21 @@ from committee.console import (
     AccountArgument,
     AllowPrivateOption,
     Amount,
-    DryRunOption,
     JsonOption,
-    KeyOption,
-    RpcOption,
     account_address,
     chain_command,
     hex_digest,
     network_address,
     node_name,
     percent,
-    require_key,
-    require_new_file,
     require_reachable,
     sending_account,
     token_amount,
 )
 from committee.errors import LedgerError
 from committee.key_files import read_key, write_secret
-from committee.ledger import DryRun, Ledger, RegisteredNode, next_step
-from committee.printing import PAID, CommandFailed, Result, planned, sent, show, write_out
-
-if TYPE_CHECKING:
-    from committee.ledger.evm.deploy import Finality
+from committee.ledger import Ledger, RegisteredNode, next_step
+from committee.printing import Result, sent, show
 
 node_app = typer.Typer(no_args_is_help=True, help="Run a storage node, and what its operator does on chain.")
 stake_app = typer.Typer(no_args_is_help=True, help="Stake on nodes.")
@@ -58,69 +48,6 @@ TlsKeyOption = Annotated[
     bytes | None,
     typer.Option("--tls-key", parser=hex_digest, help="SHA-256 of the TLS key's SubjectPublicKeyInfo."),
 ]
-
-
-def finality_tag(text: str) -> str:
-    """The JSON-RPC tag of the blocks that nodes take for settled. Raises `typer.BadParameter`."""
-    if text not in ("latest", "safe", "finalized"):
-        raise typer.BadParameter(f"{text!r} is none of latest, safe, finalized")
-    return text
-
-
-def deploy_command(
-    manifest: Annotated[Path, typer.Argument(help="Where the deployment manifest is written.")],
-    rpc: RpcOption,
-    shards: Annotated[int, typer.Option(help="Number of shards, for life.", min=4, max=1000)] = 1000,
-    epoch_s: Annotated[int, typer.Option(help="Seconds of an epoch.", min=1)] = 14 * 24 * 3600,
-    deadline_s: Annotated[int, typer.Option(help="Seconds until a handover can be closed.", min=1)] = 86_400,
-    patience_s: Annotated[int, typer.Option(help="Silence after which a member is ejected.", min=1)] = 600,
-    price: Annotated[int, typer.Option(help="For a MiB and epoch, smallest units.", min=0)] = 0,
-    write_price: Annotated[int, typer.Option(help="For registering a MiB, smallest units.", min=0)] = 0,
-    timelock_s: Annotated[int, typer.Option(help="Delay of the governor's changes.", min=0)] = 2 * 24 * 3600,
-    finality: Annotated[
-        str | None,
-        typer.Option(
-            parser=finality_tag,
-            metavar="TAG",
-            help="Settled blocks: finalized (the default), safe, or latest for a chain that has neither.",
-        ),
-    ] = None,
-    key_file: KeyOption = None,
-    dry_run: DryRunOption = False,
-    json_: JsonOption = False,
-) -> None:
-    """Put the contracts on a chain and write the manifest that is all a node needs to join."""
-    from committee.ledger.evm import DeploymentParameters, deploy
-
-    key = require_key(key_file)
-    parameters = DeploymentParameters(
-        shards,
-        epoch_s,
-        deadline_s,
-        patience_s,
-        price_per_mib_epoch=price,
-        write_price_per_mib=write_price,
-        timelock_delay_s=timelock_s,
-        finality=cast("Finality | None", finality),
-    )
-    require_new_file(manifest)
-    try:
-        deployment = asyncio.run(deploy(rpc, key, parameters, dry_run=dry_run))
-    except DryRun as stopped:
-        show(planned(stopped), json_)
-        return
-    try:
-        deployment.save(manifest)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            write_out(deployment.to_json())
-        raise CommandFailed(
-            f"the contracts are deployed, but {manifest} cannot be written ({error.strerror}): "
-            "keep the manifest that is printed instead in a file, as JSON",
-            PAID,
-            {"result": json.loads(deployment.to_json())},
-        ) from None
-    show({"manifest": str(manifest), **dataclasses.asdict(deployment)}, json_, is_paid=True)
 
 
 # accounts

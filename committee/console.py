@@ -118,7 +118,7 @@ def chain_command(app: typer.Typer, name: str, *, sends: bool = True) -> Callabl
             except DryRun as stopped:
                 result = planned(stopped)
             except Exception as error:
-                failed = _failed(error, transactions)
+                failed = as_failure(error, transactions)
                 if failed is None:
                     raise
                 raise failed from error
@@ -132,7 +132,7 @@ def chain_command(app: typer.Typer, name: str, *, sends: bool = True) -> Callabl
     return register
 
 
-def _failed(error: Exception, transactions: Sequence[SentTransaction]) -> CommandFailed | None:
+def as_failure(error: Exception, transactions: Sequence[SentTransaction]) -> CommandFailed | None:
     """The error as the command ends with it, with the transactions that were sent before; None when it may stay."""
     details = {"transactions": sent_before(transactions)} if transactions else {}
     if isinstance(error, Interrupted):

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from committee.cli import account_app, deploy_command, epoch_app, node_app, stake_app
+from committee.cli import account_app, epoch_app, node_app, stake_app
+from committee.deploy_command import deploy_command
 from committee.printing import put
 from storage.client.cli import FileArgument
 from storage.client.cli import app as blob_app

@@ -2,7 +2,15 @@
 
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.adapter import EvmLedger
-from committee.ledger.evm.deploy import Deployment, DeploymentParameters, deploy
+from committee.ledger.evm.deploy import Deployment, DeploymentParameters, DeploymentUnfinished, deploy
 from committee.ledger.interface import DryRun
 
-__all__ = ["AccountKey", "Deployment", "DeploymentParameters", "DryRun", "EvmLedger", "deploy"]
+__all__ = [
+    "AccountKey",
+    "Deployment",
+    "DeploymentParameters",
+    "DeploymentUnfinished",
+    "DryRun",
+    "EvmLedger",
+    "deploy",
+]

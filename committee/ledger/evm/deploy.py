@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,10 +19,12 @@ from committee.files import read_settings, write_whole
 from committee.ledger.evm import answers
 from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.account import AccountKey
+from committee.ledger.evm.outbox import transactions_of
 from committee.ledger.evm.refusals import Behind, EndpointError
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
 from committee.ledger.interface import DryRun
+from committee.ledger.records import SentTransaction
 from committee.untrusted import InvalidJson, parse_json
 
 CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Committee", "Blobs")
@@ -140,7 +144,12 @@ def domain_of(chain_id: int, committee: str) -> bytes:
 
 
 async def deploy(
-    rpc_url: str, key: AccountKey, parameters: DeploymentParameters, *, dry_run: bool = False
+    rpc_url: str,
+    key: AccountKey,
+    parameters: DeploymentParameters,
+    *,
+    dry_run: bool = False,
+    first_nonce: int | None = None,
 ) -> Deployment:
     """Create token, timelock, staking, committee and blob contracts.
 
@@ -152,8 +161,12 @@ async def deploy(
     With `dry_run` nothing is sent and `DryRun` raised; what the committee's and the blobs' creation cost cannot be
     estimated before the others exist.
 
+    With `first_nonce`, a deployment that was begun with that nonce of the account, and the same parameters, is gone on
+    with: what exists of it is not created again.
+
     Raises `LedgerError` when the chain lacks a precompile, `LedgerRefused` for parameters that a contract
-    refuses or an account that cannot pay, `LedgerUnavailable`.
+    refuses or an account that cannot pay, `LedgerUnavailable`; `DeploymentUnfinished` for whatever fails once something
+    was sent. A cancellation carries the same text as a note.
     """
     rpc = Rpc(rpc_url)
     sender: Sender | None = None
@@ -163,27 +176,28 @@ async def deploy(
         finality = parameters.finality or ("latest" if chain_id == DEVELOPMENT_CHAIN_ID else "finalized")
         await _probe_finality(rpc, finality)
         sender = Sender(rpc, key, chain_id, ErrorDecoder(load_contract(name) for name in CONTRACTS))
-        nonce = await rpc.eth.get_transaction_count(to_checksum_address(key.address), "pending")
+        next_nonce = await transactions_of(rpc, key.address, "pending")
+        nonce = next_nonce if first_nonce is None else first_nonce
         addresses = {
             name: _created_address(key.address, nonce + place) for place, name in enumerate(CONTRACTS)
         }
+        await _require_created(rpc, key.address, addresses, parameters, next_nonce - nonce)
         creations = {
             name: load_contract(name).encode_deployment(**arguments)
             for name, arguments in _constructor_arguments(key.address, addresses, parameters).items()
         }
+        lacking = {name: creations[name] for name in CONTRACTS[next_nonce - nonce :]}
         if dry_run:
             raise DryRun(
                 [
                     await sender.plan(f"creation of {name}", None, creation, after_others=True)
-                    for name, creation in creations.items()
+                    for name, creation in lacking.items()
                 ]
             )
-        block = 0
-        for name, creation in creations.items():
-            receipt = await sender.send(f"creation of {name}", None, creation)
-            if (receipt.contract or "").lower() != addresses[name].lower():
-                raise LedgerError(f"{name} is not where it was predicted: {key.address} sent something else")
-            block = receipt.transaction.block.number
+        with _unfinished(sender, nonce):
+            await _create(sender, lacking, addresses)
+            newest = await rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block)
+        block = max(sender.mined_block, 0) or newest.mark.number
     finally:
         if sender is not None:
             sender.close()
@@ -199,6 +213,70 @@ async def deploy(
         domain=domain_of(chain_id, addresses["Committee"]),
         finality=finality,
     )
+
+
+class DeploymentUnfinished(LedgerError):
+    """Some contracts of a deployment are created and paid for, or may be; `sent` are the transactions."""
+
+    def __init__(self, cause: BaseException, sent: tuple[SentTransaction, ...], first_nonce: int) -> None:
+        self.sent = sent
+        self.first_nonce = first_nonce
+        super().__init__(
+            f"the deployment is not finished: {str(cause) or type(cause).__name__}; to go on with it and pay for none "
+            f"of its contracts twice, type the same command with --first-nonce {first_nonce}"
+        )
+
+
+@contextmanager
+def _unfinished(sender: Sender, first_nonce: int) -> Iterator[None]:
+    """Say in whatever ends the work what was sent, and how to go on with it."""
+    try:
+        yield
+    except Exception as error:
+        if not sender.sent:
+            raise
+        raise DeploymentUnfinished(error, sender.sent, first_nonce) from error
+    except BaseException as stopped:
+        if sender.sent:
+            stopped.add_note(str(DeploymentUnfinished(stopped, sender.sent, first_nonce)))
+        raise
+
+
+async def _create(sender: Sender, creations: Mapping[str, bytes], addresses: Mapping[str, str]) -> None:
+    for name, creation in creations.items():
+        receipt = await sender.send(f"creation of {name}", None, creation)
+        if (receipt.contract or "").lower() != addresses[name].lower():
+            raise LedgerError(f"{name} is not where it was predicted: {sender.account} sent something else")
+
+
+async def _require_created(
+    rpc: Rpc, account: str, addresses: Mapping[str, str], parameters: DeploymentParameters, count: int
+) -> None:
+    """Require that the first `count` contracts are there, and are of this deployment. Raises `LedgerError`."""
+    if not 0 <= count <= len(CONTRACTS):
+        raise LedgerError(f"no deployment was begun with that nonce: the account has sent {count} since")
+    views: dict[str, tuple[str, object]] = {
+        "HauloutToken": ("owner", account),
+        "Timelock": ("getMinDelay", parameters.timelock_delay_s),
+        "Staking": ("committee", addresses["Committee"]),
+        "Committee": ("nShards", parameters.n_shards),
+        "Blobs": ("committee", addresses["Committee"]),
+    }
+    for name in CONTRACTS[:count]:
+        (function, expected), abi = views[name], load_contract(name)
+        call = {"to": addresses[name], "data": "0x" + abi.encode_call(function).hex()}
+        told: object = None
+        try:
+            answer = await rpc.request("eth_call", call, "latest", read=answers.data)
+            told = abi.decode_result(function, answer) if answer else None
+        except EndpointError as error:
+            if not error.is_revert:
+                raise
+        if told != expected:
+            raise LedgerError(
+                f"no deployment with these parameters was begun with that nonce: there is no {name} at "
+                f"{addresses[name]} whose {function} is {expected}"
+            )
 
 
 def _constructor_arguments(

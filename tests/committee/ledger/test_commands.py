@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 from typer.testing import CliRunner
 
 from committee.bls import SecretKey
 from committee.errors import CommitteeError, LedgerRefused
 from committee.ledger.evm import AccountKey, Deployment, EvmLedger
+from committee.printing import PAID, CommandFailed
 from localnet.chain import LocalChain
 from storage.cli import app
 from storage.node.config import ConfigError, account_key, load_config
 
 if TYPE_CHECKING:
-    from tests.committee.ledger.conftest import Launch, Network
+    from tests.committee.ledger.conftest import Launch, Network, SpoiltConnection
 
 TOKEN = 10**18
 
@@ -116,6 +118,45 @@ async def test_deploy_sends_nothing_where_its_manifest_cannot_be_written(
     assert isinstance(answer.exception, CommitteeError) and "No space left" in str(answer.exception)
     async with await EvmLedger.connect(chain.rpc_url, Deployment.from_json(answer.stdout)) as ledger:
         assert (await ledger.parameters()).n_shards == 10
+
+
+async def test_a_deployment_that_ends_half_way_is_told_and_gone_on_with(
+    chain: LocalChain, spoilt: SpoiltConnection, tmp_path: Path
+) -> None:
+    """beamer-bridge/beamer#767, hyperlane-xyz/hyperlane-monorepo#429."""
+    key = AccountKey.generate()
+    await chain.fund(key.address)
+    await chain.request("anvil_setNonce", key.address, hex(7))
+    manifest, key_file = tmp_path / "m.json", write_key(tmp_path / "key", key.to_bytes())
+    words = ["deploy", str(manifest), "--rpc", spoilt.url, "--key-file", str(key_file), "--shards", "10"]
+
+    async def fails(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        is_fourth = method == "eth_estimateGas" and spoilt.asked.count(method) > 3
+        return web.Response(status=503) if is_fourth else None
+
+    spoilt.rules.append(fails)
+    answer = await asyncio.to_thread(CliRunner().invoke, app, words)
+    failed = answer.exception
+    assert isinstance(failed, CommandFailed) and failed.status == PAID
+    assert "HTTP 503; to go on with it" in str(failed) and "--first-nonce 7" in str(failed)
+    assert [one["action"] for one in failed.details["transactions"]] == [
+        f"creation of {name}" for name in ("HauloutToken", "Timelock", "Staking")
+    ]
+    spoilt.rules.clear()
+    for wrong in (("6",), ("8",), ("9",), ("11",), ("7", "--timelock-s", "5")):
+        answer = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--first-nonce", *wrong])
+        assert "no deployment " in str(answer.exception)
+    answer = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--first-nonce", "7"])
+    assert answer.exit_code == 0, answer.output
+    assert await chain.request("eth_getTransactionCount", key.address, "latest") == hex(7 + 5)
+    async with await EvmLedger.connect(chain.rpc_url, Deployment.load(manifest)) as ledger:
+        assert (await ledger.parameters()).n_shards == 10
+        assert not await ledger.nodes()
+    # An answer that was lost with the last of them: nothing is sent, and the manifest made.
+    manifest.unlink()
+    answer = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--first-nonce", "7"])
+    assert answer.exit_code == 0, answer.output
+    assert await chain.request("eth_getTransactionCount", key.address, "latest") == hex(7 + 5)
 
 
 async def test_a_stake_that_is_refused_leaves_no_allowance(launch: Launch, tmp_path: Path) -> None:
