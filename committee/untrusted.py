@@ -20,14 +20,16 @@ class InvalidJson(ValueError):
     """Text that is not JSON, or exceeds a limit; the message says which."""
 
 
-def parse_json(content: bytes | str, max_brackets: int) -> Any:
+def parse_json(content: bytes | str, max_brackets: int, max_values: int | None = None) -> Any:
     """Return the value of a JSON text in UTF-8 that opens at most `max_brackets` lists and objects.
 
-    Raises `InvalidJson`, also for `NaN` and `Infinity`, and for a nest deeper than `MAX_DEPTH`.
+    These have `max_values` elements at most, if it is given. Raises `InvalidJson`, also for `NaN` and `Infinity`, and
+    for a nest deeper than `MAX_DEPTH`.
 
-    Both limits hold before the parser sees the text. The parser is no safe judge of depth: a library may have raised
-    the recursion limit (a grammar under `eth_abi` does), and then a deep nest overruns the stack and kills the
-    process. Each bracket costs some 60 bytes of memory. Brackets within strings count too, as a simple upper bound.
+    The limits hold before the parser sees the text, which lets no other thread run before its end. It is no safe judge
+    of depth: a library may have raised the recursion limit (a grammar under `eth_abi` does), and then a deep nest
+    overruns the stack and kills the process. Each bracket costs some 60 bytes of memory, each value up to a
+    microsecond. Brackets and commas within strings count too, as a simple upper bound.
     """
     try:
         text = content if isinstance(content, str) else content.decode()
@@ -36,6 +38,8 @@ def parse_json(content: bytes | str, max_brackets: int) -> Any:
     brackets = text.count("[") + text.count("{")
     if brackets > max_brackets:
         raise InvalidJson(f"JSON of more than {max_brackets} lists and objects")
+    if max_values is not None and text.count(",") > max_values:
+        raise InvalidJson(f"JSON of more than {max_values} values")
     if brackets > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise InvalidJson(f"JSON nested deeper than {MAX_DEPTH}")
     try:

@@ -67,6 +67,12 @@ def test_too_many_brackets_are_refused() -> None:
         parse_json("[[],[],[],[],[],[],[],[],[],[]]", 10)
 
 
+def test_too_many_values_are_refused() -> None:
+    assert parse_json("[1,2,3]", 10, 2) == [1, 2, 3]
+    with pytest.raises(InvalidJson, match="more than 2 values"):
+        parse_json("[1,2,3,4]", 10, 2)
+
+
 @pytest.mark.parametrize("text", ['"' + '\\"' * 10**6, '"' * 10**6, "[" * 10**6, "\\" * 10**6])
 def test_no_text_takes_long_to_measure(text: str) -> None:
     began = time.process_time()

@@ -33,9 +33,12 @@ RETRY_AFTER_LIMIT_S = 30.0
 """An endpoint that asks for a longer pause gets this one."""
 CHAIN_CHECK_INTERVAL_S = 60.0
 """How often an endpoint is asked anew which chain it serves; after each of its failures too."""
-ANSWER_LIMIT_BYTES = 64 << 20
-ANSWER_LIMIT_BRACKETS = 1 << 18
-"""Lists and objects in one answer: more than 100 000 logs."""
+ANSWER_LIMIT_BYTES = 8 << 20
+"""Of one answer. It is parsed at once, while nothing else runs: for 60 ms if it has as many logs as there is room for,
+11 000, and for a quarter of a second at worst. More logs than that are asked for in parts."""
+ANSWER_LIMIT_BRACKETS = 1 << 15
+ANSWER_LIMIT_VALUES = 1 << 17
+"""Lists and objects, and their elements, in one answer: 13 000 and 10 000 logs."""
 ERROR_LIMIT_BYTES = 1 << 16
 """Of the body of an HTTP error, which may hold a JSON-RPC error."""
 NOT_OF_SIZE = (401, 402, 403, 404, 405, 429, 502, 503, 504)
@@ -191,7 +194,7 @@ class Endpoint:
 
     def _parse(self, content: bytes, what: str) -> Any:
         try:
-            return parse_json(content, ANSWER_LIMIT_BRACKETS)
+            return parse_json(content, ANSWER_LIMIT_BRACKETS, ANSWER_LIMIT_VALUES)
         except InvalidJson as error:
             message = f"{self} answered {what} with something that cannot be read: {error}"
             raise EndpointFault(message, may_be_size=True) from None

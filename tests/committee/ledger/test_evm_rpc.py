@@ -280,6 +280,16 @@ async def rpc_of(*endpoints: Answering) -> AsyncIterator[Rpc]:
         yield rpc
 
 
+@pytest.mark.parametrize(
+    "padding", [[0] * (1 << 17), [[]] * (1 << 15), " " * (8 << 20)], ids=["values", "lists", "bytes"]
+)
+async def test_an_answer_that_takes_long_to_parse_is_a_fault_of_the_endpoint(padding: object) -> None:
+    """Nothing else runs meanwhile, and it could be so with every request."""
+    liar, honest = Answering(result="0x1", padding=padding), Answering(result="0x5208")
+    async with rpc_of(liar, honest) as rpc:
+        assert await rpc.request("eth_call", {}, read=answers.quantity) == 0x5208
+
+
 @pytest.mark.parametrize("revert", REVERTS.values(), ids=REVERTS)
 async def test_a_revert_that_another_endpoint_contradicts_does_not_count(revert: dict[str, Any]) -> None:
     liar, honest = Answering(error=revert), Answering(result="0x5208")
