@@ -8,6 +8,7 @@ import pytest
 
 from storage.client import settling
 from storage.client.settling import Settling
+from storage.node.handover import filling
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, MOVED
 
@@ -40,6 +41,28 @@ async def test_a_source_that_has_not_seen_the_epoch_is_waited_for(stored: Networ
     (report,) = stored.running[1].handover.report().shards
     assert set(waits) == {"node-3"}
     assert (report.transferred_slivers, report.rebuilt_slivers) == (2 * len(BLOBS), 0)
+
+
+async def test_a_source_that_only_says_that_it_gets_on_is_done_without(
+    stored: Network, waits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block that it names grows with each question, and never comes to the epoch's."""
+    monkeypatch.setattr(filling, "SOURCE_BEHIND_LIMIT_S", 0.2)
+    block = -(10**9)
+
+    def further(_: dict[str, Any]) -> int:
+        nonlocal block
+        block += 1
+        return block
+
+    monkeypatch.setattr(settling, "block_of", further)
+    monkeypatch.setattr(settling, "BEHIND_PATIENCE_S", 0.1)
+    stored.hold(3)
+    stored.chain.start(MOVED)
+    await stored.until(lambda: 6 in stored.chain.attested)
+    (report,) = stored.running[1].handover.report().shards
+    assert set(waits) == {"node-3"}
+    assert (report.transferred_slivers, report.rebuilt_slivers) == (0, 2 * len(BLOBS))
 
 
 async def test_a_source_that_stays_behind_is_done_without(

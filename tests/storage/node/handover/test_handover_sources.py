@@ -193,6 +193,21 @@ async def test_a_source_that_is_too_slow_is_left(
     assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
 
 
+async def never(answer: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+async def test_a_source_that_drips_a_page_is_left(stored: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It moves just enough not to have stalled: only the time that a page may take in all ends it."""
+    monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.1)
+    monkeypatch.setattr(filling, "LEAST_BYTES_PER_S", 2**60)
+    bend(stored, 1, {3: lambda real: Bent(real, lambda name, a: never(a) if name == "sync_shard" else a)})
+    await change(stored, MOVED)
+    assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
+    node_3 = stored.running[1].view.state.members()[3]
+    assert stored.running[1].repair.standing.rank(node_3) == SLOW
+
+
 def one_a_page(name: str, answer: Any) -> Any:
     if name != "sync_shard" or len(answer.slivers) < 2:
         return answer

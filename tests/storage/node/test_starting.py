@@ -1,0 +1,57 @@
+"""What a node makes of a chain that is silent or refuses when the node starts; over a chain in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger import Ledger
+from storage.node.node import StorageNode
+from tests.storage.network import SHARDS, HeldLedger
+
+if TYPE_CHECKING:
+    from tests.storage.network import Network
+
+TROUBLES = {
+    "a revert, perhaps made up": LedgerRefused("Staking.nodes", "UnknownError"),
+    "silence": LedgerUnavailable("no answer within 5 s"),
+}
+
+
+def have_nodes_fail(monkeypatch: pytest.MonkeyPatch, trouble: LedgerError) -> None:
+    """From now on nobody can look at the registrations."""
+
+    async def fail(_: HeldLedger) -> Any:
+        raise trouble
+
+    monkeypatch.setattr(HeldLedger, "nodes", fail)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
+async def test_a_node_that_ran_before_serves_as_the_node_it_was(
+    network: Network, monkeypatch: pytest.MonkeyPatch, trouble: LedgerError
+) -> None:
+    await network.stop(2)
+    have_nodes_fail(monkeypatch, trouble)
+    await network.start(2)
+    health = await network.client(2).health()
+    assert (health["nodeId"], health["epoch"]) == (2, 1)
+    assert health["shards"]["owned"] == len(SHARDS[2])
+
+
+@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
+async def test_a_node_that_has_saved_nothing_ends_with_what_the_chain_said(
+    network: Network, monkeypatch: pytest.MonkeyPatch, trouble: LedgerError
+) -> None:
+    config = network.running[2].config
+    await network.stop(2)
+    have_nodes_fail(monkeypatch, trouble)
+    (network.folder / "new").mkdir()
+    ledger = cast(Ledger, network.ledgers[2])
+    node = StorageNode(network.folder / "new", config, network.secret(2), ledger)
+    async with asyncio.timeout(10):
+        with pytest.raises(type(trouble), match=str(trouble)):
+            await node.run()
