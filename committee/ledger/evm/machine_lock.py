@@ -2,7 +2,8 @@
 
     {temporary folder}/haulout-{user id}/{name}
 
-Where no such file can be made (a read-only machine, a folder of another user's) there is no lock.
+Where no such file can be made (a read-only machine, a folder of another user's) there is no lock. A process that is
+killed leaves its files: `remove_abandoned` takes them away, of whichever name.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ import os
 import random
 import stat
 import tempfile
+import time
 from collections.abc import AsyncIterator
+from itertools import islice
 from pathlib import Path
 
 FIRST_POLL_S = 0.002
 LONGEST_POLL_S = 0.05
+ABANDONED_S = 150.0
+"""Since the last use of a file that nothing holds: longer than any transaction is waited for."""
+LOOKED_AT = 4096
+"""Files in the folder that one look for abandoned ones takes in."""
 OPENED_AGAIN = 100
 """Tries to open a lock file whose folder another process removes each time; each removal is one holder's end."""
 
@@ -53,10 +60,13 @@ async def held(name: str, limit_s: float) -> AsyncIterator[None]:
             release(file)
 
 
-def take(name: str) -> int | None:
-    """The lock's file, open and locked; None where there can be none. Raises `BlockingIOError` when it is held."""
+def take(name: str, *, is_made: bool = True) -> int | None:
+    """The lock's file, open and locked, and made if need be; None where there is none.
+
+    Raises `BlockingIOError` when it is held.
+    """
     while True:
-        file = _open(name)
+        file = _open(name, is_made)
         if file is None:
             return None
         try:
@@ -84,22 +94,43 @@ def remove(name: str) -> None:
         _folder().rmdir()
 
 
+def remove_abandoned() -> None:
+    """Remove the files of locks that nothing holds and nothing has used for ABANDONED_S.
+
+    It is done under the lock: whoever has just opened such a file finds it gone, and opens another (`take`).
+    """
+    with contextlib.suppress(OSError), os.scandir(_folder()) as entries:
+        for name in [entry.name for entry in islice(entries, LOOKED_AT)]:
+            with contextlib.suppress(BlockingIOError):
+                file = take(name, is_made=False)
+                if file is None:
+                    continue
+                try:
+                    if time.time() - os.fstat(file).st_mtime > ABANDONED_S:
+                        remove(name)
+                finally:
+                    release(file)
+
+
 def _folder() -> Path:
     return Path(tempfile.gettempdir(), f"haulout-{os.getuid()}")
 
 
-def _open(name: str) -> int | None:
-    """The lock file, made if need be; None where there can be none that only this user can hold."""
+def _open(name: str, is_made: bool) -> int | None:
+    """The lock file, made if need be; None where there is none, or can be none that only this user can hold."""
     folder = _folder()
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if is_made else 0)
     for _ in range(OPENED_AGAIN):
         try:
-            folder.mkdir(0o700, exist_ok=True)
+            if is_made:
+                folder.mkdir(0o700, exist_ok=True)
             found = folder.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
                 return None
-            return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            return os.open(folder / name, flags, 0o600)
         except FileNotFoundError:
-            continue
+            if not is_made:
+                return None
         except OSError:
             return None
     return None

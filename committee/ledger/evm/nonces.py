@@ -75,13 +75,17 @@ class Nonces:
             try:
                 if os.pread(file, 2 * TOKEN_BYTES, 0) != self._token:
                     self.next = None
-                    os.pwrite(file, self._token, 0)
+                os.pwrite(file, self._token, 0)  # each time: the file's age tells when it was used last
                 yield
             finally:
                 machine_lock.release(file)
 
     def close(self) -> None:
-        """Remove the lock file, if this counter held it last and nothing holds it now, and the folder if empty."""
+        """Remove the lock file, if this counter held it last and nothing holds it now, and abandoned ones.
+
+        The folder goes with the last of them.
+        """
+        machine_lock.remove_abandoned()
         with contextlib.suppress(OSError):
             file = machine_lock.take(self._name)
             if file is None:

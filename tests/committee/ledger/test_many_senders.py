@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import multiprocessing
 import os
+import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from committee.errors import LedgerUnavailable
-from committee.ledger.evm import AccountKey, Deployment, EvmLedger
+from committee.ledger.evm import AccountKey, Deployment, EvmLedger, machine_lock
 from committee.ledger.evm.nonces import Nonces
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ async def test_senders_without_a_common_lock_take_the_next_nonce(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = await launch()
-    monkeypatch.setattr("committee.ledger.evm.machine_lock._open", lambda name: None)
+    monkeypatch.setattr("committee.ledger.evm.machine_lock._open", lambda name, is_made: None)
     await network.chain.request("evm_setAutomine", False)
     await network.chain.request("evm_setIntervalMining", 1)
     ledgers = []
@@ -178,6 +179,68 @@ async def test_the_folder_goes_with_its_last_file(folder: Path) -> None:
         assert [path.name for path in folder.iterdir()] == [f"1-{ACCOUNT.lower()}.lock"]
     one.close()
     assert not folder.exists()
+
+
+def used_long_ago(folder: Path, name: str) -> Path:
+    """The lock file of a process that was killed."""
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_bytes(b"0" * 32)
+    long_ago_s = time.time() - machine_lock.ABANDONED_S - 1
+    os.utime(file, (long_ago_s, long_ago_s))
+    return file
+
+
+async def test_lock_files_of_killed_processes_go_with_the_next_sender_of_any_account(folder: Path) -> None:
+    for number in range(20):
+        used_long_ago(folder, f"1-{number}.lock")
+    recent = folder / "1-recent.lock"
+    recent.touch()
+    held = used_long_ago(folder, "1-held.lock")
+    with held.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        one = Nonces(1, ACCOUNT)
+        async with one.turn():
+            pass
+        one.close()
+        assert set(folder.iterdir()) == {recent, held}
+    recent.unlink()
+    one.close()
+    assert not folder.exists()
+
+
+async def test_a_lock_that_is_used_is_not_abandoned(folder: Path) -> None:
+    one, other = Nonces(1, ACCOUNT), Nonces(1, HOLDER)
+    async with one.turn():
+        one.next = 7
+    (file,) = folder.iterdir()
+    os.utime(file, (0, 0))
+    async with one.turn():
+        assert one.next == 7
+    other.close()
+    async with one.turn():
+        assert one.next == 7
+
+
+async def test_whoever_waits_for_a_lock_file_that_is_removed_gets_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its opening and its lock the file is abandoned, and removed by another sender's end."""
+    used_long_ago(folder, f"1-{ACCOUNT.lower()}.lock")
+    locked = fcntl.flock
+    removals = iter([True])
+
+    def lock_late(file: int, how: int) -> None:
+        if next(removals, False):
+            Nonces(1, HOLDER).close()
+        locked(file, how)
+
+    monkeypatch.setattr("committee.ledger.evm.machine_lock.fcntl.flock", lock_late)
+    async with Nonces(1, ACCOUNT).turn():
+        (file,) = folder.iterdir()
+        assert file.stat().st_mtime > time.time() - machine_lock.ABANDONED_S
+        with file.open("r+b") as second, pytest.raises(BlockingIOError):
+            locked(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 async def test_a_lock_is_taken_though_its_folder_is_removed_meanwhile(
