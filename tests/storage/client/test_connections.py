@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from storage.client.connections import open_session
-from storage.client.errors import NodeError, NodeUnreachable
+from storage.client.errors import NodeError, NodeLied, NodeUnreachable
 from storage.client.node_client import NodeClient
 from tests.storage import pacing
 
@@ -81,7 +81,9 @@ async def test_the_error_says_what_to_do(intranet: Intranet) -> None:
             await NodeClient(session, "spy", f"http://127.0.0.1:{intranet.port}").metrics()
 
 
-async def test_cookies_are_not_kept_and_compressed_answers_not_unpacked(intranet: Intranet) -> None:
+async def test_cookies_are_not_kept_and_compressed_answers_not_unpacked_but_refused(
+    intranet: Intranet,
+) -> None:
     intranet.answer = b"\r\n".join(
         [
             b"HTTP/1.1 200 OK",
@@ -94,7 +96,8 @@ async def test_cookies_are_not_kept_and_compressed_answers_not_unpacked(intranet
     )
     async with open_session(allow_private=True) as session:
         client = NodeClient(session, "fellow", f"http://rebound.example:{intranet.port}")
-        assert await client.metrics() == "\x1f\ufffd\x08"
+        with pytest.raises(NodeLied, match="its answer is compressed"):
+            await client.metrics()
         assert not list(session.cookie_jar)
 
 
