@@ -79,8 +79,12 @@ EpochsOption = Annotated[
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Register and pay anew, whatever an earlier command has paid for.")
 ]
+UntilOption = Annotated[
+    int | None,
+    typer.Option(help="The epoch in which it is to end; nothing is paid if it lasts as long.", min=1),
+]
 MoreEpochsOption = Annotated[
-    int, typer.Option(help="How many to add behind the blob's last one.", min=1, max=MOST_EPOCHS)
+    int | None, typer.Option(help="How many to add behind the blob's last one.", min=1, max=MOST_EPOCHS)
 ]
 
 
@@ -183,9 +187,27 @@ async def status(ledger: Ledger, blob: BlobArgument) -> Result:
 
 
 @chain_command(app, "extend")
-async def extend(ledger: Ledger, object_id: ObjectArgument, epochs: MoreEpochsOption = 1) -> Result:
-    """Reserve and pay more epochs for a certified blob object of the account's."""
-    return sent(await ledger.extend_blob(object_id, epochs), object_id=object_id, epochs=epochs)
+async def extend(
+    ledger: Ledger, object_id: ObjectArgument, epochs: MoreEpochsOption = None, until: UntilOption = None
+) -> Result:
+    """Reserve and pay more epochs for a certified blob object of the account's, one by default.
+
+    With --until the same command may be typed again, whatever became of it: what is paid for is not paid again.
+    """
+    if until is None:
+        epochs = epochs or 1
+        return sent(await ledger.extend_blob(object_id, epochs), object_id=object_id, epochs=epochs)
+    if epochs is not None:
+        raise typer.BadParameter("give --epochs or --until, not both")
+    record = await ledger.blob_object(object_id)
+    async with ledger.only_payer(record.blob_id):
+        await ledger.settle()
+        lasts_until = (await ledger.blob_object(object_id)).end_epoch
+        if lasts_until >= until:
+            outcome = "lasts as long already; nothing was paid"
+            return {"object_id": object_id, "end_epoch": lasts_until, "outcome": outcome}
+        extended = await ledger.extend_blob(object_id, until - lasts_until)
+    return sent(extended, object_id=object_id, epochs=until - lasts_until, end_epoch=until)
 
 
 @chain_command(app, "delete")

@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from committee.certificate import Certificate
 from committee.errors import LedgerRefused, TransactionUnknown
 from committee.ledger import BlobRecord, Ledger, Transaction
+from storage.client import cli
 from storage.client.client import Client
 from storage.client.errors import NotCertified, NotEnoughConfirmations, NotExtended, WrongBlob
 from storage.client.purchase import Outcome, StoredBlob, best_object
@@ -323,3 +325,20 @@ def test_the_object_gone_on_with_costs_least(records: list[BlobRecord], end: int
         ]
         if chosen.certified_epoch is None:
             assert all(cost(one) for one in certified), "a certified object that lasts needs no gas"
+
+
+async def test_an_extension_to_an_epoch_is_paid_once(user: Client, ledger: UserLedger) -> None:
+    """Typed again after an answer was lost: akash-network/console#3449, MutinyWallet/mutiny-web#1105."""
+    stored = await user.store(DATA, 2)
+    paying = cast(Ledger, ledger)
+    until = stored.end_epoch + 3
+    extended = await cli.extend(paying, stored.object_id, until=until)
+    assert (extended["epochs"], extended["end_epoch"]) == (3, until)
+    for earlier in (until, until - 1):
+        again = await cli.extend(paying, stored.object_id, until=earlier)
+        assert "nothing was paid" in again["outcome"] and again["end_epoch"] == until
+    assert (await ledger.blob_object(stored.object_id)).end_epoch == until
+    with pytest.raises(typer.BadParameter, match="not both"):
+        await cli.extend(paying, stored.object_id, epochs=1, until=until)
+    await cli.extend(paying, stored.object_id)
+    assert (await ledger.blob_object(stored.object_id)).end_epoch == until + 1
