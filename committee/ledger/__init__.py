@@ -34,7 +34,7 @@ from committee.ledger.records import (
     Transaction,
     Unbonding,
 )
-from committee.ledger.steps import EpochStep, StepKind, next_step
+from committee.ledger.steps import EpochStep, StepKind, next_step, pay_out_step
 
 __all__ = [
     "Absence",
@@ -68,4 +68,5 @@ __all__ = [
     "Transaction",
     "Unbonding",
     "next_step",
+    "pay_out_step",
 ]

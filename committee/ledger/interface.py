@@ -123,6 +123,9 @@ class Ledger(Protocol):
         Who had them before goes on serving them.
         """
 
+    async def unpaid(self, epoch: int) -> tuple[int, ...]:
+        """Ids of the members of an epoch that is over to whom it owes something still, in the newest block."""
+
     async def stakes(self, account: str) -> list[StakePosition]:
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
 

@@ -14,6 +14,7 @@ class StepKind(StrEnum):
     SELECT = "select"
     START = "start"
     CLOSE = "close"
+    PAY_OUT = "pay_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class EpochStep:
 
     kind: StepKind
     epoch: int
-    """The epoch to be selected or started, or whose handover is to be closed."""
+    """The epoch to be selected, started or paid for, or whose handover is to be closed."""
     since_s: int
     """Chain time from which on the contract takes it."""
 
@@ -36,3 +37,10 @@ def next_step(state: EpochState, parameters: Parameters) -> EpochStep:
         kind, wait_s = StepKind.SELECT, parameters.epoch_duration_s // 2
     since_s = state.last_handover_done_s + wait_s if state.epoch else state.last_handover_done_s
     return EpochStep(kind, state.epoch + 1, since_s)
+
+
+def pay_out_step(state: EpochState) -> EpochStep | None:
+    """Return the step by which the members of the epoch before are paid; None when there was none."""
+    if state.previous is None:
+        return None
+    return EpochStep(StepKind.PAY_OUT, state.previous.epoch, state.started_at_s)

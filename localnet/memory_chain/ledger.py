@@ -116,6 +116,10 @@ class MemoryLedger:
         except Revert as revert:
             raise LedgerRefused("Committee.missingShards", revert.reason, revert.arguments) from None
 
+    async def unpaid(self, epoch: int) -> tuple[int, ...]:
+        """None: nobody is paid here."""
+        return ()
+
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """In chain order."""
         blocks = self.chain.blocks[max(0, first_block) : last_block + 1]

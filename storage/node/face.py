@@ -44,8 +44,8 @@ class NodeFace(Protocol):
     def upkeep(self) -> dict[str, int]:
         """What the node has done since its start to keep its store whole; in health and metrics."""
 
-    def due(self) -> Due | None:
-        """The step that is due for the epochs to go on, if any; in metrics."""
+    def due(self) -> tuple[Due, ...]:
+        """The steps that are due for the epochs to go on; in metrics."""
 
     def handover_report(self) -> dict[str, Any]:
         """What `/v1/handover` answers."""

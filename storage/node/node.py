@@ -173,8 +173,8 @@ class StorageNode:
             "steps_done": self.keeper.done_count,
         }
 
-    def due(self) -> Due | None:
-        """The step that is due, if any."""
+    def due(self) -> tuple[Due, ...]:
+        """The steps that are due."""
         return self.keeper.due
 
     def handover_report(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Due:
     step: EpochStep
     waited_s: int
     """Chain time since the contracts take it."""
-    turn: Turn | None
+    turn: Turn
 
 
 class Rota:

@@ -21,7 +21,15 @@ NAMES = ("alfa", "bravo", "charlie")
 EPOCH_S = 12
 BLOCK_INTERVAL_S = 0.5
 """With each block the chain's clock goes on by a second more: three times as fast as this machine's."""
-FUNCTIONS = {StepKind.SELECT: "select", StepKind.START: "start", StepKind.CLOSE: "close"}
+PRICE = 10**9
+PAID_EPOCHS = 3
+"""For so many epochs, from the first on, a blob is paid for."""
+FUNCTIONS = [
+    ("Committee", "select", StepKind.SELECT),
+    ("Committee", "start", StepKind.START),
+    ("Committee", "close", StepKind.CLOSE),
+    ("Blobs", "payOut", StepKind.PAY_OUT),
+]
 
 
 class Sent(NamedTuple):
@@ -59,30 +67,47 @@ class Alone:
 
         await self.network.until(f"{kind} of epoch {epoch}", is_done, 1)
 
+    async def until_paid(self, epoch: int) -> None:
+        """Wait until nothing is owed for an epoch."""
+
+        async def is_paid() -> int:
+            return int(not await self.network.operator.unpaid(epoch))
+
+        await self.network.until(f"payments for epoch {epoch}", is_paid, 1)
+
     async def sent(self) -> list[Sent]:
         """Every transaction with a step of the epochs, in order."""
-        abi, network = load_contract("Committee"), self.network
-        kinds = {"0x" + abi.encode_call(name).hex(): kind for kind, name in FUNCTIONS.items()}
+        network = self.network
+        addresses = {"Committee": network.deployment.committee, "Blobs": network.deployment.blobs}
+        kinds = {
+            (addresses[name].lower(), "0x" + load_contract(name).selectors[function].hex()): kind
+            for name, function, kind in FUNCTIONS
+        }
         names = {account_key(node.folder).address.lower(): name for name, node in network.nodes.items()}
         sent = []
         for number in range(self.first_block, (await network.operator.newest()).number + 1):
             block = await network.chain.request("eth_getBlockByNumber", hex(number), True)
             for one in block["transactions"]:
-                if one["input"] in kinds and one["to"] == network.deployment.committee.lower():
+                kind = kinds.get((one["to"], one["input"][:10]))
+                if kind is not None:
                     receipt = await network.chain.request("eth_getTransactionReceipt", one["hash"])
-                    sent.append(Sent(kinds[one["input"]], names[one["from"]], receipt["status"] == "0x1"))
+                    sent.append(Sent(kind, names[one["from"]], receipt["status"] == "0x1"))
         return sent
 
 
 @pytest.fixture
 async def alone(tmp_path: Path) -> AsyncIterator[Alone]:
     """Three nodes in epoch 1 on a chain whose clock goes on."""
-    parameters = DeploymentParameters(n_shards=10, epoch_duration_s=EPOCH_S, handover_deadline_s=EPOCH_S)
+    parameters = DeploymentParameters(
+        n_shards=10, epoch_duration_s=EPOCH_S, handover_deadline_s=EPOCH_S, price_per_mib_epoch=PRICE
+    )
     async with LocalNetwork(tmp_path, parameters, keeper=True) as network:
         for name in NAMES:
             await network.add_node(name, stake_tokens=100)
         await network.serving()
         await network.next_epoch()
+        await network.operator.mint(str(network.operator.account), 10**18)
+        await network.client.store(b"hauled out", PAID_EPOCHS)
         alone = Alone(network)
         alone.first_block = (await network.operator.newest()).number + 1
         mining = asyncio.create_task(alone.mine())
@@ -117,9 +142,13 @@ async def test_the_epochs_go_on_when_nobody_types_anything(alone: Alone, kills: 
             await alone.until(kind, epoch)
             if is_kill and epoch != last:
                 await alone.network.nodes[killed[epoch]].start()
+    for epoch in range(1, last):
+        await alone.until_paid(epoch)
     sent = await alone.sent()
-    assert [one.kind for one in sent if one.succeeded] == (last - 1) * [StepKind.SELECT, StepKind.START]
     assert [one for one in sent if not one.succeeded] == [], "gas is wasted"
+    payments = [one for one in sent if one.kind is StepKind.PAY_OUT]
+    assert len(payments) == PAID_EPOCHS * len(NAMES)
+    steps = [one for one in sent if one.kind is not StepKind.PAY_OUT]
+    assert [one.kind for one in steps] == (last - 1) * [StepKind.SELECT, StepKind.START]
     for epoch, name in killed.items():
-        step = sent[2 * (epoch - 2) + (kills[epoch] is StepKind.START)]
-        assert step.by != name
+        assert steps[2 * (epoch - 2) + (kills[epoch] is StepKind.START)].by != name

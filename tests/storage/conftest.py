@@ -85,8 +85,8 @@ class OneNode:
     def upkeep(self) -> dict[str, int]:
         return dict.fromkeys(UPKEEP, 7)
 
-    def due(self) -> Due | None:
-        return None
+    def due(self) -> tuple[Due, ...]:
+        return ()
 
     def handover_report(self) -> dict[str, Any]:
         return {"epoch": self.view.state.epoch, "shards": []}

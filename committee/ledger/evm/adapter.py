@@ -326,6 +326,25 @@ class EvmLedger(Writer):
         """As `Ledger.missing_shards`."""
         return frozenset(await self._reader.call(self._reader.committee, "missingShards", epoch, at=at))
 
+    async def unpaid(self, epoch: int) -> tuple[int, ...]:
+        """As `Ledger.unpaid`."""
+        committee, blobs = self._reader.committee, self._reader.blobs
+        _, payment = await self._reader.call(blobs, "accounts", epoch)
+        if payment == 0:
+            return ()
+        view = await self._reader.call(committee, "committee", epoch)
+        node_ids = [member["nodeId"] for member in view["members"]]
+
+        async def is_owed(node_id: int) -> bool:
+            is_paid, (earning, parts) = await both(
+                self._reader.call(blobs, "isPaid", epoch, node_id),
+                self._reader.call(committee, "earnings", epoch, node_id),
+            )
+            return not is_paid and payment * earning // max(parts, 1) > 0
+
+        owed = await asyncio.gather(*map(is_owed, node_ids))
+        return tuple(node_id for node_id, is_owed in zip(node_ids, owed, strict=True) if is_owed)
+
     async def stakes(self, account: str) -> list[StakePosition]:
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
         staking = self._reader.staking

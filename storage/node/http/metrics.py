@@ -61,21 +61,22 @@ class Metrics(Collector):
         yield from self._steps()
 
     def _steps(self) -> Iterator[Metric]:
-        due = self._node.due()
+        due = {one.step.kind: one for one in self._node.due()}
         waited = GaugeMetricFamily(
             "haulout_step_due_seconds",
             "For how long a step has been due that moves the epochs on; 0 if it is not.",
             labels=("step",),
         )
-        for kind in StepKind:
-            waited.add_metric((kind,), due.waited_s if due is not None and due.step.kind is kind else 0)
-        yield waited
-        turn = due.turn.node_id if due is not None and due.turn is not None else 0
-        yield GaugeMetricFamily(
+        turn = GaugeMetricFamily(
             "haulout_step_turn",
-            "Id of the node whose turn it is to do the step that is due; 0 if none is.",
-            turn,
+            "Id of the node whose turn it is to do a step that is due; 0 if it is not.",
+            labels=("step",),
         )
+        for kind in StepKind:
+            waited.add_metric((kind,), due[kind].waited_s if kind in due else 0)
+            turn.add_metric((kind,), due[kind].turn.node_id if kind in due else 0)
+        yield waited
+        yield turn
 
     async def show(self, request: web.Request) -> web.Response:
         """`/metrics`."""

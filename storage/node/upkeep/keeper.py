@@ -1,9 +1,9 @@
 """Moving the epochs on: members do what is due one after another, in a drawn order (PROTOCOL section 5).
 
-The steps are those of `committee.ledger.next_step`. In its turn (`storage.node.rota`) a node reads the newest state and
-sends the step if no other account has; else it lets the turn pass. A node that may not act says all the same which step
-is due, since when, and whose turn it is. Before the first epoch there are no members: it is selected and started by
-hand.
+The steps are those of `committee.ledger.next_step` and `pay_out_step`. In its turn (`storage.node.rota`) a node reads
+the newest state and sends the step if no other account has; else it lets the turn pass. A node that may not act says
+all the same which step is due, since when, and whose turn it is. Before the first epoch there are no members: it is
+selected and started by hand.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from committee.ledger import (
     MemberEjected,
     StepKind,
     next_step,
+    pay_out_step,
 )
 from committee.logs import Log
+from committee.rota import Turn
 from storage.node.chain import ChainView
 from storage.node.rota import Due, Rota
 
@@ -43,6 +45,7 @@ DONE_BEFORE: Mapping[StepKind, str] = {
     StepKind.SELECT: "AlreadySelected",
     StepKind.START: "NotSelected",
     StepKind.CLOSE: "HandoverIsDone",
+    StepKind.PAY_OUT: "NothingToPay",
 }
 """The contract's refusal of a step that is done."""
 
@@ -84,11 +87,13 @@ class Keeper:
         self._view = view
         self._rota = rota
         self.acts = acts and view.ledger.account is not None
-        self.due: Due | None = None
+        self.due: tuple[Due, ...] = ()
         """What is due, as of the last look that the chain answered."""
         self.done_count = 0
         """Steps done by this node since its start."""
-        self._last: Attempt | None = None
+        self._last: dict[StepKind, Attempt] = {}
+        self._asked_in: tuple[EpochStep, int] | None = None
+        """The payments, and the number of the turn, of which the chain was last asked whether they are made."""
         self._has_news = asyncio.Event()
         self._said = ""
         view.subscribe(self._on_event)
@@ -112,19 +117,18 @@ class Keeper:
 
     def health(self) -> dict[str, Any]:
         """What `/v1/health` says: whether this node acts, what is due since when, and whose turn it is."""
-        last = self._last
         return {
             "acts": self.acts,
-            "due": None if self.due is None else self._told(self.due),
+            "due": [self._told(due) for due in self.due],
             "done": self.done_count,
-            "lastTurn": None if last is None else f"{last.step.kind} {last.step.epoch}: {last.outcome}",
+            "lastTurns": {kind.value: last.outcome.value for kind, last in self._last.items()},
         }
 
     def _told(self, due: Due) -> dict[str, Any]:
-        turn, current = due.turn, self._view.state.current
-        member = current.by_id.get(turn.node_id) if turn is not None and current is not None else None
+        current = self._view.state.current
+        member = current.by_id.get(due.turn.node_id) if current is not None else None
         return {
-            "step": str(due.step.kind),
+            "step": due.step.kind.value,
             "epoch": due.step.epoch,
             "since": due.step.since_s,
             "seconds": due.waited_s,
@@ -133,41 +137,60 @@ class Keeper:
 
     async def _look(self) -> float:
         """See what is due, and do it in this node's turn; return the seconds to rest. Raises `LedgerError`."""
-        view = self._view
         await self._rota.measure()
-        now_s = await view.ledger.chain_time_s()
-        step = next_step(view.state, view.parameters)
+        now_s = await self._view.ledger.chain_time_s()
+        self.due = ()
+        state = self._view.state
+        if state.current is None:
+            return LONGEST_REST_S
+        steps = (next_step(state, self._view.parameters), pay_out_step(state))
+        return min([await self._see_to(step, now_s) for step in steps if step is not None])
+
+    async def _see_to(self, step: EpochStep, now_s: int) -> float:
+        """See to one step; return the seconds to rest."""
         waited_s = now_s - step.since_s
-        self.due = None
-        if view.state.current is None or self._is_done(step):
+        if self._is_done(step):
             return LONGEST_REST_S
         if waited_s < 0:
             # The chain's clock need not go as this machine's.
             return max(min(-waited_s / 2, LONGEST_REST_S), REST_S)
         turn = self._rota.turn(step.kind, waited_s)
-        self.due = Due(step, waited_s, turn)
-        if self.acts and turn is not None and self._rota.is_mine(turn):
+        if turn is None or await self._is_paid(step, turn):
+            return REST_S
+        self.due = (*self.due, Due(step, waited_s, turn))
+        if self.acts and self._rota.is_mine(turn):
             await self._take(step, turn.number)
         return REST_S
 
     def _is_done(self, step: EpochStep) -> bool:
-        """Whether the step is known to be done in a block that the view has not taken in yet."""
-        last = self._last
-        return (
-            last is not None and last.step == step and last.is_done and self._view.block.number < last.block
-        )
+        """Whether the step is known to be done; the view shows all but payments once it stands at a block with them."""
+        last = self._last.get(step.kind)
+        if last is None or last.step != step or not last.is_done:
+            return False
+        return step.kind is StepKind.PAY_OUT or self._view.block.number < last.block
+
+    async def _is_paid(self, step: EpochStep, turn: Turn) -> bool:
+        """Whether all members are paid, which no event tells; asked once in each turn."""
+        if step.kind is not StepKind.PAY_OUT or self._asked_in == (step, turn.number):
+            return False
+        is_paid = not await self._view.ledger.unpaid(step.epoch)
+        self._asked_in = step, turn.number
+        if is_paid:
+            self._last[step.kind] = Attempt(step, turn.number, Outcome.DONE_BEFORE, -1)
+        return is_paid
 
     async def _take(self, step: EpochStep, turn: int) -> None:
         """Take this node's turn, once."""
-        if self._last is not None and (self._last.step, self._last.turn) == (step, turn):
+        last = self._last.get(step.kind)
+        if last is not None and (last.step, last.turn) == (step, turn):
             return
         outcome, block, why = await self._try(step)
-        self._last = Attempt(step, turn, outcome, block)
+        last = self._last[step.kind] = Attempt(step, turn, outcome, block)
         if outcome is Outcome.DONE:
             self.done_count += 1
-            log.info("moved the epochs on", step=str(step.kind), epoch=step.epoch)
-        elif not self._last.is_done:
-            self._say("the turn passes: a step of the epoch cannot be done", step=str(step.kind), why=why)
+            log.info("moved the epochs on", step=step.kind.value, epoch=step.epoch)
+        elif not last.is_done:
+            self._say("the turn passes: a step of the epoch cannot be done", step=step.kind.value, why=why)
 
     async def _try(self, step: EpochStep) -> tuple[Outcome, int, str]:
         """Do a step unless the newest state has it done: the outcome, the block that has it, why it has none."""
@@ -175,6 +198,8 @@ class Keeper:
         try:
             newest = await ledger.newest()
             block = newest.number
+            if step.kind is StepKind.PAY_OUT:
+                return await self._pay_out(step.epoch), block, ""
             now = next_step(await ledger.epoch_state(newest), await ledger.parameters())
             if (now.kind, now.epoch) != (step.kind, step.epoch):
                 return Outcome.DONE_BEFORE, block, ""
@@ -190,6 +215,18 @@ class Keeper:
             return Outcome.REFUSED, block, str(refusal)
         except LedgerError as error:
             return Outcome.NO_ANSWER, block, str(error)
+
+    async def _pay_out(self, epoch: int) -> Outcome:
+        """Pay all members that are owed something for an epoch; together, so that it takes no longer than for one."""
+        ledger = self._view.ledger
+        unpaid = await ledger.unpaid(epoch)
+        paying = (ledger.pay_out(epoch, node_id) for node_id in unpaid)
+        paid = await asyncio.gather(*paying, return_exceptions=True)
+        failures = [one for one in paid if isinstance(one, BaseException)]
+        for failure in failures:
+            if not (isinstance(failure, LedgerRefused) and failure.reason == DONE_BEFORE[StepKind.PAY_OUT]):
+                raise failure
+        return Outcome.DONE if len(failures) < len(unpaid) else Outcome.DONE_BEFORE
 
     def _say(self, event: str, **fields: str) -> None:
         """Log, once and not with every try."""

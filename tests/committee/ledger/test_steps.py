@@ -6,7 +6,7 @@ import pytest
 
 from committee.bls import SecretKey
 from committee.errors import LedgerRefused
-from committee.ledger import EpochStep, StepKind, next_step
+from committee.ledger import EpochStep, StepKind, next_step, pay_out_step
 from localnet.memory_chain import MemoryChain
 from tests.storage.network import PARAMETERS, SHARDS
 
@@ -54,6 +54,16 @@ async def test_every_step_is_taken_from_the_second_on_in_which_it_is_due(chain: 
     assert done == 3 * [StepKind.SELECT, StepKind.START]
     assert chain.state.epoch == 3
     assert chain.time_s == 1000 + 2 * PARAMETERS.epoch_duration_s
+
+
+async def test_an_epoch_is_paid_for_once_the_next_has_begun(chain: MemoryChain) -> None:
+    assert pay_out_step(chain.state) is None
+    for _ in range(2):
+        await do(chain)
+    assert pay_out_step(chain.state) is None
+    for _ in range(2):
+        await do(chain)
+    assert pay_out_step(chain.state) == EpochStep(StepKind.PAY_OUT, 1, chain.state.started_at_s)
 
 
 async def test_a_handover_without_a_quorum_is_closed(chain: MemoryChain) -> None:

@@ -266,12 +266,13 @@ async def test_metrics_tell_which_step_is_due_and_whose_turn_it_is(
     node: OneNode, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     due = Due(EpochStep(StepKind.START, 6, 100), waited_s=12, turn=Turn(1, 3, is_open=True))
-    for told, seconds, turn in ((due, 12, 3), (None, 0, 0)):
+    for told, seconds, turn in (((due,), 12, 3), ((), 0, 0)):
         monkeypatch.setattr(node, "due", lambda told=told: told)
         lines = (await ask("GET", "/metrics")).body.decode().splitlines()
         assert f'haulout_step_due_seconds{{step="start"}} {seconds}.0' in lines
         assert 'haulout_step_due_seconds{step="select"} 0.0' in lines
-        assert f"haulout_step_turn {turn}.0" in lines
+        assert f'haulout_step_turn{{step="start"}} {turn}.0' in lines
+        assert 'haulout_step_turn{step="pay_out"} 0.0' in lines
 
 
 @pytest.mark.parametrize(

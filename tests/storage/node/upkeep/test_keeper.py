@@ -10,7 +10,7 @@ import pytest
 from committee.bls import SecretKey
 from committee.errors import INSUFFICIENT_FUNDS, LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import Ledger, StepKind, Transaction
-from committee.rota import LEAST_TURN_S, draw_order
+from committee.rota import LEAST_TURN_S, TURNS_AN_EPOCH, draw_order
 from localnet.memory_chain import MemoryChain
 from storage.node.chain import ChainView
 from storage.node.rota import Rota
@@ -18,7 +18,10 @@ from storage.node.upkeep.keeper import DONE_BEFORE, Keeper, Outcome
 from tests.storage.network import PARAMETERS, SHARDS, HeldLedger
 
 TURN_S = LEAST_TURN_S
-"""The blocks before the first epoch come at once."""
+"""The blocks before the first epoch come at once,"""
+LATER_TURN_S = PARAMETERS.epoch_duration_s // TURNS_AN_EPOCH
+"""and an epoch passes between two of those before the second."""
+STEPS = [StepKind.SELECT, StepKind.START, StepKind.CLOSE]
 HALF_S = PARAMETERS.epoch_duration_s // 2
 STALLED = {1: SHARDS[2], 2: SHARDS[1], 3: SHARDS[3], 4: SHARDS[4]}
 """Of the first committee's shards too few are kept for a quorum."""
@@ -33,9 +36,18 @@ class KeepersLedger(HeldLedger):
     """What ends every transaction."""
     before_sending: Callable[[], None] | None = None
 
-    def __init__(self, chain: MemoryChain, account: str | None, sent: list[tuple[int, StepKind]]) -> None:
+    def __init__(
+        self,
+        chain: MemoryChain,
+        account: str | None,
+        sent: list[tuple[int, StepKind]],
+        owed: dict[int, set[int]],
+    ) -> None:
         super().__init__(chain, account)
         self.sent = sent
+        self.owed = owed
+        self.questions = 0
+        """How often it was asked who is unpaid."""
         self.node_id = int(account.removeprefix("node-")) if account else 0
 
     async def chain_time_s(self) -> int:
@@ -51,6 +63,19 @@ class KeepersLedger(HeldLedger):
 
     async def close_handover(self) -> Transaction:
         return await self._send(StepKind.CLOSE, super().close_handover)
+
+    async def unpaid(self, epoch: int) -> tuple[int, ...]:
+        self.questions += 1
+        return tuple(sorted(self.owed.get(epoch, ())))
+
+    async def pay_out(self, epoch: int, node_id: int) -> Transaction:
+        async def pay() -> Transaction:
+            if node_id not in self.owed[epoch]:
+                raise LedgerRefused("Blobs.payOut", DONE_BEFORE[StepKind.PAY_OUT])
+            self.owed[epoch].remove(node_id)
+            return self.chain.mine()
+
+        return await self._send(StepKind.PAY_OUT, pay)
 
     async def _send(
         self, kind: StepKind, send: Callable[[], Coroutine[Any, Any, Transaction]]
@@ -77,9 +102,11 @@ class Members:
         self.ledgers: dict[int, KeepersLedger] = {}
         self.keepers: dict[int, Keeper] = {}
         self.down: set[int] = set()
+        self.owed: dict[int, set[int]] = {}
+        """Epoch that is over → the members that it still owes something."""
 
     async def join(self, node_id: int, *, account: bool = True, acts: bool = True) -> Keeper:
-        ledger = KeepersLedger(self.chain, f"node-{node_id}" if account else None, self.sent)
+        ledger = KeepersLedger(self.chain, f"node-{node_id}" if account else None, self.sent, self.owed)
         view = ChainView(cast(Ledger, ledger), node_id)
         await view.load()
         self.ledgers[node_id] = ledger
@@ -109,8 +136,8 @@ class Members:
             self.chain.mine()
             await self.look(*(set(self.keepers) - self.down))
 
-    def last(self, node_id: int) -> Outcome | None:
-        last = self.keepers[node_id]._last
+    def last(self, node_id: int, kind: StepKind = StepKind.SELECT) -> Outcome | None:
+        last = self.keepers[node_id]._last.get(kind)
         return last.outcome if last else None
 
 
@@ -201,10 +228,10 @@ async def test_what_is_not_settled_yet_is_seen_before_anything_is_sent(members: 
     assert members.sent == [(first, StepKind.SELECT)]
     assert {members.last(node_id) for node_id in SHARDS} == {Outcome.DONE, Outcome.DONE_BEFORE}
     assert members.last(second) is Outcome.DONE_BEFORE
-    assert members.keepers[second].due is None, "the newest state has it"
+    assert members.keepers[second].due == (), "the newest state has it"
 
 
-@pytest.mark.parametrize("kind", StepKind)
+@pytest.mark.parametrize("kind", STEPS)
 async def test_a_step_that_another_account_does_at_the_same_time_is_an_outcome(
     members: Members, kind: StepKind
 ) -> None:
@@ -218,9 +245,7 @@ async def test_a_step_that_another_account_does_at_the_same_time_is_an_outcome(
     while not members.sent:
         await members.wait(1)
     assert members.sent == [(first, kind)]
-    last = members.keepers[first]._last
-    assert last is not None
-    assert (last.step.kind, last.outcome) == (kind, Outcome.DONE_BEFORE)
+    assert members.last(first, kind) is Outcome.DONE_BEFORE
 
 
 def selected(members: Members) -> set[int]:
@@ -266,21 +291,21 @@ async def test_a_node_without_a_key_or_with_the_keeper_off_only_watches(without:
     await members.wait(3 * PARAMETERS.epoch_duration_s)
     assert members.sent == []
     keeper = members.keepers[1]
-    assert keeper.due is not None
-    assert keeper.due.turn is not None
-    waited_s = 3 * PARAMETERS.epoch_duration_s - HALF_S
-    turn = keeper.due.turn.node_id
+    (due,) = keeper.due
+    turn = due.turn.node_id
     assert keeper.health() == {
         "acts": False,
-        "due": {
-            "step": "select",
-            "epoch": 2,
-            "since": members.chain.state.last_handover_done_s + HALF_S,
-            "seconds": waited_s,
-            "turn": {"nodeId": turn, "name": f"node-{turn}"},
-        },
+        "due": [
+            {
+                "step": "select",
+                "epoch": 2,
+                "since": members.chain.state.last_handover_done_s + HALF_S,
+                "seconds": 3 * PARAMETERS.epoch_duration_s - HALF_S,
+                "turn": {"nodeId": turn, "name": f"node-{turn}"},
+            }
+        ],
         "done": 0,
-        "lastTurn": None,
+        "lastTurns": {},
     }
 
 
@@ -292,10 +317,49 @@ async def test_the_first_epoch_is_its_founders(members: Members) -> None:
     keeper = await members.join(1)
     await members.look(1)
     assert members.sent == []
-    assert keeper.due is None
+    assert keeper.due == ()
 
 
-@pytest.mark.parametrize("kind", StepKind)
+async def test_the_members_of_an_epoch_are_paid_by_one_of_them_when_it_is_over(members: Members) -> None:
+    members.owed[1] = {1, 2, 4}
+    members.chain.start(SHARDS)
+    first = members.order(StepKind.PAY_OUT)[0]
+    await members.wait(1)
+    assert members.sent == 3 * [(first, StepKind.PAY_OUT)]
+    assert members.owed == {1: set()}
+    await members.wait(4 * LATER_TURN_S)
+    assert members.last(first, StepKind.PAY_OUT) is Outcome.DONE
+    others = {members.last(node_id, StepKind.PAY_OUT) for node_id in SHARDS if node_id != first}
+    assert others == {Outcome.DONE_BEFORE}
+    assert max(ledger.questions for ledger in members.ledgers.values()) == 2, "not with every look"
+    assert {keeper.due for keeper in members.keepers.values()} == {()}
+
+
+async def test_payments_that_fail_are_made_by_the_next_member(members: Members) -> None:
+    members.owed[1] = {1, 2, 4}
+    members.chain.start(SHARDS)
+    first, second, *_ = members.order(StepKind.PAY_OUT)
+    members.ledgers[first].lost = LedgerUnavailable("no receipt within 120 s")
+    await members.wait(LATER_TURN_S - 1)
+    assert members.last(first, StepKind.PAY_OUT) is Outcome.NO_ANSWER
+    assert members.owed == {1: {1, 2, 4}}
+    assert members.keepers[second].due[-1].step.kind is StepKind.PAY_OUT
+    await members.wait(1)
+    assert members.owed == {1: set()}
+    assert members.sent == [*(3 * [(first, StepKind.PAY_OUT)]), *(3 * [(second, StepKind.PAY_OUT)])]
+
+
+async def test_a_payment_that_another_account_makes_at_the_same_time_is_an_outcome(members: Members) -> None:
+    members.owed[1] = {2}
+    members.chain.start(SHARDS)
+    first = members.order(StepKind.PAY_OUT)[0]
+    members.ledgers[first].before_sending = members.owed[1].clear
+    await members.wait(1)
+    assert members.sent == [(first, StepKind.PAY_OUT)]
+    assert members.last(first, StepKind.PAY_OUT) is Outcome.DONE_BEFORE
+
+
+@pytest.mark.parametrize("kind", STEPS)
 async def test_the_contracts_name_a_step_that_is_done(members: Members, kind: StepKind) -> None:
     chain, ledger = members.chain, members.chain.ledger(None)
     if kind is StepKind.SELECT:
