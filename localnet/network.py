@@ -219,10 +219,13 @@ class LocalNetwork:
         """The key file of the deployer's account, which may mint tokens."""
         return self.folder / "operator.key"
 
-    async def add_node(self, name: str, stake_tokens: int, rpc_url: str | None = None) -> NodeProcess:
+    async def add_node(
+        self, name: str, stake_tokens: int, rpc_url: str | None = None, public_address: str | None = None
+    ) -> NodeProcess:
         """Make a node's folder, keys and account, give it its stake and gas money, and start it.
 
-        `rpc_url` is an endpoint of its own; None for the chain's.
+        `rpc_url` is an endpoint of its own; None for the chain's. `public_address` is what the node registers, a
+        proxy's; None for where it listens.
         """
         folder = self.folder / "nodes" / name
         port = free_port()
@@ -234,6 +237,8 @@ class LocalNetwork:
             "stake": str(stake_tokens * TOKEN),
             "keeper": self._keeper,
         }
+        if public_address is not None:
+            settings["public_address"] = public_address
         account = make_folder(folder, settings)
         await self.chain.fund(account)
         await self.operator.mint(account, stake_tokens * TOKEN)
