@@ -28,7 +28,7 @@ from benchmarks.node_network import NodeNetwork
 from benchmarks.rows import MIB, Row, row
 from benchmarks.slow_link import SlowLink
 from committee.ledger import BlockMark, EpochState, Ledger
-from committee.membership import Committee
+from committee.membership import Committee, Member
 from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from storage.client.client import Client
 from storage.client.errors import NodeStalled
@@ -65,22 +65,31 @@ CASES = {
 
 
 class FarLedger(MemoryLedger):
-    """The chain as a client sees it that reaches the nodes over the link."""
+    """The chain as a client or node sees it that reaches the nodes over the link."""
 
-    def __init__(self, chain: MemoryChain, addresses: dict[str, str]) -> None:
-        super().__init__(chain, WRITER)
+    def __init__(self, chain: MemoryChain, account: str, addresses: dict[str, str]) -> None:
+        """`addresses` are the members' own → those on this side of the link."""
+        super().__init__(chain, account)
         self._addresses = addresses
 
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
         """The state, the members' addresses being the link's."""
         state = await super().epoch_state(at)
-        return replace(state, current=self._moved(state.current))
+        return replace(
+            state,
+            previous=self._moved(state.previous),
+            current=self._moved(state.current),
+            next=self._moved(state.next),
+            unattested={shard: self._moved_member(one) for shard, one in state.unattested.items()},
+        )
 
     def _moved(self, committee: Committee | None) -> Committee | None:
         if committee is None:
             return None
-        members = (replace(one, address=self._addresses[one.address]) for one in committee.members)
-        return replace(committee, members=tuple(members))
+        return replace(committee, members=tuple(map(self._moved_member, committee.members)))
+
+    def _moved_member(self, member: Member) -> Member:
+        return replace(member, address=self._addresses[member.address])
 
 
 @dataclass
@@ -121,7 +130,7 @@ async def far_client(network: NodeNetwork, mbit_per_s: float) -> AsyncIterator[F
         for place in network.places.values():
             ports.append(await link.open(place.config.port))
             addresses[place.config.address] = f"http://127.0.0.1:{ports[-1]}"
-        async with Client(cast(Ledger, FarLedger(network.chain, addresses))) as client:
+        async with Client(cast(Ledger, FarLedger(network.chain, WRITER, addresses))) as client:
             yield Far(client, link, ports)
 
 

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import aiohttp
 
 from benchmarks.relay import Exchange, Relay
 from committee import messages
 from committee.bls import SecretKey
-from committee.ledger import Parameters
+from committee.ledger import Ledger, Parameters
 from localnet.memory_chain import MemoryChain
 from localnet.ports import free_port
 from storage.client import wire
@@ -135,7 +136,7 @@ def _shard_of(code: RedStuff, blob_id: bytes, sliver_index: int, axis: Axis) -> 
 
 
 @dataclass
-class _Place:
+class Place:
     """Where one node lives, whether or not it runs."""
 
     node_id: int
@@ -147,7 +148,7 @@ class _Place:
     running: asyncio.Task[None] | None = None
 
 
-async def _end(place: _Place) -> None:
+async def _end(place: Place) -> None:
     if place.running is not None:
         place.running.cancel()
         await asyncio.gather(place.running, return_exceptions=True)
@@ -173,14 +174,14 @@ class NodeNetwork:
         self.code = RedStuff(n_shards)
         self.chain = MemoryChain(Parameters(n_shards, 60, 600, patience_s, 500, bytes(range(32))))
         self.tally = WireTally()
-        self.places: dict[int, _Place] = {}
+        self.places: dict[int, Place] = {}
         self.watchers: list[Callable[[Exchange], None]] = []
         self._folder = folder
         self._watch_interval_s = watch_interval_s
         self._poll_interval_s = poll_interval_s
         self._counted = counted
 
-    async def __aenter__(self) -> NodeNetwork:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -204,7 +205,7 @@ class NodeNetwork:
         secret = secret_of(node_id)
         public_port = relay.port if relay is not None else port
         self.chain.add_node(name, f"http://127.0.0.1:{public_port}", secret.public_key)
-        self.places[node_id] = _Place(node_id, self._folder / name, config, secret, relay)
+        self.places[node_id] = Place(node_id, self._folder / name, config, secret, relay)
         return node_id
 
     def elect(self, stakes: Mapping[int, int]) -> None:
@@ -240,14 +241,17 @@ class NodeNetwork:
         """Run these nodes, and wait until each serves."""
         for node_id in node_ids:
             place = self.places[node_id]
-            ledger = self.chain.ledger(place.config.name)
-            place.node = StorageNode(place.folder, place.config, place.secret, ledger)
+            place.node = StorageNode(place.folder, place.config, place.secret, self.ledger_of(place))
             place.running = asyncio.create_task(place.node.run())
             if place.relay is not None:
                 await place.relay.start()
         async with aiohttp.ClientSession() as session:
             for node_id in node_ids:
                 await self._wait_for(session, self.places[node_id])
+
+    def ledger_of(self, place: Place) -> Ledger:
+        """The chain as a node sees it."""
+        return self.chain.ledger(place.config.name)
 
     async def stop(self, node_id: int) -> None:
         """Stop a node; it answers nobody from now on. Idempotent."""
@@ -315,7 +319,7 @@ class NodeNetwork:
         for watcher in self.watchers:
             watcher(exchange)
 
-    async def _wait_for(self, session: aiohttp.ClientSession, place: _Place) -> None:
+    async def _wait_for(self, session: aiohttp.ClientSession, place: Place) -> None:
         client = NodeClient(session, place.config.name, place.config.address)
         began = time.monotonic()
         while True:

@@ -1,4 +1,4 @@
-"""A client's slow link: all its connections share one rate in each direction, and a queue of limited length.
+"""A client's or node's slow link: all its connections share one rate in each direction, and a queue of limited length.
 
 Each node has a port on this side of the link. What the client sends and receives there passes the link in pieces of
 PIECE_BYTES, each connection's next piece behind those of the others, so that connections share the rate evenly.
@@ -44,6 +44,7 @@ class _End:
 
     target_port: int
     server: asyncio.Server
+    is_inward: bool
     is_stalled: bool = False
     """Connections are accepted, and nothing passes."""
     drips: bool = False
@@ -74,8 +75,11 @@ class SlowLink:
         """Bytes that passed, in both directions."""
         return self.up.carried_bytes + self.down.carried_bytes
 
-    async def open(self, target_port: int) -> int:
-        """Return a new port through which the node at `target_port` is reached over the link."""
+    async def open(self, target_port: int, *, inward: bool = False) -> int:
+        """Return a new port through which the node at `target_port` is reached over the link.
+
+        `inward` is a port on the far side, where others reach the node whose link this is: requests come down the link.
+        """
         listener = _socket()
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -92,7 +96,7 @@ class SlowLink:
                 writer.transport.abort()
 
         server = await asyncio.start_server(connected, sock=listener, limit=PIECE_BYTES, backlog=1024)
-        self._ends[port] = _End(target_port, server)
+        self._ends[port] = _End(target_port, server, is_inward=inward)
         return port
 
     def stall(self, port: int) -> None:
@@ -108,11 +112,16 @@ class SlowLink:
             await asyncio.Event().wait()
         far = _socket()
         far.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(far, ("127.0.0.1", end.target_port))
+        try:
+            await asyncio.get_running_loop().sock_connect(far, ("127.0.0.1", end.target_port))
+        except BaseException:
+            far.close()
+            raise
         far_reader, far_writer = await asyncio.open_connection(sock=far, limit=PIECE_BYTES)
+        there, back = (self.down, self.up) if end.is_inward else (self.up, self.down)
         pumps = [
-            asyncio.create_task(self._pump(reader, far_writer, self.up, drips=False)),
-            asyncio.create_task(self._pump(far_reader, writer, self.down, drips=end.drips)),
+            asyncio.create_task(self._pump(reader, far_writer, there, drips=False)),
+            asyncio.create_task(self._pump(far_reader, writer, back, drips=end.drips)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
