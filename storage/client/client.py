@@ -44,9 +44,10 @@ class Client:
         self._session = open_session(
             allow_private=ledger.is_development_chain if allow_private is None else allow_private, limit=0
         )
-        self._link = Link()
-        self._nodes: dict[tuple[int, str], NodeClient] = {}
-        """(node id, address) → the client."""
+        # Of many links one direction is much slower than the other: neither is judged by what the other carries.
+        self._uplink, self._downlink = Link(), Link()
+        self._nodes: dict[tuple[int, str, Link], NodeClient] = {}
+        """(node id, address, link) → the client."""
         self._stores: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Client:
@@ -59,10 +60,16 @@ class Client:
         """Close all connections. Idempotent."""
         await self._session.close()
 
-    def _node(self, member: Member) -> NodeClient:
-        key = (member.node_id, member.address)
+    def _receiver(self, member: Member) -> NodeClient:
+        return self._node(member, self._uplink)
+
+    def _source(self, member: Member) -> NodeClient:
+        return self._node(member, self._downlink)
+
+    def _node(self, member: Member, link: Link) -> NodeClient:
+        key = (member.node_id, member.address, link)
         if key not in self._nodes:
-            self._nodes[key] = NodeClient(self._session, member.name, member.address, link=self._link)
+            self._nodes[key] = NodeClient(self._session, member.name, member.address, link=link)
         return self._nodes[key]
 
     # storing
@@ -108,7 +115,7 @@ class Client:
         return await self._purchase(code, blob, progress).certify(record)
 
     def _purchase(self, code: RedStuff, blob: EncodedBlob, progress: Progress) -> Purchase:
-        storing = Storing(self._ledger, self._node, code, blob, progress)
+        storing = Storing(self._ledger, self._receiver, code, blob, progress)
         return Purchase(self._ledger, storing, blob, progress)
 
     def _only_store_of(self, blob_id: bytes) -> asyncio.Lock:
@@ -134,7 +141,7 @@ class Client:
         """
         state, committee = await current_committee(self._ledger)
         code = RedStuff(committee.n_shards)
-        reading = Reading(self._ledger, self._node, state, committee, blob_id)
+        reading = Reading(self._ledger, self._source, state, committee, blob_id)
         metadata = await reading.metadata()
         progress("metadata", 1, 1)
         slivers = await reading.slivers(code, metadata, lambda done: progress("download", done, code.p))

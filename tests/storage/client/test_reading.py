@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,8 @@ from storage.client.errors import (
     UnknownBlob,
 )
 from storage.client.failures import Reason
+from storage.client.link import START_BYTES_PER_S, Transfer
+from storage.client.node_client import NodeClient
 from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
 from tests.storage.client.conftest import Tap
 
@@ -255,3 +257,23 @@ async def test_a_member_that_was_overtaken_counts_when_it_answers(
     slivers.before = let_go_at_the_last
     assert len(await user.read(blob.blob_id)) == 3000
     assert slivers.asked.count("node-1") <= 2 * 3, "an overtaken request that was cancelled is made once more"
+
+
+async def test_downloads_are_not_judged_by_what_uploads_carry(
+    network: Network, user: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a link that is fast in one direction: else all of a read's requests count as slow, and are made twice."""
+    data = random.Random(9).randbytes(400_000)
+    stored = await user.store(data, 3)
+    user._uplink.window.bytes_per_s = 1e12
+    least: list[float] = []
+    real = NodeClient.sliver
+
+    async def sliver(node: NodeClient, *arguments: Any) -> bytes:
+        answer = await real(node, *arguments)
+        least.extend(one.least_bytes_per_s for one in arguments if isinstance(one, Transfer))
+        return answer
+
+    monkeypatch.setattr(NodeClient, "sliver", sliver)
+    assert await user.read(stored.blob_id) == data
+    assert 0 < max(least) <= START_BYTES_PER_S
