@@ -27,6 +27,8 @@ from committee.ledger.records import (
 Item = TypeVar("Item")
 Tag = Literal["latest", "safe", "finalized"]
 
+INVALID_PARAMETERS = -32602
+"""JSON-RPC's code for parameters that a method does not take."""
 WORD_BYTES = 32
 """The contracts' answers are encoded in words of this size."""
 PAGE_ITEMS = 200
@@ -116,6 +118,11 @@ class Reader:
         except EndpointError as error:
             if error.data is not None:
                 raise LedgerRefused(action, *self.errors.decode(error.data)) from None
+            if at is not None and error.code == INVALID_PARAMETERS:
+                raise LedgerUnavailable(
+                    f"{action}: the chain's endpoint knows no block by its hash (EIP-1898), and state is read in no "
+                    f"other way: use another endpoint ({error})"
+                ) from None
             if at is not None:
                 raise StateGone(
                     f"{action} at block {at.number}, which was reorganised or whose state is pruned: {error}"

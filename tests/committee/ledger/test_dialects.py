@@ -232,3 +232,20 @@ async def test_a_chain_without_finality_says_what_to_do(
     with pytest.raises(LedgerError, match="deploy with --finality latest"):
         await deploy(spoilt.url, key, parameters)
     assert "eth_sendRawTransaction" not in spoilt.asked
+
+
+async def test_an_endpoint_that_knows_no_block_by_its_hash_is_told_as_such(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """iotaledger/wasp-legacy#486, evmos/ethermint#460. It is not told that the state is pruned."""
+    network = await launch()
+    ledger = await settled_ledger(network, spoilt.url, 0)
+    words = "invalid argument 1: json: cannot unmarshal object into Go value of type string"
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        is_by_hash = method == "eth_call" and isinstance(parameters[1], dict)
+        return error(-32602, words) if is_by_hash else None
+
+    spoilt.rules.append(rule)
+    with pytest.raises(LedgerUnavailable, match=r"no block by its hash \(EIP-1898\).*use another endpoint"):
+        await fresh(ledger)
