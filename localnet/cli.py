@@ -6,6 +6,7 @@ Their imports take a second or more. So this module imports nothing large before
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 
@@ -15,9 +16,14 @@ INTERRUPTED = 130
 """The exit status, as in `committee.printing`, which may not be imported yet."""
 
 
+LEAST_COLUMNS = 20
+"""A narrower terminal shows nothing of a message in typer's box."""
+
+
 def main() -> None:
     """Import the commands and run the one that is named; SIGTERM ends it as Ctrl-C does."""
     standard_streams.reserve()
+    _forget_useless_widths()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from localnet.commands import main as run
@@ -31,6 +37,14 @@ def main() -> None:
         raise SystemExit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _forget_useless_widths() -> None:
+    """Take widths out of the environment that are none: in COLUMNS=0 help and errors are written without their text."""
+    for name in ("COLUMNS", "TERMINAL_WIDTH"):
+        width = os.environ.get(name)
+        if width is not None and not (width.isdecimal() and int(width[:9]) >= LEAST_COLUMNS):
+            del os.environ[name]
 
 
 if __name__ == "__main__":

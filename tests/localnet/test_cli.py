@@ -92,6 +92,19 @@ def test_help_is_written_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> Non
     assert rb"\u2026" in written.getvalue()
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "wide"])
+def test_a_width_that_is_none_hides_no_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    for name in ("COLUMNS", "TERMINAL_WIDTH"):
+        monkeypatch.setenv(name, columns)
+    monkeypatch.setattr(sys, "argv", ["haulout", "blob", "nonsense"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert "No such command 'nonsense'" in capsys.readouterr().err
+    assert "TERMINAL_WIDTH" not in os.environ  # typer fails on it when it is imported
+
+
 class InterruptedImport:
     """A finder that sends this process a signal when the commands are imported."""
 
