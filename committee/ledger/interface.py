@@ -123,8 +123,8 @@ class Ledger(Protocol):
         Who had them before goes on serving them.
         """
 
-    async def unpaid(self, epoch: int) -> tuple[int, ...]:
-        """Ids of the members of an epoch that is over to whom it owes something still, in the newest block."""
+    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
+        """Return those of the nodes that are owed something still for an epoch that is over, in the newest block."""
 
     async def stakes(self, account: str) -> list[StakePosition]:
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""

@@ -116,7 +116,7 @@ class MemoryLedger:
         except Revert as revert:
             raise LedgerRefused("Committee.missingShards", revert.reason, revert.arguments) from None
 
-    async def unpaid(self, epoch: int) -> tuple[int, ...]:
+    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         """None: nobody is paid here."""
         return ()
 

@@ -71,7 +71,7 @@ class Alone:
         """Wait until nothing is owed for an epoch."""
 
         async def is_paid() -> int:
-            return int(not await self.network.operator.unpaid(epoch))
+            return int(not await self.network.operator.unpaid(epoch, range(1, len(NAMES) + 1)))
 
         await self.network.until(f"payments for epoch {epoch}", is_paid, 1)
 

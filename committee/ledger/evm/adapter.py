@@ -326,14 +326,12 @@ class EvmLedger(Writer):
         """As `Ledger.missing_shards`."""
         return frozenset(await self._reader.call(self._reader.committee, "missingShards", epoch, at=at))
 
-    async def unpaid(self, epoch: int) -> tuple[int, ...]:
+    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         """As `Ledger.unpaid`."""
         committee, blobs = self._reader.committee, self._reader.blobs
         _, payment = await self._reader.call(blobs, "accounts", epoch)
         if payment == 0:
             return ()
-        view = await self._reader.call(committee, "committee", epoch)
-        node_ids = [member["nodeId"] for member in view["members"]]
 
         async def is_owed(node_id: int) -> bool:
             is_paid, (earning, parts) = await both(

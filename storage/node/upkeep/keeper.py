@@ -173,7 +173,7 @@ class Keeper:
         """Whether all members are paid, which no event tells; asked once in each turn."""
         if step.kind is not StepKind.PAY_OUT or self._asked_in == (step, turn.number):
             return False
-        is_paid = not await self._view.ledger.unpaid(step.epoch)
+        is_paid = not await self._unpaid(step.epoch)
         self._asked_in = step, turn.number
         if is_paid:
             self._last[step.kind] = Attempt(step, turn.number, Outcome.DONE_BEFORE, -1)
@@ -218,15 +218,19 @@ class Keeper:
 
     async def _pay_out(self, epoch: int) -> Outcome:
         """Pay all members that are owed something for an epoch; together, so that it takes no longer than for one."""
-        ledger = self._view.ledger
-        unpaid = await ledger.unpaid(epoch)
-        paying = (ledger.pay_out(epoch, node_id) for node_id in unpaid)
+        unpaid = await self._unpaid(epoch)
+        paying = (self._view.ledger.pay_out(epoch, node_id) for node_id in unpaid)
         paid = await asyncio.gather(*paying, return_exceptions=True)
         failures = [one for one in paid if isinstance(one, BaseException)]
         for failure in failures:
             if not (isinstance(failure, LedgerRefused) and failure.reason == DONE_BEFORE[StepKind.PAY_OUT]):
                 raise failure
         return Outcome.DONE if len(failures) < len(unpaid) else Outcome.DONE_BEFORE
+
+    async def _unpaid(self, epoch: int) -> tuple[int, ...]:
+        """The members of an epoch that are owed something for it; none once the view has left it behind."""
+        committee = self._view.committee(epoch)
+        return await self._view.ledger.unpaid(epoch, [*committee.by_id]) if committee else ()
 
     def _say(self, event: str, **fields: str) -> None:
         """Log, once and not with every try."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import pytest
@@ -64,9 +64,9 @@ class KeepersLedger(HeldLedger):
     async def close_handover(self) -> Transaction:
         return await self._send(StepKind.CLOSE, super().close_handover)
 
-    async def unpaid(self, epoch: int) -> tuple[int, ...]:
+    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         self.questions += 1
-        return tuple(sorted(self.owed.get(epoch, ())))
+        return tuple(node_id for node_id in node_ids if node_id in self.owed.get(epoch, ()))
 
     async def pay_out(self, epoch: int, node_id: int) -> Transaction:
         async def pay() -> Transaction:
