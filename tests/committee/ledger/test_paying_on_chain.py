@@ -37,7 +37,9 @@ async def ids(ledger: EvmLedger, root: bytes = ROOT) -> list[int]:
 async def registration_sent(ledger: EvmLedger) -> None:
     """Wait until a registration was handed over."""
     for _ in range(1000):
-        if ledger.sent[-1].action == "Blobs.reserveAndRegister":
+        # A transaction counts as sent before it is handed over, and as under way when the endpoint has it.
+        is_under_way = bool(ledger._sending()._nonces.under_way)
+        if is_under_way and ledger.sent[-1].action == "Blobs.reserveAndRegister":
             return
         await asyncio.sleep(0.01)
     raise AssertionError("no registration was sent")
