@@ -175,5 +175,5 @@ def test_blob_id_is_little_endian() -> None:
 
 
 def test_missing_artifact_says_what_to_do() -> None:
-    with pytest.raises(LedgerError, match="not built"):
+    with pytest.raises(LedgerError, match=r"no artifact .*: run node build\.mjs"):
         load_contract("Nothing")
