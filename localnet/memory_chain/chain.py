@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from weakref import WeakValueDictionary
 
 from committee.errors import LedgerRefused, LedgerReorganised
@@ -71,6 +71,14 @@ class MemoryChain:
         self.payers: WeakValueDictionary[tuple[str, bytes], asyncio.Lock] = WeakValueDictionary()
         """(account, root) → the lock of the ledgers that pay for a blob."""
         self._forks = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As pickle takes it: another process has payers of its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "payers"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.payers = WeakValueDictionary()
 
     def ledger(self, account: str | None) -> Ledger:
         """The chain as one account sees it, as far as nodes and clients use it; None can only read."""
