@@ -10,8 +10,10 @@ import pytest
 
 from committee.ledger.evm import DeploymentParameters
 from localnet.network import LocalNetwork
+from tests.committee.ledger.conftest import Launch
 from tests.committee.ledger.conftest import chain as chain
 from tests.committee.ledger.conftest import launch as launch
+from tests.localnet.twins import Twins
 
 N_SHARDS = 13
 NAMES = ("alfa", "bravo", "charlie", "delta", "echo")
@@ -89,3 +91,12 @@ async def scenario(tmp_path: Path) -> AsyncIterator[Scenario]:
         scenario = Scenario(network)
         await scenario.begin()
         yield scenario
+
+
+@pytest.fixture
+async def twins(launch: Launch) -> Twins:
+    """Four nodes with stakes of 4, 3, 2 and 1, before the first epoch."""
+    twins = await Twins.deployed(await launch())
+    for stake in (4, 3, 2, 1):
+        await twins.join(stake)
+    return twins

@@ -1,136 +1,26 @@
-"""Repair against helpers that lie, fail or hold nothing; the helpers' slivers and proofs are real."""
+"""Repair against helpers that lie, fail or hold nothing (`conftest`)."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from committee.membership import Member
 from storage.client import link
 from storage.client.errors import NodeUnreachable
 from storage.client.link import Transfer
-from storage.node.chain import ChainView
-from storage.node.peers import Peers
-from storage.node.repair import InconsistentBlob, Repair, RepairError
+from storage.node.repair import InconsistentBlob, RepairError
 from storage.node.repair.helpers import Gathering
-from storage.node.store import RESERVE_BYTES, SliverStore, StoreFull, Tally
+from storage.node.store import RESERVE_BYTES, StoreFull, Tally
 from storage.node.store.records import Symbols
-from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff
+from storage.redstuff import Axis
+from tests.storage.node.repair.conftest import BLOB, CODE, MINE, Bench, Helper, T, flip, right
 from tests.storage.node.tallies import tallies
-
-N_SHARDS = 10  # p = 4, s = 7
-CODE = RedStuff(N_SHARDS)
-DATA = random.Random(1).randbytes(5000)
-BLOB = CODE.encode(DATA)
-T = CODE.symbol_size(len(DATA))
-MINE = 9
-"""The shard to be rebuilt; each other node holds the shard of its id."""
-
-
-class Helper:
-    """A node that holds one shard; a corrupter changes what it sends."""
-
-    def __init__(self, shard: int) -> None:
-        self.member = Member(shard, f"node{shard}", f"http://node{shard}", bytes(48), (shard,))
-        self.shard = shard
-        self.asked: list[tuple[Axis, tuple[int, ...]]] = []
-        self.metadata_asked = 0
-        self.proofs_asked = 0
-        self.corrupt: Callable[[bytes], bytes] = lambda symbol: symbol
-        self.lies_in_proofs = False
-        self.is_down = False
-
-    def _sliver(self, axis: Axis) -> tuple[int, memoryview]:
-        index = CODE.sliver_index(BLOB.blob_id, self.shard, axis)
-        return index, BLOB.sliver(axis, index)
-
-    async def metadata(self, blob_id: bytes, timeout_s: float) -> BlobMetadata:
-        self.metadata_asked += 1
-        await asyncio.sleep(0)
-        self._require_up()
-        return BLOB.metadata
-
-    async def decoding_symbols(
-        self,
-        blob_id: bytes,
-        axis: Axis,
-        targets: list[int],
-        shards: list[int],
-        size_bytes: int,
-        transfer: Transfer,
-    ) -> dict[int, dict[int, bytes]]:
-        self._require_up()
-        self.asked.append((axis, tuple(targets)))
-        assert shards == [self.shard]
-        index, sliver = self._sliver(axis.other)
-        symbols = CODE.recovery_symbols(axis.other, sliver, targets, T)
-        return {index: {target: self.corrupt(bytes(symbol)) for target, symbol in symbols.items()}}
-
-    async def recovery_symbols(
-        self, blob_id: bytes, axis: Axis, target: int, shards: list[int], transfer: Transfer
-    ) -> dict[int, tuple[bytes, MerkleProof]]:
-        self._require_up()
-        self.proofs_asked += 1
-        index, sliver = self._sliver(axis.other)
-        symbol, proof = CODE.prove_symbol(axis.other, sliver, target, T)
-        return {index: (self.corrupt(bytes(symbol)) if self.lies_in_proofs else bytes(symbol), proof)}
-
-    def _require_up(self) -> None:
-        if self.is_down:
-            raise NodeUnreachable(self.member.name, self.member.address, "test")
-
-
-@dataclasses.dataclass
-class Bench:
-    """A repair for shard MINE, with a helper for every other shard and an empty store."""
-
-    repair: Repair
-    store: SliverStore
-    helpers: dict[int, Helper]
-
-    async def rebuild(self, axis: Axis) -> bytes:
-        (rebuilt,) = await self.repair.rebuild(BLOB.metadata, axis, [MINE])
-        assert rebuilt.shard == MINE
-        assert rebuilt.symbol_bytes == len(rebuilt.symbols) == CODE.sliver_size(len(DATA), axis)
-        return rebuilt.symbols
-
-    def asked(self) -> list[int]:
-        return [shard for shard, helper in self.helpers.items() if helper.asked]
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    helpers = {shard: Helper(shard) for shard in range(N_SHARDS) if shard != MINE}
-
-    def holders(avoiding: Any) -> dict[int, list[Member]]:
-        return {s: [h.member] for s, h in helpers.items() if h.member.node_id not in avoiding}
-
-    peers = SimpleNamespace(
-        client=lambda member: helpers[member.node_id],
-        holders=holders,
-        is_new_owner=lambda member, shard: False,
-        has_left=lambda member: False,
-        others=lambda: [helper.member for helper in helpers.values()],
-    )
-    view = SimpleNamespace(node_id=MINE)
-    with SliverStore(tmp_path) as store:
-        yield Bench(Repair(cast(ChainView, view), store, CODE, cast(Peers, peers)), store, helpers)
-
-
-def right(axis: Axis) -> bytes:
-    return bytes(BLOB.sliver(axis, CODE.sliver_index(BLOB.blob_id, MINE, axis)))
-
-
-def flip(symbol: bytes) -> bytes:
-    return bytes([symbol[0] ^ 1]) + symbol[1:]
 
 
 @pytest.mark.parametrize(("axis", "needed"), [(Axis.SECONDARY, CODE.p), (Axis.PRIMARY, CODE.s)])
@@ -319,32 +209,6 @@ async def test_fill_stores_nothing_of_a_blob_no_longer_wanted(bench: Bench) -> N
     assert not bench.store.has_sliver(BLOB.blob_id, MINE, Axis.PRIMARY)
 
 
-async def test_metadata_that_several_ask_for_are_fetched_once(bench: Bench) -> None:
-    for shard in (0, 1):
-        bench.helpers[shard].is_down = True
-    repair = bench.repair
-    got = await asyncio.gather(*(repair.metadata(BLOB.blob_id) for _ in range(5)))
-    assert got == [BLOB.metadata] * 5
-    assert [helper.metadata_asked for helper in bench.helpers.values()] == [1, 1, 1, 0, 0, 0, 0, 0, 0]
-
-
-async def test_metadata_that_nobody_gave_are_asked_for_again(bench: Bench) -> None:
-    for helper in bench.helpers.values():
-        helper.is_down = True
-    with pytest.raises(RepairError, match="no metadata"):
-        await bench.repair.metadata(BLOB.blob_id)
-    bench.helpers[3].is_down = False
-    assert await bench.repair.metadata(BLOB.blob_id) == BLOB.metadata
-
-
-async def test_who_waits_for_metadata_gets_them_though_the_first_to_ask_is_cancelled(bench: Bench) -> None:
-    first = asyncio.create_task(bench.repair.metadata(BLOB.blob_id))
-    second = asyncio.create_task(bench.repair.metadata(BLOB.blob_id))
-    await asyncio.sleep(0)
-    first.cancel()
-    assert await second == BLOB.metadata
-
-
 async def test_a_writer_that_lied_is_told_from_a_helper_that_lies(bench: Bench) -> None:
     roots = list(BLOB.metadata.secondary_roots)
     target = CODE.sliver_index(BLOB.blob_id, MINE, Axis.SECONDARY)
@@ -398,10 +262,3 @@ async def test_fill_stores_the_pair_and_its_cost_once(bench: Bench) -> None:
     assert tallies(bench.store, 2) == [
         Tally(2, MINE, BLOB.blob_id, "rebuilt", 2, pair_bytes, pair_bytes - T, 0)
     ]
-
-
-async def test_metadata_nobody_has_is_told_with_names(bench: Bench) -> None:
-    for helper in bench.helpers.values():
-        helper.is_down = True
-    with pytest.raises(RepairError, match=r"no metadata of blob .* no answer from node0"):
-        await bench.repair.metadata(BLOB.blob_id)
