@@ -61,13 +61,16 @@ class _Answers(ResponseHandler):
     """Reads the answers of one connection.
 
     aiohttp would read interim answers without end, as fast as they come, and chunks of one byte each, a quarter of a
-    megabyte of them at once; in a node nothing else would run. So what is received is handed on in pieces, but for
-    bodies whose length was told, and the connection is broken off when a piece shows either.
+    megabyte of them at once; in a node nothing else would run. Answers to no request it would keep, also while the
+    connection is idle, each in a hundred times its bytes of memory. So what is received is handed on in pieces, but for
+    bodies whose length was told, and the connection is broken off when a piece shows any of these.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._interim_answers = 0
+        self._is_awaited = False
+        """Whether a request's answer has still to come."""
         self._is_broken_off = False
         self._rest = b""
         """Received, and not handed on while the reader of the body lags."""
@@ -76,6 +79,11 @@ class _Answers(ResponseHandler):
         self._length: int | None = None
         """The body's, if the head told it."""
         self._is_chunked = False
+
+    def set_response_params(self, **params: Any) -> None:
+        """Await the answer to a request; aiohttp calls this for each."""
+        self._is_awaited, self._interim_answers = True, 0
+        super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
         """Hand on what was received, and what is left of before; without data, as the reader goes on."""
@@ -99,14 +107,18 @@ class _Answers(ResponseHandler):
         return super().should_close or bool(self._rest)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Take an answer's head, or break the connection off when it is one interim answer too many."""
+        """Take an answer's head, or break the connection off when it is one too many."""
         message, self._body = data
         self._is_chunked, length = message.chunked, message.headers.get("Content-Length", "")
         self._length = int(length) if length.isdecimal() else None
-        self._interim_answers = self._interim_answers + 1 if message.code in range(100, 200) else 0
-        if self._interim_answers > INTERIM_ANSWERS:
+        is_interim = message.code in range(100, 200)
+        self._interim_answers += is_interim
+        if not self._is_awaited:
+            self._break_off(HttpProcessingError(message="an answer to no request"))
+        elif self._interim_answers > INTERIM_ANSWERS:
             self._break_off(HttpProcessingError(message=f"more than {INTERIM_ANSWERS} interim answers"))
         elif not self._is_broken_off:
+            self._is_awaited = is_interim
             super().feed_data(data, size)
 
     def _left_of_body(self) -> int:

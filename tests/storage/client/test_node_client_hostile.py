@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import random
@@ -193,6 +194,31 @@ async def test_interim_answers_without_end_are_not_read(liar: Liar, count: int) 
         client = NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}")
         with pytest.raises(NodeLied, match="is not HTTP"):
             await client.health()
+
+
+async def test_an_answer_to_no_request_ends_the_connection() -> None:
+    """aiohttp keeps such answers as long as the connection is idle, each in a hundred times its bytes of memory."""
+    goes_on, ended = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEALTH)
+        await goes_on.wait()
+        writer.write(HEALTH)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        ended.set()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(talk, "127.0.0.1", 0) as server,
+        open_session(allow_private=True) as session,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        await NodeClient(session, "liar", f"http://127.0.0.1:{port}").health()
+        goes_on.set()
+        async with asyncio.timeout(5):
+            await ended.wait()
 
 
 CHUNKED = b"HTTP/1.1 %d OK\r\nTransfer-Encoding: chunked\r\n\r\n"
