@@ -14,6 +14,7 @@ to be right. The marks of older blocks tell a chain that was replaced from an en
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,13 @@ BLOCKS_REPLAYED = 10_000
 MARKS_KEPT = 128
 """Marks of the newest blocks worth keeping: a chain that lost more blocks than that is told from a slow endpoint only
 once it is as long again."""
+
+SHORTER_S = 600.0
+"""For so long the chain must have been shorter than the checkpoint, and up to date, before the checkpoint is given
+up."""
+UP_TO_DATE_S = 60.0
+"""Greatest age of the newest block of a chain that is up to date. A block takes less on most chains, and an endpoint
+that is behind by no more has come to the checkpoint within `SHORTER_S`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ class Follower:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self.newest: BlockMark | None = None
+        self._shorter_since: float | None = None
+        """When the chain, up to date, was first seen to be shorter than the checkpoint (of `time.monotonic`)."""
 
     async def next(self, marks: Sequence[BlockMark]) -> Step | Snapshot | None:
         """What follows on the newest of `marks` (ascending); None when nothing does yet.
@@ -87,7 +97,10 @@ class Follower:
         self.newest = head
         if not marks or head.number - marks[-1].number > BLOCKS_REPLAYED or _was_replaced(marks, head):
             return await self.snapshot(head)
-        if head.number <= marks[-1].number:
+        if head.number < marks[-1].number:
+            return await self.snapshot(head) if await self._was_made_up(marks[-1]) else None
+        self._shorter_since = None
+        if head.number == marks[-1].number:
             return None
         try:
             stretch = await self._ledger.stretch(marks[-1], head)
@@ -97,6 +110,21 @@ class Follower:
         if any(isinstance(event, EPOCH_EVENTS) for event in stretch.events):
             state = await self._ledger.epoch_state(stretch.marks[-1])
         return Step(stretch.marks, tuple(stretch.events), state)
+
+    async def _was_made_up(self, checkpoint: BlockMark) -> bool:
+        """Return whether the checkpoint is on no chain: an endpoint named it that lied, or lost its chain.
+
+        The chain has not come to it for `SHORTER_S`, though its newest block is never older than `UP_TO_DATE_S`. So it
+        is not the endpoint that is behind, and the node would wait until the chain is as long, perhaps for years.
+        """
+        newest, now_s = await self._ledger.newest(), time.monotonic()
+        is_shorter = newest.number < checkpoint.number
+        if not is_shorter or await self._ledger.chain_time_s() < time.time() - UP_TO_DATE_S:
+            self._shorter_since = None
+            return False
+        if self._shorter_since is None:
+            self._shorter_since = now_s
+        return now_s - self._shorter_since >= SHORTER_S
 
     async def snapshot(self, head: BlockMark | None = None) -> Snapshot:
         """The whole state at a settled block, the newest when None.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from committee.errors import LedgerError, LedgerNotSettled, LedgerReorganised, ProvidersDisagree
@@ -30,6 +31,8 @@ from committee.ledger.records import (
 )
 from committee.membership import Member
 
+AT_THE_TIP_S = 600
+"""Greatest age of an endpoint's newest block by which the endpoint has the whole chain, and is not behind."""
 STUCK_LOOK_S = 30.0
 """Without a new settled block for so long, an endpoint is asked at each look whether its newest block changes,"""
 STUCK_AFTER_S = 90.0
@@ -166,20 +169,22 @@ class EvmLedger(Writer):
         now = asyncio.get_running_loop().time()
         number, since = self._newest_settled
         is_left = False
-        if mark.number > number:
-            self._newest_settled = mark.number, now
-        elif mark.number == number and now - since >= STUCK_LOOK_S:
+        if mark.number == number and now - since >= STUCK_LOOK_S:
             is_left = await self._rpc.leave_stuck(STUCK_AFTER_S)
         if mark.number < max(number, self.deployment.block):
             is_left = await self._leave_one_that_lacks(max(number, self.deployment.block))
         if is_left:
             mark = await self._settled()
+        await self._compare(mark)
+        if self._unconfirmed is not None:
+            mark = await self._held_back(mark)
+        if mark.number > number:
+            self._newest_settled = mark.number, now
         if mark.number < self.deployment.block:
             raise LedgerNotSettled(
                 f"the contracts were deployed in block {self.deployment.block}, and the chain has settled block "
                 f"{mark.number}: wait until it has settled theirs"
             )
-        await self._compare(mark)
         return mark
 
     async def _leave_one_that_lacks(self, number: int) -> bool:
@@ -206,19 +211,40 @@ class EvmLedger(Writer):
 
         An endpoint that is down, or has neither block, confirms and contradicts nothing.
         """
-        for told in (mark, self._unconfirmed):
-            opinion = await self._reader.second_opinion(told.number) if told is not None else None
-            if told is None or opinion is None:
-                continue
-            name, other = opinion
-            if other != told:
-                raise ProvidersDisagree(
-                    f"the chain's endpoints disagree about block {told.number}: {name} has another one than the "
-                    "endpoint asked first; take out the one that lies"
-                )
-            self._unconfirmed = None if told is mark else mark
-            return
-        self._unconfirmed = self._unconfirmed or mark
+        if await self._is_confirmed(mark):
+            self._unconfirmed = None
+        elif self._unconfirmed is None or await self._is_confirmed(self._unconfirmed):
+            self._unconfirmed = mark
+
+    async def _is_confirmed(self, mark: BlockMark) -> bool:
+        """Return whether a second endpoint has the same block; False when none can tell. Raises `ProvidersDisagree`."""
+        opinion = await self._reader.second_opinion(mark.number)
+        if opinion is None:
+            return False
+        name, other = opinion
+        if other != mark:
+            raise ProvidersDisagree(
+                f"the chain's endpoints disagree about block {mark.number}: {name} has another one than the "
+                "endpoint asked first; take out the one that lies"
+            )
+        return True
+
+    async def _held_back(self, mark: BlockMark) -> BlockMark:
+        """Return a settled block, or in its place the newest one that a second endpoint has settled, which is earlier.
+
+        A block that an endpoint makes up far ahead is contradicted by no other one, ever. An endpoint that is down
+        holds nothing back, nor does one that is behind by the age of its newest block.
+        """
+        tip = await self._reader.second_block("latest")
+        if tip is None or tip.mark.number >= mark.number or tip.timestamp_s < time.time() - AT_THE_TIP_S:
+            return mark
+        number = max(tip.mark.number - (self._confirmations or 0), 0)
+        if self._confirmations is None:
+            settled = await self._reader.second_block(self.deployment.finality)
+            number = number if settled is None else min(settled.mark.number, number)
+        earlier = (await self._reader.block(number)).mark
+        await self._is_confirmed(earlier)
+        return earlier
 
     async def chain_time_s(self) -> int:
         """Timestamp of the newest block."""

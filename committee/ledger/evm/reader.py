@@ -221,9 +221,17 @@ class Reader:
 
     async def second_opinion(self, number: int) -> tuple[str, BlockMark] | None:
         """(name of an endpoint other than the one that answered last, the block it has of this number), if any."""
-        return await self._rpc.second_opinion(
-            "eth_getBlockByNumber", hex(number), False, read=lambda result: _block_of(number)(result).mark
-        )
+        told = await self._second(number)
+        return None if told is None else (told[0], told[1].mark)
+
+    async def second_block(self, which: int | Tag) -> Block | None:
+        """A block by number or tag of an endpoint other than the one that answered last, if any."""
+        told = await self._second(which)
+        return None if told is None else told[1]
+
+    async def _second(self, which: int | Tag) -> tuple[str, Block] | None:
+        asked = hex(which) if isinstance(which, int) else which
+        return await self._rpc.second_opinion("eth_getBlockByNumber", asked, False, read=_block_of(which))
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """Events of the blocks first..last in chain order, none lacking.

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ import structlog
 from committee.errors import LedgerError, ProvidersDisagree
 from committee.ledger import BlockMark, Event
 from committee.ledger.evm import AccountKey, EvmLedger
+from committee.ledger.evm.adapter import AT_THE_TIP_S
+from committee.ledger.evm.answers import Block
 from committee.logs import send_to, to_standard_library
 from storage.node import logs
 from storage.node.chain import ChainView
@@ -317,6 +321,48 @@ async def test_a_second_provider_that_is_down_or_behind_holds_nothing_up(
             await register(network, 4)
             await view.refresh()
             await assert_as_fresh(view, network.operator)
+
+
+def far_ahead(_: random.Random, answer: Any) -> tuple[int, bytes, dict[str, str]]:
+    if isinstance(answer, dict) and "parentHash" in (answer.get("result") or {}):
+        answer["result"]["number"] = hex(2**62)
+    return 200, json.dumps(answer).encode(), {}
+
+
+async def test_a_block_far_ahead_that_one_of_two_providers_makes_up_is_not_followed(
+    launch: Launch, session: aiohttp.ClientSession
+) -> None:
+    """No other provider ever has it, so none would contradict it, and the node would wait there for ever."""
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    async with HostileProvider(network.chain.rpc_url, session, random.Random(0)) as liar:
+        urls = [liar.url, network.chain.rpc_url]
+        async with EvmLedger.open(urls, network.deployment, confirmations=0) as ledger:
+            liar.lie = far_ahead
+            assert await ledger.head() == await network.operator.head()
+
+
+@pytest.mark.parametrize(("age_s", "is_held_back"), [(AT_THE_TIP_S / 2, True), (2 * AT_THE_TIP_S, False)])
+async def test_the_newest_block_that_two_providers_have_is_followed(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, age_s: float, is_held_back: bool
+) -> None:
+    """One that is behind by hours, as its newest block tells, holds nothing back."""
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    async with EvmLedger.open(network.chain.rpc_url, network.deployment, confirmations=0) as ledger:
+        newest = await ledger._reader.block("latest")
+        earlier = await ledger._reader.block(newest.mark.number - 1)
+        tip = replace(earlier, timestamp_s=int(time.time() - age_s))
+
+        async def opinion(number: int) -> tuple[str, BlockMark] | None:
+            return ("http://second", earlier.mark) if number == earlier.mark.number else None
+
+        async def block(which: int | str) -> Block:
+            return tip
+
+        monkeypatch.setattr(ledger._reader, "second_opinion", opinion)
+        monkeypatch.setattr(ledger._reader, "second_block", block)
+        assert await ledger.head() == (earlier if is_held_back else newest).mark
 
 
 async def test_a_provider_that_is_ahead_with_a_chain_of_its_own_is_found_out_later(

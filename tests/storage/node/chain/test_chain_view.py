@@ -26,6 +26,7 @@ from committee.ledger import (
     MemberEjected,
     NetworkAddressChanged,
     Stretch,
+    follower,
 )
 from committee.membership import Committee, Member
 from localnet.memory_chain import MemoryChain
@@ -56,6 +57,7 @@ class Script:
         self.records: list[BlobRecord] = []
         self.happened: dict[int, list[Event]] = {}
         self.is_down = False
+        self.is_up_to_date = True
         self.ranges: list[tuple[int, int]] = []
         self.blocks_in_a_stretch = 1000
         self.fork = 0
@@ -69,6 +71,12 @@ class Script:
         if self.is_down:
             raise LedgerUnavailable("test")
         return self.mark(self.block)
+
+    async def newest(self) -> BlockMark:
+        return self.mark(self.block)
+
+    async def chain_time_s(self) -> int:
+        return int(time.time()) if self.is_up_to_date else 0
 
     def mark(self, number: int) -> BlockMark:
         fork = self.fork if number >= self.forked_at else 0
@@ -216,6 +224,34 @@ async def test_an_endpoint_that_is_behind_is_no_reorganisation(script: Script, v
     assert view.block == script.mark(3)
     assert view.is_registered(A)
     assert script.loads == loads
+
+
+@pytest.mark.parametrize("is_up_to_date", [True, False])
+async def test_a_checkpoint_that_the_chain_does_not_come_to_is_given_up(
+    script: Script, view: ChainView, monkeypatch: pytest.MonkeyPatch, is_up_to_date: bool
+) -> None:
+    """An endpoint once told of a block far ahead; the node must not wait until the chain is as long."""
+    monkeypatch.setattr(follower, "SHORTER_S", 0.0)
+    script.block = 2**62
+    await view.refresh()
+    script.block, script.is_up_to_date = 2, is_up_to_date
+    await view.refresh()
+    assert view.block == script.mark(2 if is_up_to_date else 2**62)
+
+
+async def test_an_endpoint_that_was_behind_a_while_ago_is_behind_anew(
+    script: Script, view: ChainView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time for which the chain is shorter than the checkpoint is counted without a break."""
+    script.happens()
+    script.happens()
+    await view.refresh()
+    now_s = time.monotonic()
+    for later_s, block in ((0.0, 2), (1.0, 3), (follower.SHORTER_S + 1.0, 2)):
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now_s + later_s)
+        script.block = block
+        await view.refresh()
+    assert view.block == script.mark(3)
 
 
 async def test_listeners_are_told_what_a_replaced_chain_changed(script: Script, view: ChainView) -> None:
