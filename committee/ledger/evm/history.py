@@ -3,6 +3,9 @@
 Endpoints forget logs, tell them twice or in disorder, or tell those of another fork. So nothing is taken from the
 answer to `eth_getLogs` alone: a log must stand in a block of the chain of headers, and the logs of a block must be what
 its header's bloom filter says (Ethereum yellow paper, section 4.4.3), with indices that leave none out.
+
+Anyone can fill a block with logs, until its bloom filter holds everything and no endpoint gives all its logs at once.
+Of such a block the wanted logs alone are asked for, and compared with a second endpoint's.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ HEADERS_PER_REQUEST = 50
 FIRST_REMEMBERED_S = 10.0
 """Seconds for which a refused amount is not asked for again; doubled each time that the refusal repeats."""
 LONGEST_REMEMBERED_S = 1280.0
+FULL_AFTER_S = 20.0
+"""For so long endpoints must have refused the logs of whole blocks before they are not asked for: a failure passes."""
 BLOCKS_IN_A_STRETCH = 1000
 """Read before what they told is kept."""
 
@@ -73,6 +78,18 @@ class History:
         self._topics = frozenset(topics)
         self._log_range = Portion(LONGEST_LOG_RANGE)
         self._header_range = Portion(HEADERS_PER_REQUEST)
+        self._refused_since_s: float | None = None
+        """When the logs of a whole block were first refused since they were served last."""
+
+    @property
+    def _ours(self) -> dict[str, Any]:
+        """The criterion of logs of the contracts."""
+        return {"address": ["0x" + address.hex() for address in sorted(self._addresses)]}
+
+    @property
+    def _wanted(self) -> dict[str, Any]:
+        """The criterion of logs of the events that are wanted."""
+        return {"topics": [["0x" + topic.hex() for topic in sorted(self._topics)]]}
 
     async def headers(self, first: int, last: int, until: BlockMark | None = None) -> list[Block]:
         """The headers of the blocks first..last, each the next one's parent; the last one `until`, if that is named.
@@ -143,12 +160,17 @@ class History:
         return logs
 
     async def _told(self, first: int, last: int) -> list[RawLog]:
-        """What the endpoints tell of the contracts in the blocks first..last, asked in portions."""
-        addresses = ["0x" + address.hex() for address in sorted(self._addresses)]
+        """What the endpoints tell of the contracts in the blocks first..last, asked in portions.
+
+        Of a block of which that is too much, only the wanted logs: anyone can transfer nothing, often.
+        """
         logs: list[RawLog] = []
         while first <= last:
             end = min(first + self._log_range.now - 1, last)
-            portion = await self._portion(first, end, end, {"address": addresses})
+            portion = await self._portion(first, end, end, self._ours, is_divisible=True)
+            if portion is None and end == first:
+                wanted = self._ours | self._wanted
+                portion = await self._portion(first, end, end, wanted, is_divisible=False)
             if portion is not None:
                 logs.extend(portion)
                 first = end + 1
@@ -161,23 +183,25 @@ class History:
         wanted = [["0x" + one.hex() for one in alternatives] for alternatives in topics]
         while first <= last:
             begin = max(last - self._log_range.now + 1, first)
-            portion = await self._portion(begin, last, last, {"address": address, "topics": wanted})
+            criteria = {"address": address, "topics": wanted}
+            portion = await self._portion(begin, last, last, criteria, is_divisible=last > begin)
             if portion is not None:
                 for log in sorted(portion, key=lambda log: (log.block.number, log.index), reverse=True):
                     yield log
                 last = begin - 1
 
     async def _portion(
-        self, first: int, last: int, has_block: int, criteria: dict[str, Any]
+        self, first: int, last: int, has_block: int, criteria: dict[str, Any], *, is_divisible: bool
     ) -> list[RawLog] | None:
         """The logs of the blocks first..last; None when that is too much at once, so that less is asked for next."""
         criteria = {"fromBlock": hex(first), "toBlock": hex(last), **criteria}
         try:
             logs = await self._rpc.request(
-                "eth_getLogs", criteria, read=_logs, has_block=has_block, is_divisible=last > first
+                "eth_getLogs", criteria, read=_logs, has_block=has_block, is_divisible=is_divisible
             )
         except AskedTooMuch:
-            self._log_range.refused(last - first + 1, _now_s())
+            if last > first:
+                self._log_range.refused(last - first + 1, _now_s())
             return None
         except EndpointError as error:
             raise LedgerUnavailable(f"no logs of block {last}: {error}") from None
@@ -192,13 +216,17 @@ class History:
         )
 
     async def _all_of(self, header: Block) -> list[RawLog]:
-        """All logs of one block, of whatever contract, once an endpoint tells just what the header says."""
+        """All logs of one block, of whatever contract, once an endpoint tells just what the header says.
+
+        Of a block that has more than endpoints give at once, as they have said for `FULL_AFTER_S`, the wanted logs.
+        """
 
         def read(result: Any) -> list[RawLog]:
             block = in_order(header, _logs(result))
             known = [log for log in block or () if is_log_in_bloom(header.bloom, log)]
             if block is None or not is_all(header, block, known):
-                raise answers.Unreadable(f"not all the logs of block {header.mark.number}, or others")
+                message = f"not all the logs of block {header.mark.number}, or others, were told"
+                raise Lacking(LedgerUnavailable(message))
             if any(
                 log.address in self._addresses and not is_log_in_bloom(header.bloom, log) for log in block
             ):
@@ -208,9 +236,41 @@ class History:
         criteria = {"blockHash": "0x" + header.mark.hash.hex()}
         number = header.mark.number
         try:
-            return await self._rpc.request("eth_getLogs", criteria, read=read, has_block=number)
+            block = await self._rpc.request(
+                "eth_getLogs", criteria, read=read, has_block=number, is_divisible=True
+            )
+        except AskedTooMuch as refused:
+            if self._refused_since_s is None:
+                self._refused_since_s = _now_s()
+            if _now_s() - self._refused_since_s < FULL_AFTER_S:
+                raise LedgerUnavailable(f"no logs of block {number}: {refused}") from None
+            return await self._wanted_of(header)
         except EndpointError as error:
             raise LedgerUnavailable(f"no logs of block {number}: {error}") from None
+        self._refused_since_s = None
+        return block
+
+    async def _wanted_of(self, header: Block) -> list[RawLog]:
+        """The wanted logs of one block, as an endpoint tells them, and a second one if there is one that can tell."""
+
+        def read(result: Any) -> list[RawLog]:
+            block = in_order(header, _logs(result))
+            if block is None or not all(map(self._is_wanted, block)):
+                raise answers.Unreadable("logs that were not asked for")
+            if not all(is_log_in_bloom(header.bloom, log) for log in block):
+                raise answers.Unreadable(f"a log that block {header.mark.number} does not have")
+            return block
+
+        number = header.mark.number
+        criteria = {"blockHash": "0x" + header.mark.hash.hex(), **self._ours, **self._wanted}
+        try:
+            told = await self._rpc.request("eth_getLogs", criteria, read=read, has_block=number)
+        except EndpointError as error:
+            raise LedgerUnavailable(f"no logs of block {number}: {error}") from None
+        second = await self._rpc.second_opinion("eth_getLogs", criteria, read=read)
+        if second is not None and second[1] != told:
+            raise LedgerUnavailable(f"the chain's endpoints disagree about the logs of block {number}")
+        return told
 
     def _is_wanted(self, log: RawLog) -> bool:
         return log.address in self._addresses and bool(log.topics) and log.topics[0] in self._topics

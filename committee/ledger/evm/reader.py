@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
-from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.errors import LedgerError, LedgerRefused, LedgerReorganised, LedgerUnavailable
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contract
 from committee.ledger.evm.answers import Block, RawLog
@@ -291,17 +291,23 @@ class Reader:
                 yield log, raw.block
 
     def _check_sequence(self, after: BlockMark, until: BlockMark, events: list[Event]) -> None:
-        """The contract numbers blob objects one by one: that none is left out, also from stretch to stretch."""
+        """The contract numbers blob objects one by one: check that none is left out, also from stretch to stretch.
+
+        Raises `Unreadable`; `LedgerReorganised` when the stretch before may have lacked one, as nothing else helps then
+        but to read the state anew.
+        """
         at, last = self._last_object
         if at != after:
             last = None
+        is_of_before = last is not None
         for event in events:
             if isinstance(event, BlobRegistered):
                 if last is not None and event.object_id != last + 1:
-                    raise answers.Unreadable(
+                    message = (
                         f"blob object {event.object_id} was told behind object {last}: events are lacking"
                     )
-                last = event.object_id
+                    raise LedgerReorganised(message) if is_of_before else answers.Unreadable(message)
+                last, is_of_before = event.object_id, False
         self._last_object = until, last
 
     def _decoded(self, abi: ContractAbi, raw: RawLog) -> Log | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Any
 
 from committee import messages
+from committee.errors import LedgerError
 from committee.ledger import BlobRecord
 from committee.ledger.evm import EvmLedger
 from committee.messages import Intent
@@ -66,3 +68,15 @@ def content(view: ChainView) -> tuple[Any, ...]:
 
 async def assert_as_fresh(view: ChainView, ledger: EvmLedger) -> None:
     assert content(view) == content(await fresh(ledger))
+
+
+async def until_followed(view: ChainView) -> None:
+    """Refresh until the endpoints have had their rest."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await view.refresh()
+            except LedgerError:
+                await asyncio.sleep(0.05)
+            else:
+                return

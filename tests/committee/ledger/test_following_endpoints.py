@@ -32,6 +32,7 @@ from tests.committee.ledger.following import (
     fresh,
     register,
     settled_ledger,
+    until_followed,
 )
 
 if TYPE_CHECKING:
@@ -127,18 +128,6 @@ async def test_logs_that_are_not_the_blocks_are_an_outage_and_never_taken_in(
     await network.operator.head()
     await until_followed(view)
     await assert_as_fresh(view, ledger)
-
-
-async def until_followed(view: ChainView) -> None:
-    """Refresh until the endpoints have had their rest."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                await view.refresh()
-            except LedgerError:
-                await asyncio.sleep(0.05)
-            else:
-                return
 
 
 async def test_logs_that_are_doubled_and_shuffled_are_the_same_logs(

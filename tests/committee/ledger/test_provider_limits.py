@@ -10,10 +10,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from committee.errors import LedgerError
+from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import EvmLedger
 from committee.ledger.evm.history import FIRST_REMEMBERED_S, LONGEST_REMEMBERED_S, Portion
-from tests.committee.ledger.following import STAKES, assert_as_fresh, certify, fresh, register
+from tests.committee.ledger.following import (
+    LENGTH,
+    STAKES,
+    assert_as_fresh,
+    certify,
+    content,
+    fresh,
+    register,
+    until_followed,
+)
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network, SpoiltConnection
@@ -123,6 +132,65 @@ async def test_the_second_provider_serves_what_the_first_has_limits_for(launch: 
         view = await fresh(ledger)
         await long_behind(network)
         await view.refresh()
+        await assert_as_fresh(view, network.operator)
+
+
+LOGS_AT_ONCE = 1000
+FILLER = "0x6000355b8060006000a1600190038060035700"
+"""A contract that makes as many logs as it is told, each of another topic."""
+
+
+class FewLogs(LimitedProvider):
+    """Refuses answers of more than `LOGS_AT_ONCE` logs."""
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        async with self._session.post(self._target, json=body) as answer:
+            content = await answer.read()
+        logs = [] if isinstance(body, list) else json.loads(content).get("result")
+        if isinstance(logs, list) and len(logs) > LOGS_AT_ONCE:
+            self.refused += 1
+            return self._refusal()
+        return web.Response(body=content)
+
+
+async def fill_a_block(network: Network, logs: int) -> None:
+    """Mine a block with so many logs of an outsider's contract, and a blob's registration."""
+    chain, outsider = network.chain, "0x00000000000000000000000000000000000000BB"
+    await chain.fund(outsider)
+    await chain.request("anvil_impersonateAccount", outsider)
+    contract = "0x00000000000000000000000000000000000000CC"
+    await chain.request("anvil_setCode", contract, FILLER)
+    await chain.request("evm_setAutomine", False)
+    blobs = network.operator._reader.blobs
+    registration = blobs.abi.encode_call("reserveAndRegister", bytes(32), LENGTH, 1, 5, False)
+    for to, data in ((contract, f"{logs:064x}"), (blobs.address, registration.hex())):
+        call = {"from": outsider, "to": to, "data": "0x" + data, "gas": hex(10_000_000)}
+        await chain.request("eth_sendTransaction", call)
+    await chain.mine()
+    await chain.request("evm_setAutomine", True)
+
+
+@pytest.mark.parametrize("name", ["HTTP 500", "-32005"])
+async def test_a_block_that_an_outsider_filled_with_logs_is_passed(
+    launch: Launch, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a block's bloom filter holds every event, and to fill it costs a few million gas."""
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    async with (
+        aiohttp.ClientSession() as session,
+        FewLogs(network.chain.rpc_url, session, REFUSALS[name]) as limited,
+        EvmLedger.open(limited.url, network.deployment, confirmations=0) as ledger,
+    ):
+        view = await fresh(ledger)
+        await fill_a_block(network, 3 * LOGS_AT_ONCE)
+        with pytest.raises(LedgerUnavailable):
+            await view.refresh()
+        monkeypatch.setattr("committee.ledger.evm.history.FULL_AFTER_S", 0.0)
+        await until_followed(view)
+        assert limited.refused > 0
+        assert len(content(view)[0]) == 1
         await assert_as_fresh(view, network.operator)
 
 
