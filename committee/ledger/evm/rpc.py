@@ -15,7 +15,6 @@ lock that a cancelled request can take and never give back.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -26,10 +25,9 @@ from web3.providers.async_base import AsyncJSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from committee.errors import LedgerError, LedgerUnavailable
-from committee.ledger.evm import answers
+from committee.ledger.evm import answers, jsonrpc
 from committee.ledger.evm.endpoints import Endpoint, EndpointFault, endpoint_urls
 from committee.ledger.evm.refusals import AskedTooMuch, EndpointError, Lacking
-from committee.ledger.evm.results import result_of
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -102,11 +100,7 @@ class Rpc(AsyncJSONBaseProvider):
         Raises `EndpointError` for an error object, `LedgerUnavailable` for anything else but an answer; for a request
         that `is_divisible`, which could be asked in smaller parts, `AskedTooMuch` where smaller ones may be served.
         """
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
-
-        def read_answer(endpoint: Endpoint, answer: Any) -> Result:
-            return read(result_of(endpoint, method, answer, 1))
-
+        body, read_answer = jsonrpc.single(method, parameters, read)
         return await self._ask(method, body, read_answer, has_block, is_divisible)
 
     async def batch(
@@ -119,25 +113,8 @@ class Rpc(AsyncJSONBaseProvider):
 
         Errors as with `request`; several parameters are divisible.
         """
-        requests = [
-            {"jsonrpc": "2.0", "id": place, "method": method, "params": one}
-            for place, one in enumerate(parameters)
-        ]
-
-        def read_answer(endpoint: Endpoint, answer: Any) -> Result:
-            if not isinstance(answer, list):
-                result_of(endpoint, method, answer, 0)
-                raise EndpointFault(f"{endpoint} answered several {method} with one result", may_be_size=True)
-            by_id = {one["id"]: one for one in answer if isinstance(one, dict) and type(one.get("id")) is int}
-            if len(by_id) < len(requests):
-                message = f"{endpoint} answered {len(by_id)} of {len(requests)} {method}"
-                raise EndpointFault(message, may_be_size=True)
-            return read(
-                [result_of(endpoint, method, by_id.get(place), place) for place in range(len(requests))]
-            )
-
-        is_divisible = len(requests) > 1
-        return await self._ask(method, json.dumps(requests).encode(), read_answer, -1, is_divisible)
+        body, read_answer = jsonrpc.batch(method, parameters, read)
+        return await self._ask(method, body, read_answer, -1, len(parameters) > 1)
 
     async def second_opinion(
         self, method: str, *parameters: Any, read: Callable[[Any], Result]
@@ -147,11 +124,7 @@ class Rpc(AsyncJSONBaseProvider):
         Endpoints that rest are not asked, and none is waited for longer than `OPINION_LIMIT_S`.
         """
         clock = asyncio.get_running_loop().time
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
-
-        def read_answer(endpoint: Endpoint, answer: Any) -> Result:
-            return read(result_of(endpoint, method, answer, 1))
-
+        body, read_answer = jsonrpc.single(method, parameters, read)
         for endpoint in self.endpoints:
             asked_at = clock()
             if endpoint is self._served_last or endpoint.rest_s(asked_at, is_alone=False) > 0:
@@ -368,10 +341,10 @@ class Rpc(AsyncJSONBaseProvider):
     async def _number(
         self, endpoint: Endpoint, session: aiohttp.ClientSession, method: str, limit_s: float
     ) -> int:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": []}).encode()
+        body, read = jsonrpc.single(method, [], answers.quantity)
         answer = await endpoint.post(session, method, body, limit_s)
         try:
-            return answers.quantity(result_of(endpoint, method, answer, 1))
+            return read(endpoint, answer)
         except (EndpointError, answers.Unreadable) as error:
             raise EndpointFault(f"{endpoint} answered {method} with no number: {error}") from None
 

@@ -1,0 +1,90 @@
+"""JSON-RPC's messages: the bodies of requests, and what their answers hold.
+
+An answer holds a result, an error, or something that is no answer to the request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from committee.ledger.evm import answers
+from committee.ledger.evm.endpoints import Endpoint, EndpointFault
+from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
+
+Result = TypeVar("Result")
+ReadAnswer = Callable[[Endpoint, Any], Result]
+"""Reads an endpoint's answer. Raises as `_result_of` does, and what the reader of the result raises."""
+
+
+def single(
+    method: str, parameters: Sequence[Any], read: Callable[[Any], Result]
+) -> tuple[bytes, ReadAnswer[Result]]:
+    """Return the body of a request, and what makes of its answer what `read` makes of the result."""
+
+    def read_answer(endpoint: Endpoint, answer: Any) -> Result:
+        return read(_result_of(endpoint, method, answer, 1))
+
+    return json.dumps(_request(1, method, parameters)).encode(), read_answer
+
+
+def batch(
+    method: str, parameters: Sequence[Sequence[Any]], read: Callable[[list[Any]], Result]
+) -> tuple[bytes, ReadAnswer[Result]]:
+    """Return the body of a request for several results of one method, and what reads its answer, as `single` does.
+
+    `read` is given the results in the order of their parameters.
+    """
+
+    def read_answer(endpoint: Endpoint, answer: Any) -> Result:
+        if not isinstance(answer, list):
+            _result_of(endpoint, method, answer, 0)
+            raise EndpointFault(f"{endpoint} answered several {method} with one result", may_be_size=True)
+        by_id = {one["id"]: one for one in answer if isinstance(one, dict) and type(one.get("id")) is int}
+        if len(by_id) < len(parameters):
+            message = f"{endpoint} answered {len(by_id)} of {len(parameters)} {method}"
+            raise EndpointFault(message, may_be_size=True)
+        return read(
+            [_result_of(endpoint, method, by_id.get(place), place) for place in range(len(parameters))]
+        )
+
+    requests = [_request(place, method, one) for place, one in enumerate(parameters)]
+    return json.dumps(requests).encode(), read_answer
+
+
+def _request(request_id: int, method: str, parameters: Sequence[Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": request_id, "method": method, "params": parameters}
+
+
+def _result_of(endpoint: Endpoint, method: str, answer: Any, request_id: int) -> Any:
+    """The result in an answer.
+
+    Raises `EndpointError` for an error object, `Lacking` for a block that the endpoint does not have, `EndpointFault`
+    for anything else.
+    """
+    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+        raise EndpointError(endpoint, method, answer["error"])
+    if isinstance(answer, dict) and answer.get("error") is not None:
+        words = endpoint.quote(answer["error"])
+        raise EndpointFault(f"{endpoint} answered {method} with an error: {words}", may_be_size=True)
+    if not isinstance(answer, dict) or "result" not in answer:
+        message = f"{endpoint} answered {method} with neither a result nor an error"
+        raise EndpointFault(message, may_be_size=True)
+    if type(answer.get("id")) is not int or answer["id"] != request_id:
+        message = f"{endpoint} answered {method} with the answer to another request"
+        raise EndpointFault(message, may_be_size=True)
+    result = answer["result"]
+    if method == "eth_getBlockByNumber":
+        if result is None:
+            raise Lacking(Behind(f"{endpoint} does not know the block asked for"))
+        _note_height(endpoint, result, "number")
+    if method == "eth_getTransactionReceipt" and result is not None:
+        _note_height(endpoint, result, "blockNumber")
+    return result
+
+
+def _note_height(endpoint: Endpoint, result: Any, name: str) -> None:
+    if not isinstance(result, dict):
+        raise answers.Unreadable("neither a block nor a receipt")
+    endpoint.height = max(endpoint.height, answers.quantity(result.get(name)))
