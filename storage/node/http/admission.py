@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import ParamSpec, TypeVar
 
 from aiohttp import web
 
-from committee import bls, messages
-from committee.errors import CommitteeError
 from committee.ledger import EpochState
-from committee.membership import Member
 from storage.client import wire
 from storage.client.bodies import Bytes
 from storage.client.failures import Reason
-from storage.node.budgets import Budget, Line, Pool, Requester
+from storage.node.budgets import Budget, Line, Pool
 from storage.node.credentials import Credentials
 from storage.node.face import NodeFace, Refusal
 from storage.node.http.catching_up import CatchUp
+from storage.node.http.new_owners import NewOwners
 from storage.node.http.transfer import IncomingBody
 from storage.node.http.turns import HELD, REQUESTER, Turns, hold, require_there, stranger
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, parse_blob_id
@@ -44,10 +42,6 @@ RECEIVING_BYTES = 256 * 2**20
 """Bodies that arrive, or wait for work."""
 SMALL_BYTES = 2**17
 """Up to this size a body or sliver needs no memory of those: a connection's own buffers take as much."""
-SAME_REQUESTS = 3
-"""Times that a shard's new owner gets the same page: an answer may be lost, or the owner's process be killed."""
-REQUESTS_REMEMBERED = 2**14
-"""Requests for pages whose number of answers is remembered, the latest ones; some 200 bytes each."""
 MAX_REGISTRATION_WAIT_S = 30.0
 """For which a request waits at most, if it asks for it, until the node has seen the blob's registration."""
 METADATA_KEPT = 64
@@ -71,9 +65,8 @@ class Admission:
         self._code = node.code
         self._block_list = node.block_list
         self._catch_up = CatchUp(node.view)
+        self.new_owners = NewOwners(node.view, self._catch_up, self._work)
         self._kept: dict[bytes, BlobMetadata] = {}
-        self._answered: dict[bytes, int] = {}
-        """Shard transfer request → how often it was answered by this process; the latest ones."""
 
     async def close(self) -> None:
         """End what waits for the chain, as the node stops. Idempotent."""
@@ -300,84 +293,9 @@ class Admission:
             raise _no_metadata(status)
         return BlobMetadata.from_bcs(stored, blob_id)
 
-    # who asks for a shard
-
-    async def new_owner(
-        self, request: web.Request, message: bytes, signature: bytes
-    ) -> messages.ShardTransferRequest:
-        """Return the transfer request of a shard's new owner, to the node that held the shard in the epoch before.
-
-        The owner is the request's `REQUESTER` from then on.
-        """
-        try:
-            decoded = messages.decode(message)
-            if decoded.intent is not messages.Intent.SHARD_TRANSFER:
-                raise _unauthorised("the message is no shard transfer request")
-            if decoded.domain != self._view.parameters.domain:
-                raise _unauthorised("the request is for another chain or deployment")
-            wanted = messages.ShardTransferRequest.from_body(decoded.body)
-            owner = await self._require_handover(request, decoded.epoch, wanted)
-            self._refuse_replayed(message)
-            async with self.turn(request):
-                holds = await asyncio.to_thread(bls.verify, wanted.public_key, message, signature)
-            if not holds:
-                raise _unauthorised("the signature does not hold")
-        except CommitteeError as error:
-            raise _unauthorised(str(error)) from error
-        request[REQUESTER] = Requester(str(owner.node_id), is_member=True)
-        return wanted
-
-    @contextmanager
-    def answering(self, message: bytes) -> Iterator[None]:
-        """While a page is made for this request of a new owner's; it counts as answered unless that fails."""
-        self._refuse_replayed(message)
-        self._answered[message] = self._answered.pop(message, 0) + 1
-        if len(self._answered) > REQUESTS_REMEMBERED:
-            del self._answered[next(iter(self._answered))]
-        try:
-            yield
-        except BaseException:
-            if message in self._answered:
-                self._answered[message] -= 1
-            raise
-
-    def _refuse_replayed(self, message: bytes) -> None:
-        """Refuse a transfer request that was answered SAME_REQUESTS times: it may have been overheard."""
-        if self._answered.get(message, 0) >= SAME_REQUESTS:
-            raise _unauthorised(f"this very request was answered {SAME_REQUESTS} times: it is replayed")
-
-    async def _require_handover(
-        self, request: web.Request, epoch: int, wanted: messages.ShardTransferRequest
-    ) -> Member:
-        """Return the owner of the wanted shard in `epoch`.
-
-        Raises `Refusal` unless the request names its key, and this node owned the shard in the epoch before.
-        """
-        if epoch > self._view.state.epoch and self._view.committee(epoch) is None:
-            await self._catch_up(request[REQUESTER])
-        state = self._view.state
-        committee = {one.epoch: one for one in (state.current, state.next) if one}.get(epoch)
-        if committee is None:
-            raise Refusal(
-                *(400, Reason.INVALID_EPOCH, f"a request of epoch {epoch}; now is {state.epoch}"),
-                request_epoch=epoch,
-                server_epoch=state.epoch,
-            )
-        owner = committee.owner_of.get(wanted.shard)
-        if owner is None or owner.public_key != wanted.public_key:
-            raise _unauthorised(f"shard {wanted.shard} is not the requester's in epoch {epoch}")
-        before = self._view.committee(epoch - 1)
-        if before is None or wanted.shard not in before.shards_of(self._view.node_id):
-            raise Refusal(400, Reason.SHARD_NOT_ASSIGNED, f"shard {wanted.shard} was not this node's before")
-        return owner
-
 
 def _no_metadata(status: int) -> Refusal:
     return Refusal(status, Reason.METADATA_NOT_FOUND, "no metadata of this blob is here")
-
-
-def _unauthorised(message: str) -> Refusal:
-    return Refusal(403, Reason.REQUEST_UNAUTHORIZED, message)
 
 
 def blob_id_of(request: web.Request) -> bytes:

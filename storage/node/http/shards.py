@@ -84,9 +84,9 @@ class ShardHandlers:
         body = await self._admission.body(request, wire.MAX_REQUEST_JSON_BYTES)
         fail_point("source.page-asked")
         message, signature = wire.read_signed(wire.read_json(body))
-        wanted = await self._admission.new_owner(request, message, signature)
+        wanted = await self._admission.new_owners.request_of(request, message, signature)
         fail_point("source.page-allowed")
-        with self._admission.answering(message):
+        with self._admission.new_owners.answering(message):
             page = await self._admission.bulk(request, wire.PAGE_BYTES, lambda: self._page(wanted))
         fail_point("source.page-read")
         return bcs_answer(page)

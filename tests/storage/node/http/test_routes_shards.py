@@ -13,8 +13,8 @@ import pytest
 
 from committee import bls, messages
 from storage.client import wire
-from storage.node.http import admission
-from storage.node.http.admission import SAME_REQUESTS
+from storage.node.http import new_owners
+from storage.node.http.new_owners import SAME_REQUESTS
 from storage.node.store import StoreError, Tally
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
@@ -125,7 +125,7 @@ async def test_a_forged_signature_counts_for_no_request_answered(
 async def test_only_so_many_requests_are_remembered(
     client: NodeClient, blobs: list[EncodedBlob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "REQUESTS_REMEMBERED", 1)
+    monkeypatch.setattr(new_owners, "REQUESTS_REMEMBERED", 1)
     for _ in range(SAME_REQUESTS):
         await client.sync_shard(*transfer())
         await client.sync_shard(*transfer(count=50))
