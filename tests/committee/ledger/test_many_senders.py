@@ -87,6 +87,7 @@ async def test_senders_without_a_common_lock_take_the_next_nonce(
 ) -> None:
     network = await launch()
     monkeypatch.setattr("committee.ledger.evm.machine_lock._open", lambda name, is_made: None)
+    monkeypatch.setattr("committee.ledger.evm.broadcast.LOOK_PAUSE_S", 0.01)
     await network.chain.request("evm_setAutomine", False)
     await network.chain.request("evm_setIntervalMining", 1)
     ledgers = []

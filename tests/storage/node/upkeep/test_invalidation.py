@@ -16,7 +16,7 @@ from committee.certificate import Certificate
 from committee.errors import LedgerRefused, LedgerUnavailable
 from committee.messages import Intent, encode
 from committee.rota import Turn
-from storage.client import link
+from storage.client import link, overtaking
 from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.link import Transfer
 from storage.node.peers import Peers
@@ -187,6 +187,7 @@ async def test_a_member_that_keeps_the_node_waiting_is_replaced(
 ) -> None:
     """It may drip its signature for as long as it is waited for."""
     monkeypatch.setattr(link, "GRACE_S", 0.01)
+    monkeypatch.setattr(overtaking, "OVERTAKEN_AFTER_S", 0.01)
     members.hanging = {2}
     members.own_shards(0)
     await members.end()
