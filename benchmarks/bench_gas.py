@@ -23,7 +23,7 @@ from committee import bls, certificate, messages
 from committee.bls import SecretKey, proof_of_possession
 from committee.certificate import Certificate, Confirmation
 from committee.ledger import EpochState
-from committee.ledger.evm import AccountKey, DeploymentParameters, EvmLedger, deploy
+from committee.ledger.evm import AccountKey, DeploymentParameters, EvmLedger, Roles, deploy
 from committee.messages import Intent
 from localnet.chain import LocalChain
 
@@ -80,9 +80,13 @@ class Bench:
         key = AccountKey.generate()
         await self._chain.fund(key.address)
         parameters = DeploymentParameters(
-            SHARDS[self._members], EPOCH_S, EPOCH_S, 60, price_per_mib_epoch=5, write_price_per_mib=3
+            SHARDS[self._members],
+            *(EPOCH_S, EPOCH_S, 60),
+            price_per_mib_epoch=5,
+            write_price_per_mib=3,
+            notice_s=0,
         )
-        deployment = await deploy(self._chain.rpc_url, key, parameters)
+        deployment = await deploy(self._chain.rpc_url, key, parameters, Roles(minter=key.address))
         async with await EvmLedger.connect(self._chain.rpc_url, deployment, key) as ledger:
             self._ledger = ledger
             self._domain = deployment.domain

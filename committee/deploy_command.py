@@ -15,9 +15,11 @@ from committee.console import (
     JsonOption,
     KeyOption,
     RpcOption,
+    account_address,
     as_failure,
     require_key,
     require_new_file,
+    token_amount,
 )
 from committee.ledger import DryRun
 from committee.printing import PAID, CommandFailed, planned, show, write_out
@@ -44,6 +46,59 @@ def deploy_command(
     price: Annotated[int, typer.Option(help="For a MiB and epoch, smallest units.", min=0)] = 0,
     write_price: Annotated[int, typer.Option(help="For registering a MiB, smallest units.", min=0)] = 0,
     timelock_s: Annotated[int, typer.Option(help="Delay of the governor's changes.", min=0)] = 2 * 24 * 3600,
+    grace_s: Annotated[
+        int | None,
+        typer.Option(help="In which an old committee's certificates count; an hour by default.", min=0),
+    ] = None,
+    notice_s: Annotated[
+        int | None, typer.Option(help="From a selection to its start at least; an hour by default.", min=0)
+    ] = None,
+    opening_members: Annotated[
+        int, typer.Option(help="Members without whom the first epoch waits.", min=1, max=100)
+    ] = 4,
+    opening_stake: Annotated[
+        int | None,
+        typer.Option(
+            parser=token_amount,
+            metavar="TOKENS",
+            help="Stake without which the first epoch waits; any by default.",
+        ),
+    ] = None,
+    opening_s: Annotated[
+        int, typer.Option(help="Seconds for which the first epoch waits at most.", min=0)
+    ] = 7 * 24 * 3600,
+    supply: Annotated[
+        int | None,
+        typer.Option(parser=token_amount, metavar="TOKENS", help="That the deployer has to begin with."),
+    ] = None,
+    minter: Annotated[
+        str | None,
+        typer.Option(
+            parser=account_address, metavar="ACCOUNT", help="That may make tokens; the timelock by default."
+        ),
+    ] = None,
+    guardian: Annotated[
+        str | None,
+        typer.Option(
+            parser=account_address,
+            metavar="ACCOUNT",
+            help="That may pause functions; the deployer by default.",
+        ),
+    ] = None,
+    proposer: Annotated[
+        str | None,
+        typer.Option(
+            parser=account_address,
+            metavar="ACCOUNT",
+            help="That may announce what the timelock does; the deployer by default.",
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            parser=account_address, metavar="ACCOUNT", help="That may have it done; anyone by default."
+        ),
+    ] = None,
     finality: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +116,7 @@ def deploy_command(
     json_: JsonOption = False,
 ) -> None:
     """Put the contracts on a chain and write the manifest that is all a node needs to join."""
-    from committee.ledger.evm import DeploymentParameters, DeploymentUnfinished, deploy
+    from committee.ledger.evm import DeploymentParameters, DeploymentUnfinished, Roles, deploy
 
     key = require_key(key_file)
     parameters = DeploymentParameters(
@@ -73,10 +128,17 @@ def deploy_command(
         write_price_per_mib=write_price,
         timelock_delay_s=timelock_s,
         finality=cast("Finality | None", finality),
+        certificate_grace_s=grace_s,
+        notice_s=notice_s,
+        opening_members=opening_members,
+        opening_stake=opening_stake or 0,
+        opening_s=opening_s,
+        supply=supply or 0,
     )
+    roles = Roles(minter, guardian, proposer, executor)
     require_new_file(manifest)
     try:
-        deployment = run(deploy(rpc, key, parameters, dry_run=dry_run, first_nonce=first_nonce))
+        deployment = run(deploy(rpc, key, parameters, roles, dry_run=dry_run, first_nonce=first_nonce))
     except DryRun as stopped:
         show(planned(stopped), json_)
         return

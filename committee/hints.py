@@ -16,11 +16,16 @@ HINTS: Mapping[str, str] = {
         "the account has too few tokens (`haulout stake list`): have it sent some; on a network of your own the "
         "token's owner makes them (`haulout account mint`)"
     ),
-    "OwnableUnauthorizedAccount": "only the token's owner may, on a new network the account that deployed it",
+    "OwnableUnauthorizedAccount": (
+        "only the token's owner may: the timelock, unless another account was named when the network was deployed "
+        "(--minter)"
+    ),
     # epochs
     "NotSelected": "elect the next committee first: `haulout epoch select`",
     "AlreadySelected": "start the epoch: `haulout epoch start`",
     "NoStake": "stake on at least one node first: `haulout stake add NODE TOKENS`",
+    "NotEnoughStake": "too little stake stands for election: the committee stays until more does, or time has passed",
+    "NotEnoughMembers": "the first epoch waits for more nodes with stake",
     "TooEarly": f"{_PHASE}",
     "HandoverNotDone": f"wait for the handover, or close it behind its deadline: {_PHASE}",
     "HandoverIsDone": f"there is nothing to close: {_PHASE}",
@@ -38,7 +43,7 @@ HINTS: Mapping[str, str] = {
     "NotAnOperator": "use the key of the account that operates the node (--key-file)",
     "AlreadyCandidate": "nothing needs to be done: the node stands for election",
     "NotCandidate": "nothing needs to be done: the node does not stand for election",
-    "Barred": "the node was ejected: try again when the bar is over",
+    "Barred": "the node was ejected: try again when the next epoch has begun",
     "CandidatesFull": "stake more on the node than the least of the candidates has, then try again",
     # stake
     "ZeroAmount": f"there is nothing to move: {_STAKES}",

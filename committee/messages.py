@@ -13,7 +13,7 @@
     1 BLOB            blob id 32 ‖ 0x00 (permanent), or ‖ 0x01 ‖ object id, u256 big-endian (deletable)
     2 INVALID_BLOB    blob id 32
     3 SHARD_TRANSFER  shard u16 LE ‖ axis u8 ‖ first blob id 32 ‖ max count u64 LE ‖ requester's public key 48
-    7 EJECT           node id, u256 big-endian ‖ reason u8
+    7 EJECT           node id, u256 big-endian ‖ reason u8 ‖ last second at which it counts, u64 LE
     8 SIGN_OF_LIFE    node id, u256 big-endian ‖ nonce 32; between nodes alone, ours
     9 MEMBER_REQUEST  node id of the node asked ‖ of the member that asks, u256 big-endian each ‖ hour u32 LE; likewise
 
@@ -39,6 +39,7 @@ NONCE_BYTES = 32
 _HEADER_BYTES = 7
 _WORD_BYTES = 32
 _HOUR_BYTES = 4
+_DEADLINE_BYTES = 8
 _ACCOUNT_BYTES = (20, 32)
 """An EVM account, a Sui account."""
 _PERMANENT = b"\x00"
@@ -57,6 +58,12 @@ class Intent(IntEnum):
     MEMBER_REQUEST = 9
 
 
+EJECTION_LIFETIME_S = 600
+"""For how long a member has its fellows sign that another one is to be ejected."""
+LONGEST_EJECTION_S = 2 * EJECTION_LIFETIME_S
+"""No node signs that for longer: the fellow's chain may be ahead of its own by as much as it asks for."""
+
+
 class EjectionReason(IntEnum):
     """Why a quorum ejects a member."""
 
@@ -71,7 +78,7 @@ _BODY_BYTES = {
     Intent.BLOB: (BLOB_ID_BYTES + 1, BLOB_ID_BYTES + 1 + _WORD_BYTES),
     Intent.INVALID_BLOB: (BLOB_ID_BYTES,),
     Intent.SHARD_TRANSFER: (2 + 1 + BLOB_ID_BYTES + 8 + PUBLIC_KEY_BYTES,),
-    Intent.EJECT: (_WORD_BYTES + 1,),
+    Intent.EJECT: (_WORD_BYTES + 1 + _DEADLINE_BYTES,),
     Intent.SIGN_OF_LIFE: (_WORD_BYTES + NONCE_BYTES,),
     Intent.MEMBER_REQUEST: (2 * _WORD_BYTES + _HOUR_BYTES,),
 }
@@ -146,9 +153,13 @@ def invalid_blob_body(blob_id: bytes) -> bytes:
     return blob_id
 
 
-def eject_body(node_id: int, reason: int = EjectionReason.SILENT) -> bytes:
-    """Body of the message that ejects a member; the reason is an `EjectionReason`."""
+def eject_body(node_id: int, deadline_s: int, reason: int = EjectionReason.SILENT) -> bytes:
+    """Body of the message that ejects a member; the reason is an `EjectionReason`.
+
+    `deadline_s` is the chain's last second at which the message counts.
+    """
     body = _unsigned("node id", node_id, _WORD_BYTES, "big") + _unsigned("reason", reason, 1, "big")
+    body += _unsigned("deadline", deadline_s, _DEADLINE_BYTES, "little")
     _require_body(Intent.EJECT, body)
     return body
 
@@ -219,8 +230,10 @@ def _require_body(intent: Intent, body: bytes) -> None:
             raise InvalidMessage(f"BLOB body of {len(body)} bytes with tag {found[0]}: it must be {tag[0]}")
     if intent is Intent.SHARD_TRANSFER:
         _require_axis(body[2])
-    if intent is Intent.EJECT and body[-1] not in _EJECTION_REASONS:
-        raise InvalidMessage(f"EJECT reason {body[-1]} is not known; known are {sorted(_EJECTION_REASONS)}")
+    if intent is Intent.EJECT and body[_WORD_BYTES] not in _EJECTION_REASONS:
+        raise InvalidMessage(
+            f"EJECT reason {body[_WORD_BYTES]} is not known; known are {sorted(_EJECTION_REASONS)}"
+        )
 
 
 def _require_axis(axis: int) -> None:

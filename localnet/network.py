@@ -20,7 +20,7 @@ import aiohttp
 
 from committee.key_files import child_environment, write_secret
 from committee.ledger import Transaction
-from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
+from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles, deploy
 from committee.transition import plan_all
 from localnet.chain import LocalChain
 from localnet.log_files import open_log
@@ -193,7 +193,8 @@ class LocalNetwork:
             key = AccountKey.generate()
             write_secret(self.operator_key, key.to_bytes())
             await self.chain.fund(key.address)
-            self.deployment = await deploy(self.chain.rpc_url, key, self._parameters)
+            roles = Roles(minter=key.address)
+            self.deployment = await deploy(self.chain.rpc_url, key, self._parameters, roles)
             self.deployment.save(self.manifest)
             self.operator = await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
             stack.push_async_callback(self.operator.close)
@@ -268,7 +269,9 @@ class LocalNetwork:
         return await self._settled(await self.operator.select())
 
     async def start_epoch(self) -> Transaction:
-        """Start the epoch of the committee that was elected."""
+        """Start the epoch of the committee that was elected; the chain's clock is moved on by the notice first."""
+        if (await self.operator.epoch_state()).current is not None:
+            await self.chain.increase_time((await self.operator.parameters()).notice_s)
         return await self._settled(await self.operator.start())
 
     async def _settled(self, transaction: Transaction) -> Transaction:

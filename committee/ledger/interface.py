@@ -235,8 +235,10 @@ class Ledger(Protocol):
     async def close_handover(self) -> Transaction:
         """End a handover whose deadline has passed; anyone may."""
 
-    async def eject(self, node_id: int, reason: int, certificate: Certificate) -> Transaction:
-        """Post an ejection that a quorum of the current committee signed."""
+    async def eject(
+        self, node_id: int, reason: int, deadline_s: int, certificate: Certificate
+    ) -> Transaction:
+        """Post an ejection that a quorum of the current committee signed, before its deadline."""
 
     # sending: blobs
 

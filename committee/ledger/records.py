@@ -23,7 +23,10 @@ class BlockMark:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a deployment goes by. Shards and domain are fixed for life; the others its governor may change."""
+    """What a deployment goes by in an epoch.
+
+    Shards and domain are fixed for life; the others its governor may change, from an epoch's start on.
+    """
 
     n_shards: int
     epoch_duration_s: int
@@ -34,6 +37,12 @@ class Parameters:
     """Tolerance band of the shard assignment, in thousandths of a shard."""
     domain: bytes
     """32 bytes in every signed message: keccak256(abi.encode(chain id, system contract))."""
+    certificate_grace_s: int = 0
+    """From a start, in which certificates of the epoch before count, though the handover is done."""
+    notice_s: int = 0
+    """From a selection to its start at least."""
+    shrink_s: int = 1 << 31
+    """In which the part of the elected stake that must stand for a selection falls from two thirds to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,8 @@ class EpochState:
     """Shards that their owners in `previous` had neither kept nor attested by that epoch's end, and who kept or
     attested each of them last: that node must serve it still, member or not. Who was the owner and is it still has it
     to attest in this epoch."""
+    selected_at_s: int = 0
+    """When `next` was selected; 0 when there is none."""
 
     def holders(self, shard: int) -> tuple[Member, ...]:
         """Who may have slivers of a shard, each node once: its owner, the one before, and the one of `unattested`."""
@@ -98,8 +109,8 @@ class RegisteredNode:
     """Of the rewards, in hundredths of a percent; in the current epoch."""
     stake: int
     is_candidate: bool
-    barred_until_s: int
-    """May not become a candidate before this time."""
+    barred_until_epoch: int
+    """May not become a candidate again before this epoch has begun."""
     pending_public_key: bytes
     public_key_from: int
     """The epoch from which on `pending_public_key` counts; the same key as `public_key` when it does already."""
@@ -113,7 +124,7 @@ class Absence(StrEnum):
 
     LEFT = "it was withdrawn"
     """By its owner or operator."""
-    REMOVED = "it was ejected, or had not attested all that it gained when a handover was closed"
+    REMOVED = "it was ejected"
     EVICTED = "a candidate with more stake took its place"
     NEVER_STOOD = "all places were taken when it registered"
 
@@ -308,7 +319,7 @@ class HandoverDone:
 
 @dataclass(frozen=True, slots=True)
 class MemberEjected:
-    """A quorum found a member silent: it is left out of the selections that follow."""
+    """A quorum found a member silent: it is left out of the next selection."""
 
     block: BlockMark
     epoch: int

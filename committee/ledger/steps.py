@@ -25,18 +25,21 @@ class EpochStep:
     epoch: int
     """The epoch to be selected, started or paid for, or whose handover is to be closed."""
     since_s: int
-    """Chain time from which on the contract takes it."""
+    """Chain time from which on the contract takes it; a selection, if enough stake stands."""
 
 
 def next_step(state: EpochState, parameters: Parameters) -> EpochStep:
     """Return the step that comes next. While a handover is under way that is `close`, unless it ends before."""
     if not state.handover_done:
         return EpochStep(StepKind.CLOSE, state.epoch, state.started_at_s + parameters.handover_deadline_s)
-    kind, wait_s = StepKind.START, parameters.epoch_duration_s
+    if state.epoch == 0:
+        kind = StepKind.SELECT if state.next is None else StepKind.START
+        return EpochStep(kind, 1, state.last_handover_done_s)
     if state.next is None:
-        kind, wait_s = StepKind.SELECT, parameters.epoch_duration_s // 2
-    since_s = state.last_handover_done_s + wait_s if state.epoch else state.last_handover_done_s
-    return EpochStep(kind, state.epoch + 1, since_s)
+        since_s = state.last_handover_done_s + parameters.epoch_duration_s // 2
+        return EpochStep(StepKind.SELECT, state.epoch + 1, since_s)
+    since_s = state.last_handover_done_s + parameters.epoch_duration_s
+    return EpochStep(StepKind.START, state.epoch + 1, max(since_s, state.selected_at_s + parameters.notice_s))
 
 
 def pay_out_step(state: EpochState) -> EpochStep | None:

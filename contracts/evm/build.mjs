@@ -13,7 +13,7 @@ const LARGEST_CODE_BYTES = 24576; // EIP-170
 const REMAPPINGS = { "@openzeppelin/": "@openzeppelin/", "solady/": "solady/src/" };
 
 const SETTINGS = {
-  optimizer: { enabled: true, runs: 1000 },
+  optimizer: { enabled: true, runs: 400 },
   viaIR: true,
   evmVersion: "prague",
   metadata: { bytecodeHash: "none", appendCBOR: false },

@@ -58,8 +58,16 @@ def live_objects(now: Contracts, blob_id: bytes) -> list[BlobRecord]:
     return sorted(live, key=lambda one: one.object_id, reverse=True)
 
 
-def certify(now: Contracts, certificates: Mapping[int, Certificate]) -> Outcome:
-    """By a quorum that holds each of these blobs: object id → certificate."""
+def certify(now: Contracts, object_id: int, certificate: Certificate) -> Outcome:
+    """By a quorum that holds the blob."""
+    certified_epoch = _existing(now, object_id).certified_epoch
+    if certified_epoch is not None:
+        raise Revert("AlreadyCertified", objectId=object_id, epoch=certified_epoch)
+    return certify_many(now, {object_id: certificate})
+
+
+def certify_many(now: Contracts, certificates: Mapping[int, Certificate]) -> Outcome:
+    """By a quorum that holds each of these blobs: object id → certificate. Certified ones stay as they are."""
     then, events, bodies = now, list[Event](), dict[int, bytes]()
     for object_id, certificate in certificates.items():
         then, told = certified(then, object_id, certificate.epoch)
@@ -72,14 +80,14 @@ def certify(now: Contracts, certificates: Mapping[int, Certificate]) -> Outcome:
 
 
 def certified(now: Contracts, object_id: int, epoch: int) -> Outcome:
-    """As certified by the committee of `epoch`, before the certificate is verified."""
+    """As certified by the committee of `epoch`, unless it is, before the certificate is verified."""
     record = _existing(now, object_id)
-    if record.certified_epoch is not None:
-        raise Revert("AlreadyCertified", objectId=object_id, epoch=record.certified_epoch)
     _require_unexpired(now, record)
     if epoch < record.registered_epoch:
         raise Revert("CertificateTooOld", epoch=epoch, registeredEpoch=record.registered_epoch)
     _require_valid(now, record.blob_id)
+    if record.certified_epoch is not None:
+        return now, ()
     return _told(now, replace(record, certified_epoch=epoch), is_extension=False)
 
 

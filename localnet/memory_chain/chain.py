@@ -215,7 +215,7 @@ class MemoryChain:
 
     def eject(self, node_id: int) -> None:
         """End a member's candidacy; a committee selected with it is dropped."""
-        self.send("Committee.eject", epochs.eject, node_id, EjectionReason.SILENT, None)
+        self.send("Committee.eject", epochs.eject, node_id, EjectionReason.SILENT, self.time_s, None)
 
     # blobs, by hand
 

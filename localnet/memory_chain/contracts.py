@@ -61,6 +61,10 @@ class Contracts:
     """Epoch that is over → shards neither kept nor attested in it."""
     ejected: frozenset[int] = frozenset()
     """Nodes ejected in the current epoch."""
+    elected_stake: int = 0
+    """That elected the current committee."""
+    selected_stake: int = 0
+    """That elected the selected one."""
 
     @classmethod
     def deployed(cls, parameters: Parameters, block: BlockMark, time_s: int) -> Contracts:
@@ -84,6 +88,21 @@ class Contracts:
             return self.all_shards - self.held
         return self.missing.get(epoch, frozenset())
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether no epoch has begun for so long that none may come any more."""
+        state, parameters = self.state, self.parameters
+        last_s = state.last_handover_done_s if state.handover_done else state.started_at_s
+        return self.time_s > last_s + 4 * (parameters.epoch_duration_s + parameters.handover_deadline_s)
+
+    def accepts(self, epoch: int) -> bool:
+        """Whether certificates of an epoch's committee count."""
+        state = self.state
+        if epoch == 0 or epoch not in (state.epoch, state.epoch - 1):
+            return False
+        in_grace = self.time_s < state.started_at_s + self.parameters.certificate_grace_s
+        return epoch == state.epoch or not state.handover_done or in_grace
+
     def node_of(self, account: str) -> int:
         """The node that an account operates, 0 if none."""
         return next((one.node_id for one in self.nodes.values() if one.operator == account), 0)
@@ -91,25 +110,25 @@ class Contracts:
     def verify(
         self, epoch: int, intent: Intent, body: bytes, certificate: Certificate, need: Need = "quorum"
     ) -> None:
-        """That enough of a committee signed this: of the current one, or of the one before until the handover is done.
+        """That enough of a committee signed this, one whose certificates count.
 
         As on chain, the message that comes with a certificate counts for nothing: the contract makes its own.
         """
         state = self.state
-        is_before = epoch == state.epoch - 1 and not state.handover_done
-        committee = state.current if epoch == state.epoch else state.previous if is_before else None
-        if committee is None:
+        committee = state.current if epoch == state.epoch else state.previous
+        if committee is None or not self.accepts(epoch):
             raise Revert("WrongEpoch", given=epoch, current=state.epoch)
         try:
             voters = certificates.signers(certificate.bitmap, committee)
         except InvalidCertificate:
             raise Revert("BadBitmap", members=len(committee.members)) from None
+        weight = sum(one.weight for one in voters)
+        needed = committee.quorum if need == "quorum" else committee.one_correct
+        if weight < needed:
+            raise Revert("NotEnoughWeight", weight=weight, needed=needed)
         message = messages.encode(intent, epoch, body, self.parameters.domain)
         if not bls.verify_aggregate([one.public_key for one in voters], message, certificate.signature):
             raise Revert("BadSignature")
-        weight = sum(one.weight for one in voters)
-        if weight < (committee.quorum if need == "quorum" else committee.one_correct):
-            raise Revert("NotEnoughWeight", weight=weight, shards=committee.n_shards)
 
 
 Outcome = tuple[Contracts, tuple[Event, ...]]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from committee import messages
 from committee.certificate import Certificate
 from committee.ledger import (
+    Absence,
     Attestation,
     CommitteeSelected,
     EpochStarted,
@@ -19,7 +20,7 @@ from committee.ledger import (
 )
 from committee.membership import Committee, Member
 from committee.messages import Intent
-from committee.shards import assign
+from committee.shards import assign, worth_a_shard
 from localnet.memory_chain import registry
 from localnet.memory_chain.contracts import Contracts, Outcome, Revert
 
@@ -35,12 +36,16 @@ def select(now: Contracts, shards: Shards | None = None) -> Outcome:
     if not state.handover_done:
         raise Revert("HandoverNotDone", epoch=state.epoch)
     _require_time(now, selectable_at_s(now))
+    stake = 0
     if shards is None:
         candidates = [(node_id, now.nodes[node_id].stake) for node_id in now.candidates]
         if not any(stake for _, stake in candidates):
             raise Revert("NoStake")
         held = None if state.current is None else state.current.holdings
         shards = assign(held, candidates, parameters.n_shards, parameters.band_millis)
+        stake = sum(stake for _, stake in worth_a_shard(candidates, parameters.n_shards))
+        if stake < (needed := stake_needed(now)):
+            raise Revert("NotEnoughStake", stake=stake, needed=needed)
     members = (
         Member(
             node_id,
@@ -52,7 +57,15 @@ def select(now: Contracts, shards: Shards | None = None) -> Outcome:
         for node_id, own in sorted(shards.items())
     )
     selected = Committee(state.epoch + 1, parameters.n_shards, tuple(members))
-    return now.changed(next=selected), (CommitteeSelected(state.block, selected.epoch),)
+    then = replace(now.changed(next=selected, selected_at_s=now.time_s), selected_stake=stake)
+    return then, (CommitteeSelected(state.block, selected.epoch),)
+
+
+def stake_needed(now: Contracts) -> int:
+    """How much stake has to be elected in a selection made now, after the handover."""
+    longest_s = now.parameters.shrink_s
+    waited_s = min(max(0, now.time_s - selectable_at_s(now)), longest_s)
+    return 2 * now.elected_stake * (longest_s - waited_s) // (3 * longest_s)
 
 
 def start(now: Contracts) -> Outcome:
@@ -60,7 +73,9 @@ def start(now: Contracts) -> Outcome:
     state = now.state
     if state.next is None:
         raise Revert("NotSelected", epoch=state.epoch + 1)
-    _require_time(now, startable_at_s(now))
+    if state.epoch:
+        _require_time(now, _after_handover_s(now, now.parameters.epoch_duration_s))
+        _require_time(now, state.selected_at_s + now.parameters.notice_s)
     missing = now.missing_shards(state.epoch)
     started = now.changed(
         epoch=state.next.epoch,
@@ -70,6 +85,7 @@ def start(now: Contracts) -> Outcome:
         previous=state.current,
         current=state.next,
         next=None,
+        selected_at_s=0,
         unattested=_last_held(state, missing),
     )
     started = replace(
@@ -78,6 +94,7 @@ def start(now: Contracts) -> Outcome:
         attestations={},
         missing={**now.missing, state.epoch: missing},
         ejected=frozenset(),
+        elected_stake=now.selected_stake,
     )
     return _finished_at_quorum(started, EpochStarted(state.block, state.next.epoch))
 
@@ -124,23 +141,25 @@ def attest(now: Contracts, account: str, epoch: int, attestations: Sequence[Atte
 
 
 def close(now: Contracts) -> Outcome:
-    """The deadline has passed: the handover ends, and who has not attested all that it gained is barred a while."""
-    state, parameters = now.state, now.parameters
+    """The deadline has passed: the handover ends."""
+    state = now.state
     if state.handover_done or state.current is None:
         raise Revert("HandoverIsDone", epoch=state.epoch)
-    _require_time(now, state.started_at_s + parameters.handover_deadline_s)
-    missing = now.missing_shards(state.epoch)
-    late = [one.node_id for one in state.current.members if missing.intersection(one.shards)]
+    _require_time(now, state.started_at_s + now.parameters.handover_deadline_s)
     closed, done = _finished(now)
-    return registry.removed(closed, late, barred_until_s=now.time_s + parameters.epoch_duration_s), (done,)
+    return closed, (done,)
 
 
-def eject(now: Contracts, node_id: int, reason: int, certificate: Certificate | None) -> Outcome:
-    """A member that does not answer is no candidate any more; a committee selected with it is to be selected anew.
+def eject(
+    now: Contracts, node_id: int, reason: int, deadline_s: int, certificate: Certificate | None
+) -> Outcome:
+    """A member that does not answer is no candidate until the next epoch; a committee selected with it is dropped.
 
     None for a certificate that whoever runs the chain vouches for.
     """
     state = now.state
+    if now.time_s > deadline_s:
+        raise Revert("EjectionTooLate", deadline=deadline_s)
     if state.current is None:
         raise Revert("WrongEpoch", given=0, current=0)
     is_selected = state.next is not None and node_id in state.next.by_id
@@ -149,9 +168,13 @@ def eject(now: Contracts, node_id: int, reason: int, certificate: Certificate | 
     if node_id in now.ejected:
         raise Revert("AlreadyEjected", nodeId=node_id, epoch=state.epoch)
     if certificate is not None:
-        now.verify(state.epoch, Intent.EJECT, messages.eject_body(node_id, reason), certificate)
-    then = replace(now.changed(next=None) if is_selected else now, ejected=now.ejected | {node_id})
-    return registry.removed(then, [node_id]), (MemberEjected(state.block, state.epoch, node_id, reason),)
+        body = messages.eject_body(node_id, deadline_s, reason)
+        now.verify(state.epoch, Intent.EJECT, body, certificate)
+    then = replace(
+        now.changed(next=None, selected_at_s=0) if is_selected else now, ejected=now.ejected | {node_id}
+    )
+    then = registry.removed(then, node_id, Absence.REMOVED, barred_until_epoch=state.epoch + 1)
+    return then, (MemberEjected(state.block, state.epoch, node_id, reason),)
 
 
 def selectable_at_s(now: Contracts) -> int:
@@ -161,7 +184,10 @@ def selectable_at_s(now: Contracts) -> int:
 
 def startable_at_s(now: Contracts) -> int:
     """From when on the selected epoch may be started."""
-    return _after_handover_s(now, now.parameters.epoch_duration_s)
+    if now.state.epoch == 0:
+        return 0
+    after_handover_s = _after_handover_s(now, now.parameters.epoch_duration_s)
+    return max(after_handover_s, now.state.selected_at_s + now.parameters.notice_s)
 
 
 def _after_handover_s(now: Contracts, delay_s: int) -> int:

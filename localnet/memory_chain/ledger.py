@@ -186,9 +186,11 @@ class MemoryLedger:
         """Not before its time."""
         return self.chain.send("Committee.close", epochs.close)
 
-    async def eject(self, node_id: int, reason: int, certificate: Certificate) -> Transaction:
+    async def eject(
+        self, node_id: int, reason: int, deadline_s: int, certificate: Certificate
+    ) -> Transaction:
         """By a quorum of the current committee."""
-        return self.chain.send("Committee.eject", epochs.eject, node_id, reason, certificate)
+        return self.chain.send("Committee.eject", epochs.eject, node_id, reason, deadline_s, certificate)
 
     # sending: blobs
 
@@ -201,15 +203,17 @@ class MemoryLedger:
         return max(self.chain.records), transaction
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
-        """By a quorum of the current committee, or of the previous one until the handover is done."""
-        return self.chain.send("Blobs.certify", blobs.certify, {object_id: certificate})
+        """By a quorum of a committee whose certificates count."""
+        return self.chain.send("Blobs.certify", blobs.certify, object_id, certificate)
 
     async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
         """One transaction for all that have the same signers."""
         by_signers: dict[tuple[int, bytes], dict[int, Certificate]] = defaultdict(dict)
         for object_id, one in certificates.items():
             by_signers[one.epoch, one.bitmap][object_id] = one
-        return [self.chain.send("Blobs.certifyMany", blobs.certify, some) for some in by_signers.values()]
+        return [
+            self.chain.send("Blobs.certifyMany", blobs.certify_many, some) for some in by_signers.values()
+        ]
 
     async def extend_blob(self, object_id: int, epochs: int) -> Transaction:
         """Of the account's."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
 from committee import bls
@@ -51,7 +50,7 @@ def register_node(
         commission=commission,
         stake=0,
         is_candidate=True,
-        barred_until_s=0,
+        barred_until_epoch=0,
         pending_public_key=public_key,
         public_key_from=0,
         pending_commission=commission,
@@ -111,7 +110,7 @@ def leave(now: Contracts, account: str, node_id: int) -> Outcome:
     _require_operator(now, account, node_id)
     if node_id not in now.candidates:
         raise Revert("NotCandidate", nodeId=node_id)
-    return removed(now, [node_id], Absence.LEFT), ()
+    return removed(now, node_id, Absence.LEFT), ()
 
 
 def become_candidate(now: Contracts, account: str, node_id: int) -> Outcome:
@@ -120,23 +119,20 @@ def become_candidate(now: Contracts, account: str, node_id: int) -> Outcome:
     node = now.nodes[node_id]
     if node.is_candidate:
         raise Revert("AlreadyCandidate", nodeId=node_id)
-    if now.time_s < node.barred_until_s:
-        raise Revert("Barred", nodeId=node_id, until=node.barred_until_s)
+    if now.state.epoch < node.barred_until_epoch and not now.is_stalled:
+        raise Revert("Barred", nodeId=node_id, until=node.barred_until_epoch)
     nodes = {**now.nodes, node_id: replace(node, is_candidate=True)}
     return replace(now, nodes=nodes, candidates=(*now.candidates, node_id)), ()
 
 
-def removed(
-    now: Contracts, node_ids: Collection[int], why: Absence = Absence.REMOVED, barred_until_s: int = 0
-) -> Contracts:
-    """Without these candidates; an earlier bar is never shortened."""
-    nodes = dict(now.nodes)
-    for node_id in node_ids:
-        until_s = max(barred_until_s, nodes[node_id].barred_until_s)
-        nodes[node_id] = replace(nodes[node_id], is_candidate=False, barred_until_s=until_s)
-    left = tuple(one for one in now.candidates if one not in node_ids)
-    absences = {**now.absences, **dict.fromkeys(set(node_ids) & set(now.candidates), why)}
-    return replace(now, nodes=nodes, candidates=left, absences=absences)
+def removed(now: Contracts, node_id: int, why: Absence, barred_until_epoch: int | None = None) -> Contracts:
+    """Without this candidate, if it is one; a bar that it has stays unless another is given."""
+    node = replace(now.nodes[node_id], is_candidate=False)
+    if barred_until_epoch is not None:
+        node = replace(node, barred_until_epoch=barred_until_epoch)
+    left = tuple(one for one in now.candidates if one != node_id)
+    absences = now.absences if node_id not in now.candidates else {**now.absences, node_id: why}
+    return replace(now, nodes={**now.nodes, node_id: node}, candidates=left, absences=absences)
 
 
 def _require_address(address: str) -> None:

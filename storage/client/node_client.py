@@ -246,9 +246,9 @@ class NodeClient:
         """The node's report of its part of the last handover (`storage.node.handover.report.NodeReport`)."""
         return await self._object("/v1/handover")
 
-    async def ejection(self, node_id: int) -> tuple[bytes, bytes]:
-        """(message, signature) by which the node too finds a member silent."""
-        return await self._signed(f"/v1/members/{node_id}/ejection")
+    async def ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
+        """(message, signature) by which the node too finds a member silent; it counts until the deadline."""
+        return await self._signed(f"/v1/members/{node_id}/ejection/{deadline_s}")
 
     async def sign_of_life(self, nonce: bytes, timeout_s: float) -> tuple[bytes, bytes]:
         """(message, signature) over the nonce, by which the node is alive; asked for once."""

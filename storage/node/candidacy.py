@@ -1,9 +1,8 @@
 """A node stands for election unless its owner or operator withdrew it.
 
-A node that is ejected and alive was ejected by mistake, or has come back; one that had not attested in time when a
-handover was closed is barred for an epoch's duration. Both ask to be candidates again, as soon as they may, also when
-it happened epochs ago while they did not run: what ended the candidacy is asked of the chain, which tells it from a
-withdrawal, and not of what this node has seen.
+A node that is ejected and alive was ejected by mistake, or has come back. It asks to be a candidate again as soon as
+it may, when the next epoch has begun; also when it was ejected epochs ago while it did not run: what ended the
+candidacy is asked of the chain, which tells it from a withdrawal, and not of what this node has seen.
 """
 
 from __future__ import annotations
@@ -12,16 +11,20 @@ import asyncio
 import contextlib
 
 from committee.errors import LedgerError, LedgerRefused
-from committee.ledger import Absence, Event, HandoverDone, MemberEjected
+from committee.ledger import Absence, EpochStarted, Event, MemberEjected
 from committee.logs import Log
 from storage.node.chain import ChainView
 
 log = Log()
 
 TRIED_AGAIN_AFTER_S = 5.0
-"""When the chain did not answer, or the node may not stand yet."""
+"""When the chain did not answer, or refused."""
+BARRED_TRIED_AGAIN_AFTER_S = 600.0
+"""When the node may not stand yet. The next epoch's start is news; where none comes the contract lets it stand, too."""
 STANDS = "AlreadyCandidate"
-"""The contract's error for who need not ask."""
+"""The contract's error for a node that need not ask."""
+BARRED = "Barred"
+"""The contract's error for a node that may not stand yet."""
 
 
 class Candidacy:
@@ -36,8 +39,7 @@ class Candidacy:
         view.subscribe(self._on_event)
 
     def _on_event(self, event: Event) -> None:
-        # A handover is also done when it is closed.
-        if isinstance(event, HandoverDone) or (
+        if isinstance(event, EpochStarted) or (
             isinstance(event, MemberEjected) and event.node_id == self._view.node_id
         ):
             self._has_news.set()
@@ -45,42 +47,39 @@ class Candidacy:
     async def run(self) -> None:
         """See to it for ever: at the start, since anything may have happened before, and whenever there is news."""
         while True:
-            is_settled = await self._see_to_it()
+            pause_s = await self._see_to_it()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if is_settled else TRIED_AGAIN_AFTER_S):
+                async with asyncio.timeout(pause_s):
                     await self._has_news.wait()
             self._has_news.clear()
 
-    async def _see_to_it(self) -> bool:
-        """Stand again if the node is to; whether there is nothing left to do until the chain has news."""
+    async def _see_to_it(self) -> float | None:
+        """Stand again if the node is to; return after which pause to try again, None to wait for the chain's news."""
         try:
-            return await self._is_settled()
+            await self._stand()
         except LedgerRefused as error:
             self._say("this node cannot stand for election yet", error.reason)
-            return error.reason == STANDS
+            return {STANDS: None, BARRED: BARRED_TRIED_AGAIN_AFTER_S}.get(error.reason, TRIED_AGAIN_AFTER_S)
         except LedgerError as error:
             self._say("cannot tell whether this node stands for election", str(error))
-            return False
+            return TRIED_AGAIN_AFTER_S
+        return None
 
-    async def _is_settled(self) -> bool:
+    async def _stand(self) -> None:
         ledger, node_id = self._view.ledger, self._view.node_id
         registered = next(one for one in await ledger.nodes() if one.node_id == node_id)
         if registered.is_candidate:
             self._is_removed = False
-            return True
+            return
         if not self._is_removed:
             absence = await ledger.absence(node_id)
             if absence is not Absence.REMOVED:
                 self._say("this node does not stand for election", absence)
-                return True
+                return
             self._is_removed = True
-        if await ledger.chain_time_s() < registered.barred_until_s:
-            self._say("this node may not stand for election yet", "barred")
-            return False
         await ledger.become_candidate(node_id)
         self._is_removed = False
         self._say("this node was removed and stands for election again", Absence.REMOVED)
-        return True
 
     def _say(self, event: str, reason: str) -> None:
         """Log, once and not with every try."""

@@ -50,7 +50,7 @@ class NodeFace(Protocol):
     def handover_report(self) -> dict[str, Any]:
         """What `/v1/handover` answers."""
 
-    async def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+    async def sign_ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
         """(message, signature), or `Refusal` when the member is not silent."""
 
     def sign_of_life(self, nonce: bytes) -> tuple[bytes, bytes]:

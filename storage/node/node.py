@@ -181,9 +181,9 @@ class StorageNode:
         """What `/v1/handover` answers."""
         return self.handover.report().to_json()
 
-    async def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
-        """What `/v1/members/{node_id}/ejection` answers, or raises `Refusal`."""
-        return await self.watch.sign_ejection(node_id)
+    async def sign_ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
+        """What `/v1/members/{node_id}/ejection/{deadline}` answers, or raises `Refusal`."""
+        return await self.watch.sign_ejection(node_id, deadline_s)
 
     def sign_of_life(self, nonce: bytes) -> tuple[bytes, bytes]:
         """What `/v1/sign_of_life` answers."""

@@ -5,8 +5,9 @@ request just within the patience is slow and alive, however long the pauses betw
 the protocol's form that names the member's node id; after any other, an error or a proxy's page, the member is alive if
 it signs a new nonce. Signing an ejection is each node's own judgement, and not its own experience alone: before a node
 signs, its fellows may show it a sign of the member's life (`sign_of_life`), so that one that answers some members only
-stays. The signatures are gathered and posted by the member whose turn it is (`rota`), so that members do not all post
-at once. (A node that is ejected and alive stands for election again: `candidacy`.)
+stays. What is signed counts until a deadline, in the chain's time, so that no certificate can be kept for later. The
+signatures are gathered and posted by the member whose turn it is (`rota`), so that members do not all post at once. (A
+node that is ejected and alive stands for election again: `candidacy`.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Confirmation, build
-from committee.errors import CommitteeError, LedgerRefused
+from committee.errors import CommitteeError, LedgerError, LedgerRefused
 from committee.logs import Log
 from committee.membership import Committee, Member
 from storage.client.errors import NodeError, NodeUnreachable, name_failures
@@ -74,10 +75,11 @@ class Watch:
         patience_s = self._view.parameters.patience_s
         return frozenset(node_id for node_id in self._asked_at if self.silent_s(node_id) >= patience_s)
 
-    async def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+    async def sign_ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
         """(message, signature) that ejects a member this node finds silent too, and no fellow shows to be alive.
 
-        Raises `Refusal` when the node is no member, answered within the contract's patience, or answers a fellow.
+        Raises `Refusal` when the node is no member, answered within the contract's patience, or answers a fellow;
+        when the deadline is over, or LONGEST_EJECTION_S or more ahead; and when the chain does not tell its time.
         """
         current = self._view.state.current
         if current is None or node_id not in current.by_id or self._view.node_id not in current.by_id:
@@ -85,12 +87,13 @@ class Watch:
                 404, Reason.INVALID_REQUEST, f"node {node_id} is no fellow member of the current committee"
             )
         member = current.by_id[node_id]
-        message = self._message(node_id)
+        message = self._message(node_id, deadline_s)
         self._require_silence(member)
         witness = await self._signs.witness(member)
         if witness is not None:
             raise Refusal(400, Reason.MEMBER_ANSWERS, f"{member.name} answers {witness}")
         self._require_silence(member)
+        await self._require_near(deadline_s)
         return message, self._secret.sign(message)
 
     def _require_silence(self, member: Member) -> None:
@@ -98,6 +101,18 @@ class Watch:
         if self.silent_s(member.node_id) < patience_s:
             raise Refusal(
                 400, Reason.MEMBER_ANSWERS, f"{member.name} answered within the last {patience_s} s"
+            )
+
+    async def _require_near(self, deadline_s: int) -> None:
+        try:
+            ahead_s = deadline_s - await self._view.ledger.chain_time_s()
+        except LedgerError as error:
+            raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
+        if not 0 <= ahead_s < messages.LONGEST_EJECTION_S:
+            raise Refusal(
+                400,
+                Reason.INVALID_REQUEST,
+                f"the deadline is {ahead_s} s ahead of the chain: 0..{messages.LONGEST_EJECTION_S - 1} are signed",
             )
 
     async def run(self) -> None:
@@ -173,15 +188,19 @@ class Watch:
     async def _gather_and_post(self, current: Committee, member: Member) -> bool:
         """Whether the chain has the ejection, or there is none to post now; else it is to be tried again."""
         try:
-            message, signature = await self.sign_ejection(member.node_id)
+            deadline_s = await self._view.ledger.chain_time_s() + messages.EJECTION_LIFETIME_S
+            message, signature = await self.sign_ejection(member.node_id, deadline_s)
+        except LedgerError as error:
+            log.warning("no ejection without the chain's time", **_named(member), error=str(error))
+            return False
         except Refusal as refusal:
             log.info("no ejection", **_named(member), reason=str(refusal))
-            return True
+            return refusal.reason is not Reason.UNAVAILABLE
         own = Confirmation(self._view.node_id, signature)
         fellows = [one for one in round_behind(self._view.node_id, current) if one != member]
         confirmations, failures = await gather_confirmations(
             *(current, message, current.quorum, own, fellows),
-            lambda one: (self._peers.watch_client(one).ejection(member.node_id), None),
+            lambda one: (self._peers.watch_client(one).ejection(member.node_id, deadline_s), None),
         )
         weight = current.weight_of({one.node_id for one in confirmations})
         if not current.is_quorum(weight):
@@ -195,7 +214,8 @@ class Watch:
             return True
         try:
             certificate = await asyncio.to_thread(build, current, message, confirmations)
-            await self._view.ledger.eject(member.node_id, messages.EjectionReason.SILENT, certificate)
+            reason = messages.EjectionReason.SILENT
+            await self._view.ledger.eject(member.node_id, reason, deadline_s, certificate)
             log.info("ejected a silent member", **_named(member), signers=len(confirmations))
         except CommitteeError as error:
             if not isinstance(error, LedgerRefused) or error.reason != ALREADY_EJECTED:
@@ -204,11 +224,11 @@ class Watch:
         self._gone.add((current.epoch, member.node_id))
         return True
 
-    def _message(self, node_id: int) -> bytes:
+    def _message(self, node_id: int, deadline_s: int) -> bytes:
         return messages.encode(
             messages.Intent.EJECT,
             self._view.state.epoch,
-            messages.eject_body(node_id),
+            messages.eject_body(node_id, deadline_s),
             self._view.parameters.domain,
         )
 

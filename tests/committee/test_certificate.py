@@ -376,7 +376,7 @@ def test_verify_refuses_walrus_own_form_where_a_domain_is_asked(
 
 
 def test_verify_refuses_another_intent(committee: Committee, domain: bytes, confirm: Confirm) -> None:
-    message = messages.encode(Intent.EJECT, 5, messages.eject_body(6), domain)
+    message = messages.encode(Intent.EJECT, 5, messages.eject_body(6, 77), domain)
     built = certificate.build(committee, message, confirm(message, SIGNERS))
     assert certificate.verify(built, committee, domain, intent=Intent.EJECT) == 7
     with pytest.raises(InvalidCertificate, match="intent EJECT, not BLOB"):

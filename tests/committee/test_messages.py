@@ -21,7 +21,7 @@ BODIES = {
     Intent.BLOB: messages.blob_body(BLOB_ID),
     Intent.INVALID_BLOB: messages.invalid_blob_body(BLOB_ID),
     Intent.SHARD_TRANSFER: REQUEST.to_body(),
-    Intent.EJECT: messages.eject_body(9),
+    Intent.EJECT: messages.eject_body(9, 77),
     Intent.SIGN_OF_LIFE: messages.sign_of_life_body(9, BLOB_ID),
     Intent.MEMBER_REQUEST: messages.member_request_body(9, 10, 500_000),
 }
@@ -48,7 +48,7 @@ def bodies() -> st.SearchStrategy[tuple[Intent, bytes]]:
         st.builds(lambda b, o: (Intent.BLOB, messages.blob_body(b, o)), blob_id, object_id),
         blob_id.map(lambda b: (Intent.INVALID_BLOB, messages.invalid_blob_body(b))),
         request.map(lambda r: (Intent.SHARD_TRANSFER, r.to_body())),
-        node_id.map(lambda i: (Intent.EJECT, messages.eject_body(i))),
+        node_id.map(lambda i: (Intent.EJECT, messages.eject_body(i, 77))),
         st.builds(lambda i, n: (Intent.SIGN_OF_LIFE, messages.sign_of_life_body(i, n)), node_id, blob_id),
         st.builds(
             lambda asked, member, hour: (
@@ -104,7 +104,8 @@ def test_shard_transfer_request_bytes() -> None:
 
 
 def test_ejection_bytes() -> None:
-    assert messages.eject_body(0x0102, EjectionReason.SILENT).hex() == "00" * 30 + "0102" + "01"
+    body = messages.eject_body(0x0102, 0x0102030405060708, EjectionReason.SILENT)
+    assert body.hex() == "00" * 30 + "0102" + "01" + "0807060504030201"
 
 
 @given(bodies(), st.integers(0, 2**32 - 1), st.none() | st.binary(min_size=32, max_size=32))
@@ -214,7 +215,7 @@ def test_transfer_request_refuses_a_third_axis() -> None:
 
 def test_ejection_refuses_an_unknown_reason() -> None:
     with pytest.raises(InvalidMessage, match="reason 2"):
-        messages.eject_body(1, 2)
+        messages.eject_body(1, 77, 2)
 
 
 @pytest.mark.parametrize(
@@ -228,8 +229,9 @@ def test_ejection_refuses_an_unknown_reason() -> None:
         (lambda: messages.blob_body(BLOB_ID, 2**256), "object id"),
         (lambda: messages.blob_body(BLOB_ID, -1), "object id -1"),
         (lambda: messages.invalid_blob_body(BLOB_ID + b"\x00"), "blob id of 33"),
-        (lambda: messages.eject_body(-1), "node id -1"),
-        (lambda: messages.eject_body(1, 256), "reason 256"),
+        (lambda: messages.eject_body(-1, 77), "node id -1"),
+        (lambda: messages.eject_body(1, 77, 256), "reason 256"),
+        (lambda: messages.eject_body(1, 1 << 64), "deadline 18446744073709551616"),
         (lambda: messages.possession_body("0x" + "42" * 20, KEY[1:]), "public key of 47"),
         (lambda: messages.possession_body("42" * 20, KEY), "account"),
         (lambda: messages.possession_body("0x" + "42" * 21, KEY), "account"),

@@ -92,7 +92,7 @@ async def test_a_handover_is_done_at_the_quorum_and_attested_on(twins: Twins) ->
     assert await twins.attest(node, shard) is None
 
 
-async def test_a_handover_closed_at_its_deadline_bars_who_was_late(twins: Twins) -> None:
+async def test_a_handover_closed_at_its_deadline_bars_nobody(twins: Twins) -> None:
     assert await twins.anyone(lambda told: told.close_handover()) == "HandoverIsDone"
     await twins.next_epoch()
     await replace_members(twins)
@@ -103,15 +103,39 @@ async def test_a_handover_closed_at_its_deadline_bars_who_was_late(twins: Twins)
     await twins.network.chain.increase_time(DEADLINE_S)
     assert await twins.anyone(lambda told: told.close_handover()) is None
     for node in late:
-        assert await twins.tell(node.ledger, lambda told: told.become_candidate()) == "Barred"
-    back = twins.network.nodes[0]
-    assert await twins.tell(back.ledger, lambda told: told.become_candidate()) is None
+        assert await twins.tell(node.ledger, lambda told: told.become_candidate()) == "AlreadyCandidate"
     await twins.next_epoch()
     assert twins.state.unattested
     await twins.hand_over()
-    assert await twins.tell(late[0].ledger, lambda told: told.become_candidate()) is None
     await twins.next_epoch()
     assert not twins.state.unattested
+
+
+async def test_too_little_stake_elects_nobody_until_time_has_passed(twins: Twins) -> None:
+    await twins.next_epoch()
+    for node in twins.network.nodes[:2]:  # with 7 of the stake of 10
+        assert await twins.tell(node.ledger, lambda told: told.leave()) is None
+    await twins.network.chain.increase_time(EPOCH_S // 2)
+    assert await twins.anyone(lambda told: told.select()) == "NotEnoughStake"
+    newcomer = await twins.join(3)
+    assert await twins.anyone(lambda told: told.select()) == "NotEnoughStake"
+    await twins.network.chain.increase_time(twins.chain.parameters.shrink_s // 10)
+    assert await twins.anyone(lambda told: told.select()) is None, "60 % of two thirds"
+    assert twins.state.next is not None
+    assert newcomer.node_id in twins.state.next.by_id
+
+
+async def test_certificates_of_the_last_epoch_count_for_a_grace_time(twins: Twins) -> None:
+    writer = await twins.writer()
+    await twins.next_epoch()
+    for root in ROOTS[:2]:
+        assert await twins.register(writer, root) is None
+    on_their_way = [twins.certificate(object_id) for object_id in (1, 2)]
+    await twins.next_epoch()
+    assert twins.state.handover_done
+    assert await twins.certify(1, on_their_way[0]) is None
+    await twins.network.chain.increase_time(twins.chain.parameters.certificate_grace_s)
+    assert await twins.certify(2, on_their_way[1]) == "WrongEpoch"
 
 
 async def test_who_attested_a_shard_last_is_known_as_long_as_nobody_has_since(twins: Twins) -> None:
@@ -143,6 +167,7 @@ async def test_nodes_leave_and_return_and_move(twins: Twins) -> None:
     await twins.next_epoch()
     assert await twins.tell(one.ledger, lambda told: told.leave()) is None
     assert await twins.tell(one.ledger, lambda told: told.leave()) == "NotCandidate"
+    await twins.stake(other, 1)  # two thirds of what was elected must stand
     await twins.network.chain.increase_time(EPOCH_S)
     assert await twins.anyone(lambda told: told.select()) is None
     assert await twins.tell(one.ledger, lambda told: told.become_candidate()) is None
@@ -150,6 +175,7 @@ async def test_nodes_leave_and_return_and_move(twins: Twins) -> None:
     assert await twins.tell(one.ledger, lambda told: told.update_address(1, elsewhere)) is None
     assert await twins.tell(other.ledger, lambda told: told.update_address(2, elsewhere)) is None
     assert await twins.tell(one.ledger, lambda told: told.update_address(2, elsewhere)) == "NotAnOperator"
+    await twins.network.chain.increase_time(twins.chain.parameters.notice_s)
     assert await twins.anyone(lambda told: told.start()) is None
     proof = one.secret.sign(b"another message")
     sent = "again", elsewhere, one.secret.public_key, proof
@@ -196,16 +222,22 @@ async def test_an_ejection_takes_a_quorum_of_this_epoch_and_drops_the_selection(
     assert await twins.eject(3) is None
     assert twins.state.next is None
     back = twins.network.nodes[3]
-    assert await twins.tell(back.ledger, lambda told: told.become_candidate()) is None
+    assert await twins.tell(back.ledger, lambda told: told.become_candidate()) == "Barred"
     await twins.join(5)
     assert await twins.anyone(lambda told: told.select()) is None
     assert await twins.eject(3) == "AlreadyEjected"
     assert await twins.eject(5) is None, "also one that is selected and no member yet"
     assert await twins.anyone(lambda told: told.select()) is None
+    assert await twins.anyone(lambda told: told.start()) == "TooEarly", (
+        "new owners have the notice to prefetch"
+    )
+    await twins.network.chain.increase_time(twins.chain.parameters.notice_s)
     assert await twins.anyone(lambda told: told.start()) is None
     assert await twins.eject(1, [1, 2], first) == "BadSignature"
     await twins.hand_over()
-    assert await twins.eject(4) is None, "once in every epoch"
+    assert await twins.tell(back.ledger, lambda told: told.become_candidate()) is None
+    assert await twins.eject(1, lasts_s=-1) == "EjectionTooLate"
+    assert await twins.eject(2) is None, "once in every epoch"
 
 
 # blobs
@@ -250,7 +282,7 @@ async def test_a_certificate_must_hold(twins: Twins) -> None:
     assert await twins.certify(1, twins.certificate(2)) == "BadSignature"
     assert await twins.certify(2, good) == "BadSignature"
     assert await twins.certify(1, replace(good, bitmap=b"\x07")) == "BadSignature"
-    assert await twins.certify(1, replace(good, bitmap=b"")) == "BadSignature"
+    assert await twins.certify(1, replace(good, bitmap=b"")) == "NotEnoughWeight"
     assert await twins.certify(1, replace(good, bitmap=b"\x1f")) == "BadBitmap"
     assert await twins.certify(1, replace(good, bitmap=b"\x0f\x00")) == "BadBitmap"
     assert await twins.certify(1, replace(good, epoch=2)) == "WrongEpoch"
@@ -273,6 +305,7 @@ async def test_the_previous_committees_certificate_is_good_until_the_handover_is
     assert twins.chain.records[2].certified_epoch == 2
     assert await twins.certify(4, twins.certificate(4, state=first)) == "CertificateTooOld"
     await twins.hand_over()
+    await twins.network.chain.increase_time(twins.chain.parameters.certificate_grace_s)
     assert await twins.certify(3, twins.certificate(3, state=first)) == "WrongEpoch"
     assert await twins.tell(writer, lambda told: told.extend_blob(1, 1)) is None
     assert twins.chain.records[1].certified_epoch == 1

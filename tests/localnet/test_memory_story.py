@@ -40,6 +40,7 @@ class Story:
     async def epoch(self) -> None:
         await self.twins.network.chain.increase_time(self.dice.choice([0, EPOCH_S, EPOCH_S]))
         self.refusals.add(await self.twins.anyone(lambda told: told.select()))
+        await self.twins.network.chain.increase_time(self.dice.choice([0, EPOCH_S]))
         self.refusals.add(await self.twins.anyone(lambda told: told.start()))
         self.states.append(self.twins.state)
 

@@ -91,11 +91,11 @@ class OneNode:
     def handover_report(self) -> dict[str, Any]:
         return {"epoch": self.view.state.epoch, "shards": []}
 
-    async def sign_ejection(self, node_id: int) -> tuple[bytes, bytes]:
+    async def sign_ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
         if node_id not in self.silent_members:
             raise Refusal(400, Reason.MEMBER_ANSWERS, f"node {node_id} answers")
         message = messages.encode(
-            messages.Intent.EJECT, self.view.state.epoch, messages.eject_body(node_id), DOMAIN
+            messages.Intent.EJECT, self.view.state.epoch, messages.eject_body(node_id, deadline_s), DOMAIN
         )
         return message, self.secret.sign(message)
 

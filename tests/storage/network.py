@@ -26,7 +26,7 @@ N_SHARDS = 10  # p = 4, s = 7; 7 are a quorum
 DOMAIN = bytes(range(32))
 PATIENCE_S = 600
 """Nobody is ejected here."""
-PARAMETERS = Parameters(N_SHARDS, 60, 60, PATIENCE_S, 500, DOMAIN)
+PARAMETERS = Parameters(N_SHARDS, 60, 60, PATIENCE_S, 500, DOMAIN, notice_s=10)
 LIMIT_S = 30.0
 
 

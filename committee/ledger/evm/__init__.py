@@ -2,7 +2,7 @@
 
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.adapter import EvmLedger
-from committee.ledger.evm.deploy import Deployment, DeploymentParameters, DeploymentUnfinished, deploy
+from committee.ledger.evm.deploy import Deployment, DeploymentParameters, DeploymentUnfinished, Roles, deploy
 from committee.ledger.interface import DryRun
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "DeploymentUnfinished",
     "DryRun",
     "EvmLedger",
+    "Roles",
     "deploy",
 ]

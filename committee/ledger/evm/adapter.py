@@ -148,8 +148,18 @@ class EvmLedger(Writer):
             self._reader.call(committee, "domain", read=read_domain),
             self._reader.call(committee, "parameters"),
         )
-        duration_s, deadline_s, patience_s, band_millis = changeable
-        return Parameters(n_shards, duration_s, deadline_s, patience_s, band_millis, domain)
+        duration_s, deadline_s, patience_s, grace_s, notice_s, shrink_s, band_millis = changeable
+        return Parameters(
+            n_shards,
+            duration_s,
+            deadline_s,
+            patience_s,
+            band_millis,
+            domain,
+            certificate_grace_s=grace_s,
+            notice_s=notice_s,
+            shrink_s=shrink_s,
+        )
 
     async def head(self) -> BlockMark:
         """The newest block that the deployment's setting takes for settled.

@@ -47,14 +47,34 @@ _PRECOMPILES = (
 """(name, address, an input it accepts, bytes of its answer)."""
 
 
+LONGEST_DEFAULT_S = 3600
+"""Of the grace for certificates and of the notice of a start, where none is named."""
+NOBODY = "0x" + 40 * "0"
+"""As the timelock's executor: anyone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The accounts that have powers over a deployment. What elects, the token, and what governs is the timelock's."""
+
+    minter: str | None = None
+    """May make tokens, and so decide who is elected; None for the timelock."""
+    guardian: str | None = None
+    """May pause functions, each once and for some days; None for the deployer."""
+    proposer: str | None = None
+    """May announce what the timelock is to do, and cancel it; None for the deployer."""
+    executor: str | None = None
+    """May have the timelock do what was announced, after its delay; None for anyone."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeploymentParameters:
-    """What a deployment begins with. Its number of shards is for life; the rest its governor may change."""
+    """What a deployment begins with. Its number of shards is for life; times its governor may halve or double."""
 
     n_shards: int
     epoch_duration_s: int = 14 * 24 * 3600
     handover_deadline_s: int = 24 * 3600
-    """After so long a handover can be closed, attested or not."""
+    """After this time a handover can be closed, attested or not."""
     patience_s: int = 600
     """A member may be ejected once it has been silent for this time."""
     band_millis: int = 500
@@ -67,6 +87,21 @@ class DeploymentParameters:
     """Encoded bytes that may be reserved for any one epoch."""
     timelock_delay_s: int = 2 * 24 * 3600
     """From the announcement of a change by the governor to its execution."""
+    certificate_grace_s: int | None = None
+    """From a start, in which certificates of the epoch before still count; None for an hour, or half a short epoch."""
+    notice_s: int | None = None
+    """From a selection to its start at least; None for an hour, or a quarter of a short epoch."""
+    shrink_s: int | None = None
+    """In which the part of the elected stake that must stand for a selection falls from two thirds to nothing; None for
+    26 epochs."""
+    opening_members: int = 1
+    """The first selection waits for this many members and this much stake, or for a time."""
+    opening_stake: int = 0
+    """In the token's smallest unit."""
+    opening_s: int = 0
+    """After this time since the deployment the first selection waits no longer."""
+    supply: int = 0
+    """What the deployer has of the token to begin with, in its smallest unit."""
     finality: Finality | None = None
     """None: "latest" on a development chain, "finalized" on any other."""
 
@@ -147,13 +182,12 @@ async def deploy(
     rpc_url: str,
     key: AccountKey,
     parameters: DeploymentParameters,
+    roles: Roles = Roles(),
     *,
     dry_run: bool = False,
     first_nonce: int | None = None,
 ) -> Deployment:
     """Create token, timelock, staking, committee and blob contracts.
-
-    The key's account may mint tokens, pause functions, and announce and execute what the timelock does.
 
     The account must not send anything else meanwhile: staking is given the committee's address before that
     exists, and the committee's constructor refuses any other.
@@ -181,10 +215,11 @@ async def deploy(
         addresses = {
             name: _created_address(key.address, nonce + place) for place, name in enumerate(CONTRACTS)
         }
-        await _require_created(rpc, key.address, addresses, parameters, next_nonce - nonce)
+        owner = roles.minter or addresses["Timelock"]
+        await _require_created(rpc, owner, addresses, parameters, next_nonce - nonce)
         creations = {
             name: load_contract(name).encode_deployment(**arguments)
-            for name, arguments in _constructor_arguments(key.address, addresses, parameters).items()
+            for name, arguments in _constructor_arguments(key.address, addresses, parameters, roles).items()
         }
         lacking = {name: creations[name] for name in CONTRACTS[next_nonce - nonce :]}
         if dry_run:
@@ -250,13 +285,13 @@ async def _create(sender: Sender, creations: Mapping[str, bytes], addresses: Map
 
 
 async def _require_created(
-    rpc: Rpc, account: str, addresses: Mapping[str, str], parameters: DeploymentParameters, count: int
+    rpc: Rpc, owner: str, addresses: Mapping[str, str], parameters: DeploymentParameters, count: int
 ) -> None:
     """Require that the first `count` contracts are there, and are of this deployment. Raises `LedgerError`."""
     if not 0 <= count <= len(CONTRACTS):
         raise LedgerError(f"no deployment was begun with that nonce: the account has sent {count} since")
     views: dict[str, tuple[str, object]] = {
-        "HauloutToken": ("owner", account),
+        "HauloutToken": ("owner", owner),
         "Timelock": ("getMinDelay", parameters.timelock_delay_s),
         "Staking": ("committee", addresses["Committee"]),
         "Committee": ("nShards", parameters.n_shards),
@@ -280,13 +315,22 @@ async def _require_created(
 
 
 def _constructor_arguments(
-    owner: str, addresses: dict[str, str], parameters: DeploymentParameters
+    deployer: str, addresses: dict[str, str], parameters: DeploymentParameters, roles: Roles
 ) -> dict[str, dict[str, Any]]:
     """What each contract is created with, in the order of creation."""
-    governed = {"governor_": addresses["Timelock"], "guardian_": owner}
+    governed = {"governor_": addresses["Timelock"], "guardian_": roles.guardian or deployer}
+    epoch_s = parameters.epoch_duration_s
     return {
-        "HauloutToken": {"owner": owner},
-        "Timelock": {"delay": parameters.timelock_delay_s, "proposers": [owner], "executors": [owner]},
+        "HauloutToken": {
+            "owner": roles.minter or addresses["Timelock"],
+            "holder": deployer,
+            "supply": parameters.supply,
+        },
+        "Timelock": {
+            "delay": parameters.timelock_delay_s,
+            "proposers": [roles.proposer or deployer],
+            "executors": [roles.executor or NOBODY],
+        },
         "Staking": {
             "token_": addresses["HauloutToken"],
             "committee_": addresses["Committee"],
@@ -296,11 +340,15 @@ def _constructor_arguments(
             "staking_": addresses["Staking"],
             "nShards_": parameters.n_shards,
             "parameters_": (
-                parameters.epoch_duration_s,
+                epoch_s,
                 parameters.handover_deadline_s,
                 parameters.patience_s,
+                _default(parameters.certificate_grace_s, min(LONGEST_DEFAULT_S, epoch_s // 2)),
+                _default(parameters.notice_s, min(LONGEST_DEFAULT_S, epoch_s // 4)),
+                _default(parameters.shrink_s, 26 * epoch_s),
                 parameters.band_millis,
             ),
+            "opening_": (parameters.opening_members, parameters.opening_stake, parameters.opening_s),
             **governed,
         },
         "Blobs": {
@@ -314,6 +362,10 @@ def _constructor_arguments(
             **governed,
         },
     }
+
+
+def _default(given: int | None, default: int) -> int:
+    return default if given is None else given
 
 
 def _created_address(account: str, nonce: int) -> str:

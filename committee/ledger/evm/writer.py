@@ -191,11 +191,13 @@ class Writer:
         """As `Ledger.close_handover`."""
         return (await self._send(self._reader.committee, "close")).transaction
 
-    async def eject(self, node_id: int, reason: int, certificate: Certificate) -> Transaction:
+    async def eject(
+        self, node_id: int, reason: int, deadline_s: int, certificate: Certificate
+    ) -> Transaction:
         """As `Ledger.eject`."""
         signature = bls.g2_to_eip2537(certificate.signature)
         receipt = await self._send(
-            self._reader.committee, "eject", node_id, reason, certificate.bitmap, signature
+            self._reader.committee, "eject", node_id, reason, deadline_s, certificate.bitmap, signature
         )
         return receipt.transaction
 

@@ -94,8 +94,6 @@ contract Blobs is Space {
     error InvalidBlob(uint256 blobId);
     /// @notice The certificate is from before the object was registered.
     error CertificateTooOld(uint32 epoch, uint32 registeredEpoch);
-    /// @notice The signers' shards are fewer than needed.
-    error NotEnoughWeight(uint256 weight, uint256 shards);
 
     /// @notice How many blob objects there have been; their ids are 1 to this.
     uint128 public blobCount;
@@ -173,18 +171,20 @@ contract Blobs is Space {
     }
 
     /// @notice Certifies that a quorum holds the blob: it must stay readable until its end. Anyone may.
-    /// @param epoch The certificate's: the current one, or the one before while the handover is not done.
+    /// @param epoch The certificate's: one of which certificates count (`Epochs.accepts`).
     /// @param bitmap The signers, as in `Committee.verify`.
     /// @param signature Of all signers over the message of intent 1.
     function certify(uint256 objectId, uint32 epoch, bytes calldata bitmap, bytes calldata signature)
         external
         pausable
     {
-        uint256 weight = committee.verify(epoch, Messages.BLOB, _certify(objectId, epoch), bitmap, signature);
-        if (3 * weight < 2 * _nShards + 1) revert NotEnoughWeight(weight, _nShards);
+        uint32 certified = _existing(objectId).certifiedEpoch;
+        if (certified != 0) revert AlreadyCertified(objectId, certified);
+        committee.verify(epoch, Messages.BLOB, _certify(objectId, epoch), bitmap, signature);
     }
 
-    /// @notice Certifies several blobs that all have the same signers. Anyone may.
+    /// @notice Certifies several blobs that all have the same signers; those that are certified already stay as they are.
+    /// Anyone may.
     /// @param signature Aggregate of all signers' over the messages of all blobs.
     function certifyMany(uint256[] calldata objectIds, uint32 epoch, bytes calldata bitmap, bytes calldata signature)
         external
@@ -194,13 +194,12 @@ contract Blobs is Space {
         for (uint256 i; i < bodies.length; ++i) {
             bodies[i] = _certify(objectIds[i], epoch);
         }
-        uint256 weight = committee.verifyMany(epoch, Messages.BLOB, bodies, bitmap, signature);
-        if (3 * weight < 2 * _nShards + 1) revert NotEnoughWeight(weight, _nShards);
+        committee.verifyMany(epoch, Messages.BLOB, bodies, bitmap, signature);
     }
 
     /// @notice Reserves and pays more epochs for a certified blob of the sender's, while it lives.
     /// @param epochs How many more; its new end is at most 53 epochs ahead.
-    function extend(uint256 objectId, uint32 epochs) external pausable {
+    function extend(uint256 objectId, uint32 epochs) external {
         Blob storage blob_ = _owned(objectId);
         if (blob_.certifiedEpoch == 0) revert NotCertified(objectId);
         uint32 current = _checkLive(blob_.endEpoch);
@@ -234,8 +233,7 @@ contract Blobs is Space {
     {
         if (isInvalid[blobId]) revert InvalidBlob(blobId);
         bytes memory body = Messages.invalidBlob(BlobId.fromInteger(blobId));
-        uint256 weight = committee.verify(epoch, Messages.INVALID_BLOB, body, bitmap, signature);
-        if (3 * weight < _nShards + 1) revert NotEnoughWeight(weight, _nShards);
+        committee.verify(epoch, Messages.INVALID_BLOB, body, bitmap, signature);
         isInvalid[blobId] = true;
         emit BlobInvalidated(blobId, epoch);
     }
@@ -304,22 +302,23 @@ contract Blobs is Space {
     function isPausable(bytes4 selector) public pure override returns (bool) {
         return selector == this.reserve.selector || selector == this.register.selector
             || selector == this.reserveAndRegister.selector || selector == this.certify.selector
-            || selector == this.certifyMany.selector || selector == this.extend.selector
-            || selector == this.invalidate.selector;
+            || selector == this.certifyMany.selector || selector == this.invalidate.selector;
     }
 
-    /// @dev Marks an object as certified, before the certificate is verified; returns the body its signers signed.
+    /// @dev Marks an object as certified, unless it is, before the certificate is verified; returns the body its signers
+    /// signed.
     function _certify(uint256 objectId, uint32 epoch) private returns (bytes memory) {
         Blob storage blob_ = _existing(objectId);
-        if (blob_.certifiedEpoch != 0) revert AlreadyCertified(objectId, blob_.certifiedEpoch);
         _checkLive(blob_.endEpoch);
         if (epoch < blob_.registeredEpoch) revert CertificateTooOld(epoch, blob_.registeredEpoch);
         bytes32 id = BlobId.compute(blob_.encodingType, blob_.length, blob_.root);
         uint256 blobId = BlobId.toInteger(id);
         if (isInvalid[blobId]) revert InvalidBlob(blobId);
         bool deletable = blob_.deletable;
-        blob_.certifiedEpoch = epoch;
-        emit BlobCertified(objectId, blobId, epoch, blob_.endEpoch, deletable, false);
+        if (blob_.certifiedEpoch == 0) {
+            blob_.certifiedEpoch = epoch;
+            emit BlobCertified(objectId, blobId, epoch, blob_.endEpoch, deletable, false);
+        }
         return deletable ? Messages.deletableBlob(id, objectId) : Messages.permanentBlob(id);
     }
 

@@ -9,6 +9,10 @@ interface IEpochs {
     function epoch() external view returns (uint32);
     /// @notice The first epoch whose committee is not elected yet.
     function electableEpoch() external view returns (uint32);
+    /// @notice Whether certificates of an epoch's committee count.
+    function accepts(uint32 epoch_) external view returns (bool);
+    /// @notice When an epoch ended with the start of the next, seconds; 0 if it has not.
+    function endedAt(uint32 epoch_) external view returns (uint64);
     /// @notice Whether no epoch has begun for so long that none may come any more.
     function isStalled() external view returns (bool);
 }
@@ -19,16 +23,16 @@ interface IEpochs {
 abstract contract Candidates is Governed {
     struct Standing {
         bool candidate;
-        uint64 barredUntil; // seconds; may not become a candidate before
+        uint32 barredUntil; // the epoch with whose start it may become a candidate again
     }
 
     /// @notice A node stands for election, behind all that stand already.
     event CandidateJoined(uint32 indexed nodeId);
     /// @notice The candidacy was withdrawn.
     event NodeLeft(uint32 indexed nodeId);
-    /// @notice The committee contract ended the candidacy (ejection, or shards not attested at a close), or barred who
+    /// @notice The committee contract ended the candidacy until the start of an epoch (ejection), or barred a node that
     /// had withdrawn already.
-    event CandidateRemoved(uint32 indexed nodeId, uint64 barredUntil);
+    event CandidateRemoved(uint32 indexed nodeId, uint32 barredUntil);
     /// @notice A candidate with more stake took the place of this one.
     event CandidateEvicted(uint32 indexed nodeId);
 
@@ -36,8 +40,8 @@ abstract contract Candidates is Governed {
     error AlreadyCandidate(uint32 nodeId);
     /// @notice The node does not stand.
     error NotCandidate(uint32 nodeId);
-    /// @notice The node may not stand before `until`, seconds.
-    error Barred(uint32 nodeId, uint64 until);
+    /// @notice The node may not stand before the epoch `until` has begun.
+    error Barred(uint32 nodeId, uint32 until);
     /// @notice All places are taken by candidates with at least `leastStake`.
     error CandidatesFull(uint256 leastStake);
     /// @notice Only the committee contract may.
@@ -69,23 +73,24 @@ abstract contract Candidates is Governed {
     }
 
     /// @notice A node stands again, behind the other candidates. If all places are taken, it takes the one with the
-    /// least stake (of equals the last), if that is less than its own. Owner or operator.
+    /// least stake (of equals the last), if that is less than its own. A node that was ejected waits for the next epoch,
+    /// unless none comes. Owner or operator.
     function becomeCandidate(uint32 nodeId) external pausable onlyOperator(nodeId) {
         Standing memory entry = _standings[nodeId];
         if (entry.candidate) revert AlreadyCandidate(nodeId);
-        if (block.timestamp < entry.barredUntil) revert Barred(nodeId, entry.barredUntil);
+        IEpochs epochs = IEpochs(committee);
+        if (epochs.epoch() < entry.barredUntil && !epochs.isStalled()) revert Barred(nodeId, entry.barredUntil);
         if (_candidates.length == MAX_CANDIDATES) _evictFor(stakeOn(nodeId));
         _join(nodeId);
     }
 
     /// @notice Ends a candidacy, if there is one; only the committee contract may.
-    /// @param barredUntil When the node may become a candidate again, seconds; never shortens an earlier bar.
-    function removeCandidate(uint32 nodeId, uint64 barredUntil) external {
+    /// @param barredUntil The epoch with whose start the node may become a candidate again.
+    function removeCandidate(uint32 nodeId, uint32 barredUntil) external {
         if (msg.sender != committee) revert NotCommittee(msg.sender);
-        Standing storage entry = _standings[nodeId];
-        bool isLonger = barredUntil > entry.barredUntil;
-        if (isLonger) entry.barredUntil = barredUntil;
-        if (_remove(nodeId) || isLonger) emit CandidateRemoved(nodeId, entry.barredUntil);
+        _standings[nodeId].barredUntil = barredUntil;
+        _remove(nodeId);
+        emit CandidateRemoved(nodeId, barredUntil);
     }
 
     /// @notice The nodes that stand for the next selection, with the stake on each, in candidate order.

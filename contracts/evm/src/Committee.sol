@@ -9,14 +9,24 @@ import {Assignment, Roster} from "./lib/Assignment.sol";
 import {Messages} from "./lib/Messages.sol";
 import {Roll, Rolls} from "./lib/Rolls.sol";
 import {ShardSet} from "./lib/ShardSet.sol";
+import {Votes} from "./lib/Votes.sol";
 
 /// @title Epochs: who stores which shards, and whether they have them.
 /// @notice Each epoch has a committee that holds all shards. Half an epoch after a handover anyone may `select` the
 /// next committee, after a full epoch anyone may `start` it; its members then fill the shards they gained and
 /// `attest` them, until a quorum of the shards is kept or attested: the handover is done. If it is not within the
-/// deadline, anyone may `close` it. None of these can be paused.
+/// deadline, anyone may `close` it. None of these can be paused. Where too little stake stands for a selection the
+/// committee in office stays, with its shards and certificates.
 contract Committee is Epochs {
     using ShardSet for uint256[];
+
+    /// @notice What the first selection waits for: both members and stake, or the time.
+    struct Opening {
+        uint16 members;
+        uint128 stake;
+        /// @dev Seconds from the deployment.
+        uint32 duration;
+    }
 
     struct Attestation {
         bytes32 digest;
@@ -37,8 +47,8 @@ contract Committee is Epochs {
     );
     /// @notice A quorum of the shards is kept or attested, or the handover was closed.
     event HandoverDone(uint32 indexed epoch);
-    /// @notice The deadline passed without a quorum; these nodes had not attested all that they gained.
-    event HandoverClosed(uint32 indexed epoch, uint32[] nodeIds);
+    /// @notice The deadline passed without a quorum.
+    event HandoverClosed(uint32 indexed epoch);
     /// @notice A quorum found that a member does not answer.
     event MemberEjected(uint32 indexed epoch, uint32 indexed nodeId, uint8 reason);
 
@@ -64,39 +74,81 @@ contract Committee is Epochs {
     error AlreadyAttested(uint16 shard);
     /// @notice The node was ejected once in this epoch.
     error AlreadyEjected(uint32 nodeId, uint32 epoch);
+    /// @notice What was signed to eject the node was for use until `deadline`, seconds.
+    error EjectionTooLate(uint64 deadline);
+    /// @notice The stake that stands is less than a selection needs now (`stakeNeeded`).
+    error NotEnoughStake(uint256 stake, uint256 needed);
+    /// @notice The first committee has to have more members now.
+    error NotEnoughMembers(uint256 members, uint256 needed);
+
+    /// @notice What the first selection waits for.
+    Opening public opening;
 
     mapping(uint16 shard => Attestation) private _attestations;
-    mapping(uint32 nodeId => uint32 epoch) private _ejectedIn;
 
     /// @dev Parameters as in `Epochs` and `Governed`.
-    constructor(Staking staking_, uint16 nShards_, Parameters memory parameters_, address governor_, address guardian_)
-        Governed(governor_, guardian_)
-        Epochs(staking_, nShards_, parameters_)
-    {}
+    constructor(
+        Staking staking_,
+        uint16 nShards_,
+        Parameters memory parameters_,
+        Opening memory opening_,
+        address governor_,
+        address guardian_
+    ) Governed(governor_, guardian_) Epochs(staking_, nShards_, parameters_) {
+        if (opening_.duration > LONGEST_DURATION) revert InvalidParameter("opening");
+        opening = opening_;
+    }
 
     /// @notice Elects the next epoch's committee from the candidates as they are now. Anyone may, from half an epoch
-    /// after the last handover on; before the first epoch at once.
+    /// after the last handover on, if the stake that is elected is at least `stakeNeeded`; before the first epoch once
+    /// there is what the opening waits for.
     function select() external {
         Clock memory clock = _clock;
         if (clock.selectedEpoch != 0) revert AlreadySelected(clock.selectedEpoch);
         if (!clock.handoverDone) revert HandoverNotDone(clock.epoch);
-        _notBefore(clock, parameters.epochDuration / 2);
+        _notBefore(_selectableAt(clock));
         (uint32[] memory nodeIds, uint256[] memory stakes) = staking.candidates();
         Roster memory previous;
-        if (clock.epoch != 0) previous = Rolls.read(_rolls[clock.epoch]);
-        (Roster memory next,) = Assignment.elect(previous, nodeIds, stakes, nShards, parameters.bandMillis);
+        if (clock.epoch != 0) previous = Rolls.read(_terms[clock.epoch].roll);
+        (Roster memory next, uint256 stake) =
+            Assignment.elect(previous, nodeIds, stakes, nShards, parameters.bandMillis);
+        uint256 needed = stakeNeeded();
+        if (stake < needed) revert NotEnoughStake(stake, needed);
+        if (_isOpening(clock) && next.nodeIds.length < opening.members) {
+            revert NotEnoughMembers(next.nodeIds.length, opening.members);
+        }
         uint32 selected = clock.epoch + 1;
         Roll memory roll = Rolls.write(next, staking.keysOf(next.nodeIds, selected));
-        _rolls[selected] = roll;
+        _terms[selected] = Term({roll: roll, stake: uint160(stake), selectedAt: uint48(block.timestamp), startedAt: 0});
         _clock.selectedEpoch = selected;
         emit CommitteeSelected(selected, roll.members, roll.shards);
     }
 
-    /// @notice Starts the selected epoch. Anyone may, from a full epoch after the last handover on.
+    /// @notice How much stake has to be elected in a selection made now. Two thirds of the stake that elected the
+    /// committee in office, to begin with: so that nobody takes over from members that are late, away or leaving. Then it
+    /// falls to nothing, so slowly that a network which truly shrinks can follow.
+    function stakeNeeded() public view returns (uint256) {
+        Clock memory clock = _clock;
+        if (clock.epoch == 0) return _isOpening(clock) ? opening.stake : 0;
+        uint256 selectableAt = _selectableAt(clock);
+        uint256 waited = block.timestamp < selectableAt ? 0 : block.timestamp - selectableAt;
+        uint256 longest = parameters.shrinkDuration;
+        if (waited >= longest) return 0;
+        return 2 * uint256(_terms[clock.epoch].stake) * (longest - waited) / (3 * longest);
+    }
+
+    /// @notice Starts the selected epoch, with the parameters that were set last. Anyone may, from a full epoch after the
+    /// last handover on, and no sooner after the selection than the notice; the first one at once.
     function start() external {
         Clock memory clock = _clock;
         if (clock.selectedEpoch == 0) revert NotSelected(clock.epoch + 1);
-        _notBefore(clock, parameters.epochDuration);
+        Term storage term = _terms[clock.selectedEpoch];
+        if (clock.epoch != 0) {
+            _notBefore(uint256(clock.lastHandoverDone) + parameters.epochDuration);
+            _notBefore(uint256(term.selectedAt) + parameters.notice);
+        }
+        term.startedAt = uint48(block.timestamp);
+        if (clock.hasNextParameters) (parameters, clock.hasNextParameters) = (nextParameters, false);
         uint256[] memory missing = _missingSet(clock.epoch);
         if (missing.size() != 0) _missing[clock.epoch] = missing;
         clock.epoch = clock.selectedEpoch;
@@ -128,7 +180,7 @@ contract Committee is Epochs {
         if (epoch_ != clock.epoch || epoch_ == 0) revert WrongEpoch(epoch_, clock.epoch);
         if (shards.length != digests.length || shards.length != counts.length) revert LengthMismatch();
         uint32 nodeId = staking.nodeOf(msg.sender);
-        uint16[] memory owned = Rolls.shardsOf(_rolls[epoch_], nodeId);
+        uint16[] memory owned = Rolls.shardsOf(_terms[epoch_].roll, nodeId);
         if (owned.length == 0) revert NotAMember(nodeId, epoch_);
         uint256[] memory own = ShardSet.empty(nShards);
         own.add(owned, owned.length);
@@ -149,53 +201,42 @@ contract Committee is Epochs {
         _clock = clock;
     }
 
-    /// @notice Ends a handover that has no quorum at its deadline. Anyone may. Members that have not attested all that
-    /// they gained are no candidates any more and may not come back for an epoch's duration, in which the next
-    /// committee is selected; if nobody else stands, that wait is all that it costs.
+    /// @notice Ends a handover that has no quorum at its deadline. Anyone may. The members that are late then weigh more
+    /// than all that may be faulty, so it costs them no more than the pay for what they lack.
     function close() external {
         Clock memory clock = _clock;
         if (clock.handoverDone) revert HandoverIsDone(clock.epoch);
-        uint256 deadline = clock.startedAt + parameters.handoverDeadline;
-        if (block.timestamp < deadline) revert TooEarly(deadline);
-        Roster memory roster = Rolls.read(_rolls[clock.epoch]);
-        uint256[] memory missing = _missingSet(clock.epoch);
-        uint32[] memory late = new uint32[](roster.nodeIds.length);
-        uint256 lateCount;
-        for (uint256 i; i < late.length; ++i) {
-            if (missing.containsAny(roster.shards[i])) late[lateCount++] = roster.nodeIds[i];
-        }
-        assembly ("memory-safe") {
-            mstore(late, lateCount)
-        }
-        emit HandoverClosed(clock.epoch, late);
+        _notBefore(uint256(clock.startedAt) + parameters.handoverDeadline);
+        emit HandoverClosed(clock.epoch);
         _finish(clock);
         _clock = clock;
-        uint64 barredUntil = uint64(block.timestamp) + parameters.epochDuration;
-        for (uint256 i; i < late.length; ++i) {
-            staking.removeCandidate(late[i], barredUntil);
-        }
     }
 
-    /// @notice Ends the candidacy of a member that does not answer. Anyone may, with a certificate of this epoch by a
-    /// quorum; once per node and epoch. A committee selected with the node is selected anew.
+    /// @notice Ends the candidacy of a member that does not answer until the next epoch has begun. Anyone may, with a
+    /// certificate of this epoch by a quorum, before its deadline; once per node and epoch. A committee selected with the
+    /// node is selected anew.
     /// @param nodeId A member of the current or the selected committee.
     /// @param reason 1: does not answer. Part of what was signed.
-    function eject(uint32 nodeId, uint8 reason, bytes calldata bitmap, bytes calldata signature) external pausable {
+    /// @param deadline Seconds, the last at which the certificate counts. Part of what was signed.
+    function eject(uint32 nodeId, uint8 reason, uint64 deadline, bytes calldata bitmap, bytes calldata signature)
+        external
+        pausable
+    {
+        if (block.timestamp > deadline) revert EjectionTooLate(deadline);
         Clock memory clock = _clock;
         uint32 current = clock.epoch;
         if (current == 0) revert WrongEpoch(0, 0);
         bool isSelected = clock.selectedEpoch != 0 && _isMember(nodeId, clock.selectedEpoch);
         if (!isSelected && !_isMember(nodeId, current)) revert NotAMember(nodeId, current);
-        if (_ejectedIn[nodeId] == current) revert AlreadyEjected(nodeId, current);
-        uint256 weight = verify(current, Messages.EJECT, Messages.ejection(nodeId, reason), bitmap, signature);
-        if (!_isQuorum(weight)) revert NotEnoughWeight(weight, nShards);
-        _ejectedIn[nodeId] = current;
+        if (isEjected[current][nodeId]) revert AlreadyEjected(nodeId, current);
+        verify(current, Messages.EJECT, Messages.ejection(nodeId, reason, deadline), bitmap, signature);
+        isEjected[current][nodeId] = true;
         emit MemberEjected(current, nodeId, reason);
         if (isSelected) {
             _clock.selectedEpoch = 0;
             emit SelectionDropped(clock.selectedEpoch);
         }
-        staking.removeCandidate(nodeId, 0);
+        staking.removeCandidate(nodeId, current + 1);
     }
 
     /// @notice What was attested of a shard in the current epoch.
@@ -220,7 +261,7 @@ contract Committee is Epochs {
     }
 
     function _finishAtQuorum(Clock memory clock) private {
-        if (!clock.handoverDone && _isQuorum(clock.heldCount)) _finish(clock);
+        if (!clock.handoverDone && clock.heldCount >= Votes.quorum(nShards)) _finish(clock);
     }
 
     function _finish(Clock memory clock) private {
@@ -229,14 +270,24 @@ contract Committee is Epochs {
         emit HandoverDone(clock.epoch);
     }
 
-    function _notBefore(Clock memory clock, uint256 delay) private view {
-        uint256 availableAt = clock.epoch == 0 ? 0 : clock.lastHandoverDone + delay;
+    /// @dev From when on a selection is possible; far away while the handover is not done.
+    function _selectableAt(Clock memory clock) private view returns (uint256) {
+        if (clock.epoch == 0) return 0;
+        return clock.handoverDone ? clock.lastHandoverDone + parameters.epochDuration / 2 : type(uint256).max;
+    }
+
+    /// @dev Before the first epoch the last handover's end stands for the deployment.
+    function _isOpening(Clock memory clock) private view returns (bool) {
+        return clock.epoch == 0 && block.timestamp < clock.lastHandoverDone + opening.duration;
+    }
+
+    function _notBefore(uint256 availableAt) private view {
         if (block.timestamp < availableAt) revert TooEarly(availableAt);
     }
 
     /// @dev All shards whose owner in an epoch is the one it was before, but for those it did not attest there.
     function _keptShards(uint32 epoch_, uint256[] memory missing) private view returns (uint256[] memory kept) {
-        Roster memory roster = Rolls.read(_rolls[epoch_]);
+        Roster memory roster = Rolls.read(_terms[epoch_].roll);
         kept = ShardSet.empty(nShards);
         for (uint256 i; i < roster.nodeIds.length; ++i) {
             uint16[] memory owned = roster.shards[i];
@@ -249,6 +300,6 @@ contract Committee is Epochs {
     /// and gain at the tail. In the first epoch, with no blob to be handed over, all count as kept.
     function _keptCount(uint32 nodeId, uint32 epoch_, uint256 owned) private view returns (uint256) {
         if (epoch_ == 1) return owned;
-        return FixedPointMathLib.min(owned, Rolls.weightOf(_rolls[epoch_ - 1], nodeId));
+        return FixedPointMathLib.min(owned, Rolls.weightOf(_terms[epoch_ - 1].roll, nodeId));
     }
 }

@@ -10,6 +10,7 @@ import {Bls} from "./lib/Bls.sol";
 import {Messages} from "./lib/Messages.sol";
 import {Roll, Rolls} from "./lib/Rolls.sol";
 import {ShardSet} from "./lib/ShardSet.sol";
+import {Votes} from "./lib/Votes.sol";
 
 /// @title What is known of the epochs: the clock, the committees, their shards, and what they signed.
 /// @notice Members are ordered by node id and weigh as many votes as they have shards.
@@ -24,8 +25,9 @@ abstract contract Epochs is Governed, IEpochs {
         uint64 startedAtBlock;
         bool handoverDone;
         uint64 lastHandoverDone;
-        /// @dev The epoch for which a committee is selected but not started; 0 if none.
+        /// @dev The epoch for which a committee is selected but not started, and when it was; 0 if none.
         uint32 selectedEpoch;
+        uint64 selectedAt;
         uint16 nShards;
     }
 
@@ -53,27 +55,42 @@ abstract contract Epochs is Governed, IEpochs {
         bool handoverDone;
         uint32 selectedEpoch;
         uint16 heldCount; // shards kept or attested in this epoch
+        bool hasNextParameters;
     }
 
-    /// @notice What the governor can change.
+    /// @dev One epoch's committee, from its selection on.
+    struct Term {
+        Roll roll;
+        uint160 stake; // that elected it
+        uint48 selectedAt;
+        uint48 startedAt; // 0 before
+    }
+
+    /// @notice What the governor can change. Seconds, but for the last.
     struct Parameters {
-        /// @dev Seconds from the end of a handover to the next start.
-        uint64 epochDuration;
-        /// @dev Seconds from a start until its handover may be closed without a quorum.
-        uint64 handoverDeadline;
-        /// @dev Seconds after which a silent member may be ejected; for those who sign that, not for this contract.
+        /// @dev From the end of a handover to the next start.
+        uint32 epochDuration;
+        /// @dev From a start until its handover may be closed without a quorum.
+        uint32 handoverDeadline;
+        /// @dev After which a silent member may be ejected; for those who sign that, not for this contract.
         uint32 patience;
+        /// @dev From a start, in which certificates of the epoch before still count, though the handover is done.
+        uint32 certificateGrace;
+        /// @dev From a selection to its start at least, in which the new owners of shards prefetch.
+        uint32 notice;
+        /// @dev In which the part of the elected stake that must stand for a selection falls from two thirds to nothing.
+        uint32 shrinkDuration;
         /// @dev Tolerance band of the shard assignment, thousandths of a shard; 0 switches it off.
         uint32 bandMillis;
     }
 
-    /// @notice The parameters are others from now on.
-    event ParametersChanged(uint64 epochDuration, uint64 handoverDeadline, uint32 patience, uint32 bandMillis);
+    /// @notice The parameters are these from the start of `fromEpoch` on.
+    event ParametersChanged(uint32 indexed fromEpoch, Parameters parameters);
 
     /// @notice The epoch given is not, or no longer, one to act in.
     error WrongEpoch(uint32 given, uint32 current);
     /// @notice The signers' shards are fewer than needed.
-    error NotEnoughWeight(uint256 weight, uint256 shards);
+    error NotEnoughWeight(uint256 weight, uint256 needed);
     /// @notice The signature is not that of the signers in the bitmap over this message.
     error BadSignature();
 
@@ -81,13 +98,21 @@ abstract contract Epochs is Governed, IEpochs {
     Staking public immutable staking;
     /// @notice How many shards there are, 4 to 1000.
     uint16 public immutable nShards;
-    /// @notice What the governor can change.
+    /// @notice The parameters of the current epoch: they hold from its start to its end.
     Parameters public parameters;
+    /// @notice The parameters of the epochs to come.
+    Parameters public nextParameters;
+    /// @notice Whether a quorum found in an epoch that a node does not answer.
+    mapping(uint32 epoch => mapping(uint32 nodeId => bool)) public isEjected;
 
-    uint64 private constant LONGEST_DURATION = 365 days;
+    uint32 internal constant LONGEST_DURATION = 365 days;
+    /// @dev A shorter time to shrink in would be no protection.
+    uint32 private constant LEAST_SHRINK_EPOCHS = 4;
+    uint32 private constant WIDEST_BAND_MILLIS = 1000;
 
+    Parameters private _deployedParameters;
     Clock internal _clock;
-    mapping(uint32 epoch => Roll) internal _rolls;
+    mapping(uint32 epoch => Term) internal _terms;
     mapping(uint256 word => uint256 bits) internal _held; // the set of shards kept or attested in the current epoch
     mapping(uint32 epoch => uint256[]) internal _missing; // the set that was not, at an epoch's end; empty for none
 
@@ -100,17 +125,29 @@ abstract contract Epochs is Governed, IEpochs {
         nShards = nShards_;
         _clock.handoverDone = true; // before the first epoch nothing is to be handed over
         _clock.lastHandoverDone = uint48(block.timestamp);
-        _setParameters(parameters_);
+        _checkParameters(parameters_);
+        (parameters, nextParameters, _deployedParameters) = (parameters_, parameters_, parameters_);
+        emit ParametersChanged(1, parameters_);
     }
 
-    /// @notice Changes the parameters, also for the epoch that runs. Governor only.
-    function setParameters(Parameters calldata parameters_) external onlyGovernor {
-        _setParameters(parameters_);
+    /// @notice Changes the parameters from the next start on. Governor only. No time may become longer than twice what it
+    /// was deployed with, or shorter than half.
+    function setParameters(Parameters calldata given) external onlyGovernor {
+        Parameters memory deployed = _deployedParameters;
+        _checkParameters(given);
+        _checkTime("epochDuration", given.epochDuration, deployed.epochDuration);
+        _checkTime("handoverDeadline", given.handoverDeadline, deployed.handoverDeadline);
+        _checkTime("patience", given.patience, deployed.patience);
+        _checkTime("certificateGrace", given.certificateGrace, deployed.certificateGrace);
+        _checkTime("notice", given.notice, deployed.notice);
+        _checkTime("shrinkDuration", given.shrinkDuration, deployed.shrinkDuration);
+        nextParameters = given;
+        _clock.hasNextParameters = true;
+        emit ParametersChanged(_clock.epoch + 1, given);
     }
 
-    /// @notice Who signed a message, in shards; the caller judges whether that is enough. Reverts unless the
-    /// certificate is of the current epoch, or of the one before while the handover is not done, and its signature
-    /// holds.
+    /// @notice Who signed a message, in shards. Reverts unless certificates of the epoch count, enough have signed for
+    /// the intent, and the signature holds.
     /// @param bitmap The signers: one bit per member in the committee's order, least significant bit first.
     /// @param signature Aggregate of all signers', in EIP-2537's form, 256 bytes.
     function verify(uint32 epoch_, uint8 intent, bytes memory body, bytes memory bitmap, bytes memory signature)
@@ -119,7 +156,7 @@ abstract contract Epochs is Governed, IEpochs {
         returns (uint256 weight)
     {
         BLS.G1Point memory key;
-        (key, weight) = _signers(epoch_, bitmap);
+        (key, weight) = _signers(epoch_, intent, bitmap);
         if (!Bls.verify(key, Messages.encode(intent, epoch_, domain(), body), signature)) revert BadSignature();
     }
 
@@ -131,7 +168,7 @@ abstract contract Epochs is Governed, IEpochs {
         returns (uint256 weight)
     {
         BLS.G1Point memory key;
-        (key, weight) = _signers(epoch_, bitmap);
+        (key, weight) = _signers(epoch_, intent, bitmap);
         bytes32 domain_ = domain();
         for (uint256 i; i < bodies.length; ++i) {
             bodies[i] = Messages.encode(intent, epoch_, domain_, bodies[i]);
@@ -156,8 +193,23 @@ abstract contract Epochs is Governed, IEpochs {
     }
 
     /// @inheritdoc IEpochs
+    /// @dev The one before counts until its successor's handover is done, and for a grace time in any case, so that a
+    /// certificate on its way survives every start.
+    function accepts(uint32 epoch_) public view returns (bool) {
+        Clock memory clock = _clock;
+        if (epoch_ == clock.epoch) return epoch_ != 0;
+        if (epoch_ == 0 || !_isBefore(epoch_, clock.epoch)) return false;
+        return !clock.handoverDone || block.timestamp < clock.startedAt + parameters.certificateGrace;
+    }
+
+    /// @inheritdoc IEpochs
+    function endedAt(uint32 epoch_) external view returns (uint64) {
+        return _terms[epoch_ + 1].startedAt;
+    }
+
+    /// @inheritdoc IEpochs
     /// @dev From a handover's end to the next start takes an epoch's duration, from there to the next end at most the
-    /// deadline. After four times both nobody has pushed the epoch, or nobody stands for election.
+    /// deadline. After four times both nobody has pushed the epoch, or too little stake stands for election.
     function isStalled() external view returns (bool) {
         Clock memory clock = _clock;
         uint256 longest = uint256(parameters.epochDuration) + parameters.handoverDeadline;
@@ -175,6 +227,7 @@ abstract contract Epochs is Governed, IEpochs {
             handoverDone: clock.handoverDone,
             lastHandoverDone: clock.lastHandoverDone,
             selectedEpoch: clock.selectedEpoch,
+            selectedAt: clock.selectedEpoch == 0 ? 0 : _terms[clock.selectedEpoch].selectedAt,
             nShards: nShards
         });
     }
@@ -230,15 +283,15 @@ abstract contract Epochs is Governed, IEpochs {
         }
     }
 
-    function _signers(uint32 epoch_, bytes memory bitmap)
+    function _signers(uint32 epoch_, uint8 intent, bytes memory bitmap)
         private
         view
         returns (BLS.G1Point memory key, uint256 weight)
     {
-        uint32 current = _clock.epoch;
-        bool isAccepted = epoch_ == current || (_isBefore(epoch_, current) && !_clock.handoverDone);
-        if (epoch_ == 0 || !isAccepted) revert WrongEpoch(epoch_, current);
-        return Rolls.signers(_rolls[epoch_].members, nShards, bitmap);
+        if (!accepts(epoch_)) revert WrongEpoch(epoch_, _clock.epoch);
+        (key, weight) = Rolls.signers(_terms[epoch_].roll.members, nShards, bitmap);
+        uint256 needed = intent == Messages.INVALID_BLOB ? Votes.oneCorrect(nShards) : Votes.quorum(nShards);
+        if (weight < needed) revert NotEnoughWeight(weight, needed);
     }
 
     /// @dev The roll of an epoch; reverts when there is none. (That of a dropped selection counts for none.)
@@ -246,7 +299,7 @@ abstract contract Epochs is Governed, IEpochs {
         Clock memory clock = _clock;
         bool exists = epoch_ != 0 && (epoch_ <= clock.epoch || epoch_ == clock.selectedEpoch);
         if (!exists) revert WrongEpoch(epoch_, clock.epoch);
-        return _rolls[epoch_];
+        return _terms[epoch_].roll;
     }
 
     function _missingSet(uint32 epoch_) internal view returns (uint256[] memory missing) {
@@ -260,25 +313,30 @@ abstract contract Epochs is Governed, IEpochs {
     }
 
     function _isMember(uint32 nodeId, uint32 epoch_) internal view returns (bool) {
-        return Rolls.weightOf(_rolls[epoch_], nodeId) != 0;
+        return Rolls.weightOf(_terms[epoch_].roll, nodeId) != 0;
     }
 
     function _isBefore(uint32 epoch_, uint32 next) internal pure returns (bool) {
         return uint256(epoch_) + 1 == next;
     }
 
-    function _isQuorum(uint256 weight) internal view returns (bool) {
-        return 3 * weight >= 2 * uint256(nShards) + 1;
+    function _checkParameters(Parameters memory given) private pure {
+        _checkDuration("epochDuration", given.epochDuration);
+        _checkDuration("handoverDeadline", given.handoverDeadline);
+        _checkDuration("patience", given.patience);
+        if (given.certificateGrace > given.epochDuration) revert InvalidParameter("certificateGrace");
+        if (given.notice > given.epochDuration) revert InvalidParameter("notice");
+        if (given.shrinkDuration < uint256(LEAST_SHRINK_EPOCHS) * given.epochDuration) {
+            revert InvalidParameter("shrinkDuration");
+        }
+        if (given.bandMillis > WIDEST_BAND_MILLIS) revert InvalidParameter("bandMillis");
     }
 
-    function _setParameters(Parameters memory given) private {
-        if (given.epochDuration == 0 || given.epochDuration > LONGEST_DURATION) {
-            revert InvalidParameter("epochDuration");
-        }
-        if (given.handoverDeadline == 0 || given.handoverDeadline > LONGEST_DURATION) {
-            revert InvalidParameter("handoverDeadline");
-        }
-        parameters = given;
-        emit ParametersChanged(given.epochDuration, given.handoverDeadline, given.patience, given.bandMillis);
+    function _checkDuration(string memory name, uint32 given) private pure {
+        if (given == 0 || given > LONGEST_DURATION) revert InvalidParameter(name);
+    }
+
+    function _checkTime(string memory name, uint256 given, uint256 deployed) private pure {
+        if (given > 2 * deployed || 2 * given < deployed) revert InvalidParameter(name);
     }
 }

@@ -5,14 +5,23 @@ import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
 /// @title The token that is staked on storage nodes and that storage is paid with.
-/// @notice A plain ERC-20 with 18 decimals. Whoever owns it may mint; a deployment that wants a fixed supply
-/// mints once and renounces the ownership.
+/// @notice A plain ERC-20 with 18 decimals. Its owner may mint, and so decide who is elected: on a public network that is
+/// the timelock, or nobody once the ownership is renounced.
 contract HauloutToken is ERC20, Ownable {
     /// @param owner The account that may mint.
-    constructor(address owner) ERC20("Haulout", "HAUL") Ownable(owner) {}
+    /// @param holder The account that has all of the token to begin with.
+    /// @param supply How much that is, in the smallest unit; may be 0.
+    constructor(address owner, address holder, uint256 supply) ERC20("Haulout", "HAUL") Ownable(owner) {
+        _mint(holder, supply);
+    }
 
     /// @notice Creates `amount` new units for `account`; only the owner may.
     function mint(address account, uint256 amount) external onlyOwner {
         _mint(account, amount);
+    }
+
+    /// @notice Destroys `amount` units of the sender's.
+    function burn(uint256 amount) external {
+        _burn(msg.sender, amount);
     }
 }

@@ -48,8 +48,8 @@ abstract contract Nodes is Candidates {
         uint16 commission;
         uint256 stake;
         bool candidate;
-        /// @dev Seconds; may not become a candidate before.
-        uint64 barredUntil;
+        /// @dev The epoch with whose start it may become a candidate again, if it is none.
+        uint32 barredUntil;
         /// @dev The key to come, or the same one again.
         bytes pendingPublicKey;
         uint32 publicKeyFrom;

@@ -89,8 +89,12 @@ abstract contract Signing {
 /// @notice A deployment with nodes 1, 2, … that have staked, each operated by an account of its own.
 abstract contract Base is Signing {
     uint16 internal constant SHARDS = 100;
-    uint64 internal constant EPOCH_S = 1000;
-    uint64 internal constant DEADLINE_S = 300;
+    uint32 internal constant EPOCH_S = 1000;
+    uint32 internal constant DEADLINE_S = 300;
+    uint32 internal constant PATIENCE_S = 60;
+    uint32 internal constant GRACE_S = 100;
+    uint32 internal constant NOTICE_S = 200;
+    uint32 internal constant SHRINK_S = 20 * EPOCH_S;
     uint80 internal constant PRICE = 5;
     uint80 internal constant WRITE_PRICE = 3;
     uint64 internal constant CAPACITY = 1 << 40;
@@ -119,19 +123,28 @@ abstract contract Base is Signing {
         return GOVERNOR;
     }
 
+    /// @dev What the first selection of the next deployment waits for.
+    function _opening() internal virtual returns (Committee.Opening memory) {
+        return Committee.Opening(1, 0, 0);
+    }
+
+    function _parameters(uint32 bandMillis) internal pure returns (Epochs.Parameters memory) {
+        return Epochs.Parameters(EPOCH_S, DEADLINE_S, PATIENCE_S, GRACE_S, NOTICE_S, SHRINK_S, bandMillis);
+    }
+
     function _deploy(uint16 shards, uint32 bandMillis) internal {
         address governor = _governor();
-        token = HauloutToken(vm.deployCode("artifacts/HauloutToken.json", abi.encode(address(this))));
+        token = HauloutToken(
+            vm.deployCode("artifacts/HauloutToken.json", abi.encode(address(this), address(this), 1e9 ether))
+        );
         address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
         bytes memory arguments = abi.encode(token, expected, governor, GUARDIAN);
         staking = Staking(vm.deployCode("artifacts/Staking.json", arguments));
-        Epochs.Parameters memory parameters = Epochs.Parameters(EPOCH_S, DEADLINE_S, 60, bandMillis);
-        arguments = abi.encode(staking, shards, parameters, governor, GUARDIAN);
+        arguments = abi.encode(staking, shards, _parameters(bandMillis), _opening(), governor, GUARDIAN);
         committee = Committee(vm.deployCode("artifacts/Committee.json", arguments));
         Space.Terms memory terms = Space.Terms(PRICE, WRITE_PRICE, CAPACITY);
         arguments = abi.encode(committee, token, terms, governor, GUARDIAN);
         blobs = Blobs(vm.deployCode("artifacts/Blobs.json", arguments));
-        token.mint(address(this), 1e9 ether);
         token.approve(address(staking), type(uint256).max);
         token.approve(address(blobs), type(uint256).max);
     }
@@ -302,6 +315,23 @@ abstract contract Base is Signing {
             bitmap[i / 8] |= bytes1(uint8(1 << (i % 8)));
         }
         signature = _sign(secret, message);
+    }
+
+    /// @dev By the first `members` nodes but the one that is to go, until its deadline.
+    function _ejection(uint256 members, uint32 nodeId, uint64 deadline)
+        internal
+        view
+        returns (bytes memory bitmap, bytes memory signature)
+    {
+        bytes memory body = Messages.ejection(nodeId, 1, deadline);
+        return _certificate(members, 1 << (nodeId - 1), _message(Messages.EJECT, committee.epoch(), body));
+    }
+
+    /// @dev Ejects a member of a committee whose members are nodes 1, 2, …
+    function _eject(uint256 members, uint32 nodeId) internal {
+        uint64 deadline = uint64(block.timestamp);
+        (bytes memory bitmap, bytes memory signature) = _ejection(members, nodeId, deadline);
+        committee.eject(nodeId, 1, deadline, bitmap, signature);
     }
 
     function _message(uint8 intent, uint32 epoch, bytes memory body) internal view returns (bytes memory) {

@@ -130,7 +130,7 @@ contract BlobsTest is BlobBase {
 
     function test_invalidate_reverts_without_one_correct_node() public {
         (bytes memory bitmap, bytes memory signature) = _invalidity(0x7f); // 30 of 100
-        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 30, SHARDS));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 30, 34));
         blobs.invalidate(blobId, 1, bitmap, signature);
     }
 
@@ -140,12 +140,12 @@ contract BlobsTest is BlobBase {
     }
 
     function test_invalidate_reverts_just_below_one_correct_node() public {
-        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 33, SHARDS));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 33, 34));
         this.invalidateAlone(SHARDS, 33);
     }
 
     function test_invalidate_reverts_at_exactly_a_third() public {
-        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 4, 12));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 4, 5));
         this.invalidateAlone(12, 4);
         this.invalidateAlone(12, 5);
     }

@@ -116,29 +116,16 @@ contract CandidatesTest is Base {
         staking.removeCandidate(1, 0);
     }
 
-    function test_removeCandidate_never_shortens_a_bar() public {
-        _addNode(0);
-        vm.startPrank(address(committee));
-        staking.removeCandidate(1, uint64(block.timestamp) + 10);
-        staking.removeCandidate(1, 0);
-        vm.stopPrank();
-        vm.assertEq(staking.node(1).barredUntil, block.timestamp + 10);
-        vm.expectRevert(abi.encodeWithSelector(Candidates.Barred.selector, 1, block.timestamp + 10));
-        vm.prank(OPERATOR);
-        staking.becomeCandidate(1);
-        vm.warp(block.timestamp + 10);
-        vm.prank(OPERATOR);
-        staking.becomeCandidate(1);
-    }
-
     function test_removeCandidate_tells_of_a_bar_for_who_had_left_already() public {
         _addNode(0);
         _leave(1);
-        uint64 until = uint64(block.timestamp) + 10;
         vm.expectEmit();
-        emit Candidates.CandidateRemoved(1, until);
+        emit Candidates.CandidateRemoved(1, 7);
         vm.prank(address(committee));
-        staking.removeCandidate(1, until);
+        staking.removeCandidate(1, 7);
+        vm.expectRevert(abi.encodeWithSelector(Candidates.Barred.selector, 1, 7));
+        vm.prank(OPERATOR);
+        staking.becomeCandidate(1);
     }
 
     function _checkCandidates(uint32 a, uint32 b, uint32 c) private view {

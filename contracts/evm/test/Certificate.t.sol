@@ -22,14 +22,25 @@ contract CertificateTest is Base {
         vm.assertEq(_verify(bitmap, signature), 100);
     }
 
-    function test_verify_weighs_any_signers(uint256 absent) public view {
+    function test_verify_weighs_any_signers(uint256 absent) public {
         absent = _between(absent, 0, (1 << NODES) - 2);
         (bytes memory bitmap, bytes memory signature) = _signed(absent);
         uint256 weight;
         for (uint256 i; i < NODES; ++i) {
             if (absent >> i & 1 == 0) weight += 10;
         }
-        vm.assertEq(_verify(bitmap, signature), weight);
+        if (weight < 67) vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, weight, 67));
+        uint256 weighed = _verify(bitmap, signature);
+        if (weight >= 67) vm.assertEq(weighed, weight);
+    }
+
+    function test_verify_wants_of_an_invalid_blob_one_correct_member() public {
+        bytes memory message = _message(Messages.INVALID_BLOB, 1, BODY);
+        (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0x3f, message);
+        vm.assertEq(committee.verify(1, Messages.INVALID_BLOB, BODY, bitmap, signature), 40);
+        (bitmap, signature) = _certificate(NODES, 0x7f, message);
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 30, 34));
+        committee.verify(1, Messages.INVALID_BLOB, BODY, bitmap, signature);
     }
 
     function test_verify_takes_missing_bytes_of_the_bitmap_for_zero() public view {
@@ -54,7 +65,7 @@ contract CertificateTest is Base {
     }
 
     function test_verify_reverts_for_nobody_with_the_identity_signature() public {
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 0, 67));
         _verify("", new bytes(256));
     }
 
@@ -80,7 +91,7 @@ contract CertificateTest is Base {
         (bytes memory bitmap, bytes memory signature) = _signed(3);
         bit = _between(bit, 0, NODES - 1);
         bitmap[bit / 8] ^= bytes1(uint8(1 << (bit % 8)));
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(Epochs.BadSignature.selector); // seven are a quorum still
         _verify(bitmap, signature);
     }
 
@@ -145,9 +156,31 @@ contract CertificateTest is Base {
         committee.verify(2, Messages.BLOB, BODY, bitmap, signature);
     }
 
+    function test_verify_accepts_the_last_epoch_in_its_grace_after_a_handover_done_at_once() public {
+        (bytes memory bitmap, bytes memory signature) = _signed(0);
+        _nextEpoch(); // everybody keeps everything
+        vm.assertTrue(committee.state().handoverDone);
+        vm.warp(block.timestamp + GRACE_S - 1);
+        vm.assertTrue(committee.accepts(1));
+        vm.assertEq(_verify(bitmap, signature), 100);
+        vm.warp(block.timestamp + 1);
+        vm.assertFalse(committee.accepts(1));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
+        _verify(bitmap, signature);
+    }
+
+    function test_verify_reverts_for_the_epoch_before_the_last_in_a_grace() public {
+        (bytes memory bitmap, bytes memory signature) = _signed(0);
+        _nextEpoch();
+        _nextEpoch();
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 3));
+        _verify(bitmap, signature);
+    }
+
     function test_verify_reverts_for_the_last_epoch_after_the_handover() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
         _nextEpoch(); // everybody keeps everything: done at once
+        vm.warp(block.timestamp + GRACE_S);
         vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
         _verify(bitmap, signature);
     }

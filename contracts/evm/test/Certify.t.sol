@@ -44,16 +44,16 @@ contract CertifyTest is BlobBase {
     }
 
     function test_certify_reverts_just_below_the_quorum() public {
-        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 66, SHARDS));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 66, 67));
         this.certifyAlone(SHARDS, 66, false);
-        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 66, SHARDS));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 66, 67));
         this.certifyAlone(SHARDS, 66, true);
     }
 
     function test_certify_reverts_at_exactly_two_thirds() public {
-        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 8, 12));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 8, 9));
         this.certifyAlone(12, 8, false);
-        vm.expectRevert(abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 8, 12));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 8, 9));
         this.certifyAlone(12, 8, true);
         this.certifyAlone(12, 9, false);
         this.certifyAlone(12, 9, true);
@@ -72,8 +72,18 @@ contract CertifyTest is BlobBase {
         _register(false);
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
         _nextEpoch();
+        vm.warp(block.timestamp + GRACE_S);
         vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
         blobs.certify(1, 1, bitmap, signature);
+    }
+
+    function test_certify_takes_a_certificate_that_is_on_its_way_during_an_ordinary_start() public {
+        _register(false);
+        (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
+        _replaceMembers(1); // a tenth moves: the handover is done at once
+        vm.assertTrue(committee.state().handoverDone);
+        blobs.certify(1, 1, bitmap, signature);
+        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
     }
 
     function test_certify_reverts_for_a_certificate_older_than_the_object() public {

@@ -78,7 +78,7 @@ contract CertifyManyTest is BlobBase {
 
     function test_certifyMany_reverts_below_the_quorum() public {
         (bytes memory bitmap, bytes memory signature) = _all(0xf);
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Blobs.NotEnoughWeight.selector, 60, SHARDS));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 60, 67));
     }
 
     function test_certifyMany_reverts_for_an_empty_list() public {
@@ -87,20 +87,39 @@ contract CertifyManyTest is BlobBase {
         blobs.certifyMany(new uint256[](0), 1, bitmap, new bytes(256));
     }
 
-    function test_certifyMany_reverts_for_a_repeated_object() public {
+    function test_certifyMany_takes_a_repeated_object_once() public {
         (bytes memory bitmap, bytes memory one) = _certificate(NODES, 0, messages[0]);
-        bytes memory twice = _sum(one, one);
-        vm.expectRevert(abi.encodeWithSelector(Blobs.AlreadyCertified.selector, objectIds[0], 1));
-        blobs.certifyMany(_two(objectIds[0], objectIds[0]), 1, bitmap, twice);
+        uint256[] memory twice = _two(objectIds[0], objectIds[0]);
+        vm.expectRevert(Epochs.BadSignature.selector);
+        blobs.certifyMany(twice, 1, bitmap, one);
+        blobs.certifyMany(twice, 1, bitmap, _sum(one, one));
+        vm.assertEq(blobs.blob(objectIds[0]).certifiedEpoch, 1);
     }
 
-    function test_certifyMany_reverts_for_one_certified_already() public {
+    function test_certifyMany_is_not_stopped_by_anyone_who_certifies_one_first() public {
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, messages[3]);
+        vm.prank(STRANGER);
         blobs.certify(objectIds[3], 1, bitmap, signature);
+        _startHandover();
         (bitmap, signature) = _all(0);
-        vm.expectRevert(abi.encodeWithSelector(Blobs.AlreadyCertified.selector, objectIds[3], 1));
         blobs.certifyMany(objectIds, 1, bitmap, signature);
-        vm.assertEq(blobs.blob(objectIds[0]).certifiedEpoch, 0);
+        for (uint256 i; i < COUNT; ++i) {
+            vm.assertEq(blobs.blob(objectIds[i]).certifiedEpoch, 1);
+        }
+    }
+
+    function test_certifyMany_keeps_the_epoch_of_one_certified_already() public {
+        objectIds[3] = blobs.reserveAndRegister(bytes32(uint256(3)), LENGTH, 1, 5, false);
+        bytes memory bitmap;
+        bytes memory signature;
+        (bitmap, signature) = _certificate(NODES, 0, messages[3]);
+        blobs.certify(objectIds[3], 1, bitmap, signature);
+        _nextEpoch();
+        _encodeAgain(Messages.BLOB, 2, committee.domain());
+        (bitmap, signature) = _all(0);
+        blobs.certifyMany(objectIds, 2, bitmap, signature);
+        vm.assertEq(blobs.blob(objectIds[3]).certifiedEpoch, 1);
+        vm.assertEq(blobs.blob(objectIds[4]).certifiedEpoch, 2);
     }
 
     function test_certifyMany_reverts_for_one_message_swapped(uint256 position) public {
@@ -158,7 +177,7 @@ contract CertifyManyTest is BlobBase {
     function test_certifyMany_reverts_for_the_identity_signature() public {
         (bytes memory bitmap,) = _all(0);
         _expectRefused(bitmap, new bytes(256), abi.encodeWithSelector(Epochs.BadSignature.selector));
-        _expectRefused("", new bytes(256), abi.encodeWithSelector(Epochs.BadSignature.selector));
+        _expectRefused("", new bytes(256), abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 0, 67));
     }
 
     function test_certifyMany_reverts_for_a_signature_outside_the_subgroup() public {
@@ -200,6 +219,7 @@ contract CertifyManyTest is BlobBase {
     function test_certifyMany_reverts_by_the_last_committee_after_the_handover() public {
         (bytes memory bitmap, bytes memory signature) = _all(0);
         _nextEpoch();
+        vm.warp(block.timestamp + GRACE_S);
         _expectRefused(bitmap, signature, abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
     }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Candidates} from "src/Candidates.sol";
 import {Committee} from "src/Committee.sol";
 import {Epochs} from "src/Epochs.sol";
 import {Assignment} from "src/lib/Assignment.sol";
@@ -264,60 +263,29 @@ contract CommitteeTest is Base {
 
     // Closing
 
-    function test_close_bars_who_has_not_attested_everything() public {
+    function test_close_ends_the_handover_and_no_candidacy() public {
         _startHandover();
         _attest(6, _gained(6));
         _attest(7, _part(_gained(7), 1, 5));
         vm.warp(block.timestamp + DEADLINE_S);
-        uint32[] memory late = new uint32[](2);
-        (late[0], late[1]) = (7, 8);
         vm.expectEmit();
-        emit Committee.HandoverClosed(2, late);
+        emit Committee.HandoverClosed(2);
         vm.expectEmit();
         emit Committee.HandoverDone(2);
         committee.close();
         vm.assertTrue(committee.state().handoverDone);
         vm.assertEq(committee.state().lastHandoverDone, block.timestamp);
-        vm.assertTrue(staking.node(6).candidate);
-        vm.assertFalse(staking.node(7).candidate);
-        vm.assertFalse(staking.node(8).candidate);
-    }
-
-    function test_close_leaves_the_late_out_of_the_next_selection_only() public {
-        _startHandover();
-        _attest(6, _gained(6));
-        vm.warp(block.timestamp + DEADLINE_S);
-        committee.close();
-        uint256 until = block.timestamp + EPOCH_S;
-        _select();
-        vm.assertEq(_shardsIn(committee.committee(3), 7).length, 0);
-        vm.warp(until - 1);
-        vm.expectRevert(abi.encodeWithSelector(Candidates.Barred.selector, 7, until));
-        vm.prank(_operator(7));
-        staking.becomeCandidate(7);
-        vm.warp(until);
-        vm.prank(_operator(7));
-        staking.becomeCandidate(7);
-        committee.start();
+        vm.assertTrue(staking.node(7).candidate);
+        vm.assertTrue(staking.node(8).candidate);
     }
 
     function test_close_is_never_the_end_though_everybody_is_late() public {
-        _nextEpoch();
-        for (uint32 i = 1; i <= NODES; ++i) {
-            _leave(i);
-        }
-        _addNodes(2);
-        _nextEpoch();
+        _startHandover();
         vm.warp(block.timestamp + DEADLINE_S);
         committee.close();
-        vm.warp(block.timestamp + EPOCH_S);
-        vm.expectRevert(Assignment.NoStake.selector);
-        committee.select();
-        vm.prank(_operator(6));
-        staking.becomeCandidate(6);
-        committee.select();
-        committee.start();
+        _nextEpoch();
         vm.assertEq(committee.epoch(), 3);
+        vm.assertEq(committee.committee(3).members.length, NODES);
     }
 
     function test_close_reverts_before_the_deadline() public {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {Candidates} from "src/Candidates.sol";
 import {Committee} from "src/Committee.sol";
 import {Epochs} from "src/Epochs.sol";
 import {Messages} from "src/lib/Messages.sol";
@@ -10,32 +11,95 @@ import {Base} from "test/Base.t.sol";
 contract EjectionTest is Base {
     uint256 private constant NODES = 5; // 20 shards each; any four are a quorum
 
+    uint64 private deadline;
+
     function setUp() public override {
         super.setUp();
         _addNodes(NODES);
+        deadline = uint64(block.timestamp) + 2 * EPOCH_S;
     }
 
     function test_eject_ends_the_candidacy() public {
         _nextEpoch();
-        (bytes memory bitmap, bytes memory signature) = _ejection(3, 1);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         vm.expectEmit();
         emit Committee.MemberEjected(1, 3, 1);
-        committee.eject(3, 1, bitmap, signature);
+        committee.eject(3, 1, deadline, bitmap, signature);
         vm.assertFalse(staking.node(3).candidate);
         vm.assertEq(staking.node(3).stake, STAKE);
+        vm.assertTrue(committee.isEjected(1, 3));
         _nextEpoch();
         vm.assertEq(_shardsIn(committee.committee(2), 3).length, 0);
+        vm.assertFalse(committee.isEjected(2, 3));
+    }
+
+    function test_the_ejected_stands_again_when_the_next_epoch_has_begun() public {
+        _nextEpoch();
+        _eject(NODES, 3);
+        vm.assertEq(staking.node(3).barredUntil, 2);
+        _select();
+        bytes memory reason = abi.encodeWithSelector(Candidates.Barred.selector, 3, 2);
+        vm.expectRevert(reason);
         vm.prank(_operator(3));
         staking.becomeCandidate(3);
+        _start();
+        vm.prank(_operator(3));
+        staking.becomeCandidate(3);
+        _nextEpoch();
+        vm.assertEq(_shardsIn(committee.committee(3), 3).length, 20);
+    }
+
+    function test_the_ejected_stands_again_when_no_epoch_begins_any_more() public {
+        _nextEpoch();
+        _eject(NODES, 3);
+        vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S));
+        vm.expectRevert(abi.encodeWithSelector(Candidates.Barred.selector, 3, 2));
+        vm.prank(_operator(3));
+        staking.becomeCandidate(3);
+        vm.warp(block.timestamp + 1);
+        vm.prank(_operator(3));
+        staking.becomeCandidate(3);
+    }
+
+    function test_an_ejection_certificate_that_was_kept_back_counts_no_more() public {
+        _nextEpoch();
+        deadline = uint64(block.timestamp) + 60;
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
+        _select();
+        vm.expectRevert(abi.encodeWithSelector(Committee.EjectionTooLate.selector, deadline));
+        committee.eject(3, 1, deadline, bitmap, signature);
+        vm.expectRevert(Epochs.BadSignature.selector);
+        committee.eject(3, 1, uint64(block.timestamp), bitmap, signature);
+    }
+
+    function test_eject_at_its_deadline() public {
+        _nextEpoch();
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, uint64(block.timestamp));
+        committee.eject(3, 1, uint64(block.timestamp), bitmap, signature);
+    }
+
+    function test_ejection_selection_and_start_are_not_one_step() public {
+        // At the very end of an epoch: the new owners still have the notice to prefetch in.
+        _nextEpoch();
+        _select();
+        vm.warp(block.timestamp + EPOCH_S - EPOCH_S / 2);
+        _eject(NODES, 3);
+        committee.select();
+        uint256 availableAt = block.timestamp + NOTICE_S;
+        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarly.selector, availableAt));
+        committee.start();
+        vm.warp(availableAt);
+        committee.start();
+        vm.assertEq(_shardsIn(committee.committee(2), 3).length, 0);
     }
 
     function test_eject_drops_a_selection_with_the_member() public {
         _nextEpoch();
         _select();
-        (bytes memory bitmap, bytes memory signature) = _ejection(3, 1);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         vm.expectEmit();
         emit Committee.SelectionDropped(2);
-        committee.eject(3, 1, bitmap, signature);
+        committee.eject(3, 1, deadline, bitmap, signature);
         vm.assertEq(committee.state().selectedEpoch, 0);
         vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 2, 1));
         committee.committee(2);
@@ -49,8 +113,8 @@ contract EjectionTest is Base {
         _nextEpoch();
         _leave(3);
         _select();
-        (bytes memory bitmap, bytes memory signature) = _ejection(3, 1);
-        committee.eject(3, 1, bitmap, signature);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
+        committee.eject(3, 1, deadline, bitmap, signature);
         vm.assertEq(committee.state().selectedEpoch, 2);
     }
 
@@ -58,78 +122,70 @@ contract EjectionTest is Base {
         _nextEpoch();
         _addNode(STAKE);
         _select();
-        (bytes memory bitmap, bytes memory signature) = _ejection(6, 1);
-        committee.eject(6, 1, bitmap, signature);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 6, deadline);
+        committee.eject(6, 1, deadline, bitmap, signature);
         vm.assertEq(committee.state().selectedEpoch, 0);
         vm.assertFalse(staking.node(6).candidate);
     }
 
     function test_eject_reverts_for_a_replay_in_the_same_epoch() public {
         _nextEpoch();
-        (bytes memory bitmap, bytes memory signature) = _ejection(3, 1);
-        committee.eject(3, 1, bitmap, signature);
-        vm.prank(_operator(3));
-        staking.becomeCandidate(3);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
+        committee.eject(3, 1, deadline, bitmap, signature);
         vm.expectRevert(abi.encodeWithSelector(Committee.AlreadyEjected.selector, 3, 1));
-        committee.eject(3, 1, bitmap, signature);
+        committee.eject(3, 1, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_for_a_replay_in_the_next_epoch() public {
         _nextEpoch();
-        (bytes memory bitmap, bytes memory signature) = _ejection(3, 1);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         _nextEpoch();
         vm.expectRevert(Epochs.BadSignature.selector);
-        committee.eject(3, 1, bitmap, signature);
+        committee.eject(3, 1, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_for_another_member() public {
         _nextEpoch();
-        (bytes memory bitmap, bytes memory signature) = _ejection(3, 1);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         vm.expectRevert(Epochs.BadSignature.selector);
-        committee.eject(2, 1, bitmap, signature);
+        committee.eject(2, 1, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_for_another_reason() public {
         _nextEpoch();
-        (bytes memory bitmap, bytes memory signature) = _ejection(3, 1);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         vm.expectRevert(Epochs.BadSignature.selector);
-        committee.eject(3, 2, bitmap, signature);
+        committee.eject(3, 2, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_below_the_quorum() public {
         _nextEpoch();
-        bytes memory message = _message(Messages.EJECT, 1, Messages.ejection(3, 1));
+        bytes memory message = _message(Messages.EJECT, 1, Messages.ejection(3, 1, deadline));
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 1 << 2 | 1, message);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 60, SHARDS));
-        committee.eject(3, 1, bitmap, signature);
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 60, 67));
+        committee.eject(3, 1, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_at_exactly_two_thirds() public {
         _deploy(12, 500);
         _addNodes(3); // four shards each
         _nextEpoch();
-        bytes memory message = _message(Messages.EJECT, 1, Messages.ejection(3, 1));
+        bytes memory message = _message(Messages.EJECT, 1, Messages.ejection(3, 1, deadline));
         (bytes memory bitmap, bytes memory signature) = _certificate(3, 4, message);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 8, 12));
-        committee.eject(3, 1, bitmap, signature);
+        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 8, 9));
+        committee.eject(3, 1, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_for_no_member() public {
         _nextEpoch();
         _addNode(STAKE);
-        (bytes memory bitmap, bytes memory signature) = _ejection(6, 1);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 6, deadline);
         vm.expectRevert(abi.encodeWithSelector(Committee.NotAMember.selector, 6, 1));
-        committee.eject(6, 1, bitmap, signature);
+        committee.eject(6, 1, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_before_the_first_epoch() public {
         vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 0));
-        committee.eject(3, 1, "", "");
-    }
-
-    /// @dev By all members but the ejected one, in the first epoch.
-    function _ejection(uint32 nodeId, uint8 reason) private view returns (bytes memory, bytes memory) {
-        bytes memory message = _message(Messages.EJECT, 1, Messages.ejection(nodeId, reason));
-        return _certificate(NODES, 1 << (nodeId - 1), message);
+        committee.eject(3, 1, deadline, "", "");
     }
 }

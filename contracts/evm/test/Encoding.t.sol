@@ -76,8 +76,10 @@ contract EncodingTest is Signing {
     }
 
     function test_encode_lays_a_message_out_byte_by_byte() public pure {
-        bytes memory message = Messages.encode(7, 0x01020304, bytes32(uint256(0xd0)), Messages.ejection(5, 1));
-        bytes memory expected = abi.encodePacked(hex"07010304030201", uint256(0xd0), uint256(5), hex"01");
+        bytes memory body = Messages.ejection(5, 1, 0x0102030405060708);
+        bytes memory message = Messages.encode(7, 0x01020304, bytes32(uint256(0xd0)), body);
+        bytes memory expected =
+            abi.encodePacked(hex"07010304030201", uint256(0xd0), uint256(5), hex"01", hex"0807060504030201");
         vm.assertEq(message, expected);
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {Committee} from "src/Committee.sol";
 import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
 import {Staking} from "src/Staking.sol";
@@ -65,35 +66,57 @@ contract EpochsTest is Base {
     // Deploying
 
     function test_constructor_reverts_for_a_registry_of_another_committee() public {
-        _expectConstructorReverts("staking", 100, 1, 1);
+        _expectConstructorReverts("staking", 100, _parameters(500));
+    }
+
+    function test_constructor_reverts_for_bad_numbers_of_shards() public {
+        _predict();
+        _expectConstructorReverts("nShards", 3, _parameters(500));
+        _predict();
+        _expectConstructorReverts("nShards", 1001, _parameters(500));
     }
 
     function test_constructor_reverts_for_bad_parameters() public {
+        Epochs.Parameters memory given = _parameters(500);
+        (given.epochDuration, given.shrinkDuration) = (0, 1);
+        _expectRefused("epochDuration", given);
+        (given.epochDuration, given.shrinkDuration) = (365 days + 1, type(uint32).max);
+        _expectRefused("epochDuration", given);
+        given = _parameters(500);
+        given.handoverDeadline = 0;
+        _expectRefused("handoverDeadline", given);
+        given.handoverDeadline = 365 days + 1;
+        _expectRefused("handoverDeadline", given);
+        given = _parameters(500);
+        given.patience = 0;
+        _expectRefused("patience", given);
+        given = _parameters(500);
+        given.certificateGrace = EPOCH_S + 1;
+        _expectRefused("certificateGrace", given);
+        given = _parameters(500);
+        given.notice = EPOCH_S + 1;
+        _expectRefused("notice", given);
+        given = _parameters(500);
+        given.shrinkDuration = 4 * EPOCH_S - 1;
+        _expectRefused("shrinkDuration", given);
+        _expectRefused("bandMillis", _parameters(1001));
+    }
+
+    function test_constructor_reverts_for_an_opening_without_end() public {
         _predict();
-        _expectConstructorReverts("nShards", 3, 1, 1);
-        _predict();
-        _expectConstructorReverts("nShards", 1001, 1, 1);
-        _predict();
-        _expectConstructorReverts("epochDuration", 100, 0, 1);
-        _predict();
-        _expectConstructorReverts("epochDuration", 100, 366 days, 1);
-        _predict();
-        _expectConstructorReverts("handoverDeadline", 100, 1, 0);
-        _predict();
-        _expectConstructorReverts("handoverDeadline", 100, 1, 366 days);
+        vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "opening"));
+        this.create(100, _parameters(500), Committee.Opening(1, 0, 365 days + 1));
     }
 
     function test_constructor_reverts_without_the_precompiles() public {
         vm.mockCall(address(0x0b), "", "");
         vm.expectRevert(Bls.PrecompileMissing.selector);
-        this.create(100, 1, 1);
+        this.create(100, _parameters(500), Committee.Opening(1, 0, 0));
     }
 
     /// @dev Deploys and reverts with the constructor's reason.
-    function create(uint16 shards, uint64 epochS, uint64 deadlineS) external {
-        Epochs.Parameters memory parameters = Epochs.Parameters(epochS, deadlineS, 1, 1);
-        bytes memory arguments = abi.encode(staking, shards, parameters, GOVERNOR, GUARDIAN);
-        _create("artifacts/Committee.json", arguments);
+    function create(uint16 shards, Epochs.Parameters memory parameters, Committee.Opening memory opening) external {
+        _create("artifacts/Committee.json", abi.encode(staking, shards, parameters, opening, GOVERNOR, GUARDIAN));
     }
 
     function _predict() private {
@@ -101,8 +124,13 @@ contract EpochsTest is Base {
         staking = Staking(vm.deployCode("artifacts/Staking.json", abi.encode(token, expected, GOVERNOR, GUARDIAN)));
     }
 
-    function _expectConstructorReverts(string memory name, uint16 shards, uint64 epochS, uint64 deadlineS) private {
+    function _expectRefused(string memory name, Epochs.Parameters memory parameters) private {
+        _predict();
+        _expectConstructorReverts(name, 100, parameters);
+    }
+
+    function _expectConstructorReverts(string memory name, uint16 shards, Epochs.Parameters memory parameters) private {
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, name));
-        this.create(shards, epochS, deadlineS);
+        this.create(shards, parameters, Committee.Opening(1, 0, 0));
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Epochs} from "src/Epochs.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice The largest elections there can be, 100 members and 1000 shards, each in one transaction of at most 16 M gas.
@@ -26,12 +25,9 @@ contract WorstGasTest is Base {
             _addNode(STAKE * (10 + i * i % 37));
         }
         _run(true);
-        // All are late: everybody's candidacy ends.
         vm.warp(block.timestamp + DEADLINE_S);
         committee.close();
         _report("close");
-        (uint32[] memory nodeIds,) = staking.candidates();
-        vm.assertEq(nodeIds.length, 0);
     }
 
     function test_gas_when_stakes_are_turned_around() public {
@@ -66,8 +62,7 @@ contract WorstGasTest is Base {
     }
 
     function test_gas_when_every_move_is_undone_that_can_be() public {
-        vm.prank(GOVERNOR);
-        committee.setParameters(Epochs.Parameters(EPOCH_S, DEADLINE_S, 60, type(uint32).max));
+        _deploy(1000, 1000);
         _run(false);
         for (uint32 nodeId = 1; nodeId <= MEMBERS / 4; ++nodeId) {
             staking.stake(nodeId, 3 * STAKE, 0);

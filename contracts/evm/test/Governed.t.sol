@@ -48,20 +48,19 @@ contract GovernedTest is Base {
         vm.assertEq(cost, 6 * (5 * 50 + 30));
     }
 
-    function test_parameters_change_after_the_delay_for_the_epoch_that_runs() public {
+    function test_parameters_change_after_the_delay_with_the_next_start() public {
         _addNodes(4);
         _nextEpoch();
-        bytes memory data = abi.encodeCall(committee.setParameters, (Epochs.Parameters(10 * EPOCH_S, 77, 5, 0)));
+        Epochs.Parameters memory given = Epochs.Parameters(2 * EPOCH_S, 151, 30, 200, 400, 2 * SHRINK_S, 0);
+        bytes memory data = abi.encodeCall(committee.setParameters, (given));
         _schedule(address(committee), data);
         vm.warp(block.timestamp + DELAY_S);
         vm.expectEmit();
-        emit Epochs.ParametersChanged(10 * EPOCH_S, 77, 5, 0);
+        emit Epochs.ParametersChanged(2, given);
         _execute(address(committee), data);
-        (uint64 epochDuration, uint64 handoverDeadline, uint32 patience, uint32 bandMillis) = committee.parameters();
-        vm.assertEq(epochDuration, 10 * EPOCH_S);
-        vm.assertEq(handoverDeadline, 77);
-        vm.assertEq(patience, 5);
-        vm.assertEq(bandMillis, 0);
+        vm.assertEq(_inForce(), abi.encode(_parameters(500)));
+        _nextEpoch();
+        vm.assertEq(_inForce(), abi.encode(given));
     }
 
     function test_slasher_is_named_after_the_delay() public {
@@ -82,9 +81,9 @@ contract GovernedTest is Base {
         _execute(address(staking), data);
         vm.expectRevert(abi.encodeWithSelector(Governed.NotGuardian.selector, GUARDIAN));
         vm.prank(GUARDIAN);
-        staking.setPaused(staking.stake.selector, true);
+        staking.pause(staking.stake.selector);
         vm.prank(STRANGER);
-        staking.setPaused(staking.stake.selector, true);
+        staking.pause(staking.stake.selector);
         vm.assertTrue(staking.isPaused(staking.stake.selector));
     }
 
@@ -123,7 +122,7 @@ contract GovernedTest is Base {
 
     function test_setParameters_reverts_for_anyone_but_the_governor() public {
         _expectGovernorOnly();
-        committee.setParameters(Epochs.Parameters(1, 1, 1, 1));
+        committee.setParameters(_parameters(0));
     }
 
     function test_setSlasher_reverts_for_anyone_but_the_governor() public {
@@ -140,36 +139,110 @@ contract GovernedTest is Base {
         blobs.setGuardian(STRANGER);
     }
 
-    function test_setParameters_reverts_for_what_would_stop_the_epochs() public {
-        _expectParametersRefused("epochDuration", Epochs.Parameters(0, 1, 1, 1));
-        _expectParametersRefused("epochDuration", Epochs.Parameters(366 days, 1, 1, 1));
-        _expectParametersRefused("handoverDeadline", Epochs.Parameters(1, 0, 1, 1));
-        _expectParametersRefused("handoverDeadline", Epochs.Parameters(1, 366 days, 1, 1));
+    function test_setParameters_reverts_beyond_half_and_twice_what_was_deployed() public {
+        Epochs.Parameters memory given = _parameters(500);
+        given.epochDuration = EPOCH_S / 2 - 1;
+        _expectParametersRefused("epochDuration", given);
+        (given.epochDuration, given.shrinkDuration) = (2 * EPOCH_S + 1, 2 * SHRINK_S);
+        _expectParametersRefused("epochDuration", given);
+        given = _parameters(500);
+        given.handoverDeadline = DEADLINE_S / 2 - 1;
+        _expectParametersRefused("handoverDeadline", given);
+        given.handoverDeadline = 2 * DEADLINE_S + 1;
+        _expectParametersRefused("handoverDeadline", given);
+        given = _parameters(500);
+        given.patience = PATIENCE_S / 2 - 1;
+        _expectParametersRefused("patience", given);
+        given = _parameters(500);
+        given.certificateGrace = 2 * GRACE_S + 1;
+        _expectParametersRefused("certificateGrace", given);
+        given = _parameters(500);
+        given.notice = NOTICE_S / 2 - 1;
+        _expectParametersRefused("notice", given);
+        given = _parameters(500);
+        given.shrinkDuration = SHRINK_S / 2 - 1;
+        _expectParametersRefused("shrinkDuration", given);
+    }
+
+    function test_setParameters_reverts_twice_as_far_in_two_steps() public {
+        Epochs.Parameters memory given = _parameters(500);
+        given.handoverDeadline = 2 * DEADLINE_S;
+        vm.prank(address(timelock));
+        committee.setParameters(given);
+        given.handoverDeadline = 3 * DEADLINE_S;
+        _expectParametersRefused("handoverDeadline", given);
     }
 
     // Pauses
 
-    function test_setPaused_by_guardian_and_governor_until_it_ends() public {
+    function test_pause_by_the_guardian_ends_by_itself() public {
         _addNodes(1);
+        bytes4 selector = staking.stake.selector;
         vm.expectEmit();
-        emit Governed.PauseChanged(staking.stake.selector, true);
-        _pause(staking, staking.stake.selector);
-        vm.expectRevert(abi.encodeWithSelector(Governed.Paused.selector, staking.stake.selector));
+        emit Governed.PauseChanged(selector, block.timestamp + 4 days);
+        _pause(staking, selector);
+        vm.warp(block.timestamp + 4 days - 1);
+        vm.expectRevert(abi.encodeWithSelector(Governed.Paused.selector, selector));
         staking.stake(1, STAKE, 0);
+        vm.warp(block.timestamp + 1);
+        vm.assertFalse(staking.isPaused(selector));
+        staking.stake(1, STAKE, 0);
+    }
+
+    function test_pause_is_not_renewed_by_the_guardian() public {
+        bytes4 selector = staking.stake.selector;
+        _pause(staking, selector);
+        bytes memory reason = abi.encodeWithSelector(Governed.PauseUsedUp.selector, selector);
+        vm.expectRevert(reason);
+        _pause(staking, selector);
+        vm.prank(GUARDIAN);
+        staking.unpause(selector);
+        vm.warp(block.timestamp + 100 days);
+        vm.expectRevert(reason);
+        _pause(staking, selector);
+        _pause(staking, staking.becomeCandidate.selector); // another one
+    }
+
+    function test_pause_is_renewed_by_the_governor_before_it_ends() public {
+        bytes4 selector = staking.stake.selector;
+        _pause(staking, selector);
+        bytes memory data = abi.encodeCall(staking.pause, (selector));
+        _schedule(address(staking), data);
+        vm.warp(block.timestamp + DELAY_S);
+        _execute(address(staking), data);
+        vm.warp(block.timestamp + 4 days - 1);
+        vm.assertTrue(staking.isPaused(selector));
+        vm.warp(block.timestamp + 1);
+        vm.assertFalse(staking.isPaused(selector));
+        vm.expectRevert(abi.encodeWithSelector(Governed.PauseUsedUp.selector, selector));
+        _pause(staking, selector);
+    }
+
+    function test_unpause_by_guardian_and_governor() public {
+        _addNodes(1);
+        bytes4 selector = staking.stake.selector;
+        _pause(staking, selector);
         vm.expectEmit();
-        emit Governed.PauseChanged(staking.stake.selector, false);
+        emit Governed.PauseChanged(selector, 0);
+        vm.prank(GUARDIAN);
+        staking.unpause(selector);
+        staking.stake(1, STAKE, 0);
         vm.prank(address(timelock));
-        staking.setPaused(staking.stake.selector, false);
-        staking.stake(1, STAKE, 0);
+        staking.unpause(selector);
+        _pause(staking, selector); // which the governor allowed
+        vm.assertTrue(staking.isPaused(selector));
     }
 
-    function test_setPaused_reverts_for_a_stranger() public {
+    function test_pause_and_unpause_revert_for_a_stranger() public {
+        vm.startPrank(STRANGER);
         vm.expectRevert(abi.encodeWithSelector(Governed.NotGuardian.selector, STRANGER));
-        vm.prank(STRANGER);
-        staking.setPaused(staking.stake.selector, true);
+        staking.pause(staking.stake.selector);
+        vm.expectRevert(abi.encodeWithSelector(Governed.NotGuardian.selector, STRANGER));
+        staking.unpause(staking.stake.selector);
+        vm.stopPrank();
     }
 
-    function test_setPaused_stops_one_function_and_no_other() public {
+    function test_pause_stops_one_function_and_no_other() public {
         _addNodes(1);
         _pause(staking, staking.cancelUnstaking.selector);
         staking.stake(1, STAKE, 0);
@@ -188,7 +261,7 @@ contract GovernedTest is Base {
     }
 
     function test_each_pausable_function_of_the_epochs_stops() public {
-        _checkPause(committee, abi.encodeCall(committee.eject, (1, 1, "", "")));
+        _checkPause(committee, abi.encodeCall(committee.eject, (1, 1, type(uint64).max, "", "")));
     }
 
     function test_each_pausable_function_of_the_blobs_stops() public {
@@ -197,20 +270,20 @@ contract GovernedTest is Base {
         _checkPause(blobs, abi.encodeCall(blobs.reserveAndRegister, (0, 1, 1, 1, false)));
         _checkPause(blobs, abi.encodeCall(blobs.certify, (1, 1, "", "")));
         _checkPause(blobs, abi.encodeCall(blobs.certifyMany, (new uint256[](1), 1, "", "")));
-        _checkPause(blobs, abi.encodeCall(blobs.extend, (1, 1)));
         _checkPause(blobs, abi.encodeCall(blobs.invalidate, (1, 1, "", "")));
     }
 
-    function test_setPaused_reverts_for_what_lets_tokens_out() public {
+    function test_pause_reverts_for_what_lets_tokens_out() public {
         _expectUnpausable(staking, staking.unstake.selector);
         _expectUnpausable(staking, staking.withdraw.selector);
         _expectUnpausable(staking, staking.withdrawEarnings.selector);
         _expectUnpausable(staking, staking.reward.selector);
         _expectUnpausable(blobs, blobs.payOut.selector);
         _expectUnpausable(blobs, blobs.remove.selector);
+        _expectUnpausable(blobs, blobs.extend.selector);
     }
 
-    function test_setPaused_reverts_for_what_lets_epochs_go_on() public {
+    function test_pause_reverts_for_what_lets_epochs_go_on() public {
         _expectUnpausable(committee, committee.select.selector);
         _expectUnpausable(committee, committee.start.selector);
         _expectUnpausable(committee, committee.attest.selector);
@@ -218,7 +291,7 @@ contract GovernedTest is Base {
         _expectUnpausable(staking, staking.removeCandidate.selector);
         _expectUnpausable(staking, staking.leaveCandidates.selector);
         _expectUnpausable(staking, staking.changeOperator.selector);
-        _expectUnpausable(staking, staking.setPaused.selector);
+        _expectUnpausable(staking, staking.pause.selector);
         _expectUnpausable(staking, bytes4(0));
     }
 
@@ -231,6 +304,10 @@ contract GovernedTest is Base {
         vm.assertEq(staking.guardian(), GUARDIAN);
         vm.assertEq(committee.guardian(), GUARDIAN);
         vm.assertEq(blobs.guardian(), GUARDIAN);
+    }
+
+    function _inForce() private view returns (bytes memory answer) {
+        (, answer) = address(committee).staticcall(abi.encodeWithSignature("parameters()"));
     }
 
     function _schedule(address target, bytes memory data) private {
@@ -263,7 +340,7 @@ contract GovernedTest is Base {
 
     function _pause(Governed target, bytes4 selector) private {
         vm.prank(GUARDIAN);
-        target.setPaused(selector, true);
+        target.pause(selector);
     }
 
     /// @dev Not paused the call fails for a reason of its own, paused for the pause.
@@ -283,6 +360,6 @@ contract GovernedTest is Base {
     function _expectUnpausable(Governed target, bytes4 selector) private {
         vm.expectRevert(abi.encodeWithSelector(Governed.NotPausable.selector, selector));
         vm.prank(GUARDIAN);
-        target.setPaused(selector, true);
+        target.pause(selector);
     }
 }

@@ -151,7 +151,7 @@ contract Handler is Base {
         Nodes.NodeView memory node = staking.node(_node(seed));
         if (node.candidate) return _leave(node.nodeId);
         bool isPaused = staking.isPaused(staking.becomeCandidate.selector);
-        if (isPaused || block.timestamp < node.barredUntil) vm.expectRevert();
+        if (isPaused) vm.expectRevert();
         vm.prank(node.operator);
         staking.becomeCandidate(node.nodeId);
     }
@@ -168,7 +168,7 @@ contract Handler is Base {
                 committee.start();
                 _checkShards(state.selectedEpoch);
             } else if (_anyStake()) {
-                vm.warp(block.timestamp + EPOCH_S / 2);
+                vm.warp(block.timestamp + EPOCH_S / 2 + SHRINK_S); // whoever stands
                 committee.select();
                 _checkShards(state.epoch + 1);
             }
@@ -219,7 +219,7 @@ contract Handler is Base {
         if (blob.objectId == 0) return;
         if (blob.deletable && seed & 32 == 0) {
             blobs.remove(blob.objectId);
-        } else if (blob.endEpoch < epoch + 8 && !blobs.isPaused(blobs.extend.selector)) {
+        } else if (blob.endEpoch < epoch + 8) {
             uint256 before = token.balanceOf(address(blobs));
             blobs.extend(blob.objectId, 1);
             paid += token.balanceOf(address(blobs)) - before;
@@ -276,20 +276,20 @@ contract Handler is Base {
     }
 
     function _pause(uint256 seed) private {
-        bytes4[7] memory selectors = [
+        bytes4[6] memory selectors = [
             staking.stake.selector,
             staking.cancelUnstaking.selector,
             staking.becomeCandidate.selector,
             committee.eject.selector,
             blobs.reserveAndRegister.selector,
-            blobs.certify.selector,
-            blobs.extend.selector
+            blobs.certify.selector
         ];
-        uint256 index = seed % 7;
+        uint256 index = seed % 6;
         Governed target = index < 3 ? Governed(staking) : index == 3 ? Governed(committee) : Governed(blobs);
         bool isPaused = target.isPaused(selectors[index]);
-        vm.prank(GUARDIAN);
-        target.setPaused(selectors[index], !isPaused);
+        vm.prank(GOVERNOR);
+        if (isPaused) target.unpause(selectors[index]);
+        else target.pause(selectors[index]);
     }
 
     function _stake(uint32 nodeId, address account, uint256 amount) private {

@@ -223,11 +223,11 @@ contract PendingTest is Base {
 
     /// @dev Node 4 is ejected from the selected second committee.
     function _drop() private {
-        (bytes memory bitmap, bytes memory signature) =
-            _certificate(NODES, 8, _message(Messages.EJECT, 1, Messages.ejection(4, 1)));
+        uint64 deadline = uint64(block.timestamp);
+        (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 4, deadline);
         vm.expectEmit();
         emit Committee.SelectionDropped(2);
-        committee.eject(4, 1, bitmap, signature);
+        committee.eject(4, 1, deadline, bitmap, signature);
     }
 
     /// @dev By all four members, the first with another key.

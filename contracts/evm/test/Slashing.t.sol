@@ -232,12 +232,12 @@ contract SlashingTest is Base {
 
     function _pauseAll() private {
         vm.startPrank(GUARDIAN);
-        staking.setPaused(staking.registerNode.selector, true);
-        staking.setPaused(staking.changePublicKey.selector, true);
-        staking.setPaused(staking.becomeCandidate.selector, true);
-        staking.setPaused(staking.stake.selector, true);
-        staking.setPaused(staking.cancelUnstaking.selector, true);
-        committee.setPaused(committee.eject.selector, true);
+        staking.pause(staking.registerNode.selector);
+        staking.pause(staking.changePublicKey.selector);
+        staking.pause(staking.becomeCandidate.selector);
+        staking.pause(staking.stake.selector);
+        staking.pause(staking.cancelUnstaking.selector);
+        committee.pause(committee.eject.selector);
         vm.stopPrank();
     }
 }

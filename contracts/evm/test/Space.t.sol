@@ -231,7 +231,7 @@ contract SpaceTest is BlobBase {
     }
 
     function test_constructor_reverts_for_another_token_than_is_staked() public {
-        HauloutToken other = new HauloutToken(address(this));
+        HauloutToken other = new HauloutToken(address(this), address(this), 0);
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "token"));
         this.create(other);
     }

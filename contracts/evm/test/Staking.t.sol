@@ -306,7 +306,9 @@ contract StakingTest is Base {
         vm.assertEq(staking.withdraw(1, 3), STAKE);
         // Somebody pushes the epochs again: the standstill is over, for who has not withdrawn.
         staking.unstake(2, STAKE);
+        vm.warp(block.timestamp + SHRINK_S); // half of the stake has gone
         committee.select();
+        vm.warp(block.timestamp + NOTICE_S);
         committee.start();
         vm.assertFalse(committee.isStalled());
         vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, 3));

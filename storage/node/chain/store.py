@@ -242,6 +242,7 @@ def _state(values: Mapping[str, Any]) -> EpochState:
         started_block=_mark(values["started_block"]) if values["started_block"] else None,
         handover_done=values["handover_done"],
         last_handover_done_s=values["last_handover_done_s"],
+        selected_at_s=values["selected_at_s"],
         previous=_committee(values["previous"]),
         current=_committee(values["current"]),
         next=_committee(values["next"]),

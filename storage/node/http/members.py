@@ -40,7 +40,7 @@ class MemberHandlers:
         return [
             web.get("/v1/sign_of_life/{nonce}", self.sign_of_life),
             web.get(f"{member}/sign_of_life/{{nonce}}", self.members_sign_of_life),
-            web.get(f"{member}/ejection", self.ejection),
+            web.get(f"{member}/ejection/{{deadline}}", self.ejection),
         ]
 
     async def sign_of_life(self, request: web.Request) -> web.Response:
@@ -62,8 +62,11 @@ class MemberHandlers:
     async def ejection(self, request: web.Request) -> web.Response:
         """Sign the ejection of a member that this node finds silent, and that no fellow shows to be alive."""
         node_id = number(request.match_info["node_id"], "node id")
+        deadline_s = number(request.match_info["deadline"], "deadline")
+        if deadline_s >= 1 << 64:
+            raise InvalidEncoding("deadline: it has at most 64 bits")
         with self._ejections.place(request[REQUESTER]):
-            return json_answer(wire.signed(*await self._node.sign_ejection(node_id)))
+            return json_answer(wire.signed(*await self._node.sign_ejection(node_id, deadline_s)))
 
 
 def _nonce(request: web.Request) -> bytes:

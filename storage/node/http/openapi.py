@@ -37,7 +37,7 @@ _PATHS: dict[str, dict[str, str]] = {
     "/v1/members/{node_id}/sign_of_life/{nonce}": {
         "get": "The same by a fellow member, fetched by this node"
     },
-    "/v1/members/{node_id}/ejection": {"get": "Signed ejection of a silent member"},
+    "/v1/members/{node_id}/ejection/{deadline}": {"get": "Signed ejection of a silent member"},
     "/v1/handover": {"get": "This node's part of the last handover"},
     "/v1/health": {"get": "Version, epoch, chain and shards"},
     "/v1/api": {"get": "This document"},

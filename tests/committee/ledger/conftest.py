@@ -18,7 +18,7 @@ from committee import bls, certificate, messages
 from committee.bls import SecretKey, proof_of_possession
 from committee.certificate import Certificate, Confirmation
 from committee.ledger import Attestation, EpochState
-from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, deploy
+from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles, deploy
 from committee.messages import Intent
 from localnet.chain import LocalChain
 
@@ -83,6 +83,7 @@ class Network:
         """Select and start the next epoch, moving the clock as far as it takes."""
         await self.chain.increase_time(EPOCH_S)
         await self.operator.select()
+        await self.chain.increase_time((await self.operator.parameters()).notice_s)
         await self.operator.start()
         return await self.operator.epoch_state()
 
@@ -139,7 +140,7 @@ async def launch(chain: LocalChain) -> AsyncIterator[Launch]:
         async def start(stakes: Sequence[int] = (), parameters: DeploymentParameters = PARAMETERS) -> Network:
             key = AccountKey.generate()
             await chain.fund(key.address)
-            deployment = await deploy(chain.rpc_url, key, parameters)
+            deployment = await deploy(chain.rpc_url, key, parameters, Roles(minter=key.address))
             operator = await EvmLedger.connect(chain.rpc_url, deployment, key)
             await connections.enter_async_context(operator)
             network = Network(chain, deployment, operator, connections, key)

@@ -16,7 +16,6 @@ from committee.messages import EjectionReason, Intent
 from storage.node import candidacy
 from storage.node.candidacy import Candidacy
 from storage.node.chain import ChainView
-from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S
 from tests.committee.ledger.following import STAKES
 
 if TYPE_CHECKING:
@@ -38,20 +37,11 @@ async def stands(network: Network, node: Node) -> bool:
 
 async def eject(network: Network, node: Node) -> None:
     state = await network.operator.epoch_state()
-    body = messages.eject_body(node.node_id)
+    deadline_s = await network.operator.chain_time_s() + 60
+    body = messages.eject_body(node.node_id, deadline_s)
     others = [one.node_id for one in network.nodes if one is not node]
     certificate = network.sign(state, Intent.EJECT, body, others)
-    await network.operator.eject(node.node_id, EjectionReason.SILENT, certificate)
-
-
-async def close_without(network: Network, node: Node) -> None:
-    """A handover that one node was to gain shards in and did not, closed at its deadline."""
-    await network.begin_epoch()
-    await network.stake(node, 1000)
-    state = await network.begin_epoch()
-    assert network.gained(state, node)
-    await network.chain.increase_time(DEADLINE_S)
-    await network.operator.close_handover()
+    await network.operator.eject(node.node_id, EjectionReason.SILENT, deadline_s, certificate)
 
 
 class Running:
@@ -97,7 +87,7 @@ async def until_it_stands(network: Network, node: Node) -> None:
 async def looked(running: Running) -> None:
     """It is settled: nothing is left to do until the chain has news."""
     async with asyncio.timeout(LIMIT_S):
-        assert await running.candidacy._see_to_it()
+        assert await running.candidacy._see_to_it() is None
 
 
 async def test_a_node_ejected_epochs_ago_stands_again_when_it_starts(launch: Launch, run: Run) -> None:
@@ -112,33 +102,21 @@ async def test_a_node_ejected_epochs_ago_stands_again_when_it_starts(launch: Lau
     await until_it_stands(network, gone)
 
 
-async def test_a_node_that_had_not_attested_at_a_close_stands_again_when_its_bar_is_over(
+async def test_a_node_ejected_while_it_runs_stands_again_with_the_next_epoch(
     launch: Launch, run: Run
 ) -> None:
     network = await launch(STAKES)
-    late = network.nodes[3]
-    running = run(late)
-    await close_without(network, late)
-    assert not await stands(network, late)
-    await running.view.load()
-    assert not await running.candidacy._see_to_it(), "barred: there is something left to do"
-    assert not await stands(network, late)
-    await network.chain.increase_time(EPOCH_S)
+    gone = network.nodes[3]
+    running = run(gone)
     await running.start()
-    await until_it_stands(network, late)
-
-
-async def test_a_node_whose_handover_is_closed_while_it_runs_stands_again_too(
-    launch: Launch, run: Run
-) -> None:
-    network = await launch(STAKES)
-    late = network.nodes[3]
-    running = run(late)
-    await running.start()
-    await close_without(network, late)
+    await network.begin_epoch()
+    await eject(network, gone)
     await running.view.refresh()
-    await network.chain.increase_time(EPOCH_S)
-    await until_it_stands(network, late)
+    assert await running.candidacy._see_to_it() == candidacy.BARRED_TRIED_AGAIN_AFTER_S
+    assert not await stands(network, gone)
+    await network.begin_epoch()
+    await running.view.refresh()
+    await until_it_stands(network, gone)
 
 
 async def leave(network: Network, node: Node) -> None:
@@ -151,28 +129,15 @@ async def leave_and_be_ejected(network: Network, node: Node) -> None:
     await eject(network, node)
 
 
-async def leave_and_be_barred(network: Network, node: Node) -> None:
-    await network.begin_epoch()
-    await network.stake(node, 1000)
-    await network.chain.increase_time(EPOCH_S)
-    await network.operator.select()
-    await node.ledger.leave()
-    await network.operator.start()
-    await network.chain.increase_time(DEADLINE_S)
-    await network.operator.close_handover()
-    (barred,) = [one for one in await network.operator.nodes() if one.node_id == node.node_id]
-    assert barred.barred_until_s > 0
-    await network.chain.increase_time(EPOCH_S)
-
-
 async def come_back_and_leave(network: Network, node: Node) -> None:
     await network.begin_epoch()
     await eject(network, node)
+    await network.begin_epoch()
     await node.ledger.become_candidate()
     await node.ledger.leave()
 
 
-@pytest.mark.parametrize("how", [leave, leave_and_be_ejected, leave_and_be_barred, come_back_and_leave])
+@pytest.mark.parametrize("how", [leave, leave_and_be_ejected, come_back_and_leave])
 async def test_a_node_that_was_withdrawn_stays_away(
     launch: Launch, run: Run, how: Callable[..., object]
 ) -> None:

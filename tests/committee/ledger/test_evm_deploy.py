@@ -12,13 +12,14 @@ import pytest
 from aiohttp import web
 from eth_utils.address import to_checksum_address
 
-from committee.errors import InvalidKey, LedgerError
+from committee.errors import InvalidKey, LedgerError, LedgerRefused
 from committee.ledger.evm import (
     AccountKey,
     Deployment,
     DeploymentParameters,
     DeploymentUnfinished,
     EvmLedger,
+    Roles,
     deploy,
 )
 from committee.ledger.evm.deploy import domain_of
@@ -51,6 +52,39 @@ async def test_account_that_sent_before_can_deploy_again(launch: Launch, chain: 
     assert len({network.deployment.committee, first.committee, second.committee}) == 3
     async with await EvmLedger.connect(chain.rpc_url, second) as ledger:
         assert (await ledger.epoch_state()).epoch == 0
+
+
+async def test_what_elects_and_what_governs_is_the_timelocks(chain: LocalChain) -> None:
+    key, stranger = AccountKey.generate(), AccountKey.generate()
+    await chain.fund(key.address)
+    deployment = await deploy(chain.rpc_url, key, dataclasses.replace(PARAMETERS, supply=77))
+    async with await EvmLedger.connect(chain.rpc_url, deployment, key) as ledger:
+        reader = ledger._reader
+        assert await reader.call(reader.token, "owner") == deployment.timelock
+        for contract in (reader.staking, reader.committee, reader.blobs):
+            assert await reader.call(contract, "governor") == deployment.timelock
+            assert await reader.call(contract, "guardian") == key.address
+        assert await ledger.balance(key.address) == 77
+        with pytest.raises(LedgerRefused, match="OwnableUnauthorizedAccount"):
+            await ledger.mint(stranger.address, 1)
+
+
+async def test_roles_are_named_at_the_deployment(chain: LocalChain) -> None:
+    key, minter, guardian = (AccountKey.generate() for _ in range(3))
+    await chain.fund(key.address)
+    deployment = await deploy(chain.rpc_url, key, PARAMETERS, Roles(minter.address, guardian.address))
+    async with await EvmLedger.connect(chain.rpc_url, deployment) as ledger:
+        reader = ledger._reader
+        assert await reader.call(reader.token, "owner") == minter.address
+        assert await reader.call(reader.blobs, "guardian") == guardian.address
+
+
+async def test_the_first_epoch_waits_for_what_the_deployment_names(launch: Launch) -> None:
+    network = await launch((3, 3), dataclasses.replace(PARAMETERS, opening_members=3, opening_s=60))
+    with pytest.raises(LedgerRefused, match="NotEnoughMembers"):
+        await network.operator.select()
+    await network.chain.increase_time(60)
+    await network.operator.select()
 
 
 async def test_parameters_that_the_contract_refuses_are_named(chain: LocalChain) -> None:

@@ -232,7 +232,7 @@ async def test_certificate_below_the_quorum_is_refused(launch: Launch) -> None:
     with pytest.raises(LedgerRefused) as refusal:
         await network.operator.certify_blob(object_id, certificate)
     assert refusal.value.reason == "NotEnoughWeight"
-    assert refusal.value.arguments == {"weight": state.current.weight_of({1, 3}), "shards": 10}
+    assert refusal.value.arguments == {"weight": state.current.weight_of({1, 3}), "needed": 7}
     assert "Blobs.certify" in str(refusal.value)
 
 
@@ -309,11 +309,12 @@ async def test_blob_longer_than_any_number_is_refused_before_it_is_sent(launch: 
 async def test_silent_member_is_ejected_by_a_quorum(launch: Launch) -> None:
     network = await launch((30, 30, 30, 10))
     state = await network.begin_epoch()
-    body = messages.eject_body(4)
-    reason = EjectionReason.SILENT
+    deadline_s = await network.operator.chain_time_s() + 60
+    body = messages.eject_body(4, deadline_s)
+    told = 4, EjectionReason.SILENT, deadline_s
     with pytest.raises(LedgerRefused, match="NotEnoughWeight"):
-        await network.operator.eject(4, reason, network.sign(state, Intent.EJECT, body, [1, 2]))
-    await network.operator.eject(4, reason, network.sign(state, Intent.EJECT, body, [1, 2, 3]))
+        await network.operator.eject(*told, network.sign(state, Intent.EJECT, body, [1, 2]))
+    await network.operator.eject(*told, network.sign(state, Intent.EJECT, body, [1, 2, 3]))
     assert [one.node_id for one in await network.operator.candidates()] == [1, 2, 3]
     following = await network.begin_epoch()
     assert following.current is not None
@@ -328,8 +329,9 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
     blob_id = blob_id_of(ROOT, LENGTH)
     wrong = network.sign(state, Intent.INVALID_BLOB, messages.invalid_blob_body(blob_id))
     await network.operator.invalidate_blob(blob_id, wrong)
-    ejection = network.sign(state, Intent.EJECT, messages.eject_body(4), [1, 2, 3])
-    await network.operator.eject(4, EjectionReason.SILENT, ejection)
+    deadline_s = await network.operator.chain_time_s() + 60
+    ejection = network.sign(state, Intent.EJECT, messages.eject_body(4, deadline_s), [1, 2, 3])
+    await network.operator.eject(4, EjectionReason.SILENT, deadline_s, ejection)
     await network.nodes[1].ledger.update_address(2, "http://elsewhere:1")
     second = await network.begin_epoch()
     await network.hand_over(second)

@@ -56,6 +56,7 @@ async def test_reorganisation_across_an_epoch_and_a_certificate(
     blob_id, object_id = await register(network, 1)
     await network.chain.increase_time(600)
     await network.operator.select()
+    await network.chain.increase_time(600)
     await network.chain.mine(CONFIRMATIONS)
     await view.refresh()
     assert view.is_registered(blob_id)

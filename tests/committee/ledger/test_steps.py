@@ -76,3 +76,13 @@ async def test_a_handover_without_a_quorum_is_closed(chain: MemoryChain) -> None
     )
     assert await do(chain) is StepKind.CLOSE
     assert step(chain) == EpochStep(StepKind.SELECT, 3, chain.time_s + PARAMETERS.epoch_duration_s // 2)
+
+
+async def test_a_late_selection_is_started_no_sooner_than_its_notice(chain: MemoryChain) -> None:
+    for _ in range(2):
+        await do(chain)
+    chain.time_s += 10 * PARAMETERS.epoch_duration_s
+    selected_at_s = chain.time_s
+    assert await do(chain) is StepKind.SELECT
+    assert step(chain) == EpochStep(StepKind.START, 2, selected_at_s + PARAMETERS.notice_s)
+    assert await do(chain) is StepKind.START

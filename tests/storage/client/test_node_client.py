@@ -113,10 +113,10 @@ async def test_health_handover_and_ejection(node: OneNode, client: NodeClient) -
     node.silent_members.add(3)
     assert (await client.health())["epoch"] == 5
     assert (await client.handover())["epoch"] == 5
-    message, signature = await client.ejection(3)
+    message, signature = await client.ejection(3, 77)
     assert bls.verify(node.secret.public_key, message, signature)
     with pytest.raises(NodeRefused, match="MEMBER_ANSWERS: node 2 answers") as refused:
-        await client.ejection(2)
+        await client.ejection(2, 77)
     assert refused.value.reason is Reason.MEMBER_ANSWERS
 
 
@@ -156,7 +156,7 @@ CALLS: dict[str, Callable[[NodeClient], Awaitable[object]]] = {
     "blob_status": lambda one: one.blob_status(BLOB_ID),
     "health": lambda one: one.health(),
     "handover": lambda one: one.handover(),
-    "ejection": lambda one: one.ejection(1),
+    "ejection": lambda one: one.ejection(1, 77),
     "sign_of_life": lambda one: one.sign_of_life(bytes(32), 5.0),
     "members_sign_of_life": lambda one: one.members_sign_of_life(3, bytes(32), 5.0),
 }

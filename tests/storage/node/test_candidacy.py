@@ -10,13 +10,12 @@ from typing import Any, cast
 import pytest
 
 from committee.errors import LedgerRefused, LedgerUnavailable
-from committee.ledger import Absence, BlockMark, Event, HandoverDone, MemberEjected
+from committee.ledger import Absence, BlockMark, EpochStarted, Event, MemberEjected
 from storage.node import candidacy
 from storage.node.candidacy import Candidacy
 from storage.node.chain import ChainView
 
 ME, ANOTHER = 1, 2
-BARRED_UNTIL_S = 1000
 BLOCK = BlockMark(9, bytes(32))
 
 
@@ -26,7 +25,7 @@ class Bench:
     def __init__(self) -> None:
         self.is_candidate = False
         self.absence_told = Absence.REMOVED
-        self.time_s = BARRED_UNTIL_S
+        self.is_barred = False
         self.outages: list[LedgerRefused | LedgerUnavailable] = []
         """What is answered first, whatever is asked."""
         self.refusals: list[LedgerRefused] = []
@@ -46,8 +45,8 @@ class Bench:
         if self.outages:
             raise self.outages.pop(0)
         return [
-            SimpleNamespace(node_id=ANOTHER, is_candidate=True, barred_until_s=0),
-            SimpleNamespace(node_id=ME, is_candidate=self.is_candidate, barred_until_s=BARRED_UNTIL_S),
+            SimpleNamespace(node_id=ANOTHER, is_candidate=True),
+            SimpleNamespace(node_id=ME, is_candidate=self.is_candidate),
         ]
 
     async def absence(self, node_id: int) -> Absence:
@@ -55,12 +54,10 @@ class Bench:
         assert not self.is_candidate
         return self.absence_told
 
-    async def chain_time_s(self) -> int:
-        return self.time_s
-
     async def become_candidate(self, node_id: int) -> None:
         assert node_id == ME
-        assert self.time_s >= BARRED_UNTIL_S
+        if self.is_barred:
+            raise LedgerRefused("come back", candidacy.BARRED)
         if self.refusals:
             raise self.refusals.pop(0)
         self.is_candidate = True
@@ -99,19 +96,20 @@ async def test_a_node_that_was_not_removed_stays_away(bench: Bench, absence: Abs
     bench.absence_told = absence
     await bench.has_looked()
     assert not bench.is_candidate
-    bench.listener(HandoverDone(BLOCK, 3))
+    bench.listener(EpochStarted(BLOCK, 3))
     await bench.has_looked()
     assert not bench.is_candidate
 
 
-@pytest.mark.parametrize(
-    "event", [MemberEjected(BLOCK, 3, ME, 1), HandoverDone(BLOCK, 3)], ids=["ejected", "closed"]
-)
-async def test_a_node_removed_while_it_runs_stands_again(bench: Bench, event: Event) -> None:
+async def test_a_node_removed_while_it_runs_stands_again_with_the_next_epoch(bench: Bench) -> None:
     bench.is_candidate = True
     await bench.has_looked()
-    bench.is_candidate = False
-    bench.listener(event)
+    bench.is_candidate, bench.is_barred = False, True
+    bench.listener(MemberEjected(BLOCK, 3, ME, 1))
+    await bench.has_looked()
+    assert not bench.is_candidate
+    bench.is_barred = False
+    bench.listener(EpochStarted(BLOCK, 4))
     await bench.until(lambda: bench.is_candidate)
 
 
@@ -124,11 +122,14 @@ async def test_anothers_ejection_is_no_reason_to_look(bench: Bench) -> None:
     assert bench.asked == 1
 
 
-async def test_a_node_that_is_barred_stands_when_the_bar_is_over(bench: Bench) -> None:
-    bench.time_s = BARRED_UNTIL_S - 1
+async def test_a_node_that_is_barred_asks_now_and_then_though_no_epoch_begins(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidacy, "BARRED_TRIED_AGAIN_AFTER_S", 0.0)
+    bench.is_barred = True
     await bench.until(lambda: bench.asked > 3)
     assert not bench.is_candidate
-    bench.time_s = BARRED_UNTIL_S
+    bench.is_barred = False
     await bench.until(lambda: bench.is_candidate)
 
 

@@ -25,7 +25,7 @@ COMMITTEE = Committee(
         for node_id, secret in enumerate(SECRETS)
     ),
 )
-MESSAGE = messages.encode(messages.Intent.EJECT, 3, messages.eject_body(6), bytes(32))
+MESSAGE = messages.encode(messages.Intent.EJECT, 3, messages.eject_body(6, 77), bytes(32))
 ME = 0
 
 

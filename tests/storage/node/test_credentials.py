@@ -87,7 +87,7 @@ class Seen:
         header(epoch=EPOCH + 2),
         header(domain=bytes(32)),
         header(domain=None),
-        header(message=messages.encode(Intent.EJECT, EPOCH, messages.eject_body(1), DOMAIN)),
+        header(message=messages.encode(Intent.EJECT, EPOCH, messages.eject_body(1, 77), DOMAIN)),
         header()[:-8] + "AAAAAAA=",
     ],
     ids=lambda shown: None,

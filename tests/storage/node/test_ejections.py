@@ -7,13 +7,16 @@ import dataclasses
 
 import pytest
 
+from committee import messages
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.membership import Committee, Member
 from committee.rota import draw_order
 from storage.client.failures import Reason
 from storage.node.face import Refusal
 from tests.storage.node.watch_bench import (
+    CHAIN_TIME_S,
     COMMITTEE,
+    DEADLINE_S,
     GRACE_S,
     ME,
     MEMBERS,
@@ -32,7 +35,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 @pytest.mark.parametrize("node_id", [ME, 5])
 async def test_only_fellow_members_can_be_ejected(bench: Bench, node_id: int) -> None:
     with pytest.raises(Refusal):
-        await bench.watch.sign_ejection(node_id)
+        await bench.watch.sign_ejection(node_id, DEADLINE_S)
 
 
 async def test_a_member_that_is_silent_to_a_quorum_is_ejected(bench: Bench) -> None:
@@ -80,8 +83,32 @@ async def test_a_member_shown_to_be_alive_is_neither_ejected_nor_signed_against(
     await bench.watch._eject(COMMITTEE, MEMBERS[WATCHED])
     assert not bench.ejected
     with pytest.raises(Refusal, match="node-4 answers node-3") as refused:
-        await bench.watch.sign_ejection(WATCHED)
+        await bench.watch.sign_ejection(WATCHED, DEADLINE_S)
     assert refused.value.reason is Reason.MEMBER_ANSWERS
+
+
+@pytest.mark.parametrize("ahead_s", [-1, messages.LONGEST_EJECTION_S, 10 * messages.LONGEST_EJECTION_S])
+async def test_nothing_is_signed_that_could_be_kept_for_later(bench: Bench, ahead_s: int) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    with pytest.raises(Refusal, match=f"the deadline is {ahead_s} s ahead") as refused:
+        await bench.watch.sign_ejection(WATCHED, CHAIN_TIME_S + ahead_s)
+    assert refused.value.status == 400
+    for ahead_s in (0, messages.LONGEST_EJECTION_S - 1):
+        await bench.watch.sign_ejection(WATCHED, CHAIN_TIME_S + ahead_s)
+
+
+async def test_without_the_chains_time_nothing_is_signed_and_it_is_tried_again(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    bench.is_chain_away = True
+    with pytest.raises(Refusal) as refused:
+        await bench.watch.sign_ejection(WATCHED, DEADLINE_S)
+    assert (refused.value.status, refused.value.reason) == (503, Reason.UNAVAILABLE)
+    assert not await bench.watch._gather_and_post(COMMITTEE, MEMBERS[WATCHED])
+    bench.is_chain_away = False
+    assert await bench.watch._gather_and_post(COMMITTEE, MEMBERS[WATCHED])
+    assert bench.ejected
 
 
 async def test_a_member_that_answers_while_its_life_is_looked_for_stays(bench: Bench) -> None:
@@ -94,7 +121,7 @@ async def test_a_member_that_answers_while_its_life_is_looked_for_stays(bench: B
 
     bench.watch._signs.witness = find  # type: ignore[method-assign]
     with pytest.raises(Refusal, match="answered within"):
-        await bench.watch.sign_ejection(WATCHED)
+        await bench.watch.sign_ejection(WATCHED, DEADLINE_S)
 
 
 def refused(reason: str) -> LedgerRefused:

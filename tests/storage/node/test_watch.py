@@ -15,6 +15,7 @@ from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable
 from storage.node.face import Refusal
 from tests.storage.node.watch_bench import (
     COMMITTEE,
+    DEADLINE_S,
     ME,
     MEMBERS,
     PATIENCE_S,
@@ -36,7 +37,7 @@ async def test_a_member_that_always_answers_just_in_time_is_never_silent(bench: 
         bench.now += PATIENCE_S  # nobody asked meanwhile
         assert bench.watch.silent_s(WATCHED) == 0
         with pytest.raises(Refusal, match="answered within the last 10 s"):
-            await bench.watch.sign_ejection(WATCHED)
+            await bench.watch.sign_ejection(WATCHED, DEADLINE_S)
 
 
 def refuses(status: int) -> Callable[[], Any]:
@@ -82,8 +83,8 @@ async def test_silence_begins_with_the_first_request_not_answered(bench: Bench) 
     await bench.poll()
     assert bench.watch.silent_s(WATCHED) == 2 * PATIENCE_S
     assert bench.watch.silent_members() == {WATCHED}
-    message, signature = await bench.watch.sign_ejection(WATCHED)
-    assert messages.decode(message).body == messages.eject_body(WATCHED)
+    message, signature = await bench.watch.sign_ejection(WATCHED, DEADLINE_S)
+    assert messages.decode(message).body == messages.eject_body(WATCHED, DEADLINE_S)
     assert signature == SECRETS[ME].sign(message)
     bench.health = bench.answer
     await bench.poll()

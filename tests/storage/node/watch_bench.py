@@ -12,7 +12,7 @@ import pytest
 from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import Certificate
-from committee.errors import LedgerError
+from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger import BlockMark
 from committee.membership import Committee, Member
 from storage.client.errors import NodeRefused, NodeUnreachable
@@ -36,6 +36,8 @@ MEMBERS = {
 }
 COMMITTEE = Committee(3, 10, tuple(MEMBERS.values()))
 ME, WATCHED = 1, 4
+CHAIN_TIME_S = 5_000_000
+DEADLINE_S = CHAIN_TIME_S + messages.EJECTION_LIFETIME_S
 Answer = Callable[[], Awaitable[Any]]
 
 
@@ -56,6 +58,7 @@ class Bench:
         self.refusals: list[LedgerError] = []
         """What is answered first to who posts an ejection."""
         self.pauses_s: list[float] = []
+        self.is_chain_away = False
         self.view = SimpleNamespace(
             node_id=ME,
             parameters=SimpleNamespace(patience_s=PATIENCE_S, domain=DOMAIN),
@@ -85,12 +88,14 @@ class Bench:
             assert timeout_s == PATIENCE_S
             return {"nodeId": member.node_id} | await self.health()
 
-        async def ejection(node_id: int) -> tuple[bytes, bytes]:
+        async def ejection(node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
             if member.node_id in self.hanging:
                 await asyncio.Event().wait()
             if member.node_id not in self.signers:
                 raise NodeRefused(member.name, member.address, 400, Reason.MEMBER_ANSWERS, "it answers me")
-            message = messages.encode(messages.Intent.EJECT, 3, messages.eject_body(node_id), DOMAIN)
+            message = messages.encode(
+                messages.Intent.EJECT, 3, messages.eject_body(node_id, deadline_s), DOMAIN
+            )
             return message, SECRETS[self.signs_as.get(member.node_id, member.node_id)].sign(message)
 
         return SimpleNamespace(health=health, ejection=ejection)
@@ -119,7 +124,13 @@ class Bench:
 
     # the ledger
 
-    async def eject(self, node_id: int, reason: int, certificate: Certificate) -> None:
+    async def chain_time_s(self) -> int:
+        if self.is_chain_away:
+            raise LedgerUnavailable("no answer within 5 s")
+        return CHAIN_TIME_S
+
+    async def eject(self, node_id: int, reason: int, deadline_s: int, certificate: Certificate) -> None:
+        assert deadline_s == DEADLINE_S
         if self.refusals:
             raise self.refusals.pop(0)
         self.ejected.append((node_id, certificate))

@@ -14,7 +14,8 @@ library Messages {
     uint8 internal constant BLOB = 1;
     /// @notice The writer encoded the blob inconsistently; body: blob id 32.
     uint8 internal constant INVALID_BLOB = 2;
-    /// @notice A member is to be ejected; body: node id left-padded to 32 bytes, reason u8.
+    /// @notice A member is to be ejected; body: node id left-padded to 32 bytes, reason u8, and the last second at which
+    /// this counts, u64 little-endian.
     uint8 internal constant EJECT = 7;
 
     uint8 private constant VERSION = 1;
@@ -49,7 +50,7 @@ library Messages {
         return abi.encodePacked(blobId);
     }
 
-    function ejection(uint32 nodeId, uint8 reason) internal pure returns (bytes memory) {
-        return abi.encodePacked(uint256(nodeId), reason);
+    function ejection(uint32 nodeId, uint8 reason, uint64 deadline) internal pure returns (bytes memory) {
+        return abi.encodePacked(uint256(nodeId), reason, LittleEndian.reverse64(deadline));
     }
 }

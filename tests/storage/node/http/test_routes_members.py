@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 async def test_a_silent_members_ejection_is_signed(node: OneNode, client: NodeClient) -> None:
     node.silent_members.add(3)
-    message, signature = await client.ejection(3)
-    assert messages.decode(message).body == messages.eject_body(3)
+    message, signature = await client.ejection(3, 77)
+    assert messages.decode(message).body == messages.eject_body(3, 77)
     assert bls.verify(node.secret.public_key, message, signature)
 
 
 async def test_a_member_that_answers_is_not_ejected(ask: Ask) -> None:
-    (await ask("GET", "/v1/members/2/ejection")).refused(400, "MEMBER_ANSWERS")
+    (await ask("GET", "/v1/members/2/ejection/77")).refused(400, "MEMBER_ANSWERS")
 
 
 async def test_an_address_that_asks_for_many_ejections_leaves_places_to_others(
@@ -37,14 +37,14 @@ async def test_an_address_that_asks_for_many_ejections_leaves_places_to_others(
     monkeypatch.setattr(members, "EJECTIONS_IN_LINE", 4)
     asked, go_on = 0, asyncio.Event()
 
-    async def sign_ejection(node_id: int) -> tuple[bytes, bytes]:
+    async def sign_ejection(node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
         nonlocal asked
         asked += 1
         await go_on.wait()
         return b"message", bytes(bls.SIGNATURE_BYTES)
 
     monkeypatch.setattr(node, "sign_ejection", sign_ejection)
-    url = f"http://127.0.0.1:{await serve_app(create_app(node))}/v1/members/3/ejection"
+    url = f"http://127.0.0.1:{await serve_app(create_app(node))}/v1/members/3/ejection/77"
 
     async def status(local: str) -> int:
         connector = aiohttp.TCPConnector(local_addr=(local, 0))
@@ -68,7 +68,13 @@ async def test_a_sign_of_life_wants_32_bytes_in_hexadecimal(ask: Ask, whose: str
 
 @pytest.mark.parametrize("node_id", ["x", "-1", "1.5", "9" * 79])
 async def test_the_ejection_of_nobody_is_refused(ask: Ask, node_id: str) -> None:
-    (await ask("GET", f"/v1/members/{node_id}/ejection")).refused(400, "INVALID_REQUEST")
+    (await ask("GET", f"/v1/members/{node_id}/ejection/77")).refused(400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("deadline", ["x", "-1", "1.5", str(1 << 64), "9" * 79])
+async def test_an_ejection_until_no_time_is_refused(node: OneNode, ask: Ask, deadline: str) -> None:
+    node.silent_members.add(3)
+    (await ask("GET", f"/v1/members/3/ejection/{deadline}")).refused(400, "INVALID_REQUEST")
 
 
 async def test_questions_about_a_member_that_hangs_hold_up_none_about_others(

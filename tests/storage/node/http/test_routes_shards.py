@@ -252,7 +252,7 @@ async def test_sync_shard_refuses_yesterdays_request(
 
 
 async def test_sync_shard_refuses_a_message_of_another_intent(ask: Ask) -> None:
-    message = messages.encode(messages.Intent.EJECT, 5, messages.eject_body(1), DOMAIN)
+    message = messages.encode(messages.Intent.EJECT, 5, messages.eject_body(1, 77), DOMAIN)
     body = as_body(message, SECRETS[2].sign(message))
     (await ask("POST", "/v1/migrate/sync_shard", body)).refused(403, "REQUEST_UNAUTHORIZED")
 
