@@ -297,7 +297,7 @@ class Rpc(AsyncJSONBaseProvider):
             await self._check_height(endpoint, session, has_block, limit_s)
         answer = await endpoint.post(session, method, body, limit_s)
         try:
-            result = read(endpoint, answer)
+            result = await jsonrpc.read_aside(read, endpoint, answer)
         except EndpointError as error:
             if error.is_fault:
                 raise EndpointFault(str(error), may_be_size=error.code != 429) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import EvmLedger, answers
 from committee.ledger.evm.abi import load_contract
 from committee.ledger.evm.endpoints import RETRY_AFTER_LIMIT_S, Endpoint, EndpointFault, endpoint_urls
+from committee.ledger.evm.jsonrpc import ITEMS_READ_AT_ONCE
 from committee.ledger.evm.refusals import EndpointError
 from committee.ledger.evm.rpc import Rpc
 
@@ -129,6 +131,19 @@ async def test_block_range_is_halved_at_the_providers_limit(launch: Launch, spoi
         assert await ledger.events(0, head) == await network.operator.events(0, head)
     assert max(ranges) == head + 1
     assert len(ranges) < head
+
+
+@pytest.mark.parametrize(("count", "is_aside"), [(ITEMS_READ_AT_ONCE, False), (ITEMS_READ_AT_ONCE + 1, True)])
+async def test_many_logs_are_read_while_something_else_runs(
+    spoilt: SpoiltConnection, count: int, is_aside: bool
+) -> None:
+    """Ten thousand, which an outsider can make in a block, take half a second."""
+    logs = {"jsonrpc": "2.0", "id": 1, "result": [0] * count}
+    spoilt.answer("eth_getLogs", lambda: web.json_response(logs))
+    rpc = Rpc(spoilt.url)
+    thread = await rpc.request("eth_getLogs", {}, read=lambda _: threading.current_thread())
+    assert (thread is not threading.current_thread()) == is_aside
+    await rpc.close()
 
 
 async def test_logs_that_no_provider_gives_are_unavailable(launch: Launch, spoilt: SpoiltConnection) -> None:
