@@ -47,6 +47,19 @@ class Log:
         _destination(logging.ERROR, event, {"exc_info": True, **fields})
 
 
+class ChangesOnly:
+    """A log of what is looked at again and again: a warning that repeats the last one is left out."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, dict[str, Any]] | None = None
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Log what may need an operator, as `Log.warning`, unless it was logged last."""
+        if (event, fields) != self._last:
+            _destination(logging.WARNING, event, fields)
+        self._last = event, fields
+
+
 def send_to(destination: Destination) -> Destination:
     """Send all events of this process to `destination` from now on; return where they were sent before."""
     global _destination

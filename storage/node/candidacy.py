@@ -12,10 +12,8 @@ import contextlib
 
 from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import Absence, EpochStarted, Event, MemberEjected
-from committee.logs import Log
+from committee.logs import ChangesOnly
 from storage.node.chain import ChainView
-
-log = Log()
 
 TRIED_AGAIN_AFTER_S = 5.0
 """When the chain did not answer, or refused."""
@@ -35,7 +33,7 @@ class Candidacy:
         self._has_news = asyncio.Event()
         self._is_removed = False
         """Whether what ended the candidacy is known, and was not the owner's or operator's will."""
-        self._said = ""
+        self._log = ChangesOnly()
         view.subscribe(self._on_event)
 
     def _on_event(self, event: Event) -> None:
@@ -58,10 +56,10 @@ class Candidacy:
         try:
             await self._stand()
         except LedgerRefused as error:
-            self._say("this node cannot stand for election yet", error.reason)
+            self._log.warning("this node cannot stand for election yet", reason=error.reason)
             return {STANDS: None, BARRED: BARRED_TRIED_AGAIN_AFTER_S}.get(error.reason, TRIED_AGAIN_AFTER_S)
         except LedgerError as error:
-            self._say("cannot tell whether this node stands for election", str(error))
+            self._log.warning("cannot tell whether this node stands for election", reason=str(error))
             return TRIED_AGAIN_AFTER_S
         return None
 
@@ -74,15 +72,9 @@ class Candidacy:
         if not self._is_removed:
             absence = await ledger.absence(node_id)
             if absence is not Absence.REMOVED:
-                self._say("this node does not stand for election", absence)
+                self._log.warning("this node does not stand for election", reason=str(absence))
                 return
             self._is_removed = True
         await ledger.become_candidate(node_id)
         self._is_removed = False
-        self._say("this node was removed and stands for election again", Absence.REMOVED)
-
-    def _say(self, event: str, reason: str) -> None:
-        """Log, once and not with every try."""
-        if event + reason != self._said:
-            log.warning(event, reason=str(reason))
-        self._said = event + reason
+        self._log.warning("this node was removed and stands for election again", reason=str(Absence.REMOVED))

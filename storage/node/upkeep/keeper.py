@@ -27,7 +27,7 @@ from committee.ledger import (
     next_step,
     pay_out_step,
 )
-from committee.logs import Log
+from committee.logs import ChangesOnly, Log
 from committee.rota import Turn
 from storage.node.chain import ChainView
 from storage.node.rota import Due, Rota
@@ -35,11 +35,11 @@ from storage.node.rota import Due, Rota
 log = Log()
 
 REST_S = 0.5
-"""Between two looks while a step is due,"""
+"""Pause between two looks while a step is due."""
 LONGEST_REST_S = 30.0
-"""and while none is."""
+"""Longest pause while none is due."""
 TROUBLED_REST_S = 5.0
-"""After the chain has not answered."""
+"""Pause after a look that the chain did not answer."""
 NEWS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected
 DONE_BEFORE: Mapping[StepKind, str] = {
     StepKind.SELECT: "AlreadySelected",
@@ -95,7 +95,7 @@ class Keeper:
         self._asked_in: tuple[EpochStep, int] | None = None
         """The payments, and the number of the turn, of which the chain was last asked whether they are made."""
         self._has_news = asyncio.Event()
-        self._said = ""
+        self._changes = ChangesOnly()
         view.subscribe(self._on_event)
 
     def _on_event(self, event: Event) -> None:
@@ -109,7 +109,7 @@ class Keeper:
             try:
                 rest_s = await self._look()
             except LedgerError as error:
-                self._say("cannot tell which step of the epoch is due", error=str(error))
+                self._changes.warning("cannot tell which step of the epoch is due", error=str(error))
                 rest_s = TROUBLED_REST_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(rest_s):
@@ -119,12 +119,12 @@ class Keeper:
         """What `/v1/health` says: whether this node acts, what is due since when, and whose turn it is."""
         return {
             "acts": self.acts,
-            "due": [self._told(due) for due in self.due],
+            "due": [self._due_json(due) for due in self.due],
             "done": self.done_count,
             "lastTurns": {kind.value: last.outcome.value for kind, last in self._last.items()},
         }
 
-    def _told(self, due: Due) -> dict[str, Any]:
+    def _due_json(self, due: Due) -> dict[str, Any]:
         current = self._view.state.current
         member = current.by_id.get(due.turn.node_id) if current is not None else None
         return {
@@ -190,7 +190,9 @@ class Keeper:
             self.done_count += 1
             log.info("moved the epochs on", step=step.kind.value, epoch=step.epoch)
         elif not last.is_done:
-            self._say("the turn passes: a step of the epoch cannot be done", step=step.kind.value, why=why)
+            self._changes.warning(
+                "the turn passes: a step of the epoch cannot be done", step=step.kind.value, why=why
+            )
 
     async def _try(self, step: EpochStep) -> tuple[Outcome, int, str]:
         """Do a step unless the newest state has it done: the outcome, the block that has it, why it has none."""
@@ -231,10 +233,3 @@ class Keeper:
         """The members of an epoch that are owed something for it; none once the view has left it behind."""
         committee = self._view.committee(epoch)
         return await self._view.ledger.unpaid(epoch, [*committee.by_id]) if committee else ()
-
-    def _say(self, event: str, **fields: str) -> None:
-        """Log, once and not with every try."""
-        said = event + str(fields)
-        if said != self._said:
-            log.warning(event, **fields)
-        self._said = said
