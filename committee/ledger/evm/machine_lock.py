@@ -25,7 +25,7 @@ LONGEST_POLL_S = 0.05
 ABANDONED_S = 150.0
 """Since the last use of a file that nothing holds: longer than any transaction is waited for."""
 LOOKED_AT = 4096
-"""Files in the folder that one look for abandoned ones takes in."""
+"""Files that one call of `remove_abandoned` looks at, at most."""
 OPENED_AGAIN = 100
 """Tries to open a lock file whose folder another process removes each time; each removal is one holder's end."""
 
@@ -35,7 +35,7 @@ class HeldTooLong(Exception):
 
 
 async def acquire(name: str, limit_s: float) -> int | None:
-    """Wait for the lock: its file, open, for `release`; None where there can be none. Raises `HeldTooLong`."""
+    """Wait for the lock; return its open file, for `release`, or None where there can be none. Raises `HeldTooLong`."""
     clock = asyncio.get_running_loop().time
     began, poll_s = clock(), FIRST_POLL_S
     while True:
@@ -60,13 +60,13 @@ async def held(name: str, limit_s: float) -> AsyncIterator[None]:
             release(file)
 
 
-def take(name: str, *, is_made: bool = True) -> int | None:
-    """The lock's file, open and locked, and made if need be; None where there is none.
+def take(name: str, *, create: bool = True) -> int | None:
+    """Return the lock's file, open and locked; None where there is none. With `create` a file that lacks is made.
 
-    Raises `BlockingIOError` when it is held.
+    Raises `BlockingIOError` when another process holds it.
     """
     while True:
-        file = _open(name, is_made)
+        file = _open(name, create)
         if file is None:
             return None
         try:
@@ -97,12 +97,12 @@ def remove(name: str) -> None:
 def remove_abandoned() -> None:
     """Remove the files of locks that nothing holds and nothing has used for ABANDONED_S.
 
-    It is done under the lock: whoever has just opened such a file finds it gone, and opens another (`take`).
+    It is done under the lock: a process that has just opened such a file finds it gone, and opens another (`take`).
     """
     with contextlib.suppress(OSError), os.scandir(_folder()) as entries:
         for name in [entry.name for entry in islice(entries, LOOKED_AT)]:
             with contextlib.suppress(BlockingIOError):
-                file = take(name, is_made=False)
+                file = take(name, create=False)
                 if file is None:
                     continue
                 try:
@@ -116,20 +116,20 @@ def _folder() -> Path:
     return Path(tempfile.gettempdir(), f"haulout-{os.getuid()}")
 
 
-def _open(name: str, is_made: bool) -> int | None:
-    """The lock file, made if need be; None where there is none, or can be none that only this user can hold."""
+def _open(name: str, create: bool) -> int | None:
+    """Return the lock file, open; None where there is none, or can be none that only this user can hold."""
     folder = _folder()
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if is_made else 0)
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
     for _ in range(OPENED_AGAIN):
         try:
-            if is_made:
+            if create:
                 folder.mkdir(0o700, exist_ok=True)
             found = folder.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
                 return None
             return os.open(folder / name, flags, 0o600)
         except FileNotFoundError:
-            if not is_made:
+            if not create:
                 return None
         except OSError:
             return None

@@ -87,7 +87,7 @@ class Nonces:
         """
         machine_lock.remove_abandoned()
         with contextlib.suppress(OSError):
-            file = machine_lock.take(self._name)
+            file = machine_lock.take(self._name, create=False)
             if file is None:
                 return
             try:

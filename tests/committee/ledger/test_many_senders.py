@@ -86,7 +86,7 @@ async def test_senders_without_a_common_lock_take_the_next_nonce(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = await launch()
-    monkeypatch.setattr("committee.ledger.evm.machine_lock._open", lambda name, is_made: None)
+    monkeypatch.setattr("committee.ledger.evm.machine_lock._open", lambda name, create: None)
     monkeypatch.setattr("committee.ledger.evm.broadcast.LOOK_PAUSE_S", 0.01)
     await network.chain.request("evm_setAutomine", False)
     await network.chain.request("evm_setIntervalMining", 1)
