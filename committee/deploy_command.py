@@ -26,7 +26,7 @@ from committee.printing import PAID, CommandFailed, planned, show, write_out
 from committee.running import Interrupted, run
 
 if TYPE_CHECKING:
-    from committee.ledger.evm.deploy import Finality
+    from committee.ledger.evm.deploy import Deployment, Finality
 
 
 def finality_tag(text: str) -> str:
@@ -145,6 +145,12 @@ def deploy_command(
     except (DeploymentUnfinished, Interrupted) as error:
         sent_before = error.sent if isinstance(error, DeploymentUnfinished) else ()
         raise as_failure(error, sent_before) or error from error
+    _save(deployment, manifest)
+    show({"manifest": str(manifest), **dataclasses.asdict(deployment)}, json_, is_paid=True)
+
+
+def _save(deployment: Deployment, manifest: Path) -> None:
+    """Write the manifest; where that is impossible print it. Raises `CommandFailed`."""
     try:
         deployment.save(manifest)
     except OSError as error:
@@ -156,4 +162,3 @@ def deploy_command(
             PAID,
             {"result": json.loads(deployment.to_json())},
         ) from None
-    show({"manifest": str(manifest), **dataclasses.asdict(deployment)}, json_, is_paid=True)

@@ -16,6 +16,18 @@ from localnet import cli, commands
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n\u202egnp\x9b31m\ud800"
 
 
+def fail_with(error: Exception, as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command that raises `error`."""
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["haulout", *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize(
     "error",
@@ -29,13 +41,7 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n\u202egnp\x9b31m\ud800"
 def test_what_strangers_say_cannot_write_to_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: LedgerError, as_json: bool
 ) -> None:
-    def fail(**_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(commands, "app", fail)
-    monkeypatch.setattr(sys, "argv", ["haulout", *(["--json"] if as_json else [])])
-    with pytest.raises(SystemExit, match="1"):
-        cli.main()
+    fail_with(error, as_json, monkeypatch)
     line = capsys.readouterr().err.removesuffix("\n")
     assert line.isprintable()
     assert line.startswith('{"error": ' if as_json else "haulout: ")
@@ -62,13 +68,7 @@ def test_what_the_machine_lacks_is_told_in_one_line(
     told: str,
     as_json: bool,
 ) -> None:
-    def fail(**_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(commands, "app", fail)
-    monkeypatch.setattr(sys, "argv", ["haulout", *(["--json"] if as_json else [])])
-    with pytest.raises(SystemExit, match="1"):
-        cli.main()
+    fail_with(error, as_json, monkeypatch)
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and told in line
 
