@@ -44,9 +44,8 @@ def run(work: Coroutine[Any, Any, Result], on_stop: Callable[[], None] = lambda:
         def stop() -> None:
             for number in signals:
                 loop.remove_signal_handler(number)
-            signal.signal(
-                signal.SIGHUP, signal.SIG_IGN
-            )  # shells pass it on: it comes twice when a terminal goes
+            # SIGHUP comes twice when a terminal goes: shells pass it on.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             on_stop()
             task.cancel()
 

@@ -1,4 +1,4 @@
-"""The three standard streams of a process, which whoever starts it may have closed."""
+"""Standard input, output and error of a process, any of which may be closed when it starts."""
 
 from __future__ import annotations
 

@@ -14,8 +14,6 @@ from committee import standard_streams
 
 INTERRUPTED = 130
 """The exit status, as in `committee.printing`, which may not be imported yet."""
-
-
 LEAST_COLUMNS = 20
 """A narrower terminal shows nothing of a message in typer's box."""
 
@@ -40,7 +38,7 @@ def main() -> None:
 
 
 def _forget_useless_widths() -> None:
-    """Take widths out of the environment that are none: in COLUMNS=0 help and errors are written without their text."""
+    """Remove widths from the environment in which help and errors would be written without their text, as COLUMNS=0."""
     for name in ("COLUMNS", "TERMINAL_WIDTH"):
         width = os.environ.get(name)
         if width is not None and not (width.isdecimal() and int(width[:9]) >= LEAST_COLUMNS):

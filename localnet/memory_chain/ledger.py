@@ -70,7 +70,7 @@ class MemoryLedger:
         return self.chain.contracts.time_s
 
     async def block_time_s(self, number: int) -> int:
-        """Of a block that there is."""
+        """Of a block that exists."""
         return self.chain.blocks[number].contracts.time_s
 
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
@@ -117,7 +117,7 @@ class MemoryLedger:
             raise LedgerRefused("Committee.missingShards", revert.reason, revert.arguments) from None
 
     async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
-        """None: nobody is paid here."""
+        """No node: this chain has no payments."""
         return ()
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
@@ -132,7 +132,7 @@ class MemoryLedger:
         return Stretch(marks, await self.events(after.number + 1, until.number))
 
     def only_payer(self, root: bytes) -> AbstractAsyncContextManager[None]:
-        """Among the account's ledgers, as no other process has this chain."""
+        """Exclude the account's other ledgers; no other process has this chain."""
         return self.chain.payers.setdefault((self._sender(), root), asyncio.Lock())
 
     async def settle(self) -> None:

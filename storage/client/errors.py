@@ -123,7 +123,7 @@ class InvalidBlob(ClientError):
 
 
 class BlobUnavailable(ClientError):
-    """Fewer shards can be reached than reading needs; the message names who failed, `failures` is by node id."""
+    """Fewer shards can be reached than reading needs; the message and `failures` name the nodes that failed."""
 
     def __init__(self, blob: str, needed: int, n_shards: int, reachable: int, failures: Failures) -> None:
         super().__init__(
@@ -133,7 +133,7 @@ class BlobUnavailable(ClientError):
 
 
 class NotEnoughConfirmations(ClientError):
-    """Fewer shards confirm than a certificate needs; the message names who failed, `failures` is by node id."""
+    """Fewer shards confirm than a certificate needs; the message and `failures` name the nodes that failed."""
 
     def __init__(self, needed: int, n_shards: int, confirmed: int, failures: Failures) -> None:
         super().__init__(

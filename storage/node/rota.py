@@ -10,7 +10,7 @@ from committee.rota import LEAST_TURN_S, Turn, draw_order, turn_at, turn_length_
 from storage.node.chain import ChainView
 
 BLOCKS_MEASURED = 32
-"""The pace of the chain is that of so many blocks before the one that started the epoch: the same for all members."""
+"""Blocks before the one that started the epoch, by which the chain's pace is measured: the same for all members."""
 
 
 @dataclass(frozen=True, slots=True)

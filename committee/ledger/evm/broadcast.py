@@ -75,7 +75,7 @@ async def broadcast(rpc: Rpc, action: str, account: str, signed: SignedTransacti
             raise _refusal(action, account, nonce, meaning, error) from None
         except LedgerUnavailable as error:
             tries, trouble = tries + 1, error
-            if await _is_told(rpc, signed):
+            if await _look_up(rpc, signed):
                 return
     raise TransactionUnknown(
         f"{action} could not be sent: {trouble}; transaction {hash_text(signed)} may have arrived all the same",
@@ -91,17 +91,17 @@ async def is_known(rpc: Rpc, signed: SignedTransaction) -> bool:
 async def _has_it(rpc: Rpc, signed: SignedTransaction, meaning: Verdict, may_have_arrived: bool) -> bool:
     """Whether an endpoint that refuses a transaction may have it all the same."""
     if meaning is not Verdict.NONCE_TAKEN:
-        return bool(await _is_told(rpc, signed))
+        return bool(await _look_up(rpc, signed))
     for _ in range(1 if may_have_arrived else LOOKS):
-        told = await _is_told(rpc, signed)
+        told = await _look_up(rpc, signed)
         if told is not False or may_have_arrived:
             return True  # its receipt will tell
         await asyncio.sleep(LOOK_PAUSE_S)
     return False
 
 
-async def _is_told(rpc: Rpc, signed: SignedTransaction) -> bool | None:
-    """Whether an endpoint has the transaction; None where none tells."""
+async def _look_up(rpc: Rpc, signed: SignedTransaction) -> bool | None:
+    """Return whether an endpoint has the transaction; None when none answers."""
     try:
         return await is_known(rpc, signed)
     except LedgerUnavailable:

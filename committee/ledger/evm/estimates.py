@@ -22,7 +22,7 @@ TRANSACTION_GAS_LIMIT = 1 << 24
 """No transaction may ask for more (EIP-7825)."""
 TRANSFER_GAS = 21_000
 MINED_LATELY_S = 30.0
-"""So long after a transaction of the account was mined, a machine of the provider may not know its block."""
+"""Time after a transaction of the account was mined in which a machine of the provider may not know its block."""
 BEHIND_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 3.2)
 """Between estimates on states that lack the account's newest transaction."""
 

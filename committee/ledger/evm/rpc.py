@@ -160,7 +160,7 @@ class Rpc(AsyncJSONBaseProvider):
         raise LedgerUnavailable(f"the answers of {self} contradict each other ({trouble})")
 
     async def leave_stuck(self, patience_s: float) -> bool:
-        """Pass over the endpoint that answered last if its newest block stays for so long, and another's is newer.
+        """Pass over the endpoint that answered last if it has been at one block for `patience_s` and another is on.
 
         To be called again and again while nothing new comes. (An execution client whose consensus client is gone goes
         on answering, with the blocks that it has.) Returns whether another endpoint is to be asked now.
