@@ -6,10 +6,11 @@ import asyncio
 import copy
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 USER, PASSWORD, PATH, QUERY = "operator-7f", "pass-word-7f", "path-secret-7f", "query-secret-7f"
@@ -169,3 +170,24 @@ class HostileProvider:
         self.method = method
         status, content, headers = self.lie(self._chance, json.loads(content))
         return web.Response(status=status, body=content if status != 204 else None, headers=headers)
+
+
+@pytest.fixture(autouse=True)
+def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FIRST_REST_S", 0.0005), ("LONGEST_REST_S", 0.002), ("RETRY_AFTER_LIMIT_S", 0.0)):
+        monkeypatch.setattr(f"committee.ledger.evm.endpoints.{name}", value)
+    monkeypatch.setattr("committee.ledger.evm.rpc.REQUEST_LIMIT_S", 5.0)
+    monkeypatch.setattr("committee.ledger.evm.sender.RECEIPT_LIMIT_S", 0.3)
+    monkeypatch.setattr("committee.ledger.evm.sender.FIRST_POLL_S", 0.001)
+    monkeypatch.setattr("committee.ledger.evm.sender.LONGEST_POLL_S", 0.01)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def no_secret(text: str, *more: str) -> None:
+    for secret in (*SECRETS, *more):
+        assert secret not in text, secret
