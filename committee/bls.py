@@ -22,13 +22,11 @@ from committee.messages import PUBLIC_KEY_BYTES, Intent
 DOMAIN_SEPARATION_TAG = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_NUL_"
 SECRET_KEY_BYTES = 32
 SIGNATURE_BYTES = 96
-G1_EIP2537_BYTES = 128
-G2_EIP2537_BYTES = 256
 
 _GROUP_ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 _FIELD_BYTES = 48
-_PADDED_FIELD_BYTES = 64
-_PADDING = bytes(_PADDED_FIELD_BYTES - _FIELD_BYTES)
+_PADDING = bytes(64 - _FIELD_BYTES)
+"""Before each coordinate, in EIP-2537."""
 _CACHED_KEYS = 4096
 """Decoded public keys kept: several committees of 1000 members."""
 _MINUS_G1 = -G1Point()
@@ -127,45 +125,14 @@ def verify_possession(public_key: bytes, account: str, domain: bytes | None, pro
     return verify(public_key, _possession_message(public_key, account, domain), proof)
 
 
-def check_public_key(public_key: bytes) -> None:
-    """Raise `InvalidKey` unless these are 48 bytes of a point that may be used as a public key."""
-    _decode_public_key(public_key)
-
-
 def g1_to_eip2537(compressed: bytes) -> bytes:
     """A public key of 48 bytes as the chain takes it: x, y, each left-padded to 64 bytes (128 in all)."""
     return _pad(_decode_public_key(compressed).to_xy_bytes_be())
 
 
-def g1_from_eip2537(padded: bytes) -> bytes:
-    """A public key back from 128 bytes to its 48. Raises `InvalidKey`."""
-    coordinates = _unpad(padded, G1_EIP2537_BYTES)
-    if coordinates is None:
-        raise InvalidKey(f"public key is not {G1_EIP2537_BYTES} bytes of padded coordinates (EIP-2537)")
-    try:
-        point = G1Point.from_xy_bytes_be(coordinates)
-    except ValueError as error:
-        raise InvalidKey(f"public key is not a point of the group: {error}") from error
-    return _require_usable(point).to_compressed_bytes()
-
-
 def g2_to_eip2537(compressed: bytes) -> bytes:
     """A signature of 96 bytes as the chain takes it: x.c0, x.c1, y.c0, y.c1, each left-padded to 64 (256)."""
     return _pad(_decode_signature(compressed).to_xy_bytes_be())
-
-
-def g2_from_eip2537(padded: bytes) -> bytes:
-    """A signature back from 256 bytes to its 96. Raises `InvalidSignature`."""
-    coordinates = _unpad(padded, G2_EIP2537_BYTES)
-    if coordinates is None:
-        raise InvalidSignature(f"signature is not {G2_EIP2537_BYTES} bytes of padded coordinates (EIP-2537)")
-    try:
-        point = G2Point.from_xy_bytes_be(coordinates)
-    except ValueError as error:
-        raise InvalidSignature(f"signature is not a point of the group: {error}") from error
-    if point == _G2_IDENTITY:
-        raise InvalidSignature("signature is the identity, which nobody signs")
-    return point.to_compressed_bytes()
 
 
 def _possession_message(public_key: bytes, account: str, domain: bytes | None) -> bytes:
@@ -185,10 +152,6 @@ def _decode_public_key(public_key: bytes) -> G1Point:
         point = G1Point.from_compressed_bytes(public_key)
     except ValueError as error:
         raise InvalidKey(f"public key {public_key.hex()} is not a point of the group: {error}") from error
-    return _require_usable(point)
-
-
-def _require_usable(point: G1Point) -> G1Point:
     # The decoder takes several byte strings for the identity and for no other point, so that refusing the
     # identity leaves one form for each key.
     if point == _G1_IDENTITY:
@@ -211,13 +174,3 @@ def _decode_signature(signature: bytes) -> G2Point:
 def _pad(coordinates: bytes) -> bytes:
     elements = [coordinates[at : at + _FIELD_BYTES] for at in range(0, len(coordinates), _FIELD_BYTES)]
     return b"".join(_PADDING + element for element in elements)
-
-
-def _unpad(padded: bytes, n_bytes: int) -> bytes | None:
-    """The coordinates without their padding; None when the length or the padding is not right."""
-    if len(padded) != n_bytes:
-        return None
-    words = [padded[at : at + _PADDED_FIELD_BYTES] for at in range(0, n_bytes, _PADDED_FIELD_BYTES)]
-    if any(not word.startswith(_PADDING) for word in words):
-        return None
-    return b"".join(word[len(_PADDING) :] for word in words)

@@ -187,7 +187,6 @@ def test_secret_key_is_shown_nowhere() -> None:
 def test_no_use_of_a_bad_public_key(why: str) -> None:
     key, good = BAD_KEYS[why], SecretKey(7)
     uses: list[Callable[[], object]] = [
-        lambda: bls.check_public_key(key),
         lambda: bls.verify(key, MESSAGE, good.sign(MESSAGE)),
         lambda: bls.verify_aggregate([good.public_key, key], MESSAGE, good.sign(MESSAGE)),
         lambda: bls.g1_to_eip2537(key),
@@ -195,10 +194,6 @@ def test_no_use_of_a_bad_public_key(why: str) -> None:
     for use in uses:
         with pytest.raises(InvalidKey):
             use()
-
-
-def test_check_public_key_takes_a_good_one() -> None:
-    bls.check_public_key(SecretKey(7).public_key)
 
 
 # verifying
@@ -320,68 +315,3 @@ def test_rogue_key_forges_an_aggregate_and_has_no_proof_of_possession(domain: by
     body_of_rogue = messages.possession_body(ACCOUNT, rogue)
     message = messages.encode(messages.Intent.POSSESSION, 0, body_of_rogue, domain)
     assert not bls.verify_possession(rogue, ACCOUNT, domain, own.sign(message))
-
-
-# EIP-2537
-
-
-@given(scalar=st.integers(1, ORDER - 1))
-@settings(max_examples=20, deadline=None)
-def test_eip2537_there_and_back(scalar: int) -> None:
-    secret = SecretKey(scalar)
-    signature = secret.sign(MESSAGE)
-    assert bls.g1_from_eip2537(bls.g1_to_eip2537(secret.public_key)) == secret.public_key
-    assert bls.g2_from_eip2537(bls.g2_to_eip2537(signature)) == signature
-
-
-def test_eip2537_key_refuses_a_dirty_padding() -> None:
-    padded = bytearray(bls.g1_to_eip2537(SecretKey(7).public_key))
-    padded[64] = 1
-    with pytest.raises(InvalidKey, match="padded"):
-        bls.g1_from_eip2537(bytes(padded))
-
-
-def test_eip2537_signature_refuses_a_dirty_padding() -> None:
-    padded = bytearray(bls.g2_to_eip2537(SecretKey(7).sign(MESSAGE)))
-    padded[207] = 1
-    with pytest.raises(InvalidSignature, match="padded"):
-        bls.g2_from_eip2537(bytes(padded))
-
-
-@pytest.mark.parametrize("change", [-1, 1])
-def test_eip2537_refuses_a_wrong_length(change: int) -> None:
-    with pytest.raises(InvalidKey, match="128 bytes"):
-        bls.g1_from_eip2537(bytes(128 + change))
-    with pytest.raises(InvalidSignature, match="256 bytes"):
-        bls.g2_from_eip2537(bytes(256 + change))
-
-
-def test_eip2537_refuses_the_identity() -> None:
-    with pytest.raises(InvalidKey, match="identity"):
-        bls.g1_from_eip2537(bytes(128))
-    with pytest.raises(InvalidSignature, match="identity"):
-        bls.g2_from_eip2537(bytes(256))
-
-
-def test_eip2537_refuses_a_point_off_the_curve() -> None:
-    with pytest.raises(InvalidKey, match="not a point"):
-        bls.g1_from_eip2537(words(1, 1))
-    with pytest.raises(InvalidSignature, match="not a point"):
-        bls.g2_from_eip2537(words(1, 1, 1, 1))
-
-
-def test_eip2537_refuses_a_point_outside_the_subgroup() -> None:
-    g1 = G1Point.from_compressed_bytes_unchecked(point_outside_the_subgroup_g1()).to_xy_bytes_be()
-    g2 = G2Point.from_compressed_bytes_unchecked(point_outside_the_subgroup_g2()).to_xy_bytes_be()
-    with pytest.raises(InvalidKey, match="not a point"):
-        bls.g1_from_eip2537(b"".join(bytes(16) + g1[at : at + 48] for at in (0, 48)))
-    with pytest.raises(InvalidSignature, match="not a point"):
-        bls.g2_from_eip2537(b"".join(bytes(16) + g2[at : at + 48] for at in (0, 48, 96, 144)))
-
-
-def test_eip2537_key_refuses_a_coordinate_not_below_the_prime() -> None:
-    padded = bls.g1_to_eip2537(SecretKey(7).public_key)
-    x = int.from_bytes(padded[:64], "big")
-    assert x + FIELD < 1 << 384
-    with pytest.raises(InvalidKey, match="not a point"):
-        bls.g1_from_eip2537((x + FIELD).to_bytes(64, "big") + padded[64:])
