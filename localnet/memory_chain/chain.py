@@ -73,7 +73,7 @@ class MemoryChain:
         self._forks = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """As pickle takes it: another process has payers of its own."""
+        """Return what pickle takes: all but the payers, as another process has its own."""
         return {name: value for name, value in self.__dict__.items() if name != "payers"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

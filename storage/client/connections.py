@@ -32,7 +32,7 @@ PIECE_BYTES = 2**13
 """Handed to aiohttp's parser at once, of what may be chunks: in chunks of one byte each they cost 1 to 8 ms."""
 FRAMING_BYTES = 2**10
 FRAMING_SHARE = 8
-"""Of a piece of a body in chunks, framing is FRAMING_BYTES and a FRAMING_SHARE-th of the content at most."""
+"""Most framing in a piece of a body in chunks: FRAMING_BYTES and a FRAMING_SHARE-th of the content."""
 INTERIM_ANSWERS = 8
 """Interim answers (status 1xx) before the answer itself; the next one breaks the connection off."""
 
@@ -75,9 +75,9 @@ class _Answers(ResponseHandler):
         self._rest = b""
         """Received, and not handed on while the reader of the body lags."""
         self._body: StreamReader | None = None
-        """Of the last answer whose head was received."""
+        """The body of the last answer whose head was received."""
         self._length: int | None = None
-        """The body's, if the head told it."""
+        """Bytes of the body, if the head told how many."""
         self._is_chunked = False
 
     def set_response_params(self, **params: Any) -> None:

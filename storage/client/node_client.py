@@ -37,8 +37,8 @@ HEALTH_TIMEOUT_S = 3.0
 MAX_SYMBOLS_AT_ONCE = 2**12
 """Read from an answer by the event loop, in 2 to 7 ms."""
 SMALL_JSON_BYTES = 2**14
-"""Of health, statuses and signed messages, which take less than 2 KiB. A longer answer can be made to cost its reader
-much work, or to last for minutes, and members are asked for health each second."""
+"""Limit of health, statuses and signed messages, which take less than 2 KiB. A longer answer can be made to cost its
+reader much work, or to last for minutes, and members are asked for health each second."""
 
 
 class NodeClient:

@@ -44,7 +44,7 @@ ACCOUNT_KEY = Path("keys", "account.key")
 
 
 ENVIRONMENT_PREFIX = "HAULOUT_NODE_"
-"""Of the environment's variables that override settings."""
+"""Prefix of the environment's variables that override settings."""
 SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
 """What Kubernetes sets HAULOUT_NODE_PORT to in all containers of a namespace that has a service `haulout-node`."""
 

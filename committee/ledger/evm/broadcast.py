@@ -26,10 +26,10 @@ from committee.ledger.evm.rpc import Rpc
 SEND_TRIES = 3
 """Broadcasts of one transaction when the endpoint does not answer."""
 BEHIND_PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Between broadcasts while the endpoint lacks an earlier transaction of the account."""
+"""Pauses between broadcasts while the endpoint lacks an earlier transaction of the account."""
 LOOKS = 4
-"""At a transaction whose nonce is refused, LOOK_PAUSE_S apart: machines of one provider hear of it one after the
-other."""
+"""Looks at a transaction whose nonce is refused, LOOK_PAUSE_S apart: machines of one provider hear of it one after
+the other."""
 LOOK_PAUSE_S = 0.5
 
 

@@ -24,7 +24,7 @@ TRANSFER_GAS = 21_000
 MINED_LATELY_S = 30.0
 """Time after a transaction of the account was mined in which a machine of the provider may not know its block."""
 BEHIND_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 3.2)
-"""Between estimates on states that lack the account's newest transaction."""
+"""Pauses between estimates on states that lack the account's newest transaction."""
 
 
 @dataclass(slots=True)

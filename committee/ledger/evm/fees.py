@@ -13,7 +13,7 @@ BASE_FEE_HEADROOM = 2
 LEGACY_HEADROOM_PERCENT = 25
 """Added to the price that an endpoint names for a legacy transaction."""
 RAISE = 3
-"""Times the bid that an endpoint found too low, at least."""
+"""A raised bid is at least this many times the one that an endpoint found too low."""
 LEAST_TIP_WEI = 10**9
 """Of a tip that is guessed from what others paid; as web3.py has it."""
 FEE_HISTORY_BLOCKS = 10

@@ -28,7 +28,7 @@ tell what does not pass are UNSUPPORTED_CODES."""
 UNSUPPORTED_CODES = (-32003, -32004, -32006)
 """Transaction rejected, method not supported, version not supported (EIP-1474)."""
 REVERT_CODES = (3, -32015)
-"""Of geth and most others; of OpenEthereum and Nethermind."""
+"""A revert's code: that of geth and most others, and that of OpenEthereum and Nethermind."""
 POOR_WORDS = ("insufficient funds", "insufficientfunds", "account balance", "sender balance")
 """What endpoints say of an account that cannot pay for the gas, or has not what it sends."""
 MEANINGFUL_ERRORS = ("eth_getLogs", "eth_sendRawTransaction")

@@ -59,7 +59,7 @@ GAP_LIMIT = 16
 RAISES = 3
 """Higher bids for a transaction that no endpoint takes for its fees."""
 TRIES = 10
-"""Of one transaction, while its nonce is taken or its bid too low."""
+"""Times that one transaction is handed over, while its nonce is taken or its bid too low."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ log = Log()
 BLOBS_AT_ONCE = 8
 """A proof is as large as a sliver. Of more blobs than this no proof is kept: repair will meet them again."""
 REST_S = 1.0
-"""Between two looks at the blobs whose turn is to come."""
+"""Pause between two looks at the blobs whose turn is to come."""
 LONGEST_ROUND_S = 600
 """A member that alone has met a blob is not kept waiting for longer, however many members come before it."""
 ALREADY_INVALID = "InvalidBlob"
