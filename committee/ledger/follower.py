@@ -76,7 +76,7 @@ class Step:
     """The newest of them; the last one is the new checkpoint."""
     events: tuple[Event, ...]
     state: EpochState | None
-    """Read at the last block when an event of the step changed it."""
+    """Read at the last block when an event of the step changed it, or may have."""
 
 
 class Follower:
@@ -107,7 +107,7 @@ class Follower:
         except LedgerReorganised:
             return await self.snapshot()
         state = None
-        if any(isinstance(event, EPOCH_EVENTS) for event in stretch.events):
+        if stretch.lacks_address_changes or any(isinstance(event, EPOCH_EVENTS) for event in stretch.events):
             state = await self._ledger.epoch_state(stretch.marks[-1])
         return Step(stretch.marks, tuple(stretch.events), state)
 

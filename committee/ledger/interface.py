@@ -111,7 +111,7 @@ class Ledger(Protocol):
         """The blocks behind `after`, up to `until` or, where that is far, some way towards it.
 
         Raises `LedgerReorganised` when `after` is not on the chain that leads to `until`, `LedgerUnavailable` also
-        when it is not certain that no event is lacking.
+        when it is not certain that no event is lacking but those that the stretch says.
         """
 
     async def balance(self, account: str) -> int:

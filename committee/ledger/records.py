@@ -357,3 +357,5 @@ class Stretch:
     """The newest of its blocks, ascending, the last one included."""
     events: list[Event]
     """Of all its blocks, in chain order."""
+    lacks_address_changes: bool = False
+    """Whether `NetworkAddressChanged` may lack: a block has more logs than can be told."""

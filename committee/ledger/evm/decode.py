@@ -49,6 +49,8 @@ EVENTS = (
     "NetworkAddressChanged",
 )
 """The contracts' events that `event` knows."""
+PLENTIFUL_EVENTS = ("NetworkAddressChanged",)
+"""Those of them that anyone can make any number of in one block, for gas alone."""
 
 
 REGISTERED = "NodeRegistered"

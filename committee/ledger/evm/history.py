@@ -5,7 +5,8 @@ answer to `eth_getLogs` alone: a log must stand in a block of the chain of heade
 its header's bloom filter says (Ethereum yellow paper, section 4.4.3), with indices that leave none out.
 
 Anyone can fill a block with logs, until its bloom filter holds everything and no endpoint gives all its logs at once.
-Of such a block the wanted logs alone are asked for, and compared with a second endpoint's.
+Of such a block the wanted logs alone are asked for, and compared with a second endpoint's; and of these not the
+plentiful ones, of which anyone can make any number.
 """
 
 from __future__ import annotations
@@ -72,10 +73,14 @@ class Portion:
 class History:
     """The headers and logs of the contracts at `addresses`, of whose events `topics` are wanted."""
 
-    def __init__(self, rpc: Rpc, addresses: Iterable[bytes], topics: Iterable[bytes]) -> None:
+    def __init__(
+        self, rpc: Rpc, addresses: Iterable[bytes], topics: Iterable[bytes], plentiful: Iterable[bytes] = ()
+    ) -> None:
+        """`plentiful` are the topics of which anyone can make any number, for gas alone."""
         self._rpc = rpc
         self._addresses = frozenset(addresses)
         self._topics = frozenset(topics)
+        self._rare = self._topics - frozenset(plentiful)
         self._log_range = Portion(LONGEST_LOG_RANGE)
         self._header_range = Portion(HEADERS_PER_REQUEST)
         self._refused_since_s: float | None = None
@@ -87,9 +92,9 @@ class History:
         return {"address": ["0x" + address.hex() for address in sorted(self._addresses)]}
 
     @property
-    def _wanted(self) -> dict[str, Any]:
-        """The criterion of logs of the events that are wanted."""
-        return {"topics": [["0x" + topic.hex() for topic in sorted(self._topics)]]}
+    def _rarely(self) -> dict[str, Any]:
+        """The criterion of logs of the events that are wanted also of a block that is full of logs."""
+        return {"topics": [["0x" + topic.hex() for topic in sorted(self._rare)]]}
 
     async def headers(self, first: int, last: int, until: BlockMark | None = None) -> list[Block]:
         """The headers of the blocks first..last, each the next one's parent; the last one `until`, if that is named.
@@ -140,37 +145,40 @@ class History:
                 raise LedgerReorganised(f"block {after.number} was replaced")
         return headers
 
-    async def logs(self, headers: Sequence[Block]) -> list[RawLog]:
-        """All wanted logs of blocks that follow each other, in chain order.
+    async def logs(self, headers: Sequence[Block]) -> tuple[list[RawLog], bool]:
+        """(The wanted logs of blocks that follow each other, in chain order; whether plentiful ones may lack).
 
         Raises `LedgerUnavailable` when no endpoint tells the logs that the headers promise.
         """
         if not headers:
-            return []
+            return [], False
         told: dict[int, list[RawLog]] = defaultdict(list)
         first, last = headers[0].mark.number, headers[-1].mark.number
         for log in await self._told(first, last):
             told[log.block.number].append(log)
         logs: list[RawLog] = []
+        lacks_plentiful = False
         for header in headers:
             block = in_order(header, told.get(header.mark.number, []))
             if block is None or (not is_all(header, block) and self._may_lack(header, block)):
                 block = await self._all_of(header)
+            if block is None:
+                block, lacks_plentiful = await self._rare_of(header), True
             logs.extend(log for log in block if self._is_wanted(log))
-        return logs
+        return logs, lacks_plentiful
 
     async def _told(self, first: int, last: int) -> list[RawLog]:
         """What the endpoints tell of the contracts in the blocks first..last, asked in portions.
 
-        Of a block of which that is too much, only the wanted logs: anyone can transfer nothing, often.
+        Of a block of which that is too much, only the rare ones: anyone can transfer nothing, often.
         """
         logs: list[RawLog] = []
         while first <= last:
             end = min(first + self._log_range.now - 1, last)
             portion = await self._portion(first, end, end, self._ours, is_divisible=True)
             if portion is None and end == first:
-                wanted = self._ours | self._wanted
-                portion = await self._portion(first, end, end, wanted, is_divisible=False)
+                rare = self._ours | self._rarely
+                portion = await self._portion(first, end, end, rare, is_divisible=False)
             if portion is not None:
                 logs.extend(portion)
                 first = end + 1
@@ -215,10 +223,10 @@ class History:
             and any(is_in_bloom(header.bloom, topic) for topic in self._topics)
         )
 
-    async def _all_of(self, header: Block) -> list[RawLog]:
+    async def _all_of(self, header: Block) -> list[RawLog] | None:
         """All logs of one block, of whatever contract, once an endpoint tells just what the header says.
 
-        Of a block that has more than endpoints give at once, as they have said for `FULL_AFTER_S`, the wanted logs.
+        None of a block that has more than endpoints give at once, as they have said for `FULL_AFTER_S`.
         """
 
         def read(result: Any) -> list[RawLog]:
@@ -244,25 +252,27 @@ class History:
                 self._refused_since_s = _now_s()
             if _now_s() - self._refused_since_s < FULL_AFTER_S:
                 raise LedgerUnavailable(f"no logs of block {number}: {refused}") from None
-            return await self._wanted_of(header)
+            return None
         except EndpointError as error:
             raise LedgerUnavailable(f"no logs of block {number}: {error}") from None
         self._refused_since_s = None
         return block
 
-    async def _wanted_of(self, header: Block) -> list[RawLog]:
-        """The wanted logs of one block, as an endpoint tells them, and a second one if there is one that can tell."""
+    async def _rare_of(self, header: Block) -> list[RawLog]:
+        """The rare logs of one block, as an endpoint tells them, and a second one if there is one that can tell."""
 
         def read(result: Any) -> list[RawLog]:
             block = in_order(header, _logs(result))
-            if block is None or not all(map(self._is_wanted, block)):
+            if block is None or not all(
+                self._is_wanted(log) and log.topics[0] in self._rare for log in block
+            ):
                 raise answers.Unreadable("logs that were not asked for")
             if not all(is_log_in_bloom(header.bloom, log) for log in block):
                 raise answers.Unreadable(f"a log that block {header.mark.number} does not have")
             return block
 
         number = header.mark.number
-        criteria = {"blockHash": "0x" + header.mark.hash.hex(), **self._ours, **self._wanted}
+        criteria = {"blockHash": "0x" + header.mark.hash.hex(), **self._ours, **self._rarely}
         try:
             told = await self._rpc.request("eth_getLogs", criteria, read=read, has_block=number)
         except EndpointError as error:

@@ -73,15 +73,12 @@ class Reader:
         self._last_object: tuple[BlockMark | None, int | None] = None, None
         """Where the last stretch ended, and the newest blob object known there."""
         self._history = History(
-            rpc,
-            self._sources,
-            (
-                topic
-                for abi in self._sources.values()
-                for topic, declaration in abi.events.items()
-                if declaration["name"] in decode.EVENTS
-            ),
+            rpc, self._sources, self._topics(decode.EVENTS), self._topics(decode.PLENTIFUL_EVENTS)
         )
+
+    def _topics(self, names: Sequence[str]) -> list[bytes]:
+        declared = (entry for abi in self._sources.values() for entry in abi.events.items())
+        return [topic for topic, declaration in declared if declaration["name"] in names]
 
     async def call(
         self,
@@ -234,15 +231,17 @@ class Reader:
         return await self._rpc.second_opinion("eth_getBlockByNumber", asked, False, read=_block_of(which))
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
-        """Events of the blocks first..last in chain order, none lacking.
+        """Events of the blocks first..last in chain order.
 
-        Raises `LedgerUnavailable` when that is not certain, or the provider refuses even a single block.
+        None lacks but changes of addresses, of a block with more logs than can be told. Raises `LedgerUnavailable`
+        when that is not certain, or the provider refuses even a single block.
         """
         return await self._rpc.agreeing(lambda: self._events(first_block, last_block))
 
     async def _events(self, first_block: int, last_block: int) -> list[Event]:
         headers = await self._history.headers(first_block, last_block)
-        return [self._event(log) for log in await self._history.logs(headers)]
+        logs, _ = await self._history.logs(headers)
+        return [self._event(log) for log in logs]
 
     async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
         """As `Ledger.stretch`."""
@@ -250,10 +249,11 @@ class Reader:
 
     async def _stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
         headers = await self._history.headers_after(after, until)
-        events = [self._event(log) for log in await self._history.logs(headers)]
+        logs, lacks_plentiful = await self._history.logs(headers)
+        events = [self._event(log) for log in logs]
         marks = tuple(header.mark for header in headers[-MARKS_TOLD:])
         self._check_sequence(after, marks[-1], events)
-        return Stretch(marks, events)
+        return Stretch(marks, events, lacks_address_changes=lacks_plentiful)
 
     async def absence(self, node_id: int, first_block: int) -> Absence:
         """As `Ledger.absence`, for contracts deployed in the block `first_block`."""

@@ -136,8 +136,11 @@ async def test_the_second_provider_serves_what_the_first_has_limits_for(launch: 
 
 
 LOGS_AT_ONCE = 1000
+OUTSIDERS_CONTRACT = "0x00000000000000000000000000000000000000CC"
 FILLER = "0x6000355b8060006000a1600190038060035700"
 """A contract that makes as many logs as it is told, each of another topic."""
+REPEATER = "0x6040360360405f375f355b5f5f604036035f5f6020355af1506001900380600a5700"
+"""A contract that calls another one as often as it is told, with the same data."""
 
 
 class FewLogs(LimitedProvider):
@@ -154,21 +157,38 @@ class FewLogs(LimitedProvider):
         return web.Response(body=content)
 
 
-async def fill_a_block(network: Network, logs: int) -> None:
-    """Mine a block with so many logs of an outsider's contract, and a blob's registration."""
+async def fill_a_block(network: Network, code: str, data: bytes) -> None:
+    """Mine a block with the logs that an outsider's contract makes of the data, and a blob's registration."""
     chain, outsider = network.chain, "0x00000000000000000000000000000000000000BB"
-    await chain.fund(outsider)
-    await chain.request("anvil_impersonateAccount", outsider)
-    contract = "0x00000000000000000000000000000000000000CC"
-    await chain.request("anvil_setCode", contract, FILLER)
+    await chain.request("anvil_setCode", OUTSIDERS_CONTRACT, code)
     await chain.request("evm_setAutomine", False)
     blobs = network.operator._reader.blobs
     registration = blobs.abi.encode_call("reserveAndRegister", bytes(32), LENGTH, 1, 5, False)
-    for to, data in ((contract, f"{logs:064x}"), (blobs.address, registration.hex())):
-        call = {"from": outsider, "to": to, "data": "0x" + data, "gas": hex(10_000_000)}
-        await chain.request("eth_sendTransaction", call)
+    await send(network, outsider, OUTSIDERS_CONTRACT, data)
+    await send(network, outsider, blobs.address, registration)
     await chain.mine()
     await chain.request("evm_setAutomine", True)
+
+
+async def send(network: Network, sender: str, to: str, data: bytes) -> None:
+    """Send from an account whose key is not needed."""
+    await network.chain.fund(sender)
+    await network.chain.request("anvil_impersonateAccount", sender)
+    call = {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": hex(14_000_000)}
+    await network.chain.request("eth_sendTransaction", call)
+
+
+async def changes_of_an_address(network: Network) -> bytes:
+    """What the `REPEATER` is to be sent, which operates the first node from now on."""
+    staking, owner = network.operator._reader.staking, network.nodes[0].ledger.account
+    assert owner is not None
+    await send(
+        network, owner, staking.address, staking.abi.encode_call("changeOperator", 1, OUTSIDERS_CONTRACT)
+    )
+    change = staking.abi.encode_call("updateNetworkAddress", 1, "http://moved", bytes(32))
+    return (
+        (LOGS_AT_ONCE + 1).to_bytes(32, "big") + bytes.fromhex(staking.address[2:]).rjust(32, b"\0") + change
+    )
 
 
 @pytest.mark.parametrize("name", ["HTTP 500", "-32005"])
@@ -184,13 +204,36 @@ async def test_a_block_that_an_outsider_filled_with_logs_is_passed(
         EvmLedger.open(limited.url, network.deployment, confirmations=0) as ledger,
     ):
         view = await fresh(ledger)
-        await fill_a_block(network, 3 * LOGS_AT_ONCE)
+        await fill_a_block(network, FILLER, (3 * LOGS_AT_ONCE).to_bytes(32, "big"))
         with pytest.raises(LedgerUnavailable):
             await view.refresh()
         monkeypatch.setattr("committee.ledger.evm.history.FULL_AFTER_S", 0.0)
         await until_followed(view)
         assert limited.refused > 0
         assert len(content(view)[0]) == 1
+        await assert_as_fresh(view, network.operator)
+
+
+async def test_a_block_full_of_changes_of_an_address_is_passed(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are events that are wanted, and cost gas alone: 70 million for 10 000."""
+    monkeypatch.setattr("committee.ledger.evm.history.FULL_AFTER_S", 0.0)
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    changes = await changes_of_an_address(network)
+    async with (
+        aiohttp.ClientSession() as session,
+        FewLogs(network.chain.rpc_url, session, REFUSALS["HTTP 413"]) as limited,
+        EvmLedger.open(limited.url, network.deployment, confirmations=0) as ledger,
+    ):
+        view = await fresh(ledger)
+        await fill_a_block(network, REPEATER, changes)
+        await until_followed(view)
+        assert limited.refused > 0
+        assert len(content(view)[0]) == 1
+        assert view.state.current is not None
+        assert view.state.current.by_id[1].address == "http://moved"
         await assert_as_fresh(view, network.operator)
 
 
