@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
+from committee.errors import LedgerRefused
 from committee.ledger.evm import EvmLedger, broadcast
 from committee.ledger.evm.nonces import Nonces
 from tests.committee.ledger.test_evm_sender import HOLDER, spoilt_operator
@@ -89,7 +90,7 @@ async def test_a_revert_behind_ones_own_transaction_is_believed(
     operator = await spoilt_operator(network, spoilt)
     await operator.mint(HOLDER, 1)
     spoilt.asked.clear()
-    with pytest.raises(Exception, match="NotSelected"):
+    with pytest.raises(LedgerRefused, match="NotSelected"):
         await operator.start()
     assert spoilt.asked.count("eth_estimateGas") == 1
 
