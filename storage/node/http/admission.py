@@ -17,6 +17,7 @@ from storage.client.failures import Reason
 from storage.node.budgets import Budget, Line, Pool
 from storage.node.credentials import Credentials
 from storage.node.face import NodeFace, Refusal
+from storage.node.http.begins import Begins
 from storage.node.http.catching_up import CatchUp
 from storage.node.http.new_owners import NewOwners
 from storage.node.http.transfer import IncomingBody
@@ -41,7 +42,9 @@ READING_BYTES = 256 * 2**20
 RECEIVING_BYTES = 256 * 2**20
 """Bodies that arrive, or wait for work."""
 SMALL_BYTES = 2**17
-"""Up to this size a body or sliver needs no memory of those: a connection's own buffers take as much."""
+"""Up to this size a sliver needs no memory of those: the kernel takes as much of an answer."""
+SMALL_BODY_BYTES = 2**15
+"""Up to this size a body needs none: a connection's own buffers take as much. Thousands of connections may send one."""
 MAX_REGISTRATION_WAIT_S = 30.0
 """For which a request waits at most, if it asks for it, until the node has seen the blob's registration."""
 METADATA_KEPT = 64
@@ -62,6 +65,7 @@ class Admission:
         self._work = Turns(Pool(WORK_AT_ONCE), IN_LINE)
         self._reading, self._read_line = Pool(READING_BYTES, is_divided=True), Line(IN_LINE)
         self._receiving, self._body_line = Pool(RECEIVING_BYTES, is_divided=True), Line(IN_LINE)
+        self._goes_on = Begins()
         self._code = node.code
         self._block_list = node.block_list
         self._catch_up = CatchUp(node.view)
@@ -165,13 +169,14 @@ class Admission:
     async def body(self, request: web.Request, limit: int) -> bytes:
         """The request's body; one that is too long is not read to its end.
 
-        A large one waits for memory once its first SMALL_BYTES are there, and has it until the request is answered.
+        A large one waits for memory behind its first SMALL_BODY_BYTES, and has it until the request is answered.
         """
         body = IncomingBody(request, limit)
-        if not await body.read(SMALL_BYTES):
+        if not await body.read(SMALL_BODY_BYTES):
             memory = self._receiving.lent(body.most_bytes, request[REQUESTER])
             await hold(request, self._body_line, memory)
             await body.read(limit, lambda: self._receiving.is_short)
+        await self._goes_on.turn(request[REQUESTER])
         return body.content()
 
     # what the chain says of a blob

@@ -1,7 +1,8 @@
-"""When a request is begun: some at a time, and those of each source in turn.
+"""When a request is begun, or goes on after its body: some at a time, and those of each source in turn.
 
 The event loop serves whatever has arrived before it looks for more. A thousand requests that arrive together would all
-be begun first, a second's work or more, and the single request of another client only then.
+be begun first, a second's work or more, and the single request of another client only then. So it is with a thousand
+bodies whose last bytes arrive together.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from collections import OrderedDict, deque
 
 from storage.node.budgets import Requester
 
+AT_ONCE = 8
+"""Requests begun before the connections are looked at again."""
+
 
 class Begins:
     """Lets requests begin: at most `at_once` in one round of the event loop."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int = AT_ONCE) -> None:
         self._at_once = at_once
         self._left = at_once
         """Requests that may still begin in this round."""

@@ -29,10 +29,8 @@ BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted."""
 ACCEPTED_AT_ONCE = 16
 """Connections accepted before anything else is done."""
-BEGUN_AT_ONCE = 8
-"""Requests begun before the connections are looked at again."""
 HEALTH = "/v1/health"
-"""The path of requests that begin at once: a member that gets no answer takes the node for dead."""
+"""The path of requests that wait for no others: a member that gets no answer takes the node for dead."""
 KEPT_DESCRIPTORS = 128
 """Descriptors that connections leave to the store, the peers and the chain."""
 FEWEST_CONNECTIONS = 16
@@ -84,7 +82,7 @@ class HttpServer:
         self._spare = descriptors.Spare()
         await self._runner.setup()
         server = self._server = cast(web.Server, self._runner.server)
-        server.request_handler = _begun_in_turn(server.request_handler)
+        server.request_handler = begun_in_turn(server.request_handler)
         self.connections = Connections(server, _within_descriptors(self._limits))
         self._listener.setblocking(False)
         self._listener.listen(BACKLOG)
@@ -195,15 +193,14 @@ def _within_descriptors(limits: Limits) -> Limits:
     return replace(limits, connections=room, connections_by_address=max(1, by_address))
 
 
-def _begun_in_turn(handler: _RequestHandler) -> _RequestHandler:
+def begun_in_turn(handler: _RequestHandler) -> _RequestHandler:
     """Return the handler, which begins requests source by source, and tells their connections when it has ended."""
-    begins = Begins(BEGUN_AT_ONCE)
+    begins, health_begins = Begins(), Begins()
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         connection = cast(Connection, request.protocol)
         try:
-            if request.path != HEALTH:
-                await begins.turn(connection.source)
+            await (health_begins if request.path == HEALTH else begins).turn(connection.source)
             return await handler(request)
         finally:
             connection.request_ended()

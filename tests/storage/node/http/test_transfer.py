@@ -237,7 +237,7 @@ async def _answered(unread: socket.socket) -> None:
 async def drip_sliver(served: ServedNode, shard: int) -> None:
     """Send a sliver but for its last byte: more than a small body."""
     body = served.sliver_body(shard)
-    assert len(body) - 1 > admission.SMALL_BYTES
+    assert len(body) - 1 > admission.SMALL_BODY_BYTES
     await served.begin("PUT", served.sliver_path(shard), body[:-1], len(body))
 
 
@@ -264,6 +264,17 @@ async def test_large_bodies_have_memory_one_after_the_other(
     assert not other.done()
     await asyncio.get_running_loop().sock_sendall(first, body[-1:])
     assert (await other)[0] == 201
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_body_that_is_longer_than_a_connections_buffers_takes_memory(
+    serve_node: Serve, memories: list[WatchedPool]
+) -> None:
+    """6000 connections that hold 128 KiB each beside the memory, and drip, take a gigabyte."""
+    served = await serve_node(shards=(0,))
+    for _ in range(2):
+        await served.begin("PUT", served.path("metadata"), b"x" * 2**16, 2**16 + 1)
+    await until(lambda: any(one.is_short for one in memories))
 
 
 @pytest.mark.usefixtures("patient", "memories")
