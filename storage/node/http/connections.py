@@ -43,6 +43,8 @@ SETTINGS: dict[str, Any] = {
 
 PIECE_BYTES = 2**13
 """Handed to aiohttp's parser at once: as many bytes in chunks of one byte each cost 8 ms."""
+RECEIVED_BYTES = 2**15
+"""Received at once, and so kept of a body that nobody reads; asyncio would take 256 KiB."""
 FRESH_S = 2.0
 """Seconds in which a connection that begins to wait does not give way to an address that has more of them."""
 
@@ -204,6 +206,8 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        if hasattr(transport, "max_size"):
+            transport.max_size = RECEIVED_BYTES
         self._begin_head()
         self._connections.waits(self)
 

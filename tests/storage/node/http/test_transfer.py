@@ -16,6 +16,7 @@ from storage.client import progress, wire
 from storage.client.bodies import LARGE_BYTES, LargeBody
 from storage.node.budgets import Budget, Pool
 from storage.node.http import admission, transfer
+from storage.node.http.connections import Connection
 from tests.storage.node.http.conftest import LIMIT_S, SHARD, Serve, ServeApp, ServedNode, until
 
 NEVER_S = 10.0**6
@@ -275,6 +276,24 @@ async def test_a_body_that_is_longer_than_a_connections_buffers_takes_memory(
     for _ in range(2):
         await served.begin("PUT", served.path("metadata"), b"x" * 2**16, 2**16 + 1)
     await until(lambda: any(one.is_short for one in memories))
+
+
+async def test_a_connection_receives_little_at_once(
+    serve_node: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is received is kept whether or not there is memory for the body: 6000 times 256 KiB."""
+    received: list[int] = []
+
+    def receive(connection: Connection, data: bytes) -> None:
+        received.append(len(data))
+        original(connection, data)
+
+    original = Connection.data_received
+    monkeypatch.setattr(Connection, "data_received", receive)
+    served = await serve_node(shards=(0,))
+    assert (await served.ask("PUT", served.sliver_path(1), served.sliver_body(1)))[0] == 201
+    assert sum(received) > 2**17
+    assert max(received) <= 2**15
 
 
 @pytest.mark.usefixtures("patient", "memories")
