@@ -215,7 +215,7 @@ async def _node(ledger: Ledger, node_id: int) -> RegisteredNode:
 
 @chain_command(stake_app, "add")
 async def add(ledger: Ledger, node: NodeArgument, amount: Amount) -> Result:
-    """Stake tokens on a node; they count from the next selection on."""
+    """Stake tokens on a node; they count from the next selection on, and earn from its epoch on."""
     return sent(await ledger.stake(node, amount), node_id=node, amount=amount)
 
 
@@ -250,10 +250,14 @@ async def unstake(
         int | None, typer.Option(parser=token_amount, metavar="TOKENS", help="How many; all by default.")
     ] = None,
     cancel: Annotated[
-        int | None, typer.Option(metavar="EPOCH", help="Stake again what unlocks in this epoch.")
+        int | None, typer.Option(metavar="EPOCH", help="Let stand what was not to stand from this epoch on.")
     ] = None,
 ) -> Result:
-    """Take stake off a node, to be withdrawn two epochs later; or cancel that."""
+    """Take stake off a node; or cancel that, until a committee is elected without it.
+
+    It stands and earns until the last epoch whose committee is elected is over; behind the evidence window it can be
+    withdrawn (see `list`).
+    """
     if cancel is not None:
         return sent(await ledger.cancel_unstaking(node, cancel, amount), node_id=node, unlock_epoch=cancel)
     return sent(await ledger.unstake(node, amount), node_id=node)
@@ -261,21 +265,13 @@ async def unstake(
 
 @chain_command(stake_app, "withdraw")
 async def withdraw(ledger: Ledger, node: NodeArgument, epoch: UnlockArgument) -> Result:
-    """Take back what was unstaked and unlocked in an epoch (see `list`)."""
+    """Take back what does not stand from an epoch on and is unlocked (see `list`)."""
     return sent(await ledger.withdraw(node, epoch), node_id=node, unlock_epoch=epoch)
 
 
 @chain_command(stake_app, "rewards")
-async def rewards(
-    ledger: Ledger,
-    node: Annotated[int | None, typer.Option(help="Have this node paid for an epoch.")] = None,
-    epoch: Annotated[int | None, typer.Option(help="The epoch, one that is over.")] = None,
-) -> Result:
-    """Have a node paid its part of an epoch (--node, --epoch), or withdraw the account's commissions."""
-    if (node is None) != (epoch is None):
-        raise LedgerError("a payment needs both --node and --epoch; a withdrawal neither")
-    if node is not None and epoch is not None:
-        return sent(await ledger.pay_out(epoch, node), node_id=node, epoch=epoch)
+async def rewards(ledger: Ledger) -> Result:
+    """Withdraw the account's commissions; they come with `haulout epoch pay`."""
     return sent(await ledger.withdraw_earnings(), account=sending_account(ledger))
 
 
@@ -326,3 +322,18 @@ async def start(ledger: Ledger) -> Result:
 async def close(ledger: Ledger) -> Result:
     """End a handover whose deadline has passed."""
     return sent(await ledger.close_handover())
+
+
+@chain_command(epoch_app, "pay")
+async def pay(
+    ledger: Ledger,
+    nodes: Annotated[
+        list[int] | None, typer.Argument(metavar="[NODE]…", help="All nodes when none is named.")
+    ] = None,
+    until: Annotated[
+        int | None, typer.Option(metavar="EPOCH", help="The first epoch not to be paid.", min=1)
+    ] = None,
+) -> Result:
+    """Pay nodes what they earned in epochs that are over, into their stakers' pools; anyone may."""
+    transactions = await ledger.pay_out(nodes or None, until)
+    return {"transactions": [sent(one) for one in transactions]}

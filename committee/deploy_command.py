@@ -39,12 +39,15 @@ def finality_tag(text: str) -> str:
 def deploy_command(
     manifest: Annotated[Path, typer.Argument(help="Where the deployment manifest is written.")],
     rpc: RpcOption,
+    price: Annotated[int, typer.Option(help="For a MiB and epoch, smallest units.", min=1)],
+    write_price: Annotated[int, typer.Option(help="For registering a MiB, smallest units.", min=0)],
     shards: Annotated[int, typer.Option(help="Number of shards, for life.", min=4, max=1000)] = 1000,
     epoch_s: Annotated[int, typer.Option(help="Seconds of an epoch.", min=1)] = 14 * 24 * 3600,
     deadline_s: Annotated[int, typer.Option(help="Seconds until a handover can be closed.", min=1)] = 86_400,
     patience_s: Annotated[int, typer.Option(help="Silence after which a member is ejected.", min=1)] = 600,
-    price: Annotated[int, typer.Option(help="For a MiB and epoch, smallest units.", min=0)] = 0,
-    write_price: Annotated[int, typer.Option(help="For registering a MiB, smallest units.", min=0)] = 0,
+    evidence_s: Annotated[
+        int, typer.Option(help="Seconds behind an epoch in which its stake can be slashed.", min=0)
+    ] = 7 * 24 * 3600,
     timelock_s: Annotated[int, typer.Option(help="Delay of the governor's changes.", min=0)] = 2 * 24 * 3600,
     grace_s: Annotated[
         int | None,
@@ -126,6 +129,7 @@ def deploy_command(
         patience_s,
         price_per_mib_epoch=price,
         write_price_per_mib=write_price,
+        evidence_window_s=evidence_s,
         timelock_delay_s=timelock_s,
         finality=cast("Finality | None", finality),
         certificate_grace_s=grace_s,

@@ -43,7 +43,13 @@ NODES = {
 NEWCOMER = ("svalbard", 200)
 LEAVES, DIES = "baffin", "barents"
 PARAMETERS = DeploymentParameters(
-    n_shards=N_SHARDS, epoch_duration_s=60, handover_deadline_s=300, patience_s=10, band_millis=500
+    n_shards=N_SHARDS,
+    epoch_duration_s=60,
+    handover_deadline_s=300,
+    patience_s=10,
+    band_millis=500,
+    price_per_mib_epoch=1,
+    write_price_per_mib=1,
 )
 BLOB_EPOCHS = 5
 BIG_FILE_BYTES = 16 * 2**20

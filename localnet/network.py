@@ -37,6 +37,8 @@ from storage.redstuff import Axis, RedStuff
 
 TOKEN = 10**18
 """The token's smallest units in one token."""
+OPERATOR_TOKENS = 1_000_000
+"""What the operator has to stake, and to pay for storage, which it has approved."""
 STOP_PATIENCE_S = 10.0
 """A node that has not stopped so long after SIGTERM is killed."""
 WAIT_LIMIT_S = 240.0
@@ -198,6 +200,8 @@ class LocalNetwork:
             self.deployment.save(self.manifest)
             self.operator = await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
             stack.push_async_callback(self.operator.close)
+            await self.operator.mint(key.address, OPERATOR_TOKENS * TOKEN)
+            await self.operator.approve(OPERATOR_TOKENS * TOKEN)
             self.client = await stack.enter_async_context(Client(self.operator))
             self._session = await stack.enter_async_context(open_session(allow_private=True))
             stack.push_async_callback(self._stop_nodes)
@@ -246,6 +250,13 @@ class LocalNetwork:
         node = self.nodes[name] = NodeProcess(name, folder, port)
         await node.start()
         return node
+
+    async def fund(self, key: AccountKey, units: int = 10**9) -> None:
+        """Give an account ether, and so many of the token's smallest units, which it may pay for storage with."""
+        await self.chain.fund(key.address)
+        await self.operator.mint(key.address, units)
+        async with await EvmLedger.connect(self.chain.rpc_url, self.deployment, key) as ledger:
+            await ledger.approve(units)
 
     async def serving(self, *names: str, progress: Progress | None = None) -> None:
         """Wait until the named nodes serve, or all if none is named."""

@@ -15,8 +15,9 @@ from localnet.network import TOKEN, LocalNetwork, NetworkError
 
 BLOCK_INTERVAL_S = 1.0
 """Time between two blocks that are mined without a transaction, so that the chain's clock goes on."""
+PRICE = TOKEN // 1000
+"""Of a MiB, for an epoch and for its registration."""
 STAKE_TOKENS = 100
-OPERATOR_TOKENS = 1_000_000
 
 
 async def stay(
@@ -42,13 +43,19 @@ async def stay(
         folder = folder.resolve()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise NetworkError(f"{folder} is not an empty folder: name one that is, or a new one")
-        parameters = DeploymentParameters(n_shards, epoch_duration_s=epoch_s, handover_deadline_s=epoch_s)
+        parameters = DeploymentParameters(
+            n_shards,
+            epoch_duration_s=epoch_s,
+            handover_deadline_s=epoch_s,
+            price_per_mib_epoch=PRICE,
+            write_price_per_mib=PRICE,
+            evidence_window_s=epoch_s,
+        )
         async with LocalNetwork(folder, parameters, keeper=True) as network:
             for number in range(1, n_nodes + 1):
                 await network.add_node(f"node-{number}", STAKE_TOKENS)
             await network.serving()
             await network.next_epoch()
-            await network.operator.mint(str(network.operator.account), OPERATOR_TOKENS * TOKEN)
             say(usage(network, as_json))
             while True:
                 network.require_running()

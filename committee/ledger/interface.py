@@ -123,14 +123,17 @@ class Ledger(Protocol):
         Who had them before goes on serving them.
         """
 
-    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
-        """Return those of the nodes that are owed something still for an epoch that is over, in the newest block."""
-
     async def stakes(self, account: str) -> list[StakePosition]:
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
 
     async def earnings(self, account: str) -> int:
         """Commissions that an account has not withdrawn yet."""
+
+    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
+        """Return those of the nodes that are not paid for an epoch that is over, in the newest block."""
+
+    async def owed(self, epoch: int, node_id: int) -> int:
+        """What a node earned in an epoch that is over and is still to be paid to it."""
 
     async def quote(self, length: int, epochs: int) -> Quote:
         """What a blob of `length` bytes takes and costs for `epochs` epochs."""
@@ -153,6 +156,9 @@ class Ledger(Protocol):
 
     async def mint(self, account: str, amount: int) -> Transaction:
         """Create stake tokens for an account; only the token's owner may."""
+
+    async def approve(self, amount: int) -> Transaction:
+        """Let the network take so many of the account's tokens for storage; payments approve what they need, else."""
 
     async def fund(self, account: str, amount_wei: int) -> Transaction:
         """Send an account what it pays for transactions with, in the chain's smallest unit (wei)."""
@@ -202,21 +208,39 @@ class Ledger(Protocol):
     # sending: stake
 
     async def stake(self, node_id: int, amount: int) -> Transaction:
-        """Stake on a node; approves the token first where nothing but the allowance is lacking."""
+        """Stake on a node, from the first epoch on whose committee is not elected yet.
+
+        Approves the token first where nothing but the allowance is lacking.
+        """
 
     async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
-        """Take stake off a node, all of it when None; it can be withdrawn two epochs later."""
+        """Take stake off a node, all of it when None, from the first epoch on whose committee is not elected yet.
+
+        Has the node paid out first where the stake has joined with an epoch for which it is not settled. The stake can
+        be withdrawn when the last epoch that it stands for is over and the evidence window has passed.
+        """
 
     async def cancel_unstaking(
         self, node_id: int, unlock_epoch: int, amount: int | None = None
     ) -> Transaction:
-        """Stake again what is still to unlock in `unlock_epoch`, all of it when None."""
+        """Let stake stand on that was not to stand from `unlock_epoch` on, all of it when None.
+
+        Refused once that epoch's committee is elected.
+        """
 
     async def withdraw(self, node_id: int, unlock_epoch: int) -> Transaction:
-        """Take back what unlocked in `unlock_epoch`."""
+        """Take back what does not stand from `unlock_epoch` on; has the node paid out first where that is lacking.
 
-    async def pay_out(self, epoch: int, node_id: int) -> Transaction:
-        """Have a node paid its part of an epoch that is over; anyone may, once."""
+        When epochs have come to a standstill, also what was to join with that epoch and elected no committee.
+        """
+
+    async def pay_out(
+        self, node_ids: Sequence[int] | None = None, until: int | None = None
+    ) -> list[Transaction]:
+        """Have nodes paid what they earned in epochs that are over, before the epoch `until` if not None.
+
+        All nodes when None. Anyone may; what is paid is skipped. As many transactions as it takes.
+        """
 
     async def withdraw_earnings(self) -> Transaction:
         """Take the account's commissions."""
@@ -243,10 +267,18 @@ class Ledger(Protocol):
     # sending: blobs
 
     async def register_blob(
-        self, root: bytes, length: int, epochs: int, deletable: bool = False, *, to_certify: bool = False
+        self,
+        root: bytes,
+        length: int,
+        epochs: int,
+        deletable: bool = False,
+        *,
+        max_cost: int | None = None,
+        to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """Reserve space for `epochs` epochs and register a blob: (object id, transaction). Pays from the account.
 
+        Refused when it costs more than `max_cost`; when None, more than the newest block's prices make it.
         With `to_certify`, an account that could not pay the gas of about one certificate more is refused with
         `InsufficientFunds`, before it pays anything.
         """
@@ -257,8 +289,11 @@ class Ledger(Protocol):
     async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
         """Post the certificates of several blob objects, in one transaction for all that have the same signers."""
 
-    async def extend_blob(self, object_id: int, epochs: int) -> Transaction:
-        """Reserve and pay `epochs` more epochs for a certified blob of the account's."""
+    async def extend_blob(self, object_id: int, epochs: int, *, max_cost: int | None = None) -> Transaction:
+        """Reserve and pay `epochs` more epochs for a certified blob of the account's; `max_cost` as above."""
+
+    async def refund_blob(self, object_id: int) -> Transaction:
+        """Get back, when epochs have come to a standstill, what was paid for a blob's epochs behind the current one."""
 
     async def delete_blob(self, object_id: int) -> Transaction:
         """Delete a deletable blob object of the account's; its space comes back as a reservation."""

@@ -130,13 +130,24 @@ class Absence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Joining:
+    """Something staked that earns from `epoch` on, once the node is settled up to it."""
+
+    epoch: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unbonding:
     """Something unstaked and not yet withdrawn."""
 
     unlock_epoch: int
+    """The first epoch for which it does not stand."""
     shares: int
     amount: int
-    """What the shares are worth now: what was unstaked, less what was slashed since."""
+    """What the shares are worth now; they earn until the epoch before `unlock_epoch` is over, and may be slashed."""
+    unlocks_at_s: int
+    """They cannot be withdrawn before; 0 while `unlock_epoch` has not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +157,8 @@ class StakePosition:
     node_id: int
     shares: int
     amount: int
-    """What the shares are worth now, rewards included."""
+    """What the shares are worth now, rewards included, and what is to join."""
+    joining: tuple[Joining, ...]
     unbonding: tuple[Unbonding, ...]
 
 

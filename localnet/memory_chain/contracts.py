@@ -59,6 +59,8 @@ class Contracts:
     """In the current epoch, by shard."""
     missing: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """Epoch that is over → shards neither kept nor attested in it."""
+    late_stakes: Mapping[int, int] = field(default_factory=dict)
+    """Node → what was staked on it since a committee was selected for the next epoch: it counts behind that epoch."""
     ejected: frozenset[int] = frozenset()
     """Nodes ejected in the current epoch."""
     elected_stake: int = 0

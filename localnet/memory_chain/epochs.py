@@ -58,6 +58,8 @@ def select(now: Contracts, shards: Shards | None = None) -> Outcome:
     )
     selected = Committee(state.epoch + 1, parameters.n_shards, tuple(members))
     then = replace(now.changed(next=selected, selected_at_s=now.time_s), selected_stake=stake)
+    # What came since a selection that was dropped counts for the epoch behind.
+    then = registry.more_stake(then, now.late_stakes)
     return then, (CommitteeSelected(state.block, selected.epoch),)
 
 
@@ -95,6 +97,7 @@ def start(now: Contracts) -> Outcome:
         missing={**now.missing, state.epoch: missing},
         ejected=frozenset(),
         elected_stake=now.selected_stake,
+        late_stakes={},
     )
     return _finished_at_quorum(started, EpochStarted(state.block, state.next.epoch))
 
@@ -170,9 +173,10 @@ def eject(
     if certificate is not None:
         body = messages.eject_body(node_id, deadline_s, reason)
         now.verify(state.epoch, Intent.EJECT, body, certificate)
-    then = replace(
-        now.changed(next=None, selected_at_s=0) if is_selected else now, ejected=now.ejected | {node_id}
-    )
+    then = replace(now, ejected=now.ejected | {node_id})
+    if is_selected:
+        less = {late: -amount for late, amount in now.late_stakes.items()}
+        then = registry.more_stake(then.changed(next=None, selected_at_s=0), less)
     then = registry.removed(then, node_id, Absence.REMOVED, barred_until_epoch=state.epoch + 1)
     return then, (MemberEjected(state.block, state.epoch, node_id, reason),)
 

@@ -195,7 +195,14 @@ class MemoryLedger:
     # sending: blobs
 
     async def register_blob(
-        self, root: bytes, length: int, epochs: int, deletable: bool = False, *, to_certify: bool = False
+        self,
+        root: bytes,
+        length: int,
+        epochs: int,
+        deletable: bool = False,
+        *,
+        max_cost: int | None = None,
+        to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """Of the account's; space and gas are free."""
         sent = self._sender(), root, length, epochs, deletable
@@ -215,8 +222,8 @@ class MemoryLedger:
             self.chain.send("Blobs.certifyMany", blobs.certify_many, some) for some in by_signers.values()
         ]
 
-    async def extend_blob(self, object_id: int, epochs: int) -> Transaction:
-        """Of the account's."""
+    async def extend_blob(self, object_id: int, epochs: int, *, max_cost: int | None = None) -> Transaction:
+        """Of the account's; space is free."""
         return self.chain.send("Blobs.extend", blobs.extend, self._sender(), object_id, epochs)
 
     async def delete_blob(self, object_id: int) -> Transaction:

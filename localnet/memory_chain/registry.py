@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from committee import bls
@@ -96,13 +97,24 @@ def moved(now: Contracts, node_id: int, address: str, tls_key: bytes = bytes(32)
 
 
 def stake(now: Contracts, node_id: int, amount: int) -> Outcome:
-    """More stake on a node."""
+    """More stake on a node, from the first epoch on whose committee is not elected yet."""
     if node_id not in now.nodes:
         raise Revert("UnknownNode", nodeId=node_id)
     if amount == 0:
         raise Revert("ZeroAmount")
-    node = now.nodes[node_id]
-    return replace(now, nodes={**now.nodes, node_id: replace(node, stake=node.stake + amount)}), ()
+    late = now.late_stakes
+    if now.state.next is not None:
+        late = {**late, node_id: late.get(node_id, 0) + amount}
+    return replace(more_stake(now, {node_id: amount}), late_stakes=late), ()
+
+
+def more_stake(now: Contracts, amounts: Mapping[int, int]) -> Contracts:
+    """With so much more, or less, on each of these nodes that counts at the next selection."""
+    changed = {
+        node_id: replace(now.nodes[node_id], stake=now.nodes[node_id].stake + amount)
+        for node_id, amount in amounts.items()
+    }
+    return replace(now, nodes={**now.nodes, **changed})
 
 
 def leave(now: Contracts, account: str, node_id: int) -> Outcome:

@@ -111,7 +111,9 @@ async def register(
                 **dataclasses.asdict(quote),
                 "outcome": "was registered before; nothing was paid",
             }
-        object_id, transaction = await ledger.register_blob(metadata.root, metadata.length, epochs, deletable)
+        object_id, transaction = await ledger.register_blob(
+            metadata.root, metadata.length, epochs, deletable, max_cost=quote.cost
+        )
     return sent(
         transaction, object_id=object_id, blob_id=blob_id_text(metadata.blob_id), **dataclasses.asdict(quote)
     )
@@ -214,6 +216,12 @@ async def extend(
 async def delete(ledger: Ledger, object_id: ObjectArgument) -> Result:
     """Delete a deletable blob object of the account's; its space comes back as a reservation."""
     return sent(await ledger.delete_blob(object_id), object_id=object_id)
+
+
+@chain_command(app, "refund")
+async def refund(ledger: Ledger, object_id: ObjectArgument) -> Result:
+    """Get back what was paid for a blob's epochs behind the current one, when epochs have come to a standstill."""
+    return sent(await ledger.refund_blob(object_id), object_id=object_id)
 
 
 class Waiting:

@@ -85,7 +85,13 @@ class Scenario:
 @pytest.fixture
 async def scenario(tmp_path: Path) -> AsyncIterator[Scenario]:
     parameters = DeploymentParameters(
-        n_shards=N_SHARDS, epoch_duration_s=60, handover_deadline_s=300, patience_s=3, band_millis=500
+        n_shards=N_SHARDS,
+        epoch_duration_s=60,
+        handover_deadline_s=300,
+        patience_s=3,
+        band_millis=500,
+        price_per_mib_epoch=1,
+        write_price_per_mib=1,
     )
     async with LocalNetwork(tmp_path, parameters) as network:
         scenario = Scenario(network)

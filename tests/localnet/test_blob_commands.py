@@ -34,7 +34,7 @@ Run = Callable[..., Awaitable[dict[str, Any]]]
 async def haulout(scenario: Scenario, tmp_path: Path) -> Run:
     """`haulout blob …` from an account of its own; what it prints as JSON."""
     key, network = AccountKey.generate(), scenario.network
-    await network.chain.fund(key.address)
+    await network.fund(key)
     key_file = tmp_path / "account.key"
     key_file.touch(0o600)
     key_file.write_text(key.to_bytes().hex())

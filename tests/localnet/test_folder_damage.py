@@ -38,7 +38,8 @@ async def small(tmp_path: Path) -> AsyncIterator[Scenario]:
     for path in (outside / "file", outside / "folder" / "file"):
         path.write_bytes(b"another's")
     async with LocalNetwork(
-        tmp_path / "network", DeploymentParameters(n_shards=N_SHARDS, patience_s=120)
+        tmp_path / "network",
+        DeploymentParameters(n_shards=N_SHARDS, patience_s=120, price_per_mib_epoch=1, write_price_per_mib=1),
     ) as network:
         scenario = Scenario(network)
         for name in ("alfa", "bravo", "charlie"):

@@ -276,6 +276,8 @@ async def faults(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Faul
         handover_deadline_s=600,
         patience_s=60,
         band_millis=BAND_MILLIS,
+        price_per_mib_epoch=1,
+        write_price_per_mib=1,
     )
     async with LocalNetwork(tmp_path_factory.mktemp("faults"), parameters) as network:
         faults = Faults(network)

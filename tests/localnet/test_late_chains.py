@@ -30,7 +30,13 @@ PATIENCE_S = 4
 async def network(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LocalNetwork]:
     """Four nodes in epoch 1."""
     lag_blocks, endpoint_lags = request.param
-    parameters = DeploymentParameters(n_shards=10, epoch_duration_s=3600, patience_s=PATIENCE_S)
+    parameters = DeploymentParameters(
+        n_shards=10,
+        epoch_duration_s=3600,
+        patience_s=PATIENCE_S,
+        price_per_mib_epoch=1,
+        write_price_per_mib=1,
+    )
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(LocalNetwork(tmp_path, parameters, lag_blocks))
         for name in NAMES:

@@ -94,7 +94,9 @@ class Target:
 @pytest.fixture
 async def target(tmp_path: Path) -> AsyncIterator[Target]:
     """A node that has all of a blob, and has served it for a while."""
-    async with LocalNetwork(tmp_path, DeploymentParameters(n_shards=10)) as network:
+    async with LocalNetwork(
+        tmp_path, DeploymentParameters(n_shards=10, price_per_mib_epoch=1, write_price_per_mib=1)
+    ) as network:
         node = await network.add_node("alfa", stake_tokens=100)
         await network.serving()
         await network.next_epoch()

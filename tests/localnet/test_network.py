@@ -75,7 +75,9 @@ async def test_what_was_owed_when_a_handover_was_closed_is_to_be_attested_too(tm
         chain.add_node(f"node-{node_id}", "http://x:1", SecretKey(node_id).public_key)
     chain.start(SHARDS)
     chain.start(turned)
-    network = LocalNetwork(tmp_path, DeploymentParameters(n_shards=N_SHARDS))
+    network = LocalNetwork(
+        tmp_path, DeploymentParameters(n_shards=N_SHARDS, price_per_mib_epoch=1, write_price_per_mib=1)
+    )
     network.operator = cast(EvmLedger, chain.ledger(None))
     assert await network.gained() == chain.gained == {0, 1, 2, 3, 4, 5}
     chain.close()

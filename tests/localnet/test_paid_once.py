@@ -94,7 +94,7 @@ class Writer:
 @pytest.fixture
 async def writer(scenario: Scenario, tmp_path: Path) -> Writer:
     writer = Writer(scenario, tmp_path)
-    await writer.network.chain.fund(writer.key.address)
+    await writer.network.fund(writer.key)
     return writer
 
 

@@ -44,7 +44,13 @@ async def proxy(port: int, upstream: str, trouble: str) -> AsyncIterator[None]:
 
 @pytest.mark.slow
 async def test_dead_nodes_behind_proxies_are_ejected_and_a_live_one_is_not(tmp_path: Path) -> None:
-    parameters = DeploymentParameters(n_shards=N_SHARDS, epoch_duration_s=3600, patience_s=PATIENCE_S)
+    parameters = DeploymentParameters(
+        n_shards=N_SHARDS,
+        epoch_duration_s=3600,
+        patience_s=PATIENCE_S,
+        price_per_mib_epoch=1,
+        write_price_per_mib=1,
+    )
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(LocalNetwork(tmp_path, parameters))
         for name, tokens in {**STAYING, **dict.fromkeys(DYING, 100)}.items():

@@ -26,7 +26,9 @@ async def test_two_of_four_nodes_are_killed_and_started_again_during_a_store(
     tmp_path: Path, stage: str
 ) -> None:
     """SIGKILL once the blob is registered, or once the first node has confirmed it."""
-    parameters = DeploymentParameters(n_shards=N_SHARDS, epoch_duration_s=3600)
+    parameters = DeploymentParameters(
+        n_shards=N_SHARDS, epoch_duration_s=3600, price_per_mib_epoch=1, write_price_per_mib=1
+    )
     async with LocalNetwork(tmp_path, parameters) as network:
         for name in NAMES:
             await network.add_node(name, 100)

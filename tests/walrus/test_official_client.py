@@ -189,7 +189,9 @@ async def world(
     block_list = folder / "blocked"
     block_list.touch()
     settings.setenv("HAULOUT_NODE_BLOCK_LIST", str(block_list))
-    async with LocalNetwork(folder, DeploymentParameters(n_shards=N_SHARDS)) as network:
+    async with LocalNetwork(
+        folder, DeploymentParameters(n_shards=N_SHARDS, price_per_mib_epoch=1, write_price_per_mib=1)
+    ) as network:
         for name in NAMES:
             await network.add_node(name, stake_tokens=100)
         await network.serving()

@@ -362,37 +362,30 @@ class EvmLedger(Writer):
         """As `Ledger.missing_shards`."""
         return frozenset(await self._reader.call(self._reader.committee, "missingShards", epoch, at=at))
 
-    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
-        """As `Ledger.unpaid`."""
-        committee, blobs = self._reader.committee, self._reader.blobs
-        _, payment = await self._reader.call(blobs, "accounts", epoch)
-        if payment == 0:
-            return ()
-
-        async def is_owed(node_id: int) -> bool:
-            is_paid, (earning, parts) = await both(
-                self._reader.call(blobs, "isPaid", epoch, node_id),
-                self._reader.call(committee, "earnings", epoch, node_id),
-            )
-            return not is_paid and payment * earning // max(parts, 1) > 0
-
-        owed = await asyncio.gather(*map(is_owed, node_ids))
-        return tuple(node_id for node_id, is_owed in zip(node_ids, owed, strict=True) if is_owed)
-
     async def stakes(self, account: str) -> list[StakePosition]:
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
         staking = self._reader.staking
         positions = []
         # Not by the contract's count alone: a provider could name any, and each is asked about.
         for node_id in [node.node_id for node in await self.nodes()]:
-            shares, amount, unbondings = await asyncio.gather(
+            shares, amount, joinings, unbondings = await asyncio.gather(
                 self._reader.call(staking, "sharesOf", node_id, account),
                 self._reader.call(staking, "stakeOf", node_id, account),
+                self._reader.call(staking, "joiningsOf", node_id, account),
                 self._reader.call(staking, "unbondingsOf", node_id, account, 0),
             )
-            if shares or unbondings:
-                positions.append(decode.stake_position(node_id, shares, amount, unbondings))
+            if shares or joinings or unbondings:
+                positions.append(decode.stake_position(node_id, shares, amount, joinings, unbondings))
         return positions
+
+    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
+        """As `Ledger.unpaid`."""
+        told = await self._reader.call(self._reader.blobs, "unpaid", epoch, list(node_ids))
+        return tuple(node_id for node_id in node_ids if node_id in told)
+
+    async def owed(self, epoch: int, node_id: int) -> int:
+        """As `Ledger.owed`."""
+        return int(await self._reader.call(self._reader.blobs, "owed", epoch, node_id))
 
     async def earnings(self, account: str) -> int:
         """Commissions that an account has not withdrawn yet."""

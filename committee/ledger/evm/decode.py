@@ -25,6 +25,7 @@ from committee.ledger.records import (
     EpochState,
     Event,
     HandoverDone,
+    Joining,
     MemberEjected,
     NetworkAddressChanged,
     RegisteredNode,
@@ -157,11 +158,18 @@ def registered_node(view: Mapping[str, Any]) -> RegisteredNode:
 
 
 def stake_position(
-    node_id: int, shares: int, amount: int, unbondings: Sequence[Mapping[str, int]]
+    node_id: int,
+    shares: int,
+    amount: int,
+    joinings: Sequence[Mapping[str, int]],
+    unbondings: Sequence[Mapping[str, int]],
 ) -> StakePosition:
     """What one account has on one node."""
-    unbonding = tuple(Unbonding(one["unlockEpoch"], one["shares"], one["amount"]) for one in unbondings)
-    return StakePosition(node_id, shares, amount, unbonding)
+    joining = tuple(Joining(one["epoch"], one["amount"]) for one in joinings)
+    unbonding = tuple(
+        Unbonding(one["unlockEpoch"], one["shares"], one["amount"], one["unlocksAt"]) for one in unbondings
+    )
+    return StakePosition(node_id, shares, amount, joining, unbonding)
 
 
 def blob_record(view: Mapping[str, Any]) -> BlobRecord:

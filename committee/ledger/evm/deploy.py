@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -72,6 +72,10 @@ class DeploymentParameters:
     """What a deployment begins with. Its number of shards is for life; times its governor may halve or double."""
 
     n_shards: int
+    price_per_mib_epoch: int = field(kw_only=True)
+    """In the token's smallest unit, for a MiB (2^20 bytes) of encoded size and one epoch; above 0."""
+    write_price_per_mib: int = field(kw_only=True)
+    """In the token's smallest unit, for registering a MiB of encoded size."""
     epoch_duration_s: int = 14 * 24 * 3600
     handover_deadline_s: int = 24 * 3600
     """After this time a handover can be closed, attested or not."""
@@ -79,12 +83,10 @@ class DeploymentParameters:
     """A member may be ejected once it has been silent for this time."""
     band_millis: int = 500
     """Tolerance band of the shard assignment, in thousandths of a shard; 0 switches it off."""
-    price_per_mib_epoch: int = 0
-    """In the token's smallest unit, for a MiB (2^20 bytes) of encoded size and one epoch."""
-    write_price_per_mib: int = 0
-    """In the token's smallest unit, for registering a MiB of encoded size."""
     capacity_bytes: int = 1 << 50
     """Encoded bytes that may be reserved for any one epoch."""
+    evidence_window_s: int = 7 * 24 * 3600
+    """After an epoch's end, in which the stake that stood for it can be slashed and not be withdrawn."""
     timelock_delay_s: int = 2 * 24 * 3600
     """From the announcement of a change by the governor to its execution."""
     certificate_grace_s: int | None = None
@@ -189,8 +191,8 @@ async def deploy(
 ) -> Deployment:
     """Create token, timelock, staking, committee and blob contracts.
 
-    The account must not send anything else meanwhile: staking is given the committee's address before that
-    exists, and the committee's constructor refuses any other.
+    The account must not send anything else meanwhile: staking is given the committee's and the blob contract's
+    addresses before they exist, and their constructors refuse any other.
 
     With `dry_run` nothing is sent and `DryRun` raised; what the committee's and the blobs' creation cost cannot be
     estimated before the others exist.
@@ -334,6 +336,8 @@ def _constructor_arguments(
         "Staking": {
             "token_": addresses["HauloutToken"],
             "committee_": addresses["Committee"],
+            "payer_": addresses["Blobs"],
+            "evidenceWindow_": parameters.evidence_window_s,
             **governed,
         },
         "Committee": {

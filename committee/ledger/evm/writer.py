@@ -29,8 +29,9 @@ REGISTER_GAS = 300_000
 """Gas that an account's first registration takes, about; it follows an approval (`make bench-gas`)."""
 CERTIFY_GAS = 300_000
 """A little more than a certificate of any committee takes (`make bench-gas`: at most 270 000)."""
-LEAST_SHARES_PERCENT = 99
-"""Of the shares that an amount gives when it is quoted: a stake that would get fewer is refused."""
+PAID_NODES = 16
+PAID_EPOCHS = 4
+"""Nodes, and epochs of each, that one transaction pays out: together about 4 M gas at most."""
 
 
 class Writer:
@@ -48,6 +49,12 @@ class Writer:
     async def mint(self, account: str, amount: int) -> Transaction:
         """As `Ledger.mint`."""
         return (await self._send(self._reader.token, "mint", account, amount)).transaction
+
+    async def approve(self, amount: int) -> Transaction:
+        """As `Ledger.approve`."""
+        return (
+            await self._send(self._reader.token, "approve", self._reader.blobs.address, amount)
+        ).transaction
 
     async def fund(self, account: str, amount_wei: int) -> Transaction:
         """As `Ledger.fund`."""
@@ -121,21 +128,33 @@ class Writer:
         """As `Ledger.stake`."""
         staking = self._reader.staking
         async with self._spending:
-            least = await self._least_shares(node_id, amount)
             try:
-                receipt = await self._send(staking, "stake", node_id, amount, least)
+                return await self._stake(node_id, amount)
             except LedgerRefused as refusal:
                 await self._approve(staking, refusal)
-                receipt = await self._send(staking, "stake", node_id, amount, least)
-            return receipt.transaction
+                return await self._stake(node_id, amount)
+
+    async def _stake(self, node_id: int, amount: int) -> Transaction:
+        """Stake; have the node paid out first where what was staked before has to join for that."""
+        try:
+            return await self._stake_call("stake", node_id, amount)
+        except LedgerRefused as refusal:
+            if refusal.reason != "NotSettled":
+                raise
+            await self._pay_out_first(node_id, int(str(refusal.arguments["needed"])))
+            return await self._stake_call("stake", node_id, amount)
 
     async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
         """As `Ledger.unstake`."""
-        staking = self._reader.staking
-        shares = await self._reader.call(staking, "sharesOf", node_id, self._sending().account)
+        staking, account = self._reader.staking, self._sending().account
+        epoch = await self._reader.call(self._reader.committee, "epoch")
+        joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
+        if any(one["epoch"] <= epoch for one in joinings):
+            await self._pay_out_first(node_id, epoch)
+        shares = await self._reader.call(staking, "sharesOf", node_id, account)
         if amount is not None:
             wanted = await self._reader.call(staking, "sharesFor", node_id, amount)
-            worth = await self._reader.call(staking, "stakeOf", node_id, self._sending().account)
+            worth = await self._reader.call(staking, "stakeOf", node_id, account)
             shares = shares if amount == worth else wanted
         return await self._stake_call("unstake", node_id, shares)
 
@@ -147,19 +166,53 @@ class Writer:
         views = await self._reader.call(staking, "unbondingsOf", node_id, account, unlock_epoch)
         mine = next((one for one in views if one["unlockEpoch"] == unlock_epoch), {"shares": 0, "amount": 0})
         if amount is None or amount == mine["amount"]:
-            shares, amount = mine["shares"], mine["amount"]
+            shares = mine["shares"]
         else:
             shares = amount * mine["shares"] // max(1, mine["amount"])
-        least = await self._least_shares(node_id, amount)
-        return await self._stake_call("cancelUnstaking", node_id, unlock_epoch, shares, least)
+        return await self._stake_call("cancelUnstaking", node_id, unlock_epoch, shares)
 
     async def withdraw(self, node_id: int, unlock_epoch: int) -> Transaction:
         """As `Ledger.withdraw`."""
-        return await self._stake_call("withdraw", node_id, unlock_epoch)
+        try:
+            return await self._stake_call("withdraw", node_id, unlock_epoch)
+        except LedgerRefused as refusal:
+            if refusal.reason == "NothingUnbonding":
+                return await self._withdraw_joining(node_id, unlock_epoch, refusal)
+            if refusal.reason != "NotSettled":
+                raise
+            await self._pay_out_first(node_id, unlock_epoch)
+            return await self._stake_call("withdraw", node_id, unlock_epoch)
 
-    async def pay_out(self, epoch: int, node_id: int) -> Transaction:
+    async def _withdraw_joining(self, node_id: int, epoch: int, refusal: LedgerRefused) -> Transaction:
+        """Take back, at a standstill, what was to join with an epoch; raises the refusal where there is nothing."""
+        staking, account = self._reader.staking, self._sending().account
+        joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
+        if all(one["epoch"] != epoch for one in joinings):
+            raise refusal
+        return await self._stake_call("cancelStaking", node_id, epoch)
+
+    async def pay_out(
+        self, node_ids: Sequence[int] | None = None, until: int | None = None
+    ) -> list[Transaction]:
         """As `Ledger.pay_out`."""
-        return (await self._send(self._reader.blobs, "payOut", epoch, node_id)).transaction
+        blobs, staking = self._reader.blobs, self._reader.staking
+        if node_ids is None:
+            node_ids = range(1, 1 + await self._reader.call(staking, "nodeCount"))
+        end, *firsts = await asyncio.gather(
+            self._reader.call(self._reader.committee, "payableUntil"),
+            *(self._reader.call(staking, "settledEpoch", node_id) for node_id in node_ids),
+        )
+        if until is not None:
+            end = min(end, until)
+        behind = sorted(
+            (first, node_id) for first, node_id in zip(firsts, node_ids, strict=True) if first < end
+        )
+        calls: list[tuple[list[int], int]] = []
+        for place in range(0, len(behind), PAID_NODES):
+            chosen = [node_id for _, node_id in behind[place : place + PAID_NODES]]
+            ends = (*range(behind[place][0] + PAID_EPOCHS, end, PAID_EPOCHS), end)
+            calls.extend((chosen, part_end) for part_end in ends)
+        return [(await self._send(blobs, "payOut", *call)).transaction for call in calls]
 
     async def withdraw_earnings(self) -> Transaction:
         """As `Ledger.withdraw_earnings`."""
@@ -228,10 +281,19 @@ class Writer:
             ) from None
 
     async def register_blob(
-        self, root: bytes, length: int, epochs: int, deletable: bool = False, *, to_certify: bool = False
+        self,
+        root: bytes,
+        length: int,
+        epochs: int,
+        deletable: bool = False,
+        *,
+        max_cost: int | None = None,
+        to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """As `Ledger.register_blob`; approves the token when the allowance is used up, for several writes."""
-        blobs, call = self._reader.blobs, (root, length, ENCODING_TYPE, epochs, deletable)
+        blobs = self._reader.blobs
+        most = max_cost if max_cost is not None else await self._cost("quote", length, epochs)
+        call = (root, length, ENCODING_TYPE, epochs, deletable, most)
         spare_gas = CERTIFY_GAS if to_certify else 0
         receipt = await self._spend("reserveAndRegister", *call, spare_gas=spare_gas)
         return int(self._told(receipt, blobs, "BlobRegistered", "objectId")), receipt.transaction
@@ -256,9 +318,14 @@ class Writer:
             sent.append((await self._send(self._reader.blobs, "certifyMany", *call)).transaction)
         return sent
 
-    async def extend_blob(self, object_id: int, epochs: int) -> Transaction:
+    async def extend_blob(self, object_id: int, epochs: int, *, max_cost: int | None = None) -> Transaction:
         """As `Ledger.extend_blob`."""
-        return (await self._spend("extend", object_id, epochs)).transaction
+        most = max_cost if max_cost is not None else await self._cost("extensionCost", object_id, epochs)
+        return (await self._spend("extend", object_id, epochs, most)).transaction
+
+    async def refund_blob(self, object_id: int) -> Transaction:
+        """As `Ledger.refund_blob`."""
+        return (await self._send(self._reader.blobs, "refundBlob", object_id)).transaction
 
     async def delete_blob(self, object_id: int) -> Transaction:
         """As `Ledger.delete_blob`."""
@@ -288,9 +355,22 @@ class Writer:
             raise LedgerError(f"account {account} operates no node: name one that it owns, or register one")
         return node_id
 
-    async def _least_shares(self, node_id: int, amount: int) -> int:
-        expected = await self._reader.call(self._reader.staking, "sharesFor", node_id, amount)
-        return int(expected) * LEAST_SHARES_PERCENT // 100
+    async def _pay_out_first(self, node_id: int, until: int) -> None:
+        """Have a node paid out, before something that needs it is sent."""
+        if not self._dry_run:
+            await self.pay_out([node_id], until)
+            return
+        blobs = self._reader.blobs
+        data = blobs.abi.encode_call("payOut", [node_id], until)
+        self._planned.append(await self._sending().plan("Blobs.payOut", blobs.address, data))
+
+    async def _cost(self, view: str, *arguments: int) -> int:
+        """What a payment costs now; 0 for one that the contract will refuse with an error of its own."""
+        try:
+            told = await self._reader.call(self._reader.blobs, view, *arguments)
+        except LedgerRefused:
+            return 0
+        return int(told[1] if view == "quote" else told)
 
     async def _stake_call(self, function: str, *arguments: Any) -> Transaction:
         return (await self._send(self._reader.staking, function, *arguments)).transaction

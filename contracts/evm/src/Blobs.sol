@@ -113,22 +113,26 @@ contract Blobs is Space {
     /// @param length Bytes of the blob as it is, not encoded.
     /// @param encodingType 1.
     /// @param deletable Whether the owner may delete the blob before its end.
-    function register(uint256 resourceId, bytes32 root, uint64 length, uint8 encodingType, bool deletable)
-        external
-        pausable
-        returns (uint256 objectId)
-    {
+    /// @param maxCost The most that the writing may cost.
+    function register(
+        uint256 resourceId,
+        bytes32 root,
+        uint64 length,
+        uint8 encodingType,
+        bool deletable,
+        uint256 maxCost
+    ) external pausable returns (uint256 objectId) {
         Reservation memory space = reservations[resourceId];
         if (space.owner == address(0)) revert UnknownReservation(resourceId);
         if (space.owner != msg.sender) revert NotOwner(space.owner);
-        uint32 current = committee.epoch();
-        if (space.endEpoch <= current) revert Expired(space.endEpoch);
+        uint32 current = _checkLive(space.endEpoch);
+        _requireRunning(current);
         uint64 needed = RedStuff.encodedSize(_nShards, length);
         if (space.size < needed) revert ReservationTooSmall(space.size, needed);
         delete reservations[resourceId];
         uint256 fee = _writeFee(needed);
         _bookFee(current, fee);
-        _pay(fee);
+        _pay(fee, maxCost);
         objectId = _register(
             Blob({
                 root: root,
@@ -147,14 +151,17 @@ contract Blobs is Space {
 
     /// @notice Reserves just the space that a blob needs and registers it there.
     /// @dev Parameters as in `reserve` and `register`.
-    function reserveAndRegister(bytes32 root, uint64 length, uint8 encodingType, uint32 epochsAhead, bool deletable)
-        external
-        pausable
-        returns (uint256 objectId)
-    {
+    function reserveAndRegister(
+        bytes32 root,
+        uint64 length,
+        uint8 encodingType,
+        uint32 epochsAhead,
+        bool deletable,
+        uint256 maxCost
+    ) external pausable returns (uint256 objectId) {
         uint64 size = RedStuff.encodedSize(_nShards, length);
         (uint32 current, uint32 endEpoch) = _period(epochsAhead);
-        _pay(_book(size, current, endEpoch, _writeFee(size)));
+        _pay(_book(size, current, endEpoch, _writeFee(size)), maxCost);
         return _register(
             Blob({
                 root: root,
@@ -199,17 +206,19 @@ contract Blobs is Space {
 
     /// @notice Reserves and pays more epochs for a certified blob of the sender's, while it lives.
     /// @param epochs How many more; its new end is at most 53 epochs ahead.
-    function extend(uint256 objectId, uint32 epochs) external {
+    /// @param maxCost The most that they may cost.
+    function extend(uint256 objectId, uint32 epochs, uint256 maxCost) external {
         Blob storage blob_ = _owned(objectId);
         if (blob_.certifiedEpoch == 0) revert NotCertified(objectId);
         uint32 current = _checkLive(blob_.endEpoch);
+        _requireRunning(current);
         uint256 blobId = _blobId(blob_);
         if (isInvalid[blobId]) revert InvalidBlob(blobId);
         uint256 end = uint256(blob_.endEpoch) + epochs;
         if (epochs == 0 || end > current + MAX_EPOCHS_AHEAD) {
             revert InvalidPeriod(epochs, current + MAX_EPOCHS_AHEAD - blob_.endEpoch);
         }
-        _pay(_book(blob_.size, blob_.endEpoch, uint32(end), 0));
+        _pay(_book(blob_.size, blob_.endEpoch, uint32(end), 0), maxCost);
         blob_.endEpoch = uint32(end);
         emit BlobCertified(objectId, blobId, blob_.certifiedEpoch, uint32(end), blob_.deletable, true);
     }
@@ -222,6 +231,28 @@ contract Blobs is Space {
         emit BlobDeleted(objectId, _blobId(blob_), current);
         resourceId = _keep(blob_.owner, blob_.size, blob_.endEpoch);
         delete _blobs[objectId];
+    }
+
+    /// @notice Gives the sender back, once epochs have come to a standstill, what was paid for its blob from the next
+    /// epoch on, as `refund` does for a reservation. A certified blob ends with the current epoch; one that is not is
+    /// deleted.
+    function refundBlob(uint256 objectId) external returns (uint256 amount) {
+        Blob storage blob_ = _owned(objectId);
+        (uint64 size, uint32 endEpoch, uint32 next) = (blob_.size, blob_.endEpoch, _nextEpoch());
+        uint256 blobId = _blobId(blob_);
+        if (blob_.certifiedEpoch == 0) {
+            emit BlobDeleted(objectId, blobId, next - 1);
+            delete _blobs[objectId];
+        } else {
+            blob_.endEpoch = next;
+            emit BlobCertified(objectId, blobId, blob_.certifiedEpoch, next, blob_.deletable, true);
+        }
+        amount = _refund(size, next, endEpoch);
+    }
+
+    /// @notice What `extend` would cost now.
+    function extensionCost(uint256 objectId, uint32 epochs) external view returns (uint256) {
+        return _price(_existing(objectId).size, epochs);
     }
 
     /// @notice Marks a blob as encoded inconsistently. Anyone may, with the certificate of members of whom at least one

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
+import {Earnings} from "./Earnings.sol";
 import {Epochs} from "./Epochs.sol";
 import {Governed} from "./Governed.sol";
 import {Staking} from "./Staking.sol";
@@ -17,7 +18,7 @@ import {Votes} from "./lib/Votes.sol";
 /// `attest` them, until a quorum of the shards is kept or attested: the handover is done. If it is not within the
 /// deadline, anyone may `close` it. None of these can be paused. Where too little stake stands for a selection the
 /// committee in office stays, with its shards and certificates.
-contract Committee is Epochs {
+contract Committee is Earnings {
     using ShardSet for uint256[];
 
     /// @notice What the first selection waits for: both members and stake, or the time.
@@ -196,6 +197,7 @@ contract Committee is Epochs {
             _held[shard >> 8] |= 1 << (shard & 0xff);
         }
         clock.heldCount += uint16(shards.length);
+        _losePartsOfLate(clock, nodeId, shards.length);
         emit ShardsAttested(epoch_, nodeId, shards, digests, counts);
         _finishAtQuorum(clock);
         _clock = clock;
@@ -231,6 +233,7 @@ contract Committee is Epochs {
         if (isEjected[current][nodeId]) revert AlreadyEjected(nodeId, current);
         verify(current, Messages.EJECT, Messages.ejection(nodeId, reason, deadline), bitmap, signature);
         isEjected[current][nodeId] = true;
+        _loseParts(clock, nodeId);
         emit MemberEjected(current, nodeId, reason);
         if (isSelected) {
             _clock.selectedEpoch = 0;

@@ -210,11 +210,10 @@ abstract contract Epochs is Governed, IEpochs {
     /// @inheritdoc IEpochs
     /// @dev From a handover's end to the next start takes an epoch's duration, from there to the next end at most the
     /// deadline. After four times both nobody has pushed the epoch, or too little stake stands for election.
-    function isStalled() external view returns (bool) {
+    function isStalled() public view returns (bool) {
         Clock memory clock = _clock;
-        uint256 longest = uint256(parameters.epochDuration) + parameters.handoverDeadline;
         uint256 last = clock.handoverDone ? clock.lastHandoverDone : clock.startedAt;
-        return block.timestamp > last + 4 * longest;
+        return block.timestamp > last + _stallTime();
     }
 
     /// @notice Where the epochs are.
@@ -264,23 +263,9 @@ abstract contract Epochs is Governed, IEpochs {
     }
 
     /// @notice The shards that were neither kept nor attested at the end of an epoch, or are not yet in the current one;
-    /// ascending. Their owners earn nothing for them, and have them to attest in the next epoch.
+    /// ascending. Their owners have them to attest in the next epoch.
     function missingShards(uint32 epoch_) external view returns (uint16[] memory) {
         return _missingSet(epoch_).toList();
-    }
-
-    /// @notice What an epoch that is over owes to a node: `earning` of `all` parts of its payment.
-    function earnings(uint32 epoch_, uint32 nodeId) external view returns (uint256 earning, uint256 all) {
-        if (epoch_ >= _clock.epoch) revert WrongEpoch(epoch_, _clock.epoch);
-        uint16[] memory owned = Rolls.shardsOf(_known(epoch_), nodeId);
-        uint256[] memory missing = _missing[epoch_];
-        earning = owned.length;
-        all = nShards;
-        if (missing.length == 0) return (earning, all);
-        all -= missing.size();
-        for (uint256 i; i < owned.length; ++i) {
-            if (missing.contains(owned[i])) --earning;
-        }
     }
 
     function _signers(uint32 epoch_, uint8 intent, bytes memory bitmap)
@@ -318,6 +303,11 @@ abstract contract Epochs is Governed, IEpochs {
 
     function _isBefore(uint32 epoch_, uint32 next) internal pure returns (bool) {
         return uint256(epoch_) + 1 == next;
+    }
+
+    /// @dev So long nothing happens before an epoch has stalled.
+    function _stallTime() internal view returns (uint256) {
+        return 4 * (uint256(parameters.epochDuration) + parameters.handoverDeadline);
     }
 
     function _checkParameters(Parameters memory given) private pure {

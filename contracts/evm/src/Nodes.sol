@@ -3,10 +3,9 @@ pragma solidity ^0.8.30;
 
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {SSTORE2} from "solady/utils/SSTORE2.sol";
+import {Admission} from "./Admission.sol";
 import {Candidates, IEpochs} from "./Candidates.sol";
 import {Bls} from "./lib/Bls.sol";
-import {Contact} from "./lib/Contact.sol";
-import {Messages} from "./lib/Messages.sol";
 
 /// @title Storage nodes.
 /// @notice A node has an owner, who registered it and decides about it; an operator, the hot key that its process
@@ -121,13 +120,15 @@ abstract contract Nodes is Candidates {
     /// @notice The node that an account operates, 0 if none.
     mapping(address account => uint32 nodeId) public nodeOf;
 
+    Admission private immutable _admission = new Admission();
+
     mapping(uint32 nodeId => Node) private _nodes;
     mapping(bytes32 keyHash => uint32 nodeId) private _nodeWithKey;
 
     /// @notice Registers a node of the sender's and makes it a candidate, unless all places are taken.
     function registerNode(Registration calldata given) external pausable returns (uint32 nodeId) {
-        if (!Contact.isName(bytes(given.name))) revert InvalidName();
-        _checkNetworkAddress(given.networkAddress);
+        _admission.checkName(given.name);
+        _admission.checkNetworkAddress(given.networkAddress);
         _checkCommission(given.commission);
         nodeId = ++nodeCount;
         Node storage entry = _nodes[nodeId];
@@ -159,7 +160,7 @@ abstract contract Nodes is Candidates {
         onlyOperator(nodeId)
     {
         Node storage entry = _nodes[nodeId];
-        _checkNetworkAddress(networkAddress);
+        _admission.checkNetworkAddress(networkAddress);
         entry.networkAddress = networkAddress;
         entry.tlsKey = tlsKey;
         emit NetworkAddressChanged(nodeId, networkAddress, tlsKey);
@@ -299,14 +300,8 @@ abstract contract Nodes is Candidates {
         uint32 user = _nodeWithKey[keccak256(publicKey)];
         if (user != 0) revert KeyInUse(user);
         _nodeWithKey[keccak256(publicKey)] = nodeId;
-        bytes memory key = publicKey;
-        if (!Bls.isKey(key)) revert InvalidKey();
-        compressed = Bls.compress(key);
-        bytes memory message = Messages.encode(
-            Messages.POSSESSION, 0, Messages.domainOf(committee), Messages.possession(entry.owner, compressed)
-        );
-        if (!Bls.verify(Bls.keyAt(key, 0), message, proofOfPossession)) revert InvalidProofOfPossession();
-        entry.keys.push(fromEpoch, uint160(SSTORE2.write(key)));
+        compressed = _admission.checkKey(publicKey, proofOfPossession, entry.owner, committee);
+        entry.keys.push(fromEpoch, uint160(SSTORE2.write(publicKey)));
     }
 
     function _operate(Node storage entry, uint32 nodeId, address operator) private {
@@ -339,9 +334,5 @@ abstract contract Nodes is Candidates {
 
     function _checkCommission(uint16 commission) private pure {
         if (commission > MAX_COMMISSION) revert CommissionTooHigh(commission, MAX_COMMISSION);
-    }
-
-    function _checkNetworkAddress(string calldata networkAddress) private pure {
-        if (!Contact.isNetworkAddress(bytes(networkAddress))) revert InvalidNetworkAddress();
     }
 }

@@ -5,12 +5,15 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Committee} from "./Committee.sol";
 import {Governed} from "./Governed.sol";
+import {Staking} from "./Staking.sol";
 import {RedStuff} from "./lib/RedStuff.sol";
 
 /// @title Space to store in: what is left of it, what it costs, and who earns that.
-/// @notice Space is reserved and paid for from the current epoch to an end epoch, exclusive. What was paid for an epoch
-/// is shared out, when it is over, among its members by the shards that they kept or attested; each share is paid out
-/// on demand. Reservation ids count from 1.
+/// @notice Space is reserved and paid for from the current epoch to an end epoch, exclusive, in mebibytes, begun or full.
+/// What was paid for an epoch is shared out when it is over, by the parts that its members have earned (`Earnings`);
+/// what nobody has earned is added to what was paid for the next. Reservation ids count from 1.
+/// @dev Epochs are closed in order. A part of a closed epoch is worth its payment divided by all parts there are,
+/// rounded down, and its payment changes no more.
 abstract contract Space is Governed {
     using SafeERC20 for IERC20;
 
@@ -23,15 +26,16 @@ abstract contract Space is Governed {
 
     /// @notice What is reserved in an epoch, and paid for it.
     struct Account {
-        /// @dev Bytes.
+        /// @dev Mebibytes.
         uint64 reserved;
-        /// @dev Mebibytes of 2^64 bytes times prices of 80 bits fit.
+        /// @dev What users paid, and what was not earned in the epochs before. Mebibytes of 2^64 bytes times prices of
+        /// 80 bits fit.
         uint128 payment;
     }
 
     /// @notice What the governor can change.
     struct Terms {
-        /// @dev Price of a mebibyte of encoded size, begun or full, for one epoch.
+        /// @dev Price of a mebibyte of encoded size, begun or full, for one epoch; above 0.
         uint80 price;
         /// @dev Price of a mebibyte of encoded size, begun or full, for registering a blob.
         uint80 writePrice;
@@ -45,8 +49,12 @@ abstract contract Space is Governed {
     event SpaceUsed(uint256 indexed resourceId, uint256 indexed objectId);
     /// @notice Prices and capacity are others from now on.
     event TermsChanged(uint80 price, uint80 writePrice, uint64 capacity);
-    /// @notice A node's part of what was paid for an epoch went to its pool.
+    /// @notice An epoch's payment is final: `part` is what each part earned is worth, `rest` is paid for the next epoch.
+    event EpochClosed(uint32 indexed epoch, uint256 payment, uint256 part, uint256 rest);
+    /// @notice What a node earned in an epoch went to its pool.
     event PaidOut(uint32 indexed epoch, uint32 indexed nodeId, uint256 amount);
+    /// @notice What was paid for the epochs from `fromEpoch` on went back.
+    event Refunded(address indexed owner, uint32 fromEpoch, uint32 endEpoch, uint256 amount);
 
     /// @notice Storage begins with the first epoch.
     error NoEpochYet();
@@ -54,7 +62,15 @@ abstract contract Space is Governed {
     error InvalidPeriod(uint256 epochsAhead, uint256 most);
     /// @notice A reservation has at least one byte.
     error InvalidSize();
-    /// @notice The epoch has too little space left.
+    /// @notice It costs more than the sender was ready to pay.
+    error TooExpensive(uint256 cost, uint256 most);
+    /// @notice Epochs have come to a standstill, or the current one was closed when they had: nothing can be bought.
+    error Stalled();
+    /// @notice The epoch cannot be paid yet.
+    error NotOver(uint32 epoch);
+    /// @notice Only when epochs have come to a standstill.
+    error NotStalled();
+    /// @notice The epoch has too little space left, in bytes.
     error NoCapacity(uint32 epoch, uint256 free, uint256 wanted);
     /// @notice There is no such reservation, or a blob uses it.
     error UnknownReservation(uint256 resourceId);
@@ -62,8 +78,8 @@ abstract contract Space is Governed {
     error NotOwner(address owner);
     /// @notice It ended with the start of `endEpoch`.
     error Expired(uint32 endEpoch);
-    /// @notice The node has earned nothing in the epoch, or has been paid.
-    error NothingToPay(uint32 epoch, uint32 nodeId);
+    /// @notice All epochs from the next one on are refunded, or none was paid for.
+    error NothingToRefund();
 
     /// @notice How many epochs, the current one included, space can be reserved for.
     uint32 public constant MAX_EPOCHS_AHEAD = 53;
@@ -76,6 +92,7 @@ abstract contract Space is Governed {
     IERC20 public immutable token;
 
     uint256 internal immutable _nShards;
+    uint256 private immutable _parts; // that all members together earn at most
 
     /// @notice What the governor can change.
     Terms public terms;
@@ -83,16 +100,18 @@ abstract contract Space is Governed {
     uint128 public reservationCount;
     /// @notice The reservations that no blob uses yet.
     mapping(uint256 resourceId => Reservation) public reservations;
-    /// @notice What is reserved in an epoch, bytes, and paid for it.
+    /// @notice The first epoch that is not closed.
+    uint32 public openEpoch;
+    /// @notice What is reserved in an epoch, mebibytes, and paid for it.
     mapping(uint32 epoch => Account) public accounts;
-    /// @notice Whether a node has been paid for an epoch.
-    mapping(uint32 epoch => mapping(uint32 nodeId => bool)) public isPaid;
 
     constructor(Committee committee_, IERC20 token_, Terms memory terms_) {
         if (address(committee_.staking().token()) != address(token_)) revert InvalidParameter("token");
+        if (committee_.staking().payer() != address(this)) revert InvalidParameter("payer");
         committee = committee_;
         token = token_;
         _nShards = committee_.nShards();
+        _parts = committee_.nShards() * committee_.PARTS();
         _setTerms(terms_);
         token_.approve(address(committee_.staking()), type(uint256).max); // which takes the rewards that it is given
     }
@@ -105,21 +124,75 @@ abstract contract Space is Governed {
     /// @notice Reserves and pays space, from the current epoch on.
     /// @param encodedSize Bytes, as `quote` has them.
     /// @param epochsAhead How many epochs, the current one included; 1 to 53.
-    function reserve(uint64 encodedSize, uint32 epochsAhead) external pausable returns (uint256 resourceId) {
+    /// @param maxCost The most that it may cost.
+    function reserve(uint64 encodedSize, uint32 epochsAhead, uint256 maxCost)
+        external
+        pausable
+        returns (uint256 resourceId)
+    {
         (uint32 current, uint32 endEpoch) = _period(epochsAhead);
         if (encodedSize == 0) revert InvalidSize();
-        _pay(_book(encodedSize, current, endEpoch, 0));
+        _pay(_book(encodedSize, current, endEpoch, 0), maxCost);
         return _keep(msg.sender, encodedSize, endEpoch);
     }
 
-    /// @notice Pays a node its part of what was paid for an epoch that is over, into its pool. Anyone may, once.
-    function payOut(uint32 epoch, uint32 nodeId) external returns (uint256 amount) {
-        (uint256 earning, uint256 all) = committee.earnings(epoch, nodeId);
-        if (earning != 0 && !isPaid[epoch][nodeId]) amount = accounts[epoch].payment * earning / all;
-        if (amount == 0) revert NothingToPay(epoch, nodeId);
-        isPaid[epoch][nodeId] = true;
-        emit PaidOut(epoch, nodeId, amount);
-        committee.staking().reward(nodeId, epoch, amount);
+    /// @notice Pays nodes what they earned in their epochs before `until` that are over and not settled, into their
+    /// pools (`Staking.settle`), and closes these epochs. When epochs have come to a standstill, the current one counts
+    /// as over. Anyone may; what is done is skipped.
+    /// @param until The first epoch not to be paid; bounds the work.
+    /// @return amount What all of them got.
+    function payOut(uint32[] calldata nodeIds, uint32 until) external returns (uint256 amount) {
+        uint32 payable_ = _payableUntil();
+        uint32 end = until < payable_ ? until : payable_;
+        uint32 open = openEpoch;
+        for (; open < end; ++open) {
+            _close(open);
+        }
+        openEpoch = open;
+        for (uint256 i; i < nodeIds.length; ++i) {
+            amount += _settle(nodeIds[i], end);
+        }
+    }
+
+    /// @notice Gives the sender back, once epochs have come to a standstill, what was paid for its reservation from the
+    /// next epoch on: of each epoch's payment the part that it has of the space reserved then. (Space is split, joined
+    /// and extended at other prices; so all that is reserved for an epoch is refunded alike.) The reservation ends with
+    /// the current epoch.
+    function refund(uint256 resourceId) external returns (uint256 amount) {
+        Reservation storage space = reservations[resourceId];
+        if (space.owner == address(0)) revert UnknownReservation(resourceId);
+        if (space.owner != msg.sender) revert NotOwner(space.owner);
+        uint32 endEpoch = space.endEpoch;
+        space.endEpoch = _nextEpoch();
+        amount = _refund(space.size, space.endEpoch, endEpoch);
+    }
+
+    /// @notice Those of the nodes for which an epoch that can be paid is not settled.
+    function unpaid(uint32 epoch, uint32[] calldata nodeIds) external view returns (uint32[] memory found) {
+        Staking staking = committee.staking();
+        uint256 count = epoch < _payableUntil() ? nodeIds.length : 0;
+        found = new uint32[](count);
+        uint256 length;
+        for (uint256 i; i < count; ++i) {
+            if (staking.settledEpoch(nodeIds[i]) <= epoch) found[length++] = nodeIds[i];
+        }
+        assembly ("memory-safe") {
+            mstore(found, length)
+        }
+    }
+
+    /// @notice What a node earned in an epoch that is over and is still to be paid to it.
+    function owed(uint32 epoch, uint32 nodeId) external view returns (uint256) {
+        if (epoch >= _payableUntil()) revert NotOver(epoch);
+        uint256 parts = committee.earnings(epoch, nodeId);
+        if (epoch < committee.staking().settledEpoch(nodeId)) return 0;
+        uint256 payment = accounts[epoch].payment;
+        uint256 rest;
+        for (uint32 open = openEpoch; open <= epoch; ++open) {
+            payment = accounts[open].payment + rest;
+            if (payment != 0) rest = payment - payment / _parts * committee.earned(open);
+        }
+        return payment / _parts * parts;
     }
 
     /// @notice What a blob of `length` bytes takes and costs.
@@ -134,24 +207,36 @@ abstract contract Space is Governed {
     function _period(uint32 epochsAhead) internal view returns (uint32 current, uint32 endEpoch) {
         current = committee.epoch();
         if (current == 0) revert NoEpochYet();
+        _requireRunning(current);
         if (epochsAhead == 0 || epochsAhead > MAX_EPOCHS_AHEAD) revert InvalidPeriod(epochsAhead, MAX_EPOCHS_AHEAD);
         endEpoch = current + epochsAhead;
+    }
+
+    /// @dev An epoch that was closed as stalled can be paid, also when epochs then go on.
+    function _payableUntil() private view returns (uint32) {
+        uint32 payable_ = committee.payableUntil();
+        return payable_ < openEpoch ? openEpoch : payable_;
+    }
+
+    /// @dev What is paid when all that an epoch can pay is being paid would be nobody's.
+    function _requireRunning(uint32 current) internal view {
+        if (current < openEpoch || committee.isStalled()) revert Stalled();
     }
 
     /// @dev Enters capacity and payment for the epochs from `first` to before `end`, and `fee` for the first of them.
     /// @return cost What is to be paid.
     function _book(uint64 size, uint32 first, uint32 end, uint256 fee) internal returns (uint256 cost) {
         Terms memory current = terms;
-        uint256 perEpoch = _mebibytes(size) * current.price;
+        uint256 space = _mebibytes(size);
+        uint256 perEpoch = space * current.price;
         cost = perEpoch * (end - first) + fee;
         for (uint32 epoch = first; epoch < end; ++epoch) {
             Account memory account = accounts[epoch];
-            uint256 reserved = uint256(account.reserved) + size;
-            if (reserved > current.capacity) {
-                uint256 free = current.capacity > account.reserved ? current.capacity - account.reserved : 0;
-                revert NoCapacity(epoch, free, size);
+            uint256 reserved = account.reserved * MEBIBYTE;
+            if (reserved + space * MEBIBYTE > current.capacity) {
+                revert NoCapacity(epoch, current.capacity > reserved ? current.capacity - reserved : 0, size);
             }
-            account.reserved = uint64(reserved);
+            account.reserved += uint64(space);
             account.payment += uint128(perEpoch + fee);
             accounts[epoch] = account;
             fee = 0;
@@ -168,8 +253,57 @@ abstract contract Space is Governed {
         accounts[current].payment += uint128(fee);
     }
 
-    function _pay(uint256 cost) internal {
+    function _pay(uint256 cost, uint256 maxCost) internal {
+        if (cost > maxCost) revert TooExpensive(cost, maxCost);
         if (cost != 0) token.safeTransferFrom(msg.sender, address(this), cost);
+    }
+
+    /// @dev The first epoch that is refunded.
+    function _nextEpoch() internal view returns (uint32) {
+        if (!committee.isStalled()) revert NotStalled();
+        return committee.epoch() + 1;
+    }
+
+    /// @dev Takes space out of the epochs from `first` to before `end` and gives the sender what is paid for it.
+    function _refund(uint64 size, uint32 first, uint32 end) internal returns (uint256 amount) {
+        if (first >= end) revert NothingToRefund();
+        uint64 space = uint64(_mebibytes(size));
+        for (uint32 epoch = first; epoch < end; ++epoch) {
+            Account memory account = accounts[epoch];
+            uint128 back = uint128(uint256(account.payment) * space / account.reserved);
+            accounts[epoch] = Account(account.reserved - space, account.payment - back);
+            amount += back;
+        }
+        emit Refunded(msg.sender, first, end, amount);
+        token.safeTransfer(msg.sender, amount);
+    }
+
+    /// @dev Pays a node for its epochs before `end` that are not settled, all of them closed.
+    function _settle(uint32 nodeId, uint32 end) private returns (uint256 amount) {
+        Staking staking = committee.staking();
+        uint32 first = staking.settledEpoch(nodeId);
+        if (first >= end) return 0;
+        uint256[] memory amounts = new uint256[](end - first);
+        for (uint32 epoch = first; epoch < end; ++epoch) {
+            uint256 part = accounts[epoch].payment / _parts;
+            if (part == 0) continue;
+            uint256 earned = part * committee.earnings(epoch, nodeId);
+            if (earned == 0) continue;
+            amounts[epoch - first] = earned;
+            amount += earned;
+            emit PaidOut(epoch, nodeId, earned);
+        }
+        staking.settle(nodeId, amounts);
+    }
+
+    /// @dev Makes an epoch's payment final; what is not earned of it is paid for the next.
+    function _close(uint32 epoch) private {
+        uint256 payment = accounts[epoch].payment;
+        if (payment == 0) return;
+        uint256 part = payment / _parts;
+        uint256 rest = payment - part * committee.earned(epoch);
+        accounts[epoch + 1].payment += uint128(rest);
+        emit EpochClosed(epoch, payment, part, rest);
     }
 
     function _keep(address owner, uint64 size, uint32 endEpoch) internal returns (uint256 resourceId) {
@@ -178,11 +312,17 @@ abstract contract Space is Governed {
         emit SpaceReserved(resourceId, owner, size, endEpoch);
     }
 
+    /// @dev What space costs for some epochs, by today's terms.
+    function _price(uint64 size, uint32 epochs) internal view returns (uint256) {
+        return _mebibytes(size) * terms.price * epochs;
+    }
+
     function _mebibytes(uint64 size) private pure returns (uint256) {
         return (uint256(size) + MEBIBYTE - 1) / MEBIBYTE;
     }
 
     function _setTerms(Terms memory terms_) private {
+        if (terms_.price == 0) revert InvalidParameter("price");
         terms = terms_;
         emit TermsChanged(terms_.price, terms_.writePrice, terms_.capacity);
     }

@@ -95,10 +95,15 @@ abstract contract Base is Signing {
     uint32 internal constant GRACE_S = 100;
     uint32 internal constant NOTICE_S = 200;
     uint32 internal constant SHRINK_S = 20 * EPOCH_S;
-    uint80 internal constant PRICE = 5;
-    uint80 internal constant WRITE_PRICE = 3;
+    uint80 internal constant PRICE = 5e9;
+    uint80 internal constant WRITE_PRICE = 3e9;
     uint64 internal constant CAPACITY = 1 << 40;
     uint256 internal constant STAKE = 1000 ether;
+    uint64 internal constant EVIDENCE_S = 200;
+    /// @dev Of a payment: whatever it costs.
+    uint256 internal constant ANY = type(uint256).max;
+    /// @dev Of what is paid out: all there is.
+    uint32 internal constant ALL = type(uint32).max;
     uint16 internal constant COMMISSION = 1_000; // of 10 000
     // A blob that the real Walrus encoder encoded for 100 shards.
     uint64 internal constant LENGTH = 1048576;
@@ -137,8 +142,15 @@ abstract contract Base is Signing {
         token = HauloutToken(
             vm.deployCode("artifacts/HauloutToken.json", abi.encode(address(this), address(this), 1e9 ether))
         );
-        address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        bytes memory arguments = abi.encode(token, expected, governor, GUARDIAN);
+        uint64 nonce = vm.getNonce(address(this));
+        bytes memory arguments = abi.encode(
+            token,
+            vm.computeCreateAddress(address(this), nonce + 1),
+            vm.computeCreateAddress(address(this), nonce + 2),
+            EVIDENCE_S,
+            governor,
+            GUARDIAN
+        );
         staking = Staking(vm.deployCode("artifacts/Staking.json", arguments));
         arguments = abi.encode(staking, shards, _parameters(bandMillis), _opening(), governor, GUARDIAN);
         committee = Committee(vm.deployCode("artifacts/Committee.json", arguments));
@@ -183,7 +195,7 @@ abstract contract Base is Signing {
             _registration(_operator(nodeId), _publicKey(secret), _possession(secret, _operator(nodeId)));
         vm.prank(_operator(nodeId));
         staking.registerNode(given);
-        if (amount != 0) staking.stake(nodeId, amount, 0);
+        if (amount != 0) staking.stake(nodeId, amount);
     }
 
     /// @dev Of a node whose owner, operator and receiver are one.
@@ -208,6 +220,36 @@ abstract contract Base is Signing {
         token.approve(address(staking), type(uint256).max);
         token.approve(address(blobs), type(uint256).max);
         vm.stopPrank();
+    }
+
+    /// @dev Pays a node out for its epochs before `until`.
+    function _payOut(uint32 nodeId, uint32 until) internal returns (uint256) {
+        uint32[] memory nodeIds = new uint32[](1);
+        nodeIds[0] = nodeId;
+        return blobs.payOut(nodeIds, until);
+    }
+
+    /// @dev Pays all nodes out for all there is.
+    function _payOutAll() internal returns (uint256) {
+        uint32[] memory nodeIds = new uint32[](staking.nodeCount());
+        for (uint32 i; i < nodeIds.length; ++i) {
+            nodeIds[i] = i + 1;
+        }
+        return blobs.payOut(nodeIds, ALL);
+    }
+
+    /// @dev Settles a node's next epoch, in which it is to have earned an amount.
+    function _reward(uint32 nodeId, uint256 amount) internal {
+        uint256[] memory amounts = new uint256[](1);
+        amounts[0] = amount;
+        token.mint(address(blobs), amount);
+        vm.prank(address(blobs));
+        staking.settle(nodeId, amounts);
+    }
+
+    /// @dev Until what stood for the epoch before the current one can be withdrawn, if its handover is done.
+    function _passEvidenceWindow() internal {
+        vm.warp(block.timestamp + EVIDENCE_S);
     }
 
     function _leave(uint32 nodeId) internal {

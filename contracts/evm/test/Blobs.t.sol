@@ -16,38 +16,38 @@ contract BlobsTest is BlobBase {
         _certified(false);
         vm.expectEmit();
         emit Blobs.BlobCertified(1, blobId, 1, 9, false, true);
-        blobs.extend(1, 3);
+        blobs.extend(1, 3, ANY);
         vm.assertEq(blobs.blob(1).endEpoch, 9);
         vm.assertEq(token.balanceOf(address(blobs)), 8 * COST + FEE);
         (uint64 reserved,) = blobs.accounts(8);
-        vm.assertEq(reserved, SIZE);
+        vm.assertEq(reserved, 6);
         (reserved,) = blobs.accounts(5);
-        vm.assertEq(reserved, SIZE);
+        vm.assertEq(reserved, 6);
     }
 
     function test_extend_reverts_beyond_the_longest_period() public {
         _certified(false);
         vm.expectRevert(abi.encodeWithSelector(Space.InvalidPeriod.selector, 49, 48));
-        blobs.extend(1, 49);
-        blobs.extend(1, 48);
+        blobs.extend(1, 49, ANY);
+        blobs.extend(1, 48, ANY);
     }
 
     function test_extend_reverts_for_no_epoch() public {
         _certified(false);
         vm.expectRevert(abi.encodeWithSelector(Space.InvalidPeriod.selector, 0, 48));
-        blobs.extend(1, 0);
+        blobs.extend(1, 0, ANY);
     }
 
     function test_extend_reverts_for_a_period_that_overflows() public {
         _certified(false);
         vm.expectRevert(abi.encodeWithSelector(Space.InvalidPeriod.selector, type(uint32).max, 48));
-        blobs.extend(1, type(uint32).max);
+        blobs.extend(1, type(uint32).max, ANY);
     }
 
     function test_extend_reverts_for_an_uncertified_blob() public {
         _register(false);
         vm.expectRevert(abi.encodeWithSelector(Blobs.NotCertified.selector, 1));
-        blobs.extend(1, 1);
+        blobs.extend(1, 1, ANY);
     }
 
     function test_extend_reverts_for_an_expired_blob() public {
@@ -56,7 +56,7 @@ contract BlobsTest is BlobBase {
             _nextEpoch();
         }
         vm.expectRevert(abi.encodeWithSelector(Space.Expired.selector, 6));
-        blobs.extend(1, 1);
+        blobs.extend(1, 1, ANY);
         vm.assertTrue(blobs.blob(1).status == Blobs.Status.Expired);
     }
 
@@ -64,14 +64,14 @@ contract BlobsTest is BlobBase {
         _certified(false);
         vm.expectRevert(abi.encodeWithSelector(Space.NotOwner.selector, address(this)));
         vm.prank(STRANGER);
-        blobs.extend(1, 1);
+        blobs.extend(1, 1, ANY);
     }
 
     function test_extend_reverts_for_an_invalid_blob() public {
         _certified(false);
         _invalidate();
         vm.expectRevert(abi.encodeWithSelector(Blobs.InvalidBlob.selector, blobId));
-        blobs.extend(1, 1);
+        blobs.extend(1, 1, ANY);
     }
 
     // Deleting
@@ -86,7 +86,7 @@ contract BlobsTest is BlobBase {
         uint256 resourceId = blobs.remove(1);
         vm.assertTrue(blobs.blob(1).status == Blobs.Status.Deleted);
         vm.assertEq(blobs.blob(1).objectId, 1);
-        vm.assertEq(blobs.register(resourceId, ROOT, LENGTH, 1, true), 2);
+        vm.assertEq(blobs.register(resourceId, ROOT, LENGTH, 1, true, ANY), 2);
         vm.assertEq(blobs.blob(2).endEpoch, 6);
         vm.assertEq(token.balanceOf(address(blobs)), 5 * COST + 2 * FEE);
     }
@@ -105,7 +105,7 @@ contract BlobsTest is BlobBase {
     }
 
     function test_remove_reverts_for_an_expired_blob() public {
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, true);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, true, ANY);
         _nextEpoch();
         vm.expectRevert(abi.encodeWithSelector(Space.Expired.selector, 2));
         blobs.remove(1);
@@ -166,7 +166,7 @@ contract BlobsTest is BlobBase {
 
     function test_blobs_come_in_pages() public {
         for (uint256 i; i < 5; ++i) {
-            blobs.reserveAndRegister(bytes32(i), LENGTH, 1, 1, true);
+            blobs.reserveAndRegister(bytes32(i), LENGTH, 1, 1, true, ANY);
         }
         blobs.remove(2);
         (Blobs.BlobView[] memory page, uint256 next) = blobs.blobs(0, 3);
@@ -189,7 +189,7 @@ contract BlobsTest is BlobBase {
     function test_newestWith_finds_objects_of_a_root_newest_first() public {
         _assertNewest(0, 9, 0, 0);
         for (uint256 i; i < 8; ++i) {
-            blobs.reserveAndRegister(bytes32(i % 3), LENGTH, 1, 1, true); // root 0 has the ids 1, 4, 7
+            blobs.reserveAndRegister(bytes32(i % 3), LENGTH, 1, 1, true, ANY); // root 0 has the ids 1, 4, 7
         }
         _assertNewest(0, 9, 7, 7);
         _assertNewest(7, 9, 4, 4);
@@ -205,7 +205,7 @@ contract BlobsTest is BlobBase {
 
     function test_newestWith_leaves_out_deleted_objects() public {
         for (uint256 i; i < 3; ++i) {
-            blobs.reserveAndRegister(0, LENGTH, 1, 1, true);
+            blobs.reserveAndRegister(0, LENGTH, 1, 1, true, ANY);
         }
         blobs.remove(3);
         blobs.remove(1);
@@ -230,11 +230,11 @@ contract BlobsTest is BlobBase {
         length = uint64(_between(length, 0, 1 << 20));
         epochs = _between(epochs, 1, 53);
         more = _between(more, 0, 53 - epochs);
-        blobs.reserveAndRegister(ROOT, length, 1, uint32(epochs), false);
+        blobs.reserveAndRegister(ROOT, length, 1, uint32(epochs), false, ANY);
         bytes32 id = BlobId.fromInteger(blobs.blob(1).blobId);
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(id), 0);
         blobs.certify(1, 1, bitmap, signature);
-        if (more > 0) blobs.extend(1, uint32(more));
+        if (more > 0) blobs.extend(1, uint32(more), ANY);
         uint256 paid;
         for (uint32 epoch; epoch < 60; ++epoch) {
             (, uint128 payment) = blobs.accounts(epoch);

@@ -90,11 +90,11 @@ contract CandidatesTest is Base {
         }
         _addNode(0);
         vm.assertFalse(staking.node(101).candidate);
-        staking.stake(101, 5 * UNIT, 0);
+        staking.stake(101, 5 * UNIT);
         vm.expectRevert(abi.encodeWithSelector(Candidates.CandidatesFull.selector, 5 * UNIT));
         vm.prank(_operator(101));
         staking.becomeCandidate(101);
-        staking.stake(101, 1, 0);
+        staking.stake(101, 1);
         vm.expectEmit();
         emit Candidates.CandidateEvicted(61);
         vm.prank(_operator(101));

@@ -76,6 +76,7 @@ contract CaptureTest is Base {
     function test_a_network_that_truly_shrinks_goes_on() public {
         _addNodes(10);
         _nextEpoch();
+        _payOutAll();
         for (uint32 i = 1; i <= 8; ++i) {
             staking.unstake(i, STAKE);
         }

@@ -18,7 +18,8 @@ contract CaptureHandler is Base {
 
     mapping(uint32 nodeId => bool) private _isDown;
     mapping(uint32 nodeId => bool) private _isEjected; // and has not asked to stand again
-    uint256 private _staked; // by the attacker
+    uint256 private _staked; // by the attacker, and not withdrawn
+    uint32[2][] private _unbondings; // its nodes and unlock epochs
 
     constructor() {
         vm.warp(1_700_000_000);
@@ -41,16 +42,27 @@ contract CaptureHandler is Base {
         amount = _between(amount, 1e9, BUDGET);
         if (amount > BUDGET - _staked) amount = BUDGET - _staked;
         if (amount < 1e9) return;
-        staking.stake(_attackers(seed), amount, 0);
+        _payOutAll();
+        staking.stake(_attackers(seed), amount);
         _staked += amount;
     }
 
     function unstake(uint256 seed) external {
         uint32 nodeId = _attackers(seed);
+        _payOutAll();
         uint256 shares = staking.sharesOf(nodeId, address(this));
         if (shares == 0) return;
-        _staked -= staking.stakeOf(nodeId, address(this));
-        staking.unstake(nodeId, shares);
+        _unbondings.push([nodeId, staking.unstake(nodeId, shares)]);
+    }
+
+    /// @dev All that is unlocked.
+    function withdraw() external {
+        _payOutAll();
+        for (uint256 i; i < _unbondings.length; ++i) {
+            try staking.withdraw(_unbondings[i][0], _unbondings[i][1]) returns (uint256 amount) {
+                _staked -= amount;
+            } catch {}
+        }
     }
 
     function candidacy(uint256 seed) external {

@@ -19,9 +19,10 @@ contract CaptureInvariantsTest {
     }
 
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[8] memory actions = [
+        bytes4[9] memory actions = [
             CaptureHandler.stake.selector,
             CaptureHandler.unstake.selector,
+            CaptureHandler.withdraw.selector,
             CaptureHandler.candidacy.selector,
             CaptureHandler.push.selector,
             CaptureHandler.down.selector,

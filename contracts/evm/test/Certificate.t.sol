@@ -231,7 +231,7 @@ contract CertificateTest is Base {
         bytes memory key = _publicKey(secret);
         vm.prank(_operator(nodeId));
         staking.registerNode(_registration(_operator(nodeId), key, proof));
-        staking.stake(nodeId, STAKE, 0);
+        staking.stake(nodeId, STAKE);
     }
 
     function _signed(uint256 absent) private view returns (bytes memory bitmap, bytes memory signature) {

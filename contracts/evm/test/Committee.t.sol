@@ -46,8 +46,9 @@ contract CommitteeTest is Base {
 
     function test_select_reverts_without_stake() public {
         for (uint32 i = 1; i <= NODES; ++i) {
-            staking.unstake(i, STAKE);
+            _leave(i);
         }
+        _addNode(0);
         vm.expectRevert(Assignment.NoStake.selector);
         committee.select();
     }
@@ -96,7 +97,7 @@ contract CommitteeTest is Base {
 
     function test_start_finishes_a_handover_in_which_a_quorum_is_kept() public {
         _nextEpoch();
-        staking.stake(1, STAKE / 2, 0);
+        staking.stake(1, STAKE / 2);
         _select();
         vm.warp(block.timestamp + EPOCH_S / 2);
         vm.expectEmit();

@@ -121,7 +121,8 @@ contract EpochsTest is Base {
 
     function _predict() private {
         address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        staking = Staking(vm.deployCode("artifacts/Staking.json", abi.encode(token, expected, GOVERNOR, GUARDIAN)));
+        bytes memory arguments = abi.encode(token, expected, address(0), EVIDENCE_S, GOVERNOR, GUARDIAN);
+        staking = Staking(vm.deployCode("artifacts/Staking.json", arguments));
     }
 
     function _expectRefused(string memory name, Epochs.Parameters memory parameters) private {

@@ -16,9 +16,9 @@ contract GasTest is Base {
         _addNodes(NODES);
         _nextEpoch();
         // The first of all blobs pays for the epochs' and counters' slots, the second does not.
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, false);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, false, ANY);
         _report("reserveAndRegister, first", 300_000);
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, true);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, true, ANY);
         _report("reserveAndRegister", 300_000);
         bytes32 id = BlobId.fromInteger(blobs.blob(1).blobId);
         (bytes memory bitmap, bytes memory signature) =

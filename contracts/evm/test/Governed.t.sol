@@ -69,7 +69,8 @@ contract GovernedTest is Base {
         _expectTooEarly(address(staking), data);
         vm.warp(block.timestamp + DELAY_S);
         _execute(address(staking), data);
-        vm.assertEq(staking.slasher(), STRANGER);
+        vm.assertEq(staking.nextSlasher(), STRANGER); // and counts when all who want to can have left (Slashing.t.sol)
+        vm.assertEq(staking.slasher(), address(0));
     }
 
     function test_guardian_is_replaced_and_has_no_say_any_more() public {
@@ -183,10 +184,10 @@ contract GovernedTest is Base {
         _pause(staking, selector);
         vm.warp(block.timestamp + 4 days - 1);
         vm.expectRevert(abi.encodeWithSelector(Governed.Paused.selector, selector));
-        staking.stake(1, STAKE, 0);
+        staking.stake(1, STAKE);
         vm.warp(block.timestamp + 1);
         vm.assertFalse(staking.isPaused(selector));
-        staking.stake(1, STAKE, 0);
+        staking.stake(1, STAKE);
     }
 
     function test_pause_is_not_renewed_by_the_guardian() public {
@@ -226,7 +227,7 @@ contract GovernedTest is Base {
         emit Governed.PauseChanged(selector, 0);
         vm.prank(GUARDIAN);
         staking.unpause(selector);
-        staking.stake(1, STAKE, 0);
+        staking.stake(1, STAKE);
         vm.prank(address(timelock));
         staking.unpause(selector);
         _pause(staking, selector); // which the governor allowed
@@ -244,11 +245,12 @@ contract GovernedTest is Base {
 
     function test_pause_stops_one_function_and_no_other() public {
         _addNodes(1);
-        _pause(staking, staking.cancelUnstaking.selector);
-        staking.stake(1, STAKE, 0);
-        staking.unstake(1, STAKE);
-        vm.expectRevert(abi.encodeWithSelector(Governed.Paused.selector, staking.cancelUnstaking.selector));
-        staking.cancelUnstaking(1, 2, STAKE, 0);
+        _pause(staking, staking.becomeCandidate.selector);
+        staking.stake(1, STAKE);
+        _leave(1);
+        vm.expectRevert(abi.encodeWithSelector(Governed.Paused.selector, staking.becomeCandidate.selector));
+        vm.prank(_operator(1));
+        staking.becomeCandidate(1);
     }
 
     function test_each_pausable_function_of_the_registry_stops() public {
@@ -256,8 +258,7 @@ contract GovernedTest is Base {
         _checkPause(staking, abi.encodeCall(staking.registerNode, (given)));
         _checkPause(staking, abi.encodeCall(staking.changePublicKey, (1, "", "")));
         _checkPause(staking, abi.encodeCall(staking.becomeCandidate, (1)));
-        _checkPause(staking, abi.encodeCall(staking.stake, (1, 1, 0)));
-        _checkPause(staking, abi.encodeCall(staking.cancelUnstaking, (1, 1, 1, 0)));
+        _checkPause(staking, abi.encodeCall(staking.stake, (1, 1)));
     }
 
     function test_each_pausable_function_of_the_epochs_stops() public {
@@ -265,9 +266,9 @@ contract GovernedTest is Base {
     }
 
     function test_each_pausable_function_of_the_blobs_stops() public {
-        _checkPause(blobs, abi.encodeCall(blobs.reserve, (1, 1)));
-        _checkPause(blobs, abi.encodeCall(blobs.register, (1, 0, 1, 1, false)));
-        _checkPause(blobs, abi.encodeCall(blobs.reserveAndRegister, (0, 1, 1, 1, false)));
+        _checkPause(blobs, abi.encodeCall(blobs.reserve, (1, 1, ANY)));
+        _checkPause(blobs, abi.encodeCall(blobs.register, (1, 0, 1, 1, false, ANY)));
+        _checkPause(blobs, abi.encodeCall(blobs.reserveAndRegister, (0, 1, 1, 1, false, ANY)));
         _checkPause(blobs, abi.encodeCall(blobs.certify, (1, 1, "", "")));
         _checkPause(blobs, abi.encodeCall(blobs.certifyMany, (new uint256[](1), 1, "", "")));
         _checkPause(blobs, abi.encodeCall(blobs.invalidate, (1, 1, "", "")));
@@ -277,8 +278,11 @@ contract GovernedTest is Base {
         _expectUnpausable(staking, staking.unstake.selector);
         _expectUnpausable(staking, staking.withdraw.selector);
         _expectUnpausable(staking, staking.withdrawEarnings.selector);
-        _expectUnpausable(staking, staking.reward.selector);
+        _expectUnpausable(staking, staking.cancelUnstaking.selector);
+        _expectUnpausable(staking, staking.settle.selector);
         _expectUnpausable(blobs, blobs.payOut.selector);
+        _expectUnpausable(blobs, blobs.refund.selector);
+        _expectUnpausable(blobs, blobs.refundBlob.selector);
         _expectUnpausable(blobs, blobs.remove.selector);
         _expectUnpausable(blobs, blobs.extend.selector);
     }

@@ -5,6 +5,7 @@ import {Blobs} from "src/Blobs.sol";
 import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
 import {Nodes} from "src/Nodes.sol";
+import {Space} from "src/Space.sol";
 import {Staking} from "src/Staking.sol";
 import {BlobId} from "src/lib/BlobId.sol";
 import {Messages} from "src/lib/Messages.sol";
@@ -28,7 +29,7 @@ contract Handler is Base {
         uint32 unlockEpoch;
     }
 
-    uint256 private constant WHOLE = 1e18;
+    uint256 private constant MOST_SLASHED = 1e17; // a tenth, in an epoch
 
     /// @notice Tokens that went into the registry as stake and as rewards, and that came out of it.
     uint256 public staked;
@@ -42,14 +43,20 @@ contract Handler is Base {
     /// @notice Tokens that went into the blobs' contract, and that it paid out.
     uint256 public paid;
     uint256 public paidOut;
+    uint256 public refunded;
     /// @notice The weight that signed a certificate that was accepted; 0 for none.
     mapping(uint256 objectId => uint256) public certifiedWeight;
     /// @notice Where stake is, or was, unbonding.
     Unbonding[] public unbondings;
     /// @notice The last epoch seen.
     uint32 public epoch;
+    /// @notice Reservations, by their ids.
+    uint256[] public resourceIds;
 
     mapping(uint32 nodeId => mapping(uint32 unlockEpoch => bool)) private _isListed;
+    mapping(uint32 epoch => uint256) private _beganAt;
+    mapping(uint32 nodeId => mapping(uint32 epoch => uint256)) private _slashedIn;
+    mapping(uint32 nodeId => uint32 epoch) private _ejectedIn;
 
     constructor() {
         vm.warp(1_700_000_000);
@@ -91,12 +98,19 @@ contract Handler is Base {
         (uint32 nodeId, address account) = (_node(seed), _staker(seed));
         amount = _between(amount, 1, seed & 1 == 0 ? 1e10 : 1e22);
         if (staking.isPaused(staking.stake.selector)) return;
-        uint256 shares = staking.sharesFor(nodeId, amount);
-        bool isEnough = shares != 0 && staking.sharesOf(nodeId, account) + shares >= staking.LEAST_SHARES();
-        if (isEnough) return _stake(nodeId, account, amount);
+        Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, account);
+        uint256 joining = amount;
+        bool isFull; // of what waits for settling
+        for (uint256 i; i < joinings.length; ++i) {
+            joining += joinings[i].amount;
+            uint32 fromEpoch = committee.electableEpoch();
+            isFull = isFull || (joinings[i].epoch != fromEpoch && joinings[i].epoch % 2 == fromEpoch % 2);
+        }
+        uint256 shares = staking.sharesOf(nodeId, account) + staking.sharesFor(nodeId, joining);
+        if (shares >= staking.LEAST_SHARES() && !isFull) return _stake(nodeId, account, amount);
         vm.expectRevert();
         vm.prank(account);
-        staking.stake(nodeId, amount, 0);
+        staking.stake(nodeId, amount);
     }
 
     /// @dev Whatever is paused.
@@ -110,18 +124,16 @@ contract Handler is Base {
     }
 
     function cancel(uint256 seed, uint256 shares) external watched {
-        if (staking.isPaused(staking.cancelUnstaking.selector)) return;
         (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
         if (held == 0) return;
         shares = _between(shares, 1, held);
+        bool isElectedWithout = one.unlockEpoch < committee.electableEpoch();
         vm.prank(account);
-        try staking.cancelUnstaking(one.nodeId, one.unlockEpoch, shares, 0) {
-            require(epoch < one.unlockEpoch, "what is unlocked cannot be staked again");
+        try staking.cancelUnstaking(one.nodeId, one.unlockEpoch, shares) {
+            require(!isElectedWithout, "what stands for no committee cannot stand again");
         } catch (bytes memory reason) {
-            bool isUnlocked = bytes4(reason) == Staking.AlreadyUnlocked.selector && epoch >= one.unlockEpoch;
-            bool isTooFew =
-                bytes4(reason) == Staking.TooFewShares.selector || bytes4(reason) == Staking.StakeTooSmall.selector;
-            require(isUnlocked || isTooFew, "no reason to refuse");
+            bytes4 wanted = isElectedWithout ? Staking.ElectedWithout.selector : Staking.StakeTooSmall.selector;
+            require(bytes4(reason) == wanted, "no reason to refuse");
         }
     }
 
@@ -129,20 +141,21 @@ contract Handler is Base {
     function withdraw(uint256 seed) external watched {
         (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
         if (held == 0) return;
-        if (epoch >= one.unlockEpoch || committee.isStalled()) _withdraw(one, account);
+        bool isSettled = staking.settledEpoch(one.nodeId) >= one.unlockEpoch;
+        if (isSettled && _isUnlocked(one.unlockEpoch)) _withdraw(one, account);
         vm.expectRevert();
         vm.prank(account);
         staking.withdraw(one.nodeId, one.unlockEpoch);
     }
 
-    function reward(uint256 seed, uint256 amount) external watched {
-        amount = _between(amount, 1, 100 ether);
-        staking.reward(_node(seed), uint32(seed % (epoch + 2)), amount);
-        rewarded += amount;
-    }
-
     function slash(uint256 seed, uint256 fraction) external watched {
-        slashed += staking.slash(_node(seed), _between(fraction, 1, WHOLE * 19 / 20), 0);
+        uint32 nodeId = _node(seed);
+        fraction = _between(fraction, 1, MOST_SLASHED);
+        bool isBehind = staking.settledEpoch(nodeId) < epoch;
+        uint256 left = MOST_SLASHED - _slashedIn[nodeId][epoch];
+        if (staking.slasher() != address(this) || isBehind || fraction > left) vm.expectRevert();
+        else _slashedIn[nodeId][epoch] += fraction;
+        slashed += staking.slash(nodeId, fraction, 0);
     }
 
     // Epochs
@@ -151,7 +164,8 @@ contract Handler is Base {
         Nodes.NodeView memory node = staking.node(_node(seed));
         if (node.candidate) return _leave(node.nodeId);
         bool isPaused = staking.isPaused(staking.becomeCandidate.selector);
-        if (isPaused) vm.expectRevert();
+        bool isBarred = epoch < node.barredUntil && !committee.isStalled();
+        if (isPaused || isBarred) vm.expectRevert();
         vm.prank(node.operator);
         staking.becomeCandidate(node.nodeId);
     }
@@ -166,10 +180,15 @@ contract Handler is Base {
             } else if (state.selectedEpoch != 0) {
                 vm.warp(block.timestamp + EPOCH_S);
                 committee.start();
+                _beganAt[state.selectedEpoch] = block.timestamp;
                 _checkShards(state.selectedEpoch);
             } else if (_anyStake()) {
-                vm.warp(block.timestamp + EPOCH_S / 2 + SHRINK_S); // whoever stands
-                committee.select();
+                vm.warp(block.timestamp + EPOCH_S / 2);
+                try committee.select() {}
+                catch {
+                    vm.warp(block.timestamp + SHRINK_S); // whoever stands
+                    committee.select();
+                }
                 _checkShards(state.epoch + 1);
             }
         }
@@ -195,9 +214,32 @@ contract Handler is Base {
 
     function register(uint256 seed) external watched {
         if (epoch == 0 || blobs.isPaused(blobs.reserveAndRegister.selector)) return;
+        _changePrice(seed);
         uint256 before = token.balanceOf(address(blobs));
-        blobs.reserveAndRegister(bytes32(seed), 1000, 1, uint32(1 + seed % 4), seed & 16 == 0);
+        if (!_isSold()) vm.expectRevert();
+        blobs.reserveAndRegister(bytes32(seed), 1000, 1, uint32(1 + seed % 4), seed & 16 == 0, ANY);
         paid += token.balanceOf(address(blobs)) - before;
+    }
+
+    function reserve(uint256 seed, uint64 size) external watched {
+        if (epoch == 0) return;
+        _changePrice(seed);
+        uint256 before = token.balanceOf(address(blobs));
+        size = uint64(_between(size, 1, 1 << 24));
+        bool isSold = _isSold();
+        if (!isSold) vm.expectRevert();
+        uint256 resourceId = blobs.reserve(size, uint32(1 + seed % 4), ANY);
+        if (isSold) resourceIds.push(resourceId);
+        paid += token.balanceOf(address(blobs)) - before;
+    }
+
+    /// @dev At a standstill, once.
+    function refund(uint256 seed) external watched {
+        if (seed & 1 == 0) {
+            if (resourceIds.length != 0) _refund(resourceIds[(seed >> 8) % resourceIds.length]);
+        } else if (blobs.blobCount() != 0) {
+            _refundBlob(1 + (seed >> 8) % blobs.blobCount());
+        }
     }
 
     /// @dev Signed by any members of the current committee, or of the last one.
@@ -208,7 +250,7 @@ contract Handler is Base {
         uint32 signing = blob.registeredEpoch < epoch && !committee.state().handoverDone ? epoch - 1 : epoch;
         bytes32 id = BlobId.fromInteger(blob.blobId);
         bytes memory body = blob.deletable ? Messages.deletableBlob(id, blob.objectId) : Messages.permanentBlob(id);
-        (uint256 weight, bytes memory bitmap, bytes memory signature) = _signed(signing, signers, body);
+        (uint256 weight, bytes memory bitmap, bytes memory signature) = _signed(signing, signers, _message(Messages.BLOB, signing, body));
         if (3 * weight >= 2 * uint256(N) + 1) certifiedWeight[blob.objectId] = weight;
         else vm.expectRevert();
         blobs.certify(blob.objectId, signing, bitmap, signature);
@@ -218,28 +260,46 @@ contract Handler is Base {
         Blobs.BlobView memory blob = _someBlob(seed, Blobs.Status.Certified);
         if (blob.objectId == 0) return;
         if (blob.deletable && seed & 32 == 0) {
-            blobs.remove(blob.objectId);
+            resourceIds.push(blobs.remove(blob.objectId));
         } else if (blob.endEpoch < epoch + 8) {
             uint256 before = token.balanceOf(address(blobs));
-            blobs.extend(blob.objectId, 1);
+            if (!_isSold()) vm.expectRevert();
+            blobs.extend(blob.objectId, 1, ANY);
             paid += token.balanceOf(address(blobs)) - before;
         }
     }
 
+    /// @dev Some nodes, perhaps one twice, for some epochs; whatever is paused.
     function payOut(uint256 seed) external watched {
-        if (epoch < 2) return;
-        (uint32 nodeId, uint32 past) = (_node(seed), uint32(_between(seed >> 64, 1, epoch - 1)));
-        (uint256 earning, uint256 all) = committee.earnings(past, nodeId);
-        (, uint128 payment) = blobs.accounts(past);
-        uint256 expected = earning == 0 || blobs.isPaid(past, nodeId) ? 0 : payment * earning / all;
-        if (expected == 0) {
-            vm.expectRevert();
-            blobs.payOut(past, nodeId);
-        } else {
-            require(blobs.payOut(past, nodeId) == expected, "what it earned");
-            paidOut += expected;
-            rewarded += expected;
+        uint32[] memory nodeIds = new uint32[](1 + seed % NODES);
+        uint32 until = uint32((seed >> 64) % (epoch + 3));
+        uint32 payable_ = committee.isStalled() ? epoch + 1 : epoch;
+        if (payable_ < blobs.openEpoch()) payable_ = blobs.openEpoch(); // closed as stalled
+        uint256 expected;
+        uint256 seen;
+        for (uint256 i; i < nodeIds.length; ++i) {
+            nodeIds[i] = _node(seed >> 8 * i);
+            for (uint32 past = 1; past < until && past < payable_; ++past) {
+                if (seen >> nodeIds[i] & 1 == 0) expected += blobs.owed(past, nodeIds[i]);
+            }
+            seen |= 1 << nodeIds[i];
         }
+        require(blobs.payOut(nodeIds, until) == expected, "what they earned");
+        paidOut += expected;
+        rewarded += expected;
+    }
+
+    /// @dev A member, by all members.
+    function eject(uint256 seed) external watched {
+        if (epoch == 0 || committee.isPaused(committee.eject.selector)) return;
+        uint32 nodeId = _node(seed);
+        bool isMember = _shardsIn(committee.committee(epoch), nodeId).length != 0;
+        if (!isMember || _ejectedIn[nodeId] == epoch) return;
+        _ejectedIn[nodeId] = epoch;
+        uint64 deadline = uint64(block.timestamp);
+        bytes memory message = _message(Messages.EJECT, epoch, Messages.ejection(nodeId, 1, deadline));
+        (, bytes memory bitmap, bytes memory signature) = _signed(epoch, type(uint256).max, message);
+        committee.eject(nodeId, 1, deadline, bitmap, signature);
     }
 
     // Governing
@@ -256,36 +316,54 @@ contract Handler is Base {
         }
     }
 
-    /// @notice Everybody takes everything, whatever is paused.
-    function leaveAll() external {
+    /// @notice Everybody takes everything, whatever is paused, once epochs have come to a standstill.
+    function leaveAll() external watched {
+        if (committee.state().selectedEpoch != 0) {
+            vm.warp(block.timestamp + EPOCH_S);
+            committee.start(); // which what stands for it waits for
+            epoch = committee.epoch();
+        }
+        vm.warp(block.timestamp + 5 * (EPOCH_S + DEADLINE_S));
+        uint256 pay = _payOutAll();
+        (paidOut, rewarded) = (paidOut + pay, rewarded + pay);
         for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
             for (uint256 i; i < STAKERS; ++i) {
                 uint256 shares = staking.sharesOf(nodeId, stakerAt(i));
                 if (shares != 0) _unstake(nodeId, stakerAt(i), shares);
+                Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, stakerAt(i));
+                for (uint256 k; k < joinings.length; ++k) {
+                    _cancelStaking(nodeId, stakerAt(i), joinings[k].epoch);
+                }
             }
             _takeEarnings(_operator(nodeId));
         }
-        vm.warp(block.timestamp + 5 * (EPOCH_S + DEADLINE_S));
         for (uint256 k; k < unbondings.length; ++k) {
             Unbonding memory one = unbondings[k];
             for (uint256 i; i < STAKERS; ++i) {
                 uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, stakerAt(i));
-                if (shares != 0) _withdraw(one, stakerAt(i));
+                if (shares == 0) continue;
+                if (one.unlockEpoch > epoch + 1) _leaveSooner(one, stakerAt(i), shares);
+                else _withdraw(one, stakerAt(i));
             }
+        }
+        for (uint256 i; i < resourceIds.length; ++i) {
+            _refund(resourceIds[i]);
+        }
+        for (uint256 id = 1; id <= blobs.blobCount(); ++id) {
+            _refundBlob(id);
         }
     }
 
     function _pause(uint256 seed) private {
-        bytes4[6] memory selectors = [
+        bytes4[5] memory selectors = [
             staking.stake.selector,
-            staking.cancelUnstaking.selector,
             staking.becomeCandidate.selector,
             committee.eject.selector,
             blobs.reserveAndRegister.selector,
             blobs.certify.selector
         ];
-        uint256 index = seed % 6;
-        Governed target = index < 3 ? Governed(staking) : index == 3 ? Governed(committee) : Governed(blobs);
+        uint256 index = seed % 5;
+        Governed target = index < 2 ? Governed(staking) : index == 2 ? Governed(committee) : Governed(blobs);
         bool isPaused = target.isPaused(selectors[index]);
         vm.prank(GOVERNOR);
         if (isPaused) target.unpause(selectors[index]);
@@ -294,18 +372,25 @@ contract Handler is Base {
 
     function _stake(uint32 nodeId, address account, uint256 amount) private {
         vm.prank(account);
-        staking.stake(nodeId, amount, 0);
+        staking.stake(nodeId, amount);
         staked += amount;
         stakedBy[account] += amount;
     }
 
     function _unstake(uint32 nodeId, address account, uint256 shares) private {
         vm.prank(account);
-        (, uint32 unlockEpoch) = staking.unstake(nodeId, shares);
-        require(unlockEpoch == committee.epoch() + 2, "two epochs");
+        uint32 unlockEpoch = staking.unstake(nodeId, shares);
+        require(unlockEpoch == committee.electableEpoch(), "the first for which it does not stand");
         if (_isListed[nodeId][unlockEpoch]) return;
         _isListed[nodeId][unlockEpoch] = true;
         unbondings.push(Unbonding(nodeId, unlockEpoch));
+    }
+
+    /// @dev Stake that came after a selection which was dropped.
+    function _cancelStaking(uint32 nodeId, address account, uint32 fromEpoch) private {
+        vm.prank(account);
+        uint256 amount = staking.cancelStaking(nodeId, fromEpoch);
+        (withdrawn, withdrawnBy[account]) = (withdrawn + amount, withdrawnBy[account] + amount);
     }
 
     function _withdraw(Unbonding memory one, address account) private {
@@ -313,6 +398,45 @@ contract Handler is Base {
         uint256 amount = staking.withdraw(one.nodeId, one.unlockEpoch);
         withdrawn += amount;
         withdrawnBy[account] += amount;
+    }
+
+    function _refund(uint256 resourceId) private {
+        (address owner,, uint32 endEpoch) = blobs.reservations(resourceId);
+        if (owner == address(0) || !committee.isStalled() || endEpoch <= epoch + 1) vm.expectRevert();
+        refunded += blobs.refund(resourceId);
+    }
+
+    function _refundBlob(uint256 objectId) private {
+        Blobs.BlobView memory blob = blobs.blob(objectId);
+        if (!committee.isStalled() || blob.endEpoch <= epoch + 1) vm.expectRevert();
+        refunded += blobs.refundBlob(objectId);
+    }
+
+    /// @dev What is booked next is at another price.
+    function _changePrice(uint256 seed) private {
+        vm.prank(GOVERNOR);
+        blobs.setTerms(Space.Terms(uint80(_between(seed >> 128, 1, 1e22)), WRITE_PRICE, CAPACITY));
+    }
+
+    function _isSold() private view returns (bool) {
+        return !committee.isStalled() && blobs.openEpoch() <= epoch;
+    }
+
+    /// @dev Whether what served the epoch before can be judged no more.
+    function _isUnlocked(uint32 unlockEpoch) private view returns (bool) {
+        if (committee.isStalled() && unlockEpoch <= epoch + 1) return true;
+        if (unlockEpoch > epoch || (unlockEpoch == epoch && !committee.state().handoverDone)) return false;
+        return block.timestamp >= _beganAt[unlockEpoch] + EVIDENCE_S;
+    }
+
+    /// @dev What was unstaked after a selection which was dropped need not wait for the epoch behind.
+    function _leaveSooner(Unbonding memory one, address account, uint256 shares) private {
+        vm.startPrank(account);
+        uint256 held = staking.sharesOf(one.nodeId, account);
+        staking.cancelUnstaking(one.nodeId, one.unlockEpoch, shares);
+        one.unlockEpoch = staking.unstake(one.nodeId, staking.sharesOf(one.nodeId, account) - held);
+        vm.stopPrank();
+        _withdraw(one, account);
     }
 
     function _takeEarnings(address account) private {
@@ -373,7 +497,7 @@ contract Handler is Base {
     }
 
     /// @dev A certificate by those members whose bit is set in `signers`, and how many shards they have.
-    function _signed(uint32 epoch_, uint256 signers, bytes memory body)
+    function _signed(uint32 epoch_, uint256 signers, bytes memory message)
         private
         view
         returns (uint256 weight, bytes memory bitmap, bytes memory signature)
@@ -387,6 +511,6 @@ contract Handler is Base {
             bitmap[0] |= bytes1(uint8(1 << i));
             weight += shown.members[i].shards.length;
         }
-        signature = _sign(secret, _message(Messages.BLOB, epoch_, body));
+        signature = _sign(secret, message);
     }
 }

@@ -1,132 +1,161 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
-import {Nodes} from "src/Nodes.sol";
 import {Staking} from "src/Staking.sol";
 import {Base} from "test/Base.t.sol";
 
-/// @notice Rewards: what they do to a pool's exchange rate, whose the commission is, and that nobody can make shares
-/// so dear that others lose by rounding.
+/// @notice Settling: what a node's pay does to its pool's exchange rate, whose the commission is, at which rate stake
+/// comes and goes, and that nobody can move a rate or gain by rounding.
 contract RewardsTest is Base {
     address private constant RECEIVER = address(0xa0001); // of node 1
     address private constant STAKER = address(0xbeef);
     address private constant ATTACKER = address(0xbad);
     uint256 private constant UNIT = 1e9; // the least stake
 
-    function test_reward_is_the_stakers_but_for_the_commission() public {
-        _addNode(STAKE);
+    // What comes in
+
+    function test_settle_is_the_stakers_but_for_the_commission() public {
+        _served(1);
+        uint256[] memory amounts = new uint256[](1);
+        amounts[0] = 200 ether;
+        token.mint(address(blobs), 200 ether);
         vm.expectEmit();
-        emit Staking.Rewarded(1, 0, RECEIVER, 200 ether, 20 ether);
-        staking.reward(1, 0, 200 ether);
+        emit Staking.Rewarded(1, 1, RECEIVER, 200 ether, 20 ether);
+        vm.expectEmit();
+        emit Staking.Settled(1, 2, STAKE + 180 ether, STAKE);
+        vm.prank(address(blobs));
+        staking.settle(1, amounts);
         vm.assertEq(staking.stakeOf(1, address(this)), STAKE + 180 ether);
         vm.assertEq(staking.sharesOf(1, address(this)), STAKE);
         vm.assertEq(staking.stakeOn(1), STAKE + 180 ether);
         vm.assertEq(staking.earningsOf(RECEIVER), 20 ether);
         vm.assertEq(token.balanceOf(address(staking)), STAKE + 200 ether);
+        vm.assertEq(staking.settledEpoch(1), 2);
     }
 
-    function test_reward_is_by_what_each_has_staked() public {
+    function test_settle_is_by_what_each_has_staked() public {
         _addNode(STAKE);
         _staked(STAKER, STAKE / 4);
-        staking.reward(1, 0, 1000 ether);
+        _nextEpoch();
+        _payOutAll();
+        _nextEpoch();
+        _reward(1, 1000 ether);
         vm.assertEq(staking.stakeOf(1, address(this)), STAKE + 720 ether);
         vm.assertEq(staking.stakeOf(1, STAKER), STAKE / 4 + 180 ether);
     }
 
-    function test_reward_makes_shares_dearer_for_who_comes_later() public {
-        _addNode(STAKE);
-        staking.reward(1, 0, STAKE * 10 / 9); // 1000 more: a share is worth two
-        _fund(STAKER, STAKE);
-        vm.assertEq(staking.sharesFor(1, 100 ether), 50 ether);
-        vm.prank(STAKER);
-        vm.assertLe(staking.stake(1, 100 ether, 0), 50 ether + 1);
-        vm.assertLe(staking.stakeOf(1, STAKER), 100 ether);
-        vm.assertLe(100 ether - 2, staking.stakeOf(1, STAKER));
+    function test_settle_of_several_epochs_at_once_is_settling_each() public {
+        _served(2);
+        uint256[] memory amounts = new uint256[](2);
+        (amounts[0], amounts[1]) = (100 ether, 50 ether);
+        token.mint(address(blobs), 150 ether);
+        vm.prank(address(blobs));
+        staking.settle(1, amounts);
+        vm.assertEq(staking.settledEpoch(1), 3);
+        vm.assertEq(staking.stakeOf(1, address(this)), STAKE + 135 ether);
+        vm.assertEq(staking.earningsOf(RECEIVER), 15 ether);
     }
 
-    function test_reward_before_the_own_stake_is_refused_by_the_wanted_shares() public {
-        _addNode(STAKE);
-        _fund(STAKER, STAKE);
-        uint256 wanted = staking.sharesFor(1, 100 ether);
-        staking.reward(1, 0, 1 ether);
-        uint256 shares = staking.sharesFor(1, 100 ether);
-        vm.expectRevert(abi.encodeWithSelector(Staking.TooFewShares.selector, shares, wanted));
-        vm.prank(STAKER);
-        staking.stake(1, 100 ether, wanted);
-    }
-
-    function test_unstake_pays_what_the_shares_have_earned() public {
-        _addNode(STAKE);
-        staking.reward(1, 0, 100 ether);
-        (uint256 amount,) = staking.unstake(1, STAKE / 2);
-        vm.assertEq(amount, (STAKE + 90 ether) / 2);
-        staking.reward(1, 0, 100 ether); // not for what is unbonding
-        vm.assertEq(staking.unbondingsOf(1, address(this), 0)[0].amount, (STAKE + 90 ether) / 2);
-        vm.assertEq(staking.stakeOf(1, address(this)), (STAKE + 90 ether) / 2 + 90 ether);
-    }
-
-    function test_reward_of_a_node_without_stakers_is_the_receivers() public {
-        _addNode(0);
-        vm.expectEmit();
-        emit Staking.Rewarded(1, 0, RECEIVER, 100 ether, 100 ether);
-        staking.reward(1, 0, 100 ether);
-        vm.assertEq(staking.earningsOf(RECEIVER), 100 ether);
-        (uint256 tokens, uint256 shares) = staking.poolOf(1);
-        vm.assertEq(tokens + shares, 0);
-        staking.stake(1, UNIT, UNIT); // at one token unit a share
-    }
-
-    function test_reward_takes_the_commission_of_its_epoch_after_a_later_change() public {
+    function test_settle_takes_the_commission_of_its_epoch_after_a_later_change() public {
         _addNode(STAKE);
         _nextEpoch();
+        _payOutAll();
         vm.prank(RECEIVER);
         staking.changeCommission(1, 3_000); // from epoch 2 on
         _nextEpoch();
-        staking.reward(1, 1, 100 ether);
+        _nextEpoch();
+        _reward(1, 100 ether);
         vm.assertEq(staking.earningsOf(RECEIVER), 10 ether);
-        staking.reward(1, 2, 100 ether);
+        _reward(1, 100 ether);
         vm.assertEq(staking.earningsOf(RECEIVER), 40 ether);
     }
 
-    function test_reward_rounds_the_commission_down() public {
-        _addNode(STAKE);
-        staking.reward(1, 0, 9);
+    function test_settle_rounds_the_commission_down() public {
+        _served(1);
+        _reward(1, 9);
         vm.assertEq(staking.earningsOf(RECEIVER), 0);
         vm.assertEq(staking.stakeOn(1), STAKE + 9);
     }
 
-    function test_reward_reverts_for_nothing() public {
-        _addNode(STAKE);
-        vm.expectRevert(Staking.ZeroAmount.selector);
-        staking.reward(1, 0, 0);
+    function test_settle_reverts_for_anyone_but_the_payer() public {
+        _served(1);
+        address[3] memory others = [address(this), GOVERNOR, RECEIVER];
+        for (uint256 i; i < others.length; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(Staking.NotPayer.selector, others[i]));
+            vm.prank(others[i]);
+            staking.settle(1, new uint256[](1));
+        }
     }
 
-    function test_reward_reverts_for_an_unknown_node() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
-        staking.reward(1, 0, 1);
-    }
+    // At which rate stake comes and goes
 
-    function test_reward_reverts_without_allowance() public {
-        _addNode(STAKE);
-        vm.expectRevert(
-            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(staking), 0, 5)
-        );
+    function test_stake_joins_at_the_rate_of_its_epoch_and_earns_nothing_before() public {
+        _served(1); // epoch 2 runs
+        _fund(STAKER, STAKE);
         vm.prank(STAKER);
-        staking.reward(1, 0, 5);
+        staking.stake(1, STAKE); // with 3
+        _reward(1, 1000 ether); // of epoch 1: a share is worth 1.9
+        vm.assertEq(staking.stakeOf(1, STAKER), STAKE);
+        _nextEpoch();
+        _reward(1, 1900 ether); // of epoch 2
+        uint256 worth = STAKE + 900 ether + 1710 ether;
+        vm.assertLe(staking.stakeOf(1, address(this)), worth + 1); // what rounding the other's shares has left
+        vm.assertLe(worth, staking.stakeOf(1, address(this)));
+        vm.assertEq(staking.sharesOf(1, STAKER), STAKE * STAKE / worth);
+        _nearly(staking.stakeOf(1, STAKER), STAKE);
+        _nextEpoch();
+        _reward(1, 400 ether); // of epoch 3, less the commission: shared by both, by what each has
+        _nearly(staking.stakeOf(1, STAKER), STAKE + 360 ether * STAKE / (worth + STAKE));
     }
 
-    function test_reward_reverts_above_the_limit_of_a_pool() public {
-        _addNode(0);
-        token.mint(address(this), type(uint128).max);
-        staking.stake(1, type(uint128).max, 0);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooLarge.selector, uint256(type(uint128).max) + 9));
-        staking.reward(1, 0, 10);
+    function test_shares_leave_with_the_pay_of_their_last_epoch_and_no_later_one() public {
+        _served(1); // epoch 2 runs
+        _reward(1, 0);
+        staking.unstake(1, STAKE / 2); // stands for 2, the last time
+        _fund(STAKER, STAKE);
+        vm.prank(STAKER);
+        staking.stake(1, STAKE);
+        vm.assertEq(staking.unbondingsOf(1, address(this), 0)[0].amount, STAKE / 2);
+        _nextEpoch();
+        _reward(1, 1000 ether); // of epoch 2: 450 for each half
+        vm.assertEq(staking.unbondingsOf(1, address(this), 0)[0].amount, STAKE / 2 + 450 ether);
+        _nextEpoch();
+        _reward(1, 1000 ether); // of epoch 3
+        vm.assertEq(staking.unbondingsOf(1, address(this), 0)[0].amount, STAKE / 2 + 450 ether);
+        vm.assertEq(staking.withdraw(1, 3), STAKE / 2 + 450 ether);
     }
+
+    function test_whenever_a_node_is_settled_everybody_gets_the_same(uint256 seed) public {
+        _addNode(STAKE);
+        _addNode(STAKE);
+        uint256[4] memory pay = [uint256(0), 111 ether, 7, 31 ether];
+        for (uint32 epoch; epoch < 3; ++epoch) {
+            _nextEpoch();
+            // Node 1 is settled at once, node 2 when the seed says so. The same happens on both.
+            _reward(1, pay[epoch]);
+            if (seed >> epoch & 1 == 1) {
+                for (uint32 behind = staking.settledEpoch(2); behind <= epoch; ++behind) {
+                    _reward(2, pay[behind]);
+                }
+            }
+            if (epoch == 1) _both(STAKER, 5 ether);
+        }
+        _nextEpoch();
+        for (uint32 nodeId = 1; nodeId <= 2; ++nodeId) {
+            for (uint32 behind = staking.settledEpoch(nodeId); behind <= 3; ++behind) {
+                _reward(nodeId, pay[behind]);
+            }
+        }
+        vm.assertEq(staking.stakeOf(1, STAKER), staking.stakeOf(2, STAKER));
+        vm.assertEq(staking.stakeOf(1, address(this)), staking.stakeOf(2, address(this)));
+        vm.assertTrue(staking.stakeOf(1, STAKER) > 5 ether - 2);
+    }
+
+    // Commissions
 
     function test_withdrawEarnings_pays_the_receiver_once() public {
-        _addNode(STAKE);
-        staking.reward(1, 0, 100 ether);
+        _served(1);
+        _reward(1, 100 ether);
         vm.expectEmit();
         emit Staking.EarningsWithdrawn(RECEIVER, 10 ether);
         vm.startPrank(RECEIVER);
@@ -142,65 +171,99 @@ contract RewardsTest is Base {
         staking.withdrawEarnings();
     }
 
-    // Dear shares
+    // Rounding
 
-    function test_donating_before_the_first_stakers_come_gains_nothing(uint256 donated, uint256 staked) public {
-        // The attacker is the first staker, with as little as possible, and raises the worth of its shares.
+    function test_joining_a_pool_with_dear_shares_loses_next_to_nothing(uint256 earned, uint256 staked) public {
+        // The node's only stake is as little as possible; what it earned has raised the worth of its shares.
+        _addNode(STAKE);
         _addNode(0);
-        donated = _between(donated, 1, 1e6 ether);
-        staked = _between(staked, 1 ether, 1e6 ether);
-        _staked(ATTACKER, UNIT);
-        _fund(ATTACKER, donated);
+        _fund(ATTACKER, UNIT);
         vm.prank(ATTACKER);
-        staking.reward(1, 0, donated);
+        staking.stake(2, UNIT);
+        _nextEpoch();
+        _payOutAll();
+        _nextEpoch();
+        earned = _between(earned, 1, 1e6 ether);
+        staked = _between(staked, 1 ether, 1e6 ether);
+        _reward(2, earned);
         _fund(STAKER, staked);
-        uint256 shares = staking.sharesFor(1, staked);
+        uint256 shares = staking.sharesFor(2, staked);
         if (shares < UNIT) {
             // So few shares that rounding could matter: refused, not taken.
             vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, shares, UNIT));
             vm.prank(STAKER);
-            staking.stake(1, staked, 1);
+            staking.stake(2, staked);
             return;
         }
         vm.prank(STAKER);
-        staking.stake(1, staked, 0);
-        // The staker loses at most a part in 10^9, and all that the attacker gains is that loss.
-        vm.assertLe(staked - staking.stakeOf(1, STAKER), staked / UNIT + 1);
-        uint256 commission = donated / 10;
-        vm.assertLe(staking.stakeOf(1, ATTACKER), UNIT + donated - commission + staked / UNIT + 1);
+        staking.stake(2, staked);
+        _nextEpoch();
+        _reward(2, 0);
+        // The staker loses at most a part in 10^9, and all that the other gains is that loss.
+        vm.assertLe(staked - staking.stakeOf(2, STAKER), staked / UNIT + 1);
+        vm.assertLe(staking.stakeOf(2, ATTACKER), UNIT + earned - earned / 10 + staked / UNIT + 1);
     }
 
-    function test_a_pool_that_everybody_left_begins_anew() public {
-        _addNode(0);
-        _staked(ATTACKER, UNIT);
-        staking.reward(1, 0, 1000 ether);
-        vm.prank(ATTACKER);
-        staking.unstake(1, UNIT);
-        _staked(STAKER, UNIT);
-        vm.assertEq(staking.sharesOf(1, STAKER), UNIT);
-        vm.assertEq(staking.stakeOf(1, STAKER), UNIT);
+    function test_stake_reverts_for_an_amount_that_is_worth_no_share() public {
+        _served(1);
+        _reward(1, STAKE);
+        _fund(STAKER, 1);
+        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, 0, UNIT));
+        vm.prank(STAKER);
+        staking.stake(1, 1);
     }
 
-    function test_entering_and_leaving_never_gains(uint256 rewarded, uint256 staked, uint256 part) public {
-        _addNode(STAKE);
-        rewarded = _between(rewarded, 1, 1e6 ether);
+    function test_coming_and_going_never_gains(uint256 earned, uint256 staked, uint256 part) public {
+        _served(1);
+        earned = _between(earned, 1, 1e6 ether);
         staked = _between(staked, 1e6 * UNIT, 1e6 ether);
-        staking.reward(1, 0, rewarded);
+        _reward(1, earned);
         uint256 worth = staking.stakeOf(1, address(this));
-        _staked(STAKER, staked);
+        _staked(STAKER, staked); // with 3
+        _nextEpoch();
+        _reward(1, 0);
         uint256 shares = staking.sharesOf(1, STAKER);
         part = _between(part, 1, shares - UNIT);
         vm.startPrank(STAKER);
-        (uint256 first,) = staking.unstake(1, part);
-        (uint256 second,) = staking.unstake(1, shares - part);
+        staking.unstake(1, part);
+        staking.unstake(1, shares - part);
         vm.stopPrank();
-        vm.assertLe(first + second, staked);
+        vm.warp(block.timestamp + SHRINK_S); // nearly all of the stake may have gone
+        _nextEpoch();
+        _reward(1, 0);
+        _passEvidenceWindow();
+        vm.prank(STAKER);
+        vm.assertLe(staking.withdraw(1, 4), staked);
         vm.assertLe(worth, staking.stakeOf(1, address(this)));
+    }
+
+    /// @dev Node 1 has served so many epochs, for which it is not settled; the next one runs.
+    function _served(uint256 epochs) private {
+        _addNode(STAKE);
+        _nextEpoch();
+        _payOutAll();
+        for (uint256 i; i < epochs; ++i) {
+            _nextEpoch();
+        }
     }
 
     function _staked(address account, uint256 amount) private {
         _fund(account, amount);
         vm.prank(account);
-        staking.stake(1, amount, 0);
+        staking.stake(1, amount);
+    }
+
+    function _both(address account, uint256 amount) private {
+        _fund(account, 2 * amount);
+        vm.startPrank(account);
+        staking.stake(1, amount);
+        staking.stake(2, amount);
+        vm.stopPrank();
+    }
+
+    /// @dev At most two units less than expected.
+    function _nearly(uint256 amount, uint256 expected) private pure {
+        vm.assertLe(amount, expected);
+        vm.assertLe(expected, amount + 2);
     }
 }

@@ -148,12 +148,16 @@ contract RolesTest is Base {
 
     function test_changeReceiver_sends_the_next_commission_elsewhere() public {
         _addNode(STAKE);
-        staking.reward(1, 0, 100 ether);
+        _nextEpoch();
+        _reward(1, 0);
+        _nextEpoch();
+        _reward(1, 100 ether);
         vm.expectEmit();
         emit Nodes.ReceiverChanged(1, RECEIVER);
         vm.prank(OWNER);
         staking.changeReceiver(1, RECEIVER);
-        staking.reward(1, 0, 50 ether);
+        _nextEpoch();
+        _reward(1, 50 ether);
         vm.assertEq(staking.earningsOf(OWNER), 10 ether);
         vm.assertEq(staking.earningsOf(RECEIVER), 5 ether);
     }

@@ -7,47 +7,117 @@ import {Nodes} from "src/Nodes.sol";
 import {Staking} from "src/Staking.sol";
 import {Base} from "test/Base.t.sol";
 
-/// @notice Staking, unstaking, changing one's mind, and withdrawing; a share is worth one unit throughout.
+/// @notice Staking and unstaking, and what counts at a selection; a share is worth one unit throughout.
 contract StakingTest is Base {
     address private constant STAKER = address(0xbeef);
     uint256 private constant UNIT = 1e9; // the least stake
 
     // Staking
 
-    function test_stake_counts_for_the_node_and_the_staker() public {
+    function test_stake_counts_at_the_next_selection_and_joins_with_its_epoch() public {
         _addNode(0);
         vm.expectEmit();
-        emit Staking.Staked(1, address(this), 12 * UNIT, 12 * UNIT);
-        vm.assertEq(staking.stake(1, 12 * UNIT, 12 * UNIT), 12 * UNIT);
-        staking.stake(1, 8, 0);
+        emit Staking.Staked(1, address(this), 12 * UNIT, 1);
+        vm.assertEq(staking.stake(1, 12 * UNIT), 1);
+        staking.stake(1, 8);
         vm.assertEq(staking.node(1).stake, 12 * UNIT + 8);
         vm.assertEq(staking.stakeOn(1), 12 * UNIT + 8);
         vm.assertEq(staking.stakeOf(1, address(this)), 12 * UNIT + 8);
         vm.assertEq(token.balanceOf(address(staking)), 12 * UNIT + 8);
         (, uint256[] memory stakes) = staking.candidates();
         vm.assertEq(stakes[0], 12 * UNIT + 8);
+        _checkJoining(1, 12 * UNIT + 8);
+        vm.assertEq(staking.sharesOf(1, address(this)), 0);
+        _nextEpoch();
+        vm.assertEq(staking.sharesOf(1, address(this)), 0); // not settled
+        _payOutAll();
+        vm.assertEq(staking.settledEpoch(1), 1);
+        vm.assertEq(staking.sharesOf(1, address(this)), 12 * UNIT + 8);
+        vm.assertEq(staking.stakeOf(1, address(this)), 12 * UNIT + 8);
+        vm.assertEq(staking.joiningsOf(1, address(this)).length, 0);
     }
 
     function test_stake_by_anybody_on_any_node() public {
         _addNodes(2);
         _fund(STAKER, STAKE);
         vm.prank(STAKER);
-        staking.stake(2, STAKE / 4, 0);
+        staking.stake(2, STAKE / 4);
         vm.assertEq(staking.stakeOf(2, STAKER), STAKE / 4);
         vm.assertEq(staking.stakeOf(2, address(this)), STAKE);
         vm.assertEq(staking.stakeOn(2), STAKE + STAKE / 4);
         vm.assertEq(staking.stakeOn(1), STAKE);
     }
 
+    function test_stake_after_a_selection_joins_with_the_epoch_behind() public {
+        _staked();
+        _select(); // of epoch 2
+        vm.assertEq(staking.stake(1, UNIT), 3);
+        _checkJoining(3, UNIT);
+        _start();
+        vm.assertEq(_payOutAll(), 0);
+        vm.assertEq(staking.sharesOf(1, address(this)), STAKE);
+        _nextEpoch();
+        _payOutAll();
+        vm.assertEq(staking.sharesOf(1, address(this)), STAKE + UNIT);
+    }
+
+    function test_stake_for_two_epochs_joins_side_by_side() public {
+        _addNodes(4);
+        _nextEpoch();
+        _payOutAll();
+        staking.stake(1, UNIT); // with 2
+        _select();
+        staking.stake(1, 2 * UNIT); // with 3
+        staking.stake(1, 4 * UNIT);
+        Staking.Joining[] memory joinings = staking.joiningsOf(1, address(this));
+        vm.assertEq(joinings.length, 2);
+        vm.assertEq(joinings[0].epoch, 2);
+        vm.assertEq(joinings[0].amount, UNIT);
+        vm.assertEq(joinings[1].epoch, 3);
+        vm.assertEq(joinings[1].amount, 6 * UNIT);
+        (uint256 joining,) = staking.pendingOf(1);
+        vm.assertEq(joining, 7 * UNIT);
+        _start();
+        _payOutAll();
+        _checkJoining(3, 6 * UNIT);
+        vm.assertEq(staking.sharesOf(1, address(this)), STAKE + UNIT);
+    }
+
+    function test_stake_reverts_when_a_third_epoch_would_wait_for_settling() public {
+        _addNodes(4); // with 1
+        _nextEpoch();
+        staking.stake(1, UNIT); // with 2
+        _select();
+        vm.expectRevert(abi.encodeWithSelector(Staking.NotSettled.selector, 1, 0, 1));
+        staking.stake(1, UNIT); // with 3
+        _payOutAll();
+        staking.stake(1, UNIT);
+        vm.assertEq(staking.stakeOf(1, address(this)), STAKE + 2 * UNIT);
+    }
+
+    function test_stake_on_a_node_that_nobody_staked_on_needs_no_settling_of_old_epochs() public {
+        _addNode(0);
+        _addNodes(4);
+        for (uint256 i; i < 3; ++i) {
+            _nextEpoch();
+        }
+        vm.assertEq(staking.settledEpoch(1), 3);
+        staking.stake(1, UNIT);
+        vm.assertEq(staking.settledEpoch(1), 3);
+        _nextEpoch();
+        _payOut(1, ALL);
+        vm.assertEq(staking.sharesOf(1, address(this)), UNIT);
+    }
+
     function test_stake_reverts_for_an_unknown_node() public {
         vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
-        staking.stake(1, UNIT, 0);
+        staking.stake(1, UNIT);
     }
 
     function test_stake_reverts_for_nothing() public {
         _addNode(0);
         vm.expectRevert(Staking.ZeroAmount.selector);
-        staking.stake(1, 0, 0);
+        staking.stake(1, 0);
     }
 
     function test_stake_reverts_without_allowance() public {
@@ -56,48 +126,57 @@ contract StakingTest is Base {
             abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(staking), 0, UNIT)
         );
         vm.prank(STAKER);
-        staking.stake(1, UNIT, 0);
+        staking.stake(1, UNIT);
     }
 
     function test_stake_reverts_above_the_limit() public {
         _addNode(0);
         vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooLarge.selector, 1 << 128));
-        staking.stake(1, 1 << 128, 0);
+        staking.stake(1, 1 << 128);
         token.mint(address(this), 1 << 128);
-        staking.stake(1, type(uint128).max, 0);
+        staking.stake(1, type(uint128).max);
         vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooLarge.selector, 1 << 128));
-        staking.stake(1, 1, 0);
+        staking.stake(1, 1);
+        _nextEpoch();
+        _payOutAll();
+        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooLarge.selector, 1 << 128));
+        staking.stake(1, 1);
     }
 
     function test_stake_reverts_below_the_least_shares() public {
         _addNode(0);
         vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, UNIT - 1, UNIT));
-        staking.stake(1, UNIT - 1, 0);
-        staking.stake(1, UNIT, 0);
-        staking.stake(1, 1, 0); // on top of the least, anything
-    }
-
-    function test_stake_reverts_for_fewer_shares_than_wanted() public {
-        _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Staking.TooFewShares.selector, UNIT, UNIT + 1));
-        staking.stake(1, UNIT, UNIT + 1);
-        staking.stake(1, UNIT, UNIT);
+        staking.stake(1, UNIT - 1);
+        staking.stake(1, UNIT);
+        staking.stake(1, 1); // on top of the least, anything
+        _addNode(STAKE);
+        _nextEpoch();
+        _payOutAll();
+        staking.stake(1, 1);
     }
 
     // Unstaking
 
-    function test_unstake_pays_after_two_epochs() public {
+    function test_unstake_stands_earns_and_waits_until_its_last_epoch_is_over() public {
         _addNodes(4);
+        _nextEpoch();
+        _payOutAll();
         vm.expectEmit();
-        emit Staking.Unstaked(1, address(this), STAKE / 4, STAKE / 4, STAKE / 4, 2);
-        (uint256 amount, uint32 unlockEpoch) = staking.unstake(1, STAKE / 4);
-        vm.assertEq(amount, STAKE / 4);
-        vm.assertEq(unlockEpoch, 2);
+        emit Staking.Unstaked(1, address(this), STAKE / 4, 2);
+        vm.assertEq(staking.unstake(1, STAKE / 4), 2);
         vm.assertEq(staking.node(1).stake, STAKE - STAKE / 4);
+        vm.assertEq(staking.sharesOf(1, address(this)), STAKE - STAKE / 4);
+        (uint256 tokens,) = staking.poolOf(1);
+        vm.assertEq(tokens, STAKE); // it serves epoch 1
+        _expectBonded(1, 2);
         _nextEpoch();
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, 2));
+        _expectBonded(1, 2); // evidence of epoch 1 may come
+        vm.warp(block.timestamp + EVIDENCE_S - 1);
+        _expectBonded(1, 2);
+        vm.warp(block.timestamp + 1);
+        vm.expectRevert(abi.encodeWithSelector(Staking.NotSettled.selector, 1, 1, 2));
         staking.withdraw(1, 2);
-        _nextEpoch();
+        _payOutAll();
         uint256 before = token.balanceOf(address(this));
         vm.expectEmit();
         emit Staking.Withdrawn(1, address(this), 2, STAKE / 4);
@@ -108,22 +187,40 @@ contract StakingTest is Base {
     function test_unstake_after_a_selection_unlocks_when_the_selected_committee_is_over() public {
         _addNodes(4);
         _nextEpoch();
+        _payOutAll();
         _select(); // committee 2 holds shards for this stake
-        (, uint32 unlockEpoch) = staking.unstake(1, STAKE);
-        vm.assertEq(unlockEpoch, 3);
+        vm.assertEq(staking.unstake(1, STAKE), 3);
         _start();
         vm.assertTrue(_shardsIn(committee.committee(2), 1).length > 0);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, 3));
-        staking.withdraw(1, 3);
+        _passEvidenceWindow();
+        _expectBonded(1, 3);
         _select();
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, 3));
-        staking.withdraw(1, 3);
+        _expectBonded(1, 3);
         _start();
+        _passEvidenceWindow();
+        _payOutAll();
         staking.withdraw(1, 3);
+    }
+
+    function test_what_was_unstaked_waits_while_certificates_of_its_last_epoch_count() public {
+        _addNodes(4);
+        _nextEpoch();
+        _payOutAll();
+        staking.unstake(1, STAKE / 4); // it serves epoch 1
+        _replaceMembers(3);
+        vm.assertTrue(committee.accepts(1)); // the handover is not done
+        _passEvidenceWindow();
+        _payOutAll();
+        _expectBonded(1, 2);
+        vm.warp(block.timestamp + DEADLINE_S);
+        committee.close();
+        staking.withdraw(1, 2);
     }
 
     function test_unstake_in_two_epochs_unlocks_side_by_side() public {
         _addNodes(4);
+        _nextEpoch();
+        _payOutAll();
         staking.unstake(1, UNIT);
         _nextEpoch();
         staking.unstake(1, 2 * UNIT);
@@ -132,31 +229,50 @@ contract StakingTest is Base {
         vm.assertEq(unbondings.length, 2);
         vm.assertEq(unbondings[0].unlockEpoch, 2);
         vm.assertEq(unbondings[0].amount, UNIT);
+        vm.assertEq(unbondings[0].unlocksAt, block.timestamp + EVIDENCE_S);
         vm.assertEq(unbondings[1].unlockEpoch, 3);
         vm.assertEq(unbondings[1].amount, 6 * UNIT);
         vm.assertEq(unbondings[1].shares, 6 * UNIT);
+        vm.assertEq(unbondings[1].unlocksAt, 0);
         vm.assertEq(staking.unbondingsOf(1, address(this), 3).length, 1);
         vm.assertEq(staking.unbondingsOf(1, address(this), 4).length, 0);
         vm.assertEq(staking.unbondingsOf(1, address(this), 99).length, 0);
-        _nextEpoch();
+        _passEvidenceWindow();
+        _payOutAll();
         vm.assertEq(staking.withdraw(1, 2), UNIT);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, 3));
-        staking.withdraw(1, 3);
+        _expectBonded(1, 3);
         _nextEpoch();
+        _passEvidenceWindow();
+        _payOutAll();
         vm.assertEq(staking.withdraw(1, 3), 6 * UNIT);
         vm.assertEq(staking.unbondingsOf(1, address(this), 0).length, 0);
     }
 
-    function test_unstake_all() public {
-        _addNode(STAKE);
+    function test_unstake_all_leaves_an_empty_pool_behind_its_last_epoch() public {
+        _staked();
         staking.unstake(1, STAKE);
         vm.assertEq(staking.sharesOf(1, address(this)), 0);
+        vm.assertEq(staking.stakeOn(1), 0);
+        _nextEpoch();
+        _payOutAll();
         (uint256 tokens, uint256 shares) = staking.poolOf(1);
         vm.assertEq(tokens + shares, 0);
+        _nextEpoch();
+        vm.assertEq(staking.settledEpoch(1), 3); // nothing to settle
+        staking.stake(1, UNIT); // anew, at one unit a share
+    }
+
+    function test_unstake_reverts_before_the_stake_has_joined() public {
+        _addNodes(4);
+        _expectTooMany(address(this), 0, 1);
+        _nextEpoch();
+        _expectTooMany(address(this), 0, 1);
+        _payOutAll();
+        staking.unstake(1, STAKE);
     }
 
     function test_unstake_reverts_when_it_leaves_less_than_the_least() public {
-        _addNode(STAKE);
+        _staked();
         vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, UNIT - 1, UNIT));
         staking.unstake(1, STAKE - UNIT + 1);
         staking.unstake(1, STAKE - UNIT);
@@ -167,23 +283,14 @@ contract StakingTest is Base {
     }
 
     function test_unstake_reverts_above_the_stake() public {
-        _addNodes(2);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, STAKE, STAKE + 1));
-        staking.unstake(1, STAKE + 1);
+        _staked();
+        _expectTooMany(address(this), STAKE, STAKE + 1);
     }
 
-    function test_unstake_reverts_for_a_stranger() public {
-        _addNode(STAKE);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 0, 1));
-        vm.prank(STAKER);
-        staking.unstake(1, 1);
-    }
-
-    function test_unstake_reverts_for_the_nodes_own_operator() public {
-        _addNode(STAKE);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 0, STAKE));
-        vm.prank(_operator(1));
-        staking.unstake(1, STAKE);
+    function test_unstake_reverts_for_a_stranger_and_for_the_nodes_own_operator() public {
+        _staked();
+        _expectTooMany(STAKER, 0, 1);
+        _expectTooMany(_operator(1), 0, STAKE);
     }
 
     function test_unstake_reverts_for_nothing() public {
@@ -193,96 +300,115 @@ contract StakingTest is Base {
 
     // Cancelling
 
-    function test_cancelUnstaking_of_all_stakes_it_again() public {
-        _addNodes(4);
+    function test_cancelUnstaking_of_all_lets_it_stand_on() public {
+        _staked();
         staking.unstake(1, STAKE);
         vm.expectEmit();
-        emit Staking.UnstakingCancelled(1, address(this), 2, STAKE, STAKE, STAKE);
-        vm.assertEq(staking.cancelUnstaking(1, 2, STAKE, STAKE), STAKE);
+        emit Staking.UnstakingCancelled(1, address(this), 2, STAKE);
+        staking.cancelUnstaking(1, 2, STAKE);
         vm.assertEq(staking.stakeOn(1), STAKE);
         vm.assertEq(staking.sharesOf(1, address(this)), STAKE);
         vm.assertEq(staking.unbondingsOf(1, address(this), 0).length, 0);
-        vm.assertEq(token.balanceOf(address(staking)), 4 * STAKE);
+        (, uint256 leaving) = staking.pendingOf(1);
+        vm.assertEq(leaving, 0);
     }
 
     function test_cancelUnstaking_of_a_part_leaves_the_rest_to_withdraw() public {
-        _addNodes(4);
+        _staked();
         staking.unstake(1, STAKE / 2);
-        staking.cancelUnstaking(1, 2, STAKE / 8, 0);
-        vm.assertEq(staking.stakeOn(1), STAKE / 2 + STAKE / 8);
+        staking.cancelUnstaking(1, 2, STAKE / 4);
+        vm.assertEq(staking.stakeOn(1), STAKE / 2 + STAKE / 4);
         _nextEpoch();
-        staking.cancelUnstaking(1, 2, STAKE / 8, 0); // still locked
-        _nextEpoch();
+        _passEvidenceWindow();
+        _payOutAll();
         vm.assertEq(staking.withdraw(1, 2), STAKE / 4);
     }
 
-    function test_cancelUnstaking_reverts_once_it_is_unlocked() public {
-        _addNodes(4);
+    function test_cancelUnstaking_reverts_once_a_committee_is_elected_without_it() public {
+        _staked();
         staking.unstake(1, STAKE / 2);
-        _nextEpoch();
-        _nextEpoch();
-        vm.expectRevert(abi.encodeWithSelector(Staking.AlreadyUnlocked.selector, 2));
-        staking.cancelUnstaking(1, 2, STAKE / 2, 0);
+        _select();
+        vm.expectRevert(abi.encodeWithSelector(Staking.ElectedWithout.selector, 2));
+        staking.cancelUnstaking(1, 2, STAKE / 2);
+        _start();
+        vm.expectRevert(abi.encodeWithSelector(Staking.ElectedWithout.selector, 2));
+        staking.cancelUnstaking(1, 2, STAKE / 2);
     }
 
     function test_cancelUnstaking_reverts_for_more_than_there_is() public {
-        _addNodes(4);
+        _staked();
         staking.unstake(1, STAKE / 2);
         vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, STAKE / 2, STAKE / 2 + 1));
-        staking.cancelUnstaking(1, 2, STAKE / 2 + 1, 0);
+        staking.cancelUnstaking(1, 2, STAKE / 2 + 1);
     }
 
-    function test_cancelUnstaking_reverts_for_a_stranger() public {
-        _addNodes(4);
+    function test_cancelUnstaking_reverts_for_a_stranger_and_another_node() public {
+        _staked();
         staking.unstake(1, STAKE / 2);
         vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 0, STAKE / 2));
         vm.prank(STAKER);
-        staking.cancelUnstaking(1, 2, STAKE / 2, 0);
-    }
-
-    function test_cancelUnstaking_reverts_for_another_node() public {
-        _addNodes(4);
-        staking.unstake(1, STAKE / 2);
+        staking.cancelUnstaking(1, 2, STAKE / 2);
         vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 0, STAKE / 2));
-        staking.cancelUnstaking(2, 2, STAKE / 2, 0);
+        staking.cancelUnstaking(2, 2, STAKE / 2);
     }
 
     function test_cancelUnstaking_reverts_for_nothing() public {
         vm.expectRevert(Staking.ZeroAmount.selector);
-        staking.cancelUnstaking(1, 2, 0, 0);
-    }
-
-    function test_cancelUnstaking_reverts_for_fewer_shares_than_wanted() public {
-        _addNodes(4);
-        staking.unstake(1, STAKE / 2);
-        vm.expectRevert(abi.encodeWithSelector(Staking.TooFewShares.selector, UNIT, UNIT + 1));
-        staking.cancelUnstaking(1, 2, UNIT, UNIT + 1);
+        staking.cancelUnstaking(1, 2, 0);
     }
 
     function test_cancelUnstaking_reverts_below_the_least_shares() public {
-        _addNodes(4);
+        _staked();
         staking.unstake(1, STAKE);
         vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, UNIT - 1, UNIT));
-        staking.cancelUnstaking(1, 2, UNIT - 1, 0);
+        staking.cancelUnstaking(1, 2, UNIT - 1);
+    }
+
+    // What counts at a selection: what earns in its epoch
+
+    function test_a_selection_made_anew_counts_what_the_first_one_did() public {
+        _addNodes(5);
+        _nextEpoch();
+        _payOutAll();
+        _select(); // of epoch 2
+        staking.stake(1, 7 * STAKE); // with 3
+        staking.unstake(2, STAKE); // stands for 2
+        vm.assertEq(staking.stakeOn(1), 8 * STAKE);
+        vm.assertEq(staking.stakeOn(2), 0);
+        _eject(5, 5); // the selection is dropped
+        vm.assertEq(staking.stakeOn(1), STAKE);
+        vm.assertEq(staking.stakeOn(2), STAKE);
+        committee.select();
+        vm.assertEq(_shardsIn(committee.committee(2), 1).length, 25);
+        vm.assertEq(_shardsIn(committee.committee(2), 2).length, 25);
+        vm.assertEq(staking.stakeOn(1), 8 * STAKE);
+        vm.assertEq(staking.stakeOn(2), 0);
+    }
+
+    function test_stake_above_the_limit_by_rewards_blocks_no_election() public {
+        _addNode(0);
+        token.mint(address(this), 1 << 128);
+        staking.stake(1, type(uint128).max);
+        _nextEpoch();
+        _payOutAll();
+        _reward(1, 1000);
+        vm.assertEq(staking.stakeOn(1), type(uint128).max);
+        (uint256 tokens,) = staking.poolOf(1);
+        vm.assertEq(tokens, uint256(type(uint128).max) + 900);
+        _select();
     }
 
     // Withdrawing
 
     function test_withdraw_reverts_the_second_time() public {
-        _addNodes(4);
-        staking.unstake(1, UNIT);
-        _nextEpoch();
-        _nextEpoch();
+        _unlocked();
         staking.withdraw(1, 2);
         vm.expectRevert(abi.encodeWithSelector(Staking.NothingUnbonding.selector, 1, address(this), 2));
         staking.withdraw(1, 2);
     }
 
     function test_withdraw_reverts_for_a_stranger_another_node_and_another_epoch() public {
-        _addNodes(4);
-        staking.unstake(1, UNIT);
-        _nextEpoch();
-        _nextEpoch();
+        _unlocked();
         vm.expectRevert(abi.encodeWithSelector(Staking.NothingUnbonding.selector, 1, STAKER, 2));
         vm.prank(STAKER);
         staking.withdraw(1, 2);
@@ -295,33 +421,98 @@ contract StakingTest is Base {
     function test_withdraw_at_once_when_epochs_have_come_to_a_standstill() public {
         _addNodes(4);
         _nextEpoch();
+        _payOutAll();
         staking.unstake(1, STAKE);
         uint256 stalledAt = block.timestamp + 4 * (EPOCH_S + DEADLINE_S);
         vm.warp(stalledAt);
         vm.assertFalse(committee.isStalled());
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, 3));
-        staking.withdraw(1, 3);
+        _expectBonded(1, 2);
         vm.warp(stalledAt + 1);
         vm.assertTrue(committee.isStalled());
-        vm.assertEq(staking.withdraw(1, 3), STAKE);
-        // Somebody pushes the epochs again: the standstill is over, for who has not withdrawn.
-        staking.unstake(2, STAKE);
-        vm.warp(block.timestamp + SHRINK_S); // half of the stake has gone
-        committee.select();
+        _payOutAll(); // the epoch that runs counts as over
+        vm.assertEq(staking.settledEpoch(1), 2);
+        vm.assertEq(staking.withdraw(1, 2), STAKE);
+        // What is unstaked now is out at once, too; at the rate at which the epoch was settled.
+        vm.assertEq(staking.unstake(2, STAKE), 2);
+        vm.assertEq(staking.withdraw(2, 2), STAKE);
+    }
+
+    function test_withdraw_at_a_standstill_reverts_for_what_stands_for_a_committee_that_is_selected() public {
+        _addNodes(4);
+        _nextEpoch();
+        _payOutAll();
+        vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
+        _payOutAll();
+        committee.select(); // of epoch 2, by the stake on nodes 1 to 4
+        vm.assertTrue(committee.isStalled());
+        vm.assertEq(staking.unstake(1, STAKE), 3);
+        _expectBonded(1, 3);
         vm.warp(block.timestamp + NOTICE_S);
         committee.start();
-        vm.assertFalse(committee.isStalled());
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, 3));
-        staking.withdraw(2, 3);
+        _expectBonded(1, 3);
+    }
+
+    function test_stake_during_a_standstill_joins_at_the_rate_at_which_the_epoch_was_settled() public {
+        _addNodes(4);
+        _nextEpoch();
+        vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
+        _payOutAll();
+        vm.assertEq(staking.stake(1, UNIT), 2);
+        vm.assertEq(staking.sharesOf(1, address(this)), STAKE + UNIT);
+        vm.assertEq(staking.stakeOn(1), STAKE + UNIT);
+        staking.unstake(1, UNIT);
+        staking.cancelUnstaking(1, 2, UNIT);
+        vm.assertEq(staking.sharesOf(1, address(this)), STAKE + UNIT);
+        committee.select();
+        vm.assertEq(staking.stake(1, UNIT), 3);
+        vm.warp(block.timestamp + NOTICE_S);
+        committee.start();
+        _nextEpoch();
+        _payOutAll();
+        vm.assertEq(staking.sharesOf(1, address(this)), STAKE + 2 * UNIT);
     }
 
     function test_withdraw_when_no_epoch_ever_began() public {
         _addNode(STAKE);
-        staking.unstake(1, STAKE);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, 2));
-        staking.withdraw(1, 2);
+        _expectTooMany(address(this), 0, STAKE);
         vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
-        vm.assertEq(staking.withdraw(1, 2), STAKE);
+        _payOutAll();
+        vm.assertEq(staking.unstake(1, STAKE), 1);
+        vm.assertEq(staking.withdraw(1, 1), STAKE);
+    }
+
+    function test_cancelStaking_at_a_standstill_gives_back_what_came_after_a_selection_that_was_dropped() public {
+        _addNodes(5);
+        _nextEpoch();
+        _payOutAll();
+        _select(); // of epoch 2
+        staking.stake(1, 7 * UNIT); // with 3
+        vm.expectRevert(Staking.NotStalled.selector);
+        staking.cancelStaking(1, 3);
+        _eject(5, 5);
+        vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
+        _payOutAll(); // up to 2
+        vm.expectRevert(abi.encodeWithSelector(Staking.NothingJoining.selector, 1, 2));
+        staking.cancelStaking(1, 2);
+        vm.expectRevert(abi.encodeWithSelector(Staking.NothingJoining.selector, 2, 3));
+        staking.cancelStaking(2, 3);
+        vm.expectEmit();
+        emit Staking.StakingCancelled(1, address(this), 3, 7 * UNIT);
+        vm.assertEq(staking.cancelStaking(1, 3), 7 * UNIT);
+        vm.assertEq(staking.stakeOf(1, address(this)), STAKE);
+        vm.expectRevert(abi.encodeWithSelector(Staking.NothingJoining.selector, 1, 3));
+        staking.cancelStaking(1, 3);
+        (uint256 joining,) = staking.pendingOf(1);
+        vm.assertEq(joining, 0);
+    }
+
+    function test_cancelStaking_reverts_for_what_a_committee_is_elected_with() public {
+        _addNodes(4);
+        vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
+        committee.select();
+        vm.assertTrue(committee.isStalled());
+        vm.expectRevert(abi.encodeWithSelector(Staking.ElectedWith.selector, 1));
+        staking.cancelStaking(1, 1);
     }
 
     function test_withdraw_when_a_handover_is_never_closed() public {
@@ -329,26 +520,30 @@ contract StakingTest is Base {
         _nextEpoch();
         _replaceMembers(3);
         vm.assertFalse(committee.state().handoverDone);
+        _payOutAll();
         staking.unstake(1, STAKE);
         uint256 stalledAt = block.timestamp + 4 * (EPOCH_S + DEADLINE_S);
         vm.warp(stalledAt);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, 4));
-        staking.withdraw(1, 4);
+        _expectBonded(1, 3);
         vm.warp(stalledAt + 1);
-        vm.assertEq(staking.withdraw(1, 4), STAKE);
+        _payOutAll();
+        vm.assertEq(staking.withdraw(1, 3), STAKE);
     }
 
     function test_stake_is_conserved(uint256 staked, uint256 unstaked) public {
         _addNodes(4);
-        staked = _between(staked, 2 * UNIT, 1e6 ether);
+        staked = _between(staked, 2 * UNIT, STAKE / 4); // so much that few shards move
         unstaked = _between(unstaked, 1, staked - UNIT);
         _fund(STAKER, staked);
-        vm.startPrank(STAKER);
-        staking.stake(2, staked, 0);
+        vm.prank(STAKER);
+        staking.stake(2, staked);
+        _nextEpoch();
+        _payOutAll();
+        vm.prank(STAKER);
         staking.unstake(2, unstaked);
-        vm.stopPrank();
         _nextEpoch();
-        _nextEpoch();
+        _passEvidenceWindow();
+        _payOutAll();
         vm.prank(STAKER);
         staking.withdraw(2, 2);
         vm.assertEq(token.balanceOf(STAKER), unstaked);
@@ -360,5 +555,40 @@ contract StakingTest is Base {
         vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, STAKER));
         vm.prank(STAKER);
         token.mint(STAKER, 1);
+    }
+
+    /// @dev Epoch 1 runs, with four nodes that are settled.
+    function _staked() private {
+        _addNodes(4);
+        _nextEpoch();
+        _payOutAll();
+    }
+
+    /// @dev The least stake is taken off node 1 and can be withdrawn.
+    function _unlocked() private {
+        _staked();
+        staking.unstake(1, UNIT);
+        _nextEpoch();
+        _passEvidenceWindow();
+        _payOutAll();
+    }
+
+    function _expectBonded(uint32 nodeId, uint32 unlockEpoch) private {
+        vm.assertFalse(staking.isUnlocked(unlockEpoch));
+        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockEpoch));
+        staking.withdraw(nodeId, unlockEpoch);
+    }
+
+    function _expectTooMany(address staker, uint256 held, uint256 shares) private {
+        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, held, shares));
+        vm.prank(staker);
+        staking.unstake(1, shares);
+    }
+
+    function _checkJoining(uint32 epoch, uint256 amount) private view {
+        Staking.Joining[] memory joinings = staking.joiningsOf(1, address(this));
+        vm.assertEq(joinings.length, 1);
+        vm.assertEq(joinings[0].epoch, epoch);
+        vm.assertEq(joinings[0].amount, amount);
     }
 }

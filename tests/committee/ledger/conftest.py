@@ -24,8 +24,15 @@ from localnet.chain import LocalChain
 
 EPOCH_S = 600
 DEADLINE_S = 300
+EVIDENCE_S = 300
 PARAMETERS = DeploymentParameters(
-    n_shards=10, epoch_duration_s=EPOCH_S, handover_deadline_s=DEADLINE_S, patience_s=30
+    n_shards=10,
+    epoch_duration_s=EPOCH_S,
+    handover_deadline_s=DEADLINE_S,
+    patience_s=30,
+    evidence_window_s=EVIDENCE_S,
+    price_per_mib_epoch=1,
+    write_price_per_mib=1,
 )
 
 
@@ -144,6 +151,9 @@ async def launch(chain: LocalChain) -> AsyncIterator[Launch]:
             operator = await EvmLedger.connect(chain.rpc_url, deployment, key)
             await connections.enter_async_context(operator)
             network = Network(chain, deployment, operator, connections, key)
+            if parameters is PARAMETERS:
+                await operator.mint(key.address, 10**9)
+                await operator.approve(10**9)
             for stake in stakes:
                 await network.join(stake)
             return network

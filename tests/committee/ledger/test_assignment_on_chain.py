@@ -37,7 +37,12 @@ async def test_contract_assigns_the_shards_that_python_assigns(
 ) -> None:
     choose = random.Random(seed)
     stakes = [1 + int(choose.paretovariate(0.7) * 1000) for _ in range(8)]
-    network = await launch(stakes, DeploymentParameters(n_shards, 600, 300, 30, band_millis))
+    network = await launch(
+        stakes,
+        DeploymentParameters(
+            n_shards, 600, 300, 30, band_millis, price_per_mib_epoch=1, write_price_per_mib=1
+        ),
+    )
     held: dict[int, tuple[int, ...]] | None = None
     moved = 0
     for epoch in range(1, EPOCHS + 1):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network, SpoiltConnection
 
 TOKEN = 10**18
+EVIDENCE_S = 300
 
 
 def write_key(path: Path, secret: bytes) -> Path:
@@ -57,6 +58,9 @@ class Shell:
         return result
 
 
+PRICES = ("--price", "5", "--write-price", "0")
+
+
 async def shell(network: Network, folder: Path, tokens: int = 0) -> Shell:
     """A shell for a fresh account with gas money and tokens."""
     key = AccountKey.generate()
@@ -80,6 +84,7 @@ async def test_deploy_writes_a_manifest_and_overwrites_none(chain: LocalChain, t
         chain.rpc_url,
         "--key-file",
         str(key_file),
+        *PRICES,
         "--shards",
         "10",
         "--json",
@@ -96,6 +101,14 @@ async def test_deploy_writes_a_manifest_and_overwrites_none(chain: LocalChain, t
     assert isinstance(again.exception, CommitteeError) and "exists" in str(again.exception)
 
 
+@pytest.mark.parametrize("missing", [0, 2])
+def test_deploy_without_a_price_is_refused(tmp_path: Path, missing: int) -> None:
+    words = ["deploy", str(tmp_path / "m.json"), "--rpc", "http://127.0.0.1:1"]
+    answer = CliRunner().invoke(app, [*words, *PRICES[:missing], *PRICES[missing + 2 :]])
+    assert answer.exit_code == 2
+    assert PRICES[missing] in answer.output and "Missing" in answer.output
+
+
 def unsavable(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
@@ -106,7 +119,7 @@ async def test_deploy_sends_nothing_where_its_manifest_cannot_be_written(
     key = AccountKey.generate()
     await chain.fund(key.address)
     key_file = str(write_key(tmp_path / "key", key.to_bytes()))
-    options = ["--rpc", chain.rpc_url, "--key-file", key_file, "--shards", "10"]
+    options = ["--rpc", chain.rpc_url, "--key-file", key_file, *PRICES, "--shards", "10"]
     before = await chain.request("eth_blockNumber")
     for path in (tmp_path / "nowhere" / "m.json", tmp_path / "key" / "m.json"):
         answer = await asyncio.to_thread(CliRunner().invoke, app, ["deploy", str(path), *options])
@@ -128,7 +141,8 @@ async def test_a_deployment_that_ends_half_way_is_told_and_gone_on_with(
     await chain.fund(key.address)
     await chain.request("anvil_setNonce", key.address, hex(7))
     manifest, key_file = tmp_path / "m.json", write_key(tmp_path / "key", key.to_bytes())
-    words = ["deploy", str(manifest), "--rpc", spoilt.url, "--key-file", str(key_file), "--shards", "10"]
+    words = ["deploy", str(manifest), "--rpc", spoilt.url, "--key-file", str(key_file)]
+    words += [*PRICES, "--shards", "10"]
 
     async def fails(method: str, parameters: list[Any]) -> web.StreamResponse | None:
         is_fourth = method == "eth_estimateGas" and spoilt.asked.count(method) > 3
@@ -270,6 +284,10 @@ async def test_stake_is_added_listed_unstaked_and_withdrawn(launch: Launch, tmp_
     listed = await staker.run("stake", "list")
     assert listed["balance"] == 10 * TOKEN - 7 * TOKEN - TOKEN // 2
     assert [(one["node_id"], one["amount"]) for one in listed["stakes"]] == [(2, 7 * TOKEN + TOKEN // 2)]
+    assert listed["stakes"][0]["joining"] == [{"epoch": 1, "amount": 7 * TOKEN + TOKEN // 2}]
+    await network.begin_epoch()
+    planned = await staker.run("stake", "unstake", "2", "--amount", "2.5", "--dry-run")
+    assert planned["transactions"][0]["action"] == "Blobs.payOut", "the stake joins first"
     await staker.run("stake", "unstake", "2", "--amount", "2.5")
     await staker.run("stake", "unstake", "2", "--amount", "1", "--cancel", "2")
     (position,) = (await staker.run("stake", "list", staker.account))["stakes"]
@@ -281,8 +299,10 @@ async def test_stake_is_added_listed_unstaked_and_withdrawn(launch: Launch, tmp_
         await staker.run("stake", "withdraw", "2", "2")
     with pytest.raises(LedgerRefused, match="NothingEarned"):
         await staker.run("stake", "rewards")
-    await network.begin_epoch()
     await network.hand_over(await network.begin_epoch())
+    assert len((await staker.run("epoch", "pay"))["transactions"]) == 1
+    assert (await staker.run("epoch", "pay", "1", "2", "--until", "2"))["transactions"] == []
+    await network.chain.increase_time(EVIDENCE_S)
     await staker.run("stake", "withdraw", "2", "2")
     assert (await staker.run("stake", "list"))["balance"] == 4 * TOKEN
 

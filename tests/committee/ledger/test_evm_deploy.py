@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, SpoiltConnection
 
 PARAMETERS = DeploymentParameters(
-    n_shards=31, epoch_duration_s=7, handover_deadline_s=5, patience_s=3, band_millis=250
+    n_shards=31,
+    epoch_duration_s=7,
+    handover_deadline_s=5,
+    patience_s=3,
+    band_millis=250,
+    price_per_mib_epoch=1,
+    write_price_per_mib=1,
 )
 
 

@@ -339,4 +339,8 @@ async def test_usual_send_takes_no_needless_round_trip(launch: Launch, spoilt: S
 async def test_deployment_by_an_account_without_ether_is_refused(launch: Launch) -> None:
     network = await launch()
     with pytest.raises(LedgerRefused, match="creation of HauloutToken: InsufficientFunds"):
-        await deploy(network.chain.rpc_url, AccountKey.generate(), DeploymentParameters(10, 60, 60, 10))
+        await deploy(
+            network.chain.rpc_url,
+            AccountKey.generate(),
+            DeploymentParameters(10, 60, 60, 10, price_per_mib_epoch=1, write_price_per_mib=1),
+        )

@@ -315,11 +315,18 @@ async def register_many(network: Network, count: int) -> None:
     blobs = network.operator._reader.blobs
     await chain.fund(account, 10**6)
     await chain.request("anvil_impersonateAccount", account)
+    await network.operator.mint(account, 10**9)
+    token = network.operator._reader.token
+    approval = token.abi.encode_call("approve", blobs.address, 10**9)
+    sent = {"from": account, "to": token.address, "data": "0x" + approval.hex()}
+    await chain.request("eth_sendTransaction", sent)
     await chain.request("evm_setBlockGasLimit", hex(10**10))
     await chain.request("evm_setAutomine", False)
     for first in range(0, count, 125):
         calls = [
-            blobs.abi.encode_call("reserveAndRegister", number.to_bytes(32, "big"), LENGTH, 1, 5, False)
+            blobs.abi.encode_call(
+                "reserveAndRegister", number.to_bytes(32, "big"), LENGTH, 1, 5, False, 2**64
+            )
             for number in range(first, first + 125)
         ]
         await rpc.batch(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TOKEN = 10**18
 LENGTH = 5000
+EVIDENCE_S = 300
 PRICED = DeploymentParameters(10, 600, 300, 30, price_per_mib_epoch=TOKEN, write_price_per_mib=TOKEN // 2)
 
 
@@ -87,26 +88,34 @@ async def test_key_and_commission_change_with_the_next_election(launch: Launch) 
     assert (await network.operator.nodes())[0].commission == 300
 
 
-async def test_stake_is_taken_off_and_withdrawn_two_epochs_later(launch: Launch) -> None:
+async def test_stake_is_taken_off_and_withdrawn_behind_the_evidence_window(launch: Launch) -> None:
     network = await launch((40, 30, 20, 10))
     node, unit = network.nodes[0], network.UNIT
     await network.begin_epoch()
-    await node.ledger.unstake(node.node_id, 15 * unit)
+    assert [(one.epoch, one.amount) for one in (await position(node)).joining] == [(1, 40 * unit)]
+    await node.ledger.unstake(node.node_id, 15 * unit)  # has the node settled first
     held = await position(node)
-    assert held.amount == 25 * unit
-    assert [(one.unlock_epoch, one.amount) for one in held.unbonding] == [(3, 15 * unit)]
+    assert held.amount == 25 * unit and held.joining == ()
+    assert [(one.unlock_epoch, one.amount) for one in held.unbonding] == [(2, 15 * unit)]
+    assert held.unbonding[0].unlocks_at_s == 0
     with pytest.raises(LedgerRefused, match="StillBonded"):
-        await node.ledger.withdraw(node.node_id, 3)
+        await node.ledger.withdraw(node.node_id, 2)
 
-    await node.ledger.cancel_unstaking(node.node_id, 3, 5 * unit)
+    await node.ledger.cancel_unstaking(node.node_id, 2, 5 * unit)
     assert (await position(node)).amount == 30 * unit
-    for _ in range(2):
-        await network.hand_over(await network.begin_epoch())
-    await node.ledger.withdraw(node.node_id, 3)
+    state = await network.begin_epoch()
+    await network.hand_over(state)
+    with pytest.raises(LedgerRefused, match="ElectedWithout"):
+        await node.ledger.cancel_unstaking(node.node_id, 2)
+    with pytest.raises(LedgerRefused, match="StillBonded"):
+        await node.ledger.withdraw(node.node_id, 2)
+    assert (await position(node)).unbonding[0].unlocks_at_s == state.started_at_s + EVIDENCE_S
+    await network.chain.increase_time(EVIDENCE_S)
+    await node.ledger.withdraw(node.node_id, 2)  # has the node settled first
     assert node.ledger.account is not None
     assert await node.ledger.balance(node.ledger.account) == 10 * unit
     with pytest.raises(LedgerRefused, match="NothingUnbonding"):
-        await node.ledger.withdraw(node.node_id, 3)
+        await node.ledger.withdraw(node.node_id, 2)
     await node.ledger.unstake(node.node_id)
     assert (await position(node)).shares == 0
 
@@ -122,23 +131,26 @@ async def test_what_was_paid_for_an_epoch_is_paid_out_by_shards(launch: Launch) 
     await operator.register_blob(root(1), LENGTH, 2)
     assert await operator.balance(operator.account) == 0
     node = network.nodes[0]
-    with pytest.raises(LedgerRefused, match="WrongEpoch"):
-        await operator.pay_out(1, node.node_id)
+    members = tuple(state.current.by_id)
+    assert await operator.unpaid(1, members) == ()
+    assert len(await operator.pay_out()) == 1, "the stake joins"
+    assert await operator.pay_out() == []
     await node.ledger.change_commission(node.node_id, 1000)
     await network.begin_epoch()
     before = (await position(node)).amount
-    members = tuple(state.current.by_id)
     assert await operator.unpaid(1, members) == members
-    await operator.pay_out(1, node.node_id)
-    assert await operator.unpaid(1, members) == tuple(one for one in members if one != node.node_id)
     earned = (TOKEN + TOKEN // 2) * state.current.by_id[node.node_id].weight // 10
+    assert await operator.owed(1, node.node_id) == earned
+    assert len(await operator.pay_out([node.node_id])) == 1
+    assert await operator.unpaid(1, members) == tuple(one for one in members if one != node.node_id)
     # The commission of epoch 1 was 0: the change counts from epoch 2 on.
     assert (await position(node)).amount == before + earned
-    with pytest.raises(LedgerRefused, match="NothingToPay"):
-        await operator.pay_out(1, node.node_id)
+    assert await operator.pay_out([node.node_id]) == []
 
-    await network.begin_epoch()
-    await operator.pay_out(2, node.node_id)
+    for _ in range(6):
+        await network.hand_over(await network.begin_epoch())
+    assert len(await operator.pay_out(until=8)) == 2, "four epochs of all nodes at once"
+    assert await operator.unpaid(7, members) == ()
     assert node.ledger.account is not None
     commission = TOKEN * state.current.by_id[node.node_id].weight // 10 // 10
     assert await operator.earnings(node.ledger.account) == commission

@@ -11,14 +11,14 @@ struct Pool {
 
 /// @title Pools with shares.
 /// @notice A share is worth `tokens / shares`; the first ones are worth one token unit each. All is rounded to the
-/// disadvantage of who enters or exits, so that nobody can take out more than there is. There are shares exactly if
-/// there are tokens.
+/// disadvantage of who enters or exits, so that nobody can take out more than there is, and the last to exit takes
+/// what rounding has left. A pool with tokens has shares.
 library Pools {
     using FixedPointMathLib for uint256;
 
     /// @notice The shares that `amount` gives.
     function price(Pool storage pool, uint256 amount) internal view returns (uint256) {
-        return pool.shares == 0 ? amount : amount.fullMulDiv(pool.shares, pool.tokens);
+        return pool.tokens == 0 ? amount : amount.fullMulDiv(pool.shares, pool.tokens);
     }
 
     /// @notice What shares are worth.
