@@ -250,7 +250,8 @@ contract Handler is Base {
         uint32 signing = blob.registeredEpoch < epoch && !committee.state().handoverDone ? epoch - 1 : epoch;
         bytes32 id = BlobId.fromInteger(blob.blobId);
         bytes memory body = blob.deletable ? Messages.deletableBlob(id, blob.objectId) : Messages.permanentBlob(id);
-        (uint256 weight, bytes memory bitmap, bytes memory signature) = _signed(signing, signers, _message(Messages.BLOB, signing, body));
+        (uint256 weight, bytes memory bitmap, bytes memory signature) =
+            _signed(signing, signers, _message(Messages.BLOB, signing, body));
         if (3 * weight >= 2 * uint256(N) + 1) certifiedWeight[blob.objectId] = weight;
         else vm.expectRevert();
         blobs.certify(blob.objectId, signing, bitmap, signature);

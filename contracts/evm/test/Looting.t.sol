@@ -170,13 +170,18 @@ contract LootingTest is Base {
     function test_stake_stays_while_certificates_of_its_epoch_count() public {
         _select();
         uint32 unlockEpoch;
-        for (uint32 i = 1; i <= 5; ++i) unlockEpoch = staking.unstake(i, STAKE); // elected for epoch 2
+        // All that were elected for epoch 2.
+        for (uint32 i = 1; i <= 5; ++i) {
+            unlockEpoch = staking.unstake(i, STAKE);
+        }
         vm.warp(block.timestamp + EPOCH_S - EPOCH_S / 2);
         committee.start();
         blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, false, ANY);
         (bytes memory bitmap, bytes memory signature) =
             _certificate(5, 0, _message(Messages.BLOB, 2, Messages.permanentBlob(ID)));
-        for (uint32 i = 1; i <= 5; ++i) _leave(i);
+        for (uint32 i = 1; i <= 5; ++i) {
+            _leave(i);
+        }
         _addNodes(5);
         _nextEpoch(); // 3, all others: its handover is not done
         _passEvidenceWindow();

@@ -104,7 +104,9 @@ contract PaymentsTest is Base {
         _addNode(0); // 6, without stake
         _addNode(STAKE); // 7
         uint32[] memory nodeIds = new uint32[](5);
-        for (uint32 i; i < 5; ++i) nodeIds[i] = 3 + i;
+        for (uint32 i; i < 5; ++i) {
+            nodeIds[i] = 3 + i;
+        }
         vm.assertEq(blobs.unpaid(1, nodeIds).length, 0); // the epoch runs
         _nextEpoch();
         _payOut(5, ALL);
