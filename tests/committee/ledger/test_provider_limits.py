@@ -161,9 +161,11 @@ async def fill_a_block(network: Network, code: str, data: bytes) -> None:
     """Mine a block with the logs that an outsider's contract makes of the data, and a blob's registration."""
     chain, outsider = network.chain, "0x00000000000000000000000000000000000000BB"
     await chain.request("anvil_setCode", OUTSIDERS_CONTRACT, code)
+    blobs, token = network.operator._reader.blobs, network.operator._reader.token
+    await network.operator.mint(outsider, 10**9)
+    await send(network, outsider, token.address, token.abi.encode_call("approve", blobs.address, 10**9))
     await chain.request("evm_setAutomine", False)
-    blobs = network.operator._reader.blobs
-    registration = blobs.abi.encode_call("reserveAndRegister", bytes(32), LENGTH, 1, 5, False)
+    registration = blobs.abi.encode_call("reserveAndRegister", bytes(32), LENGTH, 1, 5, False, 2**64)
     await send(network, outsider, OUTSIDERS_CONTRACT, data)
     await send(network, outsider, blobs.address, registration)
     await chain.mine()
