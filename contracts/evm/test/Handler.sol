@@ -29,6 +29,9 @@ contract Handler is Base {
         uint32 unlockEpoch;
     }
 
+    /// @notice Whether less than a position has at least is left on a node, after `leaveAll`.
+    mapping(uint32 nodeId => bool) public hasDust;
+
     uint256 private constant MOST_SLASHED = 1e17; // a tenth, in an epoch
 
     /// @notice Tokens that went into the registry as stake and as rewards, and that came out of it.
@@ -101,9 +104,10 @@ contract Handler is Base {
         Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, account);
         uint256 joining = amount;
         bool isFull; // of what waits for settling
-        for (uint256 i; i < joinings.length; ++i) {
+        uint32 fromEpoch = committee.electableEpoch();
+        bool joinsAtOnce = fromEpoch <= staking.settledEpoch(nodeId); // the epoch before was settled as stalled
+        for (uint256 i; i < joinings.length && !joinsAtOnce; ++i) {
             joining += joinings[i].amount;
-            uint32 fromEpoch = committee.electableEpoch();
             isFull = isFull || (joinings[i].epoch != fromEpoch && joinings[i].epoch % 2 == fromEpoch % 2);
         }
         uint256 shares = staking.sharesOf(nodeId, account) + staking.sharesFor(nodeId, joining);
@@ -327,6 +331,7 @@ contract Handler is Base {
         vm.warp(block.timestamp + 5 * (EPOCH_S + DEADLINE_S));
         uint256 pay = _payOutAll();
         (paidOut, rewarded) = (paidOut + pay, rewarded + pay);
+        _standAgain();
         for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
             for (uint256 i; i < STAKERS; ++i) {
                 uint256 shares = staking.sharesOf(nodeId, stakerAt(i));
@@ -343,7 +348,7 @@ contract Handler is Base {
             for (uint256 i; i < STAKERS; ++i) {
                 uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, stakerAt(i));
                 if (shares == 0) continue;
-                if (one.unlockEpoch > epoch + 1) _leaveSooner(one, stakerAt(i), shares);
+                if (one.unlockEpoch > epoch + 1) hasDust[one.nodeId] = true;
                 else _withdraw(one, stakerAt(i));
             }
         }
@@ -430,14 +435,20 @@ contract Handler is Base {
         return block.timestamp >= _beganAt[unlockEpoch] + EVIDENCE_S;
     }
 
-    /// @dev What was unstaked after a selection which was dropped need not wait for the epoch behind.
-    function _leaveSooner(Unbonding memory one, address account, uint256 shares) private {
-        vm.startPrank(account);
-        uint256 held = staking.sharesOf(one.nodeId, account);
-        staking.cancelUnstaking(one.nodeId, one.unlockEpoch, shares);
-        one.unlockEpoch = staking.unstake(one.nodeId, staking.sharesOf(one.nodeId, account) - held);
-        vm.stopPrank();
-        _withdraw(one, account);
+    /// @dev What was unstaked while a committee was selected that was dropped since would be unlocked an epoch later than
+    /// what is unstaked now: it is staked again, to be unstaked with the rest. Less than a position has at least stays.
+    function _standAgain() private {
+        for (uint256 k; k < unbondings.length; ++k) {
+            Unbonding memory one = unbondings[k];
+            if (one.unlockEpoch <= epoch + 1) continue;
+            for (uint256 i; i < STAKERS; ++i) {
+                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, stakerAt(i));
+                uint256 held = staking.sharesOf(one.nodeId, stakerAt(i));
+                if (shares == 0 || held + shares < staking.LEAST_SHARES()) continue;
+                vm.prank(stakerAt(i));
+                staking.cancelUnstaking(one.nodeId, one.unlockEpoch, shares);
+            }
+        }
     }
 
     function _takeEarnings(address account) private {
