@@ -59,7 +59,7 @@ class Intent(IntEnum):
 
 
 EJECTION_LIFETIME_S = 600
-"""For how long a member has its fellows sign that another one is to be ejected."""
+"""The deadline that a member has its fellows sign in an ejection is this far ahead."""
 LONGEST_EJECTION_S = 2 * EJECTION_LIFETIME_S
 """No node signs that for longer: the fellow's chain may be ahead of its own by as much as it asks for."""
 

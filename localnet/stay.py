@@ -16,7 +16,7 @@ from localnet.network import TOKEN, LocalNetwork, NetworkError
 BLOCK_INTERVAL_S = 1.0
 """Time between two blocks that are mined without a transaction, so that the chain's clock goes on."""
 PRICE = TOKEN // 1000
-"""Of a MiB, for an epoch and for its registration."""
+"""Price of a MiB, for an epoch and for its registration, in the token's smallest unit."""
 STAKE_TOKENS = 100
 
 

@@ -42,8 +42,7 @@ MARKS_KEPT = 128
 once it is as long again."""
 
 SHORTER_S = 600.0
-"""For so long the chain must have been shorter than the checkpoint, and up to date, before the checkpoint is given
-up."""
+"""The checkpoint is given up once the chain has been shorter than it, and up to date, for this long."""
 UP_TO_DATE_S = 60.0
 """Greatest age of the newest block of a chain that is up to date. A block takes less on most chains, and an endpoint
 that is behind by no more has come to the checkpoint within `SHORTER_S`."""

@@ -42,7 +42,7 @@ class Parameters:
     notice_s: int = 0
     """From a selection to its start at least."""
     shrink_s: int = 1 << 31
-    """In which the part of the elected stake that must stand for a selection falls from two thirds to nothing."""
+    """The part of the elected stake that a selection needs falls from two thirds to nothing within this time."""
 
 
 @dataclass(frozen=True, slots=True)

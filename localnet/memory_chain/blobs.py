@@ -59,7 +59,7 @@ def live_objects(now: Contracts, blob_id: bytes) -> list[BlobRecord]:
 
 
 def certify(now: Contracts, object_id: int, certificate: Certificate) -> Outcome:
-    """By a quorum that holds the blob."""
+    """Certify an object by the signatures of a quorum that holds the blob."""
     certified_epoch = _existing(now, object_id).certified_epoch
     if certified_epoch is not None:
         raise Revert("AlreadyCertified", objectId=object_id, epoch=certified_epoch)
@@ -67,7 +67,7 @@ def certify(now: Contracts, object_id: int, certificate: Certificate) -> Outcome
 
 
 def certify_many(now: Contracts, certificates: Mapping[int, Certificate]) -> Outcome:
-    """By a quorum that holds each of these blobs: object id → certificate. Certified ones stay as they are."""
+    """Certify objects, by object id each with its certificate; those that are certified stay as they are."""
     then, events, bodies = now, list[Event](), dict[int, bytes]()
     for object_id, certificate in certificates.items():
         then, told = certified(then, object_id, certificate.epoch)
@@ -80,7 +80,7 @@ def certify_many(now: Contracts, certificates: Mapping[int, Certificate]) -> Out
 
 
 def certified(now: Contracts, object_id: int, epoch: int) -> Outcome:
-    """As certified by the committee of `epoch`, unless it is, before the certificate is verified."""
+    """Return the state with the object certified in `epoch`; the certificate is still to be verified."""
     record = _existing(now, object_id)
     _require_unexpired(now, record)
     if epoch < record.registered_epoch:

@@ -70,7 +70,7 @@ class MemoryLedger:
         return self.chain.contracts.time_s
 
     async def block_time_s(self, number: int) -> int:
-        """Of a block that exists."""
+        """Return the time of a block that exists, in seconds."""
         return self.chain.blocks[number].contracts.time_s
 
     async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
@@ -204,13 +204,13 @@ class MemoryLedger:
         max_cost: int | None = None,
         to_certify: bool = False,
     ) -> tuple[int, Transaction]:
-        """Of the account's; space and gas are free."""
+        """Register a blob object of the account's; space and gas are free."""
         sent = self._sender(), root, length, epochs, deletable
         transaction = self.chain.send("Blobs.reserveAndRegister", blobs.reserve_and_register, *sent)
         return max(self.chain.records), transaction
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
-        """By a quorum of a committee whose certificates count."""
+        """Certify an object by a quorum of a committee whose certificates count."""
         return self.chain.send("Blobs.certify", blobs.certify, object_id, certificate)
 
     async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
@@ -223,7 +223,7 @@ class MemoryLedger:
         ]
 
     async def extend_blob(self, object_id: int, epochs: int, *, max_cost: int | None = None) -> Transaction:
-        """Of the account's; space is free."""
+        """Extend a blob object of the account's; space is free."""
         return self.chain.send("Blobs.extend", blobs.extend, self._sender(), object_id, epochs)
 
     async def delete_blob(self, object_id: int) -> Transaction:

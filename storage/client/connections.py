@@ -25,11 +25,11 @@ from aiohttp.streams import StreamReader
 from committee.addresses import is_public
 
 CONNECTIONS = 100
-"""At once, over one session, unless it says otherwise."""
+"""Connections of one session at once, unless its maker names another number."""
 LOOKUPS_AT_ONCE = 128
-"""Names that are looked up at once over one session; more than there are members."""
+"""A session looks up at most so many names at once; there are fewer members."""
 PIECE_BYTES = 2**13
-"""Handed to aiohttp's parser at once, of what may be chunks: in chunks of one byte each they cost 1 to 8 ms."""
+"""aiohttp's parser is given a chunked body in pieces of this size: one full of one-byte chunks costs it 1 to 8 ms."""
 FRAMING_BYTES = 2**10
 FRAMING_SHARE = 8
 """Most framing in a piece of a body in chunks: FRAMING_BYTES and a FRAMING_SHARE-th of the content."""
@@ -54,7 +54,7 @@ def open_session(*, allow_private: bool, limit: int = CONNECTIONS) -> aiohttp.Cl
 
 
 class TinyChunks(Exception):
-    """An answer comes in chunks of a few bytes each."""
+    """An answer's chunks hold a few bytes each; the text says how many."""
 
 
 class _Answers(ResponseHandler):
@@ -73,7 +73,7 @@ class _Answers(ResponseHandler):
         """Whether a request's answer has still to come."""
         self._is_broken_off = False
         self._rest = b""
-        """Received, and not handed on while the reader of the body lags."""
+        """Bytes received and not yet handed on, as the body's reader is behind."""
         self._body: StreamReader | None = None
         """The body of the last answer whose head was received."""
         self._length: int | None = None
@@ -86,7 +86,7 @@ class _Answers(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what was received, and what is left of before; without data, as the reader goes on."""
+        """Hand on the bytes received and those held back before; called without data when the reader goes on."""
         if not data:
             super().data_received(data)
         data, self._rest, place = self._rest + data, b"", 0
@@ -122,7 +122,7 @@ class _Answers(ResponseHandler):
             super().feed_data(data, size)
 
     def _left_of_body(self) -> int:
-        """Return how many bytes the body lacks that is under way; 0 when its length was not told."""
+        """Return how many bytes of the current body are still to come; 0 when the head gave no length."""
         if self._length is None or self._body is None or self._body.is_eof():
             return 0
         return self._length - self._body.total_bytes

@@ -143,7 +143,7 @@ def symbols_to_bcs(targets: Sequence[int], symbol_bytes: int, symbols: Sequence[
 
 
 def symbols_from_bcs(encoded: Bytes, most: int) -> SymbolsOfBlob:
-    """The way back, symbols as views into `encoded`. Raises `InvalidEncoding`, also for more than `most`."""
+    """Return the symbols in `encoded`, as views into it. Raises `InvalidEncoding`, also for more than `most`."""
     reader = Reader(encoded)
     symbols = _read_symbols(reader, most)
     reader.end()

@@ -31,7 +31,7 @@ async def gather_confirmations(
     members: Sequence[Member],
     ask: Ask,
 ) -> tuple[list[Confirmation], dict[int, NodeFailure]]:
-    """Return confirmations whose signatures hold, and by node id why others are missing.
+    """Return the confirmations with valid signatures, and by node id why each other member gave none.
 
     The confirmations weigh `needed` shards or more unless all `members`, which are asked in their order, have ended
     without; `own` counts too.
@@ -58,7 +58,7 @@ async def gather_confirmations(
 
 
 def round_behind(node_id: int, committee: Committee) -> list[Member]:
-    """Return a committee's other members, those behind `node_id` first: several nodes then do not lean on the same."""
+    """Return a committee's other members, those after `node_id` first, so that several nodes ask different members."""
     others = [one for one in committee.members if one.node_id != node_id]
     return sorted(others, key=lambda one: (one.node_id < node_id, one.node_id))
 

@@ -24,12 +24,12 @@ from committee.ledger.evm.refusals import EndpointError, Verdict, verdict
 from committee.ledger.evm.rpc import Rpc
 
 SEND_TRIES = 3
-"""Broadcasts of one transaction when the endpoint does not answer."""
+"""How often one transaction is broadcast while the endpoint does not answer."""
 BEHIND_PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Pauses between broadcasts while the endpoint lacks an earlier transaction of the account."""
 LOOKS = 4
-"""Looks at a transaction whose nonce is refused, LOOK_PAUSE_S apart: machines of one provider hear of it one after
-the other."""
+"""How often a transaction with a refused nonce is looked up, LOOK_PAUSE_S apart: the machines of one provider hear of
+it one after the other."""
 LOOK_PAUSE_S = 0.5
 
 
@@ -42,7 +42,7 @@ class NonceTaken(Picklable):
 
 
 class BidTooLow(LedgerUnavailable):
-    """No endpoint takes the transaction for its fees; `words` are an endpoint's."""
+    """Every endpoint refuses the transaction as its fees are too low; `words` are those of one refusal."""
 
     def __init__(self, action: str, words: str) -> None:
         self.words = words
@@ -84,12 +84,12 @@ async def broadcast(rpc: Rpc, action: str, account: str, signed: SignedTransacti
 
 
 async def is_known(rpc: Rpc, signed: SignedTransaction) -> bool:
-    """Whether the endpoint has the transaction, mined or waiting. Raises `LedgerUnavailable`."""
+    """Return whether the endpoint has the transaction, mined or waiting. Raises `LedgerUnavailable`."""
     return await rpc.request("eth_getTransactionByHash", hash_text(signed), read=known_of(signed))
 
 
 async def _has_it(rpc: Rpc, signed: SignedTransaction, meaning: Verdict, may_have_arrived: bool) -> bool:
-    """Whether an endpoint that refuses a transaction may have it all the same."""
+    """Return whether an endpoint that refused a transaction may have it all the same."""
     if meaning is not Verdict.NONCE_TAKEN:
         return bool(await _look_up(rpc, signed))
     for _ in range(1 if may_have_arrived else LOOKS):

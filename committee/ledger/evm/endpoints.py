@@ -34,7 +34,7 @@ RETRY_AFTER_LIMIT_S = 30.0
 CHAIN_CHECK_INTERVAL_S = 60.0
 """How often an endpoint is asked anew which chain it serves; after each of its failures too."""
 ANSWER_LIMIT_BYTES = 8 << 20
-"""Of one answer. It is parsed at once, while nothing else runs: for 60 ms if it has as many logs as there is room for,
+"""Size limit of one answer. Parsing one holds the event loop: for 60 ms if it has as many logs as there is room for,
 11 000, and for a quarter of a second at worst. More logs than that are asked for in parts."""
 ANSWER_LIMIT_BRACKETS = 1 << 15
 ANSWER_LIMIT_VALUES = 1 << 17

@@ -22,7 +22,7 @@ TRANSACTION_GAS_LIMIT = 1 << 24
 """No transaction may ask for more (EIP-7825)."""
 TRANSFER_GAS = 21_000
 MINED_LATELY_S = 30.0
-"""Time after a transaction of the account was mined in which a machine of the provider may not know its block."""
+"""For this long after a transaction was mined, some of the provider's machines may not have its block."""
 BEHIND_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 3.2)
 """Pauses between estimates on states that lack the account's newest transaction."""
 
@@ -61,7 +61,7 @@ class Estimates:
     async def refusal(
         self, action: str, request: dict[str, Any], error: EndpointError, block: str = "latest"
     ) -> LedgerRefused:
-        """The contract's refusal; its reason from a call at a block where the endpoint's error has none."""
+        """Return the contract's refusal; when the endpoint's error gives no reason, a call at the block supplies it."""
         if not error.data:
             try:
                 await self.rpc.request("eth_call", request, block, read=answers.data)
@@ -95,9 +95,9 @@ class Estimates:
         return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
 
     async def _is_behind(self, request: dict[str, Any]) -> bool:
-        """Whether a call that reverted was made on a state without the account's newest transaction.
+        """Return whether a call reverted because its state lacked the account's newest transaction.
 
-        So it is when the same call does not revert behind that transaction's block.
+        This is so when the same call does not revert on the state after that transaction's block.
         """
         if self.mined_block < 0 or asyncio.get_running_loop().time() - self._mined_s > MINED_LATELY_S:
             return False

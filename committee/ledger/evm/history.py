@@ -32,14 +32,14 @@ from committee.ledger.records import (
 LONGEST_LOG_RANGE = 10_000
 """Blocks per request for logs; halved whenever the provider refuses, doubled when it serves."""
 HEADERS_PER_REQUEST = 50
-"""Likewise."""
+"""Headers per request; halved and doubled as the blocks per request for logs are."""
 FIRST_REMEMBERED_S = 10.0
 """Seconds for which a refused amount is not asked for again; doubled each time that the refusal repeats."""
 LONGEST_REMEMBERED_S = 1280.0
 FULL_AFTER_S = 20.0
-"""For so long endpoints must have refused the logs of whole blocks before they are not asked for: a failure passes."""
+"""Endpoints must have refused the logs of whole blocks for this long before less is asked for: a failure passes."""
 BLOCKS_IN_A_STRETCH = 1000
-"""Read before what they told is kept."""
+"""Blocks that are read before their events are saved."""
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class History:
     def __init__(
         self, rpc: Rpc, addresses: Iterable[bytes], topics: Iterable[bytes], plentiful: Iterable[bytes] = ()
     ) -> None:
-        """`plentiful` are the topics of which anyone can make any number, for gas alone."""
+        """`plentiful` are the topics of events that anyone can emit in any number, for gas alone."""
         self._rpc = rpc
         self._addresses = frozenset(addresses)
         self._topics = frozenset(topics)
@@ -88,12 +88,12 @@ class History:
 
     @property
     def _ours(self) -> dict[str, Any]:
-        """The criterion of logs of the contracts."""
+        """The filter for all logs of the contracts."""
         return {"address": ["0x" + address.hex() for address in sorted(self._addresses)]}
 
     @property
     def _rarely(self) -> dict[str, Any]:
-        """The criterion of logs of the events that are wanted also of a block that is full of logs."""
+        """The filter for the events that are wanted even from a block full of logs."""
         return {"topics": [["0x" + topic.hex() for topic in sorted(self._rare)]]}
 
     async def headers(self, first: int, last: int, until: BlockMark | None = None) -> list[Block]:
@@ -146,7 +146,7 @@ class History:
         return headers
 
     async def logs(self, headers: Sequence[Block]) -> tuple[list[RawLog], bool]:
-        """(The wanted logs of blocks that follow each other, in chain order; whether plentiful ones may lack).
+        """Return the wanted logs of consecutive blocks, in chain order, and whether plentiful ones may be missing.
 
         Raises `LedgerUnavailable` when no endpoint tells the logs that the headers promise.
         """
@@ -168,9 +168,9 @@ class History:
         return logs, lacks_plentiful
 
     async def _told(self, first: int, last: int) -> list[RawLog]:
-        """What the endpoints tell of the contracts in the blocks first..last, asked in portions.
+        """Return the contracts' logs in the blocks first..last as endpoints give them, asked for in portions.
 
-        Of a block of which that is too much, only the rare ones: anyone can transfer nothing, often.
+        A block with more logs than an endpoint gives at once yields only the rare ones: anyone can emit the others.
         """
         logs: list[RawLog] = []
         while first <= last:

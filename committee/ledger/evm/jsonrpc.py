@@ -18,13 +18,13 @@ Result = TypeVar("Result")
 ReadAnswer = Callable[[Endpoint, Any], Result]
 """Reads an endpoint's answer. Raises as `_result_of` does, and what the reader of the result raises."""
 ITEMS_READ_AT_ONCE = 500
-"""Logs of one answer that are read in 25 ms, in which nothing else runs."""
+"""More logs than these are read in a thread; reading this many holds the event loop for 25 ms."""
 
 
 def single(
     method: str, parameters: Sequence[Any], read: Callable[[Any], Result]
 ) -> tuple[bytes, ReadAnswer[Result]]:
-    """Return the body of a request, and what makes of its answer what `read` makes of the result."""
+    """Return the body of a request, and a function that takes its answer and returns `read(result)`."""
 
     def read_answer(endpoint: Endpoint, answer: Any) -> Result:
         return read(_result_of(endpoint, method, answer, 1))
@@ -35,7 +35,7 @@ def single(
 def batch(
     method: str, parameters: Sequence[Sequence[Any]], read: Callable[[list[Any]], Result]
 ) -> tuple[bytes, ReadAnswer[Result]]:
-    """Return the body of a request for several results of one method, and what reads its answer, as `single` does.
+    """Return the body of a request for several results of one method, and a reader of its answer, as `single` does.
 
     `read` is given the results in the order of their parameters.
     """
@@ -69,7 +69,7 @@ def _request(request_id: int, method: str, parameters: Sequence[Any]) -> dict[st
 
 
 def _result_of(endpoint: Endpoint, method: str, answer: Any, request_id: int) -> Any:
-    """The result in an answer.
+    """Return the result in an answer.
 
     Raises `EndpointError` for an error object, `Lacking` for a block that the endpoint does not have, `EndpointFault`
     for anything else.

@@ -23,11 +23,11 @@ from pathlib import Path
 FIRST_POLL_S = 0.002
 LONGEST_POLL_S = 0.05
 ABANDONED_S = 150.0
-"""Since the last use of a file that nothing holds: longer than any transaction is waited for."""
+"""A lock file that nothing has held for this long is abandoned; no transaction is waited for as long."""
 LOOKED_AT = 4096
-"""Files that one call of `remove_abandoned` looks at, at most."""
+"""One call of `remove_abandoned` looks at so many files at most."""
 OPENED_AGAIN = 100
-"""Tries to open a lock file whose folder another process removes each time; each removal is one holder's end."""
+"""How often a lock file is opened again when another process has removed its folder meanwhile."""
 
 
 class HeldTooLong(Exception):

@@ -36,14 +36,14 @@ Result = TypeVar("Result")
 REQUEST_LIMIT_S = 15.0
 """No request takes longer, retries included."""
 TRIES = 3
-"""Of a request, and one more for each further endpoint. Each may be repeated: a transaction is known by its hash,
-everything else reads."""
+"""Tries of a request with one endpoint; each further endpoint adds one. Every request may be repeated: a transaction is
+known by its hash, and all others only read."""
 ENDPOINTS_IN_LIMIT = 3
-"""Of several endpoints, so many can hang before the request's time is over."""
+"""So many endpoints can hang, one after the other, within a request's time limit."""
 REST_WAITED_S = 1.0
 """When every endpoint rests longer, a request fails at once instead of waiting; and a revert stands."""
 OPINION_LIMIT_S = 3.0
-"""For an endpoint whose answer is only compared with another's."""
+"""Time limit for an endpoint whose answer is only compared with another's."""
 
 
 class Rpc(AsyncJSONBaseProvider):

@@ -46,7 +46,7 @@ DONE_BEFORE: Mapping[StepKind, str] = {
     StepKind.START: "NotSelected",
     StepKind.CLOSE: "HandoverIsDone",
 }
-"""The contract's refusal of a step that is done. (It skips payments that are made.)"""
+"""By step, the error with which the contract refuses it once it is done. (Payments that are made are skipped.)"""
 
 
 class Outcome(StrEnum):
@@ -71,7 +71,7 @@ class Attempt:
     """The turn's number."""
     outcome: Outcome
     block: int
-    """Where the step is done, a block that has it: the view may show it as due until it stands there."""
+    """A block that has the step, if it is done: the view may show the step as due until it reaches this block."""
 
     @property
     def is_done(self) -> bool:
@@ -87,12 +87,12 @@ class Keeper:
         self._rota = rota
         self.acts = acts and view.ledger.account is not None
         self.due: tuple[Due, ...] = ()
-        """What is due, as of the last look that the chain answered."""
+        """The steps that were due when the chain last answered."""
         self.done_count = 0
         """Steps done by this node since its start."""
         self._last: dict[StepKind, Attempt] = {}
         self._asked_in: tuple[EpochStep, int] | None = None
-        """The payments, and the number of the turn, of which the chain was last asked whether they are made."""
+        """The payment step and turn for which the chain was last asked whether all members are paid."""
         self._has_news = asyncio.Event()
         self._changes = ChangesOnly()
         view.subscribe(self._on_event)
