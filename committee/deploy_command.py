@@ -26,7 +26,7 @@ from committee.printing import PAID, CommandFailed, planned, show, write_out
 from committee.running import Interrupted, run
 
 if TYPE_CHECKING:
-    from committee.ledger.evm.deploy import Deployment, Finality
+    from committee.ledger.evm.deployment import Deployment, Finality
 
 
 def finality_tag(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.adapter import EvmLedger
-from committee.ledger.evm.deploy import Deployment, DeploymentParameters, DeploymentUnfinished, Roles, deploy
+from committee.ledger.evm.deploy import DeploymentUnfinished, deploy
+from committee.ledger.evm.deployment import Deployment, DeploymentParameters, Roles
 from committee.ledger.interface import DryRun
 
 __all__ = [

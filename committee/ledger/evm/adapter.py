@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from committee.errors import LedgerError, LedgerNotSettled, LedgerReorganised, ProvidersDisagree
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.account import AccountKey
-from committee.ledger.evm.deploy import Deployment
+from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.past import blobs_at
 from committee.ledger.evm.reader import Reader, StateGone
 from committee.ledger.evm.refusals import Lacking

@@ -11,7 +11,7 @@ from committee.errors import LedgerError, LedgerRefused, LedgerReorganised, Ledg
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contract
 from committee.ledger.evm.answers import Block, RawLog
-from committee.ledger.evm.deploy import Deployment
+from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.history import History
 from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc

@@ -15,7 +15,7 @@ import pytest
 
 from committee.errors import InvalidKey, LedgerError
 from committee.ledger.evm import Deployment
-from committee.ledger.evm.deploy import domain_of
+from committee.ledger.evm.deployment import domain_of
 from localnet.ports import free_port
 from storage.node.chain.store import FILE, ChainStore
 from storage.node.config import ConfigError, account_key, bls_key, load_config

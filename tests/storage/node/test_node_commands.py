@@ -10,7 +10,7 @@ from eth_utils.address import to_checksum_address
 from typer.testing import CliRunner
 
 from committee.errors import CommitteeError
-from committee.ledger.evm.deploy import DEVELOPMENT_CHAIN_ID, Deployment, domain_of
+from committee.ledger.evm.deployment import DEVELOPMENT_CHAIN_ID, Deployment, domain_of
 from storage.cli import app
 from storage.node.config import ConfigError, account_key, bls_key, load_config
 

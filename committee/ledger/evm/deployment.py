@@ -1,0 +1,154 @@
+"""What a deployment begins with, and the manifest that says where its contracts are: all that a node needs to join."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from eth_abi.abi import encode
+from eth_utils.address import is_checksum_address, to_canonical_address
+from eth_utils.crypto import keccak
+
+from committee.errors import LedgerError
+from committee.files import read_settings, write_whole
+from committee.ledger.evm import answers
+from committee.untrusted import InvalidJson, parse_json
+
+DEVELOPMENT_CHAIN_ID = 31337
+"""The id of development chains: one miner makes their blocks, and the newest block stays."""
+
+MAX_MANIFEST_BYTES = 1 << 16
+MAX_MANIFEST_BRACKETS = 16
+
+Finality = Literal["latest", "safe", "finalized"]
+"""The JSON-RPC tag of the newest block that a node takes for settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The accounts that have powers over a deployment, which its timelock governs."""
+
+    minter: str | None = None
+    """The account that may make tokens, and so decide which nodes are elected; None for the timelock."""
+    guardian: str | None = None
+    """The account that may pause functions, each once and for some days; None for the deployer."""
+    proposer: str | None = None
+    """The account that may announce a change to the timelock, and cancel it; None for the deployer."""
+    executor: str | None = None
+    """The account that may execute an announced change after the delay; None for any account."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentParameters:
+    """What a deployment begins with. The number of shards is for life; its governor may halve or double the times."""
+
+    n_shards: int
+    price_per_mib_epoch: int = field(kw_only=True)
+    """In the token's smallest unit, for a MiB (2^20 bytes) of encoded size and one epoch; above 0."""
+    write_price_per_mib: int = field(kw_only=True)
+    """In the token's smallest unit, for registering a MiB of encoded size."""
+    epoch_duration_s: int = 14 * 24 * 3600
+    handover_deadline_s: int = 24 * 3600
+    """After this time a handover can be closed, attested or not."""
+    patience_s: int = 600
+    """A member may be ejected once it has been silent for this time."""
+    band_millis: int = 500
+    """Tolerance band of the shard assignment, in thousandths of a shard; 0 switches it off."""
+    capacity_bytes: int = 1 << 50
+    """Encoded bytes that may be reserved for any one epoch."""
+    evidence_window_s: int = 7 * 24 * 3600
+    """Time after an epoch's end in which the stake that stood for it can be slashed and not be withdrawn."""
+    timelock_delay_s: int = 2 * 24 * 3600
+    """Time from the announcement of a change by the governor to its execution."""
+    certificate_grace_s: int | None = None
+    """Time after a start in which certificates of the epoch before still count; None for an hour, or half a short
+    epoch."""
+    notice_s: int | None = None
+    """Least time from a selection to its start; None for an hour, or a quarter of a short epoch."""
+    shrink_s: int | None = None
+    """Time in which the part of the elected stake that must stand for a selection falls from two thirds to nothing;
+    None for 26 epochs."""
+    opening_members: int = 1
+    """The first selection waits for this many members and for `opening_stake`."""
+    opening_stake: int = 0
+    """In the token's smallest unit."""
+    opening_s: int = 0
+    """After this time since the deployment the first selection waits no longer."""
+    supply: int = 0
+    """Tokens that the deployer has to begin with, in the smallest unit."""
+    finality: Finality | None = None
+    """None: "latest" on a development chain, "finalized" on any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The contracts of one network on one chain."""
+
+    chain_id: int
+    token: str
+    timelock: str
+    staking: str
+    committee: str
+    blobs: str
+    block: int
+    """The block in which the last of the contracts was created."""
+    domain: bytes
+    """32 bytes: keccak256(abi.encode(chain id, committee contract))."""
+    finality: Finality
+
+    @property
+    def is_development_chain(self) -> bool:
+        """Whether the chain has the id of development chains, which run on one machine."""
+        return self.chain_id == DEVELOPMENT_CHAIN_ID
+
+    @classmethod
+    def from_json(cls, text: str) -> Deployment:
+        """Read a manifest. Raises `LedgerError` naming the field that is missing or wrong."""
+        try:
+            values: dict[str, Any] = parse_json(text, MAX_MANIFEST_BRACKETS)
+        except InvalidJson as error:
+            raise LedgerError(f"deployment manifest is not JSON: {error}") from None
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            raise LedgerError(f"deployment manifest must have exactly the fields {', '.join(sorted(names))}")
+        for name in ("token", "timelock", "staking", "committee", "blobs"):
+            if not (isinstance(values[name], str) and is_checksum_address(values[name])):
+                raise LedgerError(f"deployment manifest: {name} is not an address with a right checksum")
+        for name in ("chain_id", "block"):
+            if type(values[name]) is not int or not 0 <= values[name] <= answers.MAX_NUMBER:
+                raise LedgerError(f"deployment manifest: {name} is not a number")
+        if values["finality"] not in get_args(Finality):
+            raise LedgerError(f"deployment manifest: finality is none of {', '.join(get_args(Finality))}")
+        domain = domain_of(values["chain_id"], values["committee"])
+        if values["domain"] != "0x" + domain.hex():
+            raise LedgerError("deployment manifest: domain does not belong to this chain id and committee")
+        return cls(**{**values, "domain": domain})
+
+    def to_json(self) -> str:
+        """Return the manifest."""
+        return json.dumps({**asdict(self), "domain": "0x" + self.domain.hex()}, indent=2) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> Deployment:
+        """Read a manifest file. Raises `LedgerError` naming the file."""
+        try:
+            text = read_settings(path, MAX_MANIFEST_BYTES)
+        except OSError as error:
+            raise LedgerError(f"cannot read the deployment manifest {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise LedgerError(f"cannot read the deployment manifest {path}: {error}") from None
+        try:
+            return cls.from_json(text)
+        except LedgerError as error:
+            raise LedgerError(f"{path}: {error}") from None
+
+    def save(self, path: Path) -> None:
+        """Write a new manifest file, whole or not at all. Raises `OSError`, also when it exists."""
+        write_whole(path, self.to_json().encode())
+
+
+def domain_of(chain_id: int, committee: str) -> bytes:
+    """Return the 32 bytes that bind a signature to one deployment (PROTOCOL section 2)."""
+    return keccak(encode(["uint256", "address"], [chain_id, to_canonical_address(committee)]))
