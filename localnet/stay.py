@@ -50,6 +50,7 @@ async def stay(
             price_per_mib_epoch=PRICE,
             write_price_per_mib=PRICE,
             evidence_window_s=epoch_s,
+            opening_members=1,
         )
         async with LocalNetwork(folder, parameters, keeper=True) as network:
             for number in range(1, n_nodes + 1):

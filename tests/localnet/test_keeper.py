@@ -104,6 +104,7 @@ async def alone(tmp_path: Path) -> AsyncIterator[Alone]:
         handover_deadline_s=EPOCH_S,
         price_per_mib_epoch=PRICE,
         write_price_per_mib=1,
+        opening_members=len(NAMES),
     )
     async with LocalNetwork(tmp_path, parameters, keeper=True) as network:
         for name in NAMES:

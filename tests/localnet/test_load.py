@@ -95,7 +95,8 @@ class Target:
 async def target(tmp_path: Path) -> AsyncIterator[Target]:
     """A node that has all of a blob, and has served it for a while."""
     async with LocalNetwork(
-        tmp_path, DeploymentParameters(n_shards=10, price_per_mib_epoch=1, write_price_per_mib=1)
+        tmp_path,
+        DeploymentParameters(n_shards=10, price_per_mib_epoch=1, write_price_per_mib=1, opening_members=1),
     ) as network:
         node = await network.add_node("alfa", stake_tokens=100)
         await network.serving()

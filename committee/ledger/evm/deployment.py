@@ -70,11 +70,12 @@ class DeploymentParameters:
     shrink_s: int | None = None
     """Time in which the part of the elected stake that must stand for a selection falls from two thirds to nothing;
     None for 26 epochs."""
-    opening_members: int = 1
-    """The first selection waits for this many members and for `opening_stake`."""
+    opening_members: int = 4
+    """The first selection waits for this many members and for `opening_stake`: else the first account to stake would be
+    the whole network. Of fewer than four equal members none may fail."""
     opening_stake: int = 0
     """In the token's smallest unit."""
-    opening_s: int = 0
+    opening_s: int = 7 * 24 * 3600
     """After this time since the deployment the first selection waits no longer."""
     supply: int = 0
     """Tokens that the deployer has to begin with, in the smallest unit."""

@@ -33,6 +33,7 @@ PARAMETERS = DeploymentParameters(
     evidence_window_s=EVIDENCE_S,
     price_per_mib_epoch=1,
     write_price_per_mib=1,
+    opening_members=1,
 )
 
 

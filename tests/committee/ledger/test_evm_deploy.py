@@ -22,7 +22,7 @@ from committee.ledger.evm import (
     Roles,
     deploy,
 )
-from committee.ledger.evm.deploy import domain_of
+from committee.ledger.evm.deployment import domain_of
 
 if TYPE_CHECKING:
     from localnet.chain import LocalChain
@@ -85,12 +85,20 @@ async def test_roles_are_named_at_the_deployment(chain: LocalChain) -> None:
         assert await reader.call(reader.blobs, "guardian") == guardian.address
 
 
-async def test_the_first_epoch_waits_for_what_the_deployment_names(launch: Launch) -> None:
-    network = await launch((3, 3), dataclasses.replace(PARAMETERS, opening_members=3, opening_s=60))
+@pytest.mark.parametrize(
+    ("stakes", "parameters"),
+    [((3, 3), dataclasses.replace(PARAMETERS, opening_members=3, opening_s=60)), ((3, 3, 3), PARAMETERS)],
+)
+async def test_the_first_epoch_waits_for_what_the_deployment_names_or_for_four_members(
+    launch: Launch, stakes: tuple[int, ...], parameters: DeploymentParameters
+) -> None:
+    network = await launch(stakes, parameters)
     with pytest.raises(LedgerRefused, match="NotEnoughMembers"):
         await network.operator.select()
-    await network.chain.increase_time(60)
+    await network.chain.increase_time(parameters.opening_s)
     await network.operator.select()
+    selected = (await network.operator.epoch_state()).next
+    assert selected is not None and len(selected.members) == len(stakes)
 
 
 async def test_parameters_that_the_contract_refuses_are_named(chain: LocalChain) -> None:

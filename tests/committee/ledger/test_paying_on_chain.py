@@ -28,7 +28,9 @@ async def in_epoch_1(launch: Launch, price: int | None = None) -> Network:
     else:
         network = await launch(
             (10,),
-            DeploymentParameters(10, 600, 300, 30, price_per_mib_epoch=price, write_price_per_mib=price),
+            DeploymentParameters(
+                *(10, 600, 300, 30), price_per_mib_epoch=price, write_price_per_mib=price, opening_members=1
+            ),
         )
     await network.begin_epoch()
     return network
