@@ -1,12 +1,18 @@
-"""`haulout deploy`: put the contracts on a chain, in one go or in several."""
+"""`haulout deploy`: put the contracts on a chain, in one go or in several.
+
+The command's options are those of `PARAMETERS` and `ROLES`, named as the fields of `DeploymentParameters` and `Roles`
+that they fill; these are imported when the command runs, for they take most of a second.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
@@ -26,90 +32,118 @@ from committee.printing import PAID, CommandFailed, planned, show, write_out
 from committee.running import Interrupted, run
 
 if TYPE_CHECKING:
-    from committee.ledger.evm.deployment import Deployment, Finality
+    from committee.ledger.evm.deployment import Deployment
 
 
 def finality_tag(text: str) -> str:
-    """The JSON-RPC tag of the blocks that nodes take for settled. Raises `typer.BadParameter`."""
+    """Return the JSON-RPC tag of the blocks that nodes take for settled. Raises `typer.BadParameter`."""
     if text not in ("latest", "safe", "finalized"):
         raise typer.BadParameter(f"{text!r} is none of latest, safe, finalized")
     return text
 
 
+class Option(NamedTuple):
+    """An option of the command."""
+
+    annotation: Any
+    """Its type, with its name and help, as typer takes it."""
+    default: Any = inspect.Parameter.empty
+    """None where the contracts' deployment chooses; without one the option must be given."""
+
+
+def _number(name: str, help_: str, least: int, most: int | None = None) -> Any:
+    return Annotated[int, typer.Option(name, help=help_, min=least, max=most)]
+
+
+def _number_or_none(name: str, help_: str) -> Any:
+    return Annotated[int | None, typer.Option(name, help=help_, min=0)]
+
+
+def _tokens(name: str, help_: str) -> Any:
+    return Annotated[int | None, typer.Option(name, parser=token_amount, metavar="TOKENS", help=help_)]
+
+
+def _account(name: str, help_: str) -> Any:
+    return Annotated[str | None, typer.Option(name, parser=account_address, metavar="ACCOUNT", help=help_)]
+
+
+DAY_S = 24 * 3600
+PARAMETERS: Mapping[str, Option] = {
+    "price_per_mib_epoch": Option(_number("--price", "Price of a MiB for an epoch, in smallest units.", 1)),
+    "write_price_per_mib": Option(
+        _number("--write-price", "Price of registering a MiB, in smallest units.", 0)
+    ),
+    "n_shards": Option(_number("--shards", "Number of shards, for life.", 4, 1000), 1000),
+    "epoch_duration_s": Option(_number("--epoch-s", "Seconds of an epoch.", 1), 14 * DAY_S),
+    "handover_deadline_s": Option(
+        _number("--deadline-s", "Seconds until a handover can be closed.", 1), DAY_S
+    ),
+    "patience_s": Option(
+        _number("--patience-s", "Seconds of silence after which a member is ejected.", 1), 600
+    ),
+    "evidence_window_s": Option(
+        _number("--evidence-s", "Seconds after an epoch in which its stake can be slashed.", 0), 7 * DAY_S
+    ),
+    "timelock_delay_s": Option(
+        _number("--timelock-s", "Seconds by which the governor's changes are delayed.", 0), 2 * DAY_S
+    ),
+    "certificate_grace_s": Option(
+        _number_or_none(
+            "--grace-s",
+            "Seconds after a start in which the old committee's certificates count; an hour by default.",
+        ),
+        None,
+    ),
+    "notice_s": Option(
+        _number_or_none("--notice-s", "Seconds from a selection to its start at least; an hour by default."),
+        None,
+    ),
+    "opening_members": Option(
+        _number("--opening-members", "Number of members without which the first epoch waits.", 1, 100), 4
+    ),
+    "opening_stake": Option(
+        _tokens("--opening-stake", "Stake without which the first epoch waits; none by default."), None
+    ),
+    "opening_s": Option(
+        _number("--opening-s", "Seconds for which the first epoch waits at most.", 0), 7 * DAY_S
+    ),
+    "supply": Option(
+        _tokens("--supply", "Tokens that the deployer has to begin with; none by default."), None
+    ),
+    "finality": Option(
+        Annotated[
+            str | None,
+            typer.Option(
+                "--finality",
+                parser=finality_tag,
+                metavar="TAG",
+                help="Settled blocks: finalized (the default), safe, or latest for a chain that has neither.",
+            ),
+        ],
+        None,
+    ),
+}
+"""Field of `DeploymentParameters` → the option that fills it."""
+ROLES: Mapping[str, Option] = {
+    "minter": Option(_account("--minter", "Account that may make tokens; the timelock by default."), None),
+    "guardian": Option(
+        _account("--guardian", "Account that may pause functions; the deployer by default."), None
+    ),
+    "proposer": Option(
+        _account("--proposer", "Account that may announce changes to the timelock; the deployer by default."),
+        None,
+    ),
+    "executor": Option(
+        _account("--executor", "Account that may execute announced changes; any account by default."), None
+    ),
+}
+"""Field of `Roles` → the option that fills it."""
+
+
 def deploy_command(
     manifest: Annotated[Path, typer.Argument(help="Where the deployment manifest is written.")],
     rpc: RpcOption,
-    price: Annotated[int, typer.Option(help="For a MiB and epoch, smallest units.", min=1)],
-    write_price: Annotated[int, typer.Option(help="For registering a MiB, smallest units.", min=0)],
-    shards: Annotated[int, typer.Option(help="Number of shards, for life.", min=4, max=1000)] = 1000,
-    epoch_s: Annotated[int, typer.Option(help="Seconds of an epoch.", min=1)] = 14 * 24 * 3600,
-    deadline_s: Annotated[int, typer.Option(help="Seconds until a handover can be closed.", min=1)] = 86_400,
-    patience_s: Annotated[int, typer.Option(help="Silence after which a member is ejected.", min=1)] = 600,
-    evidence_s: Annotated[
-        int, typer.Option(help="Seconds behind an epoch in which its stake can be slashed.", min=0)
-    ] = 7 * 24 * 3600,
-    timelock_s: Annotated[int, typer.Option(help="Delay of the governor's changes.", min=0)] = 2 * 24 * 3600,
-    grace_s: Annotated[
-        int | None,
-        typer.Option(help="In which an old committee's certificates count; an hour by default.", min=0),
-    ] = None,
-    notice_s: Annotated[
-        int | None, typer.Option(help="From a selection to its start at least; an hour by default.", min=0)
-    ] = None,
-    opening_members: Annotated[
-        int, typer.Option(help="Members without whom the first epoch waits.", min=1, max=100)
-    ] = 4,
-    opening_stake: Annotated[
-        int | None,
-        typer.Option(
-            parser=token_amount,
-            metavar="TOKENS",
-            help="Stake without which the first epoch waits; any by default.",
-        ),
-    ] = None,
-    opening_s: Annotated[
-        int, typer.Option(help="Seconds for which the first epoch waits at most.", min=0)
-    ] = 7 * 24 * 3600,
-    supply: Annotated[
-        int | None,
-        typer.Option(parser=token_amount, metavar="TOKENS", help="That the deployer has to begin with."),
-    ] = None,
-    minter: Annotated[
-        str | None,
-        typer.Option(
-            parser=account_address, metavar="ACCOUNT", help="That may make tokens; the timelock by default."
-        ),
-    ] = None,
-    guardian: Annotated[
-        str | None,
-        typer.Option(
-            parser=account_address,
-            metavar="ACCOUNT",
-            help="That may pause functions; the deployer by default.",
-        ),
-    ] = None,
-    proposer: Annotated[
-        str | None,
-        typer.Option(
-            parser=account_address,
-            metavar="ACCOUNT",
-            help="That may announce what the timelock does; the deployer by default.",
-        ),
-    ] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(
-            parser=account_address, metavar="ACCOUNT", help="That may have it done; anyone by default."
-        ),
-    ] = None,
-    finality: Annotated[
-        str | None,
-        typer.Option(
-            parser=finality_tag,
-            metavar="TAG",
-            help="Settled blocks: finalized (the default), safe, or latest for a chain that has neither.",
-        ),
-    ] = None,
+    *,
     first_nonce: Annotated[
         int | None,
         typer.Option(help="Go on with a deployment that began with this nonce of the account.", min=0),
@@ -117,29 +151,15 @@ def deploy_command(
     key_file: KeyOption = None,
     dry_run: DryRunOption = False,
     json_: JsonOption = False,
+    **given: Any,
 ) -> None:
     """Put the contracts on a chain and write the manifest that is all a node needs to join."""
     from committee.ledger.evm import DeploymentParameters, DeploymentUnfinished, Roles, deploy
 
     key = require_key(key_file)
-    parameters = DeploymentParameters(
-        shards,
-        epoch_s,
-        deadline_s,
-        patience_s,
-        price_per_mib_epoch=price,
-        write_price_per_mib=write_price,
-        evidence_window_s=evidence_s,
-        timelock_delay_s=timelock_s,
-        finality=cast("Finality | None", finality),
-        certificate_grace_s=grace_s,
-        notice_s=notice_s,
-        opening_members=opening_members,
-        opening_stake=opening_stake or 0,
-        opening_s=opening_s,
-        supply=supply or 0,
-    )
-    roles = Roles(minter, guardian, proposer, executor)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    parameters = DeploymentParameters(**{name: chosen[name] for name in PARAMETERS if name in chosen})
+    roles = Roles(**{name: chosen[name] for name in ROLES if name in chosen})
     require_new_file(manifest)
     try:
         deployment = run(deploy(rpc, key, parameters, roles, dry_run=dry_run, first_nonce=first_nonce))
@@ -151,6 +171,25 @@ def deploy_command(
         raise as_failure(error, sent_before) or error from error
     _save(deployment, manifest)
     show({"manifest": str(manifest), **dataclasses.asdict(deployment)}, json_, is_paid=True)
+
+
+def _signature() -> inspect.Signature:
+    """Return the command's own parameters, with the options of `PARAMETERS` and `ROLES` behind the first two."""
+    hints = get_type_hints(deploy_command, include_extras=True)
+    own = [
+        one.replace(annotation=hints[one.name])
+        for one in inspect.signature(deploy_command).parameters.values()
+    ]
+    options = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=option.annotation, default=option.default
+        )
+        for name, option in {**PARAMETERS, **ROLES}.items()
+    ]
+    return inspect.Signature([*own[:2], *options, *own[2:-1]])
+
+
+deploy_command.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
 def _save(deployment: Deployment, manifest: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +13,10 @@ import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
+from committee import deploy_command
 from committee.bls import SecretKey
 from committee.errors import CommitteeError, LedgerRefused
-from committee.ledger.evm import AccountKey, Deployment, EvmLedger
+from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles
 from committee.printing import PAID, CommandFailed
 from localnet.chain import LocalChain
 from storage.cli import app
@@ -49,7 +52,7 @@ class Shell:
         ]
 
     async def run(self, *words: str) -> dict[str, Any]:
-        """A command's JSON; raises the house's error where the command line would print it."""
+        """A command's JSON; raises the project's error where the command line would print it."""
         answer = await asyncio.to_thread(CliRunner().invoke, app, [*words, *self.options])
         if answer.exception is not None and not isinstance(answer.exception, SystemExit):
             raise answer.exception
@@ -99,6 +102,17 @@ async def test_deploy_writes_a_manifest_and_overwrites_none(chain: LocalChain, t
         assert (await ledger.parameters()).n_shards == 10
     again = await asyncio.to_thread(CliRunner().invoke, app, words)
     assert isinstance(again.exception, CommitteeError) and "exists" in str(again.exception)
+
+
+def test_deploys_options_have_the_defaults_of_a_deployment_from_python() -> None:
+    fields = {field.name: field for field in dataclasses.fields(DeploymentParameters)}
+    assert set(deploy_command.ROLES) == {field.name for field in dataclasses.fields(Roles)}
+    for name, option in deploy_command.PARAMETERS.items():
+        default = fields[name].default
+        if default is dataclasses.MISSING:
+            assert option.default in (inspect.Parameter.empty, 1000), name
+        else:
+            assert option.default in (None, default), name
 
 
 @pytest.mark.parametrize("missing", [0, 2])
