@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import aiohttp
 import pytest
@@ -162,11 +163,18 @@ async def test_health_is_answered_when_the_process_has_run_out_of_descriptors(ta
     assert target.node.log_path.stat().st_size <= LOG_BYTES
 
 
-async def test_a_node_whose_log_cannot_be_written_serves(target: Target) -> None:
+def full_log(path: Path) -> BinaryIO:
+    return Path("/dev/full").open("wb", buffering=0)
+
+
+async def test_a_node_whose_log_cannot_be_written_serves(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node's standard error is the device on which every write fails with ENOSPC."""
     await target.node.stop()
-    target.node.log_path.unlink()
-    target.node.log_path.symlink_to("/dev/full")
+    monkeypatch.setattr("localnet.network.open_log", full_log)
     await target.node.start()
+    log_bytes = target.node.log_path.stat().st_size
     async with asyncio.timeout(30), aiohttp.ClientSession() as session:
         while True:
             try:
@@ -176,3 +184,4 @@ async def test_a_node_whose_log_cannot_be_written_serves(target: Target) -> None
             except aiohttp.ClientError:
                 await asyncio.sleep(0.1)
     assert data["log"]["lostLines"] > 0
+    assert target.node.log_path.stat().st_size == log_bytes
