@@ -207,10 +207,12 @@ async def test_first_endpoint_serves_again_after_its_rest(launch: Launch, spoil:
     network, first, second = await launch(), await spoil(), await spoil()
     async with await EvmLedger.connect([first.url, second.url], network.deployment) as ledger:
         first.answer("eth_getBlockByNumber", lambda: web.Response(status=503))
-        await ledger.head()
+        head = await ledger.head()
         async with asyncio.timeout(5):
             while first.asked.count("eth_getBlockByNumber") < 2:
-                await ledger.head()
+                head = await ledger.head()
+    assert head == await network.operator.head()
+    assert first.asked.count("eth_getBlockByNumber") == 2
 
 
 async def test_lone_endpoint_is_not_asked_during_the_pause_it_asked_for(

@@ -29,8 +29,10 @@ def passed(armed: str) -> tuple[int, int]:
 
 
 def test_nothing_is_armed_here() -> None:
+    assert fail_points._ARMED not in NAMES
     for name in NAMES:
         fail_point(name)
+    assert not fail_points._passed
 
 
 @pytest.mark.parametrize(

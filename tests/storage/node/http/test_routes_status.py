@@ -253,7 +253,8 @@ async def test_metrics_are_kept_in_no_folder_of_another_program(
         raise FileNotFoundError(2, "No such file or directory", "/nowhere/gauge_all_7.db")
 
     monkeypatch.setattr("prometheus_client.values.ValueClass", missing)
-    create_app(node)
+    routes = create_app(node).router.resources()
+    assert "/metrics" in {route.canonical for route in routes}
 
 
 @pytest.mark.parametrize("name", UPKEEP)
