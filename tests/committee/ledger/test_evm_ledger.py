@@ -1,8 +1,7 @@
-"""The adapter against the real contracts on a real chain, through the life of nodes, epochs and blobs."""
+"""The adapter against the real contracts on a real chain: nodes, committees and epochs."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,43 +9,14 @@ import pytest
 from committee import messages, shards
 from committee.bls import SecretKey, proof_of_possession
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
-from committee.ledger import (
-    Attestation,
-    BlobCertified,
-    BlobDeleted,
-    BlobInvalidated,
-    BlobRegistered,
-    BlockMark,
-    Candidate,
-    CommitteeSelected,
-    EpochStarted,
-    HandoverDone,
-    MemberEjected,
-    NetworkAddressChanged,
-    ShardsAttested,
-)
-from committee.ledger.evm import DeploymentParameters, EvmLedger
+from committee.ledger import Attestation, BlockMark, Candidate
+from committee.ledger.evm import EvmLedger
 from committee.messages import EjectionReason, Intent
 
 if TYPE_CHECKING:
-    from tests.committee.ledger.conftest import Launch, Network
+    from tests.committee.ledger.conftest import Launch
 
 STAKES = (40, 30, 20, 10)
-ROOT = bytes(range(32))
-LENGTH = 5000
-
-
-def blob_id_of(root: bytes, length: int) -> bytes:
-    return hashlib.blake2b(b"\x01" + length.to_bytes(8, "little") + root, digest_size=32).digest()
-
-
-async def certified_blob(network: Network, *, deletable: bool = False) -> int:
-    """A blob object that a quorum signed, in the current epoch."""
-    state = await network.operator.epoch_state()
-    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3, deletable)
-    body = messages.blob_body(blob_id_of(ROOT, LENGTH), object_id if deletable else None)
-    await network.operator.certify_blob(object_id, network.sign(state, Intent.BLOB, body))
-    return object_id
 
 
 async def test_nodes_and_candidates_are_read_as_they_registered(launch: Launch) -> None:
@@ -140,7 +110,7 @@ async def test_state_is_read_at_the_block_that_is_asked_for(launch: Launch) -> N
     network = await launch(STAKES)
     before = await network.operator.head()
     await network.begin_epoch()
-    await network.operator.register_blob(ROOT, LENGTH, 1)
+    await network.operator.register_blob(bytes(32), 5000, 1)
     assert (await network.operator.epoch_state(before)).epoch == 0
     assert await network.operator.blobs(before) == []
     assert len(await network.operator.blobs()) == 1
@@ -206,106 +176,6 @@ async def test_handover_without_a_quorum_is_closed_after_the_deadline(launch: La
     assert (await network.operator.epoch_state()).handover_done
 
 
-async def test_blob_is_registered_and_certified(launch: Launch) -> None:
-    network = await launch(STAKES)
-    state = await network.begin_epoch()
-    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3)
-    registered = await network.operator.blob_object(object_id)
-    assert registered.blob_id == blob_id_of(ROOT, LENGTH)
-    assert (registered.certified_epoch, registered.end_epoch) == (None, 4)
-    assert not registered.is_live(1)
-
-    body = messages.blob_body(registered.blob_id)
-    await network.operator.certify_blob(object_id, network.sign(state, Intent.BLOB, body, [1, 2]))
-    certified = await network.operator.blob_object(object_id)
-    assert certified.certified_epoch == 1
-    assert certified.is_live(1)
-    assert await network.operator.blobs() == [certified]
-
-
-async def test_certificate_below_the_quorum_is_refused(launch: Launch) -> None:
-    network = await launch(STAKES)
-    state = await network.begin_epoch()
-    assert state.current is not None
-    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3)
-    certificate = network.sign(state, Intent.BLOB, messages.blob_body(blob_id_of(ROOT, LENGTH)), [1, 3])
-    with pytest.raises(LedgerRefused) as refusal:
-        await network.operator.certify_blob(object_id, certificate)
-    assert refusal.value.reason == "NotEnoughWeight"
-    assert refusal.value.arguments == {"weight": state.current.weight_of({1, 3}), "needed": 7}
-    assert "Blobs.certify" in str(refusal.value)
-
-
-async def test_certificate_over_another_blob_is_refused(launch: Launch) -> None:
-    network = await launch(STAKES)
-    state = await network.begin_epoch()
-    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3)
-    certificate = network.sign(state, Intent.BLOB, messages.blob_body(blob_id_of(ROOT, LENGTH + 1)))
-    with pytest.raises(LedgerRefused, match="BadSignature"):
-        await network.operator.certify_blob(object_id, certificate)
-
-
-async def test_certificate_with_a_swapped_signer_is_refused(launch: Launch) -> None:
-    network = await launch((25, 25, 25, 25))
-    state = await network.begin_epoch()
-    object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3)
-    body = messages.blob_body(blob_id_of(ROOT, LENGTH))
-    signed = network.sign(state, Intent.BLOB, body, [1, 2, 3])
-    swapped = type(signed)(signed.epoch, signed.message, bytes([0b1101]), signed.signature)
-    with pytest.raises(LedgerRefused, match="BadSignature"):
-        await network.operator.certify_blob(object_id, swapped)
-
-
-async def test_a_blob_is_invalidated_by_one_correct_member_and_only_once(launch: Launch) -> None:
-    network = await launch(STAKES)
-    state = await network.begin_epoch()
-    object_id = await certified_blob(network)
-    blob_id = blob_id_of(ROOT, LENGTH)
-    body = messages.invalid_blob_body(blob_id)
-    with pytest.raises(LedgerRefused, match="NotEnoughWeight"):
-        await network.operator.invalidate_blob(blob_id, network.sign(state, Intent.INVALID_BLOB, body, [3]))
-    with pytest.raises(LedgerRefused, match="BadSignature"):
-        await network.operator.invalidate_blob(bytes(32), network.sign(state, Intent.INVALID_BLOB, body))
-    await network.operator.invalidate_blob(blob_id, network.sign(state, Intent.INVALID_BLOB, body, [1]))
-    invalid = await network.operator.blob_object(object_id)
-    assert invalid.invalid
-    assert not invalid.is_live(1)
-    with pytest.raises(LedgerRefused) as refusal:
-        await network.operator.invalidate_blob(
-            blob_id, network.sign(state, Intent.INVALID_BLOB, body, [2, 3])
-        )
-    assert refusal.value.reason == "InvalidBlob"
-
-
-async def test_registration_is_paid_and_approved_when_it_must_be(launch: Launch) -> None:
-    priced = DeploymentParameters(10, 600, 300, 30, price_per_mib_epoch=5, write_price_per_mib=0)
-    network = await launch(STAKES, priced)
-    await network.begin_epoch()
-    assert network.operator.account is not None
-    with pytest.raises(LedgerRefused, match="ERC20InsufficientBalance"):
-        await network.operator.register_blob(ROOT, LENGTH, 2)
-    await network.operator.mint(network.operator.account, 25)
-    await network.operator.register_blob(ROOT, LENGTH, 2)
-    assert await network.operator.balance(network.operator.account) == 15
-    block = (await network.operator.head()).number
-    await network.operator.register_blob(ROOT, LENGTH, 3)
-    assert await network.operator.balance(network.operator.account) == 0
-    assert (await network.operator.head()).number == block + 1, "the second write needs no approval"
-
-
-async def test_unknown_blob_object_is_refused(launch: Launch) -> None:
-    network = await launch(STAKES)
-    with pytest.raises(LedgerRefused) as refusal:
-        await network.operator.blob_object(1)
-    assert (refusal.value.reason, refusal.value.arguments) == ("UnknownObject", {"objectId": 1})
-
-
-async def test_blob_longer_than_any_number_is_refused_before_it_is_sent(launch: Launch) -> None:
-    network = await launch(STAKES)
-    with pytest.raises(LedgerError, match="cannot be encoded"):
-        await network.operator.register_blob(ROOT, 1 << 64, 3)
-
-
 async def test_silent_member_is_ejected_by_a_quorum(launch: Launch) -> None:
     network = await launch((30, 30, 30, 10))
     state = await network.begin_epoch()
@@ -319,77 +189,6 @@ async def test_silent_member_is_ejected_by_a_quorum(launch: Launch) -> None:
     following = await network.begin_epoch()
     assert following.current is not None
     assert set(following.current.by_id) == {1, 2, 3}
-
-
-async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> None:
-    network = await launch((30, 30, 30, 10))
-    state = await network.begin_epoch()
-    kept, deleted = await certified_blob(network), await certified_blob(network, deletable=True)
-    await network.operator._send(network.operator._reader.blobs, "remove", deleted)
-    blob_id = blob_id_of(ROOT, LENGTH)
-    wrong = network.sign(state, Intent.INVALID_BLOB, messages.invalid_blob_body(blob_id))
-    await network.operator.invalidate_blob(blob_id, wrong)
-    deadline_s = await network.operator.chain_time_s() + 60
-    ejection = network.sign(state, Intent.EJECT, messages.eject_body(4, deadline_s), [1, 2, 3])
-    await network.operator.eject(4, EjectionReason.SILENT, deadline_s, ejection)
-    await network.nodes[1].ledger.update_address(2, "http://elsewhere:1")
-    second = await network.begin_epoch()
-    await network.hand_over(second)
-    head = await network.operator.head()
-    events = await network.operator.events(0, head.number)
-
-    gaining = [event for event in events if isinstance(event, ShardsAttested)]
-    assert [(event.node_id, event.shards) for event in gaining] == [
-        (node.node_id, tuple(network.gained(second, node)))
-        for node in network.nodes
-        if network.gained(second, node)
-    ]
-    kinds = [type(event) for event in events if not isinstance(event, ShardsAttested)]
-    assert kinds == [
-        CommitteeSelected,
-        EpochStarted,
-        HandoverDone,
-        BlobRegistered,
-        BlobCertified,
-        BlobRegistered,
-        BlobCertified,
-        BlobDeleted,
-        BlobInvalidated,
-        MemberEjected,
-        NetworkAddressChanged,
-        CommitteeSelected,
-        EpochStarted,
-        HandoverDone,
-    ]
-    blocks = [event.block.number for event in events]
-    assert blocks == sorted(blocks)
-    account = network.operator.account
-    assert account is not None
-    by_kind = {type(event): event for event in events}
-    assert by_kind[BlobRegistered] == BlobRegistered(
-        by_kind[BlobRegistered].block, deleted, blob_id, account, 1, LENGTH, 4, True
-    )
-    assert by_kind[BlobCertified] == BlobCertified(
-        by_kind[BlobCertified].block, deleted, blob_id, 1, 4, deletable=True, is_extension=False
-    )
-    assert by_kind[BlobDeleted] == BlobDeleted(by_kind[BlobDeleted].block, deleted, blob_id, 1)
-    assert by_kind[BlobInvalidated] == BlobInvalidated(by_kind[BlobInvalidated].block, blob_id, 1)
-    assert by_kind[MemberEjected] == MemberEjected(by_kind[MemberEjected].block, 1, 4, 1)
-    assert by_kind[NetworkAddressChanged] == NetworkAddressChanged(by_kind[NetworkAddressChanged].block, 2)
-    assert by_kind[EpochStarted] == EpochStarted(second.started_block or head, 2)
-    records = await network.operator.blobs()
-    assert [(one.object_id, one.deleted, one.invalid) for one in records] == [
-        (kept, False, True),
-        (deleted, True, False),
-    ]
-
-
-async def test_events_of_no_blocks_are_none(launch: Launch) -> None:
-    network = await launch(STAKES)
-    await network.begin_epoch()
-    head = await network.operator.head()
-    assert await network.operator.events(head.number + 1, head.number) == []
-    assert await network.operator.events(head.number, head.number) != []
 
 
 async def test_reader_without_a_key_cannot_send(launch: Launch) -> None:
