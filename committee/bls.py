@@ -26,7 +26,7 @@ SIGNATURE_BYTES = 96
 _GROUP_ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 _FIELD_BYTES = 48
 _PADDING = bytes(64 - _FIELD_BYTES)
-"""Before each coordinate, in EIP-2537."""
+"""Zero bytes before each coordinate in the encoding of EIP-2537."""
 _CACHED_KEYS = 4096
 """Decoded public keys kept: several committees of 1000 members."""
 _MINUS_G1 = -G1Point()

@@ -265,7 +265,7 @@ async def unstake(
 
 @chain_command(stake_app, "withdraw")
 async def withdraw(ledger: Ledger, node: NodeArgument, epoch: UnlockArgument) -> Result:
-    """Take back what does not stand from an epoch on and is unlocked (see `list`)."""
+    """Withdraw the stake that was unstaked from an epoch on and is unlocked (see `list`)."""
     return sent(await ledger.withdraw(node, epoch), node_id=node, unlock_epoch=epoch)
 
 

@@ -27,7 +27,7 @@ _KINDS = (
 
 
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
-"""What a file system says that does not sync files."""
+"""The errors of a file system that does not sync files."""
 
 
 class NotRegular(OSError):
@@ -165,7 +165,7 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
 
 
 def _sync(descriptor: int) -> None:
-    """Have a file on its disk; where the file system knows no such thing, as some mounted ones, it is left to that."""
+    """Sync a file to its disk; do nothing on a file system that cannot, as some that are mounted over a network."""
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -48,7 +48,7 @@ class Log:
 
 
 class ChangesOnly:
-    """A log of what is looked at again and again: a warning that repeats the last one is left out."""
+    """A log of something that is checked again and again: a warning that repeats the last one is left out."""
 
     def __init__(self) -> None:
         self._last: tuple[str, dict[str, Any]] | None = None

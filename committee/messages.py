@@ -59,9 +59,9 @@ class Intent(IntEnum):
 
 
 EJECTION_LIFETIME_S = 600
-"""The deadline that a member has its fellows sign in an ejection is this far ahead."""
+"""How far ahead of the chain's time a member sets the deadline of an ejection that its fellows are to sign."""
 LONGEST_EJECTION_S = 2 * EJECTION_LIFETIME_S
-"""No node signs that for longer: the fellow's chain may be ahead of its own by as much as it asks for."""
+"""The farthest deadline that a node signs: the asking member's view of the chain may be ahead of the node's."""
 
 
 class EjectionReason(IntEnum):

@@ -16,7 +16,7 @@ DIGEST_BYTES = 32
 BLOCKS_A_TURN = 8
 """A member begins within the first half of its turn; in the other half its transaction can be mined."""
 TURNS_AN_EPOCH = 8
-"""An epoch has time for as many turns at least, while LEAST_TURN_S allows it."""
+"""Least number of turns that an epoch has time for, while LEAST_TURN_S allows it."""
 LEAST_TURN_S = 4
 
 
@@ -25,7 +25,7 @@ class Turn:
     """One member's turn."""
 
     number: int
-    """Turns that have passed before it."""
+    """Number of turns that have passed before this one."""
     node_id: int
     is_open: bool
     """Whether the member may still begin: in the turn's first half."""

@@ -133,7 +133,7 @@ class Ledger(Protocol):
         """Return those of the nodes that are not paid for an epoch that is over, in the newest block."""
 
     async def owed(self, epoch: int, node_id: int) -> int:
-        """What a node earned in an epoch that is over and is still to be paid to it."""
+        """Return what a node earned in an epoch that is over and is still to be paid."""
 
     async def quote(self, length: int, epochs: int) -> Quote:
         """What a blob of `length` bytes takes and costs for `epochs` epochs."""
@@ -148,7 +148,7 @@ class Ledger(Protocol):
         """
 
     def only_payer(self, root: bytes) -> AbstractAsyncContextManager[None]:
-        """While inside, no other process of the account on this machine pays for a blob of this root.
+        """Keep the account's other processes on this machine from paying for a blob of this root, while inside.
 
         For the time from looking for what is paid already until it is paid. Raises `LedgerUnavailable` when another
         process has been inside for the adapter's limit.
@@ -158,7 +158,7 @@ class Ledger(Protocol):
         """Create stake tokens for an account; only the token's owner may."""
 
     async def approve(self, amount: int) -> Transaction:
-        """Let the network take so many of the account's tokens for storage; payments approve what they need, else."""
+        """Let the network take `amount` of the account's tokens for storage; else payments approve what they need."""
 
     async def fund(self, account: str, amount_wei: int) -> Transaction:
         """Send an account what it pays for transactions with, in the chain's smallest unit (wei)."""
@@ -223,13 +223,13 @@ class Ledger(Protocol):
     async def cancel_unstaking(
         self, node_id: int, unlock_epoch: int, amount: int | None = None
     ) -> Transaction:
-        """Let stake stand on that was not to stand from `unlock_epoch` on, all of it when None.
+        """Cancel the unstaking of the stake that was to leave with `unlock_epoch`, all of it when None.
 
         Refused once that epoch's committee is elected.
         """
 
     async def withdraw(self, node_id: int, unlock_epoch: int) -> Transaction:
-        """Take back what does not stand from `unlock_epoch` on; has the node paid out first where that is lacking.
+        """Withdraw the stake that left with `unlock_epoch`; have the node paid out first where that is lacking.
 
         When epochs have come to a standstill, also what was to join with that epoch and elected no committee.
         """

@@ -38,9 +38,9 @@ class Parameters:
     domain: bytes
     """32 bytes in every signed message: keccak256(abi.encode(chain id, system contract))."""
     certificate_grace_s: int = 0
-    """From a start, in which certificates of the epoch before count, though the handover is done."""
+    """Time after a start in which certificates of the epoch before count even if the handover is done."""
     notice_s: int = 0
-    """From a selection to its start at least."""
+    """Least time from a selection to its start."""
     shrink_s: int = 1 << 31
     """The part of the elected stake that a selection needs falls from two thirds to nothing within this time."""
 
@@ -110,7 +110,7 @@ class RegisteredNode:
     stake: int
     is_candidate: bool
     barred_until_epoch: int
-    """May not become a candidate again before this epoch has begun."""
+    """The node may not become a candidate again before this epoch has begun."""
     pending_public_key: bytes
     public_key_from: int
     """The epoch from which on `pending_public_key` counts; the same key as `public_key` when it does already."""
@@ -131,7 +131,7 @@ class Absence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """Something staked that earns from `epoch` on, once the node is settled up to it."""
+    """Stake that earns from `epoch` on, once the node is settled up to it."""
 
     epoch: int
     amount: int
@@ -139,15 +139,15 @@ class Joining:
 
 @dataclass(frozen=True, slots=True)
 class Unbonding:
-    """Something unstaked and not yet withdrawn."""
+    """Stake that is unstaked and not yet withdrawn."""
 
     unlock_epoch: int
-    """The first epoch for which it does not stand."""
+    """The first epoch for which the stake does not stand."""
     shares: int
     amount: int
     """What the shares are worth now; they earn until the epoch before `unlock_epoch` is over, and may be slashed."""
     unlocks_at_s: int
-    """They cannot be withdrawn before; 0 while `unlock_epoch` has not begun."""
+    """Chain time before which the shares cannot be withdrawn; 0 while `unlock_epoch` has not begun."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,9 +64,9 @@ class Contracts:
     ejected: frozenset[int] = frozenset()
     """Nodes ejected in the current epoch."""
     elected_stake: int = 0
-    """That elected the current committee."""
+    """The stake that elected the current committee."""
     selected_stake: int = 0
-    """That elected the selected one."""
+    """The stake that elected the selected committee."""
 
     @classmethod
     def deployed(cls, parameters: Parameters, block: BlockMark, time_s: int) -> Contracts:
@@ -112,7 +112,7 @@ class Contracts:
     def verify(
         self, epoch: int, intent: Intent, body: bytes, certificate: Certificate, need: Need = "quorum"
     ) -> None:
-        """That enough of a committee signed this, one whose certificates count.
+        """Require that enough members of a committee whose certificates count signed a message. Raises `Revert`.
 
         As on chain, the message that comes with a certificate counts for nothing: the contract makes its own.
         """

@@ -144,7 +144,7 @@ def attest(now: Contracts, account: str, epoch: int, attestations: Sequence[Atte
 
 
 def close(now: Contracts) -> Outcome:
-    """The deadline has passed: the handover ends."""
+    """End the handover, whose deadline has passed."""
     state = now.state
     if state.handover_done or state.current is None:
         raise Revert("HandoverIsDone", epoch=state.epoch)

@@ -117,7 +117,7 @@ class MemoryLedger:
             raise LedgerRefused("Committee.missingShards", revert.reason, revert.arguments) from None
 
     async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
-        """No node: this chain has no payments."""
+        """Return no node: this chain has no payments."""
         return ()
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:

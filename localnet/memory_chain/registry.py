@@ -97,7 +97,7 @@ def moved(now: Contracts, node_id: int, address: str, tls_key: bytes = bytes(32)
 
 
 def stake(now: Contracts, node_id: int, amount: int) -> Outcome:
-    """More stake on a node, from the first epoch on whose committee is not elected yet."""
+    """Add stake to a node, from the first epoch on whose committee is not elected yet."""
     if node_id not in now.nodes:
         raise Revert("UnknownNode", nodeId=node_id)
     if amount == 0:
@@ -109,7 +109,7 @@ def stake(now: Contracts, node_id: int, amount: int) -> Outcome:
 
 
 def more_stake(now: Contracts, amounts: Mapping[int, int]) -> Contracts:
-    """With so much more, or less, on each of these nodes that counts at the next selection."""
+    """Return the contracts with stake added to nodes, or taken off, that counts at the next selection."""
     changed = {
         node_id: replace(now.nodes[node_id], stake=now.nodes[node_id].stake + amount)
         for node_id, amount in amounts.items()
@@ -138,7 +138,7 @@ def become_candidate(now: Contracts, account: str, node_id: int) -> Outcome:
 
 
 def removed(now: Contracts, node_id: int, why: Absence, barred_until_epoch: int | None = None) -> Contracts:
-    """Without this candidate, if it is one; a bar that it has stays unless another is given."""
+    """Return the contracts with this node no candidate; its bar stays unless another is given."""
     node = replace(now.nodes[node_id], is_candidate=False)
     if barred_until_epoch is not None:
         node = replace(node, barred_until_epoch=barred_until_epoch)

@@ -51,7 +51,7 @@ def _source(path: Path) -> Path:
 
 
 def _target(text: str) -> Path:
-    """What is written to. Raises `typer.BadParameter` for what names a folder."""
+    """Return the file to write to. Raises `typer.BadParameter` for a folder's name."""
     if text.endswith("/"):
         raise typer.BadParameter(f"{text} names a folder: name a file")
     return STANDARD if text in STANDARD_OUTPUT else Path(text)

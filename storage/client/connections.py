@@ -27,7 +27,7 @@ from committee.addresses import is_public
 CONNECTIONS = 100
 """Connections of one session at once, unless its maker names another number."""
 LOOKUPS_AT_ONCE = 128
-"""A session looks up at most so many names at once; there are fewer members."""
+"""The most names that a session looks up at once; a committee has fewer members."""
 PIECE_BYTES = 2**13
 """aiohttp's parser is given a chunked body in pieces of this size: one full of one-byte chunks costs it 1 to 8 ms."""
 FRAMING_BYTES = 2**10

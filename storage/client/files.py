@@ -155,7 +155,7 @@ async def _content_of(path: Path, source: int, check_size: SizeCheck) -> bytes:
 
 
 async def _stream(path: Path, source: int, check_size: SizeCheck) -> bytes:
-    """All that comes through a pipe or from a terminal; waits for a FIFO's writer. Raises `FileError` for nothing."""
+    """Return all bytes from a pipe or terminal; wait for a FIFO's writer. Raises `FileError` if there are none."""
     content = bytearray()
     while True:
         await _ready(source)

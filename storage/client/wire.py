@@ -246,7 +246,7 @@ def proven_to_bcs(symbols: Iterable[tuple[int, int, bytes, MerkleProof]]) -> byt
 
 
 def proven_from_bcs(encoded: Bytes, most: int) -> list[tuple[int, int, bytes, MerkleProof]]:
-    """The way back. Raises `InvalidEncoding`, also for more than `most` symbols: each costs 10 µs to read."""
+    """Read proven symbols. Raises `InvalidEncoding`, also for more than `most` symbols: each costs 10 µs to read."""
     reader = Reader(encoded)
     proven = []
     for _ in range(reader.uleb128(most)):

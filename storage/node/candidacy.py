@@ -16,9 +16,9 @@ from committee.logs import ChangesOnly
 from storage.node.chain import ChainView
 
 TRIED_AGAIN_AFTER_S = 5.0
-"""When the chain did not answer, or refused."""
+"""Pause after the chain did not answer, or refused."""
 BARRED_TRIED_AGAIN_AFTER_S = 600.0
-"""When the node may not stand yet. The next epoch's start is news; where none comes the contract lets it stand, too."""
+"""Pause while the node may not stand yet. An epoch's start ends it; if none comes the contract lets the node stand."""
 STANDS = "AlreadyCandidate"
 """The contract's error for a node that need not ask."""
 BARRED = "Barred"

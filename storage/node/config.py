@@ -57,7 +57,7 @@ class _Environment(EnvSettingsSource):
     """The settings that the environment has, without what an orchestrator puts there for a service of this name."""
 
     def __call__(self) -> dict[str, Any]:
-        """Return them by name."""
+        """Return the settings by name."""
         values = super().__call__()
         if SERVICE_LINK.fullmatch(str(values.get("port", ""))):
             del values["port"]

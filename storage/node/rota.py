@@ -19,7 +19,7 @@ class Due:
 
     step: EpochStep
     waited_s: int
-    """Chain time since the contracts take it."""
+    """Seconds of chain time for which the contracts have taken the step."""
     turn: Turn
 
 

@@ -44,7 +44,7 @@ class Alone:
     def __init__(self, network: LocalNetwork) -> None:
         self.network = network
         self.first_block = 0
-        """Of those that nobody but the nodes has done steps in."""
+        """Of epochs in which only nodes did the steps."""
 
     async def mine(self) -> None:
         while True:

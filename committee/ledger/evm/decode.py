@@ -51,7 +51,7 @@ EVENTS = (
 )
 """The contracts' events that `event` knows."""
 PLENTIFUL_EVENTS = ("NetworkAddressChanged",)
-"""Those of them that anyone can make any number of in one block, for gas alone."""
+"""The events that any account can emit in any number in one block, for gas alone."""
 
 
 REGISTERED = "NodeRegistered"

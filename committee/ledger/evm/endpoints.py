@@ -83,7 +83,7 @@ class Endpoint:
         self._paused_until = 0.0
         self._chain_checked_at: float | None = None
         self._stood_at = -1, 0.0
-        """(its newest block, since when that is known not to have changed)."""
+        """(the endpoint's newest block, the time since when that is known not to have changed)."""
 
     def rest_s(self, now: float, is_alone: bool) -> float:
         """For how long it should not be asked; `is_alone`: there is no endpoint that does not rest."""
@@ -104,13 +104,13 @@ class Endpoint:
         self._failed_at, self._resting_until = now, now + min(rest_s, LONGEST_REST_S)
 
     def put_away(self, fault: EndpointFault, now: float) -> None:
-        """Let it rest for a while, though it answers: it serves another chain, or has stopped to follow this one."""
+        """Let the endpoint rest though it answers: it serves another chain, or no longer follows this one."""
         self.trouble = fault
         self._chain_checked_at = None
         self._failed_at, self._resting_until = now, now + LONGEST_REST_S
 
     def stands_still(self, height: int, now: float, patience_s: float) -> bool:
-        """Whether its newest block, now `height`, is what it was `patience_s` ago, and at every look since."""
+        """Return whether the endpoint's newest block, now `height`, has not changed for `patience_s`."""
         if height != self._stood_at[0]:
             self._stood_at = height, now
         return now - self._stood_at[1] >= patience_s
@@ -220,7 +220,7 @@ def endpoint_urls(urls: str | Sequence[str]) -> list[str]:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of a URL; None for one without a host, with a port that is none, or cut off within its password.
+    """Return the parts of a URL; None if it has no host, an impossible port, or is cut off within its password.
 
     A "#", "/" or "?" in a password ends the host's part: "@" then stands behind it.
     """

@@ -19,7 +19,7 @@ from committee.ledger.evm.rpc import Rpc
 GAS_MARGIN_PERCENT = 25
 """Added to the estimate: state may change between the estimate and the block."""
 TRANSACTION_GAS_LIMIT = 1 << 24
-"""No transaction may ask for more (EIP-7825)."""
+"""The most gas that a transaction may ask for (EIP-7825)."""
 TRANSFER_GAS = 21_000
 MINED_LATELY_S = 30.0
 """For this long after a transaction was mined, some of the provider's machines may not have its block."""
@@ -44,7 +44,7 @@ class Estimates:
             self.mined_block, self._mined_s = block, asyncio.get_running_loop().time()
 
     async def gas(self, action: str, request: dict[str, Any]) -> int:
-        """Gas to ask for. Raises `LedgerRefused` when the contract reverts or the account cannot pay."""
+        """Return the gas to ask for. Raises `LedgerRefused` when the contract reverts or the account cannot pay."""
         for pause_s in (*BEHIND_PAUSES_S, None):
             try:
                 return await self._gas(action, request)

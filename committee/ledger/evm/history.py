@@ -84,7 +84,7 @@ class History:
         self._log_range = Portion(LONGEST_LOG_RANGE)
         self._header_range = Portion(HEADERS_PER_REQUEST)
         self._refused_since_s: float | None = None
-        """When the logs of a whole block were first refused since they were served last."""
+        """When endpoints began to refuse the logs of whole blocks; None while they serve them."""
 
     @property
     def _ours(self) -> dict[str, Any]:
@@ -224,9 +224,9 @@ class History:
         )
 
     async def _all_of(self, header: Block) -> list[RawLog] | None:
-        """All logs of one block, of whatever contract, once an endpoint tells just what the header says.
+        """Return all logs of one block, of all contracts, from an endpoint whose logs agree with the header.
 
-        None of a block that has more than endpoints give at once, as they have said for `FULL_AFTER_S`.
+        Return None when the block has more logs than endpoints give at once, as they have said for `FULL_AFTER_S`.
         """
 
         def read(result: Any) -> list[RawLog]:
@@ -259,7 +259,7 @@ class History:
         return block
 
     async def _rare_of(self, header: Block) -> list[RawLog]:
-        """The rare logs of one block, as an endpoint tells them, and a second one if there is one that can tell."""
+        """Return the rare logs of one block, which a second endpoint tells too if there is one that can."""
 
         def read(result: Any) -> list[RawLog]:
             block = in_order(header, _logs(result))
@@ -296,7 +296,7 @@ def in_order(header: Block, logs: Iterable[RawLog]) -> list[RawLog] | None:
 
 
 def is_all(header: Block, block: Sequence[RawLog], known: Sequence[RawLog] | None = None) -> bool:
-    """Whether logs by index are all that the block has: none is left out, and together they make its bloom filter.
+    """Return whether logs are all of a block's: no index is left out, and together they make its bloom filter.
 
     `known` are those of them that its bloom filter may hold; all by default. Polygon's nodes tell others behind them,
     those of state syncs, which no transaction has made.
@@ -310,7 +310,7 @@ def is_all(header: Block, block: Sequence[RawLog], known: Sequence[RawLog] | Non
 
 
 def is_log_in_bloom(bloom: int, log: RawLog) -> bool:
-    """Whether a bloom filter may hold a log; when False it does not."""
+    """Return whether a bloom filter may hold a log; False is certain."""
     bits = log_bits(log)
     return bloom & bits == bits
 

@@ -25,7 +25,7 @@ LONGEST_POLL_S = 0.05
 ABANDONED_S = 150.0
 """A lock file that nothing has held for this long is abandoned; no transaction is waited for as long."""
 LOOKED_AT = 4096
-"""One call of `remove_abandoned` looks at so many files at most."""
+"""The most files that one call of `remove_abandoned` looks at."""
 OPENED_AGAIN = 100
 """How often a lock file is opened again when another process has removed its folder meanwhile."""
 
@@ -61,7 +61,7 @@ async def held(name: str, limit_s: float) -> AsyncIterator[None]:
 
 
 def take(name: str, *, create: bool = True) -> int | None:
-    """Return the lock's file, open and locked; None where there is none. With `create` a file that lacks is made.
+    """Return the lock's file, open and locked; None where there is none. With `create`, make a missing file.
 
     Raises `BlockingIOError` when another process holds it.
     """
@@ -80,7 +80,7 @@ def take(name: str, *, create: bool = True) -> int | None:
 
 
 def release(file: int) -> None:
-    """Let the lock go."""
+    """Release the lock."""
     # Unlocked, and not only closed: a child forked meanwhile has the file open too.
     with contextlib.suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_UN)
@@ -137,7 +137,7 @@ def _open(name: str, create: bool) -> int | None:
 
 
 def _is_there(file: int, name: str) -> bool:
-    """Whether the open file is still the one of that name."""
+    """Return whether the open file is still the one of that name."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file), (_folder() / name).stat())
     return False

@@ -135,7 +135,7 @@ class Outbox:
 
 
 async def transactions_of(rpc: Rpc, account: str, block: Literal["latest", "pending"]) -> int:
-    """How many transactions of an account there are, as of "latest" or, with those that wait, "pending".
+    """Return how many transactions of an account are mined ("latest"), or are mined or wait ("pending").
 
     Some endpoints refuse to tell those that wait; then they are not counted. Raises `LedgerUnavailable`.
     """

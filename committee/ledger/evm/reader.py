@@ -38,11 +38,11 @@ IDS_PER_SEARCH = 4000
 MOST_SEARCHES = 50
 """Such calls for one blob: an object behind the newest 200 000 ids may not be found."""
 MOST_OBJECTS = 32
-"""Live objects of one blob that are told, the newest ones."""
+"""The most live objects of one blob that are returned, the newest ones."""
 BEHIND_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 3.2)
-"""Between tries while endpoints lack the account's newest transaction."""
+"""Pauses between tries while endpoints lack the account's newest transaction."""
 MARKS_TOLD = 128
-"""The newest blocks of a stretch that are named, so that whoever follows knows them again."""
+"""The most blocks of a stretch whose marks are returned, the newest ones, so that a follower knows them again."""
 
 
 class StateGone(Behind):
@@ -154,7 +154,7 @@ class Reader:
             cursor = following
 
     async def blob_objects(self, root: bytes, length: int, has_block: int) -> list[BlobRecord]:
-        """The live objects with this root and length, newest first, at the newest block, which is `has_block` or later.
+        """Return the live objects with this root and length, newest first, at the newest block, `has_block` or later.
 
         An endpoint, or the machine of a provider that a request comes to, may be behind that for a while.
         """
@@ -168,7 +168,7 @@ class Reader:
         raise AssertionError("the last try returns or raises")
 
     async def _newest(self, has_block: int) -> BlockMark:
-        """The newest block. Raises `Behind` when it is before `has_block`."""
+        """Return the newest block. Raises `Behind` when it is before `has_block`."""
 
         def read(result: Any) -> BlockMark:
             mark = answers.block(result).mark

@@ -19,7 +19,7 @@ BUSY_WORDS = (
     *("too many requests", "rate limit", "request limit", "compute units", "throttl"),
     *("timed out", "timeout", "temporar", "try again"),
 )
-"""What endpoints say, with HTTP status 200, when they mean 429 or 504."""
+"""The words of endpoints that answer with HTTP status 200 where they mean 429 or 504."""
 FAULT_CODES = (429, -32005, -32603)
 """Too many requests, limit exceeded (EIP-1474), internal error."""
 PROVIDERS_CODES = range(-32099, -32000)
@@ -30,7 +30,7 @@ UNSUPPORTED_CODES = (-32003, -32004, -32006)
 REVERT_CODES = (3, -32015)
 """A revert's code: that of geth and most others, and that of OpenEthereum and Nethermind."""
 POOR_WORDS = ("insufficient funds", "insufficientfunds", "account balance", "sender balance")
-"""What endpoints say of an account that cannot pay for the gas, or has not what it sends."""
+"""The words of endpoints for an account that cannot pay for the gas, or for the value that it sends."""
 MEANINGFUL_ERRORS = ("eth_getLogs", "eth_sendRawTransaction")
 """Of these, codes do not tell a sick endpoint from one that was asked for too much, or given what it must refuse."""
 
@@ -53,7 +53,7 @@ class EndpointError(LedgerUnavailable):
         self.reason = endpoint.quote(error.get("message", "no message"))
         self.data = _revert_data(error.get("data"))
         self.has_fault_beside = False
-        """Whether the same request was made more often, and another answer to it was lost."""
+        """Whether another answer to the same request was lost, from this endpoint or another one."""
         super().__init__(f"{endpoint} answered {method} with an error: {self.reason} (code {self.code})")
 
     @property
@@ -87,12 +87,12 @@ class Verdict(Enum):
     """What an endpoint means by refusing a transaction that is handed over."""
 
     HAS_IT = auto()
-    """It has this very transaction already."""
+    """The endpoint has this very transaction already."""
     TOO_POOR = auto()
     NONCE_TOO_HIGH = auto()
-    """It lacks an earlier transaction of the account."""
+    """The endpoint lacks an earlier transaction of the account."""
     NONCE_TAKEN = auto()
-    """It has another transaction of this nonce, or this one mined."""
+    """The endpoint has another transaction of this nonce, or this one mined."""
     BID_TOO_LOW = auto()
     OTHER = auto()
 

@@ -39,7 +39,7 @@ TRIES = 3
 """Tries of a request with one endpoint; each further endpoint adds one. Every request may be repeated: a transaction is
 known by its hash, and all others only read."""
 ENDPOINTS_IN_LIMIT = 3
-"""So many endpoints can hang, one after the other, within a request's time limit."""
+"""Number of endpoints that can hang, one after the other, within a request's time limit."""
 REST_WAITED_S = 1.0
 """When every endpoint rests longer, a request fails at once instead of waiting; and a revert stands."""
 OPINION_LIMIT_S = 3.0
@@ -160,7 +160,7 @@ class Rpc(AsyncJSONBaseProvider):
         raise LedgerUnavailable(f"the answers of {self} contradict each other ({trouble})")
 
     async def leave_stuck(self, patience_s: float) -> bool:
-        """Pass over the endpoint that answered last if it has been at one block for `patience_s` and another is on.
+        """Pass over the endpoint that answered last if it has been at one block for `patience_s` and another is ahead.
 
         To be called again and again while nothing new comes. (An execution client whose consensus client is gone goes
         on answering, with the blocks that it has.) Returns whether another endpoint is to be asked now.

@@ -266,7 +266,7 @@ class Sender:
         raise TransactionUnknown(f"{message}; it may still come through", bytes(flight.newest.hash))
 
     async def _told_by_another(self, flight: Flight) -> RawReceipt | None:
-        """A receipt from another endpoint; it is given the transaction too, as the one asked first may be stuck."""
+        """Return a receipt from another endpoint, which is given the transaction too: the first one may be stuck."""
         for version in reversed(flight.versions):
             told = await self._rpc.second_opinion(
                 "eth_getTransactionReceipt", hash_text(version), read=receipt_of(version)
@@ -310,7 +310,7 @@ class Sender:
     async def _failure(
         self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: RawReceipt
     ) -> LedgerError:
-        """Why a mined transaction failed: the call is replayed on the state before its block.
+        """Return why a mined transaction failed: the call is replayed on the state before its block.
 
         If it succeeds there, an earlier transaction of the block is the cause: it is replayed on the state behind it.
         """

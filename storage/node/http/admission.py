@@ -109,7 +109,7 @@ class Admission:
         return made
 
     def turn(self, request: web.Request) -> AbstractAsyncContextManager[None]:
-        """The request's turn to read, check or write what is stored; a request that has one asks for no other."""
+        """Hold the request's turn to read, check or write what is stored; a request that has one asks for no other."""
         return self._work.turn(request)
 
     async def looked_up(

@@ -48,7 +48,7 @@ class _Met:
 
     blob: InconsistentBlob
     at_s: float
-    """When, by this machine's clock."""
+    """When repair met the blob, by this machine's clock."""
     tried_in: int | None = None
     """The number of this node's turn in which it last tried to have the blob invalidated."""
 
@@ -84,7 +84,7 @@ class Invalidation:
                     await self._more.wait()
 
     async def _see_to(self, met: _Met) -> bool:
-        """Have a blob invalidated, once in each turn of this node; whether the chain knows, or need not."""
+        """Have a blob invalidated, once in each turn of this node; return whether that is done, or not needed."""
         blob_id = met.blob.metadata.blob_id
         if self._view.is_invalid(blob_id) or not self._view.is_registered(blob_id):
             return True
@@ -96,7 +96,7 @@ class Invalidation:
         return await self._invalidate(met.blob)
 
     async def _invalidate(self, blob: InconsistentBlob) -> bool:
-        """Gather signatures and post them; whether the chain knows, else it is to be tried again."""
+        """Gather signatures and post them; return whether the chain has the blob invalid, else try again."""
         blob_id, state = blob.metadata.blob_id, self._view.state
         if state.current is None:
             return False

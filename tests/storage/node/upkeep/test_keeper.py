@@ -47,7 +47,7 @@ class KeepersLedger(HeldLedger):
         self.sent = sent
         self.owed = owed
         self.questions = 0
-        """How often it was asked who is unpaid."""
+        """Number of questions which nodes are unpaid."""
         self.node_id = int(account.removeprefix("node-")) if account else 0
 
     async def chain_time_s(self) -> int:
