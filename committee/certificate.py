@@ -33,7 +33,7 @@ class Certificate:
     """What is posted to the chain; made by `build`, checked by `verify`."""
 
     epoch: int
-    """Of the committee that signed."""
+    """The epoch of the committee that signed."""
     message: bytes
     bitmap: bytes
     signature: bytes
@@ -57,7 +57,7 @@ def signers(bitmap: bytes, committee: Committee) -> tuple[Member, ...]:
 
 
 def bitmap_of(node_ids: frozenset[int], committee: Committee) -> bytes:
-    """The bitmap of these members; who is not a member has no bit."""
+    """Return the bitmap of these members; a node that is no member has no bit."""
     bits = sum(1 << place for place, member in enumerate(committee.members) if member.node_id in node_ids)
     return bits.to_bytes((len(committee.members) + 7) // 8, "little")
 

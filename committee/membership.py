@@ -83,7 +83,7 @@ class Committee:
         return member.shards if member else ()
 
     def weight_of(self, node_ids: set[int] | frozenset[int]) -> int:
-        """Votes of a set of nodes; who is not a member weighs nothing."""
+        """Return the votes of a set of nodes; a node that is no member weighs nothing."""
         return sum(member.weight for member in self.members if member.node_id in node_ids)
 
     @property

@@ -165,7 +165,7 @@ def eject_body(node_id: int, deadline_s: int, reason: int = EjectionReason.SILEN
 
 
 def sign_of_life_body(node_id: int, nonce: bytes) -> bytes:
-    """Body of the message by which a member shows that it is alive, to whoever made up the nonce."""
+    """Return the body of the message by which a member shows the node that made up the nonce that it is alive."""
     _require_length("nonce", nonce, NONCE_BYTES)
     return _unsigned("node id", node_id, _WORD_BYTES, "big") + nonce
 
@@ -194,7 +194,7 @@ class ShardTransferRequest:
     """The page starts with this blob, or with the next one after it."""
     max_count: int
     public_key: bytes
-    """Of the requester, who signs."""
+    """The public key of the requester, which signs."""
 
     def to_body(self) -> bytes:
         """The body of a `SHARD_TRANSFER` message."""

@@ -32,10 +32,10 @@ UNPRINTED = "the result cannot be written to standard output"
 
 TOKEN_DECIMALS = 18
 SHOWN_TEXT_CHARACTERS = 1000
-"""Of a text, for people. Names, addresses and URLs on the chain are strangers': they are escaped, too."""
+"""Length limit of a text printed for people. Names, addresses and URLs on chain are strangers' and are escaped."""
 SHOWN_ERROR_CHARACTERS = 4000
 SHOWN_DATA_CHARACTERS = 26
-"""Of call data, for people: the function's selector and where its arguments begin."""
+"""Length limit of call data printed for people: the function's selector and where its arguments begin."""
 
 
 class CommandFailed(CommitteeError):
@@ -286,4 +286,4 @@ UNITS: Mapping[str, Callable[[Any], str]] = {
 }
 """How a field's value is written for people; any other is as JSON has it, with words for true, false and null."""
 HIDDEN = frozenset({"shares"})
-"""Of a pool: in no unit that people use; the amount beside them says what they are worth."""
+"""Fields not printed for people: shares of a pool are in no unit; the amount beside them says their worth."""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 MAX_DEPTH = 64
 """Lists and objects within each other. What Haulout reads has at most 8."""
 MAX_TEXT_CHARACTERS = 300
-"""Of a stranger's text in an error or a line of the log."""
+"""Length limit of a stranger's text in an error or a line of the log."""
 
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """A JSON string, also one without an end; possessive, so that no text takes more than linear time."""

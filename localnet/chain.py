@@ -32,7 +32,7 @@ STOP_LIMIT_S = 5.0
 LOG_POLL_S = 0.02
 WEI_PER_ETHER = 10**18
 BLOCKS_A_SLOT = 2
-"""By which anvil's finalized block is behind the newest, for each slot in an epoch."""
+"""Blocks by which anvil's finalized block is behind the newest, for each slot in an epoch."""
 
 _LISTENING = re.compile(r"Listening on 127\.0\.0\.1:(\d+)")
 
@@ -80,7 +80,7 @@ class LocalChain:
 
     @property
     def rpc_url(self) -> str:
-        """Where it answers JSON-RPC. Known once it is started."""
+        """Return the URL at which the chain answers JSON-RPC. Known once the chain is started."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -90,7 +90,7 @@ class LocalChain:
 
     @property
     def process_id(self) -> int | None:
-        """Of the running child."""
+        """Return the process id of the running chain."""
         return self._process.pid if self._process else None
 
     async def start(self) -> None:

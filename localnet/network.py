@@ -66,12 +66,12 @@ class NodeProcess:
 
     @property
     def address(self) -> str:
-        """Where its HTTP interface listens."""
+        """Return the URL at which the node's HTTP interface listens."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def log_path(self) -> Path:
-        """Where its log goes."""
+        """Return the path of the node's log."""
         return self.folder / "node.log"
 
     @property
@@ -308,7 +308,7 @@ class LocalNetwork:
         return frozenset(range(self._parameters.n_shards)) - kept
 
     async def ready(self, names: Sequence[str]) -> list[str]:
-        """Those of the named nodes that serve."""
+        """Return those of the named nodes that serve."""
         answers = await asyncio.gather(*(self._is_ready(self.nodes[name]) for name in names))
         return [name for name, ready in zip(names, answers, strict=True) if ready]
 

@@ -16,7 +16,7 @@ from storage.node.handover.report import TransitionReport
 from storage.redstuff import Parameters
 
 LINE_INTERVAL_S = 1.0
-"""Without a terminal no two lines of one progress are closer."""
+"""Least time between two lines of one progress where there is no terminal."""
 
 
 class Screen:
@@ -62,7 +62,7 @@ class Screen:
         self._print(f"   {text}")
 
     def _print(self, text: str) -> None:
-        """Whole lines where no terminal folds them: who reads them by a program, or searches them, needs that."""
+        """Whole lines where no terminal folds them: a program that reads or searches them needs that."""
         self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def progress(self, name: str, done: int, total: int, note: str = "") -> None:

@@ -69,7 +69,7 @@ class EpochState:
     """When `next` was selected; 0 when there is none."""
 
     def holders(self, shard: int) -> tuple[Member, ...]:
-        """Who may have slivers of a shard, each node once: its owner, the one before, and the one of `unattested`."""
+        """Return the members that may have slivers of a shard: its owners, now and before, and that in `unattested`."""
         holders: dict[int, Member] = {}
         for owners in (
             self.current.owner_of if self.current else {},
@@ -81,7 +81,7 @@ class EpochState:
         return tuple(holders.values())
 
     def members(self) -> dict[int, Member]:
-        """node id → whoever may have slivers of any shard; as the newest committee names it."""
+        """Return the members that may have slivers of any shard, by node id, as the newest committee names them."""
         known = {member.node_id: member for member in self.unattested.values()}
         for committee in (self.previous, self.current):
             known.update(committee.by_id if committee else {})
@@ -106,7 +106,7 @@ class RegisteredNode:
     public_key: bytes
     """BLS, compressed, 48 bytes; in the current epoch."""
     commission: int
-    """Of the rewards, in hundredths of a percent; in the current epoch."""
+    """The receiver's part of the rewards, in hundredths of a percent; in the current epoch."""
     stake: int
     is_candidate: bool
     barred_until_epoch: int
@@ -123,7 +123,7 @@ class Absence(StrEnum):
     """Why a registered node does not stand for election."""
 
     LEFT = "it was withdrawn"
-    """By its owner or operator."""
+    """The node's owner or operator withdrew it."""
     REMOVED = "it was ejected"
     EVICTED = "a candidate with more stake took its place"
     NEVER_STOOD = "all places were taken when it registered"
@@ -186,7 +186,7 @@ class BlobRecord:
     object_id: int
     blob_id: bytes
     length: int
-    """Of the blob as the user gave it, bytes."""
+    """Bytes of the blob as the user gave it."""
     owner: str
     registered_epoch: int
     certified_epoch: int | None
@@ -368,6 +368,6 @@ class Stretch:
     marks: tuple[BlockMark, ...]
     """The newest of its blocks, ascending, the last one included."""
     events: list[Event]
-    """Of all its blocks, in chain order."""
+    """The events of all the blocks, in chain order."""
     lacks_address_changes: bool = False
     """Whether `NetworkAddressChanged` may lack: a block has more logs than can be told."""

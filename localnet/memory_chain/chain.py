@@ -141,7 +141,7 @@ class MemoryChain:
 
     @property
     def nodes(self) -> Mapping[int, RegisteredNode]:
-        """By node id."""
+        """Return the registered nodes by node id."""
         return self.contracts.nodes
 
     @property
@@ -151,7 +151,7 @@ class MemoryChain:
 
     @property
     def attestations(self) -> Mapping[int, Attestation]:
-        """Of the current epoch, by shard."""
+        """Return the current epoch's attestations by shard."""
         return self.contracts.attestations
 
     @property

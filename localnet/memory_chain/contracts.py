@@ -43,7 +43,7 @@ class Contracts:
     parameters: Parameters
     state: EpochState
     time_s: int
-    """Of the block."""
+    """The block's time."""
     nodes: Mapping[int, RegisteredNode] = field(default_factory=dict)
     candidates: tuple[int, ...] = ()
     """Node ids in candidate order."""
@@ -70,11 +70,11 @@ class Contracts:
 
     @classmethod
     def deployed(cls, parameters: Parameters, block: BlockMark, time_s: int) -> Contracts:
-        """Before the first epoch."""
+        """Return the contracts before the first epoch."""
         return cls(parameters, EpochState(block, 0, 0, None, True, time_s, None, None, None), time_s)
 
     def changed(self, **changes: Any) -> Contracts:
-        """With changes of the epoch's state."""
+        """Return the contracts with fields of the epoch's state changed."""
         return replace(self, state=replace(self.state, **changes))
 
     @property

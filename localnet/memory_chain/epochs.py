@@ -182,12 +182,12 @@ def eject(
 
 
 def selectable_at_s(now: Contracts) -> int:
-    """From when on a committee may be selected."""
+    """Return the time from which on a committee may be selected."""
     return _after_handover_s(now, now.parameters.epoch_duration_s // 2)
 
 
 def startable_at_s(now: Contracts) -> int:
-    """From when on the selected epoch may be started."""
+    """Return the time from which on the selected epoch may be started."""
     if now.state.epoch == 0:
         return 0
     after_handover_s = _after_handover_s(now, now.parameters.epoch_duration_s)

@@ -64,7 +64,7 @@ def register_node(
 def update_address(
     now: Contracts, account: str, node_id: int, address: str, tls_key: bytes = bytes(32)
 ) -> Outcome:
-    """Where a node is reached, at once."""
+    """Change the address at which a node is reached, at once."""
     _require_operator(now, account, node_id)
     _require_address(address)
     return moved(now, node_id, address, tls_key)

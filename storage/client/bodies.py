@@ -21,12 +21,12 @@ from aiohttp.payload import Payload
 from storage.redstuff.memory import uninitialised
 
 LARGE_BYTES = 2**20
-"""From this size on memory is used again; below it Python's own is as good."""
+"""Least size of a body whose memory is used again; below it Python's own memory is as good."""
 PIECE_BYTES = 2**18
 """About what a socket takes at once: more would be copied, to wait for the rest to be sent."""
 
 STEADY_BYTES = 2**16
-"""From this size a node sends an answer as a `LargeBody`, so that it sees how its reader gets on."""
+"""Least size of an answer that a node sends as a `LargeBody`, so that it sees how the reader gets on."""
 
 Bytes = bytes | memoryview
 

@@ -26,7 +26,7 @@ TOLD_EVERY_S = 20.0
 STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Other names of `-`: by these, a file that the shell has opened for the output would be one that exists."""
 MOST_EPOCHS = 53
-"""As far ahead as the contract sells space."""
+"""The most epochs ahead for which the contract sells space."""
 
 app = typer.Typer(no_args_is_help=True, help="Register, certify and look after blobs.")
 

@@ -30,7 +30,7 @@ SMALL_BYTES = 2**13
 """A transfer up to this size does not wait in line."""
 GRACE_S = 4.0
 TIMES_ITS_SHARE = 3.0
-"""After GRACE_S a transfer is overdue if it has moved slower than its share of the rate divided by this."""
+"""A transfer is overdue after GRACE_S if it has moved slower than its share of the rate divided by this."""
 LOOK_S = 1.0
 """Time between two measurements: long enough to even out what sockets and routers buffer."""
 GROWTH = 0.5

@@ -14,7 +14,7 @@ from types import TracebackType
 from storage.client.bodies import LargeBody
 
 CONNECT_S = 5.0
-"""To open a connection."""
+"""Time limit for opening a connection."""
 PATIENCE_S = 30.0
 """A transfer must move LEAST_BYTES within this time, or end."""
 LEAST_BYTES = 2**15

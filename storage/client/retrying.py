@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
 
 MOST_TRIES = 100
-"""Of any request, whatever it is answered."""
+"""The most tries of any request, whatever it is answered."""
 TRIES = 3
 """Requests made before a node without an answer is given up."""
 MAY_PASS = frozenset({429, 502, 503, 504})

@@ -25,11 +25,11 @@ Progress = Callable[[str, int, int], None]
 NOT_YET = frozenset({Reason.NOT_REGISTERED, Reason.NOT_YET_REGISTERED, Reason.SHARD_NOT_ASSIGNED})
 """Reasons that a node which is behind the chain gives for what it grants later."""
 RESTART_PATIENCE_S = 20.0
-"""For a node that has not answered since: long enough to be restarted."""
+"""How long a node that has not answered is waited for: long enough to be restarted."""
 BEHIND_PATIENCE_S = 60.0
-"""For a node whose block does not move, though the client's own endpoint has settled the block."""
+"""How long a node is waited for whose block does not move, though the client's endpoint has settled the block."""
 STANDSTILL_S = 1000.0
-"""For a chain on which no block is settled: Ethereum finalises every 384 s, later when an epoch of its own fails."""
+"""How long a chain is waited for that settles no block: Ethereum finalises every 384 s, or later."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """Time between two requests to a node that is waited for."""
 

@@ -19,7 +19,7 @@ UPLOADS_AT_ONCE = 8
 """Concurrent requests to each node while a blob is stored."""
 
 LATE_S = 30.0
-"""For nodes that take in a block later than others: two blocks of a slow chain."""
+"""How long nodes are waited for that take in a block later than others: two blocks of a slow chain."""
 TOO_LATE = "WrongEpoch"
 """The contract's error for a certificate of an epoch that is over, its handover done."""
 ALREADY_CERTIFIED = "AlreadyCertified"

@@ -39,22 +39,22 @@ MAX_QUESTIONS = 64
 MAX_HELPING_SLIVERS = 2**12
 """Named in one request, of all its questions."""
 MAX_QUESTIONS_BYTES = 2**15
-"""Of such a request."""
+"""Size limit of such a request."""
 MAX_PAGE_SLIVERS = 1024
 PAGE_BYTES = 2**23
 """A page ends before it passes this size, unless a single sliver does."""
 MAX_PAGE_BYTES = MAX_SLIVER_BYTES + 64 * MAX_PAGE_SLIVERS
-"""With its frame: a single sliver may pass PAGE_BYTES."""
+"""Size limit of a page with its frame: a single sliver may pass PAGE_BYTES."""
 FRAME_BYTES = 2**13
 """Around the symbols of one blob, a sliver of a page or a sliver alone; far less around most."""
 MAX_JSON_BYTES = 2**20
 MAX_ERROR_BYTES = 2**16
-"""Of an answer that is an error: the node's own, or the page of a proxy before it."""
+"""Size limit of an answer that is an error: the node's own, or the page of a proxy before it."""
 MAX_REQUEST_JSON_BYTES = 2**12
 MAX_JSON_BRACKETS = 2**12
 """Opening ones: a handover report of 1000 shards has about as many objects."""
 MAX_REFUSAL_BYTES = 2**12
-"""Of an error's JSON among answers."""
+"""Size limit of an error's JSON among answers."""
 
 SymbolsOfBlob = dict[int, dict[int, memoryview]]
 """Helping sliver's index → target → symbol."""
@@ -169,7 +169,7 @@ class Question:
 
     blob_id: bytes
     axis: Axis
-    """Of the slivers to be rebuilt."""
+    """The axis of the slivers to be rebuilt."""
     targets: Sequence[int]
     """Their indices."""
     shards: Sequence[int]

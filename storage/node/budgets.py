@@ -29,7 +29,7 @@ BURST_S = 0.25
 SMALL_SHARE = 16
 """An amount is small up to the capacity divided by this."""
 OVERDUE_S = 5.0
-"""After this wait a large amount is passed by no more small ones than the last quarter holds."""
+"""Wait after which a large amount is passed by no more small ones than the last quarter holds."""
 REQUESTERS_REMEMBERED = 4096
 """Requesters whose share of the past a pool knows."""
 
@@ -43,7 +43,7 @@ class Requester:
     """The party that a limit is shared by."""
 
     name: str
-    """Of a member its node id, of strangers their address."""
+    """A member's node id, or a stranger's address."""
     is_member: bool = False
 
 

@@ -82,7 +82,7 @@ class NodeConfig(BaseSettings):
     rpc_url: str = Field(repr=False)
     """Where the chain is asked; several endpoints, in order of preference, are separated by commas."""
     confirmations: int | None = Field(default=None, ge=0)
-    """So many blocks behind a block make it settled; without it, what the chain calls finalized is."""
+    """Blocks behind a block that make it settled; when None, the blocks that the chain calls finalized are."""
     deployment: Path
     """The deployment manifest: addresses, chain id, block, domain. In `node.toml` a relative path is one from its
     folder."""

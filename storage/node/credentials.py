@@ -23,7 +23,7 @@ from storage.node.chain import ChainView
 SCHEME = "Haulout "
 HOUR_S = 3600
 HOURS_APART = 1
-"""By which the clocks of two nodes may differ."""
+"""Hours by which the clocks of two nodes may differ."""
 KEPT = 1024
 """Credentials that were checked, of some 400 bytes each: those that hold and, apart, those that do not."""
 CHECKS_IN_LINE = 512

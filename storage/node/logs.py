@@ -38,7 +38,7 @@ LINE_BYTES = 4000
 VALUE_CHARACTERS = (1000, 200, 40)
 """The length at which a value is cut off; the next one is used when the line is too long all the same."""
 FRAMES = 6
-"""Of an exception's traceback, the innermost ones."""
+"""Number of an exception's traceback frames that are logged, the innermost ones."""
 KIND = "_kind"
 """The key of an event's kind for the rate limit; without it, the event's text is its kind."""
 

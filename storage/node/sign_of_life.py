@@ -1,4 +1,4 @@
-"""Signs of life: proof that a member is alive which needs no trust in whoever hands it on.
+"""Signs of life: proof that a member is alive which needs no trust in the node that hands it on.
 
 A member that does not answer this node may answer others. Before this node signs its ejection it asks the fellows to
 have the member sign a number that this node has just made up. A fellow that the member answers hands the signature on;
@@ -24,11 +24,11 @@ from storage.node.face import Refusal
 from storage.node.peers import Peers
 
 MEMBER_LIMIT_S = 15.0
-"""For the member to sign; no more than the contract's patience."""
+"""Time limit for the member to sign; no more than the contract's patience."""
 FELLOW_LIMIT_S = 20.0
-"""For a fellow to bring that: still within the time for which a node waits for its own question's answer."""
+"""Time limit for a fellow to bring a signature: within that for which a node waits for its own question's answer."""
 NONE_FOUND_S = 5.0
-"""For so long it is remembered that nobody could bring a sign: all who ask for the same ejection share it."""
+"""Time for which it is remembered that no fellow brought a sign: all nodes that ask for one ejection share it."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class SignsOfLife:
         self._sought = {node_id: one for node_id, one in self._sought.items() if node_id in members}
 
     async def _ask_fellows(self, member: Member) -> str | None:
-        """Ask all at once; who first brings a sign that holds."""
+        """Ask all fellows at once; return the name of the first that brings a sign that holds."""
         current = self._view.state.current
         fellows = current.members if current else ()
         asked = [

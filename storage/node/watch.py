@@ -66,7 +66,7 @@ class Watch:
         """(epoch, node id) of ejections posted, by this node or another."""
 
     def silent_s(self, node_id: int) -> float:
-        """For how long a member has not answered this node; 0 for a node that is not watched."""
+        """Return for how long a member has not answered this node; 0 for a node that is not watched."""
         asked_at = self._asked_at.get(node_id)
         return 0.0 if asked_at is None else time.monotonic() - asked_at
 

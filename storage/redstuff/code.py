@@ -39,7 +39,7 @@ class EncodedBlob:
     primary: Bytes
     secondary: Bytes
     roots: Bytes
-    """By pair the primary and the secondary root, then the blob's root: `2n + 1` times 32 bytes."""
+    """For each pair the primary and the secondary root, then the blob's root: `2n + 1` times 32 bytes."""
 
     @cached_property
     def metadata(self) -> BlobMetadata:

@@ -30,7 +30,7 @@ def inner(array: Bytes) -> Bytes:
 
 
 def uninitialised(size: int) -> Bytes:
-    """So many bytes with any content.
+    """Return `size` bytes with any content.
 
     Large arrays come in huge pages where the system has them, and return their memory to the next ones: fresh
     pages would all be zeroed by the kernel first, which costs up to a third of an encoding.

@@ -49,7 +49,7 @@ class BlobMetadata:
 
     @classmethod
     def from_pairs(cls, length: int, roots: bytes, root: bytes) -> BlobMetadata:
-        """From the roots by pair, primary and secondary by turns, and the blob's root, which is known to be theirs."""
+        """Return metadata with `roots`, by pair the primary and the secondary, and their root, known to be right."""
         nodes = [roots[place : place + HASH_BYTES] for place in range(0, len(roots), HASH_BYTES)]
         metadata = cls(length, tuple(nodes[0::2]), tuple(reversed(nodes[1::2])))
         metadata.__dict__["root"] = root

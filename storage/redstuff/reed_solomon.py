@@ -96,9 +96,9 @@ class Completion:
     known: Ints
     """The given symbols' indices."""
     given: Ints
-    """For each position the place among the given symbols of the one there, or -1."""
+    """For each position, the place of its symbol among the given ones, or -1."""
     missing: Ints
-    """For each position the index of the symbol there, if it is to be found, or -1."""
+    """For each position, the index of its symbol if that is to be found, or -1."""
     locators: Any
     """Multiplication tables of `Code.locators`."""
 

@@ -135,7 +135,7 @@ def _expand_columns(
 
 
 def _read(descriptor: int, offset: int, size: int) -> Bytes:
-    """So many bytes of the blob from `offset` on, with zeros after its end."""
+    """Return `size` bytes of the blob from `offset` on, with zeros after its end."""
     found = np.zeros(size, np.uint8)
     place = 0
     while place < size:

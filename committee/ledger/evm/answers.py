@@ -16,7 +16,7 @@ from committee.ledger.records import BlockMark
 Item = TypeVar("Item")
 
 MAX_NUMBER = 2**63 - 1
-"""Of blocks, log indices, nonces, gas and seconds: SQLite keeps no larger one."""
+"""The largest block, log index, nonce, gas or time that is read: SQLite keeps no larger number."""
 MAX_FEE_WEI = 10**13
 """Per unit of gas, 10 000 gwei. A tip is paid whatever the chain asks, so an endpoint must not make one up."""
 BLOOM_BYTES = 256

@@ -66,7 +66,7 @@ ABSENCES = {
 """The events of which one ends it. (`CandidateRemoved` may follow when it has ended: it then tells of a bar.)"""
 
 MIN_SHARDS, MAX_SHARDS = 4, 1000
-"""That the committee contract takes."""
+"""The numbers of shards that the committee contract takes."""
 
 
 class BlobStatus(IntEnum):

@@ -25,7 +25,7 @@ from committee.errors import LedgerError, LedgerUnavailable
 from committee.untrusted import InvalidJson, parse_json, printable
 
 FIRST_REST_S = 0.1
-"""After the first failure; doubles with every further one in a row."""
+"""An endpoint's rest after its first failure; doubles with every further one in a row."""
 LONGEST_REST_S = 60.0
 PROBE_AFTER_S = 5.0
 """An endpoint is asked again this long after its failure, if there is no better one."""
@@ -40,11 +40,11 @@ ANSWER_LIMIT_BRACKETS = 1 << 15
 ANSWER_LIMIT_VALUES = 1 << 17
 """Lists and objects, and their elements, in one answer: 13 000 and 10 000 logs."""
 ERROR_LIMIT_BYTES = 1 << 16
-"""Of the body of an HTTP error, which may hold a JSON-RPC error."""
+"""Size limit of the body of an HTTP error, which may hold a JSON-RPC error."""
 NOT_OF_SIZE = (401, 402, 403, 404, 405, 429, 502, 503, 504)
 """HTTP statuses that never mean that too much was asked for at once; providers say that with 400, 413 and 500."""
 QUOTED_CHARACTERS = 4096
-"""Of what an endpoint says, before the URL's secrets are taken out of it."""
+"""Length limit of a quotation from an endpoint, before the URL's secrets are taken out of it."""
 SECRET_CHARACTERS = 4
 """A part of a URL this short is no secret: taking it out of messages would only garble them."""
 URL = re.compile(r"https?://[^/?#\s]+\S*")
@@ -86,7 +86,7 @@ class Endpoint:
         """(the endpoint's newest block, the time since when that is known not to have changed)."""
 
     def rest_s(self, now: float, is_alone: bool) -> float:
-        """For how long it should not be asked; `is_alone`: there is no endpoint that does not rest."""
+        """Return for how long the endpoint should not be asked; `is_alone`: every endpoint rests."""
         until = self._resting_until
         if is_alone:
             until = min(until, self._failed_at + PROBE_AFTER_S)

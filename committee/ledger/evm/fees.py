@@ -15,7 +15,7 @@ LEGACY_HEADROOM_PERCENT = 25
 RAISE = 3
 """A raised bid is at least this many times the one that an endpoint found too low."""
 LEAST_TIP_WEI = 10**9
-"""Of a tip that is guessed from what others paid; as web3.py has it."""
+"""The least tip that is bid where it is guessed from what other accounts paid; as in web3.py."""
 FEE_HISTORY_BLOCKS = 10
 FEE_HISTORY_PERCENTILE = 50
 

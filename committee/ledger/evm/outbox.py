@@ -38,7 +38,7 @@ class Flight:
     is_overtaken: bool = False
     """The account's nonce was seen mined, and none of the versions."""
     receipt: RawReceipt | None = None
-    """Of the version that was mined; None while it is not known to be."""
+    """The receipt of the version that was mined; None while none is known to be."""
 
     @property
     def nonce(self) -> int:

@@ -32,11 +32,11 @@ INVALID_PARAMETERS = -32602
 WORD_BYTES = 32
 """The contracts' answers are encoded in words of this size."""
 PAGE_ITEMS = 200
-"""Asked for in one call; at most some 100 KiB of answer."""
+"""Number of items asked for in one call; at most some 100 KiB of answer."""
 IDS_PER_SEARCH = 4000
 """Object ids that one call looks through for a blob's: some 10 M gas, of the 50 M that nodes give a call."""
 MOST_SEARCHES = 50
-"""Such calls for one blob: an object behind the newest 200 000 ids may not be found."""
+"""The most such calls for one blob: an object behind the newest 200 000 ids may not be found."""
 MOST_OBJECTS = 32
 """The most live objects of one blob that are returned, the newest ones."""
 BEHIND_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 3.2)

@@ -32,11 +32,11 @@ REVERT_CODES = (3, -32015)
 POOR_WORDS = ("insufficient funds", "insufficientfunds", "account balance", "sender balance")
 """The words of endpoints for an account that cannot pay for the gas, or for the value that it sends."""
 MEANINGFUL_ERRORS = ("eth_getLogs", "eth_sendRawTransaction")
-"""Of these, codes do not tell a sick endpoint from one that was asked for too much, or given what it must refuse."""
+"""Methods whose error codes do not tell a sick endpoint from one that was asked too much, or has to refuse."""
 
 
 MAX_REVERT_CHARACTERS = 1 << 14
-"""Of the data of a revert, in hex; the contracts' own errors take a few hundred."""
+"""Length limit of a revert's data in hex; the contracts' own errors take a few hundred characters."""
 
 
 class EndpointError(LedgerUnavailable):

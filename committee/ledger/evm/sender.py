@@ -49,7 +49,7 @@ LOOKUP_INTERVAL_S = 8.0
 BUMP_AFTER_S = 30.0
 """A transaction that waits so long for its block is sent with higher fees, and again after as long."""
 BUMP_PERCENT = 25
-"""By so much at least; endpoints take no replacement below 10 %."""
+"""The least raise of a replacement's fees; endpoints take none below 10 %."""
 BUMPS = 3
 """A transaction's fees are raised so often at most,"""
 LARGEST_BID = 8

@@ -30,7 +30,7 @@ class Change:
     """What a view becomes: only what changed or, with `is_all`, everything there is."""
 
     marks: tuple[BlockMark, ...]
-    """Of the newest blocks, ascending; the last one is the checkpoint."""
+    """The marks of the newest blocks, ascending; the last one is the checkpoint."""
     records: tuple[BlobRecord, ...] = ()
     ejected: Mapping[int, int] = field(default_factory=dict)
     """Node id → epoch of its newest ejection."""

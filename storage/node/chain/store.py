@@ -60,7 +60,7 @@ class ChainStore:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self.thread = ThreadPoolExecutor(1, "chain-store")
-        """To call it from: the chain is followed also while every other thread waits for a slow disk."""
+        """The thread that calls the store: the chain is followed even when all other threads wait for a disk."""
         self._using = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 

@@ -49,7 +49,7 @@ class ChainView:
     """
 
     parameters: Parameters
-    """As they were when the epoch's state last changed, or the view was loaded."""
+    """The parameters when the epoch's state last changed, or the view was loaded."""
     state: EpochState
     live_at_start: list[bytes]
     """The blobs live when the current epoch started, in byte order: what its gaining members attest to. The same for

@@ -26,7 +26,7 @@ class Attesting:
         self._store = store
         self._secret = secret
         self._one_at_a_time = asyncio.Lock()
-        """So that no shard is attested twice."""
+        """Held while attesting, so that no shard is attested twice."""
         self._attested_in: int | None = None
         """The newest epoch in which this process has attested anything."""
 

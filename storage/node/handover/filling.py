@@ -64,11 +64,11 @@ class _Source:
     work: list[tuple[int, Axis]]
     """Shards and axes that no stream has begun with."""
     slivers: int = 0
-    """Good ones, given so far."""
+    """Good slivers that the member has given so far."""
     size_bytes: int = 0
-    """Of these."""
+    """Bytes of these slivers."""
     waited_s: float = 0.0
-    """For its pages, all streams together."""
+    """Seconds for which the member's pages were waited for, all streams together."""
     faults: int = 0
 
     def is_too_slow(self, link_bytes_per_s: float) -> bool:

@@ -47,7 +47,7 @@ log = Log()
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 10.0
 RESTS_AS_LONG = 4.0
-"""After a look at what there is to be fetched ahead, so many times as long as it took, but at most LONGEST_RETRY_S."""
+"""The pause after a scan for what to prefetch, as a multiple of the scan's time; at most LONGEST_RETRY_S."""
 LOOK_AGAIN_S = 5.0
 """The committees are looked at so often even when no event tells of a change: a view may have loaded the state anew."""
 
@@ -175,7 +175,7 @@ class Handover:
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
 
     async def _pause(self, committee: Committee, limit_s: float) -> None:
-        """So long, but not beyond the start of the committee's epoch."""
+        """Pause for `limit_s`, at most LONGEST_RETRY_S, and not beyond the start of the committee's epoch."""
         with suppress(TimeoutError):
             async with asyncio.timeout(min(limit_s, LONGEST_RETRY_S)):
                 await self._wait_for_start(committee)

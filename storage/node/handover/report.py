@@ -29,7 +29,7 @@ class ShardReport:
     rebuilt_bytes: int = 0
     """Symbols that entered a rebuild."""
     received_bytes: int = 0
-    """Of transferred and rebuilt bytes, what crossed the wire: a node's own slivers give symbols for nothing."""
+    """Transferred and rebuilt bytes that crossed the wire: a node's own slivers give symbols for nothing."""
     wasted_bytes: int = 0
     """Received and thrown away: wrong, superfluous when it came, or too little to rebuild from. What a request had
     brought when it was let go is not counted."""

@@ -46,7 +46,7 @@ SMALL_BYTES = 2**17
 SMALL_BODY_BYTES = 2**15
 """Up to this size a body needs none: a connection's own buffers take as much. Thousands of connections may send one."""
 MAX_REGISTRATION_WAIT_S = 30.0
-"""For which a request waits at most, if it asks for it, until the node has seen the blob's registration."""
+"""Longest time for which a request waits, if it asks to, until the node has seen the blob's registration."""
 METADATA_KEPT = 64
 """Blobs whose metadata is kept at hand: a blob's slivers come one after the other."""
 

@@ -20,7 +20,7 @@ from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, RedStuffError,
 
 BASE_58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 SLIVER_FRAME_BYTES = 9
-"""Of a SliverData, what is not symbols, at most."""
+"""The most bytes of a SliverData that are not symbols."""
 
 
 class BlobHandlers:

@@ -56,11 +56,11 @@ class Limits:
     connections: int = 8192
     connections_by_address: int = 6144
     head_bytes: int = 2**14
-    """Of a head that is not complete, and of all the heads that wait behind a request on one connection."""
+    """Size limit of an incomplete head, and of all the heads that wait behind a request on one connection."""
     head_s: float = 15.0
-    """From the connection, or the head's first byte, to the head's end."""
+    """Time limit from the connection, or the head's first byte, to the head's end."""
     idle_s: float = 75.0
-    """Between two requests on one connection: longer than the proxies' usual 60 s, so that they hang up first."""
+    """Longest time between two requests on one connection: proxies, with their usual 60 s, hang up first."""
 
 
 def refusal(status: int, reason: Reason | None, message: str, *fields: str) -> bytes:

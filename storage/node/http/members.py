@@ -1,4 +1,4 @@
-"""What members ask of each other about members: signs of life, and signatures that eject who gives none."""
+"""What members ask of each other about members: signs of life, and signatures that eject a silent member."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MemberHandlers:
         self._admission = admission
         self._ejections = Line(EJECTIONS_IN_LINE)
         self._fetching: WeakValueDictionary[int, Turns] = WeakValueDictionary()
-        """By member, so that questions about one that hangs take no turn of the others'; kept while there are any."""
+        """Node id → turns of the questions about this member, so that one that hangs takes no turn of the others'."""
 
     def routes(self) -> list[web.RouteDef]:
         """Paths and what answers them."""
@@ -44,7 +44,7 @@ class MemberHandlers:
         ]
 
     async def sign_of_life(self, request: web.Request) -> web.Response:
-        """Sign a number that whoever asks has made up."""
+        """Sign a number that the asking node has made up."""
         nonce = _nonce(request)
         async with self._admission.turn(request):
             return json_answer(wire.signed(*await asyncio.to_thread(self._node.sign_of_life, nonce)))

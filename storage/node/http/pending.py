@@ -24,7 +24,7 @@ log = Log()
 
 LIMIT_BYTES = 64 * 2**20
 KEPT_S = 60.0
-"""From a blob's metadata on."""
+"""Time for which a blob's slivers are kept from the arrival of its metadata on."""
 ENTRY_BYTES = 1024
 """What metadata and a sliver each take beside their bytes."""
 

@@ -40,7 +40,7 @@ class ShardHandlers:
         self._reporting = Turns(Pool(1), IN_LINE)
         self._report: dict[str, Any] = {}
         self._report_of: tuple[int, int] | None = None
-        """Of which epoch the report is, and of which state of the store's record."""
+        """The epoch of the report, and the state of the store's record that it is made from."""
 
     def routes(self) -> list[web.RouteDef]:
         """Paths and what answers them."""

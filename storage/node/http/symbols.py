@@ -24,7 +24,7 @@ from storage.redstuff import Axis, BlobMetadata, InvalidEncoding
 from storage.redstuff.memory import uninitialised
 
 PROVEN_FRAME_BYTES = 1024
-"""Of a proven symbol, what is not the symbol: a proof of 17 nodes at most and some lengths."""
+"""The most bytes of a proven symbol beside the symbol: a proof of at most 17 nodes and some lengths."""
 
 Asked = tuple[Question, int | Refusal]
 """A question, and the length of its blob: metadata take more memory than symbols may."""

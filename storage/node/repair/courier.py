@@ -22,7 +22,7 @@ from storage.node.store.records import Symbols
 AT_ONCE_TO_A_MEMBER = 2
 """Requests: while one is answered, the next one travels."""
 TOGETHER_BYTES = 2**18
-"""Of symbols in one request, unless a single question asks for more."""
+"""Bytes of symbols in one request, unless a single question asks for more."""
 
 Answer = Mapping[int, Mapping[int, Symbols]]
 """Helping sliver's index → target → symbol."""

@@ -38,11 +38,11 @@ not if all helpers need long, as asking more would make it worse."""
 TIMES_THE_USUAL = 4.0
 """A helper is overtaken no sooner than after so many times as long as answers usually take."""
 FIRST_TIMES = 2.0
-"""So many times OVERTAKEN_AFTER_S, as long as it is not known how long answers take."""
+"""The same in times OVERTAKEN_AFTER_S, while it is not known how long answers take."""
 ANSWERS_REMEMBERED = 32
 """The usual time is the median of so many: fewer than half of the helpers cannot make it longer."""
 LEAST_BYTES = 2**15
-"""Of symbols in one request, where the helper has as many: the heads of request and answer are then a hundredth."""
+"""Bytes of symbols in one request, if the helper has as many: the heads are then a hundredth of the traffic."""
 
 
 _Offers = dict[tuple[int, bool, bool], dict[Member, list[int]]]
@@ -62,7 +62,7 @@ class Gathering:
 
     metadata: BlobMetadata
     axis: Axis
-    """Of the slivers to be rebuilt; the helpers' are of the other one."""
+    """The axis of the slivers to be rebuilt; the helpers' slivers are of the other one."""
     targets: dict[int, int]
     """sliver index → shard."""
     needed: int
@@ -207,7 +207,7 @@ class Helpers:
     def _offers(
         self, gathering: Gathering, holders: Mapping[int, list[Member]], asked: Collection[int]
     ) -> _Offers:
-        """Whoever may be asked for symbols, each shard of the best of its holders."""
+        """Return the helpers to ask for symbols, for each shard the best of its holders."""
         offers: _Offers = defaultdict(lambda: defaultdict(list))
         for shard, members in holders.items():
             index = self._code.sliver_index(gathering.metadata.blob_id, shard, gathering.axis.other)

@@ -42,7 +42,7 @@ BATCH_BYTES = 64 * 2**20
 METADATA_KEPT = 256
 """Blobs whose metadata is kept at hand: a blob's slivers come one after the other, for shard after shard."""
 METADATA_LIMIT_S = 5.0
-"""For one peer's metadata; another one is asked then."""
+"""Time limit for one peer's metadata; another peer is asked then."""
 
 
 class InconsistentBlob(RepairError):
@@ -67,7 +67,7 @@ class Rebuilt:
     symbol_bytes: int
     """All symbols that entered the rebuild: exactly the sliver's own size."""
     received_bytes: int
-    """Of these, what crossed the wire; the rest came from slivers this node holds itself."""
+    """Bytes of these symbols that crossed the wire; the rest came from slivers that this node holds itself."""
     wasted_bytes: int
     """Symbols received for this sliver and thrown away."""
 

@@ -34,7 +34,7 @@ TALLY_EPOCHS = 8
 CHECKED_BYTES = 64 * 2**20
 """An index up to this size is looked through at the opening, which takes a fraction of a second."""
 VERSION = 4
-"""Of the index and of the files' places."""
+"""Version of the index and of the files' places."""
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;

@@ -30,7 +30,7 @@ class Tally:
     symbol_bytes: int = 0
     """Symbols that made the slivers."""
     received_bytes: int = 0
-    """Of these, what crossed the wire."""
+    """Bytes of these symbols that crossed the wire."""
     wasted_bytes: int = 0
     """Received beyond that and thrown away."""
 

@@ -52,9 +52,9 @@ PAGE_LIMIT = 1024
 """Slivers in one page, whatever is asked."""
 IDS_IN_A_QUERY = 500
 RESERVE_BYTES = 64 * 2**20
-"""As much as the index' log may take."""
+"""Space kept free for the index' log."""
 DAMAGED_LISTED = 1000
-"""Of the damaged slivers found, the last ones are named."""
+"""The most damaged slivers that are named, the last ones found."""
 
 
 class SliverStore:
@@ -233,7 +233,7 @@ class SliverStore:
         return self._totals.shards()
 
     def missing(self, shard: int, axis: Axis, blob_ids: Sequence[bytes]) -> list[bytes]:
-        """Those of the blobs whose sliver is not stored, in the order given."""
+        """Return those of the blobs whose sliver is not stored, in the order given."""
         stored: set[bytes] = set()
         for first in range(0, len(blob_ids), IDS_IN_A_QUERY):
             some = blob_ids[first : first + IDS_IN_A_QUERY]

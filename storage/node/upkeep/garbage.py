@@ -26,7 +26,7 @@ log = Log()
 BLOBS_IN_A_STEP = 256
 """Blobs looked at before others get their turn; dropping takes one at a time."""
 RETRY_S = 30.0
-"""After the store has failed."""
+"""Pause after the store has failed."""
 ANSWER_LIMIT_S = 30.0
 """A store's thread waits so long for the event loop to say whether a blob is wanted."""
 
@@ -68,7 +68,7 @@ class Garbage:
                 pass
 
     def _on_stored(self, blob_ids: Collection[bytes]) -> None:
-        """From any thread; when the node is stopping, the next start's sweep comes instead."""
+        """Look at stored blobs, from any thread; when the node is stopping, the next start's sweep does instead."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._look_at_unwanted, blob_ids)
 

@@ -171,7 +171,7 @@ class Healing:
             log.info("healed a blob", blob=blob_id_text(blob_id), slivers=n_slivers)
 
     async def _lacking(self, blob_id: bytes, axis: Axis, shards: set[int]) -> set[int]:
-        """Those of the shards whose sliver is not stored."""
+        """Return those of the shards whose sliver is not stored."""
         return shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
 
     async def _damaged_but_kept(self, blob_id: bytes) -> set[int]:
@@ -188,7 +188,7 @@ class Healing:
         return damaged - set(plan.drop_now)
 
     async def _mine_to_fill(self, blob_id: bytes, lacking: set[int]) -> set[int]:
-        """Without those that the handover fills: gained in this epoch, not attested, and the blob is part of it."""
+        """Return the shards but those that the handover fills with the blob: gained in this epoch and not attested."""
         state = self._view.state
         if state.previous is None or not was_live_at_start(self._view, blob_id):
             return lacking
@@ -201,6 +201,6 @@ class Healing:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, healing: Healing, blob_id: bytes) -> None:
-    """From any thread: have the blob looked after, unless the node is stopping."""
+    """Have the blob looked after, unless the node is stopping; call it from any thread."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(healing.look_after, blob_id)

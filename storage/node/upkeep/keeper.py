@@ -53,9 +53,9 @@ class Outcome(StrEnum):
     """What became of a step in this node's turn."""
 
     DONE = "done"
-    """By this node."""
+    """This node did the step."""
     DONE_BEFORE = "done before"
-    """By another account; nothing was sent, or the other's transaction was mined first."""
+    """Another account did the step; nothing was sent, or the other's transaction was mined first."""
     REFUSED = "refused"
     """The contract does not take it now, or the account cannot pay; the turn passes."""
     NO_ANSWER = "no answer"

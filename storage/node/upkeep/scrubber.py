@@ -21,7 +21,7 @@ BOOKMARK = "scrubber"
 BLOBS_IN_A_STEP = 64
 """The place is kept so often: a restart scrubs at most so many blobs again."""
 RETRY_S = 30.0
-"""After the store has failed."""
+"""Pause after the store has failed."""
 SHORTEST_PAUSE_S = 0.05
 """Small slivers are read several in a row before the rate asks for a pause."""
 
@@ -43,11 +43,11 @@ class Scrubber:
         self._bytes_per_s = bytes_per_s
         self._interval_s = interval_s
         self._free_at_s = 0.0
-        """When what has been read so far is paid for at the rate."""
+        """Time at which the rate allows the next read."""
         self.slivers = 0
-        """Scrubbed since the start, good or bad."""
+        """Slivers scrubbed since the start, good or bad."""
         self.size_bytes = 0
-        """Of them."""
+        """Bytes of these slivers."""
         self.passes = 0
         """Ends of the store reached since the start."""
 
@@ -67,7 +67,7 @@ class Scrubber:
             await asyncio.sleep(max(0.0, began_s + self._interval_s - clock.time()))
 
     async def scrub_to_end(self) -> None:
-        """From the place kept to the end of the store; the next pass begins at its beginning. Raises `StoreError`."""
+        """Scrub from the kept place to the store's end; the next pass starts at its beginning. Raises `StoreError`."""
         last = await asyncio.to_thread(self._store.bookmark, BOOKMARK) or b""
         while blobs := await asyncio.to_thread(self._store.blobs_after, last, BLOBS_IN_A_STEP):
             for blob_id in blobs:
