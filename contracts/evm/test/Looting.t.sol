@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Governed} from "src/Governed.sol";
 import {Space} from "src/Space.sol";
+import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
@@ -91,7 +92,7 @@ contract LootingTest is Base {
         staking.stake(nodeId, 1e9);
         uint256[] memory amounts = new uint256[](1);
         amounts[0] = 10_000 ether;
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotPayer.selector, ATTACKER));
+        vm.expectRevert(abi.encodeWithSelector(Settlement.NotPayer.selector, ATTACKER));
         staking.settle(nodeId, amounts);
         vm.stopPrank();
         _nextEpoch();

@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {Committee} from "src/Committee.sol";
 import {Epochs} from "src/Epochs.sol";
 import {Space} from "src/Space.sol";
+import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
@@ -32,7 +33,7 @@ contract PaymentsTest is Base {
         vm.expectEmit();
         emit Space.PaidOut(1, 1, COST / 5);
         vm.expectEmit();
-        emit Staking.Rewarded(1, 1, _operator(1), COST / 5, COST / 50);
+        emit Settlement.Rewarded(1, 1, _operator(1), COST / 5, COST / 50);
         vm.assertEq(_payOut(1, 2), COST / 5);
         vm.assertEq(blobs.owed(1, 1), 0);
         vm.assertEq(blobs.owed(1, 2), COST / 5);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -20,9 +21,9 @@ contract RewardsTest is Base {
         amounts[0] = 200 ether;
         token.mint(address(blobs), 200 ether);
         vm.expectEmit();
-        emit Staking.Rewarded(1, 1, RECEIVER, 200 ether, 20 ether);
+        emit Settlement.Rewarded(1, 1, RECEIVER, 200 ether, 20 ether);
         vm.expectEmit();
-        emit Staking.Settled(1, 2, STAKE + 180 ether, STAKE);
+        emit Settlement.Settled(1, 2, STAKE + 180 ether, STAKE);
         vm.prank(address(blobs));
         staking.settle(1, amounts);
         vm.assertEq(staking.stakeOf(1, address(this)), STAKE + 180 ether);
@@ -81,7 +82,7 @@ contract RewardsTest is Base {
         _served(1);
         address[3] memory others = [address(this), GOVERNOR, RECEIVER];
         for (uint256 i; i < others.length; ++i) {
-            vm.expectRevert(abi.encodeWithSelector(Staking.NotPayer.selector, others[i]));
+            vm.expectRevert(abi.encodeWithSelector(Settlement.NotPayer.selector, others[i]));
             vm.prank(others[i]);
             staking.settle(1, new uint256[](1));
         }
@@ -157,16 +158,16 @@ contract RewardsTest is Base {
         _served(1);
         _reward(1, 100 ether);
         vm.expectEmit();
-        emit Staking.EarningsWithdrawn(RECEIVER, 10 ether);
+        emit Settlement.EarningsWithdrawn(RECEIVER, 10 ether);
         vm.startPrank(RECEIVER);
         vm.assertEq(staking.withdrawEarnings(), 10 ether);
         vm.assertEq(token.balanceOf(RECEIVER), 10 ether);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NothingEarned.selector, RECEIVER));
+        vm.expectRevert(abi.encodeWithSelector(Settlement.NothingEarned.selector, RECEIVER));
         staking.withdrawEarnings();
     }
 
     function test_withdrawEarnings_reverts_for_a_stranger() public {
-        vm.expectRevert(abi.encodeWithSelector(Staking.NothingEarned.selector, STAKER));
+        vm.expectRevert(abi.encodeWithSelector(Settlement.NothingEarned.selector, STAKER));
         vm.prank(STAKER);
         staking.withdrawEarnings();
     }

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Governed} from "src/Governed.sol";
 import {Nodes} from "src/Nodes.sol";
+import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -165,7 +166,7 @@ contract SlashingTest is Base {
         // Else what is unlocked, and waits in the pool for its rate, would be reached.
         staking.unstake(1, 100 ether);
         _nextEpoch();
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotSettled.selector, 1, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(Settlement.NotSettled.selector, 1, 2, 3));
         vm.prank(SLASHER);
         staking.slash(1, MOST, EVIDENCE);
     }

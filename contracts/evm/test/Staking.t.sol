@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {Nodes} from "src/Nodes.sol";
+import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -88,7 +89,7 @@ contract StakingTest is Base {
         _nextEpoch();
         staking.stake(1, UNIT); // with 2
         _select();
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotSettled.selector, 1, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(Settlement.NotSettled.selector, 1, 0, 1));
         staking.stake(1, UNIT); // with 3
         _payOutAll();
         staking.stake(1, UNIT);
@@ -174,7 +175,7 @@ contract StakingTest is Base {
         vm.warp(block.timestamp + EVIDENCE_S - 1);
         _expectBonded(1, 2);
         vm.warp(block.timestamp + 1);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotSettled.selector, 1, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(Settlement.NotSettled.selector, 1, 1, 2));
         staking.withdraw(1, 2);
         _payOutAll();
         uint256 before = token.balanceOf(address(this));
