@@ -29,9 +29,6 @@ REGISTER_GAS = 300_000
 """Gas that an account's first registration takes, about; it follows an approval (`make bench-gas`)."""
 CERTIFY_GAS = 300_000
 """A little more than a certificate of any committee takes (`make bench-gas`: at most 270 000)."""
-PAID_NODES = 16
-PAID_EPOCHS = 4
-"""Nodes, and epochs of each, that one transaction pays out: together about 4 M gas at most."""
 
 
 class Writer:
@@ -121,102 +118,6 @@ class Writer:
     async def become_candidate(self, node_id: int | None = None) -> Transaction:
         """As `Ledger.become_candidate`."""
         return await self._stake_call("becomeCandidate", node_id or await self._operated())
-
-    # stake
-
-    async def stake(self, node_id: int, amount: int) -> Transaction:
-        """As `Ledger.stake`."""
-        staking = self._reader.staking
-        async with self._spending:
-            try:
-                return await self._stake(node_id, amount)
-            except LedgerRefused as refusal:
-                await self._approve(staking, refusal)
-                return await self._stake(node_id, amount)
-
-    async def _stake(self, node_id: int, amount: int) -> Transaction:
-        """Stake; have the node paid out first where what was staked before has to join for that."""
-        try:
-            return await self._stake_call("stake", node_id, amount)
-        except LedgerRefused as refusal:
-            if refusal.reason != "NotSettled":
-                raise
-            await self._pay_out_first(node_id, int(str(refusal.arguments["needed"])))
-            return await self._stake_call("stake", node_id, amount)
-
-    async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
-        """As `Ledger.unstake`."""
-        staking, account = self._reader.staking, self._sending().account
-        epoch = await self._reader.call(self._reader.committee, "epoch")
-        joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
-        if any(one["epoch"] <= epoch for one in joinings):
-            await self._pay_out_first(node_id, epoch)
-        shares = await self._reader.call(staking, "sharesOf", node_id, account)
-        if amount is not None:
-            wanted = await self._reader.call(staking, "sharesFor", node_id, amount)
-            worth = await self._reader.call(staking, "stakeOf", node_id, account)
-            shares = shares if amount == worth else wanted
-        return await self._stake_call("unstake", node_id, shares)
-
-    async def cancel_unstaking(
-        self, node_id: int, unlock_epoch: int, amount: int | None = None
-    ) -> Transaction:
-        """As `Ledger.cancel_unstaking`."""
-        staking, account = self._reader.staking, self._sending().account
-        views = await self._reader.call(staking, "unbondingsOf", node_id, account, unlock_epoch)
-        mine = next((one for one in views if one["unlockEpoch"] == unlock_epoch), {"shares": 0, "amount": 0})
-        if amount is None or amount == mine["amount"]:
-            shares = mine["shares"]
-        else:
-            shares = amount * mine["shares"] // max(1, mine["amount"])
-        return await self._stake_call("cancelUnstaking", node_id, unlock_epoch, shares)
-
-    async def withdraw(self, node_id: int, unlock_epoch: int) -> Transaction:
-        """As `Ledger.withdraw`."""
-        try:
-            return await self._stake_call("withdraw", node_id, unlock_epoch)
-        except LedgerRefused as refusal:
-            if refusal.reason == "NothingUnbonding":
-                return await self._withdraw_joining(node_id, unlock_epoch, refusal)
-            if refusal.reason != "NotSettled":
-                raise
-            await self._pay_out_first(node_id, unlock_epoch)
-            return await self._stake_call("withdraw", node_id, unlock_epoch)
-
-    async def _withdraw_joining(self, node_id: int, epoch: int, refusal: LedgerRefused) -> Transaction:
-        """Take back, at a standstill, what was to join with an epoch; raises the refusal where there is nothing."""
-        staking, account = self._reader.staking, self._sending().account
-        joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
-        if all(one["epoch"] != epoch for one in joinings):
-            raise refusal
-        return await self._stake_call("cancelStaking", node_id, epoch)
-
-    async def pay_out(
-        self, node_ids: Sequence[int] | None = None, until: int | None = None
-    ) -> list[Transaction]:
-        """As `Ledger.pay_out`."""
-        blobs, staking = self._reader.blobs, self._reader.staking
-        if node_ids is None:
-            node_ids = range(1, 1 + await self._reader.call(staking, "nodeCount"))
-        end, *firsts = await asyncio.gather(
-            self._reader.call(self._reader.committee, "payableUntil"),
-            *(self._reader.call(staking, "settledEpoch", node_id) for node_id in node_ids),
-        )
-        if until is not None:
-            end = min(end, until)
-        behind = sorted(
-            (first, node_id) for first, node_id in zip(firsts, node_ids, strict=True) if first < end
-        )
-        calls: list[tuple[list[int], int]] = []
-        for place in range(0, len(behind), PAID_NODES):
-            chosen = [node_id for _, node_id in behind[place : place + PAID_NODES]]
-            ends = (*range(behind[place][0] + PAID_EPOCHS, end, PAID_EPOCHS), end)
-            calls.extend((chosen, part_end) for part_end in ends)
-        return [(await self._send(blobs, "payOut", *call)).transaction for call in calls]
-
-    async def withdraw_earnings(self) -> Transaction:
-        """As `Ledger.withdraw_earnings`."""
-        return await self._stake_call("withdrawEarnings")
 
     # epochs
 
@@ -354,15 +255,6 @@ class Writer:
         if node_id == 0:
             raise LedgerError(f"account {account} operates no node: name one that it owns, or register one")
         return node_id
-
-    async def _pay_out_first(self, node_id: int, until: int) -> None:
-        """Have a node paid out, before something that needs it is sent."""
-        if not self._dry_run:
-            await self.pay_out([node_id], until)
-            return
-        blobs = self._reader.blobs
-        data = blobs.abi.encode_call("payOut", [node_id], until)
-        self._planned.append(await self._sending().plan("Blobs.payOut", blobs.address, data))
 
     async def _cost(self, view: str, *arguments: int) -> int:
         """What a payment costs now; 0 for one that the contract will refuse with an error of its own."""
