@@ -137,32 +137,27 @@ contract Staking is Settlement {
         if (shares > held) revert NotEnoughShares(held, shares);
         _checkPosition(held - shares);
         _shares[nodeId][msg.sender] = held - shares;
-        Stake storage on = _stakes[nodeId];
-        unlockEpoch = IEpochs(committee).electableEpoch();
-        uint256 leaving = shares;
-        if (unlockEpoch > on.settled) on.leaving += shares;
-        else leaving = on.pool.exit(shares); // as in `stake`
-        uint256 unbonding = unbondingPoolOf[nodeId][unlockEpoch].enter(leaving);
-        unbondingSharesOf[nodeId][unlockEpoch][msg.sender] += unbonding;
-        emit Unstaked(nodeId, msg.sender, shares, unlockEpoch);
+        return _leave(nodeId, shares);
+    }
+
+    /// @notice Lets shares that were unstaked behind a selection which was dropped since leave with the first epoch whose
+    /// committee is not elected yet, as if unstaked now. Fewer than `LEAST_SHARES`, too: they are nobody's position between.
+    /// @param unbondingShares Of the sender's that were not to stand from `unlockEpoch` on; all or a part.
+    /// @return sooner The first epoch for which they do not stand.
+    function unstakeSooner(uint32 nodeId, uint32 unlockEpoch, uint256 unbondingShares)
+        external
+        returns (uint32 sooner)
+    {
+        return _leave(nodeId, _takeBack(nodeId, unlockEpoch, unbondingShares));
     }
 
     /// @notice Lets shares stand on, while no committee is elected without them.
     /// @param unbondingShares Of the sender's that were not to stand from `unlockEpoch` on; all or a part.
     function cancelUnstaking(uint32 nodeId, uint32 unlockEpoch, uint256 unbondingShares) external {
-        if (unbondingShares == 0) revert ZeroAmount();
-        if (unlockEpoch < IEpochs(committee).electableEpoch()) revert ElectedWithout(unlockEpoch);
-        uint256 unbonding = unbondingSharesOf[nodeId][unlockEpoch][msg.sender];
-        if (unbondingShares > unbonding) revert NotEnoughShares(unbonding, unbondingShares);
-        unbondingSharesOf[nodeId][unlockEpoch][msg.sender] = unbonding - unbondingShares;
-        Stake storage on = _stakes[nodeId];
-        uint256 shares = unbondingPoolOf[nodeId][unlockEpoch].exit(unbondingShares);
-        if (unlockEpoch > on.settled) on.leaving -= shares;
-        else shares = on.pool.enter(shares);
+        uint256 shares = _takeBack(nodeId, unlockEpoch, unbondingShares);
         uint256 held = _collect(nodeId) + shares;
         _checkPosition(held);
         _shares[nodeId][msg.sender] = held;
-        emit UnstakingCancelled(nodeId, msg.sender, unlockEpoch, shares);
     }
 
     /// @notice Pays out what the sender unstaked from a node, once it is unlocked and the node settled.
@@ -226,6 +221,32 @@ contract Staking is Settlement {
     function isPausable(bytes4 selector) public pure override returns (bool) {
         return selector == this.registerNode.selector || selector == this.changePublicKey.selector
             || selector == this.becomeCandidate.selector || selector == this.stake.selector;
+    }
+
+    /// @dev The sender's shares, which are nobody's now, leave the pool with the first epoch that is not elected for.
+    function _leave(uint32 nodeId, uint256 shares) private returns (uint32 unlockEpoch) {
+        Stake storage on = _stakes[nodeId];
+        unlockEpoch = IEpochs(committee).electableEpoch();
+        uint256 leaving = shares;
+        if (unlockEpoch > on.settled) on.leaving += shares;
+        else leaving = on.pool.exit(shares); // as in `stake`
+        uint256 unbonding = unbondingPoolOf[nodeId][unlockEpoch].enter(leaving);
+        unbondingSharesOf[nodeId][unlockEpoch][msg.sender] += unbonding;
+        emit Unstaked(nodeId, msg.sender, shares, unlockEpoch);
+    }
+
+    /// @dev Takes back what of the sender's was to leave with an epoch: shares of the node's pool, which are nobody's now.
+    function _takeBack(uint32 nodeId, uint32 unlockEpoch, uint256 unbondingShares) private returns (uint256 shares) {
+        if (unbondingShares == 0) revert ZeroAmount();
+        if (unlockEpoch < IEpochs(committee).electableEpoch()) revert ElectedWithout(unlockEpoch);
+        uint256 unbonding = unbondingSharesOf[nodeId][unlockEpoch][msg.sender];
+        if (unbondingShares > unbonding) revert NotEnoughShares(unbonding, unbondingShares);
+        unbondingSharesOf[nodeId][unlockEpoch][msg.sender] = unbonding - unbondingShares;
+        Stake storage on = _stakes[nodeId];
+        shares = unbondingPoolOf[nodeId][unlockEpoch].exit(unbondingShares);
+        if (unlockEpoch > on.settled) on.leaving -= shares;
+        else shares = on.pool.enter(shares);
+        emit UnstakingCancelled(nodeId, msg.sender, unlockEpoch, shares);
     }
 
     function _checkPosition(uint256 shares) private pure {

@@ -279,6 +279,7 @@ contract GovernedTest is Base {
         _expectUnpausable(staking, staking.withdraw.selector);
         _expectUnpausable(staking, staking.withdrawEarnings.selector);
         _expectUnpausable(staking, staking.cancelUnstaking.selector);
+        _expectUnpausable(staking, staking.unstakeSooner.selector);
         _expectUnpausable(staking, staking.settle.selector);
         _expectUnpausable(blobs, blobs.payOut.selector);
         _expectUnpausable(blobs, blobs.refund.selector);

@@ -29,9 +29,6 @@ contract Handler is Base {
         uint32 unlockEpoch;
     }
 
-    /// @notice Whether less than a position has at least is left on a node, after `leaveAll`.
-    mapping(uint32 nodeId => bool) public hasDust;
-
     uint256 private constant MOST_SLASHED = 1e17; // a tenth, in an epoch
 
     /// @notice Tokens that went into the registry as stake and as rewards, and that came out of it.
@@ -139,6 +136,18 @@ contract Handler is Base {
             bytes4 wanted = isElectedWithout ? Staking.ElectedWithout.selector : Staking.StakeTooSmall.selector;
             require(bytes4(reason) == wanted, "no reason to refuse");
         }
+    }
+
+    /// @dev Of what was unstaked behind a selection that was dropped: any part. Whatever is paused.
+    function unstakeSooner(uint256 seed, uint256 shares) external watched {
+        (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
+        if (held == 0) return;
+        shares = _between(shares, 1, held);
+        bool isElectedWithout = one.unlockEpoch < committee.electableEpoch();
+        if (isElectedWithout) vm.expectRevert();
+        vm.prank(account);
+        uint32 unlockEpoch = staking.unstakeSooner(one.nodeId, one.unlockEpoch, shares);
+        if (!isElectedWithout) _list(one.nodeId, unlockEpoch);
     }
 
     /// @dev Whatever is paused; once, and not before it is unlocked.
@@ -331,7 +340,6 @@ contract Handler is Base {
         vm.warp(block.timestamp + 5 * (EPOCH_S + DEADLINE_S));
         uint256 pay = _payOutAll();
         (paidOut, rewarded) = (paidOut + pay, rewarded + pay);
-        _standAgain();
         for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
             for (uint256 i; i < STAKERS; ++i) {
                 uint256 shares = staking.sharesOf(nodeId, stakerAt(i));
@@ -348,7 +356,7 @@ contract Handler is Base {
             for (uint256 i; i < STAKERS; ++i) {
                 uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, stakerAt(i));
                 if (shares == 0) continue;
-                if (one.unlockEpoch > epoch + 1) hasDust[one.nodeId] = true;
+                if (one.unlockEpoch > epoch + 1) _leaveSooner(one, stakerAt(i), shares);
                 else _withdraw(one, stakerAt(i));
             }
         }
@@ -385,7 +393,10 @@ contract Handler is Base {
 
     function _unstake(uint32 nodeId, address account, uint256 shares) private {
         vm.prank(account);
-        uint32 unlockEpoch = staking.unstake(nodeId, shares);
+        _list(nodeId, staking.unstake(nodeId, shares));
+    }
+
+    function _list(uint32 nodeId, uint32 unlockEpoch) private {
         require(unlockEpoch == committee.electableEpoch(), "the first for which it does not stand");
         if (_isListed[nodeId][unlockEpoch]) return;
         _isListed[nodeId][unlockEpoch] = true;
@@ -435,20 +446,12 @@ contract Handler is Base {
         return block.timestamp >= _beganAt[unlockEpoch] + EVIDENCE_S;
     }
 
-    /// @dev What was unstaked while a committee was selected that was dropped since would be unlocked an epoch later than
-    /// what is unstaked now: it is staked again, to be unstaked with the rest. Less than a position has at least stays.
-    function _standAgain() private {
-        for (uint256 k; k < unbondings.length; ++k) {
-            Unbonding memory one = unbondings[k];
-            if (one.unlockEpoch <= epoch + 1) continue;
-            for (uint256 i; i < STAKERS; ++i) {
-                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, stakerAt(i));
-                uint256 held = staking.sharesOf(one.nodeId, stakerAt(i));
-                if (shares == 0 || held + shares < staking.LEAST_SHARES()) continue;
-                vm.prank(stakerAt(i));
-                staking.cancelUnstaking(one.nodeId, one.unlockEpoch, shares);
-            }
-        }
+    /// @dev What was unstaked after a selection which was dropped need not wait for the epoch behind.
+    function _leaveSooner(Unbonding memory one, address account, uint256 shares) private {
+        vm.prank(account);
+        one.unlockEpoch = staking.unstakeSooner(one.nodeId, one.unlockEpoch, shares);
+        require(one.unlockEpoch == epoch + 1, "the first epoch that is not elected for");
+        _withdraw(one, account);
     }
 
     function _takeEarnings(address account) private {

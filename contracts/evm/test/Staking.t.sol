@@ -365,6 +365,75 @@ contract StakingTest is Base {
         staking.cancelUnstaking(1, 2, UNIT - 1);
     }
 
+    function test_cancelUnstaking_at_a_standstill_reverts_below_the_least_shares() public {
+        // Seven shares of a pool that everybody else has left would get all that the node is paid: each would be dear.
+        _droppedBehind(7);
+        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, 7, UNIT));
+        staking.cancelUnstaking(1, 3, 7);
+    }
+
+    // Unstaking sooner what was unstaked behind a selection that was dropped
+
+    function test_unstakeSooner_lets_out_at_a_standstill_what_is_less_than_a_position() public {
+        _droppedBehind(7);
+        vm.expectEmit();
+        emit Staking.UnstakingCancelled(1, address(this), 3, 7);
+        vm.expectEmit();
+        emit Staking.Unstaked(1, address(this), 7, 2);
+        vm.assertEq(staking.unstakeSooner(1, 3, 7), 2);
+        vm.assertEq(staking.sharesOf(1, address(this)), 0);
+        vm.assertEq(staking.withdraw(1, 2), STAKE);
+        vm.assertEq(staking.unbondingsOf(1, address(this), 0).length, 0);
+        (uint256 tokens, uint256 shares) = staking.poolOf(1);
+        vm.assertEq(tokens + shares, 0);
+    }
+
+    function test_unstakeSooner_of_a_part_leaves_the_rest_for_the_epoch_behind() public {
+        _addNodes(5);
+        _nextEpoch();
+        _payOutAll();
+        _select(); // of epoch 2
+        staking.unstake(1, STAKE / 2);
+        _eject(5, 5);
+        vm.assertEq(staking.unstakeSooner(1, 3, STAKE / 4), 2);
+        vm.assertEq(staking.stakeOn(1), STAKE - STAKE / 4); // the rest stands for 2
+        Staking.Unbonding[] memory unbondings = staking.unbondingsOf(1, address(this), 0);
+        vm.assertEq(unbondings.length, 2);
+        vm.assertEq(unbondings[0].unlockEpoch, 2);
+        vm.assertEq(unbondings[0].shares, STAKE / 4);
+        vm.assertEq(unbondings[1].unlockEpoch, 3);
+        vm.assertEq(unbondings[1].shares, STAKE / 4);
+        (, uint256 leaving) = staking.pendingOf(1);
+        vm.assertEq(leaving, STAKE / 2);
+    }
+
+    function test_unstakeSooner_changes_nothing_when_there_is_no_sooner_epoch() public {
+        _staked();
+        staking.unstake(1, STAKE / 2);
+        vm.assertEq(staking.unstakeSooner(1, 2, STAKE / 4), 2);
+        vm.assertEq(staking.unbondingsOf(1, address(this), 0)[0].shares, STAKE / 2);
+        vm.assertEq(staking.stakeOn(1), STAKE / 2);
+    }
+
+    function test_unstakeSooner_reverts_once_a_committee_is_elected_without_it() public {
+        _staked();
+        staking.unstake(1, STAKE / 2);
+        _select();
+        vm.expectRevert(abi.encodeWithSelector(Staking.ElectedWithout.selector, 2));
+        staking.unstakeSooner(1, 2, STAKE / 2);
+    }
+
+    function test_unstakeSooner_reverts_for_a_stranger_for_too_much_and_for_nothing() public {
+        _droppedBehind(7);
+        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 0, 7));
+        vm.prank(STAKER);
+        staking.unstakeSooner(1, 3, 7);
+        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 7, 8));
+        staking.unstakeSooner(1, 3, 8);
+        vm.expectRevert(Staking.ZeroAmount.selector);
+        staking.unstakeSooner(1, 3, 0);
+    }
+
     // What counts at a selection: what earns in its epoch
 
     function test_a_selection_made_anew_counts_what_the_first_one_did() public {
@@ -572,6 +641,21 @@ contract StakingTest is Base {
         _nextEpoch();
         _passEvidenceWindow();
         _payOutAll();
+    }
+
+    /// @dev Epochs have come to a standstill in epoch 1. From node 1 all is unstaked: `amount` while a committee was selected
+    /// that was dropped since, so that it would be unlocked with epoch 3, and the rest, which is unlocked.
+    function _droppedBehind(uint256 amount) private {
+        _addNodes(5);
+        _nextEpoch();
+        _payOutAll();
+        _select(); // of epoch 2
+        vm.assertEq(staking.unstake(1, amount), 3);
+        _eject(5, 5);
+        vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
+        _payOutAll();
+        vm.assertEq(staking.unstake(1, STAKE - amount), 2);
+        _expectBonded(1, 3);
     }
 
     function _expectBonded(uint32 nodeId, uint32 unlockEpoch) private {
