@@ -74,7 +74,7 @@ abstract contract Settlement is Nodes {
     /// @notice Seconds after an epoch's end in which the stake that stood for it can be slashed still.
     uint256 public immutable evidenceWindow;
 
-    /// @notice Commissions that a receiver has not withdrawn yet.
+    /// @notice Commissions that a receiver has not withdrawn yet, and what rounding left of stake unstaked at a standstill.
     mapping(address receiver => uint256 amount) public earningsOf;
 
     mapping(uint32 nodeId => Stake) internal _stakes;

@@ -227,11 +227,16 @@ contract Staking is Settlement {
     function _leave(uint32 nodeId, uint256 shares) private returns (uint32 unlockEpoch) {
         Stake storage on = _stakes[nodeId];
         unlockEpoch = IEpochs(committee).electableEpoch();
+        Pool storage unbonding = unbondingPoolOf[nodeId][unlockEpoch];
         uint256 leaving = shares;
-        if (unlockEpoch > on.settled) on.leaving += shares;
-        else leaving = on.pool.exit(shares); // as in `stake`
-        uint256 unbonding = unbondingPoolOf[nodeId][unlockEpoch].enter(leaving);
-        unbondingSharesOf[nodeId][unlockEpoch][msg.sender] += unbonding;
+        if (unlockEpoch > on.settled) {
+            on.leaving += shares;
+        } else {
+            uint256 amount = on.pool.exit(shares); // as in `stake`
+            leaving = unbonding.cost(amount);
+            earningsOf[_receiverOf(nodeId)] += amount - leaving; // less than a share: else it would make the others dear
+        }
+        unbondingSharesOf[nodeId][unlockEpoch][msg.sender] += unbonding.enter(leaving);
         emit Unstaked(nodeId, msg.sender, shares, unlockEpoch);
     }
 

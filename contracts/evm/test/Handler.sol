@@ -349,7 +349,6 @@ contract Handler is Base {
                     _cancelStaking(nodeId, stakerAt(i), joinings[k].epoch);
                 }
             }
-            _takeEarnings(_operator(nodeId));
         }
         for (uint256 k; k < unbondings.length; ++k) {
             Unbonding memory one = unbondings[k];
@@ -359,6 +358,9 @@ contract Handler is Base {
                 if (one.unlockEpoch > epoch + 1) _leaveSooner(one, stakerAt(i), shares);
                 else _withdraw(one, stakerAt(i));
             }
+        }
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            _takeEarnings(_operator(nodeId));
         }
         for (uint256 i; i < resourceIds.length; ++i) {
             _refund(resourceIds[i]);
@@ -451,7 +453,7 @@ contract Handler is Base {
         vm.prank(account);
         one.unlockEpoch = staking.unstakeSooner(one.nodeId, one.unlockEpoch, shares);
         require(one.unlockEpoch == epoch + 1, "the first epoch that is not elected for");
-        _withdraw(one, account);
+        if (staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account) != 0) _withdraw(one, account);
     }
 
     function _takeEarnings(address account) private {

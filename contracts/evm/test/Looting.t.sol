@@ -103,6 +103,27 @@ contract LootingTest is Base {
         staking.stake(nodeId, 1e9);
     }
 
+    function test_nobody_can_make_shares_of_what_is_unbonding_dear_at_a_standstill() public {
+        _fund(STAKER, 100 ether);
+        vm.prank(STAKER);
+        staking.stake(1, 100 ether);
+        _nextEpoch();
+        _payOutAll();
+        uint32 unlockEpoch = staking.unstake(1, 10); // by the attacker, as all from here on
+        vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
+        _reward(1, 1000 ether); // a share is worth 1.8 units, and a bit
+        staking.cancelUnstaking(1, unlockEpoch, 9);
+        for (uint256 i; i < 70; ++i) {
+            (uint256 tokens, uint256 shares) = staking.unbondingPoolOf(1, unlockEpoch);
+            uint256 tooLittle = staking.sharesFor(1, tokens / shares - 1); // for a share; without a limit, this doubles it
+            staking.unstake(1, tooLittle == 0 ? 1 : tooLittle);
+        }
+        uint256 worth = staking.stakeOf(1, STAKER);
+        vm.startPrank(STAKER);
+        staking.unstake(1, staking.sharesOf(1, STAKER));
+        vm.assertLe(worth - staking.withdraw(1, unlockEpoch), 10);
+    }
+
     // Pay without service
 
     function test_attesting_in_the_last_second_earns_next_to_nothing() public {

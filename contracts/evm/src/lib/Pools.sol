@@ -26,6 +26,11 @@ library Pools {
         return shares == 0 ? 0 : shares.fullMulDiv(pool.tokens, pool.shares);
     }
 
+    /// @notice As much of `amount` as the whole shares that it gives cost: entering with it makes no share dear.
+    function cost(Pool storage pool, uint256 amount) internal view returns (uint256) {
+        return pool.tokens == 0 ? amount : price(pool, amount).fullMulDivUp(pool.tokens, pool.shares);
+    }
+
     /// @notice Adds tokens and the shares for them.
     function enter(Pool storage pool, uint256 amount) internal returns (uint256 shares) {
         shares = price(pool, amount);
