@@ -6,7 +6,8 @@ import {Committee} from "src/Committee.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
 import {Staking} from "src/Staking.sol";
 import {Signing} from "test/Base.t.sol";
-import {Handler, N, NODES, STAKERS, stakerAt} from "test/Handler.sol";
+import {Handler} from "test/Handler.sol";
+import {N, NODES, STAKERS, StakeHandler, stakerAt} from "test/StakeHandler.sol";
 
 /// @notice What holds whatever anybody does in whatever order. The handler itself checks, with every action, that
 /// epochs go on one by one, that each shard has one owner, and that nothing stops unstaking and withdrawing.
@@ -42,13 +43,13 @@ contract InvariantsTest is Signing {
 
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
         bytes4[17] memory actions = [
-            Handler.stake.selector,
-            Handler.unstake.selector,
-            Handler.cancel.selector,
-            Handler.unstakeSooner.selector,
-            Handler.withdraw.selector,
-            Handler.slash.selector,
-            Handler.candidacy.selector,
+            StakeHandler.stake.selector,
+            StakeHandler.unstake.selector,
+            StakeHandler.cancel.selector,
+            StakeHandler.unstakeSooner.selector,
+            StakeHandler.withdraw.selector,
+            StakeHandler.slash.selector,
+            StakeHandler.candidacy.selector,
             Handler.push.selector,
             Handler.attest.selector,
             Handler.register.selector,

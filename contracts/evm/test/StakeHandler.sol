@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Nodes} from "src/Nodes.sol";
+import {Staking} from "src/Staking.sol";
+import {Base} from "test/Base.t.sol";
+
+uint16 constant N = 10;
+uint32 constant NODES = 4;
+uint256 constant STAKERS = 3;
+
+/// @dev One of the accounts that stake.
+function stakerAt(uint256 index) pure returns (address) {
+    return address(uint160(0xb0000 + index));
+}
+
+/// @notice What the invariants let the fuzzer do with stake, and who runs for committees.
+abstract contract StakeHandler is Base {
+    /// @notice Stake of a node that unlocks in an epoch; somebody has unstaked some.
+    struct Unbonding {
+        uint32 nodeId;
+        uint32 unlockEpoch;
+    }
+
+    uint256 private constant MOST_SLASHED = 1e17; // a tenth, in an epoch
+
+    /// @notice Tokens that went into the registry as stake and as rewards, and that came out of it.
+    uint256 public staked;
+    uint256 public rewarded;
+    uint256 public withdrawn;
+    uint256 public slashed;
+    uint256 public earned;
+    /// @notice The same by staker.
+    mapping(address staker => uint256) public stakedBy;
+    mapping(address staker => uint256) public withdrawnBy;
+    /// @notice Where stake is, or was, unbonding.
+    Unbonding[] public unbondings;
+    /// @notice The last epoch seen.
+    uint32 public epoch;
+
+    mapping(uint32 epoch => uint256) internal _beganAt;
+    mapping(uint32 nodeId => mapping(uint32 unlockEpoch => bool)) private _isListed;
+    mapping(uint32 nodeId => mapping(uint32 epoch => uint256)) private _slashedIn;
+
+    constructor() {
+        vm.warp(1_700_000_000);
+        _deploy(N, 500);
+        vm.prank(GOVERNOR);
+        staking.setSlasher(address(this));
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            _addNode(0);
+            address account = stakerAt(nodeId % STAKERS);
+            if (nodeId <= STAKERS) _fund(account, 1e9 ether);
+            _stake(nodeId, account, STAKE);
+        }
+    }
+
+    function setUp() public override {}
+
+    modifier watched() {
+        _;
+        uint32 now_ = committee.epoch();
+        require(now_ == epoch || now_ == epoch + 1, "epochs go on one by one");
+        epoch = now_;
+    }
+
+    function receiver(uint32 nodeId) external pure returns (address) {
+        return _operator(nodeId);
+    }
+
+    function unbondingCount() external view returns (uint256) {
+        return unbondings.length;
+    }
+
+    function stake(uint256 seed, uint256 amount) external watched {
+        (uint32 nodeId, address account) = (_node(seed), _staker(seed));
+        amount = _between(amount, 1, seed & 1 == 0 ? 1e10 : 1e22);
+        if (staking.isPaused(staking.stake.selector)) return;
+        Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, account);
+        uint256 joining = amount;
+        bool isFull; // of what waits for settling
+        uint32 fromEpoch = committee.electableEpoch();
+        bool joinsAtOnce = fromEpoch <= staking.settledEpoch(nodeId); // the epoch before was settled as stalled
+        for (uint256 i; i < joinings.length && !joinsAtOnce; ++i) {
+            joining += joinings[i].amount;
+            isFull = isFull || (joinings[i].epoch != fromEpoch && joinings[i].epoch % 2 == fromEpoch % 2);
+        }
+        uint256 shares = staking.sharesOf(nodeId, account) + staking.sharesFor(nodeId, joining);
+        if (shares >= staking.LEAST_SHARES() && !isFull) return _stake(nodeId, account, amount);
+        vm.expectRevert();
+        vm.prank(account);
+        staking.stake(nodeId, amount);
+    }
+
+    /// @dev Whatever is paused.
+    function unstake(uint256 seed, uint256 shares) external watched {
+        (uint32 nodeId, address account) = (_node(seed), _staker(seed));
+        uint256 held = staking.sharesOf(nodeId, account);
+        if (held == 0) return;
+        shares = _between(shares, 1, held);
+        if (held - shares < staking.LEAST_SHARES()) shares = held;
+        _unstake(nodeId, account, shares);
+    }
+
+    function cancel(uint256 seed, uint256 shares) external watched {
+        (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
+        if (held == 0) return;
+        shares = _between(shares, 1, held);
+        bool isElectedWithout = one.unlockEpoch < committee.electableEpoch();
+        vm.prank(account);
+        try staking.cancelUnstaking(one.nodeId, one.unlockEpoch, shares) {
+            require(!isElectedWithout, "what stands for no committee cannot stand again");
+        } catch (bytes memory reason) {
+            bytes4 wanted = isElectedWithout ? Staking.ElectedWithout.selector : Staking.StakeTooSmall.selector;
+            require(bytes4(reason) == wanted, "no reason to refuse");
+        }
+    }
+
+    /// @dev Of what was unstaked behind a selection that was dropped: any part. Whatever is paused.
+    function unstakeSooner(uint256 seed, uint256 shares) external watched {
+        (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
+        if (held == 0) return;
+        shares = _between(shares, 1, held);
+        bool isElectedWithout = one.unlockEpoch < committee.electableEpoch();
+        if (isElectedWithout) vm.expectRevert();
+        vm.prank(account);
+        uint32 unlockEpoch = staking.unstakeSooner(one.nodeId, one.unlockEpoch, shares);
+        if (!isElectedWithout) _list(one.nodeId, unlockEpoch);
+    }
+
+    /// @dev Whatever is paused; once, and not before it is unlocked.
+    function withdraw(uint256 seed) external watched {
+        (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
+        if (held == 0) return;
+        bool isSettled = staking.settledEpoch(one.nodeId) >= one.unlockEpoch;
+        if (isSettled && _isUnlocked(one.unlockEpoch)) _withdraw(one, account);
+        vm.expectRevert();
+        vm.prank(account);
+        staking.withdraw(one.nodeId, one.unlockEpoch);
+    }
+
+    function slash(uint256 seed, uint256 fraction) external watched {
+        uint32 nodeId = _node(seed);
+        fraction = _between(fraction, 1, MOST_SLASHED);
+        bool isBehind = staking.settledEpoch(nodeId) < epoch;
+        uint256 left = MOST_SLASHED - _slashedIn[nodeId][epoch];
+        if (staking.slasher() != address(this) || isBehind || fraction > left) vm.expectRevert();
+        else _slashedIn[nodeId][epoch] += fraction;
+        slashed += staking.slash(nodeId, fraction, 0);
+    }
+
+    function candidacy(uint256 seed) external watched {
+        Nodes.NodeView memory node = staking.node(_node(seed));
+        if (node.candidate) return _leave(node.nodeId);
+        bool isPaused = staking.isPaused(staking.becomeCandidate.selector);
+        bool isBarred = epoch < node.barredUntil && !committee.isStalled();
+        if (isPaused || isBarred) vm.expectRevert();
+        vm.prank(node.operator);
+        staking.becomeCandidate(node.nodeId);
+    }
+
+    /// @dev At a standstill, all being paid out: everybody takes all stake and all commissions.
+    function _takeAllStake() internal {
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            for (uint256 i; i < STAKERS; ++i) {
+                uint256 shares = staking.sharesOf(nodeId, stakerAt(i));
+                if (shares != 0) _unstake(nodeId, stakerAt(i), shares);
+                Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, stakerAt(i));
+                for (uint256 k; k < joinings.length; ++k) {
+                    _cancelStaking(nodeId, stakerAt(i), joinings[k].epoch);
+                }
+            }
+        }
+        for (uint256 k; k < unbondings.length; ++k) {
+            Unbonding memory one = unbondings[k];
+            for (uint256 i; i < STAKERS; ++i) {
+                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, stakerAt(i));
+                if (shares == 0) continue;
+                if (one.unlockEpoch > epoch + 1) _leaveSooner(one, stakerAt(i), shares);
+                else _withdraw(one, stakerAt(i));
+            }
+        }
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            _takeEarnings(_operator(nodeId));
+        }
+    }
+
+    function _takeEarnings(address account) internal {
+        if (staking.earningsOf(account) == 0) return;
+        vm.prank(account);
+        earned += staking.withdrawEarnings();
+    }
+
+    function _node(uint256 seed) internal pure returns (uint32) {
+        return uint32(1 + (seed >> 8) % NODES);
+    }
+
+    function _stake(uint32 nodeId, address account, uint256 amount) private {
+        vm.prank(account);
+        staking.stake(nodeId, amount);
+        staked += amount;
+        stakedBy[account] += amount;
+    }
+
+    function _unstake(uint32 nodeId, address account, uint256 shares) private {
+        vm.prank(account);
+        _list(nodeId, staking.unstake(nodeId, shares));
+    }
+
+    function _list(uint32 nodeId, uint32 unlockEpoch) private {
+        require(unlockEpoch == committee.electableEpoch(), "the first for which it does not stand");
+        if (_isListed[nodeId][unlockEpoch]) return;
+        _isListed[nodeId][unlockEpoch] = true;
+        unbondings.push(Unbonding(nodeId, unlockEpoch));
+    }
+
+    /// @dev Stake that came after a selection which was dropped.
+    function _cancelStaking(uint32 nodeId, address account, uint32 fromEpoch) private {
+        vm.prank(account);
+        uint256 amount = staking.cancelStaking(nodeId, fromEpoch);
+        (withdrawn, withdrawnBy[account]) = (withdrawn + amount, withdrawnBy[account] + amount);
+    }
+
+    function _withdraw(Unbonding memory one, address account) private {
+        vm.prank(account);
+        uint256 amount = staking.withdraw(one.nodeId, one.unlockEpoch);
+        withdrawn += amount;
+        withdrawnBy[account] += amount;
+    }
+
+    /// @dev What was unstaked after a selection which was dropped need not wait for the epoch behind.
+    function _leaveSooner(Unbonding memory one, address account, uint256 shares) private {
+        vm.prank(account);
+        one.unlockEpoch = staking.unstakeSooner(one.nodeId, one.unlockEpoch, shares);
+        require(one.unlockEpoch == epoch + 1, "the first epoch that is not elected for");
+        if (staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account) != 0) _withdraw(one, account);
+    }
+
+    /// @dev Whether what served the epoch before can be judged no more.
+    function _isUnlocked(uint32 unlockEpoch) private view returns (bool) {
+        if (committee.isStalled() && unlockEpoch <= epoch + 1) return true;
+        if (unlockEpoch > epoch || (unlockEpoch == epoch && !committee.state().handoverDone)) return false;
+        return block.timestamp >= _beganAt[unlockEpoch] + EVIDENCE_S;
+    }
+
+    /// @dev Any stake that is unbonding, or `held` 0 if there is none.
+    function _someUnbonding(uint256 seed) private view returns (uint256 held, Unbonding memory one, address account) {
+        uint256 count = unbondings.length * STAKERS;
+        for (uint256 i; i < count && held == 0; ++i) {
+            uint256 index = (seed % count + i) % count;
+            (one, account) = (unbondings[index / STAKERS], stakerAt(index % STAKERS));
+            held = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account);
+        }
+    }
+
+    function _staker(uint256 seed) private pure returns (address) {
+        return stakerAt((seed >> 16) % STAKERS);
+    }
+}
