@@ -231,9 +231,10 @@ abstract contract StakeHandler is Base {
     /// @dev What was unstaked after a selection which was dropped need not wait for the epoch behind.
     function _leaveSooner(Unbonding memory one, address account, uint256 shares) private {
         vm.prank(account);
-        one.unlockEpoch = staking.unstakeSooner(one.nodeId, one.unlockEpoch, shares);
-        require(one.unlockEpoch == epoch + 1, "the first epoch that is not elected for");
-        if (staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account) != 0) _withdraw(one, account);
+        Unbonding memory sooner = Unbonding(one.nodeId, staking.unstakeSooner(one.nodeId, one.unlockEpoch, shares));
+        require(sooner.unlockEpoch == epoch + 1, "the first epoch that is not elected for");
+        // Nothing, if it was worth less than a share of what is unbonding.
+        if (staking.unbondingSharesOf(sooner.nodeId, sooner.unlockEpoch, account) != 0) _withdraw(sooner, account);
     }
 
     /// @dev Whether what served the epoch before can be judged no more.
