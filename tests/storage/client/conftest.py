@@ -100,8 +100,8 @@ class Tap:
 @pytest.fixture
 def overtaken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Overtake a node that hangs as soon as the others had time to answer."""
-    monkeypatch.setattr(overtaking, "OVERTAKEN_AFTER_S", 0.5)
-    monkeypatch.setattr(link, "GRACE_S", 0.5)
+    monkeypatch.setattr(overtaking, "OVERTAKEN_AFTER_S", 1.5)
+    monkeypatch.setattr(link, "GRACE_S", 1.5)
 
 
 @pytest.fixture
