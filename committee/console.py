@@ -18,6 +18,7 @@ import typer
 
 from committee.addresses import MAX_NAME_BYTES, NetworkAddress, can_be_reached, is_name
 from committee.errors import InvalidAddress, InvalidKey, LedgerError
+from committee.files import expanded
 from committee.key_files import KEY_VARIABLE, key_from_environment, parse_secret, read_key
 from committee.ledger import DryRun, Ledger, SentTransaction
 from committee.printing import (
@@ -40,17 +41,27 @@ if TYPE_CHECKING:
 Work = Callable[..., Awaitable[Result]]
 """`(ledger, …) -> result`, asynchronous; its parameters are the command's."""
 
+
+def _expanded(path: Path | None) -> Path | None:
+    """The path of an option, which may come from the environment, where no shell has seen it."""
+    return path and expanded(path)
+
+
 RpcOption = Annotated[
     str, typer.Option("--rpc", envvar="HAULOUT_RPC", help="JSON-RPC endpoint of the chain.")
 ]
 ManifestOption = Annotated[
-    Path, typer.Option("--deployment", envvar="HAULOUT_DEPLOYMENT", help="The deployment manifest.")
+    Path,
+    typer.Option(
+        "--deployment", envvar="HAULOUT_DEPLOYMENT", callback=_expanded, help="The deployment manifest."
+    ),
 ]
 KeyOption = Annotated[
     Path | None,
     typer.Option(
         "--key-file",
         envvar="HAULOUT_KEY_FILE",
+        callback=_expanded,
         help=f"The sending account's key, 32 bytes in hex; or the key itself in ${KEY_VARIABLE}.",
     ),
 ]

@@ -88,6 +88,14 @@ def opened(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
+def expanded(path: Path) -> Path:
+    """Return a path of the settings, with "~" or "~user" at its beginning replaced by the home folder, as shells do.
+
+    The path stays as it is where that folder is not known.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises
+
+
 def read_settings(path: Path, most_bytes: int = 2**20) -> str:
     """Return the UTF-8 text of a small file, without the mark (BOM) that some editors begin it with.
 

@@ -33,7 +33,7 @@ from pydantic_settings import (
 from committee.addresses import MAX_NAME_BYTES, NetworkAddress, can_be_reached, is_name, is_unspecified
 from committee.bls import SecretKey
 from committee.errors import InvalidAddress
-from committee.files import read_settings
+from committee.files import expanded, read_settings
 from committee.key_files import read_key
 from committee.ledger.evm import AccountKey
 from storage.node import budgets
@@ -120,6 +120,11 @@ class NodeConfig(BaseSettings):
             raise ValueError(f"1 to {MAX_NAME_BYTES} printable ASCII characters, no space first or last")
         return text
 
+    @field_validator("deployment", "block_list")
+    @classmethod
+    def _path(cls, path: Path | None) -> Path | None:
+        return path and expanded(path)
+
     @field_validator("host")
     @classmethod
     def _host(cls, text: str) -> str:
@@ -181,7 +186,7 @@ def load_config(folder: Path) -> NodeConfig:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     for name in ("deployment", "block_list"):
         if isinstance(relative := values.get(name), str):
-            values[name] = folder / relative
+            values[name] = folder / expanded(Path(relative))
     return parse_settings(values, str(path))
 
 

@@ -68,6 +68,20 @@ def test_a_wrong_use_is_told_to_people_otherwise(
     assert "Usage:" in capsys.readouterr().err
 
 
+def test_paths_of_options_may_begin_with_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """No shell has seen what comes from the environment, and few look behind the "=" of an option."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HAULOUT_RPC", "http://127.0.0.1:1")
+    monkeypatch.setenv("HAULOUT_DEPLOYMENT", "~/d.json")
+    for words in ("epoch status", "epoch status --deployment=~/d.json", "node init n"):
+        assert ended(monkeypatch, words) == 1
+        assert f"manifest {tmp_path}/home/d.json" in capsys.readouterr().err
+    assert ended(monkeypatch, "deploy new.json --price 1 --write-price 1 --key-file=~/owner.key") == 1
+    assert f"the key {tmp_path}/home/owner.key" in capsys.readouterr().err
+
+
 NETWORK = "--rpc http://127.0.0.1:1 --deployment nowhere --json"
 
 

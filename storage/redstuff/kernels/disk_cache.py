@@ -64,14 +64,16 @@ def _state() -> str:
 def _folders() -> tuple[Path, ...]:
     """Where to look, and to write to the first that takes it: beside the sources, then the user's own cache.
 
-    HAULOUT_KERNEL_CACHE names another folder, or says "off".
+    HAULOUT_KERNEL_CACHE names another folder, which may begin with "~", or says "off". XDG_CACHE_HOME counts if it is
+    an absolute path, as its specification has it.
     """
     named = os.environ.get("HAULOUT_KERNEL_CACHE")
     if named:
-        return () if named == "off" else (Path(named),)
+        return () if named == "off" else (Path(os.path.expanduser(named)),)  # noqa: PTH111 - Path.expanduser raises
     beside = _HERE / "__pycache__" / "kernels"
+    user = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        user = user if user.is_absolute() else Path.home() / ".cache"
     except RuntimeError:  # no HOME and no entry in the user data base, as in a container
         return (beside,)
     return beside, user / "haulout" / "kernels"

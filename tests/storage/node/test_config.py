@@ -120,6 +120,21 @@ def test_a_relative_manifest_is_beside_the_settings(tmp_path: Path, monkeypatch:
     assert load_config(tmp_path).deployment == Path("here.json"), "the environment's is from where it is set"
 
 
+def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell has seen the settings, nor the environment that a service manager or an orchestrator sets."""
+    monkeypatch.setenv("HOME", "/home/walrus")
+    write(tmp_path, GOOD.replace("d.json", "~/d.json") + 'block_list = "~/blocked"\n')
+    config = load_config(tmp_path)
+    assert (config.deployment, config.block_list) == (
+        Path("/home/walrus/d.json"),
+        Path("/home/walrus/blocked"),
+    )
+    monkeypatch.setenv("HAULOUT_NODE_DEPLOYMENT", "~/e.json")
+    assert load_config(tmp_path).deployment == Path("/home/walrus/e.json")
+    monkeypatch.setenv("HAULOUT_NODE_DEPLOYMENT", "~nobody-of-this-name/e.json")
+    assert load_config(tmp_path).deployment == Path("~nobody-of-this-name/e.json")
+
+
 def test_a_new_folder_has_settings_and_keys_that_load(tmp_path: Path) -> None:
     folder = tmp_path / "baffin"
     settings = {**SETTINGS, "name": 'with "quotes"', "deployment": "/🐻/\x7f\\\n\t'd\".json"}

@@ -190,6 +190,21 @@ def test_without_a_home_the_kernels_are_kept_beside_the_sources_alone(
     assert folder.parent.parent == Path(disk_cache.__file__).parent
 
 
+def test_a_cache_is_in_the_home_folder_where_its_name_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service manager sets variables as they are; a relative XDG_CACHE_HOME is none."""
+    monkeypatch.setenv("HOME", "/home/walrus")
+    monkeypatch.setenv("HAULOUT_KERNEL_CACHE", "~/kernels")
+    assert disk_cache._folders.__wrapped__() == (Path("/home/walrus/kernels"),)
+    monkeypatch.delenv("HAULOUT_KERNEL_CACHE")
+    for name, folder in (
+        ("~/.caches", "/home/walrus/.cache"),
+        ("", "/home/walrus/.cache"),
+        ("/var/c", "/var/c"),
+    ):
+        monkeypatch.setenv("XDG_CACHE_HOME", name)
+        assert disk_cache._folders.__wrapped__()[1] == Path(folder, "haulout", "kernels")
+
+
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     folder = tmp_path / "file"
     folder.write_text("in the way")
