@@ -118,7 +118,10 @@ def _folder() -> Path:
 
 def _open(name: str, create: bool) -> int | None:
     """Return the lock file, open; None where there is none, or can be none that only this user can hold."""
-    folder = _folder()
+    try:
+        folder = _folder()
+    except FileNotFoundError:  # there is no temporary folder that can be written
+        return None
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
     for _ in range(OPENED_AGAIN):
         try:

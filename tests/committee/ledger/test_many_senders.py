@@ -110,6 +110,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / f"haulout-{os.getuid()}"
 
 
+async def test_where_there_is_no_temporary_folder_there_is_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose root is read-only."""
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
+    assert await machine_lock.acquire("lock", 1) is None
+    async with machine_lock.held("lock", 1):
+        machine_lock.remove_abandoned()
+
+
 async def test_a_lock_that_is_held_too_long_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("committee.ledger.evm.nonces.LOCK_LIMIT_S", 0.05)
     nonces = Nonces(1, ACCOUNT)
