@@ -96,45 +96,44 @@ class StorageNode:
                 await self._on_chain_thread(self._chain_store.save_node_id, node_id, self.secret.public_key)
             self.code = RedStuff(self.view.parameters.n_shards)
             credentials = Credentials(self.view, self.secret)
-            self.peers = Peers(self.view, credentials, allow_private=self._allow_private)
-            self._was_member = bool(self.view.my_shards())
-            self.view.subscribe(self._on_event)
-            self.signs = SignsOfLife(self.view, self.peers, self.secret)
-            rota = Rota(self.view)
-            self.watch = Watch(
-                self.view, rota, self.peers, self.signs, self.secret, self.config.watch_interval_s
-            )
-            self.candidacy = Candidacy(self.view)
-            self.keeper = Keeper(self.view, rota, self.config.keeper)
-            budget = self.config.bulk_budget()
-            repair = self.repair = Repair(self.view, self.store, self.code, self.peers, budget)
-            self.handover = Handover(
-                self.view, self.store, self.code, self.peers, repair, self.watch, self.secret, budget
-            )
-            self.garbage = Garbage(self.view, self.store)
-            self.healing = Healing(self.view, self.store, repair, self.garbage)
-            self.scrubber = Scrubber(
-                *(self.store, self.code, self.healing.look_after),
-                *(self.config.scrub_bytes_per_s, self.config.scrub_interval_s),
-            )
-            invalidation = Invalidation(self.view, rota, self.peers, self.secret)
-            repair.on_inconsistent = invalidation.take
-            self.server = HttpServer(create_app(self, self.config.bulk_budget()), listener)
-            try:
-                await self.server.start()
-                self.serves.set()
-                log.info("serving", name=self.config.name, node_id=node_id, port=self.config.port)
-                log.info("what this node exposes", **exposure(self.config, self._allow_private))
-                async with asyncio.TaskGroup() as duties:
+            async with Peers(self.view, credentials, allow_private=self._allow_private) as self.peers:
+                duties = self._put_together()
+                self.server = HttpServer(create_app(self, self.config.bulk_budget()), listener)
+                async with self.server, asyncio.TaskGroup() as running:
+                    self.serves.set()
+                    log.info("serving", name=self.config.name, node_id=node_id, port=self.config.port)
+                    log.info("what this node exposes", **exposure(self.config, self._allow_private))
                     if not has_joined:
-                        duties.create_task(self._join_later())
-                    duties.create_task(self.view.follow(self.config.poll_interval_s))
-                    upkeep = (self.healing, self.garbage, self.scrubber, invalidation, self.block_list)
-                    for one in (self.watch, self.candidacy, self.keeper, self.handover, *upkeep):
-                        duties.create_task(_for_ever(one.run))
-            finally:
-                await self.server.close()
-                await self.peers.close()
+                        running.create_task(self._join_later())
+                    running.create_task(self.view.follow(self.config.poll_interval_s))
+                    for duty in duties:
+                        running.create_task(_for_ever(duty))
+
+    def _put_together(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """Make the parts that do a member's duties; return the duties, each of which runs for ever."""
+        self._was_member = bool(self.view.my_shards())
+        self.view.subscribe(self._on_event)
+        self.signs = SignsOfLife(self.view, self.peers, self.secret)
+        rota = Rota(self.view)
+        self.watch = Watch(self.view, rota, self.peers, self.signs, self.secret, self.config.watch_interval_s)
+        self.candidacy = Candidacy(self.view)
+        self.keeper = Keeper(self.view, rota, self.config.keeper)
+        budget = self.config.bulk_budget()
+        repair = self.repair = Repair(self.view, self.store, self.code, self.peers, budget)
+        self.handover = Handover(
+            self.view, self.store, self.code, self.peers, repair, self.watch, self.secret, budget
+        )
+        self.garbage = Garbage(self.view, self.store)
+        self.healing = Healing(self.view, self.store, repair, self.garbage)
+        self.scrubber = Scrubber(
+            *(self.store, self.code, self.healing.look_after),
+            *(self.config.scrub_bytes_per_s, self.config.scrub_interval_s),
+        )
+        invalidation = Invalidation(self.view, rota, self.peers, self.secret)
+        repair.on_inconsistent = invalidation.take
+        upkeep = (self.healing, self.garbage, self.scrubber, invalidation, self.block_list)
+        parts = (self.watch, self.candidacy, self.keeper, self.handover, *upkeep)
+        return tuple(part.run for part in parts)
 
     def health(self) -> dict[str, Any]:
         """What `/v1/health` answers."""

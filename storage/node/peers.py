@@ -19,7 +19,7 @@ from storage.node.credentials import Credentials
 
 
 class Peers:
-    """HTTP clients for the peers. `close` gives their connections back."""
+    """HTTP clients for the peers, for a running event loop. An async context manager that closes their connections."""
 
     def __init__(
         self, view: ChainView, credentials: Credentials | None = None, *, allow_private: bool
@@ -36,6 +36,12 @@ class Peers:
         self._watch = open_session(allow_private=allow_private, limit=0)
         self._clients: dict[tuple[int, bool], NodeClient] = {}
         """(node id, whether for the watch) → the client at the node's newest address."""
+
+    async def __aenter__(self) -> Peers:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""

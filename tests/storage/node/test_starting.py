@@ -42,6 +42,23 @@ async def test_a_node_that_ran_before_serves_as_the_node_it_was(
     assert health["shards"]["owned"] == len(SHARDS[2])
 
 
+@pytest.mark.parametrize("fails", ["Watch", "create_app", "HttpServer.start"])
+async def test_a_node_that_fails_while_it_starts_leaves_no_connections_open(
+    network: Network, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    config = network.running[2].config
+    await network.stop(2)
+
+    def fail(*_: object) -> Any:
+        raise MemoryError("no room for this part")
+
+    monkeypatch.setattr(f"storage.node.node.{fails}", fail)
+    node = StorageNode(network.folder / "2", config, network.secret(2), cast(Ledger, network.ledgers[2]))
+    with pytest.raises(MemoryError, match="no room for this part"):
+        await node.run()
+    assert node.peers._bulk.closed and node.peers._watch.closed
+
+
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
 async def test_a_node_that_has_saved_nothing_ends_with_what_the_chain_said(
     network: Network, monkeypatch: pytest.MonkeyPatch, trouble: LedgerError
