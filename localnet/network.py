@@ -91,6 +91,7 @@ class NodeProcess:
         with log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # modules of the folder that the command is given in are none of the node's
                 "-m",
                 "storage.node",
                 str(self.folder),

@@ -203,6 +203,21 @@ async def test_a_port_in_use_is_told_in_one_line(scenario: Scenario) -> None:
     assert "stop what uses the port, or set another one" in line
 
 
+async def test_a_node_is_the_same_wherever_the_command_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program's own folder may have modules named as the node's, or as Python's."""
+    for name in ("storage/__init__.py", "committee/__init__.py", "random.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise ImportError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    node = NodeProcess("alfa", tmp_path / "alfa", 1)
+    node.folder.mkdir()
+    await node.start()
+    assert await node.ended(60) == 1
+    assert "a node's folder needs its settings there" in node.last_words()
+
+
 async def test_damaged_slivers_on_disk_do_not_reach_a_reader(scenario: Scenario) -> None:
     await scenario.store(200_000)
     (blob_id,) = scenario.blobs
