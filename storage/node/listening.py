@@ -39,6 +39,8 @@ def _why(error: OSError | UnicodeError) -> str:
         return f"{why}; stop what uses the port, or set another one"
     if getattr(error, "errno", None) == errno.EACCES:
         return f"{why}; set a port above 1023, or allow the process to use this one"
+    if getattr(error, "errno", None) == errno.EAFNOSUPPORT:
+        return f"{why}; set host to an IPv4 address of this machine, or 0.0.0.0 for all of them"
     return f"{why}; set host to an address of this machine"
 
 

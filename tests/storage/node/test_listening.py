@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 import aiohttp
@@ -78,6 +79,17 @@ def test_a_port_in_use_is_told() -> None:
             ConfigError, match=f"port {port}: Address already in use; stop what uses the port"
         ):
             listen("127.0.0.1", port)
+
+
+def test_a_machine_without_ipv6_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(
+        ConfigError, match=r"on ::, port 9: Address family .*; set host to an IPv4 .* 0\.0\.0\.0"
+    ):
+        listen("::", 9)
 
 
 def test_what_is_exposed_is_told() -> None:
