@@ -28,7 +28,7 @@ def reserve_and_register(
     if epoch == 0:
         raise Revert("NoEpochYet")
     if not 1 <= epochs <= MAX_EPOCHS_AHEAD:
-        raise Revert("InvalidPeriod", epochsAhead=epochs, most=MAX_EPOCHS_AHEAD)
+        raise Revert("InvalidPeriod", periodsAhead=epochs, most=MAX_EPOCHS_AHEAD)
     return register(now, account, BlobMetadata.id_of(length, root), length, epoch + epochs, deletable)
 
 
@@ -100,7 +100,7 @@ def extend(now: Contracts, account: str, object_id: int, epochs: int) -> Outcome
     _require_valid(now, record.blob_id)
     most = epoch + MAX_EPOCHS_AHEAD - record.end_epoch
     if not 1 <= epochs <= most:
-        raise Revert("InvalidPeriod", epochsAhead=epochs, most=most)
+        raise Revert("InvalidPeriod", periodsAhead=epochs, most=most)
     return _told(now, replace(record, end_epoch=record.end_epoch + epochs), is_extension=True)
 
 
@@ -164,7 +164,7 @@ def _owned(now: Contracts, account: str, object_id: int) -> BlobRecord:
 
 def _require_unexpired(now: Contracts, record: BlobRecord) -> None:
     if record.end_epoch <= now.state.epoch:
-        raise Revert("Expired", endEpoch=record.end_epoch)
+        raise Revert("Expired", endPeriod=record.end_epoch)
 
 
 def _require_valid(now: Contracts, blob_id: bytes) -> None:

@@ -165,9 +165,9 @@ def stake_position(
     unbondings: Sequence[Mapping[str, int]],
 ) -> StakePosition:
     """What one account has on one node."""
-    joining = tuple(Joining(one["epoch"], one["amount"]) for one in joinings)
+    joining = tuple(Joining(one["period"], one["amount"]) for one in joinings)
     unbonding = tuple(
-        Unbonding(one["unlockEpoch"], one["shares"], one["amount"], one["unlocksAt"]) for one in unbondings
+        Unbonding(one["unlockPeriod"], one["shares"], one["amount"], one["unlocksAt"]) for one in unbondings
     )
     return StakePosition(node_id, shares, amount, joining, unbonding)
 
@@ -183,7 +183,7 @@ def blob_record(view: Mapping[str, Any]) -> BlobRecord:
         owner=view["owner"],
         registered_epoch=view["registeredEpoch"],
         certified_epoch=view["certifiedEpoch"] or None,
-        end_epoch=view["endEpoch"],
+        end_epoch=view["endPeriod"],
         deletable=view["deletable"],
         deleted=status is BlobStatus.DELETED,
         invalid=status is BlobStatus.INVALID,
@@ -221,7 +221,7 @@ def event(log: Log, block: BlockMark) -> Event:
                 owner=values["owner"],
                 epoch=values["epoch"],
                 length=values["length"],
-                end_epoch=values["endEpoch"],
+                end_epoch=values["endPeriod"],
                 deletable=values["deletable"],
             )
         case "BlobCertified":
@@ -230,7 +230,7 @@ def event(log: Log, block: BlockMark) -> Event:
                 object_id=values["objectId"],
                 blob_id=blob_id(values["blobId"]),
                 epoch=values["epoch"],
-                end_epoch=values["endEpoch"],
+                end_epoch=values["endPeriod"],
                 deletable=values["deletable"],
                 is_extension=values["isExtension"],
             )

@@ -40,10 +40,10 @@ class StakingWriter(Writer):
     async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
         """As `Ledger.unstake`."""
         staking, account = self._reader.staking, self._sending().account
-        epoch = await self._reader.call(self._reader.committee, "epoch")
+        period = await self._reader.call(self._reader.committee, "period")
         joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
-        if any(one["epoch"] <= epoch for one in joinings):
-            await self._pay_out_first(node_id, epoch)
+        if any(one["period"] <= period for one in joinings):
+            await self._pay_out_first(node_id, period)
         shares = await self._reader.call(staking, "sharesOf", node_id, account)
         if amount is not None:
             wanted = await self._reader.call(staking, "sharesFor", node_id, amount)
@@ -57,7 +57,7 @@ class StakingWriter(Writer):
         """As `Ledger.cancel_unstaking`."""
         staking, account = self._reader.staking, self._sending().account
         views = await self._reader.call(staking, "unbondingsOf", node_id, account, unlock_epoch)
-        mine = next((one for one in views if one["unlockEpoch"] == unlock_epoch), {"shares": 0, "amount": 0})
+        mine = next((one for one in views if one["unlockPeriod"] == unlock_epoch), {"shares": 0, "amount": 0})
         if amount is None or amount == mine["amount"]:
             shares = mine["shares"]
         else:
@@ -80,7 +80,7 @@ class StakingWriter(Writer):
         """Take back, at a standstill, what was to join with an epoch; raises the refusal where there is nothing."""
         staking, account = self._reader.staking, self._sending().account
         joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
-        if all(one["epoch"] != epoch for one in joinings):
+        if all(one["period"] != epoch for one in joinings):
             raise refusal
         return await self._stake_call("cancelStaking", node_id, epoch)
 
@@ -93,7 +93,7 @@ class StakingWriter(Writer):
             node_ids = range(1, 1 + await self._reader.call(staking, "nodeCount"))
         end, *firsts = await asyncio.gather(
             self._reader.call(self._reader.committee, "payableUntil"),
-            *(self._reader.call(staking, "settledEpoch", node_id) for node_id in node_ids),
+            *(self._reader.call(staking, "settledPeriod", node_id) for node_id in node_ids),
         )
         if until is not None:
             end = min(end, until)

@@ -12,7 +12,7 @@ import {RedStuff} from "./lib/RedStuff.sol";
 /// @title Blob objects.
 /// @notice A blob object uses up a reservation; it is registered, and certified once a quorum of the committee holds
 /// the blob. Several objects may name one blob; each has its own owner and lifetime. Object ids count from 1. End
-/// epochs are exclusive.
+/// periods are exclusive.
 contract Blobs is Space {
     /// @notice What has become of a blob object.
     enum Status {
@@ -34,7 +34,7 @@ contract Blobs is Space {
         uint32 registeredEpoch;
         /// @dev The epoch of the committee that certified it; 0 if none has.
         uint32 certifiedEpoch;
-        uint32 endEpoch;
+        uint32 endPeriod;
         bool deletable;
         Status status;
     }
@@ -44,7 +44,7 @@ contract Blobs is Space {
         address owner;
         uint32 registeredEpoch;
         uint32 certifiedEpoch;
-        uint32 endEpoch;
+        uint32 endPeriod;
         uint64 length;
         uint64 size; // of the reservation it uses
         uint8 encodingType;
@@ -60,16 +60,16 @@ contract Blobs is Space {
         bytes32 root,
         uint64 length,
         uint8 encodingType,
-        uint32 endEpoch,
+        uint32 endPeriod,
         bool deletable
     );
-    /// @notice A quorum holds the blob until `endEpoch`.
+    /// @notice A quorum holds the blob until `endPeriod`.
     /// @param epoch The epoch of the committee that certified the blob, also when it is extended.
     event BlobCertified(
         uint256 indexed objectId,
         uint256 indexed blobId,
         uint32 epoch,
-        uint32 endEpoch,
+        uint32 endPeriod,
         bool deletable,
         bool isExtension
     );
@@ -125,7 +125,7 @@ contract Blobs is Space {
         Reservation memory space = reservations[resourceId];
         if (space.owner == address(0)) revert UnknownReservation(resourceId);
         if (space.owner != msg.sender) revert NotOwner(space.owner);
-        uint32 current = _checkLive(space.endEpoch);
+        uint32 current = _checkLive(space.endPeriod);
         _requireRunning(current);
         uint64 needed = RedStuff.encodedSize(_nShards, length);
         if (space.size < needed) revert ReservationTooSmall(space.size, needed);
@@ -137,9 +137,9 @@ contract Blobs is Space {
             Blob({
                 root: root,
                 owner: msg.sender,
-                registeredEpoch: current,
+                registeredEpoch: committee.epoch(),
                 certifiedEpoch: 0,
-                endEpoch: space.endEpoch,
+                endPeriod: space.endPeriod,
                 length: length,
                 size: space.size,
                 encodingType: encodingType,
@@ -155,20 +155,20 @@ contract Blobs is Space {
         bytes32 root,
         uint64 length,
         uint8 encodingType,
-        uint32 epochsAhead,
+        uint32 periodsAhead,
         bool deletable,
         uint256 maxCost
     ) external pausable returns (uint256 objectId) {
         uint64 size = RedStuff.encodedSize(_nShards, length);
-        (uint32 current, uint32 endEpoch) = _period(epochsAhead);
-        _pay(_book(size, current, endEpoch, _writeFee(size)), maxCost);
+        (uint32 current, uint32 endPeriod) = _span(periodsAhead);
+        _pay(_book(size, current, endPeriod, _writeFee(size)), maxCost);
         return _register(
             Blob({
                 root: root,
                 owner: msg.sender,
-                registeredEpoch: current,
+                registeredEpoch: committee.epoch(),
                 certifiedEpoch: 0,
-                endEpoch: endEpoch,
+                endPeriod: endPeriod,
                 length: length,
                 size: size,
                 encodingType: encodingType,
@@ -204,22 +204,22 @@ contract Blobs is Space {
         committee.verifyMany(epoch, Messages.BLOB, bodies, bitmap, signature);
     }
 
-    /// @notice Reserves and pays more epochs for a certified blob of the sender's, while it lives.
-    /// @param epochs How many more; its new end is at most 53 epochs ahead.
+    /// @notice Reserves and pays more periods for a certified blob of the sender's, while it lives.
+    /// @param periods How many more; its new end is at most 53 periods ahead.
     /// @param maxCost The most that they may cost.
-    function extend(uint256 objectId, uint32 epochs, uint256 maxCost) external {
+    function extend(uint256 objectId, uint32 periods, uint256 maxCost) external {
         Blob storage blob_ = _owned(objectId);
         if (blob_.certifiedEpoch == 0) revert NotCertified(objectId);
-        uint32 current = _checkLive(blob_.endEpoch);
+        uint32 current = _checkLive(blob_.endPeriod);
         _requireRunning(current);
         uint256 blobId = _blobId(blob_);
         if (isInvalid[blobId]) revert InvalidBlob(blobId);
-        uint256 end = uint256(blob_.endEpoch) + epochs;
-        if (epochs == 0 || end > current + MAX_EPOCHS_AHEAD) {
-            revert InvalidPeriod(epochs, current + MAX_EPOCHS_AHEAD - blob_.endEpoch);
+        uint256 end = uint256(blob_.endPeriod) + periods;
+        if (periods == 0 || end > current + MAX_PERIODS_AHEAD) {
+            revert InvalidPeriod(periods, current + MAX_PERIODS_AHEAD - blob_.endPeriod);
         }
-        _pay(_book(blob_.size, blob_.endEpoch, uint32(end), 0), maxCost);
-        blob_.endEpoch = uint32(end);
+        _pay(_book(blob_.size, blob_.endPeriod, uint32(end), 0), maxCost);
+        blob_.endPeriod = uint32(end);
         emit BlobCertified(objectId, blobId, blob_.certifiedEpoch, uint32(end), blob_.deletable, true);
     }
 
@@ -227,32 +227,32 @@ contract Blobs is Space {
     function remove(uint256 objectId) external returns (uint256 resourceId) {
         Blob storage blob_ = _owned(objectId);
         if (!blob_.deletable) revert NotDeletable(objectId);
-        uint32 current = _checkLive(blob_.endEpoch);
-        emit BlobDeleted(objectId, _blobId(blob_), current);
-        resourceId = _keep(blob_.owner, blob_.size, blob_.endEpoch);
+        _checkLive(blob_.endPeriod);
+        emit BlobDeleted(objectId, _blobId(blob_), committee.epoch());
+        resourceId = _keep(blob_.owner, blob_.size, blob_.endPeriod);
         delete _blobs[objectId];
     }
 
-    /// @notice Gives the sender back, once epochs have come to a standstill, what was paid for its blob from the next
-    /// epoch on, as `refund` does for a reservation. A certified blob ends with the current epoch; one that is not is
+    /// @notice Gives the sender back, once periods have come to a standstill, what was paid for its blob from the next
+    /// period on, as `refund` does for a reservation. A certified blob ends with the current period; one that is not is
     /// deleted.
     function refundBlob(uint256 objectId) external returns (uint256 amount) {
         Blob storage blob_ = _owned(objectId);
-        (uint64 size, uint32 endEpoch, uint32 next) = (blob_.size, blob_.endEpoch, _nextEpoch());
+        (uint64 size, uint32 endPeriod, uint32 next) = (blob_.size, blob_.endPeriod, _nextPeriod());
         uint256 blobId = _blobId(blob_);
         if (blob_.certifiedEpoch == 0) {
-            emit BlobDeleted(objectId, blobId, next - 1);
+            emit BlobDeleted(objectId, blobId, committee.epoch());
             delete _blobs[objectId];
         } else {
-            blob_.endEpoch = next;
+            blob_.endPeriod = next;
             emit BlobCertified(objectId, blobId, blob_.certifiedEpoch, next, blob_.deletable, true);
         }
-        amount = _refund(size, next, endEpoch);
+        amount = _refund(size, next, endPeriod);
     }
 
     /// @notice What `extend` would cost now.
-    function extensionCost(uint256 objectId, uint32 epochs) external view returns (uint256) {
-        return _price(_existing(objectId).size, epochs);
+    function extensionCost(uint256 objectId, uint32 periods) external view returns (uint256) {
+        return _price(_existing(objectId).size, periods);
     }
 
     /// @notice Marks a blob as encoded inconsistently. Anyone may, with the certificate of members of whom at least one
@@ -282,10 +282,10 @@ contract Blobs is Space {
         shown.owner = blob_.owner;
         shown.registeredEpoch = blob_.registeredEpoch;
         shown.certifiedEpoch = blob_.certifiedEpoch;
-        shown.endEpoch = blob_.endEpoch;
+        shown.endPeriod = blob_.endPeriod;
         shown.deletable = blob_.deletable;
         if (isInvalid[shown.blobId]) shown.status = Status.Invalid;
-        else if (blob_.endEpoch <= committee.epoch()) shown.status = Status.Expired;
+        else if (blob_.endPeriod <= committee.period()) shown.status = Status.Expired;
         else shown.status = blob_.certifiedEpoch == 0 ? Status.Registered : Status.Certified;
     }
 
@@ -340,7 +340,7 @@ contract Blobs is Space {
     /// signed.
     function _certify(uint256 objectId, uint32 epoch) private returns (bytes memory) {
         Blob storage blob_ = _existing(objectId);
-        _checkLive(blob_.endEpoch);
+        _checkLive(blob_.endPeriod);
         if (epoch < blob_.registeredEpoch) revert CertificateTooOld(epoch, blob_.registeredEpoch);
         bytes32 id = BlobId.compute(blob_.encodingType, blob_.length, blob_.root);
         uint256 blobId = BlobId.toInteger(id);
@@ -348,7 +348,7 @@ contract Blobs is Space {
         bool deletable = blob_.deletable;
         if (blob_.certifiedEpoch == 0) {
             blob_.certifiedEpoch = epoch;
-            emit BlobCertified(objectId, blobId, epoch, blob_.endEpoch, deletable, false);
+            emit BlobCertified(objectId, blobId, epoch, blob_.endPeriod, deletable, false);
         }
         return deletable ? Messages.deletableBlob(id, objectId) : Messages.permanentBlob(id);
     }
@@ -367,7 +367,7 @@ contract Blobs is Space {
             blob_.root,
             blob_.length,
             blob_.encodingType,
-            blob_.endEpoch,
+            blob_.endPeriod,
             blob_.deletable
         );
     }
@@ -382,9 +382,9 @@ contract Blobs is Space {
         if (blob_.owner != msg.sender) revert NotOwner(blob_.owner);
     }
 
-    function _checkLive(uint32 endEpoch) private view returns (uint32 current) {
-        current = committee.epoch();
-        if (endEpoch <= current) revert Expired(endEpoch);
+    function _checkLive(uint32 endPeriod) private view returns (uint32 current) {
+        current = committee.period();
+        if (endPeriod <= current) revert Expired(endPeriod);
     }
 
     function _blobId(Blob storage blob_) private view returns (uint256) {

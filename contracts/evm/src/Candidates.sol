@@ -5,15 +5,15 @@ import {Governed} from "./Governed.sol";
 
 /// @notice What the registry asks of the committee contract.
 interface IEpochs {
-    /// @notice The current epoch, 0 before the first.
-    function epoch() external view returns (uint32);
-    /// @notice The first epoch whose committee is not elected yet.
-    function electableEpoch() external view returns (uint32);
-    /// @notice Whether certificates of an epoch's committee count.
-    function accepts(uint32 epoch_) external view returns (bool);
-    /// @notice When an epoch ended with the start of the next, seconds; 0 if it has not.
-    function endedAt(uint32 epoch_) external view returns (uint64);
-    /// @notice Whether no epoch has begun for so long that none may come any more.
+    /// @notice The current period, 0 before the first.
+    function period() external view returns (uint32);
+    /// @notice The first period whose committee is not elected yet.
+    function electablePeriod() external view returns (uint32);
+    /// @notice Whether certificates of a committee of this period still count.
+    function acceptsPeriod(uint32 period_) external view returns (bool);
+    /// @notice When a period ended with the start of the next, seconds; 0 if it has not.
+    function endedAt(uint32 period_) external view returns (uint64);
+    /// @notice Whether no period has begun for so long that none may come any more.
     function isStalled() external view returns (bool);
 }
 
@@ -23,14 +23,14 @@ interface IEpochs {
 abstract contract Candidates is Governed {
     struct Standing {
         bool candidate;
-        uint32 barredUntil; // the epoch with whose start it may become a candidate again
+        uint32 barredUntil; // the period with whose start it may become a candidate again
     }
 
     /// @notice A node stands for election, behind all that stand already.
     event CandidateJoined(uint32 indexed nodeId);
     /// @notice The candidacy was withdrawn.
     event NodeLeft(uint32 indexed nodeId);
-    /// @notice The committee contract ended the candidacy until the start of an epoch (ejection), or barred a node that
+    /// @notice The committee contract ended the candidacy until the start of a period (ejection), or barred a node that
     /// had withdrawn already.
     event CandidateRemoved(uint32 indexed nodeId, uint32 barredUntil);
     /// @notice A candidate with more stake took the place of this one.
@@ -40,7 +40,7 @@ abstract contract Candidates is Governed {
     error AlreadyCandidate(uint32 nodeId);
     /// @notice The node does not stand.
     error NotCandidate(uint32 nodeId);
-    /// @notice The node may not stand before the epoch `until` has begun.
+    /// @notice The node may not stand before the period `until` has begun.
     error Barred(uint32 nodeId, uint32 until);
     /// @notice All places are taken by candidates with at least `leastStake`.
     error CandidatesFull(uint256 leastStake);
@@ -73,19 +73,19 @@ abstract contract Candidates is Governed {
     }
 
     /// @notice A node stands again, behind the other candidates. If all places are taken, it takes the one with the
-    /// least stake (of equals the last), if that is less than its own. A node that was ejected waits for the next epoch,
+    /// least stake (of equals the last), if that is less than its own. A node that was ejected waits for the next period,
     /// unless none comes. Owner or operator.
     function becomeCandidate(uint32 nodeId) external pausable onlyOperator(nodeId) {
         Standing memory entry = _standings[nodeId];
         if (entry.candidate) revert AlreadyCandidate(nodeId);
-        IEpochs epochs = IEpochs(committee);
-        if (epochs.epoch() < entry.barredUntil && !epochs.isStalled()) revert Barred(nodeId, entry.barredUntil);
+        IEpochs clock = IEpochs(committee);
+        if (clock.period() < entry.barredUntil && !clock.isStalled()) revert Barred(nodeId, entry.barredUntil);
         if (_candidates.length == MAX_CANDIDATES) _evictFor(stakeOn(nodeId));
         _join(nodeId);
     }
 
     /// @notice Ends a candidacy, if there is one; only the committee contract may.
-    /// @param barredUntil The epoch with whose start the node may become a candidate again.
+    /// @param barredUntil The period with whose start the node may become a candidate again.
     function removeCandidate(uint32 nodeId, uint32 barredUntil) external {
         if (msg.sender != committee) revert NotCommittee(msg.sender);
         _standings[nodeId].barredUntil = barredUntil;

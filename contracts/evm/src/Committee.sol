@@ -40,8 +40,8 @@ contract Committee is Earnings {
     event CommitteeSelected(uint32 indexed epoch, address members, address shards);
     /// @notice The selected committee is void, one of its members having been ejected; it may be selected again.
     event SelectionDropped(uint32 indexed epoch);
-    /// @notice `epoch` is the current epoch; its members fill the shards that they gained.
-    event EpochStarted(uint32 indexed epoch);
+    /// @notice `epoch` is the current epoch, in `period`; its members fill the shards that they gained.
+    event EpochStarted(uint32 indexed epoch, uint32 period);
     /// @notice A member has, durably, the bytes of these shards.
     event ShardsAttested(
         uint32 indexed epoch, uint32 indexed nodeId, uint16[] shards, bytes32[] digests, uint32[] counts
@@ -119,8 +119,8 @@ contract Committee is Earnings {
             revert NotEnoughMembers(next.nodeIds.length, opening.members);
         }
         uint32 selected = clock.epoch + 1;
-        Roll memory roll = Rolls.write(next, staking.keysOf(next.nodeIds, selected));
-        _terms[selected] = Term({roll: roll, stake: uint160(stake), selectedAt: uint48(block.timestamp), startedAt: 0});
+        Roll memory roll = Rolls.write(next, staking.keysOf(next.nodeIds, clock.period + 1));
+        _terms[selected] = Term({roll: roll, stake: uint160(stake), selectedAt: uint40(block.timestamp), startedAt: 0});
         _clock.selectedEpoch = selected;
         emit CommitteeSelected(selected, roll.members, roll.shards);
     }
@@ -145,24 +145,25 @@ contract Committee is Earnings {
         if (clock.selectedEpoch == 0) revert NotSelected(clock.epoch + 1);
         Term storage term = _terms[clock.selectedEpoch];
         if (clock.epoch != 0) {
-            _notBefore(uint256(clock.lastHandoverDone) + parameters.epochDuration);
+            _notBefore(uint256(clock.lastHandoverDone) + parameters.periodDuration);
             _notBefore(uint256(term.selectedAt) + parameters.notice);
         }
-        term.startedAt = uint48(block.timestamp);
+        term.startedAt = uint40(block.timestamp);
         if (clock.hasNextParameters) (parameters, clock.hasNextParameters) = (nextParameters, false);
         uint256[] memory missing = _missingSet(clock.epoch);
         if (missing.size() != 0) _missing[clock.epoch] = missing;
         clock.epoch = clock.selectedEpoch;
+        ++clock.period;
         clock.selectedEpoch = 0;
-        clock.startedAt = uint48(block.timestamp);
-        clock.startedAtBlock = uint48(block.number);
+        clock.startedAt = uint40(block.timestamp);
+        clock.startedAtBlock = uint40(block.number);
         clock.handoverDone = false;
         uint256[] memory kept = _keptShards(clock.epoch, missing);
         for (uint256 word; word < kept.length; ++word) {
             _held[word] = kept[word];
         }
         clock.heldCount = uint16(kept.size());
-        emit EpochStarted(clock.epoch);
+        emit EpochStarted(clock.epoch, clock.period);
         _finishAtQuorum(clock);
         _clock = clock;
     }
@@ -214,7 +215,7 @@ contract Committee is Earnings {
         _clock = clock;
     }
 
-    /// @notice Ends the candidacy of a member that does not answer until the next epoch has begun. Anyone may, with a
+    /// @notice Ends the candidacy of a member that does not answer until the next period has begun. Anyone may, with a
     /// certificate of this epoch by a quorum, before its deadline; once per node and epoch. A committee selected with the
     /// node is selected anew.
     /// @param nodeId A member of the current or the selected committee.
@@ -239,7 +240,7 @@ contract Committee is Earnings {
             _clock.selectedEpoch = 0;
             emit SelectionDropped(clock.selectedEpoch);
         }
-        staking.removeCandidate(nodeId, current + 1);
+        staking.removeCandidate(nodeId, clock.period + 1);
     }
 
     /// @notice What was attested of a shard in the current epoch.
@@ -269,19 +270,19 @@ contract Committee is Earnings {
 
     function _finish(Clock memory clock) private {
         clock.handoverDone = true;
-        clock.lastHandoverDone = uint48(block.timestamp);
+        clock.lastHandoverDone = uint40(block.timestamp);
         emit HandoverDone(clock.epoch);
     }
 
     /// @dev From when on a selection is possible; far away while the handover is not done.
     function _selectableAt(Clock memory clock) private view returns (uint256) {
         if (clock.epoch == 0) return 0;
-        return clock.handoverDone ? clock.lastHandoverDone + parameters.epochDuration / 2 : type(uint256).max;
+        return clock.handoverDone ? uint256(clock.lastHandoverDone) + parameters.periodDuration / 2 : type(uint256).max;
     }
 
     /// @dev Before the first epoch the last handover's end stands for the deployment.
     function _isOpening(Clock memory clock) private view returns (bool) {
-        return clock.epoch == 0 && block.timestamp < clock.lastHandoverDone + opening.duration;
+        return clock.epoch == 0 && block.timestamp < uint256(clock.lastHandoverDone) + opening.duration;
     }
 
     function _notBefore(uint256 availableAt) private view {

@@ -6,9 +6,9 @@ import {Epochs} from "./Epochs.sol";
 import {Roll, Rolls} from "./lib/Rolls.sol";
 import {ShardSet} from "./lib/ShardSet.sol";
 
-/// @title What members earn of an epoch's payment.
+/// @title What members earn of a period's payment.
 /// @notice A shard earns `PARTS` if it is kept. If it is attested, it earns from then on: of the parts it loses as many
-/// as have passed of the epoch's duration, and all once that is over. A shard that is neither, and all shards of a
+/// as have passed of the period's duration, and all once that is over. A shard that is neither, and all shards of a
 /// member that is ejected in the epoch, earn nothing.
 /// @dev The duration is the parameter, not the time that the epoch turns out to last: so what a shard earns is known when
 /// it is attested, does not grow when the next start is late, and is the same for an epoch that stalls.
@@ -22,31 +22,31 @@ abstract contract Earnings is Epochs {
     mapping(uint32 epoch => uint256 parts) private _lost;
     mapping(uint32 epoch => mapping(uint32 nodeId => uint256 parts)) private _lostBy;
 
-    /// @notice The first epoch that cannot be paid yet: the current one, or, if that has stalled, the next.
+    /// @notice The first period that cannot be paid yet: the current one, or, if that has stalled, the next.
     function payableUntil() public view returns (uint32) {
-        return isStalled() ? _clock.epoch + 1 : _clock.epoch;
+        return isStalled() ? _clock.period + 1 : _clock.period;
     }
 
-    /// @notice The parts that a node earned in an epoch, or in the current one up to now.
-    function earnings(uint32 epoch_, uint32 nodeId) external view returns (uint256) {
-        return _partsOf(_known(epoch_), epoch_, nodeId);
+    /// @notice The parts that a node earned in a period, or in the current one up to now.
+    function earnings(uint32 period_, uint32 nodeId) external view returns (uint256) {
+        return _partsOf(_known(period_), period_, nodeId);
     }
 
-    /// @notice The parts that all members together earned in an epoch, or in the current one up to now.
-    function earned(uint32 epoch_) external view returns (uint256) {
-        return PARTS * (nShards - _missingSet(epoch_).size()) - _lost[epoch_];
+    /// @notice The parts that all members together earned in a period, or in the current one up to now.
+    function earned(uint32 period_) external view returns (uint256) {
+        return PARTS * (nShards - _missingSet(period_).size()) - _lost[period_];
     }
 
     /// @dev A member attests shards now. One that is ejected earns nothing for them.
     function _losePartsOfLate(Clock memory clock, uint32 nodeId, uint256 shards) internal {
-        uint256 passed = PARTS * (block.timestamp - clock.startedAt) / parameters.epochDuration;
+        uint256 passed = PARTS * (block.timestamp - clock.startedAt) / parameters.periodDuration;
         uint256 lost = isEjected[clock.epoch][nodeId] ? PARTS : FixedPointMathLib.min(passed, PARTS);
         _lose(clock.epoch, nodeId, shards * lost);
     }
 
     /// @dev A node is ejected now. From when on the epoch may have been paid as stalled, that changes no pay.
     function _loseParts(Clock memory clock, uint32 nodeId) internal {
-        if (block.timestamp > clock.startedAt + _stallTime()) return;
+        if (block.timestamp > uint256(clock.startedAt) + _stallTime()) return;
         _lose(clock.epoch, nodeId, _partsOf(_terms[clock.epoch].roll, clock.epoch, nodeId));
     }
 

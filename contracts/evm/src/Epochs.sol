@@ -20,6 +20,7 @@ abstract contract Epochs is Governed, IEpochs {
     /// @notice Where the epochs are.
     struct State {
         uint32 epoch;
+        uint32 period;
         uint64 startedAt;
         /// @dev Number of the block that started the epoch; its hash salts the attestations.
         uint64 startedAtBlock;
@@ -49,9 +50,10 @@ abstract contract Epochs is Governed, IEpochs {
 
     struct Clock {
         uint32 epoch;
-        uint48 startedAt;
-        uint48 startedAtBlock;
-        uint48 lastHandoverDone;
+        uint32 period;
+        uint40 startedAt;
+        uint40 startedAtBlock;
+        uint40 lastHandoverDone;
         bool handoverDone;
         uint32 selectedEpoch;
         uint16 heldCount; // shards kept or attested in this epoch
@@ -62,14 +64,14 @@ abstract contract Epochs is Governed, IEpochs {
     struct Term {
         Roll roll;
         uint160 stake; // that elected it
-        uint48 selectedAt;
-        uint48 startedAt; // 0 before
+        uint40 selectedAt;
+        uint40 startedAt; // 0 before
     }
 
     /// @notice What the governor can change. Seconds, but for the last.
     struct Parameters {
-        /// @dev From the end of a handover to the next start.
-        uint32 epochDuration;
+        /// @dev From the end of a period's handover to the start of the next period.
+        uint32 periodDuration;
         /// @dev From a start until its handover may be closed without a quorum.
         uint32 handoverDeadline;
         /// @dev After which a silent member may be ejected; for those who sign that, not for this contract.
@@ -84,8 +86,8 @@ abstract contract Epochs is Governed, IEpochs {
         uint32 bandMillis;
     }
 
-    /// @notice The parameters are these from the start of `fromEpoch` on.
-    event ParametersChanged(uint32 indexed fromEpoch, Parameters parameters);
+    /// @notice The parameters are these from the start of `fromPeriod` on.
+    event ParametersChanged(uint32 indexed fromPeriod, Parameters parameters);
 
     /// @notice The epoch given is not, or no longer, one to act in.
     error WrongEpoch(uint32 given, uint32 current);
@@ -98,16 +100,16 @@ abstract contract Epochs is Governed, IEpochs {
     Staking public immutable staking;
     /// @notice How many shards there are, 4 to 1000.
     uint16 public immutable nShards;
-    /// @notice The parameters of the current epoch: they hold from its start to its end.
+    /// @notice The parameters of the current period: they hold from its start to its end.
     Parameters public parameters;
-    /// @notice The parameters of the epochs to come.
+    /// @notice The parameters of the periods to come.
     Parameters public nextParameters;
     /// @notice Whether a quorum found in an epoch that a node does not answer.
     mapping(uint32 epoch => mapping(uint32 nodeId => bool)) public isEjected;
 
     uint32 internal constant LONGEST_DURATION = 365 days;
     /// @dev A shorter time to shrink in would be no protection.
-    uint32 private constant LEAST_SHRINK_EPOCHS = 4;
+    uint32 private constant LEAST_SHRINK_PERIODS = 4;
     uint32 private constant WIDEST_BAND_MILLIS = 1000;
 
     Parameters private _deployedParameters;
@@ -124,18 +126,18 @@ abstract contract Epochs is Governed, IEpochs {
         staking = staking_;
         nShards = nShards_;
         _clock.handoverDone = true; // before the first epoch nothing is to be handed over
-        _clock.lastHandoverDone = uint48(block.timestamp);
+        _clock.lastHandoverDone = uint40(block.timestamp);
         _checkParameters(parameters_);
         (parameters, nextParameters, _deployedParameters) = (parameters_, parameters_, parameters_);
         emit ParametersChanged(1, parameters_);
     }
 
-    /// @notice Changes the parameters from the next start on. Governor only. No time may become longer than twice what it
+    /// @notice Changes the parameters from the next period on. Governor only. No time may become longer than twice what it
     /// was deployed with, or shorter than half.
     function setParameters(Parameters calldata given) external onlyGovernor {
         Parameters memory deployed = _deployedParameters;
         _checkParameters(given);
-        _checkTime("epochDuration", given.epochDuration, deployed.epochDuration);
+        _checkTime("periodDuration", given.periodDuration, deployed.periodDuration);
         _checkTime("handoverDeadline", given.handoverDeadline, deployed.handoverDeadline);
         _checkTime("patience", given.patience, deployed.patience);
         _checkTime("certificateGrace", given.certificateGrace, deployed.certificateGrace);
@@ -143,7 +145,7 @@ abstract contract Epochs is Governed, IEpochs {
         _checkTime("shrinkDuration", given.shrinkDuration, deployed.shrinkDuration);
         nextParameters = given;
         _clock.hasNextParameters = true;
-        emit ParametersChanged(_clock.epoch + 1, given);
+        emit ParametersChanged(_clock.period + 1, given);
     }
 
     /// @notice Who signed a message, in shards. Reverts unless certificates of the epoch count, enough have signed for
@@ -181,34 +183,44 @@ abstract contract Epochs is Governed, IEpochs {
         return Messages.domainOf(address(this));
     }
 
-    /// @inheritdoc IEpochs
+    /// @notice The current epoch, 0 before the first.
     function epoch() external view returns (uint32) {
         return _clock.epoch;
     }
 
     /// @inheritdoc IEpochs
-    function electableEpoch() external view returns (uint32) {
-        Clock memory clock = _clock;
-        return (clock.selectedEpoch == 0 ? clock.epoch : clock.selectedEpoch) + 1;
+    function period() external view returns (uint32) {
+        return _clock.period;
     }
 
     /// @inheritdoc IEpochs
+    function electablePeriod() external view returns (uint32) {
+        Clock memory clock = _clock;
+        return clock.period + (clock.selectedEpoch == 0 ? 1 : 2);
+    }
+
+    /// @notice Whether certificates of an epoch's committee count.
     /// @dev The one before counts until its successor's handover is done, and for a grace time in any case, so that a
     /// certificate on its way survives every start.
     function accepts(uint32 epoch_) public view returns (bool) {
         Clock memory clock = _clock;
         if (epoch_ == clock.epoch) return epoch_ != 0;
         if (epoch_ == 0 || !_isBefore(epoch_, clock.epoch)) return false;
-        return !clock.handoverDone || block.timestamp < clock.startedAt + parameters.certificateGrace;
+        return !clock.handoverDone || block.timestamp < uint256(clock.startedAt) + parameters.certificateGrace;
     }
 
     /// @inheritdoc IEpochs
-    function endedAt(uint32 epoch_) external view returns (uint64) {
-        return _terms[epoch_ + 1].startedAt;
+    function acceptsPeriod(uint32 period_) external view returns (bool) {
+        return accepts(period_);
     }
 
     /// @inheritdoc IEpochs
-    /// @dev From a handover's end to the next start takes an epoch's duration, from there to the next end at most the
+    function endedAt(uint32 period_) external view returns (uint64) {
+        return _terms[period_ + 1].startedAt;
+    }
+
+    /// @inheritdoc IEpochs
+    /// @dev From a handover's end to the next start takes a period's duration, from there to the next end at most the
     /// deadline. After four times both nobody has pushed the epoch, or too little stake stands for election.
     function isStalled() public view returns (bool) {
         Clock memory clock = _clock;
@@ -221,6 +233,7 @@ abstract contract Epochs is Governed, IEpochs {
         Clock memory clock = _clock;
         return State({
             epoch: clock.epoch,
+            period: clock.period,
             startedAt: clock.startedAt,
             startedAtBlock: clock.startedAtBlock,
             handoverDone: clock.handoverDone,
@@ -307,16 +320,16 @@ abstract contract Epochs is Governed, IEpochs {
 
     /// @dev So long nothing happens before an epoch has stalled.
     function _stallTime() internal view returns (uint256) {
-        return 4 * (uint256(parameters.epochDuration) + parameters.handoverDeadline);
+        return 4 * (uint256(parameters.periodDuration) + parameters.handoverDeadline);
     }
 
     function _checkParameters(Parameters memory given) private pure {
-        _checkDuration("epochDuration", given.epochDuration);
+        _checkDuration("periodDuration", given.periodDuration);
         _checkDuration("handoverDeadline", given.handoverDeadline);
         _checkDuration("patience", given.patience);
-        if (given.certificateGrace > given.epochDuration) revert InvalidParameter("certificateGrace");
-        if (given.notice > given.epochDuration) revert InvalidParameter("notice");
-        if (given.shrinkDuration < uint256(LEAST_SHRINK_EPOCHS) * given.epochDuration) {
+        if (given.certificateGrace > given.periodDuration) revert InvalidParameter("certificateGrace");
+        if (given.notice > given.periodDuration) revert InvalidParameter("notice");
+        if (given.shrinkDuration < uint256(LEAST_SHRINK_PERIODS) * given.periodDuration) {
             revert InvalidParameter("shrinkDuration");
         }
         if (given.bandMillis > WIDEST_BAND_MILLIS) revert InvalidParameter("bandMillis");

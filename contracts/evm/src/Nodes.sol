@@ -41,13 +41,13 @@ abstract contract Nodes is Candidates {
         string name;
         string networkAddress;
         bytes32 tlsKey;
-        /// @dev Compressed, 48 bytes; in the current epoch.
+        /// @dev Compressed, 48 bytes; in the current period.
         bytes publicKey;
-        /// @dev In the current epoch.
+        /// @dev In the current period.
         uint16 commission;
         uint256 stake;
         bool candidate;
-        /// @dev The epoch with whose start it may become a candidate again, if it is none.
+        /// @dev The period with whose start it may become a candidate again, if it is none.
         uint32 barredUntil;
         /// @dev The key to come, or the same one again.
         bytes pendingPublicKey;
@@ -62,8 +62,8 @@ abstract contract Nodes is Candidates {
         address operator;
         address receiver;
         bytes32 tlsKey;
-        Checkpoints.Trace160 keys; // epoch → 128 bytes as contract code
-        Checkpoints.Trace160 commissions; // epoch → hundredths of a percent
+        Checkpoints.Trace160 keys; // period → 128 bytes as contract code
+        Checkpoints.Trace160 commissions; // period → hundredths of a percent
         string name;
         string networkAddress;
     }
@@ -82,10 +82,10 @@ abstract contract Nodes is Candidates {
     );
     /// @notice A node is reached elsewhere from now on.
     event NetworkAddressChanged(uint32 indexed nodeId, string networkAddress, bytes32 tlsKey);
-    /// @notice A node signs with another key from an epoch on; compressed, 48 bytes.
-    event PublicKeyChanged(uint32 indexed nodeId, bytes publicKey, uint32 fromEpoch);
-    /// @notice A node takes another part of its rewards from an epoch on.
-    event CommissionChanged(uint32 indexed nodeId, uint16 commission, uint32 fromEpoch);
+    /// @notice A node signs with another key from a period on; compressed, 48 bytes.
+    event PublicKeyChanged(uint32 indexed nodeId, bytes publicKey, uint32 fromPeriod);
+    /// @notice A node takes another part of its rewards from a period on.
+    event CommissionChanged(uint32 indexed nodeId, uint16 commission, uint32 fromPeriod);
     /// @notice A node is operated by another account; the zero address stands for none.
     event OperatorChanged(uint32 indexed nodeId, address indexed operator);
     /// @notice A node's commission goes to another account.
@@ -174,19 +174,19 @@ abstract contract Nodes is Candidates {
         pausable
     {
         Node storage entry = _owned(nodeId);
-        uint32 fromEpoch = _changeEpoch(entry.keys);
-        bytes memory compressed = _takeKey(entry, nodeId, publicKey, proofOfPossession, fromEpoch);
-        emit PublicKeyChanged(nodeId, compressed, fromEpoch);
+        uint32 fromPeriod = _changePeriod(entry.keys);
+        bytes memory compressed = _takeKey(entry, nodeId, publicKey, proofOfPossession, fromPeriod);
+        emit PublicKeyChanged(nodeId, compressed, fromPeriod);
     }
 
-    /// @notice Changes what a node takes of its rewards, from the next epoch on that is not elected yet. Owner only.
+    /// @notice Changes what a node takes of its rewards, from the next period on that is not elected yet. Owner only.
     /// @param commission Hundredths of a percent, at most `MAX_COMMISSION`.
     function changeCommission(uint32 nodeId, uint16 commission) external {
         Node storage entry = _owned(nodeId);
         _checkCommission(commission);
-        uint32 fromEpoch = _changeEpoch(entry.commissions);
-        entry.commissions.push(fromEpoch, commission);
-        emit CommissionChanged(nodeId, commission, fromEpoch);
+        uint32 fromPeriod = _changePeriod(entry.commissions);
+        entry.commissions.push(fromPeriod, commission);
+        emit CommissionChanged(nodeId, commission, fromPeriod);
     }
 
     /// @notice Lets another account operate a node, one that operates none. Owner only.
@@ -216,7 +216,7 @@ abstract contract Nodes is Candidates {
     /// @notice One node. Reverts for an id that does not exist.
     function node(uint32 nodeId) public view returns (NodeView memory shown) {
         Node storage entry = _known(nodeId);
-        uint32 current = IEpochs(committee).epoch();
+        uint32 current = IEpochs(committee).period();
         (, uint96 keyFrom, uint160 lastKey) = entry.keys.latestCheckpoint();
         (, uint96 commissionFrom, uint160 lastCommission) = entry.commissions.latestCheckpoint();
         shown.nodeId = nodeId;
@@ -259,20 +259,20 @@ abstract contract Nodes is Candidates {
         return (entry.name, entry.networkAddress);
     }
 
-    /// @notice The keys of nodes in an epoch, in EIP-2537's form, 128 bytes each, one after another.
-    function keysOf(uint32[] calldata nodeIds, uint32 epoch) external view returns (bytes memory keys) {
+    /// @notice The keys of nodes in a period, in EIP-2537's form, 128 bytes each, one after another.
+    function keysOf(uint32[] calldata nodeIds, uint32 period) external view returns (bytes memory keys) {
         keys = new bytes(nodeIds.length * Bls.KEY_BYTES);
         for (uint256 i; i < nodeIds.length; ++i) {
-            bytes memory key = _keyIn(_known(nodeIds[i]), epoch);
+            bytes memory key = _keyIn(_known(nodeIds[i]), period);
             assembly ("memory-safe") {
                 mcopy(add(add(keys, 0x20), mul(i, 0x80)), add(key, 0x20), 0x80)
             }
         }
     }
 
-    /// @notice What a node takes of an epoch's rewards, hundredths of a percent.
-    function commissionIn(uint32 nodeId, uint32 epoch) public view returns (uint16) {
-        return uint16(_known(nodeId).commissions.upperLookupRecent(epoch));
+    /// @notice What a node takes of a period's rewards, hundredths of a percent.
+    function commissionIn(uint32 nodeId, uint32 period) public view returns (uint16) {
+        return uint16(_known(nodeId).commissions.upperLookupRecent(period));
     }
 
     function _requireOperator(uint32 nodeId) internal view override {
@@ -289,19 +289,19 @@ abstract contract Nodes is Candidates {
         if (entry.owner == address(0)) revert UnknownNode(nodeId);
     }
 
-    /// @dev Checks a new key and keeps it for the epochs from `fromEpoch` on; returns it compressed.
+    /// @dev Checks a new key and keeps it for the periods from `fromPeriod` on; returns it compressed.
     function _takeKey(
         Node storage entry,
         uint32 nodeId,
         bytes calldata publicKey,
         bytes calldata proofOfPossession,
-        uint32 fromEpoch
+        uint32 fromPeriod
     ) private returns (bytes memory compressed) {
         uint32 user = _nodeWithKey[keccak256(publicKey)];
         if (user != 0) revert KeyInUse(user);
         _nodeWithKey[keccak256(publicKey)] = nodeId;
         compressed = _admission.checkKey(publicKey, proofOfPossession, entry.owner, committee);
-        entry.keys.push(fromEpoch, uint160(SSTORE2.write(publicKey)));
+        entry.keys.push(fromPeriod, uint160(SSTORE2.write(publicKey)));
     }
 
     function _operate(Node storage entry, uint32 nodeId, address operator) private {
@@ -317,14 +317,14 @@ abstract contract Nodes is Candidates {
     }
 
     /// @dev From when on a change counts; a selection dropped meanwhile never brings it forward.
-    function _changeEpoch(Checkpoints.Trace160 storage changes) private view returns (uint32) {
-        uint32 electable = IEpochs(committee).electableEpoch();
+    function _changePeriod(Checkpoints.Trace160 storage changes) private view returns (uint32) {
+        uint32 electable = IEpochs(committee).electablePeriod();
         (, uint96 last,) = changes.latestCheckpoint();
         return last > electable ? uint32(last) : electable;
     }
 
-    function _keyIn(Node storage entry, uint32 epoch) private view returns (bytes memory) {
-        return SSTORE2.read(address(entry.keys.upperLookupRecent(epoch)));
+    function _keyIn(Node storage entry, uint32 period) private view returns (bytes memory) {
+        return SSTORE2.read(address(entry.keys.upperLookupRecent(period)));
     }
 
     function _owned(uint32 nodeId) private view returns (Node storage entry) {

@@ -10,32 +10,32 @@ import {Settlement} from "./Settlement.sol";
 import {Pool, Pools} from "./lib/Pools.sol";
 
 /// @title The stake on storage nodes.
-/// @notice Anybody may stake on any node. The stake that elects a node for an epoch is the stake that earns in that
-/// epoch and that can be slashed for it: tokens join a node's pool with the first epoch whose committee is not elected
-/// yet, and shares leave the pool with the first epoch for which they do not stand.
+/// @notice Anybody may stake on any node. The stake that elects a node for a period is the stake that earns in that
+/// period and that can be slashed for it: tokens join a node's pool with the first period whose committee is not elected
+/// yet, and shares leave the pool with the first period for which they do not stand.
 contract Staking is Settlement {
     using SafeERC20 for IERC20;
     using Pools for Pool;
 
     struct Slashes {
-        uint32 epoch;
-        uint64 fraction; // of `WHOLE`, in that epoch
+        uint32 period;
+        uint64 fraction; // of `WHOLE`, in that period
     }
 
-    /// @notice `amount` more is staked on the node; it counts, and earns, from `fromEpoch` on.
-    event Staked(uint32 indexed nodeId, address indexed staker, uint256 amount, uint32 fromEpoch);
-    /// @notice `amount` that was to join with `fromEpoch` went back.
-    event StakingCancelled(uint32 indexed nodeId, address indexed staker, uint32 fromEpoch, uint256 amount);
-    /// @notice `shares` stand and earn for the last time in the epoch before `unlockEpoch`.
-    event Unstaked(uint32 indexed nodeId, address indexed staker, uint256 shares, uint32 unlockEpoch);
-    /// @notice What was not to stand from `unlockEpoch` on stands on.
-    event UnstakingCancelled(uint32 indexed nodeId, address indexed staker, uint32 unlockEpoch, uint256 shares);
+    /// @notice `amount` more is staked on the node; it counts, and earns, from `fromPeriod` on.
+    event Staked(uint32 indexed nodeId, address indexed staker, uint256 amount, uint32 fromPeriod);
+    /// @notice `amount` that was to join with `fromPeriod` went back.
+    event StakingCancelled(uint32 indexed nodeId, address indexed staker, uint32 fromPeriod, uint256 amount);
+    /// @notice `shares` stand and earn for the last time in the period before `unlockPeriod`.
+    event Unstaked(uint32 indexed nodeId, address indexed staker, uint256 shares, uint32 unlockPeriod);
+    /// @notice What was not to stand from `unlockPeriod` on stands on.
+    event UnstakingCancelled(uint32 indexed nodeId, address indexed staker, uint32 unlockPeriod, uint256 shares);
     /// @notice Unstaked tokens went back to the staker.
-    event Withdrawn(uint32 indexed nodeId, address indexed staker, uint32 unlockEpoch, uint256 amount);
+    event Withdrawn(uint32 indexed nodeId, address indexed staker, uint32 unlockPeriod, uint256 amount);
     /// @notice A part of the stake on a node, and of what is unbonding from it, is burnt.
     event Slashed(uint32 indexed nodeId, uint256 fraction, uint256 amount, bytes32 evidence);
-    /// @notice Somebody else may slash, once what unlocks with `unlockEpoch` is unlocked.
-    event SlasherChanged(address indexed slasher, uint32 unlockEpoch);
+    /// @notice Somebody else may slash, once what unlocks with `unlockPeriod` is unlocked.
+    event SlasherChanged(address indexed slasher, uint32 unlockPeriod);
 
     /// @notice An amount must be above zero.
     error ZeroAmount();
@@ -46,20 +46,20 @@ contract Staking is Settlement {
     /// @notice The staker has fewer shares than named.
     error NotEnoughShares(uint256 held, uint256 shares);
     /// @notice The staker has nothing from this node that unlocks then, or has withdrawn it.
-    error NothingUnbonding(uint32 nodeId, address staker, uint32 unlockEpoch);
-    /// @notice It stood for the epoch before, which can be judged still.
-    error StillBonded(uint32 unlockEpoch);
-    /// @notice Only when epochs have come to a standstill.
+    error NothingUnbonding(uint32 nodeId, address staker, uint32 unlockPeriod);
+    /// @notice It stood for the period before, which can be judged still.
+    error StillBonded(uint32 unlockPeriod);
+    /// @notice Only when periods have come to a standstill.
     error NotStalled();
     /// @notice A committee has been elected with it.
-    error ElectedWith(uint32 fromEpoch);
-    /// @notice Nothing of the sender's is to join the node's pool with that epoch.
-    error NothingJoining(uint32 nodeId, uint32 fromEpoch);
+    error ElectedWith(uint32 fromPeriod);
+    /// @notice Nothing of the sender's is to join the node's pool with that period.
+    error NothingJoining(uint32 nodeId, uint32 fromPeriod);
     /// @notice A committee has been elected without it.
-    error ElectedWithout(uint32 unlockEpoch);
+    error ElectedWithout(uint32 unlockPeriod);
     /// @notice Only the slasher may.
     error NotSlasher(address account);
-    /// @notice Above 0, and no more than an epoch's slashings of the node leave over.
+    /// @notice Above 0, and no more than a period's slashings of the node leave over.
     error InvalidFraction(uint256 fraction, uint256 most);
 
     /// @notice The fewest shares that a staker has on a node, unless none: so few that they are worth next to nothing,
@@ -67,12 +67,12 @@ contract Staking is Settlement {
     uint256 public constant LEAST_SHARES = 1e9;
     /// @notice All of a stake, as a fraction to slash.
     uint256 public constant WHOLE = 1e18;
-    /// @notice The most of a node's stake that is slashed in one epoch.
-    uint256 public constant MOST_PER_EPOCH = WHOLE / 10;
+    /// @notice The most of a node's stake that is slashed in one period.
+    uint256 public constant MOST_PER_PERIOD = WHOLE / 10;
 
-    /// @notice The slasher named last, and the unlock epoch from whose unlocking on it may slash.
+    /// @notice The slasher named last, and the unlock period from whose unlocking on it may slash.
     address public nextSlasher;
-    uint32 public nextSlasherEpoch;
+    uint32 public nextSlasherPeriod;
 
     address private _slasher;
     mapping(uint32 nodeId => Slashes) private _slashes;
@@ -89,49 +89,51 @@ contract Staking is Settlement {
         address guardian_
     ) Governed(governor_, guardian_) Candidates(committee_) Settlement(token_, payer_, evidenceWindow_) {}
 
-    /// @notice Stakes the sender's tokens on a node, from the first epoch on whose committee is not elected yet.
-    /// @return fromEpoch That epoch.
-    function stake(uint32 nodeId, uint256 amount) external pausable returns (uint32 fromEpoch) {
+    /// @notice Stakes the sender's tokens on a node, from the first period on whose committee is not elected yet.
+    /// @return fromPeriod That period.
+    function stake(uint32 nodeId, uint256 amount) external pausable returns (uint32 fromPeriod) {
         _known(nodeId);
         if (amount == 0) revert ZeroAmount();
         Stake storage on = _stakes[nodeId];
         uint256 total = on.pool.tokens + on.joining + amount;
         if (total > type(uint128).max) revert StakeTooLarge(total);
-        if (_isEmpty(on)) on.settled = settledEpoch(nodeId);
-        fromEpoch = IEpochs(committee).electableEpoch();
+        if (_isEmpty(on)) on.settled = settledPeriod(nodeId);
+        fromPeriod = IEpochs(committee).electablePeriod();
         uint256 held = _collect(nodeId);
-        if (fromEpoch > on.settled) {
-            held += on.pool.price(_enter(nodeId, fromEpoch, uint128(amount)));
+        if (fromPeriod > on.settled) {
+            held += on.pool.price(_enter(nodeId, fromPeriod, uint128(amount)));
         } else {
-            held += on.pool.enter(amount); // the epoch before has stalled and is settled: this is the rate
+            held += on.pool.enter(amount); // the period before has stalled and is settled: this is the rate
             _shares[nodeId][msg.sender] = held;
         }
         if (held < LEAST_SHARES) revert StakeTooSmall(held, LEAST_SHARES); // also when it is worth no share at all
-        emit Staked(nodeId, msg.sender, amount, fromEpoch);
+        emit Staked(nodeId, msg.sender, amount, fromPeriod);
         token.safeTransferFrom(msg.sender, address(this), amount);
     }
 
-    /// @notice Gives the sender back, when epochs have come to a standstill, what was to join a node's pool with an epoch
+    /// @notice Gives the sender back, when periods have come to a standstill, what was to join a node's pool with a period
     /// whose committee is not elected. (At any other time it joins, and is unstaked: nobody can borrow for a moment what
     /// takes another candidate's place.)
-    function cancelStaking(uint32 nodeId, uint32 fromEpoch) external returns (uint256 amount) {
-        IEpochs epochs = IEpochs(committee);
-        if (!epochs.isStalled()) revert NotStalled();
-        if (fromEpoch < epochs.electableEpoch()) revert ElectedWith(fromEpoch);
-        Entry storage entry = _entries[nodeId][msg.sender][fromEpoch % 2];
-        if (entry.epoch != fromEpoch || fromEpoch <= _stakes[nodeId].settled) revert NothingJoining(nodeId, fromEpoch);
-        amount = _joinings[nodeId][fromEpoch].exit(entry.amount);
-        delete _entries[nodeId][msg.sender][fromEpoch % 2];
+    function cancelStaking(uint32 nodeId, uint32 fromPeriod) external returns (uint256 amount) {
+        IEpochs clock = IEpochs(committee);
+        if (!clock.isStalled()) revert NotStalled();
+        if (fromPeriod < clock.electablePeriod()) revert ElectedWith(fromPeriod);
+        Entry storage entry = _entries[nodeId][msg.sender][fromPeriod % 2];
+        if (entry.period != fromPeriod || fromPeriod <= _stakes[nodeId].settled) {
+            revert NothingJoining(nodeId, fromPeriod);
+        }
+        amount = _joinings[nodeId][fromPeriod].exit(entry.amount);
+        delete _entries[nodeId][msg.sender][fromPeriod % 2];
         _stakes[nodeId].joining -= uint128(amount);
-        emit StakingCancelled(nodeId, msg.sender, fromEpoch, amount);
+        emit StakingCancelled(nodeId, msg.sender, fromPeriod, amount);
         token.safeTransfer(msg.sender, amount);
     }
 
     /// @notice Takes shares off a node. They stand for no committee any more that is not elected yet; for one that is,
     /// they stand, earn and can be slashed until it is over.
     /// @param shares All of the sender's, or as many as leave at least `LEAST_SHARES`.
-    /// @return unlockEpoch The first epoch for which they do not stand.
-    function unstake(uint32 nodeId, uint256 shares) external returns (uint32 unlockEpoch) {
+    /// @return unlockPeriod The first period for which they do not stand.
+    function unstake(uint32 nodeId, uint256 shares) external returns (uint32 unlockPeriod) {
         if (shares == 0) revert ZeroAmount();
         uint256 held = _collect(nodeId);
         if (shares > held) revert NotEnoughShares(held, shares);
@@ -140,56 +142,56 @@ contract Staking is Settlement {
         return _leave(nodeId, shares);
     }
 
-    /// @notice Lets shares that were unstaked behind a selection which was dropped since leave with the first epoch whose
+    /// @notice Lets shares that were unstaked behind a selection which was dropped since leave with the first period whose
     /// committee is not elected yet, as if unstaked now. Fewer than `LEAST_SHARES`, too: they are nobody's position between.
-    /// @param unbondingShares Of the sender's that were not to stand from `unlockEpoch` on; all or a part.
-    /// @return sooner The first epoch for which they do not stand.
-    function unstakeSooner(uint32 nodeId, uint32 unlockEpoch, uint256 unbondingShares)
+    /// @param unbondingShares Of the sender's that were not to stand from `unlockPeriod` on; all or a part.
+    /// @return sooner The first period for which they do not stand.
+    function unstakeSooner(uint32 nodeId, uint32 unlockPeriod, uint256 unbondingShares)
         external
         returns (uint32 sooner)
     {
-        return _leave(nodeId, _takeBack(nodeId, unlockEpoch, unbondingShares));
+        return _leave(nodeId, _takeBack(nodeId, unlockPeriod, unbondingShares));
     }
 
     /// @notice Lets shares stand on, while no committee is elected without them.
-    /// @param unbondingShares Of the sender's that were not to stand from `unlockEpoch` on; all or a part.
-    function cancelUnstaking(uint32 nodeId, uint32 unlockEpoch, uint256 unbondingShares) external {
-        uint256 shares = _takeBack(nodeId, unlockEpoch, unbondingShares);
+    /// @param unbondingShares Of the sender's that were not to stand from `unlockPeriod` on; all or a part.
+    function cancelUnstaking(uint32 nodeId, uint32 unlockPeriod, uint256 unbondingShares) external {
+        uint256 shares = _takeBack(nodeId, unlockPeriod, unbondingShares);
         uint256 held = _collect(nodeId) + shares;
         _checkPosition(held);
         _shares[nodeId][msg.sender] = held;
     }
 
     /// @notice Pays out what the sender unstaked from a node, once it is unlocked and the node settled.
-    /// @param unlockEpoch The first epoch for which it did not stand.
-    function withdraw(uint32 nodeId, uint32 unlockEpoch) external returns (uint256 amount) {
-        uint256 shares = unbondingSharesOf[nodeId][unlockEpoch][msg.sender];
-        if (shares == 0) revert NothingUnbonding(nodeId, msg.sender, unlockEpoch);
-        if (!isUnlocked(unlockEpoch)) revert StillBonded(unlockEpoch);
+    /// @param unlockPeriod The first period for which it did not stand.
+    function withdraw(uint32 nodeId, uint32 unlockPeriod) external returns (uint256 amount) {
+        uint256 shares = unbondingSharesOf[nodeId][unlockPeriod][msg.sender];
+        if (shares == 0) revert NothingUnbonding(nodeId, msg.sender, unlockPeriod);
+        if (!isUnlocked(unlockPeriod)) revert StillBonded(unlockPeriod);
         uint32 settled = _stakes[nodeId].settled;
-        if (settled < unlockEpoch) revert NotSettled(nodeId, settled, unlockEpoch);
-        delete unbondingSharesOf[nodeId][unlockEpoch][msg.sender];
-        amount = unbondingPoolOf[nodeId][unlockEpoch].exit(shares);
-        emit Withdrawn(nodeId, msg.sender, unlockEpoch, amount);
+        if (settled < unlockPeriod) revert NotSettled(nodeId, settled, unlockPeriod);
+        delete unbondingSharesOf[nodeId][unlockPeriod][msg.sender];
+        amount = unbondingPoolOf[nodeId][unlockPeriod].exit(shares);
+        emit Withdrawn(nodeId, msg.sender, unlockPeriod, amount);
         token.safeTransfer(msg.sender, amount);
     }
 
     /// @notice Burns a part of the stake on a node, and of all that stood for it and is not unlocked. Slasher only.
-    /// @param fraction Of `WHOLE`; of a node at most `MOST_PER_EPOCH` in an epoch.
+    /// @param fraction Of `WHOLE`; of a node at most `MOST_PER_PERIOD` in a period.
     /// @param evidence What shows why, by its hash.
     function slash(uint32 nodeId, uint256 fraction, bytes32 evidence) external returns (uint256 amount) {
         if (msg.sender != slasher()) revert NotSlasher(msg.sender);
         _known(nodeId);
-        uint32 current = IEpochs(committee).epoch();
-        uint32 settled = settledEpoch(nodeId);
+        uint32 current = IEpochs(committee).period();
+        uint32 settled = settledPeriod(nodeId);
         if (settled < current) revert NotSettled(nodeId, settled, current); // what is unlocked would be reached, too
         Slashes storage before = _slashes[nodeId];
-        uint256 most = before.epoch == current ? MOST_PER_EPOCH - before.fraction : MOST_PER_EPOCH;
+        uint256 most = before.period == current ? MOST_PER_PERIOD - before.fraction : MOST_PER_PERIOD;
         if (fraction == 0 || fraction > most) revert InvalidFraction(fraction, most);
-        (before.epoch, before.fraction) = (current, uint64(MOST_PER_EPOCH - most + fraction));
+        (before.period, before.fraction) = (current, uint64(MOST_PER_PERIOD - most + fraction));
         amount = _stakes[nodeId].pool.lower(fraction, WHOLE);
-        for (uint32 epoch = settled; epoch > 0 && !_isBeyondEvidence(epoch); --epoch) {
-            amount += unbondingPoolOf[nodeId][epoch].lower(fraction, WHOLE);
+        for (uint32 period = settled; period > 0 && !_isBeyondEvidence(period); --period) {
+            amount += unbondingPoolOf[nodeId][period].lower(fraction, WHOLE);
         }
         emit Slashed(nodeId, fraction, amount, evidence);
         HauloutToken(address(token)).burn(amount);
@@ -200,21 +202,21 @@ contract Staking is Settlement {
     function setSlasher(address slasher_) external onlyGovernor {
         _slasher = slasher_ == address(0) ? slasher_ : slasher();
         nextSlasher = slasher_;
-        nextSlasherEpoch = IEpochs(committee).electableEpoch() + 1;
-        emit SlasherChanged(slasher_, nextSlasherEpoch);
+        nextSlasherPeriod = IEpochs(committee).electablePeriod() + 1;
+        emit SlasherChanged(slasher_, nextSlasherPeriod);
     }
 
     /// @notice Who may slash: a contract that judges evidence, and nobody to begin with.
     function slasher() public view returns (address) {
-        return nextSlasher != address(0) && _isBeyondEvidence(nextSlasherEpoch) ? nextSlasher : _slasher;
+        return nextSlasher != address(0) && _isBeyondEvidence(nextSlasherPeriod) ? nextSlasher : _slasher;
     }
 
-    /// @notice Whether what does not stand from `unlockEpoch` on can be withdrawn: the epoch before is over, no
-    /// certificate of it counts any more, and the evidence window has passed. When epochs have come to a standstill, at
+    /// @notice Whether what does not stand from `unlockPeriod` on can be withdrawn: the period before is over, no
+    /// certificate of it counts any more, and the evidence window has passed. When periods have come to a standstill, at
     /// once, unless it stands for a committee that is selected.
-    function isUnlocked(uint32 unlockEpoch) public view returns (bool) {
-        IEpochs epochs = IEpochs(committee);
-        return _isBeyondEvidence(unlockEpoch) || (epochs.isStalled() && unlockEpoch <= epochs.epoch() + 1);
+    function isUnlocked(uint32 unlockPeriod) public view returns (bool) {
+        IEpochs clock = IEpochs(committee);
+        return _isBeyondEvidence(unlockPeriod) || (clock.isStalled() && unlockPeriod <= clock.period() + 1);
     }
 
     /// @inheritdoc Governed
@@ -223,35 +225,35 @@ contract Staking is Settlement {
             || selector == this.becomeCandidate.selector || selector == this.stake.selector;
     }
 
-    /// @dev The sender's shares, which are nobody's now, leave the pool with the first epoch that is not elected for.
-    function _leave(uint32 nodeId, uint256 shares) private returns (uint32 unlockEpoch) {
+    /// @dev The sender's shares, which are nobody's now, leave the pool with the first period that is not elected for.
+    function _leave(uint32 nodeId, uint256 shares) private returns (uint32 unlockPeriod) {
         Stake storage on = _stakes[nodeId];
-        unlockEpoch = IEpochs(committee).electableEpoch();
-        Pool storage unbonding = unbondingPoolOf[nodeId][unlockEpoch];
+        unlockPeriod = IEpochs(committee).electablePeriod();
+        Pool storage unbonding = unbondingPoolOf[nodeId][unlockPeriod];
         uint256 leaving = shares;
-        if (unlockEpoch > on.settled) {
+        if (unlockPeriod > on.settled) {
             on.leaving += shares;
         } else {
             uint256 amount = on.pool.exit(shares); // as in `stake`
             leaving = unbonding.cost(amount);
             earningsOf[_receiverOf(nodeId)] += amount - leaving; // less than a share: else it would make the others dear
         }
-        unbondingSharesOf[nodeId][unlockEpoch][msg.sender] += unbonding.enter(leaving);
-        emit Unstaked(nodeId, msg.sender, shares, unlockEpoch);
+        unbondingSharesOf[nodeId][unlockPeriod][msg.sender] += unbonding.enter(leaving);
+        emit Unstaked(nodeId, msg.sender, shares, unlockPeriod);
     }
 
-    /// @dev Takes back what of the sender's was to leave with an epoch: shares of the node's pool, which are nobody's now.
-    function _takeBack(uint32 nodeId, uint32 unlockEpoch, uint256 unbondingShares) private returns (uint256 shares) {
+    /// @dev Takes back what of the sender's was to leave with a period: shares of the node's pool, which are nobody's now.
+    function _takeBack(uint32 nodeId, uint32 unlockPeriod, uint256 unbondingShares) private returns (uint256 shares) {
         if (unbondingShares == 0) revert ZeroAmount();
-        if (unlockEpoch < IEpochs(committee).electableEpoch()) revert ElectedWithout(unlockEpoch);
-        uint256 unbonding = unbondingSharesOf[nodeId][unlockEpoch][msg.sender];
+        if (unlockPeriod < IEpochs(committee).electablePeriod()) revert ElectedWithout(unlockPeriod);
+        uint256 unbonding = unbondingSharesOf[nodeId][unlockPeriod][msg.sender];
         if (unbondingShares > unbonding) revert NotEnoughShares(unbonding, unbondingShares);
-        unbondingSharesOf[nodeId][unlockEpoch][msg.sender] = unbonding - unbondingShares;
+        unbondingSharesOf[nodeId][unlockPeriod][msg.sender] = unbonding - unbondingShares;
         Stake storage on = _stakes[nodeId];
-        shares = unbondingPoolOf[nodeId][unlockEpoch].exit(unbondingShares);
-        if (unlockEpoch > on.settled) on.leaving -= shares;
+        shares = unbondingPoolOf[nodeId][unlockPeriod].exit(unbondingShares);
+        if (unlockPeriod > on.settled) on.leaving -= shares;
         else shares = on.pool.enter(shares);
-        emit UnstakingCancelled(nodeId, msg.sender, unlockEpoch, shares);
+        emit UnstakingCancelled(nodeId, msg.sender, unlockPeriod, shares);
     }
 
     function _checkPosition(uint256 shares) private pure {

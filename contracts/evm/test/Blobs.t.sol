@@ -17,7 +17,7 @@ contract BlobsTest is BlobBase {
         vm.expectEmit();
         emit Blobs.BlobCertified(1, blobId, 1, 9, false, true);
         blobs.extend(1, 3, ANY);
-        vm.assertEq(blobs.blob(1).endEpoch, 9);
+        vm.assertEq(blobs.blob(1).endPeriod, 9);
         vm.assertEq(token.balanceOf(address(blobs)), 8 * COST + FEE);
         (uint64 reserved,) = blobs.accounts(8);
         vm.assertEq(reserved, 6);
@@ -87,7 +87,7 @@ contract BlobsTest is BlobBase {
         vm.assertTrue(blobs.blob(1).status == Blobs.Status.Deleted);
         vm.assertEq(blobs.blob(1).objectId, 1);
         vm.assertEq(blobs.register(resourceId, ROOT, LENGTH, 1, true, ANY), 2);
-        vm.assertEq(blobs.blob(2).endEpoch, 6);
+        vm.assertEq(blobs.blob(2).endPeriod, 6);
         vm.assertEq(token.balanceOf(address(blobs)), 5 * COST + 2 * FEE);
     }
 

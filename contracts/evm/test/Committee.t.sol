@@ -82,7 +82,7 @@ contract CommitteeTest is Base {
         committee.select();
         vm.roll(77);
         vm.expectEmit();
-        emit Committee.EpochStarted(1);
+        emit Committee.EpochStarted(1, 1);
         vm.expectEmit();
         emit Committee.HandoverDone(1);
         committee.start();

@@ -78,10 +78,10 @@ contract EpochsTest is Base {
 
     function test_constructor_reverts_for_bad_parameters() public {
         Epochs.Parameters memory given = _parameters(500);
-        (given.epochDuration, given.shrinkDuration) = (0, 1);
-        _expectRefused("epochDuration", given);
-        (given.epochDuration, given.shrinkDuration) = (365 days + 1, type(uint32).max);
-        _expectRefused("epochDuration", given);
+        (given.periodDuration, given.shrinkDuration) = (0, 1);
+        _expectRefused("periodDuration", given);
+        (given.periodDuration, given.shrinkDuration) = (365 days + 1, type(uint32).max);
+        _expectRefused("periodDuration", given);
         given = _parameters(500);
         given.handoverDeadline = 0;
         _expectRefused("handoverDeadline", given);

@@ -142,10 +142,10 @@ contract GovernedTest is Base {
 
     function test_setParameters_reverts_beyond_half_and_twice_what_was_deployed() public {
         Epochs.Parameters memory given = _parameters(500);
-        given.epochDuration = EPOCH_S / 2 - 1;
-        _expectParametersRefused("epochDuration", given);
-        (given.epochDuration, given.shrinkDuration) = (2 * EPOCH_S + 1, 2 * SHRINK_S);
-        _expectParametersRefused("epochDuration", given);
+        given.periodDuration = EPOCH_S / 2 - 1;
+        _expectParametersRefused("periodDuration", given);
+        (given.periodDuration, given.shrinkDuration) = (2 * EPOCH_S + 1, 2 * SHRINK_S);
+        _expectParametersRefused("periodDuration", given);
         given = _parameters(500);
         given.handoverDeadline = DEADLINE_S / 2 - 1;
         _expectParametersRefused("handoverDeadline", given);

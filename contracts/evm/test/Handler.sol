@@ -121,7 +121,7 @@ contract Handler is StakeHandler {
         if (blob.objectId == 0) return;
         if (blob.deletable && seed & 32 == 0) {
             resourceIds.push(blobs.remove(blob.objectId));
-        } else if (blob.endEpoch < epoch + 8) {
+        } else if (blob.endPeriod < epoch + 8) {
             uint256 before = token.balanceOf(address(blobs));
             if (!_isSold()) vm.expectRevert();
             blobs.extend(blob.objectId, 1, ANY);
@@ -134,7 +134,7 @@ contract Handler is StakeHandler {
         uint32[] memory nodeIds = new uint32[](1 + seed % NODES);
         uint32 until = uint32((seed >> 64) % (epoch + 3));
         uint32 payable_ = committee.isStalled() ? epoch + 1 : epoch;
-        if (payable_ < blobs.openEpoch()) payable_ = blobs.openEpoch(); // closed as stalled
+        if (payable_ < blobs.openPeriod()) payable_ = blobs.openPeriod(); // closed as stalled
         uint256 expected;
         uint256 seen;
         for (uint256 i; i < nodeIds.length; ++i) {
@@ -212,14 +212,14 @@ contract Handler is StakeHandler {
     }
 
     function _refund(uint256 resourceId) private {
-        (address owner,, uint32 endEpoch) = blobs.reservations(resourceId);
-        if (owner == address(0) || !committee.isStalled() || endEpoch <= epoch + 1) vm.expectRevert();
+        (address owner,, uint32 endPeriod) = blobs.reservations(resourceId);
+        if (owner == address(0) || !committee.isStalled() || endPeriod <= epoch + 1) vm.expectRevert();
         refunded += blobs.refund(resourceId);
     }
 
     function _refundBlob(uint256 objectId) private {
         Blobs.BlobView memory blob = blobs.blob(objectId);
-        if (!committee.isStalled() || blob.endEpoch <= epoch + 1) vm.expectRevert();
+        if (!committee.isStalled() || blob.endPeriod <= epoch + 1) vm.expectRevert();
         refunded += blobs.refundBlob(objectId);
     }
 
@@ -230,7 +230,7 @@ contract Handler is StakeHandler {
     }
 
     function _isSold() private view returns (bool) {
-        return !committee.isStalled() && blobs.openEpoch() <= epoch;
+        return !committee.isStalled() && blobs.openPeriod() <= epoch;
     }
 
     /// @dev Any blob of a status, or one with id 0 if there is none.

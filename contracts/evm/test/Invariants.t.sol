@@ -104,11 +104,11 @@ contract InvariantsTest is Signing {
     function _checkPayments() private view {
         uint32 last = handler.epoch() + 8; // the handler pays for no later epoch
         uint256 owed;
-        for (uint32 epoch = blobs.openEpoch(); epoch <= last; ++epoch) {
+        for (uint32 epoch = blobs.openPeriod(); epoch <= last; ++epoch) {
             (, uint128 payment) = blobs.accounts(epoch);
             owed += payment;
         }
-        for (uint32 epoch = 1; epoch < blobs.openEpoch(); ++epoch) {
+        for (uint32 epoch = 1; epoch < blobs.openPeriod(); ++epoch) {
             for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
                 owed += blobs.owed(epoch, nodeId);
             }
@@ -155,14 +155,14 @@ contract InvariantsTest is Signing {
     /// @dev What is unbonding. What is not settled yet is counted with the node's pool.
     function _checkUnbondings() private view returns (uint256 sum) {
         for (uint256 k; k < handler.unbondingCount(); ++k) {
-            (uint32 nodeId, uint32 unlockEpoch) = handler.unbondings(k);
-            (uint256 tokens, uint256 shares) = staking.unbondingPoolOf(nodeId, unlockEpoch);
+            (uint32 nodeId, uint32 unlockPeriod) = handler.unbondings(k);
+            (uint256 tokens, uint256 shares) = staking.unbondingPoolOf(nodeId, unlockPeriod);
             vm.assertTrue(tokens == 0 || shares != 0);
             for (uint256 i; i < STAKERS; ++i) {
-                shares -= staking.unbondingSharesOf(nodeId, unlockEpoch, stakerAt(i));
+                shares -= staking.unbondingSharesOf(nodeId, unlockPeriod, stakerAt(i));
             }
             vm.assertEq(shares, 0);
-            if (unlockEpoch <= staking.settledEpoch(nodeId)) sum += tokens;
+            if (unlockPeriod <= staking.settledPeriod(nodeId)) sum += tokens;
         }
     }
 }

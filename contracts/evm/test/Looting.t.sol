@@ -109,19 +109,19 @@ contract LootingTest is Base {
         staking.stake(1, 100 ether);
         _nextEpoch();
         _payOutAll();
-        uint32 unlockEpoch = staking.unstake(1, 10); // by the attacker, as all from here on
+        uint32 unlockPeriod = staking.unstake(1, 10); // by the attacker, as all from here on
         vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
         _reward(1, 1000 ether); // a share is worth 1.8 units, and a bit
-        staking.cancelUnstaking(1, unlockEpoch, 9);
+        staking.cancelUnstaking(1, unlockPeriod, 9);
         for (uint256 i; i < 70; ++i) {
-            (uint256 tokens, uint256 shares) = staking.unbondingPoolOf(1, unlockEpoch);
+            (uint256 tokens, uint256 shares) = staking.unbondingPoolOf(1, unlockPeriod);
             uint256 tooLittle = staking.sharesFor(1, tokens / shares - 1); // for a share; without a limit, this doubles it
             staking.unstake(1, tooLittle == 0 ? 1 : tooLittle);
         }
         uint256 worth = staking.stakeOf(1, STAKER);
         vm.startPrank(STAKER);
         staking.unstake(1, staking.sharesOf(1, STAKER));
-        vm.assertLe(worth - staking.withdraw(1, unlockEpoch), 10);
+        vm.assertLe(worth - staking.withdraw(1, unlockPeriod), 10);
     }
 
     // Pay without service
@@ -177,24 +177,24 @@ contract LootingTest is Base {
         }
         _passEvidenceWindow();
         _select();
-        uint32 unlockEpoch = staking.unstake(1, STAKE / 2); // elected for epoch 5
+        uint32 unlockPeriod = staking.unstake(1, STAKE / 2); // elected for epoch 5
         vm.warp(block.timestamp + EPOCH_S);
         committee.start();
         _nextEpoch(); // 6
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockEpoch));
-        staking.withdraw(1, unlockEpoch);
+        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        staking.withdraw(1, unlockPeriod);
         _payOutAll();
         vm.assertEq(staking.slash(1, 1e17, "false attestation in epoch 5"), STAKE / 10);
         _passEvidenceWindow();
-        vm.assertEq(staking.withdraw(1, unlockEpoch), STAKE / 2 - STAKE / 20);
+        vm.assertEq(staking.withdraw(1, unlockPeriod), STAKE / 2 - STAKE / 20);
     }
 
     function test_stake_stays_while_certificates_of_its_epoch_count() public {
         _select();
-        uint32 unlockEpoch;
+        uint32 unlockPeriod;
         // All that were elected for epoch 2.
         for (uint32 i = 1; i <= 5; ++i) {
-            unlockEpoch = staking.unstake(i, STAKE);
+            unlockPeriod = staking.unstake(i, STAKE);
         }
         vm.warp(block.timestamp + EPOCH_S - EPOCH_S / 2);
         committee.start();
@@ -208,8 +208,8 @@ contract LootingTest is Base {
         _nextEpoch(); // 3, all others: its handover is not done
         _passEvidenceWindow();
         _payOutAll();
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockEpoch));
-        staking.withdraw(1, unlockEpoch);
+        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        staking.withdraw(1, unlockPeriod);
         blobs.certify(1, 2, bitmap, signature);
     }
 
@@ -222,15 +222,15 @@ contract LootingTest is Base {
         staking.stake(1, 1e6 * STAKE);
         uint256 shares = staking.sharesOf(1, ATTACKER);
         committee.select();
-        uint32 unlockEpoch = staking.unstake(1, shares);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockEpoch));
-        staking.withdraw(1, unlockEpoch);
+        uint32 unlockPeriod = staking.unstake(1, shares);
+        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        staking.withdraw(1, unlockPeriod);
         vm.warp(block.timestamp + NOTICE_S);
         committee.start();
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockEpoch));
-        staking.withdraw(1, unlockEpoch);
+        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        staking.withdraw(1, unlockPeriod);
         vm.stopPrank();
-        vm.assertEq(unlockEpoch, committee.epoch() + 1);
+        vm.assertEq(unlockPeriod, committee.epoch() + 1);
     }
 
     function test_the_governor_takes_no_stake() public {

@@ -29,7 +29,7 @@ contract PaymentsTest is Base {
         _nextEpoch();
         vm.assertEq(blobs.owed(1, 1), COST / 5);
         vm.expectEmit();
-        emit Space.EpochClosed(1, COST, COST / (100 * PARTS), 0);
+        emit Space.PeriodClosed(1, COST, COST / (100 * PARTS), 0);
         vm.expectEmit();
         emit Space.PaidOut(1, 1, COST / 5);
         vm.expectEmit();
@@ -37,7 +37,7 @@ contract PaymentsTest is Base {
         vm.assertEq(_payOut(1, 2), COST / 5);
         vm.assertEq(blobs.owed(1, 1), 0);
         vm.assertEq(blobs.owed(1, 2), COST / 5);
-        vm.assertEq(staking.settledEpoch(1), 2);
+        vm.assertEq(staking.settledPeriod(1), 2);
         vm.assertEq(staking.stakeOn(1), STAKE + COST / 5 - COST / 50);
         vm.assertEq(staking.earningsOf(_operator(1)), COST / 50);
         vm.assertEq(_payOutAll(), COST * 4 / 5);
@@ -52,8 +52,8 @@ contract PaymentsTest is Base {
         }
         vm.prank(address(0xbeef));
         vm.assertEq(_payOutAll(), 2 * COST);
-        vm.assertEq(staking.settledEpoch(1), 6);
-        vm.assertEq(staking.settledEpoch(5), 6);
+        vm.assertEq(staking.settledPeriod(1), 6);
+        vm.assertEq(staking.settledPeriod(5), 6);
         vm.assertEq(token.balanceOf(address(blobs)), 0);
     }
 
@@ -62,10 +62,10 @@ contract PaymentsTest is Base {
         _nextEpoch();
         _nextEpoch();
         vm.assertEq(_payOut(1, 1), 0);
-        vm.assertEq(blobs.openEpoch(), 1);
+        vm.assertEq(blobs.openPeriod(), 1);
         vm.assertEq(_payOut(1, 2), COST / 5);
-        vm.assertEq(blobs.openEpoch(), 2);
-        vm.assertEq(staking.settledEpoch(1), 2);
+        vm.assertEq(blobs.openPeriod(), 2);
+        vm.assertEq(staking.settledPeriod(1), 2);
         vm.assertEq(_payOut(1, 3), COST / 5);
     }
 
@@ -83,8 +83,8 @@ contract PaymentsTest is Base {
         vm.assertEq(_payOutAll(), 0);
         _select();
         vm.assertEq(_payOutAll(), 0);
-        vm.assertEq(blobs.openEpoch(), 1);
-        vm.assertEq(staking.settledEpoch(1), 1);
+        vm.assertEq(blobs.openPeriod(), 1);
+        vm.assertEq(staking.settledPeriod(1), 1);
         vm.expectRevert(abi.encodeWithSelector(Space.NotOver.selector, 1));
         blobs.owed(1, 1);
         vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 1));
@@ -144,7 +144,7 @@ contract PaymentsTest is Base {
     function test_owed_knows_what_epochs_before_left_over_before_they_are_closed() public {
         _missInEpoch2();
         _nextEpoch();
-        vm.assertEq(blobs.openEpoch(), 1);
+        vm.assertEq(blobs.openPeriod(), 1);
         uint256 owed = blobs.owed(3, 4);
         vm.assertTrue(owed > COST / 5);
         uint256 second = blobs.owed(2, 4);

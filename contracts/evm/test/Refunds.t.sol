@@ -17,8 +17,8 @@ contract RefundsTest is BlobBase {
         emit Space.Refunded(address(this), 2, 6, 4 * COST);
         vm.assertEq(blobs.refund(resourceId), 4 * COST);
         vm.assertEq(token.balanceOf(address(this)), before + 4 * COST);
-        (,, uint32 endEpoch) = blobs.reservations(resourceId);
-        vm.assertEq(endEpoch, 2);
+        (,, uint32 endPeriod) = blobs.reservations(resourceId);
+        vm.assertEq(endPeriod, 2);
         (uint64 reserved, uint128 payment) = blobs.accounts(5);
         vm.assertEq(reserved + payment, 0);
         vm.expectRevert(Space.NothingToRefund.selector);
@@ -33,7 +33,7 @@ contract RefundsTest is BlobBase {
         vm.expectEmit();
         emit Blobs.BlobCertified(1, blobId, 1, 2, false, true);
         vm.assertEq(blobs.refundBlob(1), 4 * COST); // the write fee was paid for the epoch that runs
-        vm.assertEq(blobs.blob(1).endEpoch, 2);
+        vm.assertEq(blobs.blob(1).endPeriod, 2);
         vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
         vm.expectRevert(Space.NothingToRefund.selector);
         blobs.refundBlob(1);
@@ -153,7 +153,7 @@ contract RefundsTest is BlobBase {
         vm.assertFalse(committee.state().handoverDone);
         _stall();
         _payOutAll();
-        vm.assertEq(blobs.openEpoch(), 4);
+        vm.assertEq(blobs.openPeriod(), 4);
         committee.close(); // now epochs may go on
         vm.assertFalse(committee.isStalled());
         _expectNothingSold(resourceId);

@@ -31,7 +31,7 @@ contract RewardsTest is Base {
         vm.assertEq(staking.stakeOn(1), STAKE + 180 ether);
         vm.assertEq(staking.earningsOf(RECEIVER), 20 ether);
         vm.assertEq(token.balanceOf(address(staking)), STAKE + 200 ether);
-        vm.assertEq(staking.settledEpoch(1), 2);
+        vm.assertEq(staking.settledPeriod(1), 2);
     }
 
     function test_settle_is_by_what_each_has_staked() public {
@@ -52,7 +52,7 @@ contract RewardsTest is Base {
         token.mint(address(blobs), 150 ether);
         vm.prank(address(blobs));
         staking.settle(1, amounts);
-        vm.assertEq(staking.settledEpoch(1), 3);
+        vm.assertEq(staking.settledPeriod(1), 3);
         vm.assertEq(staking.stakeOf(1, address(this)), STAKE + 135 ether);
         vm.assertEq(staking.earningsOf(RECEIVER), 15 ether);
     }
@@ -135,7 +135,7 @@ contract RewardsTest is Base {
             // Node 1 is settled at once, node 2 when the seed says so. The same happens on both.
             _reward(1, pay[epoch]);
             if (seed >> epoch & 1 == 1) {
-                for (uint32 behind = staking.settledEpoch(2); behind <= epoch; ++behind) {
+                for (uint32 behind = staking.settledPeriod(2); behind <= epoch; ++behind) {
                     _reward(2, pay[behind]);
                 }
             }
@@ -143,7 +143,7 @@ contract RewardsTest is Base {
         }
         _nextEpoch();
         for (uint32 nodeId = 1; nodeId <= 2; ++nodeId) {
-            for (uint32 behind = staking.settledEpoch(nodeId); behind <= 3; ++behind) {
+            for (uint32 behind = staking.settledPeriod(nodeId); behind <= 3; ++behind) {
                 _reward(nodeId, pay[behind]);
             }
         }

@@ -191,9 +191,9 @@ contract SlashingTest is Base {
         _nextEpoch();
         vm.warp(1); // as if no time had passed since
         vm.assertFalse(staking.isUnlocked(3));
-        vm.mockCall(address(committee), abi.encodeCall(committee.epoch, ()), abi.encode(uint32(66)));
+        vm.mockCall(address(committee), abi.encodeCall(committee.period, ()), abi.encode(uint32(66)));
         vm.assertFalse(staking.isUnlocked(3));
-        vm.mockCall(address(committee), abi.encodeCall(committee.epoch, ()), abi.encode(uint32(67)));
+        vm.mockCall(address(committee), abi.encodeCall(committee.period, ()), abi.encode(uint32(67)));
         vm.assertTrue(staking.isUnlocked(3));
         vm.clearMockedCalls();
     }

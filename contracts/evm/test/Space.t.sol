@@ -96,7 +96,7 @@ contract SpaceTest is BlobBase {
         vm.assertEq(blob.owner, address(this));
         vm.assertEq(blob.registeredEpoch, 1);
         vm.assertEq(blob.certifiedEpoch, 0);
-        vm.assertEq(blob.endEpoch, 6);
+        vm.assertEq(blob.endPeriod, 6);
         vm.assertTrue(blob.deletable);
         vm.assertTrue(blob.status == Blobs.Status.Registered);
         vm.assertEq(token.balanceOf(address(blobs)), 5 * COST + FEE);
@@ -109,7 +109,7 @@ contract SpaceTest is BlobBase {
         uint256 resourceId = blobs.reserve(SIZE + 7, 3, ANY);
         _nextEpoch();
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
-        vm.assertEq(blobs.blob(1).endEpoch, 4);
+        vm.assertEq(blobs.blob(1).endPeriod, 4);
         vm.assertEq(blobs.blob(1).registeredEpoch, 2);
         vm.expectRevert(abi.encodeWithSelector(Space.UnknownReservation.selector, resourceId));
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
@@ -263,7 +263,7 @@ contract SpaceTest is BlobBase {
         _expectTooExpensive(3 * COST);
         blobs.extend(2, 3, 3 * COST - 1);
         blobs.extend(2, 3, blobs.extensionCost(2, 3));
-        vm.assertEq(blobs.blob(2).endEpoch, 9);
+        vm.assertEq(blobs.blob(2).endPeriod, 9);
     }
 
     /// @dev Deploys and reverts with the constructor's reason.

@@ -16,10 +16,10 @@ abstract contract StakeBase is Base {
         _payOutAll();
     }
 
-    function _expectBonded(uint32 nodeId, uint32 unlockEpoch) internal {
-        vm.assertFalse(staking.isUnlocked(unlockEpoch));
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockEpoch));
-        staking.withdraw(nodeId, unlockEpoch);
+    function _expectBonded(uint32 nodeId, uint32 unlockPeriod) internal {
+        vm.assertFalse(staking.isUnlocked(unlockPeriod));
+        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        staking.withdraw(nodeId, unlockPeriod);
     }
 
     function _expectTooMany(address staker, uint256 held, uint256 shares) internal {

@@ -19,7 +19,7 @@ abstract contract StakeHandler is Base {
     /// @notice Stake of a node that unlocks in an epoch; somebody has unstaked some.
     struct Unbonding {
         uint32 nodeId;
-        uint32 unlockEpoch;
+        uint32 unlockPeriod;
     }
 
     uint256 private constant MOST_SLASHED = 1e17; // a tenth, in an epoch
@@ -39,7 +39,7 @@ abstract contract StakeHandler is Base {
     uint32 public epoch;
 
     mapping(uint32 epoch => uint256) internal _beganAt;
-    mapping(uint32 nodeId => mapping(uint32 unlockEpoch => bool)) private _isListed;
+    mapping(uint32 nodeId => mapping(uint32 unlockPeriod => bool)) private _isListed;
     mapping(uint32 nodeId => mapping(uint32 epoch => uint256)) private _slashedIn;
 
     constructor() {
@@ -79,11 +79,11 @@ abstract contract StakeHandler is Base {
         Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, account);
         uint256 joining = amount;
         bool isFull; // of what waits for settling
-        uint32 fromEpoch = committee.electableEpoch();
-        bool joinsAtOnce = fromEpoch <= staking.settledEpoch(nodeId); // the epoch before was settled as stalled
+        uint32 fromPeriod = committee.electablePeriod();
+        bool joinsAtOnce = fromPeriod <= staking.settledPeriod(nodeId); // the epoch before was settled as stalled
         for (uint256 i; i < joinings.length && !joinsAtOnce; ++i) {
             joining += joinings[i].amount;
-            isFull = isFull || (joinings[i].epoch != fromEpoch && joinings[i].epoch % 2 == fromEpoch % 2);
+            isFull = isFull || (joinings[i].period != fromPeriod && joinings[i].period % 2 == fromPeriod % 2);
         }
         uint256 shares = staking.sharesOf(nodeId, account) + staking.sharesFor(nodeId, joining);
         if (shares >= staking.LEAST_SHARES() && !isFull) return _stake(nodeId, account, amount);
@@ -106,9 +106,9 @@ abstract contract StakeHandler is Base {
         (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
         if (held == 0) return;
         shares = _between(shares, 1, held);
-        bool isElectedWithout = one.unlockEpoch < committee.electableEpoch();
+        bool isElectedWithout = one.unlockPeriod < committee.electablePeriod();
         vm.prank(account);
-        try staking.cancelUnstaking(one.nodeId, one.unlockEpoch, shares) {
+        try staking.cancelUnstaking(one.nodeId, one.unlockPeriod, shares) {
             require(!isElectedWithout, "what stands for no committee cannot stand again");
         } catch (bytes memory reason) {
             bytes4 wanted = isElectedWithout ? Staking.ElectedWithout.selector : Staking.StakeTooSmall.selector;
@@ -121,28 +121,28 @@ abstract contract StakeHandler is Base {
         (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
         if (held == 0) return;
         shares = _between(shares, 1, held);
-        bool isElectedWithout = one.unlockEpoch < committee.electableEpoch();
+        bool isElectedWithout = one.unlockPeriod < committee.electablePeriod();
         if (isElectedWithout) vm.expectRevert();
         vm.prank(account);
-        uint32 unlockEpoch = staking.unstakeSooner(one.nodeId, one.unlockEpoch, shares);
-        if (!isElectedWithout) _list(one.nodeId, unlockEpoch);
+        uint32 unlockPeriod = staking.unstakeSooner(one.nodeId, one.unlockPeriod, shares);
+        if (!isElectedWithout) _list(one.nodeId, unlockPeriod);
     }
 
     /// @dev Whatever is paused; once, and not before it is unlocked.
     function withdraw(uint256 seed) external watched {
         (uint256 held, Unbonding memory one, address account) = _someUnbonding(seed);
         if (held == 0) return;
-        bool isSettled = staking.settledEpoch(one.nodeId) >= one.unlockEpoch;
-        if (isSettled && _isUnlocked(one.unlockEpoch)) _withdraw(one, account);
+        bool isSettled = staking.settledPeriod(one.nodeId) >= one.unlockPeriod;
+        if (isSettled && _isUnlocked(one.unlockPeriod)) _withdraw(one, account);
         vm.expectRevert();
         vm.prank(account);
-        staking.withdraw(one.nodeId, one.unlockEpoch);
+        staking.withdraw(one.nodeId, one.unlockPeriod);
     }
 
     function slash(uint256 seed, uint256 fraction) external watched {
         uint32 nodeId = _node(seed);
         fraction = _between(fraction, 1, MOST_SLASHED);
-        bool isBehind = staking.settledEpoch(nodeId) < epoch;
+        bool isBehind = staking.settledPeriod(nodeId) < epoch;
         uint256 left = MOST_SLASHED - _slashedIn[nodeId][epoch];
         if (staking.slasher() != address(this) || isBehind || fraction > left) vm.expectRevert();
         else _slashedIn[nodeId][epoch] += fraction;
@@ -167,16 +167,16 @@ abstract contract StakeHandler is Base {
                 if (shares != 0) _unstake(nodeId, stakerAt(i), shares);
                 Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, stakerAt(i));
                 for (uint256 k; k < joinings.length; ++k) {
-                    _cancelStaking(nodeId, stakerAt(i), joinings[k].epoch);
+                    _cancelStaking(nodeId, stakerAt(i), joinings[k].period);
                 }
             }
         }
         for (uint256 k; k < unbondings.length; ++k) {
             Unbonding memory one = unbondings[k];
             for (uint256 i; i < STAKERS; ++i) {
-                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, stakerAt(i));
+                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockPeriod, stakerAt(i));
                 if (shares == 0) continue;
-                if (one.unlockEpoch > epoch + 1) _leaveSooner(one, stakerAt(i), shares);
+                if (one.unlockPeriod > epoch + 1) _leaveSooner(one, stakerAt(i), shares);
                 else _withdraw(one, stakerAt(i));
             }
         }
@@ -207,23 +207,23 @@ abstract contract StakeHandler is Base {
         _list(nodeId, staking.unstake(nodeId, shares));
     }
 
-    function _list(uint32 nodeId, uint32 unlockEpoch) private {
-        require(unlockEpoch == committee.electableEpoch(), "the first for which it does not stand");
-        if (_isListed[nodeId][unlockEpoch]) return;
-        _isListed[nodeId][unlockEpoch] = true;
-        unbondings.push(Unbonding(nodeId, unlockEpoch));
+    function _list(uint32 nodeId, uint32 unlockPeriod) private {
+        require(unlockPeriod == committee.electablePeriod(), "the first for which it does not stand");
+        if (_isListed[nodeId][unlockPeriod]) return;
+        _isListed[nodeId][unlockPeriod] = true;
+        unbondings.push(Unbonding(nodeId, unlockPeriod));
     }
 
     /// @dev Stake that came after a selection which was dropped.
-    function _cancelStaking(uint32 nodeId, address account, uint32 fromEpoch) private {
+    function _cancelStaking(uint32 nodeId, address account, uint32 fromPeriod) private {
         vm.prank(account);
-        uint256 amount = staking.cancelStaking(nodeId, fromEpoch);
+        uint256 amount = staking.cancelStaking(nodeId, fromPeriod);
         (withdrawn, withdrawnBy[account]) = (withdrawn + amount, withdrawnBy[account] + amount);
     }
 
     function _withdraw(Unbonding memory one, address account) private {
         vm.prank(account);
-        uint256 amount = staking.withdraw(one.nodeId, one.unlockEpoch);
+        uint256 amount = staking.withdraw(one.nodeId, one.unlockPeriod);
         withdrawn += amount;
         withdrawnBy[account] += amount;
     }
@@ -231,17 +231,17 @@ abstract contract StakeHandler is Base {
     /// @dev What was unstaked after a selection which was dropped need not wait for the epoch behind.
     function _leaveSooner(Unbonding memory one, address account, uint256 shares) private {
         vm.prank(account);
-        Unbonding memory sooner = Unbonding(one.nodeId, staking.unstakeSooner(one.nodeId, one.unlockEpoch, shares));
-        require(sooner.unlockEpoch == epoch + 1, "the first epoch that is not elected for");
+        Unbonding memory sooner = Unbonding(one.nodeId, staking.unstakeSooner(one.nodeId, one.unlockPeriod, shares));
+        require(sooner.unlockPeriod == epoch + 1, "the first epoch that is not elected for");
         // Nothing, if it was worth less than a share of what is unbonding.
-        if (staking.unbondingSharesOf(sooner.nodeId, sooner.unlockEpoch, account) != 0) _withdraw(sooner, account);
+        if (staking.unbondingSharesOf(sooner.nodeId, sooner.unlockPeriod, account) != 0) _withdraw(sooner, account);
     }
 
     /// @dev Whether what served the epoch before can be judged no more.
-    function _isUnlocked(uint32 unlockEpoch) private view returns (bool) {
-        if (committee.isStalled() && unlockEpoch <= epoch + 1) return true;
-        if (unlockEpoch > epoch || (unlockEpoch == epoch && !committee.state().handoverDone)) return false;
-        return block.timestamp >= _beganAt[unlockEpoch] + EVIDENCE_S;
+    function _isUnlocked(uint32 unlockPeriod) private view returns (bool) {
+        if (committee.isStalled() && unlockPeriod <= epoch + 1) return true;
+        if (unlockPeriod > epoch || (unlockPeriod == epoch && !committee.state().handoverDone)) return false;
+        return block.timestamp >= _beganAt[unlockPeriod] + EVIDENCE_S;
     }
 
     /// @dev Any stake that is unbonding, or `held` 0 if there is none.
@@ -250,7 +250,7 @@ abstract contract StakeHandler is Base {
         for (uint256 i; i < count && held == 0; ++i) {
             uint256 index = (seed % count + i) % count;
             (one, account) = (unbondings[index / STAKERS], stakerAt(index % STAKERS));
-            held = staking.unbondingSharesOf(one.nodeId, one.unlockEpoch, account);
+            held = staking.unbondingSharesOf(one.nodeId, one.unlockPeriod, account);
         }
     }
 

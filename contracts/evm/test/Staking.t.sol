@@ -27,7 +27,7 @@ contract StakingTest is StakeBase {
         _nextEpoch();
         vm.assertEq(staking.sharesOf(1, address(this)), 0); // not settled
         _payOutAll();
-        vm.assertEq(staking.settledEpoch(1), 1);
+        vm.assertEq(staking.settledPeriod(1), 1);
         vm.assertEq(staking.sharesOf(1, address(this)), 12 * UNIT + 8);
         vm.assertEq(staking.stakeOf(1, address(this)), 12 * UNIT + 8);
         vm.assertEq(staking.joiningsOf(1, address(this)).length, 0);
@@ -67,9 +67,9 @@ contract StakingTest is StakeBase {
         staking.stake(1, 4 * UNIT);
         Staking.Joining[] memory joinings = staking.joiningsOf(1, address(this));
         vm.assertEq(joinings.length, 2);
-        vm.assertEq(joinings[0].epoch, 2);
+        vm.assertEq(joinings[0].period, 2);
         vm.assertEq(joinings[0].amount, UNIT);
-        vm.assertEq(joinings[1].epoch, 3);
+        vm.assertEq(joinings[1].period, 3);
         vm.assertEq(joinings[1].amount, 6 * UNIT);
         (uint256 joining,) = staking.pendingOf(1);
         vm.assertEq(joining, 7 * UNIT);
@@ -97,9 +97,9 @@ contract StakingTest is StakeBase {
         for (uint256 i; i < 3; ++i) {
             _nextEpoch();
         }
-        vm.assertEq(staking.settledEpoch(1), 3);
+        vm.assertEq(staking.settledPeriod(1), 3);
         staking.stake(1, UNIT);
-        vm.assertEq(staking.settledEpoch(1), 3);
+        vm.assertEq(staking.settledPeriod(1), 3);
         _nextEpoch();
         _payOut(1, ALL);
         vm.assertEq(staking.sharesOf(1, address(this)), UNIT);
@@ -214,7 +214,7 @@ contract StakingTest is StakeBase {
     function _checkJoining(uint32 epoch, uint256 amount) private view {
         Staking.Joining[] memory joinings = staking.joiningsOf(1, address(this));
         vm.assertEq(joinings.length, 1);
-        vm.assertEq(joinings[0].epoch, epoch);
+        vm.assertEq(joinings[0].period, epoch);
         vm.assertEq(joinings[0].amount, amount);
     }
 }

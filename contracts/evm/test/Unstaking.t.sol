@@ -77,10 +77,10 @@ contract UnstakingTest is StakeBase {
         staking.unstake(1, 4 * UNIT);
         Staking.Unbonding[] memory unbondings = staking.unbondingsOf(1, address(this), 0);
         vm.assertEq(unbondings.length, 2);
-        vm.assertEq(unbondings[0].unlockEpoch, 2);
+        vm.assertEq(unbondings[0].unlockPeriod, 2);
         vm.assertEq(unbondings[0].amount, UNIT);
         vm.assertEq(unbondings[0].unlocksAt, block.timestamp + EVIDENCE_S);
-        vm.assertEq(unbondings[1].unlockEpoch, 3);
+        vm.assertEq(unbondings[1].unlockPeriod, 3);
         vm.assertEq(unbondings[1].amount, 6 * UNIT);
         vm.assertEq(unbondings[1].shares, 6 * UNIT);
         vm.assertEq(unbondings[1].unlocksAt, 0);
@@ -108,7 +108,7 @@ contract UnstakingTest is StakeBase {
         (uint256 tokens, uint256 shares) = staking.poolOf(1);
         vm.assertEq(tokens + shares, 0);
         _nextEpoch();
-        vm.assertEq(staking.settledEpoch(1), 3); // nothing to settle
+        vm.assertEq(staking.settledPeriod(1), 3); // nothing to settle
         staking.stake(1, UNIT); // anew, at one unit a share
     }
 
@@ -248,9 +248,9 @@ contract UnstakingTest is StakeBase {
         vm.assertEq(staking.stakeOn(1), STAKE - STAKE / 4); // the rest stands for 2
         Staking.Unbonding[] memory unbondings = staking.unbondingsOf(1, address(this), 0);
         vm.assertEq(unbondings.length, 2);
-        vm.assertEq(unbondings[0].unlockEpoch, 2);
+        vm.assertEq(unbondings[0].unlockPeriod, 2);
         vm.assertEq(unbondings[0].shares, STAKE / 4);
-        vm.assertEq(unbondings[1].unlockEpoch, 3);
+        vm.assertEq(unbondings[1].unlockPeriod, 3);
         vm.assertEq(unbondings[1].shares, STAKE / 4);
         (, uint256 leaving) = staking.pendingOf(1);
         vm.assertEq(leaving, STAKE / 2);

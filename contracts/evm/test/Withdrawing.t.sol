@@ -36,7 +36,7 @@ contract WithdrawingTest is StakeBase {
         vm.warp(stalledAt + 1);
         vm.assertTrue(committee.isStalled());
         _payOutAll(); // the epoch that runs counts as over
-        vm.assertEq(staking.settledEpoch(1), 2);
+        vm.assertEq(staking.settledPeriod(1), 2);
         vm.assertEq(staking.withdraw(1, 2), STAKE);
         // What is unstaked now is out at once, too; at the rate at which the epoch was settled.
         vm.assertEq(staking.unstake(2, STAKE), 2);
