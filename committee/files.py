@@ -107,7 +107,16 @@ def read_settings(path: Path, most_bytes: int = 2**20) -> str:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"it has more than the {most_bytes} bytes that are expected", str(path))
-    return content.decode("utf-8-sig")
+    return decoded(content)
+
+
+def decoded(content: bytes, errors: str = "strict") -> str:
+    """Return the UTF-8 text of a file without the mark (BOM) that some editors begin it with.
+
+    `errors` is as `bytes.decode` has it. Raises `UnicodeDecodeError`. Python's own codec for this is a module that is
+    read from the disk at its first use: where that fails once, for want of a descriptor, it fails for ever.
+    """
+    return content.decode(errors=errors).removeprefix("\ufeff")
 
 
 def require_folder(path: Path) -> None:

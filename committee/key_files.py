@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from committee.errors import InvalidKey
-from committee.files import open_regular, write_whole
+from committee.files import decoded, open_regular, write_whole
 
 Key = TypeVar("Key")
 
@@ -53,7 +53,7 @@ def read_secret(path: Path) -> bytes:
     try:
         with os.fdopen(open_regular(path, follow=True), "rb") as file:
             mode, is_mounted = os.fstat(file.fileno()).st_mode, _is_mounted(file.fileno())
-            text = file.read(LONGEST_FILE_BYTES).decode("utf-8-sig", errors="replace")
+            text = decoded(file.read(LONGEST_FILE_BYTES), errors="replace")
     except OSError as error:
         raise InvalidKey(f"cannot read the key {path}: {error.strerror}") from None
     exposed = mode & (stat.S_IRWXG | stat.S_IRWXO)

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from committee.files import open_regular
+from committee.files import decoded, open_regular
 from committee.logs import Log
 from storage.redstuff import InvalidEncoding, parse_blob_id
 
@@ -91,7 +91,7 @@ class BlockList:
 def parse(content: bytes) -> tuple[frozenset[bytes], list[tuple[int, str]]]:
     """Return the blob ids of a block list, and (line number, why) of each line that has none but should."""
     blob_ids, bad_lines = set(), []
-    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), 1):
+    for number, line in enumerate(decoded(content, errors="replace").splitlines(), 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,25 @@ def test_a_mark_at_the_beginning_of_a_file_is_not_part_of_it(tmp_path: Path) -> 
     """Editors of another system begin UTF-8 text with U+FEFF."""
     (tmp_path / "node.toml").write_text("\ufeff" + GOOD.replace("\n", "\r\n"), encoding="utf-8")
     assert load_config(tmp_path).port == 1234
+
+
+def test_what_cannot_be_loaded_of_python_keeps_no_file_from_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a process that has no descriptor left, or may not see Python's own files."""
+    folder = tmp_path / "node"
+    make_folder(folder, SETTINGS)
+    monkeypatch.setenv("FOLDER", str(folder))
+    read_all = """
+import os, pathlib, sys
+from storage.node.block_list import parse
+from storage.node.config import account_key, load_config
+sys.modules["encodings.utf_8_sig"] = None
+folder = pathlib.Path(os.environ["FOLDER"])
+print(load_config(folder).port, account_key(folder).address != "", parse(b"\\xef\\xbb\\xbf# none"))
+"""
+    ended = subprocess.run([sys.executable, "-c", read_all], capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.stderr) == ("1234 True (frozenset(), [])\n", "")
 
 
 @pytest.mark.parametrize(
