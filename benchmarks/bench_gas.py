@@ -30,9 +30,9 @@ from localnet.chain import LocalChain
 RESULTS = Path(__file__).parent / "results" / "gas.json"
 SHARDS = {4: 10, 10: 100, 31: 301, 100: 1000}
 """Members → shards of the committee."""
-EPOCH_S = 600
+PERIOD_S = 600
 LENGTH = 1 << 20
-EPOCHS = 5
+PERIODS = 5
 BATCH = 10
 STAKE = 10**18
 PROTOTYPE_COMMITTEE_GAS = 3_100_000
@@ -44,7 +44,7 @@ GOALS = {
     ("certify, all sign", 100): 235_000,
     ("certify, a third missing", 100): 275_000,
     **{("certify, one of ten at once", members): 110_000 for members in SHARDS},
-    **{("reserve and register, 5 epochs", members): 300_000 for members in SHARDS},
+    **{("reserve and register, 5 periods", members): 300_000 for members in SHARDS},
     **{("reserve and register, the very first", members): 300_000 for members in SHARDS},
     **{("select", members): 16_000_000 for members in SHARDS},
 }
@@ -81,8 +81,8 @@ class Bench:
         await self._chain.fund(key.address)
         parameters = DeploymentParameters(
             SHARDS[self._members],
-            *(EPOCH_S, EPOCH_S, 60),
-            price_per_mib_epoch=5,
+            *(PERIOD_S, PERIOD_S, 60),
+            price_per_mib_period=5,
             write_price_per_mib=3,
             notice_s=0,
         )
@@ -98,7 +98,7 @@ class Bench:
             for place in range(max(1, self._members // 10)):  # a tenth leaves and as many come
                 await ledger.leave(place + 1)
                 await self._join(STAKE * (100 + place))
-            await self._chain.increase_time(EPOCH_S)
+            await self._chain.increase_time(PERIOD_S)
             await self._epoch("")
 
     async def _join(self, stake: int) -> None:
@@ -128,10 +128,10 @@ class Bench:
 
     async def _blobs(self) -> None:
         state = await self._ledger.epoch_state()
-        _, gas = await self._register()  # the first one pays for the epochs' and counters' slots
+        _, gas = await self._register()  # the first one pays for the periods' and counters' slots
         self._add("reserve and register, the very first", gas)
         first, gas = await self._register()
-        self._add("reserve and register, 5 epochs", gas)
+        self._add("reserve and register, 5 periods", gas)
         sent = await self._ledger.certify_blob(first[0], self._certificate(state, first[1], 0))
         self._add("certify, all sign", sent.gas_used, self._members)
         missing = self._missing(state)
@@ -142,12 +142,12 @@ class Bench:
         certificates = {object_id: self._certificate(state, root, 0) for object_id, root in batch}
         (sent,) = await self._ledger.certify_blobs(certificates)
         self._add("certify, one of ten at once", sent.gas_used // BATCH, self._members)
-        self._add("extend by one epoch", (await self._ledger.extend_blob(first[0], 1)).gas_used)
+        self._add("extend by one period", (await self._ledger.extend_blob(first[0], 1)).gas_used)
 
     async def _register(self) -> tuple[tuple[int, bytes], int]:
         self._root += 1
         root = self._root.to_bytes(32, "big")
-        object_id, sent = await self._ledger.register_blob(root, LENGTH, EPOCHS)
+        object_id, sent = await self._ledger.register_blob(root, LENGTH, PERIODS)
         return (object_id, root), sent.gas_used
 
     def _missing(self, state: EpochState) -> int:

@@ -172,7 +172,7 @@ async def stored_and_read(far: Far, case: Case, what: str = "") -> list[Row]:
     """Store a new blob over the link and read it back."""
     data = os.urandom(case.size_bytes)
     to_store, to_read = needed_bytes(case)
-    stored = await far.timed(far.client.store(data, epochs=5))
+    stored = await far.timed(far.client.store(data, periods=5))
     found = rows_of(f"store{what}", case, to_store, *stored)
     blob_id = RedStuff(case.n).encode(data).blob_id
 
@@ -214,7 +214,7 @@ async def faults() -> list[Row]:
                 "store, one member hangs,",
                 case,
                 to_store,
-                *await far.timed(far.client.store(data, epochs=5)),
+                *await far.timed(far.client.store(data, periods=5)),
                 LONGEST_WITH_A_FAULT,
             )
             found += rows_of(

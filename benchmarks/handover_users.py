@@ -74,7 +74,7 @@ class Users:
             self.failures.append("a read gave other bytes")
 
     async def _write_one(self, data: bytes) -> None:
-        stored = await self.client.store(data, epochs=20)
+        stored = await self.client.store(data, periods=20)
         self.blobs[stored.blob_id] = data
 
     async def _timed(self, kind: Kind, work: Awaitable[None]) -> None:

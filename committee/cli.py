@@ -36,7 +36,7 @@ account_app = typer.Typer(no_args_is_help=True, help="Keys, and what accounts ne
 epoch_app = typer.Typer(no_args_is_help=True, help="Look at the epoch, and push it on; anyone may.")
 
 NodeArgument = Annotated[int, typer.Argument(metavar="NODE", help="The node's id.", min=1)]
-UnlockArgument = Annotated[int, typer.Argument(metavar="EPOCH", help="In which it unlocks.", min=0)]
+UnlockArgument = Annotated[int, typer.Argument(metavar="PERIOD", help="In which it unlocks.", min=0)]
 BlsKeyOption = Annotated[Path, typer.Option("--bls-key", help="The node's BLS key file, 32 bytes in hex.")]
 OperatorOption = typer.Option(
     parser=account_address, metavar="ACCOUNT", help="That the node's process sends from; the owner decides."
@@ -215,7 +215,7 @@ async def _node(ledger: Ledger, node_id: int) -> RegisteredNode:
 
 @chain_command(stake_app, "add")
 async def add(ledger: Ledger, node: NodeArgument, amount: Amount) -> Result:
-    """Stake tokens on a node; they count from the next selection on, and earn from its epoch on."""
+    """Stake tokens on a node; they count from the next selection on, and earn from its period on."""
     return sent(await ledger.stake(node, amount), node_id=node, amount=amount)
 
 
@@ -250,23 +250,24 @@ async def unstake(
         int | None, typer.Option(parser=token_amount, metavar="TOKENS", help="How many; all by default.")
     ] = None,
     cancel: Annotated[
-        int | None, typer.Option(metavar="EPOCH", help="Let stand what was not to stand from this epoch on.")
+        int | None,
+        typer.Option(metavar="PERIOD", help="Let stand what was not to stand from this period on."),
     ] = None,
 ) -> Result:
     """Take stake off a node; or cancel that, until a committee is elected without it.
 
-    It stands and earns until the last epoch whose committee is elected is over; behind the evidence window it can be
+    It stands and earns until the last period whose committee is elected is over; behind the evidence window it can be
     withdrawn (see `list`).
     """
     if cancel is not None:
-        return sent(await ledger.cancel_unstaking(node, cancel, amount), node_id=node, unlock_epoch=cancel)
+        return sent(await ledger.cancel_unstaking(node, cancel, amount), node_id=node, unlock_period=cancel)
     return sent(await ledger.unstake(node, amount), node_id=node)
 
 
 @chain_command(stake_app, "withdraw")
-async def withdraw(ledger: Ledger, node: NodeArgument, epoch: UnlockArgument) -> Result:
-    """Withdraw the stake that was unstaked from an epoch on and is unlocked (see `list`)."""
-    return sent(await ledger.withdraw(node, epoch), node_id=node, unlock_epoch=epoch)
+async def withdraw(ledger: Ledger, node: NodeArgument, period: UnlockArgument) -> Result:
+    """Withdraw the stake that was unstaked from a period on and is unlocked (see `list`)."""
+    return sent(await ledger.withdraw(node, period), node_id=node, unlock_period=period)
 
 
 @chain_command(stake_app, "rewards")
@@ -280,13 +281,14 @@ async def rewards(ledger: Ledger) -> Result:
 
 @chain_command(epoch_app, "status", sends=False)
 async def epoch_status(ledger: Ledger) -> Result:
-    """The epoch in the newest block, the members of its committees, and when its next step is due."""
+    """The epoch and period in the newest block, the members of its committees, and when its next step is due."""
     newest = await ledger.newest()
     state, parameters = await asyncio.gather(ledger.epoch_state(newest), ledger.parameters())
     now_s, missing = await asyncio.gather(ledger.chain_time_s(), ledger.missing_shards(state.epoch))
     step = next_step(state, parameters)
     return {
         "epoch": state.epoch,
+        "period": state.period,
         "block": state.block.number,
         "handover_done": state.handover_done,
         "missing_shards": sorted(missing),
@@ -308,13 +310,13 @@ async def epoch_status(ledger: Ledger) -> Result:
 
 @chain_command(epoch_app, "select")
 async def select(ledger: Ledger) -> Result:
-    """Elect the next committee; from half an epoch after the last handover on."""
+    """Elect the next committee; from half a period after the last handover on."""
     return sent(await ledger.select())
 
 
 @chain_command(epoch_app, "start")
 async def start(ledger: Ledger) -> Result:
-    """Start the selected epoch; from a full epoch after the last handover on."""
+    """Start the selected epoch; from a full period after the last handover on."""
     return sent(await ledger.start())
 
 
@@ -331,9 +333,9 @@ async def pay(
         list[int] | None, typer.Argument(metavar="[NODE]…", help="All nodes when none is named.")
     ] = None,
     until: Annotated[
-        int | None, typer.Option(metavar="EPOCH", help="The first epoch not to be paid.", min=1)
+        int | None, typer.Option(metavar="PERIOD", help="The first period not to be paid.", min=1)
     ] = None,
 ) -> Result:
-    """Pay nodes what they earned in epochs that are over, into their stakers' pools; anyone may."""
+    """Pay nodes what they earned in periods that are over, into their stakers' pools; anyone may."""
     transactions = await ledger.pay_out(nodes or None, until)
     return {"transactions": [sent(one) for one in transactions]}

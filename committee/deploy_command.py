@@ -69,12 +69,12 @@ def _account(name: str, help_: str) -> Any:
 
 DAY_S = 24 * 3600
 PARAMETERS: Mapping[str, Option] = {
-    "price_per_mib_epoch": Option(_number("--price", "Price of a MiB for an epoch, in smallest units.", 1)),
+    "price_per_mib_period": Option(_number("--price", "Price of a MiB for a period, in smallest units.", 1)),
     "write_price_per_mib": Option(
         _number("--write-price", "Price of registering a MiB, in smallest units.", 0)
     ),
     "n_shards": Option(_number("--shards", "Number of shards, for life.", 4, 1000), 1000),
-    "epoch_duration_s": Option(_number("--epoch-s", "Seconds of an epoch.", 1), 14 * DAY_S),
+    "period_duration_s": Option(_number("--epoch-s", "Seconds of a period.", 1), 14 * DAY_S),
     "handover_deadline_s": Option(
         _number("--deadline-s", "Seconds until a handover can be closed.", 1), DAY_S
     ),
@@ -82,7 +82,7 @@ PARAMETERS: Mapping[str, Option] = {
         _number("--patience-s", "Seconds of silence after which a member is ejected.", 1), 600
     ),
     "evidence_window_s": Option(
-        _number("--evidence-s", "Seconds after an epoch in which its stake can be slashed.", 0), 7 * DAY_S
+        _number("--evidence-s", "Seconds after a period in which its stake can be slashed.", 0), 7 * DAY_S
     ),
     "timelock_delay_s": Option(
         _number("--timelock-s", "Seconds by which the governor's changes are delayed.", 0), 2 * DAY_S

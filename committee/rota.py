@@ -15,8 +15,8 @@ DIGEST_BYTES = 32
 
 BLOCKS_A_TURN = 8
 """A member begins within the first half of its turn; in the other half its transaction can be mined."""
-TURNS_AN_EPOCH = 8
-"""Least number of turns that an epoch has time for, while LEAST_TURN_S allows it."""
+TURNS_A_PERIOD = 8
+"""Least number of turns that a period has time for, while LEAST_TURN_S allows it."""
 LEAST_TURN_S = 4
 
 
@@ -54,13 +54,13 @@ def draw_order(weights: Mapping[int, int], epoch: int, task: str) -> tuple[int, 
     return tuple(order)
 
 
-def turn_length_s(blocks: int, blocks_took_s: int, epoch_duration_s: int) -> int:
+def turn_length_s(blocks: int, blocks_took_s: int, period_duration_s: int) -> int:
     """Return the seconds of a turn on a chain whose last `blocks` blocks took `blocks_took_s`.
 
-    BLOCKS_A_TURN blocks, at most a TURNS_AN_EPOCH-th of an epoch, at least LEAST_TURN_S.
+    BLOCKS_A_TURN blocks, at most a TURNS_A_PERIOD-th of a period, at least LEAST_TURN_S.
     """
     of_blocks_s = -(-BLOCKS_A_TURN * blocks_took_s // blocks)
-    return max(min(of_blocks_s, epoch_duration_s // TURNS_AN_EPOCH), LEAST_TURN_S)
+    return max(min(of_blocks_s, period_duration_s // TURNS_A_PERIOD), LEAST_TURN_S)
 
 
 def turn_at(order: Sequence[int], waited_s: float, length_s: int) -> Turn:

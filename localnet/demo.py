@@ -44,14 +44,14 @@ NEWCOMER = ("svalbard", 200)
 LEAVES, DIES = "baffin", "barents"
 PARAMETERS = DeploymentParameters(
     n_shards=N_SHARDS,
-    epoch_duration_s=60,
+    period_duration_s=60,
     handover_deadline_s=300,
     patience_s=10,
     band_millis=500,
-    price_per_mib_epoch=1,
+    price_per_mib_period=1,
     write_price_per_mib=1,
 )
-BLOB_EPOCHS = 5
+BLOB_PERIODS = 5
 BIG_FILE_BYTES = 16 * 2**20
 
 
@@ -179,7 +179,7 @@ class Demo:
             data = await asyncio.to_thread(path.read_bytes)
             began = time.monotonic()
             stored = await self._network.client.store(
-                data, BLOB_EPOCHS, progress=self._progress_of(path.name)
+                data, BLOB_PERIODS, progress=self._progress_of(path.name)
             )
             self._files.append(FileResult(path, stored))
             self._gas["register"], self._gas["certify"] = stored.register_gas, stored.certify_gas

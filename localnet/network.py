@@ -277,7 +277,7 @@ class LocalNetwork:
     async def select(self) -> Transaction:
         """Elect the next committee; the chain's clock is moved on by an epoch first, so that nobody waits for it."""
         if (await self.operator.epoch_state()).current is not None:
-            await self.chain.increase_time(self._parameters.epoch_duration_s)
+            await self.chain.increase_time(self._parameters.period_duration_s)
         return await self._settled(await self.operator.select())
 
     async def start_epoch(self) -> Transaction:

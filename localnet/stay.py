@@ -16,7 +16,7 @@ from localnet.network import TOKEN, LocalNetwork, NetworkError
 BLOCK_INTERVAL_S = 1.0
 """Time between two blocks that are mined without a transaction, so that the chain's clock goes on."""
 PRICE = TOKEN // 1000
-"""Price of a MiB, for an epoch and for its registration, in the token's smallest unit."""
+"""Price of a MiB, for a period and for its registration, in the token's smallest unit."""
 STAKE_TOKENS = 100
 
 
@@ -45,9 +45,9 @@ async def stay(
             raise NetworkError(f"{folder} is not an empty folder: name one that is, or a new one")
         parameters = DeploymentParameters(
             n_shards,
-            epoch_duration_s=epoch_s,
+            period_duration_s=epoch_s,
             handover_deadline_s=epoch_s,
-            price_per_mib_epoch=PRICE,
+            price_per_mib_period=PRICE,
             write_price_per_mib=PRICE,
             evidence_window_s=epoch_s,
             opening_members=1,

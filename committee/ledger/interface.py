@@ -129,14 +129,14 @@ class Ledger(Protocol):
     async def earnings(self, account: str) -> int:
         """Commissions that an account has not withdrawn yet."""
 
-    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
-        """Return those of the nodes that are not paid for an epoch that is over, in the newest block."""
+    async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:
+        """Return those of the nodes that are not paid for a period that is over, in the newest block."""
 
-    async def owed(self, epoch: int, node_id: int) -> int:
-        """Return what a node earned in an epoch that is over and is still to be paid."""
+    async def owed(self, period: int, node_id: int) -> int:
+        """Return what a node earned in a period that is over and is still to be paid."""
 
-    async def quote(self, length: int, epochs: int) -> Quote:
-        """What a blob of `length` bytes takes and costs for `epochs` epochs."""
+    async def quote(self, length: int, periods: int) -> Quote:
+        """What a blob of `length` bytes takes and costs for `periods` periods."""
 
     # sending: tokens and gas
 
@@ -188,10 +188,10 @@ class Ledger(Protocol):
     async def change_public_key(
         self, node_id: int, public_key: bytes, proof_of_possession: bytes
     ) -> Transaction:
-        """Give a node another BLS key, for the next committee on that is not elected yet."""
+        """Give a node another BLS key, from the next period on whose committee is not elected yet."""
 
     async def change_commission(self, node_id: int, commission: int) -> Transaction:
-        """Change a node's commission, from the next epoch on whose committee is not elected yet."""
+        """Change a node's commission, from the next period on whose committee is not elected yet."""
 
     async def change_operator(self, node_id: int, operator: str) -> Transaction:
         """Let another account operate a node."""
@@ -208,36 +208,36 @@ class Ledger(Protocol):
     # sending: stake
 
     async def stake(self, node_id: int, amount: int) -> Transaction:
-        """Stake on a node, from the first epoch on whose committee is not elected yet.
+        """Stake on a node, from the first period on whose committee is not elected yet.
 
         Approves the token first where nothing but the allowance is lacking.
         """
 
     async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
-        """Take stake off a node, all of it when None, from the first epoch on whose committee is not elected yet.
+        """Take stake off a node, all of it when None, from the first period on whose committee is not elected yet.
 
-        Has the node paid out first where the stake has joined with an epoch for which it is not settled. The stake can
-        be withdrawn when the last epoch that it stands for is over and the evidence window has passed.
+        Has the node paid out first where the stake has joined with a period for which it is not settled. The stake can
+        be withdrawn when the last period that it stands for is over and the evidence window has passed.
         """
 
     async def cancel_unstaking(
-        self, node_id: int, unlock_epoch: int, amount: int | None = None
+        self, node_id: int, unlock_period: int, amount: int | None = None
     ) -> Transaction:
-        """Cancel the unstaking of the stake that was to leave with `unlock_epoch`, all of it when None.
+        """Cancel the unstaking of the stake that was to leave with `unlock_period`, all of it when None.
 
-        Refused once that epoch's committee is elected.
+        Refused once that period's committee is elected.
         """
 
-    async def withdraw(self, node_id: int, unlock_epoch: int) -> Transaction:
-        """Withdraw the stake that left with `unlock_epoch`; have the node paid out first where that is lacking.
+    async def withdraw(self, node_id: int, unlock_period: int) -> Transaction:
+        """Withdraw the stake that left with `unlock_period`; have the node paid out first where that is lacking.
 
-        When epochs have come to a standstill, also what was to join with that epoch and elected no committee.
+        When epochs have come to a standstill, also what was to join with that period and elected no committee.
         """
 
     async def pay_out(
         self, node_ids: Sequence[int] | None = None, until: int | None = None
     ) -> list[Transaction]:
-        """Have nodes paid what they earned in epochs that are over, before the epoch `until` if not None.
+        """Have nodes paid what they earned in periods that are over, before the period `until` if not None.
 
         All nodes when None. Anyone may; what is paid is skipped. As many transactions as it takes.
         """
@@ -270,13 +270,13 @@ class Ledger(Protocol):
         self,
         root: bytes,
         length: int,
-        epochs: int,
+        periods: int,
         deletable: bool = False,
         *,
         max_cost: int | None = None,
         to_certify: bool = False,
     ) -> tuple[int, Transaction]:
-        """Reserve space for `epochs` epochs and register a blob: (object id, transaction). Pays from the account.
+        """Reserve space for `periods` periods and register a blob: (object id, transaction). Pays from the account.
 
         Refused when it costs more than `max_cost`; when None, more than the newest block's prices make it.
         With `to_certify`, an account that could not pay the gas of about one certificate more is refused with
@@ -289,11 +289,11 @@ class Ledger(Protocol):
     async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
         """Post the certificates of several blob objects, in one transaction for all that have the same signers."""
 
-    async def extend_blob(self, object_id: int, epochs: int, *, max_cost: int | None = None) -> Transaction:
-        """Reserve and pay `epochs` more epochs for a certified blob of the account's; `max_cost` as above."""
+    async def extend_blob(self, object_id: int, periods: int, *, max_cost: int | None = None) -> Transaction:
+        """Reserve and pay `periods` more periods for a certified blob of the account's; `max_cost` as above."""
 
     async def refund_blob(self, object_id: int) -> Transaction:
-        """Get back, when epochs have come to a standstill, what was paid for a blob's epochs behind the current one."""
+        """Get back, when epochs stand still for good, what was paid for a blob's periods behind the current one."""
 
     async def delete_blob(self, object_id: int) -> Transaction:
         """Delete a deletable blob object of the account's; its space comes back as a reservation."""

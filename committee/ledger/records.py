@@ -23,13 +23,13 @@ class BlockMark:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a deployment goes by in an epoch.
+    """What a deployment goes by.
 
     Shards and domain are fixed for life; the others its governor may change, from an epoch's start on.
     """
 
     n_shards: int
-    epoch_duration_s: int
+    period_duration_s: int
     handover_deadline_s: int
     patience_s: int
     """A member may be ejected once it has been silent for this time."""
@@ -51,7 +51,9 @@ class EpochState:
 
     block: BlockMark
     epoch: int
-    """0 before the first start."""
+    """Number of the committee in office; 0 before the first start."""
+    period: int
+    """What users pay for, and stake is elected for; 0 before the first start."""
     started_at_s: int
     started_block: BlockMark | None
     """The block that started the epoch; its hash salts the attestations. None in epoch 0."""
@@ -67,6 +69,11 @@ class EpochState:
     to attest in this epoch."""
     selected_at_s: int = 0
     """When `next` was selected; 0 when there is none."""
+
+    @property
+    def next_period(self) -> int:
+        """The period that the next epoch belongs to."""
+        return self.period + 1
 
     def holders(self, shard: int) -> tuple[Member, ...]:
         """Return the members that may have slivers of a shard: its owners, now and before, and that in `unattested`."""
@@ -104,16 +111,16 @@ class RegisteredNode:
     tls_key: bytes
     """SHA-256 of the TLS key's SubjectPublicKeyInfo; 32 zero bytes for a node without TLS."""
     public_key: bytes
-    """BLS, compressed, 48 bytes; in the current epoch."""
+    """BLS, compressed, 48 bytes; in the current period."""
     commission: int
-    """The receiver's part of the rewards, in hundredths of a percent; in the current epoch."""
+    """The receiver's part of the rewards, in hundredths of a percent; in the current period."""
     stake: int
     is_candidate: bool
-    barred_until_epoch: int
-    """The node may not become a candidate again before this epoch has begun."""
+    barred_until_period: int
+    """The node may not become a candidate again before this period has begun."""
     pending_public_key: bytes
     public_key_from: int
-    """The epoch from which on `pending_public_key` counts; the same key as `public_key` when it does already."""
+    """The period from which on `pending_public_key` counts; the same key as `public_key` when it does already."""
     pending_commission: int
     commission_from: int
     """As `public_key_from`."""
@@ -131,9 +138,9 @@ class Absence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """Stake that earns from `epoch` on, once the node is settled up to it."""
+    """Stake that earns from `period` on, once the node is settled up to it."""
 
-    epoch: int
+    period: int
     amount: int
 
 
@@ -141,13 +148,13 @@ class Joining:
 class Unbonding:
     """Stake that is unstaked and not yet withdrawn."""
 
-    unlock_epoch: int
-    """The first epoch for which the stake does not stand."""
+    unlock_period: int
+    """The first period for which the stake does not stand."""
     shares: int
     amount: int
-    """What the shares are worth now; they earn until the epoch before `unlock_epoch` is over, and may be slashed."""
+    """What the shares are worth now; they earn until the period before `unlock_period` is over, and may be slashed."""
     unlocks_at_s: int
-    """Chain time before which the shares cannot be withdrawn; 0 while `unlock_epoch` has not begun."""
+    """Chain time before which the shares cannot be withdrawn; 0 while `unlock_period` has not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,20 +197,20 @@ class BlobRecord:
     owner: str
     registered_epoch: int
     certified_epoch: int | None
-    end_epoch: int
-    """Exclusive."""
+    end_period: int
+    """The first period in which the object does not live any more."""
     deletable: bool
     deleted: bool = False
     invalid: bool = False
     """The writer was proven to have encoded it inconsistently."""
 
-    def is_registered(self, epoch: int) -> bool:
-        """Whether the object is neither deleted nor, in `epoch`, expired."""
-        return not self.deleted and epoch < self.end_epoch
+    def is_registered(self, period: int) -> bool:
+        """Whether the object is neither deleted nor, in `period`, expired."""
+        return not self.deleted and period < self.end_period
 
-    def is_live(self, epoch: int) -> bool:
-        """Whether nodes must keep the blob in `epoch` for this object's sake."""
-        return self.certified_epoch is not None and not self.invalid and self.is_registered(epoch)
+    def is_live(self, period: int) -> bool:
+        """Whether nodes must keep the blob in `period` for this object's sake."""
+        return self.certified_epoch is not None and not self.invalid and self.is_registered(period)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,19 +266,19 @@ class BlobRegistered:
     owner: str
     epoch: int
     length: int
-    end_epoch: int
+    end_period: int
     deletable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class BlobCertified:
-    """A quorum holds the blob: it must stay readable until its end epoch."""
+    """A quorum holds the blob: it must stay readable until its end period."""
 
     block: BlockMark
     object_id: int
     blob_id: bytes
     epoch: int
-    end_epoch: int
+    end_period: int
     deletable: bool
     is_extension: bool
 
@@ -309,6 +316,8 @@ class EpochStarted:
 
     block: BlockMark
     epoch: int
+    period: int
+    """The period that the epoch belongs to."""
 
 
 @dataclass(frozen=True, slots=True)

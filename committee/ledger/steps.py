@@ -36,9 +36,9 @@ def next_step(state: EpochState, parameters: Parameters) -> EpochStep:
         kind = StepKind.SELECT if state.next is None else StepKind.START
         return EpochStep(kind, 1, state.last_handover_done_s)
     if state.next is None:
-        since_s = state.last_handover_done_s + parameters.epoch_duration_s // 2
+        since_s = state.last_handover_done_s + parameters.period_duration_s // 2
         return EpochStep(StepKind.SELECT, state.epoch + 1, since_s)
-    since_s = state.last_handover_done_s + parameters.epoch_duration_s
+    since_s = state.last_handover_done_s + parameters.period_duration_s
     return EpochStep(StepKind.START, state.epoch + 1, max(since_s, state.selected_at_s + parameters.notice_s))
 
 

@@ -13,23 +13,23 @@ from localnet.memory_chain.contracts import Contracts, Outcome, Revert
 from storage.redstuff import BlobMetadata
 from storage.redstuff import Parameters as Grid
 
-MAX_EPOCHS_AHEAD = 53
+MAX_PERIODS_AHEAD = 53
 NOBODY = "0x" + 40 * "0"
 
 
 def reserve_and_register(
-    now: Contracts, account: str, root: bytes, length: int, epochs: int, deletable: bool
+    now: Contracts, account: str, root: bytes, length: int, periods: int, deletable: bool
 ) -> Outcome:
-    """A blob object of the account's, for `epochs` epochs."""
+    """A blob object of the account's, for `periods` periods."""
     largest = Grid(now.parameters.n_shards).max_blob_bytes
     if length > largest:
         raise Revert("BlobTooLong", length=length, largest=largest)
-    epoch = now.state.epoch
-    if epoch == 0:
+    period = now.state.period
+    if period == 0:
         raise Revert("NoEpochYet")
-    if not 1 <= epochs <= MAX_EPOCHS_AHEAD:
-        raise Revert("InvalidPeriod", periodsAhead=epochs, most=MAX_EPOCHS_AHEAD)
-    return register(now, account, BlobMetadata.id_of(length, root), length, epoch + epochs, deletable)
+    if not 1 <= periods <= MAX_PERIODS_AHEAD:
+        raise Revert("InvalidPeriod", periodsAhead=periods, most=MAX_PERIODS_AHEAD)
+    return register(now, account, BlobMetadata.id_of(length, root), length, period + periods, deletable)
 
 
 def register(
@@ -37,7 +37,7 @@ def register(
     owner: str,
     blob_id: bytes,
     length: int,
-    end_epoch: int,
+    end_period: int,
     deletable: bool,
     object_id: int | None = None,
 ) -> Outcome:
@@ -46,15 +46,15 @@ def register(
     if object_id is None:
         object_id = max(now.records, default=0) + 1
     state = now.state
-    record = BlobRecord(object_id, blob_id, length, owner, state.epoch, None, end_epoch, deletable)
-    told = BlobRegistered(state.block, object_id, blob_id, owner, state.epoch, length, end_epoch, deletable)
+    record = BlobRecord(object_id, blob_id, length, owner, state.epoch, None, end_period, deletable)
+    told = BlobRegistered(state.block, object_id, blob_id, owner, state.epoch, length, end_period, deletable)
     return _with(now, record), (told,)
 
 
 def live_objects(now: Contracts, blob_id: bytes) -> list[BlobRecord]:
     """The blob's objects that are neither deleted nor expired, newest first."""
     records = [one for one in now.records.values() if one.blob_id == blob_id]
-    live = [one for one in records if one.is_registered(now.state.epoch)]
+    live = [one for one in records if one.is_registered(now.state.period)]
     return sorted(live, key=lambda one: one.object_id, reverse=True)
 
 
@@ -91,17 +91,17 @@ def certified(now: Contracts, object_id: int, epoch: int) -> Outcome:
     return _told(now, replace(record, certified_epoch=epoch), is_extension=False)
 
 
-def extend(now: Contracts, account: str, object_id: int, epochs: int) -> Outcome:
-    """More epochs for a certified blob of the account's, while it lives."""
-    record, epoch = _owned(now, account, object_id), now.state.epoch
+def extend(now: Contracts, account: str, object_id: int, periods: int) -> Outcome:
+    """More periods for a certified blob of the account's, while it lives."""
+    record, period = _owned(now, account, object_id), now.state.period
     if record.certified_epoch is None:
         raise Revert("NotCertified", objectId=object_id)
     _require_unexpired(now, record)
     _require_valid(now, record.blob_id)
-    most = epoch + MAX_EPOCHS_AHEAD - record.end_epoch
-    if not 1 <= epochs <= most:
-        raise Revert("InvalidPeriod", periodsAhead=epochs, most=most)
-    return _told(now, replace(record, end_epoch=record.end_epoch + epochs), is_extension=True)
+    most = period + MAX_PERIODS_AHEAD - record.end_period
+    if not 1 <= periods <= most:
+        raise Revert("InvalidPeriod", periodsAhead=periods, most=most)
+    return _told(now, replace(record, end_period=record.end_period + periods), is_extension=True)
 
 
 def remove(now: Contracts, account: str, object_id: int) -> Outcome:
@@ -137,7 +137,7 @@ def _told(now: Contracts, record: BlobRecord, *, is_extension: bool) -> Outcome:
         record.object_id,
         record.blob_id,
         record.certified_epoch,
-        record.end_epoch,
+        record.end_period,
         record.deletable,
         is_extension,
     )
@@ -163,8 +163,8 @@ def _owned(now: Contracts, account: str, object_id: int) -> BlobRecord:
 
 
 def _require_unexpired(now: Contracts, record: BlobRecord) -> None:
-    if record.end_epoch <= now.state.epoch:
-        raise Revert("Expired", endPeriod=record.end_epoch)
+    if record.end_period <= now.state.period:
+        raise Revert("Expired", endPeriod=record.end_period)
 
 
 def _require_valid(now: Contracts, blob_id: bytes) -> None:

@@ -220,10 +220,10 @@ class MemoryChain:
     # blobs, by hand
 
     def register(
-        self, blob: Named, *, end_epoch: int = 50, deletable: bool = False, object_id: int | None = None
+        self, blob: Named, *, end_period: int = 50, deletable: bool = False, object_id: int | None = None
     ) -> int:
         """A blob object of `WRITER`'s, whatever its end; its id, the next one unless named."""
-        sent = WRITER, blob.blob_id, blob.length, end_epoch, deletable, object_id
+        sent = WRITER, blob.blob_id, blob.length, end_period, deletable, object_id
         self.send("Blobs.register", blobs.register, *sent)
         return max(self.records) if object_id is None else object_id
 
@@ -231,9 +231,9 @@ class MemoryChain:
         """An object, by the current committee."""
         self.send("Blobs.certify", blobs.certified, object_id, self.state.epoch)
 
-    def extend(self, object_id: int, epochs: int) -> None:
-        """An object, by so many epochs."""
-        self.send("Blobs.extend", blobs.extend, self.records[object_id].owner, object_id, epochs)
+    def extend(self, object_id: int, periods: int) -> None:
+        """An object, by so many periods."""
+        self.send("Blobs.extend", blobs.extend, self.records[object_id].owner, object_id, periods)
 
     def delete(self, object_id: int) -> None:
         """An object."""

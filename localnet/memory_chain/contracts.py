@@ -71,7 +71,7 @@ class Contracts:
     @classmethod
     def deployed(cls, parameters: Parameters, block: BlockMark, time_s: int) -> Contracts:
         """Return the contracts before the first epoch."""
-        return cls(parameters, EpochState(block, 0, 0, None, True, time_s, None, None, None), time_s)
+        return cls(parameters, EpochState(block, 0, 0, 0, None, True, time_s, None, None, None), time_s)
 
     def changed(self, **changes: Any) -> Contracts:
         """Return the contracts with fields of the epoch's state changed."""
@@ -95,7 +95,7 @@ class Contracts:
         """Whether no epoch has begun for so long that none may come any more."""
         state, parameters = self.state, self.parameters
         last_s = state.last_handover_done_s if state.handover_done else state.started_at_s
-        return self.time_s > last_s + 4 * (parameters.epoch_duration_s + parameters.handover_deadline_s)
+        return self.time_s > last_s + 4 * (parameters.period_duration_s + parameters.handover_deadline_s)
 
     def accepts(self, epoch: int) -> bool:
         """Whether certificates of an epoch's committee count."""

@@ -76,11 +76,12 @@ def start(now: Contracts) -> Outcome:
     if state.next is None:
         raise Revert("NotSelected", epoch=state.epoch + 1)
     if state.epoch:
-        _require_time(now, _after_handover_s(now, now.parameters.epoch_duration_s))
+        _require_time(now, _after_handover_s(now, now.parameters.period_duration_s))
         _require_time(now, state.selected_at_s + now.parameters.notice_s)
     missing = now.missing_shards(state.epoch)
     started = now.changed(
         epoch=state.next.epoch,
+        period=state.period + 1,
         started_at_s=now.time_s,
         started_block=state.block,
         handover_done=False,
@@ -99,7 +100,7 @@ def start(now: Contracts) -> Outcome:
         elected_stake=now.selected_stake,
         late_stakes={},
     )
-    return _finished_at_quorum(started, EpochStarted(state.block, state.next.epoch))
+    return _finished_at_quorum(started, EpochStarted(state.block, state.next.epoch, state.period + 1))
 
 
 def _last_held(state: EpochState, missing: Collection[int]) -> dict[int, Member]:
@@ -156,7 +157,7 @@ def close(now: Contracts) -> Outcome:
 def eject(
     now: Contracts, node_id: int, reason: int, deadline_s: int, certificate: Certificate | None
 ) -> Outcome:
-    """A member that does not answer is no candidate until the next epoch; a committee selected with it is dropped.
+    """A member that does not answer is no candidate until the next period; a committee selected with it is dropped.
 
     None for a certificate that whoever runs the chain vouches for.
     """
@@ -177,20 +178,20 @@ def eject(
     if is_selected:
         less = {late: -amount for late, amount in now.late_stakes.items()}
         then = registry.more_stake(then.changed(next=None, selected_at_s=0), less)
-    then = registry.removed(then, node_id, Absence.REMOVED, barred_until_epoch=state.epoch + 1)
+    then = registry.removed(then, node_id, Absence.REMOVED, barred_until_period=state.period + 1)
     return then, (MemberEjected(state.block, state.epoch, node_id, reason),)
 
 
 def selectable_at_s(now: Contracts) -> int:
     """Return the time from which on a committee may be selected."""
-    return _after_handover_s(now, now.parameters.epoch_duration_s // 2)
+    return _after_handover_s(now, now.parameters.period_duration_s // 2)
 
 
 def startable_at_s(now: Contracts) -> int:
     """Return the time from which on the selected epoch may be started."""
     if now.state.epoch == 0:
         return 0
-    after_handover_s = _after_handover_s(now, now.parameters.epoch_duration_s)
+    after_handover_s = _after_handover_s(now, now.parameters.period_duration_s)
     return max(after_handover_s, now.state.selected_at_s + now.parameters.notice_s)
 
 

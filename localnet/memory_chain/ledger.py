@@ -198,14 +198,14 @@ class MemoryLedger:
         self,
         root: bytes,
         length: int,
-        epochs: int,
+        periods: int,
         deletable: bool = False,
         *,
         max_cost: int | None = None,
         to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """Register a blob object of the account's; space and gas are free."""
-        sent = self._sender(), root, length, epochs, deletable
+        sent = self._sender(), root, length, periods, deletable
         transaction = self.chain.send("Blobs.reserveAndRegister", blobs.reserve_and_register, *sent)
         return max(self.chain.records), transaction
 
@@ -222,9 +222,9 @@ class MemoryLedger:
             self.chain.send("Blobs.certifyMany", blobs.certify_many, some) for some in by_signers.values()
         ]
 
-    async def extend_blob(self, object_id: int, epochs: int, *, max_cost: int | None = None) -> Transaction:
+    async def extend_blob(self, object_id: int, periods: int, *, max_cost: int | None = None) -> Transaction:
         """Extend a blob object of the account's; space is free."""
-        return self.chain.send("Blobs.extend", blobs.extend, self._sender(), object_id, epochs)
+        return self.chain.send("Blobs.extend", blobs.extend, self._sender(), object_id, periods)
 
     async def delete_blob(self, object_id: int) -> Transaction:
         """Of the account's."""

@@ -51,7 +51,7 @@ def register_node(
         commission=commission,
         stake=0,
         is_candidate=True,
-        barred_until_epoch=0,
+        barred_until_period=0,
         pending_public_key=public_key,
         public_key_from=0,
         pending_commission=commission,
@@ -97,7 +97,7 @@ def moved(now: Contracts, node_id: int, address: str, tls_key: bytes = bytes(32)
 
 
 def stake(now: Contracts, node_id: int, amount: int) -> Outcome:
-    """Add stake to a node, from the first epoch on whose committee is not elected yet."""
+    """Add stake to a node, from the first period on whose committee is not elected yet."""
     if node_id not in now.nodes:
         raise Revert("UnknownNode", nodeId=node_id)
     if amount == 0:
@@ -131,17 +131,17 @@ def become_candidate(now: Contracts, account: str, node_id: int) -> Outcome:
     node = now.nodes[node_id]
     if node.is_candidate:
         raise Revert("AlreadyCandidate", nodeId=node_id)
-    if now.state.epoch < node.barred_until_epoch and not now.is_stalled:
-        raise Revert("Barred", nodeId=node_id, until=node.barred_until_epoch)
+    if now.state.period < node.barred_until_period and not now.is_stalled:
+        raise Revert("Barred", nodeId=node_id, until=node.barred_until_period)
     nodes = {**now.nodes, node_id: replace(node, is_candidate=True)}
     return replace(now, nodes=nodes, candidates=(*now.candidates, node_id)), ()
 
 
-def removed(now: Contracts, node_id: int, why: Absence, barred_until_epoch: int | None = None) -> Contracts:
+def removed(now: Contracts, node_id: int, why: Absence, barred_until_period: int | None = None) -> Contracts:
     """Return the contracts with this node no candidate; its bar stays unless another is given."""
     node = replace(now.nodes[node_id], is_candidate=False)
-    if barred_until_epoch is not None:
-        node = replace(node, barred_until_epoch=barred_until_epoch)
+    if barred_until_period is not None:
+        node = replace(node, barred_until_period=barred_until_period)
     left = tuple(one for one in now.candidates if one != node_id)
     absences = now.absences if node_id not in now.candidates else {**now.absences, node_id: why}
     return replace(now, nodes={**now.nodes, node_id: node}, candidates=left, absences=absences)

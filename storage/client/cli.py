@@ -25,8 +25,8 @@ TOLD_EVERY_S = 20.0
 """Time between two lines about a wait."""
 STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Other names of `-`: by these, a file that the shell has opened for the output would be one that exists."""
-MOST_EPOCHS = 53
-"""The most epochs ahead for which the contract sells space."""
+MOST_PERIODS = 53
+"""The most periods ahead for which the contract sells space."""
 
 app = typer.Typer(no_args_is_help=True, help="Register, certify and look after blobs.")
 
@@ -73,18 +73,18 @@ DeletableOption = Annotated[bool, typer.Option("--deletable", help="May be delet
 BlobArgument = Annotated[
     bytes, typer.Argument(parser=_parse, metavar="BLOB", help="The blob's id, 43 characters.")
 ]
-EpochsOption = Annotated[
-    int, typer.Option(help="Epochs to pay for, the current one included.", min=1, max=MOST_EPOCHS)
+PeriodsOption = Annotated[
+    int, typer.Option(help="Periods to pay for, the current one included.", min=1, max=MOST_PERIODS)
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Register and pay anew, whatever an earlier command has paid for.")
 ]
 UntilOption = Annotated[
     int | None,
-    typer.Option(help="The epoch in which it is to end; nothing is paid if it lasts as long.", min=1),
+    typer.Option(help="The period in which it is to end; nothing is paid if it lasts as long.", min=1),
 ]
-MoreEpochsOption = Annotated[
-    int | None, typer.Option(help="How many to add behind the blob's last one.", min=1, max=MOST_EPOCHS)
+MorePeriodsOption = Annotated[
+    int | None, typer.Option(help="How many to add behind the blob's last one.", min=1, max=MOST_PERIODS)
 ]
 
 
@@ -92,7 +92,7 @@ MoreEpochsOption = Annotated[
 async def register(
     ledger: Ledger,
     file: FileArgument,
-    epochs: EpochsOption = 1,
+    periods: PeriodsOption = 1,
     deletable: DeletableOption = False,
     force: ForceOption = False,
 ) -> Result:
@@ -101,9 +101,9 @@ async def register(
     An object of the account's that waits for its certificate and lasts as long is not registered again.
     """
     metadata = await metadata_of(RedStuff((await ledger.parameters()).n_shards), file)
-    quote = await ledger.quote(metadata.length, epochs)
+    quote = await ledger.quote(metadata.length, periods)
     async with ledger.only_payer(metadata.root):
-        waiting = None if force else await waiting_object(ledger, metadata, epochs, deletable)
+        waiting = None if force else await waiting_object(ledger, metadata, periods, deletable)
         if waiting is not None:
             return {
                 "object_id": waiting.object_id,
@@ -112,7 +112,7 @@ async def register(
                 "outcome": "was registered before; nothing was paid",
             }
         object_id, transaction = await ledger.register_blob(
-            metadata.root, metadata.length, epochs, deletable, max_cost=quote.cost
+            metadata.root, metadata.length, periods, deletable, max_cost=quote.cost
         )
     return sent(
         transaction, object_id=object_id, blob_id=blob_id_text(metadata.blob_id), **dataclasses.asdict(quote)
@@ -136,7 +136,7 @@ async def certify(
 async def store(
     ledger: Ledger,
     file: FileArgument,
-    epochs: EpochsOption = 1,
+    periods: PeriodsOption = 1,
     deletable: DeletableOption = False,
     force: ForceOption = False,
     allow_private: AllowPrivateOption = None,
@@ -144,7 +144,7 @@ async def store(
     """Register, upload and certify a blob, as far as it is not done already: what was paid is not paid again."""
     data = await _content(ledger, file)
     async with Client(ledger, allow_private=allow_private) as client:
-        return _stored(await client.store(data, epochs, deletable, Waiting(), force=force))
+        return _stored(await client.store(data, periods, deletable, Waiting(), force=force))
 
 
 @chain_command(app, "read", sends=False)
@@ -183,33 +183,34 @@ async def status(ledger: Ledger, blob: BlobArgument) -> Result:
     return {
         "blob_id": blob_id_text(blob),
         "epoch": state.epoch,
-        "live": any(one.is_live(state.epoch) for one in records),
+        "period": state.period,
+        "live": any(one.is_live(state.period) for one in records),
         "objects": [_object(one) for one in records],
     }
 
 
 @chain_command(app, "extend")
 async def extend(
-    ledger: Ledger, object_id: ObjectArgument, epochs: MoreEpochsOption = None, until: UntilOption = None
+    ledger: Ledger, object_id: ObjectArgument, periods: MorePeriodsOption = None, until: UntilOption = None
 ) -> Result:
-    """Reserve and pay more epochs for a certified blob object of the account's, one by default.
+    """Reserve and pay more periods for a certified blob object of the account's, one by default.
 
     With --until the same command may be typed again, whatever became of it: what is paid for is not paid again.
     """
     if until is None:
-        epochs = epochs or 1
-        return sent(await ledger.extend_blob(object_id, epochs), object_id=object_id, epochs=epochs)
-    if epochs is not None:
-        raise typer.BadParameter("give --epochs or --until, not both")
+        periods = periods or 1
+        return sent(await ledger.extend_blob(object_id, periods), object_id=object_id, periods=periods)
+    if periods is not None:
+        raise typer.BadParameter("give --periods or --until, not both")
     record = await ledger.blob_object(object_id)
     async with ledger.only_payer(record.blob_id):
         await ledger.settle()
-        lasts_until = (await ledger.blob_object(object_id)).end_epoch
+        lasts_until = (await ledger.blob_object(object_id)).end_period
         if lasts_until >= until:
             outcome = "lasts as long already; nothing was paid"
-            return {"object_id": object_id, "end_epoch": lasts_until, "outcome": outcome}
+            return {"object_id": object_id, "end_period": lasts_until, "outcome": outcome}
         extended = await ledger.extend_blob(object_id, until - lasts_until)
-    return sent(extended, object_id=object_id, epochs=until - lasts_until, end_epoch=until)
+    return sent(extended, object_id=object_id, periods=until - lasts_until, end_period=until)
 
 
 @chain_command(app, "delete")
@@ -220,7 +221,7 @@ async def delete(ledger: Ledger, object_id: ObjectArgument) -> Result:
 
 @chain_command(app, "refund")
 async def refund(ledger: Ledger, object_id: ObjectArgument) -> Result:
-    """Get back what was paid for a blob's epochs behind the current one, when epochs have come to a standstill."""
+    """Get back what was paid for a blob's periods behind the current one, when epochs have come to a standstill."""
     return sent(await ledger.refund_blob(object_id), object_id=object_id)
 
 

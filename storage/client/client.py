@@ -77,13 +77,13 @@ class Client:
     async def store(
         self,
         data: bytes,
-        epochs: int,
+        periods: int,
         deletable: bool = False,
         progress: Progress = _no_progress,
         *,
         force: bool = False,
     ) -> StoredBlob:
-        """Have a blob stored and certified for `epochs` epochs, the current one included; pay only what is lacking.
+        """Have a blob stored and certified for `periods` periods, the current one included; pay only what is lacking.
 
         An object of the account's that names the same blob is used: certified if it is only registered, extended if it
         ends too early. Another account's object serves if it is permanent, certified and lasts (`owner` names the
@@ -96,7 +96,7 @@ class Client:
         """
         code, blob = await self._encoded(data, progress)
         async with self._only_store_of(blob.blob_id):
-            return await self._purchase(code, blob, progress).store(epochs, deletable, force)
+            return await self._purchase(code, blob, progress).store(periods, deletable, force)
 
     async def certify(self, object_id: int, data: bytes, progress: Progress = _no_progress) -> StoredBlob:
         """Upload a blob that is registered already, and certify it; nothing is sent when it is certified already.

@@ -10,7 +10,7 @@ ClientError
 ├── NotEnoughConfirmations    too few shards confirm to certify the blob
 ├── PaidObjectError           a blob object is paid for and what was asked is not done: `object_id`, `blob_id`, `cause`
 │   ├── NotCertified          it is registered
-│   └── NotExtended           it is certified, for fewer epochs than asked
+│   └── NotExtended           it is certified, for fewer periods than asked
 └── NodeError                 one node failed: `name`, `address`, `why`
     ├── NodeUnreachable       no answer
     │   └── NodeStalled       no connection's fault: the request or its answer stopped moving
@@ -171,7 +171,7 @@ class NotCertified(PaidObjectError):
 
 
 class NotExtended(PaidObjectError):
-    """A blob object is certified, and could not be extended to the epoch that was asked for."""
+    """A blob object is certified, and could not be extended to the period that was asked for."""
 
     said = "is certified, and could not be extended as far as asked"
 

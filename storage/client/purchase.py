@@ -38,7 +38,7 @@ class StoredBlob:
     """The account that the object belongs to; another one's when its permanent object serves as well."""
     size_bytes: int
     certified_epoch: int
-    end_epoch: int
+    end_period: int
     """Exclusive."""
     outcome: Outcome
     register_gas: int = 0
@@ -50,9 +50,9 @@ class StoredBlob:
 
 
 def best_object(
-    objects: Iterable[BlobRecord], account: str | None, end_epoch: int, deletable: bool
+    objects: Iterable[BlobRecord], account: str | None, end_period: int, deletable: bool
 ) -> BlobRecord | None:
-    """Return the object to go on with so that the blob lives until `end_epoch` for the least payment; None for none.
+    """Return the object to go on with so that the blob lives until `end_period` for the least payment; None for none.
 
     `objects` are live objects of the blob. In this order: an object of the account's that is certified and lasts, or
     is registered and lasts (its certificate costs gas alone); another account's that is permanent and certified and
@@ -66,26 +66,26 @@ def best_object(
     others = [] if deletable else [one for one in usable if one.certified_epoch is not None]
     choices = (
         *(
-            [one for one in some if one.end_epoch >= end_epoch]
+            [one for one in some if one.end_period >= end_period]
             for some in (own_certified, own_registered, others)
         ),
         own_certified,
         own_registered,
     )
     chosen = next(filter(None, choices), None)
-    return max(chosen, key=lambda one: (one.end_epoch, one.object_id)) if chosen else None
+    return max(chosen, key=lambda one: (one.end_period, one.object_id)) if chosen else None
 
 
 async def waiting_object(
-    ledger: Ledger, metadata: BlobMetadata, epochs: int, deletable: bool
+    ledger: Ledger, metadata: BlobMetadata, periods: int, deletable: bool
 ) -> BlobRecord | None:
-    """Return the account's object that is registered for `epochs` epochs and waits for a certificate; None for none."""
+    """Return the account's object that is registered for `periods` and waits for a certificate; None for none."""
     state, _ = await current_committee(ledger)
     await ledger.settle()
     objects = await ledger.blob_objects(metadata.root, metadata.length)
     own = [one for one in objects if one.owner == ledger.account and one.certified_epoch is None]
-    found = best_object(own, ledger.account, state.epoch + epochs, deletable)
-    return found if found is not None and found.end_epoch >= state.epoch + epochs else None
+    found = best_object(own, ledger.account, state.period + periods, deletable)
+    return found if found is not None and found.end_period >= state.period + periods else None
 
 
 class Purchase:
@@ -97,24 +97,24 @@ class Purchase:
         self._blob = blob
         self._progress = progress
 
-    async def store(self, epochs: int, deletable: bool, force: bool) -> StoredBlob:
-        """Have the blob certified for `epochs` epochs; with `force` by a new object, whatever there is.
+    async def store(self, periods: int, deletable: bool, force: bool) -> StoredBlob:
+        """Have the blob certified for `periods` periods; with `force` by a new object, whatever there is.
 
         Raises `NotCertified` and `NotExtended`, which name the object, for whatever fails after a payment;
         `LedgerError` before.
         """
         state, _ = await current_committee(self._ledger)
-        end_epoch = state.epoch + epochs
+        end_period = state.period + periods
         async with self._ledger.only_payer(self._blob.metadata.root):
-            earlier = None if force else await self._earlier(end_epoch, deletable)
-            found = earlier or await self._registered(epochs, deletable)
+            earlier = None if force else await self._earlier(end_period, deletable)
+            found = earlier or await self._registered(periods, deletable)
         self._progress("register", 1, 1)
         if not isinstance(found, BlobRecord):
-            return await self._new(*found, end_epoch, deletable)
+            return await self._new(*found, end_period, deletable)
         stored = await self.certify(found)
-        if found.end_epoch >= end_epoch:
+        if found.end_period >= end_period:
             return stored
-        return await self._extended(stored, end_epoch)
+        return await self._extended(stored, end_period)
 
     async def certify(self, found: BlobRecord) -> StoredBlob:
         """Have a registered object certified; nothing is uploaded when it is already. Raises `NotCertified`."""
@@ -130,23 +130,23 @@ class Purchase:
             owner=found.owner,
             size_bytes=self._blob.length,
             certified_epoch=epoch,
-            end_epoch=found.end_epoch,
+            end_period=found.end_period,
             outcome=outcome,
             certify_gas=gas,
         )
 
-    async def _earlier(self, end_epoch: int, deletable: bool) -> BlobRecord | None:
+    async def _earlier(self, end_period: int, deletable: bool) -> BlobRecord | None:
         """The object to go on with, after every earlier transaction of the account has done what it will."""
         await self._ledger.settle()
         objects = await self._ledger.blob_objects(self._blob.metadata.root, self._blob.length)
-        return best_object(objects, self._ledger.account, end_epoch, deletable)
+        return best_object(objects, self._ledger.account, end_period, deletable)
 
-    async def _registered(self, epochs: int, deletable: bool) -> tuple[int, Transaction]:
+    async def _registered(self, periods: int, deletable: bool) -> tuple[int, Transaction]:
         root, length = self._blob.metadata.root, self._blob.length
-        return await self._ledger.register_blob(root, length, epochs, deletable, to_certify=True)
+        return await self._ledger.register_blob(root, length, periods, deletable, to_certify=True)
 
     async def _new(
-        self, object_id: int, registered: Transaction, end_epoch: int, deletable: bool
+        self, object_id: int, registered: Transaction, end_period: int, deletable: bool
     ) -> StoredBlob:
         """Have the object certified that was just registered."""
         with self._naming(NotCertified, object_id):
@@ -158,33 +158,33 @@ class Purchase:
             owner=self._ledger.account or "",
             size_bytes=self._blob.length,
             certified_epoch=epoch,
-            end_epoch=await self._end_epoch(object_id, end_epoch),
+            end_period=await self._end_period(object_id, end_period),
             outcome=Outcome.REGISTERED,
             register_gas=registered.gas_used,
             certify_gas=gas,
         )
 
-    async def _end_epoch(self, object_id: int, expected: int) -> int:
-        """An object's end as the chain has it: the epoch may have changed before the registration.
+    async def _end_period(self, object_id: int, expected: int) -> int:
+        """An object's end as the chain has it: the period may have changed before the registration.
 
         All is paid and done by now, so a chain that does not answer is no error.
         """
         try:
-            return (await self._ledger.blob_object(object_id)).end_epoch
+            return (await self._ledger.blob_object(object_id)).end_period
         except LedgerError:
             return expected
 
-    async def _extended(self, stored: StoredBlob, end_epoch: int) -> StoredBlob:
+    async def _extended(self, stored: StoredBlob, end_period: int) -> StoredBlob:
         """Extend the object as far as it ends too early still: another process may have extended it meanwhile."""
         with self._naming(NotExtended, stored.object_id):
             async with self._ledger.only_payer(self._blob.metadata.root):
                 await self._ledger.settle()
-                lasts_until = (await self._ledger.blob_object(stored.object_id)).end_epoch
-                if lasts_until >= end_epoch:
-                    return replace(stored, end_epoch=lasts_until)
-                extended = await self._ledger.extend_blob(stored.object_id, end_epoch - lasts_until)
+                lasts_until = (await self._ledger.blob_object(stored.object_id)).end_period
+                if lasts_until >= end_period:
+                    return replace(stored, end_period=lasts_until)
+                extended = await self._ledger.extend_blob(stored.object_id, end_period - lasts_until)
         outcome = Outcome.EXTENDED if stored.outcome is Outcome.FOUND else stored.outcome
-        return replace(stored, end_epoch=end_epoch, outcome=outcome, extend_gas=extended.gas_used)
+        return replace(stored, end_period=end_period, outcome=outcome, extend_gas=extended.gas_used)
 
     @contextmanager
     def _naming(self, unfinished: type[PaidObjectError], object_id: int) -> Iterator[None]:

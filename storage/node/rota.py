@@ -46,7 +46,7 @@ class Rota:
         number = state.started_block.number
         first = max(number - BLOCKS_MEASURED, 0)
         took_s = max(state.started_at_s - await ledger.block_time_s(first), 0)
-        length_s = turn_length_s(max(number - first, 1), took_s, self._view.parameters.epoch_duration_s)
+        length_s = turn_length_s(max(number - first, 1), took_s, self._view.parameters.period_duration_s)
         self._measured = state.started_block, length_s
 
     def turn(

@@ -72,10 +72,10 @@ def test_what_is_unstaked_is_told_by_amount_and_not_by_shares() -> None:
         "node_id": 1,
         "shares": 99,
         "amount": TOKEN,
-        "unbonding": [{"unlock_epoch": 4, "shares": 98, "amount": TOKEN}],
+        "unbonding": [{"unlock_period": 4, "shares": 98, "amount": TOKEN}],
     }
     told = for_people({"stakes": [position]})
-    assert "unlock epoch 4; amount 1 tokens" in told
+    assert "unlock period 4; amount 1 tokens" in told
     assert "shares" not in told and "99" not in told and "98" not in told
 
 

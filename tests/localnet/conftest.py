@@ -36,7 +36,7 @@ class Scenario:
     async def store(self, *sizes: int) -> None:
         for size in sizes:
             data = random.Random(size).randbytes(size)
-            self.blobs[(await self.network.client.store(data, epochs=5)).blob_id] = data
+            self.blobs[(await self.network.client.store(data, periods=5)).blob_id] = data
 
     async def lose(self, name: str) -> None:
         """SIGKILL a member, delete its folder, and wait until the others have ejected it."""
@@ -86,11 +86,11 @@ class Scenario:
 async def scenario(tmp_path: Path) -> AsyncIterator[Scenario]:
     parameters = DeploymentParameters(
         n_shards=N_SHARDS,
-        epoch_duration_s=60,
+        period_duration_s=60,
         handover_deadline_s=300,
         patience_s=3,
         band_millis=500,
-        price_per_mib_epoch=1,
+        price_per_mib_period=1,
         write_price_per_mib=1,
     )
     async with LocalNetwork(tmp_path, parameters) as network:

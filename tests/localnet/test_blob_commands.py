@@ -65,7 +65,7 @@ async def test_a_blob_from_its_registration_to_its_end(
     other.write_bytes(b"another blob")
     name = blob_id_text(RedStuff(13).blob_id(file.read_bytes()))
 
-    registered = await haulout("register", str(file), "--epochs", "2", "--deletable")
+    registered = await haulout("register", str(file), "--periods", "2", "--deletable")
     assert registered["blob_id"] == name
     object_id = str(registered["object_id"])
     with pytest.raises(WrongBlob, match="was registered for blob"):
@@ -90,9 +90,9 @@ async def test_a_blob_from_its_registration_to_its_end(
             with pytest.raises(TooLarge, match="does not fit 13 shards"):
                 await haulout(*words)
 
-    await haulout("extend", object_id, "--epochs", "3")
+    await haulout("extend", object_id, "--periods", "3")
     status = await haulout("status", name)
-    assert status["live"] and status["objects"][0]["end_epoch"] == 6
+    assert status["live"] and status["objects"][0]["end_period"] == 6
     assert status["blob_id"] == name and "blob_id" not in status["objects"][0]
     await haulout("delete", object_id)
     for nowhere in (name, blob_id_text(bytes(32))):

@@ -40,7 +40,11 @@ async def small(tmp_path: Path) -> AsyncIterator[Scenario]:
     async with LocalNetwork(
         tmp_path / "network",
         DeploymentParameters(
-            n_shards=N_SHARDS, patience_s=120, price_per_mib_epoch=1, write_price_per_mib=1, opening_members=1
+            n_shards=N_SHARDS,
+            patience_s=120,
+            price_per_mib_period=1,
+            write_price_per_mib=1,
+            opening_members=1,
         ),
     ) as network:
         scenario = Scenario(network)

@@ -31,7 +31,7 @@ END_LIMIT_S = 60.0
 QUIET_LOOKS = 30
 """About 6 s."""
 AT_LEAST_EPOCHS = 8
-"""For so many epochs some blobs are live when a change is prepared."""
+"""For so many periods some blobs are live when a change is prepared."""
 CODE = RedStuff(N_SHARDS)
 
 LEAVES, RETURNS, STAYS = "leaves", "returns", "stays"
@@ -102,11 +102,11 @@ class Faults:
             for size in (40_000, 150_000):
                 await self.store(size, 50)
 
-    async def store(self, size: int, epochs: int) -> None:
+    async def store(self, size: int, periods: int) -> None:
         self._number += 1
         data = self._number.to_bytes(4, "big") * (size // 4)
-        stored = await self.network.client.store(data, epochs)
-        self.blobs[stored.blob_id] = (data, stored.certified_epoch + epochs)
+        stored = await self.network.client.store(data, periods)
+        self.blobs[stored.blob_id] = (data, stored.certified_epoch + periods)
 
     # the change
 
@@ -272,11 +272,11 @@ class Faults:
 async def faults(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Faults]:
     parameters = DeploymentParameters(
         n_shards=N_SHARDS,
-        epoch_duration_s=60,
+        period_duration_s=60,
         handover_deadline_s=600,
         patience_s=60,
         band_millis=BAND_MILLIS,
-        price_per_mib_epoch=1,
+        price_per_mib_period=1,
         write_price_per_mib=1,
     )
     async with LocalNetwork(tmp_path_factory.mktemp("faults"), parameters) as network:

@@ -30,7 +30,7 @@ UNKNOWN = blob_id_text(bytes(32))
 async def network(tmp_path: Path) -> AsyncIterator[LocalNetwork]:
     async with LocalNetwork(
         tmp_path / "network",
-        DeploymentParameters(n_shards=10, price_per_mib_epoch=1, write_price_per_mib=1, opening_members=1),
+        DeploymentParameters(n_shards=10, price_per_mib_period=1, write_price_per_mib=1, opening_members=1),
     ) as network:
         yield network
 

@@ -23,7 +23,7 @@ BLOCK_INTERVAL_S = 0.5
 """With each block the chain's clock goes on by a second more: three times as fast as this machine's."""
 PRICE = 10**9
 PAID_EPOCHS = 3
-"""For so many epochs, from the first on, a blob is paid for."""
+"""For so many periods, from the first on, a blob is paid for."""
 FUNCTIONS = [
     ("Committee", "select", StepKind.SELECT),
     ("Committee", "start", StepKind.START),
@@ -100,9 +100,9 @@ async def alone(tmp_path: Path) -> AsyncIterator[Alone]:
     """Three nodes in epoch 1 on a chain whose clock goes on."""
     parameters = DeploymentParameters(
         n_shards=10,
-        epoch_duration_s=EPOCH_S,
+        period_duration_s=EPOCH_S,
         handover_deadline_s=EPOCH_S,
-        price_per_mib_epoch=PRICE,
+        price_per_mib_period=PRICE,
         write_price_per_mib=1,
         opening_members=len(NAMES),
     )

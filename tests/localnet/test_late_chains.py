@@ -32,9 +32,9 @@ async def network(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     lag_blocks, endpoint_lags = request.param
     parameters = DeploymentParameters(
         n_shards=10,
-        epoch_duration_s=3600,
+        period_duration_s=3600,
         patience_s=PATIENCE_S,
-        price_per_mib_epoch=1,
+        price_per_mib_period=1,
         write_price_per_mib=1,
     )
     async with AsyncExitStack() as stack:
@@ -66,14 +66,14 @@ async def test_a_blobs_and_an_epochs_life_on_a_late_chain(network: LocalNetwork)
     client, operator, told = network.client, network.operator, Told()
 
     # store, extend, read
-    stored = await client.store(DATA, epochs=2, progress=told)
+    stored = await client.store(DATA, periods=2, progress=told)
     assert told.stages == ["encode", "register", "settle", "upload", "certify"]
     await operator.extend_blob(stored.object_id, 3)
     assert await client.read(stored.blob_id) == DATA
 
     # register, certify, delete
     other = DATA[:1000]
-    doomed = await client.store(other, epochs=2, deletable=True)
+    doomed = await client.store(other, periods=2, deletable=True)
     deleted = await operator.delete_blob(doomed.object_id)
     await until_chain_settles(operator, deleted.block.number)
 
@@ -84,7 +84,7 @@ async def test_a_blobs_and_an_epochs_life_on_a_late_chain(network: LocalNetwork)
     await network.handed_over()
     await handover_is_done(operator, 2)
     assert await client.read(stored.blob_id) == DATA
-    again = await client.store(DATA[:2000], epochs=1)
+    again = await client.store(DATA[:2000], periods=1)
     assert again.certified_epoch == 2
 
     # an ejection

@@ -97,12 +97,12 @@ async def target(tmp_path: Path) -> AsyncIterator[Target]:
     """A node that has all of a blob, and has served it for a while."""
     async with LocalNetwork(
         tmp_path,
-        DeploymentParameters(n_shards=10, price_per_mib_epoch=1, write_price_per_mib=1, opening_members=1),
+        DeploymentParameters(n_shards=10, price_per_mib_period=1, write_price_per_mib=1, opening_members=1),
     ) as network:
         node = await network.add_node("alfa", stake_tokens=100)
         await network.serving()
         await network.next_epoch()
-        stored = await network.client.store(os.urandom(BLOB_BYTES), epochs=5)
+        stored = await network.client.store(os.urandom(BLOB_BYTES), periods=5)
         target = Target(node, blob_id_text(stored.blob_id))
         await asyncio.gather(*(probe.ask_for(2.0) for probe in target.probes()))
         yield target

@@ -76,7 +76,7 @@ async def test_what_was_owed_when_a_handover_was_closed_is_to_be_attested_too(tm
     chain.start(SHARDS)
     chain.start(turned)
     network = LocalNetwork(
-        tmp_path, DeploymentParameters(n_shards=N_SHARDS, price_per_mib_epoch=1, write_price_per_mib=1)
+        tmp_path, DeploymentParameters(n_shards=N_SHARDS, price_per_mib_period=1, write_price_per_mib=1)
     )
     network.operator = cast(EvmLedger, chain.ledger(None))
     assert await network.gained() == chain.gained == {0, 1, 2, 3, 4, 5}
@@ -145,7 +145,7 @@ async def test_too_few_nodes_are_named_and_nothing_is_lost(
         await scenario.network.client.read(blob_id)
     assert {failure.name for failure in no.value.failures.values()} == set(names)
     with pytest.raises(NotCertified, match=r"needed 9 of 13 shards, reachable \d+: no answer from bravo, "):
-        await scenario.network.client.store(b"more", epochs=1)
+        await scenario.network.client.store(b"more", periods=1)
     for node in dead:
         await node.start()
     await scenario.network.serving(*names)
@@ -158,9 +158,9 @@ async def test_wrong_requests_get_clear_errors(scenario: Scenario) -> None:
     with pytest.raises(UnknownBlob, match="check the id"):
         await client.read(bytes(32))
     with pytest.raises(TooLarge, match="split it, or use a network with more shards"):
-        await client.store(bytes(5 * 9 * 65534 + 1), epochs=1)
+        await client.store(bytes(5 * 9 * 65534 + 1), periods=1)
     with pytest.raises(LedgerRefused):
-        await client.store(b"for too long", epochs=54)
+        await client.store(b"for too long", periods=54)
 
 
 async def test_a_node_logs_its_coming_and_going(scenario: Scenario) -> None:

@@ -46,9 +46,9 @@ async def proxy(port: int, upstream: str, trouble: str) -> AsyncIterator[None]:
 async def test_dead_nodes_behind_proxies_are_ejected_and_a_live_one_is_not(tmp_path: Path) -> None:
     parameters = DeploymentParameters(
         n_shards=N_SHARDS,
-        epoch_duration_s=3600,
+        period_duration_s=3600,
         patience_s=PATIENCE_S,
-        price_per_mib_epoch=1,
+        price_per_mib_period=1,
         write_price_per_mib=1,
     )
     async with AsyncExitStack() as stack:
@@ -68,7 +68,7 @@ async def test_dead_nodes_behind_proxies_are_ejected_and_a_live_one_is_not(tmp_p
             **{name: tokens // 100 for name, tokens in STAYING.items()},
             **dict.fromkeys(DYING, 1),
         }
-        stored = await network.client.store(DATA, epochs=5)
+        stored = await network.client.store(DATA, periods=5)
         assert await network.client.read(stored.blob_id) == DATA
 
         for name in DYING:
@@ -87,4 +87,4 @@ async def test_dead_nodes_behind_proxies_are_ejected_and_a_live_one_is_not(tmp_p
         await network.next_epoch()
         await network.handed_over()
         assert await network.client.read(stored.blob_id) == DATA
-        assert (await network.client.store(DATA[:1000], epochs=2)).certified_epoch == 2
+        assert (await network.client.store(DATA[:1000], periods=2)).certified_epoch == 2

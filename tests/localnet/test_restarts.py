@@ -27,7 +27,7 @@ async def test_two_of_four_nodes_are_killed_and_started_again_during_a_store(
 ) -> None:
     """SIGKILL once the blob is registered, or once the first node has confirmed it."""
     parameters = DeploymentParameters(
-        n_shards=N_SHARDS, epoch_duration_s=3600, price_per_mib_epoch=1, write_price_per_mib=1
+        n_shards=N_SHARDS, period_duration_s=3600, price_per_mib_period=1, write_price_per_mib=1
     )
     async with LocalNetwork(tmp_path, parameters) as network:
         for name in NAMES:
@@ -51,7 +51,7 @@ async def test_two_of_four_nodes_are_killed_and_started_again_during_a_store(
                     process.kill()
                 killed.set()
 
-        storing = asyncio.create_task(network.client.store(DATA, epochs=3, progress=told))
+        storing = asyncio.create_task(network.client.store(DATA, periods=3, progress=told))
         await killed.wait()
         for name in RESTARTED:
             await network.nodes[name].kill()  # it is dead: this waits for it

@@ -70,7 +70,7 @@ async def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
 
 def test_the_shell_lines_set_what_the_json_object_names(tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
-    network = LocalNetwork(folder, DeploymentParameters(10, price_per_mib_epoch=1, write_price_per_mib=1))
+    network = LocalNetwork(folder, DeploymentParameters(10, price_per_mib_period=1, write_price_per_mib=1))
     network.chain = LocalChain(folder / "chain")
     script = usage(network, as_json=False) + "\nenv"
     lines = subprocess.run(

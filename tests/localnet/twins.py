@@ -91,7 +91,7 @@ class Twins:
         return account
 
     async def next_epoch(self) -> None:
-        await self.network.chain.increase_time(self.chain.parameters.epoch_duration_s)
+        await self.network.chain.increase_time(self.chain.parameters.period_duration_s)
         assert await self.anyone(lambda told: told.select()) is None
         await self.network.chain.increase_time(self.chain.parameters.notice_s)
         assert await self.anyone(lambda told: told.start()) is None
@@ -113,10 +113,10 @@ class Twins:
                 assert await self.attest(node, *shards) is None
 
     async def register(
-        self, writer: EvmLedger, root: bytes, epochs: int = 5, *, length: int = 1000, deletable: bool = False
+        self, writer: EvmLedger, root: bytes, periods: int = 5, *, length: int = 1000, deletable: bool = False
     ) -> str | None:
         self._roots.add((root, length))
-        return await self.tell(writer, lambda told: told.register_blob(root, length, epochs, deletable))
+        return await self.tell(writer, lambda told: told.register_blob(root, length, periods, deletable))
 
     def certificate(
         self, object_id: int, node_ids: Sequence[int] | None = None, state: EpochState | None = None

@@ -120,10 +120,10 @@ class OneNode:
         *,
         object_id: int = 7,
         deletable: bool = False,
-        end_epoch: int = 50,
+        end_period: int = 50,
     ) -> None:
         """A blob object on chain, which the node has not looked at yet."""
-        self.chain.register(blob, end_epoch=end_epoch, deletable=deletable, object_id=object_id)
+        self.chain.register(blob, end_period=end_period, deletable=deletable, object_id=object_id)
 
     def certify(self, *, object_id: int = 7) -> None:
         self.chain.certify(object_id)

@@ -121,7 +121,7 @@ class World:
     async def register(self, blob: EncodedBlob, *, deletable: bool = False) -> int:
         """Register a blob, wait until all nodes know it, and return its object's id."""
         object_id, _ = await self.network.operator.register_blob(
-            blob.metadata.root, blob.length, epochs=5, deletable=deletable
+            blob.metadata.root, blob.length, periods=5, deletable=deletable
         )
         await self.known(blob, "deletable" if deletable else "permanent")
         return object_id
@@ -190,7 +190,7 @@ async def world(
     block_list.touch()
     settings.setenv("HAULOUT_NODE_BLOCK_LIST", str(block_list))
     async with LocalNetwork(
-        folder, DeploymentParameters(n_shards=N_SHARDS, price_per_mib_epoch=1, write_price_per_mib=1)
+        folder, DeploymentParameters(n_shards=N_SHARDS, price_per_mib_period=1, write_price_per_mib=1)
     ) as network:
         for name in NAMES:
             await network.add_node(name, stake_tokens=100)
@@ -255,7 +255,7 @@ async def test_it_reads_each_file_of_a_quilt_from_the_slivers_that_hold_it(world
 
 async def test_it_reads_what_our_client_stored(world: World) -> None:
     data, blob = world.new_blob()
-    await world.network.client.store(data, epochs=5)
+    await world.network.client.store(data, periods=5)
     text = blob_id_text(blob.blob_id)
     assert content(await world.client.result("readBlob", blobId=text)) == data
     await world.known(blob, '"isCertified": true')
@@ -330,7 +330,7 @@ async def test_it_is_told_what_is_wrong_with_what_it_sends(world: World) -> None
 
 async def test_it_is_told_who_is_not_to_be_asked(world: World) -> None:
     data, blob = world.new_blob()
-    await world.network.client.store(data, epochs=5)
+    await world.network.client.store(data, periods=5)
     asked, owner = world.committee.members[2:4]
     place = {"blobId": blob_id_text(blob.blob_id), "sliverType": "primary"}
     for call in ("getSliver", "getSliverStatus"):
@@ -356,7 +356,7 @@ async def test_an_object_is_confirmed_by_its_own_kind_alone(world: World) -> Non
 
 async def test_an_invalid_blob_is_as_good_as_gone(world: World) -> None:
     data, blob = world.new_blob()
-    await world.network.client.store(data, epochs=5)
+    await world.network.client.store(data, periods=5)
     await world.invalidate(blob)
     member, text = world.committee.members[3], blob_id_text(blob.blob_id)
     pair = world.pair_of(member, blob)
@@ -375,7 +375,7 @@ async def test_an_invalid_blob_is_as_good_as_gone(world: World) -> None:
 
 async def test_a_blob_on_the_operators_block_lists_is_blocked(world: World) -> None:
     data, blob = world.new_blob()
-    await world.network.client.store(data, epochs=5)
+    await world.network.client.store(data, periods=5)
     member, text = world.committee.members[0], blob_id_text(blob.blob_id)
     pair = world.pair_of(member, blob)
     place = {"blobId": text, "sliverPairIndex": pair, "sliverType": "primary"}

@@ -378,19 +378,19 @@ class EvmLedger(StakingWriter):
                 positions.append(decode.stake_position(node_id, shares, amount, joinings, unbondings))
         return positions
 
-    async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
+    async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         """As `Ledger.unpaid`."""
-        told = await self._reader.call(self._reader.blobs, "unpaid", epoch, list(node_ids))
+        told = await self._reader.call(self._reader.blobs, "unpaid", period, list(node_ids))
         return tuple(node_id for node_id in node_ids if node_id in told)
 
-    async def owed(self, epoch: int, node_id: int) -> int:
+    async def owed(self, period: int, node_id: int) -> int:
         """As `Ledger.owed`."""
-        return int(await self._reader.call(self._reader.blobs, "owed", epoch, node_id))
+        return int(await self._reader.call(self._reader.blobs, "owed", period, node_id))
 
     async def earnings(self, account: str) -> int:
         """Commissions that an account has not withdrawn yet."""
         return int(await self._reader.call(self._reader.staking, "earningsOf", account))
 
-    async def quote(self, length: int, epochs: int) -> Quote:
-        """What a blob of `length` bytes takes and costs for `epochs` epochs."""
-        return Quote(*await self._reader.call(self._reader.blobs, "quote", length, epochs))
+    async def quote(self, length: int, periods: int) -> Quote:
+        """What a blob of `length` bytes takes and costs for `periods` periods."""
+        return Quote(*await self._reader.call(self._reader.blobs, "quote", length, periods))

@@ -123,6 +123,7 @@ def epoch_state(
     return EpochState(
         block=block,
         epoch=state["epoch"],
+        period=state["period"],
         started_at_s=state["startedAt"],
         started_block=started_block,
         handover_done=state["handoverDone"],
@@ -149,7 +150,7 @@ def registered_node(view: Mapping[str, Any]) -> RegisteredNode:
         commission=view["commission"],
         stake=view["stake"],
         is_candidate=view["candidate"],
-        barred_until_epoch=view["barredUntil"],
+        barred_until_period=view["barredUntil"],
         pending_public_key=view["pendingPublicKey"],
         public_key_from=view["publicKeyFrom"],
         pending_commission=view["pendingCommission"],
@@ -183,7 +184,7 @@ def blob_record(view: Mapping[str, Any]) -> BlobRecord:
         owner=view["owner"],
         registered_epoch=view["registeredEpoch"],
         certified_epoch=view["certifiedEpoch"] or None,
-        end_epoch=view["endPeriod"],
+        end_period=view["endPeriod"],
         deletable=view["deletable"],
         deleted=status is BlobStatus.DELETED,
         invalid=status is BlobStatus.INVALID,
@@ -221,7 +222,7 @@ def event(log: Log, block: BlockMark) -> Event:
                 owner=values["owner"],
                 epoch=values["epoch"],
                 length=values["length"],
-                end_epoch=values["endPeriod"],
+                end_period=values["endPeriod"],
                 deletable=values["deletable"],
             )
         case "BlobCertified":
@@ -230,7 +231,7 @@ def event(log: Log, block: BlockMark) -> Event:
                 object_id=values["objectId"],
                 blob_id=blob_id(values["blobId"]),
                 epoch=values["epoch"],
-                end_epoch=values["endPeriod"],
+                end_period=values["endPeriod"],
                 deletable=values["deletable"],
                 is_extension=values["isExtension"],
             )
@@ -241,7 +242,7 @@ def event(log: Log, block: BlockMark) -> Event:
         case "CommitteeSelected":
             return CommitteeSelected(block, values["epoch"])
         case "EpochStarted":
-            return EpochStarted(block, values["epoch"])
+            return EpochStarted(block, values["epoch"], values["period"])
         case "ShardsAttested":
             return ShardsAttested(block, values["epoch"], values["nodeId"], tuple(values["shards"]))
         case "HandoverDone":

@@ -200,7 +200,7 @@ def _constructor_arguments(
 ) -> dict[str, dict[str, Any]]:
     """Contract → the arguments of its constructor by name."""
     governed = {"governor_": addresses["Timelock"], "guardian_": roles.guardian or deployer}
-    epoch_s = parameters.epoch_duration_s
+    epoch_s = parameters.period_duration_s
     return {
         "HauloutToken": {
             "owner": roles.minter or addresses["Timelock"],
@@ -238,7 +238,7 @@ def _constructor_arguments(
             "committee_": addresses["Committee"],
             "token_": addresses["HauloutToken"],
             "terms_": (
-                parameters.price_per_mib_epoch,
+                parameters.price_per_mib_period,
                 parameters.write_price_per_mib,
                 parameters.capacity_bytes,
             ),

@@ -45,11 +45,11 @@ class DeploymentParameters:
     """What a deployment begins with. The number of shards is for life; its governor may halve or double the times."""
 
     n_shards: int
-    price_per_mib_epoch: int = field(kw_only=True)
-    """In the token's smallest unit, for a MiB (2^20 bytes) of encoded size and one epoch; above 0."""
+    price_per_mib_period: int = field(kw_only=True)
+    """In the token's smallest unit, for a MiB (2^20 bytes) of encoded size and one period; above 0."""
     write_price_per_mib: int = field(kw_only=True)
     """In the token's smallest unit, for registering a MiB of encoded size."""
-    epoch_duration_s: int = 14 * 24 * 3600
+    period_duration_s: int = 14 * 24 * 3600
     handover_deadline_s: int = 24 * 3600
     """After this time a handover can be closed, attested or not."""
     patience_s: int = 600
@@ -57,19 +57,19 @@ class DeploymentParameters:
     band_millis: int = 500
     """Tolerance band of the shard assignment, in thousandths of a shard; 0 switches it off."""
     capacity_bytes: int = 1 << 50
-    """Encoded bytes that may be reserved for any one epoch."""
+    """Encoded bytes that may be reserved for any one period."""
     evidence_window_s: int = 7 * 24 * 3600
-    """Time after an epoch's end in which the stake that stood for it can be slashed and not be withdrawn."""
+    """Time after a period's end in which the stake that stood for it can be slashed and not be withdrawn."""
     timelock_delay_s: int = 2 * 24 * 3600
     """Time from the announcement of a change by the governor to its execution."""
     certificate_grace_s: int | None = None
     """Time after a start in which certificates of the epoch before still count; None for an hour, or half a short
-    epoch."""
+    period."""
     notice_s: int | None = None
-    """Least time from a selection to its start; None for an hour, or a quarter of a short epoch."""
+    """Least time from a selection to its start; None for an hour, or a quarter of a short period."""
     shrink_s: int | None = None
     """Time in which the part of the elected stake that must stand for a selection falls from two thirds to nothing;
-    None for 26 epochs."""
+    None for 26 periods."""
     opening_members: int = 4
     """The first selection waits for this many members and for `opening_stake`: else the first account to stake would be
     the whole network. Of fewer than four equal members none may fail."""

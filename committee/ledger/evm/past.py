@@ -29,7 +29,7 @@ KEYS_AT_ONCE = 50
 async def blobs_at(reader: Reader, at: BlockMark, head: BlockMark, first_block: int) -> list[BlobRecord]:
     """The blob objects as they were at the block `at`, by object id, for contracts deployed in `first_block`.
 
-    But for their end epochs, which are those at `head`: only what has not ended is ever extended, so that it tells the
+    But for their end periods, which are those at `head`: only what has not ended is ever extended, so that it tells the
     same of who was live. Raises `LedgerUnavailable`, `LedgerReorganised` when one of the blocks was replaced,
     `KeyError` when the events do not fit the objects.
     """
@@ -94,7 +94,7 @@ async def _before_deletion(
                 owner=event.owner,
                 registered_epoch=event.epoch,
                 certified_epoch=newest.epoch if newest else None,
-                end_epoch=newest.end_epoch if newest else event.end_epoch,
+                end_period=newest.end_period if newest else event.end_period,
                 deletable=event.deletable,
             )
             lacking.discard(event.object_id)

@@ -10,8 +10,8 @@ from committee.ledger.evm.writer import Writer
 from committee.ledger.records import Transaction
 
 PAID_NODES = 16
-PAID_EPOCHS = 4
-"""Nodes, and epochs of each, that one transaction pays out: together about 4 M gas at most."""
+PAID_PERIODS = 4
+"""Nodes, and periods of each, that one transaction pays out: together about 4 M gas at most."""
 
 
 class StakingWriter(Writer):
@@ -52,37 +52,39 @@ class StakingWriter(Writer):
         return await self._stake_call("unstake", node_id, shares)
 
     async def cancel_unstaking(
-        self, node_id: int, unlock_epoch: int, amount: int | None = None
+        self, node_id: int, unlock_period: int, amount: int | None = None
     ) -> Transaction:
         """As `Ledger.cancel_unstaking`."""
         staking, account = self._reader.staking, self._sending().account
-        views = await self._reader.call(staking, "unbondingsOf", node_id, account, unlock_epoch)
-        mine = next((one for one in views if one["unlockPeriod"] == unlock_epoch), {"shares": 0, "amount": 0})
+        views = await self._reader.call(staking, "unbondingsOf", node_id, account, unlock_period)
+        mine = next(
+            (one for one in views if one["unlockPeriod"] == unlock_period), {"shares": 0, "amount": 0}
+        )
         if amount is None or amount == mine["amount"]:
             shares = mine["shares"]
         else:
             shares = amount * mine["shares"] // max(1, mine["amount"])
-        return await self._stake_call("cancelUnstaking", node_id, unlock_epoch, shares)
+        return await self._stake_call("cancelUnstaking", node_id, unlock_period, shares)
 
-    async def withdraw(self, node_id: int, unlock_epoch: int) -> Transaction:
+    async def withdraw(self, node_id: int, unlock_period: int) -> Transaction:
         """As `Ledger.withdraw`."""
         try:
-            return await self._stake_call("withdraw", node_id, unlock_epoch)
+            return await self._stake_call("withdraw", node_id, unlock_period)
         except LedgerRefused as refusal:
             if refusal.reason == "NothingUnbonding":
-                return await self._withdraw_joining(node_id, unlock_epoch, refusal)
+                return await self._withdraw_joining(node_id, unlock_period, refusal)
             if refusal.reason != "NotSettled":
                 raise
-            await self._pay_out_first(node_id, unlock_epoch)
-            return await self._stake_call("withdraw", node_id, unlock_epoch)
+            await self._pay_out_first(node_id, unlock_period)
+            return await self._stake_call("withdraw", node_id, unlock_period)
 
-    async def _withdraw_joining(self, node_id: int, epoch: int, refusal: LedgerRefused) -> Transaction:
-        """Take back, at a standstill, what was to join with an epoch; raises the refusal where there is nothing."""
+    async def _withdraw_joining(self, node_id: int, period: int, refusal: LedgerRefused) -> Transaction:
+        """Take back, at a standstill, what was to join with a period; raises the refusal where there is nothing."""
         staking, account = self._reader.staking, self._sending().account
         joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
-        if all(one["period"] != epoch for one in joinings):
+        if all(one["period"] != period for one in joinings):
             raise refusal
-        return await self._stake_call("cancelStaking", node_id, epoch)
+        return await self._stake_call("cancelStaking", node_id, period)
 
     async def pay_out(
         self, node_ids: Sequence[int] | None = None, until: int | None = None
@@ -103,7 +105,7 @@ class StakingWriter(Writer):
         calls: list[tuple[list[int], int]] = []
         for place in range(0, len(behind), PAID_NODES):
             chosen = [node_id for _, node_id in behind[place : place + PAID_NODES]]
-            ends = (*range(behind[place][0] + PAID_EPOCHS, end, PAID_EPOCHS), end)
+            ends = (*range(behind[place][0] + PAID_PERIODS, end, PAID_PERIODS), end)
             calls.extend((chosen, part_end) for part_end in ends)
         return [(await self._send(blobs, "payOut", *call)).transaction for call in calls]
 

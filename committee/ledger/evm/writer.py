@@ -185,7 +185,7 @@ class Writer:
         self,
         root: bytes,
         length: int,
-        epochs: int,
+        periods: int,
         deletable: bool = False,
         *,
         max_cost: int | None = None,
@@ -193,8 +193,8 @@ class Writer:
     ) -> tuple[int, Transaction]:
         """As `Ledger.register_blob`; approves the token when the allowance is used up, for several writes."""
         blobs = self._reader.blobs
-        most = max_cost if max_cost is not None else await self._cost("quote", length, epochs)
-        call = (root, length, ENCODING_TYPE, epochs, deletable, most)
+        most = max_cost if max_cost is not None else await self._cost("quote", length, periods)
+        call = (root, length, ENCODING_TYPE, periods, deletable, most)
         spare_gas = CERTIFY_GAS if to_certify else 0
         receipt = await self._spend("reserveAndRegister", *call, spare_gas=spare_gas)
         return int(self._told(receipt, blobs, "BlobRegistered", "objectId")), receipt.transaction
@@ -219,10 +219,10 @@ class Writer:
             sent.append((await self._send(self._reader.blobs, "certifyMany", *call)).transaction)
         return sent
 
-    async def extend_blob(self, object_id: int, epochs: int, *, max_cost: int | None = None) -> Transaction:
+    async def extend_blob(self, object_id: int, periods: int, *, max_cost: int | None = None) -> Transaction:
         """As `Ledger.extend_blob`."""
-        most = max_cost if max_cost is not None else await self._cost("extensionCost", object_id, epochs)
-        return (await self._spend("extend", object_id, epochs, most)).transaction
+        most = max_cost if max_cost is not None else await self._cost("extensionCost", object_id, periods)
+        return (await self._spend("extend", object_id, periods, most)).transaction
 
     async def refund_blob(self, object_id: int) -> Transaction:
         """As `Ledger.refund_blob`."""

@@ -73,7 +73,7 @@ class Draft:
                     owner=event.owner,
                     registered_epoch=event.epoch,
                     certified_epoch=None,
-                    end_epoch=event.end_epoch,
+                    end_period=event.end_period,
                     deletable=event.deletable,
                     deleted=False,
                 )
@@ -82,7 +82,7 @@ class Draft:
                 self._change(
                     event.object_id,
                     certified_epoch=event.epoch if first is None else first,
-                    end_epoch=event.end_epoch,
+                    end_period=event.end_period,
                 )
             case BlobDeleted():
                 self._change(event.object_id, deleted=True)
@@ -101,7 +101,7 @@ class Draft:
         """Note what is live at the end of the block that started an epoch, which is what a snapshot reads too."""
         if self._started is not None:
             objects = {**self._objects, **self._changed}
-            self._live_at_start = tuple(live(objects.values(), self._started.epoch))
+            self._live_at_start = tuple(live(objects.values(), self._started.period))
             self._started = None
 
     def _object(self, object_id: int) -> BlobRecord:
@@ -130,7 +130,7 @@ def everything(snapshot: Snapshot, ejected: Mapping[int, int]) -> Change:
         tuple(records),
         earlier | {one.node_id: one.epoch for one in snapshot.ejections},
         snapshot.state,
-        tuple(live(snapshot.records_at_start, epoch)),
+        tuple(live(snapshot.records_at_start, snapshot.state.period)),
         is_all=True,
     )
 
@@ -155,7 +155,7 @@ def differences(
     # Also the same epoch that another block started: another committee may hold it, over other blobs.
     is_another_start = (after.epoch, after.started_block) != (before.epoch, before.started_block)
     if is_another_start:
-        events.append(EpochStarted(after.block, after.epoch))
+        events.append(EpochStarted(after.block, after.epoch, after.period))
     if after.next is not None and after.next != before.next:
         events.append(CommitteeSelected(after.block, after.next.epoch))
     if after.handover_done and (is_another_start or not before.handover_done):
@@ -176,15 +176,15 @@ def _became(before: BlobRecord | None, after: BlobRecord, state: EpochState) -> 
         events.append(
             BlobRegistered(
                 *(block, number, blob_id, after.owner),
-                *(after.registered_epoch, after.length, after.end_epoch, after.deletable),
+                *(after.registered_epoch, after.length, after.end_period, after.deletable),
             )
         )
     first = before.certified_epoch if before else None
-    end_epoch = before.end_epoch if before else after.end_epoch
-    if after.certified_epoch is not None and (first is None or end_epoch != after.end_epoch):
+    end_period = before.end_period if before else after.end_period
+    if after.certified_epoch is not None and (first is None or end_period != after.end_period):
         events.append(
             BlobCertified(
-                *(block, number, blob_id, state.epoch, after.end_epoch, after.deletable),
+                *(block, number, blob_id, state.epoch, after.end_period, after.deletable),
                 is_extension=first is not None,
             )
         )
@@ -195,6 +195,6 @@ def _became(before: BlobRecord | None, after: BlobRecord, state: EpochState) -> 
     return events
 
 
-def live(records: Iterable[BlobRecord], epoch: int) -> list[bytes]:
-    """Ids of the blobs that must be kept in an epoch, in byte order."""
-    return sorted({record.blob_id for record in records if record.is_live(epoch)})
+def live(records: Iterable[BlobRecord], period: int) -> list[bytes]:
+    """Ids of the blobs that must be kept in a period, in byte order."""
+    return sorted({record.blob_id for record in records if record.is_live(period)})

@@ -33,7 +33,7 @@ from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SHARDS, MIN_SHARDS
 log = Log()
 
 FILE = "chain.sqlite"
-VERSION = 2
+VERSION = 3
 OBJECT_ID_BYTES = 32
 MAX_NOTE_BYTES = 2**26
 """Largest note, in bytes; the state of 1000 shards that were all left unattested takes some megabytes."""
@@ -43,7 +43,7 @@ _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE object (
     object_id BLOB PRIMARY KEY, blob_id BLOB NOT NULL, length INTEGER NOT NULL, owner TEXT NOT NULL,
-    registered_epoch INTEGER NOT NULL, certified_epoch INTEGER, end_epoch INTEGER NOT NULL,
+    registered_epoch INTEGER NOT NULL, certified_epoch INTEGER, end_period INTEGER NOT NULL,
     deletable INTEGER NOT NULL, deleted INTEGER NOT NULL, invalid INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE ejection (node_id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
 CREATE TABLE mark (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);
@@ -217,7 +217,7 @@ def _row(record: BlobRecord) -> tuple[Any, ...]:
     return (
         record.object_id.to_bytes(OBJECT_ID_BYTES, "big"),
         *(record.blob_id, record.length, record.owner),
-        *(record.registered_epoch, record.certified_epoch, record.end_epoch),
+        *(record.registered_epoch, record.certified_epoch, record.end_period),
         *(record.deletable, record.deleted, record.invalid),
     )
 
@@ -238,6 +238,7 @@ def _state(values: Mapping[str, Any]) -> EpochState:
     return EpochState(
         block=_mark(values["block"]),
         epoch=values["epoch"],
+        period=values["period"],
         started_at_s=values["started_at_s"],
         started_block=_mark(values["started_block"]) if values["started_block"] else None,
         handover_done=values["handover_done"],

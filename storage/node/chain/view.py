@@ -129,19 +129,19 @@ class ChainView:
 
     def is_registered(self, blob_id: bytes) -> bool:
         """Whether some object of the blob has neither been deleted nor expired."""
-        return any(one.is_registered(self.state.epoch) for one in self.objects(blob_id))
+        return any(one.is_registered(self.state.period) for one in self.objects(blob_id))
 
     def is_live(self, blob_id: bytes) -> bool:
-        """Whether the blob is certified, not invalid and must be kept in the current epoch."""
-        return any(one.is_live(self.state.epoch) for one in self.objects(blob_id))
+        """Whether the blob is certified, not invalid and must be kept in the current period."""
+        return any(one.is_live(self.state.period) for one in self.objects(blob_id))
 
     def is_invalid(self, blob_id: bytes) -> bool:
         """Whether the blob's writer was proven to have encoded it inconsistently."""
         return any(one.invalid for one in self.objects(blob_id))
 
     def live_blobs(self) -> list[bytes]:
-        """Ids of the blobs to be kept in the current epoch, in byte order."""
-        return live(self._objects.values(), self.state.epoch)
+        """Ids of the blobs to be kept in the current period, in byte order."""
+        return live(self._objects.values(), self.state.period)
 
     def was_ejected(self, node_id: int, since_epoch: int) -> bool:
         """Whether an ejection of this node in `since_epoch` or later has been seen."""

@@ -211,13 +211,14 @@ class Handover:
         if not plan.attest:
             return True
         epoch = committee.epoch
-        blobs = [one for one in self._view.live_blobs() if self._is_live_in(one, epoch)]
+        period = self._view.state.next_period
+        blobs = [one for one in self._view.live_blobs() if self._is_live_in(one, period)]
         fail_point("prefetch.begun")
         ways = self._filling.ways(
             plan,
             blobs,
             avoiding=lambda: self._departed(current).keys(),
-            is_wanted=lambda blob_id: self._is_live_in(blob_id, epoch),
+            is_wanted=lambda blob_id: self._is_live_in(blob_id, period),
             to_the_end=False,
         )
 
@@ -233,8 +234,8 @@ class Handover:
             fail_point("prefetch.complete")
         return complete
 
-    def _is_live_in(self, blob_id: bytes, epoch: int) -> bool:
-        return any(one.is_live(epoch) for one in self._view.objects(blob_id))
+    def _is_live_in(self, blob_id: bytes, period: int) -> bool:
+        return any(one.is_live(period) for one in self._view.objects(blob_id))
 
     def _departed(self, owners: Committee | None) -> dict[int, transition.Departure]:
         """node id → why an owner of before hands nothing over, whatever committee it is in now."""

@@ -231,7 +231,7 @@ class Admission:
     def _is_registered_as(self, blob_id: bytes, object_id: int | None) -> bool:
         return any(
             (not one.deletable if object_id is None else one.deletable and one.object_id == object_id)
-            and one.is_registered(self._view.state.epoch)
+            and one.is_registered(self._view.state.period)
             and not one.invalid
             for one in self._view.objects(blob_id)
         )

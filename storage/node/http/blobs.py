@@ -230,8 +230,8 @@ class BlobHandlers:
         if self._view.is_invalid(blob_id):
             invalid = min(one.object_id for one in self._view.objects(blob_id))
             return json_answer({"invalid": {"event": _event_id(invalid)}})
-        epoch = self._view.state.epoch
-        return json_answer(_status([one for one in self._view.objects(blob_id) if one.is_registered(epoch)]))
+        period = self._view.state.period
+        return json_answer(_status([one for one in self._view.objects(blob_id) if one.is_registered(period)]))
 
 
 def _nothing_to_confirm() -> Refusal:
@@ -249,9 +249,9 @@ def _status(living: list[BlobRecord]) -> str | dict[str, Any]:
     permanent = [one for one in living if not one.deletable]
     if permanent:
         # A certified object keeps the blob readable; one that is only registered does not, however long it lives.
-        best = max(permanent, key=lambda one: (one.certified_epoch is not None, one.end_epoch))
+        best = max(permanent, key=lambda one: (one.certified_epoch is not None, one.end_period))
         status = {
-            "endEpoch": best.end_epoch,
+            "endEpoch": best.end_period,
             "isCertified": best.certified_epoch is not None,
             "initialCertifiedEpoch": first,
             "statusEvent": _event_id(best.object_id),

@@ -27,11 +27,11 @@ DEADLINE_S = 300
 EVIDENCE_S = 300
 PARAMETERS = DeploymentParameters(
     n_shards=10,
-    epoch_duration_s=EPOCH_S,
+    period_duration_s=EPOCH_S,
     handover_deadline_s=DEADLINE_S,
     patience_s=30,
     evidence_window_s=EVIDENCE_S,
-    price_per_mib_epoch=1,
+    price_per_mib_period=1,
     write_price_per_mib=1,
     opening_members=1,
 )

@@ -40,7 +40,7 @@ async def test_contract_assigns_the_shards_that_python_assigns(
     network = await launch(
         stakes,
         DeploymentParameters(
-            n_shards, 600, 300, 30, band_millis, price_per_mib_epoch=1, write_price_per_mib=1
+            n_shards, 600, 300, 30, band_millis, price_per_mib_period=1, write_price_per_mib=1
         ),
     )
     held: dict[int, tuple[int, ...]] | None = None

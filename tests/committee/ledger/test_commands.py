@@ -298,7 +298,7 @@ async def test_stake_is_added_listed_unstaked_and_withdrawn(launch: Launch, tmp_
     listed = await staker.run("stake", "list")
     assert listed["balance"] == 10 * TOKEN - 7 * TOKEN - TOKEN // 2
     assert [(one["node_id"], one["amount"]) for one in listed["stakes"]] == [(2, 7 * TOKEN + TOKEN // 2)]
-    assert listed["stakes"][0]["joining"] == [{"epoch": 1, "amount": 7 * TOKEN + TOKEN // 2}]
+    assert listed["stakes"][0]["joining"] == [{"period": 1, "amount": 7 * TOKEN + TOKEN // 2}]
     await network.begin_epoch()
     planned = await staker.run("stake", "unstake", "2", "--amount", "2.5", "--dry-run")
     assert planned["transactions"][0]["action"] == "Blobs.payOut", "the stake joins first"
@@ -306,7 +306,7 @@ async def test_stake_is_added_listed_unstaked_and_withdrawn(launch: Launch, tmp_
     await staker.run("stake", "unstake", "2", "--amount", "1", "--cancel", "2")
     (position,) = (await staker.run("stake", "list", staker.account))["stakes"]
     assert position["amount"] == 6 * TOKEN
-    assert [(one["unlock_epoch"], one["amount"]) for one in position["unbonding"]] == [
+    assert [(one["unlock_period"], one["amount"]) for one in position["unbonding"]] == [
         (2, TOKEN + TOKEN // 2)
     ]
     with pytest.raises(LedgerRefused, match="StillBonded"):

@@ -54,7 +54,7 @@ async def test_blob_is_registered_and_certified(launch: Launch) -> None:
     object_id, _ = await network.operator.register_blob(ROOT, LENGTH, 3)
     registered = await network.operator.blob_object(object_id)
     assert registered.blob_id == blob_id_of(ROOT, LENGTH)
-    assert (registered.certified_epoch, registered.end_epoch) == (None, 4)
+    assert (registered.certified_epoch, registered.end_period) == (None, 4)
     assert not registered.is_live(1)
 
     body = messages.blob_body(registered.blob_id)
@@ -120,7 +120,7 @@ async def test_a_blob_is_invalidated_by_one_correct_member_and_only_once(launch:
 
 
 async def test_registration_is_paid_and_approved_when_it_must_be(launch: Launch) -> None:
-    priced = DeploymentParameters(10, 600, 300, 30, price_per_mib_epoch=5, write_price_per_mib=0)
+    priced = DeploymentParameters(10, 600, 300, 30, price_per_mib_period=5, write_price_per_mib=0)
     network = await launch(STAKES, priced)
     await network.begin_epoch()
     assert network.operator.account is not None
@@ -180,7 +180,7 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
     told = [dataclasses.replace(event, block=NOWHERE) for event in events]
     assert [event for event in told if not isinstance(event, ShardsAttested)] == [
         CommitteeSelected(NOWHERE, 1),
-        EpochStarted(NOWHERE, 1),
+        EpochStarted(NOWHERE, 1, 1),
         HandoverDone(NOWHERE, 1),
         BlobRegistered(NOWHERE, kept, blob_id, account, 1, LENGTH, 4, deletable=False),
         BlobCertified(NOWHERE, kept, blob_id, 1, 4, deletable=False, is_extension=False),
@@ -191,7 +191,7 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
         MemberEjected(NOWHERE, 1, 4, EjectionReason.SILENT),
         NetworkAddressChanged(NOWHERE, 2),
         CommitteeSelected(NOWHERE, 2),
-        EpochStarted(NOWHERE, 2),
+        EpochStarted(NOWHERE, 2, 2),
         HandoverDone(NOWHERE, 2),
     ]
     gained = [(node.node_id, tuple(network.gained(second, node))) for node in network.nodes]
@@ -200,7 +200,7 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
     ]
     blocks = [event.block.number for event in events]
     assert blocks == sorted(blocks)
-    assert EpochStarted(second.started_block or NOWHERE, 2) in events
+    assert EpochStarted(second.started_block or NOWHERE, 2, 2) in events
     records = await network.operator.blobs()
     assert [(one.object_id, one.deleted, one.invalid) for one in records] == [
         (kept, False, True),

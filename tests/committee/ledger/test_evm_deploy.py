@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 PARAMETERS = DeploymentParameters(
     n_shards=31,
-    epoch_duration_s=7,
+    period_duration_s=7,
     handover_deadline_s=5,
     patience_s=3,
     band_millis=250,
-    price_per_mib_epoch=1,
+    price_per_mib_period=1,
     write_price_per_mib=1,
 )
 
@@ -42,7 +42,7 @@ PARAMETERS = DeploymentParameters(
 async def test_contracts_know_what_they_were_deployed_with(launch: Launch) -> None:
     network = await launch((), PARAMETERS)
     parameters = await network.operator.parameters()
-    assert (parameters.n_shards, parameters.epoch_duration_s) == (31, 7)
+    assert (parameters.n_shards, parameters.period_duration_s) == (31, 7)
     assert (parameters.handover_deadline_s, parameters.patience_s, parameters.band_millis) == (5, 3, 250)
     assert parameters.domain == network.deployment.domain
     head = await network.operator.head()

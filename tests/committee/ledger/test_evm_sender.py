@@ -342,5 +342,5 @@ async def test_deployment_by_an_account_without_ether_is_refused(launch: Launch)
         await deploy(
             network.chain.rpc_url,
             AccountKey.generate(),
-            DeploymentParameters(10, 60, 60, 10, price_per_mib_epoch=1, write_price_per_mib=1),
+            DeploymentParameters(10, 60, 60, 10, price_per_mib_period=1, write_price_per_mib=1),
         )

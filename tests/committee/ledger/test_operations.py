@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TOKEN = 10**18
 LENGTH = 5000
 EVIDENCE_S = 300
-PRICED = DeploymentParameters(10, 600, 300, 30, price_per_mib_epoch=TOKEN, write_price_per_mib=TOKEN // 2)
+PRICED = DeploymentParameters(10, 600, 300, 30, price_per_mib_period=TOKEN, write_price_per_mib=TOKEN // 2)
 
 
 def root(number: int) -> bytes:
@@ -92,11 +92,11 @@ async def test_stake_is_taken_off_and_withdrawn_behind_the_evidence_window(launc
     network = await launch((40, 30, 20, 10))
     node, unit = network.nodes[0], network.UNIT
     await network.begin_epoch()
-    assert [(one.epoch, one.amount) for one in (await position(node)).joining] == [(1, 40 * unit)]
+    assert [(one.period, one.amount) for one in (await position(node)).joining] == [(1, 40 * unit)]
     await node.ledger.unstake(node.node_id, 15 * unit)  # has the node settled first
     held = await position(node)
     assert held.amount == 25 * unit and held.joining == ()
-    assert [(one.unlock_epoch, one.amount) for one in held.unbonding] == [(2, 15 * unit)]
+    assert [(one.unlock_period, one.amount) for one in held.unbonding] == [(2, 15 * unit)]
     assert held.unbonding[0].unlocks_at_s == 0
     with pytest.raises(LedgerRefused, match="StillBonded"):
         await node.ledger.withdraw(node.node_id, 2)
@@ -180,7 +180,7 @@ async def test_blobs_are_extended_deleted_and_invalidated(launch: Launch) -> Non
     await operator.certify_blob(object_id, certificate(network, state, 1))
     await operator.extend_blob(object_id, 5)
     record = await operator.blob_object(object_id)
-    assert record.end_epoch == 8
+    assert record.end_period == 8
     with pytest.raises(LedgerRefused, match="NotDeletable"):
         await operator.delete_blob(object_id)
     deletable, _ = await operator.register_blob(root(2), LENGTH, 2, deletable=True)

@@ -29,7 +29,7 @@ async def in_epoch_1(launch: Launch, price: int | None = None) -> Network:
         network = await launch(
             (10,),
             DeploymentParameters(
-                *(10, 600, 300, 30), price_per_mib_epoch=price, write_price_per_mib=price, opening_members=1
+                *(10, 600, 300, 30), price_per_mib_period=price, write_price_per_mib=price, opening_members=1
             ),
         )
     await network.begin_epoch()
@@ -55,7 +55,7 @@ async def test_a_blobs_live_objects_are_found_newest_first(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = await in_epoch_1(launch)
-    for root, length, epochs, deletable in (
+    for root, length, periods, deletable in (
         *((ROOT, LENGTH, 9, False), (OTHER, LENGTH, 9, False), (ROOT, LENGTH + 1, 9, False)),
         *(
             (ROOT, LENGTH, 9, True),
@@ -64,7 +64,7 @@ async def test_a_blobs_live_objects_are_found_newest_first(
             (OTHER, LENGTH, 9, False),
         ),
     ):
-        await network.operator.register_blob(root, length, epochs, deletable)
+        await network.operator.register_blob(root, length, periods, deletable)
     for searched in (1, 2, 3, 7, 4000):
         monkeypatch.setattr(reader, "IDS_PER_SEARCH", searched)
         assert await ids(network.operator) == [6, 5, 4, 1]

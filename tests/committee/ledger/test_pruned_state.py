@@ -51,14 +51,14 @@ class Blobs:
         self.network = network
         self.made = 0
 
-    async def registered(self, *, deletable: bool = False, epochs: int = 20) -> tuple[bytes, int]:
+    async def registered(self, *, deletable: bool = False, periods: int = 20) -> tuple[bytes, int]:
         self.made += 1
         root = self.made.to_bytes(32, "big")
-        object_id, _ = await self.network.operator.register_blob(root, LENGTH, epochs, deletable)
+        object_id, _ = await self.network.operator.register_blob(root, LENGTH, periods, deletable)
         return blob_id_of(root), object_id
 
-    async def certified(self, *, deletable: bool = False, epochs: int = 20) -> tuple[bytes, int]:
-        blob_id, object_id = await self.registered(deletable=deletable, epochs=epochs)
+    async def certified(self, *, deletable: bool = False, periods: int = 20) -> tuple[bytes, int]:
+        blob_id, object_id = await self.registered(deletable=deletable, periods=periods)
         await self.certify(blob_id, object_id, deletable=deletable)
         return blob_id, object_id
 
@@ -79,9 +79,9 @@ async def busy_epoch(network: Network) -> set[bytes]:
     blobs, operator = Blobs(network), network.operator
     await network.begin_epoch()
     (kept, _), (spoilt, _) = await blobs.certified(), await blobs.certified()
-    (extended, number), (ended, _) = await blobs.certified(epochs=2), await blobs.certified(epochs=1)
+    (extended, number), (ended, _) = await blobs.certified(periods=2), await blobs.certified(periods=1)
     (gone, gone_number), (gone_extended, other_number) = [
-        await blobs.certified(deletable=True, epochs=epochs) for epochs in (20, 1)
+        await blobs.certified(deletable=True, periods=periods) for periods in (20, 1)
     ]
     await operator.extend_blob(other_number, 3)
     _, deleted_before = await blobs.certified(deletable=True)

@@ -53,7 +53,7 @@ async def test_every_step_is_taken_from_the_second_on_in_which_it_is_due(chain: 
     done = [await do(chain) for _ in range(6)]
     assert done == 3 * [StepKind.SELECT, StepKind.START]
     assert chain.state.epoch == 3
-    assert chain.time_s == 1000 + 2 * PARAMETERS.epoch_duration_s
+    assert chain.time_s == 1000 + 2 * PARAMETERS.period_duration_s
 
 
 async def test_an_epoch_is_paid_for_once_the_next_has_begun(chain: MemoryChain) -> None:
@@ -75,13 +75,13 @@ async def test_a_handover_without_a_quorum_is_closed(chain: MemoryChain) -> None
         StepKind.CLOSE, 2, chain.state.started_at_s + PARAMETERS.handover_deadline_s
     )
     assert await do(chain) is StepKind.CLOSE
-    assert step(chain) == EpochStep(StepKind.SELECT, 3, chain.time_s + PARAMETERS.epoch_duration_s // 2)
+    assert step(chain) == EpochStep(StepKind.SELECT, 3, chain.time_s + PARAMETERS.period_duration_s // 2)
 
 
 async def test_a_late_selection_is_started_no_sooner_than_its_notice(chain: MemoryChain) -> None:
     for _ in range(2):
         await do(chain)
-    chain.time_s += 10 * PARAMETERS.epoch_duration_s
+    chain.time_s += 10 * PARAMETERS.period_duration_s
     selected_at_s = chain.time_s
     assert await do(chain) is StepKind.SELECT
     assert step(chain) == EpochStep(StepKind.START, 2, selected_at_s + PARAMETERS.notice_s)

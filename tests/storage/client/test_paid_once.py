@@ -36,11 +36,11 @@ def objects(ledger: UserLedger) -> int:
     return len(ledger.chain.records)
 
 
-async def leave_registered(network: Network, user: Client, epochs: int = 3, deletable: bool = False) -> int:
+async def leave_registered(network: Network, user: Client, periods: int = 3, deletable: bool = False) -> int:
     """A store that fails after its registration; the object's id."""
     await network.stop(3, 4)
     with pytest.raises(NotCertified) as failed:
-        await user.store(DATA, epochs, deletable)
+        await user.store(DATA, periods, deletable)
     await network.start(3, 4)
     return failed.value.object_id
 
@@ -58,7 +58,7 @@ async def test_a_failure_names_the_object_and_the_next_store_goes_on_with_it(
     await network.start(3, 4)
     stored = await user.store(DATA, 3)
     assert (stored.object_id, stored.outcome, stored.register_gas) == (1, Outcome.CONTINUED, 0)
-    assert stored.end_epoch == 4
+    assert stored.end_period == 4
     assert objects(ledger) == 1
 
 
@@ -91,8 +91,8 @@ async def test_force_pays_again(user: Client, ledger: UserLedger) -> None:
 async def test_a_blob_that_ends_too_early_is_extended(user: Client, ledger: UserLedger) -> None:
     await user.store(DATA, 2)
     stored = await user.store(DATA, 5)
-    assert (stored.outcome, stored.end_epoch, objects(ledger)) == (Outcome.EXTENDED, 6, 1)
-    assert ledger.chain.records[1].end_epoch == 6
+    assert (stored.outcome, stored.end_period, objects(ledger)) == (Outcome.EXTENDED, 6, 1)
+    assert ledger.chain.records[1].end_period == 6
 
 
 async def test_an_extension_that_fails_names_the_object(
@@ -100,7 +100,7 @@ async def test_an_extension_that_fails_names_the_object(
 ) -> None:
     await user.store(DATA, 2)
 
-    async def refuse(object_id: int, epochs: int) -> Transaction:
+    async def refuse(object_id: int, periods: int) -> Transaction:
         raise LedgerRefused("Blobs.extend", "NoCapacity")
 
     monkeypatch.setattr(ledger, "extend_blob", refuse)
@@ -111,22 +111,22 @@ async def test_an_extension_that_fails_names_the_object(
 async def test_a_registered_object_is_certified_and_extended_after_an_epoch(
     network: Network, user: Client, ledger: UserLedger
 ) -> None:
-    object_id = await leave_registered(network, user, epochs=3)
+    object_id = await leave_registered(network, user, periods=3)
     network.chain.start(SHARDS)
     await network.seen()
     stored = await user.store(DATA, 3)
-    assert (stored.object_id, stored.outcome, stored.end_epoch) == (object_id, Outcome.CONTINUED, 5)
-    assert ledger.chain.records[object_id].end_epoch == 5
+    assert (stored.object_id, stored.outcome, stored.end_period) == (object_id, Outcome.CONTINUED, 5)
+    assert ledger.chain.records[object_id].end_period == 5
 
 
 async def test_an_expired_object_is_not_gone_on_with(
     network: Network, user: Client, ledger: UserLedger
 ) -> None:
-    object_id = await leave_registered(network, user, epochs=1)
+    object_id = await leave_registered(network, user, periods=1)
     network.chain.start(SHARDS)
     await network.seen()
     stored = await user.store(DATA, 1)
-    assert (stored.object_id, stored.outcome, stored.end_epoch) == (object_id + 1, Outcome.REGISTERED, 3)
+    assert (stored.object_id, stored.outcome, stored.end_period) == (object_id + 1, Outcome.REGISTERED, 3)
     assert objects(ledger) == 2
     assert await user.read(BLOB.blob_id) == DATA
 
@@ -134,7 +134,7 @@ async def test_an_expired_object_is_not_gone_on_with(
 async def test_anothers_permanent_blob_serves_and_its_owner_is_named(
     network: Network, user: Client, ledger: UserLedger
 ) -> None:
-    await network.upload(BLOB, end_epoch=4)
+    await network.upload(BLOB, end_period=4)
     stored = await user.store(DATA, 3)
     assert (stored.owner, stored.outcome, objects(ledger)) == ("writer", Outcome.FOUND, 1)
     assert (await user.store(DATA, 4)).owner == "user", (
@@ -146,10 +146,10 @@ async def test_anothers_permanent_blob_serves_and_its_owner_is_named(
 async def test_anothers_deletable_blob_does_not_serve(
     network: Network, user: Client, ledger: UserLedger
 ) -> None:
-    others = await network.upload(BLOB, end_epoch=40, deletable=True)
+    others = await network.upload(BLOB, end_period=40, deletable=True)
     stored = await user.store(DATA, 3)
     assert (stored.object_id, stored.outcome, stored.owner) == (others + 1, Outcome.REGISTERED, "user")
-    assert (stored.end_epoch, objects(ledger)) == (4, 2)
+    assert (stored.end_period, objects(ledger)) == (4, 2)
     network.chain.delete(others)
     await network.seen()
     assert await user.read(BLOB.blob_id) == DATA
@@ -172,14 +172,14 @@ class SlowLedger(UserLedger):
         return found
 
 
-async def store_in_two_processes(network: Network, epochs: int) -> list[StoredBlob]:
+async def store_in_two_processes(network: Network, periods: int) -> list[StoredBlob]:
     """As two processes of one account do that store the same bytes at once."""
     async with (
         Client(cast(Ledger, SlowLedger(network.chain))) as one,
         Client(cast(Ledger, SlowLedger(network.chain))) as other,
     ):
         purchases = [client._purchase(RedStuff(10), BLOB, lambda *_: None) for client in (one, other)]
-        return await asyncio.gather(*(each.store(epochs, False, False) for each in purchases))
+        return await asyncio.gather(*(each.store(periods, False, False) for each in purchases))
 
 
 async def test_two_processes_that_register_the_same_bytes_at_once_pay_once(network: Network) -> None:
@@ -194,7 +194,7 @@ async def test_two_processes_that_extend_the_same_object_at_once_pay_once(
 ) -> None:
     await user.store(DATA, 2)
     one, other = await store_in_two_processes(network, 5)
-    assert network.chain.records[1].end_epoch == one.end_epoch == other.end_epoch == 6
+    assert network.chain.records[1].end_period == one.end_period == other.end_period == 6
     assert {one.outcome, other.outcome} == {Outcome.EXTENDED, Outcome.FOUND}
 
 
@@ -296,7 +296,7 @@ RECORDS = st.builds(
     owner=st.sampled_from(["user", "another"]),
     registered_epoch=st.just(1),
     certified_epoch=st.sampled_from([None, 2]),
-    end_epoch=st.integers(3, 9),
+    end_period=st.integers(3, 9),
     deletable=st.booleans(),
     invalid=st.booleans(),
 )
@@ -305,12 +305,12 @@ RECORDS = st.builds(
 @given(st.lists(RECORDS, max_size=5, unique_by=lambda one: one.object_id), st.integers(3, 9), st.booleans())
 def test_the_object_gone_on_with_costs_least(records: list[BlobRecord], end: int, deletable: bool) -> None:
     def cost(one: BlobRecord) -> int | None:
-        """In epochs to pay, before gas; None for an object that cannot serve."""
+        """In periods to pay, before gas; None for an object that cannot serve."""
         if one.invalid or one.deletable != deletable:
             return None
-        if one.owner != "user" and (deletable or one.certified_epoch is None or one.end_epoch < end):
+        if one.owner != "user" and (deletable or one.certified_epoch is None or one.end_period < end):
             return None
-        return max(0, end - one.end_epoch)
+        return max(0, end - one.end_period)
 
     costs = [paid for paid in map(cost, records) if paid is not None]
     chosen = best_object(records, "user", end, deletable)
@@ -331,14 +331,14 @@ async def test_an_extension_to_an_epoch_is_paid_once(user: Client, ledger: UserL
     """Typed again after an answer was lost: akash-network/console#3449, MutinyWallet/mutiny-web#1105."""
     stored = await user.store(DATA, 2)
     paying = cast(Ledger, ledger)
-    until = stored.end_epoch + 3
+    until = stored.end_period + 3
     extended = await cli.extend(paying, stored.object_id, until=until)
-    assert (extended["epochs"], extended["end_epoch"]) == (3, until)
+    assert (extended["periods"], extended["end_period"]) == (3, until)
     for earlier in (until, until - 1):
         again = await cli.extend(paying, stored.object_id, until=earlier)
-        assert "nothing was paid" in again["outcome"] and again["end_epoch"] == until
-    assert (await ledger.blob_object(stored.object_id)).end_epoch == until
+        assert "nothing was paid" in again["outcome"] and again["end_period"] == until
+    assert (await ledger.blob_object(stored.object_id)).end_period == until
     with pytest.raises(typer.BadParameter, match="not both"):
-        await cli.extend(paying, stored.object_id, epochs=1, until=until)
+        await cli.extend(paying, stored.object_id, periods=1, until=until)
     await cli.extend(paying, stored.object_id)
-    assert (await ledger.blob_object(stored.object_id)).end_epoch == until + 1
+    assert (await ledger.blob_object(stored.object_id)).end_period == until + 1

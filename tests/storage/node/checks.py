@@ -61,8 +61,8 @@ def _content(network: Network, blob: EncodedBlob) -> bytes:
 
 
 def _live(network: Network) -> set[bytes]:
-    epoch = network.chain.state.epoch
-    return {one.blob_id for one in network.chain.records.values() if one.is_live(epoch)}
+    period = network.chain.state.period
+    return {one.blob_id for one in network.chain.records.values() if one.is_live(period)}
 
 
 def _unsettled(network: Network) -> list[str]:
@@ -125,9 +125,9 @@ def _wanted(network: Network, node_id: int) -> set[int]:
 
 def _kept(network: Network, node_id: int) -> set[bytes]:
     """Blobs of which a node holds slivers: the registered ones, and those that were live when the epoch started."""
-    view, epoch = network.running[node_id].view, network.chain.state.epoch
+    view, period = network.running[node_id].view, network.chain.state.period
     registered = {
-        one.blob_id for one in network.chain.records.values() if one.is_registered(epoch) and not one.invalid
+        one.blob_id for one in network.chain.records.values() if one.is_registered(period) and not one.invalid
     }
     return registered | {blob_id for blob_id in view.live_at_start if not view.is_invalid(blob_id)}
 

@@ -96,7 +96,7 @@ async def test_a_node_that_was_not_removed_stays_away(bench: Bench, absence: Abs
     bench.absence_told = absence
     await bench.has_looked()
     assert not bench.is_candidate
-    bench.listener(EpochStarted(BLOCK, 3))
+    bench.listener(EpochStarted(BLOCK, 3, 3))
     await bench.has_looked()
     assert not bench.is_candidate
 
@@ -109,7 +109,7 @@ async def test_a_node_removed_while_it_runs_stands_again_with_the_next_epoch(ben
     await bench.has_looked()
     assert not bench.is_candidate
     bench.is_barred = False
-    bench.listener(EpochStarted(BLOCK, 4))
+    bench.listener(EpochStarted(BLOCK, 4, 4))
     await bench.until(lambda: bench.is_candidate)
 
 

@@ -44,7 +44,7 @@ def mark(number: int) -> BlockMark:
 def state(epoch: int, block: int, address: str) -> EpochState:
     member = Member(1, "node1", address, bytes(48), (0, 1, 2, 3))
     committees = [Committee(e, 4, (member,)) if e > 0 else None for e in (epoch - 1, epoch)]
-    return EpochState(mark(block), epoch, 0, mark(block), True, 0, committees[0], committees[1], None)
+    return EpochState(mark(block), epoch, epoch, 0, mark(block), True, 0, committees[0], committees[1], None)
 
 
 class Script:
@@ -119,24 +119,26 @@ async def view(script: Script) -> ChainView:
     return view
 
 
-def registered(object_id: int, blob_id: bytes, end_epoch: int = 3, deletable: bool = False) -> BlobRegistered:
-    return BlobRegistered(mark(0), object_id, blob_id, "0x", 1, 10, end_epoch, deletable)
+def registered(
+    object_id: int, blob_id: bytes, end_period: int = 3, deletable: bool = False
+) -> BlobRegistered:
+    return BlobRegistered(mark(0), object_id, blob_id, "0x", 1, 10, end_period, deletable)
 
 
-def certified(object_id: int, blob_id: bytes, end_epoch: int = 3) -> BlobCertified:
-    return BlobCertified(mark(0), object_id, blob_id, 1, end_epoch, False, False)
+def certified(object_id: int, blob_id: bytes, end_period: int = 3) -> BlobCertified:
+    return BlobCertified(mark(0), object_id, blob_id, 1, end_period, False, False)
 
 
 async def test_a_blob_lives_from_its_certificate_to_its_end(script: Script, view: ChainView) -> None:
-    script.happens(registered(1, A, end_epoch=2))
+    script.happens(registered(1, A, end_period=2))
     await view.refresh()
     assert view.is_registered(A)
     assert not view.is_live(A)
-    script.happens(certified(1, A, end_epoch=2))
+    script.happens(certified(1, A, end_period=2))
     await view.refresh()
     assert view.is_live(A)
     script.epoch = 2
-    script.happens(EpochStarted(mark(0), 2))
+    script.happens(EpochStarted(mark(0), 2, 2))
     await view.refresh()
     assert not view.is_live(A)
     assert not view.is_registered(A)
@@ -162,7 +164,7 @@ async def test_an_invalid_blob_is_neither_live_nor_forgotten(script: Script, vie
 async def test_what_is_attested_to_is_fixed_when_the_epoch_starts(script: Script, view: ChainView) -> None:
     script.happens(registered(1, B), certified(1, B))
     script.epoch = 2
-    script.happens(EpochStarted(mark(0), 2))
+    script.happens(EpochStarted(mark(0), 2, 2))
     script.happens(registered(2, A), certified(2, A))
     await view.refresh()
     assert view.live_at_start == [B]
@@ -175,7 +177,7 @@ async def test_what_else_the_block_did_that_started_the_epoch_counts_as_at_its_e
     """A state read at that block says so too, and all members attest to the same."""
     script.happens(registered(1, A, deletable=True), certified(1, A), registered(2, B))
     script.epoch = 2
-    script.happens(EpochStarted(mark(0), 2), BlobDeleted(mark(0), 1, A, 2), certified(2, B))
+    script.happens(EpochStarted(mark(0), 2, 2), BlobDeleted(mark(0), 1, A, 2), certified(2, B))
     script.happens(registered(3, A), certified(3, A))
     await view.refresh()
     assert view.live_at_start == [B]

@@ -61,7 +61,7 @@ async def rebuilding(stored: Network) -> Network:
 
 
 async def test_a_blob_extended_while_it_is_rebuilt_outlives_its_old_end(stored: Network) -> None:
-    number = await stored.upload(BLOB, end_epoch=4)
+    number = await stored.upload(BLOB, end_period=4)
     await change(stored, MOVED)
     await stored.stop(3)
     held = HeldSymbols(stored, 2)
@@ -98,7 +98,7 @@ async def test_a_blob_invalidated_while_it_is_rebuilt_is_not_attested(rebuilding
 
 
 async def test_a_blob_that_expires_while_it_is_rebuilt(stored: Network) -> None:
-    await stored.upload(BLOB, end_epoch=4)
+    await stored.upload(BLOB, end_period=4)
     await change(stored, MOVED)
     await stored.stop(3)
     held = HeldSymbols(stored, 2)
@@ -116,7 +116,7 @@ async def test_a_blob_that_expires_while_it_is_rebuilt(stored: Network) -> None:
 @pytest.fixture
 async def transferring(stored: Network, monkeypatch: pytest.MonkeyPatch) -> tuple[Network, Held]:
     """Shard 6 on its way to node 1, of BLOBS and BLOB, object 7, deletable, which ends with epoch 2; the pages wait."""
-    assert await stored.upload(BLOB, deletable=True, end_epoch=3) == 7
+    assert await stored.upload(BLOB, deletable=True, end_period=3) == 7
     held = Held(stored, 3, monkeypatch)
     stored.chain.start(MOVED)
     await stored.until(lambda: held.asked == [6, 6])

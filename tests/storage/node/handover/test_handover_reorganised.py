@@ -37,7 +37,7 @@ async def assert_attested(network: Network) -> None:
     salt = attestation.salt(state.epoch, 6, key, state.started_block.hash)
     records = network.chain.block(state.started_block).contracts.records.values()
     leaves = []
-    for blob_id in sorted(one.blob_id for one in records if one.is_live(state.epoch)):
+    for blob_id in sorted(one.blob_id for one in records if one.is_live(state.period)):
         primary, secondary = (
             blobs[blob_id].sliver(axis, CODE.sliver_index(blob_id, 6, axis)) for axis in Axis
         )

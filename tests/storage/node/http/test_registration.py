@@ -77,7 +77,7 @@ async def test_an_expired_blob_is_caught_up_with_before_it_is_refused(
     node: OneNode, ask: Ask, blob: EncodedBlob
 ) -> None:
     """It is registered anew in a block that the node has not looked at."""
-    node.register(blob, object_id=7, end_epoch=5)
+    node.register(blob, object_id=7, end_period=5)
     await node.view.refresh()
     node.register(blob, object_id=8)
     method, path, body = paths(node, blob)[0]

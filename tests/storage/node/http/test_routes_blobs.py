@@ -49,7 +49,7 @@ async def test_metadata_of_an_unregistered_blob_is_refused(
 
 
 async def test_metadata_of_an_expired_blob_is_refused(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
-    node.register(blob, end_epoch=5)
+    node.register(blob, end_period=5)
     (await ask("PUT", path(blob, "metadata"), blob.metadata.to_bcs())).refused(400, "NOT_REGISTERED")
 
 

@@ -144,7 +144,7 @@ async def test_status_tells_the_certified_object_before_the_longer_one(
 ) -> None:
     node.register(blob)
     node.certify()
-    node.register(blob, object_id=8, end_epoch=60)
+    node.register(blob, object_id=8, end_period=60)
     permanent = (await ask("GET", path(blob, "status"))).granted()["permanent"]
     assert (permanent["isCertified"], permanent["endEpoch"]) == (True, 50)
 
@@ -162,7 +162,7 @@ async def test_status_of_deletable_objects(node: OneNode, ask: Ask, blob: Encode
 
 
 async def test_status_of_an_expired_blob(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
-    node.register(blob, end_epoch=5)
+    node.register(blob, end_period=5)
     assert (await ask("GET", path(blob, "status"))).granted() == "nonexistent"
 
 

@@ -87,9 +87,9 @@ async def test_an_uncertified_blob_goes_when_its_object_expires(
     node: OneNode, garbage: Garbage, encode: Encode
 ) -> None:
     short, long = encode(b"short"), encode(b"long")
-    for object_id, (blob, end_epoch) in enumerate(((short, 6), (long, 7))):
+    for object_id, (blob, end_period) in enumerate(((short, 6), (long, 7))):
         node.keep(blob, (0, 1))
-        node.register(blob, object_id=object_id, end_epoch=end_epoch)
+        node.register(blob, object_id=object_id, end_period=end_period)
     await node.view.refresh()
     await garbage.collect()
     assert (is_kept(node, short), is_kept(node, long)) == (True, True)

@@ -57,7 +57,7 @@ async def test_a_blob_deleted_before_the_start_whose_page_comes_after_it(
 async def test_a_blob_that_expires_while_it_is_transferred(
     stored: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await stored.upload(BLOB, end_epoch=3)
+    await stored.upload(BLOB, end_period=3)
     held = Held(stored, 1, monkeypatch, "put_slivers")
     stored.chain.start(MOVED)
     await stored.until(lambda: len(held.asked) == 2)

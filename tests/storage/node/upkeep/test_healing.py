@@ -138,7 +138,7 @@ async def test_blobs_that_cannot_be_repaired_hold_up_no_other(network: Network) 
 async def test_a_node_down_for_three_epochs_catches_up(network: Network) -> None:
     before, expiring, deleted = encoded(1), encoded(2), encoded(3)
     await network.upload(before)
-    await network.upload(expiring, end_epoch=3)
+    await network.upload(expiring, end_period=3)
     gone = await network.upload(deleted, deletable=True)
     await network.stop(1)
     # Node 1 gains shard 5 in epoch 2 and does not come to fill it; node 2 keeps it.

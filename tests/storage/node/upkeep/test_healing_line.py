@@ -223,18 +223,18 @@ async def test_an_expired_blob_is_not_healed(line: Line, blob: EncodedBlob) -> N
     await line.certify(blob)
     await line.until(lambda: line.healing._retries)
     state = line.node.view.state
-    line.node.view.state = dataclasses.replace(state, epoch=50)
+    line.node.view.state = dataclasses.replace(state, period=50)
     line.healing._retry(blob.blob_id)
     await line.healed()
     assert line.repair.asked == [blob.blob_id]
 
 
-@pytest.mark.parametrize("end", ["deleted", "invalid", "epoch"])
+@pytest.mark.parametrize("end", ["deleted", "invalid", "period"])
 async def test_a_blob_that_waits_for_its_next_try_leaves_the_line_when_it_dies(
     line: Line, blob: EncodedBlob, end: str
 ) -> None:
     line.repair.poison.add(blob.blob_id)
-    await line.certify(blob, deletable=True, end_epoch=6)
+    await line.certify(blob, deletable=True, end_period=6)
     await line.until(lambda: line.healing._retries)
     node = line.node
     if end == "deleted":

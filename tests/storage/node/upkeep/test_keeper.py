@@ -10,7 +10,7 @@ import pytest
 from committee.bls import SecretKey
 from committee.errors import INSUFFICIENT_FUNDS, LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import Ledger, StepKind, Transaction
-from committee.rota import LEAST_TURN_S, TURNS_AN_EPOCH, draw_order
+from committee.rota import LEAST_TURN_S, TURNS_A_PERIOD, draw_order
 from localnet.memory_chain import MemoryChain
 from storage.node.chain import ChainView
 from storage.node.rota import Rota
@@ -19,10 +19,10 @@ from tests.storage.network import PARAMETERS, SHARDS, HeldLedger
 
 TURN_S = LEAST_TURN_S
 """The blocks before the first epoch come at once,"""
-LATER_TURN_S = PARAMETERS.epoch_duration_s // TURNS_AN_EPOCH
+LATER_TURN_S = PARAMETERS.period_duration_s // TURNS_A_PERIOD
 """and an epoch passes between two of those before the second."""
 STEPS = [StepKind.SELECT, StepKind.START, StepKind.CLOSE]
-HALF_S = PARAMETERS.epoch_duration_s // 2
+HALF_S = PARAMETERS.period_duration_s // 2
 STALLED = {1: SHARDS[2], 2: SHARDS[1], 3: SHARDS[3], 4: SHARDS[4]}
 """Of the first committee's shards too few are kept for a quorum."""
 
@@ -291,7 +291,7 @@ async def test_a_node_without_a_key_or_with_the_keeper_off_only_watches(without:
     members = Members()
     for node_id in SHARDS:
         await members.join(node_id, account=without != "key", acts=without != "setting")
-    await members.wait(3 * PARAMETERS.epoch_duration_s)
+    await members.wait(3 * PARAMETERS.period_duration_s)
     assert members.sent == []
     keeper = members.keepers[1]
     (due,) = keeper.due
@@ -303,7 +303,7 @@ async def test_a_node_without_a_key_or_with_the_keeper_off_only_watches(without:
                 "step": "select",
                 "epoch": 2,
                 "since": members.chain.state.last_handover_done_s + HALF_S,
-                "seconds": 3 * PARAMETERS.epoch_duration_s - HALF_S,
+                "seconds": 3 * PARAMETERS.period_duration_s - HALF_S,
                 "turn": {"nodeId": turn, "name": f"node-{turn}"},
             }
         ],
