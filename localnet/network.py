@@ -18,6 +18,7 @@ from types import TracebackType
 
 import aiohttp
 
+from committee.connections import open_session
 from committee.key_files import child_environment, write_secret
 from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles, deploy
@@ -26,7 +27,6 @@ from localnet.chain import LocalChain
 from localnet.log_files import open_log
 from localnet.ports import free_port
 from storage.client.client import Client
-from storage.client.connections import open_session
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
 from storage.client.settling import until_chain_settles

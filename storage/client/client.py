@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 from weakref import WeakValueDictionary
 
+from committee.connections import open_session
 from committee.ledger import Ledger
 from committee.membership import Member
-from storage.client.connections import open_session
 from storage.client.errors import WrongBlob
 from storage.client.link import Link
 from storage.client.node_client import NodeClient

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 import aiohttp
 
 from committee.addresses import NetworkAddress
+from committee.connections import TinyChunks, content_coding
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, LargeBody, TooLong, received
-from storage.client.connections import TinyChunks
 from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.failures import of_no_node, read_failure
 from storage.client.link import Link, Transfer, at_once
@@ -27,7 +27,7 @@ from storage.redstuff import InvalidEncoding
 
 REFUSED_TO_STRANGERS = (451, 503)
 """Statuses of refusals to strangers: a member that shows its credential may be served."""
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "haulout"}
+_HEADERS = {"User-Agent": "haulout"}
 """Firewalls before web servers refuse requests of no named program."""
 _NEEDLESS = ("Accept",)
 """Headers not sent: next to small symbols they weigh."""
@@ -131,7 +131,7 @@ class NodeTransport:
                 ) as response,
             ):
                 moving.has_answer = True
-                self._require_plain(response.headers.get("Content-Encoding", ""))
+                self._require_plain(content_coding(response))
                 if response.status in (200, 201):
                     answer = await self._read(response, limit, moving)
                     is_over = True
@@ -167,7 +167,7 @@ class NodeTransport:
         return _HEADERS | {"Authorization": self._credential()}
 
     def _require_plain(self, coding: str) -> None:
-        if coding.strip().lower() not in ("", "identity"):
+        if coding:
             raise NodeLied(
                 *(self.name, self.address),
                 f"its answer is compressed ({coding}), which was not asked for: a proxy before it must not compress",

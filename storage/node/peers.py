@@ -10,8 +10,8 @@ from functools import partial
 
 import aiohttp
 
+from committee.connections import open_session
 from committee.membership import Member
-from storage.client.connections import open_session
 from storage.client.link import Link
 from storage.client.node_client import NodeClient
 from storage.node.chain import ChainView

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import aiohttp
 
+from committee.connections import content_coding
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.untrusted import InvalidJson, parse_json, printable
 
@@ -153,6 +154,11 @@ class Endpoint:
             ):
                 if response.status >= 300:
                     return await self._read_error(response, what)
+                if coding := content_coding(response):
+                    message = (
+                        f"{self} answered {what} compressed ({self.quote(coding)}), which was not asked for"
+                    )
+                    raise EndpointFault(message)
                 return self._parse(await _read(response, ANSWER_LIMIT_BYTES), what)
         except EndpointFault:
             raise

@@ -24,6 +24,7 @@ from web3.eth.async_eth import AsyncEth
 from web3.providers.async_base import AsyncJSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
+from committee.connections import open_session
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import answers, jsonrpc
 from committee.ledger.evm.endpoints import Endpoint, EndpointFault, endpoint_urls
@@ -354,9 +355,7 @@ class Rpc(AsyncJSONBaseProvider):
         loop = asyncio.get_running_loop()
         if self._session is None:
             self._loop = loop
-            self._session = aiohttp.ClientSession(
-                headers={"Content-Type": "application/json"}, cookie_jar=aiohttp.DummyCookieJar()
-            )
+            self._session = open_session(allow_private=True, headers={"Content-Type": "application/json"})
         if self._loop is not loop:
             raise RuntimeError(
                 f"{method}: this connection to {self} belongs to another event loop: connect anew in each asyncio.run()"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from storage.client.connections import open_session
+from committee.connections import open_session
 from storage.client.errors import NodeError, NodeLied, NodeUnreachable
 from storage.client.node_client import NodeClient
 from tests.storage import pacing

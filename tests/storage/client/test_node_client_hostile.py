@@ -14,7 +14,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
-from storage.client.connections import INTERIM_ANSWERS, PIECE_BYTES, open_session
+from committee.connections import INTERIM_ANSWERS, PIECE_BYTES, open_session
 from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeUnreachable
 from storage.client.node_client import NodeClient
 from tests.storage import pacing

@@ -1,8 +1,8 @@
-"""Connections to nodes: to public IP addresses only, unless the operator allows others (PROTOCOL section 6).
+"""Connections to parties that may be hostile: nodes and providers of the chain (PROTOCOL section 6).
 
 A node's owner names its address, which may be that of a machine behind the asking one: its own services, a cloud's
 metadata, a router. So the IP address is looked at when the socket is made, after names were looked up: a name that
-points elsewhere the second time gains nothing.
+points elsewhere the second time gains nothing. The answers of both kinds of party are read within the same limits.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import errno
 import functools
 import socket
 import threading
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -39,18 +40,31 @@ INTERIM_ANSWERS = 8
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
-def open_session(*, allow_private: bool, limit: int = CONNECTIONS) -> aiohttp.ClientSession:
-    """Return a session for `NodeClient`, of at most `limit` connections at once (0: any number); the caller closes it.
+def open_session(
+    *, allow_private: bool, limit: int = CONNECTIONS, headers: Mapping[str, str] | None = None
+) -> aiohttp.ClientSession:
+    """Return a session of at most `limit` connections at once (0: any number), which the caller closes.
 
-    Unless `allow_private`, a connection to an IP address that is not public fails with `OSError`. Cookies are not kept,
-    compressed answers are not unpacked, and proxies that the environment names are not used.
+    Unless `allow_private`, a connection to an IP address that is not public fails with `OSError`. Every request has the
+    `headers`, and asks for an answer that is not compressed; a compressed one is not unpacked (`content_coding`).
+    Cookies are not kept, and proxies that the environment names are not used.
     """
     connector = _Connector(
         limit=limit, resolver=_Resolver(), socket_factory=None if allow_private else _public_socket
     )
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
+        connector=connector,
+        headers={"Accept-Encoding": "identity", **(headers or {})},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
     )
+
+
+def content_coding(response: aiohttp.ClientResponse) -> str:
+    """Return the name of the coding by which an answer's body is compressed; "" when it is plain."""
+    coding = response.headers.get("Content-Encoding", "").strip().lower()
+    return "" if coding == "identity" else coding
 
 
 class TinyChunks(Exception):

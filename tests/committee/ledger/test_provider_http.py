@@ -1,0 +1,116 @@
+"""A provider whose HTTP is hostile: its answers are limited as they arrive, and an idle connection brings none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp.client_proto import ResponseHandler
+
+from committee.connections import INTERIM_ANSWERS, PIECE_BYTES
+from committee.errors import LedgerUnavailable
+from committee.ledger.evm import answers
+from committee.ledger.evm.rpc import Rpc
+
+BODY = b'{"jsonrpc":"2.0","id":1,"result":"0x7"}'
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+TINY_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + 40_000 * b"1\r\n \r\n"
+LAST_CHUNK = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+ZIPPED = gzip.compress(BODY)
+COMPRESSED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(ZIPPED) + ZIPPED
+
+
+class Provider:
+    """Answers each request with `answer`; when `goes_on` is set, it sends an answer that nobody asked for."""
+
+    def __init__(self) -> None:
+        self.answer = PLAIN
+        self.heads: list[bytes] = []
+        self.goes_on, self.hung_up = asyncio.Event(), asyncio.Event()
+        self.port = 0
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        unasked = asyncio.create_task(self._send_unasked(writer))
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+                self.heads.append(head)
+                writer.write(self.answer)
+        self.hung_up.set()
+        unasked.cancel()
+        writer.close()
+
+    async def _send_unasked(self, writer: asyncio.StreamWriter) -> None:
+        await self.goes_on.wait()
+        writer.write(PLAIN)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    made = Provider()
+    async with await asyncio.start_server(made.talk, "127.0.0.1", 0) as server:
+        made.port = server.sockets[0].getsockname()[1]
+        yield made
+
+
+@pytest.fixture
+async def rpc(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rpc]:
+    monkeypatch.setattr("committee.ledger.evm.endpoints.FIRST_REST_S", 0.001)
+    made = Rpc(f"http://127.0.0.1:{provider.port}")
+    yield made
+    await made.close()
+
+
+async def height(rpc: Rpc) -> int:
+    async with asyncio.timeout(10):
+        return await rpc.request("eth_blockNumber", read=answers.quantity)
+
+
+@pytest.mark.parametrize("count", [0, INTERIM_ANSWERS])
+async def test_some_interim_answers_may_come_first(provider: Provider, rpc: Rpc, count: int) -> None:
+    provider.answer = count * INTERIM + PLAIN
+    assert await height(rpc) == 7
+
+
+@pytest.mark.parametrize("count", [INTERIM_ANSWERS + 1, 10_000])
+async def test_interim_answers_without_end_are_a_fault(provider: Provider, rpc: Rpc, count: int) -> None:
+    provider.answer = count * INTERIM + PLAIN
+    with pytest.raises(LedgerUnavailable, match="HTTP that cannot be read"):
+        await height(rpc)
+
+
+async def test_an_answer_to_no_request_ends_the_connection(provider: Provider, rpc: Rpc) -> None:
+    assert await height(rpc) == 7
+    assert not provider.hung_up.is_set()
+    provider.goes_on.set()
+    async with asyncio.timeout(5):
+        await provider.hung_up.wait()
+
+
+async def test_chunks_of_a_byte_are_a_fault_and_parsed_in_small_pieces(
+    provider: Provider, rpc: Rpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed: list[int] = []
+    received = ResponseHandler.data_received
+
+    def counted(connection: ResponseHandler, data: bytes) -> None:
+        fed.append(len(data))
+        received(connection, data)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", counted)
+    provider.answer = TINY_CHUNKS + LAST_CHUNK
+    with pytest.raises(LedgerUnavailable, match=r"HTTP that cannot be read \(TinyChunks\)"):
+        await height(rpc)
+    assert max(fed) <= PIECE_BYTES
+
+
+async def test_a_compressed_answer_is_a_fault_and_none_is_asked_for(provider: Provider, rpc: Rpc) -> None:
+    provider.answer = COMPRESSED
+    with pytest.raises(LedgerUnavailable, match=r"compressed \(gzip\), which was not asked for"):
+        await height(rpc)
+    assert all(b"accept-encoding: identity" in head.lower() for head in provider.heads)
