@@ -49,7 +49,7 @@ class Peers:
         await self._watch.close()
 
     def client(self, member: Member) -> NodeClient:
-        """The client for a member at the address the chain names, for all that can wait its turn."""
+        """Return the client for a member, at its newest address on chain, for all that can wait its turn."""
         return self._client(member, self._bulk, False)
 
     def watch_client(self, member: Member) -> NodeClient:
@@ -59,6 +59,8 @@ class Peers:
     def _client(self, member: Member, session: aiohttp.ClientSession, is_watch: bool) -> NodeClient:
         key = (member.node_id, is_watch)
         known = self._clients.get(key)
+        # A plan that is being carried out names members as they were when it was made.
+        member = self._view.state.members().get(member.node_id, member)
         if known is None or known.address != member.address:
             show = (
                 None if self._credentials is None else partial(self._credentials.header_for, member.node_id)

@@ -54,6 +54,14 @@ def test_all_that_may_hold_anything_are_known_by_their_newest_address(peers: Pee
     ]
 
 
+def test_a_member_of_an_old_plan_is_reached_at_its_newest_address(peers: Peers) -> None:
+    client = peers.client(member(1, 0))
+    assert client.address == "http://now"
+    assert peers.client(member(1, 0, 1, address="http://before")) is client
+    assert peers.watch_client(member(1, 0, 1, address="http://before")).address == "http://now"
+    assert peers.client(member(9, 7, address="http://selected")).address == "http://selected"
+
+
 def test_a_new_owner_is_whoever_did_not_attest_the_shard_last(peers: Peers) -> None:
     before = member(2, 2, 3)
     assert not peers.is_new_owner(before, 2)
