@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from committee.errors import LedgerError, LedgerRefused
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import Absence, EpochStarted, Event, MemberEjected
 from committee.logs import ChangesOnly
 from storage.node.chain import ChainView
@@ -65,7 +65,9 @@ class Candidacy:
 
     async def _stand(self) -> None:
         ledger, node_id = self._view.ledger, self._view.node_id
-        registered = next(one for one in await ledger.nodes() if one.node_id == node_id)
+        registered = next((one for one in await ledger.nodes() if one.node_id == node_id), None)
+        if registered is None:
+            raise LedgerUnavailable(f"the chain does not show the registration of node {node_id}")
         if registered.is_candidate:
             self._is_removed = False
             return

@@ -32,6 +32,8 @@ class Bench:
         """What is answered first to who asks to be a candidate."""
         self.asked = 0
         """How often the registry was read."""
+        self.is_shown = True
+        """Whether the registry that an endpoint shows has the node."""
         self.running: asyncio.Task[None] | None = None
         self.listener: Callable[[Event], None] = lambda event: None
         view = SimpleNamespace(node_id=ME, ledger=self, subscribe=self.subscribe)
@@ -44,10 +46,8 @@ class Bench:
         self.asked += 1
         if self.outages:
             raise self.outages.pop(0)
-        return [
-            SimpleNamespace(node_id=ANOTHER, is_candidate=True),
-            SimpleNamespace(node_id=ME, is_candidate=self.is_candidate),
-        ]
+        mine = [SimpleNamespace(node_id=ME, is_candidate=self.is_candidate)]
+        return [SimpleNamespace(node_id=ANOTHER, is_candidate=True), *(mine if self.is_shown else [])]
 
     async def absence(self, node_id: int) -> Absence:
         assert node_id == ME
@@ -135,6 +135,13 @@ async def test_a_node_that_is_barred_asks_now_and_then_though_no_epoch_begins(
 
 async def test_a_chain_that_does_not_answer_is_asked_again(bench: Bench) -> None:
     bench.outages = [LedgerUnavailable("no answer within 5 s"), LedgerUnavailable("no answer within 5 s")]
+    await bench.until(lambda: bench.is_candidate)
+
+
+async def test_an_endpoint_that_does_not_show_the_node_is_asked_again(bench: Bench) -> None:
+    bench.is_shown = False
+    await bench.until(lambda: bench.asked > 1)
+    bench.is_shown = True
     await bench.until(lambda: bench.is_candidate)
 
 
