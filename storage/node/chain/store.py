@@ -5,7 +5,8 @@
 The checkpoint changes in the transaction that writes what its blocks changed, so a node that was killed goes on from a
 block of which it has all events, and none behind it. Rows are whole values, never differences: events taken in twice
 leave the same rows. All of it can be read from the chain again, so a file that is damaged, or of another deployment, is
-made anew.
+made anew. SQLite does not see a changed bit within a row, or pages of two different times; the sum of all rows' digests
+(XXH3, 64 bits), kept as a note, does.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from xxhash import xxh3_64_intdigest
 
 from committee.files import NotRegular, clear_away, require_regular_or_none
 from committee.ledger import BlobRecord, BlockMark, EpochState, Parameters
@@ -51,7 +54,12 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+_NO_DAMAGE = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
+)
+"""What passes, or what a new file would not help against. Every other error may be of bits that changed: a table or
+column of another name, text that is not UTF-8."""
 
 
 class ChainStore:
@@ -74,7 +82,7 @@ class ChainStore:
                     "what was followed of the chain cannot be used; reading it anew", error=str(error)
                 )
             except sqlite3.DatabaseError as error:
-                if code_of(error) not in _DAMAGED:
+                if code_of(error) in _NO_DAMAGE:
                     raise
                 log.warning("what was followed of the chain is damaged; reading it anew", error=str(error))
             except (OSError, sqlite3.Error):
@@ -92,8 +100,8 @@ class ChainStore:
         with self._using, told(f"cannot write {self._path}"):
             if self._connection is None:
                 raise StoreError(f"{self._path} is not open")
-            with transaction(self._connection):
-                _write(self._connection, change)
+            with _rows_of(self._connection) as rows:
+                _write(rows, change)
 
     def node_id(self, domain: bytes, public_key: bytes) -> int | None:
         """The id that `save_node_id` kept for this key in the deployment `domain`; None when there is none."""
@@ -115,8 +123,8 @@ class ChainStore:
             if self._connection is None:
                 raise StoreError(f"{self._path} is not open")
             notes = (("node_id", node_id.to_bytes(8, "big")), ("node_key", public_key))
-            with transaction(self._connection):
-                self._connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", notes)
+            with _rows_of(self._connection) as rows:
+                rows.put("note", notes)
 
     def close(self) -> None:
         """Close when a call under way is done. Idempotent."""
@@ -139,8 +147,11 @@ class ChainStore:
                 log.warning("what was followed is of another deployment or version; reading the chain anew")
                 self._remove()
                 return self._open(domain)
-            connection.execute("INSERT INTO note VALUES ('domain', ?)", (domain,))
-        return _read(connection, notes) if "state" in notes else None
+            with _rows_of(connection) as rows:
+                rows.put("note", [("domain", domain)])
+        found = _read(connection, notes) if "state" in notes else None
+        _require_sum(connection)
+        return found
 
     def _remove(self) -> None:
         if self._connection is not None:
@@ -154,21 +165,69 @@ class ChainStore:
                 clear_away(path)
 
 
-def _write(connection: sqlite3.Connection, change: Change) -> None:
+_KEYS = {"object": "object_id", "ejection": "node_id", "mark": "number", "note": "name"}
+"""Table → the name of its key, which is its first column."""
+_SUM = "sum"
+"""The note of the sum; it is not part of it."""
+
+
+class _Rows:
+    """The rows of a file in a transaction, and the sum of their digests."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        saved = connection.execute("SELECT value FROM note WHERE name = ?", (_SUM,)).fetchone()
+        self.sum = int.from_bytes(saved[0], "big") if saved else 0
+
+    def put(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Write rows, each in the place of the one with its key."""
+        for row in rows:
+            self.remove(table, f"{_KEYS[table]} = ?", row[0])
+            marks = ", ".join("?" * len(row))
+            self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608 (names from above)
+            self.sum += _digest(row)
+
+    def remove(self, table: str, where: str = "1", *values: Any) -> None:
+        """Remove the rows that meet a condition."""
+        named = f"FROM {table} WHERE {where}"  # of names from above
+        self.sum -= sum(map(_digest, self._connection.execute(f"SELECT * {named}", values)))
+        self._connection.execute(f"DELETE {named}", values)
+
+
+@contextlib.contextmanager
+def _rows_of(connection: sqlite3.Connection) -> Iterator[_Rows]:
+    """The file's rows, to be changed: durable with their sum when the block ends, as they were when it raises."""
+    with transaction(connection):
+        rows = _Rows(connection)
+        yield rows
+        total = (rows.sum % 2**64).to_bytes(8, "big")
+        connection.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (_SUM, total))
+
+
+def _digest(row: tuple[Any, ...]) -> int:
+    return xxh3_64_intdigest(repr([int(one) if isinstance(one, bool) else one for one in row]).encode())
+
+
+def _require_sum(connection: sqlite3.Connection) -> None:
+    """Raise `ValueError` unless all rows are those that were saved."""
+    (saved,) = connection.execute("SELECT value FROM note WHERE name = ?", (_SUM,)).fetchone()
+    total = 0
+    for table in _KEYS:
+        for row in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608 (a name from above)
+            total += _digest(row) if row[0] != _SUM else 0
+    if (total % 2**64).to_bytes(8, "big") != saved:
+        raise ValueError("rows that are not those that were saved")
+
+
+def _write(rows: _Rows, change: Change) -> None:
     if change.is_all:
         for table in ("object", "ejection", "mark"):
-            connection.execute(f"DELETE FROM {table}")  # noqa: S608 (a name from above)
-    connection.executemany(
-        "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, change.records)
-    )
-    connection.executemany("INSERT OR REPLACE INTO ejection VALUES (?, ?)", change.ejected.items())
-    connection.executemany(
-        "INSERT OR REPLACE INTO mark VALUES (?, ?)", ((mark.number, mark.hash) for mark in change.marks)
-    )
+            rows.remove(table)
+    rows.put("object", map(_row, change.records))
+    rows.put("ejection", change.ejected.items())
+    rows.put("mark", ((mark.number, mark.hash) for mark in change.marks))
     checkpoint = change.marks[-1].number
-    connection.execute(
-        "DELETE FROM mark WHERE number > ? OR number <= ?", (checkpoint, checkpoint - MARKS_KEPT)
-    )
+    rows.remove("mark", "number > ? OR number <= ?", checkpoint, checkpoint - MARKS_KEPT)
     notes = {}
     if change.state is not None:
         notes["state"] = json.dumps(asdict(change.state), default=_as_json).encode()
@@ -176,11 +235,11 @@ def _write(connection: sqlite3.Connection, change: Change) -> None:
         notes["live_at_start"] = b"".join(change.live_at_start)
     if change.parameters is not None:
         notes["parameters"] = json.dumps(asdict(change.parameters), default=_as_json).encode()
-    connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", notes.items())
+    rows.put("note", notes.items())
 
 
 def _read(connection: sqlite3.Connection, notes: Mapping[str, bytes]) -> Change:
-    """All that is saved. Raises any exception for what was not saved so."""
+    """Return all that is saved. Raises any exception for what was not saved so."""
     live = notes["live_at_start"]
     marks = connection.execute("SELECT number, hash FROM mark ORDER BY number").fetchall()
     if not marks:

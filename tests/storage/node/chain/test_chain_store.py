@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import random
 import sqlite3
 from pathlib import Path
 from typing import cast
@@ -109,6 +110,50 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, damage: str) -> None:
     assert saved(tmp_path) is None
     save(tmp_path, FIRST)
     assert saved(tmp_path) == FIRST
+
+
+STEP = Change((mark(10), mark(11)), (dataclasses.replace(RECORD, deleted=True),), {8: 2})
+
+
+def test_a_bit_that_changed_anywhere_makes_the_file_anew(tmp_path: Path) -> None:
+    """Also one within a row, by which a blob would be another's, deleted, or to be kept for ever."""
+    save(tmp_path, dataclasses.replace(FIRST, parameters=PARAMETERS), STEP)
+    right, content = saved(tmp_path), (tmp_path / FILE).read_bytes()
+    chance, found_anew = random.Random(1), 0
+    used = [place for place, byte in enumerate(content) if byte]
+    for place in chance.sample(used, 300):
+        for name in (f"{FILE}-wal", f"{FILE}-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        changed = bytearray(content)
+        changed[place] ^= 1 << chance.randrange(8)
+        (tmp_path / FILE).write_bytes(changed)
+        found = saved(tmp_path)
+        assert found in (None, right), place
+        found_anew += found is None
+    assert found_anew > 200
+
+
+def test_pages_of_two_times_make_the_file_anew(tmp_path: Path) -> None:
+    """As when the log is lost of which a part had come into the file: a checkpoint without its events."""
+    save(tmp_path, FIRST)
+    old = (tmp_path / FILE).read_bytes()
+    save(tmp_path, STEP)
+    new = (tmp_path / FILE).read_bytes()
+    assert len(old) == len(new)
+    pages = range(0, len(old), 4096)
+    changed = [place for place in pages if old[place : place + 4096] != new[place : place + 4096]]
+    assert len(changed) > 3
+    states = []
+    for content in (old, new):
+        (tmp_path / FILE).write_bytes(content)
+        states.append(saved(tmp_path))
+    for newer in range(1, 2 ** len(changed) - 1):
+        mixed = bytearray(old)
+        for number, place in enumerate(changed):
+            if newer >> number & 1:
+                mixed[place : place + 4096] = new[place : place + 4096]
+        (tmp_path / FILE).write_bytes(mixed)
+        assert saved(tmp_path) in (None, *states), newer
 
 
 @pytest.mark.parametrize("name", ["state", "parameters"])
