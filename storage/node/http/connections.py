@@ -89,6 +89,8 @@ class Connections:
         """Connections told 503 since the start."""
         self.evicted = 0
         """Connections closed to make room since the start."""
+        self.hung_up = 0
+        """Connections since the start whose client had gone before the node accepted or answered it."""
         self._open: set[Connection] = set()
         self._by_source: Counter[Requester] = Counter()
         self._waiting: OrderedDict[Connection, float] = OrderedDict()
@@ -266,7 +268,10 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what aiohttp cannot read, without its traceback in the log and its banner in the answer."""
-        if not self._is_told:
+        if isinstance(exc, ConnectionError):
+            # "100 Continue" is written before the node's own code runs, also to a client that has gone.
+            self._connections.hung_up += 1
+        elif not self._is_told:
             short = str(message or "").strip().partition("\n")[0][:200]
             ours = status >= 500
             if ours:

@@ -28,7 +28,10 @@ log = Log()
 BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted."""
 ACCEPTED_AT_ONCE = 16
-"""Connections accepted before anything else is done."""
+"""Connections that are served, of those accepted before anything else is done."""
+LOOKED_AT_AT_ONCE = 256
+"""Connections accepted before anything else is done, with those whose client has gone already: each takes 20 µs, and
+one that is served 400."""
 HEALTH = "/v1/health"
 """The path of requests that wait for no others: a member that gets no answer takes the node for dead."""
 KEPT_DESCRIPTORS = 128
@@ -103,17 +106,18 @@ class HttpServer:
         self._spare.give_up()
 
     def counts(self) -> dict[str, int]:
-        """Return how many connections are open, and how many were refused and evicted since the start."""
+        """Return how many connections are open, and how many were refused, were evicted and hung up since the start."""
         one = self.connections
-        return {"open": len(one), "refused": one.refused, "evicted": one.evicted}
+        return {"open": len(one), "refused": one.refused, "evicted": one.evicted, "hung_up": one.hung_up}
 
     def _resume(self) -> None:
         if not self._is_closed:
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        """Accept the connections that wait, some at a time."""
-        for _ in range(ACCEPTED_AT_ONCE):
+        """Accept the connections that wait, some at a time; those whose client has gone are closed at once."""
+        served = 0
+        for _ in range(LOOKED_AT_AT_ONCE):
             try:
                 accepted, address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -122,6 +126,10 @@ class HttpServer:
                 self._make_room(error)
                 return
             _set_up(accepted)
+            if _is_gone(accepted):
+                self.connections.hung_up += 1
+                accepted.close()
+                continue
             connection = self.connections.begin(str(address[0]) if address else "")
             if connection is None:
                 self._refuse(accepted)
@@ -129,6 +137,9 @@ class HttpServer:
             task = asyncio.get_running_loop().create_task(self._connect(connection, accepted))
             self._accepting.add(task)
             task.add_done_callback(self._accepting.discard)
+            served += 1
+            if served == ACCEPTED_AT_ONCE:
+                return
 
     async def _connect(self, connection: Connection, accepted: socket.socket) -> None:
         try:
@@ -182,6 +193,19 @@ def _set_up(accepted: socket.socket) -> None:
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         with contextlib.suppress(OSError):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def _is_gone(accepted: socket.socket) -> bool:
+    """Return whether the client has reset the connection, or closed it and sent nothing before."""
+    try:
+        # What a client sent before it reset the connection can still be read.
+        return bool(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) or not accepted.recv(
+            1, socket.MSG_PEEK
+        )
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _within_descriptors(limits: Limits) -> Limits:

@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import socket
+import struct
 import subprocess
 import sys
 from typing import Any, cast
@@ -16,7 +17,7 @@ import pytest
 from localnet.network import STOP_PATIENCE_S
 from storage.node import descriptors
 from storage.node.http import server as serving
-from storage.node.http.connections import Limits
+from storage.node.http.connections import Connection, Limits
 from storage.node.http.routes import create_app
 from storage.node.http.server import HttpServer
 from storage.redstuff import blob_id_text
@@ -105,7 +106,7 @@ async def test_the_address_with_most_requests_under_way_gives_way_to_others(
     served.goes_on.set()
     for raw in working[1:]:
         assert (await raw.answer())[0] == 200
-    assert servers[-1].counts() == {"open": 0, "refused": 0, "evicted": 1}
+    assert servers[-1].counts() == {"open": 0, "refused": 0, "evicted": 1, "hung_up": 0}
 
 
 async def test_an_address_that_has_most_connections_costs_no_other_address_one(
@@ -121,6 +122,30 @@ async def test_an_address_that_has_most_connections_costs_no_other_address_one(
     await fresh.send(LAST)
     assert (await fresh.answer())[0] == 200
     served.goes_on.set()
+
+
+@pytest.mark.parametrize("is_reset", [True, False], ids=["reset", "closed"])
+async def test_connections_whose_client_has_gone_are_not_served(
+    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer], is_reset: bool
+) -> None:
+    """A thousand of them wait in the kernel before the next client's: a connection that is served costs much more."""
+    port = await serve_app(served.app)
+    begun: list[str] = []
+    begin = servers[-1].connections.begin
+
+    def noted(host: str) -> Connection | None:
+        begun.append(host)
+        return begin(host)
+
+    servers[-1].connections.begin = noted  # type: ignore[method-assign]
+    for _ in range(200):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            if is_reset:
+                client.sendall(HEALTH)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert (await answered(connect, port))[0] == 200
+    assert len(begun) == 1
+    assert servers[-1].counts()["hung_up"] == 200
 
 
 # descriptors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import socket
 import time
 
 import aiohttp
@@ -87,6 +88,23 @@ async def test_a_body_in_chunks_is_refused_and_not_read(
     assert await raw.answers() == b""
     assert time.process_time() - began < 0.5
     assert not caplog.records
+
+
+async def test_clients_that_expect_to_go_on_and_hang_up_are_counted_and_not_logged(
+    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer]
+) -> None:
+    port = await serve_app(served.app)
+    head = b"PUT /v1/health HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    with captured() as logs:
+        for _ in range(64):  # more than are begun at once: the others have gone when their turn comes
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(head)
+        await until(lambda: servers[-1].counts()["hung_up"])
+        await until(lambda: not servers[-1].counts()["open"])
+        raw = await connect(port)
+        await raw.send(LAST)
+        assert (await raw.answer())[0] == 200
+    assert not logs
 
 
 @pytest.mark.slow
