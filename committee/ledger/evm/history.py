@@ -12,6 +12,7 @@ plentiful ones, of which anyone can make any number.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ FIRST_REMEMBERED_S = 10.0
 LONGEST_REMEMBERED_S = 1280.0
 FULL_AFTER_S = 20.0
 """Endpoints must have refused the logs of whole blocks for this long before less is asked for: a failure passes."""
+FULL_REMEMBERED_S = 600.0
+"""After that they are not waited for again for this long: to fill every second block must not cost a wait each time."""
 BLOCKS_IN_A_STRETCH = 1000
 """Blocks that are read before their events are saved."""
 
@@ -85,6 +88,8 @@ class History:
         self._header_range = Portion(HEADERS_PER_REQUEST)
         self._refused_since_s: float | None = None
         """When endpoints began to refuse the logs of whole blocks; None while they serve them."""
+        self._not_waited_until_s = -math.inf
+        """Until when a block whose logs are refused counts as full at once."""
 
     @property
     def _ours(self) -> dict[str, Any]:
@@ -226,7 +231,8 @@ class History:
     async def _all_of(self, header: Block) -> list[RawLog] | None:
         """Return all logs of one block, of all contracts, from an endpoint whose logs agree with the header.
 
-        Return None when the block has more logs than endpoints give at once, as they have said for `FULL_AFTER_S`.
+        Return None when the block has more logs than endpoints give at once, as they have said for `FULL_AFTER_S` now,
+        or did in the last `FULL_REMEMBERED_S`.
         """
 
         def read(result: Any) -> list[RawLog]:
@@ -248,15 +254,24 @@ class History:
                 "eth_getLogs", criteria, read=read, has_block=number, is_divisible=True
             )
         except AskedTooMuch as refused:
-            if self._refused_since_s is None:
-                self._refused_since_s = _now_s()
-            if _now_s() - self._refused_since_s < FULL_AFTER_S:
+            if not self._is_full(_now_s()):
                 raise LedgerUnavailable(f"no logs of block {number}: {refused}") from None
             return None
         except EndpointError as error:
             raise LedgerUnavailable(f"no logs of block {number}: {error}") from None
         self._refused_since_s = None
         return block
+
+    def _is_full(self, now_s: float) -> bool:
+        """Return whether a block counts as full whose logs endpoints refuse at `now_s`."""
+        if now_s < self._not_waited_until_s:
+            return True
+        if self._refused_since_s is None:
+            self._refused_since_s = now_s
+        if now_s - self._refused_since_s < FULL_AFTER_S:
+            return False
+        self._not_waited_until_s = now_s + FULL_REMEMBERED_S
+        return True
 
     async def _rare_of(self, header: Block) -> list[RawLog]:
         """Return the rare logs of one block, which a second endpoint tells too if there is one that can."""

@@ -216,6 +216,34 @@ async def test_a_block_that_an_outsider_filled_with_logs_is_passed(
         await assert_as_fresh(view, network.operator)
 
 
+async def test_to_fill_every_second_block_costs_one_wait(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    full = (3 * LOGS_AT_ONCE).to_bytes(32, "big")
+    async with (
+        aiohttp.ClientSession() as session,
+        FewLogs(network.chain.rpc_url, session, REFUSALS["-32005"]) as limited,
+        EvmLedger.open(limited.url, network.deployment, confirmations=0) as ledger,
+    ):
+        view = await fresh(ledger)
+        with monkeypatch.context() as waited:
+            waited.setattr("committee.ledger.evm.history.FULL_AFTER_S", 0.0)
+            await fill_a_block(network, FILLER, full)
+            await until_followed(view)
+        for number in range(3):
+            blob_id, _ = await register(network, number)
+            await until_followed(view)
+            refused = limited.refused
+            await fill_a_block(network, FILLER, full)
+            await view.refresh()
+            assert limited.refused > refused
+            assert view.block == await network.operator.head()
+            assert view.is_registered(blob_id)
+        await assert_as_fresh(view, network.operator)
+
+
 async def test_a_block_full_of_changes_of_an_address_is_passed(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
