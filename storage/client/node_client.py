@@ -174,18 +174,19 @@ class NodeClient:
         axis: Axis,
         target: int,
         helper_shards: Sequence[int],
+        symbol_bytes: int = MAX_SYMBOL_BYTES,
         transfer: Transfer | None = None,
     ) -> dict[int, tuple[bytes, MerkleProof]]:
         """The node's symbols for the sliver `target` of `axis`, with proofs: helping sliver → (symbol, proof).
 
-        `transfer` is as in `sliver`.
+        `symbol_bytes` is the size of a symbol, or the most that it may be. `transfer` is as in `sliver`.
         """
         query = {
             "targetSliver": str(target),
             "targetType": axis.label,
             "helperShards": wire.ranges(helper_shards),
         }
-        size_bytes = len(helper_shards) * (MAX_SYMBOL_BYTES + wire.FRAME_BYTES)
+        size_bytes = len(helper_shards) * (symbol_bytes + wire.PROVEN_FRAME_BYTES)
         path = _blob(blob_id, "recoverySymbols")
         body = await self._get(path, query, size_bytes=size_bytes, transfer=transfer)
         with self._transport.must_be_true():

@@ -8,6 +8,7 @@ hangs costs a few seconds, and not the whole patience for a request.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -89,13 +90,19 @@ class Requests(Generic[Target, Answer]):
                 targets.append(request.target)
         return targets
 
-    async def answered(self) -> list[tuple[Target, asyncio.Task[Answer]]]:
-        """Wait until something is answered or overtaken: what is answered, tasks that are done. Not when empty."""
+    async def answered(self, until_s: float = math.inf) -> list[tuple[Target, asyncio.Task[Answer]]]:
+        """Wait until something is answered or overtaken, or the loop's time is `until_s`; not when empty.
+
+        Return what is answered: targets, and tasks that are done.
+        """
         clock = asyncio.get_running_loop().time
-        due_s = min((one.due_s() for one in self._under_way.values() if not one.is_overtaken), default=None)
-        # A transfer that waits in line has no time yet at which it is due: it may get one meanwhile.
-        left_s = None if due_s is None else min(OVERTAKEN_AFTER_S, max(0.0, due_s - clock()))
-        done, _ = await asyncio.wait(self._under_way, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        dues_s = [one.due_s() for one in self._under_way.values() if not one.is_overtaken]
+        left_s = max(0.0, min([*dues_s, until_s]) - clock())
+        if dues_s:
+            # A transfer that waits in line has no time yet at which it is due: it may get one meanwhile.
+            left_s = min(left_s, OVERTAKEN_AFTER_S)
+        timeout_s = left_s if math.isfinite(left_s) else None
+        done, _ = await asyncio.wait(self._under_way, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for request in self._under_way.values():
             request.is_overtaken |= clock() >= request.due_s()
         for task in done:

@@ -47,6 +47,8 @@ MAX_PAGE_BYTES = MAX_SLIVER_BYTES + 64 * MAX_PAGE_SLIVERS
 """Size limit of a page with its frame: a single sliver may pass PAGE_BYTES."""
 FRAME_BYTES = 2**13
 """Around the symbols of one blob, a sliver of a page or a sliver alone; far less around most."""
+PROVEN_FRAME_BYTES = 2**10
+"""The most bytes of a proven symbol beside the symbol: a proof of at most 17 nodes and some lengths."""
 MAX_JSON_BYTES = 2**20
 MAX_ERROR_BYTES = 2**16
 """Size limit of an answer that is an error: the node's own, or the page of a proxy before it."""

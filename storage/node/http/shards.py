@@ -16,7 +16,6 @@ from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
 from storage.node.http.admission import IN_LINE, Admission, blob_id_of
 from storage.node.http.blobs import bcs_answer, json_answer
-from storage.node.http.symbols import PROVEN_FRAME_BYTES
 from storage.node.http.turns import Turns
 from storage.redstuff import (
     Axis,
@@ -58,8 +57,8 @@ class ShardHandlers:
         await self._admission.require_registered(request, blob_id)
         state, _ = self._admission.member_state()
         metadata = await self._admission.metadata(request, blob_id, 400)
-        symbol_bytes = self._code.symbol_size(metadata.length) + PROVEN_FRAME_BYTES
-        limit = PROVEN_FRAME_BYTES + self._code.source_symbols(axis) * symbol_bytes
+        symbol_bytes = self._code.symbol_size(metadata.length) + wire.PROVEN_FRAME_BYTES
+        limit = wire.PROVEN_FRAME_BYTES + self._code.source_symbols(axis) * symbol_bytes
         body = await self._admission.body(request, limit)
         async with self._admission.turn(request):
             await asyncio.to_thread(self._check_proof, metadata, axis, body)

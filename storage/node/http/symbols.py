@@ -23,9 +23,6 @@ from storage.node.store.records import Symbols
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding
 from storage.redstuff.memory import uninitialised
 
-PROVEN_FRAME_BYTES = 1024
-"""The most bytes of a proven symbol beside the symbol: a proof of at most 17 nodes and some lengths."""
-
 Asked = tuple[Question, int | Refusal]
 """A question, and the length of its blob: metadata take more memory than symbols may."""
 
@@ -104,7 +101,7 @@ class SymbolHandlers:
             )
 
         size_bytes = self._code.sliver_size(metadata.length, axis.other) + len(shards) * (
-            size + PROVEN_FRAME_BYTES
+            size + wire.PROVEN_FRAME_BYTES
         )
         return bcs_answer(await self._admission.bulk(request, size_bytes, collect))
 

@@ -4,7 +4,7 @@ When those in good standing are too few, the others are asked first: if they do 
 sent in vain. (A lie shows only when all is there.)
 
 Symbols travel without proofs. Only when what is made of them has another root than the metadata says are proofs asked
-for, and who cannot prove its symbol is the liar. (PROTOCOL section 1, "Repair of one sliver pair".)
+for (`proofs`), and who cannot prove its symbol is the liar. (PROTOCOL section 1, "Repair of one sliver pair".)
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from statistics import median
 from committee.errors import Picklable
 from committee.membership import Member
 from storage.client.errors import NodeError, NodeFailure, name_failures
-from storage.client.link import Transfer
-from storage.client.overtaking import Requests
 from storage.client.wire import Question
 from storage.node.budgets import Budget
 from storage.node.fail_points import fail_point
@@ -29,7 +27,7 @@ from storage.node.peers import Peers
 from storage.node.repair.courier import Courier
 from storage.node.repair.standing import GOOD, Standing
 from storage.node.store.records import Symbols
-from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
+from storage.redstuff import Axis, BlobMetadata, RedStuff, blob_id_text
 
 OVERTAKEN_AFTER_S = 6.0
 """A request that a helper has not answered by then is overtaken: another helper is asked, and once as many symbols are
@@ -127,7 +125,8 @@ class Helpers:
         """How long the latest answers have taken."""
 
     @property
-    def _overtaken_after_s(self) -> float:
+    def overtaken_after_s(self) -> float:
+        """After how many seconds a request is overtaken, by how long the latest answers have taken."""
         if not self._took_s:
             return FIRST_TIMES * OVERTAKEN_AFTER_S
         return max(OVERTAKEN_AFTER_S, TIMES_THE_USUAL * median(self._took_s))
@@ -162,7 +161,7 @@ class Helpers:
         pending: dict[asyncio.Task[None], _Request],
     ) -> None:
         """Send requests for what neither is here nor can be expected soon."""
-        after_s = self._overtaken_after_s
+        after_s = self.overtaken_after_s
         for request in pending.values():
             if request.seconds() < after_s or request.is_overtaken:
                 continue
@@ -196,7 +195,7 @@ class Helpers:
 
     def _next_look_s(self, pending: Mapping[asyncio.Task[None], _Request]) -> float | None:
         """In how many seconds a request must be overtaken, if none is answered before."""
-        after_s = self._overtaken_after_s
+        after_s = self.overtaken_after_s
         waits = [
             after_s - one.seconds() if one.seconds() < after_s else after_s
             for one in pending.values()
@@ -277,67 +276,6 @@ class Helpers:
                 gathering.sources[index] = (member, shard)
             else:
                 gathering.wasted += 1  # it was overtaken, and came all the same
-
-    # liars
-
-    async def proofs(
-        self, gathering: Gathering, target: int, own: Mapping[int, MerkleProof]
-    ) -> dict[int, MerkleProof]:
-        """helping sliver's index → the proof of just the symbol for `target` that was given before.
-
-        Asks every helper for its own; `own` are those of this node's slivers. A symbol whose proof does not come is
-        removed from the gathering, and all that a liar gave. A helper that is overtaken while others answer gives none.
-        """
-        proven = dict(own)
-        async with Requests[int, MerkleProof | None]() as asked:
-            for index in gathering.sources:
-                transfer = Transfer()
-                asked.send(index, self._proof(gathering, index, target, transfer), transfer)
-            while asked.expected or (asked and len(proven) == len(own)):
-                for index, answer in await asked.answered():
-                    proof = answer.result()
-                    if proof is not None:
-                        proven[index] = proof
-            for index in asked.overtaken:
-                member, shard = gathering.sources[index]
-                self._standing.kept_waiting(member)
-                gathering.note_failure(member, "kept the proof of its symbol back")
-                gathering.refused.add((member.node_id, shard))
-        for index, (member, shard) in list(gathering.sources.items()):
-            if (member.node_id, shard) in gathering.refused:
-                del gathering.sources[index], gathering.symbols[index]
-                proven.pop(index, None)
-                gathering.wasted += 1
-        return {index: proven[index] for index in gathering.symbols if index in proven}
-
-    async def _proof(
-        self, gathering: Gathering, index: int, target: int, transfer: Transfer
-    ) -> MerkleProof | None:
-        """The proof of a symbol by the member that gave it; None, and noted in the gathering why, without one."""
-        member, shard = gathering.sources[index]
-        metadata, axis = gathering.metadata, gathering.axis
-        try:
-            async with self._budget.request():
-                answer = await self._peers.client(member).recovery_symbols(
-                    metadata.blob_id, axis, target, [shard], transfer
-                )
-        except NodeError as error:
-            self._standing.failed(member, error)
-            gathering.note_failure(member, f"gave no proof of its symbol: {error.why}")
-            gathering.refused.add((member.node_id, shard))
-            return None
-        try:
-            symbol, proof = answer[index]
-            self._budget.charge(len(symbol) + len(proof.to_bcs()))
-            proof.verify(metadata.sliver_root(axis.other, index), symbol, target, self._code.n_shards)
-        except (RedStuffError, KeyError):
-            symbol, proof = b"", None
-        if proof is None or symbol != gathering.symbols[index][target]:
-            self._standing.lied(member, f"{axis.other.label} symbol of shard {shard}")
-            gathering.note_failure(member, "sent a wrong symbol")
-            gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
-            return None
-        return proof
 
 
 def _cancel_overtaken(

@@ -19,6 +19,7 @@ from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.repair.helpers import Gathering, Helpers, RepairError
+from storage.node.repair.proofs import Proofs
 from storage.node.repair.standing import Standing
 from storage.node.store import NewSliver, SliverStore, StoreError, Tally
 from storage.node.threads import finished
@@ -92,6 +93,7 @@ class Repair:
         """One lock for each blob whose metadata somebody is getting, so that nothing is fetched twice."""
         self.standing = Standing()
         self._helpers = Helpers(code, peers, view.node_id, self.standing, self._budget)
+        self._proofs = Proofs(code, peers, self.standing, self._budget)
         self.on_inconsistent: Callable[[InconsistentBlob], None] = lambda blob: None
         """Told of every inconsistent blob that is met, whoever asked for the repair; must not block."""
 
@@ -262,7 +264,7 @@ class Repair:
         """
         given = len(gathering.symbols)
         own = await asyncio.to_thread(self._prove_own, gathering, target)
-        proven = await self._helpers.proofs(gathering, target, own)
+        proven = await self._proofs.ask(gathering, target, own, self._helpers.overtaken_after_s)
         if len(proven) < given:
             return
         symbols = {index: (gathering.symbols[index][target], proof) for index, proof in proven.items()}

@@ -28,8 +28,8 @@ class Liar(Bent):
 
     def _asked(self, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         if name == "recovery_symbols" and self._change is proof_for_another_place:
-            blob_id, axis, target, shards, transfer = arguments
-            return (blob_id, axis, (target + 1) % 10, shards, transfer)
+            blob_id, axis, target, *others = arguments
+            return (blob_id, axis, (target + 1) % 10, *others)
         return arguments
 
 

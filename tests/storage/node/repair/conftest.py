@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +15,7 @@ import pytest
 from committee.membership import Member
 from storage.client.errors import NodeUnreachable
 from storage.client.link import Transfer
+from storage.client.wire import Question
 from storage.node.chain import ChainView
 from storage.node.peers import Peers
 from storage.node.repair import Repair
@@ -69,10 +70,21 @@ class Helper:
         symbols = CODE.recovery_symbols(axis.other, sliver, targets, T)
         return {index: {target: self.corrupt(bytes(symbol)) for target, symbol in symbols.items()}}
 
+    async def symbols_of_blobs(
+        self, questions: Sequence[Question], size_bytes: int, transfer: Transfer
+    ) -> list[dict[int, dict[int, bytes]]]:
+        return [
+            await self.decoding_symbols(
+                one.blob_id, one.axis, list(one.targets), list(one.shards), size_bytes, transfer
+            )
+            for one in questions
+        ]
+
     async def recovery_symbols(
-        self, blob_id: bytes, axis: Axis, target: int, shards: list[int], transfer: Transfer
+        self, blob_id: bytes, axis: Axis, target: int, shards: list[int], size_bytes: int, transfer: Transfer
     ) -> dict[int, tuple[bytes, MerkleProof]]:
         self._require_up()
+        assert size_bytes == T
         self.proofs_asked += 1
         index, sliver = self._sliver(axis.other)
         symbol, proof = CODE.prove_symbol(axis.other, sliver, target, T)

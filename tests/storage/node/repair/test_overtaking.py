@@ -177,11 +177,11 @@ async def test_fewer_than_half_of_the_helpers_cannot_make_everyone_wait_longer(b
         _, fetching = await bench.gather()
         slow, *others = bench.asked
         await bench.answered(*others)
-        await bench.passes(bench.helpers._overtaken_after_s - JUST)
+        await bench.passes(bench.helpers.overtaken_after_s - JUST)
         await bench.answered(slow)
         await fetching
         bench.asked.clear()
-    assert bench.helpers._overtaken_after_s == OVERTAKEN_AFTER_S
+    assert bench.helpers.overtaken_after_s == OVERTAKEN_AFTER_S
 
 
 async def test_an_overtaken_request_is_cancelled_when_another_is_made_in_its_place(bench: Bench) -> None:

@@ -65,12 +65,11 @@ async def test_waste_by_a_liar_is_counted(bench: Bench) -> None:
     assert rebuilt.received_bytes == CODE.p * T
 
 
-@pytest.mark.parametrize("liar_does", ["lies", "gives no answer", "drips its answer"])
+@pytest.mark.parametrize("liar_does", ["lies", "proves one alone", "gives no answer", "drips its answer"])
 async def test_all_that_a_liar_gave_is_thrown_away_and_of_others_what_they_do_not_prove(
     bench: Bench, liar_does: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A helper proves the symbol of shard 1, and not that of shard 0."""
-    lies = liar_does == "lies"
+    """A helper has flipped the symbol of shard 0, and not that of shard 1."""
     monkeypatch.setattr(link, "GRACE_S", 0.01)
     liar, honest = bench.helpers[0].member, bench.helpers[2].member
     sources = {
@@ -85,21 +84,26 @@ async def test_all_that_a_liar_gave_is_thrown_away_and_of_others_what_they_do_no
     given[first] = {target: flip(bytes(given[first][target]))}
     gathering = Gathering(BLOB.metadata, Axis.SECONDARY, {target: MINE}, CODE.p, T, given, sources)
 
-    async def proven(blob_id: bytes, axis: Axis, target: int, shards: list[int], transfer: Transfer) -> Any:
+    async def proven(
+        blob_id: bytes, axis: Axis, target: int, shards: list[int], size_bytes: int, transfer: Transfer
+    ) -> Any:
         transfer.began_s = asyncio.get_running_loop().time()
-        if shards == [0] and liar_does == "drips its answer":
+        if liar_does == "drips its answer":
             await asyncio.Event().wait()
-        if shards == [0] and not lies:
+        if liar_does == "gives no answer":
             raise NodeUnreachable(liar.name, liar.address, "test")
-        (index,) = (one for one, (_, shard) in sources.items() if shard == shards[0])
-        return {index: CODE.prove_symbol(axis.other, BLOB.sliver(axis.other, index), target, T)}
+        return {
+            index: CODE.prove_symbol(axis.other, BLOB.sliver(axis.other, index), target, T)
+            for index, (_, shard) in sources.items()
+            if shard in shards and (shard != 0 or liar_does == "lies")
+        }
 
     bench.helpers[0].recovery_symbols = proven  # type: ignore[method-assign]
-    proofs = await bench.repair._helpers.proofs(gathering, target, {})
-    left = [last] if lies else [second, last]
+    proofs = await bench.repair._proofs.ask(gathering, target, {}, 5.0)
+    left = [second, last] if liar_does == "proves one alone" else [last]
     assert list(proofs) == list(gathering.sources) == list(gathering.symbols) == left
     assert gathering.wasted == 3 - len(left)
-    assert bench.repair.standing.lies[liar.node_id] == lies
+    assert bench.repair.standing.lies[liar.node_id] == (liar_does == "lies")
 
 
 async def test_what_did_not_suffice_is_counted_as_waste_of_what_is_rebuilt_later(bench: Bench) -> None:
