@@ -1,14 +1,18 @@
-"""Work in threads that must not be abandoned half way."""
+"""Work in the event loop's threads: not abandoned half way, and of long work no more at once than leaves some free."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+MOST_LONG = min(28, os.cpu_count() or 1)
+"""Threads for long work. The event loop has 4 more than the machine has processors, and 32 at most."""
 
 
 async def finished(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -24,3 +28,15 @@ async def finished(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
             with suppress(asyncio.CancelledError):  # once more
                 await asyncio.wait([running])
         raise cancelled from running.exception()
+
+
+class Threads:
+    """A part of the event loop's threads, for long work: at most MOST_LONG at once, whatever is asked of them."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(MOST_LONG)
+
+    async def finished(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As the function `finished`, once a thread is free."""
+        async with self._free:
+            return await finished(function, *args, **kwargs)

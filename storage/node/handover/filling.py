@@ -272,7 +272,7 @@ class Filling:
             self._budget.charge(sum(len(sliver.symbols) for _, sliver in page.slivers))
             fail_point("handover.page-received")
             known = await self._metadata({blob_id for blob_id, _ in page.slivers if blob_id in left})
-            good = await asyncio.to_thread(self._good, epoch, source, shard, axis, known, page)
+            good = await self._repair.threads.finished(self._good, epoch, source, shard, axis, known, page)
             fail_point("handover.page-verified")
             await self._repair.keep(good, self._in_vain[epoch])
             fail_point("handover.page-stored")

@@ -22,7 +22,7 @@ from storage.node.repair.helpers import Gathering, Helpers, RepairError
 from storage.node.repair.proofs import Proofs
 from storage.node.repair.standing import Standing
 from storage.node.store import NewSliver, SliverStore, StoreError, Tally
-from storage.node.threads import finished
+from storage.node.threads import Threads
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -94,6 +94,8 @@ class Repair:
         self.standing = Standing()
         self._helpers = Helpers(code, peers, view.node_id, self.standing, self._budget)
         self._proofs = Proofs(code, peers, self.standing, self._budget)
+        self.threads = Threads()
+        """For the long work of repair and handover: the store's small questions must not wait behind all of it."""
         self.on_inconsistent: Callable[[InconsistentBlob], None] = lambda blob: None
         """Told of every inconsistent blob that is met, whoever asked for the repair; must not block."""
 
@@ -127,7 +129,7 @@ class Repair:
             encoded = metadata.to_bcs()
             self._budget.charge(len(encoded))
             fail_point("handover.blob-metadata-fetched")
-            await finished(self._store.put_metadata, blob_id, encoded)
+            await self.threads.finished(self._store.put_metadata, blob_id, encoded)
             fail_point("handover.blob-metadata-stored")
             return metadata
         raise RepairError(f"no metadata of blob {blob_id_text(blob_id)}: {name_failures(failures)}")
@@ -189,7 +191,7 @@ class Repair:
         """
         is_refused = False
         try:
-            await finished(self._store.put_slivers, slivers)
+            await self.threads.finished(self._store.put_slivers, slivers)
         except (StoreError, asyncio.CancelledError) as error:
             is_refused = isinstance(error, StoreError) or isinstance(error.__cause__, StoreError)
             raise
@@ -215,12 +217,12 @@ class Repair:
             code.source_symbols(axis),
             code.symbol_size(metadata.length),
         )
-        await asyncio.to_thread(self._add_own, gathering)
+        await self.threads.finished(self._add_own, gathering)
         try:
             while True:
                 await self._helpers.fetch(gathering, avoiding)
                 try:
-                    return await asyncio.to_thread(self._recover, gathering)
+                    return await self.threads.finished(self._recover, gathering)
                 except RootMismatch as mismatch:
                     await self._leave_out_liars(gathering, mismatch.indices[0])
         except RepairError as error:
@@ -263,13 +265,13 @@ class Repair:
         Raises `InconsistentBlob` when all can.
         """
         given = len(gathering.symbols)
-        own = await asyncio.to_thread(self._prove_own, gathering, target)
+        own = await self.threads.finished(self._prove_own, gathering, target)
         proven = await self._proofs.ask(gathering, target, own, self._helpers.overtaken_after_s)
         if len(proven) < given:
             return
         symbols = {index: (gathering.symbols[index][target], proof) for index, proof in proven.items()}
         metadata, axis = gathering.metadata, gathering.axis
-        proof = await asyncio.to_thread(self._code.inconsistency_proof, metadata, axis, target, symbols)
+        proof = await self.threads.finished(self._code.inconsistency_proof, metadata, axis, target, symbols)
         inconsistent = InconsistentBlob(metadata, proof)
         self.on_inconsistent(inconsistent)
         raise inconsistent
