@@ -15,7 +15,7 @@ from typing import Any
 
 from eth_abi.abi import encode
 from eth_abi.codec import ABIDecoder
-from eth_abi.decoding import StringDecoder
+from eth_abi.decoding import ContextFramesBytesIO, StringDecoder
 from eth_abi.exceptions import DecodingError, EncodingError
 from eth_abi.registry import registry
 from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic, function_abi_to_4byte_selector
@@ -27,6 +27,10 @@ _ERROR_STRING = bytes.fromhex("08c379a0")
 """Selector of `Error(string)`, Solidity's `require` with a message."""
 _PANIC = bytes.fromhex("4e487b71")
 """Selector of `Panic(uint256)`, Solidity's failed assertions."""
+MAX_EVENT_BYTES = 2**16
+"""Size limit of an event's data: 1000 shards attested take half of it."""
+READ_TIMES = 8
+"""Twice what the deepest of our structs needs."""
 
 
 class _LenientStrings(StringDecoder):
@@ -40,11 +44,38 @@ class _LenientStrings(StringDecoder):
         return data.decode("utf-8", errors="replace")
 
 
+class _ReadFewTimes(ContextFramesBytesIO):
+    """Encoded values, of which a decoder may read READ_TIMES as many bytes as there are.
+
+    Pointers of arrays, strings and structs may all lead to the same bytes: to 2000 members with the same 2000 shards
+    each, in a quarter of a megabyte, or to 400 strings of a megabyte. What our contracts encode has each value once,
+    and a decoder reads it twice for each struct that it lies in.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)  # type: ignore[no-untyped-call]
+        self._left_bytes = READ_TIMES * len(data)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes. Raises `DecodingError` when too many have been read."""
+        data = super().read(size)
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            raise DecodingError("its pointers lead to the same values again and again")
+        return data
+
+
+class _Decoder(ABIDecoder):
+    """Decodes what may be hostile, in a time and memory that its size limits."""
+
+    stream_class = _ReadFewTimes
+
+
 def _lenient_decoder() -> ABIDecoder:
     own = copy(registry)
     own.unregister_decoder("string")
     own.register_decoder("string", _LenientStrings, label="string")
-    return ABIDecoder(own)
+    return _Decoder(own)
 
 
 _DECODER = _lenient_decoder()
@@ -119,6 +150,10 @@ class ContractAbi:
             return None
         indexed = [one for one in declaration["inputs"] if one["indexed"]]
         others = [one for one in declaration["inputs"] if not one["indexed"]]
+        if len(data) > MAX_EVENT_BYTES:
+            raise LedgerError(
+                f"{self.name}: a log of {len(data)} bytes, more than any {declaration['name']} has"
+            )
         try:
             values = dict(zip((one["name"] for one in others), _decode(others, data), strict=True))
             for one, topic in zip(indexed, topics[1:], strict=True):

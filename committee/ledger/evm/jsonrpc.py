@@ -19,6 +19,8 @@ ReadAnswer = Callable[[Endpoint, Any], Result]
 """Reads an endpoint's answer. Raises as `_result_of` does, and what the reader of the result raises."""
 ITEMS_READ_AT_ONCE = 500
 """More logs than these are read in a thread; reading this many holds the event loop for 25 ms."""
+CHARACTERS_READ_AT_ONCE = 2**16
+"""A longer text, such as what a call returned, is read in a thread too."""
 
 
 def single(
@@ -57,9 +59,10 @@ def batch(
 
 
 async def read_aside(read: ReadAnswer[Result], endpoint: Endpoint, answer: Any) -> Result:
-    """Return what `read` makes of an answer; of many logs in a thread, so that something else runs meanwhile."""
+    """Return what `read` makes of an answer; of a large one in a thread, so that something else runs meanwhile."""
     result = answer.get("result") if isinstance(answer, dict) else None
-    if isinstance(result, list) and len(result) > ITEMS_READ_AT_ONCE:
+    limit = ITEMS_READ_AT_ONCE if isinstance(result, list) else CHARACTERS_READ_AT_ONCE
+    if isinstance(result, list | str) and len(result) > limit:
         return await asyncio.to_thread(read, endpoint, answer)
     return read(endpoint, answer)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 from eth_abi.abi import encode
+from eth_utils.abi import collapse_if_tuple
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,6 +102,52 @@ def test_result_that_is_none_is_refused(data: bytes) -> None:
         ABI.decode_result("shelf", data)
 
 
+def word(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def one_member_many_times(members: int, shards: int, text_bytes: int) -> bytes:
+    """A committee all of whose members are the same bytes, and in these the name and the address."""
+    text = word(text_bytes) + bytes(text_bytes)
+    key = word(48) + bytes(64)
+    places = (word(7), word(160), word(160), word(160 + len(text)), word(160 + len(text) + len(key)))
+    member = b"".join((*places, text, key, word(shards), word(1) * shards))
+    return word(32) + word(3) + word(64) + word(members) + word(32 * members) * members + member
+
+
+@pytest.mark.parametrize(
+    ("members", "shards", "text_bytes"), [(2000, 2000, 32), (400, 1, 2**20), (60_000, 0, 2**20), (20, 20, 32)]
+)
+def test_pointers_that_lead_to_the_same_bytes_are_not_followed_again_and_again(
+    members: int, shards: int, text_bytes: int
+) -> None:
+    """The first took 50 s, the second 2.5 GiB, the third would take all memory there is."""
+    with pytest.raises(LedgerError, match=r"Sample\.committee .* same values again and again"):
+        COMMITTEE.decode_result("committee", one_member_many_times(members, shards, text_bytes))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 1000])
+def test_whatever_a_contract_returns_is_decoded(count: int) -> None:
+    """Once each value; strings and lists of `count` elements, lists within others of none."""
+
+    def value(kind: str, parts: Sequence[Mapping[str, Any]], count: int) -> Any:
+        if kind.endswith("]"):
+            size = kind[kind.rindex("[") + 1 : -1]
+            inner = [value(kind[: kind.rindex("[")], parts, count % 10)]
+            return inner * (int(size) if size else count)
+        if kind == "tuple":
+            return tuple(value(one["type"], one.get("components", ()), count) for one in parts)
+        texts = {"bool": True, "address": ADDRESS, "string": "é" * count, "bytes": bytes(count)}
+        return texts.get(kind, bytes(32)[: int(kind[5:] or 0)] if kind.startswith("bytes") else 1)
+
+    for abi in map(load_contract, CONTRACTS):
+        for name, entry in abi._functions.items():
+            values = [value(one["type"], one.get("components", ()), count) for one in entry["outputs"]]
+            if values:
+                data = encode([collapse_if_tuple(dict(one)) for one in entry["outputs"]], values)
+                assert abi.decode_result(name, data) is not None
+
+
 def test_log_is_decoded_from_topics_and_data() -> None:
     (topic,) = ABI.events
     log = ABI.decode_log([topic, encode(["address"], [ADDRESS])], encode(["uint16"], [7]))
@@ -111,6 +161,8 @@ def test_log_of_another_contract_is_none() -> None:
 
 def test_log_without_its_topic_is_refused() -> None:
     (topic,) = ABI.events
+    with pytest.raises(LedgerError, match="a log of 65568 bytes"):
+        ABI.decode_log([topic], encode(["uint16"], [7]) * 2049)
     with pytest.raises(LedgerError, match="Read"):
         ABI.decode_log([topic], encode(["uint16"], [7]))
     with pytest.raises(LedgerError, match="Read"):

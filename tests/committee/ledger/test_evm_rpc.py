@@ -17,7 +17,7 @@ from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import EvmLedger, answers
 from committee.ledger.evm.abi import load_contract
 from committee.ledger.evm.endpoints import RETRY_AFTER_LIMIT_S, Endpoint, EndpointFault, endpoint_urls
-from committee.ledger.evm.jsonrpc import ITEMS_READ_AT_ONCE
+from committee.ledger.evm.jsonrpc import CHARACTERS_READ_AT_ONCE, ITEMS_READ_AT_ONCE
 from committee.ledger.evm.refusals import EndpointError
 from committee.ledger.evm.rpc import Rpc
 
@@ -133,13 +133,21 @@ async def test_block_range_is_halved_at_the_providers_limit(launch: Launch, spoi
     assert len(ranges) < head
 
 
-@pytest.mark.parametrize(("count", "is_aside"), [(ITEMS_READ_AT_ONCE, False), (ITEMS_READ_AT_ONCE + 1, True)])
-async def test_many_logs_are_read_while_something_else_runs(
-    spoilt: SpoiltConnection, count: int, is_aside: bool
+@pytest.mark.parametrize(
+    ("result", "is_aside"),
+    [
+        ([0] * ITEMS_READ_AT_ONCE, False),
+        ([0] * (ITEMS_READ_AT_ONCE + 1), True),
+        ("x" * CHARACTERS_READ_AT_ONCE, False),
+        ("x" * (CHARACTERS_READ_AT_ONCE + 1), True),
+    ],
+    ids=["some logs", "many logs", "a text", "a long text"],
+)
+async def test_what_is_large_is_read_while_something_else_runs(
+    spoilt: SpoiltConnection, result: Any, is_aside: bool
 ) -> None:
-    """Ten thousand, which an outsider can make in a block, take half a second."""
-    logs = {"jsonrpc": "2.0", "id": 1, "result": [0] * count}
-    spoilt.answer("eth_getLogs", lambda: web.json_response(logs))
+    """Ten thousand logs, which an outsider can make in a block, take half a second."""
+    spoilt.answer("eth_getLogs", lambda: web.json_response({"jsonrpc": "2.0", "id": 1, "result": result}))
     rpc = Rpc(spoilt.url)
     thread = await rpc.request("eth_getLogs", {}, read=lambda _: threading.current_thread())
     assert (thread is not threading.current_thread()) == is_aside
