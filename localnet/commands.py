@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Coroutine
@@ -27,6 +28,8 @@ Result = TypeVar("Result")
 
 BLOB_ID = re.compile(r"-[A-Za-z0-9_-]{42}")
 """A blob id that looks like options."""
+NOT_THERE = os.strerror(errno.ENOENT)
+"""All that is said where the current folder has been deleted and its path is asked for."""
 
 
 @app.command()
@@ -117,6 +120,19 @@ def end(error: Exception) -> NoReturn:
     raise SystemExit(error.status if isinstance(error, CommandFailed) else FAILED)
 
 
+def _misused(error: TyperException) -> NoReturn:
+    """Say what is wrong with the words of the command, as any other error, and to people how the command is used.
+
+    In typer's own box a path would be folded, and the control characters of a file's name would reach the terminal.
+    """
+    context = getattr(error, "ctx", None)
+    if not error.format_message():  # no words at all: the help has been printed
+        raise SystemExit(error.exit_code)
+    if context is not None and "--json" not in sys.argv:
+        _tell(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
+    end(CommandFailed(error.format_message(), error.exit_code, {}))
+
+
 def _argument(word: str) -> str:
     """Return a word of the command line such that a blob id, and a file named by one, is an argument.
 
@@ -129,6 +145,8 @@ def _lack(error: Exception) -> str | None:
     """Return what the machine or container lacks that has raised the error; None if that is not why."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return "there is not enough memory for this: allow the process more, or do less at once"
+    if isinstance(error, FileNotFoundError) and (error.filename, error.strerror) == (None, NOT_THERE):
+        return "the current folder is gone: change to one that is there"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     if "start new thread" in str(error):
@@ -151,11 +169,9 @@ def main() -> None:
     from storage.node.store import StoreError
 
     try:
-        # With --json a wrong option or argument is told as any other error is, not in typer's own box.
-        words = [_argument(word) for word in sys.argv[1:]]
-        raise SystemExit(app(args=words, standalone_mode="--json" not in words))
+        raise SystemExit(app(args=[_argument(word) for word in sys.argv[1:]], standalone_mode=False))
     except TyperException as error:
-        end(CommandFailed(error.format_message(), error.exit_code, {}))
+        _misused(error)
     except (KeyboardInterrupt, typer.Abort):
         end(CommandFailed("interrupted", INTERRUPTED, {}))
     except BrokenPipeError:

@@ -65,7 +65,51 @@ def test_a_wrong_use_is_told_to_people_otherwise(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
 ) -> None:
     assert ended(monkeypatch, words) == 2
-    assert "Usage:" in capsys.readouterr().err
+    usage, advice, line = capsys.readouterr().err.splitlines()
+    assert usage.startswith("Usage:") and advice.endswith("--help' for help.")
+    assert line.startswith("haulout: ") and words.split()[-1] in line
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "\x1b[2J", "a\x08b", "\u202etxt"])
+@pytest.mark.parametrize(
+    "words", ["blob store {}", "blob read {} out", "blob certify {} f", "{}", "demo --{}"]
+)
+def test_the_words_of_a_wrong_use_cannot_write_to_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, name: str
+) -> None:
+    """The name of a file may be a stranger's."""
+    assert ended(monkeypatch, words.format(name)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and all(line.isprintable() for line in lines)
+
+
+def test_a_long_path_is_not_folded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that it can be copied."""
+    path = "folder/" * 30 + "file"
+    assert ended(monkeypatch, f"blob store {path}") == 2
+    assert path in capsys.readouterr().err
+
+
+def test_a_command_without_words_is_helped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in ("", "blob"):
+        assert ended(monkeypatch, words) == 2
+        out, errors = capsys.readouterr()
+        assert "Usage:" in out and errors == ""
+
+
+def test_a_folder_that_is_gone_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert ended(monkeypatch, "localnet new") == 1
+    assert capsys.readouterr().err == "haulout: the current folder is gone: change to one that is there\n"
 
 
 def test_paths_of_options_may_begin_with_the_home_folder(
