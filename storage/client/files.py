@@ -97,7 +97,10 @@ def is_stream(path: Path) -> bool:
 
 
 async def write_stream(path: Path, content: bytes) -> None:
-    """Write to a pipe, a terminal or standard output. Cancelled, it ends at once. Raises `FileError`."""
+    """Write to a pipe, a terminal or standard output. Cancelled, it ends at once.
+
+    Raises `FileError`; `BrokenPipeError` when nothing reads standard output any more.
+    """
     with _told("cannot write", path), opened(_open_target(path)) as target:
         left = memoryview(content)
         while left:
@@ -111,10 +114,12 @@ async def write_stream(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def _told(what: str, path: Path) -> Iterator[None]:
-    """Turn the disk's errors into `FileError`."""
+    """Turn the disk's errors into `FileError`, but a reader's of standard output that has read enough, as `head`."""
     try:
         yield
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and path == STANDARD:
+            raise
         why = "no program reads from it" if error.errno == errno.ENXIO else error.strerror
         raise FileError(f"{what} {_name(path, what)}: {why}") from None
 

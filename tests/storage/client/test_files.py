@@ -361,6 +361,25 @@ async def test_standard_input_and_output_are_read_and_written_to_the_end(tmp_pat
     assert (tmp_path / "out").read_bytes() == content[5:]
 
 
+async def test_a_reader_of_standard_output_that_has_enough_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    """As `head` has: the commands end in silence then."""
+    (tmp_path / "in").write_bytes(7 * CONTENT)
+    with (tmp_path / "in").open("rb") as source:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", COPY),
+            stdin=source,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None and process.stderr is not None
+        assert await process.stdout.readexactly(10) == CONTENT[:10]
+        process.stdout._transport.close()  # type: ignore[attr-defined]
+        assert (await process.stderr.read()).decode().splitlines()[
+            -1
+        ] == "BrokenPipeError: [Errno 32] Broken pipe"
+        await process.wait()
+
+
 @pytest.mark.parametrize(("number", "name"), [(0, "input"), (1, "output")])
 async def test_a_closed_standard_stream_is_told(number: int, name: str) -> None:
     process = await asyncio.create_subprocess_exec(
