@@ -278,4 +278,7 @@ def _array(data: Data | BinaryIO) -> Bytes:
         return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
     if isinstance(data, bytes | bytearray | memoryview):
         return np.frombuffer(data, np.uint8)
-    return np.frombuffer(data.read(), np.uint8)
+    content = data.read() if hasattr(data, "read") else data
+    if not isinstance(content, bytes):
+        raise TypeError(f"the content of a blob is bytes, not {type(content).__name__}: encode a text first")
+    return np.frombuffer(content, np.uint8)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import random
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -232,6 +233,14 @@ def test_wrong_counts_and_sizes_are_refused() -> None:
 def test_a_blob_too_large_is_refused(n: int) -> None:
     with pytest.raises(TooLarge, match="at most"):
         RedStuff(n).encode(bytes(RedStuff(n).max_blob_bytes + 1))
+
+
+@pytest.mark.parametrize(
+    "content", ["text", None, 7, ["list"], io.StringIO("text")], ids=lambda one: type(one).__name__
+)
+def test_what_is_no_content_is_told(content: Any) -> None:
+    with pytest.raises(TypeError, match="the content of a blob is bytes, not"):
+        RedStuff(10).encode(content)
 
 
 def test_fewer_than_four_shards_are_refused() -> None:
