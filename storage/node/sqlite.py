@@ -24,6 +24,19 @@ BUSY_LIMIT_S = 30.0
 """A statement fails when another connection holds the database for longer."""
 
 
+_UNSUITED = frozenset(
+    {
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    }
+)
+"""SQLite's result codes on a file system that is not fit for WAL mode."""
+
+
 class StoreError(Exception):
     """What is on the disk cannot be read or written; the message says what failed and where."""
 
@@ -101,7 +114,17 @@ def told(what: str) -> Iterator[None]:
             sqlite3.SQLITE_NOTADB,
         ):
             raise StoreDamaged(f"{what}: {error}") from error
-        raise StoreError(f"{what}: {error}") from error
+        advice = (
+            "; the file system has to have file locks and shared memory maps" if _is_unsuited(error) else ""
+        )
+        raise StoreError(f"{what}: {error}{advice}") from error
+
+
+def _is_unsuited(error: OSError | sqlite3.Error) -> bool:
+    """Return whether the file system lacks what a store needs, as some that are mounted over a network."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOLCK
+    return getattr(error, "sqlite_errorcode", 0) in _UNSUITED
 
 
 def code_of(error: sqlite3.Error) -> int:

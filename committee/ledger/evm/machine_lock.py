@@ -71,9 +71,12 @@ def take(name: str, *, create: bool = True) -> int | None:
             return None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
+        except BlockingIOError:
             os.close(file)
             raise
+        except OSError:  # a file system without locks
+            os.close(file)
+            return None
         if _is_there(file, name):
             return file
         os.close(file)  # it was removed before the lock was taken: another one may be there

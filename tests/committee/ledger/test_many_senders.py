@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -110,10 +111,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / f"haulout-{os.getuid()}"
 
 
-async def test_where_there_is_no_temporary_folder_there_is_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container whose root is read-only."""
-    monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
+@pytest.mark.parametrize("lacks", ["a temporary folder", "locks"])
+async def test_where_there_can_be_no_lock_there_is_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    """As in a container whose root is read-only, or on a file system without locks."""
+
+    def no_lock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if lacks == "locks":
+        monkeypatch.setattr(fcntl, "flock", no_lock)
+    else:
+        monkeypatch.setattr("tempfile.tempdir", None)
+        monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
     assert await machine_lock.acquire("lock", 1) is None
     async with machine_lock.held("lock", 1):
         machine_lock.remove_abandoned()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,3 +227,25 @@ def test_a_folder_in_a_slivers_place_is_moved_aside_with_what_is_in_it(stored: P
         check_whole(store)
     (aside,) = (folder / FILE).parent.glob("*.aside-*")
     assert (aside / "notes.txt").read_text() == "an operator's"
+
+
+@pytest.mark.parametrize("lacks", ["locks", "shared memory"])
+def test_a_file_system_that_is_not_fit_for_a_store_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    """As of some that are mounted over a network."""
+
+    def no_lock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    def no_map(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMMAP
+        raise error
+
+    if lacks == "locks":
+        monkeypatch.setattr("fcntl.flock", no_lock)
+    else:
+        monkeypatch.setattr("storage.node.sqlite.sqlite3.connect", no_map)
+    with pytest.raises(StoreError, match="has to have file locks and shared memory maps"):
+        SliverStore(tmp_path / "store").open()
