@@ -22,6 +22,9 @@ def main() -> None:
     """Import the commands and run the one that is named; SIGTERM ends it as Ctrl-C does."""
     standard_streams.reserve()
     _forget_useless_widths()
+    # Nothing here uses BLAS, which would start a thread for each processor when numpy is imported, also where a
+    # container's limit of processes leaves no room for them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from localnet.commands import main as run

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -103,6 +104,28 @@ def test_a_width_that_is_none_hides_no_message(
         cli.main()
     assert "No such command 'nonsense'" in capsys.readouterr().err
     assert "TERMINAL_WIDTH" not in os.environ  # typer fails on it when it is imported
+
+
+COUNT = """
+import sys, threading
+from pathlib import Path
+from localnet import cli
+sys.argv = ["haulout", "demo", "--help"]
+try:
+    cli.main()
+except SystemExit:
+    import numpy
+print("threads", len(list(Path("/proc/self/task").iterdir())))
+"""
+
+
+def test_no_thread_is_started_for_arithmetic_that_nothing_does() -> None:
+    """One for each processor, where a container's limit of processes may be lower."""
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    ended = subprocess.run(
+        [sys.executable, "-c", COUNT], capture_output=True, text=True, check=True, env=environment
+    )
+    assert ended.stdout.splitlines()[-1] == "threads 1"
 
 
 class InterruptedImport:
