@@ -62,7 +62,10 @@ HINTS: Mapping[str, str] = {
     "NotStalled": "epochs go on: what is paid for will be served",
     "NothingToRefund": "all periods behind the current one are refunded, or none was paid for",
     "NoCapacity": "the network is full in that period: give fewer --periods, or wait until space is given back",
-    "UnknownObject": "`haulout blob status BLOB` lists a blob's objects",
+    "UnknownObject": (
+        "`haulout blob status BLOB` lists a blob's objects; of one that was registered in a later block this endpoint "
+        "does not know yet"
+    ),
     "NotOwner": _OWNER,
     "NotCertified": "certify the blob first: `haulout blob certify`",
     "AlreadyCertified": "nothing needs to be done: the blob is certified",

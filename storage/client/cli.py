@@ -178,7 +178,8 @@ async def status(ledger: Ledger, blob: BlobArgument) -> Result:
     records = [one for one in await ledger.blobs(newest) if one.blob_id == blob and not one.deleted]
     if not records:
         raise LedgerError(
-            f"blob {blob_id_text(blob)} has no object here: it was never registered, or deleted"
+            f"blob {blob_id_text(blob)} has no object up to block {newest.number}, the endpoint's newest, which is "
+            f"{await _age_s(ledger)} s old: it was registered in a later one, never, or is deleted"
         )
     return {
         "blob_id": blob_id_text(blob),
@@ -245,6 +246,11 @@ class Waiting:
 async def _content(ledger: Ledger, path: Path) -> bytes:
     """What a file holds. Raises `TooLarge` before it reads what the network's shards cannot take, and `FileError`."""
     return await content_of(path, Parameters((await ledger.parameters()).n_shards).symbol_size)
+
+
+async def _age_s(ledger: Ledger) -> int:
+    """Return the age of the endpoint's newest block in seconds."""
+    return max(0, round(time.time() - await ledger.chain_time_s()))
 
 
 def _stored(blob: StoredBlob) -> Result:

@@ -7,7 +7,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
-from committee.errors import LedgerError, LedgerRefused, LedgerReorganised, LedgerUnavailable
+from committee.errors import (
+    LedgerError,
+    LedgerNotSettled,
+    LedgerRefused,
+    LedgerReorganised,
+    LedgerUnavailable,
+)
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contract
 from committee.ledger.evm.answers import Block, RawLog
@@ -45,6 +51,10 @@ MARKS_TOLD = 128
 """The most blocks of a stretch whose marks are returned, the newest ones, so that a follower knows them again."""
 
 
+class NoContract(LedgerError):
+    """There is no code at a contract's address."""
+
+
 class StateGone(Behind):
     """The endpoints have no state of a block: it was reorganised, or they keep that of the newest blocks only."""
 
@@ -69,6 +79,7 @@ class Reader:
         everything = (self.token, self.staking, self.committee, self.blobs)
         self.errors: Final = ErrorDecoder(contract.abi for contract in everything)
         self._rpc = rpc
+        self._first_block = deployment.block
         self._sources = {bytes.fromhex(contract.address[2:]): contract.abi for contract in everything}
         self._last_object: tuple[BlockMark | None, int | None] = None, None
         """Where the last stretch ended, and the newest blob object known there."""
@@ -90,8 +101,8 @@ class Reader:
     ) -> Any:
         """What `read` makes of a view's answer, at a block that must still be part of the chain, or at the newest.
 
-        Raises `LedgerRefused` when the view reverts,
-        `LedgerError` when there is no such contract.
+        Raises `LedgerRefused` when the view reverts, `LedgerNotSettled` when the endpoint has not come to the block of
+        the contracts, `LedgerError` when there is no such contract.
         """
         action = f"{contract.abi.name}.{function}"
         request = {
@@ -105,13 +116,16 @@ class Reader:
             data = answers.data(result)
             if not data:
                 self._rpc.doubt()
-                raise Lacking(LedgerError(f"{action}: no such contract at {contract.address} on {self._rpc}"))
+                raise Lacking(NoContract(f"{action}: no such contract at {contract.address} on {self._rpc}"))
             if len(data) % WORD_BYTES:
                 raise answers.Unreadable(f"{len(data)} bytes, which are no whole words")
             return read(contract.abi.decode_result(function, data))
 
         try:
             return await self._rpc.request("eth_call", request, block, read=read_data)
+        except NoContract:
+            await self._require_deployed(at)
+            raise
         except EndpointError as error:
             if error.data is not None:
                 raise LedgerRefused(action, *self.errors.decode(error.data)) from None
@@ -121,10 +135,20 @@ class Reader:
                     f"other way: use another endpoint ({error})"
                 ) from None
             if at is not None:
+                await self._require_deployed(at)
                 raise StateGone(
                     f"{action} at block {at.number}, which was reorganised or whose state is pruned: {error}"
                 ) from None
             raise
+
+    async def _require_deployed(self, at: BlockMark | None) -> None:
+        """Raise `LedgerNotSettled` if the block, or the endpoint's newest one, is before that of the contracts."""
+        number = (at or (await self.block("latest")).mark).number
+        if number < self._first_block:
+            raise LedgerNotSettled(
+                f"the contracts were deployed in block {self._first_block}, and the chain's endpoint {self._rpc} is at "
+                f"block {number}: wait until it is synchronised, or use another endpoint"
+            )
 
     async def pages(
         self,

@@ -219,7 +219,7 @@ async def test_an_endpoint_that_stands_still_is_passed_over(
 ) -> None:
     """Its consensus client has died, say; it answers on: hyperlane-xyz/hyperlane-monorepo#2570 and #2189."""
     network = await launch()
-    monkeypatch.setattr("committee.ledger.evm.adapter.STUCK_LOOK_S", 0.0)
+    monkeypatch.setattr("committee.ledger.evm.settled.STUCK_LOOK_S", 0.0)
     stuck, well = await spoil(), await spoil()
     ledger = EvmLedger.open(f"{stuck.url},{well.url}", network.deployment)
     await network.connections.enter_async_context(ledger)
@@ -236,7 +236,7 @@ async def test_an_endpoint_that_stands_still_is_passed_over(
     stuck.rules.append(rule)
     await network.operator.mint(HOLDER, 1)
     assert await ledger.head() == stands_at, "not given up before its time"
-    monkeypatch.setattr("committee.ledger.evm.adapter.STUCK_AFTER_S", 0.0)
+    monkeypatch.setattr("committee.ledger.evm.settled.STUCK_AFTER_S", 0.0)
     newest = await ledger.head()
     assert newest.number == stands_at.number + 1
     stuck.asked.clear()
@@ -249,8 +249,8 @@ async def test_an_endpoint_that_moves_is_not_passed_over_for_one_that_is_ahead(
 ) -> None:
     """Else a second one could name a block that there is not, and be believed for it."""
     network = await launch()
-    monkeypatch.setattr("committee.ledger.evm.adapter.STUCK_LOOK_S", 0.0)
-    monkeypatch.setattr("committee.ledger.evm.adapter.STUCK_AFTER_S", 60.0)
+    monkeypatch.setattr("committee.ledger.evm.settled.STUCK_LOOK_S", 0.0)
+    monkeypatch.setattr("committee.ledger.evm.settled.STUCK_AFTER_S", 60.0)
     first, ahead = await spoil(), await spoil()
     ledger = EvmLedger.open(f"{first.url},{ahead.url}", network.deployment)
     await network.connections.enter_async_context(ledger)

@@ -14,8 +14,8 @@ import pytest
 from committee.errors import ProvidersDisagree
 from committee.ledger import BlockMark
 from committee.ledger.evm import EvmLedger
-from committee.ledger.evm.adapter import AT_THE_TIP_S
 from committee.ledger.evm.answers import Block
+from committee.ledger.evm.settled import AT_THE_TIP_S
 from tests.committee.ledger.following import STAKES, assert_as_fresh, fresh, register
 from tests.committee.ledger.hostile import HostileProvider, no_secret
 from tests.committee.ledger.hostile import session as session
@@ -139,12 +139,12 @@ async def test_a_provider_that_is_ahead_with_a_chain_of_its_own_is_found_out_lat
             return ("http://second", opinions[number]) if number in opinions else None
 
         monkeypatch.setattr(ledger._reader, "second_opinion", opinion)
-        ledger._unconfirmed = None
-        await ledger._compare(forged)  # the second one is not there yet
+        ledger._settled._unconfirmed = None
+        await ledger._settled._compare(forged)  # the second one is not there yet
         opinions[forged.number] = BlockMark(forged.number, b"t" * 32)
         with pytest.raises(ProvidersDisagree):
-            await ledger._compare(BlockMark(forged.number + 5, b"g" * 32))
+            await ledger._settled._compare(BlockMark(forged.number + 5, b"g" * 32))
         newest = BlockMark(forged.number + 6, b"h" * 32)
         opinions[newest.number] = newest
-        await ledger._compare(newest)
-        assert ledger._unconfirmed is None
+        await ledger._settled._compare(newest)
+        assert ledger._settled._unconfirmed is None
