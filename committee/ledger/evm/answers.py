@@ -119,10 +119,15 @@ def log(result: Any) -> RawLog:
 
 
 def receipt(result: Any, transaction: bytes) -> RawReceipt | None:
-    """`eth_getTransactionReceipt` of the transaction of this hash; None while it is not mined."""
+    """`eth_getTransactionReceipt` of the transaction of this hash; None while it is not mined.
+
+    Some endpoints tell a receipt without a block of a transaction that waits.
+    """
     if result is None:
         return None
     fields = _fields(result, "receipt")
+    if fields.get("blockHash") is None and fields.get("blockNumber") is None:
+        return None
     if data(fields.get("transactionHash"), 32) != transaction:
         raise Unreadable("a receipt of another transaction")
     contract = fields.get("contractAddress")
@@ -140,6 +145,11 @@ def receipt(result: Any, transaction: bytes) -> RawReceipt | None:
         tuple(logs),
         contract,
     )
+
+
+def logs(result: Any) -> list[RawLog]:
+    """`eth_getLogs`; some endpoints answer null where there are none."""
+    return [] if result is None else listed(result, log)
 
 
 def is_known(result: Any, transaction: bytes) -> bool:

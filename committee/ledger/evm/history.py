@@ -210,7 +210,7 @@ class History:
         criteria = {"fromBlock": hex(first), "toBlock": hex(last), **criteria}
         try:
             logs = await self._rpc.request(
-                "eth_getLogs", criteria, read=_logs, has_block=has_block, is_divisible=is_divisible
+                "eth_getLogs", criteria, read=answers.logs, has_block=has_block, is_divisible=is_divisible
             )
         except AskedTooMuch:
             if last > first:
@@ -236,7 +236,7 @@ class History:
         """
 
         def read(result: Any) -> list[RawLog]:
-            block = in_order(header, _logs(result))
+            block = in_order(header, answers.logs(result))
             known = [log for log in block or () if is_log_in_bloom(header.bloom, log)]
             if block is None or not is_all(header, block, known):
                 message = f"not all the logs of block {header.mark.number}, or others, were told"
@@ -277,7 +277,7 @@ class History:
         """Return the rare logs of one block, which a second endpoint tells too if there is one that can."""
 
         def read(result: Any) -> list[RawLog]:
-            block = in_order(header, _logs(result))
+            block = in_order(header, answers.logs(result))
             if block is None or not all(
                 self._is_wanted(log) and log.topics[0] in self._rare for log in block
             ):
@@ -372,10 +372,6 @@ def _check_link(before: BlockMark | None, told: Sequence[Block], until: BlockMar
                 LedgerUnavailable(f"the chain changed while it was read: block {number} is not what it was")
             )
         before = block.mark
-
-
-def _logs(result: Any) -> list[RawLog]:
-    return answers.listed(result, answers.log)
 
 
 def _now_s() -> float:

@@ -94,11 +94,13 @@ def _result_of(endpoint: Endpoint, method: str, answer: Any, request_id: int) ->
             raise Lacking(Behind(f"{endpoint} does not know the block asked for"))
         _note_height(endpoint, result, "number")
     if method == "eth_getTransactionReceipt" and result is not None:
-        _note_height(endpoint, result, "blockNumber")
+        _note_height(endpoint, result, "blockNumber", is_optional=True)
     return result
 
 
-def _note_height(endpoint: Endpoint, result: Any, name: str) -> None:
+def _note_height(endpoint: Endpoint, result: Any, name: str, *, is_optional: bool = False) -> None:
     if not isinstance(result, dict):
         raise answers.Unreadable("neither a block nor a receipt")
+    if is_optional and result.get(name) is None:
+        return  # of a transaction that waits
     endpoint.height = max(endpoint.height, answers.quantity(result.get(name)))

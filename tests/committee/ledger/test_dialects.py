@@ -166,6 +166,27 @@ async def test_a_bid_is_not_raised_for_ever(launch: Launch, spoilt: SpoiltConnec
     assert not operator.sent
 
 
+async def test_null_in_the_place_of_no_logs_is_none(launch: Launch, spoilt: SpoiltConnection) -> None:
+    """smartbch/smartbch#67, onflow/flow-evm-gateway#695. Where a block has logs it is an outage."""
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    view = await fresh(await settled_ledger(network, spoilt.url, 0))
+    is_forgetful = False
+
+    def null(method: str, result: Any) -> Any:
+        is_null = method == "eth_getLogs" and (result == [] or is_forgetful)
+        return None if is_null else result
+
+    spoilt.changes.append(null)
+    await network.chain.mine(3)
+    await view.refresh()
+    assert view.block == await network.operator.head()
+    is_forgetful = True
+    await register(network, 1)
+    with pytest.raises(LedgerUnavailable, match="not all the logs of block"):
+        await view.refresh()
+
+
 async def test_logs_of_polygons_state_syncs_are_left_out(launch: Launch, spoilt: SpoiltConnection) -> None:
     """They stand behind a block's logs, and its bloom filter does not know them: 0xPolygon/bor#432, #519."""
     network, other = await launch(STAKES), await launch()

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from committee.errors import LedgerRefused
 from committee.ledger.evm import EvmLedger, broadcast
+from committee.ledger.evm.endpoints import Endpoint
 from committee.ledger.evm.nonces import Nonces
 from tests.committee.ledger.test_evm_sender import HOLDER, spoilt_operator
 from tests.committee.ledger.test_paying_on_chain import LENGTH, ROOT, ids, in_epoch_1
@@ -168,6 +169,32 @@ async def test_an_endpoint_that_cannot_look_transactions_up_yet_is_no_reason_to_
     spoilt.lose_answer("eth_sendRawTransaction", times=2)
     await operator.mint(HOLDER, 5)
     assert await operator.balance(HOLDER) == 5
+
+
+@pytest.mark.parametrize("tells_status", [True, False])
+async def test_a_receipt_without_a_block_is_of_a_transaction_that_waits(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch, tells_status: bool
+) -> None:
+    """openethereum/parity-ethereum#3482, singnet/snet-cli#54. The endpoint is not blamed for it."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    blamed: list[object] = []
+    monkeypatch.setattr(Endpoint, "failed", lambda endpoint, fault, *_: blamed.append(fault))
+    left = 3
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        nonlocal left
+        if method != "eth_getTransactionReceipt" or left == 0:
+            return None
+        left -= 1
+        waits = {"transactionHash": parameters[0], "blockHash": None, "blockNumber": None, "logs": []}
+        waits |= {"gasUsed": "0x5208"} | ({"status": "0x1"} if tells_status else {})
+        return web.json_response({"jsonrpc": "2.0", "id": 1, "result": waits})
+
+    spoilt.rules.append(rule)
+    await operator.mint(HOLDER, 1)
+    assert (left, blamed) == (0, [])
+    assert await operator.balance(HOLDER) == 1
 
 
 async def test_an_approval_that_another_process_replaces_is_made_again(
