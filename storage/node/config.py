@@ -89,7 +89,7 @@ class NodeConfig(BaseSettings):
     stake: int = Field(default=0, ge=0)
     """What the node stakes on itself when it registers, in the token's smallest unit."""
     poll_interval_s: float = Field(default=0.5, gt=0)
-    """How often the chain is asked for news."""
+    """How often the chain is asked for news; more rarely, down to once in 12 s, where it settles blocks more rarely."""
     watch_interval_s: float = Field(default=1.0, gt=0)
     """How often fellow members are asked for their health."""
     keeper: bool = True

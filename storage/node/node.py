@@ -16,7 +16,7 @@ from committee.version import VERSION
 from storage.node import logs
 from storage.node.block_list import BlockList, BlockListError
 from storage.node.candidacy import Candidacy
-from storage.node.chain import ChainView
+from storage.node.chain import ChainView, once_settled
 from storage.node.chain.store import ChainStore
 from storage.node.config import ConfigError, NodeConfig
 from storage.node.credentials import Credentials
@@ -148,6 +148,7 @@ class StorageNode:
             "chain": {
                 "block": self.view.block.number,
                 "silentSeconds": round(self.view.behind_s, 1),
+                "unsettledSeconds": round(self.view.unsettled_s, 1),
                 "blocksBehind": self.view.blocks_behind,
                 "status": self.view.standing,
             },
@@ -204,12 +205,17 @@ class StorageNode:
         self._was_member = bool(shards)
 
     async def _identify(self) -> tuple[int, bool]:
-        """(the node's id, whether the chain was asked): from its registration, else what a run before has saved."""
+        """(the node's id, whether the chain was asked): from its registration, else what a run before has saved.
+
+        An endpoint that has not come to the block of the contracts is waited for where nothing is saved.
+        """
+        saved = await self._on_chain_thread(
+            self._chain_store.node_id, self._ledger.domain, self.secret.public_key
+        )
         try:
-            return (await self._join()).node_id, True
+            joined = await (once_settled(self._join) if saved is None else self._join())
+            return joined.node_id, True
         except LedgerError as error:
-            key = self.secret.public_key
-            saved = await self._on_chain_thread(self._chain_store.node_id, self._ledger.domain, key)
             if saved is None:
                 raise
             log.warning(

@@ -1,5 +1,5 @@
 """What a node knows of the chain, followed block by block and kept across restarts."""
 
-from storage.node.chain.view import ChainView
+from storage.node.chain.view import ChainView, once_settled
 
-__all__ = ["ChainView"]
+__all__ = ["ChainView", "once_settled"]

@@ -13,7 +13,8 @@ import contextlib
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from committee.errors import LedgerError, LedgerNotSettled, LedgerUnavailable, ProvidersDisagree
 from committee.ledger import (
@@ -28,6 +29,7 @@ from committee.ledger.follower import MARKS_KEPT, Follower, Snapshot, Step
 from committee.logs import Log
 from committee.membership import Committee
 from storage.node.chain.changes import Change, Draft, differences, everything, live
+from storage.node.chain.finality import Finality
 from storage.node.chain.store import ChainStore
 from storage.node.sqlite import StoreError
 
@@ -39,6 +41,36 @@ LONGEST_PAUSE_S = 60.0
 """Pause between two tries to read the whole state, while what the chain tells cannot be taken in."""
 SETTLING_POLL_S = 1.0
 """How often the chain is asked whether it has settled the contracts."""
+TOLD_EVERY_S = 600.0
+"""Time between two lines about a wait that goes on."""
+
+Result = TypeVar("Result")
+
+
+async def once_settled(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Return what `work` returns, once the chain has settled the contracts.
+
+    The wait is logged when it begins, as a warning while it goes on, and when it ends.
+    """
+    began_at = told_at = 0.0
+    while True:
+        try:
+            result = await work()
+        except LedgerNotSettled as error:
+            now = time.monotonic()
+            if not began_at:
+                began_at = told_at = now
+                log.info("waiting for the chain to settle", why=str(error))
+            elif now - told_at >= TOLD_EVERY_S:
+                told_at = now
+                log.warning(
+                    "still waiting for the chain to settle", for_s=round(now - began_at), why=str(error)
+                )
+            await asyncio.sleep(SETTLING_POLL_S)
+        else:
+            if began_at:
+                log.info("the chain has settled the contracts")
+            return result
 
 
 class ChainView:
@@ -75,6 +107,7 @@ class ChainView:
         """Why the last refresh failed; None when it did not."""
         self._is_confused = False
         """Whether the last refresh failed in a way that was not foreseen: then the state is read anew."""
+        self._finality = Finality()
         self._first_seen: tuple[int, float] | None = None
         """(number, time) of the first settled block that was seen, for the chain's pace."""
 
@@ -89,6 +122,11 @@ class ChainView:
     def block(self) -> BlockMark:
         """The block the view stands at."""
         return self._marks[-1] if self._marks else BlockMark(-1, b"")
+
+    @property
+    def unsettled_s(self) -> float:
+        """Seconds since a new settled block was seen."""
+        return self._finality.unsettled_s(time.monotonic())
 
     @property
     def blocks_behind(self) -> int:
@@ -106,9 +144,12 @@ class ChainView:
 
     @property
     def standing(self) -> str:
-        """In words: "following", "degraded, N blocks behind", or "degraded: providers disagree, N blocks behind"."""
+        """In words: "following", "degraded, N blocks behind", or "degraded: providers disagree, N blocks behind".
+
+        "degraded: the chain settles nothing" while it has new blocks and its settled one has stayed the same for long.
+        """
         if self._trouble is None:
-            return "following"
+            return "degraded: the chain settles nothing" if self._finality.has_stopped else "following"
         why = ": providers disagree" if isinstance(self._trouble, ProvidersDisagree) else ""
         return f"degraded{why}, {self.blocks_behind} blocks behind"
 
@@ -170,7 +211,7 @@ class ChainView:
             self.parameters = await self.ledger.parameters()
         if saved is None:
             async with self._refreshing:
-                await self._take(await self._first_snapshot())
+                await self._take(await once_settled(self._follower.snapshot))
                 self._answered()
             return
         self._apply(saved)
@@ -178,18 +219,6 @@ class ChainView:
         with contextlib.suppress(LedgerError):  # `refresh` has logged it
             await self.refresh()
             self.parameters = await self.ledger.parameters()
-
-    async def _first_snapshot(self) -> Snapshot:
-        """Return the whole state, once the contracts are in a settled block."""
-        is_told = False
-        while True:
-            try:
-                return await self._follower.snapshot()
-            except LedgerNotSettled as error:
-                if not is_told:
-                    log.info("waiting for the chain to settle", why=str(error))
-                is_told = True
-                await asyncio.sleep(SETTLING_POLL_S)
 
     async def refresh(self) -> None:
         """Catch up with the chain's head. Raises `LedgerError`; the view then stays at its block.
@@ -210,6 +239,7 @@ class ChainView:
                 self._failed(unforeseen, is_confused=True)
                 raise unforeseen from None
             self._answered()
+            await self._look_at_finality()
 
     async def _catch_up(self) -> None:
         for _ in range(STEPS_AT_ONCE):
@@ -221,14 +251,41 @@ class ChainView:
             if following is None or newest is None or self.block.number >= newest.number:
                 break
 
+    async def _look_at_finality(self) -> None:
+        """Log it when blocks come and none is settled any more: the view then stands still without a failure."""
+        newest, now_s = self._follower.newest, time.monotonic()
+        if newest is None:
+            return
+        if self._finality.settled(newest.number, now_s):
+            log.info("the chain settles blocks again", block=newest.number)
+        if not self._finality.is_doubtful(now_s):
+            return
+        with contextlib.suppress(LedgerError):
+            tip = await self.ledger.newest()
+            if self._finality.looked(tip.number, now_s):
+                log.warning(
+                    "the chain settles nothing, though blocks come: what happens in them is not taken in",
+                    settled=newest.number,
+                    newest=tip.number,
+                    for_s=round(self.unsettled_s),
+                )
+
     async def follow(self, interval_s: float) -> None:
-        """Refresh for ever, every `interval_s`; an outage is waited out, and so is anything else."""
+        """Refresh for ever, every `interval_s`; an outage is waited out, and so is anything else.
+
+        A chain that settles blocks more rarely is asked more rarely, but for one on this machine.
+        """
         self.poll_interval_s = pause_s = interval_s
         while True:
             with contextlib.suppress(LedgerError):  # `refresh` has logged it
                 await self.refresh()
-            # Reading everything anew again and again takes more and more time in between.
-            pause_s = min(2 * pause_s, max(interval_s, LONGEST_PAUSE_S)) if self._is_confused else interval_s
+            if self._is_confused:
+                # Reading everything anew again and again takes more and more time in between.
+                pause_s = min(2 * pause_s, max(interval_s, LONGEST_PAUSE_S))
+            elif self.ledger.is_development_chain:
+                pause_s = interval_s
+            else:
+                pause_s = self._finality.pause_s(interval_s, time.monotonic())
             await asyncio.sleep(pause_s)
 
     def _failed(self, error: LedgerError, *, is_confused: bool = False) -> None:

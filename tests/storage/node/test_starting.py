@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.errors import LedgerError, LedgerNotSettled, LedgerRefused, LedgerUnavailable
 from committee.ledger import Ledger
 from storage.node.node import StorageNode
+from tests.logged import captured
 from tests.storage.network import SHARDS, HeldLedger
 
 if TYPE_CHECKING:
@@ -72,3 +73,34 @@ async def test_a_node_that_has_saved_nothing_ends_with_what_the_chain_said(
     async with asyncio.timeout(10):
         with pytest.raises(type(trouble), match=str(trouble)):
             await node.run()
+
+
+async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """livepeer/go-livepeer#1564. It says so, once and then once a while."""
+    monkeypatch.setattr("storage.node.chain.view.SETTLING_POLL_S", 0.0)
+    monkeypatch.setattr("storage.node.chain.view.TOLD_EVERY_S", 0.0)
+    config = network.running[2].config
+    await network.stop(2)
+    left, real = 3, HeldLedger.nodes
+
+    async def nodes(ledger: HeldLedger) -> Any:
+        nonlocal left
+        if left == 0:
+            return await real(ledger)
+        left -= 1
+        raise LedgerNotSettled("the contracts were deployed in block 12, and the endpoint is at block 0")
+
+    monkeypatch.setattr(HeldLedger, "nodes", nodes)
+    (network.folder / "new").mkdir()
+    node = StorageNode(network.folder / "new", config, network.secret(2), cast(Ledger, network.ledgers[2]))
+    with captured() as told:
+        running = asyncio.create_task(node.run())
+        async with asyncio.timeout(10):
+            await node.serves.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    words = [one["event"] for one in told if "settle" in one["event"]]
+    still = "still waiting for the chain to settle"
+    assert words == ["waiting for the chain to settle", still, still, "the chain has settled the contracts"]
