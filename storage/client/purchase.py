@@ -110,7 +110,14 @@ class Purchase:
             found = earlier or await self._registered(periods, deletable)
         self._progress("register", 1, 1)
         if not isinstance(found, BlobRecord):
-            return await self._new(*found, end_period, deletable)
+            object_id, registered = found
+            try:
+                return await self._new(object_id, registered, end_period, deletable)
+            except NotCertified:
+                moved = await self._moved(object_id, end_period, deletable)
+                if moved is None:
+                    raise
+                found = moved
         stored = await self.certify(found)
         if found.end_period >= end_period:
             return stored
@@ -140,6 +147,16 @@ class Purchase:
         await self._ledger.settle()
         objects = await self._ledger.blob_objects(self._blob.metadata.root, self._blob.length)
         return best_object(objects, self._ledger.account, end_period, deletable)
+
+    async def _moved(self, object_id: int, end_period: int, deletable: bool) -> BlobRecord | None:
+        """Return the object to go on with if a reorganisation gave another blob the registered one's id; else None."""
+        try:
+            named = await self._ledger.blob_object(object_id)
+            if (named.blob_id, named.owner) == (self._blob.blob_id, self._ledger.account):
+                return None
+            return await self._earlier(end_period, deletable)
+        except LedgerError:
+            return None
 
     async def _registered(self, periods: int, deletable: bool) -> tuple[int, Transaction]:
         root, length = self._blob.metadata.root, self._blob.length

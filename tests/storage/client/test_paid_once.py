@@ -256,6 +256,26 @@ async def test_an_object_that_is_certified_meanwhile_is_no_failure(user: Client,
     assert (stored.certified_epoch, stored.certify_gas) == (1, 0)
 
 
+@pytest.mark.parametrize("deletable", [False, True])
+async def test_an_object_that_a_reorganisation_gave_another_id_is_gone_on_with(
+    user: Client, ledger: UserLedger, confirmations: Tap, deletable: bool
+) -> None:
+    """The registration was mined again, behind another account's: raiden-network/light-client#1936."""
+    chain, before = ledger.chain, ledger.chain.blocks[-1].mark
+    other = RedStuff(10).encode(b"another's")
+
+    async def reorganise(_: str) -> None:
+        confirmations.before = None
+        chain.rewind(before)
+        chain.register(other)
+        await ledger.register_blob(BLOB.metadata.root, BLOB.length, 3, deletable)
+
+    confirmations.before = reorganise
+    stored = await user.store(DATA, 3, deletable)
+    assert (stored.object_id, stored.outcome) == (2, Outcome.CONTINUED)
+    assert [one.certified_epoch for one in chain.records.values()] == [None, 1]
+
+
 async def test_the_registration_is_asked_to_spare_gas_for_the_certificate(
     user: Client, ledger: UserLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
