@@ -114,6 +114,8 @@ def of_no_node(status: int) -> str:
         return (
             "a redirect, which is not followed: the node must be registered by the address that it leads to"
         )
+    if 200 <= status < 300:
+        return "a page that is not the node's: a proxy, firewall or captive portal before it answers in its place"
     if status == 413:
         return "an error that is not the node's: a proxy before it takes no body of this size"
     return "an error that is not the node's: a proxy or firewall before it refuses or fails"

@@ -302,9 +302,11 @@ class NodeClient:
         )
 
     async def _put(self, path: str, body: Callable[[], bytes], size_bytes: int) -> None:
-        await self._transport.request(
+        answer = await self._transport.request(
             "PUT", path, body=body, limit=wire.MAX_ERROR_BYTES, size_bytes=size_bytes
         )
+        with self._transport.must_be_true():  # anything between may answer 200
+            wire.read_success(wire.read_json(bytes(answer)))
 
 
 def _blob(blob_id: bytes, *parts: str) -> str:

@@ -8,6 +8,8 @@ followed, and proxies that the environment names are not used.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -29,6 +31,8 @@ REFUSED_TO_STRANGERS = (451, 503)
 """Statuses of refusals to strangers: a member that shows its credential may be served."""
 _HEADERS = {"User-Agent": "haulout"}
 """Firewalls before web servers refuse requests of no named program."""
+_PAGE = "text/html"
+"""A type that no node's answer has."""
 _NEEDLESS = ("Accept",)
 """Headers not sent: next to small symbols they weigh."""
 
@@ -53,6 +57,8 @@ class NodeTransport:
         self._patience_s = patience_s
         self._credential = credential
         self._shows_credential = False
+        self._granted_s = -math.inf
+        """When the node last granted a request that may be made again (of `time.monotonic`)."""
         self._link = link
         self.name = name
         self.address = address
@@ -97,11 +103,15 @@ class NodeTransport:
             tries = Patience(patience_s, retrying.MOST_TRIES if within_s is None else 1)
             while True:
                 try:
-                    return await self.once(method, path, query, limit, begin)
+                    answer = await self.once(method, path, query, limit, begin)
                 except NodeError as error:
-                    pause_s = tries.pause_s(error)
+                    pause_s = tries.pause_s(error, self._granted_s)
                     if pause_s is None:
                         raise
+                else:
+                    if within_s is None:
+                        self._granted_s = time.monotonic()
+                    return answer
                 await retrying.pause(pause_s)
 
     async def once(
@@ -132,7 +142,7 @@ class NodeTransport:
             ):
                 moving.has_answer = True
                 self._require_plain(content_coding(response))
-                if response.status in (200, 201):
+                if response.status in (200, 201) and response.content_type != _PAGE:
                     answer = await self._read(response, limit, moving)
                     is_over = True
                     return answer

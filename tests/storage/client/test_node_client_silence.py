@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from storage.client import wire
+from storage.client import retrying, wire
 from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.failures import Reason, failure
 from storage.client.node_client import NodeClient
-from storage.client.retrying import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, TRIES, Patience, retry_after_s
-from storage.redstuff import Axis, EncodedBlob, SliverData
+from storage.client.retrying import (
+    CHALLENGED_TRIES,
+    LONGEST_PAUSE_S,
+    SHORTEST_PAUSE_S,
+    TRIES,
+    Patience,
+    retry_after_s,
+)
+from storage.redstuff import Axis, EncodedBlob, RedStuff, SliverData
 from tests.storage import pacing
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
@@ -188,6 +196,43 @@ async def test_what_a_proxy_says_for_a_while_is_waited_out(
     assert len(asked) == 8, "more often than a node that cannot be reached is asked"
 
 
+@pytest.mark.parametrize("status", [200, 201, 403])
+async def test_a_page_in_the_place_of_an_answer_is_asked_past_a_few_times(
+    serve: Serve, session: aiohttp.ClientSession, status: int
+) -> None:
+    """A content network asks whether a human is there: nftstorage/nft.storage#2578, #758."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if len(asked) < CHALLENGED_TRIES or is_for_good:
+            return web.Response(status=status, body=PAGE, content_type="text/html")
+        return web.json_response(wire.success("nonexistent"))
+
+    is_for_good = False
+    client = NodeClient(session, "proxied", await serve(answer))
+    with pacing.tries(100):
+        assert await client.blob_status(BLOB_ID) == "nonexistent"
+        is_for_good = True
+        asked.clear()
+        with pytest.raises(NodeRefused, match="not the node's"):
+            await client.blob_status(BLOB_ID)
+    assert len(asked) == CHALLENGED_TRIES
+
+
+@pytest.mark.parametrize("body", [b"", b"OK", b'{"status": "ok"}', b"[]"])
+async def test_an_upload_is_done_when_the_node_says_so_and_nobody_else(
+    serve: Serve, session: aiohttp.ClientSession, body: bytes
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(body=body)
+
+    client = NodeClient(session, "proxied", await serve(answer))
+    with pytest.raises(NodeLied, match="its answer cannot be read"):
+        await client.put_metadata(RedStuff(4).encode(b"blob").metadata)
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 408, 411, 413, 421, 431, 500, 501, 505])
 async def test_what_a_node_says_for_good_is_believed_at_once(
     serve: Serve, session: aiohttp.ClientSession, status: int
@@ -248,6 +293,23 @@ def test_the_pause_that_an_answer_asks_for_is_kept() -> None:
     assert tries.pause_s(NodeRefused("a", "", 500, Reason.INTERNAL_ERROR, "", retry_after_s=1)) is None
     unreachable = NodeUnreachable("a", "", "test")
     assert [tries.pause_s(unreachable) is None for _ in range(3)] == [False, False, True]
+
+
+def test_a_node_that_grants_a_few_requests_a_second_is_asked_until_it_grants_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """raft-tech/TANF-app#5560, filecoin-saturn/L1-node#144: a proxy limits the requests of each address."""
+    now_s = 1000.0
+    monkeypatch.setattr(retrying, "time", SimpleNamespace(monotonic=lambda: now_s))
+    tries, busy = Patience(patience_s=30, most_tries=100), NodeRefused("a", "", 429, None, "")
+    assert [tries.pause_s(busy) is None for _ in range(3)] == [False] * 3
+    now_s += 40
+    assert tries.pause_s(busy, now_s - 5) is not None
+    assert tries.pause_s(busy, now_s - 31) is None
+    now_s += 250
+    assert tries.pause_s(busy, now_s) is not None
+    now_s += 11
+    assert tries.pause_s(busy, now_s) is None, "other requests are granted, this one never is"
 
 
 def test_pauses_grow_to_their_limit_and_tries_end_at_theirs() -> None:
