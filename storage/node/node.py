@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +41,8 @@ log = Log()
 
 Made = TypeVar("Made")
 
+STORE_LOOK_S = 1.0
+"""Time between two looks at whether the store's index is whole."""
 RESTART_PAUSE_S = 1.0
 REGISTRATION_TRIES = 30
 """Looks for a registration that was just mined, RESTART_PAUSE_S apart."""
@@ -83,7 +85,8 @@ class StorageNode:
 
         Raises `ConfigError` when the port is in use, others cannot reach the address to be registered, the block list
         cannot be read or the registration is another's, `LedgerError` when the chain does not answer at the very first
-        start. Later on a node serves from what it has saved while the chain is silent.
+        start, `StoreDamaged` when the store's index is damaged or gone, at the start or at any time. Later on a node
+        serves from what it has saved while the chain is silent.
         """
         _read_first(self.block_list)
         self.config.require_reachable(self._allow_private)
@@ -99,15 +102,35 @@ class StorageNode:
             async with Peers(self.view, credentials, allow_private=self._allow_private) as self.peers:
                 duties = self._put_together()
                 self.server = HttpServer(create_app(self, self.config.bulk_budget()), listener)
-                async with self.server, asyncio.TaskGroup() as running:
-                    self.serves.set()
-                    log.info("serving", name=self.config.name, node_id=node_id, port=self.config.port)
-                    log.info("what this node exposes", **exposure(self.config, self._allow_private))
-                    if not has_joined:
-                        running.create_task(self._join_later())
-                    running.create_task(self.view.follow(self.config.poll_interval_s))
-                    for duty in duties:
-                        running.create_task(_for_ever(duty))
+                try:
+                    await self._serve(node_id, duties, has_joined=has_joined)
+                except ExceptionGroup as failed:
+                    raise failed.exceptions[0] from None
+
+    async def _serve(
+        self, node_id: int, duties: Sequence[Callable[[], Awaitable[None]]], *, has_joined: bool
+    ) -> None:
+        """Answer requests and do the duties, for ever. Raises a group of what ends the node."""
+        async with self.server, asyncio.TaskGroup() as running:
+            self.serves.set()
+            log.info("serving", name=self.config.name, node_id=node_id, port=self.config.port)
+            log.info("what this node exposes", **exposure(self.config, self._allow_private))
+            if not has_joined:
+                running.create_task(self._join_later())
+            running.create_task(self._require_store())
+            running.create_task(self.view.follow(self.config.poll_interval_s))
+            for duty in duties:
+                running.create_task(_for_ever(duty))
+
+    async def _require_store(self) -> None:
+        """Raise `StoreDamaged` once the store's index is damaged or gone.
+
+        The node ends then: what it signs must be found after a restart, and a member that answers every request for
+        slivers with an error is noticed by nobody.
+        """
+        while True:
+            await asyncio.to_thread(self.store.require_whole)
+            await asyncio.sleep(STORE_LOOK_S)
 
     def _put_together(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         """Make the parts that do a member's duties; return the duties, each of which runs for ever."""

@@ -38,6 +38,8 @@ from storage.redstuff.parameters import BLOB_ID_BYTES
 FILES_AT_ONCE = 128
 """Files open at once while a group is written; all are written before the first is synced, so that the disk can
 gather them."""
+LOCK = "lock"
+"""Name of the file that is locked while the store is open."""
 _NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
 """What the opening of a folder says when something else is there."""
 _LOST = (errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN, *_NO_FOLDER)
@@ -56,7 +58,7 @@ class SliverKey(NamedTuple):
 
 def lock(folder: Path) -> int:
     """Take the store's lock: its open file, which gives it back when it is closed. Raises `StoreInUse`, `OSError`."""
-    descriptor = open_regular(folder / "lock", os.O_RDWR | os.O_CREAT)
+    descriptor = open_regular(folder / LOCK, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -23,6 +23,7 @@ from storage.node.sqlite import (
     transaction,
     version_of,
 )
+from storage.node.store.files import LOCK
 from storage.node.store.records import Tally
 
 READERS = 4
@@ -84,6 +85,10 @@ class StoreIndex:
         self._writing = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._opened: dict[Path, tuple[int, int] | None] = {}
+        """Path of each file that is open → (device, inode)."""
+        self._damage: StoreDamaged | None = None
+        """The first damage that was met since the opening."""
 
     def open(self, may_be_new: Callable[[], bool]) -> None:
         """Open the index, or create it if it `may_be_new`; SQLite brings back what was committed before a kill.
@@ -95,6 +100,8 @@ class StoreIndex:
             self._set_up(self._writer, may_be_new)
             for _ in range(READERS):
                 self._readers.put(connect(self._path))
+            names = (LOCK, self._path.name, f"{self._path.name}-wal")
+            self._opened = {path: _identity(path) for path in map(self._folder.joinpath, names)}
         except BaseException:
             self._release()
             raise
@@ -109,8 +116,8 @@ class StoreIndex:
             self._release()
 
     def query(self, statement: str, *values: Any) -> list[Any]:
-        """All rows of what is committed."""
-        with told(f"cannot read the index of {self._folder}"):
+        """Return all rows of what is committed."""
+        with self._found_whole(f"cannot read the index of {self._folder}"):
             self._check_open()
             try:
                 reader = self._readers.get(timeout=BUSY_LIMIT_S)
@@ -125,8 +132,36 @@ class StoreIndex:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """A transaction: durable when the block ends, undone when it raises."""
         what = f"cannot write the index of {self._folder}"
-        with self._writing, told(what), transaction(self._check_open()) as writer:
+        with self._writing, self._found_whole(what), transaction(self._check_open()) as writer:
             yield writer
+
+    def require_whole(self) -> None:
+        """Raise `StoreDamaged` if damage was met since the opening, by any call, or a file is not there any more."""
+        if self._damage is None:
+            with (
+                contextlib.suppress(StoreDamaged),
+                self._found_whole(f"cannot look at the index of {self._folder}"),
+            ):
+                pass
+        if self._damage is not None:
+            raise self.damaged(self._damage)
+
+    @contextlib.contextmanager
+    def _found_whole(self, what: str) -> Iterator[None]:
+        """Before the block, require the files that were opened to be in their places; note the damage that is met.
+
+        SQLite goes on in a file that was removed, or that another has taken the place of, and no restart finds what
+        was written to it.
+        """
+        try:
+            with told(what):
+                for path, opened in self._opened.items():
+                    if _identity(path) != opened:
+                        raise StoreDamaged(f"{what}: {path} was removed or replaced while it was open")
+                yield
+        except StoreDamaged as error:
+            self._damage = self._damage or error
+            raise
 
     def damaged(self, error: StoreDamaged) -> StoreDamaged:
         """Return the error that says what to do about a damaged index."""
@@ -160,11 +195,21 @@ class StoreIndex:
         return self._writer
 
     def _release(self) -> None:
+        self._opened, self._damage = {}, None
         while not self._readers.empty():
             self._readers.get_nowait().close()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return (device, inode) of what lies at a path; None for nothing."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def add_tally(writer: sqlite3.Connection, tally: Tally) -> None:

@@ -122,6 +122,10 @@ class SliverStore:
                 os.close(self._lock)
                 self._lock = None
 
+    def require_whole(self) -> None:
+        """Raise `StoreDamaged`, which says what to do, if the index was found damaged or gone since the opening."""
+        self._index.require_whole()
+
     # metadata
 
     def put_metadata(self, blob_id: bytes, metadata: bytes) -> bool:

@@ -1,0 +1,49 @@
+"""A running node whose store's index is removed or damaged: it ends, and says what to do, as it does at a start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storage.client.errors import NodeError
+from storage.node import node as node_module
+from storage.node.store import StoreDamaged, StoreError
+from storage.redstuff import Axis
+
+if TYPE_CHECKING:
+    from tests.storage.network import Network
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def damaged(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(bytes(one ^ 0x5A for one in content))
+
+
+@pytest.mark.parametrize(
+    ("lose", "name"),
+    [(removed, "index.sqlite"), (removed, "index.sqlite-wal"), (damaged, "index.sqlite-wal")],
+)
+async def test_a_node_ends_when_its_index_is_lost(
+    stored: Network, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Path], None], name: str
+) -> None:
+    monkeypatch.setattr(node_module, "STORE_LOOK_S", 0.01)
+    running, node = stored._tasks.pop(1), stored.running.pop(1)
+    lose(stored.store_folder(1) / name)
+    async with asyncio.timeout(20):
+        while not running.done():
+            # What is asked for meets the damage.
+            with contextlib.suppress(NodeError):
+                await stored.client(1).confirmation(next(iter(stored.uploaded)), None)
+            with contextlib.suppress(StoreError):
+                node.store.put_sliver(bytes(32), 0, Axis.PRIMARY, b"new")
+    with pytest.raises(StoreDamaged, match=r"Put back index\.sqlite, or move .* away and start again"):
+        await running
