@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpRequestParser
 from aiohttp.streams import StreamReader
 
 from committee.logs import Log
@@ -39,12 +40,17 @@ SETTINGS: dict[str, Any] = {
     "read_bufsize": 2**14,
 }
 """How aiohttp serves a connection."""
+PARSER_SETTINGS = ("max_line_size", "max_field_size", "max_headers", "auto_decompress")
+"""Those that are of its parser too."""
 
 
+CONTINUE = "100-continue"
 PIECE_BYTES = 2**13
 """Handed to aiohttp's parser at once: as many bytes in chunks of one byte each cost 8 ms."""
 RECEIVED_BYTES = 2**15
 """Received at once, and so kept of a body that nobody reads; asyncio would take 256 KiB."""
+HEADS_IN_LINE = 2
+"""Heads read that wait for their turn; aiohttp would read 32, each of up to 20 KiB in memory."""
 FRESH_S = 2.0
 """Seconds in which a connection that begins to wait does not give way to an address that has more of them."""
 
@@ -56,7 +62,7 @@ class Limits:
     connections: int = 8192
     connections_by_address: int = 6144
     head_bytes: int = 2**14
-    """Size limit of an incomplete head, and of all the heads that wait behind a request on one connection."""
+    """Size limit of an incomplete head, and of all that waits to be read behind a request on one connection."""
     head_s: float = 15.0
     """Time limit from the connection, or the head's first byte, to the head's end."""
     idle_s: float = 75.0
@@ -186,12 +192,28 @@ def _first_of(source: Requester, connections: Iterable[Connection]) -> Connectio
 class Connection(web.RequestHandler):
     """One connection, from `source`."""
 
-    __slots__ = ("_body", "_connections", "_drops_data", "_head_bytes", "_is_told", "_late", "source")
+    __slots__ = (
+        "_body",
+        "_connections",
+        "_drops_data",
+        "_head_bytes",
+        "_is_told",
+        "_late",
+        "_rest",
+        "source",
+    )
 
     def __init__(self, connections: Connections, source: Requester) -> None:
         idle_s = connections.limits.idle_s
         loop = asyncio.get_running_loop()
         super().__init__(connections.server, loop=loop, keepalive_timeout=idle_s, **SETTINGS)
+        self._max_msg_queue_size, self._msg_queue_resume_size = HEADS_IN_LINE, HEADS_IN_LINE - 1
+        self._parser = HttpRequestParser(
+            *(self, loop, SETTINGS["read_bufsize"]),
+            **{name: SETTINGS[name] for name in PARSER_SETTINGS},
+            payload_exception=web.RequestPayloadError,
+            max_msg_queue_size=HEADS_IN_LINE,
+        )
         self.source = source
         self._connections = connections
         self._body: StreamReader | None = None
@@ -202,6 +224,8 @@ class Connection(web.RequestHandler):
         """Ends the wait for a head; None while no head has begun."""
         self._drops_data = False
         """Whether a head has told of a body in chunks."""
+        self._rest = b""
+        """Received behind the heads in line."""
         self._is_told = False
         """Whether a refusal has been sent, after which the connection is closed."""
 
@@ -220,10 +244,19 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what was received, piece by piece, unless it is a body in chunks, which `refuse_chunks` answers."""
-        for start in range(0, max(1, len(data)), PIECE_BYTES):
-            if not self._drops_data:
-                self._received(data[start : start + PIECE_BYTES])
+        """Hand on what was received, piece by piece, unless it is a body in chunks, which `refuse_chunks` answers.
+
+        What comes behind HEADS_IN_LINE heads is held back until a request is begun, when aiohttp calls this without
+        data; until then nothing more is received.
+        """
+        if not data:
+            self._received(data)
+        data, self._rest, place = self._rest + data, b"", 0
+        while place < len(data) and not self._drops_data and len(self._messages) < HEADS_IN_LINE:
+            self._received(data[place : place + PIECE_BYTES])
+            place += PIECE_BYTES
+        if not self._drops_data:
+            self._rest = data[place:]
 
     def _received(self, data: bytes) -> None:
         """Hand a piece on, as long as heads are within their limits."""
@@ -234,8 +267,6 @@ class Connection(web.RequestHandler):
             self._connections.works(self)
             self._body = self._messages[-1][1] if self._messages else None
             self._drops_data = any(getattr(message, "chunked", False) for message, _ in self._messages)
-            if len(self._messages) > 1 and self._queued_bytes() > self._connections.limits.head_bytes:
-                self.force_close()
         elif data and not is_of_body:
             if self._late is None:
                 self._begin_head()
@@ -255,6 +286,16 @@ class Connection(web.RequestHandler):
             self._tell(refusal(status, Reason.INVALID_REQUEST, message))
         self.force_close()
 
+    def require_known_expectation(self, request: web.BaseRequest) -> None:
+        """Answer and raise `ConnectionError` for an `Expect` other than "100-continue"; the connection is then closed.
+
+        (aiohttp would answer each such request without a limit of time for its reader.)
+        """
+        if request.headers.get("Expect", CONTINUE).strip().lower() != CONTINUE:
+            self._tell(refusal(417, Reason.INVALID_REQUEST, f"the only expectation known is {CONTINUE}"))
+            self.force_close()
+            raise ConnectionResetError("refused")
+
     def _tell(self, answer: bytes) -> None:
         self._is_told = True
         if self.transport is not None:
@@ -268,7 +309,7 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what aiohttp cannot read, without its traceback in the log and its banner in the answer."""
-        if isinstance(exc, ConnectionError):
+        if not self._is_told and isinstance(exc, ConnectionError):
             # "100 Continue" is written before the node's own code runs, also to a client that has gone.
             self._connections.hung_up += 1
         elif not self._is_told:
@@ -307,10 +348,3 @@ class Connection(web.RequestHandler):
             self.refuse(408, f"no whole head within {self._connections.limits.head_s:g} s")
         else:
             self.force_close()
-
-    def _queued_bytes(self) -> int:
-        """Return the bytes of the heads that wait behind the request under way."""
-        messages = [message for message, _ in self._messages]
-        heads = [getattr(message, "raw_headers", ()) for message in messages]
-        fields = sum(len(name) + len(value) for head in heads for name, value in head)
-        return fields + sum(len(getattr(message, "path", "")) for message in messages)

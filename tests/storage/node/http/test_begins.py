@@ -109,8 +109,9 @@ async def test_a_source_waits_for_no_flood_of_another(path: str) -> None:
         return web.Response()
 
     handler = begun_in_turn(handle)
+    protocol = {"request_ended": lambda: None, "require_known_expectation": lambda request: None}
     requests = [
-        SimpleNamespace(path=path, protocol=SimpleNamespace(source=source, request_ended=lambda: None))
+        SimpleNamespace(path=path, protocol=SimpleNamespace(source=source, **protocol))
         for source in (*[MANY] * 1000, ONE)
     ]
     await asyncio.gather(*(handler(cast(web.BaseRequest, one)) for one in requests))

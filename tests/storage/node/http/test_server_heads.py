@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.node.http.connections import SETTINGS, Limits
+from storage.node.http.connections import HEADS_IN_LINE, SETTINGS, Limits
 from storage.node.http.server import HttpServer
 from tests.logged import captured
 from tests.storage.conftest import OneNode
@@ -88,6 +88,21 @@ async def test_a_body_in_chunks_is_refused_and_not_read(
     assert await raw.answers() == b""
     assert time.process_time() - began < 0.5
     assert not caplog.records
+
+
+async def test_an_unknown_expectation_is_refused_once_and_the_connection_closed(
+    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer]
+) -> None:
+    raw = await connect(await serve_app(served.app))
+    with captured() as logs:
+        await raw.send(100 * HEALTH.replace(b"\r\n\r\n", b"\r\nExpect: nothing\r\n\r\n"))
+        status, answer = await raw.answer()
+        assert await raw.answers() == b"", "closed"
+    assert status == 417
+    assert body_of(answer)["error"]["details"][0]["reason"] == "INVALID_REQUEST"
+    assert b"\r\nServer:" not in answer
+    assert not logs
+    assert servers[-1].counts() == {"open": 0, "refused": 0, "evicted": 0, "hung_up": 0}
 
 
 async def test_clients_that_expect_to_go_on_and_hang_up_are_counted_and_not_logged(
@@ -289,6 +304,26 @@ async def test_a_long_body_is_no_long_head(served: Served, serve_app: ServeApp, 
     assert (await raw.answer())[0] == 200
 
 
+async def test_few_heads_are_read_behind_the_request_under_way(
+    served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer]
+) -> None:
+    """One of 61 short fields takes 20 KiB in memory, and a connection could have 32 of them."""
+    fields = b"".join(b"%c%c:\r\n" % (65 + number // 26, 65 + number % 26) for number in range(60))
+    head = HEALTH[:-2] + fields + b"\r\n"
+    port = await serve_app(served.app)
+    raw = await connect(port)
+    await raw.send(b"GET /hanging HTTP/1.1\r\nHost: node\r\n\r\n" + 30 * head)
+    await until(lambda: served.asked)
+    (connection,) = servers[-1].connections._open
+    for _ in range(100):
+        await asyncio.sleep(0)
+        assert len(connection._messages) <= HEADS_IN_LINE
+    served.goes_on.set()
+    for _ in range(31):
+        assert (await raw.answer())[0] == 200
+    assert servers[-1].counts()["open"] == 1
+
+
 async def test_requests_behind_one_another_are_answered_in_order(node: OneNode, connect: Connect) -> None:
     raw = await connect(port_of(node))
     await raw.send(100 * HEALTH + LAST)
@@ -303,11 +338,20 @@ async def test_requests_behind_one_another_are_answered_in_order(node: OneNode, 
     ],
     ids=["fields", "path"],
 )
-async def test_large_heads_behind_one_another_are_cut_off(
+async def test_large_heads_behind_one_another_wait_to_be_read(
     served: Served, serve_app: ServeApp, connect: Connect, servers: list[HttpServer], large: bytes
 ) -> None:
     raw = await connect(await serve_app(served.app))
     await raw.send(b"GET /hanging HTTP/1.1\r\nHost: a\r\n\r\n")
     await until(lambda: served.asked)
-    await raw.send(10 * large)
-    await until(lambda: not len(servers[-1].connections))
+    (connection,) = servers[-1].connections._open
+    sending = asyncio.create_task(raw.send(100 * large))
+    await until(lambda: connection._messages)
+    for _ in range(100):
+        await asyncio.sleep(0)
+        assert len(connection._messages) <= HEADS_IN_LINE
+    assert connection._head_bytes <= connection._connections.limits.head_bytes
+    served.goes_on.set()
+    for _ in range(101):
+        assert (await raw.answer())[0] in (200, 404)
+    await sending
