@@ -244,6 +244,8 @@ def _metadata(path: Path, source: int, code: RedStuff, stopped: threading.Event)
         digest.update(part)
         size_bytes += len(part)
     if size_bytes != before.st_size:
+        if not _is_unchanged(before, os.fstat(source)):
+            raise _changed(path)
         return None
     with os.fdopen(os.dup(source), "rb") as file:
         metadata = code.encode_file(file)

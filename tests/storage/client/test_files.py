@@ -206,6 +206,26 @@ async def test_a_file_that_changes_while_it_is_read_is_refused_or_of_one_moment(
         assert blob_id in (CODE.blob_id(CONTENT), CODE.blob_id(path.read_bytes()))
 
 
+@pytest.mark.parametrize("size", [0, 10, 90_000])
+async def test_a_file_whose_size_changes_while_it_is_read_has_no_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Read again, the rest of a file that is cut would be registered, and paid, for the whole."""
+    path, real = tmp_path / "file", os.pread
+    path.write_bytes(CONTENT)
+
+    def first_read(*arguments: int) -> bytes:
+        monkeypatch.setattr(os, "pread", real)
+        part = real(*arguments)
+        os.truncate(path, size)
+        return part
+
+    monkeypatch.setattr(files, "CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(os, "pread", first_read)
+    with pytest.raises(FileError, match="changed while it was read"):
+        await metadata_of(RedStuff(10), path)
+
+
 async def test_a_change_that_an_unlucky_clock_hides_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
