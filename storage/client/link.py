@@ -35,6 +35,8 @@ LOOK_S = 1.0
 """Time between two measurements: long enough to even out what sockets and routers buffer."""
 GROWTH = 0.5
 """Weight of a measurement that is higher than the rate known so far."""
+WELL_BEGUN = 0.25
+"""Share of a transfer's bytes from which on it is worth waiting for on a link that has slowed down."""
 NEARLY_DONE = 0.75
 """Share of a transfer's bytes from which on it is not given up for another one."""
 SLACKENING_S = 20.0
@@ -57,8 +59,22 @@ class Transfer:
     is_over: bool = False
     least_bytes_per_s: float = 0.0
     """Moving less than that, it is overdue."""
+    is_spared: bool = False
+    """Whether it is judged by its own rate, as the link has slowed down since it began; once."""
+    bytes_per_s: float = 0.0
+    """Its rate at the last measurement."""
     measured_bytes: int = 0
     """Bytes moved that a measurement has counted."""
+
+    @property
+    def is_well_begun(self) -> bool:
+        """Whether so much has moved that to begin with another transfer would waste a good part."""
+        return self.moved() >= WELL_BEGUN * self.size_bytes > 0
+
+    def spare(self, now_s: float) -> None:
+        """Judge the transfer from now on by the rate at which it has moved so far."""
+        self.least_bytes_per_s = self.moved() / max(LOOK_S, now_s - self.began_s) / TIMES_ITS_SHARE
+        self.is_spared = True
 
     @property
     def is_nearly_done(self) -> bool:
@@ -112,7 +128,7 @@ class Window:
         self.under_way.add(transfer)
         shared_bytes = sum(one.size_bytes for one in self.under_way if not one.is_overdue(now_s))
         share = transfer.size_bytes / max(1, shared_bytes)
-        transfer.began_s, transfer.is_over = now_s, False
+        transfer.began_s, transfer.is_over, transfer.is_spared = now_s, False, False
         transfer.least_bytes_per_s = share * self.bytes_per_s / TIMES_ITS_SHARE
 
     def end(self, transfer: Transfer, now_s: float) -> None:
@@ -131,7 +147,11 @@ class Window:
         elapsed_s = (now_s if self.under_way else self._idle_from_s) - self._since_s
         if elapsed_s < LOOK_S:
             return
-        moved_bytes = self._moved_bytes + sum(map(self._newly_moved, self.under_way))
+        moved_bytes = self._moved_bytes
+        for one in self.under_way:
+            newly = self._newly_moved(one)
+            one.bytes_per_s = newly / elapsed_s
+            moved_bytes += newly
         self._since_s, self._moved_bytes = self._since_s + elapsed_s, 0
         rate = moved_bytes / elapsed_s
         if not moved_bytes:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from storage.client.link import Transfer
+from storage.client.link import TIMES_ITS_SHARE, Transfer
 
+SLOWED_TOGETHER = 3
+"""So many transfers that are slow at the same time tell of a slow link."""
 OVERTAKEN_AFTER_S = 4.0
 """A small request is overtaken after this; a large one when its transfer is overdue (`storage.client.link`)."""
 
@@ -103,8 +105,29 @@ class Requests(Generic[Target, Answer]):
             left_s = min(left_s, OVERTAKEN_AFTER_S)
         timeout_s = left_s if math.isfinite(left_s) else None
         done, _ = await asyncio.wait(self._under_way, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        self._spare_if_link_slowed(clock(), done)
         for request in self._under_way.values():
             request.is_overtaken |= clock() >= request.due_s()
         for task in done:
             task.exception()  # looked at, also when the asker has enough
         return [(self._under_way.pop(task).target, task) for task in list(self._under_way) if task in done]
+
+    def _spare_if_link_slowed(self, now_s: float, done: Collection[asyncio.Task[Answer]]) -> None:
+        """Wait for transfers that became too slow with all others: it is the link then, and to ask others wastes bytes.
+
+        Such a transfer is well begun, moves about as fast as each of the others, and was not spared before: peers that
+        conspire gain little time by it. SLOWED_TOGETHER transfers of as many peers are to be under way.
+        """
+        transfers = [
+            one.transfer
+            for task, one in self._under_way.items()
+            if task not in done and not one.is_overtaken and one.transfer is not None
+        ]
+        moving = [one for one in transfers if math.isfinite(one.due_s)]
+        if len({one.peer for one in moving}) < SLOWED_TOGETHER:
+            return
+        fastest = max(one.bytes_per_s for one in moving)
+        for one in moving:
+            is_as_fast = 0 < fastest <= one.bytes_per_s * TIMES_ITS_SHARE
+            if one.is_overdue(now_s) and one.is_well_begun and is_as_fast and not one.is_spared:
+                one.spare(now_s)

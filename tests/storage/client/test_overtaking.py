@@ -71,6 +71,36 @@ async def test_a_transfer_at_its_share_of_the_link_is_not_overtaken(clock: Clock
         assert (requests.expected, requests.overtaken) == (["slow link"], ["slow member"])
 
 
+@pytest.mark.parametrize(
+    ("moved_bytes", "rates", "is_spared"),
+    [
+        ((300, 900, 900), (10.0, 10.0, 10.0), True),
+        ((300, 900, 900), (10.0, 29.0, 1.0), True),
+        ((300, 900, 900), (10.0, 31.0, 1.0), False),
+        ((200, 900, 900), (10.0, 10.0, 10.0), False),
+        ((300, 900, 900), (0.0, 0.0, 0.0), False),
+        ((300, 900), (10.0, 10.0), False),
+    ],
+    ids=["as fast as all", "about as fast", "slower than one", "hardly begun", "nothing moves", "two"],
+)
+async def test_a_transfer_that_becomes_slow_with_all_others_is_waited_for_once(
+    clock: Clock, moved_bytes: tuple[int, ...], rates: tuple[float, ...], is_spared: bool
+) -> None:
+    """A link fades from 20 to 1 Mbit/s in the middle of a read: private-octopus/picoquic#720."""
+    async with Requests[int, bytes]() as requests:
+        for peer, (moved, rate) in enumerate(zip(moved_bytes, rates, strict=True)):
+            transfer = begun(moved)
+            transfer.peer, transfer.bytes_per_s = peer, rate
+            requests.send(peer, never(), transfer)
+        clock.now_s += GRACE_S + 3.1
+        await requests.answered()
+        assert requests.overtaken == ([] if is_spared else [0])
+        if is_spared:
+            clock.now_s += 1000
+            await requests.answered()
+            assert 0 in requests.overtaken, "once"
+
+
 async def test_only_as_many_are_cancelled_as_are_replaced_and_may_be(clock: Clock) -> None:
     async with Requests[str, bytes]() as requests:
         for target in ("a", "b", "c"):
