@@ -20,6 +20,8 @@ KEY_VARIABLE = "HAULOUT_KEY"
 """Environment variable with an account's secret, in place of a key file."""
 SECRET_BYTES = 32
 LONGEST_FILE_BYTES = 4096
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""The permissions of all but a file's owner."""
 
 
 def read_key(path: Path, make: Callable[[bytes], Key]) -> Key:
@@ -34,10 +36,16 @@ def read_key(path: Path, make: Callable[[bytes], Key]) -> Key:
 def write_secret(path: Path, secret: bytes) -> None:
     """Write a key file that only its owner can read, from its making on; whole or not at all.
 
-    Raises `InvalidKey` when it exists: a key that is overwritten is lost.
+    Raises `InvalidKey` when it exists: a key that is overwritten is lost. And where the file system keeps no
+    permissions, as those of other systems that are mounted: nothing is left there then.
     """
     try:
         write_whole(path, f"{secret.hex()}\n".encode(), 0o600)
+        if path.stat().st_mode & _OTHERS:
+            path.unlink()
+            raise InvalidKey(
+                f"the key {path} would be everybody's: the file system keeps no permissions; name a file on another"
+            )
     except FileExistsError:
         raise InvalidKey(f"the key {path} exists: overwritten it would be lost; name another file") from None
     except OSError as error:
@@ -56,12 +64,14 @@ def read_secret(path: Path) -> bytes:
             text = decoded(file.read(LONGEST_FILE_BYTES), errors="replace")
     except OSError as error:
         raise InvalidKey(f"cannot read the key {path}: {error.strerror}") from None
-    exposed = mode & (stat.S_IRWXG | stat.S_IRWXO)
+    exposed = mode & _OTHERS
     if exposed == stat.S_IRGRP and is_mounted:
         log.warning("the key %s can be read by its group: mount it with mode 0400 if that is possible", path)
     elif exposed:
         remedy = (
-            "mount it with mode 0400, or 0440 and the node's group" if is_mounted else f"chmod 600 {path}"
+            "mount it with mode 0400, or 0440 and the node's group"
+            if is_mounted
+            else f"chmod 600 {path}, or move it if the file system keeps no permissions"
         )
         raise InvalidKey(f"the key {path} can be read or changed by others than its owner: {remedy}")
     return parse_secret(text, f"the key {path}")

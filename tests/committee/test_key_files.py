@@ -125,6 +125,26 @@ def test_a_written_key_is_its_owners_alone_and_overwrites_none(tmp_path: Path) -
     assert read_secret(path) == bytes([7]) * 32
 
 
+def test_no_key_is_written_where_there_are_no_permissions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk of another system, where every file is everybody's and `chmod` changes nothing."""
+    real = os.open
+
+    def open_for_all(path: str, flags: int, mode: int = 0o777, **more: int) -> int:
+        descriptor = real(path, flags, mode, **more)
+        os.fchmod(descriptor, 0o777)
+        return descriptor
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", open_for_all)
+        with pytest.raises(
+            InvalidKey, match=r"new\.key would be everybody's: the file system keeps no permissions"
+        ):
+            write_secret(tmp_path / "new.key", bytes(32))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_key_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidKey, match="cannot write the key"):
         write_secret(tmp_path / "nowhere" / "new.key", bytes(32))
