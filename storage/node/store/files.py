@@ -40,6 +40,8 @@ FILES_AT_ONCE = 128
 gather them."""
 LOCK = "lock"
 """Name of the file that is locked while the store is open."""
+SLIVERS = "slivers"
+"""Name of the folder of all slivers' files."""
 _NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
 """What the opening of a folder says when something else is there."""
 _LOST = (errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN, *_NO_FOLDER)
@@ -74,7 +76,7 @@ class SliverFiles:
         self._folder = folder
         self._incoming = folder / "incoming"
         self._dropped = folder / "dropped"
-        self._slivers = folder / "slivers"
+        self._slivers = folder / SLIVERS
         self._numbers = itertools.count(
             secrets.randbits(48)
         )  # others than those that an earlier run has left
@@ -124,12 +126,18 @@ class SliverFiles:
         Read and not mapped: a sector that has gone bad is then an error, and not the process' end.
         """
         try:
-            with self._folder_of(key) as folder:
-                return _read(key.blob_id.hex(), folder, size_bytes)
+            opened_folder = self._folder_of(key)
         except OSError as error:
-            if error.errno in _LOST:
+            if error.errno in (errno.ENOENT, *_NO_FOLDER):
                 return None
-            raise
+            raise  # a disk that does not answer, or is gone: the sliver is not
+        with opened_folder as folder:
+            try:
+                return _read(key.blob_id.hex(), folder, size_bytes)
+            except OSError as error:
+                if error.errno in _LOST:
+                    return None
+                raise
 
     def free_bytes(self) -> int:
         """What the disk can still take."""

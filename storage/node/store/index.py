@@ -23,7 +23,7 @@ from storage.node.sqlite import (
     transaction,
     version_of,
 )
-from storage.node.store.files import LOCK
+from storage.node.store.files import LOCK, SLIVERS
 from storage.node.store.records import Tally
 
 READERS = 4
@@ -100,7 +100,7 @@ class StoreIndex:
             self._set_up(self._writer, may_be_new)
             for _ in range(READERS):
                 self._readers.put(connect(self._path))
-            names = (LOCK, self._path.name, f"{self._path.name}-wal")
+            names = (LOCK, SLIVERS, self._path.name, f"{self._path.name}-wal")
             self._opened = {path: _identity(path) for path in map(self._folder.joinpath, names)}
         except BaseException:
             self._release()
@@ -151,7 +151,7 @@ class StoreIndex:
         """Before the block, require the files that were opened to be in their places; note the damage that is met.
 
         SQLite goes on in a file that was removed, or that another has taken the place of, and no restart finds what
-        was written to it.
+        was written to it. Where the disk of the files is gone, so are all of them, and no row of theirs must follow.
         """
         try:
             with told(what):
@@ -166,9 +166,9 @@ class StoreIndex:
     def damaged(self, error: StoreDamaged) -> StoreDamaged:
         """Return the error that says what to do about a damaged index."""
         return StoreDamaged(
-            f"{error}. The index {self._path} is damaged or gone, and the store's files are of no use without it; "
-            f"none was deleted. Put back index.sqlite, or move {self._folder} away and start again: the node then "
-            "fetches and rebuilds what it has to hold from the other members"
+            f"{error}. The store's files are of no use without its index {self._path}, nor that without them; none was "
+            f"deleted. Put back index.sqlite, or what else is gone, or move {self._folder} away and start again: the "
+            "node then fetches and rebuilds what it has to hold from the other members"
         )
 
     def _set_up(self, writer: sqlite3.Connection, may_be_new: Callable[[], bool]) -> None:

@@ -9,12 +9,10 @@ dropped row first, file after. So a kill at any moment leaves at most a file wit
 deletes, and never a row without its file.
 
 Disks lose and change bytes all the same. Every row holds a checksum (XXH3, 64 bits) of its sliver or metadata, and
-every read checks it. What is lost, torn, unreadable or changed is deleted as soon as that is seen and told to
-`on_damage`: it then counts as missing, and repair fills it again. It is not kept aside: peers give the right bytes
-back, nobody can use the wrong ones, and a failing disk must not fill up with them. The checksum finds what a disk does;
-that slivers are the blob's, who stores them verifies, and the scrubber again, against their roots.
-
-The last RESERVE_BYTES of a disk take nothing new, so that dropping always has room for the index' own writing.
+every read checks it; that slivers are the blob's, callers and the scrubber verify against their roots. What is lost,
+torn, unreadable or changed is deleted as soon as that is seen and told to `on_damage`: it then counts as missing, and
+repair fills it again from peers. A failing disk must not fill up with what nobody can use; its last RESERVE_BYTES take
+nothing new, so that dropping always has room for the index' own writing.
 """
 
 from __future__ import annotations
@@ -123,7 +121,7 @@ class SliverStore:
                 self._lock = None
 
     def require_whole(self) -> None:
-        """Raise `StoreDamaged`, which says what to do, if the index was found damaged or gone since the opening."""
+        """Raise `StoreDamaged`, which says what to do, if the index or a folder was found damaged or gone."""
         self._index.require_whole()
 
     # metadata

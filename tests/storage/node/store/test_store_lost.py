@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,7 @@ from storage.redstuff import Axis
 
 BLOB = bytes(32)
 P = Axis.PRIMARY
+LARGE = b"L" * 5000
 
 
 @pytest.fixture
@@ -54,8 +58,46 @@ def test_nothing_is_stored_or_read_once_a_file_is_not_in_its_place(
         store.put_sliver(BLOB, 1, P, b"lost")
     with pytest.raises(StoreDamaged, match="was removed or replaced while it was open"):
         store.sliver(BLOB, 0, P)
-    with pytest.raises(StoreDamaged, match=r"Put back index\.sqlite, or move .* away and start again"):
+    with pytest.raises(StoreDamaged, match=r"Put back index\.sqlite, .* or move .* away and start again"):
         store.require_whole()
+
+
+@pytest.mark.parametrize("place", ["store", "slivers"])
+def test_a_disk_that_is_gone_takes_no_row_and_no_file_along(
+    store: SliverStore, folder: Path, place: str
+) -> None:
+    """As when a volume is detached: its folder is there, and empty, until it is attached again."""
+    store.put_sliver(BLOB, 2, P, LARGE)
+    disk = folder if place == "store" else folder / place
+    detached = disk.rename(disk.with_name("detached"))
+    disk.mkdir()
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match="removed or replaced"):
+            store.sliver(BLOB, 2, P)
+    store.close()
+    disk.rmdir()
+    detached.rename(disk)
+    store.open()
+    assert store.sliver(BLOB, 2, P) == LARGE
+    assert store.damaged_count == 0
+
+
+def test_a_folder_that_cannot_be_read_is_no_damage(
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_sliver(BLOB, 2, P, LARGE)
+    open_file = os.open
+
+    def fails(path: str | Path, flags: int, *arguments: Any, **named: Any) -> int:
+        if flags & os.O_DIRECTORY:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return open_file(path, flags, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fails)
+        with pytest.raises(StoreError, match="cannot read a sliver"):
+            store.sliver(BLOB, 2, P)
+    assert store.sliver(BLOB, 2, P) == LARGE
 
 
 def test_a_file_that_is_gone_is_found_without_any_request(store: SliverStore, folder: Path) -> None:
