@@ -34,6 +34,8 @@ log = Log()
 
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
+CHAIN_TIME_KEPT_S = 4.0
+"""For how long the chain's time is known, by which deadlines are judged that anyone may name."""
 ALREADY_EJECTED = "AlreadyEjected"
 """The contract's refusal when another member was first."""
 
@@ -58,8 +60,12 @@ class Watch:
         self._interval_s = interval_s
         self._asked_at: dict[int, float | None] = {}
         """Watched member → when the first request was made that it has not answered; None when there is none."""
-        self._asked: set[tuple[int, str]] = set()
-        """Members whose answer is outstanding, each with where it was asked: one that has moved is asked at once."""
+        self._polls: dict[int, tuple[str, asyncio.Task[None]]] = {}
+        """Member whose answer is outstanding → where it was asked, and the question: one that has moved is asked anew,
+        and no member holds more than one connection."""
+        self._told: tuple[float, int] | None = None
+        """When the chain told its time (of `time.monotonic`), and that time in seconds."""
+        self._telling = asyncio.Lock()
         self._ejecting: set[int] = set()
         """Members against whom signatures are being gathered."""
         self._gone: set[tuple[int, int]] = set()
@@ -86,6 +92,8 @@ class Watch:
             raise Refusal(
                 404, Reason.INVALID_REQUEST, f"node {node_id} is no fellow member of the current committee"
             )
+        if self._view.was_ejected(node_id, current.epoch):
+            raise Refusal(404, Reason.INVALID_REQUEST, f"node {node_id} was ejected in epoch {current.epoch}")
         member = current.by_id[node_id]
         message = self._message(node_id, deadline_s)
         self._require_silence(member)
@@ -94,7 +102,7 @@ class Watch:
             raise Refusal(400, Reason.MEMBER_ANSWERS, f"{member.name} answers {witness}")
         self._require_silence(member)
         await self._require_near(deadline_s)
-        return message, self._secret.sign(message)
+        return message, await asyncio.to_thread(self._secret.sign, message)
 
     def _require_silence(self, member: Member) -> None:
         patience_s = self._view.parameters.patience_s
@@ -105,7 +113,7 @@ class Watch:
 
     async def _require_near(self, deadline_s: int) -> None:
         try:
-            ahead_s = deadline_s - await self._view.ledger.chain_time_s()
+            ahead_s = deadline_s - await self._chain_time_s()
         except LedgerError as error:
             raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
         if not 0 <= ahead_s < messages.LONGEST_EJECTION_S:
@@ -114,6 +122,13 @@ class Watch:
                 Reason.INVALID_REQUEST,
                 f"the deadline is {ahead_s} s ahead of the chain: 0..{messages.LONGEST_EJECTION_S - 1} are signed",
             )
+
+    async def _chain_time_s(self) -> int:
+        """Return the chain's time of at most CHAIN_TIME_KEPT_S ago; it is asked for once, whoever wants to know it."""
+        async with self._telling:
+            if self._told is None or time.monotonic() - self._told[0] >= CHAIN_TIME_KEPT_S:
+                self._told = time.monotonic(), await self._view.ledger.chain_time_s()
+            return self._told[1]
 
     async def run(self) -> None:
         """Watch for ever. Each member is asked on its own, so that a slow one hides no other."""
@@ -132,22 +147,25 @@ class Watch:
         self._asked_at = {one.node_id: self._asked_at.get(one.node_id) for one in fellows}
         self._signs.forget(self.silent_members())
         for fellow in fellows:
-            if (fellow.node_id, fellow.address) not in self._asked:
-                polls.create_task(self._poll(fellow))
+            address, poll = self._polls.get(fellow.node_id, ("", None))
+            if address != fellow.address:
+                if poll is not None:
+                    poll.cancel()
+                poll = polls.create_task(self._poll(fellow))
+                self._polls[fellow.node_id] = fellow.address, poll
         for fellow in fellows:
             if fellow.node_id not in self._ejecting and self._is_my_turn(current, fellow):
                 polls.create_task(self._eject(current, fellow))
 
     async def _poll(self, member: Member) -> None:
         """Ask once for the member's health; an answer of its own within the patience is in time."""
-        asked = member.node_id, member.address
-        self._asked.add(asked)
         if self._asked_at.get(member.node_id) is None:
             self._asked_at[member.node_id] = time.monotonic()
         try:
             is_alive = await self._is_alive(member)
         finally:
-            self._asked.discard(asked)
+            if self._polls.get(member.node_id, ("", None))[1] is asyncio.current_task():
+                del self._polls[member.node_id]
         if is_alive:
             self._asked_at[member.node_id] = None
 

@@ -13,6 +13,7 @@ from committee.membership import Committee, Member
 from committee.rota import draw_order
 from storage.client.failures import Reason
 from storage.node.face import Refusal
+from storage.node.watch import CHAIN_TIME_KEPT_S
 from tests.storage.node.watch_bench import (
     CHAIN_TIME_S,
     COMMITTEE,
@@ -96,6 +97,28 @@ async def test_nothing_is_signed_that_could_be_kept_for_later(bench: Bench, ahea
     assert refused.value.status == 400
     for ahead_s in (0, messages.LONGEST_EJECTION_S - 1):
         await bench.watch.sign_ejection(WATCHED, CHAIN_TIME_S + ahead_s)
+
+
+async def test_whoever_asks_for_ejections_the_chain_is_asked_for_its_time_once_a_while(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    for _ in range(2):
+        signed = [bench.watch.sign_ejection(WATCHED, DEADLINE_S + number) for number in range(50)]
+        assert len({message for message, _ in await asyncio.gather(*signed)}) == 50
+    assert bench.time_asked == 1
+    bench.now += CHAIN_TIME_KEPT_S
+    await bench.watch.sign_ejection(WATCHED, DEADLINE_S)
+    assert bench.time_asked == 2
+
+
+async def test_nothing_is_signed_against_a_member_that_is_ejected_already(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    bench.view.was_ejected = lambda node_id, epoch: (node_id, epoch) == (WATCHED, 3)
+    with pytest.raises(Refusal, match="node 4 was ejected in epoch 3") as refused:
+        await bench.watch.sign_ejection(WATCHED, DEADLINE_S)
+    assert refused.value.status == 404
+    assert bench.time_asked == 0
 
 
 async def test_without_the_chains_time_nothing_is_signed_and_it_is_tried_again(bench: Bench) -> None:

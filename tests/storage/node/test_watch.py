@@ -143,3 +143,30 @@ async def test_a_member_that_moves_is_asked_there_while_the_old_place_owes_its_a
         assert WATCHED not in bench.watch.silent_members()
         hanging.end()
     assert bench.watch.silent_members() == {2, 3}, "they were not asked again meanwhile"
+
+
+async def test_a_member_that_moves_again_and_again_holds_one_connection(bench: Bench) -> None:
+    asked, held, most = [0], [0], [0]
+
+    async def hang() -> None:
+        asked[0], held[0] = asked[0] + 1, held[0] + 1
+        most[0] = max(most[0], held[0])
+        try:
+            await asyncio.Event().wait()
+        finally:
+            held[0] -= 1
+
+    bench.health = hang
+    async with asyncio.TaskGroup() as polls:
+        for number in range(20):
+            moved = dataclasses.replace(MEMBERS[WATCHED], address=f"http://there:{number + 1}")
+            bench.view.state.current = Committee(3, 10, (*COMMITTEE.members[:3], moved))
+            bench.watch._look(polls)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            bench.now += 1
+        assert asked == [20 + 2]
+        assert most == held == [1 + 2], "one, and those of the two others"
+        assert WATCHED in bench.watch.silent_members(), "nor is it alive by that"
+        for _, poll in bench.watch._polls.values():
+            poll.cancel()

@@ -59,6 +59,8 @@ class Bench:
         """What is answered first to who posts an ejection."""
         self.pauses_s: list[float] = []
         self.is_chain_away = False
+        self.time_asked = 0
+        """How often the chain was asked for its time."""
         self.view = SimpleNamespace(
             node_id=ME,
             parameters=SimpleNamespace(patience_s=PATIENCE_S, domain=DOMAIN),
@@ -125,6 +127,7 @@ class Bench:
     # the ledger
 
     async def chain_time_s(self) -> int:
+        self.time_asked += 1
         if self.is_chain_away:
             raise LedgerUnavailable("no answer within 5 s")
         return CHAIN_TIME_S
