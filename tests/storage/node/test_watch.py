@@ -164,7 +164,7 @@ async def test_a_member_that_moves_again_and_again_holds_one_connection(bench: B
             bench.watch._look(polls)
             for _ in range(3):
                 await asyncio.sleep(0)
-            bench.now += 1
+            bench.now += PATIENCE_S / 20
         assert asked == [20 + 2]
         assert most == held == [1 + 2], "one, and those of the two others"
         assert WATCHED in bench.watch.silent_members(), "nor is it alive by that"
