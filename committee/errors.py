@@ -138,7 +138,10 @@ class LedgerRefused(LedgerError):
     `reason` is the contract's own error name, `arguments` its decoded arguments by name.
     """
 
-    def __init__(self, action: str, reason: str, arguments: dict[str, object] | None = None) -> None:
+    def __init__(
+        self, action: str, reason: str, arguments: dict[str, object] | None = None, as_of: str = ""
+    ) -> None:
+        """`as_of` tells of which block this is, where that matters."""
         self.action = action
         self.reason = reason
         self.arguments = arguments or {}
@@ -149,7 +152,8 @@ class LedgerRefused(LedgerError):
             for name, value in self.arguments.items()
         )
         refused = "the account cannot pay for" if reason == INSUFFICIENT_FUNDS else "the contract refused"
-        super().__init__(f"{refused} {action}: {reason}" + (f" ({details})" if details else ""))
+        message = f"{refused} {action}: {reason}" + (f" ({details})" if details else "")
+        super().__init__(f"{message}, as of {as_of}" if as_of else message)
 
     @property
     def details(self) -> Mapping[str, object]:

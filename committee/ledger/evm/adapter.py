@@ -252,8 +252,9 @@ class EvmLedger(StakingWriter):
         if refused.reason != "UnknownObject":
             return refused
         newest = await self._reader.block("latest")
-        as_of = {"newest_block": newest.mark.number, "age_s": max(0, round(time.time() - newest.timestamp_s))}
-        return LedgerRefused(refused.action, refused.reason, {**refused.arguments, **as_of})
+        age_s = max(0, round(time.time() - newest.timestamp_s))
+        as_of = f"block {newest.mark.number}, the endpoint's newest, which is {age_s} s old"
+        return LedgerRefused(refused.action, refused.reason, refused.arguments, as_of)
 
     async def blob_objects(self, root: bytes, length: int) -> list[BlobRecord]:
         """As `Ledger.blob_objects`."""

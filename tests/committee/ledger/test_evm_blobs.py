@@ -139,7 +139,7 @@ async def test_unknown_blob_object_is_refused(launch: Launch) -> None:
     network = await launch(STAKES)
     with pytest.raises(LedgerRefused) as refusal:
         await network.operator.blob_object(1)
-    assert (refusal.value.reason, refusal.value.arguments["objectId"]) == ("UnknownObject", 1)
+    assert (refusal.value.reason, refusal.value.arguments) == ("UnknownObject", {"objectId": 1})
 
 
 async def test_blob_longer_than_any_number_is_refused_before_it_is_sent(launch: Launch) -> None:
