@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -104,3 +106,13 @@ async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
     words = [one["event"] for one in told if "settle" in one["event"]]
     still = "still waiting for the chain to settle"
     assert words == ["waiting for the chain to settle", still, still, "the chain has settled the contracts"]
+
+
+def test_threads_that_compute_give_way_to_requests_soon() -> None:
+    code = (
+        "import sys; from storage.node import __main__ as node;"
+        "node.asyncio.run = lambda work: (work.close(), print(sys.getswitchinterval()));"
+        "sys.argv[1:] = ['folder']; node.main()"
+    )
+    told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout
+    assert float(told) == 0.001
