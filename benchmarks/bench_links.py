@@ -72,9 +72,9 @@ class FarLedger(MemoryLedger):
         super().__init__(chain, account)
         self._addresses = addresses
 
-    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
+    async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
         """The state, the members' addresses being the link's."""
-        state = await super().epoch_state(at)
+        state = await super().epoch_state(at, is_followed=is_followed)
         return replace(
             state,
             previous=self._moved(state.previous),

@@ -107,7 +107,7 @@ class Follower:
             return await self.snapshot()
         state = None
         if stretch.lacks_address_changes or any(isinstance(event, EPOCH_EVENTS) for event in stretch.events):
-            state = await self._ledger.epoch_state(stretch.marks[-1])
+            state = await self._ledger.epoch_state(stretch.marks[-1], is_followed=True)
         return Step(stretch.marks, tuple(stretch.events), state)
 
     async def _was_made_up(self, checkpoint: BlockMark) -> bool:
@@ -132,12 +132,13 @@ class Follower:
         """
         head = head or await self._ledger.head()
         self.newest = head
-        state = await self._ledger.epoch_state(head)
-        records = await self._ledger.blobs(head)
+        self._ledger.read_anew()
+        state = await self._ledger.epoch_state(head, is_followed=True)
+        records = await self._ledger.blobs(head, is_followed=True)
         at_start: list[BlobRecord] = []
         events: list[Event] = []
         if state.started_block is not None:
-            at_start = await self._ledger.blobs(state.started_block)
+            at_start = await self._ledger.blobs(state.started_block, is_followed=True)
             first = max(state.started_block.number, head.number - BLOCKS_REPLAYED)
             events = await self._ledger.events(first, head.number)
         return Snapshot(

@@ -54,6 +54,13 @@ class Ledger(Protocol):
     def domain(self) -> bytes:
         """The 32 bytes that bind signatures to this deployment; known without asking the chain."""
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether what was told may be acted on for good: another endpoint of the chain, if any, told the same."""
+
+    def read_anew(self) -> None:
+        """Take note that all of the state is about to be read anew, so that nothing told before matters any more."""
+
     async def close(self) -> None:
         """Give back connections. Idempotent."""
 
@@ -77,8 +84,12 @@ class Ledger(Protocol):
     async def block_time_s(self, number: int) -> int:
         """Timestamp of a block, by its number."""
 
-    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
-        """Committees and phase at a block (the head when None)."""
+    async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
+        """Committees and phase at a block (the head when None).
+
+        `is_followed` here and below: what is told is taken into a view that is acted on, so it counts for
+        `is_confirmed`. Raises `ProvidersDisagree` when endpoints tell different things.
+        """
 
     async def nodes(self) -> list[RegisteredNode]:
         """All registered nodes, by node id."""
@@ -89,7 +100,7 @@ class Ledger(Protocol):
     async def candidates(self) -> list[Candidate]:
         """Who stands for the next selection, in candidate order."""
 
-    async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
+    async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
         """All blob objects at a block, by object id; read in pages."""
 
     async def blob_object(self, object_id: int) -> BlobRecord:
@@ -117,7 +128,9 @@ class Ledger(Protocol):
     async def balance(self, account: str) -> int:
         """Stake tokens of an account."""
 
-    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
+    async def missing_shards(
+        self, epoch: int, at: BlockMark | None = None, *, is_followed: bool = False
+    ) -> frozenset[int]:
         """Shards neither kept nor attested at the end of an epoch that is over, or up to now (or to the block `at`).
 
         Who had them before goes on serving them.

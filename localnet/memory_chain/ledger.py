@@ -48,6 +48,14 @@ class MemoryLedger:
         """As `Ledger.domain`."""
         return self.chain.parameters.domain
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Yes: there is one chain, and it does not lie."""
+        return True
+
+    def read_anew(self) -> None:
+        """Nothing was unconfirmed."""
+
     async def close(self) -> None:
         """Nothing to give back."""
 
@@ -73,7 +81,7 @@ class MemoryLedger:
         """Return the time of a block that exists, in seconds."""
         return self.chain.blocks[number].contracts.time_s
 
-    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
+    async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
         """At a block, or the head."""
         return (await self._at(at)).state
 
@@ -89,7 +97,7 @@ class MemoryLedger:
         """In candidate order."""
         return [Candidate(one, self.chain.nodes[one].stake) for one in self.chain.contracts.candidates]
 
-    async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
+    async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
         """At a block, or the head; by object id."""
         records = (await self._at(at)).records
         return [records[object_id] for object_id in sorted(records)]
@@ -108,7 +116,9 @@ class MemoryLedger:
         """Of the newest block."""
         return self.chain.attested
 
-    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
+    async def missing_shards(
+        self, epoch: int, at: BlockMark | None = None, *, is_followed: bool = False
+    ) -> frozenset[int]:
         """At a block, or the newest."""
         contracts = self.chain.contracts if at is None else self.chain.block(at).contracts
         try:

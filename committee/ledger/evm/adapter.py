@@ -17,10 +17,11 @@ from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.past import blobs_at
 from committee.ledger.evm.reader import Reader, StateGone
 from committee.ledger.evm.refusals import Lacking
-from committee.ledger.evm.rpc import Rpc, both
+from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
 from committee.ledger.evm.settled import SettledHead
 from committee.ledger.evm.staking import StakingWriter
+from committee.ledger.evm.together import both
 from committee.ledger.records import (
     Absence,
     BlobRecord,
@@ -113,6 +114,15 @@ class EvmLedger(StakingWriter):
         """Whether the chain has the id of development chains (31337)."""
         return self.deployment.is_development_chain
 
+    @property
+    def is_confirmed(self) -> bool:
+        """As `Ledger.is_confirmed`."""
+        return self._reader.witnesses.is_confirmed
+
+    def read_anew(self) -> None:
+        """As `Ledger.read_anew`."""
+        self._reader.witnesses.forget()
+
     async def close(self) -> None:
         """Give back connections. Idempotent."""
         if self._sender is not None:
@@ -172,37 +182,41 @@ class EvmLedger(StakingWriter):
         """Timestamp of a block, by its number."""
         return (await self._reader.block(number)).timestamp_s
 
-    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
+    async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
         """Committees and phase at a block (the head when None)."""
         block = at or await self.head()
-        return await self._rpc.agreeing(lambda: self._epoch_state(block))
+        return await self._rpc.agreeing(lambda: self._epoch_state(block, is_followed))
 
-    async def _epoch_state(self, block: BlockMark) -> EpochState:
+    async def _epoch_state(self, block: BlockMark, is_followed: bool) -> EpochState:
         committee = self._reader.committee
         state, committees = await both(
-            self._reader.call(committee, "state", at=block),
-            self._reader.call(committee, "committees", at=block),
+            self._reader.call(committee, "state", at=block, is_confirmed=is_followed),
+            self._reader.call(committee, "committees", at=block, is_confirmed=is_followed),
         )
         n_shards = decode.n_shards(state["nShards"])
         started_block: BlockMark | None = None
         unattested: dict[int, Member] = {}
         if state["epoch"] > 0:
             started_block = (await self._reader.block(state["startedAtBlock"])).mark
-            unattested = await self._unattested(state["epoch"] - 1, n_shards, block)
+            unattested = await self._unattested(state["epoch"] - 1, n_shards, block, is_followed)
             if (await self._reader.block(block.number)).mark != block:
                 raise LedgerReorganised(f"block {block.number} was replaced while it was read")
         return decode.epoch_state(block, state, committees, n_shards, started_block, unattested)
 
-    async def _unattested(self, epoch: int, n_shards: int, block: BlockMark) -> dict[int, Member]:
+    async def _unattested(
+        self, epoch: int, n_shards: int, block: BlockMark, is_followed: bool
+    ) -> dict[int, Member]:
         """The shards that an epoch which is over ended without, and who kept or attested each of them last."""
         held: dict[int, Member] = {}
-        left = await self.missing_shards(epoch, block)
+        left = await self.missing_shards(epoch, block, is_followed=is_followed)
         for before in range(epoch - 1, 0, -1):
             if not left:
                 break
             missing, view = await both(
-                self.missing_shards(before, block),
-                self._reader.call(self._reader.committee, "committee", before, at=block),
+                self.missing_shards(before, block, is_followed=is_followed),
+                self._reader.call(
+                    self._reader.committee, "committee", before, at=block, is_confirmed=is_followed
+                ),
             )
             committee = decode.committee(view, n_shards)
             if committee is None:
@@ -225,11 +239,13 @@ class EvmLedger(StakingWriter):
         """Who stands for the next selection, in candidate order."""
         return list(await self._reader.call(self._reader.staking, "candidates", read=decode.candidates))
 
-    async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
+    async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
         """All blob objects at a block (the head when None), by object id."""
         block = at or await self.head()
         try:
-            return await self._reader.pages(self._reader.blobs, "blobs", block, decode.blob_record)
+            return await self._reader.pages(
+                self._reader.blobs, "blobs", block, decode.blob_record, is_confirmed=is_followed
+            )
         except StateGone:
             head = await self.head()
             if block.number >= head.number:
@@ -278,9 +294,14 @@ class EvmLedger(StakingWriter):
         """Stake tokens of an account."""
         return int(await self._reader.call(self._reader.token, "balanceOf", account))
 
-    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
+    async def missing_shards(
+        self, epoch: int, at: BlockMark | None = None, *, is_followed: bool = False
+    ) -> frozenset[int]:
         """As `Ledger.missing_shards`."""
-        return frozenset(await self._reader.call(self._reader.committee, "missingShards", epoch, at=at))
+        told = await self._reader.call(
+            self._reader.committee, "missingShards", epoch, at=at, is_confirmed=is_followed
+        )
+        return frozenset(told)
 
     async def stakes(self, account: str) -> list[StakePosition]:
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""

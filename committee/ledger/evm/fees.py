@@ -6,7 +6,8 @@ import contextlib
 
 from committee.errors import LedgerUnavailable
 from committee.ledger.evm import answers
-from committee.ledger.evm.rpc import Rpc, both
+from committee.ledger.evm.rpc import Rpc
+from committee.ledger.evm.together import both
 
 BASE_FEE_HEADROOM = 2
 """A bid is this many times the newest base fee: enough for five full blocks in a row."""

@@ -97,9 +97,13 @@ class History:
         return {"address": ["0x" + address.hex() for address in sorted(self._addresses)]}
 
     @property
-    def _rarely(self) -> dict[str, Any]:
-        """The filter for the events that are wanted even from a block full of logs."""
-        return {"topics": [["0x" + topic.hex() for topic in sorted(self._rare)]]}
+    def rare_criteria(self) -> dict[str, Any]:
+        """The filter for the events of the contracts that are wanted even from a block full of logs."""
+        return {**self._ours, "topics": [["0x" + topic.hex() for topic in sorted(self._rare)]]}
+
+    def rare(self, logs: Iterable[RawLog]) -> list[RawLog]:
+        """Those of wanted logs that `rare_criteria` picks."""
+        return [log for log in logs if log.topics[0] in self._rare]
 
     async def headers(self, first: int, last: int, until: BlockMark | None = None) -> list[Block]:
         """The headers of the blocks first..last, each the next one's parent; the last one `until`, if that is named.
@@ -182,8 +186,7 @@ class History:
             end = min(first + self._log_range.now - 1, last)
             portion = await self._portion(first, end, end, self._ours, is_divisible=True)
             if portion is None and end == first:
-                rare = self._ours | self._rarely
-                portion = await self._portion(first, end, end, rare, is_divisible=False)
+                portion = await self._portion(first, end, end, self.rare_criteria, is_divisible=False)
             if portion is not None:
                 logs.extend(portion)
                 first = end + 1
@@ -287,7 +290,7 @@ class History:
             return block
 
         number = header.mark.number
-        criteria = {"blockHash": "0x" + header.mark.hash.hex(), **self._ours, **self._rarely}
+        criteria = {"blockHash": "0x" + header.mark.hash.hex(), **self.rare_criteria}
         try:
             told = await self._rpc.request("eth_getLogs", criteria, read=read, has_block=number)
         except EndpointError as error:

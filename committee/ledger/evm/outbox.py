@@ -16,7 +16,8 @@ from committee.ledger.evm import answers
 from committee.ledger.evm.answers import RawReceipt
 from committee.ledger.evm.endpoints import EndpointFault
 from committee.ledger.evm.refusals import EndpointError
-from committee.ledger.evm.rpc import Rpc, both
+from committee.ledger.evm.rpc import Rpc
+from committee.ledger.evm.together import both
 from committee.ledger.records import SentTransaction
 
 LONGEST_OUTBOX = 256

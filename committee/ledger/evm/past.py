@@ -33,7 +33,7 @@ async def blobs_at(reader: Reader, at: BlockMark, head: BlockMark, first_block: 
     same of who was live. Raises `LedgerUnavailable`, `LedgerReorganised` when one of the blocks was replaced,
     `KeyError` when the events do not fit the objects.
     """
-    newest = await reader.pages(reader.blobs, "blobs", head, decode.blob_record)
+    newest = await reader.pages(reader.blobs, "blobs", head, decode.blob_record, is_confirmed=True)
     records = {record.object_id: record for record in newest}
     events = await reader.events(at.number + 1, head.number)
     for mark in (at, head):

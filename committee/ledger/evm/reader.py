@@ -21,6 +21,7 @@ from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.history import History
 from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
+from committee.ledger.evm.witnesses import Witnesses
 from committee.ledger.records import (
     Absence,
     BlobRecord,
@@ -39,6 +40,8 @@ WORD_BYTES = 32
 """The contracts' answers are encoded in words of this size."""
 PAGE_ITEMS = 200
 """Number of items asked for in one call; at most some 100 KiB of answer."""
+MOST_ITEMS = 1 << 26
+"""No view has more; an endpoint that makes items up would go on for ever."""
 IDS_PER_SEARCH = 4000
 """Object ids that one call looks through for a blob's: some 10 M gas, of the 50 M that nodes give a call."""
 MOST_SEARCHES = 50
@@ -86,6 +89,7 @@ class Reader:
         self._history = History(
             rpc, self._sources, self._topics(decode.EVENTS), self._topics(decode.PLENTIFUL_EVENTS)
         )
+        self.witnesses: Final = Witnesses(rpc, self._history.rare_criteria)
 
     def _topics(self, names: Sequence[str]) -> list[bytes]:
         declared = (entry for abi in self._sources.values() for entry in abi.events.items())
@@ -98,10 +102,12 @@ class Reader:
         *arguments: Any,
         at: BlockMark | None = None,
         read: Callable[[Any], Any] = answers.anything,
+        is_confirmed: bool = False,
     ) -> Any:
         """What `read` makes of a view's answer, at a block that must still be part of the chain, or at the newest.
 
-        Raises `LedgerRefused` when the view reverts, `LedgerNotSettled` when the endpoint has not come to the block of
+        With `is_confirmed` the answer, at a block, is compared with other endpoints' (`Witnesses`). Raises
+        `LedgerRefused` when the view reverts, `LedgerNotSettled` when the endpoint has not come to the block of
         the contracts, `LedgerError` when there is no such contract.
         """
         action = f"{contract.abi.name}.{function}"
@@ -112,17 +118,17 @@ class Reader:
         # By hash and not by number: after a reorganisation there is an error and not another block's state.
         block: Any = {"blockHash": "0x" + at.hash.hex(), "requireCanonical": True} if at else "latest"
 
-        def read_data(result: Any) -> Any:
+        def read_data(result: Any) -> tuple[bytes, Any]:
             data = answers.data(result)
             if not data:
                 self._rpc.doubt()
                 raise Lacking(NoContract(f"{action}: no such contract at {contract.address} on {self._rpc}"))
             if len(data) % WORD_BYTES:
                 raise answers.Unreadable(f"{len(data)} bytes, which are no whole words")
-            return read(contract.abi.decode_result(function, data))
+            return data, read(contract.abi.decode_result(function, data))
 
         try:
-            return await self._rpc.request("eth_call", request, block, read=read_data)
+            data, made = await self._rpc.request("eth_call", request, block, read=read_data)
         except NoContract:
             await self._require_deployed(at)
             raise
@@ -140,6 +146,10 @@ class Reader:
                     f"{action} at block {at.number}, which was reorganised or whose state is pruned: {error}"
                 ) from None
             raise
+        if is_confirmed and at is not None:
+            what = f"{action} at block {at.number}"
+            await self.witnesses.confirm_state(what, "eth_call", (request, block), answers.data, data)
+        return made
 
     async def _require_deployed(self, at: BlockMark | None) -> None:
         """Raise `LedgerNotSettled` if the block, or the endpoint's newest one, is before that of the contracts."""
@@ -156,26 +166,35 @@ class Reader:
         function: str,
         at: BlockMark,
         read: Callable[[dict[str, Any]], Item],
+        *,
+        is_confirmed: bool = False,
     ) -> list[Item]:
-        """What `read` makes of all items of a view, at one block.
+        """What `read` makes of all items of a view, at one block; `is_confirmed` as with `call`.
 
-        The view is one of (cursor, count) → (page, next cursor; 0 at the end).
+        The view is one of (cursor, count) → (page, next cursor; 0 at the end). Raises `LedgerUnavailable` when there is
+        no end in sight.
         """
 
         def read_page(answer: tuple[list[dict[str, Any]], int]) -> tuple[list[Item], int]:
             page, following = answer
-            if len(page) > PAGE_ITEMS or following not in (0, max(cursor, 1) + PAGE_ITEMS):
+            is_last = following == 0 and len(page) <= PAGE_ITEMS
+            if not is_last and (len(page) != PAGE_ITEMS or following != max(cursor, 1) + PAGE_ITEMS):
                 raise answers.Unreadable(f"a page that does not lead on from item {cursor}")
             return [read(one) for one in page], following
 
         items: list[Item] = []
         cursor = 0
-        while True:
-            page, following = await self.call(contract, function, cursor, PAGE_ITEMS, at=at, read=read_page)
+        while len(items) < MOST_ITEMS:
+            page, following = await self.call(
+                contract, function, cursor, PAGE_ITEMS, at=at, read=read_page, is_confirmed=is_confirmed
+            )
             items.extend(page)
             if following == 0:
                 return items
             cursor = following
+        raise LedgerUnavailable(
+            f"{self._rpc} tells of more than {MOST_ITEMS} {function}, which cannot be right"
+        )
 
     async def blob_objects(self, root: bytes, length: int, has_block: int) -> list[BlobRecord]:
         """Return the live objects with this root and length, newest first, at the newest block, `has_block` or later.
@@ -265,6 +284,8 @@ class Reader:
     async def _events(self, first_block: int, last_block: int) -> list[Event]:
         headers = await self._history.headers(first_block, last_block)
         logs, _ = await self._history.logs(headers)
+        if headers:
+            await self.witnesses.confirm_logs(first_block, last_block, self._history.rare(logs))
         return [self._event(log) for log in logs]
 
     async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
@@ -277,6 +298,7 @@ class Reader:
         events = [self._event(log) for log in logs]
         marks = tuple(header.mark for header in headers[-MARKS_TOLD:])
         self._check_sequence(after, marks[-1], events)
+        await self.witnesses.confirm_logs(after.number + 1, marks[-1].number, self._history.rare(logs))
         return Stretch(marks, events, lacks_address_changes=lacks_plentiful)
 
     async def absence(self, node_id: int, first_block: int) -> Absence:

@@ -140,6 +140,31 @@ class Rpc(AsyncJSONBaseProvider):
                 return str(endpoint), answer
         return None
 
+    async def opinions(
+        self, method: str, *parameters: Any, read: Callable[[Any], Result], has_block: int = -1
+    ) -> list[tuple[str, Result]]:
+        """(name of an endpoint, its answer) from every one that can tell; as `second_opinion`, all at once."""
+        clock = asyncio.get_running_loop().time
+        body, read_answer = jsonrpc.single(method, parameters, read)
+
+        async def ask(endpoint: Endpoint) -> tuple[str, Result] | None:
+            asked_at = clock()
+            if endpoint.rest_s(asked_at, is_alone=False) > 0:
+                return None
+            try:
+                answer = await self._ask_one(endpoint, method, body, read_answer, has_block, OPINION_LIMIT_S)
+            except EndpointFault as fault:
+                if not fault.may_be_size:
+                    endpoint.failed(fault, asked_at, clock())
+            except (Lacking, LedgerUnavailable):
+                pass
+            else:
+                return str(endpoint), answer
+            return None
+
+        told = await asyncio.gather(*map(ask, self.endpoints))
+        return [one for one in told if one is not None]
+
     async def agreeing(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """The result of several requests that are read together.
 
@@ -361,18 +386,6 @@ class Rpc(AsyncJSONBaseProvider):
                 f"{method}: this connection to {self} belongs to another event loop: connect anew in each asyncio.run()"
             )
         return self._session
-
-
-async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:
-    """Wait for two requests at once. When one fails the other is given up, so that none outlives the call."""
-    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
 
 
 def _is_revert(error: LedgerError) -> bool:

@@ -34,7 +34,8 @@ from committee.ledger.evm.estimates import TRANSACTION_GAS_LIMIT, TRANSFER_GAS, 
 from committee.ledger.evm.nonces import Nonces
 from committee.ledger.evm.outbox import Flight, Outbox, hash_text, receipt_of, transactions_of
 from committee.ledger.evm.refusals import EndpointError, least_tip_wei
-from committee.ledger.evm.rpc import Rpc, both
+from committee.ledger.evm.rpc import Rpc
+from committee.ledger.evm.together import both
 from committee.ledger.records import PlannedTransaction, SentTransaction, Transaction
 
 GAS_SPREAD = 4096

@@ -93,6 +93,9 @@ class ChainView:
         self.node_id = node_id
         self.poll_interval_s = 0.0
         """How often `follow` asks the chain for news."""
+        self.is_confirmed = False
+        """Whether nothing in the view hangs on the word of one of several endpoints, so that what it says is not needed
+        may be deleted (`Ledger.is_confirmed`). Not before the first refresh."""
         self._store = store
         self._is_saved = True
         self._follower = Follower(ledger)
@@ -302,8 +305,18 @@ class ChainView:
         else:
             log.warning("chain does not answer; serving on from what is known", error=str(error))
 
+    def _note_confirmation(self) -> None:
+        before, self.is_confirmed = self.is_confirmed, self.ledger.is_confirmed
+        if before and not self.is_confirmed:
+            log.warning(
+                "no second endpoint confirms what the first one tells; nothing is deleted until one does"
+            )
+        if self.is_confirmed and not before:
+            log.info("what the chain tells is confirmed; what is not needed may be deleted")
+
     def _answered(self) -> None:
         self._answered_at = time.monotonic()
+        self._note_confirmation()
         if self._trouble is not None:
             log.info("chain answers again", block=self.block.number)
         self._trouble = None
@@ -331,6 +344,7 @@ class ChainView:
             change = dataclasses.replace(change, parameters=await self.ledger.parameters())
         await self._save(change)
         self._apply(change)
+        self._note_confirmation()
         for event in events:
             for listener in self._listeners:
                 try:

@@ -304,8 +304,8 @@ class Handover:
         if state.current is None:
             return True
         # At a block that stays: what is dropped does not come back.
-        owed = await self._view.ledger.missing_shards(state.epoch, self._view.block)
-        if self._view.state is not state:
+        owed = await self._view.ledger.missing_shards(state.epoch, self._view.block, is_followed=True)
+        if self._view.state is not state or not (self._view.is_confirmed and self._view.ledger.is_confirmed):
             return False
         plan = transition.plan(
             *(state.previous, state.current, self._view.node_id),

@@ -27,8 +27,14 @@ BLOBS_IN_A_STEP = 256
 """Blobs looked at before others get their turn; dropping takes one at a time."""
 RETRY_S = 30.0
 """Pause after the store has failed."""
+UNCONFIRMED_PAUSE_S = 1.0
+"""How often a view that is not confirmed is looked at again."""
 ANSWER_LIMIT_S = 30.0
 """A store's thread waits so long for the event loop to say whether a blob is wanted."""
+
+
+class Unconfirmed(Exception):
+    """A single endpoint of several says that a blob is not needed: it stays until another one has said the same."""
 
 
 class Garbage:
@@ -82,16 +88,25 @@ class Garbage:
         self._more.set()
         while True:
             await self._more.wait()
+            if not self._view.is_confirmed:
+                await asyncio.sleep(UNCONFIRMED_PAUSE_S)
+                continue
             self._more.clear()
             try:
                 await self.collect()
+            except Unconfirmed:
+                self._more.set()
             except StoreError as error:
                 log.warning("garbage cannot be collected yet", error=str(error))
                 await asyncio.sleep(RETRY_S)
                 self._more.set()
 
     async def collect(self) -> None:
-        """Look at all that is to be looked at now. Raises `StoreError`; what is left is looked at the next time."""
+        """Look at all that is to be looked at now.
+
+        Raises `StoreError`, and `Unconfirmed` while something is unwanted by a view that is not confirmed; what is left
+        is looked at the next time.
+        """
         while self._doubtful:
             blob_id = next(iter(self._doubtful))
             await self._drop_unwanted(blob_id)
@@ -114,15 +129,17 @@ class Garbage:
     async def _drop_unwanted(self, blob_id: bytes) -> None:
         if self.is_wanted(blob_id):
             return
-        if await asyncio.to_thread(self._store.drop_blob, blob_id, lambda: self._is_wanted_now(blob_id)):
+        if await asyncio.to_thread(self._store.drop_blob, blob_id, lambda: self._is_kept(blob_id)):
             self.dropped_blobs += 1
             log.info("dropped a blob that nobody needs any more", blob=blob_id_text(blob_id))
+        elif not self._view.is_confirmed:
+            raise Unconfirmed
 
-    def _is_wanted_now(self, blob_id: bytes) -> bool:
-        """`is_wanted` from a thread, which waits for the event loop's answer."""
+    def _is_kept(self, blob_id: bytes) -> bool:
+        """Whether the blob may not be dropped now. From a thread, which waits for the event loop's answer."""
 
         async def answer() -> bool:
-            return self.is_wanted(blob_id)
+            return self.is_wanted(blob_id) or not self._view.is_confirmed
 
         return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(ANSWER_LIMIT_S)
 

@@ -64,6 +64,13 @@ class Script:
         self.forked_at = 0
         self.loads = 0
 
+    @property
+    def is_confirmed(self) -> bool:
+        return True
+
+    def read_anew(self) -> None:
+        pass
+
     async def parameters(self) -> Any:
         return SimpleNamespace(n_shards=4)
 
@@ -82,11 +89,11 @@ class Script:
         fork = self.fork if number >= self.forked_at else 0
         return BlockMark(number, fork.to_bytes(16, "big") + number.to_bytes(16, "big"))
 
-    async def epoch_state(self, at: BlockMark | None = None) -> EpochState:
+    async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
         read = state(self.epoch, self.block, self.address)
         return dataclasses.replace(read, block=self.mark(self.block))
 
-    async def blobs(self, at: BlockMark | None = None) -> list[BlobRecord]:
+    async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
         self.loads += 1
         return self.records
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storage.node.store import StoreError
-from storage.node.upkeep.garbage import Garbage
+from storage.node.upkeep.garbage import Garbage, Unconfirmed
 from storage.redstuff import EncodedBlob
 
 if TYPE_CHECKING:
@@ -110,6 +110,28 @@ async def test_an_invalid_blob_is_dropped(node: OneNode, garbage: Garbage, blob:
     await node.view.refresh()
     await garbage.collect()
     assert not is_kept(node, blob)
+
+
+async def test_nothing_is_dropped_on_the_word_of_one_of_several_endpoints(
+    node: OneNode, garbage: Garbage, blob: EncodedBlob, encode: Encode
+) -> None:
+    """Neither what the chain is said to have invalidated, nor what it is said not to know."""
+    other = encode(b"other")
+    node.keep(blob, (0, 1))
+    node.register(blob)
+    node.certify()
+    node.keep(other, (0, 1))
+    node.invalidate(blob)
+    await node.view.refresh()
+    node.view.is_confirmed = False
+    with pytest.raises(Unconfirmed):
+        await garbage.collect()
+    assert is_kept(node, blob)
+    assert is_kept(node, other)
+    node.view.is_confirmed = True
+    await garbage.collect()
+    assert not is_kept(node, blob)
+    assert not is_kept(node, other)
 
 
 async def test_a_blob_that_comes_back_while_it_is_being_dropped_is_kept(
