@@ -242,7 +242,10 @@ class History:
             block = in_order(header, answers.logs(result))
             known = [log for log in block or () if is_log_in_bloom(header.bloom, log)]
             if block is None or not is_all(header, block, known):
-                message = f"not all the logs of block {header.mark.number}, or others, were told"
+                message = (
+                    f"not all the logs of block {header.mark.number}, or others, were told; or its chain has a "
+                    "logsBloom that is not made of its logs, and cannot be followed: use another endpoint"
+                )
                 raise Lacking(LedgerUnavailable(message))
             if any(
                 log.address in self._addresses and not is_log_in_bloom(header.bloom, log) for log in block
