@@ -13,10 +13,9 @@ import contextlib
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
-from committee.errors import LedgerError, LedgerNotSettled, LedgerUnavailable, ProvidersDisagree
+from committee.errors import LedgerError, LedgerUnavailable, ProvidersDisagree
 from committee.ledger import (
     BlobRecord,
     BlockMark,
@@ -31,6 +30,7 @@ from committee.membership import Committee
 from storage.node.chain.changes import Change, Draft, differences, everything, live
 from storage.node.chain.finality import Finality
 from storage.node.chain.store import ChainStore
+from storage.node.chain.waiting import once_settled
 from storage.node.sqlite import StoreError
 
 log = Log()
@@ -39,38 +39,6 @@ STEPS_AT_ONCE = 100
 """Stretches of blocks that one refresh takes in; the next goes on."""
 LONGEST_PAUSE_S = 60.0
 """Pause between two tries to read the whole state, while what the chain tells cannot be taken in."""
-SETTLING_POLL_S = 1.0
-"""How often the chain is asked whether it has settled the contracts."""
-TOLD_EVERY_S = 600.0
-"""Time between two lines about a wait that goes on."""
-
-Result = TypeVar("Result")
-
-
-async def once_settled(work: Callable[[], Awaitable[Result]]) -> Result:
-    """Return what `work` returns, once the chain has settled the contracts.
-
-    The wait is logged when it begins, as a warning while it goes on, and when it ends.
-    """
-    began_at = told_at = 0.0
-    while True:
-        try:
-            result = await work()
-        except LedgerNotSettled as error:
-            now = time.monotonic()
-            if not began_at:
-                began_at = told_at = now
-                log.info("waiting for the chain to settle", why=str(error))
-            elif now - told_at >= TOLD_EVERY_S:
-                told_at = now
-                log.warning(
-                    "still waiting for the chain to settle", for_s=round(now - began_at), why=str(error)
-                )
-            await asyncio.sleep(SETTLING_POLL_S)
-        else:
-            if began_at:
-                log.info("the chain has settled the contracts")
-            return result
 
 
 class ChainView:

@@ -81,8 +81,8 @@ async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """livepeer/go-livepeer#1564. It says so, once and then once a while."""
-    monkeypatch.setattr("storage.node.chain.view.SETTLING_POLL_S", 0.0)
-    monkeypatch.setattr("storage.node.chain.view.TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr("storage.node.chain.waiting.SETTLING_POLL_S", 0.0)
+    monkeypatch.setattr("storage.node.chain.waiting.TOLD_EVERY_S", 0.0)
     config = network.running[2].config
     await network.stop(2)
     left, real = 3, HeldLedger.nodes

@@ -1,0 +1,46 @@
+"""Waiting for a chain that has not settled the contracts yet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from committee.errors import LedgerNotSettled
+from committee.logs import Log
+
+log = Log()
+
+SETTLING_POLL_S = 1.0
+"""How often the chain is asked whether it has settled the contracts."""
+TOLD_EVERY_S = 600.0
+"""Time between two lines about a wait that goes on."""
+
+Result = TypeVar("Result")
+
+
+async def once_settled(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Return what `work` returns, once the chain has settled the contracts.
+
+    The wait is logged when it begins, as a warning while it goes on, and when it ends.
+    """
+    began_at = told_at = 0.0
+    while True:
+        try:
+            result = await work()
+        except LedgerNotSettled as error:
+            now = time.monotonic()
+            if not began_at:
+                began_at = told_at = now
+                log.info("waiting for the chain to settle", why=str(error))
+            elif now - told_at >= TOLD_EVERY_S:
+                told_at = now
+                log.warning(
+                    "still waiting for the chain to settle", for_s=round(now - began_at), why=str(error)
+                )
+            await asyncio.sleep(SETTLING_POLL_S)
+        else:
+            if began_at:
+                log.info("the chain has settled the contracts")
+            return result
