@@ -3,6 +3,9 @@
 A node that is ejected and alive was ejected by mistake, or has come back. It asks to be a candidate again as soon as
 it may, when the next epoch has begun; also when it was ejected epochs ago while it did not run: what ended the
 candidacy is asked of the chain, which tells it from a withdrawal, and not of what this node has seen.
+
+There are a hundred places. A node that found none, or lost its own, asks for one now and then: the contract gives it
+that of a candidate with less stake. Anyone can take all places without stake, so nobody may have to wait for a person.
 """
 
 from __future__ import annotations
@@ -19,10 +22,14 @@ TRIED_AGAIN_AFTER_S = 5.0
 """Pause after the chain did not answer, or refused."""
 BARRED_TRIED_AGAIN_AFTER_S = 600.0
 """Pause while the node may not stand yet. An epoch's start ends it; if none comes the contract lets the node stand."""
+FULL_TRIED_AGAIN_AFTER_S = 600.0
+"""Pause while all candidates have as much stake as this node, or more."""
 STANDS = "AlreadyCandidate"
 """The contract's error for a node that need not ask."""
 BARRED = "Barred"
 """The contract's error for a node that may not stand yet."""
+FULL = "CandidatesFull"
+"""The contract's error for a node with too little stake for a place."""
 
 
 class Candidacy:
@@ -31,8 +38,8 @@ class Candidacy:
     def __init__(self, view: ChainView) -> None:
         self._view = view
         self._has_news = asyncio.Event()
-        self._is_removed = False
-        """Whether what ended the candidacy is known, and was not the owner's or operator's will."""
+        self._why: Absence | None = None
+        """Why the node does not stand, if that is known and not the owner's or operator's will."""
         self._log = ChangesOnly()
         view.subscribe(self._on_event)
 
@@ -57,7 +64,8 @@ class Candidacy:
             await self._stand()
         except LedgerRefused as error:
             self._log.warning("this node cannot stand for election yet", reason=error.reason)
-            return {STANDS: None, BARRED: BARRED_TRIED_AGAIN_AFTER_S}.get(error.reason, TRIED_AGAIN_AFTER_S)
+            pauses_s = {STANDS: None, BARRED: BARRED_TRIED_AGAIN_AFTER_S, FULL: FULL_TRIED_AGAIN_AFTER_S}
+            return pauses_s.get(error.reason, TRIED_AGAIN_AFTER_S)
         except LedgerError as error:
             self._log.warning("cannot tell whether this node stands for election", reason=str(error))
             return TRIED_AGAIN_AFTER_S
@@ -69,14 +77,14 @@ class Candidacy:
         if registered is None:
             raise LedgerUnavailable(f"the chain does not show the registration of node {node_id}")
         if registered.is_candidate:
-            self._is_removed = False
+            self._why = None
             return
-        if not self._is_removed:
-            absence = await ledger.absence(node_id)
-            if absence is not Absence.REMOVED:
-                self._log.warning("this node does not stand for election", reason=str(absence))
+        if self._why is None:
+            why = await ledger.absence(node_id)
+            if why is Absence.LEFT:
+                self._log.warning("this node does not stand for election", reason=str(why))
                 return
-            self._is_removed = True
+            self._why = why
         await ledger.become_candidate(node_id)
-        self._is_removed = False
-        self._log.warning("this node was removed and stands for election again", reason=str(Absence.REMOVED))
+        self._log.warning("this node did not stand for election and does again", reason=str(self._why))
+        self._why = None

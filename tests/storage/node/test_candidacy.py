@@ -87,13 +87,23 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     await asyncio.gather(bench.running, return_exceptions=True)
 
 
-async def test_a_node_removed_while_it_was_down_stands_again(bench: Bench) -> None:
+@pytest.mark.parametrize("absence", [one for one in Absence if one is not Absence.LEFT])
+async def test_a_node_that_was_not_withdrawn_stands_again(bench: Bench, absence: Absence) -> None:
+    bench.absence_told = absence
     await bench.until(lambda: bench.is_candidate)
 
 
-@pytest.mark.parametrize("absence", [one for one in Absence if one is not Absence.REMOVED])
-async def test_a_node_that_was_not_removed_stays_away(bench: Bench, absence: Absence) -> None:
-    bench.absence_told = absence
+async def test_a_node_asks_now_and_then_for_a_place_that_candidates_without_stake_have(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidacy, "FULL_TRIED_AGAIN_AFTER_S", 0.0)
+    bench.absence_told = Absence.NEVER_STOOD
+    bench.refusals = [LedgerRefused("stake more", candidacy.FULL) for _ in range(3)]
+    await bench.until(lambda: bench.is_candidate)
+
+
+async def test_a_node_that_was_withdrawn_stays_away(bench: Bench) -> None:
+    bench.absence_told = Absence.LEFT
     await bench.has_looked()
     assert not bench.is_candidate
     bench.listener(EpochStarted(BLOCK, 3, 3))
@@ -146,10 +156,7 @@ async def test_an_endpoint_that_does_not_show_the_node_is_asked_again(bench: Ben
 
 
 async def test_a_refusal_that_may_pass_is_tried_again(bench: Bench) -> None:
-    bench.refusals = [
-        LedgerRefused("come back", "EnforcedPause"),
-        LedgerRefused("come back", "CandidatesFull"),
-    ]
+    bench.refusals = [LedgerRefused("come back", "EnforcedPause")]
     await bench.until(lambda: bench.is_candidate)
 
 
