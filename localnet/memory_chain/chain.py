@@ -173,13 +173,13 @@ class MemoryChain:
 
     def add_node(self, name: str, address: str, public_key: bytes) -> int:
         """Register a node, a candidate without stake, whose account has its name; its id."""
-        self.send("Staking.registerNode", registry.register_node, name, name, address, public_key, None)
+        self.send("Registry.registerNode", registry.register_node, name, name, address, public_key, None)
         return len(self.nodes)
 
     def move_node(self, node_id: int, address: str) -> None:
         """Name another address for a node."""
         account = self.nodes[node_id].owner
-        self.send("Staking.updateNetworkAddress", registry.update_address, account, node_id, address)
+        self.send("Registry.updateNetworkAddress", registry.update_address, account, node_id, address)
 
     def stand(self, stakes: Mapping[int, int]) -> None:
         """Who stands for election from now on, in this order: node id → all its stake."""

@@ -155,13 +155,13 @@ class MemoryLedger:
     ) -> tuple[int, Transaction]:
         """With a key of the account's own, as is proven."""
         sent = self._sender(), name, address, public_key, proof_of_possession
-        transaction = self.chain.send("Staking.registerNode", registry.register_node, *sent, **options)
+        transaction = self.chain.send("Registry.registerNode", registry.register_node, *sent, **options)
         return len(self.chain.nodes), transaction
 
     async def update_address(self, node_id: int, address: str, tls_key: bytes = bytes(32)) -> Transaction:
         """At once."""
         sent = self._sender(), node_id, address, tls_key
-        return self.chain.send("Staking.updateNetworkAddress", registry.update_address, *sent)
+        return self.chain.send("Registry.updateNetworkAddress", registry.update_address, *sent)
 
     async def stake(self, node_id: int, amount: int) -> Transaction:
         """Out of nothing."""
@@ -171,12 +171,12 @@ class MemoryLedger:
     async def leave(self, node_id: int | None = None) -> Transaction:
         """The account's node when None."""
         sent = self._sender(), node_id or self._operated()
-        return self.chain.send("Staking.leaveCandidates", registry.leave, *sent)
+        return self.chain.send("Registry.leaveCandidates", registry.leave, *sent)
 
     async def become_candidate(self, node_id: int | None = None) -> Transaction:
         """The account's node when None."""
         sent = self._sender(), node_id or self._operated()
-        return self.chain.send("Staking.becomeCandidate", registry.become_candidate, *sent)
+        return self.chain.send("Registry.becomeCandidate", registry.become_candidate, *sent)
 
     # sending: epochs
 

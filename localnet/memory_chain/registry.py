@@ -1,4 +1,4 @@
-"""The rules of nodes and candidates: `contracts/evm/src/Nodes.sol`, `Candidates.sol`, `Staking.sol`."""
+"""The rules of nodes and candidates: `contracts/evm/src/Registry.sol` and `Staking.sol`."""
 
 from __future__ import annotations
 

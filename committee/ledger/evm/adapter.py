@@ -229,7 +229,7 @@ class EvmLedger(StakingWriter):
     async def nodes(self) -> list[RegisteredNode]:
         """All registered nodes, by node id."""
         block = (await self._reader.block("latest")).mark
-        return await self._reader.pages(self._reader.staking, "nodes", block, decode.registered_node)
+        return await self._reader.pages(self._reader.registry, "nodes", block, decode.registered_node)
 
     async def absence(self, node_id: int) -> Absence:
         """As `Ledger.absence`; searches the logs back from the newest block to where the node stood last."""
@@ -237,7 +237,7 @@ class EvmLedger(StakingWriter):
 
     async def candidates(self) -> list[Candidate]:
         """Who stands for the next selection, in candidate order."""
-        return list(await self._reader.call(self._reader.staking, "candidates", read=decode.candidates))
+        return list(await self._reader.call(self._reader.registry, "candidates", read=decode.candidates))
 
     async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
         """All blob objects at a block (the head when None), by object id."""

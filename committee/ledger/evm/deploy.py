@@ -29,7 +29,7 @@ from committee.ledger.evm.sender import Sender
 from committee.ledger.interface import DryRun
 from committee.ledger.records import SentTransaction
 
-CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Committee", "Blobs")
+CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs")
 """The contracts, in the order of their creation."""
 _PRECOMPILES = (
     ("Blake2b (EIP-152, Istanbul)", 0x09, "00000001" + "00" * 208 + "01", 64),
@@ -55,10 +55,10 @@ async def deploy(
     dry_run: bool = False,
     first_nonce: int | None = None,
 ) -> Deployment:
-    """Create token, timelock, staking, committee and blob contracts.
+    """Create token, timelock, staking, registry, committee and blob contracts.
 
-    The account must not send anything else meanwhile: staking is given the committee's and the blob contract's
-    addresses before they exist, and their constructors refuse any other.
+    The account must not send anything else meanwhile: staking is given the addresses of registry,
+    committee and blob contract before they exist, and their constructors refuse any other.
 
     With `dry_run` nothing is sent and `DryRun` raised; what the committee's and the blobs' creation cost cannot be
     estimated before the others exist.
@@ -95,6 +95,7 @@ async def deploy(
         token=addresses["HauloutToken"],
         timelock=addresses["Timelock"],
         staking=addresses["Staking"],
+        registry=addresses["Registry"],
         committee=addresses["Committee"],
         blobs=addresses["Blobs"],
         block=block,
@@ -167,6 +168,7 @@ async def _require_created(
         "HauloutToken": ("owner", roles.minter or addresses["Timelock"]),
         "Timelock": ("getMinDelay", parameters.timelock_delay_s),
         "Staking": ("committee", addresses["Committee"]),
+        "Registry": ("committee", addresses["Committee"]),
         "Committee": ("nShards", parameters.n_shards),
         "Blobs": ("committee", addresses["Committee"]),
     }
@@ -214,13 +216,15 @@ def _constructor_arguments(
         },
         "Staking": {
             "token_": addresses["HauloutToken"],
+            "registry_": addresses["Registry"],
             "committee_": addresses["Committee"],
             "payer_": addresses["Blobs"],
             "evidenceWindow_": parameters.evidence_window_s,
             **governed,
         },
+        "Registry": {"staking_": addresses["Staking"], **governed},
         "Committee": {
-            "staking_": addresses["Staking"],
+            "registry_": addresses["Registry"],
             "nShards_": parameters.n_shards,
             "parameters_": (
                 epoch_s,

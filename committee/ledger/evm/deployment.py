@@ -91,6 +91,7 @@ class Deployment:
     token: str
     timelock: str
     staking: str
+    registry: str
     committee: str
     blobs: str
     block: int
@@ -114,7 +115,7 @@ class Deployment:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             raise LedgerError(f"deployment manifest must have exactly the fields {', '.join(sorted(names))}")
-        for name in ("token", "timelock", "staking", "committee", "blobs"):
+        for name in ("token", "timelock", "staking", "registry", "committee", "blobs"):
             if not (isinstance(values[name], str) and is_checksum_address(values[name])):
                 raise LedgerError(f"deployment manifest: {name} is not an address with a right checksum")
         for name in ("chain_id", "block"):

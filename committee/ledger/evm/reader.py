@@ -77,9 +77,10 @@ class Reader:
         self.chain_id: Final = deployment.chain_id
         self.token: Final = Contract(load_contract("HauloutToken"), deployment.token)
         self.staking: Final = Contract(load_contract("Staking"), deployment.staking)
+        self.registry: Final = Contract(load_contract("Registry"), deployment.registry)
         self.committee: Final = Contract(load_contract("Committee"), deployment.committee)
         self.blobs: Final = Contract(load_contract("Blobs"), deployment.blobs)
-        everything = (self.token, self.staking, self.committee, self.blobs)
+        everything = (self.token, self.staking, self.registry, self.committee, self.blobs)
         self.errors: Final = ErrorDecoder(contract.abi for contract in everything)
         self._rpc = rpc
         self._first_block = deployment.block
@@ -309,7 +310,7 @@ class Reader:
         last = (await self.block("latest")).mark
         names = (decode.REGISTERED, decode.STOOD, *decode.ABSENCES)
         end: Absence | None = None
-        async for log, _ in self.newest_first(self.staking, names, [node_id], first_block, last.number):
+        async for log, _ in self.newest_first(self.registry, names, [node_id], first_block, last.number):
             if log.name == decode.REGISTERED:
                 return end or Absence.NEVER_STOOD
             if log.name == decode.STOOD and end is not None:

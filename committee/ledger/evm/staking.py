@@ -92,7 +92,7 @@ class StakingWriter(Writer):
         """As `Ledger.pay_out`."""
         blobs, staking = self._reader.blobs, self._reader.staking
         if node_ids is None:
-            node_ids = range(1, 1 + await self._reader.call(staking, "nodeCount"))
+            node_ids = range(1, 1 + await self._reader.call(self._reader.registry, "nodeCount"))
         end, *firsts = await asyncio.gather(
             self._reader.call(self._reader.committee, "payableUntil"),
             *(self._reader.call(staking, "settledPeriod", node_id) for node_id in node_ids),

@@ -85,39 +85,40 @@ class Writer:
             operator or account,
             receiver or account,
         )
-        receipt = await self._send(self._reader.staking, "registerNode", registration)
-        return int(self._told(receipt, self._reader.staking, "NodeRegistered", "nodeId")), receipt.transaction
+        registry = self._reader.registry
+        receipt = await self._send(registry, "registerNode", registration)
+        return int(self._told(receipt, registry, "NodeRegistered", "nodeId")), receipt.transaction
 
     async def update_address(self, node_id: int, address: str, tls_key: bytes = bytes(32)) -> Transaction:
         """As `Ledger.update_address`."""
-        return await self._stake_call("updateNetworkAddress", node_id, address, tls_key)
+        return await self._registry_call("updateNetworkAddress", node_id, address, tls_key)
 
     async def change_public_key(
         self, node_id: int, public_key: bytes, proof_of_possession: bytes
     ) -> Transaction:
         """As `Ledger.change_public_key`."""
         key, proof = bls.g1_to_eip2537(public_key), bls.g2_to_eip2537(proof_of_possession)
-        return await self._stake_call("changePublicKey", node_id, key, proof)
+        return await self._registry_call("changePublicKey", node_id, key, proof)
 
     async def change_commission(self, node_id: int, commission: int) -> Transaction:
         """As `Ledger.change_commission`."""
-        return await self._stake_call("changeCommission", node_id, commission)
+        return await self._registry_call("changeCommission", node_id, commission)
 
     async def change_operator(self, node_id: int, operator: str) -> Transaction:
         """As `Ledger.change_operator`."""
-        return await self._stake_call("changeOperator", node_id, operator)
+        return await self._registry_call("changeOperator", node_id, operator)
 
     async def change_receiver(self, node_id: int, receiver: str) -> Transaction:
         """As `Ledger.change_receiver`."""
-        return await self._stake_call("changeReceiver", node_id, receiver)
+        return await self._registry_call("changeReceiver", node_id, receiver)
 
     async def leave(self, node_id: int | None = None) -> Transaction:
         """As `Ledger.leave`."""
-        return await self._stake_call("leaveCandidates", node_id or await self._operated())
+        return await self._registry_call("leaveCandidates", node_id or await self._operated())
 
     async def become_candidate(self, node_id: int | None = None) -> Transaction:
         """As `Ledger.become_candidate`."""
-        return await self._stake_call("becomeCandidate", node_id or await self._operated())
+        return await self._registry_call("becomeCandidate", node_id or await self._operated())
 
     # epochs
 
@@ -251,7 +252,7 @@ class Writer:
     async def _operated(self) -> int:
         """The node that the account operates."""
         account = self._sending().account
-        node_id = int(await self._reader.call(self._reader.staking, "nodeOf", account))
+        node_id = int(await self._reader.call(self._reader.registry, "nodeOf", account))
         if node_id == 0:
             raise LedgerError(f"account {account} operates no node: name one that it owns, or register one")
         return node_id
@@ -263,6 +264,9 @@ class Writer:
         except LedgerRefused:
             return 0
         return int(told[1] if view == "quote" else told)
+
+    async def _registry_call(self, function: str, *arguments: Any) -> Transaction:
+        return (await self._send(self._reader.registry, function, *arguments)).transaction
 
     async def _stake_call(self, function: str, *arguments: Any) -> Transaction:
         return (await self._send(self._reader.staking, function, *arguments)).transaction

@@ -7,7 +7,7 @@ import {Contact} from "./lib/Contact.sol";
 import {Messages} from "./lib/Messages.sol";
 
 /// @title What is checked of a node before it is registered, or changed.
-/// @notice Without state; a contract of its own because the registry's code has no room for it (EIP-170).
+/// @notice Without state.
 contract Admission {
     /// @notice Reverts with `Nodes.InvalidName` unless a node may be called so.
     function checkName(string calldata name) external pure {

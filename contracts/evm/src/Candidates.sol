@@ -2,20 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Governed} from "./Governed.sol";
-
-/// @notice What the registry asks of the committee contract.
-interface IEpochs {
-    /// @notice The current period, 0 before the first.
-    function period() external view returns (uint32);
-    /// @notice The first period whose committee is not elected yet.
-    function electablePeriod() external view returns (uint32);
-    /// @notice Whether certificates of a committee of this period still count.
-    function acceptsPeriod(uint32 period_) external view returns (bool);
-    /// @notice When a period ended with the start of the next, seconds; 0 if it has not.
-    function endedAt(uint32 period_) external view returns (uint64);
-    /// @notice Whether no period has begun for so long that none may come any more.
-    function isStalled() external view returns (bool);
-}
+import {Staking} from "./Staking.sol";
+import {IEpochs} from "./interfaces/IEpochs.sol";
 
 /// @title Who stands for election.
 /// @notice Candidates keep the order in which they became candidates; the committee contract elects from them. There
@@ -52,6 +40,8 @@ abstract contract Candidates is Governed {
 
     /// @notice The committee contract; it alone may remove candidates.
     address public immutable committee;
+    /// @notice The stake on the nodes.
+    Staking public immutable staking;
 
     mapping(uint32 nodeId => Standing) internal _standings;
     uint32[] private _candidates;
@@ -62,8 +52,10 @@ abstract contract Candidates is Governed {
         _;
     }
 
-    constructor(address committee_) {
-        committee = committee_;
+    constructor(Staking staking_) {
+        if (address(staking_.registry()) != address(this)) revert InvalidParameter("staking");
+        staking = staking_;
+        committee = staking_.committee();
     }
 
     /// @notice A node stands for no further selection. In committees already selected it stays. Owner or operator.
@@ -80,7 +72,7 @@ abstract contract Candidates is Governed {
         if (entry.candidate) revert AlreadyCandidate(nodeId);
         IEpochs clock = IEpochs(committee);
         if (clock.period() < entry.barredUntil && !clock.isStalled()) revert Barred(nodeId, entry.barredUntil);
-        if (_candidates.length == MAX_CANDIDATES) _evictFor(stakeOn(nodeId));
+        if (_candidates.length == MAX_CANDIDATES) _evictFor(staking.stakeOn(nodeId));
         _join(nodeId);
     }
 
@@ -96,14 +88,8 @@ abstract contract Candidates is Governed {
     /// @notice The nodes that stand for the next selection, with the stake on each, in candidate order.
     function candidates() external view returns (uint32[] memory nodeIds, uint256[] memory stakes) {
         nodeIds = _candidates;
-        stakes = new uint256[](nodeIds.length);
-        for (uint256 i; i < nodeIds.length; ++i) {
-            stakes[i] = stakeOn(nodeIds[i]);
-        }
+        stakes = staking.stakesOn(nodeIds);
     }
-
-    /// @notice All stake on a node, in the token's smallest unit.
-    function stakeOn(uint32 nodeId) public view virtual returns (uint256);
 
     function _requireOperator(uint32 nodeId) internal view virtual;
 
@@ -137,9 +123,9 @@ abstract contract Candidates is Governed {
         uint32 least;
         uint256 lowest = type(uint256).max;
         uint32[] memory list = _candidates;
+        uint256[] memory stakes = staking.stakesOn(list);
         for (uint256 i; i < list.length; ++i) {
-            uint256 candidateStake = stakeOn(list[i]);
-            if (candidateStake <= lowest) (least, lowest) = (list[i], candidateStake);
+            if (stakes[i] <= lowest) (least, lowest) = (list[i], stakes[i]);
         }
         if (newcomerStake <= lowest) revert CandidatesFull(lowest);
         _remove(least);

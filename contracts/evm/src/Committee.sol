@@ -5,7 +5,7 @@ import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {Earnings} from "./Earnings.sol";
 import {Epochs} from "./Epochs.sol";
 import {Governed} from "./Governed.sol";
-import {Staking} from "./Staking.sol";
+import {Registry} from "./Registry.sol";
 import {Assignment, Roster} from "./lib/Assignment.sol";
 import {Messages} from "./lib/Messages.sol";
 import {Roll, Rolls} from "./lib/Rolls.sol";
@@ -89,13 +89,13 @@ contract Committee is Earnings {
 
     /// @dev Parameters as in `Epochs` and `Governed`.
     constructor(
-        Staking staking_,
+        Registry registry_,
         uint16 nShards_,
         Parameters memory parameters_,
         Opening memory opening_,
         address governor_,
         address guardian_
-    ) Governed(governor_, guardian_) Epochs(staking_, nShards_, parameters_) {
+    ) Governed(governor_, guardian_) Epochs(registry_, nShards_, parameters_) {
         if (opening_.duration > LONGEST_DURATION) revert InvalidParameter("opening");
         opening = opening_;
     }
@@ -108,7 +108,7 @@ contract Committee is Earnings {
         if (clock.selectedEpoch != 0) revert AlreadySelected(clock.selectedEpoch);
         if (!clock.handoverDone) revert HandoverNotDone(clock.epoch);
         _notBefore(_selectableAt(clock));
-        (uint32[] memory nodeIds, uint256[] memory stakes) = staking.candidates();
+        (uint32[] memory nodeIds, uint256[] memory stakes) = registry.candidates();
         Roster memory previous;
         if (clock.epoch != 0) previous = Rolls.read(_terms[clock.epoch].roll);
         (Roster memory next, uint256 stake) =
@@ -119,7 +119,7 @@ contract Committee is Earnings {
             revert NotEnoughMembers(next.nodeIds.length, opening.members);
         }
         uint32 selected = clock.epoch + 1;
-        Roll memory roll = Rolls.write(next, staking.keysOf(next.nodeIds, clock.period + 1));
+        Roll memory roll = Rolls.write(next, registry.keysOf(next.nodeIds, clock.period + 1));
         _terms[selected] = Term({roll: roll, stake: uint160(stake), selectedAt: uint40(block.timestamp), startedAt: 0});
         _clock.selectedEpoch = selected;
         emit CommitteeSelected(selected, roll.members, roll.shards);
@@ -181,7 +181,7 @@ contract Committee is Earnings {
         Clock memory clock = _clock;
         if (epoch_ != clock.epoch || epoch_ == 0) revert WrongEpoch(epoch_, clock.epoch);
         if (shards.length != digests.length || shards.length != counts.length) revert LengthMismatch();
-        uint32 nodeId = staking.nodeOf(msg.sender);
+        uint32 nodeId = registry.nodeOf(msg.sender);
         uint16[] memory owned = Rolls.shardsOf(_terms[epoch_].roll, nodeId);
         if (owned.length == 0) revert NotAMember(nodeId, epoch_);
         uint256[] memory own = ShardSet.empty(nShards);
@@ -240,7 +240,7 @@ contract Committee is Earnings {
             _clock.selectedEpoch = 0;
             emit SelectionDropped(clock.selectedEpoch);
         }
-        staking.removeCandidate(nodeId, clock.period + 1);
+        registry.removeCandidate(nodeId, clock.period + 1);
     }
 
     /// @notice What was attested of a shard in the current epoch.

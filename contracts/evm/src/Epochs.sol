@@ -2,9 +2,10 @@
 pragma solidity ^0.8.30;
 
 import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
-import {IEpochs} from "./Candidates.sol";
 import {Governed} from "./Governed.sol";
+import {Registry} from "./Registry.sol";
 import {Staking} from "./Staking.sol";
+import {IEpochs} from "./interfaces/IEpochs.sol";
 import {Roster} from "./lib/Assignment.sol";
 import {Bls} from "./lib/Bls.sol";
 import {Messages} from "./lib/Messages.sol";
@@ -97,6 +98,8 @@ abstract contract Epochs is Governed, IEpochs {
     error BadSignature();
 
     /// @notice The registry that committees are elected from.
+    Registry public immutable registry;
+    /// @notice The stake that elects them.
     Staking public immutable staking;
     /// @notice How many shards there are, 4 to 1000.
     uint16 public immutable nShards;
@@ -118,12 +121,12 @@ abstract contract Epochs is Governed, IEpochs {
     mapping(uint256 word => uint256 bits) internal _held; // the set of shards kept or attested in the current epoch
     mapping(uint32 epoch => uint256[]) internal _missing; // the set that was not, at an epoch's end; empty for none
 
-    /// @param staking_ The registry, deployed for this contract's address.
-    constructor(Staking staking_, uint16 nShards_, Parameters memory parameters_) {
+    /// @param registry_ The registry, for a stake deployed for this contract's address.
+    constructor(Registry registry_, uint16 nShards_, Parameters memory parameters_) {
         Bls.requirePrecompiles();
-        if (staking_.committee() != address(this)) revert InvalidParameter("staking");
+        if (registry_.committee() != address(this)) revert InvalidParameter("registry");
         if (nShards_ < 4 || nShards_ > 1000) revert InvalidParameter("nShards");
-        staking = staking_;
+        (registry, staking) = (registry_, registry_.staking());
         nShards = nShards_;
         _clock.handoverDone = true; // before the first epoch nothing is to be handed over
         _clock.lastHandoverDone = uint40(block.timestamp);
@@ -252,7 +255,7 @@ abstract contract Epochs is Governed, IEpochs {
         shown.epoch = epoch_;
         shown.members = new MemberView[](roster.nodeIds.length);
         for (uint256 i; i < shown.members.length; ++i) {
-            (string memory name, string memory networkAddress) = staking.contact(roster.nodeIds[i]);
+            (string memory name, string memory networkAddress) = registry.contact(roster.nodeIds[i]);
             shown.members[i] = MemberView({
                 nodeId: roster.nodeIds[i],
                 name: name,

@@ -4,14 +4,16 @@ pragma solidity ^0.8.30;
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {SSTORE2} from "solady/utils/SSTORE2.sol";
 import {Admission} from "./Admission.sol";
-import {Candidates, IEpochs} from "./Candidates.sol";
+import {Candidates} from "./Candidates.sol";
+import {IEpochs} from "./interfaces/IEpochs.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
 import {Bls} from "./lib/Bls.sol";
 
 /// @title Storage nodes.
 /// @notice A node has an owner, who registered it and decides about it; an operator, the hot key that its process
 /// sends with; and a receiver of its commission. Address and TLS key change at once, BLS key and commission from the
 /// next committee on that is not elected yet. Node ids count from 1.
-abstract contract Nodes is Candidates {
+abstract contract Nodes is Candidates, IRegistry {
     using Checkpoints for Checkpoints.Trace160;
 
     /// @notice What a node is registered with.
@@ -106,8 +108,6 @@ abstract contract Nodes is Candidates {
     error CommissionTooHigh(uint256 commission, uint256 most);
     /// @notice The zero address can neither operate nor receive.
     error ZeroAddress();
-    /// @notice No node has this id.
-    error UnknownNode(uint32 nodeId);
     /// @notice Only the node's owner may.
     error NotNodeOwner(address account, uint32 nodeId);
     /// @notice Only the node's owner and its operator may.
@@ -115,7 +115,7 @@ abstract contract Nodes is Candidates {
     /// @notice The most that a node may take of its rewards, hundredths of a percent.
     uint16 public constant MAX_COMMISSION = 3_000;
 
-    /// @notice How many nodes there are; their ids are 1 to this.
+    /// @inheritdoc IRegistry
     uint32 public nodeCount;
     /// @notice The node that an account operates, 0 if none.
     mapping(address account => uint32 nodeId) public nodeOf;
@@ -228,7 +228,7 @@ abstract contract Nodes is Candidates {
         shown.tlsKey = entry.tlsKey;
         shown.publicKey = Bls.compress(_keyIn(entry, current));
         shown.commission = commissionIn(nodeId, current);
-        shown.stake = stakeOn(nodeId);
+        shown.stake = staking.stakeOn(nodeId);
         shown.candidate = _standings[nodeId].candidate;
         shown.barredUntil = _standings[nodeId].barredUntil;
         shown.pendingPublicKey = Bls.compress(SSTORE2.read(address(lastKey)));
@@ -270,9 +270,14 @@ abstract contract Nodes is Candidates {
         }
     }
 
-    /// @notice What a node takes of a period's rewards, hundredths of a percent.
+    /// @inheritdoc IRegistry
     function commissionIn(uint32 nodeId, uint32 period) public view returns (uint16) {
         return uint16(_known(nodeId).commissions.upperLookupRecent(period));
+    }
+
+    /// @inheritdoc IRegistry
+    function receiverOf(uint32 nodeId) external view returns (address) {
+        return _known(nodeId).receiver;
     }
 
     function _requireOperator(uint32 nodeId) internal view override {
@@ -280,11 +285,7 @@ abstract contract Nodes is Candidates {
         if (msg.sender != entry.owner && msg.sender != entry.operator) revert NotAnOperator(msg.sender, nodeId);
     }
 
-    function _receiverOf(uint32 nodeId) internal view returns (address) {
-        return _nodes[nodeId].receiver;
-    }
-
-    function _known(uint32 nodeId) internal view returns (Node storage entry) {
+    function _known(uint32 nodeId) private view returns (Node storage entry) {
         entry = _nodes[nodeId];
         if (entry.owner == address(0)) revert UnknownNode(nodeId);
     }

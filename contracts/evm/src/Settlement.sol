@@ -4,8 +4,9 @@ pragma solidity ^0.8.30;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
-import {Candidates, IEpochs} from "./Candidates.sol";
-import {Nodes} from "./Nodes.sol";
+import {Governed} from "./Governed.sol";
+import {IEpochs} from "./interfaces/IEpochs.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
 import {Pool, Pools} from "./lib/Pools.sol";
 
 /// @title The pools of stake, and how they are settled.
@@ -14,7 +15,7 @@ import {Pool, Pools} from "./lib/Pools.sol";
 /// @dev Who enters or leaves never waits for that, and nobody is looped over: all that joins a node, or leaves it, with one
 /// period is a pool of its own. The tokens of a joining pool become shares of the node's pool when it is settled; the shares
 /// in a leaving pool become tokens.
-abstract contract Settlement is Nodes {
+abstract contract Settlement is Governed {
     using SafeERC20 for IERC20;
     using Pools for Pool;
 
@@ -69,6 +70,10 @@ abstract contract Settlement is Nodes {
 
     /// @notice What is staked.
     IERC20 public immutable token;
+    /// @notice The nodes that are staked on.
+    IRegistry public immutable registry;
+    /// @notice The committee contract, which tells where periods and epochs are.
+    address public immutable committee;
     /// @notice The contract that pays the nodes; it alone brings in what raises the worth of shares.
     address public immutable payer;
     /// @notice Seconds after a period's end in which the stake that stood for it can be slashed still.
@@ -88,9 +93,11 @@ abstract contract Settlement is Nodes {
     mapping(uint32 nodeId => mapping(uint32 unlockPeriod => mapping(address staker => uint256 shares))) public
         unbondingSharesOf;
 
-    constructor(IERC20 token_, address payer_, uint256 evidenceWindow_) {
+    constructor(IERC20 token_, IRegistry registry_, address committee_, address payer_, uint256 evidenceWindow_) {
         if (evidenceWindow_ > LONGEST_WINDOW) revert InvalidParameter("evidenceWindow");
         token = token_;
+        registry = registry_;
+        committee = committee_;
         payer = payer_;
         evidenceWindow = evidenceWindow_;
     }
@@ -202,10 +209,10 @@ abstract contract Settlement is Nodes {
         return _stakes[nodeId].pool.price(amount);
     }
 
-    /// @inheritdoc Candidates
+    /// @notice All stake on a node, in the token's smallest unit.
     /// @dev What stands for the first period whose committee is not elected yet, as it is worth now. When a selection was
     /// dropped, what came or left after it does so with the period after that one.
-    function stakeOn(uint32 nodeId) public view override returns (uint256) {
+    function stakeOn(uint32 nodeId) public view returns (uint256) {
         Stake storage on = _stakes[nodeId];
         uint32 later = IEpochs(committee).electablePeriod() + 1;
         uint256 joining = on.joining;
@@ -214,6 +221,14 @@ abstract contract Settlement is Nodes {
         if (leaving != 0) leaving -= unbondingPoolOf[nodeId][later].tokens;
         uint256 standing = on.pool.worth(on.pool.shares - leaving) + joining;
         return FixedPointMathLib.min(standing, type(uint128).max); // rewards may have raised it above
+    }
+
+    /// @notice The same for several nodes.
+    function stakesOn(uint32[] calldata nodeIds) external view returns (uint256[] memory stakes) {
+        stakes = new uint256[](nodeIds.length);
+        for (uint256 i; i < nodeIds.length; ++i) {
+            stakes[i] = stakeOn(nodeIds[i]);
+        }
     }
 
     /// @dev The sender's tokens join with a period. Returns all of the sender's that are to join.
@@ -245,8 +260,9 @@ abstract contract Settlement is Nodes {
 
     function _reward(uint32 nodeId, uint32 period, uint256 amount) private {
         Pool storage pool = _stakes[nodeId].pool;
-        uint256 commission = pool.shares == 0 ? amount : amount * commissionIn(nodeId, period) / COMMISSION_WHOLE;
-        address receiver = _receiverOf(nodeId);
+        uint256 commission =
+            pool.shares == 0 ? amount : amount * registry.commissionIn(nodeId, period) / COMMISSION_WHOLE;
+        address receiver = registry.receiverOf(nodeId);
         earningsOf[receiver] += commission;
         pool.raise(amount - commission);
         emit Rewarded(nodeId, period, receiver, amount, commission);

@@ -3,10 +3,11 @@ pragma solidity ^0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {Candidates, IEpochs} from "./Candidates.sol";
 import {Governed} from "./Governed.sol";
 import {HauloutToken} from "./HauloutToken.sol";
 import {Settlement} from "./Settlement.sol";
+import {IEpochs} from "./interfaces/IEpochs.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
 import {Pool, Pools} from "./lib/Pools.sol";
 
 /// @title The stake on storage nodes.
@@ -77,27 +78,31 @@ contract Staking is Settlement {
     address private _slasher;
     mapping(uint32 nodeId => Slashes) private _slashes;
 
+    /// @param registry_ Where the registry is, or is about to be deployed.
     /// @param committee_ Where the committee contract is, or is about to be deployed.
     /// @param payer_ Where the blobs' contract is, or is about to be deployed.
     /// @param evidenceWindow_ Seconds, at most 90 days.
     constructor(
         IERC20 token_,
+        IRegistry registry_,
         address committee_,
         address payer_,
         uint256 evidenceWindow_,
         address governor_,
         address guardian_
-    ) Governed(governor_, guardian_) Candidates(committee_) Settlement(token_, payer_, evidenceWindow_) {}
+    ) Governed(governor_, guardian_) Settlement(token_, registry_, committee_, payer_, evidenceWindow_) {}
 
     /// @notice Stakes the sender's tokens on a node, from the first period on whose committee is not elected yet.
     /// @return fromPeriod That period.
     function stake(uint32 nodeId, uint256 amount) external pausable returns (uint32 fromPeriod) {
-        _known(nodeId);
         if (amount == 0) revert ZeroAmount();
         Stake storage on = _stakes[nodeId];
         uint256 total = on.pool.tokens + on.joining + amount;
         if (total > type(uint128).max) revert StakeTooLarge(total);
-        if (_isEmpty(on)) on.settled = settledPeriod(nodeId);
+        if (_isEmpty(on)) {
+            _requireKnown(nodeId); // a node that carries stake is known
+            on.settled = settledPeriod(nodeId);
+        }
         fromPeriod = IEpochs(committee).electablePeriod();
         uint256 held = _collect(nodeId);
         if (fromPeriod > on.settled) {
@@ -181,7 +186,7 @@ contract Staking is Settlement {
     /// @param evidence What shows why, by its hash.
     function slash(uint32 nodeId, uint256 fraction, bytes32 evidence) external returns (uint256 amount) {
         if (msg.sender != slasher()) revert NotSlasher(msg.sender);
-        _known(nodeId);
+        _requireKnown(nodeId);
         uint32 current = IEpochs(committee).period();
         uint32 settled = settledPeriod(nodeId);
         if (settled < current) revert NotSettled(nodeId, settled, current); // what is unlocked would be reached, too
@@ -221,8 +226,7 @@ contract Staking is Settlement {
 
     /// @inheritdoc Governed
     function isPausable(bytes4 selector) public pure override returns (bool) {
-        return selector == this.registerNode.selector || selector == this.changePublicKey.selector
-            || selector == this.becomeCandidate.selector || selector == this.stake.selector;
+        return selector == this.stake.selector;
     }
 
     /// @dev The sender's shares, which are nobody's now, leave the pool with the first period that is not elected for.
@@ -236,7 +240,7 @@ contract Staking is Settlement {
         } else {
             uint256 amount = on.pool.exit(shares); // as in `stake`
             leaving = unbonding.cost(amount);
-            earningsOf[_receiverOf(nodeId)] += amount - leaving; // less than a share: else it would make the others dear
+            earningsOf[registry.receiverOf(nodeId)] += amount - leaving; // less than a share: else it would make the others dear
         }
         unbondingSharesOf[nodeId][unlockPeriod][msg.sender] += unbonding.enter(leaving);
         emit Unstaked(nodeId, msg.sender, shares, unlockPeriod);
@@ -254,6 +258,10 @@ contract Staking is Settlement {
         if (unlockPeriod > on.settled) on.leaving -= shares;
         else shares = on.pool.enter(shares);
         emit UnstakingCancelled(nodeId, msg.sender, unlockPeriod, shares);
+    }
+
+    function _requireKnown(uint32 nodeId) private view {
+        if (nodeId == 0 || nodeId > registry.nodeCount()) revert IRegistry.UnknownNode(nodeId);
     }
 
     function _checkPosition(uint256 shares) private pure {

@@ -7,6 +7,7 @@ import {Committee} from "src/Committee.sol";
 import {Epochs} from "src/Epochs.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
 import {Nodes} from "src/Nodes.sol";
+import {Registry} from "src/Registry.sol";
 import {Space} from "src/Space.sol";
 import {Staking} from "src/Staking.sol";
 import {Bls} from "src/lib/Bls.sol";
@@ -115,6 +116,7 @@ abstract contract Base is Signing {
 
     HauloutToken internal token;
     Staking internal staking;
+    Registry internal registry;
     Committee internal committee;
     Blobs internal blobs;
 
@@ -147,12 +149,15 @@ abstract contract Base is Signing {
             token,
             vm.computeCreateAddress(address(this), nonce + 1),
             vm.computeCreateAddress(address(this), nonce + 2),
+            vm.computeCreateAddress(address(this), nonce + 3),
             EVIDENCE_S,
             governor,
             GUARDIAN
         );
         staking = Staking(vm.deployCode("artifacts/Staking.json", arguments));
-        arguments = abi.encode(staking, shards, _parameters(bandMillis), _opening(), governor, GUARDIAN);
+        arguments = abi.encode(staking, governor, GUARDIAN);
+        registry = Registry(vm.deployCode("artifacts/Registry.json", arguments));
+        arguments = abi.encode(registry, shards, _parameters(bandMillis), _opening(), governor, GUARDIAN);
         committee = Committee(vm.deployCode("artifacts/Committee.json", arguments));
         Space.Terms memory terms = Space.Terms(PRICE, WRITE_PRICE, CAPACITY);
         arguments = abi.encode(committee, token, terms, governor, GUARDIAN);
@@ -189,12 +194,12 @@ abstract contract Base is Signing {
 
     /// @dev The next node: registered, and staked on unless `amount` is 0.
     function _addNode(uint256 amount) internal returns (uint32 nodeId) {
-        nodeId = staking.nodeCount() + 1;
+        nodeId = registry.nodeCount() + 1;
         uint256 secret = _secret(nodeId);
         Nodes.Registration memory given =
             _registration(_operator(nodeId), _publicKey(secret), _possession(secret, _operator(nodeId)));
         vm.prank(_operator(nodeId));
-        staking.registerNode(given);
+        registry.registerNode(given);
         if (amount != 0) staking.stake(nodeId, amount);
     }
 
@@ -231,7 +236,7 @@ abstract contract Base is Signing {
 
     /// @dev Pays all nodes out for all there is.
     function _payOutAll() internal returns (uint256) {
-        uint32[] memory nodeIds = new uint32[](staking.nodeCount());
+        uint32[] memory nodeIds = new uint32[](registry.nodeCount());
         for (uint32 i; i < nodeIds.length; ++i) {
             nodeIds[i] = i + 1;
         }
@@ -254,7 +259,7 @@ abstract contract Base is Signing {
 
     function _leave(uint32 nodeId) internal {
         vm.prank(_operator(nodeId));
-        staking.leaveCandidates(nodeId);
+        registry.leaveCandidates(nodeId);
     }
 
     // Epochs

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Candidates} from "src/Candidates.sol";
 import {Nodes} from "src/Nodes.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice Who stands for election, in which order, and who is evicted.
@@ -17,33 +18,33 @@ contract CandidatesTest is Base {
         emit Candidates.NodeLeft(2);
         _leave(2);
         _checkCandidates(1, 3, 4);
-        vm.assertFalse(staking.node(2).candidate);
+        vm.assertFalse(registry.node(2).candidate);
     }
 
     function test_leaveCandidates_reverts_for_no_candidate() public {
         _addNode(0);
         vm.startPrank(OPERATOR);
-        staking.leaveCandidates(1);
+        registry.leaveCandidates(1);
         vm.expectRevert(abi.encodeWithSelector(Candidates.NotCandidate.selector, 1));
-        staking.leaveCandidates(1);
+        registry.leaveCandidates(1);
     }
 
     function test_leaveCandidates_by_owner_and_operator() public {
         _addNode(0);
         vm.prank(OPERATOR);
-        staking.changeOperator(1, STRANGER);
+        registry.changeOperator(1, STRANGER);
         vm.prank(STRANGER);
-        staking.leaveCandidates(1);
+        registry.leaveCandidates(1);
         vm.prank(OPERATOR); // still the owner
-        staking.becomeCandidate(1);
-        vm.assertTrue(staking.node(1).candidate);
+        registry.becomeCandidate(1);
+        vm.assertTrue(registry.node(1).candidate);
     }
 
     function test_leaveCandidates_reverts_for_a_stranger() public {
         _addNode(0);
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
         vm.prank(STRANGER);
-        staking.leaveCandidates(1);
+        registry.leaveCandidates(1);
     }
 
     function test_leaveCandidates_reverts_for_another_nodes_operator() public {
@@ -51,16 +52,16 @@ contract CandidatesTest is Base {
         _addNode(0);
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, _operator(2), 1));
         vm.prank(_operator(2));
-        staking.leaveCandidates(1);
+        registry.leaveCandidates(1);
     }
 
     function test_becomeCandidate_stands_behind_the_others() public {
         _addNodes(3);
         vm.startPrank(OPERATOR);
-        staking.leaveCandidates(1);
+        registry.leaveCandidates(1);
         vm.expectEmit();
         emit Candidates.CandidateJoined(1);
-        staking.becomeCandidate(1);
+        registry.becomeCandidate(1);
         _checkCandidates(2, 3, 1);
     }
 
@@ -68,7 +69,7 @@ contract CandidatesTest is Base {
         _addNode(0);
         vm.expectRevert(abi.encodeWithSelector(Candidates.AlreadyCandidate.selector, 1));
         vm.prank(OPERATOR);
-        staking.becomeCandidate(1);
+        registry.becomeCandidate(1);
     }
 
     function test_becomeCandidate_reverts_for_a_stranger() public {
@@ -76,12 +77,12 @@ contract CandidatesTest is Base {
         _leave(1);
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
         vm.prank(STRANGER);
-        staking.becomeCandidate(1);
+        registry.becomeCandidate(1);
     }
 
     function test_becomeCandidate_reverts_for_an_unknown_node() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
-        staking.becomeCandidate(1);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 1));
+        registry.becomeCandidate(1);
     }
 
     function test_becomeCandidate_takes_the_place_of_the_least_staked() public {
@@ -89,31 +90,31 @@ contract CandidatesTest is Base {
             _addNode(i == 30 || i == 60 ? 5 * UNIT : 6 * UNIT);
         }
         _addNode(0);
-        vm.assertFalse(staking.node(101).candidate);
+        vm.assertFalse(registry.node(101).candidate);
         staking.stake(101, 5 * UNIT);
         vm.expectRevert(abi.encodeWithSelector(Candidates.CandidatesFull.selector, 5 * UNIT));
         vm.prank(_operator(101));
-        staking.becomeCandidate(101);
+        registry.becomeCandidate(101);
         staking.stake(101, 1);
         vm.expectEmit();
         emit Candidates.CandidateEvicted(61);
         vm.prank(_operator(101));
-        staking.becomeCandidate(101);
-        (uint32[] memory nodeIds,) = staking.candidates();
+        registry.becomeCandidate(101);
+        (uint32[] memory nodeIds,) = registry.candidates();
         vm.assertEq(nodeIds.length, 100);
         vm.assertEq(nodeIds[60], 62);
         vm.assertEq(nodeIds[99], 101);
-        vm.assertTrue(staking.node(31).candidate);
-        vm.assertFalse(staking.node(61).candidate);
+        vm.assertTrue(registry.node(31).candidate);
+        vm.assertFalse(registry.node(61).candidate);
     }
 
     function test_removeCandidate_reverts_for_anyone_but_the_committee() public {
         _addNode(0);
         vm.expectRevert(abi.encodeWithSelector(Candidates.NotCommittee.selector, address(this)));
-        staking.removeCandidate(1, 0);
+        registry.removeCandidate(1, 0);
         vm.expectRevert(abi.encodeWithSelector(Candidates.NotCommittee.selector, GOVERNOR));
         vm.prank(GOVERNOR);
-        staking.removeCandidate(1, 0);
+        registry.removeCandidate(1, 0);
     }
 
     function test_removeCandidate_tells_of_a_bar_for_who_had_left_already() public {
@@ -122,14 +123,14 @@ contract CandidatesTest is Base {
         vm.expectEmit();
         emit Candidates.CandidateRemoved(1, 7);
         vm.prank(address(committee));
-        staking.removeCandidate(1, 7);
+        registry.removeCandidate(1, 7);
         vm.expectRevert(abi.encodeWithSelector(Candidates.Barred.selector, 1, 7));
         vm.prank(OPERATOR);
-        staking.becomeCandidate(1);
+        registry.becomeCandidate(1);
     }
 
     function _checkCandidates(uint32 a, uint32 b, uint32 c) private view {
-        (uint32[] memory nodeIds, uint256[] memory stakes) = staking.candidates();
+        (uint32[] memory nodeIds, uint256[] memory stakes) = registry.candidates();
         vm.assertEq(nodeIds.length, 3);
         vm.assertEq(stakes.length, 3);
         vm.assertEq(nodeIds[0], a);

@@ -137,7 +137,7 @@ contract CaptureTest is Base {
 
     /// @dev What the nodes from this one on hold in the current epoch.
     function _shardsFrom(uint32 first) private view returns (uint256 count) {
-        for (uint32 nodeId = first; nodeId <= staking.nodeCount(); ++nodeId) {
+        for (uint32 nodeId = first; nodeId <= registry.nodeCount(); ++nodeId) {
             count += _shardsIn(committee.committee(committee.epoch()), nodeId).length;
         }
     }

@@ -67,10 +67,10 @@ contract CaptureHandler is Base {
 
     function candidacy(uint256 seed) external {
         uint32 nodeId = _attackers(seed);
-        bool stands = staking.node(nodeId).candidate;
+        bool stands = registry.node(nodeId).candidate;
         vm.prank(_operator(nodeId));
-        if (stands) staking.leaveCandidates(nodeId);
-        else try staking.becomeCandidate(nodeId) {} catch {}
+        if (stands) registry.leaveCandidates(nodeId);
+        else try registry.becomeCandidate(nodeId) {} catch {}
     }
 
     // Time and the epochs
@@ -105,9 +105,9 @@ contract CaptureHandler is Base {
         for (uint32 nodeId = 1; nodeId <= HONEST; ++nodeId) {
             if (nodes >> nodeId & 1 == 0) continue;
             _isDown[nodeId] = false;
-            if (!staking.node(nodeId).candidate) {
+            if (!registry.node(nodeId).candidate) {
                 vm.prank(_operator(nodeId));
-                try staking.becomeCandidate(nodeId) {
+                try registry.becomeCandidate(nodeId) {
                     _isEjected[nodeId] = false;
                 } catch {}
             }
@@ -150,7 +150,7 @@ contract CaptureHandler is Base {
         Epochs.CommitteeView memory shown = committee.committee(epoch_);
         uint256 away;
         for (uint32 nodeId = 1; nodeId <= HONEST; ++nodeId) {
-            if (staking.node(nodeId).candidate) continue;
+            if (registry.node(nodeId).candidate) continue;
             require(_isEjected[nodeId], "only an ejection ends a candidacy");
             away += staking.stakeOn(nodeId);
         }

@@ -226,11 +226,11 @@ contract CertificateTest is Base {
     }
 
     function _addWithSecret(uint256 secret) private {
-        uint32 nodeId = staking.nodeCount() + 1;
+        uint32 nodeId = registry.nodeCount() + 1;
         bytes memory proof = _possession(secret, _operator(nodeId));
         bytes memory key = _publicKey(secret);
         vm.prank(_operator(nodeId));
-        staking.registerNode(_registration(_operator(nodeId), key, proof));
+        registry.registerNode(_registration(_operator(nodeId), key, proof));
         staking.stake(nodeId, STAKE);
     }
 

@@ -276,8 +276,8 @@ contract CommitteeTest is Base {
         committee.close();
         vm.assertTrue(committee.state().handoverDone);
         vm.assertEq(committee.state().lastHandoverDone, block.timestamp);
-        vm.assertTrue(staking.node(7).candidate);
-        vm.assertTrue(staking.node(8).candidate);
+        vm.assertTrue(registry.node(7).candidate);
+        vm.assertTrue(registry.node(8).candidate);
     }
 
     function test_close_is_never_the_end_though_everybody_is_late() public {

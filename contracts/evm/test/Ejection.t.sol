@@ -25,8 +25,8 @@ contract EjectionTest is Base {
         vm.expectEmit();
         emit Committee.MemberEjected(1, 3, 1);
         committee.eject(3, 1, deadline, bitmap, signature);
-        vm.assertFalse(staking.node(3).candidate);
-        vm.assertEq(staking.node(3).stake, STAKE);
+        vm.assertFalse(registry.node(3).candidate);
+        vm.assertEq(registry.node(3).stake, STAKE);
         vm.assertTrue(committee.isEjected(1, 3));
         _nextEpoch();
         vm.assertEq(_shardsIn(committee.committee(2), 3).length, 0);
@@ -36,15 +36,15 @@ contract EjectionTest is Base {
     function test_the_ejected_stands_again_when_the_next_epoch_has_begun() public {
         _nextEpoch();
         _eject(NODES, 3);
-        vm.assertEq(staking.node(3).barredUntil, 2);
+        vm.assertEq(registry.node(3).barredUntil, 2);
         _select();
         bytes memory reason = abi.encodeWithSelector(Candidates.Barred.selector, 3, 2);
         vm.expectRevert(reason);
         vm.prank(_operator(3));
-        staking.becomeCandidate(3);
+        registry.becomeCandidate(3);
         _start();
         vm.prank(_operator(3));
-        staking.becomeCandidate(3);
+        registry.becomeCandidate(3);
         _nextEpoch();
         vm.assertEq(_shardsIn(committee.committee(3), 3).length, 20);
     }
@@ -55,10 +55,10 @@ contract EjectionTest is Base {
         vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S));
         vm.expectRevert(abi.encodeWithSelector(Candidates.Barred.selector, 3, 2));
         vm.prank(_operator(3));
-        staking.becomeCandidate(3);
+        registry.becomeCandidate(3);
         vm.warp(block.timestamp + 1);
         vm.prank(_operator(3));
-        staking.becomeCandidate(3);
+        registry.becomeCandidate(3);
     }
 
     function test_an_ejection_certificate_that_was_kept_back_counts_no_more() public {
@@ -125,7 +125,7 @@ contract EjectionTest is Base {
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 6, deadline);
         committee.eject(6, 1, deadline, bitmap, signature);
         vm.assertEq(committee.state().selectedEpoch, 0);
-        vm.assertFalse(staking.node(6).candidate);
+        vm.assertFalse(registry.node(6).candidate);
     }
 
     function test_eject_reverts_for_a_replay_in_the_same_epoch() public {

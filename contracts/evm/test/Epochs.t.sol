@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {Committee} from "src/Committee.sol";
 import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
+import {Registry} from "src/Registry.sol";
 import {Staking} from "src/Staking.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Base} from "test/Base.t.sol";
@@ -66,7 +67,7 @@ contract EpochsTest is Base {
     // Deploying
 
     function test_constructor_reverts_for_a_registry_of_another_committee() public {
-        _expectConstructorReverts("staking", 100, _parameters(500));
+        _expectConstructorReverts("registry", 100, _parameters(500));
     }
 
     function test_constructor_reverts_for_bad_numbers_of_shards() public {
@@ -116,13 +117,16 @@ contract EpochsTest is Base {
 
     /// @dev Deploys and reverts with the constructor's reason.
     function create(uint16 shards, Epochs.Parameters memory parameters, Committee.Opening memory opening) external {
-        _create("artifacts/Committee.json", abi.encode(staking, shards, parameters, opening, GOVERNOR, GUARDIAN));
+        _create("artifacts/Committee.json", abi.encode(registry, shards, parameters, opening, GOVERNOR, GUARDIAN));
     }
 
     function _predict() private {
-        address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        bytes memory arguments = abi.encode(token, expected, address(0), EVIDENCE_S, GOVERNOR, GUARDIAN);
+        uint64 nonce = vm.getNonce(address(this));
+        address registry_ = vm.computeCreateAddress(address(this), nonce + 1);
+        address committee_ = vm.computeCreateAddress(address(this), nonce + 2);
+        bytes memory arguments = abi.encode(token, registry_, committee_, address(0), EVIDENCE_S, GOVERNOR, GUARDIAN);
         staking = Staking(vm.deployCode("artifacts/Staking.json", arguments));
+        registry = Registry(vm.deployCode("artifacts/Registry.json", abi.encode(staking, GOVERNOR, GUARDIAN)));
     }
 
     function _expectRefused(string memory name, Epochs.Parameters memory parameters) private {

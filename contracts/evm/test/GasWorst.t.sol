@@ -72,7 +72,7 @@ contract WorstGasTest is Base {
     }
 
     function _run(bool isMeasured) private {
-        if (staking.nodeCount() == 0) _addNodes(MEMBERS);
+        if (registry.nodeCount() == 0) _addNodes(MEMBERS);
         _select();
         if (isMeasured) _report("select");
         vm.assertEq(committee.committee(committee.epoch() + 1).members.length, MEMBERS);

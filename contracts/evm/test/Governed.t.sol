@@ -135,6 +135,8 @@ contract GovernedTest is Base {
         _expectGovernorOnly();
         staking.setGuardian(STRANGER);
         _expectGovernorOnly();
+        registry.setGuardian(STRANGER);
+        _expectGovernorOnly();
         committee.setGuardian(STRANGER);
         _expectGovernorOnly();
         blobs.setGuardian(STRANGER);
@@ -201,7 +203,7 @@ contract GovernedTest is Base {
         vm.warp(block.timestamp + 100 days);
         vm.expectRevert(reason);
         _pause(staking, selector);
-        _pause(staking, staking.becomeCandidate.selector); // another one
+        _pause(registry, registry.becomeCandidate.selector); // another one
     }
 
     function test_pause_is_renewed_by_the_governor_before_it_ends() public {
@@ -245,19 +247,19 @@ contract GovernedTest is Base {
 
     function test_pause_stops_one_function_and_no_other() public {
         _addNodes(1);
-        _pause(staking, staking.becomeCandidate.selector);
+        _pause(registry, registry.becomeCandidate.selector);
         staking.stake(1, STAKE);
         _leave(1);
-        vm.expectRevert(abi.encodeWithSelector(Governed.Paused.selector, staking.becomeCandidate.selector));
+        vm.expectRevert(abi.encodeWithSelector(Governed.Paused.selector, registry.becomeCandidate.selector));
         vm.prank(_operator(1));
-        staking.becomeCandidate(1);
+        registry.becomeCandidate(1);
     }
 
     function test_each_pausable_function_of_the_registry_stops() public {
         Nodes.Registration memory given;
-        _checkPause(staking, abi.encodeCall(staking.registerNode, (given)));
-        _checkPause(staking, abi.encodeCall(staking.changePublicKey, (1, "", "")));
-        _checkPause(staking, abi.encodeCall(staking.becomeCandidate, (1)));
+        _checkPause(registry, abi.encodeCall(registry.registerNode, (given)));
+        _checkPause(registry, abi.encodeCall(registry.changePublicKey, (1, "", "")));
+        _checkPause(registry, abi.encodeCall(registry.becomeCandidate, (1)));
         _checkPause(staking, abi.encodeCall(staking.stake, (1, 1)));
     }
 
@@ -293,9 +295,9 @@ contract GovernedTest is Base {
         _expectUnpausable(committee, committee.start.selector);
         _expectUnpausable(committee, committee.attest.selector);
         _expectUnpausable(committee, committee.close.selector);
-        _expectUnpausable(staking, staking.removeCandidate.selector);
-        _expectUnpausable(staking, staking.leaveCandidates.selector);
-        _expectUnpausable(staking, staking.changeOperator.selector);
+        _expectUnpausable(registry, registry.removeCandidate.selector);
+        _expectUnpausable(registry, registry.leaveCandidates.selector);
+        _expectUnpausable(registry, registry.changeOperator.selector);
         _expectUnpausable(staking, staking.pause.selector);
         _expectUnpausable(staking, bytes4(0));
     }
@@ -304,9 +306,11 @@ contract GovernedTest is Base {
 
     function test_constructor_shows_governor_and_guardian() public view {
         vm.assertEq(staking.governor(), address(timelock));
+        vm.assertEq(registry.governor(), address(timelock));
         vm.assertEq(committee.governor(), address(timelock));
         vm.assertEq(blobs.governor(), address(timelock));
         vm.assertEq(staking.guardian(), GUARDIAN);
+        vm.assertEq(registry.guardian(), GUARDIAN);
         vm.assertEq(committee.guardian(), GUARDIAN);
         vm.assertEq(blobs.guardian(), GUARDIAN);
     }

@@ -172,7 +172,7 @@ contract Handler is StakeHandler {
         if (seed & 3 == 2) vm.warp(block.timestamp + (seed >> 64) % 6000);
         if (seed & 3 == 3) {
             vm.prank(_operator(nodeId));
-            staking.changeCommission(nodeId, uint16(seed >> 64) % 3001);
+            registry.changeCommission(nodeId, uint16(seed >> 64) % 3001);
         }
     }
 
@@ -198,13 +198,14 @@ contract Handler is StakeHandler {
     function _pause(uint256 seed) private {
         bytes4[5] memory selectors = [
             staking.stake.selector,
-            staking.becomeCandidate.selector,
+            registry.becomeCandidate.selector,
             committee.eject.selector,
             blobs.reserveAndRegister.selector,
             blobs.certify.selector
         ];
         uint256 index = seed % 5;
-        Governed target = index < 2 ? Governed(staking) : index == 2 ? Governed(committee) : Governed(blobs);
+        Governed[5] memory targets = [Governed(staking), registry, committee, blobs, blobs];
+        Governed target = targets[index];
         bool isPaused = target.isPaused(selectors[index]);
         vm.prank(GOVERNOR);
         if (isPaused) target.unpause(selectors[index]);
@@ -245,7 +246,7 @@ contract Handler is StakeHandler {
     }
 
     function _anyStake() private view returns (bool) {
-        (, uint256[] memory stakes) = staking.candidates();
+        (, uint256[] memory stakes) = registry.candidates();
         for (uint256 i; i < stakes.length; ++i) {
             if (stakes[i] != 0) return true;
         }

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Candidates} from "src/Candidates.sol";
 import {Nodes} from "src/Nodes.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
@@ -28,7 +29,7 @@ contract NodesTest is Base {
         vm.expectEmit();
         emit Candidates.CandidateJoined(1);
         _register(given);
-        Nodes.NodeView memory node = staking.node(1);
+        Nodes.NodeView memory node = registry.node(1);
         vm.assertEq(node.nodeId, 1);
         vm.assertEq(node.owner, OWNER);
         vm.assertEq(node.operator, OPERATOR);
@@ -44,9 +45,9 @@ contract NodesTest is Base {
         vm.assertEq(node.commissionFrom, 0);
         vm.assertEq(node.stake, 0);
         vm.assertTrue(node.candidate);
-        vm.assertEq(staking.nodeOf(OPERATOR), 1);
-        vm.assertEq(staking.nodeOf(OWNER), 0);
-        vm.assertEq(staking.nodeCount(), 1);
+        vm.assertEq(registry.nodeOf(OPERATOR), 1);
+        vm.assertEq(registry.nodeOf(OWNER), 0);
+        vm.assertEq(registry.nodeCount(), 1);
     }
 
     function test_registerNode_lets_an_owner_have_several_nodes_with_an_operator_each() public {
@@ -55,8 +56,8 @@ contract NodesTest is Base {
         Nodes.Registration memory given = _registration(OWNER, _publicKey(OTHER), proof);
         given.operator = OPERATOR;
         _register(given);
-        vm.assertEq(staking.node(2).owner, OWNER);
-        vm.assertEq(staking.nodeOf(OPERATOR), 2);
+        vm.assertEq(registry.node(2).owner, OWNER);
+        vm.assertEq(registry.nodeOf(OPERATOR), 2);
     }
 
     function test_registerNode_reverts_for_a_second_node_of_an_account() public {
@@ -83,7 +84,7 @@ contract NodesTest is Base {
         Nodes.Registration memory given = _registration(STRANGER, _publicKey(_secret(1)), proof);
         vm.prank(STRANGER);
         vm.expectRevert(abi.encodeWithSelector(Nodes.KeyInUse.selector, 1));
-        staking.registerNode(given);
+        registry.registerNode(given);
     }
 
     function test_registerNode_reverts_for_the_identity_key() public {
@@ -111,7 +112,7 @@ contract NodesTest is Base {
         Nodes.Registration memory given = _registration(STRANGER, _publicKey(ORDER - _secret(1)), proof);
         vm.prank(STRANGER);
         vm.expectRevert(Nodes.InvalidProofOfPossession.selector);
-        staking.registerNode(given);
+        registry.registerNode(given);
     }
 
     function test_registerNode_reverts_for_a_proof_by_another_account() public {
@@ -197,31 +198,31 @@ contract NodesTest is Base {
         for (uint256 i; i < 5; ++i) {
             _addNode(STAKE);
         }
-        (Nodes.NodeView[] memory page, uint32 next) = staking.nodes(0, 2);
+        (Nodes.NodeView[] memory page, uint32 next) = registry.nodes(0, 2);
         vm.assertEq(page.length, 2);
         vm.assertEq(page[0].nodeId, 1);
         vm.assertEq(next, 3);
-        (page, next) = staking.nodes(next, 3);
+        (page, next) = registry.nodes(next, 3);
         vm.assertEq(page.length, 3);
         vm.assertEq(page[2].nodeId, 5);
         vm.assertEq(next, 0);
-        (page, next) = staking.nodes(5, type(uint32).max);
+        (page, next) = registry.nodes(5, type(uint32).max);
         vm.assertEq(page.length, 1);
         vm.assertEq(next, 0);
-        (page, next) = staking.nodes(6, 1);
+        (page, next) = registry.nodes(6, 1);
         vm.assertEq(page.length, 0);
         vm.assertEq(next, 0);
     }
 
     function test_node_reverts_for_an_unknown_id() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 0));
-        staking.node(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
-        staking.keysOf(abi.decode(abi.encode(32, 1, 1), (uint32[])), 0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
-        staking.contact(1);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
-        staking.commissionIn(1, 0);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 0));
+        registry.node(0);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 1));
+        registry.keysOf(abi.decode(abi.encode(32, 1, 1), (uint32[])), 0);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 1));
+        registry.contact(1);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 1));
+        registry.commissionIn(1, 0);
     }
 
     /// @dev A good registration by the owner of node 1.
@@ -232,7 +233,7 @@ contract NodesTest is Base {
 
     function _register(Nodes.Registration memory given) private {
         vm.prank(OWNER);
-        staking.registerNode(given);
+        registry.registerNode(given);
     }
 
     function _expectRefused(Nodes.Registration memory given, bytes4 reason) private {

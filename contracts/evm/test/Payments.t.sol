@@ -123,7 +123,7 @@ contract PaymentsTest is Base {
     function test_payOut_takes_the_commission_of_its_epoch() public {
         blobs.reserve(SPACE, 2, ANY);
         vm.prank(_operator(1));
-        staking.changeCommission(1, 0); // from epoch 2 on
+        registry.changeCommission(1, 0); // from epoch 2 on
         _nextEpoch();
         _nextEpoch();
         _payOut(1, ALL);

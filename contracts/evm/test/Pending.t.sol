@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {Committee} from "src/Committee.sol";
 import {Epochs} from "src/Epochs.sol";
 import {Nodes} from "src/Nodes.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
@@ -40,7 +41,7 @@ contract PendingTest is Base {
         vm.assertEq(_elected(1), first);
         _nextEpoch();
         vm.assertEq(_elected(2), Bls.compress(_publicKey(OTHER)));
-        vm.assertEq(staking.node(1).publicKey, Bls.compress(_publicKey(OTHER)));
+        vm.assertEq(registry.node(1).publicKey, Bls.compress(_publicKey(OTHER)));
         vm.assertEq(_elected(1), first);
     }
 
@@ -112,11 +113,11 @@ contract PendingTest is Base {
 
     function test_changePublicKey_reverts_for_the_operator() public {
         vm.prank(_operator(1));
-        staking.changeOperator(1, address(0x0b));
+        registry.changeOperator(1, address(0x0b));
         (bytes memory key, bytes memory proof) = (_publicKey(OTHER), _possession(OTHER, address(0x0b)));
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, address(0x0b), 1));
         vm.prank(address(0x0b));
-        staking.changePublicKey(1, key, proof);
+        registry.changePublicKey(1, key, proof);
     }
 
     function test_changePublicKey_reverts_for_a_key_the_node_had() public {
@@ -157,12 +158,12 @@ contract PendingTest is Base {
         vm.expectEmit();
         emit Nodes.CommissionChanged(1, 3_000, 2);
         vm.prank(_operator(1));
-        staking.changeCommission(1, 3_000);
+        registry.changeCommission(1, 3_000);
         _checkCommissions(COMMISSION, 3_000, 2);
         _nextEpoch();
         _checkCommissions(3_000, 3_000, 2);
-        vm.assertEq(staking.commissionIn(1, 1), COMMISSION);
-        vm.assertEq(staking.commissionIn(1, 2), 3_000);
+        vm.assertEq(registry.commissionIn(1, 1), COMMISSION);
+        vm.assertEq(registry.commissionIn(1, 2), 3_000);
     }
 
     function test_changeCommission_after_a_selection_counts_from_the_epoch_after_that() public {
@@ -193,32 +194,32 @@ contract PendingTest is Base {
 
     function test_changeCommission_reverts_for_the_operator() public {
         vm.prank(_operator(1));
-        staking.changeOperator(1, address(0x0b));
+        registry.changeOperator(1, address(0x0b));
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, address(0x0b), 1));
         vm.prank(address(0x0b));
-        staking.changeCommission(1, 0);
+        registry.changeCommission(1, 0);
     }
 
     function test_changeCommission_reverts_for_an_unknown_node() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 9));
-        staking.changeCommission(9, 0);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 9));
+        registry.changeCommission(9, 0);
     }
 
     function _changeKey(uint256 secret) private {
         (bytes memory key, bytes memory proof) = (_publicKey(secret), _possession(secret, _operator(1)));
         vm.prank(_operator(1));
-        staking.changePublicKey(1, key, proof);
+        registry.changePublicKey(1, key, proof);
     }
 
     function _changeCommission(uint16 commission) private {
         vm.prank(_operator(1));
-        staking.changeCommission(1, commission);
+        registry.changeCommission(1, commission);
     }
 
     function _expectKeyRefused(bytes memory key, bytes memory proof, bytes memory reason) private {
         vm.expectRevert(reason);
         vm.prank(_operator(1));
-        staking.changePublicKey(1, key, proof);
+        registry.changePublicKey(1, key, proof);
     }
 
     /// @dev Node 4 is ejected from the selected second committee.
@@ -243,14 +244,14 @@ contract PendingTest is Base {
     }
 
     function _checkKeys(bytes memory current, uint256 pending, uint32 from) private view {
-        Nodes.NodeView memory node = staking.node(1);
+        Nodes.NodeView memory node = registry.node(1);
         vm.assertEq(node.publicKey, current);
         vm.assertEq(node.pendingPublicKey, Bls.compress(_publicKey(pending)));
         vm.assertEq(node.publicKeyFrom, from);
     }
 
     function _checkCommissions(uint16 current, uint16 pending, uint32 from) private view {
-        Nodes.NodeView memory node = staking.node(1);
+        Nodes.NodeView memory node = registry.node(1);
         vm.assertEq(node.commission, current);
         vm.assertEq(node.pendingCommission, pending);
         vm.assertEq(node.commissionFrom, from);

@@ -62,7 +62,7 @@ contract RewardsTest is Base {
         _nextEpoch();
         _payOutAll();
         vm.prank(RECEIVER);
-        staking.changeCommission(1, 3_000); // from epoch 2 on
+        registry.changeCommission(1, 3_000); // from epoch 2 on
         _nextEpoch();
         _nextEpoch();
         _reward(1, 100 ether);

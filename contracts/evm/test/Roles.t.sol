@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {Nodes} from "src/Nodes.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice Owner, operator and receiver of a node: who may change what of it at once.
@@ -18,38 +19,38 @@ contract RolesTest is Base {
         vm.expectEmit();
         emit Nodes.NetworkAddressChanged(1, "https://elsewhere", keccak256("new tls"));
         vm.prank(OWNER);
-        staking.updateNetworkAddress(1, "https://elsewhere", keccak256("new tls"));
-        vm.assertEq(staking.node(1).networkAddress, "https://elsewhere");
-        vm.assertEq(staking.node(1).tlsKey, keccak256("new tls"));
+        registry.updateNetworkAddress(1, "https://elsewhere", keccak256("new tls"));
+        vm.assertEq(registry.node(1).networkAddress, "https://elsewhere");
+        vm.assertEq(registry.node(1).tlsKey, keccak256("new tls"));
     }
 
     function test_updateNetworkAddress_shows_in_the_committee_that_runs() public {
         _addNode(STAKE);
         _nextEpoch();
         vm.prank(OWNER);
-        staking.updateNetworkAddress(1, "https://elsewhere", 0);
+        registry.updateNetworkAddress(1, "https://elsewhere", 0);
         vm.assertEq(committee.committee(1).members[0].networkAddress, "https://elsewhere");
     }
 
     function test_updateNetworkAddress_by_the_operator() public {
         _withOperator();
         vm.prank(OPERATOR);
-        staking.updateNetworkAddress(1, "https://elsewhere", 0);
-        vm.assertEq(staking.node(1).networkAddress, "https://elsewhere");
+        registry.updateNetworkAddress(1, "https://elsewhere", 0);
+        vm.assertEq(registry.node(1).networkAddress, "https://elsewhere");
     }
 
     function test_updateNetworkAddress_reverts_for_a_stranger() public {
         _addNode(0);
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
         vm.prank(STRANGER);
-        staking.updateNetworkAddress(1, "http://elsewhere", 0);
+        registry.updateNetworkAddress(1, "http://elsewhere", 0);
     }
 
     function test_updateNetworkAddress_reverts_for_the_receiver() public {
         _withOperator();
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, RECEIVER, 1));
         vm.prank(RECEIVER);
-        staking.updateNetworkAddress(1, "http://elsewhere", 0);
+        registry.updateNetworkAddress(1, "http://elsewhere", 0);
     }
 
     function test_updateNetworkAddress_reverts_for_an_empty_address() public {
@@ -66,8 +67,8 @@ contract RolesTest is Base {
     }
 
     function test_updateNetworkAddress_reverts_for_an_unknown_node() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
-        staking.updateNetworkAddress(1, "http://elsewhere", 0);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 1));
+        registry.updateNetworkAddress(1, "http://elsewhere", 0);
     }
 
     // Owner, operator, receiver
@@ -77,26 +78,26 @@ contract RolesTest is Base {
         vm.expectEmit();
         emit Nodes.OperatorChanged(1, OPERATOR);
         vm.prank(OWNER);
-        staking.changeOperator(1, OPERATOR);
-        vm.assertEq(staking.node(1).operator, OPERATOR);
-        vm.assertEq(staking.nodeOf(OPERATOR), 1);
-        vm.assertEq(staking.nodeOf(OWNER), 0);
+        registry.changeOperator(1, OPERATOR);
+        vm.assertEq(registry.node(1).operator, OPERATOR);
+        vm.assertEq(registry.nodeOf(OPERATOR), 1);
+        vm.assertEq(registry.nodeOf(OWNER), 0);
     }
 
     function test_changeOperator_to_the_same_account_changes_nothing() public {
         _withOperator();
         vm.prank(OWNER);
-        staking.changeOperator(1, OPERATOR);
-        vm.assertEq(staking.nodeOf(OPERATOR), 1);
+        registry.changeOperator(1, OPERATOR);
+        vm.assertEq(registry.nodeOf(OPERATOR), 1);
     }
 
     function test_changeOperator_takes_the_rights_of_the_old_one() public {
         _withOperator();
         vm.prank(OWNER);
-        staking.changeOperator(1, STRANGER);
+        registry.changeOperator(1, STRANGER);
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, OPERATOR, 1));
         vm.prank(OPERATOR);
-        staking.leaveCandidates(1);
+        registry.leaveCandidates(1);
     }
 
     function test_changeOperator_reverts_for_an_account_with_a_node() public {
@@ -104,46 +105,46 @@ contract RolesTest is Base {
         _addNode(0);
         vm.expectRevert(abi.encodeWithSelector(Nodes.AccountHasNode.selector, _operator(2), 2));
         vm.prank(OWNER);
-        staking.changeOperator(1, _operator(2));
+        registry.changeOperator(1, _operator(2));
     }
 
     function test_changeOperator_reverts_for_the_zero_address() public {
         _addNode(0);
         vm.expectRevert(Nodes.ZeroAddress.selector);
         vm.prank(OWNER);
-        staking.changeOperator(1, address(0));
+        registry.changeOperator(1, address(0));
     }
 
     function test_changeOperator_reverts_for_the_operator() public {
         _withOperator();
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
         vm.prank(OPERATOR);
-        staking.changeOperator(1, STRANGER);
+        registry.changeOperator(1, STRANGER);
     }
 
     function test_resignOperator_frees_an_account_that_was_never_asked() public {
         _addNode(0);
         vm.prank(OWNER);
-        staking.changeOperator(1, STRANGER);
+        registry.changeOperator(1, STRANGER);
         vm.expectEmit();
         emit Nodes.OperatorChanged(1, address(0));
         vm.prank(STRANGER);
-        staking.resignOperator();
-        vm.assertEq(staking.nodeOf(STRANGER), 0);
-        vm.assertEq(staking.node(1).operator, address(0));
+        registry.resignOperator();
+        vm.assertEq(registry.nodeOf(STRANGER), 0);
+        vm.assertEq(registry.node(1).operator, address(0));
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
         vm.prank(STRANGER);
-        staking.leaveCandidates(1);
+        registry.leaveCandidates(1);
         vm.startPrank(OWNER);
-        staking.leaveCandidates(1);
-        staking.changeOperator(1, OPERATOR);
-        vm.assertEq(staking.nodeOf(OPERATOR), 1);
+        registry.leaveCandidates(1);
+        registry.changeOperator(1, OPERATOR);
+        vm.assertEq(registry.nodeOf(OPERATOR), 1);
     }
 
     function test_resignOperator_reverts_for_who_operates_none() public {
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 0));
         vm.prank(STRANGER);
-        staking.resignOperator();
+        registry.resignOperator();
     }
 
     function test_changeReceiver_sends_the_next_commission_elsewhere() public {
@@ -155,7 +156,7 @@ contract RolesTest is Base {
         vm.expectEmit();
         emit Nodes.ReceiverChanged(1, RECEIVER);
         vm.prank(OWNER);
-        staking.changeReceiver(1, RECEIVER);
+        registry.changeReceiver(1, RECEIVER);
         _nextEpoch();
         _reward(1, 50 ether);
         vm.assertEq(staking.earningsOf(OWNER), 10 ether);
@@ -166,28 +167,28 @@ contract RolesTest is Base {
         _withOperator();
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
         vm.prank(OPERATOR);
-        staking.changeReceiver(1, OPERATOR);
+        registry.changeReceiver(1, OPERATOR);
     }
 
     function test_changeReceiver_reverts_for_the_receiver() public {
         _withOperator();
         vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, RECEIVER, 1));
         vm.prank(RECEIVER);
-        staking.changeReceiver(1, STRANGER);
+        registry.changeReceiver(1, STRANGER);
     }
 
     function test_changeReceiver_reverts_for_the_zero_address() public {
         _addNode(0);
         vm.expectRevert(Nodes.ZeroAddress.selector);
         vm.prank(OWNER);
-        staking.changeReceiver(1, address(0));
+        registry.changeReceiver(1, address(0));
     }
 
     function _withOperator() private {
         _addNode(0);
         vm.startPrank(OWNER);
-        staking.changeOperator(1, OPERATOR);
-        staking.changeReceiver(1, RECEIVER);
+        registry.changeOperator(1, OPERATOR);
+        registry.changeReceiver(1, RECEIVER);
         vm.stopPrank();
     }
 
@@ -195,6 +196,6 @@ contract RolesTest is Base {
         _addNode(0);
         vm.expectRevert(Nodes.InvalidNetworkAddress.selector);
         vm.prank(OWNER);
-        staking.updateNetworkAddress(1, networkAddress, 0);
+        registry.updateNetworkAddress(1, networkAddress, 0);
     }
 }

@@ -5,6 +5,7 @@ import {Governed} from "src/Governed.sol";
 import {Nodes} from "src/Nodes.sol";
 import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice Slashing: who may and from when on, what it reaches and how much, and that stakers can always leave.
@@ -108,7 +109,7 @@ contract SlashingTest is Base {
     }
 
     function test_slash_reverts_for_an_unknown_node() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 9));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 9));
         vm.prank(SLASHER);
         staking.slash(9, MOST, EVIDENCE);
     }
@@ -300,9 +301,9 @@ contract SlashingTest is Base {
 
     function _pauseAll() private {
         vm.startPrank(GUARDIAN);
-        staking.pause(staking.registerNode.selector);
-        staking.pause(staking.changePublicKey.selector);
-        staking.pause(staking.becomeCandidate.selector);
+        registry.pause(registry.registerNode.selector);
+        registry.pause(registry.changePublicKey.selector);
+        registry.pause(registry.becomeCandidate.selector);
         staking.pause(staking.stake.selector);
         committee.pause(committee.eject.selector);
         vm.stopPrank();

@@ -150,13 +150,13 @@ abstract contract StakeHandler is Base {
     }
 
     function candidacy(uint256 seed) external watched {
-        Nodes.NodeView memory node = staking.node(_node(seed));
+        Nodes.NodeView memory node = registry.node(_node(seed));
         if (node.candidate) return _leave(node.nodeId);
-        bool isPaused = staking.isPaused(staking.becomeCandidate.selector);
+        bool isPaused = registry.isPaused(registry.becomeCandidate.selector);
         bool isBarred = epoch < node.barredUntil && !committee.isStalled();
         if (isPaused || isBarred) vm.expectRevert();
         vm.prank(node.operator);
-        staking.becomeCandidate(node.nodeId);
+        registry.becomeCandidate(node.nodeId);
     }
 
     /// @dev At a standstill, all being paid out: everybody takes all stake and all commissions.

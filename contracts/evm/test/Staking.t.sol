@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {Nodes} from "src/Nodes.sol";
 import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {StakeBase} from "test/StakeBase.t.sol";
 
 /// @notice Staking, and what counts at a selection.
@@ -16,11 +17,11 @@ contract StakingTest is StakeBase {
         emit Staking.Staked(1, address(this), 12 * UNIT, 1);
         vm.assertEq(staking.stake(1, 12 * UNIT), 1);
         staking.stake(1, 8);
-        vm.assertEq(staking.node(1).stake, 12 * UNIT + 8);
+        vm.assertEq(registry.node(1).stake, 12 * UNIT + 8);
         vm.assertEq(staking.stakeOn(1), 12 * UNIT + 8);
         vm.assertEq(staking.stakeOf(1, address(this)), 12 * UNIT + 8);
         vm.assertEq(token.balanceOf(address(staking)), 12 * UNIT + 8);
-        (, uint256[] memory stakes) = staking.candidates();
+        (, uint256[] memory stakes) = registry.candidates();
         vm.assertEq(stakes[0], 12 * UNIT + 8);
         _checkJoining(1, 12 * UNIT + 8);
         vm.assertEq(staking.sharesOf(1, address(this)), 0);
@@ -106,7 +107,7 @@ contract StakingTest is StakeBase {
     }
 
     function test_stake_reverts_for_an_unknown_node() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.UnknownNode.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 1));
         staking.stake(1, UNIT);
     }
 

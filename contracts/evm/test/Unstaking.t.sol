@@ -14,7 +14,7 @@ contract UnstakingTest is StakeBase {
         vm.expectEmit();
         emit Staking.Unstaked(1, address(this), STAKE / 4, 2);
         vm.assertEq(staking.unstake(1, STAKE / 4), 2);
-        vm.assertEq(staking.node(1).stake, STAKE - STAKE / 4);
+        vm.assertEq(registry.node(1).stake, STAKE - STAKE / 4);
         vm.assertEq(staking.sharesOf(1, address(this)), STAKE - STAKE / 4);
         (uint256 tokens,) = staking.poolOf(1);
         vm.assertEq(tokens, STAKE); // it serves epoch 1

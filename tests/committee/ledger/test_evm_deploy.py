@@ -67,7 +67,7 @@ async def test_what_elects_and_what_governs_is_the_timelocks(chain: LocalChain) 
     async with await EvmLedger.connect(chain.rpc_url, deployment, key) as ledger:
         reader = ledger._reader
         assert await reader.call(reader.token, "owner") == deployment.timelock
-        for contract in (reader.staking, reader.committee, reader.blobs):
+        for contract in (reader.staking, reader.registry, reader.committee, reader.blobs):
             assert await reader.call(contract, "governor") == deployment.timelock
             assert await reader.call(contract, "guardian") == key.address
         assert await ledger.balance(key.address) == 77
@@ -110,7 +110,7 @@ async def test_parameters_that_the_contract_refuses_are_named(chain: LocalChain)
     first_nonce = unfinished.value.first_nonce
     deployment = await deploy(chain.rpc_url, key, PARAMETERS, first_nonce=first_nonce)
     assert deployment.block == int(await chain.request("eth_blockNumber"), 16)
-    assert int(await chain.request("eth_getTransactionCount", key.address, "latest"), 16) == first_nonce + 5
+    assert int(await chain.request("eth_getTransactionCount", key.address, "latest"), 16) == first_nonce + 6
 
 
 async def test_parameter_too_large_for_its_type_is_refused(chain: LocalChain) -> None:
@@ -136,14 +136,15 @@ async def test_chain_without_a_precompile_is_refused(
 
 
 def a_deployment() -> Deployment:
-    token, timelock, staking, committee, blobs = (
-        to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(5)
+    token, timelock, staking, registry, committee, blobs = (
+        to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(6)
     )
     return Deployment(
         chain_id=17,
         token=token,
         timelock=timelock,
         staking=staking,
+        registry=registry,
         committee=committee,
         blobs=blobs,
         block=4,

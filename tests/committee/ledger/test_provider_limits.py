@@ -182,14 +182,14 @@ async def send(network: Network, sender: str, to: str, data: bytes) -> None:
 
 async def changes_of_an_address(network: Network) -> bytes:
     """What the `REPEATER` is to be sent, which operates the first node from now on."""
-    staking, owner = network.operator._reader.staking, network.nodes[0].ledger.account
+    registry, owner = network.operator._reader.registry, network.nodes[0].ledger.account
     assert owner is not None
     await send(
-        network, owner, staking.address, staking.abi.encode_call("changeOperator", 1, OUTSIDERS_CONTRACT)
+        network, owner, registry.address, registry.abi.encode_call("changeOperator", 1, OUTSIDERS_CONTRACT)
     )
-    change = staking.abi.encode_call("updateNetworkAddress", 1, "http://moved", bytes(32))
+    change = registry.abi.encode_call("updateNetworkAddress", 1, "http://moved", bytes(32))
     return (
-        (LOGS_AT_ONCE + 1).to_bytes(32, "big") + bytes.fromhex(staking.address[2:]).rjust(32, b"\0") + change
+        (LOGS_AT_ONCE + 1).to_bytes(32, "big") + bytes.fromhex(registry.address[2:]).rjust(32, b"\0") + change
     )
 
 

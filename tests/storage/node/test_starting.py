@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.storage.network import Network
 
 TROUBLES = {
-    "a revert, perhaps made up": LedgerRefused("Staking.nodes", "UnknownError"),
+    "a revert, perhaps made up": LedgerRefused("Registry.nodes", "UnknownError"),
     "silence": LedgerUnavailable("no answer within 5 s"),
 }
 
