@@ -3,14 +3,15 @@ pragma solidity ^0.8.30;
 
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {SSTORE2} from "solady/utils/SSTORE2.sol";
-import {Admission} from "./Admission.sol";
 import {Candidates} from "./Candidates.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {Bls} from "./lib/Bls.sol";
+import {Contact} from "./lib/Contact.sol";
+import {Messages} from "./lib/Messages.sol";
 
 /// @title Storage nodes.
-/// @notice A node has an owner, who registered it and decides about it; an operator, the hot key that its process
+/// @notice A node has an owner, who registered it, or accepted it from the owner before, and decides about it; an operator, the hot key that its process
 /// sends with; and a receiver of its commission. Address and TLS key change at once, BLS key and commission from the
 /// next committee on that is not elected yet. Node ids count from 1.
 abstract contract Nodes is Candidates, IRegistry {
@@ -38,6 +39,8 @@ abstract contract Nodes is Candidates, IRegistry {
     struct NodeView {
         uint32 nodeId;
         address owner;
+        /// @dev The account that may accept the node as its own; the zero address for none.
+        address nextOwner;
         address operator;
         address receiver;
         string name;
@@ -61,6 +64,7 @@ abstract contract Nodes is Candidates, IRegistry {
 
     struct Node {
         address owner;
+        address nextOwner;
         address operator;
         address receiver;
         bytes32 tlsKey;
@@ -92,6 +96,11 @@ abstract contract Nodes is Candidates, IRegistry {
     event OperatorChanged(uint32 indexed nodeId, address indexed operator);
     /// @notice A node's commission goes to another account.
     event ReceiverChanged(uint32 indexed nodeId, address indexed receiver);
+    /// @notice The owner offers the node to an account; the zero address withdraws the offer.
+    event NodeOffered(uint32 indexed nodeId, address indexed nextOwner);
+    /// @notice A node is another account's, which accepted it.
+    event OwnerChanged(uint32 indexed nodeId, address indexed owner);
+
     /// @notice An account operates one node at most.
     error AccountHasNode(address account, uint32 nodeId);
     /// @notice Another node has, or this one had, the key.
@@ -110,6 +119,8 @@ abstract contract Nodes is Candidates, IRegistry {
     error ZeroAddress();
     /// @notice Only the node's owner may.
     error NotNodeOwner(address account, uint32 nodeId);
+    /// @notice The node is not offered to the account.
+    error NotOffered(address account, uint32 nodeId);
     /// @notice Only the node's owner and its operator may.
     error NotAnOperator(address account, uint32 nodeId);
     /// @notice The most that a node may take of its rewards, hundredths of a percent.
@@ -120,15 +131,13 @@ abstract contract Nodes is Candidates, IRegistry {
     /// @notice The node that an account operates, 0 if none.
     mapping(address account => uint32 nodeId) public nodeOf;
 
-    Admission private immutable _admission = new Admission();
-
     mapping(uint32 nodeId => Node) private _nodes;
     mapping(bytes32 keyHash => uint32 nodeId) private _nodeWithKey;
 
     /// @notice Registers a node of the sender's and makes it a candidate, unless all places are taken.
     function registerNode(Registration calldata given) external pausable returns (uint32 nodeId) {
-        _admission.checkName(given.name);
-        _admission.checkNetworkAddress(given.networkAddress);
+        if (!Contact.isName(bytes(given.name))) revert InvalidName();
+        _checkNetworkAddress(given.networkAddress);
         _checkCommission(given.commission);
         nodeId = ++nodeCount;
         Node storage entry = _nodes[nodeId];
@@ -160,7 +169,7 @@ abstract contract Nodes is Candidates, IRegistry {
         onlyOperator(nodeId)
     {
         Node storage entry = _nodes[nodeId];
-        _admission.checkNetworkAddress(networkAddress);
+        _checkNetworkAddress(networkAddress);
         entry.networkAddress = networkAddress;
         entry.tlsKey = tlsKey;
         emit NetworkAddressChanged(nodeId, networkAddress, tlsKey);
@@ -207,6 +216,23 @@ abstract contract Nodes is Candidates, IRegistry {
         emit OperatorChanged(nodeId, address(0));
     }
 
+    /// @notice Offers a node to another account, in place of whom it was offered to before; the zero address withdraws
+    /// the offer. Nothing changes until it is accepted. Owner only.
+    function offerNode(uint32 nodeId, address nextOwner) external {
+        _owned(nodeId).nextOwner = nextOwner;
+        emit NodeOffered(nodeId, nextOwner);
+    }
+
+    /// @notice Makes the sender the owner of a node that is offered to it. Operator, receiver, key and commission stay
+    /// until the new owner changes them.
+    function acceptNode(uint32 nodeId) external {
+        Node storage entry = _known(nodeId);
+        if (msg.sender != entry.nextOwner) revert NotOffered(msg.sender, nodeId);
+        entry.owner = msg.sender;
+        delete entry.nextOwner;
+        emit OwnerChanged(nodeId, msg.sender);
+    }
+
     /// @notice Sends a node's commission, from now on, to another account. Owner only.
     function changeReceiver(uint32 nodeId, address receiver) external {
         _receive(_owned(nodeId), receiver);
@@ -221,6 +247,7 @@ abstract contract Nodes is Candidates, IRegistry {
         (, uint96 commissionFrom, uint160 lastCommission) = entry.commissions.latestCheckpoint();
         shown.nodeId = nodeId;
         shown.owner = entry.owner;
+        shown.nextOwner = entry.nextOwner;
         shown.operator = entry.operator;
         shown.receiver = entry.receiver;
         shown.name = entry.name;
@@ -301,7 +328,12 @@ abstract contract Nodes is Candidates, IRegistry {
         uint32 user = _nodeWithKey[keccak256(publicKey)];
         if (user != 0) revert KeyInUse(user);
         _nodeWithKey[keccak256(publicKey)] = nodeId;
-        compressed = _admission.checkKey(publicKey, proofOfPossession, entry.owner, committee);
+        bytes memory key = publicKey;
+        if (!Bls.isKey(key)) revert InvalidKey();
+        compressed = Bls.compress(key);
+        bytes memory body = Messages.possession(entry.owner, compressed);
+        bytes memory message = Messages.encode(Messages.POSSESSION, 0, Messages.domainOf(committee), body);
+        if (!Bls.verify(Bls.keyAt(key, 0), message, proofOfPossession)) revert InvalidProofOfPossession();
         entry.keys.push(fromPeriod, uint160(SSTORE2.write(publicKey)));
     }
 
@@ -331,6 +363,10 @@ abstract contract Nodes is Candidates, IRegistry {
     function _owned(uint32 nodeId) private view returns (Node storage entry) {
         entry = _known(nodeId);
         if (msg.sender != entry.owner) revert NotNodeOwner(msg.sender, nodeId);
+    }
+
+    function _checkNetworkAddress(string calldata networkAddress) private pure {
+        if (!Contact.isNetworkAddress(bytes(networkAddress))) revert InvalidNetworkAddress();
     }
 
     function _checkCommission(uint16 commission) private pure {

@@ -50,8 +50,14 @@ abstract contract Settlement is Governed {
 
     /// @notice A node earned `amount` in `period`; `commission` of it is the receiver's, the rest the pool's.
     event Rewarded(uint32 indexed nodeId, uint32 indexed period, address receiver, uint256 amount, uint256 commission);
-    /// @notice A node's periods before `period` are settled: with it `shares` are worth `tokens`.
-    event Settled(uint32 indexed nodeId, uint32 indexed period, uint256 tokens, uint256 shares);
+    /// @notice A node's periods before `period` are settled: with it `shares` are worth `tokens`. Among the shares are the
+    /// `joined` ones, for the tokens that joined with it; no more among the tokens are the `left` ones, of the shares
+    /// that left with it.
+    event Settled(
+        uint32 indexed nodeId, uint32 indexed period, uint256 tokens, uint256 shares, uint256 joined, uint256 left
+    );
+    /// @notice A staker was given its `shares` of what joined with a period that is settled.
+    event Joined(uint32 indexed nodeId, address indexed staker, uint32 fromPeriod, uint256 shares);
     /// @notice A receiver took its commissions.
     event EarningsWithdrawn(address indexed receiver, uint256 amount);
 
@@ -113,10 +119,10 @@ abstract contract Settlement is Governed {
         for (uint256 i; i < amounts.length; ++i) {
             if (amounts[i] != 0) _reward(nodeId, period, amounts[i]);
             total += amounts[i];
-            _turn(nodeId, ++period);
+            (uint256 joined, uint256 left) = _turn(nodeId, ++period);
+            emit Settled(nodeId, period, on.pool.tokens, on.pool.shares, joined, left);
         }
         on.settled = period;
-        emit Settled(nodeId, period, on.pool.tokens, on.pool.shares);
         if (total != 0) token.safeTransferFrom(msg.sender, address(this), total);
     }
 
@@ -252,8 +258,10 @@ abstract contract Settlement is Governed {
         for (uint256 i; i < 2; ++i) {
             Entry memory entry = _entries[nodeId][msg.sender][i];
             if (entry.amount == 0 || !_isSettled(nodeId, entry)) continue;
-            shares += _joinings[nodeId][entry.period].exit(entry.amount);
+            uint256 joined = _joinings[nodeId][entry.period].exit(entry.amount);
+            shares += joined;
             delete _entries[nodeId][msg.sender][i];
+            emit Joined(nodeId, msg.sender, entry.period, joined);
         }
         if (shares != before) _shares[nodeId][msg.sender] = shares;
     }
@@ -269,17 +277,19 @@ abstract contract Settlement is Governed {
     }
 
     /// @dev With a period, all before it being settled: what leaves goes out, what joins comes in.
-    function _turn(uint32 nodeId, uint32 period) private {
+    function _turn(uint32 nodeId, uint32 period) private returns (uint256 joined, uint256 left) {
         Stake storage on = _stakes[nodeId];
         uint256 shares = on.leaving == 0 ? 0 : unbondingPoolOf[nodeId][period].tokens;
         if (shares != 0) {
             on.leaving -= shares;
-            unbondingPoolOf[nodeId][period].tokens = on.pool.exit(shares);
+            left = on.pool.exit(shares);
+            unbondingPoolOf[nodeId][period].tokens = left;
         }
         uint256 tokens = on.joining == 0 ? 0 : _joinings[nodeId][period].tokens;
         if (tokens != 0) {
             on.joining -= uint128(tokens);
-            _joinings[nodeId][period].tokens = on.pool.enter(tokens);
+            joined = on.pool.enter(tokens);
+            _joinings[nodeId][period].tokens = joined;
         }
     }
 

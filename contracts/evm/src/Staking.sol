@@ -2,7 +2,9 @@
 pragma solidity ^0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {Governed} from "./Governed.sol";
 import {HauloutToken} from "./HauloutToken.sol";
 import {Settlement} from "./Settlement.sol";
@@ -14,7 +16,7 @@ import {Pool, Pools} from "./lib/Pools.sol";
 /// @notice Anybody may stake on any node. The stake that elects a node for a period is the stake that earns in that
 /// period and that can be slashed for it: tokens join a node's pool with the first period whose committee is not elected
 /// yet, and shares leave the pool with the first period for which they do not stand.
-contract Staking is Settlement {
+contract Staking is Settlement, Multicall {
     using SafeERC20 for IERC20;
     using Pools for Pool;
 
@@ -27,14 +29,20 @@ contract Staking is Settlement {
     event Staked(uint32 indexed nodeId, address indexed staker, uint256 amount, uint32 fromPeriod);
     /// @notice `amount` that was to join with `fromPeriod` went back.
     event StakingCancelled(uint32 indexed nodeId, address indexed staker, uint32 fromPeriod, uint256 amount);
-    /// @notice `shares` stand and earn for the last time in the period before `unlockPeriod`.
-    event Unstaked(uint32 indexed nodeId, address indexed staker, uint256 shares, uint32 unlockPeriod);
-    /// @notice What was not to stand from `unlockPeriod` on stands on.
-    event UnstakingCancelled(uint32 indexed nodeId, address indexed staker, uint32 unlockPeriod, uint256 shares);
+    /// @notice `shares` stand and earn for the last time in the period before `unlockPeriod`; they gave `unbondingShares`
+    /// of what leaves with it.
+    event Unstaked(
+        uint32 indexed nodeId, address indexed staker, uint256 shares, uint32 unlockPeriod, uint256 unbondingShares
+    );
+    /// @notice `unbondingShares` of what was not to stand from `unlockPeriod` on are `shares` of the node's pool again.
+    event UnstakingCancelled(
+        uint32 indexed nodeId, address indexed staker, uint32 unlockPeriod, uint256 unbondingShares, uint256 shares
+    );
     /// @notice Unstaked tokens went back to the staker.
     event Withdrawn(uint32 indexed nodeId, address indexed staker, uint32 unlockPeriod, uint256 amount);
-    /// @notice A part of the stake on a node, and of what is unbonding from it, is burnt.
-    event Slashed(uint32 indexed nodeId, uint256 fraction, uint256 amount, bytes32 evidence);
+    /// @notice `fraction` of the stake on a node is burnt, and of each pool that left it with `firstUnlockPeriod` or later
+    /// and that it is settled for; of each rounded down, together `amount`.
+    event Slashed(uint32 indexed nodeId, uint256 fraction, uint256 amount, bytes32 evidence, uint32 firstUnlockPeriod);
     /// @notice Somebody else may slash, once what unlocks with `unlockPeriod` is unlocked.
     event SlasherChanged(address indexed slasher, uint32 unlockPeriod);
 
@@ -108,12 +116,20 @@ contract Staking is Settlement {
         if (fromPeriod > on.settled) {
             held += on.pool.price(_enter(nodeId, fromPeriod, uint128(amount)));
         } else {
-            held += on.pool.enter(amount); // the period before has stalled and is settled: this is the rate
+            uint256 shares = on.pool.enter(amount); // the period before has stalled and is settled: this is the rate
+            held += shares;
             _shares[nodeId][msg.sender] = held;
+            emit Joined(nodeId, msg.sender, fromPeriod, shares);
         }
         if (held < LEAST_SHARES) revert StakeTooSmall(held, LEAST_SHARES); // also when it is worth no share at all
         emit Staked(nodeId, msg.sender, amount, fromPeriod);
         token.safeTransferFrom(msg.sender, address(this), amount);
+    }
+
+    /// @notice Lets this contract take the sender's tokens, by the sender's signature (EIP-2612): the first call of a
+    /// `multicall` that stakes. Where the permit was used already, or is refused, what follows says what is lacking.
+    function permit(uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
+        try IERC20Permit(address(token)).permit(msg.sender, address(this), value, deadline, v, r, s) {} catch {}
     }
 
     /// @notice Gives the sender back, when periods have come to a standstill, what was to join a node's pool with a period
@@ -195,10 +211,11 @@ contract Staking is Settlement {
         if (fraction == 0 || fraction > most) revert InvalidFraction(fraction, most);
         (before.period, before.fraction) = (current, uint64(MOST_PER_PERIOD - most + fraction));
         amount = _stakes[nodeId].pool.lower(fraction, WHOLE);
-        for (uint32 period = settled; period > 0 && !_isBeyondEvidence(period); --period) {
-            amount += unbondingPoolOf[nodeId][period].lower(fraction, WHOLE);
+        uint32 unlockPeriod = settled;
+        for (; unlockPeriod > 0 && !_isBeyondEvidence(unlockPeriod); --unlockPeriod) {
+            amount += unbondingPoolOf[nodeId][unlockPeriod].lower(fraction, WHOLE);
         }
-        emit Slashed(nodeId, fraction, amount, evidence);
+        emit Slashed(nodeId, fraction, amount, evidence, unlockPeriod + 1);
         HauloutToken(address(token)).burn(amount);
     }
 
@@ -242,8 +259,9 @@ contract Staking is Settlement {
             leaving = unbonding.cost(amount);
             earningsOf[registry.receiverOf(nodeId)] += amount - leaving; // less than a share: else it would make the others dear
         }
-        unbondingSharesOf[nodeId][unlockPeriod][msg.sender] += unbonding.enter(leaving);
-        emit Unstaked(nodeId, msg.sender, shares, unlockPeriod);
+        uint256 unbondingShares = unbonding.enter(leaving);
+        unbondingSharesOf[nodeId][unlockPeriod][msg.sender] += unbondingShares;
+        emit Unstaked(nodeId, msg.sender, shares, unlockPeriod, unbondingShares);
     }
 
     /// @dev Takes back what of the sender's was to leave with a period: shares of the node's pool, which are nobody's now.
@@ -257,7 +275,7 @@ contract Staking is Settlement {
         shares = unbondingPoolOf[nodeId][unlockPeriod].exit(unbondingShares);
         if (unlockPeriod > on.settled) on.leaving -= shares;
         else shares = on.pool.enter(shares);
-        emit UnstakingCancelled(nodeId, msg.sender, unlockPeriod, shares);
+        emit UnstakingCancelled(nodeId, msg.sender, unlockPeriod, unbondingShares, shares);
     }
 
     function _requireKnown(uint32 nodeId) private view {

@@ -23,6 +23,12 @@ interface Vm {
         uint64 gasRemaining;
     }
 
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
     function assertEq(uint256 left, uint256 right) external pure;
     function assertEq(address left, address right) external pure;
     function assertEq(bytes32 left, bytes32 right) external pure;
@@ -42,9 +48,11 @@ interface Vm {
     function expectRevert(bytes4 selector) external;
     function getCode(string calldata artifact) external view returns (bytes memory);
     function getNonce(address account) external view returns (uint64);
+    function getRecordedLogs() external returns (Log[] memory logs);
     function lastCallGas() external view returns (Gas memory);
     function mockCall(address callee, bytes calldata data, bytes calldata answer) external;
     function prank(address sender) external;
+    function recordLogs() external;
     function roll(uint256 blockNumber) external;
     function startPrank(address sender) external;
     function stopPrank() external;

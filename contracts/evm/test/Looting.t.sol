@@ -56,6 +56,26 @@ contract LootingTest is Base {
         vm.assertEq(dust + unbonding, STAKE + 180 ether);
     }
 
+    /// @dev Pay that comes before stake joins makes a share dearer, so that the stake may become fewer shares than one has
+    /// to stake with; it is worth what was staked, but for less than one of them, and can be taken off.
+    function testFuzz_pay_before_stake_joins_takes_less_than_a_share_of_it(uint256 amount, uint256 pay) public {
+        amount = _between(amount, 1e9, 1e24);
+        pay = _between(pay, 0, 1e30);
+        _fund(STAKER, amount);
+        vm.prank(STAKER);
+        staking.stake(1, amount);
+        _nextEpoch();
+        _reward(1, pay);
+        (uint256 tokens, uint256 shares) = staking.poolOf(1);
+        uint256 joined = staking.stakeOf(1, STAKER);
+        vm.assertLe(joined, amount);
+        vm.assertLe(amount - joined, tokens / shares + 1);
+        uint256 held = staking.sharesOf(1, STAKER);
+        if (held == 0) return;
+        vm.prank(STAKER);
+        staking.unstake(1, held);
+    }
+
     function test_dust_takes_nothing_of_stakers_that_left() public {
         blobs.reserve(SPACE, 1, ANY);
         _nextEpoch(); // epoch 1 is over: its stakers have earned 180

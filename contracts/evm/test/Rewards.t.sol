@@ -23,7 +23,7 @@ contract RewardsTest is Base {
         vm.expectEmit();
         emit Settlement.Rewarded(1, 1, RECEIVER, 200 ether, 20 ether);
         vm.expectEmit();
-        emit Settlement.Settled(1, 2, STAKE + 180 ether, STAKE);
+        emit Settlement.Settled(1, 2, STAKE + 180 ether, STAKE, 0, 0);
         vm.prank(address(blobs));
         staking.settle(1, amounts);
         vm.assertEq(staking.stakeOf(1, address(this)), STAKE + 180 ether);

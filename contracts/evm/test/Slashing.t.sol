@@ -119,7 +119,7 @@ contract SlashingTest is Base {
     function test_slash_burns_a_part_of_the_stake() public {
         uint256 supply = token.totalSupply();
         vm.expectEmit();
-        emit Staking.Slashed(1, MOST, STAKE / 10, EVIDENCE);
+        emit Staking.Slashed(1, MOST, STAKE / 10, EVIDENCE, 3);
         vm.assertEq(_slash(1, MOST), STAKE / 10);
         vm.assertEq(staking.stakeOn(1), STAKE - STAKE / 10);
         vm.assertEq(staking.stakeOf(1, address(this)), STAKE - STAKE / 10);

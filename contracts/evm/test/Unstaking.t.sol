@@ -12,7 +12,7 @@ contract UnstakingTest is StakeBase {
         _nextEpoch();
         _payOutAll();
         vm.expectEmit();
-        emit Staking.Unstaked(1, address(this), STAKE / 4, 2);
+        emit Staking.Unstaked(1, address(this), STAKE / 4, 2, STAKE / 4);
         vm.assertEq(staking.unstake(1, STAKE / 4), 2);
         vm.assertEq(registry.node(1).stake, STAKE - STAKE / 4);
         vm.assertEq(staking.sharesOf(1, address(this)), STAKE - STAKE / 4);
@@ -154,7 +154,7 @@ contract UnstakingTest is StakeBase {
         _staked();
         staking.unstake(1, STAKE);
         vm.expectEmit();
-        emit Staking.UnstakingCancelled(1, address(this), 2, STAKE);
+        emit Staking.UnstakingCancelled(1, address(this), 2, STAKE, STAKE);
         staking.cancelUnstaking(1, 2, STAKE);
         vm.assertEq(staking.stakeOn(1), STAKE);
         vm.assertEq(staking.sharesOf(1, address(this)), STAKE);
@@ -226,9 +226,9 @@ contract UnstakingTest is StakeBase {
     function test_unstakeSooner_lets_out_at_a_standstill_what_is_less_than_a_position() public {
         _droppedBehind(7);
         vm.expectEmit();
-        emit Staking.UnstakingCancelled(1, address(this), 3, 7);
+        emit Staking.UnstakingCancelled(1, address(this), 3, 7, 7);
         vm.expectEmit();
-        emit Staking.Unstaked(1, address(this), 7, 2);
+        emit Staking.Unstaked(1, address(this), 7, 2, 7);
         vm.assertEq(staking.unstakeSooner(1, 3, 7), 2);
         vm.assertEq(staking.sharesOf(1, address(this)), 0);
         vm.assertEq(staking.withdraw(1, 2), STAKE);
