@@ -102,7 +102,11 @@ PARAMETERS: Mapping[str, Option] = {
         _number("--opening-members", "Number of members without which the first epoch waits.", 1, 100), 4
     ),
     "opening_stake": Option(
-        _tokens("--opening-stake", "Stake without which the first epoch waits; none by default."), None
+        _tokens(
+            "--opening-stake",
+            "Stake without which the first epoch waits; on a chain that is not for development it must be named.",
+        ),
+        None,
     ),
     "opening_s": Option(
         _number("--opening-s", "Seconds for which the first epoch waits at most.", 0), 7 * DAY_S

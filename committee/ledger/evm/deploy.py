@@ -73,6 +73,11 @@ async def deploy(
     async with _connection(rpc_url) as rpc:
         await _probe(rpc)
         chain_id = await rpc.eth.chain_id
+        if chain_id != DEVELOPMENT_CHAIN_ID and parameters.opening_stake is None:
+            raise LedgerError(
+                f"chain {chain_id} is not for development: say how much stake the first epoch waits for "
+                "(--opening-stake TOKENS), for else the first account to stake elects all members"
+            )
         finality = parameters.finality or ("latest" if chain_id == DEVELOPMENT_CHAIN_ID else "finalized")
         await _probe_finality(rpc, finality)
         with closing(Sender(rpc, key, chain_id, ErrorDecoder(map(load_contract, CONTRACTS)))) as sender:
@@ -235,7 +240,11 @@ def _constructor_arguments(
                 _default(parameters.shrink_s, 26 * epoch_s),
                 parameters.band_millis,
             ),
-            "opening_": (parameters.opening_members, parameters.opening_stake, parameters.opening_s),
+            "opening_": (
+                parameters.opening_members,
+                _default(parameters.opening_stake, 0),
+                parameters.opening_s,
+            ),
             **governed,
         },
         "Blobs": {

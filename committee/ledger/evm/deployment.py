@@ -73,8 +73,9 @@ class DeploymentParameters:
     opening_members: int = 4
     """The first selection waits for this many members and for `opening_stake`: else the first account to stake would be
     the whole network. Of fewer than four equal members none may fail."""
-    opening_stake: int = 0
-    """In the token's smallest unit."""
+    opening_stake: int | None = None
+    """In the token's smallest unit; None for none on a development chain. On any other it must be named: with next to
+    no stake an account that comes first would elect all members."""
     opening_s: int = 7 * 24 * 3600
     """After this time since the deployment the first selection waits no longer."""
     supply: int = 0

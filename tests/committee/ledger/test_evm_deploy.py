@@ -18,6 +18,7 @@ from committee.ledger.evm import (
     Deployment,
     DeploymentParameters,
     DeploymentUnfinished,
+    DryRun,
     EvmLedger,
     Roles,
     deploy,
@@ -118,6 +119,19 @@ async def test_parameter_too_large_for_its_type_is_refused(chain: LocalChain) ->
     await chain.fund(key.address)
     with pytest.raises(LedgerError, match="creation of Committee"):
         await deploy(chain.rpc_url, key, dataclasses.replace(PARAMETERS, n_shards=1 << 16))
+
+
+async def test_a_public_chain_wants_an_opening_stake_to_be_named(
+    chain: LocalChain, spoilt: SpoiltConnection
+) -> None:
+    spoilt.changes.append(lambda method, result: "0x1" if method == "eth_chainId" else result)
+    key = AccountKey.generate()
+    await chain.fund(key.address)
+    named = dataclasses.replace(PARAMETERS, finality="latest")
+    with pytest.raises(LedgerError, match=r"chain 1 is not for development: .*--opening-stake"):
+        await deploy(spoilt.url, key, named)
+    with pytest.raises(DryRun):  # named, it goes on
+        await deploy(spoilt.url, key, dataclasses.replace(named, opening_stake=0), dry_run=True)
 
 
 @pytest.mark.parametrize(("address", "name"), [(0x09, "Blake2b"), (0x0B, "EIP-2537"), (0x0F, "pairing")])
