@@ -1,4 +1,4 @@
-"""`haulout account`, `… node`, `… stake`, `… epoch`: what operators and stakers do on chain."""
+"""`haulout account`, `… node`, `… epoch`: what operators do on chain."""
 
 from __future__ import annotations
 
@@ -31,12 +31,10 @@ from committee.ledger import Ledger, RegisteredNode, next_step
 from committee.printing import Result, sent, show
 
 node_app = typer.Typer(no_args_is_help=True, help="Run a storage node, and what its operator does on chain.")
-stake_app = typer.Typer(no_args_is_help=True, help="Stake on nodes.")
 account_app = typer.Typer(no_args_is_help=True, help="Keys, and what accounts need on a network of your own.")
 epoch_app = typer.Typer(no_args_is_help=True, help="Look at the epoch, and push it on; anyone may.")
 
 NodeArgument = Annotated[int, typer.Argument(metavar="NODE", help="The node's id.", min=1)]
-UnlockArgument = Annotated[int, typer.Argument(metavar="PERIOD", help="In which it unlocks.", min=0)]
 BlsKeyOption = Annotated[Path, typer.Option("--bls-key", help="The node's BLS key file, 32 bytes in hex.")]
 OperatorOption = typer.Option(
     parser=account_address, metavar="ACCOUNT", help="That the node's process sends from; the owner decides."
@@ -162,6 +160,33 @@ async def update(
     return sent(await ledger.change_receiver(node, str(receiver)), node_id=node)
 
 
+@chain_command(node_app, "transfer")
+async def transfer(
+    ledger: Ledger,
+    node: NodeArgument,
+    account: Annotated[
+        str | None,
+        typer.Argument(
+            parser=account_address, metavar="ACCOUNT", help="That is to own it, once it accepts (`accept`)."
+        ),
+    ] = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Withdraw the offer.")] = False,
+) -> Result:
+    """Offer a node to another account, which becomes its owner when it accepts; until then nothing changes."""
+    if (account is None) is not cancel:
+        raise LedgerError("name the account that the node is offered to, or withdraw the offer with --cancel")
+    return sent(await ledger.offer_node(node, account), node_id=node, next_owner=account)
+
+
+@chain_command(node_app, "accept")
+async def accept(ledger: Ledger, node: NodeArgument) -> Result:
+    """Become the owner of a node that is offered to the sending account.
+
+    Its operator, its receiver, its key and its commission stay until you change them (`update`).
+    """
+    return sent(await ledger.accept_node(node), node_id=node, owner=sending_account(ledger))
+
+
 @chain_command(node_app, "leave")
 async def leave(ledger: Ledger, node: NodeArgument) -> Result:
     """Stand for no further selection; in committees already selected the node stays."""
@@ -208,72 +233,6 @@ async def _node(ledger: Ledger, node_id: int) -> RegisteredNode:
         if one.node_id == node_id:
             return one
     raise LedgerError(f"no node has the id {node_id}: see haulout node status")
-
-
-# stake
-
-
-@chain_command(stake_app, "add")
-async def add(ledger: Ledger, node: NodeArgument, amount: Amount) -> Result:
-    """Stake tokens on a node; they count from the next selection on, and earn from its period on."""
-    return sent(await ledger.stake(node, amount), node_id=node, amount=amount)
-
-
-@chain_command(stake_app, "list", sends=False)
-async def list_stakes(
-    ledger: Ledger,
-    account: Annotated[
-        str | None,
-        typer.Argument(
-            parser=account_address, metavar="ACCOUNT", help="The key's account when none is named."
-        ),
-    ] = None,
-) -> Result:
-    """What an account has staked, is unstaking, and has earned."""
-    whose = account or sending_account(ledger)
-    positions, earnings, balance = await asyncio.gather(
-        ledger.stakes(whose), ledger.earnings(whose), ledger.balance(whose)
-    )
-    return {
-        "account": whose,
-        "balance": balance,
-        "earnings": earnings,
-        "stakes": [dataclasses.asdict(one) for one in positions],
-    }
-
-
-@chain_command(stake_app, "unstake")
-async def unstake(
-    ledger: Ledger,
-    node: NodeArgument,
-    amount: Annotated[
-        int | None, typer.Option(parser=token_amount, metavar="TOKENS", help="How many; all by default.")
-    ] = None,
-    cancel: Annotated[
-        int | None,
-        typer.Option(metavar="PERIOD", help="Let stand what was not to stand from this period on."),
-    ] = None,
-) -> Result:
-    """Take stake off a node; or cancel that, until a committee is elected without it.
-
-    It stands and earns until the last period whose committee is elected is over; behind the evidence window it can be
-    withdrawn (see `list`).
-    """
-    if cancel is not None:
-        return sent(await ledger.cancel_unstaking(node, cancel, amount), node_id=node, unlock_period=cancel)
-    return sent(await ledger.unstake(node, amount), node_id=node)
-
-
-@chain_command(stake_app, "withdraw")
-async def withdraw(ledger: Ledger, node: NodeArgument, period: UnlockArgument) -> Result:
-    """Withdraw the stake that was unstaked from a period on and is unlocked (see `list`)."""
-    return sent(await ledger.withdraw(node, period), node_id=node, unlock_period=period)
-
-
-@chain_command(stake_app, "rewards")
-async def rewards(ledger: Ledger) -> Result:
-    """Withdraw the account's commissions; they come with `haulout epoch pay`."""
-    return sent(await ledger.withdraw_earnings(), account=sending_account(ledger))
 
 
 # epochs

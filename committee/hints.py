@@ -40,6 +40,7 @@ HINTS: Mapping[str, str] = {
     "CommissionTooHigh": "give a lower --commission",
     "UnknownNode": _NODES,
     "NotNodeOwner": f"{_OWNER}; {_NODES}",
+    "NotOffered": f"the node's owner offers it first: `haulout node transfer NODE ACCOUNT`; {_NODES}",
     "NotAnOperator": "use the key of the account that operates the node (--key-file)",
     "AlreadyCandidate": "nothing needs to be done: the node stands for election",
     "NotCandidate": "nothing needs to be done: the node does not stand for election",

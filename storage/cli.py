@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from committee.cli import account_app, epoch_app, node_app, stake_app
+from committee.cli import account_app, epoch_app, node_app
 from committee.deploy_command import deploy_command
 from committee.printing import put
+from committee.stake_cli import stake_app
 from storage.client.cli import FileArgument
 from storage.client.cli import app as blob_app
 from storage.client.files import metadata_of

@@ -209,6 +209,15 @@ class Ledger(Protocol):
     async def change_operator(self, node_id: int, operator: str) -> Transaction:
         """Let another account operate a node."""
 
+    async def offer_node(self, node_id: int, account: str | None) -> Transaction:
+        """Offer a node of the sending account to another account; None withdraws the offer.
+
+        Nothing else changes until that account accepts it.
+        """
+
+    async def accept_node(self, node_id: int) -> Transaction:
+        """Make the sending account the owner of a node that is offered to it; all else of the node stays as it is."""
+
     async def change_receiver(self, node_id: int, receiver: str) -> Transaction:
         """Send a node's commission to another account."""
 
@@ -226,11 +235,27 @@ class Ledger(Protocol):
         Approves the token first where nothing but the allowance is lacking.
         """
 
+    async def staked_lately(self, node_id: int, amount: int) -> int | None:
+        """Return the newest block in which the account staked just this amount on a node, not long ago; else None.
+
+        "Not long ago" is the adapter's limit. A caller that may repeat a stake whose answer was lost calls `settle` and
+        this first.
+        """
+
     async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
         """Take stake off a node, all of it when None, from the first period on whose committee is not elected yet.
 
         Has the node paid out first where the stake has joined with a period for which it is not settled. The stake can
         be withdrawn when the last period that it stands for is over and the evidence window has passed.
+        """
+
+    async def unstake_sooner(
+        self, node_id: int, unlock_period: int, amount: int | None = None
+    ) -> Transaction:
+        """Let stake leave sooner that was to leave with `unlock_period`, all of it when None: as if unstaked now.
+
+        Of use where it was unstaked behind a selection that was dropped since. Refused once that period's committee is
+        elected.
         """
 
     async def cancel_unstaking(

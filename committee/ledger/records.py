@@ -101,7 +101,10 @@ class RegisteredNode:
 
     node_id: int
     owner: str
-    """The account that registered the node and decides about it; its key's proof of possession names it."""
+    """The account that registered the node, or accepted it since, and decides about it; a new key's proof of possession
+    names it."""
+    next_owner: str | None
+    """The account that the node is offered to, which may accept it; None for none."""
     operator: str
     """The account that the node's process sends from."""
     receiver: str

@@ -163,6 +163,14 @@ class MemoryLedger:
         sent = self._sender(), node_id, address, tls_key
         return self.chain.send("Registry.updateNetworkAddress", registry.update_address, *sent)
 
+    async def offer_node(self, node_id: int, account: str | None) -> Transaction:
+        """Of the account's."""
+        return self.chain.send("Registry.offerNode", registry.offer, self._sender(), node_id, account)
+
+    async def accept_node(self, node_id: int) -> Transaction:
+        """Offered to the account."""
+        return self.chain.send("Registry.acceptNode", registry.accept, self._sender(), node_id)
+
     async def stake(self, node_id: int, amount: int) -> Transaction:
         """Out of nothing."""
         self._sender()

@@ -42,6 +42,7 @@ def register_node(
     node = RegisteredNode(
         node_id=node_id,
         owner=account,
+        next_owner=None,
         operator=operator,
         receiver=receiver or account,
         name=name,
@@ -96,10 +97,25 @@ def moved(now: Contracts, node_id: int, address: str, tls_key: bytes = bytes(32)
     return replace(shown, nodes={**now.nodes, node_id: node}), (told,)
 
 
+def offer(now: Contracts, account: str, node_id: int, next_owner: str | None) -> Outcome:
+    """Offer a node to another account; None withdraws the offer. Owner only."""
+    node = _known(now, node_id)
+    if account != node.owner:
+        raise Revert("NotNodeOwner", account=account, nodeId=node_id)
+    return replace(now, nodes={**now.nodes, node_id: replace(node, next_owner=next_owner)}), ()
+
+
+def accept(now: Contracts, account: str, node_id: int) -> Outcome:
+    """Make the account the owner of a node that is offered to it."""
+    node = _known(now, node_id)
+    if account != node.next_owner:
+        raise Revert("NotOffered", account=account, nodeId=node_id)
+    return replace(now, nodes={**now.nodes, node_id: replace(node, owner=account, next_owner=None)}), ()
+
+
 def stake(now: Contracts, node_id: int, amount: int) -> Outcome:
     """Add stake to a node, from the first period on whose committee is not elected yet."""
-    if node_id not in now.nodes:
-        raise Revert("UnknownNode", nodeId=node_id)
+    _known(now, node_id)
     if amount == 0:
         raise Revert("ZeroAmount")
     late = now.late_stakes
@@ -152,8 +168,13 @@ def _require_address(address: str) -> None:
         raise Revert("InvalidNetworkAddress")
 
 
-def _require_operator(now: Contracts, account: str, node_id: int) -> None:
+def _known(now: Contracts, node_id: int) -> RegisteredNode:
     if node_id not in now.nodes:
         raise Revert("UnknownNode", nodeId=node_id)
-    if account not in (now.nodes[node_id].owner, now.nodes[node_id].operator):
+    return now.nodes[node_id]
+
+
+def _require_operator(now: Contracts, account: str, node_id: int) -> None:
+    node = _known(now, node_id)
+    if account not in (node.owner, node.operator):
         raise Revert("NotAnOperator", account=account, nodeId=node_id)

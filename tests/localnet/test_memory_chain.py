@@ -185,6 +185,19 @@ async def test_nodes_leave_and_return_and_move(twins: Twins) -> None:
     assert await twins.anyone(lambda told: told.register_node(*unproven)) == "InvalidProofOfPossession"
 
 
+async def test_a_node_goes_over_to_the_account_that_accepts_it(twins: Twins) -> None:
+    one, other = (node.ledger for node in twins.network.nodes[:2])
+    assert await twins.tell(other, lambda told: told.offer_node(1, other.account)) == "NotNodeOwner"
+    assert await twins.tell(other, lambda told: told.accept_node(1)) == "NotOffered"
+    assert await twins.tell(one, lambda told: told.offer_node(1, other.account)) is None
+    assert await twins.tell(one, lambda told: told.offer_node(1, None)) is None
+    assert await twins.tell(other, lambda told: told.accept_node(1)) == "NotOffered"
+    assert await twins.tell(one, lambda told: told.offer_node(1, other.account)) is None
+    assert await twins.tell(other, lambda told: told.accept_node(1)) is None
+    assert await twins.tell(one, lambda told: told.offer_node(1, None)) == "NotNodeOwner"
+    assert await twins.tell(one, lambda told: told.accept_node(99)) == "UnknownNode"
+
+
 def registering(*sent: Any) -> Telling:
     return lambda told: told.register_node(*sent)
 

@@ -65,6 +65,8 @@ ABSENCES = {
 }
 """The events of which one ends it. (`CandidateRemoved` may follow when it has ended: it then tells of a bar.)"""
 
+NO_ACCOUNT = "0x" + 40 * "0"
+"""The address by which the contracts say that there is no account."""
 MIN_SHARDS, MAX_SHARDS = 4, 1000
 """The numbers of shards that the committee contract takes."""
 
@@ -141,6 +143,7 @@ def registered_node(view: Mapping[str, Any]) -> RegisteredNode:
     return RegisteredNode(
         node_id=view["nodeId"],
         owner=view["owner"],
+        next_owner=None if view["nextOwner"] == NO_ACCOUNT else view["nextOwner"],
         operator=view["operator"],
         receiver=view["receiver"],
         name=printable(view["name"]),

@@ -75,6 +75,7 @@ class Reader:
 
     def __init__(self, rpc: Rpc, deployment: Deployment) -> None:
         self.chain_id: Final = deployment.chain_id
+        self.first_block: Final = deployment.block
         self.token: Final = Contract(load_contract("HauloutToken"), deployment.token)
         self.staking: Final = Contract(load_contract("Staking"), deployment.staking)
         self.registry: Final = Contract(load_contract("Registry"), deployment.registry)
@@ -210,6 +211,15 @@ class Reader:
                     raise
                 await asyncio.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
+
+    async def newest(self, has_block: int) -> BlockMark:
+        """Return the newest block, `has_block` or later, which endpoints may lack for a while."""
+        for pause_s in BEHIND_PAUSES_S:
+            try:
+                return await self._newest(has_block)
+            except Behind:
+                await asyncio.sleep(pause_s)
+        return await self._newest(has_block)
 
     async def _newest(self, has_block: int) -> BlockMark:
         """Return the newest block. Raises `Behind` when it is before `has_block`."""

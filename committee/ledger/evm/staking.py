@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from committee.errors import LedgerRefused
+from committee.errors import LedgerError, LedgerRefused
 from committee.ledger.evm.writer import Writer
 from committee.ledger.records import Transaction
 
+LATELY_BLOCKS = 7200
+"""In so many of the newest blocks an equal stake is looked for: a day's blocks of 12 seconds."""
 PAID_NODES = 16
 PAID_PERIODS = 4
 """Nodes, and periods of each, that one transaction pays out: together about 4 M gas at most."""
@@ -37,14 +39,35 @@ class StakingWriter(Writer):
             await self._pay_out_first(node_id, int(str(refusal.arguments["needed"])))
             return await self._stake_call("stake", node_id, amount)
 
+    async def staked_lately(self, node_id: int, amount: int) -> int | None:
+        """As `Ledger.staked_lately`."""
+        sender = self._sending()
+        account = sender.account
+        newest = (await self._reader.newest(sender.mined_block)).number
+        first = max(newest - LATELY_BLOCKS + 1, self._reader.first_block)
+        staked = self._reader.newest_first(self._reader.staking, ["Staked"], [node_id], first, newest)
+        async for log, block in staked:
+            if log.arguments["staker"] == account and log.arguments["amount"] == amount:
+                return block.number
+        return None
+
     async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
         """As `Ledger.unstake`."""
         staking, account = self._reader.staking, self._sending().account
         period = await self._reader.call(self._reader.committee, "period")
         joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
-        if any(one["period"] <= period for one in joinings):
+        joined = sum(one["amount"] for one in joinings if one["period"] <= period)
+        if joined:
             await self._pay_out_first(node_id, period)
         shares = await self._reader.call(staking, "sharesOf", node_id, account)
+        if joined and self._dry_run:  # about: the shares are known once the node is paid out
+            shares += await self._reader.call(staking, "sharesFor", node_id, joined)
+        if not shares and joinings:
+            first = min(one["period"] for one in joinings)
+            raise LedgerError(
+                f"what {account} staked on node {node_id} joins it with period {first}, and can be unstaked from its "
+                "start on"
+            )
         if amount is not None:
             wanted = await self._reader.call(staking, "sharesFor", node_id, amount)
             worth = await self._reader.call(staking, "stakeOf", node_id, account)
@@ -55,16 +78,26 @@ class StakingWriter(Writer):
         self, node_id: int, unlock_period: int, amount: int | None = None
     ) -> Transaction:
         """As `Ledger.cancel_unstaking`."""
+        shares = await self._unbonding_shares(node_id, unlock_period, amount)
+        return await self._stake_call("cancelUnstaking", node_id, unlock_period, shares)
+
+    async def unstake_sooner(
+        self, node_id: int, unlock_period: int, amount: int | None = None
+    ) -> Transaction:
+        """As `Ledger.unstake_sooner`."""
+        shares = await self._unbonding_shares(node_id, unlock_period, amount)
+        return await self._stake_call("unstakeSooner", node_id, unlock_period, shares)
+
+    async def _unbonding_shares(self, node_id: int, unlock_period: int, amount: int | None) -> int:
+        """Return the account's shares of what leaves with a period that are worth an amount; all of them when None."""
         staking, account = self._reader.staking, self._sending().account
         views = await self._reader.call(staking, "unbondingsOf", node_id, account, unlock_period)
         mine = next(
             (one for one in views if one["unlockPeriod"] == unlock_period), {"shares": 0, "amount": 0}
         )
         if amount is None or amount == mine["amount"]:
-            shares = mine["shares"]
-        else:
-            shares = amount * mine["shares"] // max(1, mine["amount"])
-        return await self._stake_call("cancelUnstaking", node_id, unlock_period, shares)
+            return int(mine["shares"])
+        return int(amount * mine["shares"] // max(1, mine["amount"]))
 
     async def withdraw(self, node_id: int, unlock_period: int) -> Transaction:
         """As `Ledger.withdraw`."""

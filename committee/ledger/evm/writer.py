@@ -108,6 +108,14 @@ class Writer:
         """As `Ledger.change_operator`."""
         return await self._registry_call("changeOperator", node_id, operator)
 
+    async def offer_node(self, node_id: int, account: str | None) -> Transaction:
+        """As `Ledger.offer_node`."""
+        return await self._registry_call("offerNode", node_id, account or decode.NO_ACCOUNT)
+
+    async def accept_node(self, node_id: int) -> Transaction:
+        """As `Ledger.accept_node`."""
+        return await self._registry_call("acceptNode", node_id)
+
     async def change_receiver(self, node_id: int, receiver: str) -> Transaction:
         """As `Ledger.change_receiver`."""
         return await self._registry_call("changeReceiver", node_id, receiver)
