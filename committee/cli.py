@@ -29,6 +29,7 @@ from committee.errors import LedgerError
 from committee.key_files import read_key, write_secret
 from committee.ledger import Ledger, RegisteredNode, next_step
 from committee.printing import Result, sent, show
+from committee.terms import Terms
 
 node_app = typer.Typer(no_args_is_help=True, help="Run a storage node, and what its operator does on chain.")
 account_app = typer.Typer(no_args_is_help=True, help="Keys, and what accounts need on a network of your own.")
@@ -187,6 +188,28 @@ async def accept(ledger: Ledger, node: NodeArgument) -> Result:
     return sent(await ledger.accept_node(node), node_id=node, owner=sending_account(ledger))
 
 
+@chain_command(node_app, "vote")
+async def vote(
+    ledger: Ledger,
+    price: Annotated[
+        int, typer.Option(help="For a MiB and a period, in smallest units: what the node asks.", min=1)
+    ],
+    write_price: Annotated[
+        int, typer.Option(help="For registering a MiB, in smallest units: what the node asks.", min=0)
+    ],
+    capacity: Annotated[
+        int, typer.Option(help="Encoded bytes that the network is to offer in a period.", min=0)
+    ],
+) -> Result:
+    """Vote on prices and capacity for the node that the account operates, from the next period on.
+
+    Each period a price becomes the lowest that members with two thirds of the shards ask at most, the capacity the
+    largest that such members offer at least; none more than doubles or halves in a period.
+    """
+    terms = Terms(price, write_price, capacity)
+    return sent(await ledger.vote(terms), **dataclasses.asdict(terms))
+
+
 @chain_command(node_app, "leave")
 async def leave(ledger: Ledger, node: NodeArgument) -> Result:
     """Stand for no further selection; in committees already selected the node stays."""
@@ -243,7 +266,9 @@ async def epoch_status(ledger: Ledger) -> Result:
     """The epoch and period in the newest block, the members of its committees, and when its next step is due."""
     newest = await ledger.newest()
     state, parameters = await asyncio.gather(ledger.epoch_state(newest), ledger.parameters())
-    now_s, missing = await asyncio.gather(ledger.chain_time_s(), ledger.missing_shards(state.epoch))
+    now_s, missing, terms = await asyncio.gather(
+        ledger.chain_time_s(), ledger.missing_shards(state.epoch), ledger.terms()
+    )
     step = next_step(state, parameters)
     return {
         "epoch": state.epoch,
@@ -251,6 +276,7 @@ async def epoch_status(ledger: Ledger) -> Result:
         "block": state.block.number,
         "handover_done": state.handover_done,
         "missing_shards": sorted(missing),
+        **dataclasses.asdict(terms),
         "next_step": str(step.kind),
         "due_in_s": max(0, step.since_s - now_s),
         "committees": [

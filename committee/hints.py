@@ -46,6 +46,9 @@ HINTS: Mapping[str, str] = {
     "NotCandidate": "nothing needs to be done: the node does not stand for election",
     "Barred": "the node was ejected: try again when the next period has begun",
     "CandidatesFull": "stake more on the node than the least of the candidates has, then try again",
+    "AlreadyDecided": "nothing needs to be done: the votes of this period are counted",
+    "NoQuorum": "the terms stay until members with two thirds of the shards have voted: `haulout node vote`",
+    "ZeroPrice": "ask more than 0",
     # stake
     "ZeroAmount": f"there is nothing to move: {_STAKES}",
     "StakeTooSmall": "give more, or unstake all",

@@ -29,6 +29,7 @@ from committee.ledger.records import (
     Stretch,
     Transaction,
 )
+from committee.terms import Terms
 
 
 class DryRun(Picklable):
@@ -151,6 +152,21 @@ class Ledger(Protocol):
     async def quote(self, length: int, periods: int) -> Quote:
         """What a blob of `length` bytes takes and costs for `periods` periods."""
 
+    async def terms(self) -> Terms:
+        """Return what space costs now, and how much of it there is."""
+
+    async def vote_of(self, node_id: int, period: int) -> Terms | None:
+        """Return the vote of a node on the terms that counts in a period which is not over; None when it has not voted.
+
+        A vote counts from the period after the one in which it is sent.
+        """
+
+    async def decision(self) -> Terms | None:
+        """Return what the votes of the current period make of the terms.
+
+        None when they are counted already, or members with fewer shards than a quorum have voted.
+        """
+
     # sending: tokens and gas
 
     async def settle(self) -> None:
@@ -226,6 +242,12 @@ class Ledger(Protocol):
 
     async def become_candidate(self, node_id: int | None = None) -> Transaction:
         """Stand again, after leaving or an ejection; the node that the account operates when None."""
+
+    async def vote(self, terms: Terms) -> Transaction:
+        """Vote on the terms for the node that the account operates, from the next period on until it votes again."""
+
+    async def decide_terms(self) -> Transaction:
+        """Have the votes of the current period counted and the terms changed, once a period; anyone may."""
 
     # sending: stake
 

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const OUTPUT = process.argv[2] ?? join(HERE, "artifacts");
-const CONTRACTS = ["HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs"];
+const CONTRACTS = ["HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot"];
 const LARGEST_CODE_BYTES = 24576; // EIP-170
 // Import prefixes and the packages they come from; foundry.toml has the same.
 const REMAPPINGS = { "@openzeppelin/": "@openzeppelin/", "solady/": "solady/src/" };

@@ -25,6 +25,10 @@ from committee.ledger import (
     RegisteredNode,
 )
 from committee.messages import Intent
+from committee.terms import Terms
+
+DEPLOYED_TERMS = Terms(price_per_mib_period=1, write_price_per_mib=1, capacity_bytes=1 << 50)
+"""What space costs until members have voted."""
 
 
 class Revert(Exception):
@@ -63,6 +67,11 @@ class Contracts:
     """Node → what was staked on it since a committee was selected for the next epoch: it counts behind that epoch."""
     ejected: frozenset[int] = frozenset()
     """Nodes ejected in the current epoch."""
+    terms: Terms = DEPLOYED_TERMS
+    votes: Mapping[int, Mapping[int, Terms]] = field(default_factory=dict)
+    """Node → its votes on the terms, by the period from which on each counts."""
+    decided_period: int = 0
+    """The period whose votes were counted last."""
     elected_stake: int = 0
     """The stake that elected the current committee."""
     selected_stake: int = 0

@@ -23,7 +23,8 @@ from committee.ledger import (
     Stretch,
     Transaction,
 )
-from localnet.memory_chain import blobs, epochs, registry
+from committee.terms import Terms
+from localnet.memory_chain import blobs, epochs, registry, votes
 from localnet.memory_chain.contracts import Contracts, Revert
 from storage.redstuff import BlobMetadata
 
@@ -170,6 +171,27 @@ class MemoryLedger:
     async def accept_node(self, node_id: int) -> Transaction:
         """Offered to the account."""
         return self.chain.send("Registry.acceptNode", registry.accept, self._sender(), node_id)
+
+    async def terms(self) -> Terms:
+        """In the newest block."""
+        return self.chain.contracts.terms
+
+    async def vote_of(self, node_id: int, period: int) -> Terms | None:
+        """In the newest block."""
+        return votes.vote_of(self.chain.contracts, node_id, period)
+
+    async def decision(self) -> Terms | None:
+        """In the newest block."""
+        now = self.chain.contracts
+        return votes.decision(now) if now.decided_period < now.state.period else None
+
+    async def vote(self, terms: Terms) -> Transaction:
+        """Of the account's node."""
+        return self.chain.send("Ballot.vote", votes.vote, self._sender(), terms)
+
+    async def decide_terms(self) -> Transaction:
+        """Once a period."""
+        return self.chain.send("Ballot.decide", votes.decide)
 
     async def stake(self, node_id: int, amount: int) -> Transaction:
         """Out of nothing."""

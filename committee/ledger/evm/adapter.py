@@ -20,8 +20,8 @@ from committee.ledger.evm.refusals import Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
 from committee.ledger.evm.settled import SettledHead
-from committee.ledger.evm.staking import StakingWriter
 from committee.ledger.evm.together import both
+from committee.ledger.evm.voting import VotingWriter
 from committee.ledger.records import (
     Absence,
     BlobRecord,
@@ -41,7 +41,7 @@ LONGEST_SEARCH_EPOCHS = 53
 """So many epochs back whoever attested a shard last is looked for; whoever owned it then is named, if nobody had."""
 
 
-class EvmLedger(StakingWriter):
+class EvmLedger(VotingWriter):
     """One deployment seen from one account. Made by `connect`; an async context manager."""
 
     def __init__(

@@ -29,7 +29,7 @@ from committee.ledger.evm.sender import Sender
 from committee.ledger.interface import DryRun
 from committee.ledger.records import SentTransaction
 
-CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs")
+CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot")
 """The contracts, in the order of their creation."""
 _PRECOMPILES = (
     ("Blake2b (EIP-152, Istanbul)", 0x09, "00000001" + "00" * 208 + "01", 64),
@@ -55,10 +55,10 @@ async def deploy(
     dry_run: bool = False,
     first_nonce: int | None = None,
 ) -> Deployment:
-    """Create token, timelock, staking, registry, committee and blob contracts.
+    """Create token, timelock, staking, registry, committee, blob and ballot contracts.
 
-    The account must not send anything else meanwhile: staking is given the addresses of registry,
-    committee and blob contract before they exist, and their constructors refuse any other.
+    The account must not send anything else meanwhile: staking is given the addresses of registry, committee and blob
+    contract before they exist, the blob contract that of the ballot, and their constructors refuse any other.
 
     With `dry_run` nothing is sent and `DryRun` raised; what the committee's and the blobs' creation cost cannot be
     estimated before the others exist.
@@ -103,6 +103,7 @@ async def deploy(
         registry=addresses["Registry"],
         committee=addresses["Committee"],
         blobs=addresses["Blobs"],
+        ballot=addresses["Ballot"],
         block=block,
         domain=domain_of(chain_id, addresses["Committee"]),
         finality=finality,
@@ -176,6 +177,7 @@ async def _require_created(
         "Registry": ("committee", addresses["Committee"]),
         "Committee": ("nShards", parameters.n_shards),
         "Blobs": ("committee", addresses["Committee"]),
+        "Ballot": ("space", addresses["Blobs"]),
     }
     for name in CONTRACTS[:count]:
         (function, expected), abi = views[name], load_contract(name)
@@ -255,8 +257,10 @@ def _constructor_arguments(
                 parameters.write_price_per_mib,
                 parameters.capacity_bytes,
             ),
+            "ballot_": addresses["Ballot"],
             **governed,
         },
+        "Ballot": {"space_": addresses["Blobs"]},
     }
 
 

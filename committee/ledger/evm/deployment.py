@@ -95,6 +95,7 @@ class Deployment:
     registry: str
     committee: str
     blobs: str
+    ballot: str
     block: int
     """The block in which the last of the contracts was created."""
     domain: bytes
@@ -116,7 +117,7 @@ class Deployment:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             raise LedgerError(f"deployment manifest must have exactly the fields {', '.join(sorted(names))}")
-        for name in ("token", "timelock", "staking", "registry", "committee", "blobs"):
+        for name in ("token", "timelock", "staking", "registry", "committee", "blobs", "ballot"):
             if not (isinstance(values[name], str) and is_checksum_address(values[name])):
                 raise LedgerError(f"deployment manifest: {name} is not an address with a right checksum")
         for name in ("chain_id", "block"):

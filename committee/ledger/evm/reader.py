@@ -81,7 +81,8 @@ class Reader:
         self.registry: Final = Contract(load_contract("Registry"), deployment.registry)
         self.committee: Final = Contract(load_contract("Committee"), deployment.committee)
         self.blobs: Final = Contract(load_contract("Blobs"), deployment.blobs)
-        everything = (self.token, self.staking, self.registry, self.committee, self.blobs)
+        self.ballot: Final = Contract(load_contract("Ballot"), deployment.ballot)
+        everything = (self.token, self.staking, self.registry, self.committee, self.blobs, self.ballot)
         self.errors: Final = ErrorDecoder(contract.abi for contract in everything)
         self._rpc = rpc
         self._first_block = deployment.block

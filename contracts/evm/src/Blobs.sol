@@ -103,10 +103,14 @@ contract Blobs is Space {
     mapping(uint256 objectId => Blob) private _blobs;
 
     /// @dev Parameters as in `Space` and `Governed`.
-    constructor(Committee committee_, IERC20 token_, Terms memory terms_, address governor_, address guardian_)
-        Governed(governor_, guardian_)
-        Space(committee_, token_, terms_)
-    {}
+    constructor(
+        Committee committee_,
+        IERC20 token_,
+        Terms memory terms_,
+        address ballot_,
+        address governor_,
+        address guardian_
+    ) Governed(governor_, guardian_) Space(committee_, token_, terms_, ballot_) {}
 
     /// @notice Registers a blob in space that the sender has reserved, and pays for the writing.
     /// @param root Of the Merkle tree over the sliver pairs' roots.

@@ -33,7 +33,7 @@ abstract contract Space is Governed {
         uint128 payment;
     }
 
-    /// @notice What the governor can change.
+    /// @notice What the members vote on, and the governor can change.
     struct Terms {
         /// @dev Price of a mebibyte of encoded size, begun or full, for one period; above 0.
         uint80 price;
@@ -90,6 +90,8 @@ abstract contract Space is Governed {
     Committee public immutable committee;
     /// @notice What storage is paid with.
     IERC20 public immutable token;
+    /// @notice Where the members' votes on the terms are counted.
+    address public immutable ballot;
 
     uint256 internal immutable _nShards;
     uint256 private immutable _parts; // that all members together earn at most
@@ -105,19 +107,22 @@ abstract contract Space is Governed {
     /// @notice What is reserved in a period, mebibytes, and paid for it.
     mapping(uint32 period => Account) public accounts;
 
-    constructor(Committee committee_, IERC20 token_, Terms memory terms_) {
+    constructor(Committee committee_, IERC20 token_, Terms memory terms_, address ballot_) {
         if (address(committee_.staking().token()) != address(token_)) revert InvalidParameter("token");
         if (committee_.staking().payer() != address(this)) revert InvalidParameter("payer");
         committee = committee_;
         token = token_;
+        ballot = ballot_;
         _nShards = committee_.nShards();
         _parts = committee_.nShards() * committee_.PARTS();
         _setTerms(terms_);
         token_.approve(address(committee_.staking()), type(uint256).max); // which takes the rewards that it is given
     }
 
-    /// @notice Changes prices and capacity, for what is reserved and registered from now on. Governor only.
-    function setTerms(Terms calldata terms_) external onlyGovernor {
+    /// @notice Changes prices and capacity, for what is reserved and registered from now on. The governor, and the ballot
+    /// by the members' votes.
+    function setTerms(Terms calldata terms_) external {
+        if (msg.sender != ballot && msg.sender != governor) revert NotGovernor(msg.sender);
         _setTerms(terms_);
     }
 

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
+import {Ballot} from "src/Ballot.sol";
 import {Blobs} from "src/Blobs.sol";
 import {Committee} from "src/Committee.sol";
 import {Epochs} from "src/Epochs.sol";
@@ -127,6 +128,7 @@ abstract contract Base is Signing {
     Registry internal registry;
     Committee internal committee;
     Blobs internal blobs;
+    Ballot internal ballot;
 
     function setUp() public virtual {
         vm.warp(1_700_000_000);
@@ -168,8 +170,10 @@ abstract contract Base is Signing {
         arguments = abi.encode(registry, shards, _parameters(bandMillis), _opening(), governor, GUARDIAN);
         committee = Committee(vm.deployCode("artifacts/Committee.json", arguments));
         Space.Terms memory terms = Space.Terms(PRICE, WRITE_PRICE, CAPACITY);
-        arguments = abi.encode(committee, token, terms, governor, GUARDIAN);
+        arguments =
+            abi.encode(committee, token, terms, vm.computeCreateAddress(address(this), nonce + 4), governor, GUARDIAN);
         blobs = Blobs(vm.deployCode("artifacts/Blobs.json", arguments));
+        ballot = Ballot(vm.deployCode("artifacts/Ballot.json", abi.encode(blobs)));
         token.approve(address(staking), type(uint256).max);
         token.approve(address(blobs), type(uint256).max);
     }

@@ -269,7 +269,7 @@ contract SpaceTest is BlobBase {
     /// @dev Deploys and reverts with the constructor's reason.
     function create(HauloutToken other) external {
         Space.Terms memory terms = Space.Terms(PRICE, WRITE_PRICE, CAPACITY);
-        _create("artifacts/Blobs.json", abi.encode(committee, other, terms, GOVERNOR, GUARDIAN));
+        _create("artifacts/Blobs.json", abi.encode(committee, other, terms, address(ballot), GOVERNOR, GUARDIAN));
     }
 
     function _expectTooExpensive(uint256 cost) private {

@@ -169,10 +169,10 @@ class Keeper:
         return step.kind is StepKind.PAY_OUT or self._view.block.number < last.block
 
     async def _is_paid(self, step: EpochStep, turn: Turn) -> bool:
-        """Whether all members are paid, which no event tells; asked once in each turn."""
+        """Whether all members are paid and their votes counted, which no event tells; asked once in each turn."""
         if step.kind is not StepKind.PAY_OUT or self._asked_in == (step, turn.number):
             return False
-        is_paid = not await self._unpaid(step.epoch)
+        is_paid = not await self._unpaid(step.epoch) and await self._view.ledger.decision() is None
         self._asked_in = step, turn.number
         if is_paid:
             self._last[step.kind] = Attempt(step, turn.number, Outcome.DONE_BEFORE, -1)
@@ -218,9 +218,11 @@ class Keeper:
             return Outcome.NO_ANSWER, block, str(error)
 
     async def _pay_out(self, epoch: int) -> Outcome:
-        """Have the members paid that are not, for all epochs up to this one."""
+        """Have the members paid that are not, for all epochs up to this one, and the votes on the terms counted."""
         unpaid = await self._unpaid(epoch)
         paid = await self._view.ledger.pay_out(unpaid, epoch + 1) if unpaid else []
+        if await self._view.ledger.decision() is not None:
+            paid.append(await self._view.ledger.decide_terms())
         return Outcome.DONE if paid else Outcome.DONE_BEFORE
 
     async def _unpaid(self, epoch: int) -> tuple[int, ...]:

@@ -111,7 +111,7 @@ async def test_parameters_that_the_contract_refuses_are_named(chain: LocalChain)
     first_nonce = unfinished.value.first_nonce
     deployment = await deploy(chain.rpc_url, key, PARAMETERS, first_nonce=first_nonce)
     assert deployment.block == int(await chain.request("eth_blockNumber"), 16)
-    assert int(await chain.request("eth_getTransactionCount", key.address, "latest"), 16) == first_nonce + 6
+    assert int(await chain.request("eth_getTransactionCount", key.address, "latest"), 16) == first_nonce + 7
 
 
 async def test_parameter_too_large_for_its_type_is_refused(chain: LocalChain) -> None:
@@ -150,8 +150,8 @@ async def test_chain_without_a_precompile_is_refused(
 
 
 def a_deployment() -> Deployment:
-    token, timelock, staking, registry, committee, blobs = (
-        to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(6)
+    token, timelock, staking, registry, committee, blobs, ballot = (
+        to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(7)
     )
     return Deployment(
         chain_id=17,
@@ -161,6 +161,7 @@ def a_deployment() -> Deployment:
         registry=registry,
         committee=committee,
         blobs=blobs,
+        ballot=ballot,
         block=4,
         domain=domain_of(17, committee),
         finality="finalized",

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from committee import stake_cli
+from committee import cli, stake_cli
 from committee.bls import SecretKey, proof_of_possession
 from committee.errors import LedgerError, LedgerRefused
 from committee.ledger.evm import AccountKey, DryRun, EvmLedger
 from committee.printing import PAID, CommandFailed
+from committee.terms import Terms
 from tests.committee.ledger.test_candidacy_on_chain import eject
 
 if TYPE_CHECKING:
@@ -113,3 +114,25 @@ async def test_stake_unstaked_behind_a_selection_that_was_dropped_leaves_sooner(
     await node.ledger.unstake_sooner(node.node_id, 3)
     (position,) = await node.ledger.stakes(node.ledger.account)
     assert [one.unlock_period for one in position.unbonding] == [2]
+
+
+async def test_members_vote_on_prices_and_capacity(launch: Launch) -> None:
+    network = await launch((40, 30, 20, 10))
+    await network.hand_over(await network.begin_epoch())
+    for node, price in zip(network.nodes, (1, 2, 1, 2), strict=True):
+        voted = await cli.vote(node.ledger, price, 0, 1 << 50)
+        assert voted["price_per_mib_period"] == price
+    operator = network.operator
+    assert await operator.vote_of(2, 1) is None
+    assert await operator.vote_of(2, 2) == Terms(2, 0, 1 << 50)
+    assert await operator.decision() is None
+    await network.hand_over(await network.begin_epoch())
+    assert await operator.decision() == Terms(2, 0, 1 << 50), "60 of 100 shards asked 1"
+    await operator.decide_terms()
+    assert await operator.terms() == Terms(2, 0, 1 << 50)
+    assert await operator.decision() is None
+    assert (await cli.epoch_status(operator))["price_per_mib_period"] == 2
+    with pytest.raises(LedgerRefused, match="AlreadyDecided"):
+        await operator.decide_terms()
+    with pytest.raises(LedgerRefused, match="NotAnOperator"):
+        await cli.vote(await network.account(), 1, 0, 1)

@@ -11,6 +11,7 @@ from committee.bls import SecretKey
 from committee.errors import INSUFFICIENT_FUNDS, LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import Ledger, StepKind, Transaction
 from committee.rota import LEAST_TURN_S, TURNS_A_PERIOD, draw_order
+from committee.terms import Terms
 from localnet.memory_chain import MemoryChain
 from storage.node.chain import ChainView
 from storage.node.rota import Rota
@@ -336,6 +337,20 @@ async def test_the_members_of_an_epoch_are_paid_by_one_of_them_when_it_is_over(m
     assert others == {Outcome.DONE_BEFORE}
     assert max(ledger.questions for ledger in members.ledgers.values()) == 2, "not with every look"
     assert {keeper.due for keeper in members.keepers.values()} == {()}
+
+
+async def test_the_votes_on_the_terms_are_counted_with_the_payments(members: Members) -> None:
+    terms = Terms(2, 1, 1 << 50)
+    for ledger in members.ledgers.values():
+        await ledger.vote(terms)
+    members.chain.start(SHARDS)
+    first = members.order(StepKind.PAY_OUT)[0]
+    await members.wait(1)
+    assert await members.ledgers[first].terms() == terms
+    assert members.last(first, StepKind.PAY_OUT) is Outcome.DONE
+    await members.wait(4 * LATER_TURN_S)
+    others = {members.last(node_id, StepKind.PAY_OUT) for node_id in SHARDS if node_id != first}
+    assert others == {Outcome.DONE_BEFORE}
 
 
 async def test_payments_that_fail_are_made_by_the_next_member(members: Members) -> None:

@@ -1,0 +1,46 @@
+"""The part of the EVM adapter by which members set prices and capacity."""
+
+from __future__ import annotations
+
+from committee.errors import LedgerRefused
+from committee.ledger.evm.staking import StakingWriter
+from committee.ledger.records import Transaction
+from committee.terms import Terms
+
+UNDECIDED = frozenset({"NoQuorum", "WrongEpoch"})
+"""The errors by which the contract tells that there is no decision: too few votes, or no committee."""
+
+
+class VotingWriter(StakingWriter):
+    """What members vote, and what it comes to."""
+
+    async def terms(self) -> Terms:
+        """As `Ledger.terms`."""
+        return Terms(*await self._reader.call(self._reader.blobs, "terms"))
+
+    async def vote_of(self, node_id: int, period: int) -> Terms | None:
+        """As `Ledger.vote_of`."""
+        told = await self._reader.call(self._reader.ballot, "voteOf", node_id, period)
+        return Terms(told["price"], told["writePrice"], told["capacity"]) if told["price"] else None
+
+    async def decision(self) -> Terms | None:
+        """As `Ledger.decision`."""
+        reader = self._reader
+        if await reader.call(reader.ballot, "decidedPeriod") >= await reader.call(reader.committee, "period"):
+            return None
+        try:
+            told = await reader.call(reader.ballot, "decision")
+        except LedgerRefused as refusal:
+            if refusal.reason in UNDECIDED:
+                return None
+            raise
+        return Terms(told["price"], told["writePrice"], told["capacity"])
+
+    async def vote(self, terms: Terms) -> Transaction:
+        """As `Ledger.vote`."""
+        call = (terms.price_per_mib_period, terms.write_price_per_mib, terms.capacity_bytes)
+        return (await self._send(self._reader.ballot, "vote", *call)).transaction
+
+    async def decide_terms(self) -> Transaction:
+        """As `Ledger.decide_terms`."""
+        return (await self._send(self._reader.ballot, "decide")).transaction
