@@ -119,6 +119,17 @@ class NodeClient:
         # The sliver is copied into a body when its turn comes: many wait.
         await self._put(path, sliver.to_bcs, len(symbols))
 
+    async def has_metadata(self, blob_id: bytes) -> bool:
+        """Return whether the node says that it has stored the blob's metadata."""
+        return bool(
+            await self._json(_blob(blob_id, "metadata", "status"), limit=SMALL_JSON_BYTES) == wire.STORED
+        )
+
+    async def has_sliver(self, blob_id: bytes, pair: int, axis: Axis) -> bool:
+        """Return whether the node says that it has stored one sliver of a pair."""
+        path = _blob(blob_id, "slivers", str(pair), axis.label, "status")
+        return bool(await self._json(path, limit=SMALL_JSON_BYTES) == wire.STORED)
+
     async def confirmation(
         self, blob_id: bytes, object_id: int | None, registered_block: int | None = None
     ) -> tuple[bytes, bytes]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from committee import bls, messages
 from committee.certificate import Certificate, Confirmation, build
 from committee.errors import InvalidMessage, LedgerNotSettled, LedgerRefused
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
-from storage.client.errors import NoCommittee, NodeError, NodeFailure, NodeLied, NotEnoughConfirmations
+from storage.client.errors import (
+    NoCommittee,
+    NodeError,
+    NodeFailure,
+    NodeLied,
+    NodeRefused,
+    NotEnoughConfirmations,
+)
+from storage.client.link import SMALL_BYTES
 from storage.client.node_client import NodeClient
 from storage.client.settling import Progress, Settling, until_chain_settles
 from storage.redstuff import Axis, EncodedBlob, RedStuff
@@ -61,18 +69,22 @@ class Storing:
         self._code = code
         self._blob = blob
         self._progress = progress
+        self._is_resumed = False
+        """Whether nodes may have some of the slivers from an earlier upload."""
 
     async def certify(
         self, object_id: int, deletable: bool, registered_block: int | None = None
     ) -> tuple[int, int]:
         """Upload the blob and certify the object: (the certificate's epoch, gas used).
 
-        Nodes that have not taken in the block of its registration are waited for: `registered_block`, else the newest.
-        Gathers a new certificate if the epoch ended meanwhile. No gas is used when the object turns out to be certified
-        already, by another process or an earlier try.
+        Nodes that have not taken in the block of its registration are waited for: `registered_block`. Without it the
+        object was registered by an earlier try: nodes are waited for up to the newest block, and are sent only slivers
+        that they do not have from that try. Gathers a new certificate if the epoch ended meanwhile. No gas is used when
+        the object turns out to be certified already, by another process or an earlier try.
 
         Raises `NotEnoughConfirmations` naming the members that failed, `LedgerError` when the chain refuses.
         """
+        self._is_resumed = registered_block is None
         block = (await self._ledger.newest()).number if registered_block is None else registered_block
         while True:
             certificate = await self._certificate(object_id if deletable else None, block)
@@ -87,6 +99,7 @@ class Storing:
                 _, now = await current_committee(self._ledger)
                 if now.epoch <= certificate.epoch:
                     raise
+                self._is_resumed = True
 
     async def _certificate(self, object_id: int | None, block: int) -> Certificate:
         """Upload to the current committee and gather its certificate; try again if the epoch changed meanwhile."""
@@ -103,7 +116,7 @@ class Storing:
                 state, now = await current_committee(self._ledger)
                 if now.epoch == committee.epoch:
                     raise
-                committee = now
+                committee, self._is_resumed = now, True
 
     async def _upload(
         self, committee: Committee, message: bytes, object_id: int | None, settling: Settling
@@ -155,6 +168,15 @@ class Storing:
     ) -> Confirmation:
         """Upload a member's pairs and return its confirmation, whose message and signature hold. Raises `NodeError`."""
         node, code, blob = self._node(member), self._code, self._blob
+
+        async def has(ask: Callable[[], Awaitable[bool]]) -> bool:
+            """Return what the node answers; what it does not tell it may lack."""
+            try:
+                return await settling.patiently(node, ask)
+            except (NodeRefused, NodeLied):
+                return False
+
+        may_have = self._is_resumed and await has(lambda: node.has_metadata(blob.blob_id))
         await settling.patiently(node, lambda: node.put_metadata(blob.metadata, settling.block))
         settling.note_ready()
         at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -162,6 +184,9 @@ class Storing:
         async def put(pair: int, axis: Axis) -> None:
             async with at_once:
                 sliver = blob.sliver(axis, code.sliver_of_pair(pair, axis))
+                is_large = len(sliver) > SMALL_BYTES  # to ask for a small one costs as much as to send it
+                if may_have and is_large and await has(lambda: node.has_sliver(blob.blob_id, pair, axis)):
+                    return
                 await settling.patiently(node, lambda: node.put_sliver(blob.metadata, pair, axis, sliver))
 
         pairs = [code.pair_of_shard(blob.blob_id, shard) for shard in member.shards]

@@ -58,6 +58,9 @@ MAX_JSON_BRACKETS = 2**12
 MAX_REFUSAL_BYTES = 2**12
 """Size limit of an error's JSON among answers."""
 
+STORED = "stored"
+"""The status of metadata and slivers that a node has on its disk."""
+
 SymbolsOfBlob = dict[int, dict[int, memoryview]]
 """Helping sliver's index → target → symbol."""
 Refused = tuple[int, bytes]

@@ -110,7 +110,7 @@ class BlobHandlers:
         blob_id = blob_id_of(request)
         stored = await self._admission.stored_metadata(request, blob_id)
         is_kept = self._pending.metadata(blob_id) is not None
-        return json_answer("stored" if stored is not None else "buffered" if is_kept else "nonexistent")
+        return json_answer(wire.STORED if stored is not None else "buffered" if is_kept else "nonexistent")
 
     # slivers
 
@@ -185,7 +185,7 @@ class BlobHandlers:
             self._admission.require_shard(blob_id, pair)
         if self._view.is_invalid(blob_id):
             stored = False
-        return json_answer("stored" if stored else "buffered" if is_kept else "nonexistent")
+        return json_answer(wire.STORED if stored else "buffered" if is_kept else "nonexistent")
 
     # confirmation and status
 
