@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import sys
 import time
@@ -23,6 +22,11 @@ from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text
 
 TOLD_EVERY_S = 20.0
 """Time between two lines about a wait."""
+WAITS = {
+    "start": "the chain has settled the start of the first epoch: {left} of {total} blocks to go",
+    "settle": "the nodes have taken in the registration: {left} of {total} blocks to go",
+}
+"""Stage of a command's progress → what is waited for."""
 STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Other names of `-`: by these, a file that the shell has opened for the output would be one that exists."""
 MOST_PERIODS = 53
@@ -103,7 +107,7 @@ async def register(
     metadata = await metadata_of(RedStuff((await ledger.parameters()).n_shards), file)
     quote = await ledger.quote(metadata.length, periods)
     async with ledger.only_payer(metadata.root):
-        waiting = None if force else await waiting_object(ledger, metadata, periods, deletable)
+        waiting = None if force else await waiting_object(ledger, metadata, periods, deletable, Waiting())
         if waiting is not None:
             return {
                 "object_id": waiting.object_id,
@@ -158,7 +162,7 @@ async def read(
     if not is_stream(output):
         require_new_file(output)
     async with Client(ledger, allow_private=allow_private) as client:
-        data = await client.read(blob)
+        data = await client.read(blob, Waiting())
     if is_stream(output):
         await write_stream(output, data)
         return {}
@@ -227,20 +231,18 @@ async def refund(ledger: Ledger, object_id: ObjectArgument) -> Result:
 
 
 class Waiting:
-    """The progress of a store, of which people at a terminal are told the one part that may take minutes."""
+    """The progress of a command, of which people at a terminal are told the parts that may take minutes."""
 
     def __init__(self) -> None:
-        self._next = -math.inf
+        self._next: dict[str, float] = {}
+        """Stage → when it is told of next."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Say on standard error, every TOLD_EVERY_S, how many blocks the nodes are behind the registration's."""
+        """Say on standard error, every TOLD_EVERY_S, what is waited for and how much of it is to go."""
         now = time.monotonic()
-        if stage == "settle" and now >= self._next and sys.stderr.isatty():
-            self._next = now + TOLD_EVERY_S
-            typer.echo(
-                f"waiting until the nodes have taken in the registration: {total - done} of {total} blocks to go",
-                err=True,
-            )
+        if stage in WAITS and now >= self._next.get(stage, now) and sys.stderr.isatty():
+            self._next[stage] = now + TOLD_EVERY_S
+            typer.echo(f"waiting until {WAITS[stage].format(left=total - done, total=total)}", err=True)
 
 
 async def _content(ledger: Ledger, path: Path) -> bytes:

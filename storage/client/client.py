@@ -19,13 +19,9 @@ from storage.client.link import Link
 from storage.client.node_client import NodeClient
 from storage.client.purchase import Purchase, StoredBlob
 from storage.client.reading import Reading
-from storage.client.settling import Progress
+from storage.client.settling import Progress, no_progress
 from storage.client.storing import Storing, current_committee
 from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
-
-
-def _no_progress(stage: str, done: int, total: int) -> None:
-    pass
 
 
 class Client:
@@ -79,7 +75,7 @@ class Client:
         data: bytes,
         periods: int,
         deletable: bool = False,
-        progress: Progress = _no_progress,
+        progress: Progress = no_progress,
         *,
         force: bool = False,
     ) -> StoredBlob:
@@ -98,7 +94,7 @@ class Client:
         async with self._only_store_of(blob.blob_id):
             return await self._purchase(code, blob, progress).store(periods, deletable, force)
 
-    async def certify(self, object_id: int, data: bytes, progress: Progress = _no_progress) -> StoredBlob:
+    async def certify(self, object_id: int, data: bytes, progress: Progress = no_progress) -> StoredBlob:
         """Upload a blob that is registered already, and certify it; nothing is sent when it is certified already.
 
         Raises `WrongBlob` when `data` is not what was registered, `NotCertified` when anything else fails.
@@ -123,7 +119,7 @@ class Client:
         return self._stores.setdefault(blob_id, asyncio.Lock())
 
     async def _encoded(self, data: bytes, progress: Progress) -> tuple[RedStuff, EncodedBlob]:
-        _, committee = await current_committee(self._ledger)
+        _, committee = await current_committee(self._ledger, progress)
         code = RedStuff(committee.n_shards)
         progress("encode", 0, 1)
         blob = await asyncio.to_thread(code.encode, data)
@@ -132,14 +128,14 @@ class Client:
 
     # reading
 
-    async def read(self, blob_id: bytes, progress: Progress = _no_progress) -> bytes:
+    async def read(self, blob_id: bytes, progress: Progress = no_progress) -> bytes:
         """The blob's bytes, checked against its id.
 
         Raises `UnknownBlob` when so many do not know the id that it cannot be certified, `BlobUnavailable` naming who
         did not answer when nobody has the metadata or fewer than `p` of the `n` shards can be reached,
         `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when that has been proven on chain.
         """
-        state, committee = await current_committee(self._ledger)
+        state, committee = await current_committee(self._ledger, progress)
         code = RedStuff(committee.n_shards)
         reading = Reading(self._ledger, self._source, state, committee, blob_id)
         metadata = await reading.metadata()

@@ -77,10 +77,10 @@ def best_object(
 
 
 async def waiting_object(
-    ledger: Ledger, metadata: BlobMetadata, periods: int, deletable: bool
+    ledger: Ledger, metadata: BlobMetadata, periods: int, deletable: bool, progress: Progress
 ) -> BlobRecord | None:
     """Return the account's object that is registered for `periods` and waits for a certificate; None for none."""
-    state, _ = await current_committee(ledger)
+    state, _ = await current_committee(ledger, progress)
     await ledger.settle()
     objects = await ledger.blob_objects(metadata.root, metadata.length)
     own = [one for one in objects if one.owner == ledger.account and one.certified_epoch is None]

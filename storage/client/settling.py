@@ -20,7 +20,8 @@ from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
 
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); stages: encode, register, settle, upload, certify; metadata, download, decode."""
+"""Called with (stage, done, total); stages: start (of the first epoch), encode, register, settle, upload, certify;
+metadata, download, decode."""
 
 NOT_YET = frozenset({Reason.NOT_REGISTERED, Reason.NOT_YET_REGISTERED, Reason.SHARD_NOT_ASSIGNED})
 """Reasons that a node which is behind the chain gives for what it grants later."""
@@ -40,9 +41,14 @@ class NotSettled(NodeError):
     """The node's block does not move, and is behind what the client did on the chain."""
 
 
-async def until_chain_settles(ledger: Ledger, block: int) -> None:
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+async def until_chain_settles(ledger: Ledger, block: int, progress: Progress = no_progress) -> None:
     """Wait until the client's own endpoint calls the block settled; return as well when nothing settles for long."""
     pauses, standstill = _Pauses(), _Standstill()
+    first: int | None = None
     while True:
         try:
             settled = (await ledger.head()).number
@@ -50,13 +56,15 @@ async def until_chain_settles(ledger: Ledger, block: int) -> None:
             settled = -1
         if settled >= block or standstill.since_s(settled) >= STANDSTILL_S:
             return
+        first = max(0, settled) if first is None else first
+        progress("start", min(max(0, settled - first), block - first), block - first)
         await pauses.pause()
 
 
 class Settling:
     """Waits for the nodes to stand at `block`, and for those that do not answer; one for each upload of a blob."""
 
-    def __init__(self, block: int, ledger: Ledger, progress: Progress = lambda *_: None) -> None:
+    def __init__(self, block: int, ledger: Ledger, progress: Progress = no_progress) -> None:
         self.block = block
         self._ledger = ledger
         self._progress = progress

@@ -20,7 +20,7 @@ from storage.client.errors import (
 )
 from storage.client.link import SMALL_BYTES
 from storage.client.node_client import NodeClient
-from storage.client.settling import Progress, Settling, until_chain_settles
+from storage.client.settling import Progress, Settling, no_progress, until_chain_settles
 from storage.redstuff import Axis, EncodedBlob, RedStuff
 
 UPLOADS_AT_ONCE = 8
@@ -34,7 +34,7 @@ ALREADY_CERTIFIED = "AlreadyCertified"
 """The contract's error for a certificate of an object that has one."""
 
 
-async def current_committee(ledger: Ledger) -> tuple[EpochState, Committee]:
+async def current_committee(ledger: Ledger, progress: Progress = no_progress) -> tuple[EpochState, Committee]:
     """Return the settled state of the epoch and its committee. Raises `NoCommittee` before the first epoch.
 
     A first epoch that has started in a block which is not settled yet is waited for.
@@ -49,7 +49,7 @@ async def current_committee(ledger: Ledger) -> tuple[EpochState, Committee]:
     state = await ledger.epoch_state(newest)
     if state.current is None:
         raise NoCommittee("epoch 0: no committee has been started yet; select and start an epoch first")
-    await until_chain_settles(ledger, newest.number)
+    await until_chain_settles(ledger, newest.number, progress)
     return state, state.current
 
 

@@ -81,7 +81,10 @@ async def test_a_first_epoch_whose_start_is_not_settled_yet_is_waited_for(
 ) -> None:
     network.chain.confirmations = len(network.chain.blocks)
     mining = asyncio.create_task(mine(network.chain))
-    assert (await user.store(DATA, 3)).certified_epoch == 1
+    told = Told(network.chain)
+    assert (await user.store(DATA, 3, progress=told)).certified_epoch == 1
+    assert list(dict.fromkeys(told.stages))[:2] == ["start", "encode"]
+    await told.stop()
     mining.cancel()
     await asyncio.gather(mining, return_exceptions=True)
 
@@ -171,18 +174,24 @@ async def test_a_status_tells_of_what_is_not_settled_yet(
     assert (await committee_cli.node_status(ledger, 1))["shards_by_epoch"] == {"1": [0, 1, 2]}
 
 
+TOLD = {
+    "start": "waiting until the chain has settled the start of the first epoch: 64 of 64 blocks to go\n",
+    "settle": "waiting until the nodes have taken in the registration: 64 of 64 blocks to go\n",
+}
+
+
 @pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("stage", sorted(TOLD))
 def test_people_at_a_terminal_are_told_of_the_wait(
-    is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stage: str, is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     waiting = cli.Waiting()
     for done in range(3):
-        waiting("settle", done, 64)
+        waiting(stage, done, 64)
     waiting("upload", 1, 10)
     out, err = capsys.readouterr()
-    told = "waiting until the nodes have taken in the registration: 64 of 64 blocks to go\n"
-    assert (out, err) == ("", told if is_terminal else "")
+    assert (out, err) == ("", TOLD[stage] if is_terminal else "")
 
 
 # the rule, without a network
