@@ -1,36 +1,38 @@
 """The chain as all other folders see it.
 
-`interface` says what a ledger does, `records` what it tells, `steps` what moves the epochs on; `evm` is the adapter for
-the Solidity contracts, and `follower` keeps up with a chain through reorganisations and outages. Nothing outside an
-adapter knows which chain it is.
+`interface` says what a ledger does, `records` and `events` what it tells, `steps` what moves the epochs on; `evm` is
+the adapter for the Solidity contracts, and `follower` keeps up with a chain through reorganisations and outages.
+Nothing outside an adapter knows which chain it is.
 """
 
-from committee.ledger.interface import DryRun, Ledger
-from committee.ledger.records import (
-    Absence,
-    Attestation,
+from committee.ledger.events import (
     BlobCertified,
     BlobDeleted,
     BlobInvalidated,
-    BlobRecord,
     BlobRegistered,
-    BlockMark,
-    Candidate,
     CommitteeSelected,
     EpochStarted,
-    EpochState,
     Event,
     HandoverDone,
     MemberEjected,
     NetworkAddressChanged,
+    ShardsAttested,
+    Stretch,
+)
+from committee.ledger.interface import DryRun, Ledger
+from committee.ledger.records import (
+    Absence,
+    Attestation,
+    BlobRecord,
+    BlockMark,
+    Candidate,
+    EpochState,
     Parameters,
     PlannedTransaction,
     Quote,
     RegisteredNode,
     SentTransaction,
-    ShardsAttested,
     StakePosition,
-    Stretch,
     Transaction,
     Unbonding,
 )

@@ -19,19 +19,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from committee.errors import LedgerReorganised
-from committee.ledger.interface import Ledger
-from committee.ledger.records import (
+from committee.ledger.events import (
     BlobInvalidated,
-    BlobRecord,
-    BlockMark,
     CommitteeSelected,
     EpochStarted,
-    EpochState,
     Event,
     HandoverDone,
     MemberEjected,
     NetworkAddressChanged,
 )
+from committee.ledger.interface import Ledger
+from committee.ledger.records import BlobRecord, BlockMark, EpochState
 
 EPOCH_EVENTS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected | NetworkAddressChanged
 """Events behind which the committees and the phase are read anew."""

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from committee.certificate import Certificate
 from committee.errors import Picklable
+from committee.ledger.events import Event, Stretch
 from committee.ledger.records import (
     Absence,
     Attestation,
@@ -20,13 +21,11 @@ from committee.ledger.records import (
     BlockMark,
     Candidate,
     EpochState,
-    Event,
     Parameters,
     PlannedTransaction,
     Quote,
     RegisteredNode,
     StakePosition,
-    Stretch,
     Transaction,
 )
 from committee.terms import Terms

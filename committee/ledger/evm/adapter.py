@@ -11,6 +11,7 @@ from committee.errors import (
     LedgerRefused,
     LedgerReorganised,
 )
+from committee.ledger.events import Event, Stretch
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deployment import Deployment
@@ -28,12 +29,10 @@ from committee.ledger.records import (
     BlockMark,
     Candidate,
     EpochState,
-    Event,
     Parameters,
     Quote,
     RegisteredNode,
     StakePosition,
-    Stretch,
 )
 from committee.membership import Member
 

@@ -10,26 +10,28 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-from committee.ledger.evm.abi import Log
-from committee.ledger.records import (
-    Absence,
+from committee.ledger.events import (
     BlobCertified,
     BlobDeleted,
     BlobInvalidated,
-    BlobRecord,
     BlobRegistered,
-    BlockMark,
-    Candidate,
     CommitteeSelected,
     EpochStarted,
-    EpochState,
     Event,
     HandoverDone,
-    Joining,
     MemberEjected,
     NetworkAddressChanged,
-    RegisteredNode,
     ShardsAttested,
+)
+from committee.ledger.evm.abi import Log
+from committee.ledger.records import (
+    Absence,
+    BlobRecord,
+    BlockMark,
+    Candidate,
+    EpochState,
+    Joining,
+    RegisteredNode,
     StakePosition,
     Unbonding,
 )

@@ -26,9 +26,7 @@ from committee.ledger.evm import answers
 from committee.ledger.evm.answers import Block, RawLog
 from committee.ledger.evm.refusals import AskedTooMuch, EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
-from committee.ledger.records import (
-    BlockMark,
-)
+from committee.ledger.records import BlockMark
 
 LONGEST_LOG_RANGE = 10_000
 """Blocks per request for logs; halved whenever the provider refuses, doubled when it serves."""

@@ -10,17 +10,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from committee.errors import LedgerReorganised, LedgerUnavailable
+from committee.ledger.events import BlobCertified, BlobDeleted, BlobInvalidated, BlobRegistered, Event
 from committee.ledger.evm import decode
 from committee.ledger.evm.reader import Reader
-from committee.ledger.records import (
-    BlobCertified,
-    BlobDeleted,
-    BlobInvalidated,
-    BlobRecord,
-    BlobRegistered,
-    BlockMark,
-    Event,
-)
+from committee.ledger.records import BlobRecord, BlockMark
 
 KEYS_AT_ONCE = 50
 """Objects searched for in one request for logs."""

@@ -14,6 +14,7 @@ from committee.errors import (
     LedgerReorganised,
     LedgerUnavailable,
 )
+from committee.ledger.events import BlobRegistered, Event, Stretch
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contract
 from committee.ledger.evm.answers import Block, RawLog
@@ -22,14 +23,7 @@ from committee.ledger.evm.history import History
 from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.witnesses import Witnesses
-from committee.ledger.records import (
-    Absence,
-    BlobRecord,
-    BlobRegistered,
-    BlockMark,
-    Event,
-    Stretch,
-)
+from committee.ledger.records import Absence, BlobRecord, BlockMark
 
 Item = TypeVar("Item")
 Tag = Literal["latest", "safe", "finalized"]

@@ -15,9 +15,7 @@ from committee.errors import LedgerError
 from committee.ledger.evm import decode
 from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contract
 from committee.ledger.evm.deploy import CONTRACTS
-from committee.ledger.records import (
-    BlockMark,
-)
+from committee.ledger.records import BlockMark
 
 ABI = ContractAbi(
     "Sample",
