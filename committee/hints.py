@@ -7,6 +7,7 @@ from collections.abc import Mapping
 _NODES = "`haulout node status` lists the nodes"
 _STAKES = "`haulout stake list` shows what there is"
 _PHASE = "`haulout epoch status` says what comes next, and when"
+_SPACE = "`haulout space list` lists an account's reservations"
 _OWNER = "use the key of the account that owns it (--key-file)"
 
 HINTS: Mapping[str, str] = {
@@ -66,6 +67,13 @@ HINTS: Mapping[str, str] = {
     "NotStalled": "epochs go on: what is paid for will be served",
     "NothingToRefund": "all periods behind the current one are refunded, or none was paid for",
     "NoCapacity": "the network is full in that period: give fewer --periods, or wait until space is given back",
+    "UnknownReservation": _SPACE,
+    "InvalidSize": "give at least a mebibyte, and less than the reservation has",
+    "InvalidOwner": "name an account that somebody has",
+    "NotWithin": f"give a period behind its first one and before its end: {_SPACE}",
+    "NotBegun": f"its first period has not begun: {_SPACE}",
+    "NotAdjoining": f"it must have the same size, and go on where the other ends, or the same periods: {_SPACE}",
+    "ReservationTooSmall": "merge it with another for the same periods: `haulout space merge`",
     "UnknownObject": (
         "`haulout blob status BLOB` lists a blob's objects; of one that was registered in a later block this endpoint "
         "does not know yet"

@@ -10,6 +10,7 @@ from committee.ledger.events import (
     BlobDeleted,
     BlobInvalidated,
     BlobRegistered,
+    BlobTransferred,
     CommitteeSelected,
     EpochStarted,
     Event,
@@ -21,6 +22,7 @@ from committee.ledger.events import (
 )
 from committee.ledger.interface import DryRun, Ledger
 from committee.ledger.records import (
+    MEBIBYTE,
     Absence,
     Attestation,
     BlobRecord,
@@ -31,6 +33,7 @@ from committee.ledger.records import (
     PlannedTransaction,
     Quote,
     RegisteredNode,
+    Reservation,
     SentTransaction,
     StakePosition,
     Transaction,
@@ -39,6 +42,7 @@ from committee.ledger.records import (
 from committee.ledger.steps import EpochStep, StepKind, next_step, pay_out_step
 
 __all__ = [
+    "MEBIBYTE",
     "Absence",
     "Attestation",
     "BlobCertified",
@@ -46,6 +50,7 @@ __all__ = [
     "BlobInvalidated",
     "BlobRecord",
     "BlobRegistered",
+    "BlobTransferred",
     "BlockMark",
     "Candidate",
     "CommitteeSelected",
@@ -62,6 +67,7 @@ __all__ = [
     "PlannedTransaction",
     "Quote",
     "RegisteredNode",
+    "Reservation",
     "SentTransaction",
     "ShardsAttested",
     "StakePosition",

@@ -38,6 +38,15 @@ class BlobCertified:
 
 
 @dataclass(frozen=True, slots=True)
+class BlobTransferred:
+    """A blob object belongs to another account."""
+
+    block: BlockMark
+    object_id: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
 class BlobDeleted:
     """The owner gave up a deletable blob object."""
 
@@ -113,6 +122,7 @@ class NetworkAddressChanged:
 Event = (
     BlobRegistered
     | BlobCertified
+    | BlobTransferred
     | BlobDeleted
     | BlobInvalidated
     | CommitteeSelected

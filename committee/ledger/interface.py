@@ -25,6 +25,7 @@ from committee.ledger.records import (
     PlannedTransaction,
     Quote,
     RegisteredNode,
+    Reservation,
     StakePosition,
     Transaction,
 )
@@ -101,7 +102,10 @@ class Ledger(Protocol):
         """Who stands for the next selection, in candidate order."""
 
     async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
-        """All blob objects at a block, by object id; read in pages."""
+        """The blob objects that are neither deleted nor expired at a block (the head when None), by object id.
+
+        Read in pages. The end periods and owners of an old block's may be those of the head.
+        """
 
     async def blob_object(self, object_id: int) -> BlobRecord:
         """One blob object. Raises `LedgerRefused` when there is none."""
@@ -111,6 +115,9 @@ class Ledger(Protocol):
 
         An adapter may leave out objects behind a great number of newer ones.
         """
+
+    async def reservations(self, owner: str) -> list[Reservation]:
+        """An account's reservations that have not ended, by id, in the newest block."""
 
     async def attested_shards(self) -> frozenset[int]:
         """Shards attested in the current epoch."""
@@ -348,8 +355,17 @@ class Ledger(Protocol):
     async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
         """Post the certificates of several blob objects, in one transaction for all that have the same signers."""
 
+    async def transfer_blob(self, object_id: int, to: str) -> Transaction:
+        """Give a blob object of the account's, while it lives, to another account."""
+
     async def extend_blob(self, object_id: int, periods: int, *, max_cost: int | None = None) -> Transaction:
-        """Reserve and pay `periods` more periods for a certified blob of the account's; `max_cost` as above."""
+        """Reserve and pay `periods` more periods for a certified blob, anybody's; `max_cost` as above."""
+
+    async def extend_blob_with(self, object_id: int, resource_id: int) -> Transaction:
+        """Extend a certified blob, anybody's, to the end of a reservation of the account's of the same size.
+
+        The reservation must have all periods from the blob's end on; what it has before that end stays.
+        """
 
     async def refund_blob(self, object_id: int) -> Transaction:
         """Get back, when epochs stand still for good, what was paid for a blob's periods behind the current one."""
@@ -359,3 +375,39 @@ class Ledger(Protocol):
 
     async def invalidate_blob(self, blob_id: bytes, certificate: Certificate) -> Transaction:
         """Post that a blob was encoded inconsistently, signed by members of whom one is correct; anyone may."""
+
+    # sending: reservations
+
+    async def reserve_space(
+        self, size_bytes: int, periods: int, *, max_cost: int | None = None
+    ) -> tuple[int, Transaction]:
+        """Reserve space, in mebibytes begun, from the current period on: (resource id, transaction)."""
+
+    async def register_blob_in(
+        self,
+        resource_id: int,
+        root: bytes,
+        length: int,
+        deletable: bool = False,
+        *,
+        max_cost: int | None = None,
+    ) -> tuple[int, Transaction]:
+        """Register a blob in a reservation of the account's: (object id, transaction). Pays the writing alone."""
+
+    async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:
+        """Give a reservation of the account's to another account."""
+
+    async def split_reservation_by_size(self, resource_id: int, size_bytes: int) -> tuple[int, Transaction]:
+        """Split a reservation, which keeps `size_bytes`, whole mebibytes: (id of the rest's, transaction)."""
+
+    async def split_reservation_by_period(self, resource_id: int, period: int) -> tuple[int, Transaction]:
+        """Split a reservation, which keeps the periods before `period`: (id of the later ones', transaction)."""
+
+    async def merge_reservations(self, resource_id: int, other_id: int) -> Transaction:
+        """Join two reservations of the account's, of which the first stays.
+
+        They have one size and adjoining periods, or the same periods.
+        """
+
+    async def refund_reservation(self, resource_id: int) -> Transaction:
+        """Get back, when epochs stand still for good, what was paid for a reservation behind the current period."""

@@ -181,6 +181,24 @@ class Quote:
     cost: int
 
 
+MEBIBYTE = 1 << 20
+"""Bytes; space is booked and paid in whole ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Space that no blob uses yet."""
+
+    resource_id: int
+    owner: str
+    size_bytes: int
+    """Whole mebibytes, as they are booked and paid."""
+    start_period: int
+    """The first period; it may be over."""
+    end_period: int
+    """Exclusive."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A node that stands for the next selection, in candidate order."""

@@ -1,4 +1,4 @@
-"""The rules of blob objects: `contracts/evm/src/Blobs.sol` and `Space.sol`. Space is free here and never short."""
+"""The rules of blob objects: `contracts/evm/src/Blobs.sol`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,46 @@ from dataclasses import replace
 
 from committee import messages
 from committee.certificate import Certificate
-from committee.ledger import BlobCertified, BlobDeleted, BlobInvalidated, BlobRecord, BlobRegistered, Event
+from committee.ledger import (
+    BlobCertified,
+    BlobDeleted,
+    BlobInvalidated,
+    BlobRecord,
+    BlobRegistered,
+    BlobTransferred,
+    Event,
+)
 from committee.messages import BLOB_ID_BYTES, Intent
+from localnet.memory_chain import space
 from localnet.memory_chain.contracts import Contracts, Outcome, Revert
+from localnet.memory_chain.space import MAX_PERIODS_AHEAD, NOBODY
 from storage.redstuff import BlobMetadata
-from storage.redstuff import Parameters as Grid
-
-MAX_PERIODS_AHEAD = 53
-NOBODY = "0x" + 40 * "0"
 
 
 def reserve_and_register(
     now: Contracts, account: str, root: bytes, length: int, periods: int, deletable: bool
 ) -> Outcome:
     """A blob object of the account's, for `periods` periods."""
-    largest = Grid(now.parameters.n_shards).max_blob_bytes
-    if length > largest:
-        raise Revert("BlobTooLong", length=length, largest=largest)
-    period = now.state.period
-    if period == 0:
-        raise Revert("NoEpochYet")
-    if not 1 <= periods <= MAX_PERIODS_AHEAD:
-        raise Revert("InvalidPeriod", periodsAhead=periods, most=MAX_PERIODS_AHEAD)
-    return register(now, account, BlobMetadata.id_of(length, root), length, period + periods, deletable)
+    space.needed(now, length)
+    end_period = space.end_of(now, periods)
+    return register(now, account, BlobMetadata.id_of(length, root), length, end_period, deletable)
+
+
+def register_in(
+    now: Contracts, account: str, resource_id: int, root: bytes, length: int, deletable: bool
+) -> Outcome:
+    """A blob object in a reservation of the account's, which it uses up."""
+    reserved = space.own(now, account, resource_id)
+    if reserved.start_period > now.state.period:
+        raise Revert("NotBegun", startPeriod=reserved.start_period)
+    if now.is_stalled:
+        raise Revert("Stalled")
+    size_bytes = space.needed(now, length)
+    if reserved.size_bytes < size_bytes:
+        raise Revert("ReservationTooSmall", size=reserved.size_bytes, needed=size_bytes)
+    blob_id, end_period = BlobMetadata.id_of(length, root), reserved.end_period
+    left = space.gone(now, resource_id)
+    return register(left, account, blob_id, length, end_period, deletable, size_bytes=reserved.size_bytes)
 
 
 def register(
@@ -40,15 +57,18 @@ def register(
     end_period: int,
     deletable: bool,
     object_id: int | None = None,
+    *,
+    size_bytes: int | None = None,
 ) -> Outcome:
-    """A blob object with the next id, or the one that whoever runs the chain names."""
+    """A blob object with the next id, or the one that whoever runs the chain names, in as much space as it needs."""
     _require_valid(now, blob_id)
     if object_id is None:
         object_id = max(now.records, default=0) + 1
     state = now.state
     record = BlobRecord(object_id, blob_id, length, owner, state.epoch, None, end_period, deletable)
     told = BlobRegistered(state.block, object_id, blob_id, owner, state.epoch, length, end_period, deletable)
-    return _with(now, record), (told,)
+    sizes = {**now.sizes, object_id: space.whole(size_bytes or space.needed(now, length))}
+    return replace(_with(now, record), sizes=sizes), (told,)
 
 
 def live_objects(now: Contracts, blob_id: bytes) -> list[BlobRecord]:
@@ -91,17 +111,33 @@ def certified(now: Contracts, object_id: int, epoch: int) -> Outcome:
     return _told(now, replace(record, certified_epoch=epoch), is_extension=False)
 
 
-def extend(now: Contracts, account: str, object_id: int, periods: int) -> Outcome:
-    """More periods for a certified blob of the account's, while it lives."""
-    record, period = _owned(now, account, object_id), now.state.period
-    if record.certified_epoch is None:
-        raise Revert("NotCertified", objectId=object_id)
+def transfer(now: Contracts, account: str, object_id: int, to: str) -> Outcome:
+    """Another owner for a blob object of the account's, while it lives."""
+    record = _owned(now, account, object_id)
     _require_unexpired(now, record)
-    _require_valid(now, record.blob_id)
+    if to == NOBODY:
+        raise Revert("InvalidOwner")
+    return _with(now, replace(record, owner=to)), (BlobTransferred(now.state.block, object_id, to),)
+
+
+def extend(now: Contracts, object_id: int, periods: int) -> Outcome:
+    """More periods for a certified blob, while it lives; anyone may."""
+    record, period = _extendable(now, object_id), now.state.period
     most = period + MAX_PERIODS_AHEAD - record.end_period
     if not 1 <= periods <= most:
         raise Revert("InvalidPeriod", periodsAhead=periods, most=most)
     return _told(now, replace(record, end_period=record.end_period + periods), is_extension=True)
+
+
+def extend_with(now: Contracts, account: str, object_id: int, resource_id: int) -> Outcome:
+    """The periods of a reservation of the account's behind the end of a certified blob, anybody's, for the blob."""
+    record = _extendable(now, object_id)
+    reserved = space.own(now, account, resource_id)
+    is_adjoining = reserved.start_period <= record.end_period < reserved.end_period
+    if not is_adjoining or reserved.size_bytes != now.sizes[object_id]:
+        raise Revert("NotAdjoining", resourceId=resource_id)
+    left = space.shortened(now, reserved, record.end_period)
+    return _told(left, replace(record, end_period=reserved.end_period), is_extension=True)
 
 
 def remove(now: Contracts, account: str, object_id: int) -> Outcome:
@@ -112,7 +148,9 @@ def remove(now: Contracts, account: str, object_id: int) -> Outcome:
     _require_unexpired(now, record)
     told = BlobDeleted(now.state.block, object_id, record.blob_id, now.state.epoch)
     gone = BlobRecord(object_id, bytes(BLOB_ID_BYTES), 0, NOBODY, 0, None, 0, deletable=False, deleted=True)
-    return _with(now, gone), (told,)
+    size_bytes = now.sizes[object_id]
+    then = space.kept(now, account, size_bytes, now.state.period, record.end_period)
+    return _with(then, gone), (told,)
 
 
 def invalidate(now: Contracts, blob_id: bytes, certificate: Certificate | None) -> Outcome:
@@ -152,6 +190,17 @@ def _existing(now: Contracts, object_id: int) -> BlobRecord:
     record = now.records.get(object_id)
     if record is None or record.deleted:
         raise Revert("UnknownObject", objectId=object_id)
+    return record
+
+
+def _extendable(now: Contracts, object_id: int) -> BlobRecord:
+    record = _existing(now, object_id)
+    if record.certified_epoch is None:
+        raise Revert("NotCertified", objectId=object_id)
+    _require_unexpired(now, record)
+    if now.is_stalled:
+        raise Revert("Stalled")
+    _require_valid(now, record.blob_id)
     return record
 
 

@@ -233,7 +233,7 @@ class MemoryChain:
 
     def extend(self, object_id: int, periods: int) -> None:
         """An object, by so many periods."""
-        self.send("Blobs.extend", blobs.extend, self.records[object_id].owner, object_id, periods)
+        self.send("Blobs.extend", blobs.extend, object_id, periods)
 
     def delete(self, object_id: int) -> None:
         """An object."""

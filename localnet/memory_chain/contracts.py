@@ -23,6 +23,7 @@ from committee.ledger import (
     Event,
     Parameters,
     RegisteredNode,
+    Reservation,
 )
 from committee.messages import Intent
 from committee.terms import Terms
@@ -55,6 +56,11 @@ class Contracts:
     """Node that is no candidate → what ended its newest candidacy."""
     records: Mapping[int, BlobRecord] = field(default_factory=dict)
     """Blob objects by id."""
+    sizes: Mapping[int, int] = field(default_factory=dict)
+    """Blob object → bytes of the space that it takes."""
+    reservations: Mapping[int, Reservation] = field(default_factory=dict)
+    """Reservations that no blob uses, by id."""
+    reservation_count: int = 0
     invalid: frozenset[bytes] = frozenset()
     """Ids of blobs that are proven to be encoded inconsistently."""
     held: frozenset[int] = frozenset()

@@ -20,11 +20,12 @@ from committee.ledger import (
     Event,
     Parameters,
     RegisteredNode,
+    Reservation,
     Stretch,
     Transaction,
 )
 from committee.terms import Terms
-from localnet.memory_chain import blobs, epochs, registry, votes
+from localnet.memory_chain import blobs, epochs, registry, space, votes
 from localnet.memory_chain.contracts import Contracts, Revert
 from storage.redstuff import BlobMetadata
 
@@ -100,8 +101,9 @@ class MemoryLedger:
 
     async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
         """At a block, or the head; by object id."""
-        records = (await self._at(at)).records
-        return [records[object_id] for object_id in sorted(records)]
+        now = await self._at(at)
+        live = [one for one in now.records.values() if one.is_registered(now.state.period)]
+        return sorted(live, key=lambda one: one.object_id)
 
     async def blob_object(self, object_id: int) -> BlobRecord:
         """The newest block's."""
@@ -112,6 +114,13 @@ class MemoryLedger:
     async def blob_objects(self, root: bytes, length: int) -> list[BlobRecord]:
         """Of the newest block."""
         return blobs.live_objects(self.chain.contracts, BlobMetadata.id_of(length, root))
+
+    async def reservations(self, owner: str) -> list[Reservation]:
+        """Of the newest block."""
+        now = self.chain.contracts
+        found = [one for one in now.reservations.values() if one.owner == owner]
+        live = [one for one in found if one.end_period > now.state.period]
+        return sorted(live, key=lambda one: one.resource_id)
 
     async def attested_shards(self) -> frozenset[int]:
         """Of the newest block."""
@@ -262,9 +271,19 @@ class MemoryLedger:
             self.chain.send("Blobs.certifyMany", blobs.certify_many, some) for some in by_signers.values()
         ]
 
+    async def transfer_blob(self, object_id: int, to: str) -> Transaction:
+        """Give a blob object of the account's to another."""
+        return self.chain.send("Blobs.transferBlob", blobs.transfer, self._sender(), object_id, to)
+
     async def extend_blob(self, object_id: int, periods: int, *, max_cost: int | None = None) -> Transaction:
-        """Extend a blob object of the account's; space is free."""
-        return self.chain.send("Blobs.extend", blobs.extend, self._sender(), object_id, periods)
+        """Extend a blob object; space is free."""
+        self._sender()
+        return self.chain.send("Blobs.extend", blobs.extend, object_id, periods)
+
+    async def extend_blob_with(self, object_id: int, resource_id: int) -> Transaction:
+        """With a reservation of the account's."""
+        sent = self._sender(), object_id, resource_id
+        return self.chain.send("Blobs.extendWith", blobs.extend_with, *sent)
 
     async def delete_blob(self, object_id: int) -> Transaction:
         """Of the account's."""
@@ -274,7 +293,51 @@ class MemoryLedger:
         """By members of whom one is correct."""
         return self.chain.send("Blobs.invalidate", blobs.invalidate, blob_id, certificate)
 
+    # sending: reservations
+
+    async def reserve_space(
+        self, size_bytes: int, periods: int, *, max_cost: int | None = None
+    ) -> tuple[int, Transaction]:
+        """Reserve space, which is free."""
+        sent = self._sender(), size_bytes, periods
+        return self._new_space(self.chain.send("Blobs.reserve", space.reserve, *sent))
+
+    async def register_blob_in(
+        self,
+        resource_id: int,
+        root: bytes,
+        length: int,
+        deletable: bool = False,
+        *,
+        max_cost: int | None = None,
+    ) -> tuple[int, Transaction]:
+        """Register a blob object of the account's in its reservation."""
+        sent = self._sender(), resource_id, root, length, deletable
+        transaction = self.chain.send("Blobs.register", blobs.register_in, *sent)
+        return max(self.chain.records), transaction
+
+    async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:
+        """Of the account's."""
+        return self.chain.send("Blobs.transferReservation", space.transfer, self._sender(), resource_id, to)
+
+    async def split_reservation_by_size(self, resource_id: int, size_bytes: int) -> tuple[int, Transaction]:
+        """Of the account's."""
+        sent = self._sender(), resource_id, size_bytes
+        return self._new_space(self.chain.send("Blobs.splitBySize", space.split_by_size, *sent))
+
+    async def split_reservation_by_period(self, resource_id: int, period: int) -> tuple[int, Transaction]:
+        """Of the account's."""
+        sent = self._sender(), resource_id, period
+        return self._new_space(self.chain.send("Blobs.splitByPeriod", space.split_by_period, *sent))
+
+    async def merge_reservations(self, resource_id: int, other_id: int) -> Transaction:
+        """Of the account's."""
+        return self.chain.send("Blobs.merge", space.merge, self._sender(), resource_id, other_id)
+
     # how
+
+    def _new_space(self, transaction: Transaction) -> tuple[int, Transaction]:
+        return self.chain.contracts.reservation_count, transaction
 
     async def _at(self, at: BlockMark | None) -> Contracts:
         return self.chain.block(at or await self.head()).contracts

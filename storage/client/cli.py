@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from committee.console import AllowPrivateOption, chain_command, require_new_file
+from committee.console import AccountArgument, AllowPrivateOption, chain_command, require_new_file
 from committee.errors import LedgerError
 from committee.ledger import BlobRecord, Ledger
 from committee.printing import Result, sent
@@ -87,6 +87,12 @@ UntilOption = Annotated[
     int | None,
     typer.Option(help="The period in which it is to end; nothing is paid if it lasts as long.", min=1),
 ]
+ReservationOption = Annotated[
+    int | None,
+    typer.Option(
+        "--reservation", metavar="RESERVATION", help="Use this reservation of the account's instead.", min=1
+    ),
+]
 MorePeriodsOption = Annotated[
     int | None, typer.Option(help="How many to add behind the blob's last one.", min=1, max=MOST_PERIODS)
 ]
@@ -99,12 +105,18 @@ async def register(
     periods: PeriodsOption = 1,
     deletable: DeletableOption = False,
     force: ForceOption = False,
+    reservation: ReservationOption = None,
 ) -> Result:
     """Reserve space for a blob and register it; nothing is uploaded yet (see `certify`).
 
-    An object of the account's that waits for its certificate and lasts as long is not registered again.
+    An object of the account's that waits for its certificate and lasts as long is not registered again. With
+    --reservation a new object lasts as long as the reservation, which it uses up.
     """
     metadata = await metadata_of(RedStuff((await ledger.parameters()).n_shards), file)
+    if reservation is not None:
+        placed = reservation, metadata.root, metadata.length, deletable
+        object_id, transaction = await ledger.register_blob_in(*placed)
+        return sent(transaction, object_id=object_id, blob_id=blob_id_text(metadata.blob_id))
     quote = await ledger.quote(metadata.length, periods)
     async with ledger.only_payer(metadata.root):
         waiting = None if force else await waiting_object(ledger, metadata, periods, deletable, Waiting())
@@ -172,18 +184,17 @@ async def read(
 
 @chain_command(app, "status", sends=False)
 async def status(ledger: Ledger, blob: BlobArgument) -> Result:
-    """All objects of a blob: their owners, whether they are certified, until when they live.
+    """All objects of a blob that live: their owners, whether they are certified, until when they live.
 
     As of the newest block, which nodes may take in some minutes later.
     """
     newest = await ledger.newest()
     state = await ledger.epoch_state(newest)
-    # A deleted object is shown with a blob id of zeros.
-    records = [one for one in await ledger.blobs(newest) if one.blob_id == blob and not one.deleted]
+    records = [one for one in await ledger.blobs(newest) if one.blob_id == blob]
     if not records:
         raise LedgerError(
             f"blob {blob_id_text(blob)} has no object up to block {newest.number}, the endpoint's newest, which is "
-            f"{await _age_s(ledger)} s old: it was registered in a later one, never, or is deleted"
+            f"{await _age_s(ledger)} s old: it was registered in a later one, never, or is deleted or expired"
         )
     return {
         "blob_id": blob_id_text(blob),
@@ -196,12 +207,22 @@ async def status(ledger: Ledger, blob: BlobArgument) -> Result:
 
 @chain_command(app, "extend")
 async def extend(
-    ledger: Ledger, object_id: ObjectArgument, periods: MorePeriodsOption = None, until: UntilOption = None
+    ledger: Ledger,
+    object_id: ObjectArgument,
+    periods: MorePeriodsOption = None,
+    until: UntilOption = None,
+    reservation: ReservationOption = None,
 ) -> Result:
-    """Reserve and pay more periods for a certified blob object of the account's, one by default.
+    """Reserve and pay more periods for a certified blob object, whose owner may be another, one by default.
 
-    With --until the same command may be typed again, whatever became of it: what is paid for is not paid again.
+    With --until the same command may be typed again, whatever became of it: what is paid for is not paid again. With
+    --reservation the object lasts as long as a reservation of the account's of its size, and nothing is paid.
     """
+    if reservation is not None:
+        if periods is not None or until is not None:
+            raise typer.BadParameter("give --reservation, --periods or --until, one of them")
+        transaction = await ledger.extend_blob_with(object_id, reservation)
+        return sent(transaction, object_id=object_id, resource_id=reservation)
     if until is None:
         periods = periods or 1
         return sent(await ledger.extend_blob(object_id, periods), object_id=object_id, periods=periods)
@@ -216,6 +237,12 @@ async def extend(
             return {"object_id": object_id, "end_period": lasts_until, "outcome": outcome}
         extended = await ledger.extend_blob(object_id, until - lasts_until)
     return sent(extended, object_id=object_id, periods=until - lasts_until, end_period=until)
+
+
+@chain_command(app, "transfer")
+async def transfer(ledger: Ledger, object_id: ObjectArgument, account: AccountArgument) -> Result:
+    """Give a blob object of the account's, while it lives, to another account."""
+    return sent(await ledger.transfer_blob(object_id, account), object_id=object_id, owner=account)
 
 
 @chain_command(app, "delete")

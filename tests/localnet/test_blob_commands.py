@@ -96,7 +96,9 @@ async def test_a_blob_from_its_registration_to_its_end(
     assert status["blob_id"] == name and "blob_id" not in status["objects"][0]
     await haulout("delete", object_id)
     for nowhere in (name, blob_id_text(bytes(32))):
-        with pytest.raises(CommitteeError, match="registered in a later one, never, or is deleted"):
+        with pytest.raises(
+            CommitteeError, match="registered in a later one, never, or is deleted or expired"
+        ):
             await haulout("status", nowhere)
     with pytest.raises(LedgerRefused, match="UnknownObject"):
         await haulout("extend", object_id)

@@ -8,7 +8,7 @@ import pytest
 
 from committee.ledger.evm import EvmLedger
 from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S, Node
-from tests.localnet.twins import Twins
+from tests.localnet.twins import Telling, Twins
 
 ROOTS = [bytes([number]) * 32 for number in range(1, 9)]
 
@@ -27,6 +27,7 @@ class Story:
     async def step(self) -> None:
         often = [self.epoch, self.attest, self.register, self.certify]
         rarely = [self.close, self.member, self.eject, self.extend, self.delete, self.invalidate]
+        rarely += [self.reserve, self.trade, self.transfer]
         await self.dice.choice(2 * often + rarely)()
 
     @property
@@ -80,6 +81,32 @@ class Story:
     async def delete(self) -> None:
         object_id = self.object_id
         self.refusals.add(await self.twins.tell(self.writer, lambda told: told.delete_blob(object_id)))
+
+    async def transfer(self) -> None:
+        sent = self.object_id, str(self.writer.account)
+        self.refusals.add(await self.twins.tell(self.writer, lambda told: told.transfer_blob(*sent)))
+
+    async def reserve(self) -> None:
+        sent = self.dice.choice([0, 1, 1, 3 << 20]), self.dice.randint(1, 4)
+        self.refusals.add(await self.twins.tell(self.writer, lambda told: told.reserve_space(*sent)))
+
+    async def trade(self) -> None:
+        """Anything with a reservation, which there may not be."""
+        count = self.twins.chain.contracts.reservation_count
+        one, other = self.dice.randint(1, count + 1), self.dice.randint(1, count + 1)
+        size, period = self.dice.randint(0, 2) << 20, self.twins.state.period + self.dice.randint(0, 3)
+        root = self.dice.choice(ROOTS)
+        self.twins.knows(root, 1000)
+        telling: Telling = self.dice.choice(
+            [
+                lambda told: told.split_reservation_by_size(one, size),
+                lambda told: told.split_reservation_by_period(one, period),
+                lambda told: told.merge_reservations(one, other),
+                lambda told: told.extend_blob_with(self.object_id, one),
+                lambda told: told.register_blob_in(one, root, 1000, deletable=True),
+            ]
+        )
+        self.refusals.add(await self.twins.tell(self.writer, telling))
 
     async def invalidate(self) -> None:
         if self.dice.random() < 0.3:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,8 @@ class Twins:
         """The blocks whose events were compared."""
         self._roots: set[tuple[bytes, int]] = set()
         """Roots and lengths of the blobs that were registered."""
+        self._owners: set[str] = set()
+        """Accounts that have, or had, a reservation."""
 
     @classmethod
     async def deployed(cls, network: Network) -> Twins:
@@ -50,7 +52,8 @@ class Twins:
         """Have an account do something on both; the error's name when they refuse."""
         real = await _outcome(telling(sender))
         self.chain.time_s = await sender.chain_time_s()
-        assert await _outcome(telling(self.chain.ledger(sender.account))) == real
+        faked = await _outcome(telling(self.chain.ledger(sender.account)))
+        assert faked == real, f"the chain in memory: {faked}; the contracts: {real}"
         await self._compare()
         return real[1] if isinstance(real, tuple) else None
 
@@ -112,10 +115,14 @@ class Twins:
             if shards := self.owed(node):
                 assert await self.attest(node, *shards) is None
 
+    def knows(self, root: bytes, length: int) -> None:
+        """Compare the objects of this blob from now on."""
+        self._roots.add((root, length))
+
     async def register(
         self, writer: EvmLedger, root: bytes, periods: int = 5, *, length: int = 1000, deletable: bool = False
     ) -> str | None:
-        self._roots.add((root, length))
+        self.knows(root, length)
         return await self.tell(writer, lambda told: told.register_blob(root, length, periods, deletable))
 
     def certificate(
@@ -155,6 +162,10 @@ class Twins:
         self._seen = (await real.head()).number, (await faked.head()).number
         for look in (_state, _blobs, _nodes, _candidates, _absences, _attested):
             assert await look(faked) == await look(real), look.__name__
+        for object_id in sorted(self.chain.records)[-2:]:
+            assert await faked.blob_object(object_id) == await real.blob_object(object_id)
+        self._owners.update(one.owner for one in self.chain.contracts.reservations.values())
+        assert await _reservations(faked, self._owners) == await _reservations(real, self._owners)
         for root, length in self._roots:
             # An invalid object, which is of no use to anybody, the contract tells also when it is expired.
             told = [await one.blob_objects(root, length) for one in (faked, real)]
@@ -188,6 +199,10 @@ async def _blobs(ledger: Ledger) -> Any:
     records = await ledger.blobs()
     assert [await ledger.blob_object(one.object_id) for one in records[-2:]] == records[-2:]
     return records
+
+
+async def _reservations(ledger: Ledger, owners: Iterable[str]) -> Any:
+    return {owner: await ledger.reservations(owner) for owner in owners}
 
 
 async def _nodes(ledger: Ledger) -> Any:

@@ -21,6 +21,7 @@ from committee.ledger.evm.refusals import Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
 from committee.ledger.evm.settled import SettledHead
+from committee.ledger.evm.space import SpaceWriter
 from committee.ledger.evm.together import both
 from committee.ledger.evm.voting import VotingWriter
 from committee.ledger.records import (
@@ -40,7 +41,7 @@ LONGEST_SEARCH_EPOCHS = 53
 """So many epochs back whoever attested a shard last is looked for; whoever owned it then is named, if nobody had."""
 
 
-class EvmLedger(VotingWriter):
+class EvmLedger(SpaceWriter, VotingWriter):
     """One deployment seen from one account. Made by `connect`; an async context manager."""
 
     def __init__(
@@ -239,12 +240,10 @@ class EvmLedger(VotingWriter):
         return list(await self._reader.call(self._reader.registry, "candidates", read=decode.candidates))
 
     async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
-        """All blob objects at a block (the head when None), by object id."""
+        """As `Ledger.blobs`."""
         block = at or await self.head()
         try:
-            return await self._reader.pages(
-                self._reader.blobs, "blobs", block, decode.blob_record, is_confirmed=is_followed
-            )
+            return await self._reader.live_blobs(block, is_confirmed=is_followed)
         except StateGone:
             head = await self.head()
             if block.number >= head.number:

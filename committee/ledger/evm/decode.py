@@ -15,6 +15,7 @@ from committee.ledger.events import (
     BlobDeleted,
     BlobInvalidated,
     BlobRegistered,
+    BlobTransferred,
     CommitteeSelected,
     EpochStarted,
     Event,
@@ -32,6 +33,7 @@ from committee.ledger.records import (
     EpochState,
     Joining,
     RegisteredNode,
+    Reservation,
     StakePosition,
     Unbonding,
 )
@@ -42,6 +44,7 @@ from committee.untrusted import printable
 EVENTS = (
     "BlobRegistered",
     "BlobCertified",
+    "BlobTransferred",
     "BlobDeleted",
     "BlobInvalidated",
     "CommitteeSelected",
@@ -196,6 +199,17 @@ def blob_record(view: Mapping[str, Any]) -> BlobRecord:
     )
 
 
+def reservation(view: Mapping[str, Any]) -> Reservation:
+    """One reservation that no blob uses."""
+    return Reservation(
+        resource_id=view["resourceId"],
+        owner=view["owner"],
+        size_bytes=view["size"],
+        start_period=view["startPeriod"],
+        end_period=view["endPeriod"],
+    )
+
+
 def check_length(length: int) -> None:
     """A blob's bytes; no contract takes more than a number that SQLite keeps. Raises `ValueError`."""
     if length >= 2**63:
@@ -240,6 +254,8 @@ def event(log: Log, block: BlockMark) -> Event:
                 deletable=values["deletable"],
                 is_extension=values["isExtension"],
             )
+        case "BlobTransferred":
+            return BlobTransferred(block, values["objectId"], values["to"])
         case "BlobDeleted":
             return BlobDeleted(block, values["objectId"], blob_id(values["blobId"]), values["epoch"])
         case "BlobInvalidated":

@@ -10,7 +10,14 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from committee.errors import LedgerReorganised, LedgerUnavailable
-from committee.ledger.events import BlobCertified, BlobDeleted, BlobInvalidated, BlobRegistered, Event
+from committee.ledger.events import (
+    BlobCertified,
+    BlobDeleted,
+    BlobInvalidated,
+    BlobRegistered,
+    EpochStarted,
+    Event,
+)
 from committee.ledger.evm import decode
 from committee.ledger.evm.reader import Reader
 from committee.ledger.records import BlobRecord, BlockMark
@@ -20,20 +27,27 @@ KEYS_AT_ONCE = 50
 
 
 async def blobs_at(reader: Reader, at: BlockMark, head: BlockMark, first_block: int) -> list[BlobRecord]:
-    """The blob objects as they were at the block `at`, by object id, for contracts deployed in `first_block`.
+    """The blob objects that were neither deleted nor expired at the block `at`, by object id.
 
-    But for their end periods, which are those at `head`: only what has not ended is ever extended, so that it tells the
-    same of who was live. Raises `LedgerUnavailable`, `LedgerReorganised` when one of the blocks was replaced,
-    `KeyError` when the events do not fit the objects.
+    `at` is of the period that runs at `head`, so that of the blobs that live at `head` none has expired meanwhile; the
+    contracts were deployed in `first_block`. End periods and owners are those at `head`: only what has not ended is
+    ever extended, so that the end tells the same of who was live. Raises `LedgerUnavailable`, also when a period began
+    between the two blocks, `LedgerReorganised` when one of the blocks was replaced, `KeyError` when the events do not
+    fit the objects.
     """
-    newest = await reader.pages(reader.blobs, "blobs", head, decode.blob_record, is_confirmed=True)
+    newest = await reader.live_blobs(head, is_confirmed=True)
     records = {record.object_id: record for record in newest}
     events = await reader.events(at.number + 1, head.number)
     for mark in (at, head):
         if (await reader.block(mark.number)).mark != mark:
             raise LedgerReorganised(f"block {mark.number} was replaced")
+    if any(isinstance(one, EpochStarted) for one in events):
+        raise LedgerUnavailable(
+            f"an epoch began between blocks {at.number} and {head.number} while they were read: read the newer one"
+        )
     undo(records, events)
-    deleted = [one.object_id for one in events if isinstance(one, BlobDeleted) and one.object_id in records]
+    new = {one.object_id for one in events if isinstance(one, BlobRegistered)}
+    deleted = [one.object_id for one in events if isinstance(one, BlobDeleted) and one.object_id not in new]
     for first in range(0, len(deleted), KEYS_AT_ONCE):
         some = deleted[first : first + KEYS_AT_ONCE]
         records.update(await _before_deletion(reader, some, at, first_block))
@@ -47,12 +61,13 @@ async def blobs_at(reader: Reader, at: BlockMark, head: BlockMark, first_block: 
 
 
 def undo(records: dict[int, BlobRecord], events: Sequence[Event]) -> None:
-    """Take back what these events, in chain order, did to objects. Of deleted ones nothing is known."""
+    """Take back what these events, in chain order, did to the objects that they did not delete."""
+    deleted = {one.object_id for one in events if isinstance(one, BlobDeleted)}
     for event in reversed(events):
         match event:
-            case BlobRegistered():
+            case BlobRegistered() if event.object_id not in deleted:
                 del records[event.object_id]
-            case BlobCertified(is_extension=False):
+            case BlobCertified(is_extension=False) if event.object_id not in deleted:
                 before = dataclasses.replace(records[event.object_id], certified_epoch=None)
                 records[event.object_id] = before
             case BlobInvalidated():

@@ -164,18 +164,20 @@ class Reader:
         at: BlockMark,
         read: Callable[[dict[str, Any]], Item],
         *,
+        is_numbered: bool = True,
         is_confirmed: bool = False,
     ) -> list[Item]:
         """What `read` makes of all items of a view, at one block; `is_confirmed` as with `call`.
 
-        The view is one of (cursor, count) → (page, next cursor; 0 at the end). Raises `LedgerUnavailable` when there is
-        no end in sight.
+        The view is one of (cursor, count) → (page, next cursor; 0 at the end); where the items are numbered from 1, the
+        cursor is a number. Raises `LedgerUnavailable` when there is no end in sight.
         """
 
         def read_page(answer: tuple[list[dict[str, Any]], int]) -> tuple[list[Item], int]:
             page, following = answer
             is_last = following == 0 and len(page) <= PAGE_ITEMS
-            if not is_last and (len(page) != PAGE_ITEMS or following != max(cursor, 1) + PAGE_ITEMS):
+            leads_on = following == max(cursor, 1) + PAGE_ITEMS if is_numbered else following > cursor
+            if not is_last and not (len(page) == PAGE_ITEMS and leads_on):
                 raise answers.Unreadable(f"a page that does not lead on from item {cursor}")
             return [read(one) for one in page], following
 
@@ -192,6 +194,13 @@ class Reader:
         raise LedgerUnavailable(
             f"{self._rpc} tells of more than {MOST_ITEMS} {function}, which cannot be right"
         )
+
+    async def live_blobs(self, at: BlockMark, *, is_confirmed: bool = False) -> list[BlobRecord]:
+        """Return the objects that are neither deleted nor expired at a block, by object id."""
+        pages = self.pages(
+            *(self.blobs, "liveBlobs", at, decode.blob_record), is_numbered=False, is_confirmed=is_confirmed
+        )
+        return sorted(await pages, key=lambda one: one.object_id)
 
     async def blob_objects(self, root: bytes, length: int, has_block: int) -> list[BlobRecord]:
         """Return the live objects with this root and length, newest first, at the newest block, `has_block` or later.

@@ -7,6 +7,7 @@ import {Committee} from "./Committee.sol";
 import {Epochs} from "./Epochs.sol";
 import {Governed} from "./Governed.sol";
 import {Space} from "./Space.sol";
+import {ISpace} from "./interfaces/ISpace.sol";
 import {Votes} from "./lib/Votes.sol";
 
 /// @title The members' votes on prices and capacity.
@@ -16,7 +17,7 @@ import {Votes} from "./lib/Votes.sol";
 /// votes, or for a moment to have them counted. While members with fewer shards than a quorum have voted, the terms stay.
 contract Ballot {
     struct Vote {
-        /// @dev As in `Space.Terms`. A price of 0 stands for no vote.
+        /// @dev As in `ISpace.Terms`. A price of 0 stands for no vote.
         uint80 price;
         uint80 writePrice;
         uint64 capacity;
@@ -77,7 +78,7 @@ contract Ballot {
     function decide() external {
         uint32 period = committee.period();
         if (decidedPeriod >= period) revert AlreadyDecided(period);
-        Space.Terms memory decided = decision();
+        ISpace.Terms memory decided = decision();
         decidedPeriod = period;
         emit Decided(period);
         space.setTerms(decided);
@@ -90,7 +91,7 @@ contract Ballot {
     }
 
     /// @notice What the terms become by the votes of the current period. Reverts when too few have voted.
-    function decision() public view returns (Space.Terms memory decided) {
+    function decision() public view returns (ISpace.Terms memory decided) {
         uint32 period = committee.period();
         Epochs.MemberView[] memory members = committee.committee(committee.epoch()).members;
         uint256[] memory prices = new uint256[](members.length);

@@ -2,27 +2,19 @@
 pragma solidity ^0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Committee} from "./Committee.sol";
 import {Governed} from "./Governed.sol";
 import {Staking} from "./Staking.sol";
+import {ISpace} from "./interfaces/ISpace.sol";
 import {RedStuff} from "./lib/RedStuff.sol";
 
 /// @title Space to store in: what is left of it, what it costs, and who earns that.
-/// @notice Space is reserved and paid for from the current period to an end period, exclusive, in mebibytes, begun or full.
-/// What was paid for a period is shared out when it is over, by the parts that its members have earned (`Earnings`);
-/// what nobody has earned is added to what was paid for the next. Reservation ids count from 1.
-/// @dev Periods are closed in order. A part of a closed period is worth its payment divided by all parts there are,
-/// rounded down, and its payment changes no more.
-abstract contract Space is Governed {
+/// @dev `ISpace` says what it does. Periods are closed in order. A part of a closed period is worth its payment divided
+/// by all parts there are, rounded down, and its payment changes no more.
+abstract contract Space is ISpace, Governed {
     using SafeERC20 for IERC20;
-
-    /// @notice Space until an end period, to be used by one blob.
-    struct Reservation {
-        address owner;
-        uint64 size;
-        uint32 endPeriod;
-    }
 
     /// @notice What is reserved in a period, and paid for it.
     struct Account {
@@ -33,78 +25,27 @@ abstract contract Space is Governed {
         uint128 payment;
     }
 
-    /// @notice What the members vote on, and the governor can change.
-    struct Terms {
-        /// @dev Price of a mebibyte of encoded size, begun or full, for one period; above 0.
-        uint80 price;
-        /// @dev Price of a mebibyte of encoded size, begun or full, for registering a blob.
-        uint80 writePrice;
-        /// @dev Bytes of encoded size that can be reserved in one period.
-        uint64 capacity;
-    }
-
-    /// @notice A reservation that no blob uses yet, bought or come back.
-    event SpaceReserved(uint256 indexed resourceId, address indexed owner, uint64 size, uint32 endPeriod);
-    /// @notice A blob object uses a reservation up.
-    event SpaceUsed(uint256 indexed resourceId, uint256 indexed objectId);
-    /// @notice Prices and capacity are others from now on.
-    event TermsChanged(uint80 price, uint80 writePrice, uint64 capacity);
-    /// @notice A period's payment is final: `part` is what each part earned is worth, `rest` is paid for the next period.
-    event PeriodClosed(uint32 indexed period, uint256 payment, uint256 part, uint256 rest);
-    /// @notice What a node earned in a period went to its pool.
-    event PaidOut(uint32 indexed period, uint32 indexed nodeId, uint256 amount);
-    /// @notice What was paid for the periods from `fromPeriod` on went back.
-    event Refunded(address indexed owner, uint32 fromPeriod, uint32 endPeriod, uint256 amount);
-
-    /// @notice Storage begins with the first epoch.
-    error NoEpochYet();
-    /// @notice From one period to `most` are possible.
-    error InvalidPeriod(uint256 periodsAhead, uint256 most);
-    /// @notice A reservation has at least one byte.
-    error InvalidSize();
-    /// @notice It costs more than the sender was ready to pay.
-    error TooExpensive(uint256 cost, uint256 most);
-    /// @notice Periods have come to a standstill, or the current one was closed when they had: nothing can be bought.
-    error Stalled();
-    /// @notice The period cannot be paid yet.
-    error NotOver(uint32 period);
-    /// @notice Only when periods have come to a standstill.
-    error NotStalled();
-    /// @notice The period has too little space left, in bytes.
-    error NoCapacity(uint32 period, uint256 free, uint256 wanted);
-    /// @notice There is no such reservation, or a blob uses it.
-    error UnknownReservation(uint256 resourceId);
-    /// @notice Only the owner may.
-    error NotOwner(address owner);
-    /// @notice It ended with the start of `endPeriod`.
-    error Expired(uint32 endPeriod);
-    /// @notice All periods from the next one on are refunded, or none was paid for.
-    error NothingToRefund();
-
-    /// @notice How many periods, the current one included, space can be reserved for.
+    /// @inheritdoc ISpace
     uint32 public constant MAX_PERIODS_AHEAD = 53;
 
-    uint256 private constant MEBIBYTE = 1 << 20;
+    uint256 internal constant MEBIBYTE = 1 << 20;
 
     /// @notice Whose certificates count, and whose periods.
     Committee public immutable committee;
-    /// @notice What storage is paid with.
+    /// @inheritdoc ISpace
     IERC20 public immutable token;
+
     /// @notice Where the members' votes on the terms are counted.
     address public immutable ballot;
 
     uint256 internal immutable _nShards;
     uint256 private immutable _parts; // that all members together earn at most
 
-    /// @notice What the governor can change.
+    /// @inheritdoc ISpace
     Terms public terms;
-    /// @notice How many reservations there have been on their own; their ids are 1 to this.
-    uint128 public reservationCount;
-    /// @notice The reservations that no blob uses yet.
-    mapping(uint256 resourceId => Reservation) public reservations;
-    /// @notice The first period that is not closed.
+    /// @inheritdoc ISpace
     uint32 public openPeriod;
-    /// @notice What is reserved in a period, mebibytes, and paid for it.
+    /// @inheritdoc ISpace
     mapping(uint32 period => Account) public accounts;
 
     constructor(Committee committee_, IERC20 token_, Terms memory terms_, address ballot_) {
@@ -119,33 +60,18 @@ abstract contract Space is Governed {
         token_.approve(address(committee_.staking()), type(uint256).max); // which takes the rewards that it is given
     }
 
-    /// @notice Changes prices and capacity, for what is reserved and registered from now on. The governor, and the ballot
-    /// by the members' votes.
+    /// @inheritdoc ISpace
     function setTerms(Terms calldata terms_) external {
         if (msg.sender != ballot && msg.sender != governor) revert NotGovernor(msg.sender);
         _setTerms(terms_);
     }
 
-    /// @notice Reserves and pays space, from the current period on.
-    /// @param encodedSize Bytes, as `quote` has them.
-    /// @param periodsAhead How many periods, the current one included; 1 to 53.
-    /// @param maxCost The most that it may cost.
-    function reserve(uint64 encodedSize, uint32 periodsAhead, uint256 maxCost)
-        external
-        pausable
-        returns (uint256 resourceId)
-    {
-        (uint32 current, uint32 endPeriod) = _span(periodsAhead);
-        if (encodedSize == 0) revert InvalidSize();
-        _pay(_book(encodedSize, current, endPeriod, 0), maxCost);
-        return _keep(msg.sender, encodedSize, endPeriod);
+    /// @inheritdoc ISpace
+    function permit(uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
+        try IERC20Permit(address(token)).permit(msg.sender, address(this), value, deadline, v, r, s) {} catch {}
     }
 
-    /// @notice Pays nodes what they earned in their periods before `until` that are over and not settled, into their
-    /// pools (`Staking.settle`), and closes these periods. When periods have come to a standstill, the current one counts
-    /// as over. Anyone may; what is done is skipped.
-    /// @param until The first period not to be paid; bounds the work.
-    /// @return amount What all of them got.
+    /// @inheritdoc ISpace
     function payOut(uint32[] calldata nodeIds, uint32 until) external returns (uint256 amount) {
         uint32 payable_ = _payableUntil();
         uint32 end = until < payable_ ? until : payable_;
@@ -159,20 +85,7 @@ abstract contract Space is Governed {
         }
     }
 
-    /// @notice Gives the sender back, once periods have come to a standstill, what was paid for its reservation from the
-    /// next period on: of each period's payment the part that it has of the space reserved then. (Space is split, joined
-    /// and extended at other prices; so all that is reserved for a period is refunded alike.) The reservation ends with
-    /// the current period.
-    function refund(uint256 resourceId) external returns (uint256 amount) {
-        Reservation storage space = reservations[resourceId];
-        if (space.owner == address(0)) revert UnknownReservation(resourceId);
-        if (space.owner != msg.sender) revert NotOwner(space.owner);
-        uint32 endPeriod = space.endPeriod;
-        space.endPeriod = _nextPeriod();
-        amount = _refund(space.size, space.endPeriod, endPeriod);
-    }
-
-    /// @notice Those of the nodes for which a period that can be paid is not settled.
+    /// @inheritdoc ISpace
     function unpaid(uint32 period, uint32[] calldata nodeIds) external view returns (uint32[] memory found) {
         Staking staking = committee.staking();
         uint256 count = period < _payableUntil() ? nodeIds.length : 0;
@@ -186,7 +99,7 @@ abstract contract Space is Governed {
         }
     }
 
-    /// @notice What a node earned in a period that is over and is still to be paid to it.
+    /// @inheritdoc ISpace
     function owed(uint32 period, uint32 nodeId) external view returns (uint256) {
         if (period >= _payableUntil()) revert NotOver(period);
         uint256 parts = committee.earnings(period, nodeId);
@@ -200,9 +113,7 @@ abstract contract Space is Governed {
         return payment / _parts * parts;
     }
 
-    /// @notice What a blob of `length` bytes takes and costs.
-    /// @return encodedSize Bytes, of all slivers and metadata on all shards.
-    /// @return cost In the token's smallest unit, for `periodsAhead` periods and for registering it.
+    /// @inheritdoc ISpace
     function quote(uint64 length, uint32 periodsAhead) external view returns (uint64 encodedSize, uint256 cost) {
         encodedSize = RedStuff.encodedSize(_nShards, length);
         cost = _mebibytes(encodedSize) * (uint256(terms.price) * periodsAhead + terms.writePrice);
@@ -230,6 +141,12 @@ abstract contract Space is Governed {
         if (current < openPeriod || committee.isStalled()) revert Stalled();
     }
 
+    /// @dev The current period, in which something that ends with the start of `endPeriod` must live.
+    function _checkLive(uint32 endPeriod) internal view returns (uint32 current) {
+        current = committee.period();
+        if (endPeriod <= current) revert Expired(endPeriod);
+    }
+
     /// @dev Enters capacity and payment for the periods from `first` to before `end`, and `fee` for the first of them.
     /// @return cost What is to be paid.
     function _book(uint64 size, uint32 first, uint32 end, uint256 fee) internal returns (uint256 cost) {
@@ -237,6 +154,7 @@ abstract contract Space is Governed {
         uint256 space = _mebibytes(size);
         uint256 perPeriod = space * current.price;
         cost = perPeriod * (end - first) + fee;
+        emit Paid(msg.sender, first, end, uint64(space), perPeriod, fee);
         for (uint32 period = first; period < end; ++period) {
             Account memory account = accounts[period];
             uint256 reserved = account.reserved * MEBIBYTE;
@@ -258,6 +176,7 @@ abstract contract Space is Governed {
     /// @dev Enters a payment for the current period alone.
     function _bookFee(uint32 current, uint256 fee) internal {
         accounts[current].payment += uint128(fee);
+        emit Paid(msg.sender, current, current, 0, 0, fee);
     }
 
     function _pay(uint256 cost, uint256 maxCost) internal {
@@ -281,7 +200,7 @@ abstract contract Space is Governed {
             accounts[period] = Account(account.reserved - space, account.payment - back);
             amount += back;
         }
-        emit Refunded(msg.sender, first, end, amount);
+        emit Refunded(msg.sender, first, end, space, amount);
         token.safeTransfer(msg.sender, amount);
     }
 
@@ -306,17 +225,10 @@ abstract contract Space is Governed {
     /// @dev Makes a period's payment final; what is not earned of it is paid for the next.
     function _close(uint32 period) private {
         uint256 payment = accounts[period].payment;
-        if (payment == 0) return;
         uint256 part = payment / _parts;
-        uint256 rest = payment - part * committee.earned(period);
+        uint256 rest = payment == 0 ? 0 : payment - part * committee.earned(period);
         accounts[period + 1].payment += uint128(rest);
         emit PeriodClosed(period, payment, part, rest);
-    }
-
-    function _keep(address owner, uint64 size, uint32 endPeriod) internal returns (uint256 resourceId) {
-        resourceId = ++reservationCount;
-        reservations[resourceId] = Reservation({owner: owner, size: size, endPeriod: endPeriod});
-        emit SpaceReserved(resourceId, owner, size, endPeriod);
     }
 
     /// @dev What space costs for some periods, by today's terms.
@@ -324,7 +236,8 @@ abstract contract Space is Governed {
         return _mebibytes(size) * terms.price * periods;
     }
 
-    function _mebibytes(uint64 size) private pure returns (uint256) {
+    /// @dev A size in bytes, begun mebibytes counted whole.
+    function _mebibytes(uint64 size) internal pure returns (uint256) {
         return (uint256(size) + MEBIBYTE - 1) / MEBIBYTE;
     }
 

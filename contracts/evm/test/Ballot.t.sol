@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Ballot} from "src/Ballot.sol";
 import {Governed} from "src/Governed.sol";
-import {Space} from "src/Space.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice How members set prices and capacity by their votes.
@@ -139,7 +139,7 @@ contract BallotTest is Base {
     }
 
     function test_setTerms_reverts_for_anybody_but_governor_and_ballot() public {
-        Space.Terms memory terms = Space.Terms(1, 1, 1);
+        ISpace.Terms memory terms = ISpace.Terms(1, 1, 1);
         vm.expectRevert(abi.encodeWithSelector(Governed.NotGovernor.selector, address(this)));
         blobs.setTerms(terms);
         vm.prank(GUARDIAN);
@@ -169,7 +169,7 @@ contract BallotTest is Base {
 
     function _setTerms(uint80 price, uint80 writePrice, uint64 capacity) private {
         vm.prank(GOVERNOR);
-        blobs.setTerms(Space.Terms(price, writePrice, capacity));
+        blobs.setTerms(ISpace.Terms(price, writePrice, capacity));
     }
 
     function _checkPrice(uint256 expected) private view {

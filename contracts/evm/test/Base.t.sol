@@ -9,8 +9,8 @@ import {Epochs} from "src/Epochs.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
 import {Nodes} from "src/Nodes.sol";
 import {Registry} from "src/Registry.sol";
-import {Space} from "src/Space.sol";
 import {Staking} from "src/Staking.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Messages} from "src/lib/Messages.sol";
 
@@ -30,6 +30,7 @@ interface Vm {
         address emitter;
     }
 
+    function addr(uint256 key) external pure returns (address);
     function assertEq(uint256 left, uint256 right) external pure;
     function assertEq(address left, address right) external pure;
     function assertEq(bytes32 left, bytes32 right) external pure;
@@ -44,6 +45,7 @@ interface Vm {
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address);
     function expectEmit() external;
+    function expectPartialRevert(bytes4 selector) external;
     function expectRevert() external;
     function expectRevert(bytes calldata reason) external;
     function expectRevert(bytes4 selector) external;
@@ -55,6 +57,7 @@ interface Vm {
     function prank(address sender) external;
     function recordLogs() external;
     function roll(uint256 blockNumber) external;
+    function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function startPrank(address sender) external;
     function stopPrank() external;
     function warp(uint256 time) external;
@@ -169,7 +172,7 @@ abstract contract Base is Signing {
         registry = Registry(vm.deployCode("artifacts/Registry.json", arguments));
         arguments = abi.encode(registry, shards, _parameters(bandMillis), _opening(), governor, GUARDIAN);
         committee = Committee(vm.deployCode("artifacts/Committee.json", arguments));
-        Space.Terms memory terms = Space.Terms(PRICE, WRITE_PRICE, CAPACITY);
+        ISpace.Terms memory terms = ISpace.Terms(PRICE, WRITE_PRICE, CAPACITY);
         arguments =
             abi.encode(committee, token, terms, vm.computeCreateAddress(address(this), nonce + 4), governor, GUARDIAN);
         blobs = Blobs(vm.deployCode("artifacts/Blobs.json", arguments));

@@ -3,7 +3,8 @@ pragma solidity ^0.8.30;
 
 import {Blobs} from "src/Blobs.sol";
 import {Epochs} from "src/Epochs.sol";
-import {Space} from "src/Space.sol";
+import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {BlobBase} from "test/BlobBase.t.sol";
 
@@ -15,18 +16,18 @@ contract CertifyTest is BlobBase {
         _register(false);
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
         vm.expectEmit();
-        emit Blobs.BlobCertified(1, blobId, 1, 6, false, false);
+        emit IBlobs.BlobCertified(1, blobId, 1, 6, false, false);
         vm.prank(STRANGER);
         blobs.certify(1, 1, bitmap, signature);
         vm.assertEq(blobs.blob(1).certifiedEpoch, 1);
-        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
+        vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Certified);
     }
 
     function test_certify_a_deletable_blob() public {
         _register(true);
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.deletableBlob(ID, 1), 0);
         vm.expectEmit();
-        emit Blobs.BlobCertified(1, blobId, 1, 6, true, false);
+        emit IBlobs.BlobCertified(1, blobId, 1, 6, true, false);
         blobs.certify(1, 1, bitmap, signature);
     }
 
@@ -38,9 +39,9 @@ contract CertifyTest is BlobBase {
 
     function test_certify_by_two_thirds_of_the_shards_and_one() public {
         this.certifyAlone(SHARDS, 67, false);
-        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
+        vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Certified);
         this.certifyAlone(SHARDS, 67, true);
-        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
+        vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Certified);
     }
 
     function test_certify_reverts_just_below_the_quorum() public {
@@ -64,7 +65,7 @@ contract CertifyTest is BlobBase {
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
         _startHandover();
         vm.expectEmit();
-        emit Blobs.BlobCertified(1, blobId, 1, 6, false, false);
+        emit IBlobs.BlobCertified(1, blobId, 1, 6, false, false);
         blobs.certify(1, 1, bitmap, signature);
     }
 
@@ -83,32 +84,32 @@ contract CertifyTest is BlobBase {
         _replaceMembers(1); // a tenth moves: the handover is done at once
         vm.assertTrue(committee.state().handoverDone);
         blobs.certify(1, 1, bitmap, signature);
-        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
+        vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Certified);
     }
 
     function test_certify_reverts_for_a_certificate_older_than_the_object() public {
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
         _startHandover();
         _register(false);
-        vm.expectRevert(abi.encodeWithSelector(Blobs.CertificateTooOld.selector, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(IBlobs.CertificateTooOld.selector, 1, 2));
         blobs.certify(1, 1, bitmap, signature);
     }
 
     function test_certify_reverts_a_second_time() public {
         _certified(false);
-        vm.expectRevert(abi.encodeWithSelector(Blobs.AlreadyCertified.selector, 1, 1));
+        vm.expectRevert(abi.encodeWithSelector(IBlobs.AlreadyCertified.selector, 1, 1));
         blobs.certify(1, 1, "", "");
     }
 
     function test_certify_reverts_for_an_expired_blob() public {
         blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY);
         _nextEpoch();
-        vm.expectRevert(abi.encodeWithSelector(Space.Expired.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.Expired.selector, 2));
         blobs.certify(1, 2, "", "");
     }
 
     function test_certify_reverts_for_an_unknown_object() public {
-        vm.expectRevert(abi.encodeWithSelector(Blobs.UnknownObject.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IBlobs.UnknownObject.selector, 1));
         blobs.certify(1, 1, "", "");
     }
 
@@ -140,9 +141,9 @@ contract CertifyTest is BlobBase {
     function test_certify_reverts_for_an_invalid_blob() public {
         _register(false);
         _invalidate();
-        vm.expectRevert(abi.encodeWithSelector(Blobs.InvalidBlob.selector, blobId));
+        vm.expectRevert(abi.encodeWithSelector(IBlobs.InvalidBlob.selector, blobId));
         blobs.certify(1, 1, "", "");
-        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Invalid);
+        vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Invalid);
     }
 
     /// @dev Member 1, with `weight` of the shards, certifies a blob without the other one.

@@ -4,7 +4,8 @@ pragma solidity ^0.8.30;
 import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
 import {Blobs} from "src/Blobs.sol";
 import {Epochs} from "src/Epochs.sol";
-import {Space} from "src/Space.sol";
+import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {BlobId} from "src/lib/BlobId.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Rolls} from "src/lib/Rolls.sol";
@@ -32,28 +33,28 @@ contract CertifyManyTest is BlobBase {
 
     function test_certifyMany_certifies_ten_permanent_and_deletable_blobs() public {
         for (uint256 i; i < COUNT; ++i) {
-            Blobs.BlobView memory blob = blobs.blob(objectIds[i]);
+            IBlobs.BlobView memory blob = blobs.blob(objectIds[i]);
             vm.expectEmit();
-            emit Blobs.BlobCertified(objectIds[i], blob.blobId, 1, 6, i % 3 == 2, false);
+            emit IBlobs.BlobCertified(objectIds[i], blob.blobId, 1, 6, i % 3 == 2, false);
         }
         (bytes memory bitmap, bytes memory signature) = _all(0);
         vm.prank(STRANGER);
         blobs.certifyMany(objectIds, 1, bitmap, signature);
         for (uint256 i; i < COUNT; ++i) {
-            vm.assertTrue(blobs.blob(objectIds[i]).status == Blobs.Status.Certified);
+            vm.assertTrue(blobs.blob(objectIds[i]).status == IBlobs.Status.Certified);
         }
     }
 
     function test_certifyMany_of_one_takes_the_signature_of_one() public {
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, messages[4]);
         blobs.certifyMany(_one(objectIds[4]), 1, bitmap, signature);
-        vm.assertTrue(blobs.blob(objectIds[4]).status == Blobs.Status.Certified);
+        vm.assertTrue(blobs.blob(objectIds[4]).status == IBlobs.Status.Certified);
     }
 
     function test_certifyMany_exactly_at_the_quorum() public {
         (bytes memory bitmap, bytes memory signature) = _all(0x7); // 70 of 100
         blobs.certifyMany(objectIds, 1, bitmap, signature);
-        vm.assertTrue(blobs.blob(objectIds[9]).status == Blobs.Status.Certified);
+        vm.assertTrue(blobs.blob(objectIds[9]).status == IBlobs.Status.Certified);
     }
 
     function test_certifyMany_of_two_objects_with_one_blob() public {
@@ -64,7 +65,7 @@ contract CertifyManyTest is BlobBase {
         vm.expectRevert(Epochs.BadSignature.selector);
         blobs.certifyMany(_two(objectIds[0], second), 1, bitmap, one);
         blobs.certifyMany(_two(objectIds[0], second), 1, bitmap, twice);
-        vm.assertTrue(blobs.blob(second).status == Blobs.Status.Certified);
+        vm.assertTrue(blobs.blob(second).status == IBlobs.Status.Certified);
     }
 
     function test_certifyMany_by_the_last_committee_until_the_handover_is_done() public {
@@ -227,20 +228,20 @@ contract CertifyManyTest is BlobBase {
         (bytes memory bitmap, bytes memory signature) = _all(0);
         _startHandover();
         objectIds[9] = blobs.reserveAndRegister(bytes32(uint256(9)), LENGTH, 1, 5, false, ANY);
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Blobs.CertificateTooOld.selector, 1, 2));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(IBlobs.CertificateTooOld.selector, 1, 2));
     }
 
     function test_certifyMany_reverts_for_one_expired() public {
         (bytes memory bitmap, bytes memory signature) = _all(0);
         objectIds[5] = blobs.reserveAndRegister(bytes32(uint256(5)), LENGTH, 1, 1, true, ANY);
         _startHandover();
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Space.Expired.selector, 2));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(ISpace.Expired.selector, 2));
     }
 
     function test_certifyMany_reverts_for_one_unknown() public {
         (bytes memory bitmap, bytes memory signature) = _all(0);
         objectIds[5] = 99;
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Blobs.UnknownObject.selector, 99));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(IBlobs.UnknownObject.selector, 99));
     }
 
     function test_certifyMany_reverts_for_one_invalid() public {
@@ -249,7 +250,7 @@ contract CertifyManyTest is BlobBase {
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, message);
         blobs.invalidate(id, 1, bitmap, signature);
         (bitmap, signature) = _all(0);
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Blobs.InvalidBlob.selector, id));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(IBlobs.InvalidBlob.selector, id));
     }
 
     function _encoded(bytes memory body) private view returns (bytes memory) {

@@ -5,9 +5,9 @@ import {TimelockController} from "@openzeppelin/contracts/governance/TimelockCon
 import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
 import {Nodes} from "src/Nodes.sol";
-import {Space} from "src/Space.sol";
 import {Staking} from "src/Staking.sol";
 import {Timelock} from "src/Timelock.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice Parameters behind the timelock, and functions behind the guardian's switch.
@@ -30,7 +30,7 @@ contract GovernedTest is Base {
     // Through the timelock
 
     function test_terms_change_after_the_delay_and_not_before() public {
-        Space.Terms memory terms = Space.Terms(50, 30, 1 << 41);
+        ISpace.Terms memory terms = ISpace.Terms(50, 30, 1 << 41);
         bytes memory data = abi.encodeCall(blobs.setTerms, (terms));
         _schedule(address(blobs), data);
         _expectTooEarly(address(blobs), data);
@@ -38,7 +38,7 @@ contract GovernedTest is Base {
         _expectTooEarly(address(blobs), data);
         vm.warp(block.timestamp + 1);
         vm.expectEmit();
-        emit Space.TermsChanged(50, 30, 1 << 41);
+        emit ISpace.TermsChanged(50, 30, 1 << 41);
         _execute(address(blobs), data);
         (uint80 price, uint80 writePrice, uint64 capacity) = blobs.terms();
         vm.assertEq(price, 50);
@@ -89,14 +89,14 @@ contract GovernedTest is Base {
     }
 
     function test_schedule_reverts_for_anyone_but_a_proposer() public {
-        bytes memory data = abi.encodeCall(blobs.setTerms, (Space.Terms(0, 0, 0)));
+        bytes memory data = abi.encodeCall(blobs.setTerms, (ISpace.Terms(0, 0, 0)));
         vm.expectRevert();
         vm.prank(STRANGER);
         timelock.schedule(address(blobs), 0, data, 0, 0, DELAY_S);
     }
 
     function test_schedule_reverts_for_a_shorter_delay() public {
-        bytes memory data = abi.encodeCall(blobs.setTerms, (Space.Terms(0, 0, 0)));
+        bytes memory data = abi.encodeCall(blobs.setTerms, (ISpace.Terms(0, 0, 0)));
         vm.expectRevert(
             abi.encodeWithSelector(TimelockController.TimelockInsufficientDelay.selector, DELAY_S - 1, DELAY_S)
         );
@@ -105,7 +105,7 @@ contract GovernedTest is Base {
     }
 
     function test_execute_reverts_for_what_was_never_announced() public {
-        _expectTooEarly(address(blobs), abi.encodeCall(blobs.setTerms, (Space.Terms(0, 0, 0))));
+        _expectTooEarly(address(blobs), abi.encodeCall(blobs.setTerms, (ISpace.Terms(0, 0, 0))));
     }
 
     function test_nobody_can_shorten_the_delay_at_once() public {
@@ -118,7 +118,7 @@ contract GovernedTest is Base {
 
     function test_setTerms_reverts_for_anyone_but_the_governor() public {
         _expectGovernorOnly();
-        blobs.setTerms(Space.Terms(0, 0, 0));
+        blobs.setTerms(ISpace.Terms(0, 0, 0));
     }
 
     function test_setParameters_reverts_for_anyone_but_the_governor() public {

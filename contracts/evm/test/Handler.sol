@@ -4,7 +4,8 @@ pragma solidity ^0.8.30;
 import {Blobs} from "src/Blobs.sol";
 import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
-import {Space} from "src/Space.sol";
+import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {BlobId} from "src/lib/BlobId.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {N, NODES, StakeHandler} from "test/StakeHandler.sol";
@@ -104,7 +105,7 @@ contract Handler is StakeHandler {
     /// @dev Signed by any members of the current committee, or of the last one.
     function certify(uint256 seed, uint256 signers) external watched {
         if (blobs.isPaused(blobs.certify.selector)) return;
-        Blobs.BlobView memory blob = _someBlob(seed, Blobs.Status.Registered);
+        IBlobs.BlobView memory blob = _someBlob(seed, IBlobs.Status.Registered);
         if (blob.objectId == 0) return;
         uint32 signing = blob.registeredEpoch < epoch && !committee.state().handoverDone ? epoch - 1 : epoch;
         bytes32 id = BlobId.fromInteger(blob.blobId);
@@ -117,9 +118,10 @@ contract Handler is StakeHandler {
     }
 
     function extendOrRemove(uint256 seed) external watched {
-        Blobs.BlobView memory blob = _someBlob(seed, Blobs.Status.Certified);
+        IBlobs.BlobView memory blob = _someBlob(seed, IBlobs.Status.Certified);
         if (blob.objectId == 0) return;
         if (blob.deletable && seed & 32 == 0) {
+            vm.prank(blob.owner);
             resourceIds.push(blobs.remove(blob.objectId));
         } else if (blob.endPeriod < epoch + 8) {
             uint256 before = token.balanceOf(address(blobs));
@@ -213,35 +215,37 @@ contract Handler is StakeHandler {
     }
 
     function _refund(uint256 resourceId) private {
-        (address owner,, uint32 endPeriod) = blobs.reservations(resourceId);
+        (address owner,,, uint32 endPeriod) = blobs.reservations(resourceId);
         if (owner == address(0) || !committee.isStalled() || endPeriod <= epoch + 1) vm.expectRevert();
+        vm.prank(owner);
         refunded += blobs.refund(resourceId);
     }
 
     function _refundBlob(uint256 objectId) private {
-        Blobs.BlobView memory blob = blobs.blob(objectId);
+        IBlobs.BlobView memory blob = blobs.blob(objectId);
         if (!committee.isStalled() || blob.endPeriod <= epoch + 1) vm.expectRevert();
+        vm.prank(blob.owner);
         refunded += blobs.refundBlob(objectId);
     }
 
     /// @dev What is booked next is at another price.
     function _changePrice(uint256 seed) private {
         vm.prank(GOVERNOR);
-        blobs.setTerms(Space.Terms(uint80(_between(seed >> 128, 1, 1e22)), WRITE_PRICE, CAPACITY));
+        blobs.setTerms(ISpace.Terms(uint80(_between(seed >> 128, 1, 1e22)), WRITE_PRICE, CAPACITY));
     }
 
-    function _isSold() private view returns (bool) {
+    function _isSold() internal view returns (bool) {
         return !committee.isStalled() && blobs.openPeriod() <= epoch;
     }
 
     /// @dev Any blob of a status, or one with id 0 if there is none.
-    function _someBlob(uint256 seed, Blobs.Status status) private view returns (Blobs.BlobView memory) {
+    function _someBlob(uint256 seed, IBlobs.Status status) internal view returns (IBlobs.BlobView memory) {
         uint256 count = blobs.blobCount();
         for (uint256 i; i < count; ++i) {
-            Blobs.BlobView memory blob = blobs.blob(1 + (seed % count + i) % count);
+            IBlobs.BlobView memory blob = blobs.blob(1 + (seed % count + i) % count);
             if (blob.status == status) return blob;
         }
-        Blobs.BlobView memory none;
+        IBlobs.BlobView memory none;
         return none;
     }
 
@@ -269,7 +273,7 @@ contract Handler is StakeHandler {
 
     /// @dev A certificate by those members whose bit is set in `signers`, and how many shards they have.
     function _signed(uint32 epoch_, uint256 signers, bytes memory message)
-        private
+        internal
         view
         returns (uint256 weight, bytes memory bitmap, bytes memory signature)
     {

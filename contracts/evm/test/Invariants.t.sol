@@ -5,9 +5,11 @@ import {Blobs} from "src/Blobs.sol";
 import {Committee} from "src/Committee.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
 import {Staking} from "src/Staking.sol";
+import {IBlobs} from "src/interfaces/IBlobs.sol";
 import {Signing} from "test/Base.t.sol";
 import {Handler} from "test/Handler.sol";
 import {N, NODES, STAKERS, StakeHandler, stakerAt} from "test/StakeHandler.sol";
+import {TradeHandler} from "test/TradeHandler.sol";
 
 /// @notice What holds whatever anybody does in whatever order. The handler itself checks, with every action, that
 /// epochs go on one by one, that each shard has one owner, and that nothing stops unstaking and withdrawing.
@@ -23,14 +25,14 @@ contract InvariantsTest is Signing {
     /// is that of the least shares after all that was paid.
     uint256 private constant DUST = 100 * (100 * 4 * 16 * 1e22 / LEAST_SHARES);
 
-    Handler private handler;
+    TradeHandler private handler;
     HauloutToken private token;
     Staking private staking;
     Committee private committee;
     Blobs private blobs;
 
     function setUp() public {
-        handler = new Handler();
+        handler = new TradeHandler();
         (address token_, address staking_, address committee_, address blobs_) = handler.contracts();
         (token, staking) = (HauloutToken(token_), Staking(staking_));
         (committee, blobs) = (Committee(committee_), Blobs(blobs_));
@@ -42,7 +44,7 @@ contract InvariantsTest is Signing {
     }
 
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[17] memory actions = [
+        bytes4[19] memory actions = [
             StakeHandler.stake.selector,
             StakeHandler.unstake.selector,
             StakeHandler.cancel.selector,
@@ -59,7 +61,9 @@ contract InvariantsTest is Signing {
             Handler.reserve.selector,
             Handler.refund.selector,
             Handler.eject.selector,
-            Handler.govern.selector
+            Handler.govern.selector,
+            TradeHandler.trade.selector,
+            TradeHandler.invalidate.selector
         ];
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector(address(handler), new bytes4[](actions.length));
@@ -72,6 +76,7 @@ contract InvariantsTest is Signing {
     function invariant_the_books_balance_and_certified_means_signed_by_a_quorum() external view {
         _checkStake();
         _checkPayments();
+        _checkSpace();
         _checkCertificates();
     }
 
@@ -115,6 +120,30 @@ contract InvariantsTest is Signing {
         }
         vm.assertEq(token.balanceOf(address(blobs)), owed);
         vm.assertEq(owed + handler.paidOut() + handler.refunded(), handler.paid());
+    }
+
+    /// @dev What is booked in each coming period is the space of what lives in it. (In the current one, what was refunded
+    /// for the coming ones stays booked.)
+    function _checkSpace() private view {
+        uint32 current = committee.period();
+        uint256[10] memory mebibytes; // by periods ahead
+        for (uint256 id = 1; id <= blobs.reservationCount(); ++id) {
+            (, uint64 size, uint32 startPeriod, uint32 endPeriod) = blobs.reservations(id);
+            uint32 first = startPeriod < current ? current : startPeriod;
+            for (uint32 period = first; period < endPeriod; ++period) {
+                mebibytes[period - current] += size >> 20;
+            }
+        }
+        for (uint256 id = 1; id <= blobs.blobCount(); ++id) {
+            IBlobs.BlobView memory blob = blobs.blob(id);
+            for (uint32 period = current; period < blob.endPeriod; ++period) {
+                mebibytes[period - current] += blob.size >> 20;
+            }
+        }
+        for (uint32 ahead; ahead < mebibytes.length; ++ahead) {
+            (uint64 reserved,) = blobs.accounts(current + ahead);
+            vm.assertTrue(mebibytes[ahead] == reserved || (ahead == 0 && mebibytes[ahead] < reserved));
+        }
     }
 
     function _checkCertificates() private view {

@@ -2,9 +2,9 @@
 pragma solidity ^0.8.30;
 
 import {Governed} from "src/Governed.sol";
-import {Space} from "src/Space.sol";
 import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -21,7 +21,7 @@ contract LootingTest is Base {
         _nextEpoch();
         _payOutAll();
         vm.prank(GOVERNOR);
-        blobs.setTerms(Space.Terms(1 ether, 0, CAPACITY));
+        blobs.setTerms(ISpace.Terms(1 ether, 0, CAPACITY));
     }
 
     // Pay for stake that did not serve
@@ -281,6 +281,6 @@ contract LootingTest is Base {
     function test_space_is_never_free() public {
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "price"));
         vm.prank(GOVERNOR);
-        blobs.setTerms(Space.Terms(0, 0, CAPACITY));
+        blobs.setTerms(ISpace.Terms(0, 0, CAPACITY));
     }
 }

@@ -3,9 +3,9 @@ pragma solidity ^0.8.30;
 
 import {Committee} from "src/Committee.sol";
 import {Epochs} from "src/Epochs.sol";
-import {Space} from "src/Space.sol";
 import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -29,9 +29,9 @@ contract PaymentsTest is Base {
         _nextEpoch();
         vm.assertEq(blobs.owed(1, 1), COST / 5);
         vm.expectEmit();
-        emit Space.PeriodClosed(1, COST, COST / (100 * PARTS), 0);
+        emit ISpace.PeriodClosed(1, COST, COST / (100 * PARTS), 0);
         vm.expectEmit();
-        emit Space.PaidOut(1, 1, COST / 5);
+        emit ISpace.PaidOut(1, 1, COST / 5);
         vm.expectEmit();
         emit Settlement.Rewarded(1, 1, _operator(1), COST / 5, COST / 50);
         vm.assertEq(_payOut(1, 2), COST / 5);
@@ -85,7 +85,7 @@ contract PaymentsTest is Base {
         vm.assertEq(_payOutAll(), 0);
         vm.assertEq(blobs.openPeriod(), 1);
         vm.assertEq(staking.settledPeriod(1), 1);
-        vm.expectRevert(abi.encodeWithSelector(Space.NotOver.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.NotOver.selector, 1));
         blobs.owed(1, 1);
         vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 1));
         blobs.owed(0, 1);
@@ -318,7 +318,7 @@ contract PaymentsTest is Base {
     {
         _replaceMembers(3);
         vm.prank(GOVERNOR);
-        blobs.setTerms(Space.Terms(uint80(_between(paid, 1, type(uint80).max)), 0, CAPACITY));
+        blobs.setTerms(ISpace.Terms(uint80(_between(paid, 1, type(uint80).max)), 0, CAPACITY));
         token.mint(address(this), type(uint80).max);
         blobs.reserve(1, 1, ANY);
         paid = token.balanceOf(address(blobs));

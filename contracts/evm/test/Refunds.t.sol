@@ -2,7 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Blobs} from "src/Blobs.sol";
-import {Space} from "src/Space.sol";
+import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {BlobBase} from "test/BlobBase.t.sol";
 
 /// @notice When epochs have come to a standstill nothing is sold, and users get back what was not served.
@@ -14,14 +15,14 @@ contract RefundsTest is BlobBase {
         _stall();
         uint256 before = token.balanceOf(address(this));
         vm.expectEmit();
-        emit Space.Refunded(address(this), 2, 6, 4 * COST);
+        emit ISpace.Refunded(address(this), 2, 6, 6, 4 * COST);
         vm.assertEq(blobs.refund(resourceId), 4 * COST);
         vm.assertEq(token.balanceOf(address(this)), before + 4 * COST);
-        (,, uint32 endPeriod) = blobs.reservations(resourceId);
+        (,,, uint32 endPeriod) = blobs.reservations(resourceId);
         vm.assertEq(endPeriod, 2);
         (uint64 reserved, uint128 payment) = blobs.accounts(5);
         vm.assertEq(reserved + payment, 0);
-        vm.expectRevert(Space.NothingToRefund.selector);
+        vm.expectRevert(ISpace.NothingToRefund.selector);
         blobs.refund(resourceId);
         vm.assertEq(_payOutAll(), COST); // the members served the epoch that runs
         vm.assertEq(token.balanceOf(address(blobs)), 0);
@@ -31,26 +32,26 @@ contract RefundsTest is BlobBase {
         _certified(false);
         _stall();
         vm.expectEmit();
-        emit Blobs.BlobCertified(1, blobId, 1, 2, false, true);
+        emit IBlobs.BlobCertified(1, blobId, 1, 2, false, true);
         vm.assertEq(blobs.refundBlob(1), 4 * COST); // the write fee was paid for the epoch that runs
         vm.assertEq(blobs.blob(1).endPeriod, 2);
-        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Certified);
-        vm.expectRevert(Space.NothingToRefund.selector);
+        vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Certified);
+        vm.expectRevert(ISpace.NothingToRefund.selector);
         blobs.refundBlob(1);
         committee.select();
         vm.warp(block.timestamp + NOTICE_S);
         committee.start();
-        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Expired);
+        vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Expired);
     }
 
     function test_refundBlob_deletes_a_blob_that_is_not_certified() public {
         _register(false);
         _stall();
         vm.expectEmit();
-        emit Blobs.BlobDeleted(1, blobId, 1);
+        emit IBlobs.BlobDeleted(1, blobId, 1);
         vm.assertEq(blobs.refundBlob(1), 4 * COST);
-        vm.assertTrue(blobs.blob(1).status == Blobs.Status.Deleted);
-        vm.expectRevert(abi.encodeWithSelector(Blobs.UnknownObject.selector, 1));
+        vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Deleted);
+        vm.expectRevert(abi.encodeWithSelector(IBlobs.UnknownObject.selector, 1));
         blobs.refundBlob(1);
     }
 
@@ -65,15 +66,15 @@ contract RefundsTest is BlobBase {
         uint256 resourceId = blobs.reserve(SIZE, 5, ANY);
         _register(false);
         vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S));
-        vm.expectRevert(Space.NotStalled.selector);
+        vm.expectRevert(ISpace.NotStalled.selector);
         blobs.refund(resourceId);
-        vm.expectRevert(Space.NotStalled.selector);
+        vm.expectRevert(ISpace.NotStalled.selector);
         blobs.refundBlob(1);
         vm.warp(block.timestamp + 1);
         committee.select();
         vm.warp(block.timestamp + NOTICE_S);
         committee.start();
-        vm.expectRevert(Space.NotStalled.selector);
+        vm.expectRevert(ISpace.NotStalled.selector);
         blobs.refund(resourceId);
     }
 
@@ -82,11 +83,11 @@ contract RefundsTest is BlobBase {
         _register(false);
         _stall();
         vm.startPrank(STRANGER);
-        vm.expectRevert(abi.encodeWithSelector(Space.NotOwner.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.NotOwner.selector, address(this)));
         blobs.refund(resourceId);
-        vm.expectRevert(abi.encodeWithSelector(Space.NotOwner.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.NotOwner.selector, address(this)));
         blobs.refundBlob(1);
-        vm.expectRevert(abi.encodeWithSelector(Space.UnknownReservation.selector, 9));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.UnknownReservation.selector, 9));
         blobs.refund(9);
         vm.stopPrank();
     }
@@ -94,7 +95,7 @@ contract RefundsTest is BlobBase {
     function test_refund_reverts_for_what_ends_with_the_epoch_that_runs() public {
         uint256 resourceId = blobs.reserve(SIZE, 1, ANY);
         _stall();
-        vm.expectRevert(Space.NothingToRefund.selector);
+        vm.expectRevert(ISpace.NothingToRefund.selector);
         blobs.refund(resourceId);
     }
 
@@ -171,13 +172,13 @@ contract RefundsTest is BlobBase {
     }
 
     function _expectNothingSold(uint256 resourceId) private {
-        vm.expectRevert(Space.Stalled.selector);
+        vm.expectRevert(ISpace.Stalled.selector);
         blobs.reserve(SIZE, 1, ANY);
-        vm.expectRevert(Space.Stalled.selector);
+        vm.expectRevert(ISpace.Stalled.selector);
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
-        vm.expectRevert(Space.Stalled.selector);
+        vm.expectRevert(ISpace.Stalled.selector);
         blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY);
-        vm.expectRevert(Space.Stalled.selector);
+        vm.expectRevert(ISpace.Stalled.selector);
         blobs.extend(1, 1, ANY);
     }
 
@@ -188,6 +189,6 @@ contract RefundsTest is BlobBase {
 
     function _setPrice(uint256 price) private {
         vm.prank(GOVERNOR);
-        blobs.setTerms(Space.Terms(uint80(price), WRITE_PRICE, CAPACITY));
+        blobs.setTerms(ISpace.Terms(uint80(price), WRITE_PRICE, CAPACITY));
     }
 }

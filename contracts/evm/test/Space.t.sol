@@ -5,7 +5,8 @@ import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.so
 import {Blobs} from "src/Blobs.sol";
 import {Governed} from "src/Governed.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
-import {Space} from "src/Space.sol";
+import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ISpace} from "src/interfaces/ISpace.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {RedStuff} from "src/lib/RedStuff.sol";
 import {BlobBase} from "test/BlobBase.t.sol";
@@ -25,7 +26,9 @@ contract SpaceTest is BlobBase {
     function test_reserve_takes_capacity_and_payment() public {
         uint256 before = token.balanceOf(address(this));
         vm.expectEmit();
-        emit Space.SpaceReserved(1, address(this), SIZE, 4);
+        emit ISpace.Paid(address(this), 1, 4, 6, COST, 0);
+        vm.expectEmit();
+        emit ISpace.ReservationChanged(1, address(this), 6 * MEBIBYTE, 1, 4);
         vm.assertEq(blobs.reserve(SIZE, 3, ANY), 1);
         vm.assertEq(before - token.balanceOf(address(this)), 3 * COST);
         vm.assertEq(token.balanceOf(address(blobs)), 3 * COST);
@@ -43,24 +46,24 @@ contract SpaceTest is BlobBase {
     }
 
     function test_reserve_reverts_beyond_the_longest_period() public {
-        vm.expectRevert(abi.encodeWithSelector(Space.InvalidPeriod.selector, 54, 53));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.InvalidPeriod.selector, 54, 53));
         blobs.reserve(SIZE, 54, ANY);
     }
 
     function test_reserve_reverts_for_no_epoch() public {
-        vm.expectRevert(abi.encodeWithSelector(Space.InvalidPeriod.selector, 0, 53));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.InvalidPeriod.selector, 0, 53));
         blobs.reserve(SIZE, 0, ANY);
     }
 
     function test_reserve_reverts_for_no_space() public {
-        vm.expectRevert(Space.InvalidSize.selector);
+        vm.expectRevert(ISpace.InvalidSize.selector);
         blobs.reserve(0, 1, ANY);
     }
 
     function test_reserve_reverts_beyond_the_capacity_of_any_epoch() public {
         blobs.reserve(CAPACITY - 6 * MEBIBYTE, 2, ANY);
         blobs.reserve(SIZE, 2, ANY); // which begins the sixth mebibyte
-        vm.expectRevert(abi.encodeWithSelector(Space.NoCapacity.selector, 1, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.NoCapacity.selector, 1, 0, 1));
         blobs.reserve(1, 5, ANY);
         _nextEpoch();
         _nextEpoch();
@@ -69,7 +72,7 @@ contract SpaceTest is BlobBase {
 
     function test_reserve_reverts_before_the_first_epoch() public {
         _deploy(SHARDS, 500);
-        vm.expectRevert(Space.NoEpochYet.selector);
+        vm.expectRevert(ISpace.NoEpochYet.selector);
         blobs.reserve(SIZE, 1, ANY);
     }
 
@@ -85,20 +88,23 @@ contract SpaceTest is BlobBase {
 
     function test_reserveAndRegister_recomputes_the_id() public {
         vm.expectEmit();
-        emit Blobs.BlobRegistered(1, blobId, address(this), 1, ROOT, LENGTH, 1, 6, true);
+        emit ISpace.Paid(address(this), 1, 6, 6, COST, FEE);
+        vm.expectEmit();
+        emit IBlobs.BlobRegistered(1, blobId, address(this), 1, ROOT, LENGTH, 6 * MEBIBYTE, 1, 6, true);
         vm.assertEq(blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, true, ANY), 1);
-        Blobs.BlobView memory blob = blobs.blob(1);
+        IBlobs.BlobView memory blob = blobs.blob(1);
         vm.assertEq(blob.objectId, 1);
         vm.assertEq(blob.blobId, blobId);
         vm.assertEq(blob.root, ROOT);
         vm.assertEq(blob.length, LENGTH);
+        vm.assertEq(blob.size, 6 * MEBIBYTE);
         vm.assertEq(blob.encodingType, 1);
         vm.assertEq(blob.owner, address(this));
         vm.assertEq(blob.registeredEpoch, 1);
         vm.assertEq(blob.certifiedEpoch, 0);
         vm.assertEq(blob.endPeriod, 6);
         vm.assertTrue(blob.deletable);
-        vm.assertTrue(blob.status == Blobs.Status.Registered);
+        vm.assertTrue(blob.status == IBlobs.Status.Registered);
         vm.assertEq(token.balanceOf(address(blobs)), 5 * COST + FEE);
         (uint64 reserved,) = blobs.accounts(5);
         vm.assertEq(reserved, 6);
@@ -111,32 +117,32 @@ contract SpaceTest is BlobBase {
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
         vm.assertEq(blobs.blob(1).endPeriod, 4);
         vm.assertEq(blobs.blob(1).registeredEpoch, 2);
-        vm.expectRevert(abi.encodeWithSelector(Space.UnknownReservation.selector, resourceId));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.UnknownReservation.selector, resourceId));
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
     }
 
     function test_register_reverts_for_anothers_reservation() public {
         uint256 resourceId = blobs.reserve(SIZE, 3, ANY);
-        vm.expectRevert(abi.encodeWithSelector(Space.NotOwner.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.NotOwner.selector, address(this)));
         vm.prank(STRANGER);
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
     }
 
     function test_register_reverts_for_a_reservation_too_small() public {
-        uint256 resourceId = blobs.reserve(SIZE - 1, 3, ANY);
-        vm.expectRevert(abi.encodeWithSelector(Blobs.ReservationTooSmall.selector, SIZE - 1, SIZE));
+        uint256 resourceId = blobs.reserve(5 * MEBIBYTE, 3, ANY);
+        vm.expectRevert(abi.encodeWithSelector(IBlobs.ReservationTooSmall.selector, 5 * MEBIBYTE, SIZE));
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
     }
 
     function test_register_reverts_for_an_expired_reservation() public {
         uint256 resourceId = blobs.reserve(SIZE, 1, ANY);
         _nextEpoch();
-        vm.expectRevert(abi.encodeWithSelector(Space.Expired.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.Expired.selector, 2));
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
     }
 
     function test_reserveAndRegister_reverts_for_an_unknown_encoding() public {
-        vm.expectRevert(abi.encodeWithSelector(Blobs.UnknownEncoding.selector, 0));
+        vm.expectRevert(abi.encodeWithSelector(IBlobs.UnknownEncoding.selector, 0));
         blobs.reserveAndRegister(ROOT, LENGTH, 0, 1, false, ANY);
     }
 
@@ -148,7 +154,7 @@ contract SpaceTest is BlobBase {
 
     function test_reserveAndRegister_reverts_for_an_invalid_blob() public {
         _invalidate();
-        vm.expectRevert(abi.encodeWithSelector(Blobs.InvalidBlob.selector, blobId));
+        vm.expectRevert(abi.encodeWithSelector(IBlobs.InvalidBlob.selector, blobId));
         blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY);
     }
 
@@ -157,6 +163,10 @@ contract SpaceTest is BlobBase {
     function test_register_pays_the_write_fee_into_the_current_epoch() public {
         uint256 resourceId = blobs.reserve(SIZE, 3, ANY);
         _nextEpoch();
+        vm.expectEmit();
+        emit ISpace.Paid(address(this), 2, 2, 0, 0, FEE);
+        vm.expectEmit();
+        emit ISpace.ReservationUsed(resourceId, 1);
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
         vm.assertEq(token.balanceOf(address(blobs)), 3 * COST + FEE);
         _checkPayments(COST, COST + FEE, COST);
@@ -214,11 +224,11 @@ contract SpaceTest is BlobBase {
     function test_setTerms_below_what_is_reserved_refuses_more_and_keeps_what_is() public {
         uint256 resourceId = blobs.reserve(24 * MEBIBYTE, 2, ANY);
         _setTerms(PRICE, WRITE_PRICE, 18 * MEBIBYTE);
-        vm.expectRevert(abi.encodeWithSelector(Space.NoCapacity.selector, 1, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.NoCapacity.selector, 1, 0, 1));
         blobs.reserve(1, 1, ANY);
         blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
         _setTerms(PRICE, WRITE_PRICE, 30 * MEBIBYTE);
-        vm.expectRevert(abi.encodeWithSelector(Space.NoCapacity.selector, 1, 6 * MEBIBYTE, 6 * MEBIBYTE + 1));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.NoCapacity.selector, 1, 6 * MEBIBYTE, 6 * MEBIBYTE + 1));
         blobs.reserve(6 * MEBIBYTE + 1, 1, ANY);
         blobs.reserve(6 * MEBIBYTE, 1, ANY);
     }
@@ -268,17 +278,17 @@ contract SpaceTest is BlobBase {
 
     /// @dev Deploys and reverts with the constructor's reason.
     function create(HauloutToken other) external {
-        Space.Terms memory terms = Space.Terms(PRICE, WRITE_PRICE, CAPACITY);
+        ISpace.Terms memory terms = ISpace.Terms(PRICE, WRITE_PRICE, CAPACITY);
         _create("artifacts/Blobs.json", abi.encode(committee, other, terms, address(ballot), GOVERNOR, GUARDIAN));
     }
 
     function _expectTooExpensive(uint256 cost) private {
-        vm.expectRevert(abi.encodeWithSelector(Space.TooExpensive.selector, cost, cost - 1));
+        vm.expectRevert(abi.encodeWithSelector(ISpace.TooExpensive.selector, cost, cost - 1));
     }
 
     function _setTerms(uint80 price, uint80 writePrice, uint64 capacity) private {
         vm.prank(GOVERNOR);
-        blobs.setTerms(Space.Terms(price, writePrice, capacity));
+        blobs.setTerms(ISpace.Terms(price, writePrice, capacity));
     }
 
     /// @dev What is paid for epochs 1, 2 and 3.

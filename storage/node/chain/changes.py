@@ -12,6 +12,7 @@ from committee.ledger import (
     BlobInvalidated,
     BlobRecord,
     BlobRegistered,
+    BlobTransferred,
     BlockMark,
     CommitteeSelected,
     EpochStarted,
@@ -84,6 +85,8 @@ class Draft:
                     certified_epoch=event.epoch if first is None else first,
                     end_period=event.end_period,
                 )
+            case BlobTransferred():
+                self._change(event.object_id, owner=event.owner)
             case BlobDeleted():
                 self._change(event.object_id, deleted=True)
             case BlobInvalidated():
@@ -108,26 +111,23 @@ class Draft:
         changed = self._changed.get(object_id)
         return self._objects[object_id] if changed is None else changed
 
-    def _change(self, object_id: int, **fields: int | bool) -> None:
+    def _change(self, object_id: int, **fields: int | bool | str) -> None:
         self._changed[object_id] = dataclasses.replace(self._object(object_id), **fields)  # type: ignore[arg-type]
 
 
 def everything(snapshot: Snapshot, ejected: Mapping[int, int]) -> Change:
     """A view that a snapshot replaces. Of ejections in earlier epochs the chain tells no more: they are kept.
 
-    Nor does it of objects that are deleted by now; those that were there when the epoch started are taken from then,
-    since what was live at the start is to be had, and attested to, until the epoch ends.
+    Nor does it of objects that are deleted by now; those that lived when the epoch started are taken from then, since
+    what was live at the start is to be had, and attested to, until the epoch ends.
     """
     epoch = snapshot.state.epoch
-    at_start = {record.object_id: record for record in snapshot.records_at_start if not record.deleted}
-    records = (
-        _deleted(at_start[one.object_id], snapshot) if one.deleted and one.object_id in at_start else one
-        for one in snapshot.records
-    )
+    alive = {record.object_id for record in snapshot.records}
+    gone = [_deleted(one, snapshot) for one in snapshot.records_at_start if one.object_id not in alive]
     earlier = {node_id: one for node_id, one in ejected.items() if one < epoch}
     return Change(
         snapshot.marks,
-        tuple(records),
+        (*snapshot.records, *gone),
         earlier | {one.node_id: one.epoch for one in snapshot.ejections},
         snapshot.state,
         tuple(live(snapshot.records_at_start, snapshot.state.period)),
@@ -136,7 +136,7 @@ def everything(snapshot: Snapshot, ejected: Mapping[int, int]) -> Change:
 
 
 def _deleted(record: BlobRecord, snapshot: Snapshot) -> BlobRecord:
-    """An object that was there at the start, as it is now."""
+    """An object that lived at the start and does not any more: within an epoch none expires."""
     invalid = record.invalid or record.blob_id in snapshot.invalidated
     return dataclasses.replace(record, deleted=True, invalid=invalid)
 
@@ -146,7 +146,8 @@ def differences(
 ) -> list[Event]:
     """What happened between a view and a snapshot, as events of the snapshot's block.
 
-    Of objects that are gone nothing is told: what a reorganisation took away, it mostly brings again.
+    Of objects that are gone nothing is told: what a reorganisation took away, it mostly brings again; and what was
+    deleted is dropped when the next epoch begins.
     """
     events: list[Event] = []
     after = snapshot.state
@@ -172,7 +173,7 @@ def _became(before: BlobRecord | None, after: BlobRecord, state: EpochState) -> 
     """The events that make one record of another; of none, too."""
     block, number, blob_id = state.block, after.object_id, after.blob_id
     events: list[Event] = []
-    if before is None and not after.deleted:
+    if before is None:
         events.append(
             BlobRegistered(
                 *(block, number, blob_id, after.owner),
@@ -188,8 +189,6 @@ def _became(before: BlobRecord | None, after: BlobRecord, state: EpochState) -> 
                 is_extension=first is not None,
             )
         )
-    if after.deleted and before is not None and not before.deleted:
-        events.append(BlobDeleted(block, number, before.blob_id, state.epoch))
     if after.invalid and not (before and before.invalid):
         events.append(BlobInvalidated(block, blob_id, state.epoch))
     return events

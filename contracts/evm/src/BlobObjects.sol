@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Reservations} from "./Reservations.sol";
+import {IBlobs} from "./interfaces/IBlobs.sol";
+import {BlobId} from "./lib/BlobId.sol";
+
+/// @title What is kept and shown of blob objects.
+/// @dev Beside the objects by id, those that are not deleted are listed by the period they end with: what is expired
+/// drops out of `liveBlobs` with its period, and no transaction has to take it out.
+abstract contract BlobObjects is IBlobs, Reservations {
+    struct Blob {
+        bytes32 root;
+        address owner;
+        uint32 registeredEpoch;
+        uint32 certifiedEpoch;
+        uint32 endPeriod;
+        uint64 length;
+        uint64 size; // of the space it takes
+        uint64 place; // in the list of its end period
+        uint8 encodingType;
+        bool deletable;
+    }
+
+    uint256 private constant PLACE_BITS = 64; // of a cursor of `liveBlobs`: end period, place
+
+    /// @inheritdoc IBlobs
+    uint128 public blobCount;
+    /// @inheritdoc IBlobs
+    mapping(uint256 blobId => bool) public isInvalid;
+
+    mapping(uint256 objectId => Blob) internal _blobs;
+    mapping(uint256 endPeriod => uint64[] objectIds) private _endingWith;
+
+    /// @inheritdoc IBlobs
+    function blob(uint256 objectId) public view returns (BlobView memory shown) {
+        if (objectId == 0 || objectId > blobCount) revert UnknownObject(objectId);
+        shown.objectId = objectId;
+        Blob memory blob_ = _blobs[objectId];
+        if (blob_.owner == address(0)) return shown;
+        shown.blobId = BlobId.toInteger(BlobId.compute(blob_.encodingType, blob_.length, blob_.root));
+        shown.root = blob_.root;
+        shown.length = blob_.length;
+        shown.size = blob_.size;
+        shown.encodingType = blob_.encodingType;
+        shown.owner = blob_.owner;
+        shown.registeredEpoch = blob_.registeredEpoch;
+        shown.certifiedEpoch = blob_.certifiedEpoch;
+        shown.endPeriod = blob_.endPeriod;
+        shown.deletable = blob_.deletable;
+        if (isInvalid[shown.blobId]) shown.status = Status.Invalid;
+        else if (blob_.endPeriod <= committee.period()) shown.status = Status.Expired;
+        else shown.status = blob_.certifiedEpoch == 0 ? Status.Registered : Status.Certified;
+    }
+
+    /// @inheritdoc IBlobs
+    function blobs(uint256 cursor, uint256 count) external view returns (BlobView[] memory page, uint256 next) {
+        uint256 first = cursor == 0 ? 1 : cursor;
+        uint256 left = first > blobCount ? 0 : blobCount - first + 1;
+        page = new BlobView[](count < left ? count : left);
+        if (count < left) next = first + count;
+        for (uint256 i; i < page.length; ++i) {
+            page[i] = blob(first + i);
+        }
+    }
+
+    /// @inheritdoc IBlobs
+    function liveBlobs(uint256 cursor, uint256 count) external view returns (BlobView[] memory page, uint256 next) {
+        uint256 current = committee.period();
+        (uint256 period, uint256 place) = (cursor >> PLACE_BITS, uint64(cursor));
+        if (period <= current) (period, place) = (current + 1, 0);
+        uint256 left;
+        for (uint256 later = period; later <= current + MAX_PERIODS_AHEAD; ++later) {
+            left += _endingWith[later].length;
+        }
+        left = left > place ? left - place : 0;
+        page = new BlobView[](count < left ? count : left);
+        for (uint256 i; i < page.length; ++place) {
+            while (place >= _endingWith[period].length) (period, place) = (period + 1, 0);
+            page[i++] = blob(_endingWith[period][place]);
+        }
+        if (page.length < left) next = period << PLACE_BITS | place;
+    }
+
+    /// @inheritdoc IBlobs
+    function newestWith(bytes32 root, uint256 before, uint256 count)
+        external
+        view
+        returns (uint256 objectId, uint256 next)
+    {
+        next = before == 0 || before > blobCount ? uint256(blobCount) + 1 : before;
+        uint256 last = next > count ? next - count : 1;
+        while (next > last) {
+            --next;
+            Blob storage blob_ = _blobs[next];
+            if (blob_.root == root && blob_.owner != address(0)) {
+                objectId = next;
+                break;
+            }
+        }
+        if (next == 1) next = 0;
+    }
+
+    /// @dev A new object, with the next id.
+    function _add(Blob memory blob_) internal returns (uint256 objectId) {
+        objectId = ++blobCount;
+        _blobs[objectId] = blob_;
+        _list(objectId, blob_.endPeriod);
+    }
+
+    function _delete(uint256 objectId) internal {
+        _unlist(_blobs[objectId]);
+        delete _blobs[objectId];
+    }
+
+    function _setEnd(uint256 objectId, uint32 endPeriod) internal {
+        _unlist(_blobs[objectId]);
+        _blobs[objectId].endPeriod = endPeriod;
+        _list(objectId, endPeriod);
+    }
+
+    function _existing(uint256 objectId) internal view returns (Blob storage blob_) {
+        blob_ = _blobs[objectId];
+        if (blob_.owner == address(0)) revert UnknownObject(objectId);
+    }
+
+    function _owned(uint256 objectId) internal view returns (Blob storage blob_) {
+        blob_ = _existing(objectId);
+        if (blob_.owner != msg.sender) revert NotOwner(blob_.owner);
+    }
+
+    function _blobId(Blob storage blob_) internal view returns (uint256) {
+        return BlobId.toInteger(BlobId.compute(blob_.encodingType, blob_.length, blob_.root));
+    }
+
+    function _list(uint256 objectId, uint32 endPeriod) private {
+        uint64[] storage objectIds = _endingWith[endPeriod];
+        _blobs[objectId].place = uint64(objectIds.length);
+        objectIds.push(uint64(objectId));
+    }
+
+    /// @dev The last one of the list takes the place.
+    function _unlist(Blob storage blob_) private {
+        uint64[] storage objectIds = _endingWith[blob_.endPeriod];
+        uint64 last = objectIds[objectIds.length - 1];
+        objectIds[blob_.place] = last;
+        _blobs[last].place = blob_.place;
+        objectIds.pop();
+    }
+}
