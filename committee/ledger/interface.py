@@ -193,7 +193,7 @@ class Ledger(Protocol):
         """Create stake tokens for an account; only the token's owner may."""
 
     async def approve(self, amount: int) -> Transaction:
-        """Let the network take `amount` of the account's tokens for storage; else payments approve what they need."""
+        """Let the network take `amount` of the account's tokens for storage; else payments permit what they need."""
 
     async def fund(self, account: str, amount_wei: int) -> Transaction:
         """Send an account what it pays for transactions with, in the chain's smallest unit (wei)."""

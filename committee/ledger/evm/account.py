@@ -11,6 +11,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.exceptions import ValidationError
 
 from committee.errors import InvalidKey, LedgerError
+from committee.ledger.evm.permits import Permit
 
 SECRET_BYTES = 32
 
@@ -52,6 +53,14 @@ class AccountKey:
         except Exception as error:
             # The library's frames and messages are kept out of what a caller may log.
             raise LedgerError(f"these fields make no transaction ({type(error).__name__})") from None
+
+    def sign_permit(self, permit: Permit) -> tuple[int, bytes, bytes]:
+        """The signature (v, r, s) of an allowance of this account's tokens. Raises `LedgerError` for fields of none."""
+        try:
+            signed = self._account.sign_typed_data(*permit.typed_data(self.address))
+        except Exception as error:
+            raise LedgerError(f"these fields make no permit ({type(error).__name__})") from None
+        return signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
 
     def __repr__(self) -> str:
         return f"AccountKey({self.address})"

@@ -33,6 +33,7 @@ from committee.ledger.evm.broadcast import BidTooLow, NonceTaken, broadcast, is_
 from committee.ledger.evm.estimates import TRANSACTION_GAS_LIMIT, TRANSFER_GAS, Estimates
 from committee.ledger.evm.nonces import Nonces
 from committee.ledger.evm.outbox import Flight, Outbox, hash_text, receipt_of, transactions_of
+from committee.ledger.evm.permits import Permit
 from committee.ledger.evm.refusals import EndpointError, least_tip_wei
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.together import both
@@ -94,6 +95,10 @@ class Sender:
     def sent(self) -> tuple[SentTransaction, ...]:
         """The newest transactions that this sender handed over, in order."""
         return self._outbox.sent
+
+    def sign_permit(self, permit: Permit) -> tuple[int, bytes, bytes]:
+        """The account's signature (v, r, s) of an allowance of its tokens."""
+        return self._key.sign_permit(permit)
 
     async def settle(self) -> None:
         """Wait until every earlier transaction of the account is mined or gone, but for those that a task awaits.

@@ -12,6 +12,7 @@ from committee import bls
 from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import decode, machine_lock
+from committee.ledger.evm.permits import Permit
 from committee.ledger.evm.reader import Contract, Reader
 from committee.ledger.evm.sender import Receipt, Sender
 from committee.ledger.interface import DryRun
@@ -19,14 +20,14 @@ from committee.ledger.records import Attestation, PlannedTransaction, SentTransa
 
 ENCODING_TYPE = 1
 """RedStuff, Walrus' RS2."""
-WRITES_PER_APPROVAL = 64
-"""When a write finds its allowance used up, so many writes of its price are approved at once."""
+PAYMENTS_PER_PERMIT = 64
+"""A payment that finds its allowance used up permits this many of its amount."""
+PERMIT_LIFE_S = 3600
+"""Chain time for which a permit counts; longer than any transaction is waited for."""
+PERMITS = 3
+"""The most permits for one payment: another process of the account may use up the nonce, or the allowance, first."""
 PAYER_LIMIT_S = 300.0
 """For another process to pay for the same blob: it may wait for earlier transactions, and for its own."""
-APPROVALS = 3
-"""For one write: another process of the account may replace an approval by a smaller one before it is used."""
-REGISTER_GAS = 300_000
-"""Gas that an account's first registration takes, about; it follows an approval (`make bench-gas`)."""
 CERTIFY_GAS = 300_000
 """A little more than a certificate of any committee takes (`make bench-gas`: at most 270 000)."""
 
@@ -200,7 +201,7 @@ class Writer:
         max_cost: int | None = None,
         to_certify: bool = False,
     ) -> tuple[int, Transaction]:
-        """As `Ledger.register_blob`; approves the token when the allowance is used up, for several writes."""
+        """As `Ledger.register_blob`."""
         blobs = self._reader.blobs
         most = max_cost if max_cost is not None else await self._cost("quote", length, periods)
         call = (root, length, ENCODING_TYPE, periods, deletable, most)
@@ -280,50 +281,81 @@ class Writer:
         return (await self._send(self._reader.staking, function, *arguments)).transaction
 
     async def _spend(self, function: str, *arguments: Any, spare_gas: int = 0) -> Receipt:
-        """Call the blob contract for something that costs tokens; approve several such payments if it must.
+        """Call the blob contract for something that costs tokens; if it must, with a permit in the same transaction.
 
-        With `spare_gas` nothing is sent, no approval either, unless the account can pay that much gas afterwards.
+        With `spare_gas` nothing is sent unless the account can pay that much gas afterwards.
         """
         blobs = self._reader.blobs
         try:
             return await self._send(blobs, function, *arguments, spare_gas=spare_gas)
         except LedgerRefused as refused:
             refusal = refused
+        call, action = blobs.abi.encode_call(function, *arguments), f"{blobs.abi.name}.{function}"
         async with self._spending:
-            first_spare_gas = spare_gas + REGISTER_GAS if spare_gas else 0
-            for _ in range(APPROVALS):
-                await self._approve(blobs, refusal, WRITES_PER_APPROVAL, first_spare_gas)
+            for _ in range(PERMITS):
+                calls = [await self._permit(refusal), call]
                 try:
-                    return await self._send(blobs, function, *arguments, spare_gas=spare_gas)
+                    return await self._send(blobs, "multicall", calls, spare_gas=spare_gas, action=action)
                 except LedgerRefused as refused:
                     refusal = refused
         raise refusal
 
-    async def _approve(
-        self, spender: Contract, refusal: LedgerRefused, payments: int = 1, spare_gas: int = 0
-    ) -> None:
-        """Approve `payments` payments like the one that was refused for want of an allowance.
+    async def _permit(self, refusal: LedgerRefused) -> bytes:
+        """A call of the blob contract that permits some payments like the one refused for want of an allowance.
+
+        Raises the refusal where it was for anything else, and one for want of tokens.
+        """
+        needed = await self._needed(refusal)
+        token, sender = self._reader.token, self._sending()
+        permit = Permit(
+            chain_id=self._reader.chain_id,
+            token=token.address,
+            spender=self._reader.blobs.address,
+            value=needed * PAYMENTS_PER_PERMIT,
+            nonce=int(await self._reader.call(token, "nonces", sender.account)),
+            deadline_s=(await self._reader.block("latest")).timestamp_s + PERMIT_LIFE_S,
+        )
+        signature = sender.sign_permit(permit)
+        return self._reader.blobs.abi.encode_call("permit", permit.value, permit.deadline_s, *signature)
+
+    async def _approve(self, spender: Contract, refusal: LedgerRefused) -> None:
+        """Approve a payment like the one that was refused for want of an allowance.
 
         Raises the refusal where it was for anything else, and one for want of tokens: nothing that is going to be
         refused all the same leaves an allowance.
         """
+        needed = await self._needed(refusal)
+        token, action = self._reader.token, "HauloutToken.approve"
+        data = token.abi.encode_call("approve", spender.address, needed)
+        if self._dry_run:
+            self._planned.append(await self._sending().plan(action, token.address, data))
+        else:
+            await self._sending().send(action, token.address, data)
+
+    async def _needed(self, refusal: LedgerRefused) -> int:
+        """The amount of a payment that was refused for want of an allowance; as `_permit` says."""
         if refusal.reason != "ERC20InsufficientAllowance":
             raise refusal
-        token, account = self._reader.token, self._sending().account
-        needed = int(str(refusal.arguments["needed"]))
-        balance = int(await self._reader.call(token, "balanceOf", account))
+        needed, account = int(str(refusal.arguments["needed"])), self._sending().account
+        balance = int(await self._reader.call(self._reader.token, "balanceOf", account))
         if balance < needed:
             lacking = {"sender": account, "balance": balance, "needed": needed}
             raise LedgerRefused(refusal.action, "ERC20InsufficientBalance", lacking)
-        data = token.abi.encode_call("approve", spender.address, needed * payments)
-        if self._dry_run:
-            self._planned.append(await self._sending().plan("HauloutToken.approve", token.address, data))
-        else:
-            action = "HauloutToken.approve"
-            await self._sending().send(action, token.address, data, spare_gas=spare_gas)
+        return needed
 
-    async def _send(self, contract: Contract, function: str, *arguments: Any, spare_gas: int = 0) -> Receipt:
-        data, action = contract.abi.encode_call(function, *arguments), f"{contract.abi.name}.{function}"
+    async def _send(
+        self,
+        contract: Contract,
+        function: str,
+        *arguments: Any,
+        spare_gas: int = 0,
+        action: str | None = None,
+    ) -> Receipt:
+        """Send a call; `action` names it where it is another's cover."""
+        data, action = (
+            contract.abi.encode_call(function, *arguments),
+            action or f"{contract.abi.name}.{function}",
+        )
         if not self._dry_run:
             return await self._sending().send(action, contract.address, data, spare_gas=spare_gas)
         before, self._planned = self._planned, []

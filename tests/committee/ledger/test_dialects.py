@@ -88,7 +88,7 @@ async def test_a_revert_is_understood_in_every_form(
         return error(code, message, data and data.format(answer["error"]["data"]))
 
     spoilt.rules.append(rule)
-    # Its reason must be understood for the approval to be made.
+    # Its reason must be understood for the permit to be signed.
     assert (await ledger.register_blob(ROOT, LENGTH, 2))[0] == 1
     with pytest.raises(LedgerRefused, match="NotSelected"):
         await ledger.start()

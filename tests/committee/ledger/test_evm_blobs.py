@@ -119,7 +119,7 @@ async def test_a_blob_is_invalidated_by_one_correct_member_and_only_once(launch:
     assert refusal.value.reason == "InvalidBlob"
 
 
-async def test_registration_is_paid_and_approved_when_it_must_be(launch: Launch) -> None:
+async def test_registration_is_paid_and_permitted_in_one_transaction(launch: Launch) -> None:
     priced = DeploymentParameters(10, 600, 300, 30, price_per_mib_period=5, write_price_per_mib=0)
     network = await launch(STAKES, priced)
     await network.begin_epoch()
@@ -127,12 +127,16 @@ async def test_registration_is_paid_and_approved_when_it_must_be(launch: Launch)
     with pytest.raises(LedgerRefused, match="ERC20InsufficientBalance"):
         await network.operator.register_blob(ROOT, LENGTH, 2)
     await network.operator.mint(network.operator.account, 25)
+    block = (await network.operator.head()).number
     await network.operator.register_blob(ROOT, LENGTH, 2)
+    assert (await network.operator.head()).number == block + 1
     assert await network.operator.balance(network.operator.account) == 15
     block = (await network.operator.head()).number
     await network.operator.register_blob(ROOT, LENGTH, 3)
     assert await network.operator.balance(network.operator.account) == 0
-    assert (await network.operator.head()).number == block + 1, "the second write needs no approval"
+    assert (await network.operator.head()).number == block + 1
+    token, account = network.operator._reader.token, network.operator.account
+    assert await network.operator._reader.call(token, "nonces", account) == 1, "the second needs no permit"
 
 
 async def test_unknown_blob_object_is_refused(launch: Launch) -> None:

@@ -12,6 +12,7 @@ from committee.errors import LedgerRefused
 from committee.ledger.evm import EvmLedger, broadcast
 from committee.ledger.evm.endpoints import Endpoint
 from committee.ledger.evm.nonces import Nonces
+from committee.ledger.evm.permits import Permit
 from tests.committee.ledger.test_evm_sender import HOLDER, spoilt_operator
 from tests.committee.ledger.test_paying_on_chain import LENGTH, ROOT, ids, in_epoch_1
 
@@ -66,7 +67,7 @@ def answer_a_block_behind(network: Network, spoilt: SpoiltConnection, times: int
     return begin
 
 
-async def test_an_approval_that_a_machine_does_not_know_yet_is_waited_for(
+async def test_an_allowance_that_a_machine_does_not_know_yet_is_waited_for(
     launch: Launch, spoilt: SpoiltConnection
 ) -> None:
     """babylonlabs-io/babylon-toolkit#2119, bob-collective/bob#1146."""
@@ -81,7 +82,9 @@ async def test_an_approval_that_a_machine_does_not_know_yet_is_waited_for(
 
     spoilt.rules.append(after_each_send)
     assert (await ledger.register_blob(ROOT, LENGTH, 2))[0] == 1
+    assert (await ledger.register_blob(ROOT, LENGTH, 2))[0] == 2
     assert spoilt.asked.count("eth_sendRawTransaction") == 2
+    assert await ledger._reader.call(ledger._reader.token, "nonces", ledger.account) == 1, "no second permit"
 
 
 async def test_a_revert_behind_ones_own_transaction_is_believed(
@@ -197,7 +200,7 @@ async def test_a_receipt_without_a_block_is_of_a_transaction_that_waits(
     assert await operator.balance(HOLDER) == 1
 
 
-async def test_an_approval_that_another_process_replaces_is_made_again(
+async def test_a_permit_that_another_process_makes_void_is_signed_again(
     launch: Launch, spoilt: SpoiltConnection
 ) -> None:
     """ethersphere/bee#1699."""
@@ -207,14 +210,17 @@ async def test_an_approval_that_another_process_replaces_is_made_again(
     await network.connections.enter_async_context(other)
 
     async def rule(method: str, _: list[Any]) -> web.StreamResponse | None:
-        if method == "eth_estimateGas" and spoilt.asked.count(method) == 3:
-            blobs = other._reader.blobs.address
-            await other._send(other._reader.token, "approve", blobs, 64)
+        if method == "eth_estimateGas" and spoilt.asked.count(method) == 2:
+            reader, sender = other._reader, other._sending()
+            values = sender.account, reader.blobs.address, 0
+            permit = Permit(reader.chain_id, reader.token.address, reader.blobs.address, 0, 0, 1 << 40)
+            await other._send(reader.token, "permit", *values, 1 << 40, *sender.sign_permit(permit))
         return None
 
     spoilt.asked.clear()
     spoilt.rules.append(rule)
     assert (await ledger.register_blob(ROOT, LENGTH, 2))[0] == 1
+    assert await ledger._reader.call(ledger._reader.token, "nonces", ledger.account) == 2
 
 
 async def test_a_receipt_that_a_stuck_endpoint_lacks_comes_from_another(

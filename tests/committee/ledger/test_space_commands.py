@@ -84,13 +84,17 @@ async def test_space_from_its_reservation_to_a_blob(launch: Launch, tmp_path: Pa
     assert await network.operator.balance(owner.account) == 82 * TOKEN, "only reserving was paid"
 
 
-async def test_anyone_extends_a_blob(launch: Launch, tmp_path: Path) -> None:
+async def test_anyone_extends_a_blob_and_a_payment_is_one_transaction(launch: Launch, tmp_path: Path) -> None:
     network = await launch((40, 30, 20, 10), PRICED)
     await network.begin_epoch()
     owner, other = await shells(network, tmp_path)
     file = tmp_path / "file"
     file.write_bytes(b"content")
+    planned = await owner.run("blob", "register", str(file), "--dry-run")
+    assert [one["action"] for one in planned["transactions"]] == ["Blobs.reserveAndRegister"]
+    before = int(await network.chain.request("eth_blockNumber"), 16)
     await owner.run("blob", "register", str(file))
+    assert int(await network.chain.request("eth_blockNumber"), 16) == before + 1
     await certify(network, 1)
     await other.run("blob", "extend", "1", "--until", "5")
     record = await network.operator.blob_object(1)
