@@ -25,10 +25,10 @@ from committee.ledger.records import (
     PlannedTransaction,
     Quote,
     RegisteredNode,
-    Reservation,
     StakePosition,
     Transaction,
 )
+from committee.ledger.reservations import SpaceLedger
 from committee.terms import Terms
 
 
@@ -40,7 +40,7 @@ class DryRun(Picklable):
         super().__init__(f"{len(self.planned)} transactions planned, none sent")
 
 
-class Ledger(Protocol):
+class Ledger(SpaceLedger, Protocol):
     """A chain with Haulout's contracts, seen from one account (or from none: then only reading works)."""
 
     @property
@@ -115,9 +115,6 @@ class Ledger(Protocol):
 
         An adapter may leave out objects behind a great number of newer ones.
         """
-
-    async def reservations(self, owner: str) -> list[Reservation]:
-        """An account's reservations that have not ended, by id, in the newest block."""
 
     async def attested_shards(self) -> frozenset[int]:
         """Shards attested in the current epoch."""
@@ -375,39 +372,3 @@ class Ledger(Protocol):
 
     async def invalidate_blob(self, blob_id: bytes, certificate: Certificate) -> Transaction:
         """Post that a blob was encoded inconsistently, signed by members of whom one is correct; anyone may."""
-
-    # sending: reservations
-
-    async def reserve_space(
-        self, size_bytes: int, periods: int, *, max_cost: int | None = None
-    ) -> tuple[int, Transaction]:
-        """Reserve space, in mebibytes begun, from the current period on: (resource id, transaction)."""
-
-    async def register_blob_in(
-        self,
-        resource_id: int,
-        root: bytes,
-        length: int,
-        deletable: bool = False,
-        *,
-        max_cost: int | None = None,
-    ) -> tuple[int, Transaction]:
-        """Register a blob in a reservation of the account's: (object id, transaction). Pays the writing alone."""
-
-    async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:
-        """Give a reservation of the account's to another account."""
-
-    async def split_reservation_by_size(self, resource_id: int, size_bytes: int) -> tuple[int, Transaction]:
-        """Split a reservation, which keeps `size_bytes`, whole mebibytes: (id of the rest's, transaction)."""
-
-    async def split_reservation_by_period(self, resource_id: int, period: int) -> tuple[int, Transaction]:
-        """Split a reservation, which keeps the periods before `period`: (id of the later ones', transaction)."""
-
-    async def merge_reservations(self, resource_id: int, other_id: int) -> Transaction:
-        """Join two reservations of the account's, of which the first stays.
-
-        They have one size and adjoining periods, or the same periods.
-        """
-
-    async def refund_reservation(self, resource_id: int) -> Transaction:
-        """Get back, when epochs stand still for good, what was paid for a reservation behind the current period."""

@@ -3,7 +3,8 @@ pragma solidity ^0.8.30;
 
 import {Messages} from "src/lib/Messages.sol";
 import {BlobId} from "src/lib/BlobId.sol";
-import {Base, Vm} from "test/Base.t.sol";
+import {Base} from "test/Base.t.sol";
+import {Vm} from "test/Vm.sol";
 
 /// @notice What whole transactions cost, intrinsic gas and calldata included, at ten members and 100 shards.
 /// forge-config: default.isolate = true

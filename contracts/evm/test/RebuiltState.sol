@@ -7,7 +7,7 @@ import {Committee} from "src/Committee.sol";
 import {Governed} from "src/Governed.sol";
 import {IBlobs} from "src/interfaces/IBlobs.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
-import {Vm} from "test/Base.t.sol";
+import {Vm} from "test/Vm.sol";
 
 /// @notice The state of space and blobs, by the events of the blobs' contract.
 contract RebuiltState {

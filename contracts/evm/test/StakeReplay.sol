@@ -6,7 +6,7 @@ import {Nodes} from "src/Nodes.sol";
 import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
 import {Pool, Pools} from "src/lib/Pools.sol";
-import {Vm} from "test/Base.t.sol";
+import {Vm} from "test/Vm.sol";
 
 /// @notice All that is known of stake, rebuilt from events alone.
 contract StakeReplay {
