@@ -8,6 +8,8 @@ import { fileURLToPath } from "node:url";
 const HERE = dirname(fileURLToPath(import.meta.url));
 const OUTPUT = process.argv[2] ?? join(HERE, "artifacts");
 const CONTRACTS = ["HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot"];
+// Contracts that a contract creates for itself, and whose errors it passes on to its callers.
+const PARTS = { Committee: ["Election"] };
 const LARGEST_CODE_BYTES = 24576; // EIP-170
 // Import prefixes and the packages they come from; foundry.toml has the same.
 const REMAPPINGS = { "@openzeppelin/": "@openzeppelin/", "solady/": "solady/src/" };
@@ -49,6 +51,8 @@ const contracts = compile();
 mkdirSync(OUTPUT, { recursive: true });
 for (const name of CONTRACTS) {
   const { abi, evm } = contracts[`src/${name}.sol`][name];
+  const parts = (PARTS[name] ?? []).flatMap((part) => contracts[`src/${part}.sol`][part].abi);
+  abi.push(...parts.filter(({ type }) => type === "error"));
   const size = evm.deployedBytecode.object.length / 2;
   if (size > LARGEST_CODE_BYTES) throw new Error(`${name} is ${size} bytes, ${LARGEST_CODE_BYTES} are allowed`);
   const artifact = {

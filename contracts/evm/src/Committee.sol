@@ -3,21 +3,23 @@ pragma solidity ^0.8.30;
 
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {Earnings} from "./Earnings.sol";
+import {Election} from "./Election.sol";
 import {Epochs} from "./Epochs.sol";
 import {Governed} from "./Governed.sol";
 import {Registry} from "./Registry.sol";
-import {Assignment, Roster} from "./lib/Assignment.sol";
+import {Roster} from "./lib/Assignment.sol";
 import {Messages} from "./lib/Messages.sol";
 import {Roll, Rolls} from "./lib/Rolls.sol";
 import {ShardSet} from "./lib/ShardSet.sol";
 import {Votes} from "./lib/Votes.sol";
 
 /// @title Epochs: who stores which shards, and whether they have them.
-/// @notice Each epoch has a committee that holds all shards. Half an epoch after a handover anyone may `select` the
-/// next committee, after a full epoch anyone may `start` it; its members then fill the shards they gained and
+/// @notice Each epoch has a committee that holds all shards. Half a period after a period's handover anyone may `select`
+/// the next period's committee, after a full one anyone may `start` it; its members then fill the shards they gained and
 /// `attest` them, until a quorum of the shards is kept or attested: the handover is done. If it is not within the
-/// deadline, anyone may `close` it. None of these can be paused. Where too little stake stands for a selection the
-/// committee in office stays, with its shards and certificates.
+/// deadline, anyone may `close` it. Within a period anyone may `replace` members that were ejected: the others get their
+/// shards, with the start of another epoch. None of these can be paused. Where too little stake stands for a selection
+/// the committee in office stays, with its shards and certificates.
 contract Committee is Earnings {
     using ShardSet for uint256[];
 
@@ -36,8 +38,8 @@ contract Committee is Earnings {
     }
 
     /// @notice The committee of `epoch` is elected and will not change any more, unless it is dropped. It stands in the
-    /// code of two contracts, as `Roll` in lib/Rolls.sol says.
-    event CommitteeSelected(uint32 indexed epoch, address members, address shards);
+    /// code of two contracts, as `Roll` in lib/Rolls.sol says. In a `period` that has begun already it is a replacement.
+    event CommitteeSelected(uint32 indexed epoch, uint32 period, address members, address shards);
     /// @notice The selected committee is void, one of its members having been ejected; it may be selected again.
     event SelectionDropped(uint32 indexed epoch);
     /// @notice `epoch` is the current epoch, in `period`; its members fill the shards that they gained.
@@ -81,9 +83,18 @@ contract Committee is Earnings {
     error NotEnoughStake(uint256 stake, uint256 needed);
     /// @notice The first committee has to have more members now.
     error NotEnoughMembers(uint256 members, uint256 needed);
+    /// @notice No member in office was ejected in this epoch.
+    error NothingToReplace(uint32 epoch);
+    /// @notice Members were replaced `most` times in this period.
+    error TooManyReplacements(uint256 most);
+
+    /// @notice How many times members can be replaced in a period; bounds what settling a period takes.
+    uint8 public constant MAX_REPLACEMENTS = 16;
 
     /// @notice What the first selection waits for.
     Opening public opening;
+
+    Election private immutable _election = new Election();
 
     mapping(uint16 shard => Attestation) private _attestations;
 
@@ -100,33 +111,39 @@ contract Committee is Earnings {
         opening = opening_;
     }
 
-    /// @notice Elects the next epoch's committee from the candidates as they are now. Anyone may, from half an epoch
-    /// after the last handover on, if the stake that is elected is at least `stakeNeeded`; before the first epoch once
-    /// there is what the opening waits for.
+    /// @notice Elects the next period's committee from the candidates as they are now. Anyone may, from half a period
+    /// after the period's handover on, if the stake that is elected is at least `stakeNeeded`; before the first epoch
+    /// once there is what the opening waits for.
     function select() external {
         Clock memory clock = _clock;
-        if (clock.selectedEpoch != 0) revert AlreadySelected(clock.selectedEpoch);
-        if (!clock.handoverDone) revert HandoverNotDone(clock.epoch);
+        _requireNoSelection(clock);
         _notBefore(_selectableAt(clock));
-        (uint32[] memory nodeIds, uint256[] memory stakes) = registry.candidates();
-        Roster memory previous;
-        if (clock.epoch != 0) previous = Rolls.read(_terms[clock.epoch].roll);
-        (Roster memory next, uint256 stake) =
-            Assignment.elect(previous, nodeIds, stakes, nShards, parameters.bandMillis);
+        (Roll memory roll, uint256 stake, uint256 members) =
+            _election.elect(_terms[clock.epoch].roll, registry, clock.period + 1, nShards, parameters.bandMillis);
         uint256 needed = stakeNeeded();
         if (stake < needed) revert NotEnoughStake(stake, needed);
-        if (_isOpening(clock) && next.nodeIds.length < opening.members) {
-            revert NotEnoughMembers(next.nodeIds.length, opening.members);
-        }
-        uint32 selected = clock.epoch + 1;
-        Roll memory roll = Rolls.write(next, registry.keysOf(next.nodeIds, clock.period + 1));
-        _terms[selected] = Term({roll: roll, stake: uint160(stake), selectedAt: uint40(block.timestamp), startedAt: 0});
-        _clock.selectedEpoch = selected;
-        emit CommitteeSelected(selected, roll.members, roll.shards);
+        if (_isOpening(clock) && members < opening.members) revert NotEnoughMembers(members, opening.members);
+        _select(clock, roll, stake, false);
+    }
+
+    /// @notice Elects a committee for the rest of the period: that in office without the members that were ejected,
+    /// whose shards the others get. Stake that came since counts for nothing. Anyone may, up to `MAX_REPLACEMENTS` times
+    /// in a period, while the members that stay held two thirds of the shards when it began. Not from the notice before
+    /// the next period's start is due until the notice after: a regular selection starts no later then.
+    function replace() external {
+        Clock memory clock = _clock;
+        _requireNoSelection(clock);
+        if (_records[clock.epoch].firstEjection == 0) revert NothingToReplace(clock.epoch);
+        if (clock.replacements == MAX_REPLACEMENTS) revert TooManyReplacements(MAX_REPLACEMENTS);
+        uint256 due = _dueAt(clock);
+        if (block.timestamp + parameters.notice >= due) _notBefore(due + parameters.notice);
+        Term storage term = _terms[clock.epoch];
+        Roll memory regular = _terms[clock.epoch - clock.replacements].roll;
+        _select(clock, _election.replace(regular, term.roll, _departed(clock.epoch), nShards), term.stake, true);
     }
 
     /// @notice How much stake has to be elected in a selection made now. Two thirds of the stake that elected the
-    /// committee in office, to begin with: so that nobody takes over from members that are late, away or leaving. Then it
+    /// period's committee, to begin with: so that nobody takes over from members that are late, away or leaving. Then it
     /// falls to nothing, so slowly that a network which truly shrinks can follow.
     function stakeNeeded() public view returns (uint256) {
         Clock memory clock = _clock;
@@ -138,23 +155,26 @@ contract Committee is Earnings {
         return 2 * uint256(_terms[clock.epoch].stake) * (longest - waited) / (3 * longest);
     }
 
-    /// @notice Starts the selected epoch, with the parameters that were set last. Anyone may, from a full epoch after the
-    /// last handover on, and no sooner after the selection than the notice; the first one at once.
+    /// @notice Starts the selected epoch. Anyone may, no sooner after the selection than the notice, and when no
+    /// certificate of the epoch before the current one counts any more; the first epoch at once. The next period starts
+    /// no sooner than a full duration after this one's handover, and with the parameters that were set last.
     function start() external {
         Clock memory clock = _clock;
         if (clock.selectedEpoch == 0) revert NotSelected(clock.epoch + 1);
         Term storage term = _terms[clock.selectedEpoch];
         if (clock.epoch != 0) {
-            _notBefore(uint256(clock.lastHandoverDone) + parameters.periodDuration);
+            if (!clock.isReplacement) _notBefore(_dueAt(clock));
             _notBefore(uint256(term.selectedAt) + parameters.notice);
+            _notBefore(uint256(clock.startedAt) + parameters.certificateGrace);
         }
-        term.startedAt = uint40(block.timestamp);
-        if (clock.hasNextParameters) (parameters, clock.hasNextParameters) = (nextParameters, false);
         uint256[] memory missing = _missingSet(clock.epoch);
         if (missing.size() != 0) _missing[clock.epoch] = missing;
+        term.startedAt = uint40(block.timestamp);
+        if (clock.isReplacement) term.from = uint16(_partsPassed(clock));
         clock.epoch = clock.selectedEpoch;
-        ++clock.period;
+        _turnPeriod(clock);
         clock.selectedEpoch = 0;
+        clock.isReplacement = false;
         clock.startedAt = uint40(block.timestamp);
         clock.startedAtBlock = uint40(block.number);
         clock.handoverDone = false;
@@ -198,7 +218,7 @@ contract Committee is Earnings {
             _held[shard >> 8] |= 1 << (shard & 0xff);
         }
         clock.heldCount += uint16(shards.length);
-        _losePartsOfLate(clock, nodeId, shards.length);
+        _enterAttested(clock, nodeId, shards.length);
         emit ShardsAttested(epoch_, nodeId, shards, digests, counts);
         _finishAtQuorum(clock);
         _clock = clock;
@@ -230,14 +250,17 @@ contract Committee is Earnings {
         uint32 current = clock.epoch;
         if (current == 0) revert WrongEpoch(0, 0);
         bool isSelected = clock.selectedEpoch != 0 && _isMember(nodeId, clock.selectedEpoch);
-        if (!isSelected && !_isMember(nodeId, current)) revert NotAMember(nodeId, current);
+        bool isInOffice = _isMember(nodeId, current);
+        if (!isSelected && !isInOffice) revert NotAMember(nodeId, current);
         if (isEjected[current][nodeId]) revert AlreadyEjected(nodeId, current);
         verify(current, Messages.EJECT, Messages.ejection(nodeId, reason, deadline), bitmap, signature);
         isEjected[current][nodeId] = true;
-        _loseParts(clock, nodeId);
+        _forfeit(clock, nodeId);
+        Record storage record = _records[current];
+        if (record.firstEjection == 0 && isInOffice) record.firstEjection = uint40(block.timestamp);
         emit MemberEjected(current, nodeId, reason);
         if (isSelected) {
-            _clock.selectedEpoch = 0;
+            (_clock.selectedEpoch, _clock.isReplacement) = (0, false);
             emit SelectionDropped(clock.selectedEpoch);
         }
         registry.removeCandidate(nodeId, clock.period + 1);
@@ -270,19 +293,70 @@ contract Committee is Earnings {
 
     function _finish(Clock memory clock) private {
         clock.handoverDone = true;
-        clock.lastHandoverDone = uint40(block.timestamp);
+        if (clock.replacements == 0) clock.regularHandoverDone = uint40(block.timestamp);
+        else _records[clock.epoch].handoverDone = uint40(block.timestamp);
         emit HandoverDone(clock.epoch);
+    }
+
+    /// @dev Enters an elected committee for the next epoch.
+    function _select(Clock memory clock, Roll memory roll, uint256 stake, bool isReplacement) private {
+        uint32 selected = clock.epoch + 1;
+        _terms[selected] =
+            Term({roll: roll, stake: uint160(stake), selectedAt: uint40(block.timestamp), startedAt: 0, from: 0});
+        (_clock.selectedEpoch, _clock.isReplacement) = (selected, isReplacement);
+        emit CommitteeSelected(selected, clock.period + (isReplacement ? 0 : 1), roll.members, roll.shards);
+    }
+
+    /// @dev The epoch is the next one now: one more of the period, or the first of the next.
+    function _turnPeriod(Clock memory clock) private {
+        if (clock.isReplacement) {
+            ++clock.replacements;
+        } else {
+            clock.replacements = 0;
+            firstEpochOf[++clock.period] = clock.epoch;
+            parameters = nextParameters;
+        }
+    }
+
+    function _requireNoSelection(Clock memory clock) private pure {
+        if (clock.selectedEpoch != 0) revert AlreadySelected(clock.selectedEpoch);
+        if (!clock.handoverDone) revert HandoverNotDone(clock.epoch);
+    }
+
+    /// @inheritdoc Epochs
+    function _replaceableAt(Clock memory clock) internal view override returns (uint64) {
+        uint64 ejected = _records[clock.epoch].firstEjection;
+        bool isFree = clock.handoverDone && clock.selectedEpoch == 0 && clock.replacements < MAX_REPLACEMENTS;
+        if (ejected == 0 || !isFree) return 0;
+        Roll memory regular = _terms[clock.epoch - clock.replacements].roll;
+        uint256 left = _election.shardsLeft(regular, _terms[clock.epoch].roll, _departed(clock.epoch));
+        if (left < Votes.twoThirds(nShards)) return 0;
+        return uint64(FixedPointMathLib.max(ejected, _lastHandoverDone(clock)));
+    }
+
+    /// @dev The members of an epoch that were ejected in it, one bit each in their order.
+    function _departed(uint32 epoch_) private view returns (uint256 departed) {
+        uint32[] memory nodeIds = Rolls.nodeIdsOf(_terms[epoch_].roll);
+        for (uint256 i; i < nodeIds.length; ++i) {
+            if (isEjected[epoch_][nodeIds[i]]) departed |= 1 << i;
+        }
+    }
+
+    /// @dev From when on the next period may start.
+    function _dueAt(Clock memory clock) private view returns (uint256) {
+        return uint256(clock.regularHandoverDone) + parameters.periodDuration;
     }
 
     /// @dev From when on a selection is possible; far away while the handover is not done.
     function _selectableAt(Clock memory clock) private view returns (uint256) {
         if (clock.epoch == 0) return 0;
-        return clock.handoverDone ? uint256(clock.lastHandoverDone) + parameters.periodDuration / 2 : type(uint256).max;
+        return
+            clock.handoverDone ? uint256(clock.regularHandoverDone) + parameters.periodDuration / 2 : type(uint256).max;
     }
 
     /// @dev Before the first epoch the last handover's end stands for the deployment.
     function _isOpening(Clock memory clock) private view returns (bool) {
-        return clock.epoch == 0 && block.timestamp < uint256(clock.lastHandoverDone) + opening.duration;
+        return clock.epoch == 0 && block.timestamp < uint256(clock.regularHandoverDone) + opening.duration;
     }
 
     function _notBefore(uint256 availableAt) private view {

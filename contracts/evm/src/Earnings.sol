@@ -3,66 +3,116 @@ pragma solidity ^0.8.30;
 
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {Epochs} from "./Epochs.sol";
-import {Roll, Rolls} from "./lib/Rolls.sol";
+import {Rolls} from "./lib/Rolls.sol";
 import {ShardSet} from "./lib/ShardSet.sol";
 
 /// @title What members earn of a period's payment.
-/// @notice A shard earns `PARTS` if it is kept. If it is attested, it earns from then on: of the parts it loses as many
-/// as have passed of the period's duration, and all once that is over. A shard that is neither, and all shards of a
-/// member that is ejected in the epoch, earn nothing.
-/// @dev The duration is the parameter, not the time that the epoch turns out to last: so what a shard earns is known when
-/// it is attested, does not grow when the next start is late, and is the same for an epoch that stalls.
+/// @notice A period has `PARTS` parts, which pass with its duration. A shard earns those that pass in an epoch, if its
+/// owner kept it. If it is attested, it earns those that pass from then on. A shard that is neither, and all shards of a
+/// member that is ejected in the epoch, earn nothing in that epoch.
+/// @dev The duration is the parameter, not the time that the period turns out to last, and its last epoch has all parts
+/// that are left: so pay does not grow when the next start is late, and is the same for a period that stalls.
 abstract contract Earnings is Epochs {
     using ShardSet for uint256[];
 
-    /// @notice What a shard earns in an epoch, if it is kept.
+    /// @dev What a member attested in an epoch, as in `Record`.
+    struct Share {
+        uint16 attested;
+        uint64 attestedAt;
+        bool isForfeited; // it was ejected
+    }
+
+    /// @notice What a shard earns in a period, if it is kept.
     uint256 public constant PARTS = 10_000;
 
-    /// @dev Of the shards that are kept or attested in an epoch; by all members, and by each.
-    mapping(uint32 epoch => uint256 parts) private _lost;
-    mapping(uint32 epoch => mapping(uint32 nodeId => uint256 parts)) private _lostBy;
+    mapping(uint32 epoch => mapping(uint32 nodeId => Share)) private _shares;
 
     /// @notice The first period that cannot be paid yet: the current one, or, if that has stalled, the next.
     function payableUntil() public view returns (uint32) {
         return isStalled() ? _clock.period + 1 : _clock.period;
     }
 
-    /// @notice The parts that a node earned in a period, or in the current one up to now.
-    function earnings(uint32 period_, uint32 nodeId) external view returns (uint256) {
-        return _partsOf(_known(period_), period_, nodeId);
+    /// @notice The parts that a node earned in a period; in the current one, if nothing changes.
+    function earnings(uint32 period_, uint32 nodeId) external view returns (uint256 parts) {
+        (uint32 first, uint32 last) = _epochsOf(period_);
+        for (uint32 epoch_ = first; epoch_ <= last; ++epoch_) {
+            Share memory share = _shares[epoch_][nodeId];
+            if (share.isForfeited) continue;
+            parts += _partsOf(epoch_, last, _heldBy(epoch_, nodeId), share.attested, share.attestedAt);
+        }
     }
 
-    /// @notice The parts that all members together earned in a period, or in the current one up to now.
-    function earned(uint32 period_) external view returns (uint256) {
-        return PARTS * (nShards - _missingSet(period_).size()) - _lost[period_];
+    /// @notice The parts that all members together earned in a period; in the current one, if nothing changes.
+    function earned(uint32 period_) external view returns (uint256 parts) {
+        (uint32 first, uint32 last) = _epochsOf(period_);
+        for (uint32 epoch_ = first; epoch_ <= last; ++epoch_) {
+            Record memory record = _records[epoch_];
+            uint256 held = nShards - _missingSet(epoch_).size() - record.forfeited;
+            parts += _partsOf(epoch_, last, held, record.attested, record.attestedAt);
+        }
     }
 
     /// @dev A member attests shards now. One that is ejected earns nothing for them.
-    function _losePartsOfLate(Clock memory clock, uint32 nodeId, uint256 shards) internal {
-        uint256 passed = PARTS * (block.timestamp - clock.startedAt) / parameters.periodDuration;
-        uint256 lost = isEjected[clock.epoch][nodeId] ? PARTS : FixedPointMathLib.min(passed, PARTS);
-        _lose(clock.epoch, nodeId, shards * lost);
+    function _enterAttested(Clock memory clock, uint32 nodeId, uint256 shards) internal {
+        Share storage share = _shares[clock.epoch][nodeId];
+        Record storage record = _records[clock.epoch];
+        if (share.isForfeited) {
+            record.forfeited += uint16(shards);
+            return;
+        }
+        uint64 attestedAt = uint64(shards * _partsPassed(clock));
+        share.attested += uint16(shards);
+        share.attestedAt += attestedAt;
+        record.attested += uint16(shards);
+        record.attestedAt += attestedAt;
     }
 
-    /// @dev A node is ejected now. From when on the epoch may have been paid as stalled, that changes no pay.
-    function _loseParts(Clock memory clock, uint32 nodeId) internal {
-        if (block.timestamp > uint256(clock.startedAt) + _stallTime()) return;
-        _lose(clock.epoch, nodeId, _partsOf(_terms[clock.epoch].roll, clock.epoch, nodeId));
+    /// @dev A node is ejected now. From when on the period may have been paid as stalled, that changes no pay.
+    function _forfeit(Clock memory clock, uint32 nodeId) internal {
+        if (block.timestamp > uint256(_terms[clock.epoch - clock.replacements].startedAt) + _stallTime()) return;
+        Share storage share = _shares[clock.epoch][nodeId];
+        Record storage record = _records[clock.epoch];
+        record.forfeited += uint16(_heldBy(clock.epoch, nodeId));
+        record.attested -= share.attested;
+        record.attestedAt -= share.attestedAt;
+        share.isForfeited = true;
     }
 
-    function _partsOf(Roll memory roll, uint32 epoch_, uint32 nodeId) private view returns (uint256) {
-        uint16[] memory owned = Rolls.shardsOf(roll, nodeId);
+    /// @dev The parts of the period that have passed now.
+    function _partsPassed(Clock memory clock) internal view returns (uint256) {
+        uint256 time = block.timestamp - _terms[clock.epoch - clock.replacements].startedAt;
+        return FixedPointMathLib.min(PARTS * time / parameters.periodDuration, PARTS);
+    }
+
+    /// @dev The epochs that a period had, or the current one has up to now.
+    function _epochsOf(uint32 period_) private view returns (uint32 first, uint32 last) {
+        Clock memory clock = _clock;
+        if (period_ == 0 || period_ > clock.period) revert WrongPeriod(period_, clock.period);
+        first = firstEpochOf[period_];
+        last = period_ == clock.period ? clock.epoch : firstEpochOf[period_ + 1] - 1;
+    }
+
+    /// @dev What shards earn in an epoch of a period whose last epoch is `last`, which has all parts that are left.
+    /// @param held How many they are.
+    /// @param attested How many of them were attested in the epoch; the others were kept.
+    /// @param attestedAt The parts that had passed then, summed over the shards attested.
+    function _partsOf(uint32 epoch_, uint32 last, uint256 held, uint256 attested, uint256 attestedAt)
+        private
+        view
+        returns (uint256)
+    {
+        uint256 until = epoch_ == last ? PARTS : _terms[epoch_ + 1].from;
+        return until * held - _terms[epoch_].from * (held - attested) - attestedAt;
+    }
+
+    /// @dev The shards that a member kept or attested in an epoch.
+    function _heldBy(uint32 epoch_, uint32 nodeId) private view returns (uint256 held) {
         uint256[] memory missing = _missingSet(epoch_);
-        uint256 held = owned.length;
+        if (missing.size() == 0) return Rolls.weightOf(_terms[epoch_].roll, nodeId);
+        uint16[] memory owned = Rolls.shardsOf(_terms[epoch_].roll, nodeId);
+        held = owned.length;
         for (uint256 i; i < owned.length; ++i) {
             if (missing.contains(owned[i])) --held;
         }
-        return PARTS * held - _lostBy[epoch_][nodeId];
-    }
-
-    function _lose(uint32 epoch_, uint32 nodeId, uint256 parts) private {
-        if (parts == 0) return;
-        _lost[epoch_] += parts;
-        _lostBy[epoch_][nodeId] += parts;
     }
 }

@@ -14,7 +14,9 @@ import {ShardSet} from "./lib/ShardSet.sol";
 import {Votes} from "./lib/Votes.sol";
 
 /// @title What is known of the epochs: the clock, the committees, their shards, and what they signed.
-/// @notice Members are ordered by node id and weigh as many votes as they have shards.
+/// @notice An epoch is a committee's term. A period is what users pay for and what stake is elected for: a run of epochs,
+/// the first of which begins with a regular election, each further one with the replacement of ejected members.
+/// Members are ordered by node id and weigh as many votes as they have shards.
 abstract contract Epochs is Governed, IEpochs {
     using ShardSet for uint256[];
 
@@ -22,14 +24,23 @@ abstract contract Epochs is Governed, IEpochs {
     struct State {
         uint32 epoch;
         uint32 period;
+        /// @dev The epoch with which the period began.
+        uint32 firstEpoch;
         uint64 startedAt;
         /// @dev Number of the block that started the epoch; its hash salts the attestations.
         uint64 startedAtBlock;
         bool handoverDone;
+        /// @dev When the newest handover that is done was.
         uint64 lastHandoverDone;
+        /// @dev When the handover with which the period began was done; while it is under way, that of the period before.
+        uint64 regularHandoverDone;
         /// @dev The epoch for which a committee is selected but not started, and when it was; 0 if none.
         uint32 selectedEpoch;
         uint64 selectedAt;
+        /// @dev Whether that is in this period.
+        bool isReplacement;
+        /// @dev Since when there has been something to replace; 0 if there is not, or it cannot be but for the time.
+        uint64 replaceableAt;
         uint16 nShards;
     }
 
@@ -52,21 +63,32 @@ abstract contract Epochs is Governed, IEpochs {
     struct Clock {
         uint32 epoch;
         uint32 period;
+        uint8 replacements; // in this period, so many epochs after its first
         uint40 startedAt;
         uint40 startedAtBlock;
-        uint40 lastHandoverDone;
+        uint40 regularHandoverDone; // as in `State`
         bool handoverDone;
         uint32 selectedEpoch;
+        bool isReplacement; // of the selection
         uint16 heldCount; // shards kept or attested in this epoch
-        bool hasNextParameters;
     }
 
     /// @dev One epoch's committee, from its selection on.
     struct Term {
         Roll roll;
-        uint160 stake; // that elected it
+        uint160 stake; // that elected the committee with which the period began
         uint40 selectedAt;
         uint40 startedAt; // 0 before
+        uint16 from; // parts of the period that had passed then (`Earnings`)
+    }
+
+    /// @dev What happened in an epoch.
+    struct Record {
+        uint40 handoverDone; // 0 in the first epoch of a period, whose time is the clock's
+        uint40 firstEjection; // of a member of its committee
+        uint16 forfeited; // shards held by members that were ejected
+        uint16 attested; // shards attested by the others
+        uint64 attestedAt; // parts of the period that had passed then, summed over these shards
     }
 
     /// @notice What the governor can change. Seconds, but for the last.
@@ -77,7 +99,8 @@ abstract contract Epochs is Governed, IEpochs {
         uint32 handoverDeadline;
         /// @dev After which a silent member may be ejected; for those who sign that, not for this contract.
         uint32 patience;
-        /// @dev From a start, in which certificates of the epoch before still count, though the handover is done.
+        /// @dev From a start, in which certificates of the epoch before still count, though the handover is done, and in
+        /// which no other epoch starts.
         uint32 certificateGrace;
         /// @dev From a selection to its start at least, in which the new owners of shards prefetch.
         uint32 notice;
@@ -92,6 +115,8 @@ abstract contract Epochs is Governed, IEpochs {
 
     /// @notice The epoch given is not, or no longer, one to act in.
     error WrongEpoch(uint32 given, uint32 current);
+    /// @notice The period given has not begun, or is none.
+    error WrongPeriod(uint32 given, uint32 current);
     /// @notice The signers' shards are fewer than needed.
     error NotEnoughWeight(uint256 weight, uint256 needed);
     /// @notice The signature is not that of the signers in the bitmap over this message.
@@ -109,6 +134,8 @@ abstract contract Epochs is Governed, IEpochs {
     Parameters public nextParameters;
     /// @notice Whether a quorum found in an epoch that a node does not answer.
     mapping(uint32 epoch => mapping(uint32 nodeId => bool)) public isEjected;
+    /// @notice The epoch with which a period began, 0 if it has not.
+    mapping(uint32 period => uint32 epoch) public firstEpochOf;
 
     uint32 internal constant LONGEST_DURATION = 365 days;
     /// @dev A shorter time to shrink in would be no protection.
@@ -118,6 +145,7 @@ abstract contract Epochs is Governed, IEpochs {
     Parameters private _deployedParameters;
     Clock internal _clock;
     mapping(uint32 epoch => Term) internal _terms;
+    mapping(uint32 epoch => Record) internal _records;
     mapping(uint256 word => uint256 bits) internal _held; // the set of shards kept or attested in the current epoch
     mapping(uint32 epoch => uint256[]) internal _missing; // the set that was not, at an epoch's end; empty for none
 
@@ -129,7 +157,7 @@ abstract contract Epochs is Governed, IEpochs {
         (registry, staking) = (registry_, registry_.staking());
         nShards = nShards_;
         _clock.handoverDone = true; // before the first epoch nothing is to be handed over
-        _clock.lastHandoverDone = uint40(block.timestamp);
+        _clock.regularHandoverDone = uint40(block.timestamp);
         _checkParameters(parameters_);
         (parameters, nextParameters, _deployedParameters) = (parameters_, parameters_, parameters_);
         emit ParametersChanged(1, parameters_);
@@ -147,7 +175,6 @@ abstract contract Epochs is Governed, IEpochs {
         _checkTime("notice", given.notice, deployed.notice);
         _checkTime("shrinkDuration", given.shrinkDuration, deployed.shrinkDuration);
         nextParameters = given;
-        _clock.hasNextParameters = true;
         emit ParametersChanged(_clock.period + 1, given);
     }
 
@@ -199,7 +226,7 @@ abstract contract Epochs is Governed, IEpochs {
     /// @inheritdoc IEpochs
     function electablePeriod() external view returns (uint32) {
         Clock memory clock = _clock;
-        return clock.period + (clock.selectedEpoch == 0 ? 1 : 2);
+        return clock.period + (clock.selectedEpoch == 0 || clock.isReplacement ? 1 : 2);
     }
 
     /// @notice Whether certificates of an epoch's committee count.
@@ -214,20 +241,24 @@ abstract contract Epochs is Governed, IEpochs {
 
     /// @inheritdoc IEpochs
     function acceptsPeriod(uint32 period_) external view returns (bool) {
-        return accepts(period_);
+        Clock memory clock = _clock;
+        if (period_ == clock.period) return period_ != 0;
+        return _isBefore(period_, clock.period) && clock.replacements == 0 && accepts(clock.epoch - 1);
     }
 
     /// @inheritdoc IEpochs
     function endedAt(uint32 period_) external view returns (uint64) {
-        return _terms[period_ + 1].startedAt;
+        return _terms[firstEpochOf[period_ + 1]].startedAt;
     }
 
     /// @inheritdoc IEpochs
-    /// @dev From a handover's end to the next start takes a period's duration, from there to the next end at most the
-    /// deadline. After four times both nobody has pushed the epoch, or too little stake stands for election.
+    /// @dev From the end of a period's handover to the next period's start takes the duration, from there to the next end
+    /// at most the deadline. After four times both nobody has pushed the period, or too little stake stands for election.
+    /// Replacements put nothing off.
     function isStalled() public view returns (bool) {
         Clock memory clock = _clock;
-        uint256 last = clock.handoverDone ? clock.lastHandoverDone : clock.startedAt;
+        bool isRegularDone = clock.handoverDone || clock.replacements != 0;
+        uint256 last = isRegularDone ? clock.regularHandoverDone : clock.startedAt;
         return block.timestamp > last + _stallTime();
     }
 
@@ -237,12 +268,16 @@ abstract contract Epochs is Governed, IEpochs {
         return State({
             epoch: clock.epoch,
             period: clock.period,
+            firstEpoch: clock.epoch - clock.replacements,
             startedAt: clock.startedAt,
             startedAtBlock: clock.startedAtBlock,
             handoverDone: clock.handoverDone,
-            lastHandoverDone: clock.lastHandoverDone,
+            lastHandoverDone: _lastHandoverDone(clock),
+            regularHandoverDone: clock.regularHandoverDone,
             selectedEpoch: clock.selectedEpoch,
             selectedAt: clock.selectedEpoch == 0 ? 0 : _terms[clock.selectedEpoch].selectedAt,
+            isReplacement: clock.isReplacement,
+            replaceableAt: _replaceableAt(clock),
             nShards: nShards
         });
     }
@@ -312,6 +347,15 @@ abstract contract Epochs is Governed, IEpochs {
             missing[word] &= ~_held[word];
         }
     }
+
+    /// @dev When the newest handover that is done was.
+    function _lastHandoverDone(Clock memory clock) internal view returns (uint64) {
+        uint40 done = _records[clock.handoverDone ? clock.epoch : clock.epoch - 1].handoverDone;
+        return done == 0 ? clock.regularHandoverDone : done;
+    }
+
+    /// @dev As in `State`.
+    function _replaceableAt(Clock memory clock) internal view virtual returns (uint64);
 
     function _isMember(uint32 nodeId, uint32 epoch_) internal view returns (bool) {
         return Rolls.weightOf(_terms[epoch_].roll, nodeId) != 0;

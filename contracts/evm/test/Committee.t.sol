@@ -19,11 +19,11 @@ contract CommitteeTest is Base {
     // Selecting
 
     function test_select_before_the_first_epoch_at_once() public {
-        uint64 nonce = vm.getNonce(address(committee));
-        address members = vm.computeCreateAddress(address(committee), nonce);
-        address shards = vm.computeCreateAddress(address(committee), nonce + 1);
+        address election = vm.computeCreateAddress(address(committee), 1);
+        address members = vm.computeCreateAddress(election, 1);
+        address shards = vm.computeCreateAddress(election, 2);
         vm.expectEmit();
-        emit Committee.CommitteeSelected(1, members, shards);
+        emit Committee.CommitteeSelected(1, 1, members, shards);
         committee.select();
         vm.assertEq(members.code.length, 1 + 128 + NODES * (6 + 128)); // as Roll in lib/Rolls.sol has it
         vm.assertEq(shards.code.length, 1 + 2 * SHARDS);

@@ -71,6 +71,41 @@ contract WorstGasTest is Base {
         _run(true);
     }
 
+    function test_gas_when_a_third_of_the_members_is_replaced_within_the_period() public {
+        _run(false);
+        for (uint32 nodeId = 1; nodeId <= MEMBERS / 3; ++nodeId) {
+            _eject(MEMBERS, nodeId);
+        }
+        committee.replace();
+        _report("replace");
+        vm.warp(block.timestamp + NOTICE_S);
+        committee.start();
+        _report("start");
+    }
+
+    function test_gas_of_paying_for_a_period_with_all_its_replacements() public {
+        _run(false);
+        _payOutAll();
+        blobs.reserve(1 << 30, 1, ANY);
+        vm.warp(committee.state().regularHandoverDone + EPOCH_S + NOTICE_S); // nobody selects
+        for (uint32 i; i < committee.MAX_REPLACEMENTS(); ++i) {
+            _eject(MEMBERS - i, MEMBERS - i);
+            committee.replace();
+            vm.warp(block.timestamp + NOTICE_S);
+            committee.start();
+        }
+        committee.select();
+        vm.warp(block.timestamp + NOTICE_S);
+        committee.start();
+        uint32[] memory nodeIds = new uint32[](16); // as many as are paid in one transaction, for two periods
+        for (uint32 i; i < nodeIds.length; ++i) {
+            nodeIds[i] = i + 1;
+        }
+        blobs.payOut(nodeIds, ALL);
+        _report("payOut");
+        vm.assertLe(vm.lastCallGas().gasTotalUsed, MOST / 2);
+    }
+
     function _run(bool isMeasured) private {
         if (registry.nodeCount() == 0) _addNodes(MEMBERS);
         _select();

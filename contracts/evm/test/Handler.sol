@@ -40,7 +40,7 @@ contract Handler is StakeHandler {
             } else if (state.selectedEpoch != 0) {
                 vm.warp(block.timestamp + EPOCH_S);
                 committee.start();
-                _beganAt[state.selectedEpoch] = block.timestamp;
+                if (!state.isReplacement) _beganAt[committee.period()] = block.timestamp;
                 _checkShards(state.selectedEpoch);
             } else if (_anyStake()) {
                 vm.warp(block.timestamp + EPOCH_S / 2);
@@ -123,7 +123,7 @@ contract Handler is StakeHandler {
         if (blob.deletable && seed & 32 == 0) {
             vm.prank(blob.owner);
             resourceIds.push(blobs.remove(blob.objectId));
-        } else if (blob.endPeriod < epoch + 8) {
+        } else if (blob.endPeriod < period + 8) {
             uint256 before = token.balanceOf(address(blobs));
             if (!_isSold()) vm.expectRevert();
             blobs.extend(blob.objectId, 1, ANY);
@@ -134,8 +134,8 @@ contract Handler is StakeHandler {
     /// @dev Some nodes, perhaps one twice, for some epochs; whatever is paused.
     function payOut(uint256 seed) external watched {
         uint32[] memory nodeIds = new uint32[](1 + seed % NODES);
-        uint32 until = uint32((seed >> 64) % (epoch + 3));
-        uint32 payable_ = committee.isStalled() ? epoch + 1 : epoch;
+        uint32 until = uint32((seed >> 64) % (period + 3));
+        uint32 payable_ = committee.isStalled() ? period + 1 : period;
         if (payable_ < blobs.openPeriod()) payable_ = blobs.openPeriod(); // closed as stalled
         uint256 expected;
         uint256 seen;
@@ -164,6 +164,22 @@ contract Handler is StakeHandler {
         committee.eject(nodeId, 1, deadline, bitmap, signature);
     }
 
+    /// @dev Exactly if a member in office was ejected, the others had two thirds of the shards when the period began, and
+    /// no regular change is under way.
+    function replace(uint256 seed) external watched {
+        vm.warp(block.timestamp + seed % EPOCH_S);
+        Epochs.State memory state = committee.state();
+        (uint32 duration,,,, uint32 notice,,) = committee.parameters();
+        uint256 due = state.regularHandoverDone + duration;
+        bool isRegularFirst = block.timestamp + notice >= due && block.timestamp < due + notice;
+        bool isPossible = epoch != 0 && state.handoverDone && state.selectedEpoch == 0 && !isRegularFirst
+            && state.epoch - state.firstEpoch < 16 && _shardsToStay(state) * 3 >= 2 * uint256(N) && _isAnyEjected();
+        require((state.replaceableAt != 0) == isPossible || isRegularFirst, "what is shown");
+        if (!isPossible) vm.expectRevert();
+        committee.replace();
+        if (isPossible) _checkReplacement();
+    }
+
     // Governing
 
     /// @dev What happens seldom: a pause or its end, another commission, commissions withdrawn, or nothing for long.
@@ -183,7 +199,7 @@ contract Handler is StakeHandler {
         if (committee.state().selectedEpoch != 0) {
             vm.warp(block.timestamp + EPOCH_S);
             committee.start(); // which what stands for it waits for
-            epoch = committee.epoch();
+            (epoch, period) = (committee.epoch(), committee.period());
         }
         vm.warp(block.timestamp + 5 * (EPOCH_S + DEADLINE_S));
         uint256 pay = _payOutAll();
@@ -216,14 +232,14 @@ contract Handler is StakeHandler {
 
     function _refund(uint256 resourceId) private {
         (address owner,,, uint32 endPeriod) = blobs.reservations(resourceId);
-        if (owner == address(0) || !committee.isStalled() || endPeriod <= epoch + 1) vm.expectRevert();
+        if (owner == address(0) || !committee.isStalled() || endPeriod <= period + 1) vm.expectRevert();
         vm.prank(owner);
         refunded += blobs.refund(resourceId);
     }
 
     function _refundBlob(uint256 objectId) private {
         IBlobs.BlobView memory blob = blobs.blob(objectId);
-        if (!committee.isStalled() || blob.endPeriod <= epoch + 1) vm.expectRevert();
+        if (!committee.isStalled() || blob.endPeriod <= period + 1) vm.expectRevert();
         vm.prank(blob.owner);
         refunded += blobs.refundBlob(objectId);
     }
@@ -235,7 +251,7 @@ contract Handler is StakeHandler {
     }
 
     function _isSold() internal view returns (bool) {
-        return !committee.isStalled() && blobs.openPeriod() <= epoch;
+        return !committee.isStalled() && blobs.openPeriod() <= period;
     }
 
     /// @dev Any blob of a status, or one with id 0 if there is none.
@@ -255,6 +271,36 @@ contract Handler is StakeHandler {
             if (stakes[i] != 0) return true;
         }
         return false;
+    }
+
+    /// @dev What the members in office that are not ejected had when the period began.
+    function _shardsToStay(Epochs.State memory state) private view returns (uint256 count) {
+        Epochs.CommitteeView memory regular = committee.committee(state.firstEpoch);
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            bool isMember = _shardsIn(committee.committee(epoch), nodeId).length != 0;
+            if (isMember && _ejectedIn[nodeId] != epoch) count += _shardsIn(regular, nodeId).length;
+        }
+    }
+
+    function _isAnyEjected() private view returns (bool) {
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            if (_ejectedIn[nodeId] == epoch && _shardsIn(committee.committee(epoch), nodeId).length != 0) return true;
+        }
+        return false;
+    }
+
+    /// @dev The members that stay keep their shards, and get those of the ejected.
+    function _checkReplacement() private view {
+        _checkShards(epoch + 1);
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            uint16[] memory before = _shardsIn(committee.committee(epoch), nodeId);
+            uint16[] memory next = _shardsIn(committee.committee(epoch + 1), nodeId);
+            if (_ejectedIn[nodeId] == epoch || before.length == 0) require(next.length == 0, "stays out");
+            else require(next.length >= before.length, "loses nothing");
+            for (uint256 i; i < before.length && next.length != 0; ++i) {
+                require(before[i] == next[i], "keeps its shards");
+            }
+        }
     }
 
     /// @dev All shards are somebody's, and nobody else's.

@@ -44,7 +44,7 @@ contract InvariantsTest is Signing {
     }
 
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[19] memory actions = [
+        bytes4[20] memory actions = [
             StakeHandler.stake.selector,
             StakeHandler.unstake.selector,
             StakeHandler.cancel.selector,
@@ -61,6 +61,7 @@ contract InvariantsTest is Signing {
             Handler.reserve.selector,
             Handler.refund.selector,
             Handler.eject.selector,
+            Handler.replace.selector,
             Handler.govern.selector,
             TradeHandler.trade.selector,
             TradeHandler.invalidate.selector
@@ -86,7 +87,7 @@ contract InvariantsTest is Signing {
         handler.leaveAll();
         vm.assertEq(token.balanceOf(address(staking)), 0);
         // What nobody earned and nobody is to get back is paid for the next epoch, should there be one.
-        (, uint128 payment) = blobs.accounts(handler.epoch() + 1);
+        (, uint128 payment) = blobs.accounts(handler.period() + 1);
         vm.assertEq(token.balanceOf(address(blobs)), payment);
         for (uint256 i; i < STAKERS; ++i) {
             uint256 most = handler.stakedBy(stakerAt(i)) + handler.rewarded() + DUST;
@@ -107,15 +108,15 @@ contract InvariantsTest is Signing {
 
     /// @dev What is paid for epochs that are not closed, and what the members of closed ones are still owed.
     function _checkPayments() private view {
-        uint32 last = handler.epoch() + 8; // the handler pays for no later epoch
+        uint32 last = handler.period() + 8; // the handler pays for no later epoch
         uint256 owed;
-        for (uint32 epoch = blobs.openPeriod(); epoch <= last; ++epoch) {
-            (, uint128 payment) = blobs.accounts(epoch);
+        for (uint32 period = blobs.openPeriod(); period <= last; ++period) {
+            (, uint128 payment) = blobs.accounts(period);
             owed += payment;
         }
-        for (uint32 epoch = 1; epoch < blobs.openPeriod(); ++epoch) {
+        for (uint32 period = 1; period < blobs.openPeriod(); ++period) {
             for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
-                owed += blobs.owed(epoch, nodeId);
+                owed += blobs.owed(period, nodeId);
             }
         }
         vm.assertEq(token.balanceOf(address(blobs)), owed);

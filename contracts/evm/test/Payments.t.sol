@@ -87,7 +87,7 @@ contract PaymentsTest is Base {
         vm.assertEq(staking.settledPeriod(1), 1);
         vm.expectRevert(abi.encodeWithSelector(ISpace.NotOver.selector, 1));
         blobs.owed(1, 1);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongPeriod.selector, 0, 1));
         blobs.owed(0, 1);
     }
 

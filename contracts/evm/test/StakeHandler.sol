@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {Epochs} from "src/Epochs.sol";
 import {Nodes} from "src/Nodes.sol";
 import {Staking} from "src/Staking.sol";
 import {Base} from "test/Base.t.sol";
@@ -35,12 +36,13 @@ abstract contract StakeHandler is Base {
     mapping(address staker => uint256) public withdrawnBy;
     /// @notice Where stake is, or was, unbonding.
     Unbonding[] public unbondings;
-    /// @notice The last epoch seen.
+    /// @notice The last epoch and period seen.
     uint32 public epoch;
+    uint32 public period;
 
-    mapping(uint32 epoch => uint256) internal _beganAt;
+    mapping(uint32 period => uint256) internal _beganAt;
     mapping(uint32 nodeId => mapping(uint32 unlockPeriod => bool)) private _isListed;
-    mapping(uint32 nodeId => mapping(uint32 epoch => uint256)) private _slashedIn;
+    mapping(uint32 nodeId => mapping(uint32 period => uint256)) private _slashedIn;
 
     constructor() {
         vm.warp(1_700_000_000);
@@ -61,7 +63,8 @@ abstract contract StakeHandler is Base {
         _;
         uint32 now_ = committee.epoch();
         require(now_ == epoch || now_ == epoch + 1, "epochs go on one by one");
-        epoch = now_;
+        require(committee.period() - period <= now_ - epoch, "periods begin with epochs");
+        (epoch, period) = (now_, committee.period());
     }
 
     function receiver(uint32 nodeId) external pure returns (address) {
@@ -142,10 +145,10 @@ abstract contract StakeHandler is Base {
     function slash(uint256 seed, uint256 fraction) external watched {
         uint32 nodeId = _node(seed);
         fraction = _between(fraction, 1, MOST_SLASHED);
-        bool isBehind = staking.settledPeriod(nodeId) < epoch;
-        uint256 left = MOST_SLASHED - _slashedIn[nodeId][epoch];
+        bool isBehind = staking.settledPeriod(nodeId) < period;
+        uint256 left = MOST_SLASHED - _slashedIn[nodeId][period];
         if (staking.slasher() != address(this) || isBehind || fraction > left) vm.expectRevert();
-        else _slashedIn[nodeId][epoch] += fraction;
+        else _slashedIn[nodeId][period] += fraction;
         slashed += staking.slash(nodeId, fraction, 0);
     }
 
@@ -153,7 +156,7 @@ abstract contract StakeHandler is Base {
         Nodes.NodeView memory node = registry.node(_node(seed));
         if (node.candidate) return _leave(node.nodeId);
         bool isPaused = registry.isPaused(registry.becomeCandidate.selector);
-        bool isBarred = epoch < node.barredUntil && !committee.isStalled();
+        bool isBarred = period < node.barredUntil && !committee.isStalled();
         if (isPaused || isBarred) vm.expectRevert();
         vm.prank(node.operator);
         registry.becomeCandidate(node.nodeId);
@@ -176,7 +179,7 @@ abstract contract StakeHandler is Base {
             for (uint256 i; i < STAKERS; ++i) {
                 uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockPeriod, stakerAt(i));
                 if (shares == 0) continue;
-                if (one.unlockPeriod > epoch + 1) _leaveSooner(one, stakerAt(i), shares);
+                if (one.unlockPeriod > period + 1) _leaveSooner(one, stakerAt(i), shares);
                 else _withdraw(one, stakerAt(i));
             }
         }
@@ -232,15 +235,17 @@ abstract contract StakeHandler is Base {
     function _leaveSooner(Unbonding memory one, address account, uint256 shares) private {
         vm.prank(account);
         Unbonding memory sooner = Unbonding(one.nodeId, staking.unstakeSooner(one.nodeId, one.unlockPeriod, shares));
-        require(sooner.unlockPeriod == epoch + 1, "the first epoch that is not elected for");
+        require(sooner.unlockPeriod == period + 1, "the first epoch that is not elected for");
         // Nothing, if it was worth less than a share of what is unbonding.
         if (staking.unbondingSharesOf(sooner.nodeId, sooner.unlockPeriod, account) != 0) _withdraw(sooner, account);
     }
 
     /// @dev Whether what served the epoch before can be judged no more.
     function _isUnlocked(uint32 unlockPeriod) private view returns (bool) {
-        if (committee.isStalled() && unlockPeriod <= epoch + 1) return true;
-        if (unlockPeriod > epoch || (unlockPeriod == epoch && !committee.state().handoverDone)) return false;
+        if (committee.isStalled() && unlockPeriod <= period + 1) return true;
+        Epochs.State memory state = committee.state();
+        bool isJudged = unlockPeriod == period && state.firstEpoch == state.epoch && !state.handoverDone;
+        if (unlockPeriod > period || isJudged) return false;
         return block.timestamp >= _beganAt[unlockPeriod] + EVIDENCE_S;
     }
 

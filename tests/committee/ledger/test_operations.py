@@ -149,7 +149,7 @@ async def test_what_was_paid_for_an_epoch_is_paid_out_by_shards(launch: Launch) 
 
     for _ in range(6):
         await network.hand_over(await network.begin_epoch())
-    assert len(await operator.pay_out(until=8)) == 2, "four epochs of all nodes at once"
+    assert len(await operator.pay_out(until=8)) == 4, "two periods of all nodes at once"
     assert await operator.unpaid(7, members) == ()
     assert node.ledger.account is not None
     commission = TOKEN * state.current.by_id[node.node_id].weight // 10 // 10

@@ -68,6 +68,15 @@ library Rolls {
         }
     }
 
+    /// @notice The members, by ascending node id.
+    function nodeIdsOf(Roll memory roll) internal view returns (uint32[] memory nodeIds) {
+        bytes memory entries = _entries(roll.members);
+        nodeIds = new uint32[](entries.length / ENTRY_BYTES);
+        for (uint256 i; i < nodeIds.length; ++i) {
+            nodeIds[i] = _nodeId(entries, i);
+        }
+    }
+
     /// @notice The members' keys in EIP-2537's form, 128 bytes each, one after another.
     function keys(Roll memory roll) internal view returns (bytes memory) {
         return SSTORE2.read(roll.members, AGGREGATE_BYTES + ENTRY_BYTES * _count(roll.members));

@@ -12,4 +12,9 @@ library Votes {
     function oneCorrect(uint256 shards) internal pure returns (uint256) {
         return shards / 3 + 1;
     }
+
+    /// @notice The least count that is two thirds of all or more.
+    function twoThirds(uint256 shards) internal pure returns (uint256) {
+        return (2 * shards + 2) / 3;
+    }
 }
