@@ -269,7 +269,7 @@ async def epoch_status(ledger: Ledger) -> Result:
     now_s, missing, terms = await asyncio.gather(
         ledger.chain_time_s(), ledger.missing_shards(state.epoch), ledger.terms()
     )
-    step = next_step(state, parameters)
+    step = next_step(state, parameters, now_s)
     return {
         "epoch": state.epoch,
         "period": state.period,
@@ -299,9 +299,15 @@ async def select(ledger: Ledger) -> Result:
     return sent(await ledger.select())
 
 
+@chain_command(epoch_app, "replace")
+async def replace(ledger: Ledger) -> Result:
+    """Select the committee in office without its ejected members, whose shards the others take over."""
+    return sent(await ledger.replace())
+
+
 @chain_command(epoch_app, "start")
 async def start(ledger: Ledger) -> Result:
-    """Start the selected epoch; from a full period after the last handover on."""
+    """Start the selected epoch: with a new period once the last one has lasted, with a replacement after the notice."""
     return sent(await ledger.start())
 
 

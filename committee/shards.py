@@ -16,7 +16,7 @@ win ties.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from heapq import heapify, heapreplace
 
 from committee.errors import ElectionError
@@ -53,6 +53,20 @@ def assign(
         return _first_committee(counts)
     _require_whole(previous, n_shards)
     return reassign(previous, tolerate(previous, candidates, counts, band_millis))
+
+
+def replaced(
+    holdings: Mapping[int, Sequence[int]], ejected: Collection[int], n_shards: int
+) -> dict[int, tuple[int, ...]]:
+    """Return the committee without its ejected members, in the form of `assign`; nobody that stays gives up a shard.
+
+    `holdings` are the shards of the committee in office. Members are dealt the shards of the ejected as by stake, each
+    with the shards it holds for its stake: `apportion` never gives a member fewer shards when there are more to deal.
+
+    Raises `ElectionError` when no member stays.
+    """
+    staying = [(node_id, len(held)) for node_id, held in sorted(holdings.items()) if node_id not in ejected]
+    return assign(holdings, staying, n_shards, band_millis=0)
 
 
 def worth_a_shard(candidates: Candidates, n_shards: int) -> list[tuple[int, int]]:

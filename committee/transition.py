@@ -13,7 +13,8 @@ This is the whole decision table; whoever carries a plan out decides nothing.
     its own now, or in the selected epoch    never
     lost in this change                      in the next epoch: older blobs are read from it until then
     owed: nobody has attested it since       never, until somebody has
-    another's                                now
+    another's                                once the certificate grace since the start is over: what readers
+                                             know may be an epoch old, however short that epoch was
 
 A member departs by not being in the current committee, or by being named as ejected or silent: then nothing
 is asked of it, whatever committee it is in. What a member gained it attests.

@@ -42,7 +42,7 @@ def demo(
         bool, typer.Option("--json", help="Print one JSON object instead of the story.")
     ] = False,
 ) -> None:
-    """Run the main job on a local network: store, certify, lose members, change the epoch, rebuild, read back."""
+    """Run the main job on a local network: store, certify, lose members, replace them, rebuild, read back."""
     from rich.console import Console
 
     from localnet.demo import run_demo

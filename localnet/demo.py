@@ -1,7 +1,8 @@
-"""The main job, end to end, on real parts: a chain, ten storage nodes as processes, and a change of epoch.
+"""The main job, end to end, on real parts: a chain, ten storage nodes as processes, two changes of epoch.
 
-Store real files, certify them on chain, read them; let one member leave, kill another and delete its folder, have a
-newcomer join; change the epoch; check the transition report; read every file again from the new committee.
+Store real files, certify them on chain, read them. Kill a member and delete its folder: the others eject it, replace it
+within the period and rebuild its shards, and nobody tells them to. Let another member leave and a newcomer join: the
+next period's committee takes over. After each change check the transition report, and read every file again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,8 +45,10 @@ NEWCOMER = ("svalbard", 200)
 LEAVES, DIES = "baffin", "barents"
 PARAMETERS = DeploymentParameters(
     n_shards=N_SHARDS,
-    period_duration_s=60,
+    period_duration_s=3600,
     handover_deadline_s=300,
+    certificate_grace_s=5,
+    notice_s=5,
     patience_s=10,
     band_millis=500,
     price_per_mib_period=1,
@@ -78,8 +81,8 @@ class FileResult:
 
     path: Path
     stored: StoredBlob
-    read_ok_before: bool = False
-    read_ok_after: bool = False
+    read_ok: dict[int, bool] = field(default_factory=dict)
+    """Epoch → whether it was read back in that epoch."""
 
     def to_json(self) -> dict[str, Any]:
         """As `haulout demo --json` prints it."""
@@ -88,9 +91,26 @@ class FileResult:
             "blob_id": blob_id_text(self.stored.blob_id),
             "size_bytes": self.stored.size_bytes,
             "certified_epoch": self.stored.certified_epoch,
-            "read_ok_before": self.read_ok_before,
-            "read_ok_after": self.read_ok_after,
+            "read_ok": self.read_ok,
         }
+
+
+@dataclass
+class Change:
+    """A change of epoch, until every shard that was gained is attested."""
+
+    period: int
+    committee: Committee
+    """The new epoch's."""
+    report: TransitionReport
+    seconds: float
+    """From the start on."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As `haulout demo --json` prints it."""
+        report = asdict(self.report)
+        del report["checks"]
+        return {"period": self.period, **report, "seconds": round(self.seconds, 3)}
 
 
 @dataclass
@@ -98,21 +118,22 @@ class DemoResult:
     """What the demo found; it succeeded when every check holds."""
 
     files: list[FileResult]
-    committees: list[Committee]
-    report: TransitionReport
-    handover_seconds: float
+    first: Committee
+    changes: list[Change]
     gas: dict[str, int]
 
     @property
     def checks(self) -> list[Check]:
-        """The transition report's checks and the demo's own."""
-        before = [one.path.name for one in self.files if not one.read_ok_before]
-        after = [one.path.name for one in self.files if not one.read_ok_after]
-        return [
-            Check("every file reads back before the change", not before, ", ".join(before) or "all equal"),
-            *self.report.checks,
-            Check("every file reads back after the change", not after, ", ".join(after) or "all equal"),
-        ]
+        """The transition reports' checks and the demo's own."""
+        checks = [self._reads_back(self.first.epoch)]
+        for one in self.changes:
+            checks += [*one.report.checks, self._reads_back(one.committee.epoch)]
+        return checks
+
+    def _reads_back(self, epoch: int) -> Check:
+        different = [one.path.name for one in self.files if not one.read_ok.get(epoch, False)]
+        what = f"every file reads back in epoch {epoch}"
+        return Check(what, not different, ", ".join(different) or "all equal")
 
     @property
     def ok(self) -> bool:
@@ -121,8 +142,6 @@ class DemoResult:
 
     def to_json(self) -> dict[str, Any]:
         """As `haulout demo --json` prints it."""
-        report = asdict(self.report)
-        del report["checks"], report["epoch"]
         return {
             "ok": self.ok,
             "blobs": [one.to_json() for one in self.files],
@@ -131,9 +150,9 @@ class DemoResult:
                     "epoch": committee.epoch,
                     "members": [{"name": m.name, "shards": list(m.shards)} for m in committee.members],
                 }
-                for committee in self.committees
+                for committee in (self.first, *(one.committee for one in self.changes))
             ],
-            "handover": {**report, "seconds": round(self.handover_seconds, 3)},
+            "handovers": [one.to_json() for one in self.changes],
             "gas": self.gas,
             "checks": [asdict(check) for check in self.checks],
         }
@@ -152,13 +171,14 @@ class Demo:
     async def run(self) -> DemoResult:
         """The whole story. Raises `DemoFailed` when something awaited does not come."""
         first = await self._begin()
-        await self._store()
-        await self._read(first.epoch)
-        await self._lose_members(first)
-        second, seconds = await self._change_epoch()
-        report = await self._report(first, second)
-        await self._read(second.epoch)
-        return DemoResult(self._files, [first, second], report, seconds, self._gas)
+        async with self._network.mining():
+            await self._store()
+            await self._read(first.epoch)
+            replacement = await self._replace(first)
+            await self._read(replacement.committee.epoch)
+            regular = await self._next_period(replacement.committee)
+            await self._read(regular.committee.epoch)
+        return DemoResult(self._files, first, [replacement, regular], self._gas)
 
     async def _begin(self) -> Committee:
         self._tell.step("A chain, the contracts, ten storage nodes")
@@ -195,42 +215,53 @@ class Demo:
         self._tell.step(f"Read every file back from the committee of epoch {epoch}")
         for file in self._files:
             data = await self._network.client.read(file.stored.blob_id)
-            equal = data == await asyncio.to_thread(file.path.read_bytes)
-            if epoch == file.stored.certified_epoch:
-                file.read_ok_before = equal
-            else:
-                file.read_ok_after = equal
+            equal = file.read_ok[epoch] = data == await asyncio.to_thread(file.path.read_bytes)
             self._tell.say(f"{file.path.name}: {len(data):,} bytes, {'equal' if equal else 'DIFFERENT'}")
 
-    async def _lose_members(self, committee: Committee) -> None:
-        self._tell.step("One member leaves, one is killed, a new one joins")
+    async def _replace(self, committee: Committee) -> Change:
+        """Kill a member; the others notice, eject and replace it, and rebuild its shards, all by themselves."""
+        self._tell.step("A member is killed: the others eject it, replace it and rebuild its shards")
         network = self._network
-        ledger = await network.ledger_of(LEAVES)
-        try:
-            self._gas["leave"] = (await ledger.leave()).gas_used
-        finally:
-            await ledger.close()
-        self._tell.say(f"{LEAVES} leaves by the book")
+        began = time.monotonic()
         await network.nodes[DIES].kill()
         network.nodes[DIES].delete_folder()
         self._tell.say(f"{DIES}: SIGKILL, folder deleted")
+        dead = next(member for member in committee.members if member.name == DIES)
+        await self._until(self._is_ejected(dead), f"the others notice that {DIES} is silent and eject it", 1)
+        self._tell.say(f"{DIES} is ejected by the others: it was silent for {PARAMETERS.patience_s} s")
+        await self._until(self._is_selected, "a member has the committee selected without it", 1)
+        change = await self._change(committee)
+        self._tell.say(
+            f"{DIES} is replaced and its shards are rebuilt {time.monotonic() - began:.1f} s after"
+        )
+        return change
+
+    async def _next_period(self, committee: Committee) -> Change:
+        """Have a member leave and a newcomer join, and move the clock on to the next period."""
+        self._tell.step("One member leaves, a new one joins, and the next period comes")
+        network = self._network
+        async with await network.ledger_of(LEAVES) as ledger:
+            self._gas["leave"] = (await ledger.leave()).gas_used
+        self._tell.say(f"{LEAVES} leaves by the book")
         name, stake = NEWCOMER
         await network.add_node(name, stake)
         await network.serving(name, progress=self._telling(f"{name} registered, staked and serving"))
         self._tell.say(f"{name} joins with a stake of {stake} tokens")
-        dead = next(member for member in committee.members if member.name == DIES)
-        await self._until(self._is_ejected(dead), f"the others notice that {DIES} is silent and eject it", 1)
-        self._tell.say(f"{DIES} is ejected by the others: it was silent for {PARAMETERS.patience_s} s")
+        await network.chain.increase_time(PARAMETERS.period_duration_s // 2)
+        await self._until(self._is_selected, "a member has the next period's committee elected", 1)
+        await network.chain.increase_time(PARAMETERS.period_duration_s // 2)
+        return await self._change(committee)
 
-    async def _change_epoch(self) -> tuple[Committee, float]:
-        """Push the next epoch and wait until every gained shard is attested."""
-        self._tell.step("The epoch changes: elect, transfer, rebuild, attest")
+    async def _change(self, previous: Committee) -> Change:
+        """Wait until the selected epoch is started and every gained shard attested."""
         network = self._network
-        await network.select()
+        await self._until(self._has_started(previous.epoch + 1), "a member starts the epoch", 1)
         began = time.monotonic()
-        await network.start_epoch()
         current = await self._committee()
-        self._tell.say(f"epoch {current.epoch}: the contract elected " + _names(current.members))
+        state = await network.operator.epoch_state()
+        self._tell.say(
+            f"epoch {current.epoch}, period {state.period}: the committee is " + _names(current.members)
+        )
         await network.handed_over(self._telling("gained shards attested", self._moved))
         seconds = time.monotonic() - began
         if not (await network.operator.epoch_state()).handover_done:
@@ -238,7 +269,7 @@ class Demo:
                 "every gained shard is attested, but the contract has not declared the handover done"
             )
         self._tell.say(f"the contract declares the handover done after {seconds:.1f} s")
-        return current, seconds
+        return Change(state.period, current, await self._report(previous, current), seconds)
 
     async def _report(self, previous: Committee, current: Committee) -> TransitionReport:
         nodes = await self._node_reports(current.members)
@@ -271,6 +302,15 @@ class Demo:
             return int(member.node_id not in {one.node_id for one in candidates})
 
         return count
+
+    def _has_started(self, epoch: int) -> Callable[[], Awaitable[int]]:
+        async def count() -> int:
+            return int((await self._network.operator.epoch_state()).epoch == epoch)
+
+        return count
+
+    async def _is_selected(self) -> int:
+        return int((await self._network.operator.epoch_state()).next is not None)
 
     async def _moved(self) -> str:
         """What has been moved so far, for the progress line."""
@@ -319,7 +359,7 @@ async def run_demo(files: Sequence[Path], narrator: Narrator) -> DemoResult:
         Parameters(N_SHARDS).symbol_size(path.stat().st_size)
     folder = Path(tempfile.mkdtemp(prefix="haulout-demo-"))
     try:
-        async with LocalNetwork(folder, PARAMETERS) as network:
+        async with LocalNetwork(folder, PARAMETERS, keeper=True) as network:
             return await Demo(network, files or example_files(folder), narrator).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

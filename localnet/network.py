@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,8 @@ STOP_PATIENCE_S = 10.0
 WAIT_LIMIT_S = 240.0
 """No single wait lasts longer."""
 POLL_S = 0.2
+BLOCK_INTERVAL_S = 1.0
+"""Time between two blocks that `mining` mines."""
 LATE_BLOCK_S = 0.1
 """Time between two blocks of a chain that finalises late."""
 
@@ -258,6 +260,26 @@ class LocalNetwork:
         await self.operator.mint(key.address, units)
         async with await EvmLedger.connect(self.chain.rpc_url, self.deployment, key) as ledger:
             await ledger.approve(units)
+
+    @contextlib.asynccontextmanager
+    async def mining(self) -> AsyncIterator[None]:
+        """Mine a block every `BLOCK_INTERVAL_S` while inside, so that the chain's clock goes on.
+
+        Raises `ChainError` at the end when the chain failed.
+        """
+
+        async def mine() -> None:
+            while True:
+                await self.chain.mine()
+                await asyncio.sleep(BLOCK_INTERVAL_S)
+
+        mining = asyncio.create_task(mine())
+        try:
+            yield
+        finally:
+            mining.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await mining
 
     async def serving(self, *names: str, progress: Progress | None = None) -> None:
         """Wait until the named nodes serve, or all if none is named."""

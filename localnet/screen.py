@@ -86,9 +86,10 @@ class Screen:
             self.say(f"{name}: {done} of {total}" + (f", {note}" if note else ""))
 
     def result(self, result: DemoResult) -> None:
-        """The transition report, the checks and the verdict."""
-        self._console.print(_report_table(result.report, result.handover_seconds))
-        self.say(_explanation(Parameters(result.committees[0].n_shards)))
+        """The transition reports, the checks and the verdict."""
+        for change in result.changes:
+            self._console.print(_report_table(change.report, change.seconds))
+        self.say(_explanation(Parameters(result.first.n_shards)))
         for check in result.checks:
             mark = "[green]holds[/green]" if check.holds else "[red]FAILS[/red]"
             self._print(f"   {mark}  {check.statement} [dim]({check.detail})[/dim]")

@@ -11,10 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from committee.ledger.evm import DeploymentParameters
-from localnet.network import TOKEN, LocalNetwork, NetworkError
+from localnet.network import BLOCK_INTERVAL_S, TOKEN, LocalNetwork, NetworkError
 
-BLOCK_INTERVAL_S = 1.0
-"""Time between two blocks that are mined without a transaction, so that the chain's clock goes on."""
 PRICE = TOKEN // 1000
 """Price of a MiB, for a period and for its registration, in the token's smallest unit."""
 STAKE_TOKENS = 100

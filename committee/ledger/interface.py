@@ -313,6 +313,9 @@ class Ledger(SpaceLedger, Protocol):
     async def select(self) -> Transaction:
         """Elect the next committee; anyone may."""
 
+    async def replace(self) -> Transaction:
+        """Select the committee in office without its ejected members, for the rest of the period; anyone may."""
+
     async def start(self) -> Transaction:
         """Start the selected epoch; anyone may."""
 

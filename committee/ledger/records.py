@@ -38,7 +38,8 @@ class Parameters:
     domain: bytes
     """32 bytes in every signed message: keccak256(abi.encode(chain id, system contract))."""
     certificate_grace_s: int = 0
-    """Time after a start in which certificates of the epoch before count even if the handover is done."""
+    """Time after a start in which certificates of the epoch before count even if the handover is done, and in which no
+    other epoch starts."""
     notice_s: int = 0
     """Least time from a selection to its start."""
     shrink_s: int = 1 << 31
@@ -54,11 +55,15 @@ class EpochState:
     """Number of the committee in office; 0 before the first start."""
     period: int
     """What users pay for, and stake is elected for; 0 before the first start."""
+    first_epoch: int
+    """The epoch with which the period began; each later one of the period began with a replacement."""
     started_at_s: int
     started_block: BlockMark | None
     """The block that started the epoch; its hash salts the attestations. None in epoch 0."""
     handover_done: bool
     last_handover_done_s: int
+    regular_handover_done_s: int
+    """When the newest handover into a period's first epoch was done: the next period is due by it."""
     previous: Committee | None
     current: Committee | None
     next: Committee | None
@@ -69,11 +74,16 @@ class EpochState:
     to attest in this epoch."""
     selected_at_s: int = 0
     """When `next` was selected; 0 when there is none."""
+    next_is_replacement: bool = False
+    """Whether `next` is the committee in office without its ejected members, to start within the period."""
+    replaceable_at_s: int | None = None
+    """Since when ejected members can be replaced; None when there are none, too few members are left, the period has
+    had its replacements, the handover is not done or a committee is selected. See `replacements_resume_s` too."""
 
     @property
     def next_period(self) -> int:
-        """The period that the next epoch belongs to."""
-        return self.period + 1
+        """The period of the selected epoch; while none is selected, the one to come."""
+        return self.period if self.next_is_replacement else self.period + 1
 
     def holders(self, shard: int) -> tuple[Member, ...]:
         """Return the members that may have slivers of a shard: its owners, now and before, and that in `unattested`."""

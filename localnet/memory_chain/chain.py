@@ -25,6 +25,7 @@ from committee.ledger import (
     RegisteredNode,
     Transaction,
 )
+from committee.ledger.steps import selectable_at_s, startable_at_s
 from committee.messages import EjectionReason
 from localnet.memory_chain import blobs, epochs, registry
 from localnet.memory_chain.contracts import Contracts, Revert, Rule, Sent
@@ -107,9 +108,10 @@ class MemoryChain:
         mark = BlockMark(number, self._forks.to_bytes(16, "big") + number.to_bytes(16, "big"))
         now = replace(self.contracts.changed(block=mark), time_s=self.time_s)
         try:
-            self.blocks.append(Block(*rule(now, *sent, **named)))
+            then, events = rule(now, *sent, **named)
         except Revert as revert:
             raise LedgerRefused(action, revert.reason, revert.arguments) from None
+        self.blocks.append(Block(then.changed(replaceable_at_s=epochs.replaceable_at_s(then)), events))
         return Transaction(mark.hash, mark, 0)
 
     def mine(self) -> Transaction:
@@ -198,14 +200,18 @@ class MemoryChain:
 
     def select(self, shards: Shards | None = None) -> None:
         """The next committee: elected, or with these shards; node id → its shards."""
-        self.time_s = max(self.time_s, epochs.selectable_at_s(self.contracts))
+        self.time_s = max(self.time_s, selectable_at_s(self.state, self.parameters))
         self.send("Committee.select", epochs.select, shards)
+
+    def replace(self) -> None:
+        """The committee in office without its ejected members, to start within the period."""
+        self.send("Committee.replace", epochs.replace_ejected)
 
     def start(self, shards: Shards | None = None) -> None:
         """The next epoch, with the committee that is selected, or with these shards at once."""
         if shards is not None:
             self.select(shards)
-        self.time_s = max(self.time_s, epochs.startable_at_s(self.contracts))
+        self.time_s = max(self.time_s, startable_at_s(self.state, self.parameters))
         self.send("Committee.start", epochs.start)
 
     def close(self) -> None:

@@ -71,8 +71,10 @@ class Contracts:
     """Epoch that is over → shards neither kept nor attested in it."""
     late_stakes: Mapping[int, int] = field(default_factory=dict)
     """Node → what was staked on it since a committee was selected for the next epoch: it counts behind that epoch."""
-    ejected: frozenset[int] = frozenset()
-    """Nodes ejected in the current epoch."""
+    ejected_at_s: Mapping[int, int] = field(default_factory=dict)
+    """Node ejected in the current epoch → when."""
+    regular_weights: Mapping[int, int] = field(default_factory=dict)
+    """Node → its shards in the committee with which the period began."""
     terms: Terms = DEPLOYED_TERMS
     votes: Mapping[int, Mapping[int, Terms]] = field(default_factory=dict)
     """Node → its votes on the terms, by the period from which on each counts."""
@@ -86,7 +88,9 @@ class Contracts:
     @classmethod
     def deployed(cls, parameters: Parameters, block: BlockMark, time_s: int) -> Contracts:
         """Return the contracts before the first epoch."""
-        return cls(parameters, EpochState(block, 0, 0, 0, None, True, time_s, None, None, None), time_s)
+        return cls(
+            parameters, EpochState(block, 0, 0, 0, 0, None, True, time_s, time_s, None, None, None), time_s
+        )
 
     def changed(self, **changes: Any) -> Contracts:
         """Return the contracts with fields of the epoch's state changed."""
@@ -107,9 +111,10 @@ class Contracts:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether no epoch has begun for so long that none may come any more."""
+        """Whether no period has begun for so long that none may come any more."""
         state, parameters = self.state, self.parameters
-        last_s = state.last_handover_done_s if state.handover_done else state.started_at_s
+        is_open = state.epoch == state.first_epoch and not state.handover_done
+        last_s = state.started_at_s if is_open else state.regular_handover_done_s
         return self.time_s > last_s + 4 * (parameters.period_duration_s + parameters.handover_deadline_s)
 
     def accepts(self, epoch: int) -> bool:

@@ -18,12 +18,15 @@ from committee.ledger import (
     MemberEjected,
     ShardsAttested,
 )
+from committee.ledger.steps import replacements_resume_s, selectable_at_s, start_waits_s
 from committee.membership import Committee, Member
 from committee.messages import Intent
-from committee.shards import assign, worth_a_shard
+from committee.shards import assign, replaced, worth_a_shard
 from localnet.memory_chain import registry
 from localnet.memory_chain.contracts import Contracts, Outcome, Revert
 
+MAX_REPLACEMENTS = 16
+"""Replacements in one period."""
 Shards = Mapping[int, Collection[int]]
 """Node id → its shards."""
 
@@ -35,7 +38,7 @@ def select(now: Contracts, shards: Shards | None = None) -> Outcome:
         raise Revert("AlreadySelected", epoch=state.next.epoch)
     if not state.handover_done:
         raise Revert("HandoverNotDone", epoch=state.epoch)
-    _require_time(now, selectable_at_s(now))
+    _require_time(now, selectable_at_s(state, parameters))
     stake = 0
     if shards is None:
         candidates = [(node_id, now.nodes[node_id].stake) for node_id in now.candidates]
@@ -63,10 +66,65 @@ def select(now: Contracts, shards: Shards | None = None) -> Outcome:
     return then, (CommitteeSelected(state.block, selected.epoch),)
 
 
+def replace_ejected(now: Contracts) -> Outcome:
+    """Select the committee in office without its ejected members, for the next epoch of this period."""
+    state, parameters = now.state, now.parameters
+    if state.next is not None:
+        raise Revert("AlreadySelected", epoch=state.next.epoch)
+    if not state.handover_done:
+        raise Revert("HandoverNotDone", epoch=state.epoch)
+    if state.current is None or not ejected_members(now):
+        raise Revert("NothingToReplace", epoch=state.epoch)
+    if state.epoch - state.first_epoch >= MAX_REPLACEMENTS:
+        raise Revert("TooManyReplacements", most=MAX_REPLACEMENTS)
+    _require_time(now, replacements_resume_s(state, parameters, now.time_s))
+    if (left := regular_weight_left(now)) < (least := least_left(parameters.n_shards)):
+        raise Revert("TooFewLeft", shards=left, needed=least)
+    shards = replaced(state.current.holdings, ejected_members(now), parameters.n_shards)
+    members = (replace(state.current.by_id[node_id], shards=own) for node_id, own in shards.items())
+    selected = Committee(state.epoch + 1, parameters.n_shards, tuple(members))
+    then = now.changed(next=selected, selected_at_s=now.time_s, next_is_replacement=True)
+    return replace(then, selected_stake=now.elected_stake), (CommitteeSelected(state.block, selected.epoch),)
+
+
+def ejected_members(now: Contracts) -> list[int]:
+    """Return the ids of the members of the committee in office that are ejected."""
+    return (
+        [] if now.state.current is None else sorted(now.ejected_at_s.keys() & now.state.current.by_id.keys())
+    )
+
+
+def regular_weight_left(now: Contracts) -> int:
+    """Return the shards that the members left, the ejected apart, had when the period began."""
+    if now.state.current is None:
+        return 0
+    left = now.state.current.by_id.keys() - now.ejected_at_s.keys()
+    return sum(now.regular_weights[node_id] for node_id in left)
+
+
+def least_left(n_shards: int) -> int:
+    """Return the least shards that the members left must have had when the period began: two thirds."""
+    return -(-2 * n_shards // 3)
+
+
+def replaceable_at_s(now: Contracts) -> int | None:
+    """Return since when members can be replaced, as `EpochState.replaceable_at_s`."""
+    state, gone = now.state, ejected_members(now)
+    is_possible = (
+        state.handover_done
+        and state.next is None
+        and state.epoch - state.first_epoch < MAX_REPLACEMENTS
+        and regular_weight_left(now) >= least_left(now.parameters.n_shards)
+    )
+    if not gone or not is_possible:
+        return None
+    return max(state.last_handover_done_s, min(now.ejected_at_s[node_id] for node_id in gone))
+
+
 def stake_needed(now: Contracts) -> int:
     """How much stake has to be elected in a selection made now, after the handover."""
     longest_s = now.parameters.shrink_s
-    waited_s = min(max(0, now.time_s - selectable_at_s(now)), longest_s)
+    waited_s = min(max(0, now.time_s - selectable_at_s(now.state, now.parameters)), longest_s)
     return 2 * now.elected_stake * (longest_s - waited_s) // (3 * longest_s)
 
 
@@ -75,19 +133,21 @@ def start(now: Contracts) -> Outcome:
     state = now.state
     if state.next is None:
         raise Revert("NotSelected", epoch=state.epoch + 1)
-    if state.epoch:
-        _require_time(now, _after_handover_s(now, now.parameters.period_duration_s))
-        _require_time(now, state.selected_at_s + now.parameters.notice_s)
+    for available_at_s in start_waits_s(state, now.parameters):
+        _require_time(now, available_at_s)
+    is_regular = not state.next_is_replacement
     missing = now.missing_shards(state.epoch)
     started = now.changed(
         epoch=state.next.epoch,
-        period=state.period + 1,
+        period=state.next_period,
+        first_epoch=state.next.epoch if is_regular else state.first_epoch,
         started_at_s=now.time_s,
         started_block=state.block,
         handover_done=False,
         previous=state.current,
         current=state.next,
         next=None,
+        next_is_replacement=False,
         selected_at_s=0,
         unattested=_last_held(state, missing),
     )
@@ -96,11 +156,12 @@ def start(now: Contracts) -> Outcome:
         held=kept_shards(started.state),
         attestations={},
         missing={**now.missing, state.epoch: missing},
-        ejected=frozenset(),
+        ejected_at_s={},
+        regular_weights=_weights(state.next) if is_regular else now.regular_weights,
         elected_stake=now.selected_stake,
-        late_stakes={},
+        late_stakes={} if is_regular else now.late_stakes,
     )
-    return _finished_at_quorum(started, EpochStarted(state.block, state.next.epoch, state.period + 1))
+    return _finished_at_quorum(started, EpochStarted(state.block, state.next.epoch, state.next_period))
 
 
 def _last_held(state: EpochState, missing: Collection[int]) -> dict[int, Member]:
@@ -169,34 +230,22 @@ def eject(
     is_selected = state.next is not None and node_id in state.next.by_id
     if not is_selected and node_id not in state.current.by_id:
         raise Revert("NotAMember", nodeId=node_id, epoch=state.epoch)
-    if node_id in now.ejected:
+    if node_id in now.ejected_at_s:
         raise Revert("AlreadyEjected", nodeId=node_id, epoch=state.epoch)
     if certificate is not None:
         body = messages.eject_body(node_id, deadline_s, reason)
         now.verify(state.epoch, Intent.EJECT, body, certificate)
-    then = replace(now, ejected=now.ejected | {node_id})
+    then = replace(now, ejected_at_s={**now.ejected_at_s, node_id: now.time_s})
     if is_selected:
-        less = {late: -amount for late, amount in now.late_stakes.items()}
-        then = registry.more_stake(then.changed(next=None, selected_at_s=0), less)
+        less = {late: -amount for late, amount in now.late_stakes.items() if not state.next_is_replacement}
+        dropped = then.changed(next=None, next_is_replacement=False, selected_at_s=0)
+        then = registry.more_stake(dropped, less)
     then = registry.removed(then, node_id, Absence.REMOVED, barred_until_period=state.period + 1)
     return then, (MemberEjected(state.block, state.epoch, node_id, reason),)
 
 
-def selectable_at_s(now: Contracts) -> int:
-    """Return the time from which on a committee may be selected."""
-    return _after_handover_s(now, now.parameters.period_duration_s // 2)
-
-
-def startable_at_s(now: Contracts) -> int:
-    """Return the time from which on the selected epoch may be started."""
-    if now.state.epoch == 0:
-        return 0
-    after_handover_s = _after_handover_s(now, now.parameters.period_duration_s)
-    return max(after_handover_s, now.state.selected_at_s + now.parameters.notice_s)
-
-
-def _after_handover_s(now: Contracts, delay_s: int) -> int:
-    return 0 if now.state.epoch == 0 else now.state.last_handover_done_s + delay_s
+def _weights(committee: Committee) -> dict[int, int]:
+    return {member.node_id: member.weight for member in committee.members}
 
 
 def _require_time(now: Contracts, available_at_s: int) -> None:
@@ -214,4 +263,6 @@ def _finished_at_quorum(now: Contracts, told: Event) -> Outcome:
 
 def _finished(now: Contracts) -> tuple[Contracts, HandoverDone]:
     then = now.changed(handover_done=True, last_handover_done_s=now.time_s)
+    if now.state.epoch == now.state.first_epoch:
+        then = then.changed(regular_handover_done_s=now.time_s)
     return then, HandoverDone(now.state.block, now.state.epoch)

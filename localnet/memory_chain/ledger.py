@@ -223,6 +223,10 @@ class MemoryLedger:
         """Not before its time."""
         return self.chain.send("Committee.select", epochs.select)
 
+    async def replace(self) -> Transaction:
+        """While there is an ejected member whose place others can take."""
+        return self.chain.send("Committee.replace", epochs.replace_ejected)
+
     async def start(self) -> Transaction:
         """Not before its time."""
         return self.chain.send("Committee.start", epochs.start)

@@ -119,7 +119,7 @@ def stake(now: Contracts, node_id: int, amount: int) -> Outcome:
     if amount == 0:
         raise Revert("ZeroAmount")
     late = now.late_stakes
-    if now.state.next is not None:
+    if now.state.next is not None and not now.state.next_is_replacement:
         late = {**late, node_id: late.get(node_id, 0) + amount}
     return replace(more_stake(now, {node_id: amount}), late_stakes=late), ()
 

@@ -1,7 +1,7 @@
 """A node stands for election unless its owner or operator withdrew it.
 
 A node that is ejected and alive was ejected by mistake, or has come back. It asks to be a candidate again as soon as
-it may, when the next epoch has begun; also when it was ejected epochs ago while it did not run: what ended the
+it may, when the next period has begun; also when it was ejected epochs ago while it did not run: what ended the
 candidacy is asked of the chain, which tells it from a withdrawal, and not of what this node has seen.
 
 There are a hundred places. A node that found none, or lost its own, asks for one now and then: the contract gives it
@@ -21,7 +21,7 @@ from storage.node.chain import ChainView
 TRIED_AGAIN_AFTER_S = 5.0
 """Pause after the chain did not answer, or refused."""
 BARRED_TRIED_AGAIN_AFTER_S = 600.0
-"""Pause while the node may not stand yet. An epoch's start ends it; if none comes the contract lets the node stand."""
+"""Pause while the node may not stand yet. A period's start ends it; if none comes the contract lets the node stand."""
 FULL_TRIED_AGAIN_AFTER_S = 600.0
 """Pause while all candidates have as much stake as this node, or more."""
 STANDS = "AlreadyCandidate"

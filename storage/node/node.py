@@ -167,6 +167,7 @@ class StorageNode:
             "name": self.config.name,
             "nodeId": self.view.node_id,
             "epoch": state.epoch,
+            "period": state.period,
             "handoverDone": state.handover_done,
             "chain": {
                 "block": self.view.block.number,

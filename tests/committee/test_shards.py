@@ -225,6 +225,36 @@ def test_reassign_moves_the_least(election: tuple[Holdings, list[tuple[int, int]
         assert held[:kept] == before.get(node_id, ())[:kept]
 
 
+# a replacement
+
+
+@given(elections(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_replacement_moves_the_shards_of_the_ejected_alone(
+    election: tuple[Holdings, list[tuple[int, int]], int], data: st.DataObject
+) -> None:
+    held, _, n_shards = election
+    ejected = data.draw(st.sets(st.sampled_from(sorted(held)), max_size=len(held) - 1))
+    after = shards.replaced(held, ejected, n_shards)
+    assert after.keys() == held.keys() - ejected
+    assert sorted(shard for own in after.values() for shard in own) == list(range(n_shards))
+    for node_id, own in after.items():
+        assert own[: len(held[node_id])] == tuple(held[node_id]), "who stays gives up nothing"
+
+
+def test_a_replacement_deals_to_the_largest_quotient_of_the_shards_held() -> None:
+    assert shards.replaced({1: (0, 1, 2), 2: (3, 4, 5), 3: (6, 7), 4: (8, 9)}, {3}, 10) == {
+        1: (0, 1, 2, 7),
+        2: (3, 4, 5, 6),
+        4: (8, 9),
+    }
+
+
+def test_a_replacement_needs_a_member_that_stays() -> None:
+    with pytest.raises(ElectionError, match="candidates"):
+        shards.replaced({1: (0, 1), 2: (2, 3)}, {1, 2}, 4)
+
+
 # the whole election
 
 

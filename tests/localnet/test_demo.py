@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,21 +68,27 @@ async def test_demo_runs_the_main_job_and_every_check_holds(tmp_path: Path) -> N
     (blob,) = result["blobs"]
     assert blob["size_bytes"] == 256_000
     assert blob["certified_epoch"] == 1
-    assert blob["read_ok_before"] is blob["read_ok_after"] is True
-    first, second = result["committees"]
-    for committee in (first, second):
+    assert blob["read_ok"] == {"1": True, "2": True, "3": True}
+    committees = result["committees"]
+    for committee in committees:
         assert sorted(s for member in committee["members"] for s in member["shards"]) == list(range(100))
-    assert len({len(member["shards"]) for member in first["members"]}) > 1, "unequal stakes, unequal shards"
-    names = [{member["name"] for member in committee["members"]} for committee in (first, second)]
-    assert len(names[0] - names[1]) == 2
-    assert len(names[1] - names[0]) == 1
-    handover = result["handover"]
-    gone = names[0] - names[1]
-    departed = sum(len(member["shards"]) for member in first["members"] if member["name"] in gone)
-    assert handover["departed_shards"] == handover["rebuilt_shards"] == departed
-    assert handover["kept_shards"] + handover["transferred_shards"] + departed == 100
-    assert handover["rebuilt_bytes"] == handover["lower_bound_bytes"] == departed * (34 + 67) * 114
-    assert handover["rebuilt_bytes"] + handover["transferred_bytes"] < handover["full_reencode_bytes"]
+    assert len({len(member["shards"]) for member in committees[0]["members"]}) > 1, (
+        "unequal stakes, unequal shards"
+    )
+    shards = [{member["name"]: member["shards"] for member in one["members"]} for one in committees]
+    changes = result["handovers"]
+    assert [(one["epoch"], one["period"]) for one in changes] == [(2, 1), (3, 2)]
+    gone = [before.keys() - after.keys() for before, after in pairwise(shards)]
+    assert gone == [{"barents"}, {"baffin"}]
+    assert shards[2].keys() - shards[1].keys() == {"svalbard"}
+    for handover, before, (left,) in zip(changes, shards, gone, strict=False):
+        departed = len(before[left])
+        assert handover["departed_shards"] == handover["rebuilt_shards"] == departed
+        assert handover["kept_shards"] + handover["transferred_shards"] + departed == 100
+        assert handover["rebuilt_bytes"] == handover["lower_bound_bytes"] == departed * (34 + 67) * 114
+        assert handover["wasted_bytes"] == 0
+        assert handover["rebuilt_bytes"] + handover["transferred_bytes"] < handover["full_reencode_bytes"]
+    assert changes[0]["transferred_shards"] == 0, "who stays keeps what it has"
     assert result["gas"]["certify"] <= 235_000
     assert processes_of(tmp_path) == []
     locks = f"haulout-{os.getuid()}"  # of the member that was killed, which could not remove its own

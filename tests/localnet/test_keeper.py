@@ -6,16 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from committee.ledger import StepKind
 from committee.ledger.evm import DeploymentParameters
-from committee.ledger.evm.abi import load_contract
 from committee.rota import draw_order
 from localnet.network import LocalNetwork
-from storage.node.config import account_key
+from tests.localnet.steps import steps_sent
 
 NAMES = ("alfa", "bravo", "charlie")
 EPOCH_S = 12
@@ -24,18 +22,6 @@ BLOCK_INTERVAL_S = 0.5
 PRICE = 10**9
 PAID_EPOCHS = 3
 """For so many periods, from the first on, a blob is paid for."""
-FUNCTIONS = [
-    ("Committee", "select", StepKind.SELECT),
-    ("Committee", "start", StepKind.START),
-    ("Committee", "close", StepKind.CLOSE),
-    ("Blobs", "payOut", StepKind.PAY_OUT),
-]
-
-
-class Sent(NamedTuple):
-    kind: StepKind
-    by: str
-    succeeded: bool
 
 
 class Alone:
@@ -74,25 +60,6 @@ class Alone:
             return int(not await self.network.operator.unpaid(epoch, range(1, len(NAMES) + 1)))
 
         await self.network.until(f"payments for epoch {epoch}", is_paid, 1)
-
-    async def sent(self) -> list[Sent]:
-        """Every transaction with a step of the epochs, in order."""
-        network = self.network
-        addresses = {"Committee": network.deployment.committee, "Blobs": network.deployment.blobs}
-        kinds = {
-            (addresses[name].lower(), "0x" + load_contract(name).selectors[function].hex()): kind
-            for name, function, kind in FUNCTIONS
-        }
-        names = {account_key(node.folder).address.lower(): name for name, node in network.nodes.items()}
-        sent = []
-        for number in range(self.first_block, (await network.operator.newest()).number + 1):
-            block = await network.chain.request("eth_getBlockByNumber", hex(number), True)
-            for one in block["transactions"]:
-                kind = kinds.get((one["to"], one["input"][:10]))
-                if kind is not None:
-                    receipt = await network.chain.request("eth_getTransactionReceipt", one["hash"])
-                    sent.append(Sent(kind, names[one["from"]], receipt["status"] == "0x1"))
-        return sent
 
 
 @pytest.fixture
@@ -149,7 +116,7 @@ async def test_the_epochs_go_on_when_nobody_types_anything(alone: Alone, kills: 
                 await alone.network.nodes[killed[epoch]].start()
     for epoch in range(1, last):
         await alone.until_paid(epoch)
-    sent = await alone.sent()
+    sent = await steps_sent(alone.network, alone.first_block)
     assert [one for one in sent if not one.succeeded] == [], "gas is wasted"
     payments = [one for one in sent if one.kind is StepKind.PAY_OUT]
     assert len(payments) == last - 1

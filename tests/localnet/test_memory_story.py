@@ -26,8 +26,8 @@ class Story:
 
     async def step(self) -> None:
         often = [self.epoch, self.attest, self.register, self.certify]
-        rarely = [self.close, self.member, self.eject, self.extend, self.delete, self.invalidate]
-        rarely += [self.reserve, self.trade, self.transfer]
+        rarely = [self.close, self.member, self.eject, self.replace, self.extend, self.delete]
+        rarely += [self.invalidate, self.reserve, self.trade, self.transfer]
         await self.dice.choice(2 * often + rarely)()
 
     @property
@@ -64,6 +64,12 @@ class Story:
     async def eject(self) -> None:
         self.refusals.add(await self.twins.eject(self.node.node_id))
 
+    async def replace(self) -> None:
+        self.refusals.add(await self.twins.anyone(lambda told: told.replace()))
+        await self.twins.network.chain.increase_time(self.dice.choice([0, EPOCH_S // 2]))
+        self.refusals.add(await self.twins.anyone(lambda told: told.start()))
+        self.states.append(self.twins.state)
+
     async def register(self) -> None:
         sent = self.writer, self.dice.choice(ROOTS), self.dice.randint(1, 3)
         self.refusals.add(await self.twins.register(*sent, deletable=self.dice.random() < 0.5))
@@ -95,14 +101,14 @@ class Story:
         count = self.twins.chain.contracts.reservation_count
         one, other = self.dice.randint(1, count + 1), self.dice.randint(1, count + 1)
         size, period = self.dice.randint(0, 2) << 20, self.twins.state.period + self.dice.randint(0, 3)
-        root = self.dice.choice(ROOTS)
+        root, object_id = self.dice.choice(ROOTS), self.object_id
         self.twins.knows(root, 1000)
         telling: Telling = self.dice.choice(
             [
                 lambda told: told.split_reservation_by_size(one, size),
                 lambda told: told.split_reservation_by_period(one, period),
                 lambda told: told.merge_reservations(one, other),
-                lambda told: told.extend_blob_with(self.object_id, one),
+                lambda told: told.extend_blob_with(object_id, one),
                 lambda told: told.register_blob_in(one, root, 1000, deletable=True),
             ]
         )

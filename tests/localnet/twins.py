@@ -192,7 +192,8 @@ async def _told(ledger: Ledger, since: int) -> list[Any]:
 async def _state(ledger: Ledger) -> Any:
     state = await ledger.epoch_state()
     started = NOWHERE if state.started_block else None
-    return replace(state, block=NOWHERE, started_block=started)
+    last_s = state.last_handover_done_s if state.handover_done else None
+    return replace(state, block=NOWHERE, started_block=started, last_handover_done_s=0), last_s
 
 
 async def _blobs(ledger: Ledger) -> Any:

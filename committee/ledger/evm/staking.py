@@ -13,8 +13,8 @@ LATELY_BLOCKS = 7200
 """In so many of the newest blocks an equal stake is looked for: a day's blocks of 12 seconds."""
 PAID_NODES = 16
 PAID_PERIODS = 2
-"""Nodes, and periods of each, that one transaction pays out: together 16 M gas at most, if members were replaced in each
-period as often as they can be (contracts/evm/test/GasWorst.t.sol)."""
+"""Nodes, and periods of each, that one transaction pays out: together 16 M gas at most, if members were replaced in
+each period as often as they can be (contracts/evm/test/GasWorst.t.sol)."""
 
 
 class StakingWriter(Writer):

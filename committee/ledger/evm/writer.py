@@ -135,6 +135,10 @@ class Writer:
         """As `Ledger.select`."""
         return (await self._send(self._reader.committee, "select")).transaction
 
+    async def replace(self) -> Transaction:
+        """As `Ledger.replace`."""
+        return (await self._send(self._reader.committee, "replace")).transaction
+
     async def start(self) -> Transaction:
         """As `Ledger.start`."""
         return (await self._send(self._reader.committee, "start")).transaction

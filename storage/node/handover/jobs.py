@@ -303,17 +303,22 @@ class Handover:
         state = self._view.state
         if state.current is None:
             return True
+        plan = functools.partial(
+            transition.plan,
+            *(state.previous, state.current, self._view.node_id),
+            stored=self._store.shards(),
+            selected=state.next,
+        )
+        if not plan().drop_now:
+            return True
+        grace_ends_s = state.started_at_s + self._view.parameters.certificate_grace_s
+        if await self._view.ledger.chain_time_s() < grace_ends_s:
+            return False
         # At a block that stays: what is dropped does not come back.
         owed = await self._view.ledger.missing_shards(state.epoch, self._view.block, is_followed=True)
         if self._view.state is not state or not (self._view.is_confirmed and self._view.ledger.is_confirmed):
             return False
-        plan = transition.plan(
-            *(state.previous, state.current, self._view.node_id),
-            stored=self._store.shards(),
-            selected=state.next,
-            owed=owed,
-        )
-        for shard in plan.drop_now:
+        for shard in plan(owed=owed).drop_now:
             fail_point("handover.shard-to-drop")
             slivers = await finished(self._store.drop_shard, shard, functools.partial(self._has, shard))
             fail_point("handover.shard-dropped")

@@ -53,6 +53,7 @@ class Metrics(Collector):
             yield GaugeMetricFamily(f"haulout_{name}", text, upkeep[name])
         for name, text, value in (
             ("epoch", "The epoch this node is in.", node.view.state.epoch),
+            ("period", "The period this node is in.", node.view.state.period),
             ("chain_block", "The block this node has followed the chain to.", node.view.block.number),
             ("slivers", "Slivers stored.", node.store.sliver_count()),
             ("sliver_bytes", "Bytes of the slivers stored.", node.store.stored_bytes()),

@@ -43,6 +43,7 @@ TROUBLED_REST_S = 5.0
 NEWS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected
 DONE_BEFORE: Mapping[StepKind, str] = {
     StepKind.SELECT: "AlreadySelected",
+    StepKind.REPLACE: "AlreadySelected",
     StepKind.START: "NotSelected",
     StepKind.CLOSE: "HandoverIsDone",
 }
@@ -128,7 +129,7 @@ class Keeper:
         member = current.by_id.get(due.turn.node_id) if current is not None else None
         return {
             "step": due.step.kind.value,
-            "epoch": due.step.epoch,
+            ("period" if due.step.kind is StepKind.PAY_OUT else "epoch"): due.step.epoch,
             "since": due.step.since_s,
             "seconds": due.waited_s,
             "turn": None if member is None else {"nodeId": member.node_id, "name": member.name},
@@ -142,7 +143,7 @@ class Keeper:
         state = self._view.state
         if state.current is None:
             return LONGEST_REST_S
-        steps = (next_step(state, self._view.parameters), pay_out_step(state))
+        steps = (next_step(state, self._view.parameters, now_s), pay_out_step(state))
         return min([await self._see_to(step, now_s) for step in steps if step is not None])
 
     async def _see_to(self, step: EpochStep, now_s: int) -> float:
@@ -201,11 +202,13 @@ class Keeper:
             block = newest.number
             if step.kind is StepKind.PAY_OUT:
                 return await self._pay_out(step.epoch), block, ""
-            now = next_step(await ledger.epoch_state(newest), await ledger.parameters())
+            state, now_s = await ledger.epoch_state(newest), await ledger.chain_time_s()
+            now = next_step(state, await ledger.parameters(), now_s)
             if (now.kind, now.epoch) != (step.kind, step.epoch):
                 return Outcome.DONE_BEFORE, block, ""
             send = {
                 StepKind.SELECT: ledger.select,
+                StepKind.REPLACE: ledger.replace,
                 StepKind.START: ledger.start,
                 StepKind.CLOSE: ledger.close_handover,
             }
@@ -217,15 +220,20 @@ class Keeper:
         except LedgerError as error:
             return Outcome.NO_ANSWER, block, str(error)
 
-    async def _pay_out(self, epoch: int) -> Outcome:
-        """Have the members paid that are not, for all epochs up to this one, and the votes on the terms counted."""
-        unpaid = await self._unpaid(epoch)
-        paid = await self._view.ledger.pay_out(unpaid, epoch + 1) if unpaid else []
+    async def _pay_out(self, period: int) -> Outcome:
+        """Have the members paid that are not, for all periods up to this one, and the votes on the terms counted."""
+        unpaid = await self._unpaid(period)
+        paid = await self._view.ledger.pay_out(unpaid, period + 1) if unpaid else []
         if await self._view.ledger.decision() is not None:
             paid.append(await self._view.ledger.decide_terms())
         return Outcome.DONE if paid else Outcome.DONE_BEFORE
 
-    async def _unpaid(self, epoch: int) -> tuple[int, ...]:
-        """The members of an epoch that are owed something for it; none once the view has left it behind."""
-        committee = self._view.committee(epoch)
-        return await self._view.ledger.unpaid(epoch, [*committee.by_id]) if committee else ()
+    async def _unpaid(self, period: int) -> tuple[int, ...]:
+        """The members, now and before, that are owed something for a period; none unless it is the one before this."""
+        state = self._view.state
+        if period != state.period - 1:
+            return ()
+        members = {
+            node_id for one in (state.previous, state.current) if one is not None for node_id in one.by_id
+        }
+        return await self._view.ledger.unpaid(period, sorted(members))

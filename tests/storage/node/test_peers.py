@@ -21,7 +21,7 @@ def member(node_id: int, *shards: int, address: str = "http://now") -> Member:
 
 GONE = member(5, 0, 1, 2, 3, address="http://before")
 STATE = EpochState(
-    *(NOWHERE, 9, 9, 0, NOWHERE, True, 0),
+    *(NOWHERE, 9, 9, 9, 0, NOWHERE, True, 0, 0),
     previous=Committee(8, 4, (member(1, 0, 1, address="http://before"), member(2, 2, 3))),
     current=Committee(9, 4, (member(1, 0), member(3, 1, 2, 3))),
     next=None,

@@ -58,9 +58,9 @@ async def test_the_member_is_ejected_as_silent(
     move(network, 4, "http://[v1.a]@")
     await network.start(1, 2, 3, watch_interval_s=0.05)
     with captured() as logs:
-        await network.until(lambda: 4 in network.chain.contracts.ejected)
+        await network.until(lambda: 4 in network.chain.contracts.ejected_at_s)
     await network.stop(1, 2, 3)
-    assert network.chain.contracts.ejected == {4}
+    assert network.chain.contracts.ejected_at_s.keys() == {4}
     assert not [line for line in logs if line["log_level"] in ("error", "critical")]
 
 

@@ -26,8 +26,8 @@ def mark(number: int) -> BlockMark:
 
 def state(epoch: int, block: int, address: str) -> EpochState:
     member = Member(1, "node1", address, bytes(48), (0, 1, 2, 3))
-    committees = [Committee(e, 4, (member,)) if e > 0 else None for e in (epoch - 1, epoch)]
-    return EpochState(mark(block), epoch, epoch, 0, mark(block), True, 0, committees[0], committees[1], None)
+    before, now = (Committee(e, 4, (member,)) if e > 0 else None for e in (epoch - 1, epoch))
+    return EpochState(mark(block), epoch, epoch, epoch, 0, mark(block), True, 0, 0, before, now, None)
 
 
 class Script:

@@ -30,7 +30,9 @@ def mark(number: int) -> BlockMark:
 
 
 GONE = Member(12, "c", "http://c:1", bytes(48), (2,))
-STATE = EpochState(mark(9), 2, 1, 100, mark(7), False, 50, None, COMMITTEE, None, {2: GONE})
+STATE = EpochState(
+    mark(9), 2, 1, 1, 100, mark(7), False, 50, 40, None, COMMITTEE, None, {2: GONE}, 60, True, 55
+)
 RECORD = BlobRecord(1, A, 10, "0x1", 1, None, 3, True)
 PARAMETERS = Parameters(10, 600, 60, 30, 500, DOMAIN)
 FIRST = Change((mark(9),), (RECORD,), {7: 1}, STATE, (A,), is_all=True)

@@ -22,7 +22,7 @@ TURN_S = LEAST_TURN_S
 """The blocks before the first epoch come at once,"""
 LATER_TURN_S = PARAMETERS.period_duration_s // TURNS_A_PERIOD
 """and an epoch passes between two of those before the second."""
-STEPS = [StepKind.SELECT, StepKind.START, StepKind.CLOSE]
+STEPS = [StepKind.SELECT, StepKind.REPLACE, StepKind.START, StepKind.CLOSE]
 HALF_S = PARAMETERS.period_duration_s // 2
 STALLED = {1: SHARDS[2], 2: SHARDS[1], 3: SHARDS[3], 4: SHARDS[4]}
 """Of the first committee's shards too few are kept for a quorum."""
@@ -58,6 +58,9 @@ class KeepersLedger(HeldLedger):
 
     async def select(self) -> Transaction:
         return await self._send(StepKind.SELECT, super().select)
+
+    async def replace(self) -> Transaction:
+        return await self._send(StepKind.REPLACE, super().replace)
 
     async def start(self) -> Transaction:
         return await self._send(StepKind.START, super().start)
@@ -244,7 +247,13 @@ async def test_a_step_that_another_account_does_at_the_same_time_is_an_outcome(
     if kind is StepKind.START:
         members.chain.select()
     first = members.order(kind)[0]
-    by_hand = {StepKind.SELECT: members.chain.select, StepKind.START: members.chain.start}
+    if kind is StepKind.REPLACE:
+        members.chain.eject(3)
+    by_hand = {
+        StepKind.SELECT: members.chain.select,
+        StepKind.REPLACE: members.chain.replace,
+        StepKind.START: members.chain.start,
+    }
     members.ledgers[first].before_sending = by_hand.get(kind, members.chain.close)
     while not members.sent:
         await members.wait(1)
@@ -270,14 +279,33 @@ async def test_a_step_that_a_reorganisation_undoes_is_done_again(members: Member
     assert [kind for _, kind in members.sent] == 2 * [StepKind.SELECT]
 
 
-async def test_a_committee_that_is_dropped_is_selected_anew(members: Members) -> None:
+async def test_a_committee_that_is_dropped_too_late_for_a_replacement_is_selected_anew(
+    members: Members,
+) -> None:
     members.down = {*members.order(StepKind.SELECT)[1:]}
-    await members.wait(HALF_S)
+    await members.wait(2 * HALF_S - PARAMETERS.notice_s)
     members.chain.eject(3)
     assert selected(members) == set()
-    await members.wait(HALF_S - 1)
+    await members.wait(4 * TURN_S)
     assert [kind for _, kind in members.sent] == 2 * [StepKind.SELECT]
     assert selected(members) == {1, 2, 4}
+
+
+async def test_an_ejected_member_is_replaced_within_the_period(members: Members) -> None:
+    """Its shards go to the others after the notice; the next period comes when it would have come."""
+    members.chain.eject(3)
+    for kind, seconds, epoch, period in (
+        (StepKind.REPLACE, PARAMETERS.notice_s - 1, 1, 1),
+        (StepKind.START, HALF_S - PARAMETERS.notice_s, 2, 1),
+        (StepKind.SELECT, HALF_S, 2, 1),
+        (StepKind.START, 1, 3, 2),
+    ):
+        first = members.order(kind)[0]
+        await members.wait(seconds)
+        assert members.sent[-1] == (first, kind)
+        assert (members.chain.state.epoch, members.chain.state.period) == (epoch, period)
+    assert len(members.sent) == 4
+    assert members.chain.time_s == PARAMETERS.period_duration_s
 
 
 async def test_a_handover_without_a_quorum_is_closed(members: Members) -> None:
@@ -311,6 +339,10 @@ async def test_a_node_without_a_key_or_with_the_keeper_off_only_watches(without:
         "done": 0,
         "lastTurns": {},
     }
+    members.chain.eject(3)
+    await members.wait(5)
+    (due,) = keeper.health()["due"]
+    assert (due["step"], due["epoch"], due["seconds"]) == ("replace", 2, 5)
 
 
 async def test_the_first_epoch_is_its_founders(members: Members) -> None:
@@ -370,10 +402,11 @@ async def test_payments_that_fail_are_made_by_the_next_member(members: Members) 
 @pytest.mark.parametrize("kind", STEPS)
 async def test_the_contracts_name_a_step_that_is_done(members: Members, kind: StepKind) -> None:
     chain, ledger = members.chain, members.chain.ledger(None)
-    if kind is StepKind.SELECT:
+    if kind in (StepKind.SELECT, StepKind.REPLACE):
         chain.select()
     send = {
         StepKind.SELECT: ledger.select,
+        StepKind.REPLACE: ledger.replace,
         StepKind.START: ledger.start,
         StepKind.CLOSE: ledger.close_handover,
     }
