@@ -24,6 +24,7 @@ TOLD_EVERY_S = 20.0
 """Time between two lines about a wait."""
 WAITS = {
     "start": "the chain has settled the start of the first epoch: {left} of {total} blocks to go",
+    "link": "a member answers, as none does; is this machine's network away? {left} of {total} s to go",
     "settle": "the nodes have taken in the registration: {left} of {total} blocks to go",
 }
 """Stage of a command's progress → what is waited for."""

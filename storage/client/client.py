@@ -17,10 +17,11 @@ from committee.membership import Member
 from storage.client.errors import WrongBlob
 from storage.client.link import Link
 from storage.client.node_client import NodeClient
+from storage.client.outages import Outages
 from storage.client.purchase import Purchase, StoredBlob
 from storage.client.reading import Reading
-from storage.client.settling import Progress, no_progress
 from storage.client.storing import Storing, current_committee
+from storage.client.waiting import Progress, no_progress
 from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
 
 
@@ -131,13 +132,15 @@ class Client:
     async def read(self, blob_id: bytes, progress: Progress = no_progress) -> bytes:
         """The blob's bytes, checked against its id.
 
+        While no member answers it waits for the machine's link, up to a minute, and goes on with what it has.
         Raises `UnknownBlob` when so many do not know the id that it cannot be certified, `BlobUnavailable` naming who
         did not answer when nobody has the metadata or fewer than `p` of the `n` shards can be reached,
         `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when that has been proven on chain.
         """
         state, committee = await current_committee(self._ledger, progress)
         code = RedStuff(committee.n_shards)
-        reading = Reading(self._ledger, self._source, state, committee, blob_id)
+        sources = {node_id: self._source(member) for node_id, member in state.members().items()}
+        reading = Reading(self._ledger, self._source, state, committee, blob_id, Outages(sources, progress))
         metadata = await reading.metadata()
         progress("metadata", 1, 1)
         slivers = await reading.slivers(code, metadata, lambda done: progress("download", done, code.p))

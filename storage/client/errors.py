@@ -13,7 +13,8 @@ ClientError
 │   └── NotExtended           it is certified, for fewer periods than asked
 └── NodeError                 one node failed: `name`, `address`, `why`
     ├── NodeUnreachable       no answer
-    │   └── NodeStalled       no connection's fault: the request or its answer stopped moving
+    │   ├── NodeStalled       no connection's fault: the request or its answer stopped moving
+    │   └── NodeUnusable      no connection is made to its address
     ├── NodeRefused           an answer with an error: `reason`, `status`
     └── NodeLied              an answer that cannot be true or read
 """
@@ -57,6 +58,10 @@ class NodeUnreachable(NodeError):
 
 class NodeStalled(NodeUnreachable):
     """The node was connected and stopped taking the request or giving its answer; asking again would take as long."""
+
+
+class NodeUnusable(NodeUnreachable):
+    """No connection is made to the node's address: it is none, or not public, or this machine forbids it."""
 
 
 class NodeRefused(NodeError):

@@ -14,8 +14,8 @@ from enum import StrEnum
 from committee.errors import LedgerError
 from committee.ledger import BlobRecord, DryRun, Ledger, Transaction
 from storage.client.errors import NotCertified, NotExtended, PaidObjectError
-from storage.client.settling import Progress
 from storage.client.storing import Storing, current_committee
+from storage.client.waiting import Progress
 from storage.redstuff import BlobMetadata, EncodedBlob
 
 

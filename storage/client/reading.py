@@ -28,6 +28,7 @@ from storage.client.errors import (
 from storage.client.failures import Reason
 from storage.client.link import Transfer
 from storage.client.node_client import NodeClient
+from storage.client.outages import Outages
 from storage.client.overtaking import Requests
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 
@@ -48,6 +49,7 @@ class Reading:
         state: EpochState,
         current: Committee,
         blob_id: bytes,
+        outages: Outages,
     ) -> None:
         self._ledger = ledger
         self._node = node
@@ -55,6 +57,7 @@ class Reading:
         self._current = current
         self._blob_id = blob_id
         self._name = blob_id_text(blob_id)
+        self._outages = outages
         self._slow: set[int] = set()
         """Node ids of members that were overtaken: asked for the rest only when nobody else has it."""
 
@@ -67,6 +70,7 @@ class Reading:
         """
         failures: dict[int, NodeFailure] = {}
         unknown_to: set[int] = set()
+        silent: dict[int, NodeUnreachable] = {}
         untried = deque(self._who_may_know())
         async with Requests[Member, BlobMetadata]() as asked:
             while untried or asked:
@@ -85,9 +89,21 @@ class Reading:
                             unknown_to.add(member.node_id)
                     except NodeError as error:
                         failures[member.node_id] = NodeFailure(member.name, error.why)
+                        if isinstance(error, NodeUnreachable):
+                            silent[member.node_id] = error
                 await self._require_some_that_may_know(unknown_to)
+                if not (untried or asked):
+                    untried.extend(await self._returned(silent))
         await self._require_valid(unknown_to)
         raise BlobUnavailable(f"metadata of blob {self._name}", 1, self._current.n_shards, 0, failures)
+
+    async def _returned(self, silent: dict[int, NodeUnreachable]) -> list[Member]:
+        """Return the silent members that answer now, after an outage of the link or without; they are removed."""
+        members = self._state.members()
+        returned = await self._outages.returned(silent)
+        for node_id in returned:
+            del silent[node_id]
+        return [members[node_id] for node_id in returned]
 
     def _who_may_know(self) -> list[Member]:
         """The current members, and who may have what they lack, in the order in which to ask them."""
@@ -144,7 +160,7 @@ class Reading:
         """
         slivers: dict[int, bytes] = {}
         failures: dict[int, NodeFailure] = {}
-        silent: set[int] = set()
+        silent: dict[int, NodeUnreachable] = {}
         offers = _Offers({pair: self._holders(code, pair) for pair in range(code.n_shards)})
         size_bytes = code.sliver_size(metadata.length, Axis.PRIMARY)
         async with Requests[Offer, bytes]() as asked:
@@ -159,6 +175,8 @@ class Reading:
                     if offer[1].node_id not in self._slow:
                         offers.put_back(asked.cancel_overtaken(offers.is_first_try, most=1))
                 if not asked:
+                    if await self._returned(silent):
+                        continue
                     raise BlobUnavailable(f"blob {self._name}", code.p, code.n_shards, len(slivers), failures)
                 answered = await asked.answered()
                 self._slow.update(member.node_id for _, member in asked.overtaken)
@@ -167,11 +185,13 @@ class Reading:
                     try:
                         if len(slivers) < code.p:
                             slivers[pair] = answer.result()
+                            self._outages.note_grant()
                             progress(len(slivers))
                     except NodeError as error:
                         failures[member.node_id] = NodeFailure(member.name, error.why)
                         if isinstance(error, NodeUnreachable):
-                            silent.add(member.node_id)
+                            silent[member.node_id] = error
+                            offers.keep((pair, member))
         return slivers
 
     def _holders(self, code: RedStuff, pair: int) -> list[Member]:
@@ -221,6 +241,10 @@ class _Offers:
     def is_first_try(self, offer: Offer) -> bool:
         """Whether the offer may be put back: once each, so that asking comes to an end."""
         return (offer[0], offer[1].node_id) not in self._given_back
+
+    def keep(self, offer: Offer) -> None:
+        """Take back the offer of a member that did not answer: it counts again when the member is silent no more."""
+        self._holders[offer[0]].append(offer[1])
 
     def put_back(self, offers: Collection[Offer]) -> None:
         """Take back offers whose requests were cancelled: they may be needed when no other member is left."""

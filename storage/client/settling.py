@@ -2,13 +2,13 @@
 
 A node takes in only blocks that can no longer be reorganised. What a client did in a newer block, or saw there, a node
 answers by "not yet" for minutes on a chain that finalises slowly. That is no failure: the client waits until the node
-stands at that block. A node that does not answer may be being restarted, and gets a while as well.
+stands at that block. A node that does not answer may be being restarted, and gets a while as well. When no node at all
+answers, it is the client's own link that is away (`storage.client.outages`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import operator
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -18,10 +18,8 @@ from committee.ledger import Ledger
 from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); stages: start (of the first epoch), encode, register, settle, upload, certify;
-metadata, download, decode."""
+from storage.client.outages import Outages
+from storage.client.waiting import LONGEST_PAUSE_S, Pauses, Progress, no_progress
 
 NOT_YET = frozenset({Reason.NOT_REGISTERED, Reason.NOT_YET_REGISTERED, Reason.SHARD_NOT_ASSIGNED})
 """Reasons that a node which is behind the chain gives for what it grants later."""
@@ -31,9 +29,6 @@ BEHIND_PATIENCE_S = 60.0
 """How long a node is waited for whose block does not move, though the client's endpoint has settled the block."""
 STANDSTILL_S = 1000.0
 """How long a chain is waited for that settles no block: Ethereum finalises every 384 s, or later."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
-"""Time between two requests to a node that is waited for."""
-
 Answer = TypeVar("Answer")
 
 
@@ -41,13 +36,9 @@ class NotSettled(NodeError):
     """The node's block does not move, and is behind what the client did on the chain."""
 
 
-def no_progress(stage: str, done: int, total: int) -> None:
-    """Tell nobody."""
-
-
 async def until_chain_settles(ledger: Ledger, block: int, progress: Progress = no_progress) -> None:
     """Wait until the client's own endpoint calls the block settled; return as well when nothing settles for long."""
-    pauses, standstill = _Pauses(), _Standstill()
+    pauses, standstill = Pauses(), _Standstill()
     first: int | None = None
     while True:
         try:
@@ -64,8 +55,16 @@ async def until_chain_settles(ledger: Ledger, block: int, progress: Progress = n
 class Settling:
     """Waits for the nodes to stand at `block`, and for those that do not answer; one for each upload of a blob."""
 
-    def __init__(self, block: int, ledger: Ledger, progress: Progress = no_progress) -> None:
+    def __init__(
+        self,
+        block: int,
+        ledger: Ledger,
+        progress: Progress = no_progress,
+        outages: Outages | None = None,
+    ) -> None:
+        """Without `outages` a node that does not answer is at fault, whatever others do."""
         self.block = block
+        self._outages = outages
         self._ledger = ledger
         self._progress = progress
         self._settled: set[str] = set()
@@ -85,18 +84,23 @@ class Settling:
 
     async def patiently(self, node: NodeClient, request: Callable[[], Awaitable[Answer]]) -> Answer:
         """Return what the request returns; it is repeated while the node is not ready yet. Raises `NodeError`."""
-        unreachable = _Pauses(RESTART_PATIENCE_S)
+        unreachable = Pauses(RESTART_PATIENCE_S)
         while True:
+            began_s = asyncio.get_running_loop().time()
             try:
-                return await request()
+                answer = await request()
+                if self._outages is not None:
+                    self._outages.note_grant()
+                return answer
             except NodeRefused as refused:
                 if refused.reason not in NOT_YET or node.address in self._settled:
                     raise
                 await self.until_settled(node, refused)
-            except NodeStalled:
-                raise  # a node that is being restarted refuses connections; one that hangs has had its patience
-            except NodeUnreachable:
-                if not await unreachable.pause():
+            except NodeUnreachable as error:
+                if await self._is_outage_over(error, began_s):
+                    unreachable = Pauses(RESTART_PATIENCE_S)
+                # A node that is being restarted refuses connections; one that hangs has had its patience.
+                elif isinstance(error, NodeStalled) or not await unreachable.pause():
                     raise
 
     async def until_settled(self, node: NodeClient, refused: NodeError) -> None:
@@ -105,13 +109,16 @@ class Settling:
         Raises `refused` when the node does not tell where it stands, `NotSettled` when its block does not move, and
         `NodeUnreachable`.
         """
-        pauses, unreachable, standstill = _Pauses(), _Pauses(RESTART_PATIENCE_S), _Standstill()
+        pauses, unreachable, standstill = Pauses(), Pauses(RESTART_PATIENCE_S), _Standstill()
         try:
             while node.address not in self._settled:
+                began_s = asyncio.get_running_loop().time()
                 try:
                     block = block_of(await node.health())
-                except NodeUnreachable:
-                    if not await unreachable.pause():
+                except NodeUnreachable as error:
+                    if await self._is_outage_over(error, began_s):
+                        unreachable = Pauses(RESTART_PATIENCE_S)
+                    elif not await unreachable.pause():
                         raise
                     continue
                 if block is None:
@@ -127,10 +134,13 @@ class Settling:
                         *(node.name, node.address),
                         f"stands at block {block} of the chain for {patience_s:g} s, and the blob's is {self.block}",
                     )
-                unreachable = _Pauses(RESTART_PATIENCE_S)
+                unreachable = Pauses(RESTART_PATIENCE_S)
                 await pauses.pause()
         finally:
             self._left.pop(node.address, None)
+
+    async def _is_outage_over(self, error: NodeUnreachable, began_s: float) -> bool:
+        return self._outages is not None and await self._outages.has_ended(error, began_s)
 
     async def _own_block(self) -> int:
         """Return the number of the block that the client's own endpoint calls settled; -1 when it is silent.
@@ -167,25 +177,6 @@ class _Standstill:
         if not self._seen or any(map(operator.gt, blocks, self._seen)):
             self._seen, self._since = tuple(map(max, blocks, self._seen or blocks)), now
         return now - self._since
-
-
-class _Pauses:
-    """Growing pauses, which end after a while."""
-
-    def __init__(self, patience_s: float = math.inf) -> None:
-        self._patience_s = patience_s
-        self._until: float | None = None
-        self._next_s = FIRST_PAUSE_S
-
-    async def pause(self) -> bool:
-        """Sleep, and return True; return False once the patience, which begins with the first pause, is over."""
-        now = asyncio.get_running_loop().time()
-        self._until = now + self._patience_s if self._until is None else self._until
-        if now >= self._until:
-            return False
-        await asyncio.sleep(min(self._next_s, self._until - now))
-        self._next_s = min(1.5 * self._next_s, LONGEST_PAUSE_S)
-        return True
 
 
 def block_of(health: dict[str, Any]) -> int | None:

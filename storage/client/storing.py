@@ -20,7 +20,9 @@ from storage.client.errors import (
 )
 from storage.client.link import SMALL_BYTES
 from storage.client.node_client import NodeClient
-from storage.client.settling import Progress, Settling, no_progress, until_chain_settles
+from storage.client.outages import Outages
+from storage.client.settling import Settling, until_chain_settles
+from storage.client.waiting import Progress, no_progress
 from storage.redstuff import Axis, EncodedBlob, RedStuff
 
 UPLOADS_AT_ONCE = 8
@@ -108,7 +110,8 @@ class Storing:
         state, committee = await current_committee(self._ledger)
         while True:
             message = messages.encode(messages.Intent.BLOB, committee.epoch, body, domain)
-            settling = Settling(max(block, state.block.number), self._ledger, self._progress)
+            outages = Outages({one.node_id: self._node(one) for one in committee.members}, self._progress)
+            settling = Settling(max(block, state.block.number), self._ledger, self._progress, outages)
             try:
                 confirmations = await self._upload(committee, message, object_id, settling)
                 return await asyncio.to_thread(build, committee, message, confirmations)

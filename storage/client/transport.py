@@ -8,6 +8,7 @@ followed, and proxies that the environment names are not used.
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from committee.connections import TinyChunks, content_coding
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, LargeBody, TooLong, received
-from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
+from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable, NodeUnusable
 from storage.client.failures import of_no_node, read_failure
 from storage.client.link import Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
@@ -87,7 +88,7 @@ class NodeTransport:
         the link is to carry. With `within_s` there is one try, which may take no longer.
         """
         if self._unusable:
-            raise NodeUnreachable(self.name, self.address, self._unusable)
+            raise NodeUnusable(self.name, self.address, self._unusable)
         transfer = Transfer() if transfer is None else transfer
         transfer.size_bytes, transfer.peer = size_bytes, self
         patience_s = within_s or patience_s or self._patience_s or progress.PATIENCE_S
@@ -163,7 +164,9 @@ class NodeTransport:
             raise
         except Exception as error:
             # Of aiohttp and what it is built on, whose lists of errors are not complete.
-            raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
+            is_forbidden = isinstance(error, OSError) and error.errno == errno.EACCES
+            failure = NodeUnusable if is_forbidden else NodeUnreachable
+            raise failure(self.name, self.address, str(error) or type(error).__name__) from error
         finally:
             if not is_over and moving.body is not None:
                 moving.body.drop()

@@ -11,7 +11,7 @@ import pytest
 from committee.certificate import Certificate
 from committee.ledger import Ledger, Transaction
 from localnet.memory_chain import MemoryChain, MemoryLedger
-from storage.client import link, overtaking, retrying, settling
+from storage.client import link, outages, overtaking, retrying, settling, waiting
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.client.transport import NodeTransport
@@ -43,7 +43,11 @@ class UserLedger(MemoryLedger):
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Retries follow at once, and end soon."""
     monkeypatch.setattr(settling, "LONGEST_PAUSE_S", 0.01)
-    monkeypatch.setattr(settling, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(waiting, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(waiting, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(outages, "LINK_PATIENCE_S", 0.05)
+    monkeypatch.setattr(outages, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(outages, "LOOK_S", 0.01)
     monkeypatch.setattr(settling, "RESTART_PATIENCE_S", 0.02)
     with pacing.tries(retrying.TRIES):
         yield

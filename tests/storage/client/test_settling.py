@@ -175,6 +175,7 @@ async def test_a_status_tells_of_what_is_not_settled_yet(
 
 
 TOLD = {
+    "link": "waiting until a member answers, as none does; is this machine's network away? 64 of 64 s to go\n",
     "start": "waiting until the chain has settled the start of the first epoch: 64 of 64 blocks to go\n",
     "settle": "waiting until the nodes have taken in the registration: 64 of 64 blocks to go\n",
 }
