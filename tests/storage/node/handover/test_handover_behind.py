@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from storage.client import settling
+from storage.client import settling, waiting
 from storage.client.settling import Settling
 from storage.node.handover import filling
 from tests.storage.node.checks import check
@@ -27,7 +27,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         await real(self, node, refused)
 
     monkeypatch.setattr(Settling, "until_settled", until_settled)
-    monkeypatch.setattr(settling, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(waiting, "FIRST_PAUSE_S", 0.01)
     return names
 
 
