@@ -66,7 +66,7 @@ HINTS: Mapping[str, str] = {
     # blobs
     "InvalidPeriod": "give fewer --periods",
     "TooExpensive": "the price has changed meanwhile: try again",
-    "Stalled": f"epochs have come to a standstill: {_PHASE}",
+    "Stalled": f"the next period is late, and nothing is sold until it begins: {_PHASE}",
     "NotStalled": "epochs go on: what is paid for will be served",
     "NothingToRefund": "all periods behind the current one are refunded, or none was paid for",
     "NoCapacity": "the network is full in that period: give fewer --periods, or wait until space is given back",

@@ -123,6 +123,8 @@ def transfer(now: Contracts, account: str, object_id: int, to: str) -> Outcome:
 def extend(now: Contracts, object_id: int, periods: int) -> Outcome:
     """More periods for a certified blob, while it lives; anyone may."""
     record, period = _extendable(now, object_id), now.state.period
+    if now.is_late:
+        raise Revert("Stalled")
     most = period + MAX_PERIODS_AHEAD - record.end_period
     if not 1 <= periods <= most:
         raise Revert("InvalidPeriod", periodsAhead=periods, most=most)

@@ -112,10 +112,19 @@ class Contracts:
     @property
     def is_stalled(self) -> bool:
         """Whether no period has begun for so long that none may come any more."""
+        return self._has_waited(4)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the next period is late by half of what it takes to stall: nothing is sold any more."""
+        return self._has_waited(2)
+
+    def _has_waited(self, times: int) -> bool:
+        """Whether no period has begun for so many times the longest that one may take."""
         state, parameters = self.state, self.parameters
         is_open = state.epoch == state.first_epoch and not state.handover_done
         last_s = state.started_at_s if is_open else state.regular_handover_done_s
-        return self.time_s > last_s + 4 * (parameters.period_duration_s + parameters.handover_deadline_s)
+        return self.time_s > last_s + times * (parameters.period_duration_s + parameters.handover_deadline_s)
 
     def accepts(self, epoch: int) -> bool:
         """Whether certificates of an epoch's committee count."""

@@ -76,7 +76,7 @@ def end_of(now: Contracts, periods: int) -> int:
     period = now.state.period
     if period == 0:
         raise Revert("NoEpochYet")
-    if now.is_stalled:
+    if now.is_late:
         raise Revert("Stalled")
     if not 1 <= periods <= MAX_PERIODS_AHEAD:
         raise Revert("InvalidPeriod", periodsAhead=periods, most=MAX_PERIODS_AHEAD)

@@ -98,6 +98,7 @@ contract Blobs is BlobObjects, Multicall {
     /// @inheritdoc IBlobs
     function extend(uint256 objectId, uint32 periods, uint256 maxCost) external {
         (Blob storage blob_, uint32 current) = _extendable(objectId);
+        _requireSelling(current);
         uint32 start = blob_.endPeriod;
         uint256 end = uint256(start) + periods;
         if (periods == 0 || end > current + MAX_PERIODS_AHEAD) {

@@ -32,6 +32,13 @@ abstract contract Earnings is Epochs {
         return isStalled() ? _clock.period + 1 : _clock.period;
     }
 
+    /// @notice Whether the next period is late by half of what it takes to stall.
+    /// @dev Then nothing is sold any more. The second of a standstill is known ahead, and it gives back of each period's
+    /// payment the average: who could buy just before it would get others' money for nothing.
+    function isLate() external view returns (bool) {
+        return block.timestamp > _lastInTime() + _stallTime() / 2;
+    }
+
     /// @notice The parts that a node earned in a period; in the current one, if nothing changes.
     function earnings(uint32 period_, uint32 nodeId) external view returns (uint256 parts) {
         (uint32 first, uint32 last) = _epochsOf(period_);

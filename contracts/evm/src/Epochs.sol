@@ -256,10 +256,7 @@ abstract contract Epochs is Governed, IEpochs {
     /// at most the deadline. After four times both nobody has pushed the period, or too little stake stands for election.
     /// Replacements put nothing off.
     function isStalled() public view returns (bool) {
-        Clock memory clock = _clock;
-        bool isRegularDone = clock.handoverDone || clock.replacements != 0;
-        uint256 last = isRegularDone ? clock.regularHandoverDone : clock.startedAt;
-        return block.timestamp > last + _stallTime();
+        return block.timestamp > _lastInTime() + _stallTime();
     }
 
     /// @notice Where the epochs are.
@@ -363,6 +360,13 @@ abstract contract Epochs is Governed, IEpochs {
 
     function _isBefore(uint32 epoch_, uint32 next) internal pure returns (bool) {
         return uint256(epoch_) + 1 == next;
+    }
+
+    /// @dev When something last happened that the period's clock goes by.
+    function _lastInTime() internal view returns (uint256) {
+        Clock memory clock = _clock;
+        bool isRegularDone = clock.handoverDone || clock.replacements != 0;
+        return isRegularDone ? clock.regularHandoverDone : clock.startedAt;
     }
 
     /// @dev So long nothing happens before an epoch has stalled.

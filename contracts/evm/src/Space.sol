@@ -123,7 +123,7 @@ abstract contract Space is ISpace, Governed {
     function _span(uint32 periodsAhead) internal view returns (uint32 current, uint32 endPeriod) {
         current = committee.period();
         if (current == 0) revert NoEpochYet();
-        _requireRunning(current);
+        _requireSelling(current);
         if (periodsAhead == 0 || periodsAhead > MAX_PERIODS_AHEAD) {
             revert InvalidPeriod(periodsAhead, MAX_PERIODS_AHEAD);
         }
@@ -139,6 +139,11 @@ abstract contract Space is ISpace, Governed {
     /// @dev What is paid when all that a period can pay is being paid would be nobody's.
     function _requireRunning(uint32 current) internal view {
         if (current < openPeriod || committee.isStalled()) revert Stalled();
+    }
+
+    /// @dev What is bought shortly before a standstill would be given back with others' money.
+    function _requireSelling(uint32 current) internal view {
+        if (current < openPeriod || committee.isLate()) revert Stalled();
     }
 
     /// @dev The current period, in which something that ends with the start of `endPeriod` must live.

@@ -250,8 +250,12 @@ contract Handler is StakeHandler {
         blobs.setTerms(ISpace.Terms(uint80(_between(seed >> 128, 1, 1e22)), WRITE_PRICE, CAPACITY));
     }
 
-    function _isSold() internal view returns (bool) {
+    function _isRunning() internal view returns (bool) {
         return !committee.isStalled() && blobs.openPeriod() <= period;
+    }
+
+    function _isSold() internal view returns (bool) {
+        return !committee.isLate() && blobs.openPeriod() <= period;
     }
 
     /// @dev Any blob of a status, or one with id 0 if there is none.

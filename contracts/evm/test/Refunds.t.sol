@@ -171,6 +171,23 @@ contract RefundsTest is BlobBase {
         vm.assertEq(token.balanceOf(address(blobs)), rest);
     }
 
+    /// @dev The second of a standstill is known, and what is bought before it comes back with the others' money.
+    function test_nothing_is_sold_from_half_of_the_time_to_a_standstill_on() public {
+        _certified(false);
+        uint256 resourceId = blobs.reserve(SIZE, 8, ANY);
+        vm.warp(block.timestamp + 2 * (EPOCH_S + DEADLINE_S));
+        blobs.reserve(SIZE, 8, ANY);
+        vm.warp(block.timestamp + 1);
+        vm.assertFalse(committee.isStalled());
+        vm.expectRevert(ISpace.Stalled.selector);
+        blobs.reserve(SIZE, 1, ANY);
+        vm.expectRevert(ISpace.Stalled.selector);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY);
+        vm.expectRevert(ISpace.Stalled.selector);
+        blobs.extend(1, 1, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY); // what is paid for can be used
+    }
+
     function _expectNothingSold(uint256 resourceId) private {
         vm.expectRevert(ISpace.Stalled.selector);
         blobs.reserve(SIZE, 1, ANY);

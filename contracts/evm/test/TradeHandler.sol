@@ -84,7 +84,7 @@ contract TradeHandler is Handler {
             space.size = blob.size;
         }
         bool fits = space.startPeriod <= blob.endPeriod && blob.endPeriod < space.endPeriod;
-        _expect(space, 4, _isSold() && fits && space.size == blob.size);
+        _expect(space, 4, _isRunning() && fits && space.size == blob.size);
         blobs.extendWith(blob.objectId, id);
     }
 

@@ -67,7 +67,8 @@ interface ISpace {
     error InvalidSize();
     /// @notice It costs more than the sender was ready to pay.
     error TooExpensive(uint256 cost, uint256 most);
-    /// @notice Periods have come to a standstill, or the current one was closed when they had: nothing can be bought.
+    /// @notice The next period is late by half of what it takes to stall, or the current one was closed as stalled:
+    /// nothing can be bought. What is paid for can be used until periods have come to a standstill.
     error Stalled();
     /// @notice The period cannot be paid yet.
     error NotOver(uint32 period);
