@@ -54,8 +54,8 @@ async def test_an_attestation_seen_while_shards_are_dropped_is_heeded(
     asked, go_on = asyncio.Event(), asyncio.Event()
     missing_shards = node.view.ledger.missing_shards
 
-    async def late(*arguments: Any) -> frozenset[int]:
-        missing = await missing_shards(*arguments)
+    async def late(*arguments: Any, **options: Any) -> frozenset[int]:
+        missing = await missing_shards(*arguments, **options)
         asked.set()
         await go_on.wait()
         return missing
@@ -66,7 +66,8 @@ async def test_an_attestation_seen_while_shards_are_dropped_is_heeded(
     monkeypatch.setattr(node.view.ledger, "missing_shards", late)
     attesting = stored.chain.ledger("node-1")
     stored.chain.eject(4)  # news
-    await asked.wait()
+    async with asyncio.timeout(20):
+        await asked.wait()
     await attesting.attest(stored.chain.state.epoch, [Attestation(6, bytes(32), 0)])
     await stored.seen()
     go_on.set()
