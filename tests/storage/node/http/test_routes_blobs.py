@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from localnet.memory_chain import space
 from storage.client import wire
 from storage.node.block_list import BlockList
 from storage.node.http.routes import create_app
@@ -107,7 +108,11 @@ async def test_metadata_for_another_number_of_shards_is_refused(node: OneNode, a
     assert "4 pairs, for 10 shards" in answer.refused(400, "INVALID_METADATA")
 
 
-async def test_metadata_of_a_length_no_grid_holds_is_refused(node: OneNode, ask: Ask) -> None:
+async def test_metadata_of_a_length_no_grid_holds_is_refused(
+    node: OneNode, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The contracts register no such blob, but a provider may tell that they did."""
+    monkeypatch.setattr(space, "needed", lambda now, length: 1)
     metadata = BlobMetadata(2**63, (bytes(32),) * 10, (b"\x01" * 32,) * 10)
     node.register(metadata)
     answer = await ask("PUT", f"/v1/blobs/{blob_id_text(metadata.blob_id)}/metadata", metadata.to_bcs())
