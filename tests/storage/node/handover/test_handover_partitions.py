@@ -154,7 +154,9 @@ async def test_helpers_are_not_overtaken_when_all_of_them_are_slow(
     """Asking more of those who are busy would only make it worse."""
     monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.01)
     monkeypatch.setattr(helpers, "FIRST_TIMES", 1000.0)
-    monkeypatch.setattr(helpers, "TIMES_THE_USUAL", 40.0)  # else a pause of the test's own makes a helper slow
+    monkeypatch.setattr(
+        helpers, "TIMES_THE_USUAL", 40.0
+    )  # else a pause of the test's own makes a helper slow
 
     async def late(answer: Any) -> Any:
         await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.05)
