@@ -130,15 +130,15 @@ class Follower:
         """
         head = head or await self._ledger.head()
         self.newest = head
-        self._ledger.read_anew()
-        state = await self._ledger.epoch_state(head, is_followed=True)
-        records = await self._ledger.blobs(head, is_followed=True)
         at_start: list[BlobRecord] = []
         events: list[Event] = []
-        if state.started_block is not None:
-            at_start = await self._ledger.blobs(state.started_block, is_followed=True)
-            first = max(state.started_block.number, head.number - BLOCKS_REPLAYED)
-            events = await self._ledger.events(first, head.number)
+        with self._ledger.reading_anew():
+            state = await self._ledger.epoch_state(head, is_followed=True)
+            records = await self._ledger.blobs(head, is_followed=True)
+            if state.started_block is not None:
+                at_start = await self._ledger.blobs(state.started_block, is_followed=True)
+                first = max(state.started_block.number, head.number - BLOCKS_REPLAYED)
+                events = await self._ledger.events(first, head.number)
         return Snapshot(
             state,
             tuple(records),

@@ -8,7 +8,7 @@ gives no answer within the adapter's limit; sending methods raise `LedgerRefused
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from committee.certificate import Certificate
@@ -59,8 +59,8 @@ class Ledger(SpaceLedger, Protocol):
     def is_confirmed(self) -> bool:
         """Whether what was told may be acted on for good: another endpoint of the chain, if any, told the same."""
 
-    def read_anew(self) -> None:
-        """Take note that all of the state is about to be read anew, so that nothing told before matters any more."""
+    def reading_anew(self) -> AbstractContextManager[None]:
+        """A block in which all of the state is read anew; once it ends well, nothing told before matters any more."""
 
     async def close(self) -> None:
         """Give back connections. Idempotent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from committee.certificate import Certificate
@@ -55,8 +55,9 @@ class MemoryLedger:
         """Yes: there is one chain, and it does not lie."""
         return True
 
-    def read_anew(self) -> None:
-        """Nothing was unconfirmed."""
+    def reading_anew(self) -> AbstractContextManager[None]:
+        """Nothing is unconfirmed, before or after."""
+        return nullcontext()
 
     async def close(self) -> None:
         """Nothing to give back."""

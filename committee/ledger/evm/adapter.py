@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from committee.errors import (
     LedgerError,
@@ -119,9 +120,9 @@ class EvmLedger(SpaceWriter, VotingWriter):
         """As `Ledger.is_confirmed`."""
         return self._reader.witnesses.is_confirmed
 
-    def read_anew(self) -> None:
-        """As `Ledger.read_anew`."""
-        self._reader.witnesses.forget()
+    def reading_anew(self) -> AbstractContextManager[None]:
+        """As `Ledger.reading_anew`."""
+        return self._reader.witnesses.reading_anew()
 
     async def close(self) -> None:
         """Give back connections. Idempotent."""

@@ -9,7 +9,8 @@ being and what it told is unconfirmed: it is compared once another endpoint can 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -56,16 +57,27 @@ class Witnesses:
     def is_confirmed(self) -> bool:
         """Whether another endpoint told the same of all that was taken in, or none could for `PATIENCE_S`.
 
-        With a single endpoint there is nobody to ask: True.
+        True with a single endpoint, as no other one can be asked.
         """
         if self._since_s is None:
             return True
         return asyncio.get_running_loop().time() - self._since_s > PATIENCE_S
 
-    def forget(self) -> None:
-        """Take note that all of the state is about to be read anew."""
-        self._unconfirmed.clear()
-        self._needs_all, self._since_s = False, None
+    @contextmanager
+    def reading_anew(self) -> Iterator[None]:
+        """All of the state is read anew in this block.
+
+        What was unconfirmed before is forgotten if the block ends well. If it fails, the old state is still acted on.
+        """
+        before = self._unconfirmed, self._needs_all, self._since_s
+        self._unconfirmed, self._needs_all, self._since_s = [], False, None
+        try:
+            yield
+        except BaseException:
+            self._unconfirmed = before[0] + self._unconfirmed
+            self._needs_all |= before[1]
+            self._since_s = self._since_s if before[2] is None else before[2]
+            raise
 
     async def confirm_logs(self, first: int, last: int, told: Sequence[RawLog]) -> None:
         """Compare the events of the blocks first..last that were told.

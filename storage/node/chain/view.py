@@ -77,7 +77,7 @@ class ChainView:
         self._trouble: LedgerError | None = None
         """Why the last refresh failed; None when it did not."""
         self._is_confused = False
-        """Whether the last refresh failed in a way that was not foreseen: then the state is read anew."""
+        """Whether the state must be read anew: a refresh failed unexpectedly, or could not take a snapshot in."""
         self._finality = Finality()
         self._first_seen: tuple[int, float] | None = None
         """(number, time) of the first settled block that was seen, for the chain's pace."""
@@ -217,7 +217,6 @@ class ChainView:
             following = await self._follower.next(() if self._is_confused else self._marks)
             if following is not None:
                 await self._take(following)
-                self._is_confused = False
             newest = self._follower.newest
             if following is None or newest is None or self.block.number >= newest.number:
                 break
@@ -302,6 +301,7 @@ class ChainView:
                 )
                 following = await self._follower.snapshot()
         if isinstance(following, Snapshot):
+            self._is_confused = True  # until it is taken in: what it was to replace may be wrong
             change = everything(following, self._ejected)
             events = differences(self.state, self._objects, self._ejected, following) if self._marks else []
             if self._marks:
@@ -312,6 +312,7 @@ class ChainView:
             change = dataclasses.replace(change, parameters=await self.ledger.parameters())
         await self._save(change)
         self._apply(change)
+        self._is_confused = False
         self._note_confirmation()
         for event in events:
             for listener in self._listeners:

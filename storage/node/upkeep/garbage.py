@@ -88,13 +88,11 @@ class Garbage:
         self._more.set()
         while True:
             await self._more.wait()
-            if not self._view.is_confirmed:
-                await asyncio.sleep(UNCONFIRMED_PAUSE_S)
-                continue
             self._more.clear()
             try:
                 await self.collect()
             except Unconfirmed:
+                await asyncio.sleep(UNCONFIRMED_PAUSE_S)
                 self._more.set()
             except StoreError as error:
                 log.warning("garbage cannot be collected yet", error=str(error))
@@ -104,9 +102,10 @@ class Garbage:
     async def collect(self) -> None:
         """Look at all that is to be looked at now.
 
-        Raises `StoreError`, and `Unconfirmed` while something is unwanted by a view that is not confirmed; what is left
-        is looked at the next time.
+        Raises `StoreError`, and `Unconfirmed` while the view is not confirmed; what is left is looked at the next time.
         """
+        if not self._view.is_confirmed:
+            raise Unconfirmed
         while self._doubtful:
             blob_id = next(iter(self._doubtful))
             await self._drop_unwanted(blob_id)

@@ -133,6 +133,33 @@ async def test_what_a_provider_makes_up_while_the_other_is_down_is_not_acted_on_
     await assert_as_fresh(view, case.ledger)
 
 
+@pytest.mark.parametrize("is_lie_in_parameters", [False, True])
+async def test_nothing_is_confirmed_by_reading_anew_what_cannot_be_taken_in(
+    case: Case, monkeypatch: pytest.MonkeyPatch, is_lie_in_parameters: bool
+) -> None:
+    """The second endpoint is back, and the first one lies about the state, too; then it tells the truth again."""
+    view = await case.view()
+    case.second.is_down = True
+    case.first.lie = forged(case.network, await an_empty_block(case), case.blob_id)
+    await view.refresh()
+    case.first.lie, case.second.is_down = None, False
+    await an_empty_block(case)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise ProvidersDisagree("test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(case.ledger, "parameters" if is_lie_in_parameters else "blobs", fail)
+        with pytest.raises(ProvidersDisagree):
+            await view.refresh()
+    assert view.is_invalid(case.blob_id)
+    assert not is_confirmed(view)
+    await an_empty_block(case)
+    await until_followed(view)
+    assert is_confirmed(view)
+    assert view.is_live(case.blob_id)
+
+
 async def test_what_was_true_while_the_other_provider_was_down_is_confirmed_without_reading_all_anew(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,8 +52,8 @@ class Script:
     def is_confirmed(self) -> bool:
         return True
 
-    def read_anew(self) -> None:
-        pass
+    def reading_anew(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def parameters(self) -> Any:
         return SimpleNamespace(n_shards=4)
