@@ -72,7 +72,7 @@ HINTS: Mapping[str, str] = {
     "NoCapacity": "the network is full in that period: give fewer --periods, or wait until space is given back",
     "UnknownReservation": _SPACE,
     "InvalidSize": "give at least a mebibyte, and less than the reservation has",
-    "InvalidOwner": "name an account that somebody has",
+    "InvalidOwner": "name an account other than the zero address",
     "NotWithin": f"give a period behind its first one and before its end: {_SPACE}",
     "NotBegun": f"its first period has not begun: {_SPACE}",
     "NotAdjoining": f"it must have the same size, and go on where the other ends, or the same periods: {_SPACE}",

@@ -58,7 +58,7 @@ def assign(
 def replaced(
     holdings: Mapping[int, Sequence[int]], ejected: Collection[int], n_shards: int
 ) -> dict[int, tuple[int, ...]]:
-    """Return the committee without its ejected members, in the form of `assign`; nobody that stays gives up a shard.
+    """Return the committee without its ejected members, in the form of `assign`. A member that stays keeps its shards.
 
     `holdings` are the shards of the committee in office. Members are dealt the shards of the ejected as by stake, each
     with the shards it holds for its stake: `apportion` never gives a member fewer shards when there are more to deal.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MOST_FACTOR = 2
-"""No term becomes more than so many times larger or smaller in a period."""
+"""The largest factor by which a term grows or shrinks in a period."""
 LARGEST_PRICE = 2**80 - 1
 LARGEST_CAPACITY = 2**64 - 1
 

@@ -16,11 +16,11 @@ from storage.client.node_client import NodeClient
 from storage.client.waiting import FIRST_PAUSE_S, Pauses, Progress, no_progress
 
 LINK_PATIENCE_S = 60.0
-"""How long the end of an outage is waited for."""
+"""The longest wait for the end of an outage."""
 MOST_IN_VAIN = 3
-"""Outages, or returns of nodes, after each of which no node has granted anything."""
+"""The most waits in a row after which no node grants a request; then the operation fails."""
 LOOK_S = 2.0
-"""For so long it holds that nodes answer."""
+"""Age in seconds up to which the last answers, or the last look at all nodes, still count."""
 
 
 class Outages:

@@ -73,11 +73,7 @@ async def deploy(
     async with _connection(rpc_url) as rpc:
         await _probe(rpc)
         chain_id = await rpc.eth.chain_id
-        if chain_id != DEVELOPMENT_CHAIN_ID and parameters.opening_stake is None:
-            raise LedgerError(
-                f"chain {chain_id} is not for development: say how much stake the first epoch waits for "
-                "(--opening-stake TOKENS), for else the first account to stake elects all members"
-            )
+        _require_opening(chain_id, parameters)
         finality = parameters.finality or ("latest" if chain_id == DEVELOPMENT_CHAIN_ID else "finalized")
         await _probe_finality(rpc, finality)
         with closing(Sender(rpc, key, chain_id, ErrorDecoder(map(load_contract, CONTRACTS)))) as sender:
@@ -108,6 +104,15 @@ async def deploy(
         domain=domain_of(chain_id, addresses["Committee"]),
         finality=finality,
     )
+
+
+def _require_opening(chain_id: int, parameters: DeploymentParameters) -> None:
+    """Check that the first epoch waits for a stake that was named, on any chain but one for development."""
+    if chain_id != DEVELOPMENT_CHAIN_ID and parameters.opening_stake is None:
+        raise LedgerError(
+            f"chain {chain_id} is not for development: say how much stake the first epoch waits for "
+            "(--opening-stake TOKENS), for else the first account to stake elects all members"
+        )
 
 
 @asynccontextmanager

@@ -100,7 +100,7 @@ class History:
         return {**self._ours, "topics": [["0x" + topic.hex() for topic in sorted(self._rare)]]}
 
     def rare(self, logs: Iterable[RawLog]) -> list[RawLog]:
-        """Those of wanted logs that `rare_criteria` picks."""
+        """Return the logs, of wanted ones, that `rare_criteria` picks."""
         return [log for log in logs if log.topics[0] in self._rare]
 
     async def headers(self, first: int, last: int, until: BlockMark | None = None) -> list[Block]:

@@ -13,7 +13,7 @@ import {Votes} from "./lib/Votes.sol";
 /// @title The members' votes on prices and capacity.
 /// @notice A node says which prices it asks and how much space the network is to offer. Once a period the terms follow:
 /// a price is the lowest that members with a quorum of the shards asked at most, the capacity the largest that such
-/// members offered at least (Walrus' rule). A vote counts from the next period on, so that nobody can wait for others'
+/// members offered at least (Walrus' rule). A vote counts from the next period on, so that a node cannot wait for the others'
 /// votes, or for a moment to have them counted. While members with fewer shards than a quorum have voted, the terms stay.
 contract Ballot {
     struct Vote {
@@ -39,7 +39,7 @@ contract Ballot {
     /// @notice Too few have voted, in shards.
     error NoQuorum(uint256 weight, uint256 needed);
 
-    /// @notice No term becomes more than so many times larger or smaller in a period.
+    /// @notice The largest factor by which a term grows or shrinks in a period.
     uint256 public constant MOST_FACTOR = 2;
 
     uint256 private constant WEIGHT_BITS = 16;

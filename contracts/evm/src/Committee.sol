@@ -143,7 +143,7 @@ contract Committee is Earnings {
     }
 
     /// @notice How much stake has to be elected in a selection made now. Two thirds of the stake that elected the
-    /// period's committee, to begin with: so that nobody takes over from members that are late, away or leaving. Then it
+    /// period's committee, to begin with: so that no candidate takes over from members that are late, away or leaving. Then it
     /// falls to nothing, so slowly that a network which truly shrinks can follow.
     function stakeNeeded() public view returns (uint256) {
         Clock memory clock = _clock;

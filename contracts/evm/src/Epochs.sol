@@ -253,7 +253,7 @@ abstract contract Epochs is Governed, IEpochs {
 
     /// @inheritdoc IEpochs
     /// @dev From the end of a period's handover to the next period's start takes the duration, from there to the next end
-    /// at most the deadline. After four times both nobody has pushed the period, or too little stake stands for election.
+    /// at most the deadline. After four times both no keeper has moved the period on, or too little stake stands for election.
     /// Replacements put nothing off.
     function isStalled() public view returns (bool) {
         return block.timestamp > _lastInTime() + _stallTime();

@@ -7,7 +7,7 @@ import {ERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20P
 
 /// @title The token that is staked on storage nodes and that storage is paid with.
 /// @notice An ERC-20 with 18 decimals and permits (EIP-2612). Its owner may mint, and so decide who is elected: on a
-/// public network that is the timelock, or nobody once the ownership is renounced.
+/// public network that is the timelock, or no account once the ownership is renounced.
 contract HauloutToken is ERC20Permit, Ownable {
     /// @param owner The account that may mint.
     /// @param holder The account that has all of the token to begin with.

@@ -6,7 +6,7 @@ import {ISpace} from "./interfaces/ISpace.sol";
 
 /// @title Reservations of space: bought, given on, split and joined.
 /// @dev A reservation is whole mebibytes in each of its periods, just what is booked for it there. Splitting and joining
-/// move no booking and no payment: the mebibytes in each period are the same before and after, so nobody gains or loses
+/// move no booking and no payment: the mebibytes in each period are the same before and after, so no owner gains or loses
 /// space, nor what is refunded at a standstill but for a unit that rounding leaves to the other owners.
 abstract contract Reservations is Space {
     /// @inheritdoc ISpace

@@ -136,7 +136,7 @@ abstract contract Space is ISpace, Governed {
         return payable_ < openPeriod ? openPeriod : payable_;
     }
 
-    /// @dev What is paid when all that a period can pay is being paid would be nobody's.
+    /// @dev Once a period is being paid out, a new payment for it would reach no node.
     function _requireRunning(uint32 current) internal view {
         if (current < openPeriod || committee.isStalled()) revert Stalled();
     }

@@ -43,7 +43,7 @@ contract Staking is Settlement, Multicall {
     /// @notice `fraction` of the stake on a node is burnt, and of each pool that left it with `firstUnlockPeriod` or later
     /// and that it is settled for; of each rounded down, together `amount`.
     event Slashed(uint32 indexed nodeId, uint256 fraction, uint256 amount, bytes32 evidence, uint32 firstUnlockPeriod);
-    /// @notice Somebody else may slash, once what unlocks with `unlockPeriod` is unlocked.
+    /// @notice Another account may slash, once what unlocks with `unlockPeriod` is unlocked.
     event SlasherChanged(address indexed slasher, uint32 unlockPeriod);
 
     /// @notice An amount must be above zero.
@@ -246,7 +246,7 @@ contract Staking is Settlement, Multicall {
         return selector == this.stake.selector;
     }
 
-    /// @dev The sender's shares, which are nobody's now, leave the pool with the first period that is not elected for.
+    /// @dev The sender's shares, which no account holds now, leave the pool with the first period that is not elected for.
     function _leave(uint32 nodeId, uint256 shares) private returns (uint32 unlockPeriod) {
         Stake storage on = _stakes[nodeId];
         unlockPeriod = IEpochs(committee).electablePeriod();
@@ -264,7 +264,7 @@ contract Staking is Settlement, Multicall {
         emit Unstaked(nodeId, msg.sender, shares, unlockPeriod, unbondingShares);
     }
 
-    /// @dev Takes back what of the sender's was to leave with a period: shares of the node's pool, which are nobody's now.
+    /// @dev Takes back what of the sender's was to leave with a period: shares of the node's pool, which no account holds now.
     function _takeBack(uint32 nodeId, uint32 unlockPeriod, uint256 unbondingShares) private returns (uint256 shares) {
         if (unbondingShares == 0) revert ZeroAmount();
         if (unlockPeriod < IEpochs(committee).electablePeriod()) revert ElectedWithout(unlockPeriod);
