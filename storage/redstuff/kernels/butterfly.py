@@ -74,6 +74,38 @@ def _forward4(body: Body, rows: list[Row]) -> list[Row]:
     return [a, b, c, d]
 
 
+def _write_loops(
+    builder: ir.IRBuilder,
+    n_rows: int,
+    apply: Callable[[Body, list[Row]], list[Row]],
+    base: ir.Value,
+    row_bytes: ir.Value,
+    body: Body,
+    span: list[ir.Value],
+) -> None:
+    """Write the loops over rows and their width that apply `apply` in place; `span` is (first, count, distance)."""
+    first, count, distance = span
+    plane, lanes = builder.lshr(row_bytes, SIZE(1)), body.multiplier.lanes
+    vector, steps = ir.VectorType(BYTE, lanes), builder.udiv(plane, SIZE(lanes))
+    with cgutils.for_range(builder, count) as over_rows:
+        row = builder.mul(builder.add(first, over_rows.index), row_bytes)
+        starts = [
+            builder.add(row, builder.mul(builder.mul(distance, SIZE(number)), row_bytes))
+            for number in range(n_rows)
+        ]
+        with cgutils.for_range(builder, steps) as over_width:
+            place = builder.mul(over_width.index, SIZE(lanes))
+            lows = [builder.add(start, place) for start in starts]
+            highs = [builder.add(low, plane) for low in lows]
+            rows = [
+                (load(builder, vector, base, low), load(builder, vector, base, high))
+                for low, high in zip(lows, highs, strict=True)
+            ]
+            for low, high, result in zip(lows, highs, apply(body, rows), strict=True):
+                store(builder, result[0], base, low)
+                store(builder, result[1], base, high)
+
+
 def _rows_intrinsic(
     n_rows: int,
     n_constants: int,
@@ -87,30 +119,6 @@ def _rows_intrinsic(
     transform's first group at position 0.
     """
 
-    def loops(
-        builder: ir.IRBuilder, base: ir.Value, row_bytes: ir.Value, body: Body, span: list[ir.Value]
-    ) -> None:
-        first, count, distance = span
-        plane, lanes = builder.lshr(row_bytes, SIZE(1)), body.multiplier.lanes
-        vector, steps = ir.VectorType(BYTE, lanes), builder.udiv(plane, SIZE(lanes))
-        with cgutils.for_range(builder, count) as over_rows:
-            row = builder.mul(builder.add(first, over_rows.index), row_bytes)
-            starts = [
-                builder.add(row, builder.mul(builder.mul(distance, SIZE(number)), row_bytes))
-                for number in range(n_rows)
-            ]
-            with cgutils.for_range(builder, steps) as over_width:
-                place = builder.mul(over_width.index, SIZE(lanes))
-                lows = [builder.add(start, place) for start in starts]
-                highs = [builder.add(low, plane) for low in lows]
-                rows = [
-                    (load(builder, vector, base, low), load(builder, vector, base, high))
-                    for low, high in zip(lows, highs, strict=True)
-                ]
-                for low, high, result in zip(lows, highs, apply(body, rows), strict=True):
-                    store(builder, result[0], base, low)
-                    store(builder, result[1], base, high)
-
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         work, tables, *span = args[:5]
         numbers = args[5:]
@@ -123,7 +131,8 @@ def _rows_intrinsic(
         def write(zero: frozenset[int]) -> None:
             rows = [builder.mul(number, SIZE(multiplier.row_bytes)) for number in numbers]
             constants = [multiplier.constants(builder, builder.gep(table, [row])) for row in rows]
-            loops(builder, base, row_bytes, Body(builder, multiplier, constants, zero), span)
+            body = Body(builder, multiplier, constants, zero)
+            _write_loops(builder, n_rows, apply, base, row_bytes, body, span)
 
         if not zero:
             write(zero)
