@@ -176,11 +176,18 @@ class Twins:
 
 
 async def _outcome(answer: Awaitable[Any]) -> Any:
-    """(action, reason, arguments) when refused; else what was answered besides the transaction."""
+    """(action, reason, arguments) when refused; else what was answered besides the transaction.
+
+    A refused call is in no block, so nobody can tell the second at which the contracts refused it: the
+    stake that an election needs, which falls each second, is left out.
+    """
     try:
         given = await answer
     except LedgerRefused as refused:
-        return refused.action, refused.reason, refused.arguments
+        arguments = dict(refused.arguments)
+        if refused.reason == "NotEnoughStake":
+            del arguments["needed"]
+        return refused.action, refused.reason, arguments
     return given[0] if isinstance(given, tuple) and isinstance(given[1], Transaction) else None
 
 
