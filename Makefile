@@ -3,6 +3,7 @@
 # make bench-gas   what the contracts' transactions cost, into benchmarks/results/gas.json
 # make bench-handover   what a handover moves and how fast repair is, into benchmarks/results/handover.json and .svg
 # make bench-links   store and read over slow links, about ten minutes, into benchmarks/results/links.json
+# make bench-scale   what grows with the number of blobs, some minutes, into benchmarks/results/scale.json
 # make simulate   a year of churn at internet scale, into benchmarks/results/churn.json and .svg
 # make bench-redstuff   times the grid beside its peers, some minutes long, into benchmarks/results/redstuff.json
 
@@ -18,7 +19,7 @@ SLITHER := $(EVM)/.slither
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
 
-.PHONY: setup demo test bench-redstuff bench-gas bench-handover bench-links simulate lock clean
+.PHONY: setup demo test bench-redstuff bench-gas bench-handover bench-links bench-scale simulate lock clean
 
 setup: .venv/.ready $(EVM)/node_modules/.ready
 
@@ -81,6 +82,9 @@ bench-handover: setup
 
 bench-links: setup
 	@$(BIN)/python -m benchmarks.bench_links
+
+bench-scale: setup
+	@$(BIN)/python -m benchmarks.bench_scale
 
 simulate: setup
 	@$(BIN)/python -m benchmarks.simulate_churn

@@ -7,11 +7,11 @@ is verified before it is stored, and what is stored is never fetched again: all 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from committee.bls import SecretKey
@@ -221,32 +221,30 @@ class Filling:
         self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes]
     ) -> None:
         """Page through one run, until its end, the source's explicit one, or a page that brings nothing of it."""
-        left = dict.fromkeys(run)
-        cursor: bytes | None = run[0]
-        while cursor is not None and left:
-            page = await self._page(epoch, source, shard, axis, cursor, left)
-            came = [blob_id for blob_id, _ in page.slivers if blob_id in left]
+        place = 0
+        while place < len(run):
+            page = await self._page(epoch, source, shard, axis, run, place)
             passed = page.next_blob_id
-            if passed is not None and passed <= cursor:
+            if passed is None:
+                return
+            if passed <= run[place]:
                 source.faults += 1
                 self._repair.standing.lied(source.member, f"shard {shard} turns in circles")
                 return
-            if passed is not None and not came:
+            if not any(_is_in(run, place, blob_id) for blob_id, _ in page.slivers):
                 # Perhaps it has lost what it was asked for; of what is invalid it gives nothing.
-                source.faults += not self._view.is_invalid(cursor)
+                source.faults += not self._view.is_invalid(run[place])
                 return
-            for blob_id in [*came, *(one for one in left if passed is None or one < passed)]:
-                left.pop(blob_id, None)
             if source.is_faulty() or self._is_too_slow(source):
                 return
-            cursor = next(iter(left), None)
+            place = bisect_left(run, passed, place)
 
     async def _page(
-        self, epoch: int, source: _Source, shard: int, axis: Axis, first: bytes, left: Collection[bytes]
+        self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes], place: int
     ) -> wire.ShardPage:
-        """One page from `first` on, what is good of it stored; `left` are the blobs whose slivers are lacking."""
-        wanted = list(islice(left, PAGE_SLIVERS))
-        request = ShardTransferRequest(shard, axis, first, len(wanted), self._secret.public_key)
+        """One page of what a run lacks from `place` on; what is good of it is stored."""
+        wanted = run[place : place + PAGE_SLIVERS]
+        request = ShardTransferRequest(shard, axis, wanted[0], len(wanted), self._secret.public_key)
         message = encode(Intent.SHARD_TRANSFER, epoch, request.to_body(), self._view.parameters.domain)
         sizes = [self._size(blob_id, axis) for blob_id in wanted]
         size_bytes = max(wire.PAGE_BYTES, sizes[0])
@@ -271,7 +269,7 @@ class Filling:
                     source.waited_s += max(0.0, clock.time() - transfer.began_s)
             self._budget.charge(sum(len(sliver.symbols) for _, sliver in page.slivers))
             fail_point("handover.page-received")
-            known = await self._metadata({blob_id for blob_id, _ in page.slivers if blob_id in left})
+            known = await self._metadata({one for one, _ in page.slivers if _is_in(run, place, one)})
             good = await self._repair.threads.finished(self._good, epoch, source, shard, axis, known, page)
             fail_point("handover.page-verified")
             await self._repair.keep(good, self._in_vain[epoch])
@@ -368,3 +366,9 @@ class Filling:
             for axis in Axis:
                 lacking.update(self._store.missing(shard, axis, blobs))
         return [blob_id for blob_id in blobs if blob_id in lacking]
+
+
+def _is_in(run: Sequence[bytes], place: int, blob_id: bytes) -> bool:
+    """Return whether a run, which ascends, has a blob at `place` or behind it."""
+    found = bisect_left(run, blob_id, place)
+    return found < len(run) and run[found] == blob_id

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -44,7 +45,8 @@ class Garbage:
         self._view = view
         self._store = store
         self._loop = asyncio.get_running_loop()
-        self._doubtful: dict[bytes, None] = {}
+        self._doubtful: OrderedDict[bytes, None] = OrderedDict()
+        """Blobs to be looked at. (A dict would look at all that left it to find its first one.)"""
         self._sweep_due = True
         self._more = asyncio.Event()
         self.dropped_blobs = 0

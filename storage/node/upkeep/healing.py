@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 
 from committee import transition
 from committee.errors import LedgerError
@@ -44,10 +45,12 @@ class Healing:
         self._store = store
         self._repair = repair
         self._garbage = garbage
-        self._line: dict[bytes, None] = {}
-        self._at_work: set[bytes] = set()
+        self._line: OrderedDict[bytes, None] = OrderedDict()
+        """Blobs that no worker has begun with. (A dict would look at all that left it to find its first one.)"""
+        self._at_work: dict[bytes, bool] = {}
+        """Blobs under repair → whether each is to be looked after once more when its repair ends."""
         self._retries: dict[bytes, asyncio.TimerHandle] = {}
-        """Blobs that wait for their next try."""
+        """Blobs that wait for their next try. No blob is in two of the three."""
         self._waited_s: dict[bytes, float] = {}
         """How long a blob waited for its last try; one that was healed, or is to be kept no longer, is not in it."""
         self._more = asyncio.Event()
@@ -69,11 +72,13 @@ class Healing:
     @property
     def waiting(self) -> int:
         """Blobs that are to be looked after, those at work included."""
-        return len(self._line.keys() | self._at_work) + len(self._retries)
+        return len(self._line) + len(self._at_work) + len(self._retries)
 
     def look_after(self, blob_id: bytes) -> None:
         """Put a blob into the line, once; one that waits for its next try goes on waiting."""
-        if blob_id not in self._retries:
+        if blob_id in self._at_work:
+            self._at_work[blob_id] = True
+        elif blob_id not in self._retries:
             self._line.setdefault(blob_id)
             self._more.set()
 
@@ -107,31 +112,34 @@ class Healing:
 
     async def _work(self) -> None:
         while True:
-            blob_id = next((one for one in self._line if one not in self._at_work), None)
-            if blob_id is None:
+            if not self._line:
                 self._more.clear()
                 await self._more.wait()
                 continue
-            del self._line[blob_id]
-            self._at_work.add(blob_id)
+            blob_id, _ = self._line.popitem(last=False)
+            self._at_work[blob_id] = False
+            why = None
             try:
                 await self._heal(blob_id)
-                self._waited_s.pop(blob_id, None)
             except (RepairError, RedStuffError, StoreError, LedgerError) as error:
-                self._put_off(blob_id, str(error))
+                why = str(error)
             except Exception:
                 log.exception("healing failed unexpectedly", blob=blob_id_text(blob_id))
-                self._put_off(blob_id, "unexpected")
+                why = "unexpected"
             finally:
-                self._at_work.discard(blob_id)
-                self._more.set()
+                is_asked_again = self._at_work.pop(blob_id)
+            if why is not None:
+                self._put_off(blob_id, why)
+                continue
+            self._waited_s.pop(blob_id, None)
+            if is_asked_again:
+                self.look_after(blob_id)
 
     def _put_off(self, blob_id: bytes, why: str) -> None:
         """Let the blob wait, twice as long as the last time; the log is told of the first time."""
         tell = log.debug if blob_id in self._waited_s else log.warning
         wait_s = min(2 * self._waited_s.get(blob_id, FIRST_RETRY_S / 2), LONGEST_RETRY_S)
         self._waited_s[blob_id] = wait_s
-        self._line.pop(blob_id, None)
         self._retries[blob_id] = asyncio.get_running_loop().call_later(wait_s, self._retry, blob_id)
         tell("blob cannot be healed yet", blob=blob_id_text(blob_id), retry_s=wait_s, error=why)
 

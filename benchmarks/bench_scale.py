@@ -1,0 +1,138 @@
+"""What grows with the number of blobs: `make bench-scale`. All figures go to `results/scale.json`.
+
+The blobs are synthetic, the code is the node's own and its stores lie on disk. Each figure is measured at each of the
+sizes, 10 000, 100 000 and 1 000 000 blobs unless `--sizes` names others, and so is its growth for ten times the blobs,
+which is what its goal speaks of: times depend on the machine.
+
+With arguments only these parts run, and nothing is written; `--help` names the parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.scale_upkeep import health, lines
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = (10_000, 100_000, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure has to be."""
+
+    unit: str
+    most_growth: float | None = None
+    """For ten times the blobs; None where the figure itself has a bound."""
+    most: float | None = None
+    """At every size."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure at all sizes."""
+
+    figure: str
+    unit: str
+    at: Mapping[int, float]
+    """Number of blobs → the figure."""
+    growth: Sequence[float]
+    """From each size to the next, for ten times the blobs."""
+    goal: str
+    holds: bool
+
+
+Part = Callable[[int, Path], Awaitable[Mapping[str, float]]]
+PARTS: Mapping[str, Part] = {"health": health, "lines": lines}
+"""Name → measures some figures with so many blobs, in a folder of its own."""
+GOALS: dict[str, Goal] = {
+    "one scrape of health and metrics": Goal("ms", most=50),
+    "a line of blobs to heal, to its end": Goal("s", most_growth=11),
+    "a line of blobs to drop, to its end": Goal("s", most_growth=11),
+    "a run of slivers copied in pages, without their verifying and storing": Goal("s", most_growth=11),
+}
+
+
+def judged(figure: str, at: Mapping[int, float]) -> Figure:
+    """Return a figure with its growth, and whether it is what it has to be."""
+    goal, sizes = GOALS[figure], sorted(at)
+    growth = [tenfold(at[less], at[more], more / less) for less, more in pairwise(sizes)]
+    if goal.most is not None:
+        return Figure(
+            *(figure, goal.unit, rounded(at), [round(one, 2) for one in growth]),
+            *(f"at most {goal.most:g} {goal.unit}", max(at.values()) <= goal.most),
+        )
+    most = goal.most_growth or 0.0
+    text = f"at most {most:g} times for ten times the blobs"
+    holds = max(growth, default=0.0) <= most
+    return Figure(figure, goal.unit, rounded(at), [round(one, 2) for one in growth], text, holds)
+
+
+def tenfold(less: float, more: float, times: float) -> float:
+    """Return the growth for ten times the blobs, of a figure that grew from `less` to `more` for `times` the blobs."""
+    return math.inf if less <= 0 else (more / less) ** (1 / math.log10(times))
+
+
+def rounded(at: Mapping[int, float]) -> dict[int, float]:
+    """Return the figures with four digits."""
+    return {size: float(f"{value:.4g}") for size, value in at.items()}
+
+
+async def measured(names: Sequence[str], sizes: Sequence[int]) -> list[Figure]:
+    """Run parts at all sizes."""
+    at: dict[str, dict[int, float]] = {}
+    for name in names:
+        for size in sizes:
+            with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
+                for figure, value in (await PARTS[name](size, Path(folder))).items():
+                    at.setdefault(figure, {})[size] = value
+    return [judged(figure, values) for figure, values in at.items()]
+
+
+def show(figures: Sequence[Figure]) -> None:
+    """Print all figures as a table."""
+    table = Table(title="Scale", title_justify="left")
+    sizes = sorted({size for one in figures for size in one.at})
+    for name in ("figure", "unit", *(f"{size:,}" for size in sizes), "growth", "goal", ""):
+        table.add_column(name)
+    for one in figures:
+        table.add_row(
+            *(one.figure, one.unit, *(f"{one.at[size]:,g}" if size in one.at else "" for size in sizes)),
+            *(", ".join(f"{growth:g}" for growth in one.growth), one.goal),
+            "[green]holds" if one.holds else "[red]falls short",
+        )
+    Console(width=None if Console().is_terminal else 170).print(table)
+
+
+def main() -> None:
+    """Run, print, and write unless only parts or other sizes were asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_scale", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of blobs, ascending")
+    asked = parser.parse_args()
+    if unknown := set(asked.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    sizes = tuple(map(int, asked.sizes.split(",")))
+    figures = asyncio.run(measured(asked.parts or list(PARTS), sizes))
+    show(figures)
+    if not asked.parts and sizes == SIZES:
+        rows = ",\n".join(json.dumps(asdict(one), ensure_ascii=False) for one in figures)
+        (RESULTS / "scale.json").write_text(f"[\n{rows}\n]\n")
+    if not all(one.holds for one in figures):
+        sys.exit("some figures fall short of their goals")
+
+
+if __name__ == "__main__":
+    main()

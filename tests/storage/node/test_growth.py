@@ -1,0 +1,82 @@
+"""Work that must not grow faster than the blobs: counted, not timed (`benchmarks/bench_scale.py` has the times)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from benchmarks.scale_chain import blob_ids
+from committee.membership import Member
+from storage.client import wire
+from storage.node.handover import filling as filling_module
+from storage.node.handover.filling import PAGE_SLIVERS, Filling
+from storage.node.upkeep.garbage import Garbage
+from storage.node.upkeep.healing import Healing
+from storage.redstuff import Axis
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import OneNode
+
+
+class Untouched(OrderedDict[bytes, Any]):
+    """Blobs of which only the number may be asked."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("blobs are gone through")
+
+    keys = values = items = __iter__
+
+
+async def test_the_number_of_blobs_to_heal_is_told_without_going_through_them(node: OneNode) -> None:
+    healing = Healing(node.view, node.store, cast(Any, None), Garbage(node.view, node.store))
+    many = [Untouched.fromkeys(blob_ids(1000)) for _ in range(3)]
+    healing._line, healing._at_work, healing._retries = many  # type: ignore[assignment]
+    assert healing.waiting == 3000
+
+
+class Compared(bytes):
+    """A blob id that counts how often it is compared or hashed."""
+
+    times = 0
+
+    def __lt__(self, other: bytes) -> bool:
+        Compared.times += 1
+        return super().__lt__(other)
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        Compared.times += 1
+        return super().__hash__()
+
+
+async def compared(n_blobs: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often blob ids are compared while a run of so many is copied from a source that has them all."""
+    filling = Filling(*cast(Any, (None, None, None, SimpleNamespace(link=None), None, None, None)))
+    run = sorted(map(Compared, blob_ids(n_blobs)))
+    source = filling_module._Source(Member(2, "source", "http://x:1", bytes(48), ()), [])
+
+    async def page(*asked: Any) -> wire.ShardPage:
+        run, place = asked[-2:]
+        following = run[place + PAGE_SLIVERS] if place + PAGE_SLIVERS < len(run) else None
+        return wire.ShardPage(
+            [(one, cast(Any, None)) for one in run[place : place + PAGE_SLIVERS]], following
+        )
+
+    monkeypatch.setattr(filling, "_page", page)
+    monkeypatch.setattr(filling, "_is_too_slow", lambda source: False)
+    Compared.times = 0
+    await filling._transfer_run(1, source, 0, Axis.PRIMARY, run)
+    return Compared.times
+
+
+async def test_copying_ten_times_the_slivers_compares_ten_times_the_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few, many = [await compared(PAGE_SLIVERS * pages, monkeypatch) for pages in (8, 80)]
+    assert 0 < many <= 16 * few
