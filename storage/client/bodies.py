@@ -41,7 +41,7 @@ class LargeBody(Payload):
     def __init__(self, content: Bytes, content_type: str) -> None:
         super().__init__(memoryview(content), content_type=content_type)
         self._size = len(content)
-        self._written_bytes = 0
+        self._written_bytes = self._moved_bytes = 0
         self._transport: asyncio.Transport | None = None
 
     @property
@@ -51,17 +51,24 @@ class LargeBody(Payload):
 
     @property
     def moved_bytes(self) -> int:
-        """Bytes that the other side's machine has acknowledged."""
-        if self._transport is None:
-            return 0
-        return max(0, self._written_bytes - queued_bytes(self._transport))
+        """Bytes that the other side's machine has acknowledged; what a closed connection had queued is not known."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._moved_bytes = max(0, self._written_bytes - queued_bytes(self._transport))
+        return self._moved_bytes
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a connection on which the body is sent."""
+        return self._transport is not None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The content as text."""
         return bytes(self._value).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send it."""
+        """Send it, once: aiohttp would send all of it again over another connection, and nobody would be told."""
+        if self._transport is not None:
+            raise ConnectionResetError("the connection broke while the body was sent")
         self._transport = getattr(writer, "transport", None)
         for first in range(0, len(self._value), PIECE_BYTES):
             piece = self._value[first : first + PIECE_BYTES]
@@ -104,36 +111,67 @@ def joined(parts: Sequence[Bytes]) -> Bytes:
     return room
 
 
+class _Parts:
+    """A body as it arrives, of any length up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._parts: list[bytes] = []
+        self._left = limit
+
+    def add(self, part: bytes) -> None:
+        """Take the next part. Raises `TooLong`."""
+        self._parts.append(part)
+        self._left -= len(part)
+        if self._left < 0:
+            raise TooLong
+
+    def content(self) -> bytes:
+        """Return what has arrived."""
+        return b"".join(self._parts)
+
+
+class _Room:
+    """A large body of known length as it arrives, in memory used before."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._room, self._place = uninitialised(size_bytes).data, 0
+
+    def add(self, part: bytes) -> None:
+        """Take the next part. Raises `TooLong`."""
+        if len(part) > len(self._room) - self._place:
+            raise TooLong
+        self._room[self._place : self._place + len(part)] = part
+        self._place += len(part)
+
+    def content(self) -> memoryview:
+        """Return what has arrived."""
+        return self._room[: self._place]
+
+
 async def received(
-    response: aiohttp.ClientResponse, limit: int, on_bytes: Callable[[int], None] = lambda count: None
+    response: aiohttp.ClientResponse,
+    limit: int,
+    on_bytes: Callable[[int], None] = lambda count: None,
+    cut: list[Bytes] | None = None,
 ) -> Bytes:
-    """The whole body; `on_bytes` is told of each part's length.
+    """The whole body, behind the parts that are in `cut`; `on_bytes` is told of each further part's length.
 
-    Raises `TooLong` when it has more than `limit` bytes, or than it said; then it is not read on.
+    What has arrived of a body that breaks off is added to `cut`. Raises `TooLong` when all has more than `limit` bytes,
+    or the body more than it said; then it is not read on.
     """
+    begun_bytes = sum(map(len, cut or ()))
     size_bytes = response.content_length
-    if size_bytes is None or size_bytes < LARGE_BYTES:
-        return await _received_in_chunks(response, limit, on_bytes)
-    if size_bytes > limit:
+    if size_bytes is not None and begun_bytes + size_bytes > limit:
         raise TooLong
-    room, place = uninitialised(size_bytes).data, 0
-    async for chunk in response.content.iter_any():
-        if len(chunk) > size_bytes - place:
-            raise TooLong
-        on_bytes(len(chunk))
-        room[place : place + len(chunk)] = chunk
-        place += len(chunk)
-    return room[:place]
-
-
-async def _received_in_chunks(
-    response: aiohttp.ClientResponse, limit: int, on_bytes: Callable[[int], None]
-) -> bytes:
-    chunks, left = [], limit
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        on_bytes(len(chunk))
-        left -= len(chunk)
-        if left < 0:
-            raise TooLong
-    return b"".join(chunks)
+    is_small = size_bytes is None or size_bytes < LARGE_BYTES
+    arriving = _Parts(limit - begun_bytes) if size_bytes is None or is_small else _Room(size_bytes)
+    is_whole = False
+    try:
+        async for chunk in response.content.iter_any():
+            on_bytes(len(chunk))
+            arriving.add(chunk)
+        is_whole = True
+    finally:
+        if cut is not None and not is_whole:
+            cut.append(arriving.content())
+    return joined([*cut, arriving.content()]) if cut else arriving.content()

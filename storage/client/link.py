@@ -5,6 +5,9 @@ On a slow link, more requests at once add no bytes a second. They only make each
 Transfers beyond that wait in line. While more requests bring more bytes a second, the measured rate grows, and the
 window with it. (It is the rule of TCP's BBR, for requests in place of packets.)
 
+Where all connections break at once, again and again, few transfers end between two breaks if many share the link. Then
+no more are begun than half of those that broke, down to one; each that ends makes room for more.
+
 A transfer that moves much less than its share of the link is *overdue*: its peer is slow or hangs, not the link. It
 runs on and no longer counts, and no other transfer to the same peer begins before it ends.
 """
@@ -105,17 +108,22 @@ class Window:
         self._idle_from_s = 0.0
         self._moved_bytes = 0
         """Bytes moved since then by transfers that have ended."""
+        self.most_at_once = float(MOST_AT_ONCE)
+        """Fewer after all connections broke."""
+        self._broke_s = -math.inf
+        """When the first of the breaks came that count as one."""
+        self._n_broken = 0
 
     def has_room(self, transfer: Transfer, now_s: float) -> bool:
         """Whether the link has room for one more transfer; `slow_peers` is another rule."""
         under_way = [
             one for one in self.under_way if one.size_bytes > SMALL_BYTES and not one.is_overdue(now_s)
         ]
-        if len(under_way) < LEAST_AT_ONCE:
+        if len(under_way) < min(LEAST_AT_ONCE, int(self.most_at_once)):
             return True
         # Whole sizes, until the answer is here: what a socket or a proxy has taken may wait there for the link.
         size_bytes = transfer.size_bytes + sum(one.size_bytes for one in under_way)
-        return len(under_way) < MOST_AT_ONCE and size_bytes <= self.bytes_per_s * TARGET_S
+        return len(under_way) < int(self.most_at_once) and size_bytes <= self.bytes_per_s * TARGET_S
 
     def slow_peers(self, now_s: float) -> set[Hashable]:
         """The peers of overdue transfers."""
@@ -137,6 +145,27 @@ class Window:
         self._idle_from_s = now_s
         self._moved_bytes += self._newly_moved(transfer)
         transfer.is_over = True
+
+    def note_answer(self, transfer: Transfer) -> None:
+        """Note that a transfer ended well: one more may be under way after as many as there may be now."""
+        if transfer.size_bytes > SMALL_BYTES:
+            self.most_at_once = min(MOST_AT_ONCE, self.most_at_once + 1 / self.most_at_once)
+
+    def note_break(self, now_s: float) -> None:
+        """Note that the connection of a transfer broke, which has been counted out.
+
+        It tells of the link if each transfer broke that was under way when the first did; else of the peer.
+        """
+        if now_s - self._broke_s > LOOK_S:
+            self._broke_s, self._n_broken = now_s, 0
+        self._n_broken += 1
+        is_any_whole = any(
+            one.began_s < self._broke_s and one.size_bytes > SMALL_BYTES and not one.is_overdue(now_s)
+            for one in self.under_way
+        )
+        if self._n_broken > 1 and not is_any_whole:
+            self.most_at_once = max(1.0, min(self.most_at_once, self._n_broken) / 2)
+            self._n_broken = 0
 
     def measure(self, now_s: float, is_full: bool) -> None:
         """Measure the link's rate, if LOOK_S have passed; `is_full` tells whether transfers wait for room.
@@ -211,14 +240,30 @@ class Link:
         try:
             transfer.on_begin()
             yield
+            self.window.note_answer(transfer)
         finally:
-            self.window.end(transfer, loop.time())
+            if not transfer.is_over:
+                self.window.end(transfer, loop.time())
             self._let_in()
 
-    async def _wait(self, transfer: Transfer) -> None:
+    @asynccontextmanager
+    async def lost_turn(self, transfer: Transfer) -> AsyncIterator[None]:
+        """Give up the turn of a large transfer whose connection broke; wait for another one after the block."""
+        now_s = asyncio.get_running_loop().time()
+        self.window.end(transfer, now_s)
+        self.window.note_break(now_s)
+        self._let_in()
+        yield
+        await self._wait(transfer, is_first=True)
+
+    async def _wait(self, transfer: Transfer, *, is_first: bool = False) -> None:
+        """Wait in line, `is_first` of all."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._line.append((transfer, turn))
+        if is_first:
+            self._line.appendleft((transfer, turn))
+        else:
+            self._line.append((transfer, turn))
         self._let_in()
         try:
             await turn

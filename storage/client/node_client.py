@@ -102,10 +102,10 @@ class NodeClient:
     ) -> bytes:
         """A sliver's symbols, `size_bytes` at most. Not verified: that is the caller's, who has the metadata.
 
-        `transfer` lets the caller see how the request gets on.
+        `transfer` lets the caller see how the request gets on. An answer that breaks off is gone on with.
         """
         path = _blob(blob_id, "slivers", str(pair), axis.label)
-        body = await self._get(path, size_bytes=size_bytes, transfer=transfer)
+        body = await self._get(path, size_bytes=size_bytes, transfer=transfer, resumes=True)
         with self._transport.must_be_true():
             return bytes(SliverData.from_bcs(body).symbols)
 
@@ -305,11 +305,17 @@ class NodeClient:
         *,
         size_bytes: int,
         transfer: Transfer | None = None,
+        resumes: bool = False,
     ) -> Bytes:
         """Return an answer of at most `size_bytes` and its frame."""
         limit = size_bytes + wire.FRAME_BYTES
         return await self._transport.request(
-            "GET", path, query=query, limit=limit, size_bytes=size_bytes, transfer=transfer
+            *("GET", path),
+            query=query,
+            limit=limit,
+            size_bytes=size_bytes,
+            transfer=transfer,
+            resumes=resumes,
         )
 
     async def _put(self, path: str, body: Callable[[], bytes], size_bytes: int) -> None:

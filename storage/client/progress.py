@@ -70,6 +70,11 @@ class RequestProgress:
         """Whether the other side's machine has the whole request."""
         return self.body is None or self.body.moved_bytes >= self.body.size_bytes
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a connection carries the request's or the answer's body, or did."""
+        return self.has_answer or (self.body is not None and self.body.has_begun)
+
     def due_s(self, now_s: float) -> float:
         """Return when the request counts as stalled; each of its phases has the whole patience."""
         phases = self.is_sent + self.has_answer

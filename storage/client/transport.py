@@ -12,7 +12,7 @@ import errno
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 
 import aiohttp
 
@@ -23,7 +23,7 @@ from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, LargeBody, TooLong, received
 from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable, NodeUnusable
 from storage.client.failures import of_no_node, read_failure
-from storage.client.link import Link, Transfer, at_once
+from storage.client.link import SMALL_BYTES, Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
 from storage.client.retrying import Patience, retry_after_s
 from storage.redstuff import InvalidEncoding
@@ -81,11 +81,13 @@ class NodeTransport:
         patience_s: float | None = None,
         within_s: float | None = None,
         transfer: Transfer | None = None,
+        resumes: bool = False,
     ) -> Bytes:
         """Return the body of a request's answer; try again while the node cannot be reached or is unavailable.
 
         `body` is made when the request's turn comes. An answer is cut off at `limit` bytes; `size_bytes` is about what
-        the link is to carry. With `within_s` there is one try, which may take no longer.
+        the link is to carry. With `within_s` there is one try, which may take no longer. With `resumes` an answer that
+        broke off is asked for from there on: it has to be the same each time.
         """
         if self._unusable:
             raise NodeUnusable(self.name, self.address, self._unusable)
@@ -94,26 +96,39 @@ class NodeTransport:
         patience_s = within_s or patience_s or self._patience_s or progress.PATIENCE_S
         async with at_once(transfer) if self._link is None else self._link.turn(transfer):
             content = body() if callable(body) else body
+            cut: list[Bytes] | None = [] if resumes else None
+            moving: RequestProgress | None = None
 
             def begin() -> RequestProgress:
+                nonlocal moving
                 payload = None if content is None else LargeBody(content, wire.BCS)
                 moving = RequestProgress(payload, patience_s, within_s)
+                moving.arrived(_size(cut))
                 transfer.moved = moving.moved_bytes
                 return moving
 
             tries = Patience(patience_s, retrying.MOST_TRIES if within_s is None else 1)
             while True:
+                begun_bytes = _size(cut)
                 try:
-                    answer = await self.once(method, path, query, limit, begin)
+                    answer = await self.once(method, path, query, limit, begin, cut)
                 except NodeError as error:
-                    pause_s = tries.pause_s(error, self._granted_s)
+                    failed, has_moved_on = error, _size(cut) >= begun_bytes + progress.LEAST_BYTES
+                    pause_s = tries.pause_s(error, self._granted_s, has_moved_on=has_moved_on)
                     if pause_s is None:
                         raise
                 else:
                     if within_s is None:
                         self._granted_s = time.monotonic()
                     return answer
-                await retrying.pause(pause_s)
+                is_break = isinstance(failed, NodeUnreachable) and moving is not None and moving.has_begun
+                async with self._lost_turn(transfer) if is_break else nullcontext():
+                    await retrying.pause(pause_s)
+
+    def _lost_turn(self, transfer: Transfer) -> AbstractAsyncContextManager[None]:
+        if self._link is None or transfer.size_bytes <= SMALL_BYTES:
+            return nullcontext()
+        return self._link.lost_turn(transfer)
 
     async def once(
         self,
@@ -122,8 +137,12 @@ class NodeTransport:
         query: dict[str, str] | None,
         limit: int,
         begin: Callable[[], RequestProgress],
+        cut: list[Bytes] | None = None,
     ) -> Bytes:
-        """Return the body of one try's answer; `begin` makes its progress. A stranger's 451 has a second try."""
+        """Return the body of one try's answer; `begin` makes its progress. A stranger's 451 has a second try.
+
+        `cut` holds what an earlier try brought of the answer; what this one brings of it is added if it breaks off.
+        """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=progress.CONNECT_S)
         is_stranger = self._credential is not None and not self._shows_credential
         moving, is_over = begin(), False
@@ -135,7 +154,7 @@ class NodeTransport:
                     self._base + path,
                     params=query,
                     data=moving.body,
-                    headers=self._headers(),
+                    headers=self._headers() | _range(cut),
                     skip_auto_headers=_NEEDLESS,
                     timeout=timeout,
                     allow_redirects=False,
@@ -143,8 +162,8 @@ class NodeTransport:
             ):
                 moving.has_answer = True
                 self._require_plain(content_coding(response))
-                if response.status in (200, 201) and response.content_type != _PAGE:
-                    answer = await self._read(response, limit, moving)
+                if _is_granted(response, cut, moving) and response.content_type != _PAGE:
+                    answer = await self._read(response, limit, moving, cut)
                     is_over = True
                     return answer
                 self._note(response.status)
@@ -186,10 +205,16 @@ class NodeTransport:
                 f"its answer is compressed ({coding}), which was not asked for: a proxy before it must not compress",
             )
 
-    async def _read(self, response: aiohttp.ClientResponse, limit: int, moving: RequestProgress) -> Bytes:
-        """Return the body of an answer; one that is too long is not read to its end."""
+    async def _read(
+        self,
+        response: aiohttp.ClientResponse,
+        limit: int,
+        moving: RequestProgress,
+        cut: list[Bytes] | None = None,
+    ) -> Bytes:
+        """Return the body of an answer, behind what is `cut`; one that is too long is not read to its end."""
         try:
-            return await received(response, limit, moving.arrived)
+            return await received(response, limit, moving.arrived, cut)
         except TooLong:
             raise NodeLied(self.name, self.address, f"answered with more than {limit} bytes") from None
 
@@ -216,3 +241,22 @@ class NodeTransport:
         except InvalidEncoding:
             reason, message = None, of_no_node(status)
         return NodeRefused(self.name, self.address, status, reason, message, retry_after_s)
+
+
+def _size(cut: list[Bytes] | None) -> int:
+    return sum(map(len, cut or ()))
+
+
+def _range(cut: list[Bytes] | None) -> dict[str, str]:
+    """Return the header that asks for what comes behind `cut` (RFC 9110 section 14.2)."""
+    return {"Range": f"bytes={_size(cut)}-"} if cut else {}
+
+
+def _is_granted(response: aiohttp.ClientResponse, cut: list[Bytes] | None, moving: RequestProgress) -> bool:
+    """Return whether the answer brings what was asked for: all of it, for which `cut` is dropped, or the rest."""
+    if cut and response.status == 206:
+        return response.headers.get("Content-Range", "").startswith(f"bytes {_size(cut)}-")
+    if cut and response.status == 200:
+        cut.clear()
+        moving.received_bytes = 0
+    return response.status in (200, 201)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -115,7 +116,7 @@ class BlobHandlers:
     # slivers
 
     async def get_sliver(self, request: web.Request) -> web.Response:
-        """BCS SliverData."""
+        """BCS SliverData, or a range of it."""
         blob_id, pair, axis = self._admission.sliver_path(request)
         self._admission.refuse_blocked(request, blob_id)
         shard = self._code.shard_of_pair(blob_id, pair)
@@ -129,9 +130,8 @@ class BlobHandlers:
             self._admission.require_shard(blob_id, pair)
             raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"the {axis.label} sliver of pair {pair} is not here")
         size = len(symbols) // self._code.source_symbols(axis)
-        return bcs_answer(
-            wire.sliver_to_bcs(SliverData(symbols, size, self._code.sliver_of_pair(pair, axis)))
-        )
+        sliver = SliverData(symbols, size, self._code.sliver_of_pair(pair, axis))
+        return in_range(request, wire.sliver_to_bcs(sliver))
 
     async def put_sliver(self, request: web.Request) -> web.Response:
         """Take a sliver of one of this node's shards, if it hashes to its root; statuses as for metadata."""
@@ -280,6 +280,22 @@ def bcs_answer(body: Bytes) -> web.Response:
     """Bytes that are BCS."""
     large = len(body) >= STEADY_BYTES
     return web.Response(body=LargeBody(body, wire.BCS) if large else body, content_type=wire.BCS)
+
+
+def in_range(request: web.Request, body: Bytes) -> web.Response:
+    """Return the bytes of `body`, which is BCS, that the request's Range header asks for (RFC 9110 section 14).
+
+    All of it answers a header that asks for several ranges, for none that is there, or in other units.
+    """
+    first, end = 0, len(body)
+    with suppress(ValueError):
+        first, end, _ = request.http_range.indices(len(body))
+    if first >= end or end - first == len(body):
+        return bcs_answer(body)
+    answer = bcs_answer(memoryview(body)[first:end])
+    answer.set_status(206)
+    answer.headers["Content-Range"] = f"bytes {first}-{end - 1}/{len(body)}"
+    return answer
 
 
 def json_answer(data: Any, status: int = 200) -> web.Response:

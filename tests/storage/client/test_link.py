@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class Simulation:
     bytes_per_s: float
     peer_rates: list[float]
     sliver_bytes: int = SLIVER_BYTES
+    breaks_every_s: float = math.inf
+    """Time after which all connections break; what they carried is sent again."""
     window: Window = field(default_factory=Window)
     now_s: float = 0.0
     waiting: list[tuple[int, int]] = field(default_factory=list)
@@ -55,7 +58,7 @@ class Simulation:
     def run(self, each: int, until_done: int) -> float:
         """Seconds until so many transfers of `each` to every peer have ended."""
         self.waiting = [(peer, turn) for turn in range(each) for peer in range(len(self.peer_rates))]
-        look_s = 0.0
+        look_s, break_s = 0.0, self.breaks_every_s
         while self.done < until_done:
             assert self.now_s < 1_000_000
             self._let_in()
@@ -64,6 +67,9 @@ class Simulation:
             if self.now_s >= look_s:
                 self.window.measure(self.now_s, is_full=bool(self.waiting))
                 look_s = self.now_s + links.LOOK_S
+            if self.now_s >= break_s:
+                break_s += self.breaks_every_s
+                self._break()
         return self.now_s
 
     def _let_in(self) -> None:
@@ -81,6 +87,15 @@ class Simulation:
             self.under_way.append(one)
         self.most = max(self.most, len(self.under_way))
 
+    def _break(self) -> None:
+        for one in self.under_way:
+            self.window.end(one.transfer, self.now_s)
+            self.window.note_break(self.now_s)
+            peer = one.transfer.peer
+            assert isinstance(peer, int)
+            self.waiting.insert(0, (peer, 0))
+        self.under_way.clear()
+
     def _carry(self) -> None:
         """The link's bytes of one step, shared evenly by those whose peers take their share."""
         left, rest = self.bytes_per_s * STEP_S, sorted(self.under_way, key=lambda one: one.bytes_per_s)
@@ -90,6 +105,7 @@ class Simulation:
             left -= count
             if one.moved >= self.sliver_bytes:
                 self.window.end(one.transfer, self.now_s)
+                self.window.note_answer(one.transfer)
                 self.under_way.remove(one)
                 self.done += 1
 

@@ -148,6 +148,42 @@ async def test_a_sliver_is_taken_once_and_comes_back(
     assert prepared.store.sliver(blob.blob_id, SHARD, axis) == symbols
 
 
+@pytest.mark.parametrize(
+    ("asked", "first", "end"),
+    [
+        ("bytes=0-9", 0, 10),
+        ("bytes=100-", 100, None),
+        ("bytes=-7", -7, None),
+        ("bytes=5-99999999", 5, None),
+        ("bytes=0-", 0, None),
+        ("bytes=99999999-", 0, None),
+        ("bytes=9-5", 0, None),
+        ("bytes=0-1,4-5", 0, None),
+        ("rows=1-2", 0, None),
+        ("bytes=-", 0, None),
+    ],
+)
+async def test_a_range_of_a_sliver_is_given_and_what_is_none_is_not_heeded(
+    prepared: OneNode,
+    session: aiohttp.ClientSession,
+    put: Put,
+    blob: EncodedBlob,
+    asked: str,
+    first: int,
+    end: int | None,
+) -> None:
+    (await put(SHARD, P)).granted(201)
+    index = prepared.code.sliver_index(blob.blob_id, SHARD, P)
+    whole = SliverData(prepared.sliver(blob, SHARD, P), 40, index).to_bcs()
+    where = prepared.address + path(blob, "slivers", prepared.pair(blob, SHARD), P.label)
+    async with session.get(where, headers={"Range": asked}) as answer:
+        assert await answer.read() == whole[first:end]
+        first %= len(whole)
+        told = f"bytes {first}-{len(whole[:end]) - 1}/{len(whole)}" if whole[first:end] != whole else None
+        assert answer.headers.get("Content-Range") == told
+        assert answer.status == (206 if told else 200)
+
+
 def refuse_sliver(answer: Answer, node: OneNode, reason: str, status: int = 400) -> None:
     answer.refused(status, reason)
     assert node.store.sliver_count() == 0
