@@ -1,6 +1,7 @@
 """Stake → shards: who holds which shards in the next epoch (PROTOCOL section 3).
 
-`assign` is the whole election in three steps, each a function of its own:
+`assign` is the whole election of a period's committee in three steps, each a function of its own; `replaced` is the
+replacement of ejected members within a period:
 
 1. `apportion`: how many shards each stake earns (Hagenbach-Bischoff, among the nodes of `worth_a_shard`);
 2. `tolerate`: undo moves that stem from stake changes too small to matter (the tolerance band);
@@ -17,6 +18,7 @@ win ties.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from fractions import Fraction
 from heapq import heapify, heapreplace
 
 from committee.errors import ElectionError
@@ -56,17 +58,31 @@ def assign(
 
 
 def replaced(
-    holdings: Mapping[int, Sequence[int]], ejected: Collection[int], n_shards: int
+    in_office: Mapping[int, Sequence[int]], ejected: Collection[int], regular_weights: Mapping[int, int]
 ) -> dict[int, tuple[int, ...]]:
     """Return the committee without its ejected members, in the form of `assign`. A member that stays keeps its shards.
 
-    `holdings` are the shards of the committee in office. Members are dealt the shards of the ejected as by stake, each
-    with the shards it holds for its stake: `apportion` never gives a member fewer shards when there are more to deal.
+    `regular_weights` are the numbers of shards with which the members of `in_office` began the period. The shards of
+    the ejected are dealt by Webster's divisors: the next one to the member with the greatest
+    `regular weight / (2 * shards + 1)`, ties to the lower node id. If the members that stay began with two thirds of
+    all shards, a member of weight `w` comes to at most `ceil(3 * w / 2)`, however many replacements there were.
 
     Raises `ElectionError` when no member stays.
     """
-    staying = [(node_id, len(held)) for node_id, held in sorted(holdings.items()) if node_id not in ejected]
-    return assign(holdings, staying, n_shards, band_millis=0)
+    counts = {node_id: len(held) for node_id, held in sorted(in_office.items()) if node_id not in ejected}
+    if not counts:
+        raise ElectionError(f"all {len(in_office)} members are ejected: a replacement needs one that stays")
+
+    def bid(node_id: int) -> tuple[Fraction, int]:
+        return -Fraction(regular_weights[node_id], 2 * counts[node_id] + 1), node_id
+
+    bids = [bid(node_id) for node_id in counts]
+    heapify(bids)
+    for _ in range(sum(map(len, in_office.values())) - sum(counts.values())):
+        _, node_id = bids[0]
+        counts[node_id] += 1
+        heapreplace(bids, bid(node_id))
+    return reassign(in_office, counts)
 
 
 def worth_a_shard(candidates: Candidates, n_shards: int) -> list[tuple[int, int]]:

@@ -73,8 +73,8 @@ class Contracts:
     """Node → what was staked on it since a committee was selected for the next epoch: it counts behind that epoch."""
     ejected_at_s: Mapping[int, int] = field(default_factory=dict)
     """Node ejected in the current epoch → when."""
-    regular_weights: Mapping[int, int] = field(default_factory=dict)
-    """Node → its shards in the committee with which the period began."""
+    weights_of: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    """Period that has begun → node → its shards in the committee with which the period began."""
     terms: Terms = DEPLOYED_TERMS
     votes: Mapping[int, Mapping[int, Terms]] = field(default_factory=dict)
     """Node → its votes on the terms, by the period from which on each counts."""
@@ -108,6 +108,11 @@ class Contracts:
         if epoch == self.state.epoch != 0:
             return self.all_shards - self.held
         return self.missing.get(epoch, frozenset())
+
+    @property
+    def regular_weights(self) -> Mapping[int, int]:
+        """Node → its shards in the committee with which the current period began; empty before the first."""
+        return self.weights_of.get(self.state.period, {})
 
     @property
     def is_stalled(self) -> bool:

@@ -80,7 +80,7 @@ def replace_ejected(now: Contracts) -> Outcome:
     _require_time(now, replacements_resume_s(state, parameters, now.time_s))
     if (left := regular_weight_left(now)) < (least := least_left(parameters.n_shards)):
         raise Revert("TooFewLeft", shards=left, needed=least)
-    shards = replaced(state.current.holdings, ejected_members(now), parameters.n_shards)
+    shards = replaced(state.current.holdings, ejected_members(now), now.regular_weights)
     members = (replace(state.current.by_id[node_id], shards=own) for node_id, own in shards.items())
     selected = Committee(state.epoch + 1, parameters.n_shards, tuple(members))
     then = now.changed(next=selected, selected_at_s=now.time_s, next_is_replacement=True)
@@ -157,7 +157,9 @@ def start(now: Contracts) -> Outcome:
         attestations={},
         missing={**now.missing, state.epoch: missing},
         ejected_at_s={},
-        regular_weights=_weights(state.next) if is_regular else now.regular_weights,
+        weights_of={**now.weights_of, state.next_period: _weights(state.next)}
+        if is_regular
+        else now.weights_of,
         elected_stake=now.selected_stake,
         late_stakes={} if is_regular else now.late_stakes,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import pytest
@@ -228,31 +228,89 @@ def test_reassign_moves_the_least(election: tuple[Holdings, list[tuple[int, int]
 # a replacement
 
 
-@given(elections(), st.data())
+def replaced_by_turns(held: Holdings, turns: Sequence[set[int]], weights: Mapping[int, int]) -> Holdings:
+    """What the replacements of one period leave, when each of `turns` is ejected in an epoch of its own."""
+    for ejected in turns:
+        held = shards.replaced(held, ejected & held.keys(), weights)
+    return held
+
+
+@st.composite
+def replacements(draw: st.DrawFn) -> tuple[Holdings, list[set[int]]]:
+    """A committee, and members to be ejected epoch by epoch, so that the others have two thirds of the shards."""
+    held, _, n_shards = draw(elections())
+    turns: list[set[int]] = [set()]
+    left = n_shards
+    for node_id in draw(st.permutations(sorted(held))):
+        if 3 * (left - len(held[node_id])) >= 2 * n_shards:
+            left -= len(held[node_id])
+            if draw(st.booleans()):
+                turns.append(set())
+            turns[-1].add(node_id)
+    return held, turns
+
+
+@given(replacements())
 @settings(max_examples=150, deadline=None)
 def test_a_replacement_moves_the_shards_of_the_ejected_alone(
-    election: tuple[Holdings, list[tuple[int, int]], int], data: st.DataObject
+    replacement: tuple[Holdings, list[set[int]]],
 ) -> None:
-    held, _, n_shards = election
-    ejected = data.draw(st.sets(st.sampled_from(sorted(held)), max_size=len(held) - 1))
-    after = shards.replaced(held, ejected, n_shards)
-    assert after.keys() == held.keys() - ejected
-    assert sorted(shard for own in after.values() for shard in own) == list(range(n_shards))
+    held, turns = replacement
+    after = replaced_by_turns(held, turns, sizes(held))
+    assert after.keys() == held.keys() - set().union(*turns)
+    assert sorted(shard for own in after.values() for shard in own) == sorted(
+        shard for own in held.values() for shard in own
+    )
     for node_id, own in after.items():
         assert own[: len(held[node_id])] == tuple(held[node_id]), "who stays gives up nothing"
 
 
-def test_a_replacement_deals_to_the_largest_quotient_of_the_shards_held() -> None:
-    assert shards.replaced({1: (0, 1, 2), 2: (3, 4, 5), 3: (6, 7), 4: (8, 9)}, {3}, 10) == {
-        1: (0, 1, 2, 7),
-        2: (3, 4, 5, 6),
-        4: (8, 9),
-    }
+@given(replacements())
+@settings(max_examples=150, deadline=None)
+def test_replacements_give_no_member_more_than_half_as_many_shards_again(
+    replacement: tuple[Holdings, list[set[int]]],
+) -> None:
+    held, turns = replacement
+    for node_id, own in replaced_by_turns(held, turns, sizes(held)).items():
+        assert len(own) <= (3 * len(held[node_id]) + 1) // 2
+
+
+@given(replacements())
+@settings(max_examples=100, deadline=None)
+def test_replacements_give_shards_in_proportion_but_for_half_a_shard(
+    replacement: tuple[Holdings, list[set[int]]],
+) -> None:
+    """As Webster's method: one factor for all, by which weights are multiplied and rounded to the nearest."""
+    held, turns = replacement
+    after = replaced_by_turns(held, turns, sizes(held))
+    highest = min(Fraction(2 * len(own) + 1, 2 * len(held[node_id])) for node_id, own in after.items())
+    lowest = max(Fraction(2 * len(own) - 1, 2 * len(held[node_id])) for node_id, own in after.items())
+    assert lowest <= highest
+
+
+def test_a_replacement_makes_no_large_member_larger_than_in_proportion() -> None:
+    held = shards.assign(None, [(1, 17), *((node_id, 1) for node_id in range(2, 85))], 100)
+    after = shards.replaced(held, set(range(52, 85)), sizes(held))
+    assert len(after[1]) == 26  # of quotients `shards held / (shards + 1)` it would be 34: all there are
+    assert sum(len(own) for own in after.values()) == 100
+
+
+def test_a_replacement_deals_ties_to_the_lower_id() -> None:
+    held = {1: (0, 1, 2), 2: (3, 4, 5), 3: (6, 7), 4: (8, 9)}
+    assert shards.replaced(held, {3}, sizes(held)) == {1: (0, 1, 2, 7), 2: (3, 4, 5, 6), 4: (8, 9)}
+
+
+def test_a_second_replacement_deals_by_the_weights_with_which_the_period_began() -> None:
+    """The one that got a shard by rounding gains no claim to another one by it."""
+    held = {1: (0,), 2: (1,), 3: (2,), 4: (3,), 5: (4,), 6: (5,)}
+    once = shards.replaced(held, {6}, sizes(held))
+    assert sizes(once) == {1: 2, 2: 1, 3: 1, 4: 1, 5: 1}
+    assert sizes(shards.replaced(once, {5}, sizes(held))) == {1: 2, 2: 2, 3: 1, 4: 1}
 
 
 def test_a_replacement_needs_a_member_that_stays() -> None:
-    with pytest.raises(ElectionError, match="candidates"):
-        shards.replaced({1: (0, 1), 2: (2, 3)}, {1, 2}, 4)
+    with pytest.raises(ElectionError, match="all 2 members are ejected"):
+        shards.replaced({1: (0, 1), 2: (2, 3)}, {1, 2}, {1: 2, 2: 2})
 
 
 # the whole election

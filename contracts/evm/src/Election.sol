@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {LibBit} from "solady/utils/LibBit.sol";
 import {Registry} from "./Registry.sol";
 import {Assignment, Roster} from "./lib/Assignment.sol";
 import {Bls} from "./lib/Bls.sol";
@@ -33,9 +34,9 @@ contract Election {
         return (Rolls.write(next, registry.keysOf(next.nodeIds, period)), stake, next.nodeIds.length);
     }
 
-    /// @notice Deals the shards of departed members to those that stay, in proportion to the shards that these hold; the
-    /// largest quotient gets the next shard, so none of them loses any. Their keys stay the same. Reverts with
-    /// `TooFewLeft` where `shardsLeft` is below two thirds.
+    /// @notice Deals the shards of departed members to those that stay (`Assignment.replace`), by the shards that these
+    /// had when the period began; so a member has the same after one replacement as after several. Their keys stay the
+    /// same. Reverts with `TooFewLeft` where `shardsLeft` is below two thirds.
     /// @param regular The committee with which the period began.
     /// @param inOffice The committee in office, whose members are all in `regular`.
     /// @param departed One bit per member in office, least significant bit first.
@@ -45,17 +46,14 @@ contract Election {
         returns (Roll memory)
     {
         Roster memory before = Rolls.read(inOffice);
-        uint256 left = _shardsIn(regular, before.nodeIds, departed);
+        (uint256[] memory weights, uint256 left) = _weightsIn(regular, before.nodeIds, departed);
         if (left < Votes.twoThirds(shards)) revert TooFewLeft(left, Votes.twoThirds(shards));
         (uint256[] memory places, bytes memory keys) = _staying(inOffice, departed);
         uint32[] memory nodeIds = new uint32[](places.length);
-        uint256[] memory weights = new uint256[](places.length);
         for (uint256 i; i < places.length; ++i) {
             nodeIds[i] = before.nodeIds[places[i]];
-            weights[i] = before.shards[places[i]].length;
         }
-        (Roster memory next,) = Assignment.elect(before, nodeIds, weights, shards, 0);
-        return Rolls.write(next, keys);
+        return Rolls.write(Assignment.replace(before, nodeIds, weights, shards), keys);
     }
 
     /// @notice How many shards the members that stay held in the committee with which the period began.
@@ -63,21 +61,25 @@ contract Election {
     function shardsLeft(Roll calldata regular, Roll calldata inOffice, uint256 departed)
         external
         view
-        returns (uint256)
-    {
-        return _shardsIn(regular, Rolls.nodeIdsOf(inOffice), departed);
-    }
-
-    function _shardsIn(Roll calldata regular, uint32[] memory inOffice, uint256 departed)
-        private
-        view
         returns (uint256 count)
     {
+        (, count) = _weightsIn(regular, Rolls.nodeIdsOf(inOffice), departed);
+    }
+
+    /// @dev The shards in `regular` of each member that stays, and of all of them.
+    function _weightsIn(Roll calldata regular, uint32[] memory inOffice, uint256 departed)
+        private
+        view
+        returns (uint256[] memory weights, uint256 total)
+    {
         Roster memory roster = Rolls.read(regular);
+        weights = new uint256[](inOffice.length - LibBit.popCount(departed));
+        uint256 count;
         for (uint256 i; i < inOffice.length; ++i) {
             if (departed >> i & 1 == 1) continue;
             (, uint256 position) = Assignment.positionOf(roster.nodeIds, inOffice[i]);
-            count += roster.shards[position].length;
+            weights[count] = roster.shards[position].length;
+            total += weights[count++];
         }
     }
 

@@ -14,4 +14,12 @@ contract AssignmentHarness {
     ) external pure returns (Roster memory roster, uint256 total) {
         return Assignment.elect(previous, nodeIds, stakes, shards, bandMillis);
     }
+
+    function replace(Roster calldata inOffice, uint32[] calldata nodeIds, uint256[] calldata weights, uint256 shards)
+        external
+        pure
+        returns (Roster memory)
+    {
+        return Assignment.replace(inOffice, nodeIds, weights, shards);
+    }
 }

@@ -19,7 +19,7 @@ from committee.bls import SecretKey, proof_of_possession
 from committee.certificate import Certificate, Confirmation
 from committee.ledger import Attestation, EpochState
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles, deploy
-from committee.messages import Intent
+from committee.messages import EjectionReason, Intent
 from localnet.chain import LocalChain
 
 EPOCH_S = 600
@@ -128,6 +128,14 @@ class Network:
             certificate.bitmap_of(signers, state.current),
             bls.aggregate([one.signature for one in confirmations]),
         )
+
+    async def eject(self, node_id: int) -> None:
+        """Have a member ejected, by all others."""
+        state = await self.operator.epoch_state()
+        deadline_s = await self.operator.chain_time_s() + 60
+        others = [one.node_id for one in self.nodes if one.node_id != node_id]
+        certificate = self.sign(state, Intent.EJECT, messages.eject_body(node_id, deadline_s), others)
+        await self.operator.eject(node_id, EjectionReason.SILENT, deadline_s, certificate)
 
 
 Launch = Callable[..., Awaitable[Network]]

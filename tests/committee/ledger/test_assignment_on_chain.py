@@ -31,6 +31,34 @@ async def change_stakes(network: Network, choose: random.Random) -> None:
         await network.join(choose.randrange(3000))
 
 
+async def replace_some(network: Network, choose: random.Random) -> int:
+    """Have members ejected and replaced, twice in a period: as Python deals shards. Return how many were ejected."""
+    current = (await network.operator.epoch_state()).current
+    assert current is not None
+    held, weights = dict(current.holdings), {one.node_id: one.weight for one in current.members}
+    left, all_ejected = current.n_shards, 0
+    for _ in range(2):
+        ejected: list[int] = []
+        for node_id in choose.sample(sorted(held), len(held)):
+            if len(ejected) < 2 and 3 * (left - weights[node_id]) >= 2 * current.n_shards:
+                left -= weights[node_id]
+                await network.eject(node_id)
+                ejected.append(node_id)
+        if not ejected:
+            break
+        await network.operator.replace()
+        parameters = await network.operator.parameters()
+        await network.chain.increase_time(max(parameters.notice_s, parameters.certificate_grace_s))
+        await network.operator.start()
+        state = await network.operator.epoch_state()
+        held = shards.replaced(held, ejected, weights)
+        assert state.current is not None
+        assert state.current.holdings == held
+        await network.hand_over(state)
+        all_ejected += len(ejected)
+    return all_ejected
+
+
 @pytest.mark.parametrize(("seed", "n_shards", "band_millis"), [(1, 10, 500), (2, 100, 500), (3, 31, 0)])
 async def test_contract_assigns_the_shards_that_python_assigns(
     launch: Launch, seed: int, n_shards: int, band_millis: int
@@ -59,3 +87,5 @@ async def test_contract_assigns_the_shards_that_python_assigns(
         held = expected
         await change_stakes(network, choose)
     assert moved > 0
+    if n_shards > 10:  # two members have the ten
+        assert await replace_some(network, choose) > 1

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from committee import messages
 from committee.errors import LedgerUnavailable
 from committee.ledger import Absence
 from committee.ledger.evm import EvmLedger
-from committee.messages import EjectionReason, Intent
 from storage.node import candidacy
 from storage.node.candidacy import Candidacy
 from storage.node.chain import ChainView
@@ -33,15 +31,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def stands(network: Network, node: Node) -> bool:
     return any(one.node_id == node.node_id for one in await network.operator.candidates())
-
-
-async def eject(network: Network, node: Node) -> None:
-    state = await network.operator.epoch_state()
-    deadline_s = await network.operator.chain_time_s() + 60
-    body = messages.eject_body(node.node_id, deadline_s)
-    others = [one.node_id for one in network.nodes if one is not node]
-    certificate = network.sign(state, Intent.EJECT, body, others)
-    await network.operator.eject(node.node_id, EjectionReason.SILENT, deadline_s, certificate)
 
 
 class Running:
@@ -94,7 +83,7 @@ async def test_a_node_ejected_epochs_ago_stands_again_when_it_starts(launch: Lau
     network = await launch(STAKES)
     gone = network.nodes[3]
     await network.begin_epoch()
-    await eject(network, gone)
+    await network.eject(gone.node_id)
     for _ in range(2):
         await network.hand_over(await network.begin_epoch())
     assert not await stands(network, gone)
@@ -110,7 +99,7 @@ async def test_a_node_ejected_while_it_runs_stands_again_with_the_next_epoch(
     running = run(gone)
     await running.start()
     await network.begin_epoch()
-    await eject(network, gone)
+    await network.eject(gone.node_id)
     await running.view.refresh()
     assert await running.candidacy._see_to_it() == candidacy.BARRED_TRIED_AGAIN_AFTER_S
     assert not await stands(network, gone)
@@ -126,12 +115,12 @@ async def leave(network: Network, node: Node) -> None:
 
 async def leave_and_be_ejected(network: Network, node: Node) -> None:
     await leave(network, node)
-    await eject(network, node)
+    await network.eject(node.node_id)
 
 
 async def come_back_and_leave(network: Network, node: Node) -> None:
     await network.begin_epoch()
-    await eject(network, node)
+    await network.eject(node.node_id)
     await network.begin_epoch()
     await node.ledger.become_candidate()
     await node.ledger.leave()
@@ -158,7 +147,7 @@ async def test_logs_that_an_endpoint_forgets_are_an_outage_and_no_reason_to_stay
     network = await launch(STAKES)
     gone = network.nodes[3]
     await network.begin_epoch()
-    await eject(network, gone)
+    await network.eject(gone.node_id)
     connecting = EvmLedger.connect(spoilt.url, network.deployment)
     ledger = await network.connections.enter_async_context(await connecting)
     told = 0

@@ -12,7 +12,6 @@ from committee.errors import LedgerError, LedgerRefused
 from committee.ledger.evm import AccountKey, DryRun, EvmLedger
 from committee.printing import PAID, CommandFailed
 from committee.terms import Terms
-from tests.committee.ledger.test_candidacy_on_chain import eject
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch
@@ -106,7 +105,7 @@ async def test_stake_unstaked_behind_a_selection_that_was_dropped_leaves_sooner(
     assert node.ledger.account is not None
     (position,) = await node.ledger.stakes(node.ledger.account)
     assert [one.unlock_period for one in position.unbonding] == [3]
-    await eject(network, network.nodes[3])
+    await network.eject(network.nodes[3].node_id)
     await node.ledger.unstake_sooner(node.node_id, 3, 5 * network.UNIT)
     (position,) = await node.ledger.stakes(node.ledger.account)
     shown = [(one.unlock_period, one.amount) for one in position.unbonding]

@@ -50,15 +50,28 @@ library Assignment {
         uint256 bandMillis
     ) internal pure returns (Roster memory, uint256) {
         Election memory election = _open(previous, nodeIds, stakes, shards);
+        _dropTheLeast(election);
         _apportion(election);
         if (bandMillis != 0) _settle(election, bandMillis);
-        uint16[][] memory lists = new uint16[][](nodeIds.length);
-        for (uint256 i; i < nodeIds.length; ++i) {
-            lists[i] = new uint16[](election.elected[i]);
-        }
-        if (previous.nodeIds.length == 0) _deal(lists, shards);
-        else _move(election, previous, lists);
-        return (_ascending(nodeIds, lists), election.total);
+        return (_assigned(election, previous), election.total);
+    }
+
+    /// @notice Deals the shards of departed members to those that stay, by Webster's divisors: the next shard goes to the
+    /// member with the greatest `weight / (2 * shards + 1)`, of equals the first. No member that stays loses a shard.
+    /// @param inOffice The committee in office, the outcome of an election or of a replacement with the same weights.
+    /// @param nodeIds The members of it that stay, ascending.
+    /// @param weights Theirs, above 0.
+    /// @param shards How many there are.
+    /// @return The next committee. If the weights are two thirds of `shards` or more, no member holds more than half as
+    /// many again as its weight, rounded up.
+    function replace(Roster memory inOffice, uint32[] memory nodeIds, uint256[] memory weights, uint256 shards)
+        internal
+        pure
+        returns (Roster memory)
+    {
+        Election memory election = _open(inOffice, nodeIds, weights, shards);
+        _grow(election);
+        return _assigned(election, inOffice);
     }
 
     /// @notice Position of a node in an ascending list of ids.
@@ -90,7 +103,6 @@ library Assignment {
             if (found) election.held[i] = previous.shards[position].length;
         }
         if (election.total == 0) revert NoStake();
-        _dropTheLeast(election);
     }
 
     /// @dev Drops the least stake, of equals the last, until each that is left is worth a shard: `total / shards` of
@@ -129,6 +141,30 @@ library Assignment {
                 if (quotients[i] > quotients[best]) best = i;
             }
             quotients[best] = (stakes[best] << 64) / (++election.elected[best] + 1);
+        }
+    }
+
+    /// @dev From what is held on. Begins with what each has once all quotients above a bound are served, a bound so high
+    /// that the shards suffice; fewer shards are left then than there are members, which bounds the gas. As weights are
+    /// below 2^16, quotients that differ do so in the 64 bits too.
+    function _grow(Election memory election) private pure {
+        uint256[] memory weights = election.stakes;
+        uint256[] memory quotients = new uint256[](weights.length);
+        uint256 halves = 2 * election.shards - weights.length; // half a shard each is for rounding
+        uint256 left = election.shards;
+        for (uint256 i; i < weights.length; ++i) {
+            uint256 sure = (weights[i] * halves + election.total) / (2 * election.total);
+            sure = FixedPointMathLib.max(sure, election.held[i]);
+            election.elected[i] = sure;
+            quotients[i] = (weights[i] << 64) / (2 * sure + 1);
+            left -= sure;
+        }
+        for (; left > 0; --left) {
+            uint256 best;
+            for (uint256 i = 1; i < quotients.length; ++i) {
+                if (quotients[i] > quotients[best]) best = i;
+            }
+            quotients[best] = (weights[best] << 64) / (2 * ++election.elected[best] + 1);
         }
     }
 
@@ -171,6 +207,17 @@ library Assignment {
     /// @dev `count - share`, times the total stake.
     function _excess(Election memory election, uint256 candidate, uint256 count) private pure returns (int256) {
         return int256(count * election.total) - int256(election.shards * election.stakes[candidate]);
+    }
+
+    /// @dev The committee that has the shards counted in `elected`.
+    function _assigned(Election memory election, Roster memory previous) private pure returns (Roster memory) {
+        uint16[][] memory lists = new uint16[][](election.nodeIds.length);
+        for (uint256 i; i < lists.length; ++i) {
+            lists[i] = new uint16[](election.elected[i]);
+        }
+        if (previous.nodeIds.length == 0) _deal(lists, election.shards);
+        else _move(election, previous, lists);
+        return _ascending(election.nodeIds, lists);
     }
 
     /// @dev The first committee: all shards in sequence, in candidate order.
