@@ -29,8 +29,8 @@ def decided_terms(
     """Return what the votes of a period make of the terms; None when too few members have voted.
 
     A price is the lowest that members with a quorum of the shards asked at most, the capacity the largest that such
-    members offered at least; no term changes by more than `MOST_FACTOR`. `weights` are the members' shards, `votes` by
-    node id, those of other nodes do not count.
+    members offered at least; no term changes by more than `MOST_FACTOR`. `weights` are the shards of the members with
+    which the period began, `votes` by node id, those of other nodes do not count.
     """
     voters = {node_id: votes[node_id] for node_id in weights if node_id in votes}
     if sum(weights[node_id] for node_id in voters) < quorum:

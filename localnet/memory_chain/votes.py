@@ -27,8 +27,8 @@ def decide(now: Contracts) -> Outcome:
         raise Revert("AlreadyDecided", period=now.state.period)
     decided, committee = decision(now), now.state.current
     if decided is None or committee is None:
-        members = () if committee is None else committee.members
-        weight = sum(one.weight for one in members if vote_of(now, one.node_id, now.state.period))
+        weights = now.regular_weights
+        weight = sum(weights[node_id] for node_id in weights if vote_of(now, node_id, now.state.period))
         raise Revert("NoQuorum", weight=weight, needed=0 if committee is None else committee.quorum)
     return replace(now, terms=decided, decided_period=now.state.period), ()
 
@@ -40,10 +40,12 @@ def vote_of(now: Contracts, node_id: int, period: int) -> Terms | None:
 
 
 def decision(now: Contracts) -> Terms | None:
-    """Return what the terms become by the votes of the current period; None when too few have voted."""
-    committee = now.state.current
-    if committee is None:
+    """Return what the terms become by the votes of the current period; None when too few have voted.
+
+    Members weigh as many votes as they had shards when the period began.
+    """
+    if now.state.current is None:
         return None
-    weights = {member.node_id: member.weight for member in committee.members}
+    weights = now.regular_weights
     votes = {node_id: own for node_id in weights if (own := vote_of(now, node_id, now.state.period))}
-    return decided_terms(now.terms, votes, weights, committee.quorum)
+    return decided_terms(now.terms, votes, weights, now.state.current.quorum)

@@ -49,3 +49,15 @@ async def test_votes_set_the_terms_once_a_period(twins: Twins) -> None:
         if refusal is None:
             assert await twins.anyone(lambda told: told.decide_terms()) == "AlreadyDecided"
     assert changes >= 3
+    for ledger in ledgers:
+        assert await twins.tell(ledger, voting(Terms(draw.randint(1, 4), 1, 1 << 50))) is None
+    await twins.next_epoch()
+    voted = await twins.network.operator.decision()
+    assert voted is not None
+    assert await twins.eject(4) is None
+    assert await twins.anyone(lambda told: told.replace()) is None
+    parameters = twins.chain.parameters
+    await twins.network.chain.increase_time(max(parameters.notice_s, parameters.certificate_grace_s))
+    assert await twins.anyone(lambda told: told.start()) is None
+    await compare(twins)
+    assert await twins.network.operator.decision() == voted, "members weigh as when the period began"

@@ -14,7 +14,9 @@ import {Votes} from "./lib/Votes.sol";
 /// @notice A node says which prices it asks and how much space the network is to offer. Once a period the terms follow:
 /// a price is the lowest that members with a quorum of the shards asked at most, the capacity the largest that such
 /// members offered at least (Walrus' rule). A vote counts from the next period on, so that a node cannot wait for the others'
-/// votes, or for a moment to have them counted. While members with fewer shards than a quorum have voted, the terms stay.
+/// votes, or for a moment to have them counted. Members weigh as many votes as they had shards when the period began, so
+/// that no ejection or replacement changes what was voted on. While members with fewer shards than a quorum have voted,
+/// the terms stay.
 contract Ballot {
     struct Vote {
         /// @dev As in `ISpace.Terms`. A price of 0 stands for no vote.
@@ -93,7 +95,7 @@ contract Ballot {
     /// @notice What the terms become by the votes of the current period. Reverts when too few have voted.
     function decision() public view returns (ISpace.Terms memory decided) {
         uint32 period = committee.period();
-        Epochs.MemberView[] memory members = committee.committee(committee.epoch()).members;
+        Epochs.MemberView[] memory members = committee.committee(committee.firstEpochOf(period)).members;
         uint256[] memory prices = new uint256[](members.length);
         uint256[] memory writePrices = new uint256[](members.length);
         uint256[] memory capacities = new uint256[](members.length);

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {Ballot} from "src/Ballot.sol";
+import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {Base} from "test/Base.t.sol";
@@ -136,6 +137,25 @@ contract BallotTest is Base {
         _nextEpoch();
         ballot.decide();
         _checkPrice(6e9);
+    }
+
+    /// @dev When the period begins, 70 of 100 shards ask 8e9 at most: 40 of node 1, 20 of node 3, 10 of node 4. After the
+    /// replacement of node 3, nodes 1 and 4 have 62, so that by the shards of then the price would be 9e9.
+    function test_a_replacement_changes_nothing_that_was_voted_on() public {
+        _vote(1, 6e9, WRITE_PRICE, CAPACITY);
+        _vote(2, 9e9, WRITE_PRICE, CAPACITY);
+        _vote(3, 7e9, WRITE_PRICE, CAPACITY);
+        _vote(4, 8e9, WRITE_PRICE, CAPACITY);
+        _nextEpoch();
+        vm.assertEq(ballot.decision().price, 8e9);
+        _eject(4, 3);
+        committee.replace();
+        vm.warp(block.timestamp + NOTICE_S);
+        committee.start();
+        Epochs.CommitteeView memory inOffice = committee.committee(committee.epoch());
+        vm.assertEq(_shardsIn(inOffice, 1).length + _shardsIn(inOffice, 4).length, 62);
+        ballot.decide();
+        _checkPrice(8e9);
     }
 
     function test_setTerms_reverts_for_anybody_but_governor_and_ballot() public {
