@@ -146,6 +146,9 @@ class Ledger(SpaceLedger, Protocol):
     async def earnings(self, account: str) -> int:
         """Commissions that an account has not withdrawn yet."""
 
+    async def members_of(self, period: int) -> frozenset[int]:
+        """Return the nodes with which a period began that has begun; the members of its other epochs are among them."""
+
     async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         """Return those of the nodes that are not paid for a period that is over, in the newest block."""
 

@@ -137,6 +137,10 @@ class MemoryLedger:
         except Revert as revert:
             raise LedgerRefused("Committee.missingShards", revert.reason, revert.arguments) from None
 
+    async def members_of(self, period: int) -> frozenset[int]:
+        """In the newest block."""
+        return frozenset(self.chain.contracts.weights_of[period])
+
     async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         """Return no node: this chain has no payments."""
         return ()

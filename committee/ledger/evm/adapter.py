@@ -318,6 +318,13 @@ class EvmLedger(SpaceWriter, VotingWriter):
                 positions.append(decode.stake_position(node_id, shares, amount, joinings, unbondings))
         return positions
 
+    async def members_of(self, period: int) -> frozenset[int]:
+        """As `Ledger.members_of`."""
+        committee = self._reader.committee
+        epoch = await self._reader.call(committee, "firstEpochOf", period)
+        told = await self._reader.call(committee, "committee", epoch)
+        return frozenset(member["nodeId"] for member in told["members"])
+
     async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         """As `Ledger.unpaid`."""
         told = await self._reader.call(self._reader.blobs, "unpaid", period, list(node_ids))

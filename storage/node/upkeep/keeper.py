@@ -229,11 +229,12 @@ class Keeper:
         return Outcome.DONE if paid else Outcome.DONE_BEFORE
 
     async def _unpaid(self, period: int) -> tuple[int, ...]:
-        """The members, now and before, that are owed something for a period; none unless it is the one before this."""
+        """Return the members of a period and of today that are not paid for it; none unless it is the one before this.
+
+        Members that were replaced within the period are among them, and are paid for what they served of it.
+        """
         state = self._view.state
-        if period != state.period - 1:
+        if period != state.period - 1 or state.current is None:
             return ()
-        members = {
-            node_id for one in (state.previous, state.current) if one is not None for node_id in one.by_id
-        }
+        members = state.current.by_id.keys() | await self._view.ledger.members_of(period)
         return await self._view.ledger.unpaid(period, sorted(members))

@@ -249,6 +249,24 @@ async def test_the_members_of_an_epoch_are_paid_by_one_of_them_when_it_is_over(m
     assert {keeper.due for keeper in members.keepers.values()} == {()}
 
 
+async def test_a_member_that_was_replaced_and_is_not_elected_again_is_paid(members: Members) -> None:
+    """By then it is in the committee neither of this epoch nor of the one before."""
+    gone, others = 4, {node_id: SHARDS[node_id] for node_id in (1, 2, 3)}
+    members.chain.eject(gone)
+    members.chain.replace()
+    members.chain.start()
+    assert members.chain.state.handover_done
+    members.owed[1] = {gone}
+    members.chain.select({1: (*others[1], *SHARDS[gone]), 2: others[2], 3: others[3]})
+    members.chain.start()
+    state = members.chain.state
+    assert state.previous is not None and state.current is not None
+    assert gone not in state.previous.by_id.keys() | state.current.by_id.keys()
+    members.down.add(gone)
+    await members.wait(1)
+    assert members.owed == {1: set()}
+
+
 async def test_the_votes_on_the_terms_are_counted_with_the_payments(members: Members) -> None:
     terms = Terms(2, 1, 1 << 50)
     for ledger in members.ledgers.values():
