@@ -15,10 +15,13 @@ that handover and repair never starve reads and writes. The rules, for all of th
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from heapq import merge
+from itertools import chain, count
 
 BYTES_PER_S = 2**32
 """More than most lines carry: by default it is the number of requests that leaves room for reads and writes."""
@@ -32,6 +35,7 @@ OVERDUE_S = 5.0
 """Wait after which a large amount is passed by no more small ones than the last quarter holds."""
 REQUESTERS_REMEMBERED = 4096
 """Requesters whose share of the past a pool knows."""
+_KINDS = ((True, True), (True, False), (False, True), (False, False))
 
 
 class LineFull(Exception):
@@ -118,12 +122,33 @@ class _Waiting:
     amount: int
     is_large: bool
     weight: int
+    number: int
+    """Grows with every one that comes."""
     since: float
     turn: asyncio.Future[None]
+    due: int = 0
+    """The virtual time of its start, known once it is the first of its requester that waits."""
+
+    @property
+    def place(self) -> tuple[int, bool, int]:
+        """Its place in the order among requesters."""
+        return self.due, self.is_large, self.number
+
+
+def _number(one: _Waiting) -> int:
+    return one.number
+
+
+def _place(one: _Waiting) -> tuple[int, bool, int]:
+    return one.place
 
 
 class Pool:
-    """Lends up to `capacity` at once: bytes of memory, or turns."""
+    """Lends up to `capacity` at once: bytes of memory, or turns.
+
+    A turn takes O(log n) steps for n requesters that wait, and as many more as wait in front for an amount that is not
+    free, while a smaller one is.
+    """
 
     def __init__(self, capacity: int, *, is_divided: bool = False, for_members: bool = False) -> None:
         """`is_divided` when requesters keep what they are lent for long, `for_members` when members come first."""
@@ -133,8 +158,13 @@ class Pool:
         self._small = max(1, capacity // SMALL_SHARE)
         self._large_ceiling = max(1, capacity * 3 // 4)
         self._large_lent = 0
+        self._numbers = count()
         self._waiting: dict[tuple[Requester, bool], deque[_Waiting]] = {}
         """(requester, whether large) → those that wait, in the order in which they came."""
+        self._heads: dict[tuple[bool, bool], list[_Waiting]] = {kind: [] for kind in _KINDS}
+        """(whether of the first class, whether large) → the first that wait of each requester, by their places."""
+        self._large_heads: list[_Waiting] = []
+        """The large ones of these, in the order in which they came."""
         self._shares: dict[Requester, int] = {}
         """Requester → the virtual time at which its next request is due; grows by what it is lent."""
         self._virtual_time = 0
@@ -153,8 +183,7 @@ class Pool:
         `weight` is what it counts for in the order among requesters, the amount unless given.
         """
         one = self._asked(amount, requester, weight)
-        queue = self._waiting.setdefault((requester, one.is_large), deque())
-        queue.append(one)
+        self._join(one)
         self._let_in()
         try:
             await one.turn
@@ -163,9 +192,7 @@ class Pool:
             if one.turn.done() and not one.turn.cancelled():
                 self._account(one, -1)
             else:
-                with suppress(ValueError):
-                    queue.remove(one)
-                self._forget_empty((requester, one.is_large))
+                self._leave(one)
             self._let_in()
 
     def _asked(self, amount: int, requester: Requester, weight: int | None) -> _Waiting:
@@ -174,13 +201,16 @@ class Pool:
         is_large = amount > self._small
         if is_large:
             amount = min(amount, self._large_ceiling)
-        amount = min(max(1, amount), self._ceiling(requester))
+        amount = min(max(1, amount), self._ceiling(requester.is_member))
         weight = amount if weight is None else weight
-        return _Waiting(requester, amount, is_large, weight, loop.time(), loop.create_future())
+        return _Waiting(
+            *(requester, amount, is_large, weight),
+            *(next(self._numbers), loop.time(), loop.create_future()),
+        )
 
-    def _ceiling(self, requester: Requester) -> int:
+    def _ceiling(self, is_member: bool) -> int:
         """What requesters of this kind may have together."""
-        halved = self._for_members and self._is_divided and not requester.is_member
+        halved = self._for_members and self._is_divided and not is_member
         return max(1, self._lent.capacity // 2) if halved else self._lent.capacity
 
     def _account(self, one: _Waiting, sign: int) -> None:
@@ -188,46 +218,91 @@ class Pool:
         if one.is_large:
             self._large_lent += sign * one.amount
 
+    # those that wait
+
+    def _join(self, one: _Waiting) -> None:
+        queue = self._waiting.setdefault((one.requester, one.is_large), deque())
+        queue.append(one)
+        if queue[0] is one:
+            self._enter(one)
+
+    def _leave(self, one: _Waiting) -> None:
+        queue = self._waiting[one.requester, one.is_large]
+        if queue[0] is not one:
+            queue.remove(one)
+            return
+        self._withdraw(one)
+        queue.popleft()
+        if queue:
+            self._enter(queue[0])
+        else:
+            del self._waiting[one.requester, one.is_large]
+
+    def _enter(self, head: _Waiting) -> None:
+        """Give the first of a requester that waits its place in the order, by what the requester was lent before."""
+        head.due = max(self._virtual_time, self._shares.get(head.requester, 0))
+        insort(self._heads[self._is_first_class(head), head.is_large], head, key=_place)
+        if head.is_large:
+            insort(self._large_heads, head, key=_number)
+
+    def _withdraw(self, head: _Waiting) -> None:
+        heads = self._heads[self._is_first_class(head), head.is_large]
+        del heads[bisect_left(heads, head.place, key=_place)]
+        if head.is_large:
+            del self._large_heads[bisect_left(self._large_heads, head.number, key=_number)]
+
+    # turns
+
     def _let_in(self) -> None:
         """Lend to all that can be lent to now, in their order."""
         while (following := self._next()) is not None:
-            key = following.requester, following.is_large
-            self._waiting[key].popleft()
-            self._forget_empty(key)
-            if following.turn.cancelled():
-                continue
-            due = max(self._virtual_time, self._shares.pop(following.requester, 0))
+            requester = following.requester
+            due = max(self._virtual_time, self._shares.pop(requester, 0))
             self._virtual_time = due
-            self._shares[following.requester] = due + following.weight
+            self._shares[requester] = due + following.weight
             if len(self._shares) > REQUESTERS_REMEMBERED:
                 del self._shares[next(iter(self._shares))]
+            self._leave(following)
+            if other := self._waiting.get((requester, not following.is_large)):
+                self._withdraw(other[0])
+                self._enter(other[0])
             self._account(following, 1)
             following.turn.set_result(None)
 
     def _next(self) -> _Waiting | None:
         """The first in order that can be lent what it waits for."""
-        if not self._lent.free:
-            return None
-        heads = sorted((queue[0] for queue in self._waiting.values()), key=self._order)
-        overdue = next((one for one in heads if self._is_overdue(one)), None)
-        for one in heads:
-            if one.turn.cancelled() or self._fits(one, overdue):
-                return one
+        overdue = self._overdue()
+        for is_first_class in (True, False):
+            able = [self._heads[is_first_class, large] for large in (False, True)]
+            heads = [some for some in able if some and self._may_fit(some[0])]
+            for one in merge(*heads, key=_place):
+                if not one.turn.cancelled() and self._fits(one, overdue):
+                    return one
         return None
 
-    def _order(self, one: _Waiting) -> tuple[bool, int, bool, float]:
-        due = max(self._virtual_time, self._shares.get(one.requester, 0))
-        return not self._is_first_class(one), due, one.is_large, one.since
+    def _may_fit(self, one: _Waiting) -> bool:
+        """Whether anything of this one's size and class fits, however little; else none of them need be looked at."""
+        ceiling = self._ceiling(one.requester.is_member)
+        least = min(self._small + 1, self._large_ceiling, ceiling) if one.is_large else 1
+        if one.is_large and self._large_lent + least > self._large_ceiling:
+            return False
+        if ceiling < self._lent.capacity and self._lent.to_strangers + least > ceiling:
+            return False
+        return least <= self._lent.free
 
-    def _is_overdue(self, one: _Waiting) -> bool:
-        """Whether a large amount has waited too long, and not for what its own requester, or strangers, have."""
-        waited_s = asyncio.get_running_loop().time() - one.since
-        return one.is_large and waited_s >= OVERDUE_S and self._is_within_share(one)
+    def _overdue(self) -> _Waiting | None:
+        """The first in order of the large ones that have waited too long."""
+        before = asyncio.get_running_loop().time() - OVERDUE_S
+        if not self._large_heads or self._large_heads[0].since > before:
+            return None
+        large = chain(self._heads[True, True], self._heads[False, True])
+        return next((one for one in large if one.since <= before and self._is_within_share(one)), None)
 
     def _is_within_share(self, one: _Waiting) -> bool:
+        """Whether a requester waits neither for what it has itself, nor for what all strangers have."""
         if not self._is_divided:
             return True
-        ceiling = self._ceiling(one.requester)
+        ceiling = self._ceiling(one.requester.is_member)
         if ceiling < self._lent.capacity and self._lent.to_strangers + one.amount > ceiling:
             return False
         return self._lent.is_within_share(one.requester, one.amount)
@@ -244,10 +319,6 @@ class Pool:
 
     def _is_first_class(self, one: _Waiting) -> bool:
         return not self._for_members or one.requester.is_member
-
-    def _forget_empty(self, key: tuple[Requester, bool]) -> None:
-        if not self._waiting.get(key, True):
-            del self._waiting[key]
 
 
 class Budget:

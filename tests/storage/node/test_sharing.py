@@ -172,6 +172,33 @@ async def test_a_line_leaves_places_to_those_that_have_none() -> None:
         pass
 
 
+@pytest.mark.parametrize("amount", [1, 100], ids=["small", "large"])
+@pytest.mark.parametrize("is_divided", [False, True])
+async def test_a_turn_takes_few_looks_however_many_requesters_wait(
+    amount: int, is_divided: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1000 strangers, each of which waits for a turn: a look at all of them every time holds up the whole node."""
+    looks = 0
+
+    def place(one: budgets._Waiting) -> tuple[int, bool, int]:
+        nonlocal looks
+        looks += 1
+        return one.place
+
+    def fits(pool: Pool, one: budgets._Waiting, overdue: budgets._Waiting | None) -> bool:
+        nonlocal looks
+        looks += 1
+        return fits_now(pool, one, overdue)
+
+    fits_now = Pool._fits
+    monkeypatch.setattr(budgets, "_place", place)
+    monkeypatch.setattr(Pool, "_fits", fits)
+    pool = Pool(100, is_divided=is_divided, for_members=True)
+    strangers = [Requester(f"198.51.{number // 250}.{number % 250}") for number in range(1000)]
+    await asyncio.gather(*(borrow(pool, amount, one, 1) for one in strangers))
+    assert 2 * 1000 <= looks <= 50 * 1000
+
+
 class Audited(Pool):
     """A pool that checks every limit at the moment it lends."""
 
