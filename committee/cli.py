@@ -25,7 +25,7 @@ from committee.console import (
     sending_account,
     token_amount,
 )
-from committee.errors import LedgerError
+from committee.errors import LedgerError, LedgerRefused
 from committee.key_files import read_key, write_secret
 from committee.ledger import Ledger, RegisteredNode, next_step
 from committee.printing import Result, sent, show
@@ -252,10 +252,12 @@ async def node_status(
 
 
 async def _node(ledger: Ledger, node_id: int) -> RegisteredNode:
-    for one in await ledger.nodes():
-        if one.node_id == node_id:
-            return one
-    raise LedgerError(f"no node has the id {node_id}: see haulout node status")
+    try:
+        return await ledger.node(node_id)
+    except LedgerRefused as error:
+        if error.reason != "UnknownNode":
+            raise
+        raise LedgerError(f"no node has the id {node_id}: see haulout node status") from None
 
 
 # epochs

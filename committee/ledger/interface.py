@@ -93,7 +93,16 @@ class Ledger(SpaceLedger, Protocol):
         """
 
     async def nodes(self) -> list[RegisteredNode]:
-        """All registered nodes, by node id."""
+        """All registered nodes, by node id. Anyone may register thousands: for one node, ask for that one."""
+
+    async def node(self, node_id: int) -> RegisteredNode:
+        """One node, in the newest block. Raises `LedgerRefused` when there is none."""
+
+    async def node_of(self, account: str) -> RegisteredNode | None:
+        """Return the node that an account operates, in the newest block; None when it operates none.
+
+        Raises `ProvidersDisagree` when endpoints tell different things of that block.
+        """
 
     async def absence(self, node_id: int) -> Absence:
         """Why a node that does not stand for election does not: what ended its newest candidacy."""

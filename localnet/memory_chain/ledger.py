@@ -92,6 +92,16 @@ class MemoryLedger:
         """By node id."""
         return list(self.chain.nodes.values())
 
+    async def node(self, node_id: int) -> RegisteredNode:
+        """By its id."""
+        if node_id not in self.chain.nodes:
+            raise LedgerRefused("Registry.node", "UnknownNode", {"nodeId": node_id})
+        return self.chain.nodes[node_id]
+
+    async def node_of(self, account: str) -> RegisteredNode | None:
+        """By its operator."""
+        return self.chain.nodes.get(self.chain.contracts.node_of(account))
+
     async def absence(self, node_id: int) -> Absence:
         """Of the newest block."""
         return self.chain.contracts.absences.get(node_id, Absence.NEVER_STOOD)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import Absence, EpochStarted, Event, MemberEjected
 from committee.logs import ChangesOnly
 from storage.node.chain import ChainView
@@ -73,10 +73,7 @@ class Candidacy:
 
     async def _stand(self) -> None:
         ledger, node_id = self._view.ledger, self._view.node_id
-        registered = next((one for one in await ledger.nodes() if one.node_id == node_id), None)
-        if registered is None:
-            raise LedgerUnavailable(f"the chain does not show the registration of node {node_id}")
-        if registered.is_candidate:
+        if (await ledger.node(node_id)).is_candidate:
             self._why = None
             return
         if self._why is None:

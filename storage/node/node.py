@@ -44,6 +44,8 @@ Made = TypeVar("Made")
 STORE_LOOK_S = 1.0
 """Time between two looks at whether the store's index is whole."""
 RESTART_PAUSE_S = 1.0
+IS_REGISTERED = "AccountHasNode"
+"""The contract's error for an account that operates a node already."""
 REGISTRATION_TRIES = 30
 """Looks for a registration that was just mined, RESTART_PAUSE_S apart."""
 
@@ -265,12 +267,12 @@ class StorageNode:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._chain_store.thread, work, *arguments)
 
-    async def _shown(self, account: str) -> dict[str, RegisteredNode]:
-        """The nodes by operator, once the endpoint shows this account's. Raises `LedgerUnavailable`."""
+    async def _shown(self, account: str) -> RegisteredNode:
+        """The node that the account operates, once the endpoint shows it. Raises `LedgerUnavailable`."""
         for _ in range(REGISTRATION_TRIES):
-            known = {one.operator: one for one in await self._ledger.nodes()}
-            if account in known:
-                return known
+            registered = await self._ledger.node_of(account)
+            if registered is not None:
+                return registered
             await asyncio.sleep(RESTART_PAUSE_S)  # an endpoint may be a few blocks behind another
         raise LedgerUnavailable(
             f"the chain does not show the registration of {account}; start the node again"
@@ -281,16 +283,19 @@ class StorageNode:
         account = self._ledger.account
         if account is None:
             raise ConfigError("the node has no account to register from")
-        known = {one.operator: one for one in await self._ledger.nodes()}
-        if account not in known:
+        registered = await self._ledger.node_of(account)
+        if registered is None:
             parameters = await self._ledger.parameters()
             proof = proof_of_possession(self.secret, account, parameters.domain)
-            node_id, _ = await self._ledger.register_node(
-                self.config.name, self.config.address, self.secret.public_key, proof
-            )
-            log.info("registered", name=self.config.name, node_id=node_id, address=self.config.address)
-            known = await self._shown(account)
-        registered = known[account]
+            try:
+                node_id, _ = await self._ledger.register_node(
+                    self.config.name, self.config.address, self.secret.public_key, proof
+                )
+                log.info("registered", name=self.config.name, node_id=node_id, address=self.config.address)
+            except LedgerRefused as error:
+                if error.reason != IS_REGISTERED:
+                    raise  # else the endpoint that was asked did not show it yet
+            registered = await self._shown(account)
         if registered.public_key != self.secret.public_key:
             raise ConfigError(
                 f"account {account} is registered as node {registered.node_id} with another BLS key than this folder's"

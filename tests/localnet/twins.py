@@ -17,6 +17,7 @@ from localnet.memory_chain import MemoryChain
 from storage.redstuff import BlobMetadata
 from tests.committee.ledger.conftest import Network, Node
 
+NOBODY = "0x00000000000000000000000000000000000000AA"
 NOWHERE = BlockMark(0, b"")
 """In place of all blocks: the two chains do not have the same."""
 Telling = Callable[[Ledger], Awaitable[Any]]
@@ -214,7 +215,11 @@ async def _reservations(ledger: Ledger, owners: Iterable[str]) -> Any:
 
 
 async def _nodes(ledger: Ledger) -> Any:
-    return await ledger.nodes()
+    nodes = await ledger.nodes()
+    for one in nodes[-1:]:
+        assert await ledger.node(one.node_id) == one
+        assert await ledger.node_of(one.operator) == one
+    return nodes, await _outcome(ledger.node(len(nodes) + 1)), await ledger.node_of(NOBODY)
 
 
 async def _candidates(ledger: Ledger) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from committee.errors import (
     LedgerError,
@@ -231,6 +232,33 @@ class EvmLedger(SpaceWriter, VotingWriter):
         """All registered nodes, by node id."""
         block = (await self._reader.block("latest")).mark
         return await self._reader.pages(self._reader.registry, "nodes", block, decode.registered_node)
+
+    async def node(self, node_id: int) -> RegisteredNode:
+        """As `Ledger.node`."""
+        return await self._node(node_id, (await self._reader.block("latest")).mark)
+
+    async def node_of(self, account: str) -> RegisteredNode | None:
+        """As `Ledger.node_of`; both that and what the node is are compared with what other endpoints tell."""
+        block = (await self._reader.block("latest")).mark
+        registry = self._reader.registry
+        node_id = int(await self._reader.call(registry, "nodeOf", account, at=block, is_compared=True))
+        return None if node_id == 0 else await self._node(node_id, block, account)
+
+    async def _node(self, node_id: int, at: BlockMark, operator: str | None = None) -> RegisteredNode:
+        """Return a node at a block; one with another id, or another operator than is told, is an endpoint's fault."""
+
+        def read(view: dict[str, Any]) -> RegisteredNode:
+            shown = decode.registered_node(view)
+            if shown.node_id != node_id or (operator and operator.lower() != shown.operator.lower()):
+                raise answers.Unreadable(
+                    f"node {shown.node_id} of {shown.operator} instead of node {node_id}"
+                )
+            return shown
+
+        registered: RegisteredNode = await self._reader.call(
+            self._reader.registry, "node", node_id, at=at, read=read, is_compared=operator is not None
+        )
+        return registered
 
     async def absence(self, node_id: int) -> Absence:
         """As `Ledger.absence`; searches the logs back from the newest block to where the node stood last."""

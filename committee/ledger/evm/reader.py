@@ -100,12 +100,14 @@ class Reader:
         at: BlockMark | None = None,
         read: Callable[[Any], Any] = answers.anything,
         is_confirmed: bool = False,
+        is_compared: bool = False,
     ) -> Any:
         """What `read` makes of a view's answer, at a block that must still be part of the chain, or at the newest.
 
-        With `is_confirmed` the answer, at a block, is compared with other endpoints' (`Witnesses`). Raises
-        `LedgerRefused` when the view reverts, `LedgerNotSettled` when the endpoint has not come to the block of
-        the contracts, `LedgerError` when there is no such contract.
+        With `is_compared` the answer, at a block, is compared with those of other endpoints that can tell; with
+        `is_confirmed` it is unconfirmed where none can (`Witnesses`). Raises `ProvidersDisagree` then; `LedgerRefused`
+        when the view reverts, `LedgerNotSettled` when the endpoint has not come to the block of the contracts,
+        `LedgerError` when there is no such contract.
         """
         action = f"{contract.abi.name}.{function}"
         request = {
@@ -143,9 +145,9 @@ class Reader:
                     f"{action} at block {at.number}, which was reorganised or whose state is pruned: {error}"
                 ) from None
             raise
-        if is_confirmed and at is not None:
-            what = f"{action} at block {at.number}"
-            await self.witnesses.confirm_state(what, "eth_call", (request, block), answers.data, data)
+        if at is not None and (is_confirmed or is_compared):
+            compare = self.witnesses.confirm_state if is_confirmed else self.witnesses.has_same_state
+            await compare(f"{action} at block {at.number}", "eth_call", (request, block), answers.data, data)
         return made
 
     async def _require_deployed(self, at: BlockMark | None) -> None:

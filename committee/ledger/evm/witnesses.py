@@ -95,16 +95,28 @@ class Witnesses:
     async def confirm_state(
         self, what: str, method: str, parameters: Sequence[Any], read: Callable[[Any], Result], told: Result
     ) -> None:
-        """Compare an answer about the state at a block. Raises `ProvidersDisagree`."""
+        """Compare an answer about the state at a block, unconfirmed if no other endpoint can tell.
+
+        Raises `ProvidersDisagree`.
+        """
+        if not await self.has_same_state(what, method, parameters, read, told):
+            self._needs_all = True
+            self._note()
+
+    async def has_same_state(
+        self, what: str, method: str, parameters: Sequence[Any], read: Callable[[Any], Result], told: Result
+    ) -> bool:
+        """Whether another endpoint tells the same, or there is none; False when none can tell.
+
+        Raises `ProvidersDisagree`.
+        """
         if len(self.rpc.endpoints) == 1:
-            return
+            return True
         opinions = await self.rpc.opinions(method, *parameters, read=read)
         for name, opinion in opinions:
             if opinion != told:
                 raise _disagreement(what, name)
-        if len(opinions) < 2:
-            self._needs_all = True
-            self._note()
+        return len(opinions) > 1  # the one that told first is asked, too
 
     async def _confirm_earlier(self) -> None:
         while self._unconfirmed:

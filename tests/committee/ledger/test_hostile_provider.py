@@ -37,6 +37,7 @@ QUESTIONS: dict[str, Question] = {
     "parameters": lambda ledger: ledger.parameters(),
     "epoch_state": lambda ledger: ledger.epoch_state(),
     "nodes": lambda ledger: ledger.nodes(),
+    "node": lambda ledger: ledger.node(2),
     "candidates": lambda ledger: ledger.candidates(),
     "blobs": lambda ledger: ledger.blobs(),
     "blob_object": lambda ledger: ledger.blob_object(1),

@@ -223,6 +223,40 @@ async def test_state_that_one_of_two_providers_makes_up_is_not_taken_in(
     assert hits
 
 
+async def test_a_registration_that_one_of_two_providers_denies_is_not_unknown(case: Case) -> None:
+    """Else a node that starts without its folder would register again, which is paid for and refused."""
+    node = case.network.nodes[1]
+    assert node.ledger.account is not None
+
+    def lie(_: random.Random, answer: Any) -> tuple[int, bytes, dict[str, str]]:
+        if case.first.method == "eth_call":
+            answer["result"] = "0x" + "00" * 32
+        return 200, json.dumps(answer).encode(), {}
+
+    case.first.lie = lie
+    with pytest.raises(ProvidersDisagree, match=r"nodeOf"):
+        await case.ledger.node_of(node.ledger.account)
+
+
+async def test_a_node_of_another_operator_than_is_asked_for_is_no_answer(case: Case) -> None:
+    node, another = case.network.nodes[1:3]
+    account, others = node.ledger.account, another.ledger.account
+    assert account is not None and others is not None
+    true, false = (one[2:].lower() for one in (account, others))
+
+    def lie(_: random.Random, answer: Any) -> tuple[int, bytes, dict[str, str]]:
+        if case.first.method == "eth_call":
+            answer["result"] = answer["result"].replace(true, false)
+        return 200, json.dumps(answer).encode(), {}
+
+    async with EvmLedger.open(case.first.url, case.network.deployment, confirmations=0) as alone:
+        registered = await alone.node_of(account)
+        assert registered is not None and registered.node_id == node.node_id
+        case.first.lie = lie
+        with pytest.raises(LedgerUnavailable, match="instead of node"):
+            await alone.node_of(account)
+
+
 async def test_pages_that_a_provider_makes_up_end_at_the_first_that_is_not_full(
     case: Case,
 ) -> None:

@@ -42,12 +42,14 @@ class Bench:
     def subscribe(self, listener: Callable[[Event], None]) -> None:
         self.listener = listener
 
-    async def nodes(self) -> list[Any]:
+    async def node(self, node_id: int) -> Any:
+        assert node_id == ME
         self.asked += 1
         if self.outages:
             raise self.outages.pop(0)
-        mine = [SimpleNamespace(node_id=ME, is_candidate=self.is_candidate)]
-        return [SimpleNamespace(node_id=ANOTHER, is_candidate=True), *(mine if self.is_shown else [])]
+        if not self.is_shown:
+            raise LedgerRefused("Registry.node", "UnknownNode", {"nodeId": node_id})
+        return SimpleNamespace(node_id=ME, is_candidate=self.is_candidate)
 
     async def absence(self, node_id: int) -> Absence:
         assert node_id == ME

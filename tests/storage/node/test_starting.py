@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.storage.network import Network
 
 TROUBLES = {
-    "a revert, perhaps made up": LedgerRefused("Registry.nodes", "UnknownError"),
+    "a revert, perhaps made up": LedgerRefused("Registry.nodeOf", "UnknownError"),
     "silence": LedgerUnavailable("no answer within 5 s"),
 }
 
@@ -27,10 +27,10 @@ TROUBLES = {
 def have_nodes_fail(monkeypatch: pytest.MonkeyPatch, trouble: LedgerError) -> None:
     """From now on nobody can look at the registrations."""
 
-    async def fail(_: HeldLedger) -> Any:
+    async def fail(_: HeldLedger, account: str) -> Any:
         raise trouble
 
-    monkeypatch.setattr(HeldLedger, "nodes", fail)
+    monkeypatch.setattr(HeldLedger, "node_of", fail)
 
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
@@ -80,21 +80,22 @@ async def test_a_node_that_has_saved_nothing_ends_with_what_the_chain_said(
 async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """livepeer/go-livepeer#1564. It says so, once and then once a while."""
+    """livepeer/go-livepeer#1564. It says so, once and then once a while; and it reads no other node's registration."""
+    monkeypatch.delattr("localnet.memory_chain.ledger.MemoryLedger.nodes")
     monkeypatch.setattr("storage.node.chain.waiting.SETTLING_POLL_S", 0.0)
     monkeypatch.setattr("storage.node.chain.waiting.TOLD_EVERY_S", 0.0)
     config = network.running[2].config
     await network.stop(2)
-    left, real = 3, HeldLedger.nodes
+    left, real = 3, HeldLedger.node_of
 
-    async def nodes(ledger: HeldLedger) -> Any:
+    async def node_of(ledger: HeldLedger, account: str) -> Any:
         nonlocal left
         if left == 0:
-            return await real(ledger)
+            return await real(ledger, account)
         left -= 1
         raise LedgerNotSettled("the contracts were deployed in block 12, and the endpoint is at block 0")
 
-    monkeypatch.setattr(HeldLedger, "nodes", nodes)
+    monkeypatch.setattr(HeldLedger, "node_of", node_of)
     (network.folder / "new").mkdir()
     node = StorageNode(network.folder / "new", config, network.secret(2), cast(Ledger, network.ledgers[2]))
     with captured() as told:
