@@ -39,6 +39,8 @@ class Change:
     live_at_start: tuple[bytes, ...] | None = None
     parameters: Parameters | None = None
     is_all: bool = False
+    is_confirmed: bool = True
+    """Whether nothing in the view that it makes hangs on the word of one of several endpoints."""
 
 
 class Draft:

@@ -36,7 +36,7 @@ from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SHARDS, MIN_SHARDS
 log = Log()
 
 FILE = "chain.sqlite"
-VERSION = 3
+VERSION = 4
 OBJECT_ID_BYTES = 32
 MAX_NOTE_BYTES = 2**26
 """Largest note, in bytes; the state of 1000 shards that were all left unattested takes some megabytes."""
@@ -228,7 +228,7 @@ def _write(rows: _Rows, change: Change) -> None:
     rows.put("mark", ((mark.number, mark.hash) for mark in change.marks))
     checkpoint = change.marks[-1].number
     rows.remove("mark", "number > ? OR number <= ?", checkpoint, checkpoint - MARKS_KEPT)
-    notes = {}
+    notes = {"confirmed": bytes([change.is_confirmed])}
     if change.state is not None:
         notes["state"] = json.dumps(asdict(change.state), default=_as_json).encode()
     if change.live_at_start is not None:
@@ -254,6 +254,7 @@ def _read(connection: sqlite3.Connection, notes: Mapping[str, bytes]) -> Change:
         ),
         parameters=_parameters(_parse(notes["parameters"])) if "parameters" in notes else None,
         is_all=True,
+        is_confirmed=notes["confirmed"] != bytes(1),
     )
 
 

@@ -77,7 +77,8 @@ class ChainView:
         self._trouble: LedgerError | None = None
         """Why the last refresh failed; None when it did not."""
         self._is_confused = False
-        """Whether the state must be read anew: a refresh failed unexpectedly, or could not take a snapshot in."""
+        """Whether the state must be read anew: a refresh failed unexpectedly, could not take a snapshot in, or what was
+        saved had not been confirmed."""
         self._finality = Finality()
         self._first_seen: tuple[int, float] | None = None
         """(number, time) of the first settled block that was seen, for the chain's pace."""
@@ -186,7 +187,11 @@ class ChainView:
                 self._answered()
             return
         self._apply(saved)
-        log.info("going on from the saved checkpoint", block=self.block.number)
+        # What was told before is known no more, and so not to be compared; the state it led to is.
+        self._is_confused = not saved.is_confirmed
+        log.info(
+            "going on from the saved checkpoint", block=self.block.number, is_confirmed=saved.is_confirmed
+        )
         with contextlib.suppress(LedgerError):  # `refresh` has logged it
             await self.refresh()
             self.parameters = await self.ledger.parameters()
@@ -310,7 +315,7 @@ class ChainView:
             events = list(following.events)
         if change.state is not None:
             change = dataclasses.replace(change, parameters=await self.ledger.parameters())
-        await self._save(change)
+        await self._save(dataclasses.replace(change, is_confirmed=self.ledger.is_confirmed))
         self._apply(change)
         self._is_confused = False
         self._note_confirmation()
@@ -350,6 +355,7 @@ class ChainView:
             tuple(self.live_at_start) if change.live_at_start is None else change.live_at_start,
             change.parameters or self.parameters,
             is_all=True,
+            is_confirmed=change.is_confirmed,
         )
 
     def _apply(self, change: Change) -> None:

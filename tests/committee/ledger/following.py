@@ -12,6 +12,7 @@ from committee.ledger import BlobRecord
 from committee.ledger.evm import EvmLedger
 from committee.messages import Intent
 from storage.node.chain import ChainView
+from storage.node.chain.store import ChainStore
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Network
@@ -47,8 +48,8 @@ async def settled_ledger(
     return await network.connections.enter_async_context(await connecting)
 
 
-async def fresh(ledger: EvmLedger) -> ChainView:
-    view = ChainView(ledger, 1)
+async def fresh(ledger: EvmLedger, store: ChainStore | None = None) -> ChainView:
+    view = ChainView(ledger, 1, store)
     await view.load()
     return view
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,6 +19,7 @@ from committee.ledger.evm.answers import RawLog
 from committee.ledger.evm.history import log_bits
 from committee.ledger.records import BlockMark
 from storage.node.chain import ChainView
+from storage.node.chain.store import ChainStore
 from tests.committee.ledger.following import (
     LENGTH,
     STAKES,
@@ -44,11 +46,11 @@ class Case:
         self.network, self.ledger, self.first, self.second = network, ledger, first, second
         self.blob_id = b""
 
-    async def view(self) -> ChainView:
+    async def view(self, store: ChainStore | None = None) -> ChainView:
         """With one certified blob."""
         self.blob_id, object_id = await register(self.network, 1)
         await certify(self.network, self.blob_id, object_id)
-        view = await fresh(self.ledger)
+        view = await fresh(self.ledger, store)
         assert view.is_live(self.blob_id)
         assert view.is_confirmed
         return view
@@ -131,6 +133,32 @@ async def test_what_a_provider_makes_up_while_the_other_is_down_is_not_acted_on_
     assert view.is_live(case.blob_id)
     assert is_confirmed(view)
     await assert_as_fresh(view, case.ledger)
+
+
+@pytest.mark.parametrize("is_second_back_first", [True, False])
+async def test_what_was_unconfirmed_when_a_node_stopped_is_read_anew_by_its_next_start(
+    case: Case, tmp_path: Path, is_second_back_first: bool
+) -> None:
+    store = ChainStore(tmp_path)
+    with closing(store):
+        view = await case.view(store)
+        case.second.is_down = True
+        case.first.lie = forged(case.network, await an_empty_block(case), case.blob_id)
+        await view.refresh()
+        assert view.is_invalid(case.blob_id) and not is_confirmed(view)
+    case.first.lie = None
+    case.second.is_down = not is_second_back_first
+    urls = [case.first.url, case.second.url]
+    async with EvmLedger.open(urls, case.network.deployment, confirmations=0) as ledger:
+        with closing(ChainStore(tmp_path)) as store:
+            view = await fresh(ledger, store)
+            assert not view.is_invalid(case.blob_id)
+            assert is_confirmed(view) == is_second_back_first
+            case.second.is_down = False
+            await an_empty_block(case)
+            await until_followed(view)
+            assert is_confirmed(view)
+            await assert_as_fresh(view, ledger)
 
 
 @pytest.mark.parametrize("is_lie_in_parameters", [False, True])

@@ -54,6 +54,9 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
     assert saved(tmp_path) is None
     save(tmp_path, FIRST)
     assert saved(tmp_path) == FIRST
+    step = Change((mark(10),), is_confirmed=False)
+    save(tmp_path, step)
+    assert saved(tmp_path) == dataclasses.replace(FIRST, marks=(mark(9), mark(10)), is_confirmed=False)
 
 
 def test_a_step_changes_only_what_it_names(tmp_path: Path) -> None:
