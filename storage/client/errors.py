@@ -63,6 +63,9 @@ class NodeStalled(NodeUnreachable):
 class NodeUnusable(NodeUnreachable):
     """No connection is made to the node's address: it is none, or not public, or this machine forbids it."""
 
+    def __init__(self, name: str, address: str, detail: str) -> None:
+        NodeError.__init__(self, name, address, f"its address is not used ({detail})")
+
 
 class NodeRefused(NodeError):
     """The node answered with an error."""
@@ -182,7 +185,7 @@ class NotExtended(PaidObjectError):
 
 
 def name_failures(failures: Failures) -> str:
-    """Return which nodes failed and why, those without an answer together: "no answer from a, b; c: …".
+    """Return which nodes failed and why, those of one reason together: "no answer from a, b; c, d: …".
 
     Nodes that share a name are told with their ids: "a (node 3), a (node 4)".
     """
@@ -192,7 +195,11 @@ def name_failures(failures: Failures) -> str:
         for node_id, one in failures.items()
     )
     silent = [name for name, why in told if why.startswith(NO_ANSWER)]
-    others = [f"{name}: {why}" for name, why in told if not why.startswith(NO_ANSWER)]
+    by_reason: dict[str, list[str]] = {}
+    for name, why in told:
+        if not why.startswith(NO_ANSWER):
+            by_reason.setdefault(why, []).append(name)
+    others = [f"{', '.join(names_of)}: {why}" for why, names_of in by_reason.items()]
     return (
         "; ".join(([f"{NO_ANSWER} from {', '.join(silent)}"] if silent else []) + others)
         or "nobody was left to ask"

@@ -67,7 +67,7 @@ class NodeTransport:
         try:
             self._base = str(NetworkAddress.parse(address))
         except InvalidAddress as error:
-            self._unusable = f"it cannot be addressed: {error}"
+            self._unusable = str(error)
 
     async def request(
         self,
@@ -183,9 +183,9 @@ class NodeTransport:
             raise
         except Exception as error:
             # Of aiohttp and what it is built on, whose lists of errors are not complete.
-            is_forbidden = isinstance(error, OSError) and error.errno == errno.EACCES
-            failure = NodeUnusable if is_forbidden else NodeUnreachable
-            raise failure(self.name, self.address, str(error) or type(error).__name__) from error
+            if isinstance(error, OSError) and error.errno == errno.EACCES:
+                raise NodeUnusable(self.name, self.address, error.strerror or "permission denied") from error
+            raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
         finally:
             if not is_over and moving.body is not None:
                 moving.body.drop()

@@ -32,7 +32,7 @@ def test_nodes_that_share_a_name_are_told_with_their_ids() -> None:
         9: NodeFailure("a", "lied"),
         8: NodeFailure("b", "lied"),
     }
-    assert name_failures(failures) == "no answer from a (node 7); a (node 9): lied; b: lied"
+    assert name_failures(failures) == "no answer from a (node 7); a (node 9), b: lied"
 
 
 def test_too_few_shards_say_what_was_needed_and_who_failed() -> None:

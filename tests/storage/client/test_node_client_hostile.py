@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
 from committee.connections import INTERIM_ANSWERS, PIECE_BYTES, open_session
-from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeUnreachable
+from storage.client.errors import NodeError, NodeLied, NodeUnreachable
 from storage.client.node_client import NodeClient
 from tests.storage import pacing
 from tests.storage.client.test_node_client import BLOB_ID, CALLS
@@ -156,7 +156,7 @@ async def test_a_node_that_cannot_be_addressed_does_not_answer(
 ) -> None:
     with pytest.raises(NodeUnreachable) as unreachable:
         await NodeClient(session, "nowhere", address).health()
-    assert unreachable.value.why.startswith(f"{NO_ANSWER} (it cannot be addressed")
+    assert unreachable.value.why.startswith("its address is not used (")
 
 
 async def test_no_address_raises_another_error(nameless: aiohttp.ClientSession) -> None:
