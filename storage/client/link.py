@@ -42,6 +42,10 @@ WELL_BEGUN = 0.25
 """Share of a transfer's bytes from which on it is worth waiting for on a link that has slowed down."""
 NEARLY_DONE = 0.75
 """Share of a transfer's bytes from which on it is not given up for another one."""
+ANSWERS_S = 10.0
+"""Time constant with which answers are forgotten."""
+ANSWERS_SHARE = 2.0
+"""Bytes may move so much faster than they were answered of late: a link may have become faster."""
 SLACKENING_S = 20.0
 """Time constant with which the known rate falls to lower measurements: a few slow peers do not make a slow link."""
 
@@ -113,6 +117,8 @@ class Window:
         self._broke_s = -math.inf
         """When the first of the breaks came that count as one."""
         self._n_broken = 0
+        self._answered_bytes = self._answers_s = 0.0
+        """Bytes of transfers that ended well and time under way, both of late."""
 
     def has_room(self, transfer: Transfer, now_s: float) -> bool:
         """Whether the link has room for one more transfer; `slow_peers` is another rule."""
@@ -148,6 +154,7 @@ class Window:
 
     def note_answer(self, transfer: Transfer) -> None:
         """Note that a transfer ended well: one more may be under way after as many as there may be now."""
+        self._answered_bytes += transfer.size_bytes
         if transfer.size_bytes > SMALL_BYTES:
             self.most_at_once = min(MOST_AT_ONCE, self.most_at_once + 1 / self.most_at_once)
 
@@ -182,7 +189,8 @@ class Window:
             one.bytes_per_s = newly / elapsed_s
             moved_bytes += newly
         self._since_s, self._moved_bytes = self._since_s + elapsed_s, 0
-        rate = moved_bytes / elapsed_s
+        most = self._answered_rate(elapsed_s)
+        rate = min(moved_bytes / elapsed_s, most)
         if not moved_bytes:
             return
         if not self._is_measured:
@@ -194,6 +202,21 @@ class Window:
         else:
             weight = -math.expm1(-elapsed_s / SLACKENING_S) if is_full else 0.0
         self.bytes_per_s += (rate - self.bytes_per_s) * weight
+        if is_full:
+            self.bytes_per_s = min(self.bytes_per_s, most)
+
+    def _answered_rate(self, elapsed_s: float) -> float:
+        """Return the most bytes a second that the answers of late may stand for.
+
+        A tunnel or proxy may take whole requests at once and pass them on slowly: what it has taken has not passed.
+        """
+        self._answers_s += elapsed_s
+        largest_bytes = max((one.size_bytes for one in self.under_way), default=0)
+        most = (ANSWERS_SHARE * self._answered_bytes + largest_bytes) / self._answers_s
+        still_counts = math.exp(-elapsed_s / ANSWERS_S)
+        self._answered_bytes *= still_counts
+        self._answers_s *= still_counts
+        return most
 
     @staticmethod
     def _newly_moved(transfer: Transfer) -> int:

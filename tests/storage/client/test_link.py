@@ -21,6 +21,7 @@ from storage.client.link import (
     Transfer,
     Window,
 )
+from storage.client.progress import PATIENCE_S
 
 STEP_S = 0.1
 SLIVER_BYTES = 460_000
@@ -33,10 +34,12 @@ class Simulated:
     transfer: Transfer
     bytes_per_s: float
     """The most that its peer takes or gives."""
+    is_taken: bool = False
+    """Whether a tunnel has taken all of it, and passes it on."""
     moved: float = 0.0
 
     def moved_bytes(self) -> int:
-        return int(self.moved)
+        return self.transfer.size_bytes if self.is_taken else int(self.moved)
 
 
 @dataclass
@@ -48,11 +51,15 @@ class Simulation:
     sliver_bytes: int = SLIVER_BYTES
     breaks_every_s: float = math.inf
     """Time after which all connections break; what they carried is sent again."""
+    has_tunnel: bool = False
+    """Whether a tunnel before the link takes whole requests at once."""
     window: Window = field(default_factory=Window)
     now_s: float = 0.0
     waiting: list[tuple[int, int]] = field(default_factory=list)
     under_way: list[Simulated] = field(default_factory=list)
     most: int = 0
+    longest_s: float = 0.0
+    """The longest time from a transfer's beginning to its end."""
     done: int = 0
 
     def run(self, each: int, until_done: int) -> float:
@@ -81,7 +88,7 @@ class Simulation:
             if not self.window.has_room(transfer, self.now_s):
                 break
             self.waiting.remove(offer)
-            one = Simulated(transfer, self.peer_rates[offer[0]])
+            one = Simulated(transfer, self.peer_rates[offer[0]], self.has_tunnel)
             transfer.moved = one.moved_bytes
             self.window.begin(transfer, self.now_s)
             self.under_way.append(one)
@@ -104,6 +111,7 @@ class Simulation:
             one.moved += count
             left -= count
             if one.moved >= self.sliver_bytes:
+                self.longest_s = max(self.longest_s, self.now_s - one.transfer.began_s)
                 self.window.end(one.transfer, self.now_s)
                 self.window.note_answer(one.transfer)
                 self.under_way.remove(one)
@@ -131,6 +139,15 @@ def test_a_link_is_used_and_not_crowded(mbit_per_s: float, size_bytes: int) -> N
     assert seconds <= 1.1 * 8 * peers * size_bytes / rate + 2 * STEP_S
     carried = 1.2 * TARGET_S * max(rate, START_BYTES_PER_S) / size_bytes
     assert simulation.most <= max(LEAST_AT_ONCE, min(MOST_AT_ONCE, 1 + 1.2 * carried))
+
+
+def test_what_a_tunnel_has_taken_has_not_passed() -> None:
+    """It takes whole requests at once: their answers have to come before they count as stalled."""
+    simulation = Simulation(MBIT, [1e12] * 10, has_tunnel=True)
+    needed_s = 20 * SLIVER_BYTES / MBIT
+    assert simulation.run(2, 20) <= 1.05 * needed_s
+    assert simulation.most <= LEAST_AT_ONCE + 2
+    assert simulation.longest_s < 0.7 * PATIENCE_S
 
 
 def test_a_slow_link_is_left_to_few_transfers_and_a_fast_one_to_many() -> None:
