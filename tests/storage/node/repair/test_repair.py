@@ -177,7 +177,7 @@ async def test_too_few_helpers_are_named(bench: Bench) -> None:
 async def test_more_liars_than_can_be_replaced_are_named(bench: Bench) -> None:
     for shard in (0, 1, 2):
         bench.helpers[shard].corrupt = flip
-    with pytest.raises(RepairError, match="node0: sent a wrong symbol; node1: sent a wrong symbol"):
+    with pytest.raises(RepairError, match=r"node0, node1(, node2)?: sent a wrong symbol"):
         await bench.rebuild(Axis.PRIMARY)
 
 
