@@ -8,7 +8,9 @@ leaves the list as it was, and health says so: a slip of the operator's must not
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ LOOK_S = 2.0
 MAX_BYTES = 2**24
 """Largest file, of some 380 000 blobs."""
 BAD_LINES_LOGGED = 10
+COARSE_S = 3.0
+"""Some file systems tell the time of a change in steps of 2 s: a file changed since may change again unseen."""
 
 Version = tuple[int, int, int]
 """A file's inode, size and time of its last change: a new one of them is a new file."""
@@ -38,7 +42,10 @@ class BlockList:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._blob_ids: frozenset[bytes] = frozenset()
+        self._digest = b""
+        """Of the content that was read last."""
         self._version: Version | None = None
+        """None while the file may change and look the same."""
         self._bad_lines = 0
         self._problem = ""
 
@@ -58,17 +65,24 @@ class BlockList:
             version = (found.st_ino, found.st_size, found.st_mtime_ns)
             if version == self._version:
                 return
+            may_change_unseen = found.st_mtime > time.time() - COARSE_S
             with os.fdopen(open_regular(self._path, follow=True), "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise BlockListError(f"cannot read the block list {self._path}: {error.strerror}") from None
         if len(content) > MAX_BYTES:
             raise BlockListError(f"the block list {self._path} is larger than {MAX_BYTES} bytes")
-        blob_ids, bad_lines = parse(content)
+        digest = hashlib.sha256(content).digest()
+        if digest != self._digest:
+            self._digest = digest
+            self._take(*parse(content))
+        self._version = None if may_change_unseen else version
+
+    def _take(self, blob_ids: frozenset[bytes], bad_lines: list[tuple[int, str]]) -> None:
         for number, why in bad_lines[:BAD_LINES_LOGGED]:
             log.warning("a line of the block list is skipped", file=str(self._path), line=number, why=why)
         log.info("block list read", file=str(self._path), blobs=len(blob_ids), bad_lines=len(bad_lines))
-        self._blob_ids, self._bad_lines, self._version = blob_ids, len(bad_lines), version
+        self._blob_ids, self._bad_lines = blob_ids, len(bad_lines)
 
     async def run(self) -> None:
         """Read the file again each time it has changed, for ever."""
