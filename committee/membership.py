@@ -88,7 +88,10 @@ class Committee:
 
     @property
     def quorum(self) -> int:
-        """The fewest votes that contain an honest majority of any other quorum: the least `w` with `3w >= 2n + 1`."""
+        """The fewest votes that certify: the least `w` with `3w >= 2n + 1`.
+
+        Any two quorums overlap in more than `f` shards, so in a correct member.
+        """
         return 2 * self.n_shards // 3 + 1
 
     @property
