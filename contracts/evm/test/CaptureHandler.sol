@@ -167,28 +167,24 @@ contract CaptureHandler is Base {
         if (away == 0) require(held <= F, "a third of the shards");
     }
 
-    /// @notice A replacement takes from nobody but the ejected, gives the attacker no more of their shards than its part of
-    /// the others', and leaves members with two thirds of the shards when the period began.
+    /// @notice A replacement takes from nobody but the ejected, gives no member more than half as many shards again as it
+    /// had when the period began, rounded up, and leaves members that had two thirds of them then.
     function _checkReplacement(Epochs.State memory state) private view {
         Epochs.CommitteeView memory regular = committee.committee(state.firstEpoch);
         Epochs.CommitteeView memory before = committee.committee(state.epoch);
         Epochs.CommitteeView memory shown = committee.committee(state.epoch + 1);
         uint256 left;
-        uint256 weight;
-        uint256 attackers;
-        uint256 held;
         for (uint256 i; i < shown.members.length; ++i) {
             uint32 nodeId = shown.members[i].nodeId;
+            uint256 began = _shardsIn(regular, nodeId).length;
             uint256 had = _shardsIn(before, nodeId).length;
             uint256 has = shown.members[i].shards.length;
             require(had != 0 && has >= had, "a member that stays loses nothing");
             require(!committee.isEjected(state.epoch, nodeId), "the ejected go");
-            left += _shardsIn(regular, nodeId).length;
-            weight += had;
-            if (nodeId > HONEST) (attackers, held) = (attackers + had, held + has);
+            require(2 * has <= 3 * began + 1, "half as many again");
+            left += began;
         }
         require(3 * left >= 2 * uint256(SHARDS), "two thirds");
-        require(held * weight <= attackers * (SHARDS + shown.members.length), "more than rounding gives");
     }
 
     function _attestAll(uint32 nodeId) private {
