@@ -189,7 +189,7 @@ contract Handler is StakeHandler {
         if (seed & 3 == 1) _takeEarnings(_operator(nodeId));
         if (seed & 3 == 2) vm.warp(block.timestamp + (seed >> 64) % 6000);
         if (seed & 3 == 3) {
-            vm.prank(_operator(nodeId));
+            vm.prank(registry.node(nodeId).owner);
             registry.changeCommission(nodeId, uint16(seed >> 64) % 3001);
         }
     }

@@ -4,9 +4,11 @@ pragma solidity ^0.8.30;
 import {Blobs} from "src/Blobs.sol";
 import {Committee} from "src/Committee.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
+import {Nodes} from "src/Nodes.sol";
 import {Staking} from "src/Staking.sol";
 import {IBlobs} from "src/interfaces/IBlobs.sol";
 import {Signing} from "test/Base.t.sol";
+import {GovernanceHandler} from "test/GovernanceHandler.sol";
 import {Handler} from "test/Handler.sol";
 import {N, NODES, STAKERS, StakeHandler, stakerAt} from "test/StakeHandler.sol";
 import {TradeHandler} from "test/TradeHandler.sol";
@@ -25,14 +27,14 @@ contract InvariantsTest is Signing {
     /// is that of the least shares after all that was paid.
     uint256 private constant DUST = 100 * (100 * 4 * 16 * 1e22 / LEAST_SHARES);
 
-    TradeHandler private handler;
+    GovernanceHandler private handler;
     HauloutToken private token;
     Staking private staking;
     Committee private committee;
     Blobs private blobs;
 
     function setUp() public {
-        handler = new TradeHandler();
+        handler = new GovernanceHandler();
         (address token_, address staking_, address committee_, address blobs_) = handler.contracts();
         (token, staking) = (HauloutToken(token_), Staking(staking_));
         (committee, blobs) = (Committee(committee_), Blobs(blobs_));
@@ -44,7 +46,7 @@ contract InvariantsTest is Signing {
     }
 
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[20] memory actions = [
+        bytes4[24] memory actions = [
             StakeHandler.stake.selector,
             StakeHandler.unstake.selector,
             StakeHandler.cancel.selector,
@@ -64,7 +66,11 @@ contract InvariantsTest is Signing {
             Handler.replace.selector,
             Handler.govern.selector,
             TradeHandler.trade.selector,
-            TradeHandler.invalidate.selector
+            TradeHandler.invalidate.selector,
+            GovernanceHandler.vote.selector,
+            GovernanceHandler.decide.selector,
+            GovernanceHandler.offer.selector,
+            GovernanceHandler.accept.selector
         ];
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector(address(handler), new bytes4[](actions.length));
@@ -79,6 +85,7 @@ contract InvariantsTest is Signing {
         _checkPayments();
         _checkSpace();
         _checkCertificates();
+        _checkOwners();
     }
 
     /// @notice At the end of each run everybody takes everything out: nothing stays behind, and nobody gets more than
@@ -153,6 +160,14 @@ contract InvariantsTest is Signing {
         for (uint256 objectId = 1; objectId <= count; ++objectId) {
             bool isCertified = blobs.blob(objectId).certifiedEpoch != 0;
             vm.assertTrue(!isCertified || handler.certifiedWeight(objectId) >= quorum);
+        }
+    }
+
+    function _checkOwners() private view {
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            Nodes.NodeView memory node = committee.registry().node(nodeId);
+            vm.assertEq(node.owner, handler.ownerOf(nodeId));
+            vm.assertEq(node.nextOwner, handler.nextOwnerOf(nodeId));
         }
     }
 
