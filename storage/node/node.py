@@ -28,7 +28,7 @@ from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.rota import Due, Rota
 from storage.node.sign_of_life import SignsOfLife
-from storage.node.store import SliverStore
+from storage.node.store import SliverStore, StoreError
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
 from storage.node.upkeep.invalidation import Invalidation
@@ -98,7 +98,7 @@ class StorageNode:
             self.view = ChainView(self._ledger, node_id, self._chain_store)
             await self.view.load()
             if has_joined:
-                await self._on_chain_thread(self._chain_store.save_node_id, node_id, self.secret.public_key)
+                await self._keep_id(node_id)
             self.code = RedStuff(self.view.parameters.n_shards)
             credentials = Credentials(self.view, self.secret)
             async with Peers(self.view, credentials, allow_private=self._allow_private) as self.peers:
@@ -262,6 +262,13 @@ class StorageNode:
                 return
             except CommitteeError:
                 await asyncio.sleep(RESTART_PAUSE_S)
+
+    async def _keep_id(self, node_id: int) -> None:
+        """Keep the id for a start while the chain is silent; a disk that does not take it stops no start."""
+        try:
+            await self._on_chain_thread(self._chain_store.save_node_id, node_id, self.secret.public_key)
+        except StoreError as error:
+            log.warning("the node's id cannot be kept; serving on", node_id=node_id, error=str(error))
 
     async def _on_chain_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
         loop = asyncio.get_running_loop()

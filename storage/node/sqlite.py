@@ -22,7 +22,8 @@ from committee.files import require_regular_or_none
 
 BUSY_LIMIT_S = 30.0
 """A statement fails when another connection holds the database for longer."""
-
+MAP_BYTES = 2**15
+"""Size of the file `-shm` of a database that was closed in good order and is opened again."""
 
 _UNSUITED = frozenset(
     {
@@ -56,20 +57,35 @@ class StoreInUse(StoreError):
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that may wander between threads, but is used by one at a time; SQLite asks for no more.
 
-    Raises `NotRegular`, `PermissionError` and `sqlite3.Error`. SQLite itself waits for a FIFO's other end and writes
+    Raises `NotRegular`, `OSError` and `sqlite3.Error`. SQLite itself waits for a FIFO's other end and writes
     through symbolic links.
     """
     for name in files_of(path):
         if require_regular_or_none(name) and not os.access(name, os.R_OK | os.W_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, "this user may not read and write it", str(name))
-    connection = sqlite3.connect(path, timeout=BUSY_LIMIT_S, check_same_thread=False, isolation_level=None)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-    except BaseException:
-        connection.close()
+        connection = sqlite3.connect(
+            path, timeout=BUSY_LIMIT_S, check_same_thread=False, isolation_level=None
+        )
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE and not _has_room(
+            path.parent
+        ):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     return connection
+
+
+def _has_room(folder: Path) -> bool:
+    """Return whether the disk has room for the memory map that SQLite makes when it opens a file in WAL mode."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize >= MAP_BYTES
 
 
 def files_of(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import pytest
 from committee.errors import LedgerError, LedgerNotSettled, LedgerRefused, LedgerUnavailable
 from committee.ledger import Ledger
 from storage.node.node import StorageNode
+from storage.node.store import StoreFull
 from tests.logged import captured
 from tests.storage.network import SHARDS, HeldLedger
 
@@ -43,6 +44,18 @@ async def test_a_node_that_ran_before_serves_as_the_node_it_was(
     health = await network.client(2).health()
     assert (health["nodeId"], health["epoch"]) == (2, 1)
     assert health["shards"]["owned"] == len(SHARDS[2])
+
+
+async def test_a_disk_that_takes_no_id_stops_no_start(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreFull("no space is left on the disk")
+
+    await network.stop(2)
+    monkeypatch.setattr("storage.node.chain.store.ChainStore.save_node_id", fail)
+    await network.start(2)
+    assert (await network.client(2).health())["nodeId"] == 2
 
 
 @pytest.mark.parametrize("fails", ["Watch", "create_app", "HttpServer.start"])
