@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from aiohttp import web
@@ -23,6 +22,7 @@ from aiohttp.streams import StreamReader
 from committee.logs import Log
 from storage.client.failures import Reason, failure
 from storage.node.budgets import Requester
+from storage.node.http.by_source import Counts, Ordered
 from storage.node.http.turns import stranger
 
 log = Log()
@@ -53,6 +53,8 @@ HEADS_IN_LINE = 2
 """Heads read that wait for their turn; aiohttp would read 32, each of up to 20 KiB in memory."""
 FRESH_S = 2.0
 """Seconds in which a connection that begins to wait does not give way to an address that has more of them."""
+LOOKED_AT = 64
+"""Connections that wait, the longest ones, among which one is looked for that gives way."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,9 @@ class Connections:
         self.hung_up = 0
         """Connections since the start whose client had gone before the node accepted or answered it."""
         self._open: set[Connection] = set()
-        self._by_source: Counter[Requester] = Counter()
-        self._waiting: OrderedDict[Connection, float] = OrderedDict()
-        """Connection → the time (of `time.monotonic`) since which it waits."""
-        self._working: OrderedDict[Connection, None] = OrderedDict()
+        self._counts = Counts()
+        self._waiting = Ordered[Connection]()
+        self._working = Ordered[Connection]()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -109,8 +110,8 @@ class Connections:
     def begin(self, host: str) -> Connection | None:
         """Return the handler of a new connection from that host; None when there is no room."""
         source = stranger(host)
-        if self._by_source[source] >= self.limits.connections_by_address:
-            victim = _first_of(source, self._waiting)
+        if self._counts.of(source) >= self.limits.connections_by_address:
+            victim = self._waiting.first_of(source)
         elif len(self) >= self.limits.connections:
             victim = self._gives_way(source)
         else:
@@ -123,7 +124,7 @@ class Connections:
 
     def evict(self) -> bool:
         """Close the connection that has waited longest; return whether there is one."""
-        victim = next(iter(self._waiting), None)
+        victim, _ = self._waiting.first()
         if victim is not None:
             self._close(victim)
         return victim is not None
@@ -135,21 +136,20 @@ class Connections:
         source with most connections loses its longest waiting one, or else the one that has worked longest; a new
         connection never costs a source that has fewer than its own.
         """
-        oldest = next(iter(self._waiting), None)
-        if oldest is not None and time.monotonic() - self._waiting[oldest] >= FRESH_S:
+        oldest, since = self._waiting.first()
+        if oldest is not None and time.monotonic() - since >= FRESH_S:
             return oldest
-        largest = max(self._by_source, key=self._by_source.__getitem__)
-        if self._by_source[largest] > self._by_source[source] + 1:
-            return _first_of(largest, self._waiting) or _first_of(largest, self._working)
-        has = self._by_source[source]
-        return next(
-            (one for one in self._waiting if one.source == source or self._by_source[one.source] > has), None
-        )
+        has, (largest, most) = self._counts.of(source), self._counts.largest()
+        if most > has + 1:
+            return self._waiting.first_of(largest) or self._working.first_of(largest)
+        longest = islice(self._waiting, LOOKED_AT)
+        larger = (one for one in longest if one.source == source or self._counts.of(one.source) > has)
+        return next(larger, None) or self._waiting.first_of(source)
 
     def _open_from(self, source: Requester) -> Connection:
         connection = Connection(self, source)
         self._open.add(connection)
-        self._by_source[source] += 1
+        self._counts.add(source, 1)
         return connection
 
     def _close(self, connection: Connection) -> None:
@@ -160,33 +160,27 @@ class Connections:
 
     def lost(self, connection: Connection) -> None:
         """Forget a connection that is closed, or will be at once. Idempotent."""
-        self._waiting.pop(connection, None)
-        self._working.pop(connection, None)
+        self._waiting.remove(connection)
+        self._working.remove(connection)
         if connection in self._open:
             self._open.discard(connection)
-            self._by_source[connection.source] -= 1
-            if not self._by_source[connection.source]:
-                del self._by_source[connection.source]
+            self._counts.add(connection.source, -1)
 
     def waits(self, connection: Connection) -> None:
         """Take note that a connection has no request in hand any more, or not yet."""
-        self._working.pop(connection, None)
+        self._working.remove(connection)
         if connection in self._open:
-            self._waiting[connection] = time.monotonic()
+            self._waiting.add(connection)
 
     def works(self, connection: Connection) -> None:
         """Take note that a connection has a request in hand."""
-        self._waiting.pop(connection, None)
+        self._waiting.remove(connection)
         if connection in self._open:
-            self._working[connection] = None
+            self._working.add(connection)
 
     def is_waiting(self, connection: Connection) -> bool:
         """Return whether a connection has no request in hand."""
         return connection in self._waiting
-
-
-def _first_of(source: Requester, connections: Iterable[Connection]) -> Connection | None:
-    return next((one for one in connections if one.source == source), None)
 
 
 class Connection(web.RequestHandler):
