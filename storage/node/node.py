@@ -29,6 +29,7 @@ from storage.node.repair import Repair
 from storage.node.rota import Due, Rota
 from storage.node.sign_of_life import SignsOfLife
 from storage.node.store import SliverStore, StoreError
+from storage.node.store.files import require_mounted
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
 from storage.node.upkeep.invalidation import Invalidation
@@ -87,10 +88,11 @@ class StorageNode:
 
         Raises `ConfigError` when the port is in use, others cannot reach the address to be registered, the block list
         cannot be read or the registration is another's, `LedgerError` when the chain does not answer at the very first
-        start, `StoreDamaged` when the store's index is damaged or gone, at the start or at any time. Later on a node
-        serves from what it has saved while the chain is silent.
+        start, `StoreError` when the store's disk is not mounted, `StoreDamaged` when the store's index is damaged or
+        gone, at the start or at any time. Later on a node serves from what it has saved while the chain is silent.
         """
         _read_first(self.block_list)
+        require_mounted(self.store.folder, self._chain_store.path)
         self.config.require_reachable(self._allow_private)
         listening = listen(self.config.host, self.config.port)
         with listening as listener, self.store, contextlib.closing(self._chain_store):

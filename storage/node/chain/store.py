@@ -66,7 +66,8 @@ class ChainStore:
     """The file in a node's folder. Any thread may call; one at a time. Raises `StoreError`."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+        self.path = folder / FILE
+        """Its file, which a node that has run has."""
         self.thread = ThreadPoolExecutor(1, "chain-store")
         """The thread that calls the store: the chain is followed even when all other threads wait for a disk."""
         self._using = threading.Lock()
@@ -74,7 +75,7 @@ class ChainStore:
 
     def open(self, domain: bytes) -> Change | None:
         """Open or create the file of the deployment `domain` (32 bytes): what is saved, None for nothing."""
-        with self._using, told(f"cannot open {self._path}"):
+        with self._using, told(f"cannot open {self.path}"):
             try:
                 return self._open(domain)
             except (NotRegular, PermissionError) as error:
@@ -97,19 +98,19 @@ class ChainStore:
 
     def save(self, change: Change) -> None:
         """Write a change and its checkpoint: durable when this returns, or nothing of it."""
-        with self._using, told(f"cannot write {self._path}"):
+        with self._using, told(f"cannot write {self.path}"):
             if self._connection is None:
-                raise StoreError(f"{self._path} is not open")
+                raise StoreError(f"{self.path} is not open")
             with _rows_of(self._connection) as rows:
                 _write(rows, change)
 
     def node_id(self, domain: bytes, public_key: bytes) -> int | None:
         """The id that `save_node_id` kept for this key in the deployment `domain`; None when there is none."""
-        with self._using, told(f"cannot open {self._path}"):
+        with self._using, told(f"cannot open {self.path}"):
             try:
-                if not self._path.exists():
+                if not self.path.exists():
                     return None
-                with contextlib.closing(connect(self._path)) as connection:
+                with contextlib.closing(connect(self.path)) as connection:
                     notes = dict(connection.execute("SELECT name, value FROM note"))
                     if notes.get("domain") != domain or notes.get("node_key") != public_key:
                         return None
@@ -119,9 +120,9 @@ class ChainStore:
 
     def save_node_id(self, node_id: int, public_key: bytes) -> None:
         """Keep the id under which the node with this key is registered, for a start while the chain is silent."""
-        with self._using, told(f"cannot write {self._path}"):
+        with self._using, told(f"cannot write {self.path}"):
             if self._connection is None:
-                raise StoreError(f"{self._path} is not open")
+                raise StoreError(f"{self.path} is not open")
             notes = (("node_id", node_id.to_bytes(8, "big")), ("node_key", public_key))
             with _rows_of(self._connection) as rows:
                 rows.put("note", notes)
@@ -137,7 +138,7 @@ class ChainStore:
     def _open(self, domain: bytes) -> Change | None:
         if self._connection is not None:
             self._connection.close()
-        connection = self._connection = connect(self._path)
+        connection = self._connection = connect(self.path)
         version = version_of(connection)
         notes = dict(connection.execute("SELECT name, value FROM note")) if version == VERSION else {}
         if version == 0:
@@ -157,7 +158,7 @@ class ChainStore:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        for path in files_of(self._path):
+        for path in files_of(self.path):
             try:
                 if require_regular_or_none(path):
                     path.unlink()

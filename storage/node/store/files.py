@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from committee.files import FOLDER, NotRegular, clear_away, open_regular, opened, require_folder
-from storage.node.sqlite import StoreInUse
+from storage.node.sqlite import StoreError, StoreInUse
 from storage.redstuff import Axis
 from storage.redstuff.memory import uninitialised
 from storage.redstuff.parameters import BLOB_ID_BYTES
@@ -42,6 +42,8 @@ LOCK = "lock"
 """Name of the file that is locked while the store is open."""
 SLIVERS = "slivers"
 """Name of the folder of all slivers' files."""
+LOST_AND_FOUND = "lost+found"
+"""The folder that ext file systems have at their top."""
 _NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
 """What the opening of a folder says when something else is there."""
 _LOST = (errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN, *_NO_FOLDER)
@@ -67,6 +69,23 @@ def lock(folder: Path) -> int:
         os.close(descriptor)
         raise StoreInUse(f"the store {folder} is open already; stop the node that uses it") from None
     return descriptor
+
+
+def require_mounted(store: Path, chain: Path) -> None:
+    """Raise `StoreError` when a store is an empty folder though its node has run: its disk is not mounted.
+
+    All that is on the disk would be fetched again, to the disk below. A node that has run has the file `chain`; a store
+    that was moved away leaves no folder.
+    """
+    try:
+        is_empty = not {one.name for one in store.iterdir()} - {LOST_AND_FOUND}
+    except OSError:
+        return  # what is wrong there shows when the store is opened
+    if is_empty and chain.exists():
+        raise StoreError(
+            f"the store {store} is an empty folder, and this node has run before: mount its disk there; to begin with "
+            f"an empty store, which is filled from the other members, remove {chain}"
+        )
 
 
 class SliverFiles:

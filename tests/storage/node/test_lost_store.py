@@ -47,3 +47,22 @@ async def test_a_node_ends_when_its_index_is_lost(
                 node.store.put_sliver(bytes(32), 0, Axis.PRIMARY, b"new")
     with pytest.raises(StoreDamaged, match=r"Put back index\.sqlite, .* or move .* away and start again"):
         await running
+
+
+@pytest.mark.parametrize("left", [(), ("lost+found",)])
+async def test_a_node_whose_disk_is_not_mounted_does_not_begin_anew(
+    network: Network, left: tuple[str, ...]
+) -> None:
+    """storj/storj#3973, minio/minio#11810: what was on the disk was fetched again, to the disk below."""
+    await network.stop(1)
+    network.wipe(1)
+    store = network.store_folder(1)
+    store.mkdir()
+    for name in left:
+        (store / name).mkdir()
+    with pytest.raises(AssertionError, match="mount its disk there"):
+        await network.start(1)
+    await network.stop(1)
+    assert sorted(one.name for one in store.iterdir()) == list(left)
+    (store.parent / "chain.sqlite").unlink()
+    await network.start(1)
