@@ -14,6 +14,7 @@ ClientError
 └── NodeError                 one node failed: `name`, `address`, `why`
     ├── NodeUnreachable       no answer
     │   ├── NodeStalled       no connection's fault: the request or its answer stopped moving
+    │   ├── NodeUntrusted     its TLS certificate is refused
     │   └── NodeUnusable      no connection is made to its address
     ├── NodeRefused           an answer with an error: `reason`, `status`
     └── NodeLied              an answer that cannot be true or read
@@ -65,6 +66,13 @@ class NodeUnusable(NodeUnreachable):
 
     def __init__(self, name: str, address: str, detail: str) -> None:
         NodeError.__init__(self, name, address, f"its address is not used ({detail})")
+
+
+class NodeUntrusted(NodeUnreachable):
+    """The node's TLS certificate is not valid for its name, out of date, or of an authority that is not trusted."""
+
+    def __init__(self, name: str, address: str, detail: str) -> None:
+        NodeError.__init__(self, name, address, f"its TLS certificate is refused ({detail})")
 
 
 class NodeRefused(NodeError):

@@ -21,7 +21,15 @@ from committee.connections import TinyChunks, content_coding
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, LargeBody, TooLong, received
-from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable, NodeUnusable
+from storage.client.errors import (
+    NodeError,
+    NodeLied,
+    NodeRefused,
+    NodeStalled,
+    NodeUnreachable,
+    NodeUntrusted,
+    NodeUnusable,
+)
 from storage.client.failures import of_no_node, read_failure
 from storage.client.link import SMALL_BYTES, Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
@@ -175,6 +183,9 @@ class NodeTransport:
             ) from None
         except TimeoutError:
             raise NodeStalled(self.name, self.address, moving.describe()) from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            told = getattr(error.certificate_error, "verify_message", "") or "no reason is told"
+            raise NodeUntrusted(self.name, self.address, told) from error
         except aiohttp.ClientResponseError as error:
             raise NodeLied(self.name, self.address, "its answer is not HTTP") from error
         except TinyChunks as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 
@@ -11,7 +12,17 @@ import pytest
 from aiohttp import web
 
 from storage.client import retrying, wire
-from storage.client.errors import NO_ANSWER, NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
+from storage.client.errors import (
+    NO_ANSWER,
+    NodeError,
+    NodeFailure,
+    NodeLied,
+    NodeRefused,
+    NodeStalled,
+    NodeUnreachable,
+    NodeUntrusted,
+    name_failures,
+)
 from storage.client.failures import Reason, failure
 from storage.client.node_client import NodeClient
 from storage.client.retrying import (
@@ -88,6 +99,24 @@ async def test_nobody_at_an_address_is_no_answer(session: aiohttp.ClientSession,
         await NodeClient(session, "ghost", address).health()
     assert isinstance(unreachable.value, NodeError)
     assert unreachable.value.address == address
+
+
+async def test_a_certificate_that_is_refused_is_told_as_such() -> None:
+    """microsoft/AzureStorageExplorer#732: of nodes without an answer nobody asks for the reason."""
+    refused = ssl.SSLCertVerificationError(
+        1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed (_ssl.c:1)"
+    )
+    refused.verify_message = "certificate has expired"
+
+    def request(*_: object, **__: object) -> None:
+        where = SimpleNamespace(host="host", port=1, is_ssl=True)
+        raise aiohttp.ClientConnectorCertificateError(where, refused)  # type: ignore[arg-type]
+
+    client = NodeClient(SimpleNamespace(request=request), "old", "https://host:1")  # type: ignore[arg-type]
+    with pytest.raises(NodeUntrusted) as untrusted:
+        await client.health()
+    failures = {1: NodeFailure("old", untrusted.value.why)}
+    assert name_failures(failures) == "old: its TLS certificate is refused (certificate has expired)"
 
 
 @pytest.fixture
