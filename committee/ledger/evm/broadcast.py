@@ -25,8 +25,9 @@ from committee.ledger.evm.rpc import Rpc
 
 SEND_TRIES = 3
 """How often one transaction is broadcast while the endpoint does not answer."""
-BEHIND_PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Pauses between broadcasts while the endpoint lacks an earlier transaction of the account."""
+BEHIND_PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Pauses between broadcasts while the endpoint lacks an earlier transaction of the account, or wants it mined first:
+together longer than Ethereum takes for a block."""
 LOOKS = 4
 """How often a transaction with a refused nonce is looked up, LOOK_PAUSE_S apart: the machines of one provider hear of
 it one after the other."""

@@ -90,7 +90,7 @@ class Verdict(Enum):
     """The endpoint has this very transaction already."""
     TOO_POOR = auto()
     NONCE_TOO_HIGH = auto()
-    """The endpoint lacks an earlier transaction of the account."""
+    """The endpoint lacks an earlier transaction of the account, or wants it mined first."""
     NONCE_TAKEN = auto()
     """The endpoint has another transaction of this nonce, or this one mined."""
     BID_TOO_LOW = auto()
@@ -106,11 +106,14 @@ _VERDICT_WORDS = {
         "already exists",
     ),
     Verdict.TOO_POOR: POOR_WORDS,
-    Verdict.NONCE_TOO_HIGH: ("nonce too high", "nonce is too high", "noncegap", "nonce gap", "future nonce"),
+    Verdict.NONCE_TOO_HIGH: (
+        *("nonce too high", "nonce is too high", "noncegap", "nonce gap", "gapped", "future nonce"),
+        *("too distant", "future transaction", "in-flight transaction limit"),
+    ),
     Verdict.NONCE_TAKEN: ("nonce", "replacement"),
     Verdict.BID_TOO_LOW: (
         *("underpriced", "minimum needed", "below minimum", "below configured minimum", "too low", "toolow"),
-        "less than block base fee",
+        *("less than block base fee", "pool is full"),
     ),
 }
 """The words of geth and its kin, Nethermind, Besu, Erigon, Reth and OpenEthereum; the first that fits counts."""

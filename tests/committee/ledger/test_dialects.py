@@ -36,6 +36,11 @@ WORDS = {
     "replacement transaction underpriced": Verdict.NONCE_TAKEN,
     "nonce too high. allowed nonce range: 0 - 20, actual: 25": Verdict.NONCE_TOO_HIGH,
     "NonceGap, Future nonce. Expected nonce 5": Verdict.NONCE_TOO_HIGH,
+    "Transaction nonce is too distant from current sender nonce": Verdict.NONCE_TOO_HIGH,
+    "gapped-nonce tx from delegated accounts": Verdict.NONCE_TOO_HIGH,  # ethereum/go-ethereum#31430
+    "in-flight transaction limit reached for delegated accounts": Verdict.NONCE_TOO_HIGH,  # verdikta-arbiter#29
+    "future transaction tries to replace pending": Verdict.NONCE_TOO_HIGH,  # ethereum/go-ethereum#26890
+    "txpool is full": Verdict.BID_TOO_LOW,  # scroll-tech/rollup-node#112
     "transaction underpriced": Verdict.BID_TOO_LOW,
     "transaction gas price below minimum: gas tip cap 1, minimum needed 25000000000": Verdict.BID_TOO_LOW,
     "FeeTooLow, MaxFeePerGas too low": Verdict.BID_TOO_LOW,
