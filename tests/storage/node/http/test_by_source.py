@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -39,6 +38,13 @@ class Looks(Requester):
         return hash(self.name)
 
 
+class Opened:
+    """A connection, as far as it is counted."""
+
+    def __init__(self, _: Connections, source: Requester) -> None:
+        self.source, self.transport = source, None
+
+
 @pytest.mark.parametrize("state", ["works", "waits"])
 @pytest.mark.parametrize("is_known", [False, True])
 def test_a_new_connection_looks_at_few_of_those_that_are_open(
@@ -48,7 +54,7 @@ def test_a_new_connection_looks_at_few_of_those_that_are_open(
     monkeypatch.setattr(Looks, "count", 0)
     monkeypatch.setattr(connections, "stranger", Looks)
 
-    monkeypatch.setattr(connections, "Connection", type("Opened", (), {"__init__": init}))
+    monkeypatch.setattr(connections, "Connection", Opened)
     some = Connections(SimpleNamespace(), Limits(connections=2000))  # type: ignore[arg-type]
     for number in range(2000):
         one = some.begin(str(number))
@@ -62,7 +68,3 @@ def test_a_new_connection_looks_at_few_of_those_that_are_open(
     assert Looks.count - before < 100 * 100
     assert some.refused == (100 if state == "works" else 0)
     assert len(some) == 2000
-
-
-def init(self: Any, _: Connections, source: Requester) -> None:
-    self.source, self.transport = source, None
