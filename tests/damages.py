@@ -175,9 +175,9 @@ class Playground:
         self.inside = top / "inside"
         self.outside = top / "outside"
         self.inside.mkdir()
-        (self.outside / "folder" / "primary" / "00").mkdir(parents=True)
+        (self.outside / "folder").mkdir(parents=True)
         (self.outside / "file").write_bytes(b"another's file")
-        for name in ("file", f"primary/00/{'00' * 32}", "0", "notes"):
+        for name in ("file", "0-1", "0", "notes"):
             (self.outside / "folder" / name).write_bytes(b"another's file in a folder")
 
     def damage(self, damage: Damage, path: Path) -> None:

@@ -35,6 +35,7 @@ from storage.node.upkeep.healing import Healing
 from storage.node.upkeep.invalidation import Invalidation
 from storage.node.upkeep.keeper import Keeper
 from storage.node.upkeep.scrubber import Scrubber
+from storage.node.upkeep.tidier import Tidier
 from storage.node.watch import Watch
 from storage.redstuff import RedStuff
 
@@ -158,7 +159,14 @@ class StorageNode:
         )
         invalidation = Invalidation(self.view, rota, self.peers, self.secret)
         repair.on_inconsistent = invalidation.take
-        upkeep = (self.healing, self.garbage, self.scrubber, invalidation, self.block_list)
+        upkeep = (
+            self.healing,
+            self.garbage,
+            self.scrubber,
+            Tidier(self.store),
+            invalidation,
+            self.block_list,
+        )
         parts = (self.watch, self.candidacy, self.keeper, self.handover, *upkeep)
         return tuple(part.run for part in parts)
 

@@ -25,6 +25,7 @@ from tests.damages import (
     unreadable,
 )
 from tests.localnet.conftest import Scenario
+from tests.storage.node.places import on_disk
 
 N_SHARDS = 7
 ENDS_WITHIN_S = 60.0
@@ -32,7 +33,7 @@ ENDS_WITHIN_S = 60.0
 
 @pytest.fixture
 async def small(tmp_path: Path) -> AsyncIterator[Scenario]:
-    """Three members with a blob whose slivers lie in files, and a folder `outside` that is nobody's."""
+    """Three members with a blob, and a folder `outside` that is nobody's."""
     outside = tmp_path / "outside"
     (outside / "folder").mkdir(parents=True)
     for path in (outside / "file", outside / "folder" / "file"):
@@ -59,16 +60,16 @@ async def small(tmp_path: Path) -> AsyncIterator[Scenario]:
         assert sorted(path.name for path in outside.rglob("*")) == ["file", "file", "folder"]
 
 
-def slivers_of(node: NodeProcess) -> list[Path]:
+def segments_of(node: NodeProcess) -> list[Path]:
     """The files of its slivers."""
-    return sorted(path for path in (node.folder / "store" / "slivers").rglob("*") if path.is_file())
+    return sorted((node.folder / "store" / "segments").iterdir())
 
 
-def files_of(node: NodeProcess) -> Callable[[], Awaitable[int]]:
-    """Counts them."""
+def slivers_of(node: NodeProcess) -> Callable[[], Awaitable[int]]:
+    """Counts its slivers."""
 
     async def count() -> int:
-        return len(slivers_of(node))
+        return len(list(on_disk(node.folder / "store")))
 
     return count
 
@@ -115,17 +116,16 @@ async def test_a_node_repairs_its_slivers_and_its_record_of_the_chain_and_tells_
 ) -> None:
     network, outside = small.network, tmp_path / "outside"
     node = network.nodes["alfa"]
-    await network.until("files", files_of(node), 4)
+    await network.until("slivers", slivers_of(node), 4)
 
     # While it runs: nothing hangs, and SIGTERM is heeded.
-    for damage, path in zip((fifo, link_to_a_file, full_folder), slivers_of(node), strict=False):
+    for damage, path in zip((fifo, link_to_a_file, full_folder), segments_of(node), strict=False):
         damage(path, outside)
     await check_serves_all(small, node)
 
     await node.stop()
-    shard = slivers_of(node)[0].relative_to(node.folder / "store" / "slivers").parts[0]
-    fifo(slivers_of(node)[-1], outside)
-    link_to_a_folder(node.folder / "store" / "slivers" / shard, outside)
+    fifo(segments_of(node)[-1], outside)
+    link_to_a_folder(segments_of(node)[0], outside)
     link_to_a_file(node.folder / "chain.sqlite", outside)
     await node.start()
     await network.serving("alfa")
@@ -144,9 +144,8 @@ async def test_a_node_repairs_its_slivers_and_its_record_of_the_chain_and_tells_
 
 
 PLACES = (
-    "node.toml", "keys/bls.key", "keys/account.key", "store", "store/lock", "store/index.sqlite", "store/incoming",
-    "store/dropped", "store/slivers", "store/slivers/SHARD", "store/slivers/SHARD/primary", "store/slivers/FILE",
-    "chain.sqlite", "chain.sqlite-wal", "chain.sqlite-shm",
+    "node.toml", "keys/bls.key", "keys/account.key", "store", "store/lock", "store/index.sqlite", "store/segments",
+    "store/segments/FILE", "chain.sqlite", "chain.sqlite-wal", "chain.sqlite-shm",
 )  # fmt: skip
 
 
@@ -156,12 +155,11 @@ async def test_a_node_repairs_or_stops_whatever_lies_in_a_place(
     small: Scenario, tmp_path: Path, place: str
 ) -> None:
     network, node = small.network, small.network.nodes["alfa"]
-    await network.until("files", files_of(node), 4)
+    await network.until("slivers", slivers_of(node), 4)
     await node.stop()
     kept = tmp_path / "kept"
     shutil.copytree(node.folder, kept)
-    file = slivers_of(node)[0].relative_to(node.folder / "store" / "slivers")
-    path = node.folder / place.replace("SHARD", file.parts[0]).replace("FILE", str(file))
+    path = node.folder / place.replace("FILE", segments_of(node)[0].name)
     for damage in DAMAGES:
         await one_damage(small, node, damage, path, tmp_path / "outside")
         await node.stop()
@@ -186,7 +184,7 @@ async def one_damage(
         node.process = None
         text = node.log_path.read_bytes()[said:].decode()
         assert "Traceback" not in text and str(path) in text.strip().splitlines()[-1], damage
-        is_repaired = "slivers/" in str(path) or "chain.sqlite" in path.name
+        is_repaired = "segments/" in str(path) or "chain.sqlite" in path.name
         assert not is_repaired or (os.geteuid() != 0 and damage in (unreadable, read_only)), damage
     else:
         await check_serves_all(scenario, node)

@@ -21,6 +21,7 @@ from localnet.network import LocalNetwork
 from storage.node import fail_points
 from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, RedStuff
+from tests.storage.node.places import on_disk, segments_of
 
 N_SHARDS = 13
 NAMES = ("alfa", "bravo", "charlie", "delta", "echo")
@@ -251,14 +252,10 @@ class Faults:
     def _check_files(self, name: str, shards: set[int], live: dict[bytes, bytes]) -> None:
         """No file but those of live blobs' slivers in shards that the node owns or owned in the epoch before."""
         store = self.network.nodes[name].folder / "store"
-        assert list((store / "incoming").iterdir()) == []
-        assert list((store / "dropped").iterdir()) == []
-        for path in (store / "slivers").rglob("*"):
-            if path.is_file():
-                shard, axis, _, blob = path.relative_to(store / "slivers").parts
-                assert int(shard) in shards
-                assert axis in {one.label for one in Axis}
-                assert bytes.fromhex(blob) in live
+        assert all(int(name.partition("-")[0]) in shards for name in segments_of(store))
+        for one in on_disk(store):
+            assert one.shard in shards
+            assert one.blob_id in live
 
     async def _check_bytes(self, name: str, n_shards: int, live: dict[bytes, bytes]) -> None:
         """No more bytes than the pairs of those shards have."""

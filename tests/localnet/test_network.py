@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import socket
@@ -24,6 +23,7 @@ from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, TooLarge
 from tests.damages import fifo, link_to_a_file, link_to_a_folder
 from tests.storage.network import N_SHARDS, PARAMETERS, SHARDS
+from tests.storage.node.places import on_disk
 
 if TYPE_CHECKING:
     from tests.localnet.conftest import Scenario
@@ -50,20 +50,20 @@ async def test_a_killed_member_is_ejected_and_only_its_slivers_are_rebuilt(scena
 async def check_a_damaged_folder_is_repaired(scenario: Scenario, node: NodeProcess) -> None:
     """A node started with other things than files in their places gets its slivers again, and the chain's record."""
     await node.stop()
-    slivers = sorted(path for path in (node.folder / "store" / "slivers").rglob("*") if path.is_file())
-    assert len(slivers) >= 4, "the largest blob's lie in files"
+    segments = sorted((node.folder / "store" / "segments").iterdir())
+    assert len(segments) >= 2
     outside = scenario.network.folder / "outside"
     (outside / "folder").mkdir(parents=True)
     (outside / "file").write_bytes(b"another's")
-    fifo(slivers[0], outside)
-    link_to_a_folder(slivers[-1].parents[2], outside)
+    fifo(segments[0], outside)
+    link_to_a_folder(segments[-1], outside)
     link_to_a_file(node.folder / "chain.sqlite", outside)
     await node.start()
     await scenario.network.serving(node.name)
     await scenario.check()
-    assert all(
-        path.is_file() and not path.is_symlink() for path in (slivers[0], node.folder / "chain.sqlite")
-    )
+    store = node.folder / "store"
+    assert all(path.is_file() and not path.is_symlink() for path in (store / "segments").iterdir())
+    assert (node.folder / "chain.sqlite").is_file() and not (node.folder / "chain.sqlite").is_symlink()
     assert (outside / "file").read_bytes() == b"another's"
     assert list((outside / "folder").iterdir()) == []
 
@@ -221,14 +221,9 @@ async def test_a_node_is_the_same_wherever_the_command_is_given(
 async def test_damaged_slivers_on_disk_do_not_reach_a_reader(scenario: Scenario) -> None:
     await scenario.store(200_000)
     (blob_id,) = scenario.blobs
-    damaged = 0
-    for path in (scenario.network.nodes["alfa"].folder / "store" / "slivers").rglob(blob_id.hex()):
-        if Axis.PRIMARY.label in path.parts:
-            content = bytearray(path.read_bytes())
-            content[0] ^= 1
-            with path.open("r+b") as file:
-                file.write(content)
-                os.fsync(file.fileno())
-            damaged += 1
+    slivers = on_disk(scenario.network.nodes["alfa"].folder / "store")
+    damaged = [one for one in slivers if (one.blob_id, one.axis) == (blob_id, Axis.PRIMARY)]
     assert damaged
+    for one in damaged:
+        one.flip(0)
     await scenario.check_all_readable()

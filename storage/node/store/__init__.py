@@ -1,12 +1,10 @@
 """What a node keeps on its disk: slivers, metadata and what handovers cost, durable when a call returns."""
 
 from storage.node.sqlite import StoreDamaged, StoreError, StoreFull, StoreInUse
-from storage.node.store.files import SliverKey
-from storage.node.store.records import NewSliver, Page, ShardTally, Tally
-from storage.node.store.sliver_store import INLINE_BYTES, RESERVE_BYTES, SliverStore
+from storage.node.store.records import NewSliver, Page, ShardTally, SliverKey, Tally
+from storage.node.store.sliver_store import RESERVE_BYTES, SliverStore
 
 __all__ = [
-    "INLINE_BYTES",
     "RESERVE_BYTES",
     "NewSliver",
     "Page",

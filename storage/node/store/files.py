@@ -1,17 +1,15 @@
-"""The files of larger slivers: written whole and durable, or not there. The index in `storage.node.store` rules them.
+"""The files of the sliver store: its lock, and the segments that slivers are appended to.
 
-    incoming/<number>                  a sliver being written
-    dropped/<number>                   a shard being dropped
-    slivers/<shard>/<axis>/<first byte>/<blob id>
-                                       symbols only; shard in decimal, axis "primary" or "secondary", the blob id and
-                                       its first byte in hex
+    lock                       held while the store is open; freed by the kernel when the process dies
+    segments/<shard>-<number>  symbols of one shard's slivers, one sliver after the other and nothing between them; both
+                               numbers in decimal. Which sliver lies where is in the index alone.
 
-Whatever lies in the first two at the opening is deleted. The fan by the first byte keeps folders small, at a million
-blobs some four thousand files each. It adds few syncs to a handover, whose pages follow the order of blob ids.
+`SegmentFiles` knows names, offsets and bytes, and nothing of slivers or of the index: something that keeps the bytes
+elsewhere can take its place. A segment is only ever written behind what was committed of it.
 
-Folders are opened one below the other and never through a symbolic link, so that nothing outside the store is read,
-written or removed. The store's own three folders have to be folders. Below `slivers/`, whatever is not the folder or
-regular file that belongs there is damage: its name is freed (`committee.files.clear_away`), its slivers are missing.
+The folder is opened before each use and never through a symbolic link, and so is each file in it: nothing outside the
+store is read, written or removed. The folder has to be one. Whatever else than a regular file has a segment's name is
+damage: the name is freed (`committee.files.clear_away`), its slivers are missing.
 """
 
 from __future__ import annotations
@@ -19,45 +17,60 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
-import secrets
-import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from committee.files import FOLDER, NotRegular, clear_away, open_regular, opened, require_folder
 from storage.node.sqlite import StoreError, StoreInUse
-from storage.redstuff import Axis
 from storage.redstuff.memory import uninitialised
-from storage.redstuff.parameters import BLOB_ID_BYTES
 
 FILES_AT_ONCE = 128
-"""Files open at once while a group is written; all are written before the first is synced, so that the disk can
+"""Segments open at once while a batch is written; all are written before the first is synced, so that the disk can
 gather them."""
+SYNCED_AT_ONCE = 8
+"""Segments synced at once: a journaling file system then makes several durable in one go."""
+BUFFERS_AT_ONCE = 512
+"""Slivers in one call that writes; systems allow 1024."""
 LOCK = "lock"
 """Name of the file that is locked while the store is open."""
-SLIVERS = "slivers"
-"""Name of the folder of all slivers' files."""
+SEGMENTS = "segments"
+"""Name of the folder of all segments."""
 LOST_AND_FOUND = "lost+found"
 """The folder that ext file systems have at their top."""
-_NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
-"""What the opening of a folder says when something else is there."""
-_LOST = (errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN, *_NO_FOLDER)
-"""What a read of a file says that is gone: no entry; a sector, a file system's checksum or its own structure broken;
-something else on the way to it."""
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+"""What a read of a file says that is gone: no entry, or a link; a sector, a file system's checksum or its own structure
+broken."""
 
 
-class SliverKey(NamedTuple):
-    """What names a sliver on a node."""
+class SegmentName(NamedTuple):
+    """What names a segment's file."""
 
-    blob_id: bytes
     shard: int
-    axis: Axis
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.shard}-{self.number}"
+
+
+class Appended(NamedTuple):
+    """What is to be written to one segment."""
+
+    name: SegmentName
+    offset: int
+    """Bytes committed before; what lies behind them is overwritten. 0 for a segment that is to be created."""
+    contents: Sequence[memoryview]
+
+
+class Unusable(Exception):
+    """Nothing can be appended to a segment: its file is gone, shorter than it has to be, or may not be written."""
+
+    def __init__(self, name: SegmentName) -> None:
+        super().__init__(str(name))
+        self.name = name
 
 
 def lock(folder: Path) -> int:
@@ -88,271 +101,162 @@ def require_mounted(store: Path, chain: Path) -> None:
         )
 
 
-class SliverFiles:
-    """The files under `folder`. Raises `OSError` as the disk does. One writer at a time; readers at any."""
+class SegmentFiles:
+    """The segments under `folder`. Raises `OSError` as the disk does. One writer at a time; readers at any."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._incoming = folder / "incoming"
-        self._dropped = folder / "dropped"
-        self._slivers = folder / SLIVERS
-        self._numbers = itertools.count(
-            secrets.randbits(48)
-        )  # others than those that an earlier run has left
-        self._durable: set[Path] = set()
-        """Folders whose own entries are known to be on the disk."""
+        self._segments = folder / SEGMENTS
+        self._syncing = ThreadPoolExecutor(SYNCED_AT_ONCE, "sync")
 
     def open(self) -> None:
-        """Create the folders. Raises `NotRegular` when one of the three is something else, and `PermissionError`."""
-        folders = (self._incoming, self._dropped, self._slivers)
-        for folder in folders:
-            require_folder(folder)
-            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-                raise PermissionError(errno.EACCES, "this user may not write in it", str(folder))
-        self._sync(set(folders))
+        """Create the folder. Raises `NotRegular` when it is something else, and `PermissionError`."""
+        require_folder(self._segments)
+        if not os.access(self._segments, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, "this user may not write in it", str(self._segments))
+        for folder in (self._segments, self._folder, self._folder.parent):
+            with opened(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
+                os.fsync(descriptor)
 
-    def clean(self) -> None:
-        """Delete what was being written or dropped when the last run ended, as far as the disk lets.
+    def listed(self) -> dict[SegmentName, bool]:
+        """Return the segments in the folder, and of each whether it is a regular file."""
+        with os.scandir(self._segments) as entries:
+            named = ((_name_of(entry.name), entry) for entry in entries)
+            return {name: entry.is_file(follow_symlinks=False) for name, entry in named if name is not None}
 
-        Frees the names of folders below `slivers/` that something else has.
-        """
-        for folder in (self._incoming, self._dropped):
-            with opened(os.open(folder, FOLDER)) as descriptor:
-                for path in list(folder.iterdir()):
-                    with contextlib.suppress(OSError):
-                        _remove_all(path.name, descriptor)
-        for depth in (1, 2, 3):
-            for folder in list(self._level(depth)):
-                if not stat.S_ISDIR(folder.lstat().st_mode):
-                    clear_away(folder)
-
-    def write(self, contents: Mapping[SliverKey, memoryview]) -> None:
-        """Write the slivers' files, durable on return; on any error none of them is left."""
+    def length(self, name: SegmentName) -> int:
+        """Return the bytes of a segment's regular file; 0 when there is none."""
         try:
-            items = list(contents.items())
-            for first in range(0, len(items), FILES_AT_ONCE):
-                self._write_group(items[first : first + FILES_AT_ONCE])
-            self._sync({self._path(key).parent for key in contents})
-        except BaseException:
-            # A folder removed behind our back is to be made anew by the next write.
-            self._durable.clear()
-            self.remove(contents)
-            raise
+            found = (self._segments / str(name)).lstat()
+        except FileNotFoundError:
+            return 0
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
-    def read(self, key: SliverKey, size_bytes: int) -> memoryview | None:
-        """A file's bytes; None when it is not a regular file of this size, or cannot be read (any more).
+    def write(self, pieces: Sequence[Appended]) -> None:
+        """Append to segments, at most one piece to each; all is durable on return.
 
-        Read and not mapped: a sector that has gone bad is then an error, and not the process' end.
+        Raises `Unusable`, before anything is written to that segment. `undo` takes away what an error has left.
         """
-        try:
-            opened_folder = self._folder_of(key)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, *_NO_FOLDER):
-                return None
-            raise  # a disk that does not answer, or is gone: the sliver is not
-        with opened_folder as folder:
+        with self._opened_folder() as folder:
+            for first in range(0, len(pieces), FILES_AT_ONCE):
+                with contextlib.ExitStack() as stack:
+                    some = pieces[first : first + FILES_AT_ONCE]
+                    files = [stack.enter_context(opened(_for_writing(piece, folder))) for piece in some]
+                    for file, piece in zip(files, some, strict=True):
+                        _write_all(file, piece)
+                    list(self._syncing.map(os.fsync, files) if len(files) > 1 else map(os.fsync, files))
+            if not all(piece.offset for piece in pieces):
+                os.fsync(folder)
+
+    def undo(self, pieces: Sequence[Appended]) -> None:
+        """Cut segments back to where `write` began, as far as the disk lets; the next `write` overwrites the rest."""
+        for piece in pieces:
+            with contextlib.suppress(OSError):
+                if piece.offset:
+                    self.cut(piece.name, piece.offset)
+                else:
+                    self.remove(piece.name)
+
+    def cut(self, name: SegmentName, length: int) -> None:
+        """Cut off what lies behind the first `length` bytes of a segment."""
+        with (
+            self._opened_folder() as folder,
+            opened(open_regular(str(name), os.O_WRONLY, dir_fd=folder)) as file,
+        ):
+            if os.fstat(file).st_size > length:
+                os.ftruncate(file, length)
+
+    def read(self, name: SegmentName, spans: Sequence[tuple[int, int]]) -> list[memoryview | None]:
+        """Return the bytes of each span (offset, size) of a segment.
+
+        None stands for a span that is not there whole, or cannot be read (any more), and for all of them when the
+        segment is no regular file. Read and not mapped: a sector that has gone bad is then an error, and not the
+        process' end.
+        """
+        with self._opened_folder() as folder:
             try:
-                return _read(key.blob_id.hex(), folder, size_bytes)
+                file = open_regular(str(name), dir_fd=folder)
+            except (NotRegular, PermissionError):
+                return [None] * len(spans)
             except OSError as error:
                 if error.errno in _LOST:
-                    return None
+                    return [None] * len(spans)
                 raise
+            with opened(file):
+                return [_read(file, offset, size_bytes) for offset, size_bytes in spans]
+
+    def remove(self, name: SegmentName) -> None:
+        """Free a segment's name; no link is followed, and a folder that holds something is renamed."""
+        with contextlib.suppress(FileNotFoundError), self._opened_folder() as folder:
+            if stat.S_ISREG(os.stat(str(name), dir_fd=folder, follow_symlinks=False).st_mode):
+                os.unlink(str(name), dir_fd=folder)
+            else:
+                clear_away(str(name), folder)
 
     def free_bytes(self) -> int:
         """What the disk can still take."""
         disk = os.statvfs(self._folder)
         return disk.f_bavail * disk.f_frsize
 
-    def has(self, key: SliverKey, size_bytes: int) -> bool:
-        """Whether a regular file of this size is there; at an opening, when all on the way to it are folders."""
-        try:
-            found = self._path(key).lstat()
-        except FileNotFoundError:
-            return False
-        return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
-
-    def has_any(self) -> bool:
-        """Whether the file of any sliver is there."""
-        return any(_key_of(path) is not None for path in self._level(4))
-
-    def remove(self, keys: Iterable[SliverKey]) -> None:
-        """Remove files as far as the disk lets; what it keeps has no row, and the next opening tries again."""
-        for key in keys:
-            with contextlib.suppress(OSError), self._folder_of(key) as folder:
-                os.unlink(key.blob_id.hex(), dir_fd=folder)
-
-    def set_shard_aside(self, shard: int) -> str | None:
-        """Take all files of a shard out of their place at once; their name now, for `discard`, if there are any."""
-        self._forget(self._slivers / str(shard))
-        aside = str(next(self._numbers))
-        try:
-            with opened(os.open(self._slivers, FOLDER)) as old, opened(os.open(self._dropped, FOLDER)) as new:
-                os.rename(str(shard), aside, src_dir_fd=old, dst_dir_fd=new)
-        except OSError:
-            return None
-        return aside
-
-    def discard(self, aside: str) -> None:
-        """Remove files set aside, as far as the disk lets. The writer need not wait for it."""
-        with contextlib.suppress(OSError), opened(os.open(self._dropped, FOLDER)) as folder:
-            _remove_all(aside, folder)
-
-    def sweep(self, is_known: Callable[[SliverKey], object]) -> None:
-        """Remove each sliver's file that is not known, as far as the disk lets. No other file is ours to remove."""
-        for path in self._level(4):
-            key = _key_of(path)
-            if key is not None and not is_known(key):
-                with contextlib.suppress(OSError):
-                    if stat.S_ISREG(path.lstat().st_mode):
-                        path.unlink()
-                    else:
-                        clear_away(path)
-
-    def _write_group(self, items: Sequence[tuple[SliverKey, memoryview]]) -> None:
-        names = [str(next(self._numbers)) for _ in items]
-        with opened(os.open(self._incoming, FOLDER)) as incoming:
-            try:
-                with contextlib.ExitStack() as stack:
-                    files = [
-                        stack.enter_context(opened(os.open(name, _NEW, 0o644, dir_fd=incoming)))
-                        for name in names
-                    ]
-                    for file, (_, content) in zip(files, items, strict=True):
-                        _write_all(file, content)
-                    for file in files:
-                        os.fsync(file)
-                for name, (key, _) in zip(names, items, strict=True):
-                    with self._folder_of(key, make=True) as folder:
-                        _move(name, incoming, key.blob_id.hex(), folder)
-            except BaseException:
-                for name in names:
-                    with contextlib.suppress(OSError):
-                        os.unlink(name, dir_fd=incoming)
-                raise
-
-    def _sync(self, folders: Set[Path]) -> None:
-        """Make all entries of these folders durable, and the folders' own on the way up to the store's.
-
-        The parents of a folder found there are synced all the same, once in a run: a run that was killed may have
-        created it and not come to that. A journaling file system writes all this in one go at the first call.
-        """
-        new = set()
-        for folder in folders:
-            while folder != self._folder.parent and folder not in self._durable:
-                new.add(folder)
-                folder = folder.parent
-        for folder in folders | {one.parent for one in new}:
-            with opened(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
-                os.fsync(descriptor)
-        self._durable |= new
-
-    def _folder_of(self, key: SliverKey, make: bool = False) -> AbstractContextManager[int]:
-        """The open folder of a sliver's file, reached through no link; made, and all on the way to it, if asked to."""
-        names = (str(key.shard), key.axis.label, key.blob_id[:1].hex())
-        folder = os.open(self._slivers, FOLDER)
-        for depth, name in enumerate(names, 1):
-            try:
-                below = self._folder_below(
-                    folder, name, self._slivers.joinpath(*names[:depth]) if make else None
-                )
-            finally:
-                os.close(folder)
-            folder = below
-        return opened(folder)
-
-    def _folder_below(self, parent: int, name: str, made: Path | None) -> int:
-        """A folder opened in its open parent; if it may be made, its path is given."""
-        try:
-            return os.open(name, FOLDER, dir_fd=parent)
-        except OSError as error:
-            if made is None or error.errno not in (errno.ENOENT, *_NO_FOLDER):
-                raise
-            if error.errno in _NO_FOLDER:
-                clear_away(name, parent)
-        self._forget(made)
-        os.mkdir(name, dir_fd=parent)
-        return os.open(name, FOLDER, dir_fd=parent)
-
-    def _forget(self, folder: Path) -> None:
-        """Hold a folder, and all in it, for durable no longer."""
-        self._durable = {one for one in self._durable if not one.is_relative_to(folder)}
-
-    def _level(self, depth: int) -> Iterator[Path]:
-        """All that has the name of a folder `depth` below `slivers/`, at 4 of a file; behind no link."""
-        if depth == 0:
-            yield self._slivers
-            return
-        for folder in self._level(depth - 1):
-            if stat.S_ISDIR(folder.lstat().st_mode):
-                yield from (path for path in folder.iterdir() if _IS_NAME[depth - 1](path.name))
-
-    def _path(self, key: SliverKey) -> Path:
-        name = key.blob_id.hex()
-        return self._slivers / str(key.shard) / key.axis.label / name[:2] / name
+    @contextlib.contextmanager
+    def _opened_folder(self) -> Iterator[int]:
+        with opened(os.open(self._segments, FOLDER)) as descriptor:
+            yield descriptor
 
 
-def _is_shard(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and str(int(name)) == name
-
-
-_IS_NAME: Sequence[Callable[[str], bool]] = (
-    _is_shard,
-    {axis.label for axis in Axis}.__contains__,
-    {f"{byte:02x}" for byte in range(256)}.__contains__,
-    lambda name: len(name) == 2 * BLOB_ID_BYTES,
-)
-"""Whether a name is one that this module gives, by its depth below `slivers/`."""
-
-
-def _key_of(path: Path) -> SliverKey | None:
-    """The sliver a file under `slivers/` holds; None when its path is not one that this module writes."""
-    shard, axis, first, name = path.parts[-4:]
-    try:
-        key = SliverKey(bytes.fromhex(name), int(shard), Axis[axis.upper()])
-    except (ValueError, KeyError):
+def _name_of(text: str) -> SegmentName | None:
+    """The name that a file in the folder has; None when it is not one that this module gives."""
+    shard, _, number = text.partition("-")
+    if not (text.isascii() and shard.isdecimal() and number.isdecimal()):
         return None
-    written = (str(key.shard), key.axis.label, key.blob_id.hex()[:2], key.blob_id.hex())
-    return key if written == (shard, axis, first, name) and len(key.blob_id) == BLOB_ID_BYTES else None
+    name = SegmentName(int(shard), int(number))
+    return name if str(name) == text else None
 
 
-def _read(name: str, folder: int, size_bytes: int) -> memoryview | None:
-    """The content of a regular file of this size; None for anything else, and for what may not be read."""
+def _for_writing(piece: Appended, folder: int) -> int:
+    """The open file of a segment, placed where the piece begins. Raises `Unusable`."""
+    text = str(piece.name)
+    if not piece.offset:
+        with contextlib.suppress(FileNotFoundError):  # left by a run that could not remove it
+            os.stat(text, dir_fd=folder, follow_symlinks=False)
+            clear_away(text, folder)
+        return os.open(text, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
     try:
-        descriptor = open_regular(name, dir_fd=folder)
-    except (NotRegular, PermissionError):
-        return None
-    with opened(descriptor):
-        if os.fstat(descriptor).st_size != size_bytes:
+        file = open_regular(text, os.O_WRONLY, dir_fd=folder)
+    except (NotRegular, PermissionError, FileNotFoundError):
+        raise Unusable(piece.name) from None
+    try:
+        size_bytes = os.fstat(file).st_size
+        if size_bytes < piece.offset:
+            raise Unusable(piece.name)
+        if size_bytes > piece.offset:
+            os.ftruncate(file, piece.offset)
+        os.lseek(file, piece.offset, os.SEEK_SET)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _write_all(file: int, piece: Appended) -> None:
+    for first in range(0, len(piece.contents), BUFFERS_AT_ONCE):
+        buffers = list(piece.contents[first : first + BUFFERS_AT_ONCE])
+        while buffers:
+            written = os.writev(file, buffers)
+            while buffers and written >= len(buffers[0]):
+                written -= len(buffers.pop(0))
+            if buffers:
+                buffers[0] = buffers[0][written:]
+
+
+def _read(file: int, offset: int, size_bytes: int) -> memoryview | None:
+    """A span of an open file; None when the file ends before, or the disk cannot read it."""
+    content, place = uninitialised(size_bytes).data, 0
+    try:
+        while place < size_bytes and (count := os.preadv(file, [content[place:]], offset + place)):
+            place += count
+    except OSError as error:
+        if error.errno in _LOST:
             return None
-        content = uninitialised(size_bytes).data
-        return content if _read_all(descriptor, content) == size_bytes else None
-
-
-def _read_all(descriptor: int, room: memoryview) -> int:
-    """Fill the room as far as the file goes; how far."""
-    place = 0
-    while place < len(room) and (count := os.readv(descriptor, [room[place:]])):
-        place += count
-    return place
-
-
-def _write_all(descriptor: int, content: memoryview) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]
-
-
-def _move(name: str, folder: int, new_name: str, new_folder: int) -> None:
-    """Rename a file from one open folder to another; what else than a file has the new name loses it."""
-    try:
-        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder)
-    except IsADirectoryError:
-        clear_away(new_name, new_folder)
-        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder)
-
-
-def _remove_all(name: str, folder: int) -> None:
-    """Remove what has a name in an open folder, with all that can be removed in it; a link, not what it names."""
-    if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-        shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
-    else:
-        os.unlink(name, dir_fd=folder)
+        raise
+    return content if place == size_bytes else None

@@ -1,6 +1,9 @@
 """The index of the sliver store: one SQLite file, a connection that writes and a few that read.
 
-index.sqlite (-wal, -shm)          metadata, one row a sliver, tallies, bookmarks
+index.sqlite (-wal, -shm)          blobs' ids and metadata, one row a sliver, one a segment, tallies, bookmarks
+
+Rows name a blob by a number of 8 bytes instead of its id, and lie in the order of blobs: what a node stores or drops of
+one blob is in one or two pages of the file, and so a sliver costs 40 to 60 bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,8 @@ from storage.node.sqlite import (
     transaction,
     version_of,
 )
-from storage.node.store.files import LOCK, SLIVERS
+from storage.node.store import statements as sql
+from storage.node.store.files import LOCK, SEGMENTS
 from storage.node.store.records import Tally
 
 READERS = 4
@@ -34,46 +38,11 @@ TALLY_EPOCHS = 8
 """Epochs whose tallies are kept, the newest included."""
 CHECKED_BYTES = 64 * 2**20
 """An index up to this size is looked through at the opening, which takes a fraction of a second."""
-VERSION = 4
-"""Version of the index and of the files' places."""
-
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE metadata (blob_id BLOB PRIMARY KEY, bcs BLOB NOT NULL, checksum BLOB NOT NULL);
-CREATE TABLE sliver (
-    shard INTEGER NOT NULL, axis INTEGER NOT NULL, blob_id BLOB NOT NULL,
-    size INTEGER NOT NULL, checksum BLOB NOT NULL, inline BLOB, PRIMARY KEY (shard, axis, blob_id));
-CREATE INDEX sliver_of_blob ON sliver (blob_id, axis, shard, size);
-CREATE INDEX sliver_in_file ON sliver (shard, axis, blob_id, size) WHERE inline IS NULL;
-CREATE TABLE tally (
-    epoch INTEGER NOT NULL, shard INTEGER NOT NULL, blob_id BLOB NOT NULL, way TEXT NOT NULL,
-    slivers INTEGER NOT NULL, symbol_bytes INTEGER NOT NULL, received_bytes INTEGER NOT NULL,
-    wasted_bytes INTEGER NOT NULL, PRIMARY KEY (epoch, shard, blob_id, way)) WITHOUT ROWID;
-CREATE TABLE bookmark (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
-_ADD_TALLY = """
-INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-slivers = slivers + excluded.slivers, symbol_bytes = symbol_bytes + excluded.symbol_bytes,
-received_bytes = received_bytes + excluded.received_bytes, wasted_bytes = wasted_bytes + excluded.wasted_bytes
-"""
-FIND = "SELECT size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
-FIND_SIZE = "SELECT size FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
-FIND_FILE = "SELECT 1 FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ? AND inline IS NULL"
-DELETE = "DELETE FROM sliver WHERE shard = ? AND axis = ? AND blob_id = ?"
-TOTALS_BY_SHARD = "SELECT shard, COUNT(*), SUM(size) FROM sliver GROUP BY shard"
-TALLIES_BY_SHARD = """
-SELECT shard, way, SUM(slivers), SUM(symbol_bytes), SUM(received_bytes), SUM(wasted_bytes)
-FROM tally WHERE epoch = ? GROUP BY shard, way ORDER BY shard
-"""
-LARGEST_SHARE = """
-SELECT MAX(received * 1.0 / COALESCE(
-    ?2 * (SELECT size FROM sliver WHERE sliver.blob_id = one.blob_id AND axis = 0 LIMIT 1),
-    ?3 * (SELECT size FROM sliver WHERE sliver.blob_id = one.blob_id AND axis = 1 LIMIT 1)))
-FROM (SELECT blob_id, SUM(received_bytes + wasted_bytes) AS received
-    FROM tally WHERE epoch = ?1 GROUP BY blob_id) AS one
-"""
+WINDOWS = (2**6, 2**12, 2**20)
+"""Blobs whose ids begin with the same 63 bits have numbers next to each other; they are looked for in the first of
+these many that suffices. There are as good as never two."""
+TALLIES_FORGOTTEN = 2048
+"""Old tallies that one transaction drops at most."""
 
 
 class StoreIndex:
@@ -100,7 +69,7 @@ class StoreIndex:
             self._set_up(self._writer, may_be_new)
             for _ in range(READERS):
                 self._readers.put(connect(self._path))
-            names = (LOCK, SLIVERS, self._path.name, f"{self._path.name}-wal")
+            names = (LOCK, SEGMENTS, self._path.name, f"{self._path.name}-wal")
             self._opened = {path: _identity(path) for path in map(self._folder.joinpath, names)}
         except BaseException:
             self._release()
@@ -127,6 +96,12 @@ class StoreIndex:
                 return reader.execute(statement, values).fetchall()
             finally:
                 self._readers.put(reader)
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[sqlite3.Connection]:
+        """The connection that writes, to read by it what no other thread changes meanwhile."""
+        with self._writing, self._found_whole(f"cannot read the index of {self._folder}"):
+            yield self._check_open()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -179,10 +154,12 @@ class StoreIndex:
                 raise StoreDamaged(
                     f"cannot open the store {self._folder}: it has files of slivers, and no index"
                 )
-            writer.executescript(_SCHEMA)
-        elif version != VERSION:
+            writer.executescript(sql.SCHEMA)
+        elif version != sql.VERSION:
             raise StoreError(
-                f"the store {self._folder} has version {version}; this node reads version {VERSION}"
+                f"the store {self._folder} has version {version}; this node reads version {sql.VERSION}. Run the node "
+                "that made it, or move it away and start again: the node then fetches and rebuilds what it has to hold "
+                "from the other members; do so with one node of a network at a time"
             )
         elif self._path.stat().st_size <= CHECKED_BYTES:
             (found,) = writer.execute("PRAGMA quick_check(1)").fetchone()
@@ -212,7 +189,46 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def add_tally(writer: sqlite3.Connection, tally: Tally) -> None:
-    """Add to the record of what a handover cost, and drop what has become too old of it."""
-    writer.execute(_ADD_TALLY, astuple(tally))
-    writer.execute("DELETE FROM tally WHERE epoch <= ?", (tally.epoch - TALLY_EPOCHS,))
+def number_of(index: sqlite3.Connection, blob_id: bytes) -> int:
+    """Return the number of a blob, by which rows name it; give it one within the transaction, if it has none.
+
+    It is made of the first 63 bits of the id, so that the rows of blobs lie in the order of their ids, as handovers and
+    scrubbing go; or one of the next numbers, where those of other blobs are the same.
+    """
+    row = index.execute(sql.NUMBER, (blob_id,)).fetchone()
+    if row is not None:
+        return int(row[0])
+    first = min(int.from_bytes(blob_id[:8], "big") >> 1, 2**63 - WINDOWS[-1])
+    for window in WINDOWS:
+        taken = {number for (number,) in index.execute(sql.NUMBERS, _ids_around(first, window))}
+        number = next((one for one in range(first, first + window) if one not in taken), None)
+        if number is not None:
+            index.execute(sql.ADD_BLOB, (blob_id, number))
+            return number
+    raise StoreError(f"no number is free for the blob {blob_id.hex()}: too many ids begin with the same bits")
+
+
+def id_of(index: sqlite3.Connection, number: int) -> bytes | None:
+    """Return the id of the blob that has a number; None when there is none."""
+    for window in WINDOWS:
+        row = index.execute(sql.BLOB_ID, (*_ids_around(number, window), number)).fetchone()
+        if row is not None:
+            return bytes(row[0])
+    return None
+
+
+def _ids_around(number: int, window: int) -> tuple[bytes, bytes]:
+    """The bounds, the second not included, of the ids whose first 63 bits are near a number."""
+    first, last = max(number - window, 0), number + window
+    beyond = (last << 1).to_bytes(8, "big") if last < 2**63 - WINDOWS[-1] else b"\xff" * 33
+    return (first << 1).to_bytes(8, "big"), beyond
+
+
+def add_tallies(writer: sqlite3.Connection, tallies: Sequence[Tally]) -> None:
+    """Add to the record of what handovers cost, and drop a part of what has become too old of it."""
+    for tally in tallies:
+        epoch, shard, blob_id, *values = astuple(tally)
+        writer.execute(sql.ADD_TALLY, (epoch, shard, number_of(writer, blob_id), *values))
+    if tallies:
+        oldest = max(tally.epoch for tally in tallies) - TALLY_EPOCHS
+        writer.execute(sql.FORGET_TALLIES, (oldest, TALLIES_FORGOTTEN))

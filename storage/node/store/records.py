@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from storage.node.store.files import SliverKey
 from storage.redstuff import Axis
 from storage.redstuff.parameters import BLOB_ID_BYTES
 
@@ -16,6 +15,14 @@ MAX_SHARD = 2**16 - 1
 Way = Literal["transferred", "rebuilt"]
 Symbols = bytes | memoryview
 """A sliver's symbols one after the other; a view must be C-contiguous."""
+
+
+class SliverKey(NamedTuple):
+    """What names a sliver on a node."""
+
+    blob_id: bytes
+    shard: int
+    axis: Axis
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,23 @@
-"""The sliver store: files with one SQLite index, in which a row is the commit point.
+"""The sliver store: segments that slivers are appended to, with one SQLite index, in which a row is the commit point.
 
-    lock                               held while the store is open; freed by the kernel when the process dies
-    index.sqlite (-wal, -shm)          `storage.node.store.index`; slivers up to INLINE_BYTES lie in their row
-    incoming/, dropped/, slivers/      `storage.node.store.files`; the larger slivers
+    lock                       held while the store is open; freed by the kernel when the process dies
+    index.sqlite (-wal, -shm)  `storage.node.store.index`
+    segments/                  `storage.node.store.files`, `storage.node.store.segments`
 
-A sliver is written to `incoming/`, synced, renamed to its place, its folder synced, and then its row committed; it is
-dropped row first, file after. So a kill at any moment leaves at most a file without a row, which the next opening
-deletes, and never a row without its file.
+Slivers are appended to their shards' segments, the segments synced, and then their rows and the segments' new lengths
+committed in one transaction; a row is dropped first, its bytes after. So a kill at any moment leaves at most bytes
+behind the end of a segment, or a segment that is not listed, which the next opening cuts off or removes, and never a
+row without its bytes. Opening looks at the list of segments and at those that were being filled, however many slivers
+there are.
 
 Disks lose and change bytes all the same. Every row holds a checksum (XXH3, 64 bits) of its sliver or metadata, and
 every read checks it; that slivers are the blob's, callers and the scrubber verify against their roots. What is lost,
 torn, unreadable or changed is deleted as soon as that is seen and told to `on_damage`: it then counts as missing, and
 repair fills it again from peers. A failing disk must not fill up with what nobody can use; its last RESERVE_BYTES take
 nothing new, so that dropping always has room for the index' own writing.
+
+What is dropped leaves dead bytes in segments, and a dropped shard leaves rows that count no more. `tidy` removes both,
+one bounded piece a call (`storage.node.store.tidying`).
 """
 
 from __future__ import annotations
@@ -27,27 +32,28 @@ from xxhash import xxh3_64_digest as checksum_of
 
 from committee.files import require_folder
 from storage.node.sqlite import StoreDamaged, StoreFull, told
-from storage.node.store.files import SliverFiles, SliverKey, lock
-from storage.node.store.index import (
-    DELETE,
-    FIND,
-    FIND_FILE,
-    FIND_SIZE,
-    LARGEST_SHARE,
-    TALLIES_BY_SHARD,
-    TOTALS_BY_SHARD,
-    StoreIndex,
-    add_tally,
+from storage.node.store import statements as sql
+from storage.node.store.files import SegmentFiles, lock
+from storage.node.store.index import StoreIndex, add_tallies, number_of
+from storage.node.store.records import (
+    NewSliver,
+    Page,
+    ShardTally,
+    SliverKey,
+    Symbols,
+    Tally,
+    check_id,
+    checked,
 )
-from storage.node.store.records import NewSliver, Page, ShardTally, Symbols, Tally, check_id, checked
-from storage.node.store.totals import Totals
+from storage.node.store.segments import Place, Segments
+from storage.node.store.tidying import Tidying
 from storage.redstuff import Axis
 
-INLINE_BYTES = 4096
-"""Slivers up to this size live in their row: a file would cost more than it holds."""
 MAX_METADATA_BYTES = 16 * 2**20
 PAGE_LIMIT = 1024
 """Slivers in one page, whatever is asked."""
+BLOBS_IN_A_PAGE = 2**16
+"""Blobs looked through for one page: one of a shard that has few of them ends here, and says where to go on."""
 IDS_IN_A_QUERY = 500
 RESERVE_BYTES = 64 * 2**20
 """Space kept free for the index' log."""
@@ -73,13 +79,14 @@ class SliverStore:
         self.on_stored: Callable[[Collection[bytes]], None] = lambda blob_ids: None
         """Told the ids of blobs of which something was stored that is new, by any thread; must not block."""
         self._damaged: deque[SliverKey] = deque(maxlen=DAMAGED_LISTED)
-        self._files = SliverFiles(folder)
+        self._files = SegmentFiles(folder)
         self._dropping = threading.RLock()
-        """Held while files set aside are removed, so that no closing overtakes it. Taken before `_writing`."""
+        """Held while files are removed, so that no closing overtakes it. Taken before `_writing`."""
         self._writing = threading.RLock()
         self._index = StoreIndex(folder)
+        self._segments = Segments(self._index, self._files)
+        self._tidying = Tidying(self._index, self._segments, self._files, self._give_up, RESERVE_BYTES)
         self._lock: int | None = None
-        self._totals = Totals()
 
     def __enter__(self) -> SliverStore:
         self.open()
@@ -92,7 +99,7 @@ class SliverStore:
         """Open or create the store, and put in order what a kill or a bad disk has left.
 
         Raises `StoreInUse`, and `StoreError` when the index or a folder of the store is not what it has to be: nothing
-        is then changed. Slivers' files are repaired, the index is not: without it the files cannot be told apart.
+        is then changed. Segments are repaired, the index is not: without it nobody knows what lies where in them.
         """
         what = f"cannot open the store {self.folder}"
         with self._dropping, self._writing, told(what):
@@ -102,9 +109,11 @@ class SliverStore:
             try:
                 with told(what):
                     self._files.open()
-                    self._index.open(may_be_new=lambda: not self._files.has_any())
-                    self._files.clean()
-                    self._put_in_order()
+                    self._index.open(may_be_new=lambda: not self._files.listed())
+                    self._damaged.clear()
+                    self.damaged_count = 0
+                    self._segments.load()
+                    self._tidying.begin_anew()
             except StoreDamaged as error:
                 self.close()
                 raise self._index.damaged(error) from None
@@ -134,14 +143,14 @@ class SliverStore:
         self.require_room(len(metadata))
         self.metadata(blob_id)  # what is there, and damaged, must not stand for what is stored now
         with self._writing, self._index.transaction() as index:
-            values = (blob_id, metadata, checksum_of(metadata))
-            is_new = index.execute("INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)", values).rowcount > 0
+            values = (number_of(index, blob_id), metadata, checksum_of(metadata))
+            is_new = index.execute(sql.ADD_METADATA, values).rowcount > 0
         self.on_stored((blob_id,) if is_new else ())
         return is_new
 
     def metadata(self, blob_id: bytes) -> bytes | None:
         """A blob's metadata; None when there is none, or it was damaged on the disk."""
-        rows = self._index.query("SELECT bcs, checksum FROM metadata WHERE blob_id = ?", blob_id)
+        rows = self._index.query(sql.METADATA, blob_id)
         if rows and checksum_of(rows[0][0]) != rows[0][1]:
             self.discard_metadata(blob_id, rows[0][0])
             return None
@@ -150,8 +159,7 @@ class SliverStore:
     def discard_metadata(self, blob_id: bytes, metadata: bytes) -> bool:
         """Delete a blob's metadata, found damaged, unless other is stored meanwhile; whether it was deleted."""
         with self._writing, self._index.transaction() as index:
-            statement = "DELETE FROM metadata WHERE blob_id = ? AND bcs = ?"
-            discarded = index.execute(statement, (blob_id, metadata)).rowcount > 0
+            discarded = index.execute(sql.DISCARD_METADATA, (blob_id, metadata)).rowcount > 0
         if discarded:
             self.damaged_count += 1
             self.on_damage(blob_id)
@@ -169,51 +177,62 @@ class SliverStore:
         """Store slivers, all or none; how many are new. What was received for the others is tallied as wasted.
 
         Of several with one key the first is stored. What is there already is read, and stored anew if it is damaged.
-        Syncs are grouped: many slivers at once are much faster than one by one.
+        One sync a segment and one transaction are for all of them: many at once are much faster than one by one.
         """
         offered: dict[SliverKey, tuple[memoryview, Tally | None]] = {}
         for one in slivers:
             key = SliverKey(one.blob_id, one.shard, one.axis)
             offered.setdefault(key, (checked(key, one.symbols), one.tally))
         with self._writing, told(f"cannot store slivers in {self.folder}"):
-            new = {key: value for key, value in offered.items() if self.sliver(*key) is None}
-            self.require_room(sum(len(symbols) for symbols, _ in new.values()))
-            in_files = {key: symbols for key, (symbols, _) in new.items() if len(symbols) > INLINE_BYTES}
-            self._files.write(in_files)
+            there = self._good(offered)
+            new = sorted((key, symbols) for key, (symbols, _) in offered.items() if key not in there)
+            self.require_room(sum(len(symbols) for _, symbols in new))
+            tallies = [
+                tally.in_vain if key in there else tally for key, (_, tally) in offered.items() if tally
+            ]
+            appended = self._segments.append([(key.shard, symbols) for key, symbols in new])
             try:
-                with self._index.transaction() as index:
-                    for key, (symbols, _) in new.items():
-                        inline = None if key in in_files else bytes(symbols)
-                        row = (key.shard, key.axis, key.blob_id, len(symbols), checksum_of(symbols), inline)
-                        index.execute("INSERT INTO sliver VALUES (?, ?, ?, ?, ?, ?)", row)
-                    for key, (_, tally) in offered.items():
-                        if tally is not None:
-                            add_tally(index, tally if key in new else tally.in_vain)
+                with self._segments.transaction() as index:
+                    self._segments.commit(appended)
+                    numbers = {
+                        blob_id: number_of(index, blob_id) for blob_id in {key.blob_id for key, _ in new}
+                    }
+                    rows = (
+                        (
+                            numbers[key.blob_id],
+                            key.shard,
+                            key.axis,
+                            *place,
+                            len(symbols),
+                            checksum_of(symbols),
+                        )
+                        for (key, symbols), place in zip(new, appended.places, strict=True)
+                    )
+                    index.executemany(sql.ADD, rows)
+                    add_tallies(index, tallies)
             except BaseException:
-                self._files.remove(in_files)
+                self._segments.undo(appended)
                 raise
-            self.tallied += sum(tally is not None for _, tally in offered.values())
-            for key, (symbols, _) in new.items():
-                self._totals.add(key.shard, len(symbols))
-        self.on_stored({key.blob_id for key in new})
+            self.tallied += len(tallies)
+        self.on_stored({key.blob_id for key, _ in new})
         return len(new)
 
     def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
         """A sliver's symbols; None when it is not stored, or was damaged on the disk."""
-        rows = self._index.query(FIND, shard, axis, blob_id)
-        return self._content(SliverKey(blob_id, shard, axis), *rows[0]) if rows else None
+        rows = self._index.query(sql.FIND, blob_id, shard, axis)
+        return self._contents([(SliverKey(blob_id, shard, axis), Place(*rows[0]))])[0] if rows else None
 
     def discard(self, blob_id: bytes, shard: int, axis: Axis, symbols: Symbols) -> bool:
         """Delete a sliver that was read and does not hash to its root; whether it was deleted.
 
         What has been stored in its place meanwhile, with other symbols, stays.
         """
-        key, checksum = SliverKey(blob_id, shard, axis), checksum_of(symbols)
+        key = SliverKey(blob_id, shard, axis)
         with self._writing, told(f"cannot discard a damaged sliver in {self.folder}"):
-            rows = self._index.query(FIND, shard, axis, blob_id)
-            if not rows or rows[0][:2] != (len(symbols), checksum):
+            place = self._find(key)
+            if place is None or place[2:] != (len(symbols), checksum_of(symbols)):
                 return False
-            self._give_up(key, len(symbols))
+            self._give_up(key, place)
             return True
 
     def has_sliver(self, blob_id: bytes, shard: int, axis: Axis) -> bool:
@@ -222,26 +241,25 @@ class SliverStore:
 
     def sliver_size(self, blob_id: bytes, shard: int, axis: Axis) -> int | None:
         """Bytes of a sliver; None when it is not stored."""
-        rows = self._index.query(FIND_SIZE, shard, axis, blob_id)
-        return rows[0][0] if rows else None
+        place = self._find(SliverKey(blob_id, shard, axis))
+        return None if place is None else place.size_bytes
 
     def shards_with(self, blob_id: bytes, axis: Axis) -> frozenset[int]:
         """Shards whose sliver of a blob is stored on an axis."""
-        rows = self._index.query("SELECT shard FROM sliver WHERE blob_id = ? AND axis = ?", blob_id, axis)
-        return frozenset(row[0] for row in rows)
+        rows = self._index.query(sql.FIND_ALL, blob_id)
+        return frozenset(row[0] for row in rows if row[1] == axis and self._segments.holds(Place(*row[2:])))
 
     def shards(self) -> frozenset[int]:
         """Shards of which any sliver is stored."""
-        return self._totals.shards()
+        return self._segments.shards()
 
     def missing(self, shard: int, axis: Axis, blob_ids: Sequence[bytes]) -> list[bytes]:
         """Return those of the blobs whose sliver is not stored, in the order given."""
         stored: set[bytes] = set()
         for first in range(0, len(blob_ids), IDS_IN_A_QUERY):
             some = blob_ids[first : first + IDS_IN_A_QUERY]
-            marks = ",".join("?" * len(some))
-            statement = f"SELECT blob_id FROM sliver WHERE shard = ? AND axis = ? AND blob_id IN ({marks})"  # noqa: S608
-            stored.update(row[0] for row in self._index.query(statement, shard, axis, *some))
+            rows = self._index.query(sql.FIND_SOME.format(",".join("?" * len(some))), *some, shard, axis)
+            stored.update(row[0] for row in rows if self._segments.holds(Place(*row[1:])))
         return [blob_id for blob_id in blob_ids if blob_id not in stored]
 
     def slivers_from(
@@ -249,49 +267,48 @@ class SliverStore:
     ) -> Page:
         """A page from `first_blob_id` on: as many slivers as the limits and PAGE_LIMIT allow, at least one."""
         count = min(max(max_count, 1), PAGE_LIMIT)
-        rows = self._index.query(
-            "SELECT blob_id, size, checksum, inline FROM sliver WHERE shard = ? AND axis = ? AND blob_id >= ? "
-            "ORDER BY blob_id LIMIT ?",
-            *(shard, axis, first_blob_id, count + 1),
-        )
-        slivers: list[tuple[bytes, Symbols]] = []
+        rows = self._index.query(sql.PAGE, first_blob_id, BLOBS_IN_A_PAGE, shard, axis, count + 1)
+        beyond = rows[count:] or self._index.query(sql.BLOB_BEHIND, first_blob_id, BLOBS_IN_A_PAGE)
+        found = [(SliverKey(row[0], shard, axis), Place(*row[1:])) for row in rows[:count]]
         left = max_bytes
-        for blob_id, size, checksum, inline in rows[:count]:
-            if slivers and size > left:
-                return Page(slivers, blob_id)
-            content = self._content(SliverKey(blob_id, shard, axis), size, checksum, inline)
-            if content is not None:
-                slivers.append((blob_id, content))
-                left -= size
-        return Page(slivers, rows[count][0] if len(rows) > count else None)
+        for number, (key, place) in enumerate(found):
+            left -= place.size_bytes
+            if number and left < 0:
+                return Page(self._page(found[:number]), key.blob_id)
+        return Page(self._page(found), beyond[0][0] if beyond else None)
 
     def drop_shard(self, shard: int, is_wanted: Callable[[], bool] = lambda: False) -> int:
         """Drop all slivers of a shard, unless it is wanted (again); how many there were. Metadata and tallies stay.
 
-        `is_wanted` is asked while writers wait, as by `drop_blob`. They wait for the rows alone; the files are then out
-        of their way.
+        `is_wanted` is asked while writers wait, as by `drop_blob`. They wait for one short transaction, however many
+        slivers there are; files are then out of their way, and rows are the tidying's.
         """
         with self._dropping, told(f"cannot drop shard {shard} from {self.folder}"):
             with self._writing:
                 if is_wanted():
                     return 0
-                with self._index.transaction() as index:
-                    dropped = index.execute("DELETE FROM sliver WHERE shard = ?", (shard,)).rowcount
-                self._totals.drop_shard(shard)
-                aside = self._files.set_shard_aside(shard)
-            if aside is not None:
-                self._files.discard(aside)
+                dropped = self._segments.slivers_of(shard)
+                with self._segments.transaction():
+                    self._segments.drop(shard)
+            self._segments.remove_files()
             return dropped
+
+    def tidy(self) -> bool:
+        """Do a piece of what dropping and damage have left to do; whether there is more. Writers wait for a piece."""
+        with self._dropping, told(f"cannot tidy {self.folder}"):
+            with self._writing:
+                has_more = self._tidying.step()
+            self._segments.remove_files()
+            return has_more
 
     # whole blobs
 
     def blobs_after(self, blob_id: bytes, max_count: int) -> list[bytes]:
-        """Ids of blobs of which anything is stored, behind this one in byte order, as many as the limit."""
-        found: set[bytes] = set()
-        for table in ("metadata", "sliver"):
-            statement = f"SELECT DISTINCT blob_id FROM {table} WHERE blob_id > ? ORDER BY blob_id LIMIT ?"  # noqa: S608
-            found.update(row[0] for row in self._index.query(statement, blob_id, max_count))
-        return sorted(found)[:max_count]
+        """Ids of the blobs that the store knows, behind this one in byte order, as many as the limit.
+
+        A blob is known once anything of it was stored, until it is dropped.
+        """
+        return [row[0] for row in self._index.query(sql.BLOBS_AFTER, blob_id, max_count)]
 
     def drop_blob(self, blob_id: bytes, is_wanted: Callable[[], bool]) -> bool:
         """Drop metadata and all slivers of a blob, unless it is wanted (again); whether anything was dropped.
@@ -302,27 +319,26 @@ class SliverStore:
         with self._writing, told(f"cannot drop a blob from {self.folder}"):
             if is_wanted():
                 return False
-            with self._index.transaction() as index:
-                rows = index.execute("SELECT shard, axis, size FROM sliver WHERE blob_id = ?", (blob_id,))
-                slivers = [(SliverKey(blob_id, shard, Axis(axis)), size) for shard, axis, size in rows]
-                index.execute("DELETE FROM sliver WHERE blob_id = ?", (blob_id,))
-                n_metadata = index.execute("DELETE FROM metadata WHERE blob_id = ?", (blob_id,)).rowcount
-            self._files.remove(key for key, _ in slivers)
-            for key, size in slivers:
-                self._totals.subtract(key.shard, size)
-            return n_metadata > 0 or bool(slivers)
+            with self._segments.transaction() as index:
+                for row in index.execute(sql.FIND_ALL, (blob_id,)).fetchall():
+                    self._segments.forget(Place(*row[2:]))
+                index.execute(sql.DELETE_ALL, (blob_id,))
+                index.execute(sql.DELETE_METADATA, (blob_id,))
+                is_known = index.execute(sql.DELETE_BLOB, (blob_id,)).rowcount > 0
+            self._segments.remove_files()
+            return is_known
 
     # bookmarks, tallies and sizes
 
     def bookmark(self, name: str) -> bytes | None:
         """What was kept under a name, in this run or an earlier one."""
-        rows = self._index.query("SELECT value FROM bookmark WHERE name = ?", name)
+        rows = self._index.query(sql.BOOKMARK, name)
         return rows[0][0] if rows else None
 
     def keep_bookmark(self, name: str, value: bytes) -> None:
         """Keep a few bytes under a name across restarts."""
         with self._writing, self._index.transaction() as index:
-            index.execute("INSERT OR REPLACE INTO bookmark VALUES (?, ?)", (name, value))
+            index.execute(sql.KEEP_BOOKMARK, (name, value))
 
     def require_room(self, size_bytes: int) -> None:
         """Raise `StoreFull` when the disk cannot take `size_bytes` more and keep its reserve."""
@@ -341,60 +357,71 @@ class SliverStore:
 
     def tallies_by_shard(self, epoch: int) -> list[ShardTally]:
         """What the handover into an epoch cost, by shard, over all blobs; kept for `index.TALLY_EPOCHS` epochs."""
-        return [ShardTally(*row) for row in self._index.query(TALLIES_BY_SHARD, epoch)]
+        return [ShardTally(*row) for row in self._index.query(sql.TALLIES_BY_SHARD, epoch)]
 
     def largest_share(self, epoch: int, slivers_of_a_blob: Sequence[int]) -> float:
         """The most received and wasted of one blob, as a share of it; so many slivers (by axis) are one."""
-        return self._index.query(LARGEST_SHARE, epoch, *slivers_of_a_blob)[0][0] or 0.0
+        return self._index.query(sql.LARGEST_SHARE, epoch, *slivers_of_a_blob)[0][0] or 0.0
 
     def sliver_count(self) -> int:
         """Slivers stored."""
-        return self._totals.slivers
+        return self._segments.slivers()
 
     def stored_bytes(self) -> int:
         """Bytes of all slivers stored."""
-        return self._totals.size_bytes
+        return self._segments.size_bytes()
 
     # inside
 
-    def _put_in_order(self) -> None:
-        """Remove rows without their file, then files without their row. Rows stream: there may be millions."""
-        with self._index.transaction() as index:
-            rows = index.execute("SELECT blob_id, shard, axis, size FROM sliver WHERE inline IS NULL")
-            keys = ((SliverKey(blob_id, shard, Axis(axis)), size) for blob_id, shard, axis, size in rows)
-            lost = [key for key, size in keys if not self._files.has(key, size)]
-            for key in lost:
-                index.execute(DELETE, (key.shard, key.axis, key.blob_id))
-            self._damaged = deque(lost, DAMAGED_LISTED)
-            self.damaged_count = len(lost)
-            self._files.sweep(
-                lambda key: index.execute(FIND_FILE, (key.shard, key.axis, key.blob_id)).fetchone()
-            )
-            self._totals = Totals(index.execute(TOTALS_BY_SHARD))
+    def _find(self, key: SliverKey) -> Place | None:
+        """Where a sliver lies; None when it is not stored."""
+        rows = self._index.query(sql.FIND, *key)
+        place = Place(*rows[0]) if rows else None
+        return place if place is not None and self._segments.holds(place) else None
 
-    def _content(self, key: SliverKey, size: int, checksum: bytes, inline: bytes | None) -> Symbols | None:
-        content = self._read(key, size, checksum, inline)
-        if content is None:
-            with self._writing, told(f"cannot give up a damaged sliver in {self.folder}"):
-                # Another thread may have dropped, replaced or given it up since its row was read.
-                rows = self._index.query(FIND, key.shard, key.axis, key.blob_id)
-                if rows and self._read(key, *rows[0]) is None:
-                    self._give_up(key, rows[0][0])
-        return content
+    def _good(self, keys: Iterable[SliverKey]) -> set[SliverKey]:
+        """Those of the slivers that are stored whole; damaged ones are given up. Holding `_writing`."""
+        with self._index.writer() as index:
+            rows = [(key, index.execute(sql.FIND, key).fetchone()) for key in keys]
+        found = [
+            (key, Place(*row)) for key, row in rows if row is not None and self._segments.is_listed(row[0])
+        ]
+        contents = self._contents(found)
+        return {key for (key, _), content in zip(found, contents, strict=True) if content is not None}
 
-    def _read(self, key: SliverKey, size: int, checksum: bytes, inline: bytes | None) -> Symbols | None:
-        """A sliver's symbols by its row; None when they are not there whole and unchanged."""
-        with told(f"cannot read a sliver of shard {key.shard} in {self.folder}"):
-            content = self._files.read(key, size) if inline is None else inline
-        if content is None or len(content) != size or checksum_of(content) != checksum:
-            return None
-        return content
+    def _page(self, found: Sequence[tuple[SliverKey, Place]]) -> list[tuple[bytes, Symbols]]:
+        contents = zip(found, self._contents(found), strict=True)
+        return [(key.blob_id, content) for (key, _), content in contents if content is not None]
 
-    def _give_up(self, key: SliverKey, size: int) -> None:
-        with self._index.transaction() as index:
-            index.execute(DELETE, (key.shard, key.axis, key.blob_id))
-        self._files.remove([key])
-        self._totals.subtract(key.shard, size)
+    def _contents(self, found: Sequence[tuple[SliverKey, Place]]) -> list[Symbols | None]:
+        """Slivers' symbols by their rows; None for one that is not there whole and unchanged, which is given up."""
+        contents = self._read([place for _, place in found])
+        for at, (key, _) in enumerate(found):
+            if contents[at] is None:
+                with self._writing, told(f"cannot give up a damaged sliver in {self.folder}"):
+                    # Another thread may have dropped, replaced, moved or given it up since its row was read.
+                    rows = self._index.query(sql.FIND, *key)
+                    if rows and self._segments.is_listed(rows[0][0]):
+                        contents[at] = self._read([Place(*rows[0])])[0]
+                        if contents[at] is None:
+                            self._give_up(key, Place(*rows[0]))
+        return contents
+
+    def _read(self, places: Sequence[Place]) -> list[Symbols | None]:
+        """Slivers' symbols by their rows; None for what is not there whole and unchanged."""
+        with told(f"cannot read slivers in {self.folder}"):
+            contents = self._segments.read(places)
+        return [
+            content if content is not None and checksum_of(content) == place.checksum else None
+            for place, content in zip(places, contents, strict=True)
+        ]
+
+    def _give_up(self, key: SliverKey, place: Place) -> None:
+        """Remove the row of a damaged sliver, and tell of it. Holding `_writing`."""
+        with self._segments.transaction() as index:
+            index.execute(sql.DELETE, key)
+            self._segments.forget(place)
+        self._segments.remove_files()
         self._damaged.append(key)
         self.damaged_count += 1
         self.on_damage(key.blob_id)

@@ -1,1 +1,1 @@
-"""What a node does between handovers: heal what it lacks, collect garbage, scrub its disk, have bad blobs marked."""
+"""Between handovers a node heals what it lacks, collects garbage, scrubs and tidies its disk, has bad blobs marked."""

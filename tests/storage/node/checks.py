@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ import pytest
 from storage import node as package
 from storage.redstuff import Axis, EncodedBlob
 from tests.storage import network as networks
+from tests.storage.node.places import on_disk, segments_of
 from tests.storage.node.tallies import tallies
 
 if TYPE_CHECKING:
@@ -141,29 +141,21 @@ async def _check_nothing_stray(network: Network, node_id: int) -> None:
 
 
 def _stray(network: Network, node_id: int) -> list[str]:
-    """What lies in a node's store and nobody needs: rows of the index, and files."""
+    """What lies in a node's store and nobody needs: rows of the index that count, and files."""
     folder, shards, blobs = network.store_folder(node_id), _wanted(network, node_id), _kept(network, node_id)
-    stray = [str(path) for name in ("incoming", "dropped") for path in (folder / name).iterdir()]
     with closing(sqlite3.connect(f"file:{folder / 'index.sqlite'}?mode=ro", uri=True)) as index:
-        metadata = {blob_id for (blob_id,) in index.execute("SELECT blob_id FROM metadata")}
-        rows = index.execute("SELECT shard, axis, blob_id, inline IS NULL FROM sliver").fetchall()
-    stray.extend(f"metadata of {blob_id.hex()}" for blob_id in metadata - blobs)
-    in_files = set()
-    for shard, number, blob_id, is_in_file in rows:
-        sliver = f"{blob_id.hex()} of shard {shard}, {Axis(number).label}"
-        if is_in_file:
-            in_files.add(sliver)
-        if shard not in shards or blob_id not in blobs:
-            stray.append(f"row of {sliver}")
-    return stray + [f"file of {sliver}" for sliver in _files(folder) if sliver not in in_files]
-
-
-def _files(folder: Path) -> Iterator[str]:
-    """The slivers of which there are files, as far as these do not vanish meanwhile."""
-    for path in (folder / "slivers").rglob("*"):
-        if path.is_file():
-            shard, axis, _, blob = path.relative_to(folder / "slivers").parts
-            yield f"{blob} of shard {shard}, {axis}"
+        metadata = {
+            blob_id
+            for (blob_id,) in index.execute("SELECT blob_id FROM metadata JOIN blob ON blob.number = blob")
+        }
+        listed = {f"{shard}-{number}" for shard, number in index.execute("SELECT shard, number FROM segment")}
+    stray = [f"metadata of {blob_id.hex()}" for blob_id in metadata - blobs]
+    stray.extend(
+        f"row of {one.blob_id.hex()} of shard {one.shard}, {one.axis.label}"
+        for one in on_disk(folder)
+        if one.shard not in shards or one.blob_id not in blobs
+    )
+    return stray + [f"file {name}" for name in segments_of(folder) if name not in listed]
 
 
 def _check_bytes(network: Network, node_id: int, in_vain: int) -> None:

@@ -6,7 +6,6 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from tests.storage.node.handovers import (
     change,
     encoded,
 )
+from tests.storage.node.places import OnDisk, place_of
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -40,26 +40,23 @@ BLOB = encoded(100)
 # disks
 
 
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
+def lose_segment(place: OnDisk) -> None:
+    place.path.unlink()
 
 
-def tear(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-@pytest.mark.parametrize("damage", [flip_a_bit, tear, Path.unlink], ids=["bit rot", "torn", "lost"])
-async def test_a_sliver_damaged_at_the_old_owner_is_rebuilt_at_both(
-    stored: Network, damage: Callable[[Path], None]
+@pytest.mark.parametrize(
+    ("damage", "lost"),
+    [(OnDisk.flip, 1), (OnDisk.clear, 1), (lose_segment, 2 * len(BLOBS))],
+    ids=["bit rot", "a lost write", "a lost segment"],
+)
+async def test_slivers_damaged_at_the_old_owner_are_rebuilt_at_both(
+    stored: Network, damage: Callable[[OnDisk], None], lost: int
 ) -> None:
     blob, axis = BLOBS[-1], Axis.SECONDARY
-    (path,) = (stored.store_folder(3) / "slivers/6" / axis.label).glob(f"*/{blob.blob_id.hex()}")
-    damage(path)
+    damage(place_of(stored.store_folder(3), blob.blob_id, 6, axis))
     await change(stored, MOVED)
     (report,) = stored.running[1].handover.report().shards
-    assert (report.transferred_slivers, report.rebuilt_slivers) == (2 * len(BLOBS) - 1, 1)
+    assert (report.transferred_slivers, report.rebuilt_slivers) == (2 * len(BLOBS) - lost, lost)
     assert not stored.running[1].repair.standing.lies
     await check(stored)
     sliver = blob.sliver(axis, CODE.sliver_index(blob.blob_id, 6, axis))
@@ -71,15 +68,15 @@ async def test_a_write_that_finds_no_space_is_made_again_when_there_is_some(
 ) -> None:
     """A quota, say: the disk says that there is room."""
     monkeypatch.setattr(jobs, "LONGEST_RETRY_S", 0.1)
-    is_full, write, refused = True, os.write, list[int]()
+    is_full, writev, refused = True, os.writev, list[int]()
 
-    def write_if_there_is_room(descriptor: int, content: memoryview) -> int:
+    def write_if_there_is_room(descriptor: int, buffers: list[memoryview]) -> int:
         if not is_full:
-            return write(descriptor, content)
-        refused.append(len(content))
+            return writev(descriptor, buffers)
+        refused.append(len(buffers))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "write", write_if_there_is_room)
+    monkeypatch.setattr(os, "writev", write_if_there_is_room)
     with captured() as logs:
         stored.chain.start(MOVED)
         await stored.until(lambda: sum(one["event"] == "handover waits" for one in logs) >= 2)

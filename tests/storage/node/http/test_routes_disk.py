@@ -21,6 +21,7 @@ from tests.damages import (
     playground,
     unix_socket,
 )
+from tests.storage.node.places import place_of
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Ask, OneNode, Put
@@ -82,9 +83,7 @@ async def test_no_read_gives_a_sliver_whose_bits_changed_on_the_disk(
     prepared: OneNode, ask: Ask, blob: EncodedBlob
 ) -> None:
     prepared.keep(blob, (0, 1))
-    with prepared.store._index.transaction() as index:
-        rows = index.execute("UPDATE sliver SET inline = zeroblob(size) WHERE shard = 0 AND axis = 0")
-        assert rows.rowcount == 1
+    place_of(prepared.store.folder, blob.blob_id, 0, P).clear()
     _, symbols = await ask("GET", path(blob, "decodingSymbols?targetSlivers=5&targetType=secondary"))
     assert wire.symbols_from_bcs(symbols, 100).keys() == {prepared.code.sliver_index(blob.blob_id, 1, P)}
     where = path(blob, "slivers", prepared.pair(blob, 0), "primary")
@@ -93,24 +92,20 @@ async def test_no_read_gives_a_sliver_whose_bits_changed_on_the_disk(
 
 
 @pytest.mark.parametrize("damage", [fifo, full_folder, link_to_a_file, link_to_itself, unix_socket, noise])
-@pytest.mark.parametrize("place", ["a file", "a folder on the way"])
-async def test_what_lies_in_a_slivers_place_is_served_to_nobody_and_sent_anew(
+async def test_what_lies_in_a_segments_place_is_served_to_nobody_and_sent_anew(
     prepared: OneNode,
     ask: Ask,
     put: Put,
     blob: EncodedBlob,
-    monkeypatch: pytest.MonkeyPatch,
     damage: Damage,
-    place: str,
 ) -> None:
-    monkeypatch.setattr("storage.node.store.sliver_store.INLINE_BYTES", 0)
     where = path(blob, "slivers", prepared.pair(blob, 2), "primary")
     for first in ("GET", "PUT"):
         (await put(2, P)).granted(201)
         sliver = (await ask("GET", where)).body
-        (file,) = (prepared.store.folder / "slivers" / "2" / "primary").glob("*/*")
+        file = place_of(prepared.store.folder, blob.blob_id, 2, P).path
         with playground() as ground:
-            ground.damage(damage, file if place == "a file" else file.parent.parent)
+            ground.damage(damage, file)
             if first == "GET":
                 (await ask("GET", where)).refused(404, "SLIVER_NOT_FOUND")
             (await put(2, P)).granted(201)

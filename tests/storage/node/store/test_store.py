@@ -19,6 +19,7 @@ from storage.node.store import sliver_store as store_module
 from storage.node.store.index import TALLY_EPOCHS
 from storage.node.store.records import Way
 from storage.redstuff import Axis
+from tests.storage.node.places import on_disk, place_of, segments_of
 from tests.storage.node.tallies import tallies
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
@@ -29,11 +30,11 @@ def blob(number: int) -> bytes:
 
 
 def small(number: int) -> bytes:
-    return bytes([number]) * store_module.INLINE_BYTES
+    return bytes([number]) * 10
 
 
 def large(number: int) -> bytes:
-    return bytes([number]) * (store_module.INLINE_BYTES + 1)
+    return bytes([number]) * 5000
 
 
 @pytest.fixture
@@ -45,10 +46,6 @@ def folder(tmp_path: Path) -> Path:
 def store(folder: Path) -> Iterator[SliverStore]:
     with SliverStore(folder) as opened:
         yield opened
-
-
-def files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and "sqlite" not in path.name)
 
 
 # put and get
@@ -64,18 +61,30 @@ def test_a_sliver_comes_back_and_survives_a_reopening(folder: Path, symbols: byt
         assert store.damaged == []
 
 
-def test_small_slivers_need_no_file_and_larger_ones_have_one(store: SliverStore, folder: Path) -> None:
+def test_a_shards_slivers_are_appended_to_its_segment(store: SliverStore, folder: Path) -> None:
+    store.put_slivers([NewSliver(blob(2), shard, axis, large(2)) for shard in (4, 7) for axis in Axis])
     store.put_sliver(blob(1), 4, P, small(1))
-    assert [path.name for path in files_of(folder)] == ["lock"]
-    store.put_sliver(blob(1), 4, S, large(1))
-    assert (folder / "slivers" / "4" / "secondary" / "00" / blob(1).hex()).read_bytes() == large(1)
+    assert segments_of(folder) == ["4-1", "7-2"]
+    assert (folder / "segments" / "4-1").read_bytes() == 2 * large(2) + small(1)
+    assert place_of(folder, blob(1), 4, P).offset == 10_000
 
 
-def test_files_fan_out_by_the_first_byte_of_the_blob_id(store: SliverStore, folder: Path) -> None:
-    ids = [bytes([first, second]) + bytes(30) for first in (0, 0x7F, 0xFF) for second in (1, 2)]
-    store.put_slivers([NewSliver(blob_id, 4, P, large(1)) for blob_id in ids])
-    fans = sorted((folder / "slivers" / "4" / "primary").iterdir())
-    assert [(fan.name, len(list(fan.iterdir()))) for fan in fans] == [("00", 2), ("7f", 2), ("ff", 2)]
+def test_a_full_segment_takes_nothing_more(
+    store: SliverStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.node.store.segments.SEGMENT_BYTES", 9_999)
+    for number in range(5):
+        store.put_sliver(blob(number), 4, P, large(number))
+    assert [(folder / "segments" / name).stat().st_size for name in ("4-1", "4-2", "4-3")] == [
+        10_000,
+        10_000,
+        5_000,
+    ]
+    store.close()
+    store.open()
+    store.put_sliver(blob(5), 4, P, large(5))
+    assert segments_of(folder) == ["4-1", "4-2", "4-3"]
+    assert [store.sliver(blob(number), 4, P) for number in range(6)] == [large(number) for number in range(6)]
 
 
 def test_a_view_is_stored_as_its_bytes(store: SliverStore) -> None:
@@ -114,10 +123,10 @@ def test_an_empty_batch_stores_nothing(store: SliverStore) -> None:
     assert store.put_slivers([]) == 0
 
 
-def test_a_batch_of_more_files_than_may_be_open_at_once(store: SliverStore) -> None:
-    batch = [NewSliver(blob(number), 0, P, large(number % 251)) for number in range(300)]
+def test_a_batch_of_more_segments_than_may_be_open_at_once(store: SliverStore) -> None:
+    batch = [NewSliver(blob(number % 3), number, P, large(number % 251)) for number in range(300)]
     assert store.put_slivers(batch) == 300
-    assert all(store.sliver(one.blob_id, 0, P) == one.symbols for one in batch)
+    assert all(store.sliver(one.blob_id, one.shard, P) == one.symbols for one in batch)
 
 
 def test_metadata_comes_back_and_is_not_overwritten(folder: Path) -> None:
@@ -159,7 +168,7 @@ def test_a_dropped_shard_is_gone_and_the_others_stay(store: SliverStore, folder:
     assert store.drop_shard(5) == 5
     assert store.shards() == {55}
     assert (store.sliver_count(), store.stored_bytes()) == (4, 4 * len(large(0)))
-    assert len(files_of(folder / "slivers")) == 4
+    assert segments_of(folder) == ["55-2"]
     assert store.drop_shard(5) == 0
     assert store.put_sliver(blob(1), 5, P, large(9))
     assert store.sliver(blob(1), 5, P) == large(9)
@@ -206,7 +215,7 @@ def test_a_page_of_the_store_own_limit_is_not_the_end(
 def test_a_page_of_lost_slivers_alone_is_not_the_end(store: SliverStore, folder: Path) -> None:
     store.put_slivers([NewSliver(blob(number), 1, P, large(number)) for number in range(4)])
     for number in (0, 1):
-        (folder / "slivers" / "1" / "primary" / "00" / blob(number).hex()).unlink()
+        place_of(folder, blob(number), 1, P).flip()
     assert store.slivers_from(1, P, blob(0), 2, 10**6) == Page([], blob(2))
     assert store.missing(1, P, [blob(number) for number in range(4)]) == [blob(0), blob(1)]
 
@@ -306,7 +315,7 @@ def test_put_refuses_more_than_the_limits(store: SliverStore, monkeypatch: pytes
 
 
 def test_a_second_opening_is_refused_and_harms_nothing(store: SliverStore, folder: Path) -> None:
-    writing = folder / "incoming" / "0"
+    writing = folder / "segments" / "9-9"
     writing.write_bytes(b"half")
     with pytest.raises(StoreInUse, match="open already"):
         SliverStore(folder).open()
@@ -347,6 +356,8 @@ _batches = st.lists(st.tuples(_keys, st.integers(0, 255), st.booleans()), max_si
 _actions = st.one_of(
     st.tuples(st.just("put"), _batches),
     st.tuples(st.just("drop"), st.integers(0, 2)),
+    st.tuples(st.just("drop blob"), st.integers(0, 3)),
+    st.tuples(st.just("tidy"), st.none()),
     st.tuples(st.just("reopen"), st.none()),
 )
 
@@ -367,6 +378,12 @@ def test_the_store_does_as_a_dictionary_does(actions: list[tuple[str, object]]) 
                     model.setdefault(key, symbols)
                 batch = [NewSliver(blob(b), s, a, symbols) for (b, s, a), symbols in offered]
                 assert store.put_slivers(batch) == len(model) - before
+            elif action == "tidy":
+                store.tidy()
+            elif action == "drop blob":
+                assert isinstance(argument, int)
+                store.drop_blob(blob(argument), lambda: False)
+                model = {key: symbols for key, symbols in model.items() if key[0] != argument}
             elif action == "drop":
                 assert isinstance(argument, int)
                 gone = [key for key in model if key[1] == argument]
@@ -384,6 +401,9 @@ def test_the_store_does_as_a_dictionary_does(actions: list[tuple[str, object]]) 
         assert store.shards() == {s for _, s, _ in model}
         assert store.sliver_count() == len(model)
         assert store.stored_bytes() == sum(map(len, model.values()))
-        assert len(files_of(Path(folder) / "slivers")) == sum(
-            len(v) > store_module.INLINE_BYTES for v in model.values()
-        )
+        while store.tidy():
+            pass
+        assert {(one.blob_id, one.shard, one.axis) for one in on_disk(Path(folder))} == {
+            (blob(b), s, a) for b, s, a in model
+        }
+        assert {name.partition("-")[0] for name in segments_of(Path(folder))} == {str(s) for _, s, _ in model}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +14,7 @@ import pytest
 from storage.node.store import NewSliver, SliverKey, SliverStore, StoreError, StoreFull
 from storage.node.store import sliver_store as store_module
 from storage.redstuff import Axis
+from tests.storage.node.places import place_of, segments_of
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
 SMALL = b"small"
@@ -37,24 +38,13 @@ def told() -> list[bytes]:
 
 @pytest.fixture
 def store(folder: Path, told: list[bytes]) -> Iterator[SliverStore]:
-    """Blob 1 with a sliver in a file and one in its row, and its metadata."""
+    """Blob 1 with two slivers in one segment, and its metadata."""
     with SliverStore(folder) as opened:
         opened.on_damage = told.append
         opened.put_metadata(blob(1), b"metadata")
         opened.put_sliver(blob(1), 0, P, LARGE)
         opened.put_sliver(blob(1), 0, S, SMALL)
         yield opened
-
-
-def file_of(folder: Path, shard: int, number: int) -> Path:
-    return folder / "slivers" / str(shard) / "primary" / "00" / blob(number).hex()
-
-
-def flip_file(folder: Path) -> None:
-    path = file_of(folder, 0, 1)
-    content = bytearray(path.read_bytes())
-    content[2500] ^= 1
-    path.write_bytes(content)
 
 
 def change_row(folder: Path, statement: str) -> None:
@@ -65,45 +55,58 @@ def change_row(folder: Path, statement: str) -> None:
     index.close()
 
 
-def flip_inline(folder: Path) -> None:
-    change_row(folder, "UPDATE sliver SET inline = CAST('smalm' AS BLOB) WHERE inline IS NOT NULL")
-
-
 # bits that changed
 
 
-@pytest.mark.parametrize(
-    ("flip", "axis", "right"), [(flip_file, P, LARGE), (flip_inline, S, SMALL)], ids=["in a file", "in a row"]
-)
-@pytest.mark.parametrize("read", ["sliver", "page"])
+@pytest.mark.parametrize(("axis", "right"), [(P, LARGE), (S, SMALL)], ids=["the first", "the last"])
+@pytest.mark.parametrize("at", [0, -1])
+@pytest.mark.parametrize("read", ["sliver", "page", "put"])
 def test_a_flipped_bit_makes_a_sliver_missing_and_is_told_once(
-    store: SliverStore,
-    folder: Path,
-    told: list[bytes],
-    flip: Callable[[Path], None],
-    axis: Axis,
-    right: bytes,
-    read: str,
+    store: SliverStore, folder: Path, told: list[bytes], axis: Axis, right: bytes, at: int, read: str
 ) -> None:
-    flip(folder)
+    place_of(folder, blob(1), 0, axis).flip(at % len(right))
     for _ in range(2):
         if read == "sliver":
             assert store.sliver(blob(1), 0, axis) is None
-        else:
+        elif read == "page":
             assert store.slivers_from(0, axis, bytes(32), 10, 10**6).slivers == []
-    assert not store.has_sliver(blob(1), 0, axis)
-    assert store.damaged == [SliverKey(blob(1), 0, axis)]
-    assert (store.damaged_count, told) == (1, [blob(1)])
-    assert (store.sliver_count(), store.stored_bytes()) == (1, len(SMALL) + len(LARGE) - len(right))
-    assert file_of(folder, 0, 1).exists() == (axis is S)
+    if read != "put":
+        assert not store.has_sliver(blob(1), 0, axis)
+        assert (store.sliver_count(), store.stored_bytes()) == (1, len(SMALL) + len(LARGE) - len(right))
     assert store.put_sliver(blob(1), 0, axis, right)
     assert store.sliver(blob(1), 0, axis) == right
+    assert store.damaged == [SliverKey(blob(1), 0, axis)]
+    assert (store.damaged_count, told) == (1, [blob(1)])
+    other = S if axis is P else P
+    assert store.sliver(blob(1), 0, other) == (SMALL if axis is P else LARGE)
 
 
-def test_a_size_changed_in_the_row_makes_a_sliver_missing(store: SliverStore, folder: Path) -> None:
-    change_row(folder, f"UPDATE sliver SET size = {2**62} WHERE inline IS NULL")
+@pytest.mark.parametrize(
+    "change",
+    [f"size = {2**62}", "size = 5001", "offset = 1", "offset = -1", "checksum = x'00'", f"offset = {2**62}"],
+)
+def test_a_changed_row_makes_a_sliver_missing(store: SliverStore, folder: Path, change: str) -> None:
+    change_row(folder, f"UPDATE sliver SET {change} WHERE axis = 0")
     assert store.sliver(blob(1), 0, P) is None
     assert store.damaged == [SliverKey(blob(1), 0, P)]
+    assert store.sliver(blob(1), 0, S) == SMALL
+
+
+def test_bytes_written_twice_or_lost_or_of_another_sliver_are_not_read(
+    store: SliverStore, folder: Path
+) -> None:
+    """As of a disk that loses a write, or does it in another's place."""
+    others = [bytes([number]) * 5000 for number in range(3)]
+    store.put_slivers([NewSliver(blob(2 + number), 0, P, content) for number, content in enumerate(others)])
+    places = [place_of(folder, blob(2 + number), 0, P) for number in range(3)]
+    with places[0].path.open("r+b") as file:
+        file.seek(places[0].offset)
+        file.write(others[1])
+        file.seek(places[2].offset)
+        file.write(bytes(4096))
+    assert [store.sliver(blob(2 + number), 0, P) for number in range(3)] == [None, others[1], None]
+    assert store.put_slivers([NewSliver(blob(2 + number), 0, P, others[number]) for number in range(3)]) == 2
+    assert [store.sliver(blob(2 + number), 0, P) for number in range(3)] == others
 
 
 def test_a_large_sliver_read_is_not_the_next_ones_memory(store: SliverStore) -> None:
@@ -128,11 +131,11 @@ def test_metadata_with_a_flipped_bit_are_missing_and_told(
 def test_a_file_the_disk_cannot_read_is_damaged(
     store: SliverStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def read(descriptor: int, buffers: object) -> int:
+    def read(descriptor: int, buffers: object, offset: int) -> int:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "readv", read)
+        patch.setattr(os, "preadv", read)
         assert store.sliver(blob(1), 0, P) is None
     assert store.damaged == [SliverKey(blob(1), 0, P)]
 
@@ -143,7 +146,7 @@ def test_too_many_open_files_are_no_damage(store: SliverStore, monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", open_none)
-        with pytest.raises(StoreError, match="cannot read a sliver"):
+        with pytest.raises(StoreError, match="cannot read slivers"):
             store.sliver(blob(1), 0, P)
     assert store.sliver(blob(1), 0, P) == LARGE
 
@@ -153,7 +156,6 @@ def test_a_sliver_that_is_not_the_blobs_is_discarded(
 ) -> None:
     assert store.discard(blob(1), 0, P, LARGE)
     assert not store.has_sliver(blob(1), 0, P)
-    assert not file_of(folder, 0, 1).exists()
     assert told == [blob(1)]
     assert not store.discard(blob(1), 0, P, LARGE)
     assert store.damaged_count == 1
@@ -211,7 +213,7 @@ def test_a_dropped_blob_leaves_nothing_and_the_others_all(store: SliverStore, fo
     assert store.drop_blob(blob(1), lambda: False)
     assert store.metadata(blob(1)) is None
     assert [store.shards_with(blob(1), axis) for axis in Axis] == [frozenset(), frozenset()]
-    assert [path.name for path in (folder / "slivers").rglob("*") if path.is_file()] == [blob(2).hex()]
+    assert segments_of(folder) == ["3-2"]
     assert (store.sliver_count(), store.stored_bytes()) == (1, 5000)
     assert store.shards() == {3}
     assert store.damaged_count == 0

@@ -1,4 +1,4 @@
-"""SIGKILL at every step of a write, a drop and an opening, and at moments of chance; then the store is checked.
+"""SIGKILL at each step of a write, a drop, a tidying and an opening, and by chance; then the store is checked.
 
 Run as a program (`python test_store_kill.py FOLDER SCENARIO`) this file is the victim: it forks a process for each step
 of the scenario, which carries it out in a store of its own and dies at that step. One interpreter starts for all.
@@ -20,20 +20,20 @@ from typing import Any
 
 import pytest
 
-from storage.node.store import NewSliver, SliverStore, Tally
+from storage.node.store import NewSliver, SliverStore, Tally, segments
 from storage.redstuff import Axis
 from tests.storage.node.tallies import tallies
 
 ROOT = Path(__file__).parents[4]
 MOST_STEPS = 120
 BATCH = 6
-"""Slivers in a batch of `stream`: four in files, two inline."""
+"""Slivers in a batch of `stream`."""
 CASES = 24
 """Streams killed by chance."""
 
 
 def sliver(number: int, shard: int) -> NewSliver:
-    """A sliver all of whose parts follow from its number: one in three is inline, the others lie in files."""
+    """A sliver all of whose parts follow from its number; one in three is small."""
     blob_id = hashlib.sha256(number.to_bytes(4, "big")).digest()
     size = 100 if number % 3 == 0 else 5000 + number
     axis = Axis(number % 2)
@@ -42,6 +42,8 @@ def sliver(number: int, shard: int) -> NewSliver:
 
 BASE = [sliver(number, 1) for number in range(4)] + [sliver(number, 2) for number in range(4, 8)]
 ADDED = [sliver(number, 1 + number % 3) for number in range(10, 16)]
+CUT = max(BASE[6:], key=lambda one: one.blob_id)
+"""The one that lies last in its segment."""
 
 
 def batch_of(number: int) -> list[NewSliver]:
@@ -64,27 +66,41 @@ def drop(store: SliverStore) -> None:
     store.drop_shard(1)
 
 
+def drop_blob(store: SliverStore) -> None:
+    store.drop_blob(BASE[0].blob_id, lambda: False)
+
+
+def tidy(store: SliverStore) -> None:
+    """Tidy until there is no more to do."""
+    while store.tidy():
+        pass
+
+
 def reopen(store: SliverStore) -> None:
     """Open a store in which there is something of everything to put in order."""
     store.close()
-    (store.folder / "incoming" / "9").write_bytes(b"torn")
-    lost, orphan = (
-        store.folder / "slivers" / "2" / one.axis.name.lower() / one.blob_id.hex()[:2] / one.blob_id.hex()
-        for one in (BASE[4], ADDED[0])
-    )
-    lost.unlink()
-    orphan.parent.mkdir(exist_ok=True)
-    orphan.write_bytes(b"orphan")
-    half_dropped = store.folder / "dropped" / "9" / "primary" / "00"
-    half_dropped.mkdir(parents=True)
-    (half_dropped / ("00" * 32)).write_bytes(b"dropped")
+    segments = store.folder / "segments"
+    with (segments / "1-1").open("ab") as file:
+        file.write(b"torn")
+    os.truncate(segments / "2-2", (segments / "2-2").stat().st_size - 1)
+    (segments / "7-9").write_bytes(b"not listed")
+    os.mkfifo(segments / "7-8")
     store.open()
+
+
+def before(scenario: str, store: SliverStore) -> None:
+    """Do to the store with BASE what a scenario expects: one segment to rewrite, and a dropped shard's rows."""
+    if scenario == "tidy":
+        store.drop_blob(BASE[1].blob_id, lambda: False)
+        store.drop_shard(2)
 
 
 SCENARIOS: dict[str, Callable[[SliverStore], None]] = {
     "put": put,
     "put_metadata": put_metadata,
     "drop": drop,
+    "drop_blob": drop_blob,
+    "tidy": tidy,
     "reopen": reopen,
 }
 
@@ -94,7 +110,7 @@ def die_at_step(step: int) -> None:
 
     A write dies with half of it done.
     """
-    real_write, real_fsync, real_connect = os.write, os.fsync, sqlite3.connect
+    real_writev, real_fsync, real_connect = os.writev, os.fsync, sqlite3.connect
     left = [step]
 
     def count() -> bool:
@@ -104,11 +120,12 @@ def die_at_step(step: int) -> None:
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def write(descriptor: int, content: memoryview) -> int:
+    def writev(descriptor: int, buffers: list[memoryview]) -> int:
         if count():
-            real_write(descriptor, content[: len(content) // 2])
+            content = b"".join(buffers)
+            os.write(descriptor, content[: len(content) // 2])
             die()
-        return real_write(descriptor, content)
+        return real_writev(descriptor, buffers)
 
     def fsync(descriptor: int) -> None:
         if count():
@@ -116,7 +133,7 @@ def die_at_step(step: int) -> None:
         real_fsync(descriptor)
 
     def audit(event: str, _: object) -> None:
-        if event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir") and count():
+        if event in ("os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir") and count():
             die()
 
     def trace(_: str) -> None:
@@ -128,14 +145,18 @@ def die_at_step(step: int) -> None:
         connection.set_trace_callback(trace)
         return connection
 
-    os.write, os.fsync, sqlite3.connect = write, fsync, connect  # type: ignore[assignment]
+    os.writev, os.fsync, sqlite3.connect = writev, fsync, connect  # type: ignore[assignment]
     sys.addaudithook(audit)
 
 
 def victim(folder: Path, scenario: str, step: int) -> None:
     """Carry out a scenario, leave a marker when it is done, and die without closing the store."""
+    if scenario == "tidy":
+        segments.SEGMENT_BYTES = 5_101  # two of BASE
     with SliverStore(folder) as store:
-        store.put_slivers(BASE)
+        for first in (0, 2, 4, 6):
+            store.put_slivers(BASE[first : first + 2])
+        before(scenario, store)
     if scenario == "reopen":
         store.open()
     die_at_step(step)
@@ -215,18 +236,19 @@ def tallied(store: SliverStore, one: NewSliver) -> bool:
 
 
 def check_order(store: SliverStore) -> None:
-    """Files and rows agree, nothing is being written, and the index is sound."""
-    in_files = store._index.query("SELECT shard, axis, blob_id FROM sliver WHERE inline IS NULL")
-    expected = {
-        f"{shard}/{Axis(axis).name.lower()}/{blob_id.hex()[:2]}/{blob_id.hex()}"
-        for shard, axis, blob_id in in_files
+    """Files, list and rows agree, no file is longer than what is committed of it, and the index is sound."""
+    listed = store._index.query("SELECT number, shard, length, slivers, size_bytes FROM segment")
+    folder = store.folder / "segments"
+    assert {path.name: path.stat().st_size for path in folder.iterdir()} == {
+        f"{shard}-{number}": length for number, shard, length, _, _ in listed
     }
-    folder = store.folder / "slivers"
-    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == expected
-    assert [*(store.folder / "incoming").iterdir(), *(store.folder / "dropped").iterdir()] == []
+    counted = store._index.query(
+        "SELECT segment, COUNT(*), SUM(size) FROM sliver JOIN segment ON number = segment GROUP BY segment"
+    )
+    assert counted == sorted((number, slivers, size_bytes) for number, _, _, slivers, size_bytes in listed)
     assert store._index.query("PRAGMA integrity_check") == [("ok",)]
-    count, size = store._index.query("SELECT COUNT(*), SUM(size) FROM sliver")[0]
-    assert (store.sliver_count(), store.stored_bytes()) == (count, size or 0)
+    assert store.sliver_count() == sum(row[1] for row in counted)
+    assert store.stored_bytes() == sum(row[2] for row in counted)
 
 
 def all_or_none(found: Iterable[bool]) -> bool:
@@ -254,17 +276,36 @@ def check_drop(store: SliverStore, done: bool) -> None:
     assert not (there and done)
 
 
+def check_drop_blob(store: SliverStore, done: bool) -> None:
+    assert store.damaged == []
+    assert all(stored(store, one) for one in BASE[1:])
+    assert not (stored(store, BASE[0]) and done)
+
+
+def check_tidy(store: SliverStore, done: bool) -> None:
+    assert store.damaged == []
+    assert [stored(store, one) for one in BASE] == [True, False, True, True] + 4 * [False]
+    rows = store._index.query("SELECT COUNT(*) FROM sliver")
+    assert rows == [(3,)] or not done
+    tidy(store)
+    assert store._index.query("SELECT COUNT(*) FROM sliver") == [(3,)]
+    assert store._segments.retired() == []
+
+
 def check_reopen(store: SliverStore, done: bool) -> None:
-    lost = BASE[4]
-    assert all(stored(store, one) for one in BASE if one is not lost)
-    assert not (stored(store, lost) and done)
-    assert not stored(store, ADDED[0])
+    assert all(stored(store, one) for one in BASE if one is not CUT)
+    assert not (stored(store, CUT) and done)
+    tidy(store)
+    assert all(stored(store, one) for one in BASE if one is not CUT)
+    assert store.sliver_count() == len(BASE) - (not stored(store, CUT))
 
 
 CHECKS = {
     "put": (check_put, 30),
     "put_metadata": (check_metadata, 8),
-    "drop": (check_drop, 12),
+    "drop": (check_drop, 8),
+    "drop_blob": (check_drop_blob, 8),
+    "tidy": (check_tidy, 20),
     "reopen": (check_reopen, 10),
 }
 """What must hold however far the victim came, and how many steps there are at least."""

@@ -62,7 +62,7 @@ def test_nothing_is_stored_or_read_once_a_file_is_not_in_its_place(
         store.require_whole()
 
 
-@pytest.mark.parametrize("place", ["store", "slivers"])
+@pytest.mark.parametrize("place", ["store", "segments"])
 def test_a_disk_that_is_gone_takes_no_row_and_no_file_along(
     store: SliverStore, folder: Path, place: str
 ) -> None:
@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_read_is_no_damage(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", fails)
-        with pytest.raises(StoreError, match="cannot read a sliver"):
+        with pytest.raises(StoreError, match="cannot read slivers"):
             store.sliver(BLOB, 2, P)
     assert store.sliver(BLOB, 2, P) == LARGE
 

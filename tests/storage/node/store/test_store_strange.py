@@ -20,7 +20,7 @@ from tests.damages import (
     Playground,
     as_user,
     device,
-    link_to_a_folder,
+    link_to_a_file,
     playground,
     read_only,
     unreadable,
@@ -28,7 +28,7 @@ from tests.damages import (
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
 METADATA = b"metadata" * 1000
-FILE = "slivers/0/primary/00/" + "00" * 31 + "01"
+FILE = "segments/0-1"
 
 
 def blob(number: int) -> bytes:
@@ -41,14 +41,13 @@ SLIVERS = [
     for axis, size in ((P, 2000), (S, 40))
 ]
 PLACES = (
-    ".", "lock", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "index.sqlite-journal", "incoming",
-    "dropped", "slivers", "slivers/0", "slivers/0/primary", "slivers/0/primary/00", FILE, "incoming/0", "dropped/0",
-    "slivers/0/primary/00/" + "00" * 31 + "09",
+    ".", "lock", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "index.sqlite-journal", "segments",
+    FILE, "segments/7-2", "segments/0-9", "segments/7-9",
 )  # fmt: skip
-"""All that a store's folder holds, what a kill leaves there, and the place of a file without a row."""
-REPAIRED = PLACES[9:]
+"""All that a store's folder holds, and the places of segments that are not listed, as a kill leaves them."""
+REPAIRED = PLACES[7:]
 """Where anything else is damage: the store opens and does without."""
-OPEN_PLACES = ("incoming", "dropped", "slivers", *PLACES[9:13])
+OPEN_PLACES = ("segments", *PLACES[7:9])
 """What an open store goes by names to."""
 STATES = ("closed", "killed")
 HALVES = (0, pytest.param(1, marks=pytest.mark.slow))
@@ -109,6 +108,10 @@ def survive(ground: Playground, folder: Path) -> None:
             one.symbols for one in SLIVERS
         ]
         assert store.damaged_count == 0
+        while store.tidy():
+            pass
+        assert store.damaged_count == 0
+        check_whole(store)
     ground.check_outside()
 
 
@@ -189,25 +192,24 @@ def test_an_open_store_never_says_stored_for_what_cannot_be_read(stored: Path, p
                     try:
                         store.drop_shard(0)
                     except StoreError:
-                        assert place == "slivers", damage
+                        assert place == "segments", damage
             ground.check_outside()
 
 
-@pytest.mark.parametrize("shard", ["0", "7"])
-def test_a_shard_that_is_a_link_out_of_the_store_is_dropped_and_its_target_stays(
-    stored: Path, ground: Playground, shard: str
+@pytest.mark.parametrize("name", ["0-1", "7-2"])
+def test_a_segment_that_is_a_link_out_of_the_store_is_removed_and_its_target_stays(
+    stored: Path, ground: Playground, name: str
 ) -> None:
     folder = ground.inside / "store"
     shutil.copytree(stored / "closed", folder)
     with SliverStore(folder) as store:
-        ground.damage(link_to_a_folder, folder / "slivers" / shard)
-        assert store.drop_shard(int(shard)) == 2
-        assert not os.path.lexists(folder / "slivers" / shard)
-        assert list((folder / "dropped").iterdir()) == []
+        ground.damage(link_to_a_file, folder / "segments" / name)
+        assert store.drop_shard(int(name[0])) == 2
+        assert not os.path.lexists(folder / "segments" / name)
     ground.check_outside()
 
 
-def test_a_lost_index_is_not_made_anew_while_files_of_slivers_are_there(stored: Path, tmp_path: Path) -> None:
+def test_a_lost_index_is_not_made_anew_while_segments_are_there(stored: Path, tmp_path: Path) -> None:
     folder = tmp_path / "store"
     shutil.copytree(stored / "closed", folder)
     (folder / "index.sqlite").rename(tmp_path / "index.sqlite")
@@ -220,7 +222,7 @@ def test_a_lost_index_is_not_made_anew_while_files_of_slivers_are_there(stored: 
         assert store.damaged_count == 0
 
 
-def test_a_folder_in_a_slivers_place_is_moved_aside_with_what_is_in_it(stored: Path, tmp_path: Path) -> None:
+def test_a_folder_in_a_segments_place_is_moved_aside_with_what_is_in_it(stored: Path, tmp_path: Path) -> None:
     folder = tmp_path / "store"
     shutil.copytree(stored / "closed", folder)
     (folder / FILE).unlink()
@@ -228,7 +230,7 @@ def test_a_folder_in_a_slivers_place_is_moved_aside_with_what_is_in_it(stored: P
     (folder / FILE / "notes.txt").write_text("an operator's")
     with SliverStore(folder) as store:
         check_whole(store)
-    (aside,) = (folder / FILE).parent.glob("*.aside-*")
+    (aside,) = (folder / "segments").glob("*.aside-*")
     assert (aside / "notes.txt").read_text() == "an operator's"
 
 

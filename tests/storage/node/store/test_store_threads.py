@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from shutil import rmtree
+from typing import Any
 
 import pytest
 
-from storage.node.store import INLINE_BYTES, NewSliver, SliverStore, Tally
+from storage.node.store import NewSliver, SliverStore, Tally
+from storage.node.store.files import SegmentFiles
 from storage.redstuff import Axis
+from tests.storage.node.places import on_disk, segments_of
 from tests.storage.node.tallies import tallies
 
 P = Axis.PRIMARY
@@ -21,11 +23,7 @@ def blob(number: int) -> bytes:
 
 
 def large(number: int) -> bytes:
-    return bytes([number]) * (INLINE_BYTES + 1)
-
-
-def files_of(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and "sqlite" not in path.name)
+    return bytes([number]) * 5000
 
 
 @pytest.fixture
@@ -66,22 +64,33 @@ def test_readers_do_not_wait_for_a_writer(store: SliverStore) -> None:
     assert store.sliver(blob(1), 0, P) is None
 
 
+def removing(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """Have the removal of the next file do something else first."""
+    remove = SegmentFiles.remove
+
+    def remove_after_that(files: SegmentFiles, *arguments: Any) -> None:
+        monkeypatch.undo()
+        meanwhile()
+        remove(files, *arguments)
+
+    monkeypatch.setattr(SegmentFiles, "remove", remove_after_that)
+
+
 def test_writers_do_not_wait_while_a_dropped_shard_s_files_are_removed(
     store: SliverStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put_sliver(blob(1), 5, P, large(1))
     written: list[bool] = []
 
-    def remove(aside: str, ignore_errors: bool, dir_fd: int) -> None:
+    def write() -> None:
         with ThreadPoolExecutor(1) as threads:
             written.append(threads.submit(store.put_sliver, blob(1), 5, P, large(2)).result(timeout=10))
-        rmtree(aside, ignore_errors=ignore_errors, dir_fd=dir_fd)
 
-    monkeypatch.setattr("shutil.rmtree", remove)
+    removing(monkeypatch, write)
     assert store.drop_shard(5) == 1
     assert written == [True]
     assert store.sliver(blob(1), 5, P) == large(2)
-    assert files_of(folder) == [blob(1).hex(), "lock"]
+    assert segments_of(folder) == ["5-2"]
 
 
 def test_closing_waits_until_a_dropped_shard_s_files_are_removed(
@@ -91,13 +100,51 @@ def test_closing_waits_until_a_dropped_shard_s_files_are_removed(
     with ThreadPoolExecutor(1) as threads:
         closing: list[Future[None]] = []
 
-        def remove(aside: str, ignore_errors: bool, dir_fd: int) -> None:
+        def close() -> None:
             closing.append(threads.submit(store.close))
             with pytest.raises(TimeoutError):
                 closing[0].result(timeout=0.05)
-            rmtree(aside, ignore_errors=ignore_errors, dir_fd=dir_fd)
 
-        monkeypatch.setattr("shutil.rmtree", remove)
+        removing(monkeypatch, close)
         assert store.drop_shard(5) == 1
         closing[0].result(timeout=10)
-    assert files_of(folder) == ["lock"]
+    assert segments_of(folder) == []
+
+
+def test_readers_and_writers_beside_drops_and_tidying_meet_no_damage(
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slivers move between segments, shards go and come back: what is read is whole, or not stored."""
+    monkeypatch.setattr("storage.node.store.segments.SEGMENT_BYTES", 20_000)
+    monkeypatch.setattr("storage.node.store.tidying.ROWS_IN_A_STEP", 3)
+    blobs = range(12)
+    whole = {(number, shard): bytes([number, shard]) * 1000 for number in blobs for shard in (0, 1)}
+
+    def put(_: int) -> None:
+        store.put_slivers(
+            [NewSliver(blob(number), shard, P, whole[number, shard]) for number, shard in whole]
+        )
+
+    def drop(number: int) -> None:
+        store.drop_blob(blob(number), lambda: False)
+        store.drop_shard(1)
+
+    def read(number: int) -> None:
+        for shard in (0, 1):
+            assert store.sliver(blob(number), shard, P) in (None, whole[number, shard])
+            for blob_id, symbols in store.slivers_from(shard, P, bytes(32), 100, 10**6).slivers:
+                assert symbols == whole[int.from_bytes(blob_id, "big"), shard]
+
+    def tidy(_: int) -> None:
+        store.tidy()
+
+    with ThreadPoolExecutor(6) as threads:
+        calls = [
+            threads.submit(work, number) for number in blobs for work in (put, read, tidy, drop, read, tidy)
+        ]
+        for call in calls:
+            call.result(timeout=30)
+    assert (store.damaged_count, store.damaged) == (0, [])
+    while store.tidy():
+        pass
+    assert len(list(on_disk(store.folder))) == store.sliver_count()

@@ -11,6 +11,7 @@ from storage.client.errors import InvalidBlob, NodeRefused
 from storage.redstuff import Axis, EncodedBlob, RedStuff
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import badly_encoded
+from tests.storage.node.places import on_disk
 
 if TYPE_CHECKING:
     from storage.node.node import StorageNode
@@ -22,7 +23,6 @@ CODE = RedStuff(10)
 
 
 def encoded(seed: int, size: int = 300_000) -> EncodedBlob:
-    """A blob whose slivers lie in files."""
     return CODE.encode(random.Random(seed).randbytes(size))
 
 
@@ -32,12 +32,14 @@ def is_healed(node: StorageNode) -> bool:
 
 def flip_on_disk(network: Network, node_id: int, blob: EncodedBlob) -> int:
     """Change a bit in every primary sliver of a blob that a node holds; how many."""
-    paths = list((network.store_folder(node_id) / "slivers").glob(f"*/primary/*/{blob.blob_id.hex()}"))
-    for path in paths:
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 4
-        path.write_bytes(content)
-    return len(paths)
+    places = [
+        one
+        for one in on_disk(network.store_folder(node_id))
+        if (one.blob_id, one.axis) == (blob.blob_id, Axis.PRIMARY)
+    ]
+    for one in places:
+        one.flip()
+    return len(places)
 
 
 async def test_a_wiped_node_recovers_all_its_shards(network: Network) -> None:

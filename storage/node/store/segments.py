@@ -1,0 +1,334 @@
+"""Which segments a store has, how far each is filled and with how much; in the index, and in memory in step with it.
+
+A row of the index counts only while it lies in a listed segment, before that segment's end. So a shard is dropped, and
+a lost file given up, by changing the list alone; the rows that then count no more are removed afterwards, at leisure
+(`storage.node.store.tidying`).
+
+A segment holds slivers of one shard. It takes more of them until it has SEGMENT_BYTES, or is retired: then the tidying
+copies what is left of it to other segments. One that holds nothing is off the list, and its file is removed. Numbers
+are never given twice, so that a row left by a segment that is gone is not taken for another's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import NamedTuple
+
+from storage.node.store import statements as sql
+from storage.node.store.files import Appended, SegmentFiles, SegmentName, Unusable
+from storage.node.store.index import StoreIndex
+
+SEGMENT_BYTES = 256 * 2**20
+"""A segment of this length takes nothing more. The last batch may go over it."""
+UNTIDY = "store.untidy"
+"""A bookmark that is there while rows may be that count no more."""
+
+
+class Place(NamedTuple):
+    """Where a sliver lies, and what it has to be: a row of the index."""
+
+    segment: int
+    offset: int
+    size_bytes: int
+    checksum: bytes
+
+
+class Append(NamedTuple):
+    """Slivers that were written and do not count yet."""
+
+    pieces: Sequence[Appended]
+    places: Sequence[tuple[int, int]]
+    """(segment, offset) of each sliver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment as the index lists it."""
+
+    number: int
+    shard: int
+    length: int = 0
+    """Bytes that are committed, or as many as are still there of a file that was cut."""
+    slivers: int = 0
+    """Rows that name it."""
+    size_bytes: int = 0
+    """Bytes of these rows' slivers."""
+    is_retired: bool = False
+
+    @property
+    def name(self) -> SegmentName:
+        """The name of its file."""
+        return SegmentName(self.shard, self.number)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes nothing more."""
+        return self.is_retired or self.length >= SEGMENT_BYTES
+
+    @property
+    def is_wasteful(self) -> bool:
+        """Whether it is full, and at least half of it is of slivers that were dropped."""
+        return self.is_full and 2 * self.size_bytes <= self.length
+
+
+class Segments:
+    """The segments of one store. Any thread may ask; one at a time changes them, and holds the store's lock for that.
+
+    Raises `StoreError` and `OSError` as index and disk do.
+    """
+
+    def __init__(self, index: StoreIndex, files: SegmentFiles) -> None:
+        self._index = index
+        self._files = files
+        self._listed: dict[int, Segment] = {}
+        self._filling: dict[int, int] = {}
+        """Shard → the number of its segment that takes more."""
+        self._slivers: Counter[int] = Counter()
+        self._size_bytes: Counter[int] = Counter()
+        """By shard."""
+        self._changed: dict[int, Segment] = {}
+        """What the transaction under way makes of segments."""
+        self._is_untidy = False
+        """Whether the transaction under way may make rows count no more."""
+        self._last_number = 0
+        self._unlisted: list[SegmentName] = []
+        """Files that are to be removed."""
+        self.untidied = 0
+        """Grows whenever rows may have come to count no more."""
+
+    def load(self) -> None:
+        """Read the list, and put in order what a kill or a bad disk has left; looks at no segment that is full.
+
+        What was appended and not committed is cut off, and files that are not listed are removed, as far as the disk
+        lets. A listed file that is gone or too short is retired with what is left of it.
+        """
+        rows = self._index.query(sql.SEGMENTS)
+        listed = {row[0]: Segment(row[0], row[1], row[2], row[3], row[4], bool(row[5])) for row in rows}
+        self._listed, self._filling, self._unlisted = {}, {}, []
+        self._slivers, self._size_bytes = Counter(), Counter()
+        self._last_number = self._index.query(sql.LAST_SEGMENT)[0][0]
+        for segment in listed.values():
+            self._install(segment.number, segment)
+        found = self._files.listed()
+        known = {segment.name for segment in listed.values()}
+        self._unlisted = [name for name in found if name not in known]
+        cut: list[Segment] = []
+        for segment in listed.values():
+            if found.get(segment.name):
+                length = segment.length if segment.is_full else self._files.length(segment.name)
+            else:
+                length = 0
+                self._unlisted += [segment.name] if segment.name in found else []
+            if length < segment.length:
+                cut.append(replace(segment, length=length, is_retired=True))
+            elif length > segment.length:
+                with contextlib.suppress(OSError):
+                    self._files.cut(segment.name, segment.length)
+        if cut:
+            with self.transaction():
+                for segment in cut:
+                    self._retire(segment)
+        self.remove_files()
+
+    # questions
+
+    def holds(self, place: Place) -> bool:
+        """Whether a row counts: what it names is stored."""
+        segment = self._listed.get(place.segment)
+        return segment is not None and 0 <= place.offset <= segment.length - place.size_bytes
+
+    def is_listed(self, number: int) -> bool:
+        """Whether a segment of this number is there."""
+        return number in self._listed
+
+    def read(self, places: Sequence[Place]) -> list[memoryview | None]:
+        """Return the bytes at each place, unchecked; None for what is not there."""
+        contents: list[memoryview | None] = [None] * len(places)
+        by_segment: dict[int, list[int]] = defaultdict(list)
+        for at, place in enumerate(places):
+            if self.holds(place):
+                by_segment[place.segment].append(at)
+        for number, wanted in by_segment.items():
+            segment = self._listed.get(number)
+            if segment is None:
+                continue
+            spans = [(places[at].offset, places[at].size_bytes) for at in wanted]
+            for at, content in zip(wanted, self._files.read(segment.name, spans), strict=True):
+                contents[at] = content
+        return contents
+
+    def shards(self) -> frozenset[int]:
+        """Shards of which any sliver is stored."""
+        return frozenset(shard for shard, count in self._slivers.copy().items() if count)
+
+    def slivers(self) -> int:
+        """Slivers stored."""
+        return self._slivers.copy().total()
+
+    def slivers_of(self, shard: int) -> int:
+        """Slivers of a shard."""
+        return self._slivers[shard]
+
+    def size_bytes(self) -> int:
+        """Bytes of all slivers stored."""
+        return self._size_bytes.copy().total()
+
+    def wasteful(self) -> list[Segment]:
+        """Segments that are worth rewriting, those with the least left in them first."""
+        listed = list(self._listed.values())
+        return sorted((one for one in listed if one.is_wasteful), key=lambda one: one.size_bytes)
+
+    def retired(self) -> list[Segment]:
+        """Segments that are to be rewritten."""
+        return [one for one in list(self._listed.values()) if one.is_retired]
+
+    # changes
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction over rows and list, durable when the block ends; what is changed here counts from then on."""
+        self._changed, self._is_untidy = {}, False
+        with self._index.transaction() as index:
+            yield index
+            if self._is_untidy:
+                index.execute(sql.KEEP_BOOKMARK, (UNTIDY, b""))
+            for number, segment in self._changed.items():
+                if segment.slivers:
+                    index.execute(sql.KEEP_SEGMENT, astuple(segment))
+                else:
+                    index.execute(sql.DELETE_SEGMENT, (number,))
+        for number, segment in self._changed.items():
+            self._install(number, segment if segment.slivers else None)
+        self._changed = {}
+
+    def append(self, slivers: Sequence[tuple[int, memoryview]]) -> Append:
+        """Write slivers, as (shard, bytes), to their shards' segments, durable on return; none is left on any error.
+
+        They count once `commit` was called in a transaction with their rows.
+        """
+        by_shard: dict[int, list[memoryview]] = defaultdict(list)
+        for shard, content in slivers:
+            by_shard[shard].append(content)
+        while True:
+            filling = {shard: self._filling_of(shard) for shard in by_shard}
+            pieces = [
+                Appended(filling[shard].name, filling[shard].length, contents)
+                for shard, contents in by_shard.items()
+            ]
+            try:
+                self._files.write(pieces)
+            except Unusable as error:
+                self._files.undo(pieces)
+                segment = self._listed[error.name.number]
+                with self.transaction():
+                    left = min(self._files.length(segment.name), segment.length)
+                    self._retire(replace(segment, length=left, is_retired=True))
+            except BaseException:
+                self._files.undo(pieces)
+                raise
+            else:
+                return Append(pieces, _places(filling, slivers))
+
+    def undo(self, append: Append) -> None:
+        """Take away what was appended and is not to be committed."""
+        self._files.undo(append.pieces)
+
+    def commit(self, append: Append) -> None:
+        """Within a transaction: count what was appended."""
+        for name, offset, contents in append.pieces:
+            segment, size_bytes = (
+                self._now(name.number) or Segment(name.number, name.shard),
+                sum(map(len, contents)),
+            )
+            self._changed[name.number] = replace(
+                segment,
+                length=offset + size_bytes,
+                slivers=segment.slivers + len(contents),
+                size_bytes=segment.size_bytes + size_bytes,
+            )
+
+    def forget(self, place: Place) -> None:
+        """Within a transaction: count a row that is removed no longer. Nothing when its segment is gone."""
+        segment = self._now(place.segment)
+        if segment is not None:
+            self._changed[segment.number] = replace(
+                segment, slivers=segment.slivers - 1, size_bytes=segment.size_bytes - place.size_bytes
+            )
+
+    def drop(self, shard: int) -> None:
+        """Within a transaction: take all segments of a shard off the list."""
+        for segment in self._listed.values():
+            if segment.shard == shard:
+                self._changed[segment.number] = replace(segment, slivers=0, size_bytes=0)
+                self._mark_untidy()
+
+    def take_off_empty(self, numbers: Sequence[int]) -> None:
+        """Within a transaction: take segments off the list that no row names."""
+        for segment in map(self._listed.get, numbers):
+            if segment is not None:
+                self._changed[segment.number] = replace(segment, slivers=0, size_bytes=0)
+
+    def retire(self, segments: Sequence[Segment]) -> None:
+        """Have segments rewritten by the next tidying."""
+        with self.transaction():
+            for segment in segments:
+                self._retire(replace(segment, is_retired=True))
+
+    def remove_files(self) -> None:
+        """Remove the files of segments off the list, as far as the disk lets; the next opening tries again."""
+        while self._unlisted:
+            with contextlib.suppress(OSError, IndexError):  # another thread may take the last one
+                self._files.remove(self._unlisted.pop())
+
+    def _retire(self, segment: Segment) -> None:
+        self._changed[segment.number] = segment
+        self._mark_untidy()
+
+    def _mark_untidy(self) -> None:
+        self.untidied += 1
+        self._is_untidy = True
+
+    def _now(self, number: int) -> Segment | None:
+        """A segment as the transaction under way has it."""
+        return self._changed.get(number) or self._listed.get(number)
+
+    def _filling_of(self, shard: int) -> Segment:
+        """The segment that takes more slivers of a shard: the one that did, or a new one."""
+        segment = self._listed.get(self._filling.get(shard, 0))
+        if segment is not None and not segment.is_full:
+            return segment
+        self._last_number += 1
+        return Segment(self._last_number, shard)
+
+    def _install(self, number: int, segment: Segment | None) -> None:
+        """Make memory what the index now has."""
+        before = self._listed.get(number)
+        if before is not None:
+            self._slivers[before.shard] -= before.slivers
+            self._size_bytes[before.shard] -= before.size_bytes
+        if segment is None:
+            if before is not None:
+                del self._listed[number]
+                self._unlisted.append(before.name)
+            return
+        self._listed[number] = segment
+        self._slivers[segment.shard] += segment.slivers
+        self._size_bytes[segment.shard] += segment.size_bytes
+        if not segment.is_full:
+            self._filling[segment.shard] = number
+
+
+def _places(
+    filling: Mapping[int, Segment], slivers: Sequence[tuple[int, memoryview]]
+) -> list[tuple[int, int]]:
+    """(segment, offset) of each sliver, of which those of a shard are written one after the other."""
+    places: list[tuple[int, int]] = []
+    ends = {shard: segment.length for shard, segment in filling.items()}
+    for shard, content in slivers:
+        places.append((filling[shard].number, ends[shard]))
+        ends[shard] += len(content)
+    return places
