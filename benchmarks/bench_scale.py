@@ -23,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.scale_store import store
 from benchmarks.scale_upkeep import health, lines
 
 RESULTS = Path(__file__).parent / "results"
@@ -55,13 +56,20 @@ class Figure:
 
 
 Part = Callable[[int, Path], Awaitable[Mapping[str, float]]]
-PARTS: Mapping[str, Part] = {"health": health, "lines": lines}
+PARTS: Mapping[str, Part] = {"health": health, "lines": lines, "store": store}
 """Name → measures some figures with so many blobs, in a folder of its own."""
 GOALS: dict[str, Goal] = {
     "one scrape of health and metrics": Goal("ms", most=50),
     "a line of blobs to heal, to its end": Goal("s", most_growth=11),
     "a line of blobs to drop, to its end": Goal("s", most_growth=11),
     "a run of slivers copied in pages, without their verifying and storing": Goal("s", most_growth=11),
+    "a small sliver stored in a batch, once all others are there": Goal("µs", most_growth=1.3),
+    "bytes on the disk beyond a small sliver's own": Goal("B", most=100),
+    "a store opened": Goal("s", most=5),
+    "a shard dropped": Goal("s", most=1),
+    "the rows of a dropped shard removed": Goal("s", most_growth=11),
+    "a writer's wait while a shard is dropped, the longest but one in a hundred": Goal("ms", most=100),
+    "the index' log after a shard was dropped": Goal("MiB", most=64),
 }
 
 
