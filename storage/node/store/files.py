@@ -41,7 +41,7 @@ SEGMENTS = "segments"
 """Name of the folder of all segments."""
 LOST_AND_FOUND = "lost+found"
 """The folder that ext file systems have at their top."""
-_LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
 """What a read of a file says that is gone: no entry, or a link; a sector, a file system's checksum or its own structure
 broken."""
 
@@ -179,7 +179,7 @@ class SegmentFiles:
             except (NotRegular, PermissionError):
                 return [None] * len(spans)
             except OSError as error:
-                if error.errno in _LOST:
+                if error.errno in LOST:
                     return [None] * len(spans)
                 raise
             with opened(file):
@@ -256,7 +256,7 @@ def _read(file: int, offset: int, size_bytes: int) -> memoryview | None:
         while place < size_bytes and (count := os.preadv(file, [content[place:]], offset + place)):
             place += count
     except OSError as error:
-        if error.errno in _LOST:
+        if error.errno in LOST:
             return None
         raise
     return content if place == size_bytes else None

@@ -155,6 +155,8 @@ class StoreIndex:
                     f"cannot open the store {self._folder}: it has files of slivers, and no index"
                 )
             writer.executescript(sql.SCHEMA)
+        elif version == sql.OLD_VERSION:
+            writer.executescript(sql.SET_ASIDE)
         elif version != sql.VERSION:
             raise StoreError(
                 f"the store {self._folder} has version {version}; this node reads version {sql.VERSION}. Run the node "

@@ -33,6 +33,7 @@ from xxhash import xxh3_64_digest as checksum_of
 from committee.files import require_folder
 from storage.node.sqlite import StoreDamaged, StoreFull, told
 from storage.node.store import statements as sql
+from storage.node.store.conversion import convert, has_old_files
 from storage.node.store.files import SegmentFiles, lock
 from storage.node.store.index import StoreIndex, add_tallies, number_of
 from storage.node.store.records import (
@@ -109,11 +110,16 @@ class SliverStore:
             try:
                 with told(what):
                     self._files.open()
-                    self._index.open(may_be_new=lambda: not self._files.listed())
+                    self._index.open(
+                        may_be_new=lambda: not (self._files.listed() or has_old_files(self.folder))
+                    )
                     self._damaged.clear()
                     self.damaged_count = 0
                     self._segments.load()
                     self._tidying.begin_anew()
+                    lost = convert(self, self._index)
+                    self._damaged.extend(lost)
+                    self.damaged_count += len(lost)
             except StoreDamaged as error:
                 self.close()
                 raise self._index.damaged(error) from None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-VERSION = 5
+VERSION, OLD_VERSION = 5, 4
 """Version of the index and of the files' places."""
 
-SCHEMA = f"""
-BEGIN IMMEDIATE;
+_TABLES = """
 CREATE TABLE blob (blob_id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE metadata (blob INTEGER PRIMARY KEY, bcs BLOB NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE segment (
@@ -20,6 +19,10 @@ CREATE TABLE tally (
     epoch INTEGER NOT NULL, shard INTEGER NOT NULL, blob INTEGER NOT NULL, way TEXT NOT NULL,
     slivers INTEGER NOT NULL, symbol_bytes INTEGER NOT NULL, received_bytes INTEGER NOT NULL,
     wasted_bytes INTEGER NOT NULL, PRIMARY KEY (epoch, shard, blob, way)) WITHOUT ROWID;
+"""
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+{_TABLES}
 CREATE TABLE bookmark (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 COMMIT;
@@ -106,3 +109,31 @@ MOVE = "UPDATE sliver SET segment = ?, offset = ? WHERE blob = ? AND shard = ? A
 BOOKMARK = "SELECT value FROM bookmark WHERE name = ?"
 KEEP_BOOKMARK = "INSERT OR REPLACE INTO bookmark VALUES (?, ?)"
 DELETE_BOOKMARK = "DELETE FROM bookmark WHERE name = ?"
+
+# a store of version 4
+
+SET_ASIDE = f"""
+BEGIN IMMEDIATE;
+DROP INDEX sliver_of_blob;
+DROP INDEX sliver_in_file;
+ALTER TABLE metadata RENAME TO old_metadata;
+ALTER TABLE sliver RENAME TO old_sliver;
+ALTER TABLE tally RENAME TO old_tally;
+{_TABLES}
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+IS_ASIDE = "SELECT 1 FROM sqlite_schema WHERE name = 'old_sliver'"
+OLD_COUNT = "SELECT COUNT(*) FROM old_sliver"
+OLD_IN_FILES = "SELECT 1 FROM old_sliver WHERE inline IS NULL LIMIT 1"
+OLD_SLIVERS = """
+SELECT rowid, shard, axis, blob_id, size, checksum, inline FROM old_sliver ORDER BY shard, axis, blob_id LIMIT ?
+"""
+DELETE_OLD_SLIVER = "DELETE FROM old_sliver WHERE rowid = ?"
+OLD_METADATA = "SELECT blob_id, bcs, checksum FROM old_metadata ORDER BY blob_id LIMIT ?"
+DELETE_OLD_METADATA = "DELETE FROM old_metadata WHERE blob_id = ?"
+OLD_TALLIES = """
+SELECT epoch, shard, blob_id, way, slivers, symbol_bytes, received_bytes, wasted_bytes FROM old_tally LIMIT ?
+"""
+DELETE_OLD_TALLY = "DELETE FROM old_tally WHERE epoch = ? AND shard = ? AND blob_id = ? AND way = ?"
+END_CONVERSION = ("DROP TABLE old_sliver", "DROP TABLE old_metadata", "DROP TABLE old_tally")

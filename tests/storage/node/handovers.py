@@ -32,7 +32,7 @@ def encoded(number: int, size: int = 3000) -> EncodedBlob:
 
 
 BLOBS = [*(encoded(number) for number in range(5)), encoded(5, 150_000)]
-"""The slivers of the last one lie in files, those of the others in the index."""
+"""Of growing sizes."""
 
 
 def badly_encoded(shards: Collection[int]) -> tuple[EncodedBlob, BlobMetadata]:

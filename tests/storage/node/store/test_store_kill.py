@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
-from storage.node.store import NewSliver, SliverStore, Tally, segments
+from storage.node.store import NewSliver, SliverStore, Tally, conversion, segments
 from storage.redstuff import Axis
+from tests.storage.node.store.old_store import make_old_store
 from tests.storage.node.tallies import tallies
 
 ROOT = Path(__file__).parents[4]
@@ -95,6 +96,11 @@ def before(scenario: str, store: SliverStore) -> None:
         store.drop_shard(2)
 
 
+def convert(store: SliverStore) -> None:
+    """Open a store of version 4."""
+    store.open()
+
+
 SCENARIOS: dict[str, Callable[[SliverStore], None]] = {
     "put": put,
     "put_metadata": put_metadata,
@@ -102,6 +108,7 @@ SCENARIOS: dict[str, Callable[[SliverStore], None]] = {
     "drop_blob": drop_blob,
     "tidy": tidy,
     "reopen": reopen,
+    "convert": convert,
 }
 
 
@@ -149,18 +156,27 @@ def die_at_step(step: int) -> None:
     sys.addaudithook(audit)
 
 
-def victim(folder: Path, scenario: str, step: int) -> None:
-    """Carry out a scenario, leave a marker when it is done, and die without closing the store."""
-    if scenario == "tidy":
-        segments.SEGMENT_BYTES = 5_101  # two of BASE
+def make_store(folder: Path, scenario: str) -> None:
     with SliverStore(folder) as store:
         for first in (0, 2, 4, 6):
             store.put_slivers(BASE[first : first + 2])
         before(scenario, store)
+
+
+def victim(folder: Path, scenario: str, step: int) -> None:
+    """Carry out a scenario, leave a marker when it is done, and die without closing the store."""
+    if scenario == "tidy":
+        segments.SEGMENT_BYTES = 5_101  # two of BASE
+    if scenario == "convert":
+        conversion.SLIVERS_AT_ONCE = 1
+        make_old_store(folder, BASE[:2], {BASE[0].blob_id: b"metadata"})
+    else:
+        make_store(folder, scenario)
+    store = SliverStore(folder)
     if scenario == "reopen":
         store.open()
     die_at_step(step)
-    if scenario != "reopen":
+    if scenario not in ("reopen", "convert"):
         store.open()
     SCENARIOS[scenario](store)
     (folder.parent / f"{folder.name}.done").touch()
@@ -300,6 +316,13 @@ def check_reopen(store: SliverStore, done: bool) -> None:
     assert store.sliver_count() == len(BASE) - (not stored(store, CUT))
 
 
+def check_convert(store: SliverStore, done: bool) -> None:
+    assert store.damaged == []
+    assert all(stored(store, one) and tallied(store, one) for one in BASE[:2])
+    assert store.metadata(BASE[0].blob_id) == b"metadata"
+    assert not (store.folder / "slivers").exists() or not done
+
+
 CHECKS = {
     "put": (check_put, 30),
     "put_metadata": (check_metadata, 8),
@@ -307,6 +330,7 @@ CHECKS = {
     "drop_blob": (check_drop_blob, 8),
     "tidy": (check_tidy, 20),
     "reopen": (check_reopen, 10),
+    "convert": (check_convert, 60),
 }
 """What must hold however far the victim came, and how many steps there are at least."""
 

@@ -1,0 +1,182 @@
+"""The conversion of a store of version 4, which had a file or an inline row for each sliver, to segments.
+
+    slivers/<shard>/<axis>/<first byte>/<blob id>
+                           the larger slivers; shard in decimal, axis "primary" or "secondary", the others in hex
+    incoming/, dropped/    slivers being written, and shards being dropped: nothing that counts
+
+It is begun by one transaction that sets the old tables aside (`statements.SET_ASIDE`), and goes on with the next
+opening when it was ended before it was done: a piece of the old rows is stored as if it were new, and is deleted then.
+So it needs no more room than a piece of them, but for the index. The store is open when all of them are through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from xxhash import xxh3_64_digest as checksum_of
+
+from committee.files import FOLDER, NotRegular, open_regular, opened
+from committee.logs import Log
+from storage.node.sqlite import StoreError, told
+from storage.node.store import statements as sql
+from storage.node.store.files import LOST
+from storage.node.store.index import StoreIndex, add_tallies, number_of
+from storage.node.store.records import NewSliver, SliverKey, Tally
+from storage.redstuff import Axis
+
+log = Log()
+
+SLIVERS_AT_ONCE = 1024
+METADATA_AT_ONCE = 256
+BYTES_AT_ONCE = 32 * 2**20
+"""Slivers of this many bytes are in one piece, and at least one."""
+TOLD_EVERY_S = 10.0
+"""Time between two log lines of the progress."""
+OLD_FOLDERS = ("slivers", "incoming", "dropped")
+
+
+class Store(Protocol):
+    """What the conversion needs of the store."""
+
+    folder: Path
+
+    def put_slivers(self, slivers: Iterable[NewSliver]) -> int:
+        """Store slivers, all or none."""
+
+
+class _Old(NamedTuple):
+    """A row of the old table."""
+
+    row: int
+    key: SliverKey
+    size_bytes: int
+    checksum: bytes
+    inline: bytes | None
+
+
+def has_old_files(folder: Path) -> bool:
+    """Return whether a store of version 4 has left files of slivers in this folder."""
+    try:
+        return next((folder / OLD_FOLDERS[0]).iterdir(), None) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def convert(store: Store, index: StoreIndex) -> list[SliverKey]:
+    """Convert what is left of an older version, if anything; return the slivers that were damaged and are gone.
+
+    Raises `StoreError`; `StoreFull` when there is no room for a piece. What was converted by then stays so.
+    """
+    if not index.query(sql.IS_ASIDE):
+        return []
+    place = store.folder / OLD_FOLDERS[0]
+    if index.query(sql.OLD_IN_FILES) and (place.is_symlink() or not place.is_dir()):
+        raise StoreError(
+            f"cannot convert the store {store.folder}: the slivers of its version lie in {place}, which is no folder; "
+            "put it back and start again"
+        )
+    ((left,),) = index.query(sql.OLD_COUNT)
+    log.info("converting the store to segments; it may be ended and goes on at the next start", slivers=left)
+    damaged: list[SliverKey] = []
+    told_s = time.monotonic()
+    with told(f"cannot convert the store {store.folder}"):
+        while piece := _piece(index):
+            _convert(store, index, piece, damaged)
+            left -= len(piece)
+            if time.monotonic() - told_s >= TOLD_EVERY_S:
+                told_s = time.monotonic()
+                log.info("converting the store", slivers_left=left)
+        _convert_metadata(index)
+        _convert_tallies(index)
+        with index.transaction() as writer:
+            for statement in sql.END_CONVERSION:
+                writer.execute(statement)
+        for name in OLD_FOLDERS:
+            _remove_folders(store.folder / name)
+    log.info("the store is converted", damaged=len(damaged))
+    return damaged
+
+
+def _piece(index: StoreIndex) -> list[_Old]:
+    """The next rows, as many as the limits allow."""
+    rows = index.query(sql.OLD_SLIVERS, SLIVERS_AT_ONCE)
+    piece: list[_Old] = []
+    size_bytes = 0
+    for row, shard, axis, blob_id, size, checksum, inline in rows:
+        size_bytes += size
+        if piece and size_bytes > BYTES_AT_ONCE:
+            break
+        piece.append(_Old(row, SliverKey(blob_id, shard, Axis(axis)), size, checksum, inline))
+    return piece
+
+
+def _convert(store: Store, index: StoreIndex, piece: list[_Old], damaged: list[SliverKey]) -> None:
+    found: list[NewSliver] = []
+    for one in piece:
+        content = _read(store.folder, one) if one.inline is None else one.inline
+        if content is None or len(content) != one.size_bytes or checksum_of(content) != one.checksum:
+            damaged.append(one.key)
+        else:
+            found.append(NewSliver(*one.key, content))
+    store.put_slivers(found)
+    with index.transaction() as writer:
+        writer.executemany(sql.DELETE_OLD_SLIVER, [(one.row,) for one in piece])
+    for one in piece:
+        if one.inline is None:
+            with contextlib.suppress(OSError), _opened_folder(store.folder, one.key) as folder:
+                os.unlink(one.key.blob_id.hex(), dir_fd=folder)
+
+
+def _convert_metadata(index: StoreIndex) -> None:
+    while rows := index.query(sql.OLD_METADATA, METADATA_AT_ONCE):
+        with index.transaction() as writer:
+            for blob_id, bcs, checksum in rows:
+                if checksum_of(bcs) == checksum:
+                    writer.execute(sql.ADD_METADATA, (number_of(writer, blob_id), bcs, checksum))
+            writer.executemany(sql.DELETE_OLD_METADATA, [(blob_id,) for blob_id, _, _ in rows])
+
+
+def _convert_tallies(index: StoreIndex) -> None:
+    while rows := index.query(sql.OLD_TALLIES, SLIVERS_AT_ONCE):
+        with index.transaction() as writer:
+            add_tallies(writer, [Tally(*row) for row in rows])
+            writer.executemany(sql.DELETE_OLD_TALLY, [row[:4] for row in rows])
+
+
+def _read(folder: Path, one: _Old) -> bytes | None:
+    """The content of a sliver's file; None when it is no regular file of its size, or cannot be read (any more)."""
+    try:
+        with _opened_folder(folder, one.key) as descriptor:
+            file = open_regular(one.key.blob_id.hex(), dir_fd=descriptor)
+        with os.fdopen(file, "rb") as content:
+            return content.read() if os.fstat(file).st_size == one.size_bytes else None
+    except (NotRegular, PermissionError):
+        return None
+    except OSError as error:
+        if error.errno in LOST:
+            return None
+        raise
+
+
+@contextlib.contextmanager
+def _opened_folder(folder: Path, key: SliverKey) -> Iterator[int]:
+    """The open folder of a sliver's file, reached through no link."""
+    with contextlib.ExitStack() as stack:
+        descriptor = stack.enter_context(opened(os.open(folder / OLD_FOLDERS[0], FOLDER)))
+        for name in (str(key.shard), key.axis.label, key.blob_id[:1].hex()):
+            descriptor = stack.enter_context(opened(os.open(name, FOLDER, dir_fd=descriptor)))
+        yield descriptor
+
+
+def _remove_folders(folder: Path) -> None:
+    """Remove a folder and those in it, as far as they are empty: what is not the store's own stays."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(path).rmdir()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
