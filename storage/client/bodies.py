@@ -25,6 +25,8 @@ LARGE_BYTES = 2**20
 PIECE_BYTES = 2**18
 """About what a socket takes at once: more would be copied, to wait for the rest to be sent."""
 
+STALE_S = 1.0
+"""A connection that breaks sooner may have been closed by the other side before the request was sent."""
 STEADY_BYTES = 2**16
 """Least size of an answer that a node sends as a `LargeBody`, so that it sees how the reader gets on."""
 
@@ -42,6 +44,7 @@ class LargeBody(Payload):
         super().__init__(memoryview(content), content_type=content_type)
         self._size = len(content)
         self._written_bytes = self._moved_bytes = 0
+        self._began_s = 0.0
         self._transport: asyncio.Transport | None = None
 
     @property
@@ -66,9 +69,15 @@ class LargeBody(Payload):
         return bytes(self._value).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send it, once: aiohttp would send all of it again over another connection, and nobody would be told."""
-        if self._transport is not None:
+        """Send it. aiohttp sends it again, untold, over another connection when one that it kept breaks.
+
+        That is wanted where the other side had closed the kept connection, which shows at once, and not later.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if self._transport is not None and now_s - self._began_s >= STALE_S:
             raise ConnectionResetError("the connection broke while the body was sent")
+        self._began_s = now_s
+        self._written_bytes = self._moved_bytes = 0
         self._transport = getattr(writer, "transport", None)
         for first in range(0, len(self._value), PIECE_BYTES):
             piece = self._value[first : first + PIECE_BYTES]

@@ -161,13 +161,15 @@ class Window:
     def note_break(self, now_s: float) -> None:
         """Note that the connection of a transfer broke, which has been counted out.
 
-        It tells of the link if each transfer broke that was under way when the first did; else of the peer.
+        It tells of the link if each transfer broke that was under way for LOOK_S when the first did; else of the peer.
         """
         if now_s - self._broke_s > LOOK_S:
             self._broke_s, self._n_broken = now_s, 0
         self._n_broken += 1
         is_any_whole = any(
-            one.began_s < self._broke_s and one.size_bytes > SMALL_BYTES and not one.is_overdue(now_s)
+            one.began_s < self._broke_s - LOOK_S
+            and one.size_bytes > SMALL_BYTES
+            and not one.is_overdue(now_s)
             for one in self.under_way
         )
         if self._n_broken > 1 and not is_any_whole:

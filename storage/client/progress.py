@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from types import TracebackType
 
-from storage.client.bodies import LargeBody
+from storage.client.bodies import STALE_S, LargeBody
 
 CONNECT_S = 5.0
 """Time limit for opening a connection."""
@@ -53,7 +53,7 @@ class RequestProgress:
 
     def __init__(self, body: LargeBody | None, patience_s: float, within_s: float | None = None) -> None:
         """`within_s` limits the whole time too, for answers that are small and tell whether a node is there."""
-        began_s = asyncio.get_running_loop().time()
+        began_s = self._began_s = asyncio.get_running_loop().time()
         self.body = body
         self.received_bytes = 0
         self.has_answer = False
@@ -70,10 +70,10 @@ class RequestProgress:
         """Whether the other side's machine has the whole request."""
         return self.body is None or self.body.moved_bytes >= self.body.size_bytes
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether a connection carries the request's or the answer's body, or did."""
-        return self.has_answer or (self.body is not None and self.body.has_begun)
+    def has_broken(self, now_s: float) -> bool:
+        """Return whether the connection of a request that failed broke on the way, and was not closed before it."""
+        is_connected = self.has_answer or (self.body is not None and self.body.has_begun)
+        return is_connected and now_s - self._began_s >= STALE_S
 
     def due_s(self, now_s: float) -> float:
         """Return when the request counts as stalled; each of its phases has the whole patience."""

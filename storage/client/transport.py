@@ -8,6 +8,7 @@ followed, and proxies that the environment names are not used.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import math
 import time
@@ -129,7 +130,10 @@ class NodeTransport:
                     if within_s is None:
                         self._granted_s = time.monotonic()
                     return answer
-                is_break = isinstance(failed, NodeUnreachable) and moving is not None and moving.has_begun
+                now_s = asyncio.get_running_loop().time()
+                is_break = (
+                    isinstance(failed, NodeUnreachable) and moving is not None and moving.has_broken(now_s)
+                )
                 async with self._lost_turn(transfer) if is_break else nullcontext():
                     await retrying.pause(pause_s)
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
+from typing import cast
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractStreamWriter
 
-from storage.client.bodies import LARGE_BYTES
+from storage.client import bodies, wire
+from storage.client.bodies import LARGE_BYTES, LargeBody
 from storage.client.errors import NodeLied, NodeUnreachable
 from storage.client.link import LEAST_AT_ONCE, LOOK_S, MOST_AT_ONCE, START_BYTES_PER_S, Link, Transfer, Window
 from storage.client.node_client import NodeClient
 from storage.client.progress import LEAST_BYTES
 from storage.client.retrying import SHORTEST_PAUSE_S, TRIES, Patience
-from storage.redstuff import Axis, SliverData
+from storage.redstuff import Axis, RedStuff, SliverData
 from tests.storage import pacing
 from tests.storage.client.test_link import MBIT, SLIVER_BYTES, Simulation
 
@@ -24,6 +30,7 @@ BLOB_ID = bytes(range(32))
 SYMBOLS = random.Random(3).randbytes(5 * 2 * LEAST_BYTES)
 SLIVER = SliverData(SYMBOLS, 2**15, 0).to_bcs()
 PIECE_BYTES = 2 * LEAST_BYTES
+METADATA = RedStuff(10).encode(b"content").metadata
 
 Answer = Callable[[bytes, int], tuple[bytes, bytes]]
 """Whole body, first byte asked for → head, and what is sent of the body before the connection ends."""
@@ -133,6 +140,56 @@ async def test_an_answer_that_is_put_together_is_no_longer_than_it_may_be(
     client, _ = await serve_breaking(answer=lambda body, first: rest(body + bytes(first), first))
     with pytest.raises(NodeLied, match="more than"):
         await client.sliver(BLOB_ID, 0, Axis.PRIMARY, len(SYMBOLS))
+
+
+async def test_a_kept_connection_that_the_node_had_closed_costs_no_try(
+    session: aiohttp.ClientSession,
+) -> None:
+    """aio-libs/aiohttp#12795, aio-libs/aiohttp#3507."""
+    answer = json.dumps(wire.success("stored", 200)).encode()
+    answered = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal answered
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(METADATA.to_bcs()))
+        writer.write(_head("200 OK", len(answer)).replace(b"Connection: close\r\n", b"") + answer)
+        answered += 1
+        await reader.read(1)  # of the next request
+        writer.transport.abort()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    client = NodeClient(
+        session, "hasty", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", link=Link()
+    )
+    with pacing.tries(1):
+        for _ in range(3):
+            await client.put_metadata(METADATA)
+    assert answered == 3
+    await session.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_body_whose_connection_breaks_later_is_not_sent_again_untold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Writer:
+        transport = None
+
+        async def write(self, piece: bytes) -> None:
+            sent.append(piece)
+
+    sent: list[bytes] = []
+    body, writer = LargeBody(b"content", wire.BCS), cast(AbstractStreamWriter, Writer())
+    body._transport = cast(asyncio.Transport, SimpleNamespace(is_closing=lambda: True))
+    monkeypatch.setattr(bodies, "STALE_S", math.inf)
+    await body.write(writer)
+    body._transport = cast(asyncio.Transport, SimpleNamespace(is_closing=lambda: True))
+    monkeypatch.setattr(bodies, "STALE_S", 0.0)
+    with pytest.raises(ConnectionResetError):
+        await body.write(writer)
+    assert sent == [b"content"]
 
 
 def test_a_request_that_has_moved_on_is_tried_again_at_once() -> None:
