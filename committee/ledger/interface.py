@@ -82,15 +82,15 @@ class Ledger(SpaceLedger, Protocol):
     async def chain_time_s(self) -> int:
         """Timestamp of the newest block."""
 
-    async def block_time_s(self, number: int) -> int:
-        """Timestamp of a block, by its number."""
-
-    async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
-        """Committees and phase at a block (the head when None).
+    async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
+        """Timestamp of a block, by its number.
 
         `is_followed` here and below: what is told is taken into a view that is acted on, so it counts for
         `is_confirmed`. Raises `ProvidersDisagree` when endpoints tell different things.
         """
+
+    async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
+        """Committees and phase at a block (the head when None)."""
 
     async def nodes(self) -> list[RegisteredNode]:
         """All registered nodes, by node id. Anyone may register thousands: for one node, ask for that one."""

@@ -80,7 +80,7 @@ class MemoryLedger:
         """Of the newest block."""
         return self.chain.contracts.time_s
 
-    async def block_time_s(self, number: int) -> int:
+    async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
         """Return the time of a block that exists, in seconds."""
         return self.chain.blocks[number].contracts.time_s
 

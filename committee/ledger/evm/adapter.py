@@ -180,9 +180,13 @@ class EvmLedger(SpaceWriter, VotingWriter):
         """Timestamp of the newest block."""
         return (await self._reader.block("latest")).timestamp_s
 
-    async def block_time_s(self, number: int) -> int:
-        """Timestamp of a block, by its number."""
-        return (await self._reader.block(number)).timestamp_s
+    async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
+        """As `Ledger.block_time_s`."""
+        block = await self._reader.block(number)
+        if is_followed:
+            asked = "eth_getBlockByNumber", (hex(number), False), answers.block
+            await self._reader.witnesses.confirm_state(f"the header of block {number}", *asked, block)
+        return block.timestamp_s
 
     async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
         """Committees and phase at a block (the head when None)."""

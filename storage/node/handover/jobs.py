@@ -314,7 +314,9 @@ class Handover:
         grace_ends_s = state.started_at_s + self._view.parameters.certificate_grace_s
         if await self._view.ledger.chain_time_s() < grace_ends_s:
             return False
-        # At a block that stays: what is dropped does not come back.
+        # At a block that stays, as all endpoints tell it: what is dropped does not come back.
+        if await self._view.ledger.block_time_s(self._view.block.number, is_followed=True) < grace_ends_s:
+            return False
         owed = await self._view.ledger.missing_shards(state.epoch, self._view.block, is_followed=True)
         if self._view.state is not state or not (self._view.is_confirmed and self._view.ledger.is_confirmed):
             return False

@@ -251,6 +251,21 @@ async def test_state_that_one_of_two_providers_makes_up_is_not_taken_in(
     assert hits
 
 
+async def test_a_block_is_no_later_because_one_of_two_providers_says_so(case: Case) -> None:
+    """Else one that lies has shards dropped before the grace of the last epoch's certificates is over."""
+    view = await case.view()
+
+    def lie(_: random.Random, answer: Any) -> tuple[int, bytes, dict[str, str]]:
+        if case.first.method == "eth_getBlockByNumber":
+            answer["result"]["timestamp"] = hex(2**40)
+        return 200, json.dumps(answer).encode(), {}
+
+    case.first.lie = lie
+    assert await case.ledger.block_time_s(view.block.number) == 2**40
+    with pytest.raises(ProvidersDisagree, match="header of block"):
+        await case.ledger.block_time_s(view.block.number, is_followed=True)
+
+
 async def test_a_registration_that_one_of_two_providers_denies_is_not_unknown(case: Case) -> None:
     """Else a node that starts without its folder would register again, which is paid for and refused."""
     node = case.network.nodes[1]

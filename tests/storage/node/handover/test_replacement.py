@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -77,6 +78,12 @@ async def test_a_lost_shard_is_served_until_the_next_epoch_and_the_grace_are_ove
         asked.clear()
         await stored.until(lambda: len(asked) > 3)
         assert 6 in dropping.shards(), "a reader may know the committee of two epochs ago"
+        later_s = stored.chain.time_s + GRACE_S
+        monkeypatch.setattr(stored.ledgers[3], "chain_time_s", AsyncMock(return_value=later_s))
+        looks = AsyncMock(wraps=stored.ledgers[3].block_time_s)
+        monkeypatch.setattr(stored.ledgers[3], "block_time_s", looks)
+        await stored.until(lambda: looks.await_count > 3)
+        assert 6 in dropping.shards(), "the newest block is later by the word of one endpoint"
         stored.chain.time_s += 1
         stored.chain.mine()
     await stored.until(lambda: 6 not in dropping.shards())
