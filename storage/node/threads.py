@@ -6,12 +6,33 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MOST_LONG = min(28, os.cpu_count() or 1)
+QUOTA_V2 = Path("/sys/fs/cgroup/cpu.max")
+QUOTA_V1 = (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+"""The files that tell a container's share of the processors: "QUOTA PERIOD" in microseconds, or a file for each."""
+
+
+def count_processors() -> int:
+    """Return how many processors this process may keep busy: those it is bound to, and no more than its cgroup's quota.
+
+    More threads that compute would use up the quota at once, and the kernel would then stop all threads, those that
+    answer requests too, for the rest of its period.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        told = QUOTA_V2.read_text() if QUOTA_V2.exists() else " ".join(one.read_text() for one in QUOTA_V1)
+        quota, period = map(int, told.split())  # "max", as -1, is no quota
+        if quota > 0 and period > 0:
+            return max(1, min(bound, -(-quota // period)))
+    return bound
+
+
+MOST_LONG = min(28, count_processors())
 """Threads for long work. The event loop has 4 more than the machine has processors, and 32 at most."""
 
 
