@@ -65,6 +65,8 @@ HINTS: Mapping[str, str] = {
     "NothingEarned": "commissions come when a period is paid out: `haulout epoch pay`",
     # blobs
     "InvalidPeriod": "give fewer --periods",
+    "RegisteredMeanwhile": "the account has paid for that object: `haulout blob store` goes on with it",
+    "EndMoved": "the object was extended meanwhile, and nothing was paid now: try again if it ends too soon",
     "TooExpensive": "the price has changed meanwhile: try again",
     "Stalled": f"the next period is late, and nothing is sold until it begins: {_PHASE}",
     "NotStalled": "epochs go on: what is paid for will be served",

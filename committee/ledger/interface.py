@@ -17,6 +17,7 @@ from committee.ledger.events import Event, Stretch
 from committee.ledger.records import (
     Absence,
     Attestation,
+    BlobObjects,
     BlobRecord,
     BlockMark,
     Candidate,
@@ -119,8 +120,8 @@ class Ledger(SpaceLedger, Protocol):
     async def blob_object(self, object_id: int) -> BlobRecord:
         """One blob object. Raises `LedgerRefused` when there is none."""
 
-    async def blob_objects(self, root: bytes, length: int) -> list[BlobRecord]:
-        """The blob's objects that are neither deleted nor expired in the newest block, newest first.
+    async def blob_objects(self, root: bytes, length: int) -> BlobObjects:
+        """The blob's objects that are neither deleted nor expired in the newest block that the endpoint tells.
 
         An adapter may leave out objects behind a great number of newer ones.
         """
@@ -351,11 +352,14 @@ class Ledger(SpaceLedger, Protocol):
         periods: int,
         deletable: bool = False,
         *,
+        known_up_to: int | None = None,
         max_cost: int | None = None,
         to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """Reserve space for `periods` periods and register a blob: (object id, transaction). Pays from the account.
 
+        Refused with `RegisteredMeanwhile` when an object of the account's that lives, of this blob and as deletable, is
+        newer than a search knew (`BlobObjects.known_up_to`); when None, the blob is paid for whatever there is.
         Refused when it costs more than `max_cost`; when None, more than the newest block's prices make it.
         With `to_certify`, an account that could not pay the gas of about one certificate more is refused with
         `InsufficientFunds`, before it pays anything.
@@ -370,8 +374,13 @@ class Ledger(SpaceLedger, Protocol):
     async def transfer_blob(self, object_id: int, to: str) -> Transaction:
         """Give a blob object of the account's, while it lives, to another account."""
 
-    async def extend_blob(self, object_id: int, periods: int, *, max_cost: int | None = None) -> Transaction:
-        """Reserve and pay `periods` more periods for a certified blob, anybody's; `max_cost` as above."""
+    async def extend_blob(
+        self, object_id: int, periods: int, *, known_end: int | None = None, max_cost: int | None = None
+    ) -> Transaction:
+        """Reserve and pay `periods` more periods for a certified blob, anybody's; `max_cost` as above.
+
+        Refused with `EndMoved` when the object's end is not `known_end` any more; when None, that in the newest block.
+        """
 
     async def extend_blob_with(self, object_id: int, resource_id: int) -> Transaction:
         """Extend a certified blob, anybody's, to the end of a reservation of the account's of the same size.

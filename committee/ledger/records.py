@@ -245,6 +245,16 @@ class BlobRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class BlobObjects:
+    """What a search for a blob's objects has found, in one block."""
+
+    objects: tuple[BlobRecord, ...]
+    """Those that are neither deleted nor expired, newest first."""
+    known_up_to: int
+    """The number of objects of all blobs: an object that was registered later has a greater id."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attestation:
     """What a gaining member says about one shard: `digest` over its `count` live blobs (PROTOCOL section 5)."""
 

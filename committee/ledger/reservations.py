@@ -25,9 +25,13 @@ class SpaceLedger(Protocol):
         length: int,
         deletable: bool = False,
         *,
+        known_up_to: int | None = None,
         max_cost: int | None = None,
     ) -> tuple[int, Transaction]:
-        """Register a blob in a reservation of the account's: (object id, transaction). Pays the writing alone."""
+        """Register a blob in a reservation of the account's: (object id, transaction). Pays the writing alone.
+
+        `known_up_to` as with `register_blob`.
+        """
 
     async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:
         """Give a reservation of the account's to another account."""

@@ -24,18 +24,32 @@ from storage.redstuff import BlobMetadata
 
 
 def reserve_and_register(
-    now: Contracts, account: str, root: bytes, length: int, periods: int, deletable: bool
+    now: Contracts,
+    account: str,
+    root: bytes,
+    length: int,
+    periods: int,
+    deletable: bool,
+    known_up_to: int | None = None,
 ) -> Outcome:
     """A blob object of the account's, for `periods` periods."""
+    _require_no_newer(now, account, root, length, deletable, known_up_to)
     space.needed(now, length)
     end_period = space.end_of(now, periods)
     return register(now, account, BlobMetadata.id_of(length, root), length, end_period, deletable)
 
 
 def register_in(
-    now: Contracts, account: str, resource_id: int, root: bytes, length: int, deletable: bool
+    now: Contracts,
+    account: str,
+    resource_id: int,
+    root: bytes,
+    length: int,
+    deletable: bool,
+    known_up_to: int | None = None,
 ) -> Outcome:
     """A blob object in a reservation of the account's, which it uses up."""
+    _require_no_newer(now, account, root, length, deletable, known_up_to)
     reserved = space.own(now, account, resource_id)
     if reserved.start_period > now.state.period:
         raise Revert("NotBegun", startPeriod=reserved.start_period)
@@ -120,9 +134,11 @@ def transfer(now: Contracts, account: str, object_id: int, to: str) -> Outcome:
     return _with(now, replace(record, owner=to)), (BlobTransferred(now.state.block, object_id, to),)
 
 
-def extend(now: Contracts, object_id: int, periods: int) -> Outcome:
-    """More periods for a certified blob, while it lives; anyone may."""
+def extend(now: Contracts, object_id: int, periods: int, known_end: int | None = None) -> Outcome:
+    """More periods for a certified blob, while it lives; anyone may. None for the end that it has."""
     record, period = _extendable(now, object_id), now.state.period
+    if known_end not in (None, record.end_period):
+        raise Revert("EndMoved", endPeriod=record.end_period)
     if now.is_late:
         raise Revert("Stalled")
     most = period + MAX_PERIODS_AHEAD - record.end_period
@@ -211,6 +227,17 @@ def _owned(now: Contracts, account: str, object_id: int) -> BlobRecord:
     if record.owner != account:
         raise Revert("NotOwner", owner=record.owner)
     return record
+
+
+def _require_no_newer(
+    now: Contracts, account: str, root: bytes, length: int, deletable: bool, known_up_to: int | None
+) -> None:
+    """Refuse an account that has a newer object of the blob than it knows of; none when that is None."""
+    if known_up_to is None:
+        return
+    for one in live_objects(now, BlobMetadata.id_of(length, root)):
+        if (one.owner, one.deletable) == (account, deletable) and one.object_id > known_up_to:
+            raise Revert("RegisteredMeanwhile", objectId=one.object_id)
 
 
 def _require_unexpired(now: Contracts, record: BlobRecord) -> None:

@@ -13,6 +13,7 @@ from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import (
     Absence,
     Attestation,
+    BlobObjects,
     BlobRecord,
     BlockMark,
     Candidate,
@@ -122,9 +123,11 @@ class MemoryLedger:
             raise LedgerRefused("Blobs.blob", "UnknownObject", {"objectId": object_id})
         return self.chain.records[object_id]
 
-    async def blob_objects(self, root: bytes, length: int) -> list[BlobRecord]:
+    async def blob_objects(self, root: bytes, length: int) -> BlobObjects:
         """Of the newest block."""
-        return blobs.live_objects(self.chain.contracts, BlobMetadata.id_of(length, root))
+        now = self.chain.contracts
+        live = blobs.live_objects(now, BlobMetadata.id_of(length, root))
+        return BlobObjects(tuple(live), max(now.records, default=0))
 
     async def reservations(self, owner: str) -> list[Reservation]:
         """Of the newest block."""
@@ -269,11 +272,12 @@ class MemoryLedger:
         periods: int,
         deletable: bool = False,
         *,
+        known_up_to: int | None = None,
         max_cost: int | None = None,
         to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """Register a blob object of the account's; space and gas are free."""
-        sent = self._sender(), root, length, periods, deletable
+        sent = self._sender(), root, length, periods, deletable, known_up_to
         transaction = self.chain.send("Blobs.reserveAndRegister", blobs.reserve_and_register, *sent)
         return max(self.chain.records), transaction
 
@@ -294,10 +298,12 @@ class MemoryLedger:
         """Give a blob object of the account's to another."""
         return self.chain.send("Blobs.transferBlob", blobs.transfer, self._sender(), object_id, to)
 
-    async def extend_blob(self, object_id: int, periods: int, *, max_cost: int | None = None) -> Transaction:
+    async def extend_blob(
+        self, object_id: int, periods: int, *, known_end: int | None = None, max_cost: int | None = None
+    ) -> Transaction:
         """Extend a blob object; space is free."""
         self._sender()
-        return self.chain.send("Blobs.extend", blobs.extend, object_id, periods)
+        return self.chain.send("Blobs.extend", blobs.extend, object_id, periods, known_end)
 
     async def extend_blob_with(self, object_id: int, resource_id: int) -> Transaction:
         """With a reservation of the account's."""
@@ -328,10 +334,11 @@ class MemoryLedger:
         length: int,
         deletable: bool = False,
         *,
+        known_up_to: int | None = None,
         max_cost: int | None = None,
     ) -> tuple[int, Transaction]:
         """Register a blob object of the account's in its reservation."""
-        sent = self._sender(), resource_id, root, length, deletable
+        sent = self._sender(), resource_id, root, length, deletable, known_up_to
         transaction = self.chain.send("Blobs.register", blobs.register_in, *sent)
         return max(self.chain.records), transaction
 

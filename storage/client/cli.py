@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from committee.console import AccountArgument, AllowPrivateOption, chain_command, require_new_file
-from committee.errors import LedgerError
+from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import BlobRecord, Ledger
 from committee.printing import Result, sent
 from storage.client.client import Client
 from storage.client.files import STANDARD, content_of, is_stream, metadata_of, write_new, write_stream
-from storage.client.purchase import StoredBlob, waiting_object
+from storage.client.purchase import StoredBlob, extend_until, registered_meanwhile, waiting_object
 from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
 
 TOLD_EVERY_S = 20.0
@@ -114,26 +114,31 @@ async def register(
     --reservation a new object lasts as long as the reservation, which it uses up.
     """
     metadata = await metadata_of(RedStuff((await ledger.parameters()).n_shards), file)
-    if reservation is not None:
-        placed = reservation, metadata.root, metadata.length, deletable
-        object_id, transaction = await ledger.register_blob_in(*placed)
-        return sent(transaction, object_id=object_id, blob_id=blob_id_text(metadata.blob_id))
-    quote = await ledger.quote(metadata.length, periods)
+    blob, told = (metadata.root, metadata.length), {"blob_id": blob_id_text(metadata.blob_id)}
+    quote = await ledger.quote(metadata.length, periods if reservation is None else 0)
+    paying = told if reservation is not None else told | dataclasses.asdict(quote)
     async with ledger.only_payer(metadata.root):
-        waiting = None if force else await waiting_object(ledger, metadata, periods, deletable, Waiting())
-        if waiting is not None:
-            return {
-                "object_id": waiting.object_id,
-                "blob_id": blob_id_text(metadata.blob_id),
-                **dataclasses.asdict(quote),
-                "outcome": "was registered before; nothing was paid",
-            }
-        object_id, transaction = await ledger.register_blob(
-            metadata.root, metadata.length, periods, deletable, max_cost=quote.cost
-        )
-    return sent(
-        transaction, object_id=object_id, blob_id=blob_id_text(metadata.blob_id), **dataclasses.asdict(quote)
-    )
+        waiting, known = None, None
+        if not force:
+            waiting, known = await waiting_object(ledger, metadata, periods, deletable, Waiting())
+        try:
+            if reservation is not None:
+                placed = reservation, *blob, deletable
+                object_id, transaction = await ledger.register_blob_in(*placed, known_up_to=known)
+            elif waiting is not None:
+                return _registered_before(waiting, paying)
+            else:
+                object_id, transaction = await ledger.register_blob(
+                    *blob, periods, deletable, known_up_to=known, max_cost=quote.cost
+                )
+        except LedgerRefused as refused:
+            return _registered_before(await registered_meanwhile(ledger, refused), paying)
+    return sent(transaction, object_id=object_id, **paying)
+
+
+def _registered_before(record: BlobRecord, paying: Result) -> Result:
+    outcome = "was registered before; nothing was paid"
+    return {"object_id": record.object_id, **paying, "end_period": record.end_period, "outcome": outcome}
 
 
 @chain_command(app, "certify")
@@ -231,13 +236,14 @@ async def extend(
         raise typer.BadParameter("give --periods or --until, not both")
     record = await ledger.blob_object(object_id)
     async with ledger.only_payer(record.blob_id):
-        await ledger.settle()
-        lasts_until = (await ledger.blob_object(object_id)).end_period
-        if lasts_until >= until:
-            outcome = "lasts as long already; nothing was paid"
-            return {"object_id": object_id, "end_period": lasts_until, "outcome": outcome}
-        extended = await ledger.extend_blob(object_id, until - lasts_until)
-    return sent(extended, object_id=object_id, periods=until - lasts_until, end_period=until)
+        end, extended = await extend_until(ledger, object_id, until)
+    if extended is None:
+        return {
+            "object_id": object_id,
+            "end_period": end,
+            "outcome": "lasts as long already; nothing was paid",
+        }
+    return sent(extended, object_id=object_id, periods=until - end, end_period=until)
 
 
 @chain_command(app, "transfer")

@@ -1,7 +1,8 @@
 """Pay for one blob's storage, once: find what an earlier try has paid for, pay what is lacking, certify.
 
 Before anything is paid, the chain is asked for the blob's objects (`best_object` is the rule). So a store that failed
-after its registration, or whose answer was lost, is finished by the next one, whichever process runs it.
+after its registration, or whose answer was lost, is finished by the next one, whichever process runs it. Where the
+chain's endpoint tells an old block, the contract refuses to be paid twice, and names the object to go on with.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from committee.errors import LedgerError
+from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import BlobRecord, DryRun, Ledger, Transaction
 from storage.client.errors import NotCertified, NotExtended, PaidObjectError
 from storage.client.storing import Storing, current_committee
-from storage.client.waiting import Progress
+from storage.client.waiting import Pauses, Progress
 from storage.redstuff import BlobMetadata, EncodedBlob
+
+BEHIND_PATIENCE_S = 60.0
+"""The time for which the endpoint is waited for that does not tell yet of an object which the contract has named."""
+EXTENSION_TRIES = 5
+"""The most ends from which an object is tried to be extended; each but the first was named by the contract."""
 
 
 class Outcome(StrEnum):
@@ -78,14 +84,53 @@ def best_object(
 
 async def waiting_object(
     ledger: Ledger, metadata: BlobMetadata, periods: int, deletable: bool, progress: Progress
-) -> BlobRecord | None:
-    """Return the account's object that is registered for `periods` and waits for a certificate; None for none."""
+) -> tuple[BlobRecord | None, int]:
+    """Return the account's object that is registered for `periods` and waits for a certificate, None for none.
+
+    And the id up to which the search knew all objects.
+    """
     state, _ = await current_committee(ledger, progress)
     await ledger.settle()
-    objects = await ledger.blob_objects(metadata.root, metadata.length)
-    own = [one for one in objects if one.owner == ledger.account and one.certified_epoch is None]
-    found = best_object(own, ledger.account, state.period + periods, deletable)
-    return found if found is not None and found.end_period >= state.period + periods else None
+    found = await ledger.blob_objects(metadata.root, metadata.length)
+    own = [one for one in found.objects if one.owner == ledger.account and one.certified_epoch is None]
+    best = best_object(own, ledger.account, state.period + periods, deletable)
+    lasts = best is not None and best.end_period >= state.period + periods
+    return best if lasts else None, found.known_up_to
+
+
+async def registered_meanwhile(ledger: Ledger, refused: LedgerRefused) -> BlobRecord:
+    """Return the object for whose sake the contract refused to register its blob again; raise any other refusal.
+
+    The endpoint, which did not tell of the object, is waited for; after a while the refusal is raised.
+    """
+    if refused.reason != "RegisteredMeanwhile":
+        raise refused
+    object_id, pauses = int(str(refused.arguments["objectId"])), Pauses(BEHIND_PATIENCE_S)
+    while True:
+        try:
+            return await ledger.blob_object(object_id)
+        except LedgerRefused as unknown:
+            if unknown.reason != "UnknownObject" or not await pauses.pause():
+                raise refused from None
+
+
+async def extend_until(ledger: Ledger, object_id: int, until: int) -> tuple[int, Transaction | None]:
+    """Extend an object to end with `until`: (its end before, the transaction, None where it lasts as long already).
+
+    Where the contract refuses since the end is another than the endpoint tells, the end that it names counts.
+    """
+    await ledger.settle()
+    end = (await ledger.blob_object(object_id)).end_period
+    for left in reversed(range(EXTENSION_TRIES)):
+        if end >= until:
+            break
+        try:
+            return end, await ledger.extend_blob(object_id, until - end, known_end=end)
+        except LedgerRefused as refused:
+            if refused.reason != "EndMoved" or not left:
+                raise
+            end = int(str(refused.arguments["endPeriod"]))
+    return end, None
 
 
 class Purchase:
@@ -106,8 +151,7 @@ class Purchase:
         state, _ = await current_committee(self._ledger)
         end_period = state.period + periods
         async with self._ledger.only_payer(self._blob.metadata.root):
-            earlier = None if force else await self._earlier(end_period, deletable)
-            found = earlier or await self._registered(periods, deletable)
+            found = await self._paid_for(periods, end_period, deletable, force)
         self._progress("register", 1, 1)
         if not isinstance(found, BlobRecord):
             object_id, registered = found
@@ -142,11 +186,28 @@ class Purchase:
             certify_gas=gas,
         )
 
-    async def _earlier(self, end_period: int, deletable: bool) -> BlobRecord | None:
-        """The object to go on with, after every earlier transaction of the account has done what it will."""
+    async def _paid_for(
+        self, periods: int, end_period: int, deletable: bool, force: bool
+    ) -> BlobRecord | tuple[int, Transaction]:
+        """The object to go on with, or the one that is registered now, with its transaction."""
+        if force:
+            return await self._registered(periods, deletable, None)
+        earlier, known_up_to = await self._earlier(end_period, deletable)
+        if earlier is not None:
+            return earlier
+        try:
+            return await self._registered(periods, deletable, known_up_to)
+        except LedgerRefused as refused:
+            return await registered_meanwhile(self._ledger, refused)
+
+    async def _earlier(self, end_period: int, deletable: bool) -> tuple[BlobRecord | None, int]:
+        """The object to go on with, after every earlier transaction of the account has done what it will.
+
+        And the id up to which the search knew all objects.
+        """
         await self._ledger.settle()
-        objects = await self._ledger.blob_objects(self._blob.metadata.root, self._blob.length)
-        return best_object(objects, self._ledger.account, end_period, deletable)
+        found = await self._ledger.blob_objects(self._blob.metadata.root, self._blob.length)
+        return best_object(found.objects, self._ledger.account, end_period, deletable), found.known_up_to
 
     async def _moved(self, object_id: int, end_period: int, deletable: bool) -> BlobRecord | None:
         """Return the object to go on with if a reorganisation gave another blob the registered one's id; else None."""
@@ -154,13 +215,15 @@ class Purchase:
             named = await self._ledger.blob_object(object_id)
             if (named.blob_id, named.owner) == (self._blob.blob_id, self._ledger.account):
                 return None
-            return await self._earlier(end_period, deletable)
+            return (await self._earlier(end_period, deletable))[0]
         except LedgerError:
             return None
 
-    async def _registered(self, periods: int, deletable: bool) -> tuple[int, Transaction]:
-        root, length = self._blob.metadata.root, self._blob.length
-        return await self._ledger.register_blob(root, length, periods, deletable, to_certify=True)
+    async def _registered(
+        self, periods: int, deletable: bool, known_up_to: int | None
+    ) -> tuple[int, Transaction]:
+        call = self._blob.metadata.root, self._blob.length, periods, deletable
+        return await self._ledger.register_blob(*call, known_up_to=known_up_to, to_certify=True)
 
     async def _new(
         self, object_id: int, registered: Transaction, end_period: int, deletable: bool
@@ -195,11 +258,9 @@ class Purchase:
         """Extend the object as far as it ends too early still: another process may have extended it meanwhile."""
         with self._naming(NotExtended, stored.object_id):
             async with self._ledger.only_payer(self._blob.metadata.root):
-                await self._ledger.settle()
-                lasts_until = (await self._ledger.blob_object(stored.object_id)).end_period
-                if lasts_until >= end_period:
-                    return replace(stored, end_period=lasts_until)
-                extended = await self._ledger.extend_blob(stored.object_id, end_period - lasts_until)
+                end, extended = await extend_until(self._ledger, stored.object_id, end_period)
+        if extended is None:
+            return replace(stored, end_period=end)
         outcome = Outcome.EXTENDED if stored.outcome is Outcome.FOUND else stored.outcome
         return replace(stored, end_period=end_period, outcome=outcome, extend_gas=extended.gas_used)
 

@@ -256,6 +256,10 @@ async def test_an_ejection_takes_a_quorum_of_this_epoch_and_drops_the_selection(
 # blobs
 
 
+def _registering(*blob: Any, known_up_to: int) -> Telling:
+    return lambda told: told.register_blob(*blob, known_up_to=known_up_to)
+
+
 async def test_a_blob_is_registered_certified_extended_and_deleted(twins: Twins) -> None:
     writer, other = await twins.writer(), await twins.writer()
     assert await twins.register(writer, ROOTS[0]) == "NoEpochYet"
@@ -266,6 +270,10 @@ async def test_a_blob_is_registered_certified_extended_and_deleted(twins: Twins)
     assert await twins.register(writer, ROOTS[0], 53) is None
     for deletable in (True, True, False):
         assert await twins.register(writer, ROOTS[1], deletable=deletable) is None
+    for known_up_to, deletable in ((0, True), (2, True), (0, False)):
+        again = ROOTS[1], 1000, 5, deletable
+        refusal = await twins.tell(writer, _registering(*again, known_up_to=known_up_to))
+        assert refusal == "RegisteredMeanwhile", "its newest object of the kind is named"
     assert await twins.tell(writer, lambda told: told.extend_blob(2, 1)) == "NotCertified"
     assert await twins.tell(writer, lambda told: told.extend_blob(9, 1)) == "UnknownObject"
     many = {object_id: twins.certificate(object_id) for object_id in (1, 2)}
@@ -273,6 +281,7 @@ async def test_a_blob_is_registered_certified_extended_and_deleted(twins: Twins)
     assert await twins.certify(3) is None
     assert await twins.certify(3) == "AlreadyCertified"
     assert await twins.tell(other, lambda told: told.extend_blob(2, 1)) is None, "anyone may"
+    assert await twins.tell(writer, lambda told: told.extend_blob(2, 1, known_end=6)) == "EndMoved"
     assert await twins.tell(writer, lambda told: told.extend_blob(2, 0)) == "InvalidPeriod"
     assert await twins.tell(writer, lambda told: told.extend_blob(2, 48)) == "InvalidPeriod"
     assert await twins.tell(writer, lambda told: told.extend_blob(2, 47)) is None
@@ -283,6 +292,8 @@ async def test_a_blob_is_registered_certified_extended_and_deleted(twins: Twins)
     assert await twins.anyone(lambda told: told.certify_blob(2, many[2])) == "UnknownObject"
     assert await twins.anyone(lambda told: told.blob_object(9)) == "UnknownObject"
     assert await twins.register(other, ROOTS[1]) is None, "deleted ids are not given again"
+    newer = await twins.tell(writer, _registering(ROOTS[1], 1000, 5, True, known_up_to=3))
+    assert newer is None, "the newer one is another's, and permanent"
 
 
 async def test_a_certificate_must_hold(twins: Twins) -> None:

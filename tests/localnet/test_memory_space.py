@@ -24,9 +24,9 @@ class Owner:
         self.twins = twins
         self.account = account
 
-    async def __call__(self, method: str, *arguments: Any) -> str | None:
+    async def __call__(self, method: str, *arguments: Any, **options: Any) -> str | None:
         def telling(ledger: Ledger) -> Awaitable[Any]:
-            told: Awaitable[Any] = getattr(ledger, method)(*arguments)
+            told: Awaitable[Any] = getattr(ledger, method)(*arguments, **options)
             return told
 
         return await self.twins.tell(self.account, telling)
@@ -93,6 +93,8 @@ async def test_a_blob_is_registered_in_a_reservation_and_extended_with_another(t
     assert await owner("register_blob_in", 1, ROOT, 10**6) == "ReservationTooSmall"
     assert await owner("register_blob_in", 1, ROOT, 10**12) == "BlobTooLong"
     assert await owner("register_blob_in", 1, ROOT, LENGTH) is None
+    meanwhile = await owner("register_blob_in", 2, ROOT, LENGTH, known_up_to=0)
+    assert meanwhile == "RegisteredMeanwhile", "and the reservation is left"
     assert await owner("extend_blob_with", 1, 2) == "NotCertified"
     assert await twins.certify(1) is None
     assert await other("extend_blob_with", 1, 2) == "NotOwner"

@@ -88,7 +88,7 @@ class Writer:
     async def objects(self, blob: EncodedBlob) -> list[int]:
         """The blob's objects on chain, the account's alone."""
         found = await self.network.operator.blob_objects(blob.metadata.root, blob.length)
-        return [one.object_id for one in found if one.owner == self.key.address]
+        return [one.object_id for one in found.objects if one.owner == self.key.address]
 
 
 @pytest.fixture

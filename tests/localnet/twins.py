@@ -169,7 +169,7 @@ class Twins:
         assert await _reservations(faked, self._owners) == await _reservations(real, self._owners)
         for root, length in self._roots:
             # An invalid object, which is of no use to anybody, the contract tells also when it is expired.
-            told = [await one.blob_objects(root, length) for one in (faked, real)]
+            told = [(await one.blob_objects(root, length)).objects for one in (faked, real)]
             assert [one for one in told[0] if not one.invalid] == [one for one in told[1] if not one.invalid]
         for epoch in range(self.state.epoch + 2):
             refused_or_missing = await _missing(faked, epoch)

@@ -28,6 +28,7 @@ from committee.ledger.evm.together import both
 from committee.ledger.evm.voting import VotingWriter
 from committee.ledger.records import (
     Absence,
+    BlobObjects,
     BlobRecord,
     BlockMark,
     Candidate,
@@ -303,7 +304,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
         as_of = f"block {newest.mark.number}, the endpoint's newest, which is {age_s} s old"
         return LedgerRefused(refused.action, refused.reason, refused.arguments, as_of)
 
-    async def blob_objects(self, root: bytes, length: int) -> list[BlobRecord]:
+    async def blob_objects(self, root: bytes, length: int) -> BlobObjects:
         """As `Ledger.blob_objects`."""
         # An endpoint behind the account's own newest transaction would not know the object that it registered.
         has_block = self._sender.mined_block if self._sender else -1

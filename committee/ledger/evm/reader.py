@@ -23,7 +23,7 @@ from committee.ledger.evm.history import History
 from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.witnesses import Witnesses
-from committee.ledger.records import Absence, BlobRecord, BlockMark
+from committee.ledger.records import Absence, BlobObjects, BlobRecord, BlockMark
 
 Item = TypeVar("Item")
 Tag = Literal["latest", "safe", "finalized"]
@@ -204,8 +204,8 @@ class Reader:
         )
         return sorted(await pages, key=lambda one: one.object_id)
 
-    async def blob_objects(self, root: bytes, length: int, has_block: int) -> list[BlobRecord]:
-        """Return the live objects with this root and length, newest first, at the newest block, `has_block` or later.
+    async def blob_objects(self, root: bytes, length: int, has_block: int) -> BlobObjects:
+        """Return the live objects with this root and length at the newest block, `has_block` or later.
 
         An endpoint, or the machine of a provider that a request comes to, may be behind that for a while.
         """
@@ -240,7 +240,7 @@ class Reader:
 
         return await self._rpc.request("eth_getBlockByNumber", "latest", False, read=read)
 
-    async def _blob_objects(self, root: bytes, length: int, at: BlockMark) -> list[BlobRecord]:
+    async def _blob_objects(self, root: bytes, length: int, at: BlockMark) -> BlobObjects:
         def read_search(answer: tuple[int, int]) -> tuple[int, int]:
             found, following = answer
             if not (found <= following or following == 0) or (before and following >= before):
@@ -251,6 +251,7 @@ class Reader:
             is_over = view["length"] != length or view["status"] in decode.OVER
             return None if is_over else decode.blob_record(view)
 
+        known_up_to = int(await self.call(self.blobs, "blobCount", at=at))
         records: list[BlobRecord] = []
         before = 0
         for _ in range(MOST_SEARCHES):
@@ -261,7 +262,7 @@ class Reader:
                 records += [live] if live else []
             if before == 0 or len(records) == MOST_OBJECTS:
                 break
-        return records
+        return BlobObjects(tuple(records), known_up_to)
 
     async def block(self, which: int | Tag) -> Block:
         """A block by number or tag. Raises `LedgerUnavailable` when unknown."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from committee.errors import LedgerRefused
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.reader import PAGE_ITEMS
-from committee.ledger.evm.writer import ENCODING_TYPE, Writer
+from committee.ledger.evm.writer import ANEW, ENCODING_TYPE, Writer
 from committee.ledger.records import MEBIBYTE, Reservation, Transaction
 
 IDS_PER_PAGE = 10 * PAGE_ITEMS
@@ -53,11 +54,14 @@ class SpaceWriter(Writer):
         length: int,
         deletable: bool = False,
         *,
+        known_up_to: int | None = None,
         max_cost: int | None = None,
     ) -> tuple[int, Transaction]:
         """As `Ledger.register_blob_in`."""
         most = max_cost if max_cost is not None else await self._cost("quote", length, 0)
-        receipt = await self._spend("register", resource_id, root, length, ENCODING_TYPE, deletable, most)
+        known = ANEW if known_up_to is None else known_up_to
+        call = (resource_id, root, length, ENCODING_TYPE, deletable, known, most)
+        receipt = await self._spend("register", *call)
         return int(self._told(receipt, self._reader.blobs, "BlobRegistered", "objectId")), receipt.transaction
 
     async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:
@@ -84,6 +88,15 @@ class SpaceWriter(Writer):
         """As `Ledger.transfer_blob`."""
         return (await self._send(self._reader.blobs, "transferBlob", object_id, to)).transaction
 
+    async def extend_blob(
+        self, object_id: int, periods: int, *, known_end: int | None = None, max_cost: int | None = None
+    ) -> Transaction:
+        """As `Ledger.extend_blob`."""
+        if known_end is None:
+            known_end = await self._end_of(object_id)
+        most = max_cost if max_cost is not None else await self._cost("extensionCost", object_id, periods)
+        return (await self._spend("extend", object_id, periods, known_end, most)).transaction
+
     async def extend_blob_with(self, object_id: int, resource_id: int) -> Transaction:
         """As `Ledger.extend_blob_with`."""
         return (await self._send(self._reader.blobs, "extendWith", object_id, resource_id)).transaction
@@ -93,6 +106,13 @@ class SpaceWriter(Writer):
         receipt = await self._send(self._reader.blobs, function, resource_id, where)
         new_id = int(self._told(receipt, self._reader.blobs, "ReservationChanged", "resourceId"))
         return new_id, receipt.transaction
+
+    async def _end_of(self, object_id: int) -> int:
+        """The end of a blob object in the newest block; 0 for one that the contract will refuse to extend."""
+        try:
+            return int((await self._reader.call(self._reader.blobs, "blob", object_id))["endPeriod"])
+        except LedgerRefused:
+            return 0
 
     async def _space_cost(self, size_bytes: int, periods: int) -> int:
         """What a reservation costs now, by the prices of the newest block."""

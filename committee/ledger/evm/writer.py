@@ -28,6 +28,8 @@ PERMITS = 3
 """The most permits for one payment: another process of the account may use up the nonce, or the allowance, first."""
 PAYER_LIMIT_S = 300.0
 """For another process to pay for the same blob: it may wait for earlier transactions, and for its own."""
+ANEW = (1 << 256) - 1
+"""In place of the objects that an account knows of: no newer one keeps it from paying."""
 CERTIFY_GAS = 300_000
 """A little more than a certificate of any committee takes (`make bench-gas`: at most 270 000)."""
 
@@ -202,13 +204,15 @@ class Writer:
         periods: int,
         deletable: bool = False,
         *,
+        known_up_to: int | None = None,
         max_cost: int | None = None,
         to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """As `Ledger.register_blob`."""
         blobs = self._reader.blobs
         most = max_cost if max_cost is not None else await self._cost("quote", length, periods)
-        call = (root, length, ENCODING_TYPE, periods, deletable, most)
+        known = ANEW if known_up_to is None else known_up_to
+        call = (root, length, ENCODING_TYPE, periods, deletable, known, most)
         spare_gas = CERTIFY_GAS if to_certify else 0
         receipt = await self._spend("reserveAndRegister", *call, spare_gas=spare_gas)
         return int(self._told(receipt, blobs, "BlobRegistered", "objectId")), receipt.transaction
@@ -232,11 +236,6 @@ class Writer:
             call = (object_ids, epoch, bitmap, bls.g2_to_eip2537(signature))
             sent.append((await self._send(self._reader.blobs, "certifyMany", *call)).transaction)
         return sent
-
-    async def extend_blob(self, object_id: int, periods: int, *, max_cost: int | None = None) -> Transaction:
-        """As `Ledger.extend_blob`."""
-        most = max_cost if max_cost is not None else await self._cost("extensionCost", object_id, periods)
-        return (await self._spend("extend", object_id, periods, most)).transaction
 
     async def refund_blob(self, object_id: int) -> Transaction:
         """As `Ledger.refund_blob`."""

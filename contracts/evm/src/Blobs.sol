@@ -33,8 +33,10 @@ contract Blobs is BlobObjects, Multicall {
         uint64 length,
         uint8 encodingType,
         bool deletable,
+        uint256 knownUpTo,
         uint256 maxCost
     ) external pausable returns (uint256 objectId) {
+        _requireNoNewer(root, length, deletable, knownUpTo);
         Reservation memory space = _ownReservation(resourceId);
         uint32 current = committee.period();
         if (space.startPeriod > current) revert NotBegun(space.startPeriod);
@@ -56,8 +58,10 @@ contract Blobs is BlobObjects, Multicall {
         uint8 encodingType,
         uint32 periodsAhead,
         bool deletable,
+        uint256 knownUpTo,
         uint256 maxCost
     ) external pausable returns (uint256 objectId) {
+        _requireNoNewer(root, length, deletable, knownUpTo);
         uint64 size = RedStuff.encodedSize(_nShards, length);
         (uint32 current, uint32 endPeriod) = _span(periodsAhead);
         _pay(_book(size, current, endPeriod, _writeFee(size)), maxCost);
@@ -96,10 +100,11 @@ contract Blobs is BlobObjects, Multicall {
     }
 
     /// @inheritdoc IBlobs
-    function extend(uint256 objectId, uint32 periods, uint256 maxCost) external {
+    function extend(uint256 objectId, uint32 periods, uint32 knownEnd, uint256 maxCost) external {
         (Blob storage blob_, uint32 current) = _extendable(objectId);
-        _requireSelling(current);
         uint32 start = blob_.endPeriod;
+        if (start != knownEnd) revert EndMoved(start);
+        _requireSelling(current);
         uint256 end = uint256(start) + periods;
         if (periods == 0 || end > current + MAX_PERIODS_AHEAD) {
             revert InvalidPeriod(periods, current + MAX_PERIODS_AHEAD - start);
@@ -180,6 +185,17 @@ contract Blobs is BlobObjects, Multicall {
             emit BlobCertified(objectId, blobId, epoch, blob_.endPeriod, deletable, false);
         }
         return deletable ? Messages.deletableBlob(id, objectId) : Messages.permanentBlob(id);
+    }
+
+    /// @dev Whoever looks for its objects may see an old block, and then pay for what it has paid for since.
+    function _requireNoNewer(bytes32 root, uint64 length, bool deletable, uint256 knownUpTo) private view {
+        for (uint256 id = blobCount; id > knownUpTo; --id) {
+            Blob storage blob_ = _blobs[id];
+            if (
+                blob_.root == root && blob_.owner == msg.sender && blob_.length == length
+                    && blob_.deletable == deletable && blob_.endPeriod > committee.period()
+            ) revert RegisteredMeanwhile(id);
+        }
     }
 
     /// @dev The sender's object, in space of `size` bytes up to `endPeriod`.

@@ -21,7 +21,7 @@ abstract contract BlobBase is Base {
     }
 
     function _register(bool deletable) internal {
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, deletable, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, deletable, ANY, ANY);
     }
 
     function _certified(bool deletable) internal {

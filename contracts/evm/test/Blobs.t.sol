@@ -17,7 +17,7 @@ contract BlobsTest is BlobBase {
         _certified(false);
         vm.expectEmit();
         emit IBlobs.BlobCertified(1, blobId, 1, 9, false, true);
-        blobs.extend(1, 3, ANY);
+        blobs.extend(1, 3, 6, ANY);
         vm.assertEq(blobs.blob(1).endPeriod, 9);
         vm.assertEq(token.balanceOf(address(blobs)), 8 * COST + FEE);
         (uint64 reserved,) = blobs.accounts(8);
@@ -29,26 +29,26 @@ contract BlobsTest is BlobBase {
     function test_extend_reverts_beyond_the_longest_period() public {
         _certified(false);
         vm.expectRevert(abi.encodeWithSelector(ISpace.InvalidPeriod.selector, 49, 48));
-        blobs.extend(1, 49, ANY);
-        blobs.extend(1, 48, ANY);
+        blobs.extend(1, 49, 6, ANY);
+        blobs.extend(1, 48, 6, ANY);
     }
 
     function test_extend_reverts_for_no_epoch() public {
         _certified(false);
         vm.expectRevert(abi.encodeWithSelector(ISpace.InvalidPeriod.selector, 0, 48));
-        blobs.extend(1, 0, ANY);
+        blobs.extend(1, 0, 6, ANY);
     }
 
     function test_extend_reverts_for_a_period_that_overflows() public {
         _certified(false);
         vm.expectRevert(abi.encodeWithSelector(ISpace.InvalidPeriod.selector, type(uint32).max, 48));
-        blobs.extend(1, type(uint32).max, ANY);
+        blobs.extend(1, type(uint32).max, 6, ANY);
     }
 
     function test_extend_reverts_for_an_uncertified_blob() public {
         _register(false);
         vm.expectRevert(abi.encodeWithSelector(IBlobs.NotCertified.selector, 1));
-        blobs.extend(1, 1, ANY);
+        blobs.extend(1, 1, 6, ANY);
     }
 
     function test_extend_reverts_for_an_expired_blob() public {
@@ -57,7 +57,7 @@ contract BlobsTest is BlobBase {
             _nextEpoch();
         }
         vm.expectRevert(abi.encodeWithSelector(ISpace.Expired.selector, 6));
-        blobs.extend(1, 1, ANY);
+        blobs.extend(1, 1, 6, ANY);
         vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Expired);
     }
 
@@ -65,7 +65,7 @@ contract BlobsTest is BlobBase {
         _certified(false);
         _invalidate();
         vm.expectRevert(abi.encodeWithSelector(IBlobs.InvalidBlob.selector, blobId));
-        blobs.extend(1, 1, ANY);
+        blobs.extend(1, 1, 6, ANY);
     }
 
     // Deleting
@@ -80,7 +80,7 @@ contract BlobsTest is BlobBase {
         uint256 resourceId = blobs.remove(1);
         vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Deleted);
         vm.assertEq(blobs.blob(1).objectId, 1);
-        vm.assertEq(blobs.register(resourceId, ROOT, LENGTH, 1, true, ANY), 2);
+        vm.assertEq(blobs.register(resourceId, ROOT, LENGTH, 1, true, ANY, ANY), 2);
         vm.assertEq(blobs.blob(2).endPeriod, 6);
         vm.assertEq(token.balanceOf(address(blobs)), 5 * COST + 2 * FEE);
     }
@@ -99,7 +99,7 @@ contract BlobsTest is BlobBase {
     }
 
     function test_remove_reverts_for_an_expired_blob() public {
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, true, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, true, ANY, ANY);
         _nextEpoch();
         vm.expectRevert(abi.encodeWithSelector(ISpace.Expired.selector, 2));
         blobs.remove(1);
@@ -160,7 +160,7 @@ contract BlobsTest is BlobBase {
 
     function test_blobs_come_in_pages() public {
         for (uint256 i; i < 5; ++i) {
-            blobs.reserveAndRegister(bytes32(i), LENGTH, 1, 1, true, ANY);
+            blobs.reserveAndRegister(bytes32(i), LENGTH, 1, 1, true, ANY, ANY);
         }
         blobs.remove(2);
         (IBlobs.BlobView[] memory page, uint256 next) = blobs.blobs(0, 3);
@@ -183,7 +183,7 @@ contract BlobsTest is BlobBase {
     function test_newestWith_finds_objects_of_a_root_newest_first() public {
         _assertNewest(0, 9, 0, 0);
         for (uint256 i; i < 8; ++i) {
-            blobs.reserveAndRegister(bytes32(i % 3), LENGTH, 1, 1, true, ANY); // root 0 has the ids 1, 4, 7
+            blobs.reserveAndRegister(bytes32(i % 3), LENGTH, 1, 1, true, ANY, ANY); // root 0 has the ids 1, 4, 7
         }
         _assertNewest(0, 9, 7, 7);
         _assertNewest(7, 9, 4, 4);
@@ -199,7 +199,7 @@ contract BlobsTest is BlobBase {
 
     function test_newestWith_leaves_out_deleted_objects() public {
         for (uint256 i; i < 3; ++i) {
-            blobs.reserveAndRegister(0, LENGTH, 1, 1, true, ANY);
+            blobs.reserveAndRegister(0, LENGTH, 1, 1, true, ANY, ANY);
         }
         blobs.remove(3);
         blobs.remove(1);
@@ -224,11 +224,11 @@ contract BlobsTest is BlobBase {
         length = uint64(_between(length, 0, 1 << 20));
         epochs = _between(epochs, 1, 53);
         more = _between(more, 0, 53 - epochs);
-        blobs.reserveAndRegister(ROOT, length, 1, uint32(epochs), false, ANY);
+        blobs.reserveAndRegister(ROOT, length, 1, uint32(epochs), false, ANY, ANY);
         bytes32 id = BlobId.fromInteger(blobs.blob(1).blobId);
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(id), 0);
         blobs.certify(1, 1, bitmap, signature);
-        if (more > 0) blobs.extend(1, uint32(more), ANY);
+        if (more > 0) blobs.extend(1, uint32(more), uint32(1 + epochs), ANY);
         uint256 paid;
         for (uint32 epoch; epoch < 60; ++epoch) {
             (, uint128 payment) = blobs.accounts(epoch);

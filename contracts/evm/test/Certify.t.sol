@@ -102,7 +102,7 @@ contract CertifyTest is BlobBase {
     }
 
     function test_certify_reverts_for_an_expired_blob() public {
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY, ANY);
         _nextEpoch();
         vm.expectRevert(abi.encodeWithSelector(ISpace.Expired.selector, 2));
         blobs.certify(1, 2, "", "");

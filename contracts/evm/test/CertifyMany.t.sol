@@ -22,7 +22,7 @@ contract CertifyManyTest is BlobBase {
         super.setUp();
         for (uint256 i; i < COUNT; ++i) {
             bool deletable = i % 3 == 2;
-            uint256 objectId = blobs.reserveAndRegister(bytes32(i), LENGTH, 1, 5, deletable, ANY);
+            uint256 objectId = blobs.reserveAndRegister(bytes32(i), LENGTH, 1, 5, deletable, ANY, ANY);
             bytes32 id = BlobId.fromInteger(blobs.blob(objectId).blobId);
             objectIds.push(objectId);
             messages.push(_encoded(deletable ? Messages.deletableBlob(id, objectId) : Messages.permanentBlob(id)));
@@ -59,7 +59,7 @@ contract CertifyManyTest is BlobBase {
 
     function test_certifyMany_of_two_objects_with_one_blob() public {
         // The same message twice: each signer's signature counts twice in the aggregate.
-        uint256 second = blobs.reserveAndRegister(bytes32(0), LENGTH, 1, 5, false, ANY);
+        uint256 second = blobs.reserveAndRegister(bytes32(0), LENGTH, 1, 5, false, ANY, ANY);
         (bytes memory bitmap, bytes memory one) = _certificate(NODES, 0, messages[0]);
         bytes memory twice = _sum(one, one);
         vm.expectRevert(Epochs.BadSignature.selector);
@@ -110,7 +110,7 @@ contract CertifyManyTest is BlobBase {
     }
 
     function test_certifyMany_keeps_the_epoch_of_one_certified_already() public {
-        objectIds[3] = blobs.reserveAndRegister(bytes32(uint256(3)), LENGTH, 1, 5, false, ANY);
+        objectIds[3] = blobs.reserveAndRegister(bytes32(uint256(3)), LENGTH, 1, 5, false, ANY, ANY);
         bytes memory bitmap;
         bytes memory signature;
         (bitmap, signature) = _certificate(NODES, 0, messages[3]);
@@ -227,13 +227,13 @@ contract CertifyManyTest is BlobBase {
     function test_certifyMany_reverts_for_one_object_younger_than_the_certificate() public {
         (bytes memory bitmap, bytes memory signature) = _all(0);
         _startHandover();
-        objectIds[9] = blobs.reserveAndRegister(bytes32(uint256(9)), LENGTH, 1, 5, false, ANY);
+        objectIds[9] = blobs.reserveAndRegister(bytes32(uint256(9)), LENGTH, 1, 5, false, ANY, ANY);
         _expectRefused(bitmap, signature, abi.encodeWithSelector(IBlobs.CertificateTooOld.selector, 1, 2));
     }
 
     function test_certifyMany_reverts_for_one_expired() public {
         (bytes memory bitmap, bytes memory signature) = _all(0);
-        objectIds[5] = blobs.reserveAndRegister(bytes32(uint256(5)), LENGTH, 1, 1, true, ANY);
+        objectIds[5] = blobs.reserveAndRegister(bytes32(uint256(5)), LENGTH, 1, 1, true, ANY, ANY);
         _startHandover();
         _expectRefused(bitmap, signature, abi.encodeWithSelector(ISpace.Expired.selector, 2));
     }

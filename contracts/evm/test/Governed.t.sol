@@ -269,8 +269,8 @@ contract GovernedTest is Base {
 
     function test_each_pausable_function_of_the_blobs_stops() public {
         _checkPause(blobs, abi.encodeCall(blobs.reserve, (1, 1, ANY)));
-        _checkPause(blobs, abi.encodeCall(blobs.register, (1, 0, 1, 1, false, ANY)));
-        _checkPause(blobs, abi.encodeCall(blobs.reserveAndRegister, (0, 1, 1, 1, false, ANY)));
+        _checkPause(blobs, abi.encodeCall(blobs.register, (1, 0, 1, 1, false, ANY, ANY)));
+        _checkPause(blobs, abi.encodeCall(blobs.reserveAndRegister, (0, 1, 1, 1, false, ANY, ANY)));
         _checkPause(blobs, abi.encodeCall(blobs.certify, (1, 1, "", "")));
         _checkPause(blobs, abi.encodeCall(blobs.certifyMany, (new uint256[](1), 1, "", "")));
         _checkPause(blobs, abi.encodeCall(blobs.invalidate, (1, 1, "", "")));

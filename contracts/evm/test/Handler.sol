@@ -77,7 +77,7 @@ contract Handler is StakeHandler {
         _changePrice(seed);
         uint256 before = token.balanceOf(address(blobs));
         if (!_isSold()) vm.expectRevert();
-        blobs.reserveAndRegister(bytes32(seed), 1000, 1, uint32(1 + seed % 4), seed & 16 == 0, ANY);
+        blobs.reserveAndRegister(bytes32(seed), 1000, 1, uint32(1 + seed % 4), seed & 16 == 0, ANY, ANY);
         paid += token.balanceOf(address(blobs)) - before;
     }
 
@@ -126,7 +126,7 @@ contract Handler is StakeHandler {
         } else if (blob.endPeriod < period + 8) {
             uint256 before = token.balanceOf(address(blobs));
             if (!_isSold()) vm.expectRevert();
-            blobs.extend(blob.objectId, 1, ANY);
+            blobs.extend(blob.objectId, 1, blob.endPeriod, ANY);
             paid += token.balanceOf(address(blobs)) - before;
         }
     }

@@ -49,7 +49,7 @@ contract LiveBlobsTest is BlobBase {
     function test_liveBlobs_follows_an_extension() public {
         _certified(true); // until 6
         _registerEach(1, 5, 5);
-        blobs.extend(1, 1, ANY);
+        blobs.extend(1, 1, 6, ANY);
         _registerEach(1, 6, 6);
         vm.assertEq(_live().length, 3);
         blobs.remove(1);
@@ -96,12 +96,12 @@ contract LiveBlobsTest is BlobBase {
             uint256 dice = uint256(keccak256(abi.encode(seed, i)));
             uint256 count = blobs.blobCount();
             if (count == 0 || dice % 4 < 2) {
-                blobs.reserveAndRegister(ROOT, LENGTH, 1, uint32(1 + (dice >> 8) % 6), true, ANY);
+                blobs.reserveAndRegister(ROOT, LENGTH, 1, uint32(1 + (dice >> 8) % 6), true, ANY, ANY);
             } else if (dice % 4 == 2) {
                 uint256 id = 1 + (dice >> 8) % count;
                 IBlobs.Status status = blobs.blob(id).status;
                 if (status == IBlobs.Status.Registered) _certifyNow(id);
-                else if (status == IBlobs.Status.Certified && dice & 64 == 0) blobs.extend(id, 1, ANY);
+                else if (status == IBlobs.Status.Certified && dice & 64 == 0) _extend(id);
                 else if (status == IBlobs.Status.Certified) blobs.remove(id);
             } else {
                 _nextEpoch();
@@ -128,11 +128,15 @@ contract LiveBlobsTest is BlobBase {
         blobs.certify(id, epoch, bitmap, signature);
     }
 
+    function _extend(uint256 id) private {
+        blobs.extend(id, 1, blobs.blob(id).endPeriod, ANY);
+    }
+
     /// @dev `count` objects; the first for `least` periods, each for one more than the one before, up to `most`.
     function _registerEach(uint256 count, uint256 least, uint256 most) private {
         for (uint256 i; i < count; ++i) {
             uint256 periods = least + i < most ? least + i : most;
-            blobs.reserveAndRegister(ROOT, LENGTH, 1, uint32(periods), true, ANY);
+            blobs.reserveAndRegister(ROOT, LENGTH, 1, uint32(periods), true, ANY, ANY);
         }
     }
 

@@ -218,7 +218,7 @@ contract LootingTest is Base {
         }
         vm.warp(block.timestamp + EPOCH_S - EPOCH_S / 2);
         committee.start();
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, false, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, false, ANY, ANY);
         (bytes memory bitmap, bytes memory signature) =
             _certificate(5, 0, _message(Messages.BLOB, 2, Messages.permanentBlob(ID)));
         for (uint32 i = 1; i <= 5; ++i) {

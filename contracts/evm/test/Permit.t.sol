@@ -99,7 +99,7 @@ contract PermitTest is BlobBase {
         uint256 id = blobs.reserve(2 * SIZE, 5, ANY);
         bytes[] memory calls = new bytes[](2);
         calls[0] = abi.encodeCall(ISpace.splitBySize, (id, 6 << 20));
-        calls[1] = abi.encodeCall(IBlobs.register, (id, ROOT, LENGTH, 1, false, ANY));
+        calls[1] = abi.encodeCall(IBlobs.register, (id, ROOT, LENGTH, 1, false, ANY, ANY));
         blobs.multicall(calls);
         vm.assertEq(blobs.blob(1).size, 6 << 20);
     }
@@ -108,7 +108,7 @@ contract PermitTest is BlobBase {
         (uint8 v, bytes32 r, bytes32 s) = _signature(value, key);
         calls = new bytes[](2);
         calls[0] = abi.encodeCall(ISpace.permit, (value, block.timestamp, v, r, s));
-        calls[1] = abi.encodeCall(IBlobs.reserveAndRegister, (ROOT, LENGTH, 1, 5, false, ANY));
+        calls[1] = abi.encodeCall(IBlobs.reserveAndRegister, (ROOT, LENGTH, 1, 5, false, ANY, ANY));
     }
 
     function _signature(uint256 value, uint256 key) private view returns (uint8, bytes32, bytes32) {

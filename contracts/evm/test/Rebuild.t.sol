@@ -99,16 +99,20 @@ contract RebuildTest is Base {
         uint32 periods = uint32(1 + _roll(6));
         bytes32 root = bytes32(_roll(30));
         if (kind == 0) return abi.encodeCall(ISpace.reserve, (size / 2 + 1, periods, ANY));
-        if (kind == 1) return abi.encodeCall(IBlobs.reserveAndRegister, (root, 1000, 1, periods, true, ANY));
-        if (kind == 2) return abi.encodeCall(IBlobs.reserveAndRegister, (root, 1000, 1, periods, false, ANY));
-        if (kind == 3) return abi.encodeCall(IBlobs.register, (id, root, 1000, 1, true, ANY));
+        if (kind == 1) return abi.encodeCall(IBlobs.reserveAndRegister, (root, 1000, 1, periods, true, ANY, ANY));
+        if (kind == 2) return abi.encodeCall(IBlobs.reserveAndRegister, (root, 1000, 1, periods, false, ANY, ANY));
+        if (kind == 3) return abi.encodeCall(IBlobs.register, (id, root, 1000, 1, true, ANY, ANY));
         if (kind == 4) return abi.encodeCall(ISpace.transferReservation, (id, _account()));
         if (kind == 5) return abi.encodeCall(ISpace.splitBySize, (id, size));
         if (kind == 6) return abi.encodeCall(ISpace.splitByPeriod, (id, committee.period() + periods));
         if (kind == 7) return abi.encodeCall(ISpace.merge, (id, _mate(id)));
         if (kind == 8) return abi.encodeCall(ISpace.refund, (id));
-        if (kind == 9) return abi.encodeCall(IBlobs.extend, (objectId, periods, ANY));
+        if (kind == 9) return abi.encodeCall(IBlobs.extend, (objectId, periods, _endOf(objectId), ANY));
         return abi.encodeCall(IBlobs.extendWith, (objectId, id));
+    }
+
+    function _endOf(uint256 objectId) private view returns (uint32) {
+        return objectId == 0 || objectId > blobs.blobCount() ? 0 : blobs.blob(objectId).endPeriod;
     }
 
     function _setTerms() private returns (bytes memory) {

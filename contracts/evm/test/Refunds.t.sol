@@ -119,7 +119,7 @@ contract RefundsTest is BlobBase {
         uint256 one = blobs.reserve(uint64(_between(sizes, 1, 1 << 30)), 3, ANY);
         _setPrice(_between(second, 1, 1e24));
         uint256 other = blobs.reserve(uint64(_between(sizes >> 64, 1, 1 << 30)), 4, ANY);
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 3, false, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 3, false, ANY, ANY);
         uint256 paid = token.balanceOf(address(blobs));
         (, uint128 current) = blobs.accounts(1);
         _stall();
@@ -160,7 +160,7 @@ contract RefundsTest is BlobBase {
         _expectNothingSold(resourceId);
         _addNodes(4);
         _nextEpoch();
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
         if (!committee.state().handoverDone) {
             vm.warp(block.timestamp + DEADLINE_S);
             committee.close();
@@ -182,21 +182,21 @@ contract RefundsTest is BlobBase {
         vm.expectRevert(ISpace.Stalled.selector);
         blobs.reserve(SIZE, 1, ANY);
         vm.expectRevert(ISpace.Stalled.selector);
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY, ANY);
         vm.expectRevert(ISpace.Stalled.selector);
-        blobs.extend(1, 1, ANY);
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY); // what is paid for can be used
+        blobs.extend(1, 1, 6, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY); // what is paid for can be used
     }
 
     function _expectNothingSold(uint256 resourceId) private {
         vm.expectRevert(ISpace.Stalled.selector);
         blobs.reserve(SIZE, 1, ANY);
         vm.expectRevert(ISpace.Stalled.selector);
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
         vm.expectRevert(ISpace.Stalled.selector);
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY, ANY);
         vm.expectRevert(ISpace.Stalled.selector);
-        blobs.extend(1, 1, ANY);
+        blobs.extend(1, 1, 6, ANY);
     }
 
     function _stall() private {

@@ -56,7 +56,7 @@ contract ReplacementCertificateTest is ReplacementBase {
 
     function test_a_blob_outlives_its_periods_replacements() public {
         _deployTen();
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY, ANY);
         bytes memory message = _message(Messages.BLOB, 1, Messages.permanentBlob(ID));
         (bytes memory bitmap, bytes memory signature) = _signedIn(1, 0, message);
         blobs.certify(1, 1, bitmap, signature);
@@ -65,7 +65,7 @@ contract ReplacementCertificateTest is ReplacementBase {
             vm.assertTrue(blobs.blob(1).status == IBlobs.Status.Certified);
         }
         vm.assertEq(committee.epoch(), 4);
-        blobs.extend(1, 52, ANY); // 53 periods from the current one
+        blobs.extend(1, 52, 2, ANY); // 53 periods from the current one
         _nextEpoch();
         vm.assertEq(blobs.blob(1).endPeriod, 54);
         vm.assertEq(blobs.blob(1).certifiedEpoch, 1);

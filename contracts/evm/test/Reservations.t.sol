@@ -28,10 +28,10 @@ contract ReservationsTest is BlobBase {
         blobs.transferReservation(id, FRIEND);
         _assertIs(id, FRIEND, 10, 1, 6);
         _expectNotOwner(FRIEND);
-        blobs.register(id, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(id, ROOT, LENGTH, 1, false, ANY, ANY);
         _fund(FRIEND, FEE);
         vm.prank(FRIEND);
-        blobs.register(id, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(id, ROOT, LENGTH, 1, false, ANY, ANY);
         vm.assertEq(blobs.blob(1).owner, FRIEND);
     }
 
@@ -67,7 +67,7 @@ contract ReservationsTest is BlobBase {
         vm.assertEq(blobs.splitBySize(id, 3 * MEBIBYTE), 2);
         _assertIs(id, address(this), 3, 1, 6);
         _assertIs(2, address(this), 7, 1, 6);
-        blobs.register(2, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(2, ROOT, LENGTH, 1, false, ANY, ANY);
         _assertBooked(10, 10, 10);
     }
 
@@ -94,11 +94,11 @@ contract ReservationsTest is BlobBase {
         _assertIs(2, address(this), 10, 3, 6);
         _assertBooked(10, 10, 10);
         vm.expectRevert(abi.encodeWithSelector(ISpace.NotBegun.selector, 3));
-        blobs.register(2, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(2, ROOT, LENGTH, 1, false, ANY, ANY);
         _pass(2);
         vm.expectRevert(abi.encodeWithSelector(ISpace.Expired.selector, 3));
-        blobs.register(id, ROOT, LENGTH, 1, false, ANY);
-        blobs.register(2, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(id, ROOT, LENGTH, 1, false, ANY, ANY);
+        blobs.register(2, ROOT, LENGTH, 1, false, ANY, ANY);
         vm.assertEq(blobs.blob(1).endPeriod, 6);
     }
 
@@ -192,7 +192,7 @@ contract ReservationsTest is BlobBase {
 
     function test_merge_reverts_with_one_that_a_blob_uses() public {
         uint256 other = blobs.reserve(SIZE, 5, ANY);
-        blobs.register(other, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(other, ROOT, LENGTH, 1, false, ANY, ANY);
         vm.expectRevert(abi.encodeWithSelector(ISpace.UnknownReservation.selector, other));
         blobs.merge(id, other);
     }

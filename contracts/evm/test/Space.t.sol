@@ -91,7 +91,7 @@ contract SpaceTest is BlobBase {
         emit ISpace.Paid(address(this), 1, 6, 6, COST, FEE);
         vm.expectEmit();
         emit IBlobs.BlobRegistered(1, blobId, address(this), 1, ROOT, LENGTH, 6 * MEBIBYTE, 1, 6, true);
-        vm.assertEq(blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, true, ANY), 1);
+        vm.assertEq(blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, true, ANY, ANY), 1);
         IBlobs.BlobView memory blob = blobs.blob(1);
         vm.assertEq(blob.objectId, 1);
         vm.assertEq(blob.blobId, blobId);
@@ -114,48 +114,48 @@ contract SpaceTest is BlobBase {
     function test_register_uses_a_reservation_up() public {
         uint256 resourceId = blobs.reserve(SIZE + 7, 3, ANY);
         _nextEpoch();
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
         vm.assertEq(blobs.blob(1).endPeriod, 4);
         vm.assertEq(blobs.blob(1).registeredEpoch, 2);
         vm.expectRevert(abi.encodeWithSelector(ISpace.UnknownReservation.selector, resourceId));
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
     }
 
     function test_register_reverts_for_anothers_reservation() public {
         uint256 resourceId = blobs.reserve(SIZE, 3, ANY);
         vm.expectRevert(abi.encodeWithSelector(ISpace.NotOwner.selector, address(this)));
         vm.prank(STRANGER);
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
     }
 
     function test_register_reverts_for_a_reservation_too_small() public {
         uint256 resourceId = blobs.reserve(5 * MEBIBYTE, 3, ANY);
         vm.expectRevert(abi.encodeWithSelector(IBlobs.ReservationTooSmall.selector, 5 * MEBIBYTE, SIZE));
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
     }
 
     function test_register_reverts_for_an_expired_reservation() public {
         uint256 resourceId = blobs.reserve(SIZE, 1, ANY);
         _nextEpoch();
         vm.expectRevert(abi.encodeWithSelector(ISpace.Expired.selector, 2));
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
     }
 
     function test_reserveAndRegister_reverts_for_an_unknown_encoding() public {
         vm.expectRevert(abi.encodeWithSelector(IBlobs.UnknownEncoding.selector, 0));
-        blobs.reserveAndRegister(ROOT, LENGTH, 0, 1, false, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 0, 1, false, ANY, ANY);
     }
 
     function test_reserveAndRegister_reverts_for_a_blob_too_long() public {
         uint64 largest = 34 * 67 * 65534;
         vm.expectRevert(abi.encodeWithSelector(RedStuff.BlobTooLong.selector, largest + 1, largest));
-        blobs.reserveAndRegister(ROOT, largest + 1, 1, 1, false, ANY);
+        blobs.reserveAndRegister(ROOT, largest + 1, 1, 1, false, ANY, ANY);
     }
 
     function test_reserveAndRegister_reverts_for_an_invalid_blob() public {
         _invalidate();
         vm.expectRevert(abi.encodeWithSelector(IBlobs.InvalidBlob.selector, blobId));
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, false, ANY, ANY);
     }
 
     // Write fee
@@ -167,20 +167,20 @@ contract SpaceTest is BlobBase {
         emit ISpace.Paid(address(this), 2, 2, 0, 0, FEE);
         vm.expectEmit();
         emit ISpace.ReservationUsed(resourceId, 1);
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
         vm.assertEq(token.balanceOf(address(blobs)), 3 * COST + FEE);
         _checkPayments(COST, COST + FEE, COST);
     }
 
     function test_reserveAndRegister_pays_the_write_fee_into_the_first_epoch() public {
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 3, false, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 3, false, ANY, ANY);
         _checkPayments(COST + FEE, COST, COST);
     }
 
     function test_register_pays_for_the_blob_and_not_for_the_reservation() public {
         uint256 resourceId = blobs.reserve(100 * SIZE, 1, ANY);
         uint256 before = token.balanceOf(address(blobs));
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
         vm.assertEq(token.balanceOf(address(blobs)), before + FEE);
     }
 
@@ -190,7 +190,7 @@ contract SpaceTest is BlobBase {
         token.approve(address(blobs), type(uint256).max);
         uint256 resourceId = blobs.reserve(SIZE, 1, ANY);
         vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, STRANGER, 0, FEE));
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
     }
 
     function test_a_mebibyte_begun_is_a_mebibyte_paid() public {
@@ -208,7 +208,7 @@ contract SpaceTest is BlobBase {
         uint256 resourceId = blobs.reserve(SIZE, 3, ANY);
         _setTerms(100, 10, CAPACITY);
         vm.assertEq(token.balanceOf(address(blobs)), 3 * COST);
-        blobs.register(resourceId, ROOT, LENGTH, 1, true, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, true, ANY, ANY);
         vm.assertEq(token.balanceOf(address(blobs)), 3 * COST + 6 * 10);
         blobs.reserve(SIZE, 2, ANY);
         _checkPayments(COST + 6 * 10 + 6 * 100, COST + 6 * 100, COST);
@@ -218,7 +218,7 @@ contract SpaceTest is BlobBase {
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "price"));
         _setTerms(0, WRITE_PRICE, CAPACITY);
         _setTerms(1, 0, CAPACITY); // writing may be free
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 53, false, 53 * 6);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 53, false, ANY, 53 * 6);
     }
 
     function test_setTerms_below_what_is_reserved_refuses_more_and_keeps_what_is() public {
@@ -226,7 +226,7 @@ contract SpaceTest is BlobBase {
         _setTerms(PRICE, WRITE_PRICE, 18 * MEBIBYTE);
         vm.expectRevert(abi.encodeWithSelector(ISpace.NoCapacity.selector, 1, 0, 1));
         blobs.reserve(1, 1, ANY);
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY);
         _setTerms(PRICE, WRITE_PRICE, 30 * MEBIBYTE);
         vm.expectRevert(abi.encodeWithSelector(ISpace.NoCapacity.selector, 1, 6 * MEBIBYTE, 6 * MEBIBYTE + 1));
         blobs.reserve(6 * MEBIBYTE + 1, 1, ANY);
@@ -262,17 +262,17 @@ contract SpaceTest is BlobBase {
         blobs.reserve(SIZE, 2, 2 * COST - 1);
         uint256 resourceId = blobs.reserve(SIZE, 2, 2 * COST);
         _expectTooExpensive(FEE);
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, FEE - 1);
-        blobs.register(resourceId, ROOT, LENGTH, 1, false, FEE);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, FEE - 1);
+        blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, FEE);
         _expectTooExpensive(5 * COST + FEE);
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, false, 5 * COST + FEE - 1);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, false, ANY, 5 * COST + FEE - 1);
         (, uint256 cost) = blobs.quote(LENGTH, 5);
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, false, cost);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 5, false, ANY, cost);
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
         blobs.certify(2, 1, bitmap, signature);
         _expectTooExpensive(3 * COST);
-        blobs.extend(2, 3, 3 * COST - 1);
-        blobs.extend(2, 3, blobs.extensionCost(2, 3));
+        blobs.extend(2, 3, 6, 3 * COST - 1);
+        blobs.extend(2, 3, 6, blobs.extensionCost(2, 3));
         vm.assertEq(blobs.blob(2).endPeriod, 9);
     }
 

@@ -51,7 +51,7 @@ contract TransfersTest is BlobBase {
     }
 
     function test_transferBlob_reverts_for_an_expired_blob() public {
-        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, true, ANY);
+        blobs.reserveAndRegister(ROOT, LENGTH, 1, 1, true, ANY, ANY);
         _nextEpoch();
         vm.expectRevert(abi.encodeWithSelector(ISpace.Expired.selector, 2));
         blobs.transferBlob(1, FRIEND);
@@ -70,7 +70,7 @@ contract TransfersTest is BlobBase {
         _certified(true);
         _fund(STRANGER, 3 * COST);
         vm.prank(STRANGER);
-        blobs.extend(1, 3, ANY);
+        blobs.extend(1, 3, 6, ANY);
         vm.assertEq(token.balanceOf(STRANGER), 0);
         vm.assertEq(blobs.blob(1).endPeriod, 9);
         vm.assertEq(blobs.blob(1).owner, address(this));
@@ -97,7 +97,7 @@ contract TransfersTest is BlobBase {
         _assertReserved(6, 6);
         _assertReserved(8, 6);
         _assertReserved(9, 0);
-        vm.assertEq(blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY), 2);
+        vm.assertEq(blobs.register(resourceId, ROOT, LENGTH, 1, false, ANY, ANY), 2);
         vm.assertEq(blobs.blob(2).endPeriod, 6);
     }
 

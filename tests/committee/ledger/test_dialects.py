@@ -113,7 +113,7 @@ async def test_errors_of_a_providers_own_pass(launch: Launch, spoilt: SpoiltConn
     for method, (code, message) in told.items():
         spoilt.fail(method, code, message)
     await operator.register_blob(ROOT, LENGTH, 2)
-    assert len(await operator.blob_objects(ROOT, LENGTH)) == 1
+    assert len((await operator.blob_objects(ROOT, LENGTH)).objects) == 1
 
 
 @pytest.mark.parametrize("code", [-32603, -32602])

@@ -325,7 +325,7 @@ async def register_many(network: Network, count: int) -> None:
     for first in range(0, count, 125):
         calls = [
             blobs.abi.encode_call(
-                "reserveAndRegister", number.to_bytes(32, "big"), LENGTH, 1, 5, False, 2**64
+                "reserveAndRegister", number.to_bytes(32, "big"), LENGTH, 1, 5, False, 2**256 - 1, 2**64
             )
             for number in range(first, first + 125)
         ]

@@ -294,11 +294,11 @@ async def test_two_that_pay_for_the_same_blob_at_once_pay_once(launch: Launch, f
             ledger._sending()._nonces = Nonces(network.deployment.chain_id, network.key.address)
             async with ledger.only_payer(root):
                 await ledger.settle()
-                if not await ledger.blob_objects(root, 5000):
+                if not (await ledger.blob_objects(root, 5000)).objects:
                     await ledger.register_blob(root, 5000, 3)
 
     await asyncio.gather(*(pay() for _ in range(3)))
-    assert len(await network.operator.blob_objects(root, 5000)) == 1
+    assert len((await network.operator.blob_objects(root, 5000)).objects) == 1
     async with network.operator.only_payer(root), network.operator.only_payer(bytes(32)):
         pass
     assert not folder.exists() or not list(folder.glob("*-" + root.hex() + "*"))

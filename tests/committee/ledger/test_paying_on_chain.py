@@ -37,7 +37,7 @@ async def in_epoch_1(launch: Launch, price: int | None = None) -> Network:
 
 
 async def ids(ledger: EvmLedger, root: bytes = ROOT) -> list[int]:
-    return [one.object_id for one in await ledger.blob_objects(root, LENGTH)]
+    return [one.object_id for one in (await ledger.blob_objects(root, LENGTH)).objects]
 
 
 async def registration_sent(ledger: EvmLedger) -> None:
@@ -74,7 +74,8 @@ async def test_a_blobs_live_objects_are_found_newest_first(
     await network.begin_epoch()
     assert await ids(network.operator) == [6, 1], "object 5 has expired, object 4 is deleted"
     found = await network.operator.blob_objects(ROOT, LENGTH)
-    assert found == [await network.operator.blob_object(one.object_id) for one in found]
+    assert found.known_up_to == 7
+    assert list(found.objects) == [await network.operator.blob_object(one.object_id) for one in found.objects]
     monkeypatch.setattr(reader, "MOST_OBJECTS", 1)
     assert await ids(network.operator) == [6]
     monkeypatch.setattr(reader, "IDS_PER_SEARCH", 1)

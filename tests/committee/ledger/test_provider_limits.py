@@ -165,7 +165,9 @@ async def fill_a_block(network: Network, code: str, data: bytes) -> None:
     await network.operator.mint(outsider, 10**9)
     await send(network, outsider, token.address, token.abi.encode_call("approve", blobs.address, 10**9))
     await chain.request("evm_setAutomine", False)
-    registration = blobs.abi.encode_call("reserveAndRegister", bytes(32), LENGTH, 1, 5, False, 2**64)
+    registration = blobs.abi.encode_call(
+        "reserveAndRegister", bytes(32), LENGTH, 1, 5, False, 2**256 - 1, 2**64
+    )
     await send(network, outsider, OUTSIDERS_CONTRACT, data)
     await send(network, outsider, blobs.address, registration)
     await chain.mine()

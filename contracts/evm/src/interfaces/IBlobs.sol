@@ -81,6 +81,10 @@ interface IBlobs is ISpace {
     error InvalidBlob(uint256 blobId);
     /// @notice The certificate is from before the object was registered.
     error CertificateTooOld(uint32 epoch, uint32 registeredEpoch);
+    /// @notice The sender has a newer object of the blob than those it knows of, of the same kind, and it lives.
+    error RegisteredMeanwhile(uint256 objectId);
+    /// @notice The object's end is not the one that the sender knows of.
+    error EndMoved(uint32 endPeriod);
 
     /// @notice How many blob objects there have been; their ids are 1 to this.
     function blobCount() external view returns (uint128);
@@ -93,6 +97,9 @@ interface IBlobs is ISpace {
     /// @param length Bytes of the blob as it is, not encoded.
     /// @param encodingType 1.
     /// @param deletable Whether the owner may delete the blob before its end.
+    /// @param knownUpTo `blobCount` when the sender looked for its objects of the blob. Reverts if one that lives, and is
+    /// as deletable, was registered since, so that nothing is paid twice; `type(uint256).max` registers all the same. Each
+    /// object since, anybody's, costs some 2300 gas.
     /// @param maxCost The most that the writing may cost.
     function register(
         uint256 resourceId,
@@ -100,6 +107,7 @@ interface IBlobs is ISpace {
         uint64 length,
         uint8 encodingType,
         bool deletable,
+        uint256 knownUpTo,
         uint256 maxCost
     ) external returns (uint256 objectId);
 
@@ -111,6 +119,7 @@ interface IBlobs is ISpace {
         uint8 encodingType,
         uint32 periodsAhead,
         bool deletable,
+        uint256 knownUpTo,
         uint256 maxCost
     ) external returns (uint256 objectId);
 
@@ -132,8 +141,9 @@ interface IBlobs is ISpace {
     /// @notice Reserves and pays more periods for a certified blob, while it lives. Anyone may: what is added is the
     /// owner's, whoever pays.
     /// @param periods How many more; its new end is at most 53 periods ahead.
+    /// @param knownEnd The end that the sender knows of. Reverts when it is another by now, so that nothing is paid twice.
     /// @param maxCost The most that they may cost.
-    function extend(uint256 objectId, uint32 periods, uint256 maxCost) external;
+    function extend(uint256 objectId, uint32 periods, uint32 knownEnd, uint256 maxCost) external;
 
     /// @notice Extends a certified blob, anybody's, while it lives, to the end of a reservation of the sender's: of the
     /// blob's size, and for all periods from the blob's end on. What it has before that end stays the sender's.
