@@ -20,8 +20,8 @@ abstract contract Space is ISpace, Governed {
     struct Account {
         /// @dev Mebibytes.
         uint64 reserved;
-        /// @dev What users paid, and what was not earned in the periods before. Mebibytes of 2^64 bytes times prices of
-        /// 80 bits fit.
+        /// @dev What users paid; of a closed period also what was not earned before it. Mebibytes of 2^64 bytes times
+        /// prices of 80 bits fit.
         uint128 payment;
     }
 
@@ -45,6 +45,8 @@ abstract contract Space is ISpace, Governed {
     Terms public terms;
     /// @inheritdoc ISpace
     uint32 public openPeriod;
+    /// @inheritdoc ISpace
+    uint128 public unearned;
     /// @inheritdoc ISpace
     mapping(uint32 period => Account) public accounts;
 
@@ -105,10 +107,10 @@ abstract contract Space is ISpace, Governed {
         uint256 parts = committee.earnings(period, nodeId);
         if (period < committee.staking().settledPeriod(nodeId)) return 0;
         uint256 payment = accounts[period].payment;
-        uint256 rest;
+        uint256 rest = unearned;
         for (uint32 open = openPeriod; open <= period; ++open) {
             payment = accounts[open].payment + rest;
-            if (payment != 0) rest = payment - payment / _parts * committee.earned(open);
+            if (payment != 0) rest = payment - payment / _parts * committee.earned(open); // else there is none
         }
         return payment / _parts * parts;
     }
@@ -227,12 +229,14 @@ abstract contract Space is ISpace, Governed {
         staking.settle(nodeId, amounts);
     }
 
-    /// @dev Makes a period's payment final; what is not earned of it is paid for the next.
+    /// @dev Makes a period's payment final: what users paid for it, and what was not earned before. What is not earned of
+    /// it waits for the next period to be closed, apart from what users paid for that one and may be given back.
     function _close(uint32 period) private {
-        uint256 payment = accounts[period].payment;
+        uint256 payment = accounts[period].payment + unearned;
+        accounts[period].payment = uint128(payment);
         uint256 part = payment / _parts;
         uint256 rest = payment == 0 ? 0 : payment - part * committee.earned(period);
-        accounts[period + 1].payment += uint128(rest);
+        unearned = uint128(rest);
         emit PeriodClosed(period, payment, part, rest);
     }
 

@@ -34,6 +34,7 @@ contract RebuiltState {
     uint256 private reservationCount;
     uint256 private blobCount;
     uint32 private openPeriod;
+    uint256 private unearned;
     address private guardian;
     mapping(uint32 period => Account) private accounts;
     mapping(uint256 id => ISpace.Reservation) private reservations;
@@ -55,6 +56,7 @@ contract RebuiltState {
         vm.assertEq(terms.writePrice, writePrice);
         vm.assertEq(terms.capacity, capacity);
         vm.assertEq(openPeriod, real.openPeriod());
+        vm.assertEq(unearned, real.unearned());
         vm.assertEq(balance, token.balanceOf(address(real)));
         vm.assertEq(guardian, real.guardian());
         bytes4 selector = real.reserveAndRegister.selector;
@@ -137,8 +139,7 @@ contract RebuiltState {
 
     function _closed(Vm.Log memory log) private {
         openPeriod = uint32(uint256(log.topics[1])) + 1;
-        (,, uint256 rest) = abi.decode(log.data, (uint256, uint256, uint256));
-        accounts[openPeriod].payment += rest;
+        (accounts[openPeriod - 1].payment,, unearned) = abi.decode(log.data, (uint256, uint256, uint256));
     }
 
     function _refunded(bytes memory data) private {

@@ -6,7 +6,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 /// @title Space to store in: what is left of it, what it costs, who has reserved it, and who earns that.
 /// @notice Space is reserved and paid for from the current period to an end period, exclusive, in whole mebibytes.
 /// What was paid for a period is shared out when it is over, by the parts that its members have earned (`Earnings`);
-/// what nobody has earned is added to what was paid for the next. Reservation ids count from 1.
+/// what nobody has earned is shared out with the next one. Reservation ids count from 1.
 interface ISpace {
     /// @notice Space from a start period to an end period, exclusive, to be used by one blob.
     struct Reservation {
@@ -51,7 +51,8 @@ interface ISpace {
     );
     /// @notice Prices and capacity are others from now on.
     event TermsChanged(uint80 price, uint80 writePrice, uint64 capacity);
-    /// @notice A period's payment is final: `part` is what each part earned is worth, `rest` is paid for the next period.
+    /// @notice A period's payment is final: `part` is what each part earned is worth, `rest` is shared
+    /// out with the next period.
     event PeriodClosed(uint32 indexed period, uint256 payment, uint256 part, uint256 rest);
     /// @notice What a node earned in a period went to its pool.
     event PaidOut(uint32 indexed period, uint32 indexed nodeId, uint256 amount);
@@ -124,7 +125,10 @@ interface ISpace {
     /// @notice The first period that is not closed.
     function openPeriod() external view returns (uint32);
 
-    /// @notice What is reserved in a period, mebibytes, and paid for it.
+    /// @notice What nobody earned of the closed periods: it is shared out with the open one, and never given back.
+    function unearned() external view returns (uint128);
+
+    /// @notice What is reserved in a period, mebibytes, and paid for it; for a closed one with what was not earned before.
     function accounts(uint32 period) external view returns (uint64 reserved, uint128 payment);
 
     /// @notice Changes prices and capacity, for what is reserved and registered from now on. The governor, and the ballot
