@@ -22,7 +22,7 @@ abstract contract BlobObjects is IBlobs, Reservations {
         bool deletable;
     }
 
-    uint256 private constant PLACE_BITS = 64; // of a cursor of `liveBlobs`: end period, place
+    uint256 private constant SHOWN_BITS = 64; // of a cursor of `liveBlobs`: end period, complement of what is left of its list
 
     /// @inheritdoc IBlobs
     uint128 public blobCount;
@@ -65,21 +65,23 @@ abstract contract BlobObjects is IBlobs, Reservations {
     }
 
     /// @inheritdoc IBlobs
+    /// @dev Each list from its end on: what is taken out of one between two pages moves only an object that was shown to
+    /// the place, and an extension moves one to a list further on.
     function liveBlobs(uint256 cursor, uint256 count) external view returns (BlobView[] memory page, uint256 next) {
         uint256 current = committee.period();
-        (uint256 period, uint256 place) = (cursor >> PLACE_BITS, uint64(cursor));
-        if (period <= current) (period, place) = (current + 1, 0);
-        uint256 left;
-        for (uint256 later = period; later <= current + MAX_PERIODS_AHEAD; ++later) {
-            left += _endingWith[later].length;
+        (uint256 period, uint256 left) = (cursor >> SHOWN_BITS, ~uint64(cursor));
+        if (period <= current) (period, left) = (current + 1, type(uint64).max);
+        if (left > _endingWith[period].length) left = _endingWith[period].length;
+        uint256 more = left;
+        for (uint256 later = period + 1; later <= current + MAX_PERIODS_AHEAD; ++later) {
+            more += _endingWith[later].length;
         }
-        left = left > place ? left - place : 0;
-        page = new BlobView[](count < left ? count : left);
-        for (uint256 i; i < page.length; ++place) {
-            while (place >= _endingWith[period].length) (period, place) = (period + 1, 0);
-            page[i++] = blob(_endingWith[period][place]);
+        page = new BlobView[](count < more ? count : more);
+        for (uint256 i; i < page.length; --left) {
+            while (left == 0) left = _endingWith[++period].length;
+            page[i++] = blob(_endingWith[period][left - 1]);
         }
-        if (page.length < left) next = period << PLACE_BITS | place;
+        if (page.length < more) next = period << SHOWN_BITS | ~uint64(left);
     }
 
     /// @inheritdoc IBlobs

@@ -6,7 +6,8 @@ import {IBlobs} from "src/interfaces/IBlobs.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {BlobBase} from "test/BlobBase.t.sol";
 
-/// @notice `liveBlobs` shows what is neither deleted nor expired, each object once, whatever the pages' size.
+/// @notice `liveBlobs` shows what is neither deleted nor expired, each object once, whatever the pages' size, and hides
+/// nothing from a reader whose pages are of several blocks.
 contract LiveBlobsTest is BlobBase {
     function test_liveBlobs_has_nothing_before_anything_is_registered() public view {
         _assertLive(new uint256[](0));
@@ -120,6 +121,38 @@ contract LiveBlobsTest is BlobBase {
             if (isLive) ++expected;
         }
         vm.assertEq(ids.length, expected);
+    }
+
+    /// @dev What is removed, extended and registered between two pages hides no object that lived all the while.
+    function test_liveBlobs_of_several_blocks_has_all_that_lived_all_the_while(uint256 seed, uint256 pageSize) public {
+        _registerEach(9, 2, 4);
+        uint256 before = blobs.blobCount();
+        bool[] memory isSeen = new bool[](before + 1);
+        (uint256 cursor, uint256 size) = (0, _between(pageSize, 1, 4));
+        do {
+            IBlobs.BlobView[] memory page;
+            (page, cursor) = blobs.liveBlobs(cursor, size);
+            for (uint256 i; i < page.length; ++i) {
+                if (page[i].objectId <= before) isSeen[page[i].objectId] = true;
+            }
+            for (uint256 i; i < 2; ++i) {
+                seed = uint256(keccak256(abi.encode(seed)));
+                _disturb(seed);
+            }
+        } while (cursor != 0);
+        for (uint256 id = 1; id <= before; ++id) {
+            vm.assertTrue(isSeen[id] || blobs.blob(id).status == IBlobs.Status.Deleted);
+        }
+    }
+
+    function _disturb(uint256 dice) private {
+        uint256 id = 1 + (dice >> 8) % blobs.blobCount();
+        IBlobs.Status status = blobs.blob(id).status;
+        if (dice % 4 == 0) _registerEach(1, 1 + (dice >> 16) % 5, 6);
+        else if (status == IBlobs.Status.Deleted) return;
+        else if (dice % 4 < 3) blobs.remove(id);
+        else if (status == IBlobs.Status.Registered) _certifyNow(id);
+        else _extend(id);
     }
 
     function _certifyNow(uint256 id) private {

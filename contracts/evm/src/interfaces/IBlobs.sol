@@ -176,7 +176,8 @@ interface IBlobs is ISpace {
     function blobs(uint256 cursor, uint256 count) external view returns (BlobView[] memory page, uint256 next);
 
     /// @notice The blob objects that are neither deleted nor expired, by end period, a page of them. All pages of one
-    /// block together are all of them.
+    /// block together are each of them once. Pages of several blocks show each object that lived all the while at least
+    /// once, but for one that a refund at a standstill gave another end meanwhile.
     /// @param cursor 0 for the first page, else what the page before named.
     /// @param count The most objects on the page.
     /// @return page The objects, those of invalid blobs among them.
