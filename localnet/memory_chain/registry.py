@@ -10,6 +10,7 @@ from committee.addresses import is_name, is_registrable
 from committee.ledger import Absence, NetworkAddressChanged, RegisteredNode
 from committee.membership import Committee
 from localnet.memory_chain.contracts import Contracts, Outcome, Revert
+from localnet.memory_chain.space import NOBODY
 
 
 def register_node(
@@ -30,8 +31,11 @@ def register_node(
         raise Revert("InvalidName")
     _require_address(address)
     node_id, operator = len(now.nodes) + 1, operator or account
+    nodes = dict(now.nodes)
     if other := now.node_of(operator):
-        raise Revert("AccountHasNode", account=operator, nodeId=other)
+        if operator != account or nodes[other].owner == account:
+            raise Revert("AccountHasNode", account=operator, nodeId=other)
+        nodes[other] = replace(nodes[other], operator=NOBODY)
     for one in now.nodes.values():
         if one.public_key == public_key:
             raise Revert("KeyInUse", nodeId=one.node_id)
@@ -58,7 +62,7 @@ def register_node(
         pending_commission=commission,
         commission_from=0,
     )
-    nodes = {**now.nodes, node_id: node}
+    nodes[node_id] = node
     return replace(now, nodes=nodes, candidates=(*now.candidates, node_id)), ()
 
 

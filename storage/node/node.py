@@ -315,7 +315,9 @@ class StorageNode:
             registered = await self._shown(account)
         if registered.public_key != self.secret.public_key:
             raise ConfigError(
-                f"account {account} is registered as node {registered.node_id} with another BLS key than this folder's"
+                f"account {account} is registered as node {registered.node_id}, of owner {registered.owner}, with "
+                "another BLS key than this folder's: run the folder with that key; if that owner named the account "
+                "unasked, `haulout node register` takes it back for a node of your own"
             )
         if registered.name != self.config.name:
             log.warning(

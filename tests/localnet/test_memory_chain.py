@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from committee.bls import SecretKey
+from committee.bls import SecretKey, proof_of_possession
 from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S, Launch
 from tests.localnet.twins import Telling, Twins
 
@@ -196,6 +196,12 @@ async def test_a_node_goes_over_to_the_account_that_accepts_it(twins: Twins) -> 
     assert await twins.tell(other, lambda told: told.accept_node(1)) is None
     assert await twins.tell(one, lambda told: told.offer_node(1, None)) == "NotNodeOwner"
     assert await twins.tell(one, lambda told: told.accept_node(99)) == "UnknownNode"
+    assert one.account is not None
+    secret = SecretKey.generate()
+    proof = proof_of_possession(secret, one.account, twins.chain.parameters.domain)
+    own = registering("own", "http://own:1", secret.public_key, proof)
+    assert await twins.tell(one, own) is None, "the account is taken back from the other owner's node"
+    assert twins.chain.contracts.node_of(one.account) == len(twins.chain.nodes)
 
 
 def registering(*sent: Any) -> Telling:

@@ -208,7 +208,7 @@ abstract contract Nodes is Candidates, IRegistry {
 
     /// @notice The sender no longer operates its node, until the owner names another operator the owner alone does.
     /// So nobody is bound by having been named without being asked.
-    function resignOperator() external {
+    function resignOperator() public {
         uint32 nodeId = nodeOf[msg.sender];
         if (nodeId == 0) revert NotAnOperator(msg.sender, nodeId);
         delete nodeOf[msg.sender];
@@ -337,9 +337,15 @@ abstract contract Nodes is Candidates, IRegistry {
         entry.keys.push(fromPeriod, uint160(SSTORE2.write(publicKey)));
     }
 
+    /// @dev An owner that names itself leaves the node for which another owner named it: nobody can keep an account from
+    /// a node of its own by naming it first.
     function _operate(Node storage entry, uint32 nodeId, address operator) private {
         if (operator == address(0)) revert ZeroAddress();
-        if (nodeOf[operator] != 0) revert AccountHasNode(operator, nodeOf[operator]);
+        uint32 other = nodeOf[operator];
+        if (other != 0) {
+            if (operator != msg.sender || _nodes[other].owner == operator) revert AccountHasNode(operator, other);
+            resignOperator();
+        }
         nodeOf[operator] = nodeId;
         entry.operator = operator;
     }

@@ -11,6 +11,7 @@ contract RolesTest is Base {
     address private constant OPERATOR = address(0x0b);
     address private constant RECEIVER = address(0x0c);
     address private constant STRANGER = address(0xbeef);
+    uint256 private constant OTHER = 4711; // a secret for a second key
 
     // Network address
 
@@ -139,6 +140,37 @@ contract RolesTest is Base {
         registry.leaveCandidates(1);
         registry.changeOperator(1, OPERATOR);
         vm.assertEq(registry.nodeOf(OPERATOR), 1);
+    }
+
+    function test_registerNode_takes_an_account_back_that_another_owner_named() public {
+        _addNode(0);
+        vm.prank(OWNER);
+        registry.changeOperator(1, STRANGER);
+        bytes memory proof = _possession(OTHER, STRANGER);
+        Nodes.Registration memory given = _registration(STRANGER, _publicKey(OTHER), proof);
+        vm.expectEmit();
+        emit Nodes.OperatorChanged(1, address(0));
+        vm.prank(STRANGER);
+        vm.assertEq(registry.registerNode(given), 2);
+        vm.assertEq(registry.nodeOf(STRANGER), 2);
+        vm.assertEq(registry.node(1).operator, address(0));
+        vm.expectRevert(abi.encodeWithSelector(Nodes.AccountHasNode.selector, STRANGER, 2));
+        vm.prank(OWNER);
+        registry.changeOperator(1, STRANGER);
+    }
+
+    function test_changeOperator_takes_the_owners_account_back_that_another_named() public {
+        _addNode(0);
+        bytes memory proof = _possession(OTHER, STRANGER);
+        Nodes.Registration memory given = _registration(OPERATOR, _publicKey(OTHER), proof);
+        vm.prank(STRANGER);
+        registry.registerNode(given);
+        vm.prank(OWNER);
+        registry.changeOperator(1, STRANGER);
+        vm.prank(STRANGER);
+        registry.changeOperator(2, STRANGER);
+        vm.assertEq(registry.nodeOf(STRANGER), 2);
+        vm.assertEq(registry.node(1).operator, address(0));
     }
 
     function test_resignOperator_reverts_for_who_operates_none() public {
