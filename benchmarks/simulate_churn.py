@@ -1,12 +1,15 @@
 """A year of churn at internet scale: `make simulate`. What changes of epoch move, by the real rules and costs.
 
-Committees are elected by `committee.shards.assign`, the shards' ways decided by `committee.transition.plan_all`, bytes
-counted by RedStuff's own sizes; only the stakes and the stored blobs are made up (the table of assumptions). Compared:
+A period's committee is elected by `committee.shards.assign`; each member that is ejected in the period is replaced in
+it by `committee.shards.replaced`, which is a change of epoch of its own. The shards' ways are decided by
+`committee.transition.plan_all`, bytes counted by RedStuff's own sizes; only the stakes and the stored blobs are made up
+(the table of assumptions). Compared, for each period with its replacements and the regular change at its end:
 
 Haulout            a pair that is copied or rebuilt moves its own size, (p+s)·t
 whole-blob repair  a copied pair the same, but for each rebuilt one the blob is fetched: p·s·t
 the same, shared   each member that rebuilds fetches a blob once for all the pairs it rebuilds of it
-full copy          at every change all blobs are fetched, encoded anew, and all pairs given out: p·s·t + n·(p+s)·t
+full copy          at a period's end all blobs are fetched, encoded anew, and all pairs given out: p·s·t + n·(p+s)·t;
+                   for a replacement nothing is counted
 
 Framing, metadata, and symbols from a member's own slivers are left out everywhere. The EVM contract takes at most 100
 candidates, those with the largest stakes (an election's gas grows with them), so that of these networks it can run the
@@ -27,7 +30,7 @@ from rich.table import Table
 
 from benchmarks.plot import Panel, Series, svg
 from committee.membership import Committee, Member
-from committee.shards import BAND_MILLIS, assign, least_moves
+from committee.shards import BAND_MILLIS, assign, least_moves, replaced
 from committee.transition import Departure, plan_all
 from storage.redstuff import Parameters
 
@@ -39,19 +42,19 @@ CONTRACT_CANDIDATES = 100
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is made up. Rates are per epoch of 14 days."""
+    """What is made up. Rates are per period of 14 days."""
 
     n_shards: int = 1000
-    epochs: int = 26
+    periods: int = 26
     seed: int = 5
     stake_sigma: float = 1.0
     """Of the stakes' logarithms (log-normal): the largest of 100 has about twelve times the median."""
     drift_sigma: float = 0.05
-    """Of a stake's change from epoch to epoch, as a logarithm."""
+    """Of a stake's change from period to period, as a logarithm."""
     leaving: float = 0.01
-    """Members that leave by their own will; each is replaced by a newcomer."""
+    """Members that leave by their own will; a newcomer stands for each at the period's end."""
     crashing: float = 0.005
-    """Members that fall silent and are ejected; each is replaced by a newcomer."""
+    """Members that fall silent, are ejected and replaced within the period; a newcomer stands for each at its end."""
     band_millis: int = BAND_MILLIS
     stored_bytes: int = PIB
     blob_shares: tuple[tuple[int, float], ...] = ((MIB, 0.05), (16 * MIB, 0.25), (256 * MIB, 0.7))
@@ -73,7 +76,11 @@ class Change:
     """One change of epoch: shards by their way, and bytes by how they would be moved."""
 
     members: int
+    period: int
+    """The period in which a member was replaced, or that ended with the change."""
     epoch: int
+    """The one that the change began."""
+    is_replacement: bool
     kept: int
     transferred: int
     rebuilt: int
@@ -108,8 +115,8 @@ class Stakes:
         for _ in range(members):
             self._join()
 
-    def pass_epoch(self) -> dict[int, Departure]:
-        """Let an epoch pass; who departed in it and how."""
+    def pass_period(self) -> dict[int, Departure]:
+        """Let a period pass; return the nodes that departed in it, and how."""
         assumed, dice = self._assumed, self._dice
         departed: dict[int, Departure] = {}
         for node_id in list(self.of):
@@ -136,11 +143,22 @@ def elect(previous: Committee | None, stakes: Mapping[int, int], assumed: Assump
     shards = assign(
         previous.holdings if previous else None, list(stakes.items()), assumed.n_shards, assumed.band_millis
     )
+    return _committee(1 if previous is None else previous.epoch + 1, shards, assumed.n_shards)
+
+
+def replacement(previous: Committee, regular: Committee, ejected: int) -> Committee:
+    """The committee in office without a member that was ejected, by the real rules; `regular` began the period."""
+    weights = {one.node_id: one.weight for one in regular.members}
+    shards = replaced(previous.holdings, [ejected], weights)
+    return _committee(previous.epoch + 1, shards, previous.n_shards)
+
+
+def _committee(epoch: int, shards: Mapping[int, tuple[int, ...]], n_shards: int) -> Committee:
     members = (
         Member(node_id, f"node-{node_id}", "", node_id.to_bytes(48, "big"), mine)
         for node_id, mine in shards.items()
     )
-    return Committee(1 if previous is None else previous.epoch + 1, assumed.n_shards, tuple(members))
+    return Committee(epoch, n_shards, tuple(members))
 
 
 def simulate(members: int, assumed: Assumptions) -> list[Change]:
@@ -148,16 +166,31 @@ def simulate(members: int, assumed: Assumptions) -> list[Change]:
     cost, stakes = cost_of(assumed), Stakes(members, assumed)
     committee = elect(None, stakes.of, assumed)
     changes = []
-    for _ in range(assumed.epochs):
-        departed = stakes.pass_epoch()
+    for period in range(1, assumed.periods + 1):
+        departed, regular = stakes.pass_period(), committee
+        for node_id, how in departed.items():
+            if how is Departure.EJECTED and node_id in committee.by_id:
+                following = replacement(committee, regular, node_id)
+                fallen = {node_id: how}
+                changes.append(
+                    change(members, period, committee, following, fallen, cost, is_replacement=True)
+                )
+                committee = following
         following = elect(committee, stakes.of, assumed)
-        changes.append(change(members, committee, following, departed, cost))
+        changes.append(change(members, period, committee, following, departed, cost, is_replacement=False))
         committee = following
     return changes
 
 
 def change(
-    members: int, previous: Committee, current: Committee, departed: Mapping[int, Departure], cost: Cost
+    members: int,
+    period: int,
+    previous: Committee,
+    current: Committee,
+    departed: Mapping[int, Departure],
+    cost: Cost,
+    *,
+    is_replacement: bool,
 ) -> Change:
     """One change's shards and bytes."""
     transition = plan_all(
@@ -167,7 +200,9 @@ def change(
     rebuilders = sum(bool(one.rebuilt) for one in transition.plans.values())
     return Change(
         members,
+        period,
         current.epoch,
+        is_replacement,
         len(transition.kept),
         transferred,
         rebuilt,
@@ -175,7 +210,7 @@ def change(
         (transferred + rebuilt) * cost.pair,
         transferred * cost.pair + rebuilt * cost.source,
         transferred * cost.pair + rebuilders * cost.source,
-        cost.source + current.n_shards * cost.pair,
+        0 if is_replacement else cost.source + current.n_shards * cost.pair,
     )
 
 
@@ -191,12 +226,12 @@ def plot(changes: list[Change]) -> str:
     for members in dict.fromkeys(one.members for one in changes):
         mine = [one for one in changes if one.members == members]
         series = [
-            # A change that moves nothing has no place on a logarithmic axis.
-            Series(name, [(one.epoch, getattr(one, field)) for one in mine if getattr(one, field)])
+            # A period that moves nothing has no place on a logarithmic axis.
+            Series(name, [(period, moved) for period, moved in by_period(mine, field).items() if moved])
             for name, field in names.items()
         ]
         panels.append(
-            Panel(f"{members} members, 1 PiB of blobs", "epoch", "bytes moved in the epoch", series)
+            Panel(f"{members} members, 1 PiB of blobs", "period", "bytes moved in the period", series)
         )
     return svg(panels)
 
@@ -210,7 +245,7 @@ def show(console: Console, assumed: Assumptions, changes: list[Change]) -> None:
     ways = ("haulout", "whole_blob", "shared_blob", "full_copy")
     heads = (
         "members",
-        "kept",
+        "replaced",
         "copied",
         "rebuilt",
         "Haulout",
@@ -219,14 +254,14 @@ def show(console: Console, assumed: Assumptions, changes: list[Change]) -> None:
         "full copy",
     )
     table = Table(
-        *heads, title="A mean epoch of the year; how many times Haulout's bytes", title_justify="left"
+        *heads, title="A mean period of the year; how many times Haulout's bytes", title_justify="left"
     )
     for members in dict.fromkeys(one.members for one in changes):
         mine = [one for one in changes if one.members == members]
         haulout = mean(mine, "haulout_bytes")
         table.add_row(
             str(members),
-            *(f"{mean(mine, field):.1f}" for field in ("kept", "transferred", "rebuilt")),
+            *(f"{mean(mine, field):.1f}" for field in ("is_replacement", "transferred", "rebuilt")),
             *(
                 f"{mean(mine, way + '_bytes') / TIB:,.0f} TiB, ×{mean(mine, way + '_bytes') / haulout:.1f}"
                 for way in ways
@@ -238,9 +273,18 @@ def show(console: Console, assumed: Assumptions, changes: list[Change]) -> None:
     )
 
 
+def by_period(changes: Sequence[Change], field: str) -> dict[int, int]:
+    """Period → the sum of one number over its changes."""
+    sums: dict[int, int] = {}
+    for one in changes:
+        sums[one.period] = sums.get(one.period, 0) + int(getattr(one, field))
+    return sums
+
+
 def mean(changes: Sequence[Change], field: str) -> float:
-    """Of one number, over all changes."""
-    return sum(int(getattr(one, field)) for one in changes) / len(changes)
+    """Of one number, over all periods."""
+    sums = by_period(changes, field)
+    return sum(sums.values()) / len(sums)
 
 
 def main() -> None:
