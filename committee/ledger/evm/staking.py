@@ -22,23 +22,24 @@ class StakingWriter(Writer):
 
     async def stake(self, node_id: int, amount: int) -> Transaction:
         """As `Ledger.stake`."""
-        staking = self._reader.staking
-        async with self._spending:
-            try:
-                return await self._stake(node_id, amount)
-            except LedgerRefused as refusal:
-                await self._approve(staking, refusal)
-                return await self._stake(node_id, amount)
-
-    async def _stake(self, node_id: int, amount: int) -> Transaction:
-        """Stake; have the node paid out first where what was staked before has to join for that."""
         try:
-            return await self._stake_call("stake", node_id, amount)
+            return await self._stake(node_id, amount)
         except LedgerRefused as refusal:
             if refusal.reason != "NotSettled":
                 raise
+            # What was staked before has to join first.
             await self._pay_out_first(node_id, int(str(refusal.arguments["needed"])))
-            return await self._stake_call("stake", node_id, amount)
+            return await self._stake(node_id, amount)
+
+    async def _stake(self, node_id: int, amount: int) -> Transaction:
+        """Stake, with a permit of the amount in the same transaction; where the token takes none, approve it first."""
+        staking = self._reader.staking
+        try:
+            return (await self._spend(staking, "stake", node_id, amount, payments=1)).transaction
+        except LedgerRefused as refusal:
+            async with self._spending:
+                await self._approve(staking, refusal)
+                return await self._stake_call("stake", node_id, amount)
 
     async def staked_lately(self, node_id: int, amount: int) -> int | None:
         """As `Ledger.staked_lately`."""

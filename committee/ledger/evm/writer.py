@@ -214,7 +214,7 @@ class Writer:
         known = ANEW if known_up_to is None else known_up_to
         call = (root, length, ENCODING_TYPE, periods, deletable, known, most)
         spare_gas = CERTIFY_GAS if to_certify else 0
-        receipt = await self._spend("reserveAndRegister", *call, spare_gas=spare_gas)
+        receipt = await self._spend(blobs, "reserveAndRegister", *call, spare_gas=spare_gas)
         return int(self._told(receipt, blobs, "BlobRegistered", "objectId")), receipt.transaction
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
@@ -283,43 +283,53 @@ class Writer:
     async def _stake_call(self, function: str, *arguments: Any) -> Transaction:
         return (await self._send(self._reader.staking, function, *arguments)).transaction
 
-    async def _spend(self, function: str, *arguments: Any, spare_gas: int = 0) -> Receipt:
-        """Call the blob contract for something that costs tokens; if it must, with a permit in the same transaction.
+    async def _spend(
+        self,
+        contract: Contract,
+        function: str,
+        *arguments: Any,
+        spare_gas: int = 0,
+        payments: int = PAYMENTS_PER_PERMIT,
+    ) -> Receipt:
+        """Call a contract that takes tokens for it; if it must, with a permit for `payments` in the same transaction.
 
         With `spare_gas` nothing is sent unless the account can pay that much gas afterwards.
         """
-        blobs = self._reader.blobs
         try:
-            return await self._send(blobs, function, *arguments, spare_gas=spare_gas)
+            return await self._send(contract, function, *arguments, spare_gas=spare_gas)
         except LedgerRefused as refused:
             refusal = refused
-        call, action = blobs.abi.encode_call(function, *arguments), f"{blobs.abi.name}.{function}"
+        call, action = contract.abi.encode_call(function, *arguments), f"{contract.abi.name}.{function}"
         async with self._spending:
             for _ in range(PERMITS):
-                calls = [await self._permit(refusal), call]
+                calls = [await self._permit(contract, payments, refusal), call]
                 try:
-                    return await self._send(blobs, "multicall", calls, spare_gas=spare_gas, action=action)
+                    return await self._send(contract, "multicall", calls, spare_gas=spare_gas, action=action)
                 except LedgerRefused as refused:
                     refusal = refused
         raise refusal
 
-    async def _permit(self, refusal: LedgerRefused) -> bytes:
-        """A call of the blob contract that permits some payments like the one refused for want of an allowance.
+    async def _permit(self, spender: Contract, payments: int, refusal: LedgerRefused) -> bytes:
+        """A call of the spender that permits it some payments like the one refused for want of an allowance.
 
-        Raises the refusal where it was for anything else, and one for want of tokens.
+        Raises the refusal where it was for anything else or the token has no permits, and one for want of tokens.
         """
         needed = await self._needed(refusal)
         token, sender = self._reader.token, self._sending()
+        try:
+            nonce = int(await self._reader.call(token, "nonces", sender.account))
+        except LedgerRefused:
+            raise refusal from None
         permit = Permit(
             chain_id=self._reader.chain_id,
             token=token.address,
-            spender=self._reader.blobs.address,
-            value=needed * PAYMENTS_PER_PERMIT,
-            nonce=int(await self._reader.call(token, "nonces", sender.account)),
+            spender=spender.address,
+            value=needed * payments,
+            nonce=nonce,
             deadline_s=(await self._reader.block("latest")).timestamp_s + PERMIT_LIFE_S,
         )
         signature = sender.sign_permit(permit)
-        return self._reader.blobs.abi.encode_call("permit", permit.value, permit.deadline_s, *signature)
+        return spender.abi.encode_call("permit", permit.value, permit.deadline_s, *signature)
 
     async def _approve(self, spender: Contract, refusal: LedgerRefused) -> None:
         """Approve a payment like the one that was refused for want of an allowance.

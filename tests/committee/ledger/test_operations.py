@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,7 @@ from committee.ledger.evm import AccountKey, DeploymentParameters, DryRun, EvmLe
 from committee.messages import Intent
 
 if TYPE_CHECKING:
+    from committee.ledger.evm.reader import Contract
     from tests.committee.ledger.conftest import Launch, Network, Node
 
 TOKEN = 10**18
@@ -191,6 +192,29 @@ async def test_blobs_are_extended_deleted_and_invalidated(launch: Launch) -> Non
     assert (await operator.blob_object(object_id)).invalid
 
 
+async def test_pages_of_live_blobs_are_of_one_block(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = await launch((40,))
+    await network.begin_epoch()
+    operator = network.operator
+    for number in range(5):
+        await operator.register_blob(root(number), LENGTH, 2, deletable=True)
+    monkeypatch.setattr("committee.ledger.evm.reader.PAGE_ITEMS", 2)
+    before, asked, real = await operator.blobs(), list[int](), operator._reader.call
+
+    async def call(contract: Contract, function: str, *arguments: Any, **options: Any) -> Any:
+        answer = await real(contract, function, *arguments, **options)
+        if function == "liveBlobs":
+            asked.append(arguments[0])
+            if len(asked) < 3:
+                await operator.delete_blob(2 * len(asked))
+        return answer
+
+    monkeypatch.setattr(operator._reader, "call", call)
+    assert await operator.blobs() == before and len(before) == 5
+    assert len(asked) == 3 and asked == sorted(asked)
+    assert [one.object_id for one in await operator.blobs()] == [1, 3, 5]
+
+
 async def test_a_dry_run_tells_what_it_would_send_and_sends_nothing(launch: Launch) -> None:
     network = await launch((40,))
     key = AccountKey.generate()
@@ -201,16 +225,39 @@ async def test_a_dry_run_tells_what_it_would_send_and_sends_nothing(launch: Laun
     ) as ledger:
         with pytest.raises(DryRun) as stopped:
             await ledger.stake(1, TOKEN)
-        assert [one.action for one in stopped.value.planned] == ["HauloutToken.approve", "Staking.stake"]
-        approval, stake = stopped.value.planned
-        assert approval.gas is not None and approval.fee_wei is not None and approval.fee_wei > 0
-        assert stake.gas is None
+        assert [one.action for one in stopped.value.planned] == ["Staking.stake"]
+        (stake,) = stopped.value.planned
+        assert stake.gas is not None and stake.fee_wei is not None and stake.fee_wei > 0
         with pytest.raises(DryRun):
             await ledger.stake(1, TOKEN)
         with pytest.raises(LedgerRefused, match="NothingEarned"):
             await ledger.withdraw_earnings()
         assert await ledger.balance(key.address) == TOKEN
         assert await ledger.stakes(key.address) == []
+
+
+async def test_a_stake_is_permitted_in_its_transaction_or_approved_where_the_token_has_no_permits(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await launch((40,))
+    staker = await network.account()
+    assert staker.account is not None
+    await network.operator.mint(staker.account, 2 * TOKEN)
+    await staker.stake(1, TOKEN)
+    assert [one.action for one in staker.sent] == ["Staking.stake"]
+    reader = staker._reader
+    allowance = await reader.call(reader.token, "allowance", staker.account, reader.staking.address)
+    assert allowance == 0, "no more is permitted than is staked"
+    real = reader.call
+
+    async def call(contract: Contract, function: str, *arguments: Any, **options: Any) -> Any:
+        if function == "nonces":
+            raise LedgerRefused("HauloutToken.nonces", "Reverted")
+        return await real(contract, function, *arguments, **options)
+
+    monkeypatch.setattr(reader, "call", call)
+    await staker.stake(1, TOKEN)
+    assert [one.action for one in staker.sent][1:] == ["HauloutToken.approve", "Staking.stake"]
 
 
 async def test_shards_not_attested_stay_to_be_attested(launch: Launch) -> None:
