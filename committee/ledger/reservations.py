@@ -11,7 +11,10 @@ class SpaceLedger(Protocol):
     """Reservations of a chain, seen from one account; errors as those of `Ledger`."""
 
     async def reservations(self, owner: str) -> list[Reservation]:
-        """An account's reservations that have not ended, by id, in the newest block."""
+        """An account's reservations that have not ended, by id, in the newest block.
+
+        Raises `LedgerError` when the account has more than an adapter's limit, 100 000.
+        """
 
     async def reserve_space(
         self, size_bytes: int, periods: int, *, max_cost: int | None = None

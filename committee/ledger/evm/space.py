@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from committee.errors import LedgerRefused
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.reader import PAGE_ITEMS
 from committee.ledger.evm.writer import ANEW, ENCODING_TYPE, Writer
@@ -12,6 +12,10 @@ from committee.ledger.records import MEBIBYTE, Reservation, Transaction
 
 IDS_PER_PAGE = 10 * PAGE_ITEMS
 """Reservation ids that one call looks through for an account's: some 9 M gas, of the 50 M that nodes give a call."""
+MOST_PAGES = 2_000
+"""The most such calls for one account: an endpoint that makes up pages would go on for ever."""
+MOST_RESERVATIONS = 100_000
+"""The most reservations of one account that are returned."""
 
 
 class SpaceWriter(Writer):
@@ -29,14 +33,20 @@ class SpaceWriter(Writer):
                 raise answers.Unreadable(f"a page that does not lead on from reservation {cursor}")
             return [decode.reservation(one) for one in page], following
 
-        while True:
+        for _ in range(MOST_PAGES):
             asked = owner, cursor, IDS_PER_PAGE
             page, cursor = await self._reader.call(
                 self._reader.blobs, "reservationsOf", *asked, at=block, read=read_page
             )
             found.extend(page)
+            if len(found) > MOST_RESERVATIONS:
+                raise LedgerError(f"{owner} has more than {MOST_RESERVATIONS} reservations: too many to list")
             if cursor == 0:
                 return found
+        raise LedgerUnavailable(
+            f"the chain's endpoint tells of more than {MOST_PAGES * IDS_PER_PAGE} reservations of all accounts, which "
+            "are too many to look through: use another endpoint if there are fewer"
+        )
 
     async def reserve_space(
         self, size_bytes: int, periods: int, *, max_cost: int | None = None

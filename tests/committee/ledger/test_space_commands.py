@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from committee import messages
-from committee.errors import LedgerRefused
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import MEBIBYTE
-from committee.ledger.evm import DeploymentParameters
+from committee.ledger.evm import DeploymentParameters, space
 from committee.messages import Intent
 from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S
 from tests.committee.ledger.test_commands import TOKEN, Shell, shell
@@ -45,7 +45,9 @@ async def certify(network: Network, object_id: int) -> None:
     await network.operator.certify_blob(object_id, network.sign(state, Intent.BLOB, body))
 
 
-async def test_space_from_its_reservation_to_a_blob(launch: Launch, tmp_path: Path) -> None:
+async def test_space_from_its_reservation_to_a_blob(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = await launch((40, 30, 20, 10), PRICED)
     await network.begin_epoch()
     owner, other = await shells(network, tmp_path)
@@ -55,6 +57,16 @@ async def test_space_from_its_reservation_to_a_blob(launch: Launch, tmp_path: Pa
     assert (await owner.run("space", "split", "1", "--mebibytes", "1"))["new_resource_id"] == 2
     assert (await owner.run("space", "split", "1", "--period", "4"))["new_resource_id"] == 3
     assert await listed(owner) == [(1, 1, 1, 4), (2, 2, 1, 7), (3, 1, 4, 7)]
+    all_three = await network.operator.reservations(owner.account)
+    with monkeypatch.context() as limited:
+        limited.setattr(space, "IDS_PER_PAGE", 1)
+        assert await network.operator.reservations(owner.account) == all_three
+        limited.setattr(space, "MOST_RESERVATIONS", 2)
+        with pytest.raises(LedgerError, match="has more than 2 reservations"):
+            await network.operator.reservations(owner.account)
+        limited.setattr(space, "MOST_PAGES", 2)
+        with pytest.raises(LedgerUnavailable, match="more than 2 reservations of all accounts"):
+            await network.operator.reservations(owner.account)
     for words in ((), ("--mebibytes", "1", "--period", "4")):
         with pytest.raises(AssertionError, match="one of them"):
             await owner.run("space", "split", "2", *words)
