@@ -116,9 +116,9 @@ class Sender:
     ) -> Receipt:
         """Send call data to a contract (or creation code to none, or ether to an account); wait until it is mined.
 
-        Raises `LedgerRefused` when the contract reverts or the account cannot pay for it and for `spare_gas` more,
-        `LedgerUnavailable` when the chain does not answer, `TransactionUnknown` when it was handed over and may
-        still be mined.
+        Raises `LedgerRefused` when the contract reverts or the account cannot pay for it and `spare_gas` (which
+        the transaction may use up if the state has changed much since its estimate), `LedgerUnavailable` when the
+        chain does not answer, `TransactionUnknown` when it was handed over and may still be mined.
         """
         request = self._request(to, data, value_wei)
         gas, offer = await both(self._estimates.gas(action, request), fees.bid(self._rpc))
@@ -126,7 +126,7 @@ class Sender:
             "chainId": self._chain_id,
             "data": data,
             # Two senders that share no lock would else make one and the same transaction of equal calls.
-            "gas": min(gas + secrets.randbelow(GAS_SPREAD), TRANSACTION_GAS_LIMIT),
+            "gas": min(gas + spare_gas + secrets.randbelow(GAS_SPREAD), TRANSACTION_GAS_LIMIT),
             "value": value_wei,
         } | ({"to": to} if to else {})
         if spare_gas:

@@ -11,6 +11,7 @@ from aiohttp import web
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable, TransactionUnknown
 from committee.ledger import SentTransaction
 from committee.ledger.evm import DeploymentParameters, EvmLedger, outbox, reader
+from committee.ledger.evm.writer import CERTIFY_GAS
 from tests.committee.ledger.test_evm_sender import HOLDER, spoilt_operator
 
 if TYPE_CHECKING:
@@ -118,7 +119,10 @@ async def test_nothing_is_paid_when_gas_for_the_certificate_would_be_lacking(
     assert not writer.sent
     await writer.register_blob(ROOT, LENGTH, 2)
     await network.chain.request("anvil_setBalance", writer.account, hex(2_000_000 * bid))
-    await writer.register_blob(ROOT, LENGTH, 2, to_certify=True)
+    _, paid = await writer.register_blob(ROOT, LENGTH, 2, to_certify=True)
+    sent = await network.chain.request("eth_getTransactionByHash", "0x" + paid.hash.hex())
+    # What is kept for the certificate may go for looking through objects that are registered since the estimate.
+    assert int(sent["gas"], 16) > paid.gas_used + CERTIFY_GAS
 
 
 async def test_what_was_sent_is_told_whatever_became_of_it(launch: Launch, spoilt: SpoiltConnection) -> None:
