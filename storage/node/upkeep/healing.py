@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from committee import transition
 from committee.errors import LedgerError
@@ -61,7 +62,7 @@ class Healing:
         loop = asyncio.get_running_loop()
         store.on_damage = lambda blob_id: _tell(loop, self, blob_id)
         view.subscribe(self._on_event)
-        self._look_after_all()
+        self._look_after_all(view.live_blobs())
         if self._line and view.my_shards() and not store.shards():
             log.warning(
                 "the store holds no sliver at all; rebuilding from the other nodes",
@@ -82,8 +83,8 @@ class Healing:
             self._line.setdefault(blob_id)
             self._more.set()
 
-    def _look_after_all(self) -> None:
-        for blob_id in self._view.live_blobs():
+    def _look_after_all(self, blob_ids: Iterable[bytes]) -> None:
+        for blob_id in blob_ids:
             self.look_after(blob_id)
 
     def _on_event(self, event: Event) -> None:
@@ -96,7 +97,8 @@ class Healing:
                 self._retry(event.blob_id)
             case EpochStarted():
                 # A shard gained in a handover that was overtaken is this one's kept shard: it is healed here.
-                self._look_after_all()
+                # What was certified since the start has an event of its own.
+                self._look_after_all(self._view.live_at_start)
                 self._retry_all()
             case _:
                 pass
