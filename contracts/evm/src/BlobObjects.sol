@@ -30,7 +30,9 @@ abstract contract BlobObjects is IBlobs, Reservations {
     mapping(uint256 blobId => bool) public isInvalid;
 
     mapping(uint256 objectId => Blob) internal _blobs;
-    mapping(uint256 endPeriod => uint64[] objectIds) private _endingWith;
+    /// @dev A list is as long as its last period's account says, which a payment for the period has just read and written;
+    /// what is behind its end counts for nothing.
+    mapping(uint32 endPeriod => uint64[1 << 48] objectIds) private _endingWith;
 
     /// @inheritdoc IBlobs
     function blob(uint256 objectId) public view returns (BlobView memory shown) {
@@ -68,20 +70,22 @@ abstract contract BlobObjects is IBlobs, Reservations {
     /// @dev Each list from its end on: what is taken out of one between two pages moves only an object that was shown to
     /// the place, and an extension moves one to a list further on.
     function liveBlobs(uint256 cursor, uint256 count) external view returns (BlobView[] memory page, uint256 next) {
-        uint256 current = committee.period();
-        (uint256 period, uint256 left) = (cursor >> SHOWN_BITS, ~uint64(cursor));
+        uint32 current = committee.period();
+        uint32 last = current + MAX_PERIODS_AHEAD;
+        if (cursor >> SHOWN_BITS > last) return (page, 0);
+        (uint32 period, uint64 left) = (uint32(cursor >> SHOWN_BITS), ~uint64(cursor));
         if (period <= current) (period, left) = (current + 1, type(uint64).max);
-        if (left > _endingWith[period].length) left = _endingWith[period].length;
+        if (left > _ending(period)) left = _ending(period);
         uint256 more = left;
-        for (uint256 later = period + 1; later <= current + MAX_PERIODS_AHEAD; ++later) {
-            more += _endingWith[later].length;
+        for (uint32 later = period + 1; later <= last; ++later) {
+            more += _ending(later);
         }
         page = new BlobView[](count < more ? count : more);
         for (uint256 i; i < page.length; --left) {
-            while (left == 0) left = _endingWith[++period].length;
+            while (left == 0) left = _ending(++period);
             page[i++] = blob(_endingWith[period][left - 1]);
         }
-        if (page.length < more) next = period << SHOWN_BITS | ~uint64(left);
+        if (page.length < more) next = uint256(period) << SHOWN_BITS | ~left;
     }
 
     /// @inheritdoc IBlobs
@@ -136,17 +140,21 @@ abstract contract BlobObjects is IBlobs, Reservations {
     }
 
     function _list(uint256 objectId, uint32 endPeriod) private {
-        uint64[] storage objectIds = _endingWith[endPeriod];
-        _blobs[objectId].place = uint64(objectIds.length);
-        objectIds.push(uint64(objectId));
+        uint64 place = _accounts[endPeriod - 1].ending++;
+        _blobs[objectId].place = place;
+        _endingWith[endPeriod][place] = uint64(objectId);
     }
 
     /// @dev The last one of the list takes the place.
     function _unlist(Blob storage blob_) private {
-        uint64[] storage objectIds = _endingWith[blob_.endPeriod];
-        uint64 last = objectIds[objectIds.length - 1];
+        uint64[1 << 48] storage objectIds = _endingWith[blob_.endPeriod];
+        uint64 last = objectIds[--_accounts[blob_.endPeriod - 1].ending];
         objectIds[blob_.place] = last;
         _blobs[last].place = blob_.place;
-        objectIds.pop();
+    }
+
+    /// @dev The number of objects that end with a period.
+    function _ending(uint32 endPeriod) private view returns (uint64) {
+        return _accounts[endPeriod - 1].ending;
     }
 }

@@ -23,6 +23,8 @@ abstract contract Space is ISpace, Governed {
         /// @dev What users paid; of a closed period also what was not earned before it. Mebibytes of 2^64 bytes times
         /// prices of 80 bits fit.
         uint128 payment;
+        /// @dev Blob objects for which it is the last period: here their number costs next to nothing.
+        uint64 ending;
     }
 
     /// @inheritdoc ISpace
@@ -47,8 +49,7 @@ abstract contract Space is ISpace, Governed {
     uint32 public openPeriod;
     /// @inheritdoc ISpace
     uint128 public unearned;
-    /// @inheritdoc ISpace
-    mapping(uint32 period => Account) public accounts;
+    mapping(uint32 period => Account) internal _accounts;
 
     constructor(Committee committee_, IERC20 token_, Terms memory terms_, address ballot_) {
         if (address(committee_.staking().token()) != address(token_)) revert InvalidParameter("token");
@@ -106,13 +107,18 @@ abstract contract Space is ISpace, Governed {
         if (period >= _payableUntil()) revert NotOver(period);
         uint256 parts = committee.earnings(period, nodeId);
         if (period < committee.staking().settledPeriod(nodeId)) return 0;
-        uint256 payment = accounts[period].payment;
+        uint256 payment = _accounts[period].payment;
         uint256 rest = unearned;
         for (uint32 open = openPeriod; open <= period; ++open) {
-            payment = accounts[open].payment + rest;
+            payment = _accounts[open].payment + rest;
             if (payment != 0) rest = payment - payment / _parts * committee.earned(open); // else there is none
         }
         return payment / _parts * parts;
+    }
+
+    /// @inheritdoc ISpace
+    function accounts(uint32 period) external view returns (uint64 reserved, uint128 payment) {
+        return (_accounts[period].reserved, _accounts[period].payment);
     }
 
     /// @inheritdoc ISpace
@@ -163,14 +169,14 @@ abstract contract Space is ISpace, Governed {
         cost = perPeriod * (end - first) + fee;
         emit Paid(msg.sender, first, end, uint64(space), perPeriod, fee);
         for (uint32 period = first; period < end; ++period) {
-            Account memory account = accounts[period];
+            Account memory account = _accounts[period];
             uint256 reserved = account.reserved * MEBIBYTE;
             if (reserved + space * MEBIBYTE > current.capacity) {
                 revert NoCapacity(period, current.capacity > reserved ? current.capacity - reserved : 0, size);
             }
             account.reserved += uint64(space);
             account.payment += uint128(perPeriod + fee);
-            accounts[period] = account;
+            _accounts[period] = account;
             fee = 0;
         }
     }
@@ -182,7 +188,7 @@ abstract contract Space is ISpace, Governed {
 
     /// @dev Enters a payment for the current period alone.
     function _bookFee(uint32 current, uint256 fee) internal {
-        accounts[current].payment += uint128(fee);
+        _accounts[current].payment += uint128(fee);
         emit Paid(msg.sender, current, current, 0, 0, fee);
     }
 
@@ -202,9 +208,10 @@ abstract contract Space is ISpace, Governed {
         if (first >= end) revert NothingToRefund();
         uint64 space = uint64(_mebibytes(size));
         for (uint32 period = first; period < end; ++period) {
-            Account memory account = accounts[period];
+            Account memory account = _accounts[period];
             uint128 back = uint128(uint256(account.payment) * space / account.reserved);
-            accounts[period] = Account(account.reserved - space, account.payment - back);
+            (account.reserved, account.payment) = (account.reserved - space, account.payment - back);
+            _accounts[period] = account;
             amount += back;
         }
         emit Refunded(msg.sender, first, end, space, amount);
@@ -218,7 +225,7 @@ abstract contract Space is ISpace, Governed {
         if (first >= end) return 0;
         uint256[] memory amounts = new uint256[](end - first);
         for (uint32 period = first; period < end; ++period) {
-            uint256 part = accounts[period].payment / _parts;
+            uint256 part = _accounts[period].payment / _parts;
             if (part == 0) continue;
             uint256 earned = part * committee.earnings(period, nodeId);
             if (earned == 0) continue;
@@ -232,8 +239,8 @@ abstract contract Space is ISpace, Governed {
     /// @dev Makes a period's payment final: what users paid for it, and what was not earned before. What is not earned of
     /// it waits for the next period to be closed, apart from what users paid for that one and may be given back.
     function _close(uint32 period) private {
-        uint256 payment = accounts[period].payment + unearned;
-        accounts[period].payment = uint128(payment);
+        uint256 payment = _accounts[period].payment + unearned;
+        _accounts[period].payment = uint128(payment);
         uint256 part = payment / _parts;
         uint256 rest = payment == 0 ? 0 : payment - part * committee.earned(period);
         unearned = uint128(rest);
