@@ -28,7 +28,8 @@ from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
 class Client:
     """Stores and reads blobs through a ledger and the nodes it names.
 
-    Use it as an async context manager, or `close` it. The ledger stays the caller's to close.
+    Use it as an async context manager, or `close` it. The ledger stays the caller's to close. A client that is closed
+    raises `RuntimeError`.
     """
 
     def __init__(self, ledger: Ledger, *, allow_private: bool | None = None) -> None:
@@ -56,6 +57,11 @@ class Client:
     async def close(self) -> None:
         """Close all connections. Idempotent."""
         await self._session.close()
+
+    def _require_open(self) -> None:
+        """Raise `RuntimeError`, as aiohttp does of a session: nothing could be sent for what would be paid."""
+        if self._session.closed:
+            raise RuntimeError("this client is closed; make another one")
 
     def _receiver(self, member: Member) -> NodeClient:
         return self._node(member, self._uplink)
@@ -91,6 +97,7 @@ class Client:
         the registration is on chain; afterwards `NotCertified` or `NotExtended`, which name the object and the cause.
         In each case a store of the same bytes pays nothing twice. A cancellation carries the same text as a note.
         """
+        self._require_open()
         code, blob = await self._encoded(data, progress)
         async with self._only_store_of(blob.blob_id):
             return await self._purchase(code, blob, progress).store(periods, deletable, force)
@@ -100,6 +107,7 @@ class Client:
 
         Raises `WrongBlob` when `data` is not what was registered, `NotCertified` when anything else fails.
         """
+        self._require_open()
         record = await self._ledger.blob_object(object_id)
         code, blob = await self._encoded(data, progress)
         if record.deleted:
@@ -137,6 +145,7 @@ class Client:
         did not answer when nobody has the metadata or fewer than `p` of the `n` shards can be reached,
         `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when that has been proven on chain.
         """
+        self._require_open()
         state, committee = await current_committee(self._ledger, progress)
         code = RedStuff(committee.n_shards)
         sources = {node_id: self._source(member) for node_id, member in state.members().items()}

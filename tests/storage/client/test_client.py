@@ -94,6 +94,16 @@ async def test_nothing_is_stored_before_the_first_epoch(user: Client, ledger: Us
 # members that are behind
 
 
+async def test_a_client_that_is_closed_says_so_before_anything_is_paid(
+    user: Client, ledger: UserLedger
+) -> None:
+    await user.close()
+    for work in (user.store(DATA, 3), user.certify(1, DATA), user.read(bytes(32))):
+        with pytest.raises(RuntimeError, match="this client is closed"):
+            await work
+    assert not ledger.chain.records
+
+
 async def test_a_member_that_sees_the_epoch_late_is_waited_for(
     network: Network, user: Client, confirmations: Tap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
