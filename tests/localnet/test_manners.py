@@ -23,6 +23,7 @@ from committee.errors import LedgerRefused
 from committee.ledger.evm.endpoints import Endpoint
 from storage.client.errors import NodeFailure, NodeRefused, NotCertified
 from storage.client.failures import Reason
+from storage.node.store.files import SegmentName
 from storage.redstuff import Axis, InconsistencyProof, RedStuff
 
 SAMPLES: dict[str, Any] = {
@@ -44,6 +45,7 @@ SAMPLES: dict[str, Any] = {
     "Endpoint": Endpoint("http://chain.example:8545"),
     "BlobMetadata": RedStuff(10).encode(b"").metadata,
     "InconsistencyProof": InconsistencyProof(Axis.PRIMARY, 0, ()),
+    "SegmentName": SegmentName(7, 0),
     "Any": "value",
 }
 """A value for each kind of parameter that an error's constructor has, by the first word of its annotation."""
