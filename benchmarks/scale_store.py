@@ -15,17 +15,17 @@ from benchmarks.scale_chain import blob_ids
 from storage.node.store import NewSliver, SliverStore
 from storage.redstuff import Axis
 
-SHARDS = (3, 8)
-"""A blob has both slivers of these two shards. With fewer of a blob each costs more, as its id is kept once."""
-SLIVER_BYTES = 256
-BLOBS_AT_ONCE = 250
+SHARDS = (3, 8, 11, 400, 401)
+"""A blob has both slivers of these shards. With fewer of a blob each costs more, as its id is kept once."""
+SLIVER_BYTES = 64
+BLOBS_AT_ONCE = 100
 """A thousand slivers are stored at once."""
 WRITES_APART_S = 0.002
 """Pause of the writer between two slivers while a shard is dropped."""
 
 
 async def store(n_blobs: int, folder: Path) -> Mapping[str, float]:
-    """Store so many blobs' slivers, open the store anew, drop one of its two shards beside a writer, and tidy it."""
+    """Store so many blobs' slivers, open the store anew, drop one of its shards beside a writer, and tidy it."""
     return await asyncio.to_thread(_measured, n_blobs, folder)
 
 
@@ -86,7 +86,7 @@ def _content(noise: bytes, blob_id: bytes, shard: int, axis: Axis) -> bytes:
 
 
 def _write(opened: SliverStore, writes: list[float], done: threading.Event) -> None:
-    """Store single slivers of the other shard until told to stop, and note how long each took."""
+    """Store single slivers of another shard until told to stop, and note how long each took."""
     for number in itertools.count():
         began_s = time.perf_counter()
         opened.put_sliver(number.to_bytes(32, "big"), SHARDS[1], Axis.PRIMARY, b"a sliver beside")

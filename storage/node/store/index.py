@@ -34,6 +34,8 @@ READERS = 4
 """Connections that read while another writes."""
 LOG_LIMIT_BYTES = 64 * 2**20
 """The write-ahead log is cut back to this after a checkpoint."""
+CACHED_BYTES = 64 * 2**20
+"""Pages of the index that the writer keeps in memory."""
 TALLY_EPOCHS = 8
 """Epochs whose tallies are kept, the newest included."""
 CHECKED_BYTES = 64 * 2**20
@@ -148,6 +150,7 @@ class StoreIndex:
 
     def _set_up(self, writer: sqlite3.Connection, may_be_new: Callable[[], bool]) -> None:
         writer.execute(f"PRAGMA journal_size_limit={LOG_LIMIT_BYTES}")
+        writer.execute(f"PRAGMA cache_size=-{CACHED_BYTES // 1024}")
         version = version_of(writer)
         if version == 0:
             if not may_be_new():

@@ -23,8 +23,8 @@ one bounded piece a call (`storage.node.store.tidying`).
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from storage.node.store import statements as sql
 from storage.node.store.conversion import convert, has_old_files
 from storage.node.store.files import SegmentFiles, lock
 from storage.node.store.index import StoreIndex, add_tallies, number_of
+from storage.node.store.reading import Reading
 from storage.node.store.records import (
     NewSliver,
     Page,
@@ -56,10 +57,10 @@ PAGE_LIMIT = 1024
 BLOBS_IN_A_PAGE = 2**16
 """Blobs looked through for one page: one of a shard that has few of them ends here, and says where to go on."""
 IDS_IN_A_QUERY = 500
+BLOBS_IN_A_DROP = 32
+"""Blobs dropped in one transaction: with 64 slivers of each, writers wait for some milliseconds."""
 RESERVE_BYTES = 64 * 2**20
 """Space kept free for the index' log."""
-DAMAGED_LISTED = 1000
-"""The most damaged slivers that are named, the last ones found."""
 
 
 class SliverStore:
@@ -71,22 +72,24 @@ class SliverStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.damaged_count = 0
-        """Slivers and metadata found damaged since the opening."""
         self.tallied = 0
         """Grows whenever anything is tallied."""
         self.on_damage: Callable[[bytes], None] = lambda blob_id: None
         """Told the id of a blob of which something was found damaged, by any thread; must not block."""
         self.on_stored: Callable[[Collection[bytes]], None] = lambda blob_ids: None
         """Told the ids of blobs of which something was stored that is new, by any thread; must not block."""
-        self._damaged: deque[SliverKey] = deque(maxlen=DAMAGED_LISTED)
         self._files = SegmentFiles(folder)
         self._dropping = threading.RLock()
         """Held while files are removed, so that no closing overtakes it. Taken before `_writing`."""
         self._writing = threading.RLock()
         self._index = StoreIndex(folder)
         self._segments = Segments(self._index, self._files)
-        self._tidying = Tidying(self._index, self._segments, self._files, self._give_up, RESERVE_BYTES)
+        self._reading = Reading(
+            folder, self._index, self._segments, self._writing, lambda blob_id: self.on_damage(blob_id)
+        )
+        self._tidying = Tidying(
+            self._index, self._segments, self._files, self._reading.give_up, RESERVE_BYTES
+        )
         self._lock: int | None = None
 
     def __enter__(self) -> SliverStore:
@@ -113,13 +116,10 @@ class SliverStore:
                     self._index.open(
                         may_be_new=lambda: not (self._files.listed() or has_old_files(self.folder))
                     )
-                    self._damaged.clear()
-                    self.damaged_count = 0
+                    self._reading.begin_anew()
                     self._segments.load()
                     self._tidying.begin_anew()
-                    lost = convert(self, self._index)
-                    self._damaged.extend(lost)
-                    self.damaged_count += len(lost)
+                    self._reading.note(convert(self, self._index))
             except StoreDamaged as error:
                 self.close()
                 raise self._index.damaged(error) from None
@@ -167,7 +167,7 @@ class SliverStore:
         with self._writing, self._index.transaction() as index:
             discarded = index.execute(sql.DISCARD_METADATA, (blob_id, metadata)).rowcount > 0
         if discarded:
-            self.damaged_count += 1
+            self._reading.damaged_count += 1
             self.on_damage(blob_id)
         return discarded
 
@@ -190,7 +190,7 @@ class SliverStore:
             key = SliverKey(one.blob_id, one.shard, one.axis)
             offered.setdefault(key, (checked(key, one.symbols), one.tally))
         with self._writing, told(f"cannot store slivers in {self.folder}"):
-            there = self._good(offered)
+            there = self._reading.good(offered)
             new = sorted((key, symbols) for key, (symbols, _) in offered.items() if key not in there)
             self.require_room(sum(len(symbols) for _, symbols in new))
             tallies = [
@@ -226,7 +226,9 @@ class SliverStore:
     def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
         """A sliver's symbols; None when it is not stored, or was damaged on the disk."""
         rows = self._index.query(sql.FIND, blob_id, shard, axis)
-        return self._contents([(SliverKey(blob_id, shard, axis), Place(*rows[0]))])[0] if rows else None
+        return (
+            self._reading.contents([(SliverKey(blob_id, shard, axis), Place(*rows[0]))])[0] if rows else None
+        )
 
     def discard(self, blob_id: bytes, shard: int, axis: Axis, symbols: Symbols) -> bool:
         """Delete a sliver that was read and does not hash to its root; whether it was deleted.
@@ -235,10 +237,10 @@ class SliverStore:
         """
         key = SliverKey(blob_id, shard, axis)
         with self._writing, told(f"cannot discard a damaged sliver in {self.folder}"):
-            place = self._find(key)
+            place = self._reading.find(key)
             if place is None or place[2:] != (len(symbols), checksum_of(symbols)):
                 return False
-            self._give_up(key, place)
+            self._reading.give_up(key, place)
             return True
 
     def has_sliver(self, blob_id: bytes, shard: int, axis: Axis) -> bool:
@@ -247,7 +249,7 @@ class SliverStore:
 
     def sliver_size(self, blob_id: bytes, shard: int, axis: Axis) -> int | None:
         """Bytes of a sliver; None when it is not stored."""
-        place = self._find(SliverKey(blob_id, shard, axis))
+        place = self._reading.find(SliverKey(blob_id, shard, axis))
         return None if place is None else place.size_bytes
 
     def shards_with(self, blob_id: bytes, axis: Axis) -> frozenset[int]:
@@ -317,22 +319,33 @@ class SliverStore:
         return [row[0] for row in self._index.query(sql.BLOBS_AFTER, blob_id, max_count)]
 
     def drop_blob(self, blob_id: bytes, is_wanted: Callable[[], bool]) -> bool:
-        """Drop metadata and all slivers of a blob, unless it is wanted (again); whether anything was dropped.
+        """Drop one blob as `drop_blobs` does, unless it is wanted (again); whether anything was dropped."""
+        return bool(self.drop_blobs([blob_id], lambda asked: asked if is_wanted() else ()))
 
-        `is_wanted` is asked while writers wait, so that no blob is dropped that comes back just now: whoever stores a
-        sliver has seen the blob wanted before.
+    def drop_blobs(
+        self, blob_ids: Sequence[bytes], those_wanted: Callable[[Sequence[bytes]], Collection[bytes]]
+    ) -> list[bytes]:
+        """Drop metadata and all slivers of those of the blobs that are not wanted (again); return what was there.
+
+        `those_wanted` is asked of BLOBS_IN_A_DROP blobs at a time while writers wait, so that no blob is dropped that
+        comes back just now: whoever stores a sliver has seen the blob wanted before. It must not wait for anything.
         """
-        with self._writing, told(f"cannot drop a blob from {self.folder}"):
-            if is_wanted():
-                return False
-            with self._segments.transaction() as index:
-                for row in index.execute(sql.FIND_ALL, (blob_id,)).fetchall():
-                    self._segments.forget(Place(*row[2:]))
-                index.execute(sql.DELETE_ALL, (blob_id,))
-                index.execute(sql.DELETE_METADATA, (blob_id,))
-                is_known = index.execute(sql.DELETE_BLOB, (blob_id,)).rowcount > 0
-            self._segments.remove_files()
-            return is_known
+        dropped: list[bytes] = []
+        for first in range(0, len(blob_ids), BLOBS_IN_A_DROP):
+            some = blob_ids[first : first + BLOBS_IN_A_DROP]
+            with self._writing, told(f"cannot drop blobs from {self.folder}"):
+                wanted = those_wanted(some)
+                with self._segments.transaction() as index:
+                    dropped += [one for one in some if one not in wanted and self._drop(index, one)]
+                self._segments.remove_files()
+        return dropped
+
+    def _drop(self, index: sqlite3.Connection, blob_id: bytes) -> bool:
+        for row in index.execute(sql.FIND_ALL, (blob_id,)).fetchall():
+            self._segments.forget(Place(*row[2:]))
+        index.execute(sql.DELETE_ALL, (blob_id,))
+        index.execute(sql.DELETE_METADATA, (blob_id,))
+        return index.execute(sql.DELETE_BLOB, (blob_id,)).rowcount > 0
 
     # bookmarks, tallies and sizes
 
@@ -359,7 +372,12 @@ class SliverStore:
     @property
     def damaged(self) -> list[SliverKey]:
         """(blob id, shard, axis) of slivers found damaged since the opening, the last ones; their rows are gone."""
-        return list(self._damaged)
+        return list(self._reading.damaged)
+
+    @property
+    def damaged_count(self) -> int:
+        """Slivers and metadata found damaged since the opening."""
+        return self._reading.damaged_count
 
     def tallies_by_shard(self, epoch: int) -> list[ShardTally]:
         """What the handover into an epoch cost, by shard, over all blobs; kept for `index.TALLY_EPOCHS` epochs."""
@@ -377,57 +395,6 @@ class SliverStore:
         """Bytes of all slivers stored."""
         return self._segments.size_bytes()
 
-    # inside
-
-    def _find(self, key: SliverKey) -> Place | None:
-        """Where a sliver lies; None when it is not stored."""
-        rows = self._index.query(sql.FIND, *key)
-        place = Place(*rows[0]) if rows else None
-        return place if place is not None and self._segments.holds(place) else None
-
-    def _good(self, keys: Iterable[SliverKey]) -> set[SliverKey]:
-        """Those of the slivers that are stored whole; damaged ones are given up. Holding `_writing`."""
-        with self._index.writer() as index:
-            rows = [(key, index.execute(sql.FIND, key).fetchone()) for key in keys]
-        found = [
-            (key, Place(*row)) for key, row in rows if row is not None and self._segments.is_listed(row[0])
-        ]
-        contents = self._contents(found)
-        return {key for (key, _), content in zip(found, contents, strict=True) if content is not None}
-
     def _page(self, found: Sequence[tuple[SliverKey, Place]]) -> list[tuple[bytes, Symbols]]:
-        contents = zip(found, self._contents(found), strict=True)
+        contents = zip(found, self._reading.contents(found), strict=True)
         return [(key.blob_id, content) for (key, _), content in contents if content is not None]
-
-    def _contents(self, found: Sequence[tuple[SliverKey, Place]]) -> list[Symbols | None]:
-        """Slivers' symbols by their rows; None for one that is not there whole and unchanged, which is given up."""
-        contents = self._read([place for _, place in found])
-        for at, (key, _) in enumerate(found):
-            if contents[at] is None:
-                with self._writing, told(f"cannot give up a damaged sliver in {self.folder}"):
-                    # Another thread may have dropped, replaced, moved or given it up since its row was read.
-                    rows = self._index.query(sql.FIND, *key)
-                    if rows and self._segments.is_listed(rows[0][0]):
-                        contents[at] = self._read([Place(*rows[0])])[0]
-                        if contents[at] is None:
-                            self._give_up(key, Place(*rows[0]))
-        return contents
-
-    def _read(self, places: Sequence[Place]) -> list[Symbols | None]:
-        """Slivers' symbols by their rows; None for what is not there whole and unchanged."""
-        with told(f"cannot read slivers in {self.folder}"):
-            contents = self._segments.read(places)
-        return [
-            content if content is not None and checksum_of(content) == place.checksum else None
-            for place, content in zip(places, contents, strict=True)
-        ]
-
-    def _give_up(self, key: SliverKey, place: Place) -> None:
-        """Remove the row of a damaged sliver, and tell of it. Holding `_writing`."""
-        with self._segments.transaction() as index:
-            index.execute(sql.DELETE, key)
-            self._segments.forget(place)
-        self._segments.remove_files()
-        self._damaged.append(key)
-        self.damaged_count += 1
-        self.on_damage(key.blob_id)

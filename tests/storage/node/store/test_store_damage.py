@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -224,6 +224,26 @@ def test_a_dropped_blob_leaves_nothing_and_the_others_all(store: SliverStore, fo
 def test_a_blob_that_is_wanted_when_it_comes_to_it_is_not_dropped(store: SliverStore) -> None:
     assert not store.drop_blob(blob(1), lambda: True)
     assert store.sliver(blob(1), 0, P) == LARGE
+
+
+def test_blobs_are_dropped_some_at_a_time_and_those_that_are_wanted_stay(
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "BLOBS_IN_A_DROP", 2)
+    blobs = [blob(number) for number in range(1, 7)]
+    store.put_slivers([NewSliver(one, shard, P, SMALL) for one in blobs for shard in (3, 4)])
+    asked: list[list[bytes]] = []
+
+    def those_wanted(some: Sequence[bytes]) -> list[bytes]:
+        asked.append(list(some))
+        return [blob(4)]
+
+    dropped = store.drop_blobs([*blobs[:5], blob(9)], those_wanted)
+    assert dropped == [blob(1), blob(2), blob(3), blob(5)]
+    assert asked == [[blob(1), blob(2)], [blob(3), blob(4)], [blob(5), blob(9)]]
+    assert store.blobs_after(b"", 10) == [blob(4), blob(6)]
+    assert store.missing(3, P, blobs) == dropped
+    assert (store.sliver_count(), store.metadata(blob(1)), store.damaged) == (4, None, [])
 
 
 def test_blobs_are_listed_in_order_by_metadata_or_slivers(store: SliverStore) -> None:

@@ -1,0 +1,105 @@
+"""Reading slivers by their rows: what is not there whole and unchanged is given up and told."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from xxhash import xxh3_64_digest as checksum_of
+
+from storage.node.sqlite import told
+from storage.node.store import statements as sql
+from storage.node.store.index import StoreIndex
+from storage.node.store.records import SliverKey, Symbols
+from storage.node.store.segments import Place, Segments
+
+DAMAGED_LISTED = 1000
+"""The most damaged slivers that are named, the last ones found."""
+
+
+class Reading:
+    """The reading of one store, by any thread; one that gives a sliver up takes the store's lock `writing`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        index: StoreIndex,
+        segments: Segments,
+        writing: threading.RLock,
+        on_damage: Callable[[bytes], None],
+    ) -> None:
+        """`on_damage` is told the id of a blob of which a sliver was given up."""
+        self._folder = folder
+        self._index = index
+        self._segments = segments
+        self._writing = writing
+        self._on_damage = on_damage
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget what was found damaged."""
+        self.damaged: deque[SliverKey] = deque(maxlen=DAMAGED_LISTED)
+        """Slivers found damaged, the last ones."""
+        self.damaged_count = 0
+        """All that was found damaged."""
+
+    def note(self, damaged: Collection[SliverKey]) -> None:
+        """Take down slivers that were found damaged elsewhere."""
+        self.damaged.extend(damaged)
+        self.damaged_count += len(damaged)
+
+    def find(self, key: SliverKey) -> Place | None:
+        """Where a sliver lies; None when it is not stored."""
+        rows = self._index.query(sql.FIND, *key)
+        place = Place(*rows[0]) if rows else None
+        return place if place is not None and self._segments.holds(place) else None
+
+    def good(self, keys: Collection[SliverKey]) -> set[SliverKey]:
+        """Those of the slivers that are stored whole; damaged ones are given up. Holding `_writing`."""
+        with self._index.writer() as index:
+            known = {
+                blob_id
+                for blob_id in {key.blob_id for key in keys}
+                if index.execute(sql.NUMBER, (blob_id,)).fetchone()
+            }
+            rows = [(key, index.execute(sql.FIND, key).fetchone()) for key in keys if key.blob_id in known]
+        found = [
+            (key, Place(*row)) for key, row in rows if row is not None and self._segments.is_listed(row[0])
+        ]
+        contents = self.contents(found)
+        return {key for (key, _), content in zip(found, contents, strict=True) if content is not None}
+
+    def contents(self, found: Sequence[tuple[SliverKey, Place]]) -> list[Symbols | None]:
+        """Slivers' symbols by their rows; None for one that is not there whole and unchanged, which is given up."""
+        contents = self._read([place for _, place in found])
+        for at, (key, _) in enumerate(found):
+            if contents[at] is None:
+                with self._writing, told(f"cannot give up a damaged sliver in {self._folder}"):
+                    # Another thread may have dropped, replaced, moved or given it up since its row was read.
+                    rows = self._index.query(sql.FIND, *key)
+                    if rows and self._segments.is_listed(rows[0][0]):
+                        contents[at] = self._read([Place(*rows[0])])[0]
+                        if contents[at] is None:
+                            self.give_up(key, Place(*rows[0]))
+        return contents
+
+    def _read(self, places: Sequence[Place]) -> list[Symbols | None]:
+        """Slivers' symbols by their rows; None for what is not there whole and unchanged."""
+        with told(f"cannot read slivers in {self._folder}"):
+            contents = self._segments.read(places)
+        return [
+            content if content is not None and checksum_of(content) == place.checksum else None
+            for place, content in zip(places, contents, strict=True)
+        ]
+
+    def give_up(self, key: SliverKey, place: Place) -> None:
+        """Remove the row of a damaged sliver, and tell of it. Holding `_writing`."""
+        with self._segments.transaction() as index:
+            index.execute(sql.DELETE, key)
+            self._segments.forget(place)
+        self._segments.remove_files()
+        self.damaged.append(key)
+        self.damaged_count += 1
+        self._on_damage(key.blob_id)
