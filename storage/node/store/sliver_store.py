@@ -35,7 +35,7 @@ from storage.node.sqlite import StoreDamaged, StoreFull, told
 from storage.node.store import statements as sql
 from storage.node.store.conversion import convert, has_old_files
 from storage.node.store.files import SegmentFiles, lock
-from storage.node.store.index import StoreIndex, add_tallies, number_of
+from storage.node.store.index import StoreIndex, number_of
 from storage.node.store.reading import Reading
 from storage.node.store.records import (
     NewSliver,
@@ -45,10 +45,10 @@ from storage.node.store.records import (
     Symbols,
     Tally,
     check_id,
-    checked,
 )
 from storage.node.store.segments import Place, Segments
 from storage.node.store.tidying import Tidying
+from storage.node.store.writing import Writing
 from storage.redstuff import Axis
 
 MAX_METADATA_BYTES = 16 * 2**20
@@ -72,8 +72,6 @@ class SliverStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.tallied = 0
-        """Grows whenever anything is tallied."""
         self.on_damage: Callable[[bytes], None] = lambda blob_id: None
         """Told the id of a blob of which something was found damaged, by any thread; must not block."""
         self.on_stored: Callable[[Collection[bytes]], None] = lambda blob_ids: None
@@ -87,6 +85,7 @@ class SliverStore:
         self._reading = Reading(
             folder, self._index, self._segments, self._writing, lambda blob_id: self.on_damage(blob_id)
         )
+        self._new_slivers = Writing(folder, self._segments, self._reading, self._writing, self.require_room)
         self._tidying = Tidying(
             self._index, self._segments, self._files, self._reading.give_up, RESERVE_BYTES
         )
@@ -183,44 +182,10 @@ class SliverStore:
         """Store slivers, all or none; how many are new. What was received for the others is tallied as wasted.
 
         Of several with one key the first is stored. What is there already is read, and stored anew if it is damaged.
-        One sync a segment and one transaction are for all of them: many at once are much faster than one by one.
+        Many at once are much faster than one by one, and so are many threads that store at once.
         """
-        offered: dict[SliverKey, tuple[memoryview, Tally | None]] = {}
-        for one in slivers:
-            key = SliverKey(one.blob_id, one.shard, one.axis)
-            offered.setdefault(key, (checked(key, one.symbols), one.tally))
-        with self._writing, told(f"cannot store slivers in {self.folder}"):
-            there = self._reading.good(offered)
-            new = sorted((key, symbols) for key, (symbols, _) in offered.items() if key not in there)
-            self.require_room(sum(len(symbols) for _, symbols in new))
-            tallies = [
-                tally.in_vain if key in there else tally for key, (_, tally) in offered.items() if tally
-            ]
-            appended = self._segments.append([(key.shard, symbols) for key, symbols in new])
-            try:
-                with self._segments.transaction() as index:
-                    self._segments.commit(appended)
-                    numbers = {
-                        blob_id: number_of(index, blob_id) for blob_id in {key.blob_id for key, _ in new}
-                    }
-                    rows = (
-                        (
-                            numbers[key.blob_id],
-                            key.shard,
-                            key.axis,
-                            *place,
-                            len(symbols),
-                            checksum_of(symbols),
-                        )
-                        for (key, symbols), place in zip(new, appended.places, strict=True)
-                    )
-                    index.executemany(sql.ADD, rows)
-                    add_tallies(index, tallies)
-            except BaseException:
-                self._segments.undo(appended)
-                raise
-            self.tallied += len(tallies)
-        self.on_stored({key.blob_id for key, _ in new})
+        new = self._new_slivers.put(slivers)
+        self.on_stored({key.blob_id for key in new})
         return len(new)
 
     def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
@@ -368,6 +333,11 @@ class SliverStore:
                 f"{size_bytes} bytes do not fit into {self.folder}: {free_bytes} are free, of which {RESERVE_BYTES} "
                 "are kept for the index; make room on the disk"
             )
+
+    @property
+    def tallied(self) -> int:
+        """Grows whenever anything is tallied."""
+        return self._new_slivers.tallied
 
     @property
     def damaged(self) -> list[SliverKey]:

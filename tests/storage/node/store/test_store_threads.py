@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from storage.node.store import NewSliver, SliverStore, Tally
+from storage.node.store import NewSliver, SliverStore, StoreError, Tally
 from storage.node.store.files import SegmentFiles
 from storage.redstuff import Axis
 from tests.storage.node.places import on_disk, segments_of
@@ -53,6 +53,55 @@ def test_threads_that_store_the_same_slivers_store_each_once(store: SliverStore)
     assert sum(new) == store.sliver_count() == 40
     assert {tally.slivers for tally in tallies(store, 1)} == {1}
     assert read == [one.symbols for one in batch * 4]
+
+
+def stored_together(store: SliverStore, batches: list[list[NewSliver]]) -> tuple[list[int | str], int]:
+    """Have a thread store each batch while the store is busy: how many were new, or why not; and the transactions."""
+    said: list[str] = []
+
+    def put(batch: list[NewSliver]) -> int | str:
+        try:
+            return store.put_slivers(batch)
+        except StoreError as error:
+            return str(error)
+
+    assert store._index._writer is not None
+    with ThreadPoolExecutor(len(batches)) as threads:
+        with store._writing:
+            results = []
+            for number, batch in enumerate(batches, 1):
+                results.append(threads.submit(put, batch))
+                while len(store._new_slivers._line) < number:
+                    pass
+            store._index._writer.set_trace_callback(said.append)
+        return [one.result(timeout=30) for one in results], said.count("COMMIT")
+
+
+def test_what_waits_to_be_stored_is_stored_in_one_transaction(store: SliverStore, folder: Path) -> None:
+    batches = [[NewSliver(blob(number), 0, P, large(number))] for number in range(6)]
+    assert stored_together(store, batches) == ([1] * 6, 1)
+    assert [store.sliver(blob(number), 0, P) for number in range(6)] == [large(number) for number in range(6)]
+    assert segments_of(folder) == ["0-1"]
+
+
+def test_of_a_sliver_that_several_store_at_once_the_first_is_stored_and_the_others_are_wasted(
+    store: SliverStore,
+) -> None:
+    tally = Tally(1, 0, blob(1), "rebuilt", 1, 10, 8)
+    batches = [[NewSliver(blob(1), 0, P, large(number), tally)] for number in range(3)]
+    assert stored_together(store, batches) == ([1, 0, 0], 1)
+    assert store.sliver(blob(1), 0, P) == large(0)
+    assert tallies(store, 1) == [Tally(1, 0, blob(1), "rebuilt", 1, 10, 8, 16)]
+
+
+def test_a_batch_that_cannot_be_stored_takes_no_other_along(store: SliverStore) -> None:
+    countless: Any = None
+    batches = [[NewSliver(blob(number), 0, P, large(number))] for number in range(4)]
+    batches[2].append(NewSliver(blob(9), 0, P, b"ab", Tally(1, 0, blob(9), "rebuilt", countless)))
+    results, _ = stored_together(store, batches)
+    assert results[:2] + results[3:] == [1, 1, 1]
+    assert "NOT NULL" in str(results[2])
+    assert store.missing(0, P, [blob(number) for number in (0, 1, 2, 3, 9)]) == [blob(2), blob(9)]
 
 
 def test_readers_do_not_wait_for_a_writer(store: SliverStore) -> None:

@@ -1,0 +1,149 @@
+"""Storing slivers: one sync a segment and one transaction, for all that wait to be stored at that moment.
+
+Threads that store meanwhile another does wait in a line; the next one that gets the store's lock stores for all of them
+together. What cannot be stored together is tried one batch at a time, so that each fails for its own reasons alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xxhash import xxh3_64_digest as checksum_of
+
+from storage.node.sqlite import told
+from storage.node.store import statements as sql
+from storage.node.store.index import add_tallies, number_of
+from storage.node.store.reading import Reading
+from storage.node.store.records import NewSliver, SliverKey, Tally, checked
+from storage.node.store.segments import Segments
+
+GROUP_BYTES = 64 * 2**20
+"""Batches of so many bytes are stored together, and at least one."""
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """What one call stores, all or none."""
+
+    offered: dict[SliverKey, tuple[memoryview, Tally | None]]
+    size_bytes: int
+    new: Collection[SliverKey] | None = None
+    """Those that were not there; None until it is done."""
+    error: Exception | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.new is not None or self.error is not None
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What a group of batches comes to."""
+
+    new: list[tuple[SliverKey, memoryview]] = field(default_factory=list)
+    tallies: list[Tally] = field(default_factory=list)
+    new_of: list[list[SliverKey]] = field(default_factory=list)
+    """By batch."""
+
+
+class Writing:
+    """The storing of slivers in one store, by any thread, under the store's lock `writing`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        segments: Segments,
+        reading: Reading,
+        writing: threading.RLock,
+        require_room: Callable[[int], None],
+    ) -> None:
+        """`require_room` raises `StoreFull` when so many bytes do not fit."""
+        self._folder = folder
+        self._segments = segments
+        self._reading = reading
+        self._writing = writing
+        self._require_room = require_room
+        self._line: deque[_Batch] = deque()
+        self.tallied = 0
+        """Grows whenever anything is tallied."""
+
+    def put(self, slivers: Iterable[NewSliver]) -> Collection[SliverKey]:
+        """Store slivers, all or none; return those that are new. Raises `ValueError` and `StoreError`."""
+        offered: dict[SliverKey, tuple[memoryview, Tally | None]] = {}
+        for one in slivers:
+            key = SliverKey(one.blob_id, one.shard, one.axis)
+            offered.setdefault(key, (checked(key, one.symbols), one.tally))
+        batch = _Batch(offered, sum(len(symbols) for symbols, _ in offered.values()))
+        self._line.append(batch)
+        with self._writing:
+            while not batch.is_done:
+                self._store(self._group())
+        if batch.error is not None:
+            raise batch.error
+        return batch.new or ()
+
+    def _group(self) -> list[_Batch]:
+        """Take the first batches off the line."""
+        group = [self._line.popleft()]
+        size_bytes = group[0].size_bytes
+        while self._line and size_bytes + self._line[0].size_bytes <= GROUP_BYTES:
+            group.append(self._line.popleft())
+            size_bytes += group[-1].size_bytes
+        return group
+
+    def _store(self, group: Sequence[_Batch]) -> None:
+        try:
+            with told(f"cannot store slivers in {self._folder}"):
+                plan = self._planned(group)
+                self._commit(plan)
+        except Exception as error:
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for batch in group:
+                self._store([batch])
+        except BaseException as error:
+            for batch in group:
+                batch.error = RuntimeError(f"storing was ended by {type(error).__name__}")
+            raise
+        else:
+            for batch, new in zip(group, plan.new_of, strict=True):
+                batch.new = new
+
+    def _planned(self, group: Sequence[_Batch]) -> _Plan:
+        """What is new in a group, and what came in vain: it is there, or an earlier batch brings it."""
+        there = self._reading.good({key for batch in group for key in batch.offered})
+        plan = _Plan()
+        for batch in group:
+            new = [key for key in batch.offered if key not in there]
+            plan.new += [(key, batch.offered[key][0]) for key in new]
+            tallied = ((key, tally) for key, (_, tally) in batch.offered.items() if tally is not None)
+            plan.tallies += [tally.in_vain if key in there else tally for key, tally in tallied]
+            there.update(new)
+            plan.new_of.append(new)
+        plan.new.sort(key=lambda one: one[0])
+        return plan
+
+    def _commit(self, plan: _Plan) -> None:
+        self._require_room(sum(len(symbols) for _, symbols in plan.new))
+        appended = self._segments.append([(key.shard, symbols) for key, symbols in plan.new])
+        try:
+            with self._segments.transaction() as index:
+                self._segments.commit(appended)
+                numbers = {
+                    blob_id: number_of(index, blob_id) for blob_id in {key.blob_id for key, _ in plan.new}
+                }
+                rows = (
+                    (numbers[key.blob_id], key.shard, key.axis, *place, len(symbols), checksum_of(symbols))
+                    for (key, symbols), place in zip(plan.new, appended.places, strict=True)
+                )
+                index.executemany(sql.ADD, rows)
+                add_tallies(index, plan.tallies)
+        except BaseException:
+            self._segments.undo(appended)
+            raise
+        self.tallied += len(plan.tallies)
