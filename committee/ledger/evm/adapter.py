@@ -222,7 +222,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
             missing, view = await both(
                 self.missing_shards(before, block, is_followed=is_followed),
                 self._reader.call(
-                    self._reader.committee, "committee", before, at=block, is_confirmed=is_followed
+                    self._reader.committee, "committeeOf", before, at=block, is_confirmed=is_followed
                 ),
             )
             committee = decode.committee(view, n_shards)
@@ -355,7 +355,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
         """As `Ledger.members_of`."""
         committee = self._reader.committee
         epoch = await self._reader.call(committee, "firstEpochOf", period)
-        told = await self._reader.call(committee, "committee", epoch)
+        told = await self._reader.call(committee, "committeeOf", epoch)
         return frozenset(member["nodeId"] for member in told["members"])
 
     async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:

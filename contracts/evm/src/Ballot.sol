@@ -4,9 +4,9 @@ pragma solidity ^0.8.30;
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {LibSort} from "solady/utils/LibSort.sol";
 import {Committee} from "./Committee.sol";
-import {Epochs} from "./Epochs.sol";
 import {Governed} from "./Governed.sol";
 import {Space} from "./Space.sol";
+import {ICommittee} from "./interfaces/ICommittee.sol";
 import {ISpace} from "./interfaces/ISpace.sol";
 import {Votes} from "./lib/Votes.sol";
 
@@ -95,7 +95,7 @@ contract Ballot {
     /// @notice What the terms become by the votes of the current period. Reverts when too few have voted.
     function decision() public view returns (ISpace.Terms memory decided) {
         uint32 period = committee.period();
-        Epochs.MemberView[] memory members = committee.committee(committee.firstEpochOf(period)).members;
+        ICommittee.MemberView[] memory members = committee.committeeOf(committee.firstEpochOf(period)).members;
         uint256[] memory prices = new uint256[](members.length);
         uint256[] memory writePrices = new uint256[](members.length);
         uint256[] memory capacities = new uint256[](members.length);

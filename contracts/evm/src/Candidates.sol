@@ -2,46 +2,26 @@
 pragma solidity ^0.8.30;
 
 import {Governed} from "./Governed.sol";
-import {Staking} from "./Staking.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
+import {IStaking} from "./interfaces/IStaking.sol";
 
 /// @title Who stands for election.
 /// @notice Candidates keep the order in which they became candidates; the committee contract elects from them. There
 /// are at most `MAX_CANDIDATES`: more stake takes the place of the least.
-abstract contract Candidates is Governed {
+abstract contract Candidates is Governed, IRegistry {
     struct Standing {
         bool candidate;
         uint32 barredUntil; // the period with whose start it may become a candidate again
     }
 
-    /// @notice A node stands for election, behind all that stand already.
-    event CandidateJoined(uint32 indexed nodeId);
-    /// @notice The candidacy was withdrawn.
-    event NodeLeft(uint32 indexed nodeId);
-    /// @notice The committee contract ended the candidacy until the start of a period (ejection), or barred a node that
-    /// had withdrawn already.
-    event CandidateRemoved(uint32 indexed nodeId, uint32 barredUntil);
-    /// @notice A candidate with more stake took the place of this one.
-    event CandidateEvicted(uint32 indexed nodeId);
-
-    /// @notice The node stands already.
-    error AlreadyCandidate(uint32 nodeId);
-    /// @notice The node does not stand.
-    error NotCandidate(uint32 nodeId);
-    /// @notice The node may not stand before the period `until` has begun.
-    error Barred(uint32 nodeId, uint32 until);
-    /// @notice All places are taken by candidates with at least `leastStake`.
-    error CandidatesFull(uint256 leastStake);
-    /// @notice Only the committee contract may.
-    error NotCommittee(address account);
-
-    /// @notice The most candidates at a time.
+    /// @inheritdoc IRegistry
     uint256 public constant MAX_CANDIDATES = 100;
 
-    /// @notice The committee contract; it alone may remove candidates.
+    /// @inheritdoc IRegistry
     address public immutable committee;
-    /// @notice The stake on the nodes.
-    Staking public immutable staking;
+    /// @inheritdoc IRegistry
+    IStaking public immutable staking;
 
     mapping(uint32 nodeId => Standing) internal _standings;
     uint32[] private _candidates;
@@ -52,21 +32,19 @@ abstract contract Candidates is Governed {
         _;
     }
 
-    constructor(Staking staking_) {
+    constructor(IStaking staking_) {
         if (address(staking_.registry()) != address(this)) revert InvalidParameter("staking");
         staking = staking_;
         committee = staking_.committee();
     }
 
-    /// @notice A node stands for no further selection. In committees already selected it stays. Owner or operator.
+    /// @inheritdoc IRegistry
     function leaveCandidates(uint32 nodeId) external onlyOperator(nodeId) {
         if (!_remove(nodeId)) revert NotCandidate(nodeId);
         emit NodeLeft(nodeId);
     }
 
-    /// @notice A node stands again, behind the other candidates. If all places are taken, it takes the one with the
-    /// least stake (of equals the last), if that is less than its own. A node that was ejected waits for the next period,
-    /// unless none comes. Owner or operator.
+    /// @inheritdoc IRegistry
     function becomeCandidate(uint32 nodeId) external pausable onlyOperator(nodeId) {
         Standing memory entry = _standings[nodeId];
         if (entry.candidate) revert AlreadyCandidate(nodeId);
@@ -76,8 +54,7 @@ abstract contract Candidates is Governed {
         _join(nodeId);
     }
 
-    /// @notice Ends a candidacy, if there is one; only the committee contract may.
-    /// @param barredUntil The period with whose start the node may become a candidate again.
+    /// @inheritdoc IRegistry
     function removeCandidate(uint32 nodeId, uint32 barredUntil) external {
         if (msg.sender != committee) revert NotCommittee(msg.sender);
         _standings[nodeId].barredUntil = barredUntil;
@@ -85,7 +62,7 @@ abstract contract Candidates is Governed {
         emit CandidateRemoved(nodeId, barredUntil);
     }
 
-    /// @notice The nodes that stand for the next selection, with the stake on each, in candidate order.
+    /// @inheritdoc IRegistry
     function candidates() external view returns (uint32[] memory nodeIds, uint256[] memory stakes) {
         nodeIds = _candidates;
         stakes = staking.stakesOn(nodeIds);

@@ -6,7 +6,8 @@ import {Earnings} from "./Earnings.sol";
 import {Election} from "./Election.sol";
 import {Epochs} from "./Epochs.sol";
 import {Governed} from "./Governed.sol";
-import {Registry} from "./Registry.sol";
+import {ICommittee} from "./interfaces/ICommittee.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
 import {Roster} from "./lib/Assignment.sol";
 import {Messages} from "./lib/Messages.sol";
 import {Roll, Rolls} from "./lib/Rolls.sol";
@@ -23,75 +24,16 @@ import {Votes} from "./lib/Votes.sol";
 contract Committee is Earnings {
     using ShardSet for uint256[];
 
-    /// @notice What the first selection waits for: both members and stake, or the time.
-    struct Opening {
-        uint16 members;
-        uint128 stake;
-        /// @dev Seconds from the deployment.
-        uint32 duration;
-    }
-
     struct Attestation {
         bytes32 digest;
         uint32 count;
         uint32 epoch;
     }
 
-    /// @notice The committee of `epoch` is elected and will not change any more, unless it is dropped. It stands in the
-    /// code of two contracts, as `Roll` in lib/Rolls.sol says. In a `period` that has begun already it is a replacement.
-    event CommitteeSelected(uint32 indexed epoch, uint32 period, address members, address shards);
-    /// @notice The selected committee is void, one of its members having been ejected; it may be selected again.
-    event SelectionDropped(uint32 indexed epoch);
-    /// @notice `epoch` is the current epoch, in `period`; its members fill the shards that they gained.
-    event EpochStarted(uint32 indexed epoch, uint32 period);
-    /// @notice A member has, durably, the bytes of these shards.
-    event ShardsAttested(
-        uint32 indexed epoch, uint32 indexed nodeId, uint16[] shards, bytes32[] digests, uint32[] counts
-    );
-    /// @notice A quorum of the shards is kept or attested, or the handover was closed.
-    event HandoverDone(uint32 indexed epoch);
-    /// @notice The deadline passed without a quorum.
-    event HandoverClosed(uint32 indexed epoch);
-    /// @notice A quorum found that a member does not answer.
-    event MemberEjected(uint32 indexed epoch, uint32 indexed nodeId, uint8 reason);
-
-    /// @notice Possible from `availableAt` on, seconds.
-    error TooEarly(uint256 availableAt);
-    /// @notice The committee of this epoch is selected.
-    error AlreadySelected(uint32 epoch);
-    /// @notice The committee of this epoch is not selected yet.
-    error NotSelected(uint32 epoch);
-    /// @notice The handover of the current epoch comes first.
-    error HandoverNotDone(uint32 epoch);
-    /// @notice There is no handover to close.
-    error HandoverIsDone(uint32 epoch);
-    /// @notice The node is not a member in this epoch.
-    error NotAMember(uint32 nodeId, uint32 epoch);
-    /// @notice Shards, digests and counts are lists of one length.
-    error LengthMismatch();
-    /// @notice The shard belongs to another member, or does not exist.
-    error NotYourShard(uint16 shard);
-    /// @notice The member had the shard before; there is nothing to attest.
-    error ShardIsKept(uint16 shard);
-    /// @notice The shard is attested in this epoch.
-    error AlreadyAttested(uint16 shard);
-    /// @notice The node was ejected once in this epoch.
-    error AlreadyEjected(uint32 nodeId, uint32 epoch);
-    /// @notice What was signed to eject the node was for use until `deadline`, seconds.
-    error EjectionTooLate(uint64 deadline);
-    /// @notice The stake that stands is less than a selection needs now (`stakeNeeded`).
-    error NotEnoughStake(uint256 stake, uint256 needed);
-    /// @notice The first committee has to have more members now.
-    error NotEnoughMembers(uint256 members, uint256 needed);
-    /// @notice No member in office was ejected in this epoch.
-    error NothingToReplace(uint32 epoch);
-    /// @notice Members were replaced `most` times in this period.
-    error TooManyReplacements(uint256 most);
-
-    /// @notice How many times members can be replaced in a period; bounds what settling a period takes.
+    /// @inheritdoc ICommittee
     uint8 public constant MAX_REPLACEMENTS = 16;
 
-    /// @notice What the first selection waits for.
+    /// @inheritdoc ICommittee
     Opening public opening;
 
     Election private immutable _election = new Election();
@@ -100,7 +42,7 @@ contract Committee is Earnings {
 
     /// @dev Parameters as in `Epochs` and `Governed`.
     constructor(
-        Registry registry_,
+        IRegistry registry_,
         uint16 nShards_,
         Parameters memory parameters_,
         Opening memory opening_,
@@ -111,9 +53,7 @@ contract Committee is Earnings {
         opening = opening_;
     }
 
-    /// @notice Elects the next period's committee from the candidates as they are now. Anyone may, from half a period
-    /// after the period's handover on, if the stake that is elected is at least `stakeNeeded`; before the first epoch
-    /// once there is what the opening waits for.
+    /// @inheritdoc ICommittee
     function select() external {
         Clock memory clock = _clock;
         _requireNoSelection(clock);
@@ -126,10 +66,7 @@ contract Committee is Earnings {
         _select(clock, roll, stake, false);
     }
 
-    /// @notice Elects a committee for the rest of the period: that in office without the members that were ejected,
-    /// whose shards the others get. Stake that came since counts for nothing. Anyone may, up to `MAX_REPLACEMENTS` times
-    /// in a period, while the members that stay held two thirds of the shards when it began. Not from the notice before
-    /// the next period's start is due until the notice after: a regular selection starts no later then.
+    /// @inheritdoc ICommittee
     function replace() external {
         Clock memory clock = _clock;
         _requireNoSelection(clock);
@@ -142,9 +79,7 @@ contract Committee is Earnings {
         _select(clock, _election.replace(regular, term.roll, _departed(clock.epoch), nShards), term.stake, true);
     }
 
-    /// @notice How much stake has to be elected in a selection made now. Two thirds of the stake that elected the
-    /// period's committee, to begin with: so that no candidate takes over from members that are late, away or leaving. Then it
-    /// falls to nothing, so slowly that a network which truly shrinks can follow.
+    /// @inheritdoc ICommittee
     function stakeNeeded() public view returns (uint256) {
         Clock memory clock = _clock;
         if (clock.epoch == 0) return _isOpening(clock) ? opening.stake : 0;
@@ -155,9 +90,7 @@ contract Committee is Earnings {
         return 2 * uint256(_terms[clock.epoch].stake) * (longest - waited) / (3 * longest);
     }
 
-    /// @notice Starts the selected epoch. Anyone may, no sooner after the selection than the notice, and when no
-    /// certificate of the epoch before the current one counts any more; the first epoch at once. The next period starts
-    /// no sooner than a full duration after this one's handover, and with the parameters that were set last.
+    /// @inheritdoc ICommittee
     function start() external {
         Clock memory clock = _clock;
         if (clock.selectedEpoch == 0) revert NotSelected(clock.epoch + 1);
@@ -188,13 +121,7 @@ contract Committee is Earnings {
         _clock = clock;
     }
 
-    /// @notice The sender's node has, durably, its slivers of every live certified blob for shards that it gained in
-    /// this epoch, or gained in the one before and did not attest. Possible until the next start, after the handover
-    /// too. The node's operator only.
-    /// @param epoch_ The current epoch.
-    /// @param shards Of the sender's node, to be attested and not attested yet.
-    /// @param digests Per shard the digest that binds the node to the bytes.
-    /// @param counts Per shard the number of blobs in it.
+    /// @inheritdoc ICommittee
     function attest(uint32 epoch_, uint16[] calldata shards, bytes32[] calldata digests, uint32[] calldata counts)
         external
     {
@@ -224,8 +151,7 @@ contract Committee is Earnings {
         _clock = clock;
     }
 
-    /// @notice Ends a handover that has no quorum at its deadline. Anyone may. The members that are late then weigh more
-    /// than all that may be faulty, so it costs them no more than the pay for what they lack.
+    /// @inheritdoc ICommittee
     function close() external {
         Clock memory clock = _clock;
         if (clock.handoverDone) revert HandoverIsDone(clock.epoch);
@@ -235,12 +161,7 @@ contract Committee is Earnings {
         _clock = clock;
     }
 
-    /// @notice Ends the candidacy of a member that does not answer until the next period has begun. Anyone may, with a
-    /// certificate of this epoch by a quorum, before its deadline; once per node and epoch. A committee selected with the
-    /// node is selected anew.
-    /// @param nodeId A member of the current or the selected committee.
-    /// @param reason 1: does not answer. Part of what was signed.
-    /// @param deadline Seconds, the last at which the certificate counts. Part of what was signed.
+    /// @inheritdoc ICommittee
     function eject(uint32 nodeId, uint8 reason, uint64 deadline, bytes calldata bitmap, bytes calldata signature)
         external
         pausable
@@ -266,13 +187,13 @@ contract Committee is Earnings {
         registry.removeCandidate(nodeId, clock.period + 1);
     }
 
-    /// @notice What was attested of a shard in the current epoch.
+    /// @inheritdoc ICommittee
     function attestation(uint16 shard) public view returns (bool done, bytes32 digest, uint32 count) {
         Attestation memory entry = _attestations[shard];
         if (entry.epoch != 0 && entry.epoch == _clock.epoch) return (true, entry.digest, entry.count);
     }
 
-    /// @notice The shards attested in the current epoch, ascending; without those that are kept.
+    /// @inheritdoc ICommittee
     function attestedShards() external view returns (uint16[] memory) {
         uint256[] memory attested = ShardSet.empty(nShards);
         for (uint16 shard; shard < nShards; ++shard) {

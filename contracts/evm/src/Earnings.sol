@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {Epochs} from "./Epochs.sol";
+import {ICommittee} from "./interfaces/ICommittee.sol";
 import {Rolls} from "./lib/Rolls.sol";
 import {ShardSet} from "./lib/ShardSet.sol";
 
@@ -22,24 +23,24 @@ abstract contract Earnings is Epochs {
         bool isForfeited; // it was ejected
     }
 
-    /// @notice What a shard earns in a period, if it is kept.
+    /// @inheritdoc ICommittee
     uint256 public constant PARTS = 10_000;
 
     mapping(uint32 epoch => mapping(uint32 nodeId => Share)) private _shares;
 
-    /// @notice The first period that cannot be paid yet: the current one, or, if that has stalled, the next.
+    /// @inheritdoc ICommittee
     function payableUntil() public view returns (uint32) {
         return isStalled() ? _clock.period + 1 : _clock.period;
     }
 
-    /// @notice Whether the next period is late by half of what it takes to stall.
+    /// @inheritdoc ICommittee
     /// @dev Then nothing is sold any more. The second of a standstill is known ahead, and it gives back of each period's
     /// payment the average: who could buy just before it would get others' money for nothing.
     function isLate() external view returns (bool) {
         return block.timestamp > _lastInTime() + _stallTime() / 2;
     }
 
-    /// @notice The parts that a node earned in a period; in the current one, if nothing changes.
+    /// @inheritdoc ICommittee
     function earnings(uint32 period_, uint32 nodeId) external view returns (uint256 parts) {
         (uint32 first, uint32 last) = _epochsOf(period_);
         for (uint32 epoch_ = first; epoch_ <= last; ++epoch_) {
@@ -49,7 +50,7 @@ abstract contract Earnings is Epochs {
         }
     }
 
-    /// @notice The parts that all members together earned in a period; in the current one, if nothing changes.
+    /// @inheritdoc ICommittee
     function earned(uint32 period_) external view returns (uint256 parts) {
         (uint32 first, uint32 last) = _epochsOf(period_);
         for (uint32 epoch_ = first; epoch_ <= last; ++epoch_) {

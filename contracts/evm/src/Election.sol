@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {LibBit} from "solady/utils/LibBit.sol";
-import {Registry} from "./Registry.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
 import {Assignment, Roster} from "./lib/Assignment.sol";
 import {Bls} from "./lib/Bls.sol";
 import {Roll, Rolls} from "./lib/Rolls.sol";
@@ -22,7 +22,7 @@ contract Election {
     /// @return roll The committee.
     /// @return stake The stake of its members.
     /// @return members How many they are.
-    function elect(Roll calldata previous, Registry registry, uint32 period, uint256 shards, uint256 bandMillis)
+    function elect(Roll calldata previous, IRegistry registry, uint32 period, uint256 shards, uint256 bandMillis)
         external
         returns (Roll memory roll, uint256 stake, uint256 members)
     {

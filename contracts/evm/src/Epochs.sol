@@ -3,9 +3,10 @@ pragma solidity ^0.8.30;
 
 import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
 import {Governed} from "./Governed.sol";
-import {Registry} from "./Registry.sol";
-import {Staking} from "./Staking.sol";
+import {ICommittee} from "./interfaces/ICommittee.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
+import {IStaking} from "./interfaces/IStaking.sol";
 import {Roster} from "./lib/Assignment.sol";
 import {Bls} from "./lib/Bls.sol";
 import {Messages} from "./lib/Messages.sol";
@@ -13,52 +14,9 @@ import {Roll, Rolls} from "./lib/Rolls.sol";
 import {ShardSet} from "./lib/ShardSet.sol";
 import {Votes} from "./lib/Votes.sol";
 
-/// @title What is known of the epochs: the clock, the committees, their shards, and what they signed.
-/// @notice An epoch is a committee's term. A period is what users pay for and what stake is elected for: a run of epochs,
-/// the first of which begins with a regular election, each further one with the replacement of ejected members.
-/// Members are ordered by node id and weigh as many votes as they have shards.
-abstract contract Epochs is Governed, IEpochs {
+/// @title What is known of the epochs: the clock, the committees, their shards, and what they signed (`ICommittee`).
+abstract contract Epochs is Governed, ICommittee {
     using ShardSet for uint256[];
-
-    /// @notice Where the epochs are.
-    struct State {
-        uint32 epoch;
-        uint32 period;
-        /// @dev The epoch with which the period began.
-        uint32 firstEpoch;
-        uint64 startedAt;
-        /// @dev Number of the block that started the epoch; its hash salts the attestations.
-        uint64 startedAtBlock;
-        bool handoverDone;
-        /// @dev When the newest handover that is done was.
-        uint64 lastHandoverDone;
-        /// @dev When the handover with which the period began was done; while it is under way, that of the period before.
-        uint64 regularHandoverDone;
-        /// @dev The epoch for which a committee is selected but not started, and when it was; 0 if none.
-        uint32 selectedEpoch;
-        uint64 selectedAt;
-        /// @dev Whether that is in this period.
-        bool isReplacement;
-        /// @dev Since when there has been something to replace; 0 if there is not, or it cannot be but for the time.
-        uint64 replaceableAt;
-        uint16 nShards;
-    }
-
-    /// @notice One member of a committee.
-    struct MemberView {
-        uint32 nodeId;
-        string name;
-        string networkAddress;
-        /// @dev Compressed, 48 bytes.
-        bytes publicKey;
-        uint16[] shards;
-    }
-
-    /// @notice A committee, its members by ascending node id.
-    struct CommitteeView {
-        uint32 epoch;
-        MemberView[] members;
-    }
 
     struct Clock {
         uint32 epoch;
@@ -91,50 +49,19 @@ abstract contract Epochs is Governed, IEpochs {
         uint64 attestedAt; // parts of the period that had passed then, summed over these shards
     }
 
-    /// @notice What the governor can change. Seconds, but for the last.
-    struct Parameters {
-        /// @dev From the end of a period's handover to the start of the next period.
-        uint32 periodDuration;
-        /// @dev From a start until its handover may be closed without a quorum.
-        uint32 handoverDeadline;
-        /// @dev After which a silent member may be ejected; for those who sign that, not for this contract.
-        uint32 patience;
-        /// @dev From a start, in which certificates of the epoch before still count, though the handover is done, and in
-        /// which no other epoch starts.
-        uint32 certificateGrace;
-        /// @dev From a selection to its start at least, in which the new owners of shards prefetch.
-        uint32 notice;
-        /// @dev In which the part of the elected stake that must stand for a selection falls from two thirds to nothing.
-        uint32 shrinkDuration;
-        /// @dev Tolerance band of the shard assignment, thousandths of a shard; 0 switches it off.
-        uint32 bandMillis;
-    }
-
-    /// @notice The parameters are these from the start of `fromPeriod` on.
-    event ParametersChanged(uint32 indexed fromPeriod, Parameters parameters);
-
-    /// @notice The epoch given is not, or no longer, one to act in.
-    error WrongEpoch(uint32 given, uint32 current);
-    /// @notice The period given has not begun, or is none.
-    error WrongPeriod(uint32 given, uint32 current);
-    /// @notice The signers' shards are fewer than needed.
-    error NotEnoughWeight(uint256 weight, uint256 needed);
-    /// @notice The signature is not that of the signers in the bitmap over this message.
-    error BadSignature();
-
-    /// @notice The registry that committees are elected from.
-    Registry public immutable registry;
-    /// @notice The stake that elects them.
-    Staking public immutable staking;
-    /// @notice How many shards there are, 4 to 1000.
+    /// @inheritdoc ICommittee
+    IRegistry public immutable registry;
+    /// @inheritdoc ICommittee
+    IStaking public immutable staking;
+    /// @inheritdoc ICommittee
     uint16 public immutable nShards;
-    /// @notice The parameters of the current period: they hold from its start to its end.
+    /// @inheritdoc ICommittee
     Parameters public parameters;
-    /// @notice The parameters of the periods to come.
+    /// @inheritdoc ICommittee
     Parameters public nextParameters;
-    /// @notice Whether a quorum found in an epoch that a node does not answer.
+    /// @inheritdoc ICommittee
     mapping(uint32 epoch => mapping(uint32 nodeId => bool)) public isEjected;
-    /// @notice The epoch with which a period began, 0 if it has not.
+    /// @inheritdoc ICommittee
     mapping(uint32 period => uint32 epoch) public firstEpochOf;
 
     uint32 internal constant LONGEST_DURATION = 365 days;
@@ -150,7 +77,7 @@ abstract contract Epochs is Governed, IEpochs {
     mapping(uint32 epoch => uint256[]) internal _missing; // the set that was not, at an epoch's end; empty for none
 
     /// @param registry_ The registry, for a stake deployed for this contract's address.
-    constructor(Registry registry_, uint16 nShards_, Parameters memory parameters_) {
+    constructor(IRegistry registry_, uint16 nShards_, Parameters memory parameters_) {
         Bls.requirePrecompiles();
         if (registry_.committee() != address(this)) revert InvalidParameter("registry");
         if (nShards_ < 4 || nShards_ > 1000) revert InvalidParameter("nShards");
@@ -163,8 +90,7 @@ abstract contract Epochs is Governed, IEpochs {
         emit ParametersChanged(1, parameters_);
     }
 
-    /// @notice Changes the parameters from the next period on. Governor only. No time may become longer than twice what it
-    /// was deployed with, or shorter than half.
+    /// @inheritdoc ICommittee
     function setParameters(Parameters calldata given) external onlyGovernor {
         Parameters memory deployed = _deployedParameters;
         _checkParameters(given);
@@ -178,10 +104,7 @@ abstract contract Epochs is Governed, IEpochs {
         emit ParametersChanged(_clock.period + 1, given);
     }
 
-    /// @notice Who signed a message, in shards. Reverts unless certificates of the epoch count, enough have signed for
-    /// the intent, and the signature holds.
-    /// @param bitmap The signers: one bit per member in the committee's order, least significant bit first.
-    /// @param signature Aggregate of all signers', in EIP-2537's form, 256 bytes.
+    /// @inheritdoc ICommittee
     function verify(uint32 epoch_, uint8 intent, bytes memory body, bytes memory bitmap, bytes memory signature)
         public
         view
@@ -192,8 +115,7 @@ abstract contract Epochs is Governed, IEpochs {
         if (!Bls.verify(key, Messages.encode(intent, epoch_, domain(), body), signature)) revert BadSignature();
     }
 
-    /// @notice The same for several messages that all have the same signers, with one signature: the aggregate of
-    /// all signers' over all messages.
+    /// @inheritdoc ICommittee
     function verifyMany(uint32 epoch_, uint8 intent, bytes[] memory bodies, bytes memory bitmap, bytes memory signature)
         external
         view
@@ -208,12 +130,12 @@ abstract contract Epochs is Governed, IEpochs {
         if (!Bls.verifyMany(key, bodies, signature)) revert BadSignature();
     }
 
-    /// @notice What every signed message carries: keccak256(abi.encode(chain id, this contract)).
+    /// @inheritdoc ICommittee
     function domain() public view returns (bytes32) {
         return Messages.domainOf(address(this));
     }
 
-    /// @notice The current epoch, 0 before the first.
+    /// @inheritdoc ICommittee
     function epoch() external view returns (uint32) {
         return _clock.epoch;
     }
@@ -229,7 +151,7 @@ abstract contract Epochs is Governed, IEpochs {
         return clock.period + (clock.selectedEpoch == 0 || clock.isReplacement ? 1 : 2);
     }
 
-    /// @notice Whether certificates of an epoch's committee count.
+    /// @inheritdoc ICommittee
     /// @dev The one before counts until its successor's handover is done, and for a grace time in any case, so that a
     /// certificate on its way survives every start.
     function accepts(uint32 epoch_) public view returns (bool) {
@@ -259,7 +181,7 @@ abstract contract Epochs is Governed, IEpochs {
         return block.timestamp > _lastInTime() + _stallTime();
     }
 
-    /// @notice Where the epochs are.
+    /// @inheritdoc ICommittee
     function state() external view returns (State memory) {
         Clock memory clock = _clock;
         return State({
@@ -279,8 +201,8 @@ abstract contract Epochs is Governed, IEpochs {
         });
     }
 
-    /// @notice The committee of an epoch that is selected, runs, or ran; with the addresses of today. Reverts for any other.
-    function committee(uint32 epoch_) public view returns (CommitteeView memory shown) {
+    /// @inheritdoc ICommittee
+    function committeeOf(uint32 epoch_) public view returns (CommitteeView memory shown) {
         Roll memory roll = _known(epoch_);
         Roster memory roster = Rolls.read(roll);
         bytes memory keys = Rolls.keys(roll);
@@ -298,20 +220,24 @@ abstract contract Epochs is Governed, IEpochs {
         }
     }
 
-    /// @notice The three committees there can be; of one that there is not, the epoch is 0.
+    /// @inheritdoc ICommittee
+    function ownerOf(uint32 epoch_, uint16 shard) external view returns (uint32) {
+        return Rolls.ownerOf(_known(epoch_), shard);
+    }
+
+    /// @inheritdoc ICommittee
     function committees()
         external
         view
         returns (CommitteeView memory previous, CommitteeView memory current, CommitteeView memory next)
     {
         Clock memory clock = _clock;
-        if (clock.epoch > 1) previous = committee(clock.epoch - 1);
-        if (clock.epoch > 0) current = committee(clock.epoch);
-        if (clock.selectedEpoch > 0) next = committee(clock.selectedEpoch);
+        if (clock.epoch > 1) previous = committeeOf(clock.epoch - 1);
+        if (clock.epoch > 0) current = committeeOf(clock.epoch);
+        if (clock.selectedEpoch > 0) next = committeeOf(clock.selectedEpoch);
     }
 
-    /// @notice The shards that were neither kept nor attested at the end of an epoch, or are not yet in the current one;
-    /// ascending. Their owners have them to attest in the next epoch.
+    /// @inheritdoc ICommittee
     function missingShards(uint32 epoch_) external view returns (uint16[] memory) {
         return _missingSet(epoch_).toList();
     }

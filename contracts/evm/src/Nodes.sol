@@ -10,57 +10,9 @@ import {Bls} from "./lib/Bls.sol";
 import {Contact} from "./lib/Contact.sol";
 import {Messages} from "./lib/Messages.sol";
 
-/// @title Storage nodes.
-/// @notice A node has an owner, who registered it, or accepted it from the owner before, and decides about it; an operator, the hot key that its process
-/// sends with; and a receiver of its commission. Address and TLS key change at once, BLS key and commission from the
-/// next committee on that is not elected yet. Node ids count from 1.
-abstract contract Nodes is Candidates, IRegistry {
+/// @title Storage nodes: their accounts, keys, addresses and commissions (`IRegistry`).
+abstract contract Nodes is Candidates {
     using Checkpoints for Checkpoints.Trace160;
-
-    /// @notice What a node is registered with.
-    struct Registration {
-        /// @dev 1 to 64 printable ASCII characters (`Contact.isName`).
-        string name;
-        /// @dev `http(s)://host[:port]`, at most 256 bytes (`Contact.isNetworkAddress`).
-        string networkAddress;
-        /// @dev SHA-256 of the TLS key's SubjectPublicKeyInfo, 0 for a node without TLS.
-        bytes32 tlsKey;
-        /// @dev A point of G1 in EIP-2537's form, 128 bytes.
-        bytes publicKey;
-        /// @dev The key's signature over the message of intent 0 for the owner, 256 bytes.
-        bytes proofOfPossession;
-        /// @dev In hundredths of a percent, at most `MAX_COMMISSION`.
-        uint16 commission;
-        address operator;
-        address receiver;
-    }
-
-    /// @notice A registered node as it is shown.
-    struct NodeView {
-        uint32 nodeId;
-        address owner;
-        /// @dev The account that may accept the node as its own; the zero address for none.
-        address nextOwner;
-        address operator;
-        address receiver;
-        string name;
-        string networkAddress;
-        bytes32 tlsKey;
-        /// @dev Compressed, 48 bytes; in the current period.
-        bytes publicKey;
-        /// @dev In the current period.
-        uint16 commission;
-        uint256 stake;
-        bool candidate;
-        /// @dev The period with whose start it may become a candidate again, if it is none.
-        uint32 barredUntil;
-        /// @dev The key to come, or the same one again.
-        bytes pendingPublicKey;
-        uint32 publicKeyFrom;
-        /// @dev The commission to come, or the same one again.
-        uint16 pendingCommission;
-        uint32 commissionFrom;
-    }
 
     struct Node {
         address owner;
@@ -74,67 +26,18 @@ abstract contract Nodes is Candidates, IRegistry {
         string networkAddress;
     }
 
-    /// @notice A node was registered; `publicKey` is compressed, 48 bytes.
-    event NodeRegistered(
-        uint32 indexed nodeId,
-        address indexed owner,
-        address indexed operator,
-        address receiver,
-        string name,
-        string networkAddress,
-        bytes32 tlsKey,
-        bytes publicKey,
-        uint16 commission
-    );
-    /// @notice A node is reached elsewhere from now on.
-    event NetworkAddressChanged(uint32 indexed nodeId, string networkAddress, bytes32 tlsKey);
-    /// @notice A node signs with another key from a period on; compressed, 48 bytes.
-    event PublicKeyChanged(uint32 indexed nodeId, bytes publicKey, uint32 fromPeriod);
-    /// @notice A node takes another part of its rewards from a period on.
-    event CommissionChanged(uint32 indexed nodeId, uint16 commission, uint32 fromPeriod);
-    /// @notice A node is operated by another account; the zero address stands for none.
-    event OperatorChanged(uint32 indexed nodeId, address indexed operator);
-    /// @notice A node's commission goes to another account.
-    event ReceiverChanged(uint32 indexed nodeId, address indexed receiver);
-    /// @notice The owner offers the node to an account; the zero address withdraws the offer.
-    event NodeOffered(uint32 indexed nodeId, address indexed nextOwner);
-    /// @notice A node is another account's, which accepted it.
-    event OwnerChanged(uint32 indexed nodeId, address indexed owner);
-
-    /// @notice An account operates one node at most.
-    error AccountHasNode(address account, uint32 nodeId);
-    /// @notice Another node has, or this one had, the key.
-    error KeyInUse(uint32 nodeId);
-    /// @notice Not 128 bytes, not on the curve, not of the right subgroup, or the identity.
-    error InvalidKey();
-    /// @notice The proof is not the key's signature over owner and key, for this deployment.
-    error InvalidProofOfPossession();
-    /// @notice A name has 1 to 64 printable ASCII characters, no space first or last.
-    error InvalidName();
-    /// @notice A network address is `http(s)://host[:port]` and nothing else, with at most 256 bytes.
-    error InvalidNetworkAddress();
-    /// @notice A commission is at most `most`.
-    error CommissionTooHigh(uint256 commission, uint256 most);
-    /// @notice The zero address can neither operate nor receive.
-    error ZeroAddress();
-    /// @notice Only the node's owner may.
-    error NotNodeOwner(address account, uint32 nodeId);
-    /// @notice The node is not offered to the account.
-    error NotOffered(address account, uint32 nodeId);
-    /// @notice Only the node's owner and its operator may.
-    error NotAnOperator(address account, uint32 nodeId);
-    /// @notice The most that a node may take of its rewards, hundredths of a percent.
+    /// @inheritdoc IRegistry
     uint16 public constant MAX_COMMISSION = 3_000;
 
     /// @inheritdoc IRegistry
     uint32 public nodeCount;
-    /// @notice The node that an account operates, 0 if none.
+    /// @inheritdoc IRegistry
     mapping(address account => uint32 nodeId) public nodeOf;
 
     mapping(uint32 nodeId => Node) private _nodes;
     mapping(bytes32 keyHash => uint32 nodeId) private _nodeWithKey;
 
-    /// @notice Registers a node of the sender's and makes it a candidate, unless all places are taken.
+    /// @inheritdoc IRegistry
     function registerNode(Registration calldata given) external pausable returns (uint32 nodeId) {
         if (!Contact.isName(bytes(given.name))) revert InvalidName();
         _checkNetworkAddress(given.networkAddress);
@@ -163,7 +66,7 @@ abstract contract Nodes is Candidates, IRegistry {
         _joinIfFree(nodeId);
     }
 
-    /// @notice Changes where a node is reached, at once. Owner or operator.
+    /// @inheritdoc IRegistry
     function updateNetworkAddress(uint32 nodeId, string calldata networkAddress, bytes32 tlsKey)
         external
         onlyOperator(nodeId)
@@ -175,9 +78,7 @@ abstract contract Nodes is Candidates, IRegistry {
         emit NetworkAddressChanged(nodeId, networkAddress, tlsKey);
     }
 
-    /// @notice Gives a node another BLS key, for the next committee on that is not elected yet. Owner only.
-    /// @param publicKey A point of G1 in EIP-2537's form, 128 bytes; never used before.
-    /// @param proofOfPossession The key's signature over the message of intent 0 for the owner, 256 bytes.
+    /// @inheritdoc IRegistry
     function changePublicKey(uint32 nodeId, bytes calldata publicKey, bytes calldata proofOfPossession)
         external
         pausable
@@ -188,8 +89,7 @@ abstract contract Nodes is Candidates, IRegistry {
         emit PublicKeyChanged(nodeId, compressed, fromPeriod);
     }
 
-    /// @notice Changes what a node takes of its rewards, from the next period on that is not elected yet. Owner only.
-    /// @param commission Hundredths of a percent, at most `MAX_COMMISSION`.
+    /// @inheritdoc IRegistry
     function changeCommission(uint32 nodeId, uint16 commission) external {
         Node storage entry = _owned(nodeId);
         _checkCommission(commission);
@@ -198,7 +98,7 @@ abstract contract Nodes is Candidates, IRegistry {
         emit CommissionChanged(nodeId, commission, fromPeriod);
     }
 
-    /// @notice Lets another account operate a node, one that operates none. Owner only.
+    /// @inheritdoc IRegistry
     function changeOperator(uint32 nodeId, address operator) external {
         Node storage entry = _owned(nodeId);
         delete nodeOf[entry.operator];
@@ -206,8 +106,7 @@ abstract contract Nodes is Candidates, IRegistry {
         emit OperatorChanged(nodeId, operator);
     }
 
-    /// @notice The sender no longer operates its node, until the owner names another operator the owner alone does.
-    /// So nobody is bound by having been named without being asked.
+    /// @inheritdoc IRegistry
     function resignOperator() public {
         uint32 nodeId = nodeOf[msg.sender];
         if (nodeId == 0) revert NotAnOperator(msg.sender, nodeId);
@@ -216,15 +115,13 @@ abstract contract Nodes is Candidates, IRegistry {
         emit OperatorChanged(nodeId, address(0));
     }
 
-    /// @notice Offers a node to another account, in place of whom it was offered to before; the zero address withdraws
-    /// the offer. Nothing changes until it is accepted. Owner only.
+    /// @inheritdoc IRegistry
     function offerNode(uint32 nodeId, address nextOwner) external {
         _owned(nodeId).nextOwner = nextOwner;
         emit NodeOffered(nodeId, nextOwner);
     }
 
-    /// @notice Makes the sender the owner of a node that is offered to it. Operator, receiver, key and commission stay
-    /// until the new owner changes them.
+    /// @inheritdoc IRegistry
     function acceptNode(uint32 nodeId) external {
         Node storage entry = _known(nodeId);
         if (msg.sender != entry.nextOwner) revert NotOffered(msg.sender, nodeId);
@@ -233,13 +130,13 @@ abstract contract Nodes is Candidates, IRegistry {
         emit OwnerChanged(nodeId, msg.sender);
     }
 
-    /// @notice Sends a node's commission, from now on, to another account. Owner only.
+    /// @inheritdoc IRegistry
     function changeReceiver(uint32 nodeId, address receiver) external {
         _receive(_owned(nodeId), receiver);
         emit ReceiverChanged(nodeId, receiver);
     }
 
-    /// @notice One node. Reverts for an id that does not exist.
+    /// @inheritdoc IRegistry
     function node(uint32 nodeId) public view returns (NodeView memory shown) {
         Node storage entry = _known(nodeId);
         uint32 current = IEpochs(committee).period();
@@ -264,11 +161,7 @@ abstract contract Nodes is Candidates, IRegistry {
         shown.commissionFrom = uint32(commissionFrom);
     }
 
-    /// @notice Nodes by ascending id, a page of them.
-    /// @param cursor The first id; 0 begins like 1.
-    /// @param count The most nodes on the page.
-    /// @return page The nodes.
-    /// @return next Where the next page begins, 0 at the end.
+    /// @inheritdoc IRegistry
     function nodes(uint32 cursor, uint32 count) external view returns (NodeView[] memory page, uint32 next) {
         uint256 first = cursor == 0 ? 1 : cursor;
         uint256 end = first + count; // exclusive
@@ -280,13 +173,13 @@ abstract contract Nodes is Candidates, IRegistry {
         }
     }
 
-    /// @notice Name and network address of a node. Reverts for an id that does not exist.
+    /// @inheritdoc IRegistry
     function contact(uint32 nodeId) external view returns (string memory name, string memory networkAddress) {
         Node storage entry = _known(nodeId);
         return (entry.name, entry.networkAddress);
     }
 
-    /// @notice The keys of nodes in a period, in EIP-2537's form, 128 bytes each, one after another.
+    /// @inheritdoc IRegistry
     function keysOf(uint32[] calldata nodeIds, uint32 period) external view returns (bytes memory keys) {
         keys = new bytes(nodeIds.length * Bls.KEY_BYTES);
         for (uint256 i; i < nodeIds.length; ++i) {

@@ -3,12 +3,12 @@ pragma solidity ^0.8.30;
 
 import {Governed} from "./Governed.sol";
 import {Candidates, Nodes} from "./Nodes.sol";
-import {Staking} from "./Staking.sol";
+import {IStaking} from "./interfaces/IStaking.sol";
 
 /// @title The registry: which storage nodes there are, and which of them stand for election.
 contract Registry is Nodes {
     /// @param staking_ The stake on the nodes, deployed for this contract's address.
-    constructor(Staking staking_, address governor_, address guardian_)
+    constructor(IStaking staking_, address governor_, address guardian_)
         Governed(governor_, guardian_)
         Candidates(staking_)
     {}

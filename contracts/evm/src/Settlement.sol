@@ -7,6 +7,7 @@ import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {Governed} from "./Governed.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
+import {IStaking} from "./interfaces/IStaking.sol";
 import {Pool, Pools} from "./lib/Pools.sol";
 
 /// @title The pools of stake, and how they are settled.
@@ -15,26 +16,9 @@ import {Pool, Pools} from "./lib/Pools.sol";
 /// @dev Who enters or leaves never waits for that, and nobody is looped over: all that joins a node, or leaves it, with one
 /// period is a pool of its own. The tokens of a joining pool become shares of the node's pool when it is settled; the shares
 /// in a leaving pool become tokens.
-abstract contract Settlement is Governed {
+abstract contract Settlement is Governed, IStaking {
     using SafeERC20 for IERC20;
     using Pools for Pool;
-
-    /// @notice Staked tokens that join a node's pool with `period`, as they are shown.
-    struct Joining {
-        uint32 period;
-        uint256 amount;
-    }
-
-    /// @notice Something unstaked and not yet withdrawn, as it is shown.
-    struct Unbonding {
-        /// @dev The first period for which it does not stand.
-        uint32 unlockPeriod;
-        uint256 shares;
-        /// @dev What they are worth now; pay may come until the node is settled up to `unlockPeriod`.
-        uint256 amount;
-        /// @dev Seconds; it cannot be withdrawn before. 0 until `unlockPeriod` has begun.
-        uint64 unlocksAt;
-    }
 
     struct Stake {
         Pool pool; // at the exchange rate of period `settled`
@@ -48,44 +32,24 @@ abstract contract Settlement is Governed {
         uint128 amount;
     }
 
-    /// @notice A node earned `amount` in `period`; `commission` of it is the receiver's, the rest the pool's.
-    event Rewarded(uint32 indexed nodeId, uint32 indexed period, address receiver, uint256 amount, uint256 commission);
-    /// @notice A node's periods before `period` are settled: with it `shares` are worth `tokens`. Among the shares are the
-    /// `joined` ones, for the tokens that joined with it; no more among the tokens are the `left` ones, of the shares
-    /// that left with it.
-    event Settled(
-        uint32 indexed nodeId, uint32 indexed period, uint256 tokens, uint256 shares, uint256 joined, uint256 left
-    );
-    /// @notice A staker was given its `shares` of what joined with a period that is settled.
-    event Joined(uint32 indexed nodeId, address indexed staker, uint32 fromPeriod, uint256 shares);
-    /// @notice A receiver took its commissions.
-    event EarningsWithdrawn(address indexed receiver, uint256 amount);
-
-    /// @notice The node must be settled up to `needed` first: have it paid out.
-    error NotSettled(uint32 nodeId, uint32 settled, uint32 needed);
-    /// @notice The account has earned nothing that is not withdrawn.
-    error NothingEarned(address account);
-    /// @notice Only the contract that pays the nodes may.
-    error NotPayer(address account);
-
     /// @dev What did not stand for so many periods is unlocked, however short they were.
     uint32 private constant LONGEST_BOND = 64;
 
     uint256 private constant COMMISSION_WHOLE = 10_000;
     uint256 private constant LONGEST_WINDOW = 90 days;
 
-    /// @notice What is staked.
+    /// @inheritdoc IStaking
     IERC20 public immutable token;
-    /// @notice The nodes that are staked on.
+    /// @inheritdoc IStaking
     IRegistry public immutable registry;
-    /// @notice The committee contract, which tells where periods and epochs are.
+    /// @inheritdoc IStaking
     address public immutable committee;
-    /// @notice The contract that pays the nodes; it alone brings in what raises the worth of shares.
+    /// @inheritdoc IStaking
     address public immutable payer;
-    /// @notice Seconds after a period's end in which the stake that stood for it can be slashed still.
+    /// @inheritdoc IStaking
     uint256 public immutable evidenceWindow;
 
-    /// @notice Commissions that a receiver has not withdrawn yet, and what rounding left of stake unstaked at a standstill.
+    /// @inheritdoc IStaking
     mapping(address receiver => uint256 amount) public earningsOf;
 
     mapping(uint32 nodeId => Stake) internal _stakes;
@@ -93,9 +57,9 @@ abstract contract Settlement is Governed {
     mapping(uint32 nodeId => mapping(uint32 period => Pool)) internal _joinings;
     /// @dev Even periods and odd ones: no more than the next two can be to come.
     mapping(uint32 nodeId => mapping(address staker => Entry[2])) internal _entries;
-    /// @notice What leaves a node with a period: shares of the node's pool until it is settled up to that, then tokens.
+    /// @inheritdoc IStaking
     mapping(uint32 nodeId => mapping(uint32 unlockPeriod => Pool)) public unbondingPoolOf;
-    /// @notice A staker's shares of that.
+    /// @inheritdoc IStaking
     mapping(uint32 nodeId => mapping(uint32 unlockPeriod => mapping(address staker => uint256 shares))) public
         unbondingSharesOf;
 
@@ -108,9 +72,7 @@ abstract contract Settlement is Governed {
         evidenceWindow = evidenceWindow_;
     }
 
-    /// @notice Settles a node's next periods, all of them over. Takes what the node earned in them from the sender: the
-    /// commission of each period is the receiver's, the rest the stakers' of that period. The payer only.
-    /// @param amounts What the node earned, from `settledPeriod` on.
+    /// @inheritdoc IStaking
     function settle(uint32 nodeId, uint256[] calldata amounts) external {
         if (msg.sender != payer) revert NotPayer(msg.sender);
         Stake storage on = _stakes[nodeId];
@@ -126,7 +88,7 @@ abstract contract Settlement is Governed {
         if (total != 0) token.safeTransferFrom(msg.sender, address(this), total);
     }
 
-    /// @notice Pays the sender the commissions that it received.
+    /// @inheritdoc IStaking
     function withdrawEarnings() external returns (uint256 amount) {
         amount = earningsOf[msg.sender];
         if (amount == 0) revert NothingEarned(msg.sender);
@@ -135,26 +97,26 @@ abstract contract Settlement is Governed {
         token.safeTransfer(msg.sender, amount);
     }
 
-    /// @notice The first period that is not settled for a node. Of a node without stake there is nothing to settle.
+    /// @inheritdoc IStaking
     function settledPeriod(uint32 nodeId) public view returns (uint32) {
         Stake storage on = _stakes[nodeId];
         uint32 current = IEpochs(committee).period();
         return _isEmpty(on) && on.settled < current ? current : on.settled;
     }
 
-    /// @notice A node's pool, at the exchange rate of `settledPeriod`, with what is to leave.
+    /// @inheritdoc IStaking
     function poolOf(uint32 nodeId) external view returns (uint256 tokens, uint256 shares) {
         Pool storage pool = _stakes[nodeId].pool;
         return (pool.tokens, pool.shares);
     }
 
-    /// @notice Tokens that are to join a node's pool and shares that are to leave it, with periods not settled yet.
+    /// @inheritdoc IStaking
     function pendingOf(uint32 nodeId) external view returns (uint256 joining, uint256 leaving) {
         Stake storage on = _stakes[nodeId];
         return (on.joining, on.leaving);
     }
 
-    /// @notice A staker's shares of a node's pool.
+    /// @inheritdoc IStaking
     function sharesOf(uint32 nodeId, address staker) public view returns (uint256 shares) {
         shares = _shares[nodeId][staker];
         for (uint256 i; i < 2; ++i) {
@@ -163,7 +125,7 @@ abstract contract Settlement is Governed {
         }
     }
 
-    /// @notice What a staker has on a node: its shares' worth now, and what is to join.
+    /// @inheritdoc IStaking
     function stakeOf(uint32 nodeId, address staker) external view returns (uint256 amount) {
         amount = _stakes[nodeId].pool.worth(sharesOf(nodeId, staker));
         for (uint256 i; i < 2; ++i) {
@@ -172,7 +134,7 @@ abstract contract Settlement is Governed {
         }
     }
 
-    /// @notice What a staker has staked on a node that is to join its pool.
+    /// @inheritdoc IStaking
     function joiningsOf(uint32 nodeId, address staker) external view returns (Joining[] memory joinings) {
         joinings = new Joining[](2);
         uint256 count;
@@ -186,8 +148,7 @@ abstract contract Settlement is Governed {
         }
     }
 
-    /// @notice What a staker has unstaked from a node and not withdrawn, by ascending unlock period.
-    /// @param first The first unlock period to look at; the last one is two periods ahead of the current.
+    /// @inheritdoc IStaking
     function unbondingsOf(uint32 nodeId, address staker, uint32 first)
         external
         view
@@ -210,12 +171,12 @@ abstract contract Settlement is Governed {
         }
     }
 
-    /// @notice How many shares `amount` is worth now.
+    /// @inheritdoc IStaking
     function sharesFor(uint32 nodeId, uint256 amount) external view returns (uint256) {
         return _stakes[nodeId].pool.price(amount);
     }
 
-    /// @notice All stake on a node, in the token's smallest unit.
+    /// @inheritdoc IStaking
     /// @dev What stands for the first period whose committee is not elected yet, as it is worth now. When a selection was
     /// dropped, what came or left after it does so with the period after that one.
     function stakeOn(uint32 nodeId) public view returns (uint256) {
@@ -229,7 +190,7 @@ abstract contract Settlement is Governed {
         return FixedPointMathLib.min(standing, type(uint128).max); // rewards may have raised it above
     }
 
-    /// @notice The same for several nodes.
+    /// @inheritdoc IStaking
     function stakesOn(uint32[] calldata nodeIds) external view returns (uint256[] memory stakes) {
         stakes = new uint256[](nodeIds.length);
         for (uint256 i; i < nodeIds.length; ++i) {

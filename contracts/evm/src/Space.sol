@@ -6,8 +6,8 @@ import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC2
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Committee} from "./Committee.sol";
 import {Governed} from "./Governed.sol";
-import {Staking} from "./Staking.sol";
 import {ISpace} from "./interfaces/ISpace.sol";
+import {IStaking} from "./interfaces/IStaking.sol";
 import {RedStuff} from "./lib/RedStuff.sol";
 
 /// @title Space to store in: what is left of it, what it costs, and who earns that.
@@ -90,7 +90,7 @@ abstract contract Space is ISpace, Governed {
 
     /// @inheritdoc ISpace
     function unpaid(uint32 period, uint32[] calldata nodeIds) external view returns (uint32[] memory found) {
-        Staking staking = committee.staking();
+        IStaking staking = committee.staking();
         uint256 count = period < _payableUntil() ? nodeIds.length : 0;
         found = new uint32[](count);
         uint256 length;
@@ -220,7 +220,7 @@ abstract contract Space is ISpace, Governed {
 
     /// @dev Pays a node for its periods before `end` that are not settled, all of them closed.
     function _settle(uint32 nodeId, uint32 end) private returns (uint256 amount) {
-        Staking staking = committee.staking();
+        IStaking staking = committee.staking();
         uint32 first = staking.settledPeriod(nodeId);
         if (first >= end) return 0;
         uint256[] memory amounts = new uint256[](end - first);

@@ -10,12 +10,10 @@ import {HauloutToken} from "./HauloutToken.sol";
 import {Settlement} from "./Settlement.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
+import {IStaking} from "./interfaces/IStaking.sol";
 import {Pool, Pools} from "./lib/Pools.sol";
 
-/// @title The stake on storage nodes.
-/// @notice Anybody may stake on any node. The stake that elects a node for a period is the stake that earns in that
-/// period and that can be slashed for it: tokens join a node's pool with the first period whose committee is not elected
-/// yet, and shares leave the pool with the first period for which they do not stand.
+/// @title The stake on storage nodes: who stakes, unstakes and withdraws how much, and what is slashed (`IStaking`).
 contract Staking is Settlement, Multicall {
     using SafeERC20 for IERC20;
     using Pools for Pool;
@@ -25,62 +23,16 @@ contract Staking is Settlement, Multicall {
         uint64 fraction; // of `WHOLE`, in that period
     }
 
-    /// @notice `amount` more is staked on the node; it counts, and earns, from `fromPeriod` on.
-    event Staked(uint32 indexed nodeId, address indexed staker, uint256 amount, uint32 fromPeriod);
-    /// @notice `amount` that was to join with `fromPeriod` went back.
-    event StakingCancelled(uint32 indexed nodeId, address indexed staker, uint32 fromPeriod, uint256 amount);
-    /// @notice `shares` stand and earn for the last time in the period before `unlockPeriod`; they gave `unbondingShares`
-    /// of what leaves with it.
-    event Unstaked(
-        uint32 indexed nodeId, address indexed staker, uint256 shares, uint32 unlockPeriod, uint256 unbondingShares
-    );
-    /// @notice `unbondingShares` of what was not to stand from `unlockPeriod` on are `shares` of the node's pool again.
-    event UnstakingCancelled(
-        uint32 indexed nodeId, address indexed staker, uint32 unlockPeriod, uint256 unbondingShares, uint256 shares
-    );
-    /// @notice Unstaked tokens went back to the staker.
-    event Withdrawn(uint32 indexed nodeId, address indexed staker, uint32 unlockPeriod, uint256 amount);
-    /// @notice `fraction` of the stake on a node is burnt, and of each pool that left it with `firstUnlockPeriod` or later
-    /// and that it is settled for; of each rounded down, together `amount`.
-    event Slashed(uint32 indexed nodeId, uint256 fraction, uint256 amount, bytes32 evidence, uint32 firstUnlockPeriod);
-    /// @notice Another account may slash, once what unlocks with `unlockPeriod` is unlocked.
-    event SlasherChanged(address indexed slasher, uint32 unlockPeriod);
-
-    /// @notice An amount must be above zero.
-    error ZeroAmount();
-    /// @notice A node carries less than 2^128.
-    error StakeTooLarge(uint256 stake);
-    /// @notice A staker has either no shares or `least`.
-    error StakeTooSmall(uint256 shares, uint256 least);
-    /// @notice The staker has fewer shares than named.
-    error NotEnoughShares(uint256 held, uint256 shares);
-    /// @notice The staker has nothing from this node that unlocks then, or has withdrawn it.
-    error NothingUnbonding(uint32 nodeId, address staker, uint32 unlockPeriod);
-    /// @notice It stood for the period before, which can be judged still.
-    error StillBonded(uint32 unlockPeriod);
-    /// @notice Only when periods have come to a standstill.
-    error NotStalled();
-    /// @notice A committee has been elected with it.
-    error ElectedWith(uint32 fromPeriod);
-    /// @notice Nothing of the sender's is to join the node's pool with that period.
-    error NothingJoining(uint32 nodeId, uint32 fromPeriod);
-    /// @notice A committee has been elected without it.
-    error ElectedWithout(uint32 unlockPeriod);
-    /// @notice Only the slasher may.
-    error NotSlasher(address account);
-    /// @notice Above 0, and no more than a period's slashings of the node leave over.
-    error InvalidFraction(uint256 fraction, uint256 most);
-
-    /// @notice The fewest shares that a staker has on a node, unless none: so few that they are worth next to nothing,
-    /// so many that nobody can make a single one dear and have other stakers' amounts rounded down.
+    /// @inheritdoc IStaking
     uint256 public constant LEAST_SHARES = 1e9;
-    /// @notice All of a stake, as a fraction to slash.
+    /// @inheritdoc IStaking
     uint256 public constant WHOLE = 1e18;
-    /// @notice The most of a node's stake that is slashed in one period.
+    /// @inheritdoc IStaking
     uint256 public constant MOST_PER_PERIOD = WHOLE / 10;
 
-    /// @notice The slasher named last, and the unlock period from whose unlocking on it may slash.
+    /// @inheritdoc IStaking
     address public nextSlasher;
+    /// @inheritdoc IStaking
     uint32 public nextSlasherPeriod;
 
     address private _slasher;
@@ -100,8 +52,7 @@ contract Staking is Settlement, Multicall {
         address guardian_
     ) Governed(governor_, guardian_) Settlement(token_, registry_, committee_, payer_, evidenceWindow_) {}
 
-    /// @notice Stakes the sender's tokens on a node, from the first period on whose committee is not elected yet.
-    /// @return fromPeriod That period.
+    /// @inheritdoc IStaking
     function stake(uint32 nodeId, uint256 amount) external pausable returns (uint32 fromPeriod) {
         if (amount == 0) revert ZeroAmount();
         Stake storage on = _stakes[nodeId];
@@ -126,15 +77,12 @@ contract Staking is Settlement, Multicall {
         token.safeTransferFrom(msg.sender, address(this), amount);
     }
 
-    /// @notice Lets this contract take the sender's tokens, by the sender's signature (EIP-2612): the first call of a
-    /// `multicall` that stakes. Where the permit was used already, or is refused, what follows says what is lacking.
+    /// @inheritdoc IStaking
     function permit(uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
         try IERC20Permit(address(token)).permit(msg.sender, address(this), value, deadline, v, r, s) {} catch {}
     }
 
-    /// @notice Gives the sender back, when periods have come to a standstill, what was to join a node's pool with a period
-    /// whose committee is not elected. (At any other time it joins, and is unstaked: nobody can borrow for a moment what
-    /// takes another candidate's place.)
+    /// @inheritdoc IStaking
     function cancelStaking(uint32 nodeId, uint32 fromPeriod) external returns (uint256 amount) {
         IEpochs clock = IEpochs(committee);
         if (!clock.isStalled()) revert NotStalled();
@@ -150,10 +98,7 @@ contract Staking is Settlement, Multicall {
         token.safeTransfer(msg.sender, amount);
     }
 
-    /// @notice Takes shares off a node. They stand for no committee any more that is not elected yet; for one that is,
-    /// they stand, earn and can be slashed until it is over.
-    /// @param shares All of the sender's, or as many as leave at least `LEAST_SHARES`.
-    /// @return unlockPeriod The first period for which they do not stand.
+    /// @inheritdoc IStaking
     function unstake(uint32 nodeId, uint256 shares) external returns (uint32 unlockPeriod) {
         if (shares == 0) revert ZeroAmount();
         uint256 held = _collect(nodeId);
@@ -163,10 +108,7 @@ contract Staking is Settlement, Multicall {
         return _leave(nodeId, shares);
     }
 
-    /// @notice Lets shares that were unstaked behind a selection which was dropped since leave with the first period whose
-    /// committee is not elected yet, as if unstaked now. Fewer than `LEAST_SHARES`, too: they are nobody's position between.
-    /// @param unbondingShares Of the sender's that were not to stand from `unlockPeriod` on; all or a part.
-    /// @return sooner The first period for which they do not stand.
+    /// @inheritdoc IStaking
     function unstakeSooner(uint32 nodeId, uint32 unlockPeriod, uint256 unbondingShares)
         external
         returns (uint32 sooner)
@@ -174,8 +116,7 @@ contract Staking is Settlement, Multicall {
         return _leave(nodeId, _takeBack(nodeId, unlockPeriod, unbondingShares));
     }
 
-    /// @notice Lets shares stand on, while no committee is elected without them.
-    /// @param unbondingShares Of the sender's that were not to stand from `unlockPeriod` on; all or a part.
+    /// @inheritdoc IStaking
     function cancelUnstaking(uint32 nodeId, uint32 unlockPeriod, uint256 unbondingShares) external {
         uint256 shares = _takeBack(nodeId, unlockPeriod, unbondingShares);
         uint256 held = _collect(nodeId) + shares;
@@ -183,8 +124,7 @@ contract Staking is Settlement, Multicall {
         _shares[nodeId][msg.sender] = held;
     }
 
-    /// @notice Pays out what the sender unstaked from a node, once it is unlocked and the node settled.
-    /// @param unlockPeriod The first period for which it did not stand.
+    /// @inheritdoc IStaking
     function withdraw(uint32 nodeId, uint32 unlockPeriod) external returns (uint256 amount) {
         uint256 shares = unbondingSharesOf[nodeId][unlockPeriod][msg.sender];
         if (shares == 0) revert NothingUnbonding(nodeId, msg.sender, unlockPeriod);
@@ -197,9 +137,7 @@ contract Staking is Settlement, Multicall {
         token.safeTransfer(msg.sender, amount);
     }
 
-    /// @notice Burns a part of the stake on a node, and of all that stood for it and is not unlocked. Slasher only.
-    /// @param fraction Of `WHOLE`; of a node at most `MOST_PER_PERIOD` in a period.
-    /// @param evidence What shows why, by its hash.
+    /// @inheritdoc IStaking
     function slash(uint32 nodeId, uint256 fraction, bytes32 evidence) external returns (uint256 amount) {
         if (msg.sender != slasher()) revert NotSlasher(msg.sender);
         _requireKnown(nodeId);
@@ -219,8 +157,7 @@ contract Staking is Settlement, Multicall {
         HauloutToken(address(token)).burn(amount);
     }
 
-    /// @notice Names who may slash, from when on everybody can have left who unstakes before the next selection but
-    /// one; until then the one before may. The zero address for nobody, at once. Governor only.
+    /// @inheritdoc IStaking
     function setSlasher(address slasher_) external onlyGovernor {
         _slasher = slasher_ == address(0) ? slasher_ : slasher();
         nextSlasher = slasher_;
@@ -228,14 +165,12 @@ contract Staking is Settlement, Multicall {
         emit SlasherChanged(slasher_, nextSlasherPeriod);
     }
 
-    /// @notice Who may slash: a contract that judges evidence, and nobody to begin with.
+    /// @inheritdoc IStaking
     function slasher() public view returns (address) {
         return nextSlasher != address(0) && _isBeyondEvidence(nextSlasherPeriod) ? nextSlasher : _slasher;
     }
 
-    /// @notice Whether what does not stand from `unlockPeriod` on can be withdrawn: the period before is over, no
-    /// certificate of it counts any more, and the evidence window has passed. When periods have come to a standstill, at
-    /// once, unless it stands for a committee that is selected.
+    /// @inheritdoc IStaking
     function isUnlocked(uint32 unlockPeriod) public view returns (bool) {
         IEpochs clock = IEpochs(committee);
         return _isBeyondEvidence(unlockPeriod) || (clock.isStalled() && unlockPeriod <= clock.period() + 1);

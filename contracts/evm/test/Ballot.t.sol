@@ -2,8 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Ballot} from "src/Ballot.sol";
-import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -152,7 +152,7 @@ contract BallotTest is Base {
         committee.replace();
         vm.warp(block.timestamp + NOTICE_S);
         committee.start();
-        Epochs.CommitteeView memory inOffice = committee.committee(committee.epoch());
+        ICommittee.CommitteeView memory inOffice = committee.committeeOf(committee.epoch());
         vm.assertEq(_shardsIn(inOffice, 1).length + _shardsIn(inOffice, 4).length, 62);
         ballot.decide();
         _checkPrice(8e9);

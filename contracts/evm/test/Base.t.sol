@@ -5,11 +5,11 @@ import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
 import {Ballot} from "src/Ballot.sol";
 import {Blobs} from "src/Blobs.sol";
 import {Committee} from "src/Committee.sol";
-import {Epochs} from "src/Epochs.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
-import {Nodes} from "src/Nodes.sol";
 import {Registry} from "src/Registry.sol";
 import {Staking} from "src/Staking.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Messages} from "src/lib/Messages.sol";
@@ -96,12 +96,12 @@ abstract contract Base is Signing {
     }
 
     /// @dev What the first selection of the next deployment waits for.
-    function _opening() internal virtual returns (Committee.Opening memory) {
-        return Committee.Opening(1, 0, 0);
+    function _opening() internal virtual returns (ICommittee.Opening memory) {
+        return ICommittee.Opening(1, 0, 0);
     }
 
-    function _parameters(uint32 bandMillis) internal pure returns (Epochs.Parameters memory) {
-        return Epochs.Parameters(EPOCH_S, DEADLINE_S, PATIENCE_S, GRACE_S, NOTICE_S, SHRINK_S, bandMillis);
+    function _parameters(uint32 bandMillis) internal pure returns (ICommittee.Parameters memory) {
+        return ICommittee.Parameters(EPOCH_S, DEADLINE_S, PATIENCE_S, GRACE_S, NOTICE_S, SHRINK_S, bandMillis);
     }
 
     function _deploy(uint16 shards, uint32 bandMillis) internal {
@@ -163,7 +163,7 @@ abstract contract Base is Signing {
     function _addNode(uint256 amount) internal returns (uint32 nodeId) {
         nodeId = registry.nodeCount() + 1;
         uint256 secret = _secret(nodeId);
-        Nodes.Registration memory given =
+        IRegistry.Registration memory given =
             _registration(_operator(nodeId), _publicKey(secret), _possession(secret, _operator(nodeId)));
         vm.prank(_operator(nodeId));
         registry.registerNode(given);
@@ -174,9 +174,9 @@ abstract contract Base is Signing {
     function _registration(address account, bytes memory key, bytes memory proof)
         internal
         pure
-        returns (Nodes.Registration memory)
+        returns (IRegistry.Registration memory)
     {
-        return Nodes.Registration("node", "http://node", bytes32(0), key, proof, COMMISSION, account, account);
+        return IRegistry.Registration("node", "http://node", bytes32(0), key, proof, COMMISSION, account, account);
     }
 
     function _addNodes(uint256 count) internal {
@@ -257,7 +257,7 @@ abstract contract Base is Signing {
 
     /// @dev Shards that a node has in the current epoch and had not before.
     function _gained(uint32 nodeId) internal view returns (uint16[] memory gained) {
-        (Committee.CommitteeView memory previous, Committee.CommitteeView memory current,) = committee.committees();
+        (ICommittee.CommitteeView memory previous, ICommittee.CommitteeView memory current,) = committee.committees();
         uint16[] memory before = _shardsIn(previous, nodeId);
         gained = _shardsIn(current, nodeId);
         uint256 count;
@@ -273,7 +273,7 @@ abstract contract Base is Signing {
         }
     }
 
-    function _shardsIn(Committee.CommitteeView memory shown, uint32 nodeId)
+    function _shardsIn(ICommittee.CommitteeView memory shown, uint32 nodeId)
         internal
         pure
         returns (uint16[] memory shards)

@@ -54,7 +54,7 @@ abstract contract BlobBase is Base {
         _addNode(weight * 1 ether);
         _addNode((shards - weight) * 1 ether);
         _nextEpoch();
-        vm.assertEq(committee.committee(1).members[0].shards.length, weight);
+        vm.assertEq(committee.committeeOf(1).members[0].shards.length, weight);
     }
 
     /// @dev Epoch 2 with half of the members new: its handover is not done.

@@ -2,8 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Blobs} from "src/Blobs.sol";
-import {Epochs} from "src/Epochs.sol";
 import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {BlobId} from "src/lib/BlobId.sol";
 import {Messages} from "src/lib/Messages.sol";
@@ -124,7 +124,7 @@ contract BlobsTest is BlobBase {
 
     function test_invalidate_reverts_without_one_correct_node() public {
         (bytes memory bitmap, bytes memory signature) = _invalidity(0x7f); // 30 of 100
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 30, 34));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 30, 34));
         blobs.invalidate(blobId, 1, bitmap, signature);
     }
 
@@ -134,19 +134,19 @@ contract BlobsTest is BlobBase {
     }
 
     function test_invalidate_reverts_just_below_one_correct_node() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 33, 34));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 33, 34));
         this.invalidateAlone(SHARDS, 33);
     }
 
     function test_invalidate_reverts_at_exactly_a_third() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 4, 5));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 4, 5));
         this.invalidateAlone(12, 4);
         this.invalidateAlone(12, 5);
     }
 
     function test_invalidate_reverts_for_the_certificate_of_another_blob() public {
         (bytes memory bitmap, bytes memory signature) = _invalidity(0);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         blobs.invalidate(uint256(ID), 1, bitmap, signature);
     }
 

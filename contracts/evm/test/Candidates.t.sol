@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Candidates} from "src/Candidates.sol";
-import {Nodes} from "src/Nodes.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -15,7 +13,7 @@ contract CandidatesTest is Base {
     function test_leaveCandidates_keeps_the_order_of_the_others() public {
         _addNodes(4);
         vm.expectEmit();
-        emit Candidates.NodeLeft(2);
+        emit IRegistry.NodeLeft(2);
         _leave(2);
         _checkCandidates(1, 3, 4);
         vm.assertFalse(registry.node(2).candidate);
@@ -25,7 +23,7 @@ contract CandidatesTest is Base {
         _addNode(0);
         vm.startPrank(OPERATOR);
         registry.leaveCandidates(1);
-        vm.expectRevert(abi.encodeWithSelector(Candidates.NotCandidate.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotCandidate.selector, 1));
         registry.leaveCandidates(1);
     }
 
@@ -42,7 +40,7 @@ contract CandidatesTest is Base {
 
     function test_leaveCandidates_reverts_for_a_stranger() public {
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotAnOperator.selector, STRANGER, 1));
         vm.prank(STRANGER);
         registry.leaveCandidates(1);
     }
@@ -50,7 +48,7 @@ contract CandidatesTest is Base {
     function test_leaveCandidates_reverts_for_another_nodes_operator() public {
         _addNode(0);
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, _operator(2), 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotAnOperator.selector, _operator(2), 1));
         vm.prank(_operator(2));
         registry.leaveCandidates(1);
     }
@@ -60,14 +58,14 @@ contract CandidatesTest is Base {
         vm.startPrank(OPERATOR);
         registry.leaveCandidates(1);
         vm.expectEmit();
-        emit Candidates.CandidateJoined(1);
+        emit IRegistry.CandidateJoined(1);
         registry.becomeCandidate(1);
         _checkCandidates(2, 3, 1);
     }
 
     function test_becomeCandidate_reverts_for_a_candidate() public {
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Candidates.AlreadyCandidate.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.AlreadyCandidate.selector, 1));
         vm.prank(OPERATOR);
         registry.becomeCandidate(1);
     }
@@ -75,7 +73,7 @@ contract CandidatesTest is Base {
     function test_becomeCandidate_reverts_for_a_stranger() public {
         _addNode(0);
         _leave(1);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotAnOperator.selector, STRANGER, 1));
         vm.prank(STRANGER);
         registry.becomeCandidate(1);
     }
@@ -92,12 +90,12 @@ contract CandidatesTest is Base {
         _addNode(0);
         vm.assertFalse(registry.node(101).candidate);
         staking.stake(101, 5 * UNIT);
-        vm.expectRevert(abi.encodeWithSelector(Candidates.CandidatesFull.selector, 5 * UNIT));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.CandidatesFull.selector, 5 * UNIT));
         vm.prank(_operator(101));
         registry.becomeCandidate(101);
         staking.stake(101, 1);
         vm.expectEmit();
-        emit Candidates.CandidateEvicted(61);
+        emit IRegistry.CandidateEvicted(61);
         vm.prank(_operator(101));
         registry.becomeCandidate(101);
         (uint32[] memory nodeIds,) = registry.candidates();
@@ -110,9 +108,9 @@ contract CandidatesTest is Base {
 
     function test_removeCandidate_reverts_for_anyone_but_the_committee() public {
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Candidates.NotCommittee.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotCommittee.selector, address(this)));
         registry.removeCandidate(1, 0);
-        vm.expectRevert(abi.encodeWithSelector(Candidates.NotCommittee.selector, GOVERNOR));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotCommittee.selector, GOVERNOR));
         vm.prank(GOVERNOR);
         registry.removeCandidate(1, 0);
     }
@@ -121,10 +119,10 @@ contract CandidatesTest is Base {
         _addNode(0);
         _leave(1);
         vm.expectEmit();
-        emit Candidates.CandidateRemoved(1, 7);
+        emit IRegistry.CandidateRemoved(1, 7);
         vm.prank(address(committee));
         registry.removeCandidate(1, 7);
-        vm.expectRevert(abi.encodeWithSelector(Candidates.Barred.selector, 1, 7));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.Barred.selector, 1, 7));
         vm.prank(OPERATOR);
         registry.becomeCandidate(1);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Committee} from "src/Committee.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -19,7 +19,7 @@ contract CaptureTest is Base {
         uint32 newcomer = _addNode(1e9);
         _nextEpoch();
         vm.assertEq(_shardsFrom(newcomer), 0);
-        vm.assertEq(committee.committee(3).members.length, 10);
+        vm.assertEq(committee.committeeOf(3).members.length, 10);
     }
 
     function test_the_committee_stays_in_office_while_too_few_stand() public {
@@ -31,7 +31,7 @@ contract CaptureTest is Base {
         _addNode(1e9);
         vm.warp(block.timestamp + EPOCH_S / 2);
         uint256 needed = 10 * STAKE * 2 / 3;
-        vm.expectRevert(abi.encodeWithSelector(Committee.NotEnoughStake.selector, STAKE, needed));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughStake.selector, STAKE, needed));
         committee.select();
         // Its certificates count on.
         (bytes memory bitmap, bytes memory signature) = _certificate(10, 0, _message(Messages.BLOB, 1, "any"));
@@ -49,12 +49,12 @@ contract CaptureTest is Base {
             _leave(i); // as many as may
         }
         _nextEpoch();
-        vm.assertLe(_shardsIn(committee.committee(2), 1).length, 333);
+        vm.assertLe(_shardsIn(committee.committeeOf(2), 1).length, 333);
         for (uint32 i = 10; i <= 15; ++i) {
             _leave(i);
         }
         vm.warp(block.timestamp + EPOCH_S / 2);
-        vm.expectRevert(abi.encodeWithSelector(Committee.NotEnoughStake.selector, 44 ether, 68 ether * 2 / uint256(3)));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughStake.selector, 44 ether, 68 ether * 2 / uint256(3)));
         committee.select();
     }
 
@@ -89,7 +89,7 @@ contract CaptureTest is Base {
         committee.select();
         vm.warp(firstAt + NOTICE_S);
         committee.start();
-        vm.assertEq(committee.committee(2).members.length, 2);
+        vm.assertEq(committee.committeeOf(2).members.length, 2);
         // What is needed now is a part of what elected these.
         vm.assertEq(committee.stakeNeeded(), 2 * STAKE * 2 / 3);
     }
@@ -98,7 +98,7 @@ contract CaptureTest is Base {
         _addNodes(5);
         _nextEpoch();
         _replaceMembers(5);
-        vm.assertEq(committee.committee(2).members[0].nodeId, 6);
+        vm.assertEq(committee.committeeOf(2).members[0].nodeId, 6);
     }
 
     // Dust, and however an attacker splits its stake
@@ -138,7 +138,7 @@ contract CaptureTest is Base {
     /// @dev What the nodes from this one on hold in the current epoch.
     function _shardsFrom(uint32 first) private view returns (uint256 count) {
         for (uint32 nodeId = first; nodeId <= registry.nodeCount(); ++nodeId) {
-            count += _shardsIn(committee.committee(committee.epoch()), nodeId).length;
+            count += _shardsIn(committee.committeeOf(committee.epoch()), nodeId).length;
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Epochs} from "src/Epochs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -79,7 +79,7 @@ contract CaptureHandler is Base {
     function push(uint256 seconds_) external {
         for (uint256 step; step < 2; ++step) {
             vm.warp(block.timestamp + seconds_ % EPOCH_S);
-            Epochs.State memory state = committee.state();
+            ICommittee.State memory state = committee.state();
             if (!state.handoverDone) {
                 try committee.close() {} catch {}
             } else if (state.selectedEpoch != 0) {
@@ -138,7 +138,7 @@ contract CaptureHandler is Base {
     }
 
     function _signers(uint32 epoch) private view returns (uint256 secret, bytes memory bitmap) {
-        Epochs.CommitteeView memory shown = committee.committee(epoch);
+        ICommittee.CommitteeView memory shown = committee.committeeOf(epoch);
         bitmap = new bytes((shown.members.length + 7) / 8);
         for (uint256 i; i < shown.members.length; ++i) {
             uint32 signer = shown.members[i].nodeId;
@@ -151,7 +151,7 @@ contract CaptureHandler is Base {
     /// @notice Whatever the attacker and time do: it has a third of the shards in no committee, but for what a quorum of
     /// the others has taken away from members that it ejected; and nothing else ends an honest candidacy.
     function _check(uint32 epoch_) private view {
-        Epochs.CommitteeView memory shown = committee.committee(epoch_);
+        ICommittee.CommitteeView memory shown = committee.committeeOf(epoch_);
         uint256 away;
         for (uint32 nodeId = 1; nodeId <= HONEST; ++nodeId) {
             if (registry.node(nodeId).candidate) continue;
@@ -169,10 +169,10 @@ contract CaptureHandler is Base {
 
     /// @notice A replacement takes from nobody but the ejected, gives no member more than half as many shards again as it
     /// had when the period began, rounded up, and leaves members that had two thirds of them then.
-    function _checkReplacement(Epochs.State memory state) private view {
-        Epochs.CommitteeView memory regular = committee.committee(state.firstEpoch);
-        Epochs.CommitteeView memory before = committee.committee(state.epoch);
-        Epochs.CommitteeView memory shown = committee.committee(state.epoch + 1);
+    function _checkReplacement(ICommittee.State memory state) private view {
+        ICommittee.CommitteeView memory regular = committee.committeeOf(state.firstEpoch);
+        ICommittee.CommitteeView memory before = committee.committeeOf(state.epoch);
+        ICommittee.CommitteeView memory shown = committee.committeeOf(state.epoch + 1);
         uint256 left;
         for (uint256 i; i < shown.members.length; ++i) {
             uint32 nodeId = shown.members[i].nodeId;
@@ -190,7 +190,7 @@ contract CaptureHandler is Base {
     function _attestAll(uint32 nodeId) private {
         uint32 epoch = committee.epoch();
         uint16[] memory missing = committee.missingShards(epoch);
-        uint16[] memory own = _shardsIn(committee.committee(epoch), nodeId);
+        uint16[] memory own = _shardsIn(committee.committeeOf(epoch), nodeId);
         uint256 count;
         for (uint256 i; i < own.length; ++i) {
             for (uint256 k; k < missing.length; ++k) {

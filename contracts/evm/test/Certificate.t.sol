@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Epochs} from "src/Epochs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Rolls} from "src/lib/Rolls.sol";
 import {Base} from "test/Base.t.sol";
@@ -29,7 +29,7 @@ contract CertificateTest is Base {
         for (uint256 i; i < NODES; ++i) {
             if (absent >> i & 1 == 0) weight += 10;
         }
-        if (weight < 67) vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, weight, 67));
+        if (weight < 67) vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, weight, 67));
         uint256 weighed = _verify(bitmap, signature);
         if (weight >= 67) vm.assertEq(weighed, weight);
     }
@@ -39,7 +39,7 @@ contract CertificateTest is Base {
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0x3f, message);
         vm.assertEq(committee.verify(1, Messages.INVALID_BLOB, BODY, bitmap, signature), 40);
         (bitmap, signature) = _certificate(NODES, 0x7f, message);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 30, 34));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 30, 34));
         committee.verify(1, Messages.INVALID_BLOB, BODY, bitmap, signature);
     }
 
@@ -65,25 +65,25 @@ contract CertificateTest is Base {
     }
 
     function test_verify_reverts_for_nobody_with_the_identity_signature() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 0, 67));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 0, 67));
         _verify("", new bytes(256));
     }
 
     function test_verify_reverts_for_everybody_with_the_identity_signature() public {
         (bytes memory bitmap,) = _signed(0);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         _verify(bitmap, new bytes(256));
     }
 
     function test_verify_reverts_for_a_signature_outside_the_subgroup() public {
         (bytes memory bitmap,) = _signed(0);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         _verify(bitmap, OUTSIDE_G2);
     }
 
     function test_verify_reverts_for_a_short_signature() public {
         (bytes memory bitmap,) = _signed(0);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         _verify(bitmap, "");
     }
 
@@ -91,7 +91,7 @@ contract CertificateTest is Base {
         (bytes memory bitmap, bytes memory signature) = _signed(3);
         bit = _between(bit, 0, NODES - 1);
         bitmap[bit / 8] ^= bytes1(uint8(1 << (bit % 8)));
-        vm.expectRevert(Epochs.BadSignature.selector); // seven are a quorum still
+        vm.expectRevert(ICommittee.BadSignature.selector); // seven are a quorum still
         _verify(bitmap, signature);
     }
 
@@ -99,7 +99,7 @@ contract CertificateTest is Base {
         // Signed by all but member 0, claimed by all but member 9: the same weight.
         (, bytes memory signature) = _signed(1);
         (bytes memory bitmap,) = _signed(1 << 9);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
@@ -112,47 +112,47 @@ contract CertificateTest is Base {
         }
         (bytes memory bitmap,) = _signed(0);
         bytes memory signature = _sign(secret, message);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_another_body() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         committee.verify(1, Messages.BLOB, "anythinG", bitmap, signature);
     }
 
     function test_verify_reverts_for_another_intent() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         committee.verify(1, Messages.INVALID_BLOB, BODY, bitmap, signature);
     }
 
     function test_verify_reverts_for_another_chain() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
         vm.chainId(5);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_another_deployment() public {
         bytes memory message = Messages.encode(Messages.BLOB, 1, Messages.domainOf(address(this)), BODY);
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, message);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_a_message_without_domain() public {
         bytes memory message = abi.encodePacked(hex"010003", hex"01000000", BODY); // version 0
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, message);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_a_replay_as_of_this_epoch() public {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
         _nextEpoch();
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         committee.verify(2, Messages.BLOB, BODY, bitmap, signature);
     }
 
@@ -165,7 +165,7 @@ contract CertificateTest is Base {
         vm.assertEq(_verify(bitmap, signature), 100);
         vm.warp(block.timestamp + 1);
         vm.assertFalse(committee.accepts(1));
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 1, 2));
         _verify(bitmap, signature);
     }
 
@@ -173,7 +173,7 @@ contract CertificateTest is Base {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
         _nextEpoch();
         _nextEpoch();
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 3));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 1, 3));
         _verify(bitmap, signature);
     }
 
@@ -181,7 +181,7 @@ contract CertificateTest is Base {
         (bytes memory bitmap, bytes memory signature) = _signed(0);
         _nextEpoch(); // everybody keeps everything: done at once
         vm.warp(block.timestamp + GRACE_S);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 1, 2));
         _verify(bitmap, signature);
     }
 
@@ -191,19 +191,19 @@ contract CertificateTest is Base {
         vm.assertEq(_verify(bitmap, signature), 90); // against the committee of epoch 1
         vm.warp(block.timestamp + DEADLINE_S);
         committee.close();
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 1, 2));
         _verify(bitmap, signature);
     }
 
     function test_verify_reverts_for_the_selected_epoch() public {
         _select();
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, _message(Messages.BLOB, 2, BODY));
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 2, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 2, 1));
         committee.verify(2, Messages.BLOB, BODY, bitmap, signature);
     }
 
     function test_verify_reverts_for_epoch_zero() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 0, 1));
         committee.verify(0, Messages.BLOB, BODY, "", "");
     }
 
@@ -214,14 +214,14 @@ contract CertificateTest is Base {
         _addWithSecret(ORDER - 77);
         _addNode(STAKE);
         _nextEpoch();
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         _verify(hex"03", new bytes(256));
         bytes memory signature = _sign(_secret(3), _message(Messages.BLOB, 1, BODY));
         vm.assertEq(_verify(hex"07", signature), 10);
     }
 
     function test_verify_reverts_for_an_epoch_that_overflows() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, type(uint32).max, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, type(uint32).max, 1));
         committee.verify(type(uint32).max, Messages.BLOB, BODY, "", "");
     }
 

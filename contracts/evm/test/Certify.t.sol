@@ -2,8 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Blobs} from "src/Blobs.sol";
-import {Epochs} from "src/Epochs.sol";
 import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {BlobBase} from "test/BlobBase.t.sol";
@@ -45,16 +45,16 @@ contract CertifyTest is BlobBase {
     }
 
     function test_certify_reverts_just_below_the_quorum() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 66, 67));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 66, 67));
         this.certifyAlone(SHARDS, 66, false);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 66, 67));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 66, 67));
         this.certifyAlone(SHARDS, 66, true);
     }
 
     function test_certify_reverts_at_exactly_two_thirds() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 8, 9));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 8, 9));
         this.certifyAlone(12, 8, false);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 8, 9));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 8, 9));
         this.certifyAlone(12, 8, true);
         this.certifyAlone(12, 9, false);
         this.certifyAlone(12, 9, true);
@@ -74,7 +74,7 @@ contract CertifyTest is BlobBase {
         (bytes memory bitmap, bytes memory signature) = _signed(1, Messages.permanentBlob(ID), 0);
         _nextEpoch();
         vm.warp(block.timestamp + GRACE_S);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 1, 2));
         blobs.certify(1, 1, bitmap, signature);
     }
 
@@ -159,7 +159,7 @@ contract CertifyTest is BlobBase {
 
     function _expectBadSignature(bytes memory body, uint8 intent) private {
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, _message(intent, 1, body));
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         blobs.certify(1, 1, bitmap, signature);
     }
 }

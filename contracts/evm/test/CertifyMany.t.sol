@@ -3,8 +3,8 @@ pragma solidity ^0.8.30;
 
 import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
 import {Blobs} from "src/Blobs.sol";
-import {Epochs} from "src/Epochs.sol";
 import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {BlobId} from "src/lib/BlobId.sol";
 import {Messages} from "src/lib/Messages.sol";
@@ -62,7 +62,7 @@ contract CertifyManyTest is BlobBase {
         uint256 second = blobs.reserveAndRegister(bytes32(0), LENGTH, 1, 5, false, ANY, ANY);
         (bytes memory bitmap, bytes memory one) = _certificate(NODES, 0, messages[0]);
         bytes memory twice = _sum(one, one);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         blobs.certifyMany(_two(objectIds[0], second), 1, bitmap, one);
         blobs.certifyMany(_two(objectIds[0], second), 1, bitmap, twice);
         vm.assertTrue(blobs.blob(second).status == IBlobs.Status.Certified);
@@ -79,19 +79,19 @@ contract CertifyManyTest is BlobBase {
 
     function test_certifyMany_reverts_below_the_quorum() public {
         (bytes memory bitmap, bytes memory signature) = _all(0xf);
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 60, 67));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 60, 67));
     }
 
     function test_certifyMany_reverts_for_an_empty_list() public {
         (bytes memory bitmap,) = _all(0);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         blobs.certifyMany(new uint256[](0), 1, bitmap, new bytes(256));
     }
 
     function test_certifyMany_takes_a_repeated_object_once() public {
         (bytes memory bitmap, bytes memory one) = _certificate(NODES, 0, messages[0]);
         uint256[] memory twice = _two(objectIds[0], objectIds[0]);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         blobs.certifyMany(twice, 1, bitmap, one);
         blobs.certifyMany(twice, 1, bitmap, _sum(one, one));
         vm.assertEq(blobs.blob(objectIds[0]).certifiedEpoch, 1);
@@ -141,26 +141,26 @@ contract CertifyManyTest is BlobBase {
     function test_certifyMany_reverts_for_one_message_too_many() public {
         (bytes memory bitmap, bytes memory signature) = _all(0);
         objectIds.pop();
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Epochs.BadSignature.selector));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(ICommittee.BadSignature.selector));
     }
 
     function test_certifyMany_reverts_for_the_signature_of_another_set() public {
         (bytes memory bitmap,) = _all(0x1);
         (, bytes memory signature) = _all(0);
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Epochs.BadSignature.selector));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(ICommittee.BadSignature.selector));
     }
 
     function test_certifyMany_reverts_for_a_swapped_signer() public {
         (bytes memory bitmap,) = _all(1 << 9);
         (, bytes memory signature) = _all(1);
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Epochs.BadSignature.selector));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(ICommittee.BadSignature.selector));
     }
 
     function test_certifyMany_reverts_for_signers_that_differ_between_messages() public {
         // Member 0 signed the first five, member 9 the others: no set signed all of them.
         (bytes memory bitmap, bytes memory signature) = _signedBy(1, 0, 5);
         (, bytes memory others) = _signedBy(1 << 9, 5, COUNT);
-        _expectRefused(bitmap, _sum(signature, others), abi.encodeWithSelector(Epochs.BadSignature.selector));
+        _expectRefused(bitmap, _sum(signature, others), abi.encodeWithSelector(ICommittee.BadSignature.selector));
     }
 
     function test_certifyMany_reverts_for_a_stretched_bitmap() public {
@@ -177,19 +177,19 @@ contract CertifyManyTest is BlobBase {
 
     function test_certifyMany_reverts_for_the_identity_signature() public {
         (bytes memory bitmap,) = _all(0);
-        _expectRefused(bitmap, new bytes(256), abi.encodeWithSelector(Epochs.BadSignature.selector));
-        _expectRefused("", new bytes(256), abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 0, 67));
+        _expectRefused(bitmap, new bytes(256), abi.encodeWithSelector(ICommittee.BadSignature.selector));
+        _expectRefused("", new bytes(256), abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 0, 67));
     }
 
     function test_certifyMany_reverts_for_a_signature_outside_the_subgroup() public {
         (bytes memory bitmap,) = _all(0);
-        _expectRefused(bitmap, OUTSIDE_G2, abi.encodeWithSelector(Epochs.BadSignature.selector));
+        _expectRefused(bitmap, OUTSIDE_G2, abi.encodeWithSelector(ICommittee.BadSignature.selector));
     }
 
     function test_certifyMany_reverts_on_another_chain() public {
         (bytes memory bitmap, bytes memory signature) = _all(0);
         vm.chainId(5);
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Epochs.BadSignature.selector));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(ICommittee.BadSignature.selector));
     }
 
     function test_certifyMany_reverts_for_another_contracts_messages() public {
@@ -213,7 +213,7 @@ contract CertifyManyTest is BlobBase {
     function test_certifyMany_reverts_for_a_replay_as_of_the_next_epoch() public {
         (bytes memory bitmap, bytes memory signature) = _all(0);
         _nextEpoch();
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         blobs.certifyMany(objectIds, 2, bitmap, signature);
     }
 
@@ -221,7 +221,7 @@ contract CertifyManyTest is BlobBase {
         (bytes memory bitmap, bytes memory signature) = _all(0);
         _nextEpoch();
         vm.warp(block.timestamp + GRACE_S);
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 1, 2));
     }
 
     function test_certifyMany_reverts_for_one_object_younger_than_the_certificate() public {
@@ -294,7 +294,7 @@ contract CertifyManyTest is BlobBase {
 
     function _expectBadSignature() private {
         (bytes memory bitmap, bytes memory signature) = _all(0);
-        _expectRefused(bitmap, signature, abi.encodeWithSelector(Epochs.BadSignature.selector));
+        _expectRefused(bitmap, signature, abi.encodeWithSelector(ICommittee.BadSignature.selector));
     }
 
     function _expectRefused(bytes memory bitmap, bytes memory signature, bytes memory reason) private {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Committee} from "src/Committee.sol";
-import {Epochs} from "src/Epochs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {Assignment} from "src/lib/Assignment.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Base} from "test/Base.t.sol";
@@ -23,11 +22,11 @@ contract CommitteeTest is Base {
         address members = vm.computeCreateAddress(election, 1);
         address shards = vm.computeCreateAddress(election, 2);
         vm.expectEmit();
-        emit Committee.CommitteeSelected(1, 1, members, shards);
+        emit ICommittee.CommitteeSelected(1, 1, members, shards);
         committee.select();
         vm.assertEq(members.code.length, 1 + 128 + NODES * (6 + 128)); // as Roll in lib/Rolls.sol has it
         vm.assertEq(shards.code.length, 1 + 2 * SHARDS);
-        Epochs.CommitteeView memory next = committee.committee(1);
+        ICommittee.CommitteeView memory next = committee.committeeOf(1);
         vm.assertEq(next.epoch, 1);
         vm.assertEq(next.members.length, NODES);
         for (uint32 i; i < NODES; ++i) {
@@ -38,7 +37,7 @@ contract CommitteeTest is Base {
             vm.assertEq(next.members[i].shards.length, 20);
             vm.assertEq(next.members[i].shards[19], 20 * i + 19);
         }
-        Epochs.State memory state = committee.state();
+        ICommittee.State memory state = committee.state();
         vm.assertEq(state.epoch, 0);
         vm.assertEq(state.selectedEpoch, 1);
         vm.assertTrue(state.handoverDone);
@@ -55,7 +54,7 @@ contract CommitteeTest is Base {
 
     function test_select_reverts_a_second_time() public {
         committee.select();
-        vm.expectRevert(abi.encodeWithSelector(Committee.AlreadySelected.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.AlreadySelected.selector, 1));
         committee.select();
     }
 
@@ -63,7 +62,7 @@ contract CommitteeTest is Base {
         _nextEpoch();
         uint256 availableAt = block.timestamp + EPOCH_S / 2;
         vm.warp(availableAt - 1);
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarly.selector, availableAt));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.TooEarly.selector, availableAt));
         committee.select();
         vm.warp(availableAt);
         committee.select();
@@ -72,7 +71,7 @@ contract CommitteeTest is Base {
     function test_select_reverts_while_the_handover_is_not_done() public {
         _startHandover();
         vm.warp(block.timestamp + 10 * EPOCH_S);
-        vm.expectRevert(abi.encodeWithSelector(Committee.HandoverNotDone.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.HandoverNotDone.selector, 2));
         committee.select();
     }
 
@@ -82,11 +81,11 @@ contract CommitteeTest is Base {
         committee.select();
         vm.roll(77);
         vm.expectEmit();
-        emit Committee.EpochStarted(1, 1);
+        emit ICommittee.EpochStarted(1, 1);
         vm.expectEmit();
-        emit Committee.HandoverDone(1);
+        emit ICommittee.HandoverDone(1);
         committee.start();
-        Epochs.State memory state = committee.state();
+        ICommittee.State memory state = committee.state();
         vm.assertEq(state.epoch, 1);
         vm.assertEq(state.startedAt, block.timestamp);
         vm.assertEq(state.startedAtBlock, 77);
@@ -101,14 +100,14 @@ contract CommitteeTest is Base {
         _select();
         vm.warp(block.timestamp + EPOCH_S / 2);
         vm.expectEmit();
-        emit Committee.HandoverDone(2);
+        emit ICommittee.HandoverDone(2);
         committee.start();
         vm.assertTrue(_gained(1).length > 0);
         vm.assertEq(committee.attestedShards().length, 0);
     }
 
     function test_start_reverts_without_a_selection() public {
-        vm.expectRevert(abi.encodeWithSelector(Committee.NotSelected.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotSelected.selector, 1));
         committee.start();
     }
 
@@ -117,7 +116,7 @@ contract CommitteeTest is Base {
         uint256 availableAt = block.timestamp + EPOCH_S;
         _select();
         vm.warp(availableAt - 1);
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarly.selector, availableAt));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.TooEarly.selector, availableAt));
         committee.start();
         vm.warp(availableAt);
         committee.start();
@@ -132,7 +131,7 @@ contract CommitteeTest is Base {
         uint32[] memory counts = new uint32[](shards.length);
         (digests[1], counts[1]) = (keccak256("bytes"), 9);
         vm.expectEmit();
-        emit Committee.ShardsAttested(2, 6, shards, digests, counts);
+        emit ICommittee.ShardsAttested(2, 6, shards, digests, counts);
         vm.prank(_operator(6));
         committee.attest(2, shards, digests, counts);
         (bool done, bytes32 digest, uint32 count) = committee.attestation(shards[1]);
@@ -153,7 +152,7 @@ contract CommitteeTest is Base {
         vm.warp(block.timestamp + 5);
         uint16[] memory last = _part(_gained(7), 6, 7);
         vm.expectEmit();
-        emit Committee.HandoverDone(2);
+        emit ICommittee.HandoverDone(2);
         _attest(7, last);
         vm.assertTrue(committee.state().handoverDone);
         vm.assertEq(committee.state().lastHandoverDone, block.timestamp);
@@ -194,71 +193,71 @@ contract CommitteeTest is Base {
 
     function test_attest_reverts_for_a_kept_shard() public {
         _startHandover();
-        _expectAttestReverts(4, 60, abi.encodeWithSelector(Committee.ShardIsKept.selector, 60));
+        _expectAttestReverts(4, 60, abi.encodeWithSelector(ICommittee.ShardIsKept.selector, 60));
     }
 
     function test_attest_reverts_for_the_first_epochs_shards() public {
         _nextEpoch();
-        _expectAttestReverts(4, 60, abi.encodeWithSelector(Committee.ShardIsKept.selector, 60));
+        _expectAttestReverts(4, 60, abi.encodeWithSelector(ICommittee.ShardIsKept.selector, 60));
     }
 
     function test_attest_reverts_for_anothers_shard() public {
         _startHandover();
         uint16 shard = _gained(7)[0];
-        _expectAttestReverts(6, shard, abi.encodeWithSelector(Committee.NotYourShard.selector, shard));
+        _expectAttestReverts(6, shard, abi.encodeWithSelector(ICommittee.NotYourShard.selector, shard));
     }
 
     function test_attest_reverts_for_a_shard_that_does_not_exist() public {
         _startHandover();
-        _expectAttestReverts(6, 100, abi.encodeWithSelector(Committee.NotYourShard.selector, 100));
-        _expectAttestReverts(6, 65535, abi.encodeWithSelector(Committee.NotYourShard.selector, 65535));
+        _expectAttestReverts(6, 100, abi.encodeWithSelector(ICommittee.NotYourShard.selector, 100));
+        _expectAttestReverts(6, 65535, abi.encodeWithSelector(ICommittee.NotYourShard.selector, 65535));
     }
 
     function test_attest_reverts_for_a_shard_attested_already() public {
         _startHandover();
         uint16 shard = _gained(6)[3];
         _attest(6, _gained(6));
-        _expectAttestReverts(6, shard, abi.encodeWithSelector(Committee.AlreadyAttested.selector, shard));
+        _expectAttestReverts(6, shard, abi.encodeWithSelector(ICommittee.AlreadyAttested.selector, shard));
     }
 
     function test_attest_reverts_for_a_shard_named_twice() public {
         _startHandover();
         uint16[] memory shards = new uint16[](2);
         (shards[0], shards[1]) = (_gained(6)[3], _gained(6)[3]);
-        vm.expectRevert(abi.encodeWithSelector(Committee.AlreadyAttested.selector, shards[0]));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.AlreadyAttested.selector, shards[0]));
         vm.prank(_operator(6));
         committee.attest(2, shards, new bytes32[](2), new uint32[](2));
     }
 
     function test_attest_reverts_for_a_departed_member() public {
         _startHandover();
-        _expectAttestReverts(1, 0, abi.encodeWithSelector(Committee.NotAMember.selector, 1, 2));
+        _expectAttestReverts(1, 0, abi.encodeWithSelector(ICommittee.NotAMember.selector, 1, 2));
     }
 
     function test_attest_reverts_for_a_stranger() public {
         _startHandover();
-        vm.expectRevert(abi.encodeWithSelector(Committee.NotAMember.selector, 0, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotAMember.selector, 0, 2));
         committee.attest(2, new uint16[](0), new bytes32[](0), new uint32[](0));
     }
 
     function test_attest_reverts_for_another_epoch() public {
         _startHandover();
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 1, 2));
         vm.prank(_operator(6));
         committee.attest(1, new uint16[](0), new bytes32[](0), new uint32[](0));
     }
 
     function test_attest_reverts_before_the_first_epoch() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 0));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 0, 0));
         committee.attest(0, new uint16[](0), new bytes32[](0), new uint32[](0));
     }
 
     function test_attest_reverts_for_lists_of_different_lengths() public {
         _startHandover();
         vm.startPrank(_operator(6));
-        vm.expectRevert(Committee.LengthMismatch.selector);
+        vm.expectRevert(ICommittee.LengthMismatch.selector);
         committee.attest(2, new uint16[](1), new bytes32[](0), new uint32[](1));
-        vm.expectRevert(Committee.LengthMismatch.selector);
+        vm.expectRevert(ICommittee.LengthMismatch.selector);
         committee.attest(2, new uint16[](1), new bytes32[](1), new uint32[](2));
     }
 
@@ -270,9 +269,9 @@ contract CommitteeTest is Base {
         _attest(7, _part(_gained(7), 1, 5));
         vm.warp(block.timestamp + DEADLINE_S);
         vm.expectEmit();
-        emit Committee.HandoverClosed(2);
+        emit ICommittee.HandoverClosed(2);
         vm.expectEmit();
-        emit Committee.HandoverDone(2);
+        emit ICommittee.HandoverDone(2);
         committee.close();
         vm.assertTrue(committee.state().handoverDone);
         vm.assertEq(committee.state().lastHandoverDone, block.timestamp);
@@ -286,26 +285,26 @@ contract CommitteeTest is Base {
         committee.close();
         _nextEpoch();
         vm.assertEq(committee.epoch(), 3);
-        vm.assertEq(committee.committee(3).members.length, NODES);
+        vm.assertEq(committee.committeeOf(3).members.length, NODES);
     }
 
     function test_close_reverts_before_the_deadline() public {
         _startHandover();
         uint256 deadline = block.timestamp + DEADLINE_S;
         vm.warp(deadline - 1);
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarly.selector, deadline));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.TooEarly.selector, deadline));
         committee.close();
     }
 
     function test_close_reverts_after_the_handover() public {
         _nextEpoch();
         vm.warp(block.timestamp + DEADLINE_S);
-        vm.expectRevert(abi.encodeWithSelector(Committee.HandoverIsDone.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.HandoverIsDone.selector, 1));
         committee.close();
     }
 
     function test_close_reverts_before_the_first_epoch() public {
-        vm.expectRevert(abi.encodeWithSelector(Committee.HandoverIsDone.selector, 0));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.HandoverIsDone.selector, 0));
         committee.close();
     }
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Candidates} from "src/Candidates.sol";
-import {Committee} from "src/Committee.sol";
-import {Epochs} from "src/Epochs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -23,13 +22,13 @@ contract EjectionTest is Base {
         _nextEpoch();
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         vm.expectEmit();
-        emit Committee.MemberEjected(1, 3, 1);
+        emit ICommittee.MemberEjected(1, 3, 1);
         committee.eject(3, 1, deadline, bitmap, signature);
         vm.assertFalse(registry.node(3).candidate);
         vm.assertEq(registry.node(3).stake, STAKE);
         vm.assertTrue(committee.isEjected(1, 3));
         _nextEpoch();
-        vm.assertEq(_shardsIn(committee.committee(2), 3).length, 0);
+        vm.assertEq(_shardsIn(committee.committeeOf(2), 3).length, 0);
         vm.assertFalse(committee.isEjected(2, 3));
     }
 
@@ -38,7 +37,7 @@ contract EjectionTest is Base {
         _eject(NODES, 3);
         vm.assertEq(registry.node(3).barredUntil, 2);
         _select();
-        bytes memory reason = abi.encodeWithSelector(Candidates.Barred.selector, 3, 2);
+        bytes memory reason = abi.encodeWithSelector(IRegistry.Barred.selector, 3, 2);
         vm.expectRevert(reason);
         vm.prank(_operator(3));
         registry.becomeCandidate(3);
@@ -46,14 +45,14 @@ contract EjectionTest is Base {
         vm.prank(_operator(3));
         registry.becomeCandidate(3);
         _nextEpoch();
-        vm.assertEq(_shardsIn(committee.committee(3), 3).length, 20);
+        vm.assertEq(_shardsIn(committee.committeeOf(3), 3).length, 20);
     }
 
     function test_the_ejected_stands_again_when_no_epoch_begins_any_more() public {
         _nextEpoch();
         _eject(NODES, 3);
         vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S));
-        vm.expectRevert(abi.encodeWithSelector(Candidates.Barred.selector, 3, 2));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.Barred.selector, 3, 2));
         vm.prank(_operator(3));
         registry.becomeCandidate(3);
         vm.warp(block.timestamp + 1);
@@ -66,9 +65,9 @@ contract EjectionTest is Base {
         deadline = uint64(block.timestamp) + 60;
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         _select();
-        vm.expectRevert(abi.encodeWithSelector(Committee.EjectionTooLate.selector, deadline));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.EjectionTooLate.selector, deadline));
         committee.eject(3, 1, deadline, bitmap, signature);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         committee.eject(3, 1, uint64(block.timestamp), bitmap, signature);
     }
 
@@ -86,11 +85,11 @@ contract EjectionTest is Base {
         _eject(NODES, 3);
         committee.select();
         uint256 availableAt = block.timestamp + NOTICE_S;
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarly.selector, availableAt));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.TooEarly.selector, availableAt));
         committee.start();
         vm.warp(availableAt);
         committee.start();
-        vm.assertEq(_shardsIn(committee.committee(2), 3).length, 0);
+        vm.assertEq(_shardsIn(committee.committeeOf(2), 3).length, 0);
     }
 
     function test_eject_drops_a_selection_with_the_member() public {
@@ -98,15 +97,15 @@ contract EjectionTest is Base {
         _select();
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         vm.expectEmit();
-        emit Committee.SelectionDropped(2);
+        emit ICommittee.SelectionDropped(2);
         committee.eject(3, 1, deadline, bitmap, signature);
         vm.assertEq(committee.state().selectedEpoch, 0);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 2, 1));
-        committee.committee(2);
-        vm.expectRevert(abi.encodeWithSelector(Committee.NotSelected.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 2, 1));
+        committee.committeeOf(2);
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotSelected.selector, 2));
         committee.start();
         committee.select();
-        vm.assertEq(_shardsIn(committee.committee(2), 3).length, 0);
+        vm.assertEq(_shardsIn(committee.committeeOf(2), 3).length, 0);
     }
 
     function test_eject_leaves_a_selection_without_the_member() public {
@@ -132,7 +131,7 @@ contract EjectionTest is Base {
         _nextEpoch();
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         committee.eject(3, 1, deadline, bitmap, signature);
-        vm.expectRevert(abi.encodeWithSelector(Committee.AlreadyEjected.selector, 3, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.AlreadyEjected.selector, 3, 1));
         committee.eject(3, 1, deadline, bitmap, signature);
     }
 
@@ -140,21 +139,21 @@ contract EjectionTest is Base {
         _nextEpoch();
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
         _nextEpoch();
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         committee.eject(3, 1, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_for_another_member() public {
         _nextEpoch();
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         committee.eject(2, 1, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_for_another_reason() public {
         _nextEpoch();
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 3, deadline);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         committee.eject(3, 2, deadline, bitmap, signature);
     }
 
@@ -162,7 +161,7 @@ contract EjectionTest is Base {
         _nextEpoch();
         bytes memory message = _message(Messages.EJECT, 1, Messages.ejection(3, 1, deadline));
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 1 << 2 | 1, message);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 60, 67));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 60, 67));
         committee.eject(3, 1, deadline, bitmap, signature);
     }
 
@@ -172,7 +171,7 @@ contract EjectionTest is Base {
         _nextEpoch();
         bytes memory message = _message(Messages.EJECT, 1, Messages.ejection(3, 1, deadline));
         (bytes memory bitmap, bytes memory signature) = _certificate(3, 4, message);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.NotEnoughWeight.selector, 8, 9));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotEnoughWeight.selector, 8, 9));
         committee.eject(3, 1, deadline, bitmap, signature);
     }
 
@@ -180,12 +179,12 @@ contract EjectionTest is Base {
         _nextEpoch();
         _addNode(STAKE);
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 6, deadline);
-        vm.expectRevert(abi.encodeWithSelector(Committee.NotAMember.selector, 6, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NotAMember.selector, 6, 1));
         committee.eject(6, 1, deadline, bitmap, signature);
     }
 
     function test_eject_reverts_before_the_first_epoch() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 0));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 0, 0));
         committee.eject(3, 1, deadline, "", "");
     }
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Committee} from "src/Committee.sol";
-import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
 import {Registry} from "src/Registry.sol";
 import {Staking} from "src/Staking.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -21,14 +20,14 @@ contract EpochsTest is Base {
     // Views
 
     function test_committees_shows_what_there_is() public {
-        (Epochs.CommitteeView memory previous, Epochs.CommitteeView memory current,) = committee.committees();
+        (ICommittee.CommitteeView memory previous, ICommittee.CommitteeView memory current,) = committee.committees();
         vm.assertEq(previous.epoch + current.epoch, 0);
         _nextEpoch();
         _replaceMembers(3);
         _attest(6, _gained(6));
         _attest(7, _gained(7));
         _select();
-        Epochs.CommitteeView memory next;
+        ICommittee.CommitteeView memory next;
         (previous, current, next) = committee.committees();
         vm.assertEq(previous.epoch, 1);
         vm.assertEq(current.epoch, 2);
@@ -42,7 +41,7 @@ contract EpochsTest is Base {
         for (uint256 i; i < 3; ++i) {
             _nextEpoch();
         }
-        Epochs.CommitteeView memory first = committee.committee(1);
+        ICommittee.CommitteeView memory first = committee.committeeOf(1);
         vm.assertEq(first.epoch, 1);
         vm.assertEq(first.members.length, NODES);
         vm.assertEq(first.members[4].shards[0], 80);
@@ -52,10 +51,10 @@ contract EpochsTest is Base {
         for (uint256 i; i < 3; ++i) {
             _nextEpoch();
         }
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 4, 3));
-        committee.committee(4);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 0, 3));
-        committee.committee(0);
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 4, 3));
+        committee.committeeOf(4);
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 0, 3));
+        committee.committeeOf(0);
     }
 
     function test_domain_names_the_chain_and_the_contract() public {
@@ -78,7 +77,7 @@ contract EpochsTest is Base {
     }
 
     function test_constructor_reverts_for_bad_parameters() public {
-        Epochs.Parameters memory given = _parameters(500);
+        ICommittee.Parameters memory given = _parameters(500);
         (given.periodDuration, given.shrinkDuration) = (0, 1);
         _expectRefused("periodDuration", given);
         (given.periodDuration, given.shrinkDuration) = (365 days + 1, type(uint32).max);
@@ -106,17 +105,19 @@ contract EpochsTest is Base {
     function test_constructor_reverts_for_an_opening_without_end() public {
         _predict();
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "opening"));
-        this.create(100, _parameters(500), Committee.Opening(1, 0, 365 days + 1));
+        this.create(100, _parameters(500), ICommittee.Opening(1, 0, 365 days + 1));
     }
 
     function test_constructor_reverts_without_the_precompiles() public {
         vm.mockCall(address(0x0b), "", "");
         vm.expectRevert(Bls.PrecompileMissing.selector);
-        this.create(100, _parameters(500), Committee.Opening(1, 0, 0));
+        this.create(100, _parameters(500), ICommittee.Opening(1, 0, 0));
     }
 
     /// @dev Deploys and reverts with the constructor's reason.
-    function create(uint16 shards, Epochs.Parameters memory parameters, Committee.Opening memory opening) external {
+    function create(uint16 shards, ICommittee.Parameters memory parameters, ICommittee.Opening memory opening)
+        external
+    {
         _create("artifacts/Committee.json", abi.encode(registry, shards, parameters, opening, GOVERNOR, GUARDIAN));
     }
 
@@ -129,13 +130,15 @@ contract EpochsTest is Base {
         registry = Registry(vm.deployCode("artifacts/Registry.json", abi.encode(staking, GOVERNOR, GUARDIAN)));
     }
 
-    function _expectRefused(string memory name, Epochs.Parameters memory parameters) private {
+    function _expectRefused(string memory name, ICommittee.Parameters memory parameters) private {
         _predict();
         _expectConstructorReverts(name, 100, parameters);
     }
 
-    function _expectConstructorReverts(string memory name, uint16 shards, Epochs.Parameters memory parameters) private {
+    function _expectConstructorReverts(string memory name, uint16 shards, ICommittee.Parameters memory parameters)
+        private
+    {
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, name));
-        this.create(shards, parameters, Committee.Opening(1, 0, 0));
+        this.create(shards, parameters, ICommittee.Opening(1, 0, 0));
     }
 }

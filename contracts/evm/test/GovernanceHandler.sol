@@ -2,8 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Ballot} from "src/Ballot.sol";
-import {Epochs} from "src/Epochs.sol";
-import {Nodes} from "src/Nodes.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {N, NODES, STAKERS, stakerAt} from "test/StakeHandler.sol";
 import {TradeHandler} from "test/TradeHandler.sol";
@@ -57,7 +57,7 @@ contract GovernanceHandler is TradeHandler {
             vm.expectRevert(abi.encodeWithSelector(Ballot.AlreadyDecided.selector, period));
             return ballot.decide();
         }
-        Epochs.MemberView[] memory members = committee.committee(committee.firstEpochOf(period)).members;
+        ICommittee.MemberView[] memory members = committee.committeeOf(committee.firstEpochOf(period)).members;
         ISpace.Terms[] memory votes = new ISpace.Terms[](members.length);
         uint256 weight;
         for (uint256 i; i < members.length; ++i) {
@@ -82,7 +82,7 @@ contract GovernanceHandler is TradeHandler {
         address to = seed & 3 == 3 ? address(0) : stakerAt(seed & 3);
         address sender = seed & 28 == 0 ? stakerAt((seed >> 5) % STAKERS) : ownerOf[nodeId];
         if (sender == ownerOf[nodeId]) nextOwnerOf[nodeId] = to;
-        else vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, sender, nodeId));
+        else vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, sender, nodeId));
         vm.prank(sender);
         registry.offerNode(nodeId, to);
     }
@@ -91,7 +91,7 @@ contract GovernanceHandler is TradeHandler {
     function accept(uint256 seed) external watched {
         (uint32 nodeId, address sender) = (_node(seed), stakerAt(seed % STAKERS));
         bool isOffered = nextOwnerOf[nodeId] == sender;
-        if (!isOffered) vm.expectRevert(abi.encodeWithSelector(Nodes.NotOffered.selector, sender, nodeId));
+        if (!isOffered) vm.expectRevert(abi.encodeWithSelector(IRegistry.NotOffered.selector, sender, nodeId));
         vm.prank(sender);
         registry.acceptNode(nodeId);
         if (!isOffered) return;
@@ -99,7 +99,7 @@ contract GovernanceHandler is TradeHandler {
         address before = ownerOf[nodeId];
         (ownerOf[nodeId], nextOwnerOf[nodeId]) = (sender, address(0));
         if (before == sender) return;
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, before, nodeId));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, before, nodeId));
         vm.prank(before);
         registry.changeReceiver(nodeId, before);
     }
@@ -118,7 +118,7 @@ contract GovernanceHandler is TradeHandler {
     function _checkTerms(
         ISpace.Terms memory before,
         ISpace.Terms memory now_,
-        Epochs.MemberView[] memory members,
+        ICommittee.MemberView[] memory members,
         ISpace.Terms[] memory votes
     ) private pure {
         uint256 price = type(uint256).max;

@@ -2,11 +2,10 @@
 pragma solidity ^0.8.30;
 
 import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
-import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
-import {Nodes} from "src/Nodes.sol";
-import {Staking} from "src/Staking.sol";
 import {Timelock} from "src/Timelock.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -51,12 +50,12 @@ contract GovernedTest is Base {
     function test_parameters_change_after_the_delay_with_the_next_start() public {
         _addNodes(4);
         _nextEpoch();
-        Epochs.Parameters memory given = Epochs.Parameters(2 * EPOCH_S, 151, 30, 200, 400, 2 * SHRINK_S, 0);
+        ICommittee.Parameters memory given = ICommittee.Parameters(2 * EPOCH_S, 151, 30, 200, 400, 2 * SHRINK_S, 0);
         bytes memory data = abi.encodeCall(committee.setParameters, (given));
         _schedule(address(committee), data);
         vm.warp(block.timestamp + DELAY_S);
         vm.expectEmit();
-        emit Epochs.ParametersChanged(2, given);
+        emit ICommittee.ParametersChanged(2, given);
         _execute(address(committee), data);
         vm.assertEq(_inForce(), abi.encode(_parameters(500)));
         _nextEpoch();
@@ -143,7 +142,7 @@ contract GovernedTest is Base {
     }
 
     function test_setParameters_reverts_beyond_half_and_twice_what_was_deployed() public {
-        Epochs.Parameters memory given = _parameters(500);
+        ICommittee.Parameters memory given = _parameters(500);
         given.periodDuration = EPOCH_S / 2 - 1;
         _expectParametersRefused("periodDuration", given);
         (given.periodDuration, given.shrinkDuration) = (2 * EPOCH_S + 1, 2 * SHRINK_S);
@@ -168,7 +167,7 @@ contract GovernedTest is Base {
     }
 
     function test_setParameters_reverts_twice_as_far_in_two_steps() public {
-        Epochs.Parameters memory given = _parameters(500);
+        ICommittee.Parameters memory given = _parameters(500);
         given.handoverDeadline = 2 * DEADLINE_S;
         vm.prank(address(timelock));
         committee.setParameters(given);
@@ -256,7 +255,7 @@ contract GovernedTest is Base {
     }
 
     function test_each_pausable_function_of_the_registry_stops() public {
-        Nodes.Registration memory given;
+        IRegistry.Registration memory given;
         _checkPause(registry, abi.encodeCall(registry.registerNode, (given)));
         _checkPause(registry, abi.encodeCall(registry.changePublicKey, (1, "", "")));
         _checkPause(registry, abi.encodeCall(registry.becomeCandidate, (1)));
@@ -341,7 +340,7 @@ contract GovernedTest is Base {
         vm.prank(GUARDIAN);
     }
 
-    function _expectParametersRefused(string memory name, Epochs.Parameters memory given) private {
+    function _expectParametersRefused(string memory name, ICommittee.Parameters memory given) private {
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, name));
         vm.prank(address(timelock));
         committee.setParameters(given);

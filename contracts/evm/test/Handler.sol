@@ -2,9 +2,9 @@
 pragma solidity ^0.8.30;
 
 import {Blobs} from "src/Blobs.sol";
-import {Epochs} from "src/Epochs.sol";
 import {Governed} from "src/Governed.sol";
 import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {BlobId} from "src/lib/BlobId.sol";
 import {Messages} from "src/lib/Messages.sol";
@@ -33,7 +33,7 @@ contract Handler is StakeHandler {
     /// @dev The next step of the epochs, or the next two, each as soon as it is possible; a handover may be closed.
     function push(uint256 seed) external watched {
         for (uint256 step; step <= seed % 2; ++step) {
-            Epochs.State memory state = committee.state();
+            ICommittee.State memory state = committee.state();
             if (!state.handoverDone) {
                 vm.warp(state.startedAt + DEADLINE_S);
                 committee.close();
@@ -59,7 +59,7 @@ contract Handler is StakeHandler {
         if (epoch == 0) return;
         uint32 nodeId = _node(seed);
         uint16[] memory missing = committee.missingShards(epoch);
-        uint16[] memory own = _shardsIn(committee.committee(epoch), nodeId);
+        uint16[] memory own = _shardsIn(committee.committeeOf(epoch), nodeId);
         uint256 count;
         for (uint256 i; i < own.length; ++i) {
             for (uint256 k; k < missing.length; ++k) {
@@ -155,7 +155,7 @@ contract Handler is StakeHandler {
     function eject(uint256 seed) external watched {
         if (epoch == 0 || committee.isPaused(committee.eject.selector)) return;
         uint32 nodeId = _node(seed);
-        bool isMember = _shardsIn(committee.committee(epoch), nodeId).length != 0;
+        bool isMember = _shardsIn(committee.committeeOf(epoch), nodeId).length != 0;
         if (!isMember || _ejectedIn[nodeId] == epoch) return;
         _ejectedIn[nodeId] = epoch;
         uint64 deadline = uint64(block.timestamp);
@@ -168,7 +168,7 @@ contract Handler is StakeHandler {
     /// no regular change is under way.
     function replace(uint256 seed) external watched {
         vm.warp(block.timestamp + seed % EPOCH_S);
-        Epochs.State memory state = committee.state();
+        ICommittee.State memory state = committee.state();
         (uint32 duration,,,, uint32 notice,,) = committee.parameters();
         uint256 due = state.regularHandoverDone + duration;
         bool isRegularFirst = block.timestamp + notice >= due && block.timestamp < due + notice;
@@ -278,17 +278,19 @@ contract Handler is StakeHandler {
     }
 
     /// @dev What the members in office that are not ejected had when the period began.
-    function _shardsToStay(Epochs.State memory state) private view returns (uint256 count) {
-        Epochs.CommitteeView memory regular = committee.committee(state.firstEpoch);
+    function _shardsToStay(ICommittee.State memory state) private view returns (uint256 count) {
+        ICommittee.CommitteeView memory regular = committee.committeeOf(state.firstEpoch);
         for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
-            bool isMember = _shardsIn(committee.committee(epoch), nodeId).length != 0;
+            bool isMember = _shardsIn(committee.committeeOf(epoch), nodeId).length != 0;
             if (isMember && _ejectedIn[nodeId] != epoch) count += _shardsIn(regular, nodeId).length;
         }
     }
 
     function _isAnyEjected() private view returns (bool) {
         for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
-            if (_ejectedIn[nodeId] == epoch && _shardsIn(committee.committee(epoch), nodeId).length != 0) return true;
+            if (_ejectedIn[nodeId] == epoch && _shardsIn(committee.committeeOf(epoch), nodeId).length != 0) {
+                return true;
+            }
         }
         return false;
     }
@@ -297,8 +299,8 @@ contract Handler is StakeHandler {
     function _checkReplacement() private view {
         _checkShards(epoch + 1);
         for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
-            uint16[] memory before = _shardsIn(committee.committee(epoch), nodeId);
-            uint16[] memory next = _shardsIn(committee.committee(epoch + 1), nodeId);
+            uint16[] memory before = _shardsIn(committee.committeeOf(epoch), nodeId);
+            uint16[] memory next = _shardsIn(committee.committeeOf(epoch + 1), nodeId);
             if (_ejectedIn[nodeId] == epoch || before.length == 0) require(next.length == 0, "stays out");
             else require(next.length >= before.length, "loses nothing");
             for (uint256 i; i < before.length && next.length != 0; ++i) {
@@ -309,7 +311,7 @@ contract Handler is StakeHandler {
 
     /// @dev All shards are somebody's, and nobody else's.
     function _checkShards(uint32 epoch_) private view {
-        Epochs.CommitteeView memory shown = committee.committee(epoch_);
+        ICommittee.CommitteeView memory shown = committee.committeeOf(epoch_);
         uint256 seen;
         uint256 count;
         for (uint256 i; i < shown.members.length; ++i) {
@@ -327,7 +329,7 @@ contract Handler is StakeHandler {
         view
         returns (uint256 weight, bytes memory bitmap, bytes memory signature)
     {
-        Epochs.CommitteeView memory shown = committee.committee(epoch_);
+        ICommittee.CommitteeView memory shown = committee.committeeOf(epoch_);
         uint256 secret;
         bitmap = new bytes(1);
         for (uint256 i; i < shown.members.length; ++i) {

@@ -4,9 +4,10 @@ pragma solidity ^0.8.30;
 import {Blobs} from "src/Blobs.sol";
 import {Committee} from "src/Committee.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
-import {Nodes} from "src/Nodes.sol";
 import {Staking} from "src/Staking.sol";
 import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {Signing} from "test/Base.t.sol";
 import {GovernanceHandler} from "test/GovernanceHandler.sol";
 import {Handler} from "test/Handler.sol";
@@ -165,7 +166,7 @@ contract InvariantsTest is Signing {
 
     function _checkOwners() private view {
         for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
-            Nodes.NodeView memory node = committee.registry().node(nodeId);
+            IRegistry.NodeView memory node = committee.registry().node(nodeId);
             vm.assertEq(node.owner, handler.ownerOf(nodeId));
             vm.assertEq(node.nextOwner, handler.nextOwnerOf(nodeId));
         }
@@ -183,7 +184,7 @@ contract InvariantsTest is Signing {
             for (uint256 i; i < STAKERS; ++i) {
                 held += staking.sharesOf(nodeId, stakerAt(i));
                 worth += staking.stakeOf(nodeId, stakerAt(i));
-                Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, stakerAt(i));
+                IStaking.Joining[] memory joinings = staking.joiningsOf(nodeId, stakerAt(i));
                 for (uint256 k; k < joinings.length; ++k) {
                     joins += joinings[k].amount;
                 }

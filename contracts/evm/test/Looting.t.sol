@@ -2,9 +2,9 @@
 pragma solidity ^0.8.30;
 
 import {Governed} from "src/Governed.sol";
-import {Settlement} from "src/Settlement.sol";
-import {Staking} from "src/Staking.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -35,7 +35,7 @@ contract LootingTest is Base {
         vm.startPrank(ATTACKER);
         vm.assertEq(staking.stake(1, 9 * STAKE), 5);
         _payOut(1, ALL);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotEnoughShares.selector, 0, 1));
         staking.unstake(1, 1); // and cannot go at once
         vm.stopPrank();
         vm.assertEq(staking.stakeOf(1, ATTACKER), 9 * STAKE);
@@ -112,7 +112,7 @@ contract LootingTest is Base {
         staking.stake(nodeId, 1e9);
         uint256[] memory amounts = new uint256[](1);
         amounts[0] = 10_000 ether;
-        vm.expectRevert(abi.encodeWithSelector(Settlement.NotPayer.selector, ATTACKER));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotPayer.selector, ATTACKER));
         staking.settle(nodeId, amounts);
         vm.stopPrank();
         _nextEpoch();
@@ -199,7 +199,7 @@ contract LootingTest is Base {
         vm.warp(block.timestamp + EPOCH_S);
         committee.start();
         _nextEpoch(); // 6
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StillBonded.selector, unlockPeriod));
         staking.withdraw(1, unlockPeriod);
         _payOutAll();
         vm.assertEq(staking.slash(1, 1e17, "false attestation in epoch 5"), STAKE / 10);
@@ -226,7 +226,7 @@ contract LootingTest is Base {
         _nextEpoch(); // 3, all others: its handover is not done
         _passEvidenceWindow();
         _payOutAll();
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StillBonded.selector, unlockPeriod));
         staking.withdraw(1, unlockPeriod);
         blobs.certify(1, 2, bitmap, signature);
     }
@@ -241,21 +241,35 @@ contract LootingTest is Base {
         uint256 shares = staking.sharesOf(1, ATTACKER);
         committee.select();
         uint32 unlockPeriod = staking.unstake(1, shares);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StillBonded.selector, unlockPeriod));
         staking.withdraw(1, unlockPeriod);
         vm.warp(block.timestamp + NOTICE_S);
         committee.start();
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StillBonded.selector, unlockPeriod));
         staking.withdraw(1, unlockPeriod);
         vm.stopPrank();
         vm.assertEq(unlockPeriod, committee.epoch() + 1);
+    }
+
+    /// @dev By parameters half as long the period that runs would have stalled: it is judged by those it began with.
+    function test_shortening_periods_opens_no_unbonding() public {
+        vm.warp(committee.state().regularHandoverDone + 2 * (EPOCH_S + DEADLINE_S) + 1);
+        ICommittee.Parameters memory given = _parameters(500);
+        (given.periodDuration, given.handoverDeadline) = (EPOCH_S / 2, DEADLINE_S / 2);
+        vm.prank(GOVERNOR);
+        committee.setParameters(given);
+        vm.assertFalse(committee.isStalled());
+        _payOutAll();
+        uint32 unlockPeriod = staking.unstake(1, STAKE);
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StillBonded.selector, unlockPeriod));
+        staking.withdraw(1, unlockPeriod);
     }
 
     function test_the_governor_takes_no_stake() public {
         staking.unstake(1, STAKE); // the moment it is announced
         vm.prank(GOVERNOR);
         staking.setSlasher(GOVERNOR);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotSlasher.selector, GOVERNOR));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotSlasher.selector, GOVERNOR));
         vm.prank(GOVERNOR);
         staking.slash(2, 1e17, 0);
         _nextEpoch();
@@ -268,7 +282,7 @@ contract LootingTest is Base {
         _payOutAll();
         vm.startPrank(GOVERNOR);
         vm.assertEq(staking.slash(2, 1e17, 0), STAKE / 10); // of the others a tenth an epoch, and it is burnt
-        vm.expectRevert(abi.encodeWithSelector(Staking.InvalidFraction.selector, 1, 0));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.InvalidFraction.selector, 1, 0));
         staking.slash(2, 1, 0);
         vm.stopPrank();
         vm.assertEq(token.balanceOf(GOVERNOR), 0);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Candidates} from "src/Candidates.sol";
-import {Nodes} from "src/Nodes.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Messages} from "src/lib/Messages.sol";
@@ -20,16 +18,16 @@ contract NodesTest is Base {
 
     function test_registerNode_shows_the_node() public {
         bytes memory key = Bls.compress(_publicKey(_secret(1)));
-        Nodes.Registration memory given = _given();
+        IRegistry.Registration memory given = _given();
         (given.operator, given.receiver) = (OPERATOR, RECEIVER);
         vm.expectEmit();
-        emit Nodes.NodeRegistered(
+        emit IRegistry.NodeRegistered(
             1, OWNER, OPERATOR, RECEIVER, "anna", "https://anna:9000", keccak256("tls"), key, COMMISSION
         );
         vm.expectEmit();
-        emit Candidates.CandidateJoined(1);
+        emit IRegistry.CandidateJoined(1);
         _register(given);
-        Nodes.NodeView memory node = registry.node(1);
+        IRegistry.NodeView memory node = registry.node(1);
         vm.assertEq(node.nodeId, 1);
         vm.assertEq(node.owner, OWNER);
         vm.assertEq(node.operator, OPERATOR);
@@ -53,7 +51,7 @@ contract NodesTest is Base {
     function test_registerNode_lets_an_owner_have_several_nodes_with_an_operator_each() public {
         _register(_given());
         bytes memory proof = _possession(OTHER, OWNER);
-        Nodes.Registration memory given = _registration(OWNER, _publicKey(OTHER), proof);
+        IRegistry.Registration memory given = _registration(OWNER, _publicKey(OTHER), proof);
         given.operator = OPERATOR;
         _register(given);
         vm.assertEq(registry.node(2).owner, OWNER);
@@ -62,28 +60,28 @@ contract NodesTest is Base {
 
     function test_registerNode_reverts_for_a_second_node_of_an_account() public {
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.AccountHasNode.selector, OWNER, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.AccountHasNode.selector, OWNER, 1));
         _register(_registration(OWNER, "", ""));
     }
 
     function test_registerNode_reverts_without_an_operator() public {
-        Nodes.Registration memory given = _given();
+        IRegistry.Registration memory given = _given();
         given.operator = address(0);
-        _expectRefused(given, Nodes.ZeroAddress.selector);
+        _expectRefused(given, IRegistry.ZeroAddress.selector);
     }
 
     function test_registerNode_reverts_without_a_receiver() public {
-        Nodes.Registration memory given = _given();
+        IRegistry.Registration memory given = _given();
         given.receiver = address(0);
-        _expectRefused(given, Nodes.ZeroAddress.selector);
+        _expectRefused(given, IRegistry.ZeroAddress.selector);
     }
 
     function test_registerNode_reverts_for_a_key_in_use() public {
         _addNode(0);
         bytes memory proof = _possession(_secret(1), STRANGER);
-        Nodes.Registration memory given = _registration(STRANGER, _publicKey(_secret(1)), proof);
+        IRegistry.Registration memory given = _registration(STRANGER, _publicKey(_secret(1)), proof);
         vm.prank(STRANGER);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.KeyInUse.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.KeyInUse.selector, 1));
         registry.registerNode(given);
     }
 
@@ -109,9 +107,9 @@ contract NodesTest is Base {
         // The key that would cancel node 1's: nobody needs its secret to write it down, but it can prove nothing.
         _addNode(0);
         bytes memory proof = _possession(_secret(1), STRANGER);
-        Nodes.Registration memory given = _registration(STRANGER, _publicKey(ORDER - _secret(1)), proof);
+        IRegistry.Registration memory given = _registration(STRANGER, _publicKey(ORDER - _secret(1)), proof);
         vm.prank(STRANGER);
-        vm.expectRevert(Nodes.InvalidProofOfPossession.selector);
+        vm.expectRevert(IRegistry.InvalidProofOfPossession.selector);
         registry.registerNode(given);
     }
 
@@ -120,10 +118,10 @@ contract NodesTest is Base {
     }
 
     function test_registerNode_reverts_for_a_proof_for_the_operator() public {
-        Nodes.Registration memory given = _given();
+        IRegistry.Registration memory given = _given();
         given.operator = OPERATOR;
         given.proofOfPossession = _possession(_secret(1), OPERATOR);
-        _expectRefused(given, Nodes.InvalidProofOfPossession.selector);
+        _expectRefused(given, IRegistry.InvalidProofOfPossession.selector);
     }
 
     function test_registerNode_reverts_for_a_proof_with_another_key() public {
@@ -184,9 +182,9 @@ contract NodesTest is Base {
     }
 
     function test_registerNode_reverts_for_a_commission_above_the_cap() public {
-        Nodes.Registration memory given = _given();
+        IRegistry.Registration memory given = _given();
         given.commission = 3_001;
-        vm.expectRevert(abi.encodeWithSelector(Nodes.CommissionTooHigh.selector, 3_001, 3_000));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.CommissionTooHigh.selector, 3_001, 3_000));
         _register(given);
         given.commission = 3_000;
         _register(given);
@@ -198,7 +196,7 @@ contract NodesTest is Base {
         for (uint256 i; i < 5; ++i) {
             _addNode(STAKE);
         }
-        (Nodes.NodeView[] memory page, uint32 next) = registry.nodes(0, 2);
+        (IRegistry.NodeView[] memory page, uint32 next) = registry.nodes(0, 2);
         vm.assertEq(page.length, 2);
         vm.assertEq(page[0].nodeId, 1);
         vm.assertEq(next, 3);
@@ -226,39 +224,39 @@ contract NodesTest is Base {
     }
 
     /// @dev A good registration by the owner of node 1.
-    function _given() private view returns (Nodes.Registration memory given) {
+    function _given() private view returns (IRegistry.Registration memory given) {
         given = _registration(OWNER, _publicKey(_secret(1)), _possession(_secret(1), OWNER));
         (given.name, given.networkAddress, given.tlsKey) = ("anna", "https://anna:9000", keccak256("tls"));
     }
 
-    function _register(Nodes.Registration memory given) private {
+    function _register(IRegistry.Registration memory given) private {
         vm.prank(OWNER);
         registry.registerNode(given);
     }
 
-    function _expectRefused(Nodes.Registration memory given, bytes4 reason) private {
+    function _expectRefused(IRegistry.Registration memory given, bytes4 reason) private {
         vm.expectRevert(reason);
         _register(given);
     }
 
     function _expectKeyRefused(bytes memory key) private {
-        _expectRefused(_registration(OWNER, key, new bytes(256)), Nodes.InvalidKey.selector);
+        _expectRefused(_registration(OWNER, key, new bytes(256)), IRegistry.InvalidKey.selector);
     }
 
     function _expectProofRefused(bytes memory proof) private {
         bytes memory key = _publicKey(_secret(1));
-        _expectRefused(_registration(OWNER, key, proof), Nodes.InvalidProofOfPossession.selector);
+        _expectRefused(_registration(OWNER, key, proof), IRegistry.InvalidProofOfPossession.selector);
     }
 
     function _expectNameRefused(string memory name) private {
-        Nodes.Registration memory given = _given();
+        IRegistry.Registration memory given = _given();
         given.name = name;
-        _expectRefused(given, Nodes.InvalidName.selector);
+        _expectRefused(given, IRegistry.InvalidName.selector);
     }
 
     function _expectAddressRefused(string memory networkAddress) private {
-        Nodes.Registration memory given = _given();
+        IRegistry.Registration memory given = _given();
         given.networkAddress = networkAddress;
-        _expectRefused(given, Nodes.InvalidNetworkAddress.selector);
+        _expectRefused(given, IRegistry.InvalidNetworkAddress.selector);
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Nodes} from "src/Nodes.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -18,11 +17,11 @@ contract OwnershipTest is Base {
 
     function test_offerNode_changes_nothing_until_it_is_accepted() public {
         vm.expectEmit();
-        emit Nodes.NodeOffered(1, NEXT);
+        emit IRegistry.NodeOffered(1, NEXT);
         _offer(NEXT);
         vm.assertEq(registry.node(1).owner, OWNER);
         vm.assertEq(registry.node(1).nextOwner, NEXT);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, NEXT, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, NEXT, 1));
         vm.prank(NEXT);
         registry.changeReceiver(1, NEXT);
         vm.prank(OWNER);
@@ -32,9 +31,9 @@ contract OwnershipTest is Base {
     function test_acceptNode_makes_the_sender_the_owner() public {
         _offer(NEXT);
         vm.expectEmit();
-        emit Nodes.OwnerChanged(1, NEXT);
+        emit IRegistry.OwnerChanged(1, NEXT);
         _accept(NEXT);
-        Nodes.NodeView memory shown = registry.node(1);
+        IRegistry.NodeView memory shown = registry.node(1);
         vm.assertEq(shown.owner, NEXT);
         vm.assertEq(shown.nextOwner, address(0));
         // All else is as it was, until the new owner changes it.
@@ -42,7 +41,7 @@ contract OwnershipTest is Base {
         vm.assertEq(shown.receiver, OWNER);
         vm.assertEq(shown.stake, STAKE);
         vm.assertTrue(shown.candidate);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OWNER, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, OWNER, 1));
         vm.prank(OWNER);
         registry.changeReceiver(1, OWNER);
         vm.prank(NEXT);
@@ -55,7 +54,7 @@ contract OwnershipTest is Base {
         bytes memory key = _publicKey(_secret(7));
         bytes memory proof = _possession(_secret(7), OWNER);
         vm.startPrank(NEXT);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.InvalidProofOfPossession.selector));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.InvalidProofOfPossession.selector));
         registry.changePublicKey(1, key, proof);
         registry.changePublicKey(1, key, _possession(_secret(7), NEXT));
         vm.stopPrank();
@@ -75,7 +74,7 @@ contract OwnershipTest is Base {
         _offer(STRANGER);
         _expectNotOffered(NEXT);
         vm.expectEmit();
-        emit Nodes.NodeOffered(1, address(0));
+        emit IRegistry.NodeOffered(1, address(0));
         _offer(address(0));
         _expectNotOffered(STRANGER);
     }
@@ -85,13 +84,13 @@ contract OwnershipTest is Base {
         registry.changeOperator(1, STRANGER);
         address[2] memory others = [STRANGER, NEXT]; // the operator is none
         for (uint256 i; i < others.length; ++i) {
-            vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, others[i], 1));
+            vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, others[i], 1));
             vm.prank(others[i]);
             registry.offerNode(1, others[i]);
         }
         _offer(NEXT);
         _accept(NEXT);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OWNER, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, OWNER, 1));
         _offer(OWNER);
     }
 
@@ -113,7 +112,7 @@ contract OwnershipTest is Base {
     }
 
     function _expectNotOffered(address account) private {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotOffered.selector, account, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotOffered.selector, account, 1));
         _accept(account);
     }
 }

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Committee} from "src/Committee.sol";
-import {Epochs} from "src/Epochs.sol";
-import {Settlement} from "src/Settlement.sol";
-import {Staking} from "src/Staking.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -33,7 +31,7 @@ contract PaymentsTest is Base {
         vm.expectEmit();
         emit ISpace.PaidOut(1, 1, COST / 5);
         vm.expectEmit();
-        emit Settlement.Rewarded(1, 1, _operator(1), COST / 5, COST / 50);
+        emit IStaking.Rewarded(1, 1, _operator(1), COST / 5, COST / 50);
         vm.assertEq(_payOut(1, 2), COST / 5);
         vm.assertEq(blobs.owed(1, 1), 0);
         vm.assertEq(blobs.owed(1, 2), COST / 5);
@@ -87,7 +85,7 @@ contract PaymentsTest is Base {
         vm.assertEq(staking.settledPeriod(1), 1);
         vm.expectRevert(abi.encodeWithSelector(ISpace.NotOver.selector, 1));
         blobs.owed(1, 1);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongPeriod.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongPeriod.selector, 0, 1));
         blobs.owed(0, 1);
     }
 
@@ -252,7 +250,7 @@ contract PaymentsTest is Base {
         vm.assertEq(_payOutAll(), 0);
         vm.assertEq(blobs.unearned(), COST);
         for (uint32 nodeId = 6; nodeId <= 15; ++nodeId) {
-            _attest(nodeId, _shardsIn(committee.committee(3), nodeId));
+            _attest(nodeId, _shardsIn(committee.committeeOf(3), nodeId));
         }
         _nextEpoch();
         vm.assertEq(_payOutAll(), COST);
@@ -266,7 +264,7 @@ contract PaymentsTest is Base {
         vm.assertEq(keccak256(abi.encode(missing)), keccak256(abi.encode(committee.missingShards(3))));
         vm.assertEq(committee.missingShards(1).length, 0);
         // Node 8 kept its shards from epoch 2 to 3, and has not shown that it has them.
-        uint16[] memory shards = _shardsIn(committee.committee(3), 8);
+        uint16[] memory shards = _shardsIn(committee.committeeOf(3), 8);
         vm.assertEq(_gained(8).length, 0);
         _attest(8, shards);
         vm.assertEq(committee.missingShards(3).length, 10);
@@ -277,11 +275,11 @@ contract PaymentsTest is Base {
 
     function test_what_was_attested_counts_as_kept_in_the_next_epoch() public {
         _missInEpoch2();
-        uint16[] memory shards = _shardsIn(committee.committee(3), 6);
-        _expectAttestReverts(6, shards[0], abi.encodeWithSelector(Committee.ShardIsKept.selector, shards[0]));
-        shards = _shardsIn(committee.committee(3), 7);
+        uint16[] memory shards = _shardsIn(committee.committeeOf(3), 6);
+        _expectAttestReverts(6, shards[0], abi.encodeWithSelector(ICommittee.ShardIsKept.selector, shards[0]));
+        shards = _shardsIn(committee.committeeOf(3), 7);
         _attest(7, _part(shards, 10, 20)); // what it had not attested
-        _expectAttestReverts(7, shards[9], abi.encodeWithSelector(Committee.ShardIsKept.selector, shards[9]));
+        _expectAttestReverts(7, shards[9], abi.encodeWithSelector(ICommittee.ShardIsKept.selector, shards[9]));
     }
 
     function test_missing_shards_count_as_not_held_at_the_next_start() public {
@@ -293,7 +291,7 @@ contract PaymentsTest is Base {
         // Nobody gained anything, and still this is no handover that is done.
         vm.assertEq(_gained(7).length + _gained(8).length, 0);
         vm.assertFalse(committee.state().handoverDone);
-        _attest(7, _part(_shardsIn(committee.committee(3), 7), 0, 7));
+        _attest(7, _part(_shardsIn(committee.committeeOf(3), 7), 0, 7));
         vm.assertTrue(committee.state().handoverDone);
     }
 
@@ -302,13 +300,13 @@ contract PaymentsTest is Base {
         _leave(8);
         _addNode(STAKE); // node 9
         _nextEpoch();
-        uint16[] memory shards = _shardsIn(committee.committee(4), 9);
+        uint16[] memory shards = _shardsIn(committee.committeeOf(4), 9);
         vm.assertEq(shards.length, 20);
         _attest(9, shards);
     }
 
     function test_missingShards_reverts_for_a_coming_epoch() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 2, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 2, 1));
         committee.missingShards(2);
     }
 

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Committee} from "src/Committee.sol";
-import {Epochs} from "src/Epochs.sol";
-import {Nodes} from "src/Nodes.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Bls} from "src/lib/Bls.sol";
 import {Messages} from "src/lib/Messages.sol";
@@ -35,7 +33,7 @@ contract PendingTest is Base {
     function test_changePublicKey_counts_from_the_next_epoch() public {
         _nextEpoch();
         vm.expectEmit();
-        emit Nodes.PublicKeyChanged(1, Bls.compress(_publicKey(OTHER)), 2);
+        emit IRegistry.PublicKeyChanged(1, Bls.compress(_publicKey(OTHER)), 2);
         _changeKey(OTHER);
         _checkKeys(first, OTHER, 2);
         vm.assertEq(_elected(1), first);
@@ -64,7 +62,7 @@ contract PendingTest is Base {
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, _message(Messages.BLOB, 2, BODY));
         vm.assertEq(committee.verify(2, Messages.BLOB, BODY, bitmap, signature), SHARDS);
         signature = _signedWith(OTHER, 2);
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         committee.verify(2, Messages.BLOB, BODY, bitmap, signature);
     }
 
@@ -73,7 +71,7 @@ contract PendingTest is Base {
         _changeKey(OTHER);
         _nextEpoch();
         (bytes memory bitmap, bytes memory signature) = _certificate(NODES, 0, _message(Messages.BLOB, 2, BODY));
-        vm.expectRevert(Epochs.BadSignature.selector);
+        vm.expectRevert(ICommittee.BadSignature.selector);
         committee.verify(2, Messages.BLOB, BODY, bitmap, signature);
         vm.assertEq(committee.verify(2, Messages.BLOB, BODY, bitmap, _signedWith(OTHER, 2)), SHARDS);
     }
@@ -115,7 +113,7 @@ contract PendingTest is Base {
         vm.prank(_operator(1));
         registry.changeOperator(1, address(0x0b));
         (bytes memory key, bytes memory proof) = (_publicKey(OTHER), _possession(OTHER, address(0x0b)));
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, address(0x0b), 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, address(0x0b), 1));
         vm.prank(address(0x0b));
         registry.changePublicKey(1, key, proof);
     }
@@ -123,31 +121,31 @@ contract PendingTest is Base {
     function test_changePublicKey_reverts_for_a_key_the_node_had() public {
         _changeKey(OTHER);
         bytes memory proof = _possession(_secret(1), _operator(1));
-        _expectKeyRefused(_publicKey(_secret(1)), proof, abi.encodeWithSelector(Nodes.KeyInUse.selector, 1));
+        _expectKeyRefused(_publicKey(_secret(1)), proof, abi.encodeWithSelector(IRegistry.KeyInUse.selector, 1));
     }
 
     function test_changePublicKey_reverts_for_anothers_key() public {
         bytes memory proof = _possession(_secret(2), _operator(1));
-        _expectKeyRefused(_publicKey(_secret(2)), proof, abi.encodeWithSelector(Nodes.KeyInUse.selector, 2));
+        _expectKeyRefused(_publicKey(_secret(2)), proof, abi.encodeWithSelector(IRegistry.KeyInUse.selector, 2));
     }
 
     function test_changePublicKey_reverts_for_the_identity() public {
-        _expectKeyRefused(new bytes(128), new bytes(256), abi.encodeWithSelector(Nodes.InvalidKey.selector));
+        _expectKeyRefused(new bytes(128), new bytes(256), abi.encodeWithSelector(IRegistry.InvalidKey.selector));
     }
 
     function test_changePublicKey_reverts_for_a_key_outside_the_subgroup() public {
-        _expectKeyRefused(OUTSIDE_G1, new bytes(256), abi.encodeWithSelector(Nodes.InvalidKey.selector));
+        _expectKeyRefused(OUTSIDE_G1, new bytes(256), abi.encodeWithSelector(IRegistry.InvalidKey.selector));
     }
 
     function test_changePublicKey_reverts_for_a_rogue_key_without_proof() public {
         bytes memory rogue = _publicKey(ORDER - _secret(2));
         bytes memory proof = _possession(_secret(2), _operator(1));
-        _expectKeyRefused(rogue, proof, abi.encodeWithSelector(Nodes.InvalidProofOfPossession.selector));
+        _expectKeyRefused(rogue, proof, abi.encodeWithSelector(IRegistry.InvalidProofOfPossession.selector));
     }
 
     function test_changePublicKey_reverts_for_a_proof_for_another_owner() public {
         bytes memory proof = _possession(OTHER, _operator(2));
-        bytes memory reason = abi.encodeWithSelector(Nodes.InvalidProofOfPossession.selector);
+        bytes memory reason = abi.encodeWithSelector(IRegistry.InvalidProofOfPossession.selector);
         _expectKeyRefused(_publicKey(OTHER), proof, reason);
     }
 
@@ -156,7 +154,7 @@ contract PendingTest is Base {
     function test_changeCommission_counts_from_the_next_epoch() public {
         _nextEpoch();
         vm.expectEmit();
-        emit Nodes.CommissionChanged(1, 3_000, 2);
+        emit IRegistry.CommissionChanged(1, 3_000, 2);
         vm.prank(_operator(1));
         registry.changeCommission(1, 3_000);
         _checkCommissions(COMMISSION, 3_000, 2);
@@ -187,7 +185,7 @@ contract PendingTest is Base {
     }
 
     function test_changeCommission_reverts_above_the_cap() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.CommissionTooHigh.selector, 3_001, 3_000));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.CommissionTooHigh.selector, 3_001, 3_000));
         _changeCommission(3_001);
         _changeCommission(3_000);
     }
@@ -195,7 +193,7 @@ contract PendingTest is Base {
     function test_changeCommission_reverts_for_the_operator() public {
         vm.prank(_operator(1));
         registry.changeOperator(1, address(0x0b));
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, address(0x0b), 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, address(0x0b), 1));
         vm.prank(address(0x0b));
         registry.changeCommission(1, 0);
     }
@@ -227,7 +225,7 @@ contract PendingTest is Base {
         uint64 deadline = uint64(block.timestamp);
         (bytes memory bitmap, bytes memory signature) = _ejection(NODES, 4, deadline);
         vm.expectEmit();
-        emit Committee.SelectionDropped(2);
+        emit ICommittee.SelectionDropped(2);
         committee.eject(4, 1, deadline, bitmap, signature);
     }
 
@@ -240,18 +238,18 @@ contract PendingTest is Base {
     }
 
     function _elected(uint32 epoch) private view returns (bytes memory) {
-        return committee.committee(epoch).members[0].publicKey;
+        return committee.committeeOf(epoch).members[0].publicKey;
     }
 
     function _checkKeys(bytes memory current, uint256 pending, uint32 from) private view {
-        Nodes.NodeView memory node = registry.node(1);
+        IRegistry.NodeView memory node = registry.node(1);
         vm.assertEq(node.publicKey, current);
         vm.assertEq(node.pendingPublicKey, Bls.compress(_publicKey(pending)));
         vm.assertEq(node.publicKeyFrom, from);
     }
 
     function _checkCommissions(uint16 current, uint16 pending, uint32 from) private view {
-        Nodes.NodeView memory node = registry.node(1);
+        IRegistry.NodeView memory node = registry.node(1);
         vm.assertEq(node.commission, current);
         vm.assertEq(node.pendingCommission, pending);
         vm.assertEq(node.commissionFrom, from);

@@ -2,8 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Committee} from "src/Committee.sol";
-import {Settlement} from "src/Settlement.sol";
 import {Staking} from "src/Staking.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {Signing, Vm} from "test/Base.t.sol";
 import {Handler} from "test/Handler.sol";
 import {NODES, STAKERS, stakerAt} from "test/StakeHandler.sol";
@@ -128,7 +128,7 @@ contract RebuildingTest is Signing {
             else toJoin += entry;
         }
         vm.assertEq(held, staking.sharesOf(nodeId, staker));
-        Settlement.Joining[] memory joinings = staking.joiningsOf(nodeId, staker);
+        IStaking.Joining[] memory joinings = staking.joiningsOf(nodeId, staker);
         for (uint256 i; i < joinings.length; ++i) {
             vm.assertEq(replay.entryOf(nodeId, staker, joinings[i].period), joinings[i].amount);
             toJoin -= joinings[i].amount;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Candidates} from "src/Candidates.sol";
-import {Committee} from "src/Committee.sol";
 import {Election} from "src/Election.sol";
-import {Epochs} from "src/Epochs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {ReplacementBase} from "test/ReplacementBase.sol";
 
@@ -13,18 +12,18 @@ contract ReplacementTest is ReplacementBase {
     function test_replace_deals_the_shards_of_the_ejected_to_the_others() public {
         _eject(3);
         committee.replace();
-        Epochs.State memory state = committee.state();
+        ICommittee.State memory state = committee.state();
         vm.assertEq(state.selectedEpoch, 2);
         vm.assertTrue(state.isReplacement);
         vm.warp(block.timestamp + NOTICE_S);
         vm.expectEmit();
-        emit Committee.EpochStarted(2, 1);
+        emit ICommittee.EpochStarted(2, 1);
         committee.start();
-        Epochs.CommitteeView memory shown = committee.committee(2);
+        ICommittee.CommitteeView memory shown = committee.committeeOf(2);
         vm.assertEq(shown.members.length, 4);
         for (uint256 i; i < 4; ++i) {
             uint32 nodeId = shown.members[i].nodeId;
-            uint16[] memory before = _shardsIn(committee.committee(1), nodeId);
+            uint16[] memory before = _shardsIn(committee.committeeOf(1), nodeId);
             vm.assertEq(before.length, 20);
             vm.assertEq(shown.members[i].shards.length, 25);
             for (uint256 k; k < 20; ++k) {
@@ -34,10 +33,29 @@ contract ReplacementTest is ReplacementBase {
         vm.assertEq(_shardsIn(shown, 3).length, 0);
     }
 
+    function test_ownerOf_tells_who_has_a_shard_in_any_epoch() public {
+        _eject(3);
+        committee.replace();
+        for (uint32 epoch = 1; epoch <= 2; ++epoch) {
+            ICommittee.MemberView[] memory members = committee.committeeOf(epoch).members;
+            uint256 count;
+            for (uint256 i; i < members.length; ++i) {
+                for (uint256 k; k < members[i].shards.length; ++k) {
+                    vm.assertEq(ICommittee(address(committee)).ownerOf(epoch, members[i].shards[k]), members[i].nodeId);
+                    ++count;
+                }
+            }
+            vm.assertEq(count, SHARDS);
+        }
+        vm.assertEq(committee.ownerOf(1, SHARDS), 0);
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 3, 1));
+        committee.ownerOf(3, 0);
+    }
+
     function test_a_replacement_goes_on_with_the_period() public {
         uint64 regularHandoverDone = committee.state().regularHandoverDone;
         _replace(3);
-        Epochs.State memory state = committee.state();
+        ICommittee.State memory state = committee.state();
         vm.assertEq(state.epoch, 2);
         vm.assertEq(state.period, 1);
         vm.assertEq(state.firstEpoch, 1);
@@ -56,17 +74,17 @@ contract ReplacementTest is ReplacementBase {
         uint256 done = committee.state().regularHandoverDone;
         _replace(3);
         vm.warp(done + EPOCH_S / 2 - 1);
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarly.selector, done + EPOCH_S / 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.TooEarly.selector, done + EPOCH_S / 2));
         committee.select();
         vm.warp(done + EPOCH_S / 2);
         committee.select();
         vm.assertFalse(committee.state().isReplacement);
         vm.warp(done + EPOCH_S - 1);
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarly.selector, done + EPOCH_S));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.TooEarly.selector, done + EPOCH_S));
         committee.start();
         vm.warp(done + EPOCH_S);
         vm.expectEmit();
-        emit Committee.EpochStarted(3, 2);
+        emit ICommittee.EpochStarted(3, 2);
         committee.start();
         vm.assertEq(committee.firstEpochOf(2), 3);
         vm.assertEq(committee.endedAt(1), block.timestamp);
@@ -102,7 +120,7 @@ contract ReplacementTest is ReplacementBase {
         _replaceMembers(3); // 60 shards move
         _eject(4);
         vm.assertEq(committee.state().replaceableAt, 0);
-        vm.expectRevert(abi.encodeWithSelector(Committee.HandoverNotDone.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.HandoverNotDone.selector, 2));
         committee.replace();
         vm.warp(block.timestamp + DEADLINE_S);
         committee.close();
@@ -117,7 +135,7 @@ contract ReplacementTest is ReplacementBase {
         staking.stake(1, 1000 * STAKE);
         _addNode(1000 * STAKE);
         committee.replace();
-        Epochs.CommitteeView memory shown = committee.committee(2);
+        ICommittee.CommitteeView memory shown = committee.committeeOf(2);
         vm.assertEq(shown.members.length, 4);
         for (uint256 i; i < 4; ++i) {
             vm.assertEq(shown.members[i].shards.length, 25);
@@ -146,18 +164,18 @@ contract ReplacementTest is ReplacementBase {
         vm.prank(_operator(1));
         registry.changePublicKey(1, key, proof);
         vm.assertEq(registry.node(1).publicKeyFrom, 2);
-        bytes memory before = committee.committee(1).members[0].publicKey;
+        bytes memory before = committee.committeeOf(1).members[0].publicKey;
         _replace(3);
-        vm.assertEq(committee.committee(2).members[0].publicKey, before);
+        vm.assertEq(committee.committeeOf(2).members[0].publicKey, before);
         (bytes memory bitmap, bytes memory signature) = _signedIn(2, 0, _message(Messages.BLOB, 2, "any"));
         vm.assertEq(committee.verify(2, Messages.BLOB, "any", bitmap, signature), SHARDS);
         _nextEpoch();
-        vm.assertFalse(keccak256(committee.committee(3).members[0].publicKey) == keccak256(before));
+        vm.assertFalse(keccak256(committee.committeeOf(3).members[0].publicKey) == keccak256(before));
     }
 
     function test_the_ejected_stands_again_with_the_next_period_only() public {
         _replace(3);
-        vm.expectRevert(abi.encodeWithSelector(Candidates.Barred.selector, 3, 2));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.Barred.selector, 3, 2));
         vm.prank(_operator(3));
         registry.becomeCandidate(3);
         _nextEpoch();
@@ -166,7 +184,7 @@ contract ReplacementTest is ReplacementBase {
     }
 
     function test_parameters_change_with_a_period_not_with_a_replacement() public {
-        Epochs.Parameters memory given = _parameters(0);
+        ICommittee.Parameters memory given = _parameters(0);
         given.periodDuration = 2 * EPOCH_S;
         given.shrinkDuration = 2 * SHRINK_S;
         vm.prank(GOVERNOR);
@@ -188,7 +206,7 @@ contract ReplacementTest is ReplacementBase {
         _eject(3);
         vm.assertEq(committee.electablePeriod(), 2);
         committee.replace();
-        vm.expectRevert(abi.encodeWithSelector(Committee.AlreadySelected.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.AlreadySelected.selector, 2));
         committee.select();
         vm.warp(block.timestamp + NOTICE_S);
         committee.start();
@@ -204,18 +222,18 @@ contract ReplacementTest is ReplacementBase {
         _eject(3);
         committee.replace();
         vm.expectEmit();
-        emit Committee.SelectionDropped(2);
+        emit ICommittee.SelectionDropped(2);
         _eject(4);
         vm.assertFalse(committee.state().isReplacement);
         committee.replace();
-        vm.assertEq(committee.committee(2).members.length, 8);
+        vm.assertEq(committee.committeeOf(2).members.length, 8);
     }
 
     function test_replace_reverts_when_the_regular_start_is_due_no_later() public {
         _eject(3);
         uint256 due = committee.state().regularHandoverDone + EPOCH_S;
         vm.warp(due - NOTICE_S);
-        bytes memory reason = abi.encodeWithSelector(Committee.TooEarly.selector, due + NOTICE_S);
+        bytes memory reason = abi.encodeWithSelector(ICommittee.TooEarly.selector, due + NOTICE_S);
         vm.expectRevert(reason);
         committee.replace();
         vm.warp(due + NOTICE_S - 1);
@@ -247,15 +265,15 @@ contract ReplacementTest is ReplacementBase {
 
     function test_replace_reverts_before_the_first_epoch() public {
         _deploy(SHARDS, 500);
-        vm.expectRevert(abi.encodeWithSelector(Committee.NothingToReplace.selector, 0));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NothingToReplace.selector, 0));
         committee.replace();
     }
 
     function test_replace_reverts_without_an_ejection_in_this_epoch() public {
-        vm.expectRevert(abi.encodeWithSelector(Committee.NothingToReplace.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NothingToReplace.selector, 1));
         committee.replace();
         _replace(3);
-        vm.expectRevert(abi.encodeWithSelector(Committee.NothingToReplace.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NothingToReplace.selector, 2));
         committee.replace();
     }
 
@@ -263,7 +281,7 @@ contract ReplacementTest is ReplacementBase {
         _addNode(STAKE);
         _select();
         _eject(6);
-        vm.expectRevert(abi.encodeWithSelector(Committee.NothingToReplace.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.NothingToReplace.selector, 1));
         committee.replace();
     }
 
@@ -271,14 +289,14 @@ contract ReplacementTest is ReplacementBase {
         _leave(3);
         _select();
         _eject(3); // is not selected, so the selection stands
-        vm.expectRevert(abi.encodeWithSelector(Committee.AlreadySelected.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.AlreadySelected.selector, 2));
         committee.replace();
     }
 
     function test_replace_reverts_for_a_second_replacement_at_once() public {
         _eject(3);
         committee.replace();
-        vm.expectRevert(abi.encodeWithSelector(Committee.AlreadySelected.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.AlreadySelected.selector, 2));
         committee.replace();
     }
 
@@ -311,7 +329,7 @@ contract ReplacementTest is ReplacementBase {
         }
         _eject(17);
         vm.assertEq(committee.state().replaceableAt, 0);
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooManyReplacements.selector, 16));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.TooManyReplacements.selector, 16));
         committee.replace();
         committee.select();
         vm.warp(block.timestamp + NOTICE_S);
@@ -324,7 +342,7 @@ contract ReplacementTest is ReplacementBase {
         _eject(3);
         committee.replace();
         vm.warp(block.timestamp + NOTICE_S - 1);
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarly.selector, block.timestamp + 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.TooEarly.selector, block.timestamp + 1));
         committee.start();
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Epochs} from "src/Epochs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -30,7 +30,7 @@ abstract contract ReplacementBase is Base {
         view
         returns (bytes memory bitmap, bytes memory signature)
     {
-        Epochs.CommitteeView memory shown = committee.committee(epoch);
+        ICommittee.CommitteeView memory shown = committee.committeeOf(epoch);
         bitmap = new bytes((shown.members.length + 7) / 8);
         uint256 secret;
         for (uint256 i; i < shown.members.length; ++i) {
@@ -51,7 +51,7 @@ abstract contract ReplacementBase is Base {
 
     /// @dev All that is to be attested in the current epoch.
     function _attestAll() internal {
-        Epochs.CommitteeView memory shown = committee.committee(committee.epoch());
+        ICommittee.CommitteeView memory shown = committee.committeeOf(committee.epoch());
         for (uint256 i; i < shown.members.length; ++i) {
             _attestOwn(shown.members[i].nodeId);
         }
@@ -61,7 +61,7 @@ abstract contract ReplacementBase is Base {
     function _attestOwn(uint32 nodeId) internal {
         uint32 epoch = committee.epoch();
         uint16[] memory missing = committee.missingShards(epoch);
-        uint16[] memory own = _shardsIn(committee.committee(epoch), nodeId);
+        uint16[] memory own = _shardsIn(committee.committeeOf(epoch), nodeId);
         uint256 count;
         for (uint256 i; i < own.length; ++i) {
             for (uint256 k; k < missing.length; ++k) {

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Committee} from "src/Committee.sol";
-import {Epochs} from "src/Epochs.sol";
 import {IBlobs} from "src/interfaces/IBlobs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {ReplacementBase} from "test/ReplacementBase.sol";
 
 /// @notice Certificates, and the blobs that they certify, outlive the replacement of members.
 contract ReplacementCertificateTest is ReplacementBase {
     function test_start_reverts_while_certificates_of_the_epoch_before_count() public {
-        Epochs.Parameters memory given = _parameters(500);
+        ICommittee.Parameters memory given = _parameters(500);
         (given.notice, given.certificateGrace) = (NOTICE_S / 2, 2 * GRACE_S);
         vm.prank(GOVERNOR);
         committee.setParameters(given);
@@ -19,7 +18,7 @@ contract ReplacementCertificateTest is ReplacementBase {
         _eject(3);
         committee.replace();
         vm.warp(startedAt + NOTICE_S / 2);
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarly.selector, startedAt + 2 * GRACE_S));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.TooEarly.selector, startedAt + 2 * GRACE_S));
         committee.start();
         vm.warp(startedAt + 2 * GRACE_S);
         committee.start();
@@ -39,7 +38,7 @@ contract ReplacementCertificateTest is ReplacementBase {
         committee.start();
         vm.assertFalse(committee.accepts(1));
         vm.assertTrue(committee.accepts(2));
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongEpoch.selector, 1, 3));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongEpoch.selector, 1, 3));
         committee.verify(1, Messages.BLOB, "any", bitmap, signature);
     }
 

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {Election} from "src/Election.sol";
-import {Epochs} from "src/Epochs.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {ReplacementBase} from "test/ReplacementBase.sol";
 
 /// @notice What members earn in a period in which some of them are replaced.
@@ -129,9 +129,9 @@ contract ReplacementPayTest is ReplacementBase {
     }
 
     function test_earnings_revert_for_a_period_that_has_not_begun() public {
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongPeriod.selector, 2, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongPeriod.selector, 2, 1));
         committee.earnings(2, 1);
-        vm.expectRevert(abi.encodeWithSelector(Epochs.WrongPeriod.selector, 2, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICommittee.WrongPeriod.selector, 2, 1));
         committee.earned(2);
     }
 
@@ -165,7 +165,7 @@ contract ReplacementPayTest is ReplacementBase {
 
     /// @dev Some members attest all that they gained and have not attested.
     function _attestSome(uint256 seed) private {
-        Epochs.CommitteeView memory shown = committee.committee(committee.epoch());
+        ICommittee.CommitteeView memory shown = committee.committeeOf(committee.epoch());
         for (uint256 i; i < shown.members.length; ++i) {
             if (seed >> i & 1 == 1) _attestOwn(shown.members[i].nodeId);
         }

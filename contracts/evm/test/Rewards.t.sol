@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Settlement} from "src/Settlement.sol";
-import {Staking} from "src/Staking.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice Settling: what a node's pay does to its pool's exchange rate, whose the commission is, at which rate stake
@@ -21,9 +20,9 @@ contract RewardsTest is Base {
         amounts[0] = 200 ether;
         token.mint(address(blobs), 200 ether);
         vm.expectEmit();
-        emit Settlement.Rewarded(1, 1, RECEIVER, 200 ether, 20 ether);
+        emit IStaking.Rewarded(1, 1, RECEIVER, 200 ether, 20 ether);
         vm.expectEmit();
-        emit Settlement.Settled(1, 2, STAKE + 180 ether, STAKE, 0, 0);
+        emit IStaking.Settled(1, 2, STAKE + 180 ether, STAKE, 0, 0);
         vm.prank(address(blobs));
         staking.settle(1, amounts);
         vm.assertEq(staking.stakeOf(1, address(this)), STAKE + 180 ether);
@@ -82,7 +81,7 @@ contract RewardsTest is Base {
         _served(1);
         address[3] memory others = [address(this), GOVERNOR, RECEIVER];
         for (uint256 i; i < others.length; ++i) {
-            vm.expectRevert(abi.encodeWithSelector(Settlement.NotPayer.selector, others[i]));
+            vm.expectRevert(abi.encodeWithSelector(IStaking.NotPayer.selector, others[i]));
             vm.prank(others[i]);
             staking.settle(1, new uint256[](1));
         }
@@ -158,16 +157,16 @@ contract RewardsTest is Base {
         _served(1);
         _reward(1, 100 ether);
         vm.expectEmit();
-        emit Settlement.EarningsWithdrawn(RECEIVER, 10 ether);
+        emit IStaking.EarningsWithdrawn(RECEIVER, 10 ether);
         vm.startPrank(RECEIVER);
         vm.assertEq(staking.withdrawEarnings(), 10 ether);
         vm.assertEq(token.balanceOf(RECEIVER), 10 ether);
-        vm.expectRevert(abi.encodeWithSelector(Settlement.NothingEarned.selector, RECEIVER));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NothingEarned.selector, RECEIVER));
         staking.withdrawEarnings();
     }
 
     function test_withdrawEarnings_reverts_for_a_stranger() public {
-        vm.expectRevert(abi.encodeWithSelector(Settlement.NothingEarned.selector, STAKER));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NothingEarned.selector, STAKER));
         vm.prank(STAKER);
         staking.withdrawEarnings();
     }
@@ -191,7 +190,7 @@ contract RewardsTest is Base {
         uint256 shares = staking.sharesFor(2, staked);
         if (shares < UNIT) {
             // So few shares that rounding could matter: refused, not taken.
-            vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, shares, UNIT));
+            vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooSmall.selector, shares, UNIT));
             vm.prank(STAKER);
             staking.stake(2, staked);
             return;
@@ -209,7 +208,7 @@ contract RewardsTest is Base {
         _served(1);
         _reward(1, STAKE);
         _fund(STAKER, 1);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, 0, UNIT));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooSmall.selector, 0, UNIT));
         vm.prank(STAKER);
         staking.stake(1, 1);
     }

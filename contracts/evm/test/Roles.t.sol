@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Nodes} from "src/Nodes.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Base} from "test/Base.t.sol";
 
@@ -18,7 +17,7 @@ contract RolesTest is Base {
     function test_updateNetworkAddress_changes_it_at_once() public {
         _addNode(0);
         vm.expectEmit();
-        emit Nodes.NetworkAddressChanged(1, "https://elsewhere", keccak256("new tls"));
+        emit IRegistry.NetworkAddressChanged(1, "https://elsewhere", keccak256("new tls"));
         vm.prank(OWNER);
         registry.updateNetworkAddress(1, "https://elsewhere", keccak256("new tls"));
         vm.assertEq(registry.node(1).networkAddress, "https://elsewhere");
@@ -30,7 +29,7 @@ contract RolesTest is Base {
         _nextEpoch();
         vm.prank(OWNER);
         registry.updateNetworkAddress(1, "https://elsewhere", 0);
-        vm.assertEq(committee.committee(1).members[0].networkAddress, "https://elsewhere");
+        vm.assertEq(committee.committeeOf(1).members[0].networkAddress, "https://elsewhere");
     }
 
     function test_updateNetworkAddress_by_the_operator() public {
@@ -42,14 +41,14 @@ contract RolesTest is Base {
 
     function test_updateNetworkAddress_reverts_for_a_stranger() public {
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotAnOperator.selector, STRANGER, 1));
         vm.prank(STRANGER);
         registry.updateNetworkAddress(1, "http://elsewhere", 0);
     }
 
     function test_updateNetworkAddress_reverts_for_the_receiver() public {
         _withOperator();
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, RECEIVER, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotAnOperator.selector, RECEIVER, 1));
         vm.prank(RECEIVER);
         registry.updateNetworkAddress(1, "http://elsewhere", 0);
     }
@@ -77,7 +76,7 @@ contract RolesTest is Base {
     function test_changeOperator_hands_the_node_to_another_account() public {
         _addNode(0);
         vm.expectEmit();
-        emit Nodes.OperatorChanged(1, OPERATOR);
+        emit IRegistry.OperatorChanged(1, OPERATOR);
         vm.prank(OWNER);
         registry.changeOperator(1, OPERATOR);
         vm.assertEq(registry.node(1).operator, OPERATOR);
@@ -96,7 +95,7 @@ contract RolesTest is Base {
         _withOperator();
         vm.prank(OWNER);
         registry.changeOperator(1, STRANGER);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, OPERATOR, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotAnOperator.selector, OPERATOR, 1));
         vm.prank(OPERATOR);
         registry.leaveCandidates(1);
     }
@@ -104,21 +103,21 @@ contract RolesTest is Base {
     function test_changeOperator_reverts_for_an_account_with_a_node() public {
         _addNode(0);
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Nodes.AccountHasNode.selector, _operator(2), 2));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.AccountHasNode.selector, _operator(2), 2));
         vm.prank(OWNER);
         registry.changeOperator(1, _operator(2));
     }
 
     function test_changeOperator_reverts_for_the_zero_address() public {
         _addNode(0);
-        vm.expectRevert(Nodes.ZeroAddress.selector);
+        vm.expectRevert(IRegistry.ZeroAddress.selector);
         vm.prank(OWNER);
         registry.changeOperator(1, address(0));
     }
 
     function test_changeOperator_reverts_for_the_operator() public {
         _withOperator();
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, OPERATOR, 1));
         vm.prank(OPERATOR);
         registry.changeOperator(1, STRANGER);
     }
@@ -128,12 +127,12 @@ contract RolesTest is Base {
         vm.prank(OWNER);
         registry.changeOperator(1, STRANGER);
         vm.expectEmit();
-        emit Nodes.OperatorChanged(1, address(0));
+        emit IRegistry.OperatorChanged(1, address(0));
         vm.prank(STRANGER);
         registry.resignOperator();
         vm.assertEq(registry.nodeOf(STRANGER), 0);
         vm.assertEq(registry.node(1).operator, address(0));
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotAnOperator.selector, STRANGER, 1));
         vm.prank(STRANGER);
         registry.leaveCandidates(1);
         vm.startPrank(OWNER);
@@ -147,14 +146,14 @@ contract RolesTest is Base {
         vm.prank(OWNER);
         registry.changeOperator(1, STRANGER);
         bytes memory proof = _possession(OTHER, STRANGER);
-        Nodes.Registration memory given = _registration(STRANGER, _publicKey(OTHER), proof);
+        IRegistry.Registration memory given = _registration(STRANGER, _publicKey(OTHER), proof);
         vm.expectEmit();
-        emit Nodes.OperatorChanged(1, address(0));
+        emit IRegistry.OperatorChanged(1, address(0));
         vm.prank(STRANGER);
         vm.assertEq(registry.registerNode(given), 2);
         vm.assertEq(registry.nodeOf(STRANGER), 2);
         vm.assertEq(registry.node(1).operator, address(0));
-        vm.expectRevert(abi.encodeWithSelector(Nodes.AccountHasNode.selector, STRANGER, 2));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.AccountHasNode.selector, STRANGER, 2));
         vm.prank(OWNER);
         registry.changeOperator(1, STRANGER);
     }
@@ -162,7 +161,7 @@ contract RolesTest is Base {
     function test_changeOperator_takes_the_owners_account_back_that_another_named() public {
         _addNode(0);
         bytes memory proof = _possession(OTHER, STRANGER);
-        Nodes.Registration memory given = _registration(OPERATOR, _publicKey(OTHER), proof);
+        IRegistry.Registration memory given = _registration(OPERATOR, _publicKey(OTHER), proof);
         vm.prank(STRANGER);
         registry.registerNode(given);
         vm.prank(OWNER);
@@ -174,7 +173,7 @@ contract RolesTest is Base {
     }
 
     function test_resignOperator_reverts_for_who_operates_none() public {
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotAnOperator.selector, STRANGER, 0));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotAnOperator.selector, STRANGER, 0));
         vm.prank(STRANGER);
         registry.resignOperator();
     }
@@ -186,7 +185,7 @@ contract RolesTest is Base {
         _nextEpoch();
         _reward(1, 100 ether);
         vm.expectEmit();
-        emit Nodes.ReceiverChanged(1, RECEIVER);
+        emit IRegistry.ReceiverChanged(1, RECEIVER);
         vm.prank(OWNER);
         registry.changeReceiver(1, RECEIVER);
         _nextEpoch();
@@ -197,21 +196,21 @@ contract RolesTest is Base {
 
     function test_changeReceiver_reverts_for_the_operator() public {
         _withOperator();
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, OPERATOR, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, OPERATOR, 1));
         vm.prank(OPERATOR);
         registry.changeReceiver(1, OPERATOR);
     }
 
     function test_changeReceiver_reverts_for_the_receiver() public {
         _withOperator();
-        vm.expectRevert(abi.encodeWithSelector(Nodes.NotNodeOwner.selector, RECEIVER, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotNodeOwner.selector, RECEIVER, 1));
         vm.prank(RECEIVER);
         registry.changeReceiver(1, STRANGER);
     }
 
     function test_changeReceiver_reverts_for_the_zero_address() public {
         _addNode(0);
-        vm.expectRevert(Nodes.ZeroAddress.selector);
+        vm.expectRevert(IRegistry.ZeroAddress.selector);
         vm.prank(OWNER);
         registry.changeReceiver(1, address(0));
     }
@@ -226,7 +225,7 @@ contract RolesTest is Base {
 
     function _expectAddressRefused(string memory networkAddress) private {
         _addNode(0);
-        vm.expectRevert(Nodes.InvalidNetworkAddress.selector);
+        vm.expectRevert(IRegistry.InvalidNetworkAddress.selector);
         vm.prank(OWNER);
         registry.updateNetworkAddress(1, networkAddress, 0);
     }

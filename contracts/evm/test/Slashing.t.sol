@@ -2,10 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Governed} from "src/Governed.sol";
-import {Nodes} from "src/Nodes.sol";
-import {Settlement} from "src/Settlement.sol";
-import {Staking} from "src/Staking.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice Slashing: who may and from when on, what it reaches and how much, and that stakers can always leave.
@@ -32,7 +30,7 @@ contract SlashingTest is Base {
 
     function test_setSlasher_counts_once_all_can_have_left_who_unstake_before_the_next_selection_but_one() public {
         vm.expectEmit();
-        emit Staking.SlasherChanged(STAKER, 4);
+        emit IStaking.SlasherChanged(STAKER, 4);
         vm.prank(GOVERNOR);
         staking.setSlasher(STAKER);
         vm.assertEq(staking.slasher(), SLASHER);
@@ -44,7 +42,7 @@ contract SlashingTest is Base {
         _passEvidenceWindow();
         vm.assertEq(staking.slasher(), STAKER);
         vm.assertEq(staking.withdraw(1, 4), STAKE);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotSlasher.selector, SLASHER));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotSlasher.selector, SLASHER));
         vm.prank(SLASHER);
         staking.slash(1, MOST, EVIDENCE);
     }
@@ -119,7 +117,7 @@ contract SlashingTest is Base {
     function test_slash_burns_a_part_of_the_stake() public {
         uint256 supply = token.totalSupply();
         vm.expectEmit();
-        emit Staking.Slashed(1, MOST, STAKE / 10, EVIDENCE, 3);
+        emit IStaking.Slashed(1, MOST, STAKE / 10, EVIDENCE, 3);
         vm.assertEq(_slash(1, MOST), STAKE / 10);
         vm.assertEq(staking.stakeOn(1), STAKE - STAKE / 10);
         vm.assertEq(staking.stakeOf(1, address(this)), STAKE - STAKE / 10);
@@ -167,7 +165,7 @@ contract SlashingTest is Base {
         // Else what is unlocked, and waits in the pool for its rate, would be reached.
         staking.unstake(1, 100 ether);
         _nextEpoch();
-        vm.expectRevert(abi.encodeWithSelector(Settlement.NotSettled.selector, 1, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotSettled.selector, 1, 2, 3));
         vm.prank(SLASHER);
         staking.slash(1, MOST, EVIDENCE);
     }
@@ -288,13 +286,13 @@ contract SlashingTest is Base {
     }
 
     function _expectNotSlasher(address account) private {
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotSlasher.selector, account));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotSlasher.selector, account));
         vm.prank(account);
         staking.slash(1, MOST, EVIDENCE);
     }
 
     function _expectFraction(uint256 fraction, uint256 most) private {
-        vm.expectRevert(abi.encodeWithSelector(Staking.InvalidFraction.selector, fraction, most));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.InvalidFraction.selector, fraction, most));
         vm.prank(SLASHER);
         staking.slash(1, fraction, EVIDENCE);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Staking} from "src/Staking.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice What the tests of staking, unstaking and withdrawing begin with; a share is worth one unit throughout.
@@ -18,12 +18,12 @@ abstract contract StakeBase is Base {
 
     function _expectBonded(uint32 nodeId, uint32 unlockPeriod) internal {
         vm.assertFalse(staking.isUnlocked(unlockPeriod));
-        vm.expectRevert(abi.encodeWithSelector(Staking.StillBonded.selector, unlockPeriod));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StillBonded.selector, unlockPeriod));
         staking.withdraw(nodeId, unlockPeriod);
     }
 
     function _expectTooMany(address staker, uint256 held, uint256 shares) internal {
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, held, shares));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotEnoughShares.selector, held, shares));
         vm.prank(staker);
         staking.unstake(1, shares);
     }

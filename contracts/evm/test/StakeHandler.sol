@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Epochs} from "src/Epochs.sol";
-import {Nodes} from "src/Nodes.sol";
-import {Staking} from "src/Staking.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {Base} from "test/Base.t.sol";
 
 uint16 constant N = 10;
@@ -79,7 +79,7 @@ abstract contract StakeHandler is Base {
         (uint32 nodeId, address account) = (_node(seed), _staker(seed));
         amount = _between(amount, 1, seed & 1 == 0 ? 1e10 : 1e22);
         if (staking.isPaused(staking.stake.selector)) return;
-        Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, account);
+        IStaking.Joining[] memory joinings = staking.joiningsOf(nodeId, account);
         uint256 joining = amount;
         bool isFull; // of what waits for settling
         uint32 fromPeriod = committee.electablePeriod();
@@ -114,7 +114,7 @@ abstract contract StakeHandler is Base {
         try staking.cancelUnstaking(one.nodeId, one.unlockPeriod, shares) {
             require(!isElectedWithout, "what stands for no committee cannot stand again");
         } catch (bytes memory reason) {
-            bytes4 wanted = isElectedWithout ? Staking.ElectedWithout.selector : Staking.StakeTooSmall.selector;
+            bytes4 wanted = isElectedWithout ? IStaking.ElectedWithout.selector : IStaking.StakeTooSmall.selector;
             require(bytes4(reason) == wanted, "no reason to refuse");
         }
     }
@@ -153,7 +153,7 @@ abstract contract StakeHandler is Base {
     }
 
     function candidacy(uint256 seed) external watched {
-        Nodes.NodeView memory node = registry.node(_node(seed));
+        IRegistry.NodeView memory node = registry.node(_node(seed));
         if (node.candidate) return _leave(node.nodeId);
         bool isPaused = registry.isPaused(registry.becomeCandidate.selector);
         bool isBarred = period < node.barredUntil && !committee.isStalled();
@@ -168,7 +168,7 @@ abstract contract StakeHandler is Base {
             for (uint256 i; i < STAKERS; ++i) {
                 uint256 shares = staking.sharesOf(nodeId, stakerAt(i));
                 if (shares != 0) _unstake(nodeId, stakerAt(i), shares);
-                Staking.Joining[] memory joinings = staking.joiningsOf(nodeId, stakerAt(i));
+                IStaking.Joining[] memory joinings = staking.joiningsOf(nodeId, stakerAt(i));
                 for (uint256 k; k < joinings.length; ++k) {
                     _cancelStaking(nodeId, stakerAt(i), joinings[k].period);
                 }
@@ -243,7 +243,7 @@ abstract contract StakeHandler is Base {
     /// @dev Whether what served the epoch before can be judged no more.
     function _isUnlocked(uint32 unlockPeriod) private view returns (bool) {
         if (committee.isStalled() && unlockPeriod <= period + 1) return true;
-        Epochs.State memory state = committee.state();
+        ICommittee.State memory state = committee.state();
         bool isJudged = unlockPeriod == period && state.firstEpoch == state.epoch && !state.handoverDone;
         if (unlockPeriod > period || isJudged) return false;
         return block.timestamp >= _beganAt[unlockPeriod] + EVIDENCE_S;

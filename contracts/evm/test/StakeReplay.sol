@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Committee} from "src/Committee.sol";
-import {Nodes} from "src/Nodes.sol";
-import {Settlement} from "src/Settlement.sol";
-import {Staking} from "src/Staking.sol";
+import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IRegistry} from "src/interfaces/IRegistry.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {Pool, Pools} from "src/lib/Pools.sol";
 import {Vm} from "test/Vm.sol";
 
@@ -35,22 +34,22 @@ contract StakeReplay {
     /// @notice Takes one event in, which comes behind those before.
     function take(Vm.Log calldata log) external {
         bytes32 kind = log.topics[0];
-        if (kind == Committee.EpochStarted.selector) {
+        if (kind == ICommittee.EpochStarted.selector) {
             period = uint32(uint256(log.topics[1]));
-        } else if (kind == Settlement.EarningsWithdrawn.selector) {
+        } else if (kind == IStaking.EarningsWithdrawn.selector) {
             delete earningsOf[address(uint160(uint256(log.topics[1])))];
         } else if (log.topics.length >= 2) {
             uint32 nodeId = uint32(uint256(log.topics[1]));
-            if (kind == Settlement.Settled.selector) {
+            if (kind == IStaking.Settled.selector) {
                 _settled(nodeId, uint32(uint256(log.topics[2])), log.data);
-            } else if (kind == Settlement.Rewarded.selector) {
+            } else if (kind == IStaking.Rewarded.selector) {
                 (address receiver,, uint256 commission) = abi.decode(log.data, (address, uint256, uint256));
                 earningsOf[receiver] += commission;
-            } else if (kind == Staking.Slashed.selector) {
+            } else if (kind == IStaking.Slashed.selector) {
                 _slashed(nodeId, log.data);
-            } else if (kind == Nodes.NodeRegistered.selector) {
+            } else if (kind == IRegistry.NodeRegistered.selector) {
                 stakes[nodeId].receiver = abi.decode(log.data, (address));
-            } else if (kind == Nodes.ReceiverChanged.selector) {
+            } else if (kind == IRegistry.ReceiverChanged.selector) {
                 stakes[nodeId].receiver = address(uint160(uint256(log.topics[2])));
             } else if (log.topics.length == 3) {
                 _ofStaker(kind, nodeId, address(uint160(uint256(log.topics[2]))), log.data);
@@ -92,10 +91,10 @@ contract StakeReplay {
     }
 
     function _ofStaker(bytes32 kind, uint32 nodeId, address staker, bytes calldata data) private {
-        if (kind == Staking.Staked.selector) {
+        if (kind == IStaking.Staked.selector) {
             (uint256 amount, uint32 from) = abi.decode(data, (uint256, uint32));
             _staked(nodeId, staker, amount, from);
-        } else if (kind == Settlement.Joined.selector) {
+        } else if (kind == IStaking.Joined.selector) {
             (uint32 from, uint256 shares) = abi.decode(data, (uint32, uint256));
             sharesOf[nodeId][staker] += shares;
             uint256 entry = entryOf[nodeId][staker][from];
@@ -103,16 +102,16 @@ contract StakeReplay {
             joinings[nodeId][from].tokens -= shares;
             joinings[nodeId][from].shares -= entry;
             delete entryOf[nodeId][staker][from];
-        } else if (kind == Staking.StakingCancelled.selector) {
+        } else if (kind == IStaking.StakingCancelled.selector) {
             (uint32 from, uint256 amount) = abi.decode(data, (uint32, uint256));
             joinings[nodeId][from].tokens -= amount;
             joinings[nodeId][from].shares -= entryOf[nodeId][staker][from];
             delete entryOf[nodeId][staker][from];
             stakes[nodeId].joining -= amount;
-        } else if (kind == Staking.Unstaked.selector) {
+        } else if (kind == IStaking.Unstaked.selector) {
             (uint256 shares, uint32 unlock, uint256 given) = abi.decode(data, (uint256, uint32, uint256));
             _unstaked(nodeId, staker, shares, unlock, given);
-        } else if (kind == Staking.UnstakingCancelled.selector) {
+        } else if (kind == IStaking.UnstakingCancelled.selector) {
             (uint32 unlock, uint256 taken, uint256 shares) = abi.decode(data, (uint32, uint256, uint256));
             unbondingSharesOf[nodeId][unlock][staker] -= taken;
             uint256 amount = unbondings[nodeId][unlock].exit(taken);
@@ -120,7 +119,7 @@ contract StakeReplay {
             if (unlock > on.settled) on.leaving -= amount;
             else on.pool.enter(amount);
             sharesOf[nodeId][staker] += shares;
-        } else if (kind == Staking.Withdrawn.selector) {
+        } else if (kind == IStaking.Withdrawn.selector) {
             (uint32 unlock, uint256 amount) = abi.decode(data, (uint32, uint256));
             unbondings[nodeId][unlock].tokens -= amount;
             unbondings[nodeId][unlock].shares -= unbondingSharesOf[nodeId][unlock][staker];

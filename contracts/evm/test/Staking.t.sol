@@ -3,10 +3,8 @@ pragma solidity ^0.8.30;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
-import {Nodes} from "src/Nodes.sol";
-import {Settlement} from "src/Settlement.sol";
-import {Staking} from "src/Staking.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {StakeBase} from "test/StakeBase.t.sol";
 
 /// @notice Staking, and what counts at a selection.
@@ -14,7 +12,7 @@ contract StakingTest is StakeBase {
     function test_stake_counts_at_the_next_selection_and_joins_with_its_epoch() public {
         _addNode(0);
         vm.expectEmit();
-        emit Staking.Staked(1, address(this), 12 * UNIT, 1);
+        emit IStaking.Staked(1, address(this), 12 * UNIT, 1);
         vm.assertEq(staking.stake(1, 12 * UNIT), 1);
         staking.stake(1, 8);
         vm.assertEq(registry.node(1).stake, 12 * UNIT + 8);
@@ -66,7 +64,7 @@ contract StakingTest is StakeBase {
         _select();
         staking.stake(1, 2 * UNIT); // with 3
         staking.stake(1, 4 * UNIT);
-        Staking.Joining[] memory joinings = staking.joiningsOf(1, address(this));
+        IStaking.Joining[] memory joinings = staking.joiningsOf(1, address(this));
         vm.assertEq(joinings.length, 2);
         vm.assertEq(joinings[0].period, 2);
         vm.assertEq(joinings[0].amount, UNIT);
@@ -85,7 +83,7 @@ contract StakingTest is StakeBase {
         _nextEpoch();
         staking.stake(1, UNIT); // with 2
         _select();
-        vm.expectRevert(abi.encodeWithSelector(Settlement.NotSettled.selector, 1, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotSettled.selector, 1, 0, 1));
         staking.stake(1, UNIT); // with 3
         _payOutAll();
         staking.stake(1, UNIT);
@@ -113,7 +111,7 @@ contract StakingTest is StakeBase {
 
     function test_stake_reverts_for_nothing() public {
         _addNode(0);
-        vm.expectRevert(Staking.ZeroAmount.selector);
+        vm.expectRevert(IStaking.ZeroAmount.selector);
         staking.stake(1, 0);
     }
 
@@ -128,21 +126,21 @@ contract StakingTest is StakeBase {
 
     function test_stake_reverts_above_the_limit() public {
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooLarge.selector, 1 << 128));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooLarge.selector, 1 << 128));
         staking.stake(1, 1 << 128);
         token.mint(address(this), 1 << 128);
         staking.stake(1, type(uint128).max);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooLarge.selector, 1 << 128));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooLarge.selector, 1 << 128));
         staking.stake(1, 1);
         _nextEpoch();
         _payOutAll();
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooLarge.selector, 1 << 128));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooLarge.selector, 1 << 128));
         staking.stake(1, 1);
     }
 
     function test_stake_reverts_below_the_least_shares() public {
         _addNode(0);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, UNIT - 1, UNIT));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooSmall.selector, UNIT - 1, UNIT));
         staking.stake(1, UNIT - 1);
         staking.stake(1, UNIT);
         staking.stake(1, 1); // on top of the least, anything
@@ -193,8 +191,8 @@ contract StakingTest is StakeBase {
         vm.assertEq(staking.stakeOn(1), STAKE);
         vm.assertEq(staking.stakeOn(2), STAKE);
         committee.select();
-        vm.assertEq(_shardsIn(committee.committee(2), 1).length, 25);
-        vm.assertEq(_shardsIn(committee.committee(2), 2).length, 25);
+        vm.assertEq(_shardsIn(committee.committeeOf(2), 1).length, 25);
+        vm.assertEq(_shardsIn(committee.committeeOf(2), 2).length, 25);
         vm.assertEq(staking.stakeOn(1), 8 * STAKE);
         vm.assertEq(staking.stakeOn(2), 0);
     }
@@ -213,7 +211,7 @@ contract StakingTest is StakeBase {
     }
 
     function _checkJoining(uint32 epoch, uint256 amount) private view {
-        Staking.Joining[] memory joinings = staking.joiningsOf(1, address(this));
+        IStaking.Joining[] memory joinings = staking.joiningsOf(1, address(this));
         vm.assertEq(joinings.length, 1);
         vm.assertEq(joinings[0].period, epoch);
         vm.assertEq(joinings[0].amount, amount);

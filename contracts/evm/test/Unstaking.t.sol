@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Settlement} from "src/Settlement.sol";
-import {Staking} from "src/Staking.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {StakeBase} from "test/StakeBase.t.sol";
 
 /// @notice Unstaking, and unstaking cancelled or done sooner.
@@ -12,7 +11,7 @@ contract UnstakingTest is StakeBase {
         _nextEpoch();
         _payOutAll();
         vm.expectEmit();
-        emit Staking.Unstaked(1, address(this), STAKE / 4, 2, STAKE / 4);
+        emit IStaking.Unstaked(1, address(this), STAKE / 4, 2, STAKE / 4);
         vm.assertEq(staking.unstake(1, STAKE / 4), 2);
         vm.assertEq(registry.node(1).stake, STAKE - STAKE / 4);
         vm.assertEq(staking.sharesOf(1, address(this)), STAKE - STAKE / 4);
@@ -24,12 +23,12 @@ contract UnstakingTest is StakeBase {
         vm.warp(block.timestamp + EVIDENCE_S - 1);
         _expectBonded(1, 2);
         vm.warp(block.timestamp + 1);
-        vm.expectRevert(abi.encodeWithSelector(Settlement.NotSettled.selector, 1, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotSettled.selector, 1, 1, 2));
         staking.withdraw(1, 2);
         _payOutAll();
         uint256 before = token.balanceOf(address(this));
         vm.expectEmit();
-        emit Staking.Withdrawn(1, address(this), 2, STAKE / 4);
+        emit IStaking.Withdrawn(1, address(this), 2, STAKE / 4);
         vm.assertEq(staking.withdraw(1, 2), STAKE / 4);
         vm.assertEq(token.balanceOf(address(this)), before + STAKE / 4);
     }
@@ -41,7 +40,7 @@ contract UnstakingTest is StakeBase {
         _select(); // committee 2 holds shards for this stake
         vm.assertEq(staking.unstake(1, STAKE), 3);
         _start();
-        vm.assertTrue(_shardsIn(committee.committee(2), 1).length > 0);
+        vm.assertTrue(_shardsIn(committee.committeeOf(2), 1).length > 0);
         _passEvidenceWindow();
         _expectBonded(1, 3);
         _select();
@@ -75,7 +74,7 @@ contract UnstakingTest is StakeBase {
         _nextEpoch();
         staking.unstake(1, 2 * UNIT);
         staking.unstake(1, 4 * UNIT);
-        Staking.Unbonding[] memory unbondings = staking.unbondingsOf(1, address(this), 0);
+        IStaking.Unbonding[] memory unbondings = staking.unbondingsOf(1, address(this), 0);
         vm.assertEq(unbondings.length, 2);
         vm.assertEq(unbondings[0].unlockPeriod, 2);
         vm.assertEq(unbondings[0].amount, UNIT);
@@ -123,11 +122,11 @@ contract UnstakingTest is StakeBase {
 
     function test_unstake_reverts_when_it_leaves_less_than_the_least() public {
         _staked();
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, UNIT - 1, UNIT));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooSmall.selector, UNIT - 1, UNIT));
         staking.unstake(1, STAKE - UNIT + 1);
         staking.unstake(1, STAKE - UNIT);
         vm.assertEq(staking.sharesOf(1, address(this)), UNIT);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, UNIT - 1, UNIT));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooSmall.selector, UNIT - 1, UNIT));
         staking.unstake(1, 1);
         staking.unstake(1, UNIT);
     }
@@ -144,7 +143,7 @@ contract UnstakingTest is StakeBase {
     }
 
     function test_unstake_reverts_for_nothing() public {
-        vm.expectRevert(Staking.ZeroAmount.selector);
+        vm.expectRevert(IStaking.ZeroAmount.selector);
         staking.unstake(1, 0);
     }
 
@@ -154,7 +153,7 @@ contract UnstakingTest is StakeBase {
         _staked();
         staking.unstake(1, STAKE);
         vm.expectEmit();
-        emit Staking.UnstakingCancelled(1, address(this), 2, STAKE, STAKE);
+        emit IStaking.UnstakingCancelled(1, address(this), 2, STAKE, STAKE);
         staking.cancelUnstaking(1, 2, STAKE);
         vm.assertEq(staking.stakeOn(1), STAKE);
         vm.assertEq(staking.sharesOf(1, address(this)), STAKE);
@@ -178,46 +177,46 @@ contract UnstakingTest is StakeBase {
         _staked();
         staking.unstake(1, STAKE / 2);
         _select();
-        vm.expectRevert(abi.encodeWithSelector(Staking.ElectedWithout.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.ElectedWithout.selector, 2));
         staking.cancelUnstaking(1, 2, STAKE / 2);
         _start();
-        vm.expectRevert(abi.encodeWithSelector(Staking.ElectedWithout.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.ElectedWithout.selector, 2));
         staking.cancelUnstaking(1, 2, STAKE / 2);
     }
 
     function test_cancelUnstaking_reverts_for_more_than_there_is() public {
         _staked();
         staking.unstake(1, STAKE / 2);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, STAKE / 2, STAKE / 2 + 1));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotEnoughShares.selector, STAKE / 2, STAKE / 2 + 1));
         staking.cancelUnstaking(1, 2, STAKE / 2 + 1);
     }
 
     function test_cancelUnstaking_reverts_for_a_stranger_and_another_node() public {
         _staked();
         staking.unstake(1, STAKE / 2);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 0, STAKE / 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotEnoughShares.selector, 0, STAKE / 2));
         vm.prank(STAKER);
         staking.cancelUnstaking(1, 2, STAKE / 2);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 0, STAKE / 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotEnoughShares.selector, 0, STAKE / 2));
         staking.cancelUnstaking(2, 2, STAKE / 2);
     }
 
     function test_cancelUnstaking_reverts_for_nothing() public {
-        vm.expectRevert(Staking.ZeroAmount.selector);
+        vm.expectRevert(IStaking.ZeroAmount.selector);
         staking.cancelUnstaking(1, 2, 0);
     }
 
     function test_cancelUnstaking_reverts_below_the_least_shares() public {
         _staked();
         staking.unstake(1, STAKE);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, UNIT - 1, UNIT));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooSmall.selector, UNIT - 1, UNIT));
         staking.cancelUnstaking(1, 2, UNIT - 1);
     }
 
     function test_cancelUnstaking_at_a_standstill_reverts_below_the_least_shares() public {
         // Seven shares of a pool that everybody else has left would get all that the node is paid: each would be dear.
         _droppedBehind(7);
-        vm.expectRevert(abi.encodeWithSelector(Staking.StakeTooSmall.selector, 7, UNIT));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.StakeTooSmall.selector, 7, UNIT));
         staking.cancelUnstaking(1, 3, 7);
     }
 
@@ -226,9 +225,9 @@ contract UnstakingTest is StakeBase {
     function test_unstakeSooner_lets_out_at_a_standstill_what_is_less_than_a_position() public {
         _droppedBehind(7);
         vm.expectEmit();
-        emit Staking.UnstakingCancelled(1, address(this), 3, 7, 7);
+        emit IStaking.UnstakingCancelled(1, address(this), 3, 7, 7);
         vm.expectEmit();
-        emit Staking.Unstaked(1, address(this), 7, 2, 7);
+        emit IStaking.Unstaked(1, address(this), 7, 2, 7);
         vm.assertEq(staking.unstakeSooner(1, 3, 7), 2);
         vm.assertEq(staking.sharesOf(1, address(this)), 0);
         vm.assertEq(staking.withdraw(1, 2), STAKE);
@@ -246,7 +245,7 @@ contract UnstakingTest is StakeBase {
         _eject(5, 5);
         vm.assertEq(staking.unstakeSooner(1, 3, STAKE / 4), 2);
         vm.assertEq(staking.stakeOn(1), STAKE - STAKE / 4); // the rest stands for 2
-        Staking.Unbonding[] memory unbondings = staking.unbondingsOf(1, address(this), 0);
+        IStaking.Unbonding[] memory unbondings = staking.unbondingsOf(1, address(this), 0);
         vm.assertEq(unbondings.length, 2);
         vm.assertEq(unbondings[0].unlockPeriod, 2);
         vm.assertEq(unbondings[0].shares, STAKE / 4);
@@ -268,18 +267,18 @@ contract UnstakingTest is StakeBase {
         _staked();
         staking.unstake(1, STAKE / 2);
         _select();
-        vm.expectRevert(abi.encodeWithSelector(Staking.ElectedWithout.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.ElectedWithout.selector, 2));
         staking.unstakeSooner(1, 2, STAKE / 2);
     }
 
     function test_unstakeSooner_reverts_for_a_stranger_for_too_much_and_for_nothing() public {
         _droppedBehind(7);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 0, 7));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotEnoughShares.selector, 0, 7));
         vm.prank(STAKER);
         staking.unstakeSooner(1, 3, 7);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NotEnoughShares.selector, 7, 8));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NotEnoughShares.selector, 7, 8));
         staking.unstakeSooner(1, 3, 8);
-        vm.expectRevert(Staking.ZeroAmount.selector);
+        vm.expectRevert(IStaking.ZeroAmount.selector);
         staking.unstakeSooner(1, 3, 0);
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Staking} from "src/Staking.sol";
+import {IStaking} from "src/interfaces/IStaking.sol";
 import {StakeBase} from "test/StakeBase.t.sol";
 
 /// @notice Withdrawing, also when epochs have come to a standstill.
@@ -9,18 +9,18 @@ contract WithdrawingTest is StakeBase {
     function test_withdraw_reverts_the_second_time() public {
         _unlocked();
         staking.withdraw(1, 2);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NothingUnbonding.selector, 1, address(this), 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NothingUnbonding.selector, 1, address(this), 2));
         staking.withdraw(1, 2);
     }
 
     function test_withdraw_reverts_for_a_stranger_another_node_and_another_epoch() public {
         _unlocked();
-        vm.expectRevert(abi.encodeWithSelector(Staking.NothingUnbonding.selector, 1, STAKER, 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NothingUnbonding.selector, 1, STAKER, 2));
         vm.prank(STAKER);
         staking.withdraw(1, 2);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NothingUnbonding.selector, 2, address(this), 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NothingUnbonding.selector, 2, address(this), 2));
         staking.withdraw(2, 2);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NothingUnbonding.selector, 1, address(this), 1));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NothingUnbonding.selector, 1, address(this), 1));
         staking.withdraw(1, 1);
     }
 
@@ -73,20 +73,20 @@ contract WithdrawingTest is StakeBase {
         _payOutAll();
         _select(); // of epoch 2
         staking.stake(1, 7 * UNIT); // with 3
-        vm.expectRevert(Staking.NotStalled.selector);
+        vm.expectRevert(IStaking.NotStalled.selector);
         staking.cancelStaking(1, 3);
         _eject(5, 5);
         vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
         _payOutAll(); // up to 2
-        vm.expectRevert(abi.encodeWithSelector(Staking.NothingJoining.selector, 1, 2));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NothingJoining.selector, 1, 2));
         staking.cancelStaking(1, 2);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NothingJoining.selector, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NothingJoining.selector, 2, 3));
         staking.cancelStaking(2, 3);
         vm.expectEmit();
-        emit Staking.StakingCancelled(1, address(this), 3, 7 * UNIT);
+        emit IStaking.StakingCancelled(1, address(this), 3, 7 * UNIT);
         vm.assertEq(staking.cancelStaking(1, 3), 7 * UNIT);
         vm.assertEq(staking.stakeOf(1, address(this)), STAKE);
-        vm.expectRevert(abi.encodeWithSelector(Staking.NothingJoining.selector, 1, 3));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.NothingJoining.selector, 1, 3));
         staking.cancelStaking(1, 3);
         (uint256 joining,) = staking.pendingOf(1);
         vm.assertEq(joining, 0);
@@ -97,7 +97,7 @@ contract WithdrawingTest is StakeBase {
         vm.warp(block.timestamp + 4 * (EPOCH_S + DEADLINE_S) + 1);
         committee.select();
         vm.assertTrue(committee.isStalled());
-        vm.expectRevert(abi.encodeWithSelector(Staking.ElectedWith.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IStaking.ElectedWith.selector, 1));
         staking.cancelStaking(1, 1);
     }
 

@@ -58,7 +58,7 @@ COMMITTEE = ContractAbi(
     [
         {
             "type": "function",
-            "name": "committee",
+            "name": "committeeOf",
             "inputs": [],
             "outputs": [
                 {
@@ -120,8 +120,8 @@ def test_pointers_that_lead_to_the_same_bytes_are_not_followed_again_and_again(
     members: int, shards: int, text_bytes: int
 ) -> None:
     """The first took 50 s, the second 2.5 GiB, the third would take all memory there is."""
-    with pytest.raises(LedgerError, match=r"Sample\.committee .* same values again and again"):
-        COMMITTEE.decode_result("committee", one_member_many_times(members, shards, text_bytes))
+    with pytest.raises(LedgerError, match=r"Sample\.committeeOf .* same values again and again"):
+        COMMITTEE.decode_result("committeeOf", one_member_many_times(members, shards, text_bytes))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 1000])
@@ -194,7 +194,7 @@ def test_no_bytes_in_a_string_hide_what_is_beside_them(address: bytes, name: byt
     """Strings are encoded as bytes: the two types differ by name only."""
     members = [(7, name, address, bytes(48), [0, 2]), (9, b"fine", b"http://fine:1", bytes(48), [1])]
     data = encode(["(uint32,(uint32,bytes,bytes,bytes,uint16[])[])"], [(3, members)])
-    views = COMMITTEE.decode_result("committee", data)
+    views = COMMITTEE.decode_result("committeeOf", data)
     committee = decode.committee(views, 3)
     assert committee is not None
     bad, fine = committee.members

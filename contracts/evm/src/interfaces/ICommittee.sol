@@ -176,10 +176,10 @@ interface ICommittee is IEpochs {
         );
 
     /// @notice Whether a quorum found in an epoch that a node does not answer.
-    function isEjected(uint32 epoch, uint32 nodeId) external view returns (bool);
+    function isEjected(uint32 epoch_, uint32 nodeId) external view returns (bool);
 
     /// @notice The epoch with which a period began, 0 if it has not.
-    function firstEpochOf(uint32 period) external view returns (uint32 epoch);
+    function firstEpochOf(uint32 period_) external view returns (uint32);
 
     /// @notice Changes the parameters from the next period on. Governor only. No time may become longer than twice what it
     /// was deployed with, or shorter than half.
@@ -214,7 +214,11 @@ interface ICommittee is IEpochs {
     function state() external view returns (State memory);
 
     /// @notice The committee of an epoch that is selected, runs, or ran; with the addresses of today. Reverts for any other.
-    function committee(uint32 epoch_) external view returns (CommitteeView memory shown);
+    function committeeOf(uint32 epoch_) external view returns (CommitteeView memory shown);
+
+    /// @notice The member that has a shard in an epoch that is selected, runs, or ran; 0 if there is no such shard.
+    /// Reverts for any other epoch.
+    function ownerOf(uint32 epoch_, uint16 shard) external view returns (uint32);
 
     /// @notice The three committees there can be; of one that there is not, the epoch is 0.
     function committees()

@@ -82,6 +82,17 @@ library Rolls {
         return SSTORE2.read(roll.members, AGGREGATE_BYTES + ENTRY_BYTES * _count(roll.members));
     }
 
+    /// @notice The member that has a shard; 0 if none has.
+    function ownerOf(Roll memory roll, uint16 shard) internal view returns (uint32) {
+        Roster memory roster = read(roll);
+        for (uint256 i; i < roster.nodeIds.length; ++i) {
+            for (uint256 k; k < roster.shards[i].length; ++k) {
+                if (roster.shards[i][k] == shard) return roster.nodeIds[i];
+            }
+        }
+        return 0;
+    }
+
     /// @notice How many shards a node has; 0 if it is not a member.
     function weightOf(Roll memory roll, uint32 nodeId) internal view returns (uint256) {
         (uint256 start, uint256 end) = _find(_entries(roll.members), nodeId);
