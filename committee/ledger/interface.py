@@ -354,15 +354,14 @@ class Ledger(SpaceLedger, Protocol):
         *,
         known_up_to: int | None = None,
         max_cost: int | None = None,
-        to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """Reserve space for `periods` periods and register a blob: (object id, transaction). Pays from the account.
 
         Refused with `RegisteredMeanwhile` when an object of the account's that lives, of this blob and as deletable, is
         newer than a search knew (`BlobObjects.known_up_to`); when None, the blob is paid for whatever there is.
         Refused when it costs more than `max_cost`; when None, more than the newest block's prices make it.
-        With `to_certify`, an account that could not pay the gas of about one certificate more is refused with
-        `InsufficientFunds`, before it pays anything.
+        An account that could not pay the gas of about one certificate more is refused with `InsufficientFunds`, before
+        it pays anything.
         """
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:

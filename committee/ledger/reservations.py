@@ -33,7 +33,7 @@ class SpaceLedger(Protocol):
     ) -> tuple[int, Transaction]:
         """Register a blob in a reservation of the account's: (object id, transaction). Pays the writing alone.
 
-        `known_up_to` as with `register_blob`.
+        `known_up_to`, and the gas that is kept for the certificate, as with `register_blob`.
         """
 
     async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:

@@ -274,7 +274,6 @@ class MemoryLedger:
         *,
         known_up_to: int | None = None,
         max_cost: int | None = None,
-        to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """Register a blob object of the account's; space and gas are free."""
         sent = self._sender(), root, length, periods, deletable, known_up_to

@@ -223,7 +223,7 @@ class Purchase:
         self, periods: int, deletable: bool, known_up_to: int | None
     ) -> tuple[int, Transaction]:
         call = self._blob.metadata.root, self._blob.length, periods, deletable
-        return await self._ledger.register_blob(*call, known_up_to=known_up_to, to_certify=True)
+        return await self._ledger.register_blob(*call, known_up_to=known_up_to)
 
     async def _new(
         self, object_id: int, registered: Transaction, end_period: int, deletable: bool

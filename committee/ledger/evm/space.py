@@ -7,7 +7,7 @@ from typing import Any
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.reader import PAGE_ITEMS
-from committee.ledger.evm.writer import ANEW, ENCODING_TYPE, Writer
+from committee.ledger.evm.writer import ANEW, CERTIFY_GAS, ENCODING_TYPE, Writer
 from committee.ledger.records import MEBIBYTE, Reservation, Transaction
 
 IDS_PER_PAGE = 10 * PAGE_ITEMS
@@ -71,7 +71,7 @@ class SpaceWriter(Writer):
         most = max_cost if max_cost is not None else await self._cost("quote", length, 0)
         known = ANEW if known_up_to is None else known_up_to
         call = (resource_id, root, length, ENCODING_TYPE, deletable, known, most)
-        receipt = await self._spend(self._reader.blobs, "register", *call)
+        receipt = await self._spend(self._reader.blobs, "register", *call, spare_gas=CERTIFY_GAS)
         return int(self._told(receipt, self._reader.blobs, "BlobRegistered", "objectId")), receipt.transaction
 
     async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:

@@ -206,15 +206,13 @@ class Writer:
         *,
         known_up_to: int | None = None,
         max_cost: int | None = None,
-        to_certify: bool = False,
     ) -> tuple[int, Transaction]:
         """As `Ledger.register_blob`."""
         blobs = self._reader.blobs
         most = max_cost if max_cost is not None else await self._cost("quote", length, periods)
         known = ANEW if known_up_to is None else known_up_to
         call = (root, length, ENCODING_TYPE, periods, deletable, known, most)
-        spare_gas = CERTIFY_GAS if to_certify else 0
-        receipt = await self._spend(blobs, "reserveAndRegister", *call, spare_gas=spare_gas)
+        receipt = await self._spend(blobs, "reserveAndRegister", *call, spare_gas=CERTIFY_GAS)
         return int(self._told(receipt, blobs, "BlobRegistered", "objectId")), receipt.transaction
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:

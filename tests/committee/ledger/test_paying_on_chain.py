@@ -111,18 +111,20 @@ async def test_nothing_is_paid_when_gas_for_the_certificate_would_be_lacking(
     bid = 2 * int(block["baseFeePerGas"], 16) + GWEI
     await network.chain.request("anvil_setBalance", writer.account, hex(500_000 * bid))
     with pytest.raises(LedgerRefused, match="the account cannot pay for") as refused:
-        await writer.register_blob(ROOT, LENGTH, 2, to_certify=True)
+        await writer.register_blob(ROOT, LENGTH, 2)
     assert refused.value.reason == "InsufficientFunds"
     assert refused.value.hint
     assert int(str(refused.value.arguments["needed_wei"])) > int(str(refused.value.arguments["balance_wei"]))
     assert await network.chain.request("eth_getTransactionCount", writer.account, "latest") == "0x0"
     assert not writer.sent
-    await writer.register_blob(ROOT, LENGTH, 2)
     await network.chain.request("anvil_setBalance", writer.account, hex(2_000_000 * bid))
-    _, paid = await writer.register_blob(ROOT, LENGTH, 2, to_certify=True)
-    sent = await network.chain.request("eth_getTransactionByHash", "0x" + paid.hash.hex())
-    # What is kept for the certificate may go for looking through objects that are registered since the estimate.
-    assert int(sent["gas"], 16) > paid.gas_used + CERTIFY_GAS
+    _, registered = await writer.register_blob(ROOT, LENGTH, 2)
+    resource_id, _ = await writer.reserve_space(LENGTH, 2)
+    _, placed = await writer.register_blob_in(resource_id, ROOT, LENGTH)
+    for paid in (registered, placed):
+        sent = await network.chain.request("eth_getTransactionByHash", "0x" + paid.hash.hex())
+        # What is kept for the certificate may go for looking through objects registered since the estimate.
+        assert int(sent["gas"], 16) > paid.gas_used + CERTIFY_GAS
 
 
 async def test_what_was_sent_is_told_whatever_became_of_it(launch: Launch, spoilt: SpoiltConnection) -> None:

@@ -276,18 +276,6 @@ async def test_an_object_that_a_reorganisation_gave_another_id_is_gone_on_with(
     assert [one.certified_epoch for one in chain.records.values()] == [None, 1]
 
 
-async def test_the_registration_is_asked_to_spare_gas_for_the_certificate(
-    user: Client, ledger: UserLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def refuse(*arguments: object, to_certify: bool = False, **_: object) -> tuple[int, Transaction]:
-        assert to_certify
-        raise LedgerRefused("Blobs.reserveAndRegister", "InsufficientFunds")
-
-    monkeypatch.setattr(ledger, "register_blob", refuse)
-    with pytest.raises(LedgerRefused, match=r"the account cannot pay for Blobs\.reserveAndRegister"):
-        await user.store(DATA, 3)
-
-
 # certifying by object id
 
 
