@@ -55,7 +55,8 @@ class StoreIndex:
         self._path = folder / "index.sqlite"
         self._writing = threading.RLock()
         self._writer: sqlite3.Connection | None = None
-        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
+        """Connections that nobody reads by; None once the index is closed."""
         self._opened: dict[Path, tuple[int, int] | None] = {}
         """Path of each file that is open → (device, inode)."""
         self._damage: StoreDamaged | None = None
@@ -69,6 +70,7 @@ class StoreIndex:
         try:
             self._writer = connect(self._path)
             self._set_up(self._writer, may_be_new)
+            self._readers = queue.LifoQueue()
             for _ in range(READERS):
                 self._readers.put(connect(self._path))
             names = (LOCK, SEGMENTS, self._path.name, f"{self._path.name}-wal")
@@ -83,21 +85,34 @@ class StoreIndex:
             if self._writer is not None:
                 for _ in range(READERS):
                     with contextlib.suppress(queue.Empty):
-                        self._readers.get(timeout=BUSY_LIMIT_S).close()
+                        reader = self._readers.get(timeout=BUSY_LIMIT_S)
+                        if reader is not None:
+                            reader.close()
             self._release()
 
     def query(self, statement: str, *values: Any) -> list[Any]:
         """Return all rows of what is committed."""
-        with self._found_whole(f"cannot read the index of {self._folder}"):
-            self._check_open()
-            try:
-                reader = self._readers.get(timeout=BUSY_LIMIT_S)
-            except queue.Empty:
-                raise StoreError(f"no reader of {self._folder} came free in {BUSY_LIMIT_S:.0f} s") from None
-            try:
-                return reader.execute(statement, values).fetchall()
-            finally:
-                self._readers.put(reader)
+        with (
+            self._found_whole(f"cannot read the index of {self._folder}"),
+            self._reader() as reader,
+        ):
+            return reader.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that reads. Raises `StoreError` when none comes free or the index is closed meanwhile."""
+        self._check_open()
+        readers = self._readers
+        try:
+            reader = readers.get(timeout=BUSY_LIMIT_S)
+        except queue.Empty:
+            raise StoreError(f"no reader of {self._folder} came free in {BUSY_LIMIT_S:.0f} s") from None
+        try:
+            if reader is None:
+                raise self._closed()
+            yield reader
+        finally:
+            readers.put(reader)
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
@@ -173,13 +188,19 @@ class StoreIndex:
 
     def _check_open(self) -> sqlite3.Connection:
         if self._writer is None:
-            raise StoreError(f"the store {self._folder} is not open")
+            raise self._closed()
         return self._writer
 
+    def _closed(self) -> StoreError:
+        return StoreError(f"the store {self._folder} is not open")
+
     def _release(self) -> None:
+        """Close all connections; calls that wait for one are told so."""
         self._opened, self._damage = {}, None
         while not self._readers.empty():
-            self._readers.get_nowait().close()
+            if (reader := self._readers.get_nowait()) is not None:
+                reader.close()
+        self._readers.put(None)
         if self._writer is not None:
             self._writer.close()
             self._writer = None

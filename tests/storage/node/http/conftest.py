@@ -243,6 +243,7 @@ async def serve_node(
             node.keep(large_blob, shards)
             port = await serve_app(create_app(node, budget))
             served = ServedNode(node, large_blob, port, servers[-1])
+            opened.push_async_callback(servers[-1].close)
             opened.push_async_callback(served.close)
             return served
 

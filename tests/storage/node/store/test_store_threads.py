@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from storage.node.store import NewSliver, SliverStore, StoreError, Tally
+from storage.node.store import index as store_index
 from storage.node.store.files import SegmentFiles
 from storage.redstuff import Axis
 from tests.storage.node.places import on_disk, segments_of
@@ -197,3 +198,22 @@ def test_readers_and_writers_beside_drops_and_tidying_meet_no_damage(
     while store.tidy():
         pass
     assert len(list(on_disk(store.folder))) == store.sliver_count()
+
+
+def test_a_query_that_the_closing_overtakes_fails_at_once(
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = store._index
+
+    def check_open_and_close() -> object:
+        monkeypatch.undo()
+        writer = index._check_open()
+        store.close()
+        monkeypatch.setattr(store_index, "BUSY_LIMIT_S", 0.1)
+        return writer
+
+    monkeypatch.setattr(index, "_check_open", check_open_and_close)
+    with pytest.raises(StoreError, match="is not open"):
+        store.has_sliver(blob(1), 0, P)
+    store.open()
+    assert not store.has_sliver(blob(1), 0, P)
