@@ -75,8 +75,13 @@ async def test_what_is_no_http_is_refused_in_one_line(
     ids=["none", "empty", "no size", "too long", "negative", "huge", "of a byte each", "trailer"],
 )
 async def test_a_body_in_chunks_is_refused_and_not_read(
-    node: OneNode, connect: Connect, chunks: bytes, caplog: pytest.LogCaptureFixture
+    node: OneNode,
+    connect: Connect,
+    chunks: bytes,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(SETTINGS, "lingering_time", 0.2)
     raw = await connect(port_of(node))
     await raw.send(b"POST /v1/migrate/sync_shard HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
     status, answer = await raw.answer()
