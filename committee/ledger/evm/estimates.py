@@ -97,12 +97,15 @@ class Estimates:
     async def _is_behind(self, request: dict[str, Any]) -> bool:
         """Return whether a call reverted because its state lacked the account's newest transaction.
 
-        This is so when the same call does not revert on the state after that transaction's block.
+        This is so when the same call does not revert on the newest state, which is named by its block's number. (On the
+        state after that transaction it may not revert either, and be refused since another account's.)
         """
         if self.mined_block < 0 or asyncio.get_running_loop().time() - self._mined_s > MINED_LATELY_S:
             return False
         try:
-            await self.rpc.request("eth_call", request, hex(self.mined_block), read=answers.data)
+            newest = await self.rpc.request("eth_blockNumber", read=answers.quantity)
+            block = hex(max(newest, self.mined_block))
+            await self.rpc.request("eth_call", request, block, read=answers.data)
         except EndpointError as error:
             return not error.is_revert
         except LedgerError:

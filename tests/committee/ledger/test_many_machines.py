@@ -99,6 +99,20 @@ async def test_a_revert_behind_ones_own_transaction_is_believed(
     assert spoilt.asked.count("eth_estimateGas") == 1
 
 
+async def test_a_revert_behind_anothers_transaction_is_believed(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """On the state after the account's own transaction the call succeeds still."""
+    network = await launch([3])
+    operator = await spoilt_operator(network, spoilt)
+    await operator.mint(HOLDER, 1)
+    await network.nodes[0].ledger.select()
+    spoilt.asked.clear()
+    with pytest.raises(LedgerRefused, match="AlreadySelected"):
+        await operator.select()
+    assert spoilt.asked.count("eth_estimateGas") == 1
+
+
 async def test_an_object_that_a_machine_does_not_know_yet_is_not_paid_for_again(
     launch: Launch, spoilt: SpoiltConnection
 ) -> None:
