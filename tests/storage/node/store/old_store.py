@@ -40,6 +40,7 @@ def make_old_store(folder: Path, slivers: Iterable[NewSliver], metadata: dict[by
         (folder / name).mkdir(parents=True)
     (folder / "lock").touch()
     with closing(sqlite3.connect(folder / "index.sqlite")) as index, index:
+        index.execute("PRAGMA synchronous=OFF")
         index.executescript(SCHEMA)
         for one in slivers:
             symbols, is_inline = bytes(one.symbols), len(one.symbols) <= INLINE_BYTES

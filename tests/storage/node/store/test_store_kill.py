@@ -1,5 +1,8 @@
 """SIGKILL at each step of a write, a drop, a tidying and an opening, and by chance; then the store is checked.
 
+Nothing is synced, neither here nor in the victim: a kill leaves what was written in the system's memory. What is
+synced, and before what, is in `test_store_faults`.
+
 Run as a program (`python test_store_kill.py FOLDER SCENARIO`) this file is the victim: it forks a process for each step
 of the scenario, which carries it out in a store of its own and dies at that step. One interpreter starts for all.
 """
@@ -20,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from storage.node.sqlite import connect
 from storage.node.store import NewSliver, SliverStore, Tally, conversion, segments
 from storage.redstuff import Axis
 from tests.storage.node.store.old_store import make_old_store
@@ -50,6 +54,18 @@ CUT = max(BASE[6:], key=lambda one: one.blob_id)
 def batch_of(number: int) -> list[NewSliver]:
     """What `stream` stores at once."""
     return [sliver(BATCH * number + at, at % 3) for at in range(BATCH)]
+
+
+def sync_nothing(patch: pytest.MonkeyPatch) -> None:
+    """From now on leave all syncs out."""
+
+    def connect_and_sync_nothing(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute("PRAGMA synchronous=OFF")
+        return connection
+
+    patch.setattr(os, "fsync", lambda descriptor: None)
+    patch.setattr("storage.node.store.index.connect", connect_and_sync_nothing)
 
 
 # the victim
@@ -232,6 +248,11 @@ def kill_by_chance(folder: Path) -> None:
 # the checks
 
 
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    sync_nothing(monkeypatch)
+
+
 def run(folder: Path, scenario: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(Path(__file__)), str(folder), scenario]
@@ -368,6 +389,7 @@ def test_killed_at_any_moment_every_acknowledged_batch_is_whole(tmp_path: Path) 
 
 
 if __name__ == "__main__":
+    sync_nothing(pytest.MonkeyPatch())
     if sys.argv[2] == "stream":
         kill_by_chance(Path(sys.argv[1]))
     else:
