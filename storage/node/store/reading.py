@@ -74,16 +74,30 @@ class Reading:
     def contents(self, found: Sequence[tuple[SliverKey, Place]]) -> list[Symbols | None]:
         """Slivers' symbols by their rows; None for one that is not there whole and unchanged, which is given up."""
         contents = self._read([place for _, place in found])
-        for at, (key, _) in enumerate(found):
-            if contents[at] is None:
-                with self._writing, told(f"cannot give up a damaged sliver in {self._folder}"):
-                    # Another thread may have dropped, replaced, moved or given it up since its row was read.
-                    rows = self._index.query(sql.FIND, *key)
-                    if rows and self._segments.is_listed(rows[0][0]):
-                        contents[at] = self._read([Place(*rows[0])])[0]
-                        if contents[at] is None:
-                            self.give_up(key, Place(*rows[0]))
+        doubtful = [at for at, content in enumerate(contents) if content is None]
+        if doubtful:
+            with self._writing, told(f"cannot give up damaged slivers in {self._folder}"):
+                # Another thread may have dropped, replaced, moved or given one up since its row was read.
+                now = {at: self._index.query(sql.FIND, *found[at][0]) for at in doubtful}
+                places = {at: Place(*rows[0]) for at, rows in now.items() if rows}
+                there = [at for at, place in places.items() if self._segments.is_listed(place.segment)]
+                for at, content in zip(there, self._read([places[at] for at in there]), strict=True):
+                    contents[at] = content
+                self.give_up([(found[at][0], places[at]) for at in there if contents[at] is None])
         return contents
+
+    def give_up(self, damaged: Sequence[tuple[SliverKey, Place]]) -> None:
+        """Remove the rows of damaged slivers, all at once, and tell of them. Holding `writing`."""
+        if not damaged:
+            return
+        with self._segments.transaction() as index:
+            index.executemany(sql.DELETE, (key for key, _ in damaged))
+            for _, place in damaged:
+                self._segments.forget(place)
+        self._segments.remove_files()
+        self.note([key for key, _ in damaged])
+        for blob_id in {key.blob_id for key, _ in damaged}:
+            self._on_damage(blob_id)
 
     def _read(self, places: Sequence[Place]) -> list[Symbols | None]:
         """Slivers' symbols by their rows; None for what is not there whole and unchanged."""
@@ -93,13 +107,3 @@ class Reading:
             content if content is not None and checksum_of(content) == place.checksum else None
             for place, content in zip(places, contents, strict=True)
         ]
-
-    def give_up(self, key: SliverKey, place: Place) -> None:
-        """Remove the row of a damaged sliver, and tell of it. Holding `_writing`."""
-        with self._segments.transaction() as index:
-            index.execute(sql.DELETE, key)
-            self._segments.forget(place)
-        self._segments.remove_files()
-        self.damaged.append(key)
-        self.damaged_count += 1
-        self._on_damage(key.blob_id)

@@ -205,7 +205,7 @@ class SliverStore:
             place = self._reading.find(key)
             if place is None or place[2:] != (len(symbols), checksum_of(symbols)):
                 return False
-            self._reading.give_up(key, place)
+            self._reading.give_up([(key, place)])
             return True
 
     def has_sliver(self, blob_id: bytes, shard: int, axis: Axis) -> bool:

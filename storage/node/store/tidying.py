@@ -23,7 +23,7 @@ from storage.node.store.records import SliverKey
 from storage.node.store.segments import UNTIDY, Place, Segment, Segments
 from storage.redstuff import Axis
 
-ROWS_IN_A_STEP = 8192
+ROWS_IN_A_STEP = 4096
 COPIED_IN_A_STEP_BYTES = 8 * 2**20
 """Slivers of this many bytes are copied in one step, and at least one."""
 
@@ -43,10 +43,10 @@ class Tidying:
         index: StoreIndex,
         segments: Segments,
         files: SegmentFiles,
-        give_up: Callable[[SliverKey, Place], None],
+        give_up: Callable[[Sequence[tuple[SliverKey, Place]]], None],
         reserve_bytes: int,
     ) -> None:
-        """`give_up` removes the row of a damaged sliver; `reserve_bytes` of the disk are not used for copies."""
+        """`give_up` removes the rows of damaged slivers; `reserve_bytes` of the disk are not used for copies."""
         self._index = index
         self._segments = segments
         self._files = files
@@ -117,20 +117,27 @@ class Tidying:
             : max(1, len(list(takewhile(lambda size_bytes: size_bytes <= COPIED_IN_A_STEP_BYTES, sizes))))
         ]
         moved: list[tuple[_Row, memoryview]] = []
+        lost: list[_Row] = []
         for row, content in zip(few, self._segments.read([row.place for row in few]), strict=True):
             if content is not None and checksum_of(content) == row.place.checksum:
                 moved.append((row, content))
             else:
-                self._lose(row)
+                lost.append(row)
+        self._lose(lost)
         if moved:
             self._move(moved)
         return len(few)
 
-    def _lose(self, row: _Row) -> None:
+    def _lose(self, rows: Sequence[_Row]) -> None:
         with self._index.writer() as index:
-            blob_id = id_of(index, row.blob)
-        if blob_id is not None:
-            self._give_up(SliverKey(blob_id, row.shard, Axis(row.axis)), row.place)
+            named = [(id_of(index, row.blob), row) for row in rows]
+        self._give_up(
+            [
+                (SliverKey(blob_id, row.shard, Axis(row.axis)), row.place)
+                for blob_id, row in named
+                if blob_id is not None
+            ]
+        )
 
     def _move(self, moved: Sequence[tuple[_Row, memoryview]]) -> None:
         size_bytes = sum(len(content) for _, content in moved)

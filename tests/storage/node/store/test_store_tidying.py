@@ -134,6 +134,21 @@ def test_a_sliver_damaged_before_its_segment_is_rewritten_is_told_and_not_copied
     check(store, set(range(12)) - {0, 2, 3})
 
 
+def test_what_a_lost_segment_held_is_given_up_in_few_transactions(store: SliverStore) -> None:
+    told: list[bytes] = []
+    said: list[str] = []
+    store.on_damage = told.append
+    (store.folder / "segments" / "0-2").unlink()
+    store.close()
+    store.open()
+    assert store._index._writer is not None
+    store._index._writer.set_trace_callback(said.append)
+    steps = tidied(store)
+    assert (sorted(told), store.damaged_count) == ([blob(number) for number in (4, 5, 6, 7)], 4)
+    assert said.count("COMMIT") <= steps + 1
+    check(store, {0, 1, 2, 3, 8, 9, 10, 11})
+
+
 def test_a_segment_that_was_cut_is_rewritten_and_what_was_cut_off_told(store: SliverStore) -> None:
     told: list[bytes] = []
     store.on_damage = told.append
