@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 from committee.bls import SecretKey
-from committee.ledger import BlobRecord, Event, Parameters
-from localnet.memory_chain import WRITER, MemoryChain
+from committee.ledger import BlobRecord, BlockMark, Event, Ledger, Parameters
+from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from localnet.memory_chain.contracts import Contracts
 
 N_SHARDS = 10
@@ -17,6 +18,7 @@ PARAMETERS = Parameters(N_SHARDS, 3600, 600, 60, 500, DOMAIN)
 SHARDS = {1: (0, 1, 2, 3), 2: (4, 5, 6), 3: (7, 8, 9)}
 BLOB_BYTES = 1000
 END_PERIOD = 50
+PAGE_ITEMS = 200
 
 
 def blob_ids(n_blobs: int) -> Iterator[bytes]:
@@ -43,3 +45,23 @@ def filled(now: Contracts, n_blobs: int) -> tuple[Contracts, tuple[Event, ...]]:
         for number, blob_id in enumerate(blob_ids(n_blobs), first)
     }
     return replace(now, records={**now.records, **made}), ()
+
+
+class PagedLedger(MemoryLedger):
+    """A ledger that finds a page without going through all objects, as the contracts do."""
+
+    def __init__(self, chain: MemoryChain) -> None:
+        super().__init__(chain, None)
+        self._records = list(chain.records.values())
+
+    async def live_page(
+        self, cursor: int, at: BlockMark, *, is_followed: bool = False
+    ) -> tuple[list[BlobRecord], int]:
+        """Of the objects that there were at first; the cursor is a place."""
+        following = cursor + PAGE_ITEMS
+        return self._records[cursor:following], following if following < len(self._records) else 0
+
+
+def ledger_of(chain: MemoryChain) -> Ledger:
+    """Return a ledger to follow a chain with many blobs by."""
+    return cast(Ledger, PagedLedger(chain))

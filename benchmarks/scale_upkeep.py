@@ -12,10 +12,11 @@ from typing import Any, cast
 
 from prometheus_client import generate_latest
 
-from benchmarks.scale_chain import blob_ids, chain_of
+from benchmarks.scale_chain import blob_ids, chain_of, ledger_of
 from committee.membership import Member
 from storage.client import wire
 from storage.node.chain import ChainView
+from storage.node.chain.store import ChainStore
 from storage.node.handover.filling import Filling, _Source
 from storage.node.http.metrics import UPKEEP, Metrics
 from storage.node.store import SliverStore
@@ -29,9 +30,10 @@ SCRAPES = 20
 @contextlib.asynccontextmanager
 async def parts(n_blobs: int, folder: Path) -> Any:
     """The view, store, garbage collection and healing of a node for which so many blobs are certified."""
-    view = ChainView(chain_of(n_blobs).ledger(None), 1)
-    await view.load()
-    with SliverStore(folder / "store") as store:
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240
+    with contextlib.closing(ChainStore(folder)) as chain_store, SliverStore(folder / "store") as store:
+        view = ChainView(ledger_of(chain_of(n_blobs)), 1, chain_store)
+        await view.load()
         garbage = Garbage(view, store)
         yield view, store, garbage, Healing(view, store, cast(Any, None), garbage)
 
@@ -39,6 +41,8 @@ async def parts(n_blobs: int, folder: Path) -> Any:
 async def health(n_blobs: int, folder: Path) -> Mapping[str, float]:
     """Time what `/metrics` and `/v1/health` take while all blobs wait to be looked after."""
     async with parts(n_blobs, folder) as (view, store, _, healing):
+        for blob_id in blob_ids(n_blobs):
+            healing.look_after(blob_id)
 
         def upkeep() -> dict[str, int]:
             return {**dict.fromkeys(UPKEEP, 0), "blobs_to_heal": healing.waiting}
@@ -62,7 +66,10 @@ async def lines(n_blobs: int, folder: Path) -> Mapping[str, float]:
         async def nothing(blob_id: bytes) -> None:
             pass
 
-        healing._heal = nothing
+        healing._heal, healing._is_searching = nothing, False
+        healing._search.clear()
+        for blob_id in blob_ids(n_blobs):
+            healing.look_after(blob_id)
         with timed(at, "a line of blobs to heal, to its end"):
             running = asyncio.create_task(healing.run())
             while healing.waiting:  # noqa: ASYNC110 (no event tells of it)

@@ -111,6 +111,10 @@ class LedgerReorganised(LedgerUnavailable):
     """The chain replaced blocks that were read before: what they told must be read anew."""
 
 
+class LedgerStateGone(LedgerUnavailable):
+    """No endpoint has the state of a block: it was replaced, or they keep that of the newest blocks only."""
+
+
 class ProvidersDisagree(LedgerUnavailable):
     """Two endpoints tell different settled blocks of one number: neither is believed until they agree."""
 

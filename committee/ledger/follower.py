@@ -4,7 +4,7 @@
 in, the last of them its checkpoint, and asks for what comes next:
 
 - a `Step`: the events of the blocks behind the checkpoint, which link to it by hash;
-- a `Snapshot`: the whole state at one block, when there is no checkpoint, when it is far behind, and when the chain has
+- `Anew`: the whole state is to be read, when there is no checkpoint, when it is very far behind, and when the chain has
   replaced the checkpoint's block.
 
 A replaced checkpoint is answered by the whole state, not by taking back what single blocks did: only blocks that are
@@ -18,9 +18,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from committee.errors import LedgerReorganised
+from committee.errors import LedgerReorganised, LedgerStateGone
 from committee.ledger.events import (
-    BlobInvalidated,
     CommitteeSelected,
     EpochStarted,
     Event,
@@ -29,12 +28,13 @@ from committee.ledger.events import (
     NetworkAddressChanged,
 )
 from committee.ledger.interface import Ledger
-from committee.ledger.records import BlobRecord, BlockMark, EpochState
+from committee.ledger.records import BlockMark, EpochState
 
 EPOCH_EVENTS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected | NetworkAddressChanged
 """Events behind which the committees and the phase are read anew."""
-BLOCKS_REPLAYED = 10_000
-"""Who is further behind than this gets the state anew instead of the events."""
+BLOCKS_REPLAYED = 2_500_000
+"""A checkpoint further behind than this is given up and the state read anew: a week of four blocks a second. To read
+the state takes a request for every few hundred objects, and then the events since the epoch's start all the same."""
 MARKS_KEPT = 128
 """Marks of the newest blocks worth keeping: a chain that lost more blocks than that is told from a slow endpoint only
 once it is as long again."""
@@ -47,22 +47,10 @@ that is behind by no more has come to the checkpoint within `SHORTER_S`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All there is to know at one block, `state.block`."""
+class Anew:
+    """The checkpoint leads nowhere: the whole state is to be read anew, at this block or a later one."""
 
-    state: EpochState
-    records: tuple[BlobRecord, ...]
-    records_at_start: tuple[BlobRecord, ...]
-    """At the block that started the epoch."""
-    ejections: tuple[MemberEjected, ...]
-    """In the current epoch, of the last `BLOCKS_REPLAYED` blocks."""
-    invalidated: frozenset[bytes] = frozenset()
-    """Ids of the blobs found invalid in these blocks."""
-
-    @property
-    def marks(self) -> tuple[BlockMark, ...]:
-        """The checkpoint."""
-        return (self.state.block,)
+    head: BlockMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +62,9 @@ class Step:
     events: tuple[Event, ...]
     state: EpochState | None
     """Read at the last block when an event of the step changed it, or may have."""
+    owes_state: bool = False
+    """Whether it is not read though it changed: endpoints keep the state of the newest blocks only, and the step ends
+    far behind them."""
 
 
 class Follower:
@@ -85,28 +76,45 @@ class Follower:
         self._shorter_since: float | None = None
         """When the chain, up to date, was first seen to be shorter than the checkpoint (of `time.monotonic`)."""
 
-    async def next(self, marks: Sequence[BlockMark]) -> Step | Snapshot | None:
+    async def next(self, marks: Sequence[BlockMark], *, owes_state: bool = False) -> Step | Anew | None:
         """What follows on the newest of `marks` (ascending); None when nothing does yet.
+
+        `owes_state` says whether the step before left out the state.
 
         Raises `LedgerUnavailable` when the chain cannot tell now; nothing is lost by asking again.
         """
-        head = await self._ledger.head()
-        self.newest = head
+        head = await self.head()
         if not marks or head.number - marks[-1].number > BLOCKS_REPLAYED or _was_replaced(marks, head):
-            return await self.snapshot(head)
+            return Anew(head)
         if head.number < marks[-1].number:
-            return await self.snapshot(head) if await self._was_made_up(marks[-1]) else None
+            return Anew(head) if await self._was_made_up(marks[-1]) else None
         self._shorter_since = None
         if head.number == marks[-1].number:
             return None
         try:
-            stretch = await self._ledger.stretch(marks[-1], head)
+            return await self.step(marks[-1], head, owes_state=owes_state)
         except LedgerReorganised:
-            return await self.snapshot()
-        state = None
-        if stretch.lacks_address_changes or any(isinstance(event, EPOCH_EVENTS) for event in stretch.events):
-            state = await self._ledger.epoch_state(stretch.marks[-1], is_followed=True)
-        return Step(stretch.marks, tuple(stretch.events), state)
+            return Anew(await self.head())
+
+    async def head(self) -> BlockMark:
+        """Return the newest settled block."""
+        self.newest = await self._ledger.head()
+        return self.newest
+
+    async def step(self, after: BlockMark, until: BlockMark, *, owes_state: bool = False) -> Step:
+        """What happened behind a block, up to `until` or some way towards it. Raises as `Ledger.stretch`."""
+        stretch = await self._ledger.stretch(after, until)
+        state, last = None, stretch.marks[-1]
+        owes_state |= stretch.lacks_address_changes
+        if owes_state or any(isinstance(event, EPOCH_EVENTS) for event in stretch.events):
+            try:
+                state = await self._ledger.epoch_state(last, is_followed=True)
+                owes_state = False
+            except LedgerStateGone:
+                if last.number >= until.number:
+                    raise
+                owes_state = True
+        return Step(stretch.marks, tuple(stretch.events), state, owes_state)
 
     async def _was_made_up(self, checkpoint: BlockMark) -> bool:
         """Return whether the checkpoint is on no chain: an endpoint named it that lied, or lost its chain.
@@ -122,30 +130,6 @@ class Follower:
         if self._shorter_since is None:
             self._shorter_since = now_s
         return now_s - self._shorter_since >= SHORTER_S
-
-    async def snapshot(self, head: BlockMark | None = None) -> Snapshot:
-        """The whole state at a settled block, the newest when None.
-
-        Everything is read at one block by its hash, so it is of one chain or fails. Raises `LedgerUnavailable`.
-        """
-        head = head or await self._ledger.head()
-        self.newest = head
-        at_start: list[BlobRecord] = []
-        events: list[Event] = []
-        with self._ledger.reading_anew():
-            state = await self._ledger.epoch_state(head, is_followed=True)
-            records = await self._ledger.blobs(head, is_followed=True)
-            if state.started_block is not None:
-                at_start = await self._ledger.blobs(state.started_block, is_followed=True)
-                first = max(state.started_block.number, head.number - BLOCKS_REPLAYED)
-                events = await self._ledger.events(first, head.number)
-        return Snapshot(
-            state,
-            tuple(records),
-            tuple(at_start),
-            tuple(one for one in events if isinstance(one, MemberEjected) and one.epoch == state.epoch),
-            frozenset(one.blob_id for one in events if isinstance(one, BlobInvalidated)),
-        )
 
 
 def _was_replaced(marks: Sequence[BlockMark], head: BlockMark) -> bool:

@@ -117,6 +117,22 @@ class Ledger(SpaceLedger, Protocol):
         Read in pages. The end periods and owners of an old block's may be those of the head.
         """
 
+    async def live_page(
+        self, cursor: int, at: BlockMark, *, is_followed: bool = False
+    ) -> tuple[list[BlobRecord], int]:
+        """Some of the blob objects that are neither deleted nor expired at a block, and the next page's cursor.
+
+        The cursor is 0 for the first page and behind the last one. Pages may be read at different blocks that ascend:
+        each object that lives all the while is on one of them. Raises `LedgerStateGone` when the
+        state of the block is not kept any more.
+        """
+
+    async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
+        """The objects as they were at a block, of those that existed then and have been deleted since.
+
+        They are invalid if they are now.
+        """
+
     async def blob_object(self, object_id: int) -> BlobRecord:
         """One blob object. Raises `LedgerRefused` when there is none."""
 

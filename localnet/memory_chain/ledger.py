@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from committee.certificate import Certificate
@@ -32,6 +33,9 @@ from storage.redstuff import BlobMetadata
 
 if TYPE_CHECKING:
     from localnet.memory_chain.chain import MemoryChain
+
+PAGE_ITEMS = 200
+"""Objects on a page."""
 
 
 class MemoryLedger:
@@ -116,6 +120,20 @@ class MemoryLedger:
         now = await self._at(at)
         live = [one for one in now.records.values() if one.is_registered(now.state.period)]
         return sorted(live, key=lambda one: one.object_id)
+
+    async def live_page(
+        self, cursor: int, at: BlockMark, *, is_followed: bool = False
+    ) -> tuple[list[BlobRecord], int]:
+        """At a block; by object id, which is the cursor."""
+        live = [one for one in await self.blobs(at) if one.object_id >= cursor]
+        page, left = live[:PAGE_ITEMS], live[PAGE_ITEMS:]
+        return page, left[0].object_id if left else 0
+
+    async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
+        """At a block that the chain has."""
+        records, invalid = (await self._at(at)).records, self.chain.contracts.invalid
+        known = [records[one] for one in object_ids if one in records]
+        return [replace(one, invalid=one.blob_id in invalid) for one in known if not one.deleted]
 
     async def blob_object(self, object_id: int) -> BlobRecord:
         """The newest block's."""

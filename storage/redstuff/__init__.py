@@ -12,7 +12,7 @@ from storage.redstuff.errors import (
     WrongSize,
 )
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
-from storage.redstuff.merkle import MerkleProof, merkle_root
+from storage.redstuff.merkle import GrowingTree, MerkleProof, merkle_root
 from storage.redstuff.metadata import BlobMetadata, SliverData
 from storage.redstuff.parameters import Axis, Parameters, blob_id_text, parse_blob_id
 
@@ -20,6 +20,7 @@ __all__ = [
     "Axis",
     "BlobMetadata",
     "EncodedBlob",
+    "GrowingTree",
     "InconsistencyProof",
     "InconsistentBlob",
     "InvalidEncoding",

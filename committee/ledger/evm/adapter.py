@@ -17,8 +17,8 @@ from committee.ledger.events import Event, Stretch
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deployment import Deployment
-from committee.ledger.evm.past import blobs_at
-from committee.ledger.evm.reader import Reader, StateGone
+from committee.ledger.evm.past import lost_objects
+from committee.ledger.evm.reader import Reader
 from committee.ledger.evm.refusals import Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
@@ -275,15 +275,18 @@ class EvmLedger(SpaceWriter, VotingWriter):
 
     async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
         """As `Ledger.blobs`."""
-        block = at or await self.head()
-        try:
-            return await self._reader.live_blobs(block, is_confirmed=is_followed)
-        except StateGone:
-            head = await self.head()
-            if block.number >= head.number:
-                raise
-            first_block = self.deployment.block
-            return await self._rpc.agreeing(lambda: blobs_at(self._reader, block, head, first_block))
+        return await self._reader.live_blobs(at or await self.head(), is_confirmed=is_followed)
+
+    async def live_page(
+        self, cursor: int, at: BlockMark, *, is_followed: bool = False
+    ) -> tuple[list[BlobRecord], int]:
+        """As `Ledger.live_page`."""
+        return await self._reader.live_page(cursor, at, is_confirmed=is_followed)
+
+    async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
+        """As `Ledger.lost_objects`."""
+        first_block = self.deployment.block
+        return await self._rpc.agreeing(lambda: lost_objects(self._reader, object_ids, at, first_block))
 
     async def blob_object(self, object_id: int) -> BlobRecord:
         """One blob object. Raises `LedgerRefused` when there is none, with the newest block and its age in seconds."""

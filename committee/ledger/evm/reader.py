@@ -12,6 +12,7 @@ from committee.errors import (
     LedgerNotSettled,
     LedgerRefused,
     LedgerReorganised,
+    LedgerStateGone,
     LedgerUnavailable,
 )
 from committee.ledger.events import BlobRegistered, Event, Stretch
@@ -52,7 +53,7 @@ class NoContract(LedgerError):
     """There is no code at a contract's address."""
 
 
-class StateGone(Behind):
+class StateGone(Behind, LedgerStateGone):
     """The endpoints have no state of a block: it was reorganised, or they keep that of the newest blocks only."""
 
 
@@ -196,6 +197,22 @@ class Reader:
         raise LedgerUnavailable(
             f"{self._rpc} tells of more than {MOST_ITEMS} {function}, which cannot be right"
         )
+
+    async def live_page(
+        self, cursor: int, at: BlockMark, *, is_confirmed: bool = False
+    ) -> tuple[list[BlobRecord], int]:
+        """As `Ledger.live_page`, in the contract's order."""
+
+        def read(answer: tuple[list[dict[str, Any]], int]) -> tuple[list[BlobRecord], int]:
+            page, following = answer
+            if len(page) > PAGE_ITEMS or (following and not (following > cursor and len(page) == PAGE_ITEMS)):
+                raise answers.Unreadable(f"a page that does not lead on from {cursor}")
+            return [decode.blob_record(one) for one in page], following
+
+        told: tuple[list[BlobRecord], int] = await self.call(
+            self.blobs, "liveBlobs", cursor, PAGE_ITEMS, at=at, read=read, is_confirmed=is_confirmed
+        )
+        return told
 
     async def live_blobs(self, at: BlockMark, *, is_confirmed: bool = False) -> list[BlobRecord]:
         """Return the objects that are neither deleted nor expired at a block, by object id."""

@@ -1,6 +1,7 @@
 """What a node knows of the chain, followed block by block and kept across restarts."""
 
+from storage.node.chain.blob_view import BLOBS_IN_A_PAGE, Page, pages
 from storage.node.chain.view import ChainView
 from storage.node.chain.waiting import once_settled
 
-__all__ = ["ChainView", "once_settled"]
+__all__ = ["BLOBS_IN_A_PAGE", "ChainView", "Page", "once_settled", "pages"]

@@ -1,10 +1,12 @@
-"""What events, or a state read anew, make of a node's view of the chain. Pure."""
+"""What events make of a node's view of the chain. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from committee.ledger import (
     BlobCertified,
@@ -23,138 +25,164 @@ from committee.ledger import (
     NetworkAddressChanged,
     Parameters,
 )
-from committee.ledger.follower import Snapshot, Step
+from committee.ledger.follower import MARKS_KEPT, Step
+
+
+@dataclass(frozen=True, slots=True)
+class BlobObject:
+    """A blob object, and the blocks between which it is live: what was live at a block is told from them."""
+
+    record: BlobRecord
+    certified_block: int | None = None
+    """Number of the block with its first certificate; of what the whole state was read with, that block or a later one
+    that is not behind the epoch's start."""
+    deleted_block: int | None = None
+
+
+class Known(Protocol):
+    """The objects before a step."""
+
+    def by_id(self, object_id: int) -> BlobObject | None:
+        """The object with this id, if it is known."""
+
+    def of(self, blob_id: bytes) -> Sequence[BlobObject]:
+        """The objects of a blob."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a view becomes: only what changed or, with `is_all`, everything there is."""
+    """What a view becomes: only what changed."""
 
     marks: tuple[BlockMark, ...]
     """The marks of the newest blocks, ascending; the last one is the checkpoint."""
-    records: tuple[BlobRecord, ...] = ()
+    objects: Mapping[int, BlobObject] = field(default_factory=dict)
+    """By object id."""
     ejected: Mapping[int, int] = field(default_factory=dict)
     """Node id → epoch of its newest ejection."""
     state: EpochState | None = None
-    live_at_start: tuple[bytes, ...] | None = None
     parameters: Parameters | None = None
-    is_all: bool = False
     is_confirmed: bool = True
     """Whether nothing in the view that it makes hangs on the word of one of several endpoints."""
+    missing: frozenset[int] | None = None
+    """Shards of the epoch that are neither kept nor attested; None when that stays as it was."""
+
+    def then(self, later: Change) -> Change:
+        """Return this change and a later one as one."""
+        return Change(
+            (*self.marks, *later.marks)[-MARKS_KEPT:],
+            {**self.objects, **later.objects},
+            {**self.ejected, **later.ejected},
+            later.state or self.state,
+            later.parameters or self.parameters,
+            later.is_confirmed,
+            self.missing if later.missing is None else later.missing,
+        )
 
 
 class Draft:
-    """What the events of a step make of a view, which they leave as it is."""
+    """What the events of a step make of objects that are known, and of a view.
 
-    def __init__(self, objects: Mapping[int, BlobRecord], objects_of: Mapping[bytes, list[int]]) -> None:
-        self._objects = objects
-        self._objects_of = objects_of
-        self._changed: dict[int, BlobRecord] = {}
+    With `has_read`, the objects were read at the last of the blocks that are followed, or before: what an event says of
+    an object may be known already, and events of objects that are not known are noted and left out. Else such an event
+    is a `KeyError`, but for what may be of objects that are over: to expire is no event.
+    """
+
+    def __init__(self, known: Known, *, has_read: bool = False) -> None:
+        self._known = known
+        self._has_read = has_read
+        self._changed: dict[int, BlobObject] = {}
+        self._changed_of: dict[bytes, set[int]] = defaultdict(set)
         self._ejected: dict[int, int] = {}
-        self._live_at_start: tuple[bytes, ...] | None = None
-        self._started: EpochStarted | None = None
-        """The start whose block is not over."""
+        self.unknown: dict[int, int | None] = {}
+        """Object that is not known, of which an event told that it lives → the block with its first certificate, if
+        that is among those that are followed."""
+        self.gone: dict[int, int] = {}
+        """Object that is not known → the block in which it was deleted."""
 
     def follow(self, step: Step) -> Change:
-        """Raises `KeyError` when an event names an object that nobody registered."""
+        """Return what changes. Raises `KeyError` when an event names an object that nobody registered."""
         for event in step.events:
-            if self._started is not None and event.block != self._started.block:
-                self._end_start()
             self._take_in(event)
-        self._end_start()
-        return Change(
-            step.marks, tuple(self._changed.values()), self._ejected, step.state, self._live_at_start
-        )
+        return Change(step.marks, self._changed, self._ejected, step.state)
 
     def _take_in(self, event: Event) -> None:
         match event:
             case BlobRegistered():
-                self._changed[event.object_id] = BlobRecord(
-                    object_id=event.object_id,
-                    blob_id=event.blob_id,
-                    length=event.length,
-                    owner=event.owner,
-                    registered_epoch=event.epoch,
-                    certified_epoch=None,
-                    end_period=event.end_period,
-                    deletable=event.deletable,
-                    deleted=False,
-                )
+                if not (self._has_read and self._object(event.object_id)):
+                    self._put(BlobObject(_registered(event)))
             case BlobCertified():
-                first = self._object(event.object_id).certified_epoch
-                self._change(
-                    event.object_id,
-                    certified_epoch=event.epoch if first is None else first,
-                    end_period=event.end_period,
-                )
+                self._certify(event)
             case BlobTransferred():
                 self._change(event.object_id, owner=event.owner)
             case BlobDeleted():
-                self._change(event.object_id, deleted=True)
+                self._delete(event)
             case BlobInvalidated():
-                new = [number for number, one in self._changed.items() if one.blob_id == event.blob_id]
-                for object_id in {*self._objects_of.get(event.blob_id, ()), *new}:
+                known = (one.record.object_id for one in self._known.of(event.blob_id))
+                for object_id in {*known, *self._changed_of.get(event.blob_id, ())}:
                     self._change(object_id, invalid=True)
-            case EpochStarted():
-                self._started = event
             case MemberEjected():
                 self._ejected[event.node_id] = event.epoch
             case _:
                 pass
 
-    def _end_start(self) -> None:
-        """Note what is live at the end of the block that started an epoch, which is what a snapshot reads too."""
-        if self._started is not None:
-            objects = {**self._objects, **self._changed}
-            self._live_at_start = tuple(live(objects.values(), self._started.period))
-            self._started = None
+    def _certify(self, event: BlobCertified) -> None:
+        found = self._object(event.object_id)
+        if found is None:
+            if not self._has_read:
+                raise KeyError(event.object_id)
+            self.unknown.setdefault(event.object_id, None if event.is_extension else event.block.number)
+            return
+        first = found.record.certified_epoch
+        record = dataclasses.replace(
+            found.record,
+            certified_epoch=event.epoch if first is None else first,
+            end_period=event.end_period,
+        )
+        is_first = found.certified_block is None or (self._has_read and not event.is_extension)
+        block = event.block.number if is_first else found.certified_block
+        self._put(dataclasses.replace(found, record=record, certified_block=block))
 
-    def _object(self, object_id: int) -> BlobRecord:
+    def _delete(self, event: BlobDeleted) -> None:
+        found = self._object(event.object_id)
+        if found is None:
+            self.gone[event.object_id] = event.block.number
+            return
+        record = dataclasses.replace(found.record, deleted=True)
+        self._put(dataclasses.replace(found, record=record, deleted_block=event.block.number))
+
+    def _object(self, object_id: int) -> BlobObject | None:
         changed = self._changed.get(object_id)
-        return self._objects[object_id] if changed is None else changed
+        return self._known.by_id(object_id) if changed is None else changed
 
-    def _change(self, object_id: int, **fields: int | bool | str) -> None:
-        self._changed[object_id] = dataclasses.replace(self._object(object_id), **fields)  # type: ignore[arg-type]
+    def _put(self, one: BlobObject) -> None:
+        self._changed[one.record.object_id] = one
+        self._changed_of[one.record.blob_id].add(one.record.object_id)
+
+    def _change(self, object_id: int, **fields: bool | str) -> None:
+        found = self._object(object_id)
+        if found is not None:
+            record = dataclasses.replace(found.record, **fields)  # type: ignore[arg-type]
+            self._put(dataclasses.replace(found, record=record))
 
 
-def everything(snapshot: Snapshot, ejected: Mapping[int, int]) -> Change:
-    """A view that a snapshot replaces. Of ejections in earlier epochs the chain tells no more: they are kept.
-
-    Nor does it of objects that are deleted by now; those that lived when the epoch started are taken from then, since
-    what was live at the start is to be had, and attested to, until the epoch ends.
-    """
-    epoch = snapshot.state.epoch
-    alive = {record.object_id for record in snapshot.records}
-    gone = [_deleted(one, snapshot) for one in snapshot.records_at_start if one.object_id not in alive]
-    earlier = {node_id: one for node_id, one in ejected.items() if one < epoch}
-    return Change(
-        snapshot.marks,
-        (*snapshot.records, *gone),
-        earlier | {one.node_id: one.epoch for one in snapshot.ejections},
-        snapshot.state,
-        tuple(live(snapshot.records_at_start, snapshot.state.period)),
-        is_all=True,
+def _registered(event: BlobRegistered) -> BlobRecord:
+    return BlobRecord(
+        object_id=event.object_id,
+        blob_id=event.blob_id,
+        length=event.length,
+        owner=event.owner,
+        registered_epoch=event.epoch,
+        certified_epoch=None,
+        end_period=event.end_period,
+        deletable=event.deletable,
     )
 
 
-def _deleted(record: BlobRecord, snapshot: Snapshot) -> BlobRecord:
-    """An object that lived at the start and does not any more: within an epoch none expires."""
-    invalid = record.invalid or record.blob_id in snapshot.invalidated
-    return dataclasses.replace(record, deleted=True, invalid=invalid)
-
-
-def differences(
-    before: EpochState, objects: Mapping[int, BlobRecord], ejected: Mapping[int, int], snapshot: Snapshot
+def epoch_events(
+    before: EpochState, ejected: Mapping[int, int], after: EpochState, ejected_after: Mapping[int, int]
 ) -> list[Event]:
-    """What happened between a view and a snapshot, as events of the snapshot's block.
-
-    Of objects that are gone nothing is told: what a reorganisation took away, it mostly brings again; and what was
-    deleted is dropped when the next epoch begins.
-    """
+    """What happened between two states, as events of the later one's block; of blob objects see `object_events`."""
     events: list[Event] = []
-    after = snapshot.state
-    for record in snapshot.records:
-        events += _became(objects.get(record.object_id), record, after)
     # Also the same epoch that another block started: another committee may hold it, over other blobs.
     is_another_start = (after.epoch, after.started_block) != (before.epoch, before.started_block)
     if is_another_start:
@@ -163,12 +191,28 @@ def differences(
         events.append(CommitteeSelected(after.block, after.next.epoch))
     if after.handover_done and (is_another_start or not before.handover_done):
         events.append(HandoverDone(after.block, after.epoch))
-    events += [one for one in snapshot.ejections if ejected.get(one.node_id, -1) < one.epoch]
+    events += [
+        MemberEjected(after.block, epoch, node_id, 0)
+        for node_id, epoch in ejected_after.items()
+        if ejected.get(node_id, -1) < epoch
+    ]
     known = before.members()
     for node_id, member in after.members().items():
         if node_id in known and known[node_id].address != member.address:
             events.append(NetworkAddressChanged(after.block, node_id))
     return events
+
+
+def object_events(
+    pairs: Iterable[tuple[BlobObject | None, BlobObject]], state: EpochState
+) -> Iterable[Event]:
+    """Yield the events that make objects of a view what they are in a state that was read anew.
+
+    Of objects that are gone nothing is told: what a reorganisation took away, it mostly brings again; and what was
+    deleted is dropped when the next epoch begins.
+    """
+    for before, after in pairs:
+        yield from _became(before.record if before else None, after.record, state)
 
 
 def _became(before: BlobRecord | None, after: BlobRecord, state: EpochState) -> list[Event]:
@@ -194,8 +238,3 @@ def _became(before: BlobRecord | None, after: BlobRecord, state: EpochState) -> 
     if after.invalid and not (before and before.invalid):
         events.append(BlobInvalidated(block, blob_id, state.epoch))
     return events
-
-
-def live(records: Iterable[BlobRecord], period: int) -> list[bytes]:
-    """Ids of the blobs that must be kept in a period, in byte order."""
-    return sorted({record.blob_id for record in records if record.is_live(period)})

@@ -5,55 +5,50 @@
 The checkpoint changes in the transaction that writes what its blocks changed, so a node that was killed goes on from a
 block of which it has all events, and none behind it. Rows are whole values, never differences: events taken in twice
 leave the same rows. All of it can be read from the chain again, so a file that is damaged, or of another deployment, is
-made anew. SQLite does not see a changed bit within a row, or pages of two different times; the sum of all rows' digests
-(XXH3, 64 bits), kept as a note, does.
+made anew; how damage is seen `storage.node.chain.rows` says.
+
+Blob objects are read from the file whenever they are asked for: there may be millions of them. While the disk takes
+nothing, what changes is kept in memory beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xxhash import xxh3_64_intdigest
-
 from committee.files import NotRegular, clear_away, require_regular_or_none
-from committee.ledger import BlobRecord, BlockMark, EpochState, Parameters
-from committee.ledger.follower import MARKS_KEPT
+from committee.ledger import BlockMark, EpochState, Parameters
+from committee.ledger.follower import MARKS_KEPT, Step
 from committee.logs import Log
-from committee.membership import Committee, Member
-from committee.untrusted import parse_json
-from storage.node.chain.changes import Change
-from storage.node.sqlite import StoreError, code_of, connect, files_of, told, transaction, version_of
-from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SHARDS, MIN_SHARDS
+from storage.node.chain import notes, rows
+from storage.node.chain.changes import BlobObject, Change, Draft, Known
+from storage.node.chain.conditions import Condition
+from storage.node.chain.rows import BUCKETS, TABLES, VERSION, Rows, object_of, rows_of
+from storage.node.sqlite import (
+    StoreDamaged,
+    StoreError,
+    code_of,
+    connect,
+    files_of,
+    told,
+    version_of,
+)
 
 log = Log()
 
 FILE = "chain.sqlite"
-VERSION = 4
-OBJECT_ID_BYTES = 32
-MAX_NOTE_BYTES = 2**26
-"""Largest note, in bytes; the state of 1000 shards that were all left unattested takes some megabytes."""
-MAX_NOTE_BRACKETS = 2**14
-
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE object (
-    object_id BLOB PRIMARY KEY, blob_id BLOB NOT NULL, length INTEGER NOT NULL, owner TEXT NOT NULL,
-    registered_epoch INTEGER NOT NULL, certified_epoch INTEGER, end_period INTEGER NOT NULL,
-    deletable INTEGER NOT NULL, deleted INTEGER NOT NULL, invalid INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE ejection (node_id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
-CREATE TABLE mark (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);
-CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
+MEMORY = Path(":memory:")
+"""The path of a database that is none."""
+SHARD_BYTES = 2
+IDS_IN_A_QUERY = 500
+REMOVED_AT_ONCE = 1000
+"""Objects that are over and are removed in one transaction."""
 _NO_DAMAGE = (
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
     *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
@@ -62,18 +57,58 @@ _NO_DAMAGE = (
 column of another name, text that is not UTF-8."""
 
 
-class ChainStore:
-    """The file in a node's folder. Any thread may call; one at a time. Raises `StoreError`."""
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a file has, but for the objects."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+    marks: tuple[BlockMark, ...]
+    ejected: Mapping[int, int]
+    state: EpochState
+    parameters: Parameters | None
+    owes_state: bool
+    """Whether the state is older than the newest mark, and has changed since."""
+    is_confirmed: bool
+    """As `Change.is_confirmed`."""
+    missing: frozenset[int] = frozenset()
+    """As `Change.missing`."""
+
+
+class ChainStore:
+    """The file in a node's folder; in memory without one. Raises `StoreError`.
+
+    Any thread may read, one at a time from the event loop's and one at a time from all others'. What writes is for
+    `thread` alone.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = MEMORY if folder is None else folder / FILE
         """Its file, which a node that has run has."""
         self.thread = ThreadPoolExecutor(1, "chain-store")
         """The thread that calls the store: the chain is followed even when all other threads wait for a disk."""
-        self._using = threading.Lock()
+        self.is_whole = False
+        """Whether all objects are those that were saved, as far as it was looked at: nothing may be deleted before."""
+        self._using = threading.RLock()
+        """Held while writing. The three are taken in this order."""
         self._connection: sqlite3.Connection | None = None
+        self._looking = threading.RLock() if folder else self._using
+        self._looker: sqlite3.Connection | None = None
+        """For single blobs."""
+        self._paging = threading.RLock() if folder else self._using
+        self._pager: sqlite3.Connection | None = None
+        """For pages of many."""
+        self._table = 0
+        self._unchecked: list[int] = []
+        """Buckets that are to be checked."""
+        self._untidy: list[int] = []
+        """Buckets in which there may be objects that are over."""
+        self._unsaved: Change | None = None
+        """What the disk did not take."""
+        self._unsaved_of: dict[bytes, list[int]] = {}
+        """Blob id → its objects in it."""
 
-    def open(self, domain: bytes) -> Change | None:
+    # opening
+
+    def open(self, domain: bytes) -> Saved | None:
         """Open or create the file of the deployment `domain` (32 bytes): what is saved, None for nothing."""
         with self._using, told(f"cannot open {self.path}"):
             try:
@@ -93,16 +128,67 @@ class ChainStore:
                 log.warning(
                     "what was followed of the chain makes no sense; reading it anew", error=repr(error)
                 )
-            self._remove()
-            return self._open(domain)
+            return self._open_anew(domain)
 
-    def save(self, change: Change) -> None:
-        """Write a change and its checkpoint: durable when this returns, or nothing of it."""
-        with self._using, told(f"cannot write {self.path}"):
-            if self._connection is None:
-                raise StoreError(f"{self.path} is not open")
-            with _rows_of(self._connection) as rows:
-                _write(rows, change)
+    def make_anew(self, domain: bytes) -> None:
+        """Begin an empty file in the place of one that was found damaged."""
+        with self._using, self._looking, self._paging, told(f"cannot write {self.path}"):
+            self._open_anew(domain)
+            self.is_whole = False
+
+    def _open_anew(self, domain: bytes) -> Saved | None:
+        self._remove()
+        return self._open(domain)
+
+    def _open(self, domain: bytes) -> Saved | None:
+        self._disconnect()
+        connection = self._connection = self._connect()
+        version = version_of(connection)
+        found = dict(connection.execute("SELECT name, value FROM note")) if version == VERSION else {}
+        if version == 0:
+            connection.executescript(rows.SCHEMA)
+        if found.get("domain") != domain:
+            if version not in (0, VERSION) or found:
+                log.warning("what was followed is of another deployment or version; reading the chain anew")
+                return self._open_anew(domain)
+            with rows_of(connection) as writing:
+                writing.put("note", [("domain", domain)])
+        self._looker, self._pager = (connection if self.path == MEMORY else self._connect() for _ in range(2))
+        self._table = TABLES.index(found["table"].decode()) if "table" in found else 0
+        saved = _read(connection, found) if "state" in found else None
+        rows.require_root(connection)
+        self._unchecked = list(range(BUCKETS)) if saved else []
+        self._untidy = list(self._unchecked)
+        self.is_whole, self._unsaved, self._unsaved_of = saved is None, None, {}
+        return saved
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.path != MEMORY:
+            return connect(self.path)
+        return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+
+    def _disconnect(self) -> None:
+        for connection in (self._looker, self._pager, self._connection):
+            if connection is not None:
+                connection.close()
+        self._looker = self._pager = self._connection = None
+
+    def _remove(self) -> None:
+        self._disconnect()
+        for path in files_of(self.path):
+            try:
+                if require_regular_or_none(path):
+                    path.unlink()
+            except NotRegular:
+                clear_away(path)
+
+    def close(self) -> None:
+        """Close when a call under way is done. Idempotent."""
+        with self._using, self._looking, self._paging:
+            self._disconnect()
+        self.thread.shutdown(wait=False)
+
+    # the node's id
 
     def node_id(self, domain: bytes, public_key: bytes) -> int | None:
         """The id that `save_node_id` kept for this key in the deployment `domain`; None when there is none."""
@@ -111,224 +197,232 @@ class ChainStore:
                 if not self.path.exists():
                     return None
                 with contextlib.closing(connect(self.path)) as connection:
-                    notes = dict(connection.execute("SELECT name, value FROM note"))
-                    if notes.get("domain") != domain or notes.get("node_key") != public_key:
+                    found = dict(connection.execute("SELECT name, value FROM note"))
+                    if found.get("domain") != domain or found.get("node_key") != public_key:
                         return None
-                    return int.from_bytes(notes["node_id"], "big")
+                    return int.from_bytes(found["node_id"], "big")
             except Exception:
                 return None  # damaged: `open` tells it, and makes the file anew
 
     def save_node_id(self, node_id: int, public_key: bytes) -> None:
         """Keep the id under which the node with this key is registered, for a start while the chain is silent."""
-        with self._using, told(f"cannot write {self.path}"):
-            if self._connection is None:
-                raise StoreError(f"{self.path} is not open")
-            notes = (("node_id", node_id.to_bytes(8, "big")), ("node_key", public_key))
-            with _rows_of(self._connection) as rows:
-                rows.put("note", notes)
+        with self.writing() as writing:
+            writing.put("note", (("node_id", node_id.to_bytes(8, "big")), ("node_key", public_key)))
 
-    def close(self) -> None:
-        """Close when a call under way is done. Idempotent."""
-        with self._using:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-        self.thread.shutdown(wait=False)
+    # following
 
-    def _open(self, domain: bytes) -> Change | None:
-        if self._connection is not None:
-            self._connection.close()
-        connection = self._connection = connect(self.path)
-        version = version_of(connection)
-        notes = dict(connection.execute("SELECT name, value FROM note")) if version == VERSION else {}
-        if version == 0:
-            connection.executescript(_SCHEMA)
-        if notes.get("domain") != domain:
-            if version not in (0, VERSION) or notes:
-                log.warning("what was followed is of another deployment or version; reading the chain anew")
-                self._remove()
-                return self._open(domain)
-            with _rows_of(connection) as rows:
-                rows.put("note", [("domain", domain)])
-        found = _read(connection, notes) if "state" in notes else None
-        _require_sum(connection)
+    def follow(
+        self,
+        step: Step,
+        parameters: Parameters | None,
+        *,
+        is_confirmed: bool = True,
+        missing: frozenset[int] | None = None,
+    ) -> Change:
+        """Take a step in; return what it changed. It is durable on return, or kept in memory when the disk fails.
+
+        Raises `KeyError` when an event names an object that is not known, and `StoreError` when the objects cannot be
+        read: nothing is taken in then.
+        """
+        change = Draft(self).follow(step)
+        change = replace(change, parameters=parameters, is_confirmed=is_confirmed, missing=missing)
+        is_first = self._unsaved is None
+        waiting = change if self._unsaved is None else self._unsaved.then(change)
+        try:
+            with self.writing() as writing:
+                self.write(writing, self._table, waiting, owes_state=step.owes_state)
+            self._unsaved, self._unsaved_of = None, {}
+        except StoreDamaged:
+            raise
+        except StoreError as error:
+            if is_first:
+                log.warning("what the chain told cannot be saved; following on", error=str(error))
+            for number, one in change.objects.items():
+                if self._unsaved is None or number not in self._unsaved.objects:
+                    self._unsaved_of.setdefault(one.record.blob_id, []).append(number)
+            self._unsaved = waiting
+        return change
+
+    def write(self, writing: Rows, table: int, change: Change, *, owes_state: bool) -> None:
+        """Write a change and its checkpoint, within a transaction."""
+        writing.put_objects(table, change.objects.values())
+        writing.put("ejection", change.ejected.items())
+        writing.put("mark", ((mark.number, mark.hash) for mark in change.marks))
+        checkpoint = change.marks[-1].number
+        writing.remove("mark", "number > ? OR number <= ?", checkpoint, checkpoint - MARKS_KEPT)
+        found = {
+            "confirmed": bytes([change.is_confirmed]),
+            "owes_state": bytes([owes_state]),
+            "table": TABLES[table].encode(),
+        }
+        if change.state is not None:
+            found["state"] = notes.note(change.state)
+        if change.missing is not None:
+            found["missing"] = b"".join(one.to_bytes(SHARD_BYTES, "big") for one in sorted(change.missing))
+        if change.parameters is not None:
+            found["parameters"] = notes.note(change.parameters)
+        writing.put("note", found.items())
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Rows]:
+        """The rows, to be changed: durable when the block ends, as they were when it raises."""
+        with (
+            self._using,
+            told(f"cannot write {self.path}"),
+            rows_of(_opened(self._connection, self.path)) as writing,
+        ):
+            yield writing
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection that writes, to read with; in `thread`."""
+        with self._using, told(f"cannot read {self.path}"):
+            yield _opened(self._connection, self.path)
+
+    @property
+    def table(self) -> int:
+        """Number of the table with the view's objects."""
+        return self._table
+
+    def use_table(self, table: int, write: Callable[[Rows], None]) -> None:
+        """Have `write` make another table the view's, at once for all that read."""
+        with self._using, self._looking, self._paging:
+            with self.writing() as writing:
+                write(writing)
+            self._table, self._unsaved, self._unsaved_of = table, None, {}
+            self._unchecked, self.is_whole = [], True
+            self.look_for_what_is_over()
+
+    # reading
+
+    def of(self, blob_id: bytes) -> list[BlobObject]:
+        """The objects that name a blob, by object id."""
+        statement = f"SELECT * FROM {self._name} WHERE blob_id = ?"  # noqa: S608 (a name from above)
+        found = {one.record.object_id: one for one in self._look(statement, blob_id)}
+        if self._unsaved is not None:
+            unsaved = self._unsaved.objects
+            found |= {number: unsaved[number] for number in self._unsaved_of.get(blob_id, ())}
+        return [found[number] for number in sorted(found)]
+
+    def by_id(self, object_id: int) -> BlobObject | None:
+        """The object with this id, if it is known."""
+        if self._unsaved is not None and object_id in self._unsaved.objects:
+            return self._unsaved.objects[object_id]
+        found = self._look(f"SELECT * FROM {self._name} WHERE object_id = ?", rows.id_bytes(object_id))  # noqa: S608 (a name from above)
+        return found[0] if found else None
+
+    def _look(self, statement: str, value: bytes) -> list[BlobObject]:
+        with self._looking, told(f"cannot read {self.path}"):
+            return [object_of(row) for row in _opened(self._looker, self.path).execute(statement, (value,))]
+
+    def blobs_after(self, blob_id: bytes, max_count: int, condition: Condition) -> list[bytes]:
+        """Ids of blobs behind this one in byte order, as many as the limit, of which an object meets the condition.
+
+        Raises `StoreError` also while there is anything that the disk did not take.
+        """
+        where = f"blob_id > ? AND ({condition.where})"
+        found = self._page(where, (blob_id, *condition.values), "ORDER BY blob_id LIMIT ?", max_count)
+        return [blob_id for (blob_id,) in found]
+
+    def those_with(self, blob_ids: Sequence[bytes], condition: Condition) -> set[bytes]:
+        """Those of the blobs of which an object meets the condition; raises as `blobs_after`."""
+        found: set[bytes] = set()
+        for first in range(0, len(blob_ids), IDS_IN_A_QUERY):
+            some = blob_ids[first : first + IDS_IN_A_QUERY]
+            where = f"blob_id IN ({','.join('?' * len(some))}) AND ({condition.where})"
+            found.update(blob_id for (blob_id,) in self._page(where, (*some, *condition.values)))
         return found
 
-    def _remove(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        for path in files_of(self.path):
-            try:
-                if require_regular_or_none(path):
-                    path.unlink()
-            except NotRegular:
-                clear_away(path)
+    def _page(self, where: str, values: Sequence[Any], order: str = "", *last: int) -> list[tuple[bytes]]:
+        statement = f"SELECT DISTINCT blob_id FROM {self._name} WHERE {where} {order}"  # noqa: S608 (names from above)
+        with self._paging, told(f"cannot read {self.path}"):
+            if self._unsaved is not None:
+                raise StoreError(f"what the chain told cannot be saved in {self.path}")
+            return _opened(self._pager, self.path).execute(statement, (*values, *last)).fetchall()
+
+    @property
+    def _name(self) -> str:
+        return TABLES[self._table]
+
+    # in the background
+
+    def look_for_what_is_over(self) -> None:
+        """Have `tidy` go through all objects once more: an epoch has started."""
+        self._untidy = list(range(BUCKETS))
+
+    def tidy(self, over: Condition) -> bool:
+        """Check some objects, or remove some that are over; whether there is more to do.
+
+        Raises `StoreDamaged` when the objects are not those that were saved.
+        """
+        with self._using, told(f"cannot tidy {self.path}"):
+            connection = _opened(self._connection, self.path)
+            if self._unchecked:
+                try:
+                    rows.require_bucket(connection, self._table, self._unchecked[-1])
+                except ValueError as error:
+                    raise StoreDamaged(f"{self.path}: {error}") from None
+                self._unchecked.pop()
+                self.is_whole = not self._unchecked
+            elif self._untidy:
+                where, values = rows.within(self._untidy[-1])
+                statement = f"SELECT object_id FROM {self._name} WHERE {where} AND ({over.where}) LIMIT ?"  # noqa: S608
+                found = connection.execute(statement, (*values, *over.values, REMOVED_AT_ONCE)).fetchall()
+                if found:
+                    with rows_of(connection) as writing:
+                        writing.remove_objects(self._table, [int.from_bytes(one, "big") for (one,) in found])
+                if len(found) < REMOVED_AT_ONCE:
+                    self._untidy.pop()
+            return bool(self._unchecked or self._untidy)
 
 
-_KEYS = {"object": "object_id", "ejection": "node_id", "mark": "number", "note": "name"}
-"""Table → the name of its key, which is its first column."""
-_SUM = "sum"
-"""The note of the sum; it is not part of it."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The objects of a table; as `Known`."""
+
+    store: ChainStore
+    table: int
+
+    def of(self, blob_id: bytes) -> list[BlobObject]:
+        return self._found("blob_id = ?", blob_id)
+
+    def by_id(self, object_id: int) -> BlobObject | None:
+        found = self._found("object_id = ?", rows.id_bytes(object_id))
+        return found[0] if found else None
+
+    def _found(self, where: str, value: bytes) -> list[BlobObject]:
+        with self.store.reading() as connection:
+            statement = f"SELECT * FROM {TABLES[self.table]} WHERE {where}"  # noqa: S608 (names from above)
+            return [object_of(row) for row in connection.execute(statement, (value,))]
 
 
-class _Rows:
-    """The rows of a file in a transaction, and the sum of their digests."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        saved = connection.execute("SELECT value FROM note WHERE name = ?", (_SUM,)).fetchone()
-        self.sum = int.from_bytes(saved[0], "big") if saved else 0
-
-    def put(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Write rows, each in the place of the one with its key."""
-        for row in rows:
-            self.remove(table, f"{_KEYS[table]} = ?", row[0])
-            marks = ", ".join("?" * len(row))
-            self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608 (names from above)
-            self.sum += _digest(row)
-
-    def remove(self, table: str, where: str = "1", *values: Any) -> None:
-        """Remove the rows that meet a condition."""
-        named = f"FROM {table} WHERE {where}"  # of names from above
-        self.sum -= sum(map(_digest, self._connection.execute(f"SELECT * {named}", values)))
-        self._connection.execute(f"DELETE {named}", values)
+def found_in(store: ChainStore, table: int) -> Known:
+    """Return the objects of a table that need not be the view's; for the store's thread."""
+    return _Found(store, table)
 
 
-@contextlib.contextmanager
-def _rows_of(connection: sqlite3.Connection) -> Iterator[_Rows]:
-    """The file's rows, to be changed: durable with their sum when the block ends, as they were when it raises."""
-    with transaction(connection):
-        rows = _Rows(connection)
-        yield rows
-        total = (rows.sum % 2**64).to_bytes(8, "big")
-        connection.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (_SUM, total))
+def _opened(connection: sqlite3.Connection | None, path: Path) -> sqlite3.Connection:
+    if connection is None:
+        raise StoreError(f"{path} is not open")
+    return connection
 
 
-def _digest(row: tuple[Any, ...]) -> int:
-    return xxh3_64_intdigest(repr([int(one) if isinstance(one, bool) else one for one in row]).encode())
-
-
-def _require_sum(connection: sqlite3.Connection) -> None:
-    """Raise `ValueError` unless all rows are those that were saved."""
-    (saved,) = connection.execute("SELECT value FROM note WHERE name = ?", (_SUM,)).fetchone()
-    total = 0
-    for table in _KEYS:
-        for row in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608 (a name from above)
-            total += _digest(row) if row[0] != _SUM else 0
-    if (total % 2**64).to_bytes(8, "big") != saved:
-        raise ValueError("rows that are not those that were saved")
-
-
-def _write(rows: _Rows, change: Change) -> None:
-    if change.is_all:
-        for table in ("object", "ejection", "mark"):
-            rows.remove(table)
-    rows.put("object", map(_row, change.records))
-    rows.put("ejection", change.ejected.items())
-    rows.put("mark", ((mark.number, mark.hash) for mark in change.marks))
-    checkpoint = change.marks[-1].number
-    rows.remove("mark", "number > ? OR number <= ?", checkpoint, checkpoint - MARKS_KEPT)
-    notes = {"confirmed": bytes([change.is_confirmed])}
-    if change.state is not None:
-        notes["state"] = json.dumps(asdict(change.state), default=_as_json).encode()
-    if change.live_at_start is not None:
-        notes["live_at_start"] = b"".join(change.live_at_start)
-    if change.parameters is not None:
-        notes["parameters"] = json.dumps(asdict(change.parameters), default=_as_json).encode()
-    rows.put("note", notes.items())
-
-
-def _read(connection: sqlite3.Connection, notes: Mapping[str, bytes]) -> Change:
-    """Return all that is saved. Raises any exception for what was not saved so."""
-    live = notes["live_at_start"]
+def _read(connection: sqlite3.Connection, found: Mapping[str, bytes]) -> Saved:
+    """Return what is saved but for the objects. Raises any exception for what was not saved so."""
     marks = connection.execute("SELECT number, hash FROM mark ORDER BY number").fetchall()
     if not marks:
         raise ValueError("a state without a checkpoint")
-    return Change(
+    return Saved(
         marks=tuple(BlockMark(number, digest) for number, digest in marks),
-        records=tuple(map(_record, connection.execute("SELECT * FROM object ORDER BY object_id"))),
         ejected=dict(connection.execute("SELECT node_id, epoch FROM ejection").fetchall()),
-        state=_state(_parse(notes["state"])),
-        live_at_start=tuple(
-            live[place : place + BLOB_ID_BYTES] for place in range(0, len(live), BLOB_ID_BYTES)
-        ),
-        parameters=_parameters(_parse(notes["parameters"])) if "parameters" in notes else None,
-        is_all=True,
-        is_confirmed=notes["confirmed"] != bytes(1),
+        state=notes.state(found["state"]),
+        parameters=notes.parameters(found["parameters"]) if "parameters" in found else None,
+        owes_state=found["owes_state"] != bytes(1),
+        is_confirmed=found["confirmed"] != bytes(1),
+        missing=_shards(found.get("missing", b"")),
     )
 
 
-def _parse(note: bytes) -> Any:
-    if len(note) > MAX_NOTE_BYTES:
-        raise ValueError(f"a note of {len(note)} bytes")
-    return parse_json(note, MAX_NOTE_BRACKETS)
-
-
-def _parameters(values: Mapping[str, Any]) -> Parameters:
-    numbers = {name: value for name, value in values.items() if name != "domain"}
-    if any(type(value) is not int for value in numbers.values()):
-        raise TypeError("parameters that are no numbers")
-    if not MIN_SHARDS <= numbers["n_shards"] <= MAX_SHARDS:
-        raise ValueError("a number of shards that there cannot be")
-    return Parameters(**numbers, domain=bytes.fromhex(values["domain"]))
-
-
-def _row(record: BlobRecord) -> tuple[Any, ...]:
-    return (
-        record.object_id.to_bytes(OBJECT_ID_BYTES, "big"),
-        *(record.blob_id, record.length, record.owner),
-        *(record.registered_epoch, record.certified_epoch, record.end_period),
-        *(record.deletable, record.deleted, record.invalid),
-    )
-
-
-def _record(row: tuple[Any, ...]) -> BlobRecord:
-    object_id, blob_id, length, owner, registered, certified, end, *flags = row
-    return BlobRecord(
-        *(int.from_bytes(object_id, "big"), blob_id, length, owner, registered, certified, end),
-        *map(bool, flags),
-    )
-
-
-def _as_json(value: bytes) -> str:
-    return value.hex()
-
-
-def _state(values: Mapping[str, Any]) -> EpochState:
-    return EpochState(
-        block=_mark(values["block"]),
-        epoch=values["epoch"],
-        period=values["period"],
-        first_epoch=values["first_epoch"],
-        started_at_s=values["started_at_s"],
-        started_block=_mark(values["started_block"]) if values["started_block"] else None,
-        handover_done=values["handover_done"],
-        last_handover_done_s=values["last_handover_done_s"],
-        regular_handover_done_s=values["regular_handover_done_s"],
-        selected_at_s=values["selected_at_s"],
-        next_is_replacement=values["next_is_replacement"],
-        replaceable_at_s=values["replaceable_at_s"],
-        previous=_committee(values["previous"]),
-        current=_committee(values["current"]),
-        next=_committee(values["next"]),
-        unattested=dict(
-            zip(map(int, values["unattested"]), _members(values["unattested"].values()), strict=True)
-        ),
-    )
-
-
-def _mark(values: Mapping[str, Any]) -> BlockMark:
-    return BlockMark(values["number"], bytes.fromhex(values["hash"]))
-
-
-def _committee(values: Mapping[str, Any] | None) -> Committee | None:
-    if values is None:
-        return None
-    return Committee(values["epoch"], values["n_shards"], tuple(_members(values["members"])))
-
-
-def _members(listed: Iterable[Mapping[str, Any]]) -> Iterable[Member]:
-    for values in listed:
-        key = bytes.fromhex(values["public_key"])
-        yield Member(**{**values, "public_key": key, "shards": tuple(values["shards"])})
+def _shards(note: bytes) -> frozenset[int]:
+    places = range(0, len(note), SHARD_BYTES)
+    return frozenset(int.from_bytes(note[place : place + SHARD_BYTES], "big") for place in places)

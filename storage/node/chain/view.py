@@ -10,50 +10,57 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
+import functools
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from committee.errors import LedgerError, LedgerUnavailable, ProvidersDisagree
 from committee.ledger import (
-    BlobRecord,
     BlockMark,
     EpochState,
     Event,
     Ledger,
     Parameters,
+    ShardsAttested,
 )
-from committee.ledger.follower import MARKS_KEPT, Follower, Snapshot, Step
+from committee.ledger.follower import EPOCH_EVENTS, MARKS_KEPT, Anew, Follower, Step
 from committee.logs import Log
 from committee.membership import Committee
-from storage.node.chain.changes import Change, Draft, differences, everything, live
+from storage.node.chain.anew import ReadingAnew
+from storage.node.chain.blob_view import BlobView
+from storage.node.chain.changes import Change, epoch_events
+from storage.node.chain.conditions import over_in
 from storage.node.chain.finality import Finality
 from storage.node.chain.store import ChainStore
 from storage.node.chain.waiting import once_settled
-from storage.node.sqlite import StoreError
+from storage.node.sqlite import StoreDamaged, StoreError
 
 log = Log()
 
+Made = TypeVar("Made")
+
+EVENTS_IN_A_TURN = 64
+"""Events told to the listeners before the event loop turns to others."""
+TIDY_RETRY_S = 60.0
+"""Pause after the record of the chain could not be tidied."""
 STEPS_AT_ONCE = 100
 """Stretches of blocks that one refresh takes in; the next goes on."""
 LONGEST_PAUSE_S = 60.0
 """Pause between two tries to read the whole state, while what the chain tells cannot be taken in."""
 
 
-class ChainView:
+class ChainView(BlobView):
     """The chain through the eyes of the node `node_id`.
 
-    `parameters`, `state` and `live_at_start` are set by `load`; reading them earlier raises `AttributeError`.
+    `parameters` and `state` are set by `load`; reading them earlier raises `AttributeError`. What is asked of blobs is
+    read from the store, at once from its thread's newest step; it raises `StoreError` when the disk fails.
     Listeners registered with `subscribe` are called once per event, after the view has taken the event in.
     """
 
     parameters: Parameters
     """The parameters when the epoch's state last changed, or the view was loaded."""
     state: EpochState
-    live_at_start: list[bytes]
-    """The blobs live when the current epoch started, in byte order: what its gaining members attest to. The same for
-    all of them, however far each has followed the chain."""
 
     def __init__(self, ledger: Ledger, node_id: int, store: ChainStore | None = None) -> None:
         """Nothing is read yet. Without a store the view begins anew with every start."""
@@ -64,12 +71,19 @@ class ChainView:
         self.is_confirmed = False
         """Whether nothing in the view hangs on the word of one of several endpoints, so that what it says is not needed
         may be deleted (`Ledger.is_confirmed`). Not before the first refresh."""
-        self._store = store
-        self._is_saved = True
+        super().__init__(store or ChainStore(None))
+        self.missing: frozenset[int] = frozenset()
+        """Shards of the current epoch that are neither kept nor attested, at the view's block: their owners before it
+        still have to serve them. (What a transaction that is not settled has attested is among them.)"""
         self._follower = Follower(ledger)
-        self._objects: dict[int, BlobRecord] = {}
-        self._objects_of: dict[bytes, list[int]] = defaultdict(list)
         self._ejected: dict[int, int] = {}
+        self._told_ejected: dict[int, int] = {}
+        """Those known when the state was read."""
+        self._owes_state = False
+        """Whether the state is older than the newest mark, and has changed since (`Step.owes_state`)."""
+        self._is_damaged = False
+        """Whether the store's file is to be made anew."""
+        self._is_untidy = asyncio.Event()
         self._listeners: list[Callable[[Event], None]] = []
         self._refreshing = asyncio.Lock()
         self._marks: tuple[BlockMark, ...] = ()
@@ -77,7 +91,7 @@ class ChainView:
         self._trouble: LedgerError | None = None
         """Why the last refresh failed; None when it did not."""
         self._is_confused = False
-        """Whether the state must be read anew: a refresh failed unexpectedly, could not take a snapshot in, or what was
+        """Whether the state must be read anew: a refresh failed unexpectedly, could not read all of it, or what was
         saved had not been confirmed."""
         self._finality = Finality()
         self._first_seen: tuple[int, float] | None = None
@@ -136,25 +150,10 @@ class ChainView:
         """The node's own shards in the current epoch; empty when it is no member."""
         return self.state.current.shards_of(self.node_id) if self.state.current else ()
 
-    def objects(self, blob_id: bytes) -> tuple[BlobRecord, ...]:
-        """All objects that name a blob, by object id."""
-        return tuple(self._objects[number] for number in self._objects_of.get(blob_id, ()))
-
-    def is_registered(self, blob_id: bytes) -> bool:
-        """Whether some object of the blob has neither been deleted nor expired."""
-        return any(one.is_registered(self.state.period) for one in self.objects(blob_id))
-
-    def is_live(self, blob_id: bytes) -> bool:
-        """Whether the blob is certified, not invalid and must be kept in the current period."""
-        return any(one.is_live(self.state.period) for one in self.objects(blob_id))
-
-    def is_invalid(self, blob_id: bytes) -> bool:
-        """Whether the blob's writer was proven to have encoded it inconsistently."""
-        return any(one.invalid for one in self.objects(blob_id))
-
-    def live_blobs(self) -> list[bytes]:
-        """Ids of the blobs to be kept in the current period, in byte order."""
-        return live(self._objects.values(), self.state.period)
+    @property
+    def is_checked(self) -> bool:
+        """Whether what an earlier run saved was found unchanged: what is signed by it, or deleted, waits for that."""
+        return self._store.is_whole and not self._is_damaged
 
     def was_ejected(self, node_id: int, since_epoch: int) -> bool:
         """Whether an ejection of this node in `since_epoch` or later has been seen."""
@@ -175,18 +174,17 @@ class ChainView:
         With something saved, a chain that does not answer is no error: the view is degraded. Else raises
         `LedgerError`.
         """
-        saved = None
-        if self._store is not None:
-            loop = asyncio.get_running_loop()
-            saved = await loop.run_in_executor(self._store.thread, self._store.open, self.ledger.domain)
+        saved = await self._in_thread(self._store.open, self.ledger.domain)
         if saved is None or saved.parameters is None:
             self.parameters = await self.ledger.parameters()
         if saved is None:
             async with self._refreshing:
-                await self._take(await once_settled(self._follower.snapshot))
+                await once_settled(self._read_first)
                 self._answered()
             return
-        self._apply(saved)
+        self._owes_state = saved.owes_state
+        self.missing = saved.missing
+        self._apply(Change(saved.marks, {}, saved.ejected, saved.state, saved.parameters))
         # What was told before is known no more, and so not to be compared; the state it led to is.
         self._is_confused = not saved.is_confirmed
         log.info(
@@ -207,6 +205,12 @@ class ChainView:
             except LedgerError as error:
                 self._failed(error)
                 raise
+            except StoreError as error:
+                if isinstance(error, StoreDamaged):
+                    self._damaged(error)
+                unsaved = LedgerUnavailable(f"what the chain told cannot be kept: {error}")
+                self._failed(unsaved)
+                raise unsaved from None
             except Exception as error:
                 # Nothing that a provider makes up may end what follows the chain.
                 unforeseen = LedgerUnavailable(
@@ -218,9 +222,15 @@ class ChainView:
             await self._look_at_finality()
 
     async def _catch_up(self) -> None:
+        if self._is_damaged:
+            await self._in_thread(self._store.make_anew, self.ledger.domain)
+            self._is_damaged = False
         for _ in range(STEPS_AT_ONCE):
-            following = await self._follower.next(() if self._is_confused else self._marks)
-            if following is not None:
+            marks = () if self._is_confused else self._marks
+            following = await self._follower.next(marks, owes_state=self._owes_state)
+            if isinstance(following, Anew):
+                await self._read_anew(following.head)
+            elif following is not None:
                 await self._take(following)
             newest = self._follower.newest
             if following is None or newest is None or self.block.number >= newest.number:
@@ -250,6 +260,11 @@ class ChainView:
 
         A chain that settles blocks more rarely is asked more rarely, but for one on this machine.
         """
+        async with asyncio.TaskGroup() as running:
+            running.create_task(self._tidy())
+            await self._follow(interval_s)
+
+    async def _follow(self, interval_s: float) -> None:
         self.poll_interval_s = pause_s = interval_s
         while True:
             with contextlib.suppress(LedgerError):  # `refresh` has logged it
@@ -278,6 +293,9 @@ class ChainView:
             log.warning("chain does not answer; serving on from what is known", error=str(error))
 
     def _note_confirmation(self) -> None:
+        if not self.is_checked:
+            self.is_confirmed = False
+            return
         before, self.is_confirmed = self.is_confirmed, self.ledger.is_confirmed
         if before and not self.is_confirmed:
             log.warning(
@@ -295,83 +313,142 @@ class ChainView:
         if self._first_seen is None and self._follower.newest is not None:
             self._first_seen = self._follower.newest.number, self._answered_at
 
-    async def _take(self, following: Step | Snapshot) -> None:
+    async def _take(self, step: Step) -> None:
         """Save what follows, take it in, tell it: in this order, so that nothing is told that a kill could undo."""
-        if isinstance(following, Step):
-            try:
-                change = Draft(self._objects, self._objects_of).follow(following)
-            except KeyError as error:
-                log.warning(
-                    "an event names an object that is not known; reading the state anew", object=str(error)
-                )
-                following = await self._follower.snapshot()
-        if isinstance(following, Snapshot):
-            self._is_confused = True  # until it is taken in: what it was to replace may be wrong
-            change = everything(following, self._ejected)
-            events = differences(self.state, self._objects, self._ejected, following) if self._marks else []
-            if self._marks:
-                log.warning("state read anew", was=self.block.number, block=following.state.block.number)
-        else:
-            events = list(following.events)
-        if change.state is not None:
-            change = dataclasses.replace(change, parameters=await self.ledger.parameters())
-        await self._save(dataclasses.replace(change, is_confirmed=self.ledger.is_confirmed))
+        parameters = None if step.state is None else await self.ledger.parameters()
+        try:
+            follow = functools.partial(
+                self._store.follow,
+                *(step, parameters),
+                is_confirmed=self.ledger.is_confirmed,
+                missing=await self._missing_after(step),
+            )
+            change = await self._in_thread(follow)
+        except KeyError as error:
+            log.warning(
+                "an event names an object that is not known; reading the state anew", object=str(error)
+            )
+            await self._read_anew(await self._follower.head())
+            return
+        events = list(step.events)
+        if self._owes_state or step.owes_state:
+            # Who is told of an epoch looks at its committee: not before that is known.
+            events = [one for one in events if not isinstance(one, EPOCH_EVENTS)]
+        if self._owes_state and step.state is not None:
+            ejected = {**self._ejected, **change.ejected}
+            events += epoch_events(self.state, self._told_ejected, step.state, ejected)
+        self._owes_state = step.owes_state
+        self._apply(change)
+        await self._tell(events)
+
+    async def _missing_after(self, step: Step) -> frozenset[int] | None:
+        """What `missing` is behind a step; None for the same."""
+        if step.state is not None:
+            return await self._read_missing(step.state)
+        attested = {
+            shard
+            for event in step.events
+            if isinstance(event, ShardsAttested) and event.epoch == self.state.epoch
+            for shard in event.shards
+        }
+        return self.missing - attested if attested else None
+
+    async def _read_missing(self, state: EpochState) -> frozenset[int]:
+        if state.current is None:
+            return frozenset()
+        return await self.ledger.missing_shards(state.epoch, state.block, is_followed=True)
+
+    async def _read_first(self) -> None:
+        await self._read_anew(await self._follower.head())
+
+    async def _read_anew(self, head: BlockMark) -> None:
+        """Read the whole state, take it in, and tell what it changed."""
+        was = self._marks
+        self._is_confused = True  # until it is taken in: what it is to replace may be wrong
+        with self.ledger.reading_anew():
+            reading = ReadingAnew(self.ledger, self._store)
+            whole = await reading.read(head)
+            parameters = await self.ledger.parameters()
+            missing = await self._read_missing(whole.state)
+        state = whole.state
+        # Of ejections in earlier epochs the chain tells no more: they are kept.
+        ejected = {node_id: one for node_id, one in self._ejected.items() if one < state.epoch}
+        ejected |= {node_id: one for node_id, one in whole.ejected.items() if one == state.epoch}
+        events: list[Event] = []
+        if was:
+            log.warning("state read anew", was=self.block.number, block=state.block.number)
+            events += await self._in_thread(reading.events, state)
+            events += epoch_events(self.state, self._ejected, state, ejected)
+        change = Change((state.block,), {}, ejected, state, parameters, self.ledger.is_confirmed, missing)
+        await self._in_thread(reading.finish, change)
+        self._marks, self._ejected, self._owes_state = (), {}, False
         self._apply(change)
         self._is_confused = False
         self._note_confirmation()
-        for event in events:
+        await self._tell(events)
+
+    async def _in_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
+        """Do something in the store's thread; if this is cancelled, it is over before the next thing is done there."""
+        done = asyncio.get_running_loop().run_in_executor(self._store.thread, work, *arguments)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await asyncio.wait((done,))
+            raise
+
+    def _apply(self, change: Change) -> None:
+        """Take a change in, at once: nobody sees half of it."""
+        self._ejected.update(change.ejected)
+        self._marks = (*self._marks, *change.marks)[-MARKS_KEPT:]
+        if change.state is not None:
+            was_started, self.state = getattr(self, "state", None), change.state
+            self._told_ejected = dict(self._ejected)
+            if was_started is None or was_started.started_block != change.state.started_block:
+                self._store.look_for_what_is_over()
+                self._is_untidy.set()
+        if change.parameters is not None:
+            self.parameters = change.parameters
+        if change.missing is not None:
+            self.missing = change.missing
+
+    async def _tell(self, events: Sequence[Event]) -> None:
+        """Tell the listeners, and let others have their turn in between."""
+        for place, event in enumerate(events, 1):
             for listener in self._listeners:
                 try:
                     listener(event)
                 except Exception:
                     log.exception("a listener failed; the others are told", event_kind=type(event).__name__)
+            if place % EVENTS_IN_A_TURN == 0:
+                await asyncio.sleep(0)
 
-    async def _save(self, change: Change) -> None:
-        """A disk that fails must not keep the node from following: it saves everything once the disk is well."""
-        if self._store is None:
-            return
-        if not self._is_saved and not change.is_all:
-            change = self._merged(change)
-        saving = asyncio.get_running_loop().run_in_executor(self._store.thread, self._store.save, change)
-        try:
-            await asyncio.shield(saving)
-            self._is_saved = True
-        except StoreError as error:
-            if self._is_saved:
-                log.warning("what the chain told cannot be saved; following on", error=str(error))
-            self._is_saved = False
-        except asyncio.CancelledError:
-            await asyncio.wait((saving,))  # the thread goes on; the next save must not overtake it
-            raise
+    async def _tidy(self) -> None:
+        """Check what was saved, and remove what is over, for ever and a little at a time."""
+        while True:
+            self._is_untidy.clear()
+            began_s, more = time.monotonic(), True
+            while more:
+                state = self.state
+                start = state.started_block.number if state.started_block else -1
+                try:
+                    more = await self._in_thread(self._store.tidy, over_in(state.period, start))
+                except StoreDamaged as error:
+                    self._damaged(error)
+                    break
+                except StoreError as error:
+                    log.warning("the record of the chain cannot be tidied", error=str(error))
+                    break
+                self._note_confirmation()
+                now_s = time.monotonic()
+                await asyncio.sleep(now_s - began_s)
+                began_s = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if not more else TIDY_RETRY_S):
+                    await self._is_untidy.wait()
 
-    def _merged(self, change: Change) -> Change:
-        """The whole view as it will be after a change."""
-        objects = {**self._objects, **{record.object_id: record for record in change.records}}
-        return Change(
-            (*self._marks, *change.marks)[-MARKS_KEPT:],
-            tuple(objects.values()),
-            {**self._ejected, **change.ejected},
-            change.state or self.state,
-            tuple(self.live_at_start) if change.live_at_start is None else change.live_at_start,
-            change.parameters or self.parameters,
-            is_all=True,
-            is_confirmed=change.is_confirmed,
-        )
-
-    def _apply(self, change: Change) -> None:
-        """Take a change in, at once: nobody sees half of it."""
-        if change.is_all:
-            self._marks, self._ejected = (), {}
-            self._objects, self._objects_of = {}, defaultdict(list)
-        for record in change.records:
-            if record.object_id not in self._objects:
-                self._objects_of[record.blob_id].append(record.object_id)
-            self._objects[record.object_id] = record
-        self._ejected.update(change.ejected)
-        self._marks = (*self._marks, *change.marks)[-MARKS_KEPT:]
-        if change.state is not None:
-            self.state = change.state
-        if change.parameters is not None:
-            self.parameters = change.parameters
-        if change.live_at_start is not None:
-            self.live_at_start = list(change.live_at_start)
+    def _damaged(self, error: StoreDamaged) -> None:
+        """Have the state read anew into a new file; until then nothing in the view counts for what may be deleted."""
+        if not self._is_damaged:
+            log.error("what was followed of the chain is damaged; reading it anew", error=str(error))
+        self._is_damaged = self._is_confused = True
+        self.is_confirmed = False

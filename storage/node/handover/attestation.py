@@ -8,10 +8,9 @@ lacks the bytes cannot make the leaf, and one opened leaf shows a wrong one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable
 
-from storage.redstuff import merkle_root
+from storage.redstuff import GrowingTree
 from storage.redstuff.parameters import BLOB_ID_BYTES, HASH_BYTES
 
 
@@ -25,14 +24,18 @@ def leaf(blob_id: bytes, salted: bytes, primary: bytes | memoryview, secondary: 
     return blob_id + _hash(salted, primary, secondary)
 
 
-def digest(leaves: Sequence[bytes]) -> bytes:
-    """The digest over a shard's leaves, 32 bytes; 32 zero bytes for a shard without blobs.
+def digest(leaves: Iterable[bytes]) -> tuple[bytes, int]:
+    """The digest over a shard's leaves, 32 bytes, and their number; 32 zero bytes for a shard without blobs.
 
     Raises `ValueError` unless the leaves ascend in blob-id order, each once.
     """
-    if any(after[:BLOB_ID_BYTES] <= before[:BLOB_ID_BYTES] for before, after in pairwise(leaves)):
-        raise ValueError("leaves of a shard's digest must ascend by blob id, each once")
-    return merkle_root(leaves)
+    tree, last = GrowingTree(), b""
+    for one in leaves:
+        if one[:BLOB_ID_BYTES] <= last:
+            raise ValueError("leaves of a shard's digest must ascend by blob id, each once")
+        last = one[:BLOB_ID_BYTES]
+        tree.add(one)
+    return tree.root(), tree.count
 
 
 def _hash(*parts: bytes | memoryview) -> bytes:

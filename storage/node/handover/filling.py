@@ -25,7 +25,7 @@ from storage.client.failures import Reason
 from storage.client.link import Transfer
 from storage.client.settling import NotSettled, Settling
 from storage.node.budgets import Budget
-from storage.node.chain import ChainView
+from storage.node.chain import BLOBS_IN_A_PAGE, ChainView, Page
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.repair import Repair, RepairError
@@ -108,13 +108,13 @@ class Filling:
     def ways(
         self,
         plan: Plan,
-        blobs: Sequence[bytes],
+        page: Page,
         avoiding: Callable[[], Collection[int]],
         is_wanted: Callable[[bytes], bool],
         *,
         to_the_end: bool,
     ) -> list[Coroutine[Any, Any, frozenset[int]]]:
-        """How the plan's shards are filled with these blobs, which ascend: to be awaited side by side.
+        """How the plan's shards are filled with the blobs of these pages: to be awaited side by side.
 
         One way leads from each old owner, one is the repair of what departed; none waits for another, and each returns
         the shards it has filled as far as could be. `avoiding` tells the node ids not to be asked for symbols,
@@ -124,13 +124,13 @@ class Filling:
             del self._in_vain[epoch]
 
         async def copied(source: Member, shards: list[int]) -> frozenset[int]:
-            await self._transfer(plan.epoch, source, shards, blobs)
+            await self._transfer(plan.epoch, source, shards, page)
             if to_the_end:
-                await self._rebuild(plan.epoch, shards, blobs, avoiding, is_wanted)
+                await self._rebuild(plan.epoch, shards, page, avoiding, is_wanted)
             return frozenset(shards)
 
         async def rebuilt(shards: list[int]) -> frozenset[int]:
-            await self._rebuild(plan.epoch, shards, blobs, avoiding, is_wanted)
+            await self._rebuild(plan.epoch, shards, page, avoiding, is_wanted)
             return frozenset(shards)
 
         by_source: dict[Member, list[int]] = defaultdict(list)
@@ -141,9 +141,7 @@ class Filling:
 
     # transfer
 
-    async def _transfer(
-        self, epoch: int, member: Member, shards: Sequence[int], blobs: Sequence[bytes]
-    ) -> None:
+    async def _transfer(self, epoch: int, member: Member, shards: Sequence[int], page: Page) -> None:
         """Copy what shards lack of the blobs from their old owner, as far as it gives it.
 
         `epoch` is the one in which the shards are this node's.
@@ -152,42 +150,56 @@ class Filling:
         try:
             async with asyncio.TaskGroup() as streams:
                 for _ in range(min(STREAMS_FROM_A_SOURCE, len(source.work))):
-                    streams.create_task(self._stream(epoch, source, blobs))
+                    streams.create_task(self._stream(epoch, source, page))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _stream(self, epoch: int, source: _Source, blobs: Sequence[bytes]) -> None:
+    async def _stream(self, epoch: int, source: _Source, page: Page) -> None:
         """Take shards and axes off the source's work until none is left; if it fails, no stream begins another one."""
         while source.work:
             shard, axis = source.work.pop()
-            for run in await asyncio.to_thread(self._runs, shard, axis, blobs):
-                try:
-                    await self._transfer_when_ready(epoch, source, shard, axis, run)
-                except NodeError as error:
-                    log.warning(
-                        "source fails; its slivers will be rebuilt",
-                        source=source.member.name,
-                        source_id=source.member.node_id,
-                        error=error.why,
-                    )
-                    self._repair.standing.failed(source.member, error)
-                    if not isinstance(error, NodeRefused):
-                        source.work.clear()
+            last: bytes | None = b""
+            while last is not None:
+                runs, last = await asyncio.to_thread(self._runs_after, last, shard, axis, page)
+                for run in runs:
+                    if not await self._copy(epoch, source, shard, axis, run):
+                        last = None
                         break
-                    if error.reason != Reason.REQUEST_UNAUTHORIZED:
-                        break
-                    # It has been asked this too often, for a sliver it lacks: the next run is another question.
-                if source.is_faulty() or self._is_too_slow(source):
-                    source.work.clear()
-                    break
         if self._is_too_slow(source):
             self._repair.standing.kept_waiting(source.member)
 
-    def _runs(self, shard: int, axis: Axis, blobs: Sequence[bytes]) -> list[list[bytes]]:
-        """What a shard lacks on an axis, in runs: between two blobs of one run there is none that it has.
+    async def _copy(self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes]) -> bool:
+        """Copy a run as far as the source gives it; return whether to go on with the shard's next one."""
+        try:
+            await self._transfer_when_ready(epoch, source, shard, axis, run)
+        except NodeError as error:
+            log.warning(
+                "source fails; its slivers will be rebuilt",
+                source=source.member.name,
+                source_id=source.member.node_id,
+                error=error.why,
+            )
+            self._repair.standing.failed(source.member, error)
+            if not isinstance(error, NodeRefused):
+                source.work.clear()
+                return False
+            if error.reason != Reason.REQUEST_UNAUTHORIZED:
+                return False
+            # It has been asked this too often, for a sliver it lacks: the next run is another question.
+        if source.is_faulty() or self._is_too_slow(source):
+            source.work.clear()
+            return False
+        return True
 
-        So that pages bring what is lacking alone, also when most of the shard was prefetched.
+    def _runs_after(
+        self, last: bytes, shard: int, axis: Axis, page: Page
+    ) -> tuple[list[list[bytes]], bytes | None]:
+        """What a shard lacks on an axis of the next blobs, in runs, and the last of these blobs; None behind all.
+
+        Between two blobs of one run there is none that the shard has, so that the source's pages bring what is lacking
+        alone, also when most of the shard was prefetched.
         """
+        blobs = page(last, BLOBS_IN_A_PAGE)
         lacking = set(self._store.missing(shard, axis, blobs))
         runs: list[list[bytes]] = [[]]
         for blob_id in blobs:
@@ -195,7 +207,7 @@ class Filling:
                 runs[-1].append(blob_id)
             elif runs[-1]:
                 runs.append([])
-        return [run for run in runs if run]
+        return [run for run in runs if run], blobs[-1] if blobs else None
 
     async def _transfer_when_ready(
         self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes]
@@ -280,8 +292,9 @@ class Filling:
         return source.is_too_slow(self._peers.link.bytes_per_s)
 
     def _size(self, blob_id: bytes, axis: Axis) -> int:
-        """Bytes of the blob's slivers on an axis, by what the chain says of its length."""
-        return self._code.sliver_size(self._view.objects(blob_id)[0].length, axis)
+        """Bytes of the blob's slivers on an axis, by what the chain says of its length; 0 once the blob is over."""
+        objects = self._view.objects(blob_id)
+        return self._code.sliver_size(objects[0].length, axis) if objects else 0
 
     async def _metadata(self, blob_ids: Collection[bytes]) -> dict[bytes, BlobMetadata]:
         """The metadata of those blobs whose metadata can be had."""
@@ -335,12 +348,11 @@ class Filling:
         self,
         epoch: int,
         shards: Sequence[int],
-        blobs: Sequence[bytes],
+        page: Page,
         avoiding: Callable[[], Collection[int]],
         is_wanted: Callable[[bytes], bool],
     ) -> None:
         """Rebuild what shards lack of the blobs. One that cannot be rebuilt is logged, and holds up no other."""
-        lacking = await asyncio.to_thread(self.lacking, shards, blobs)
         at_once = asyncio.Semaphore(BLOBS_AT_ONCE)
 
         async def fill(blob_id: bytes) -> None:
@@ -354,18 +366,37 @@ class Filling:
                 except (RepairError, RedStuffError, StoreError) as error:
                     log.warning("blob cannot be rebuilt yet", blob=blob_id_text(blob_id), error=str(error))
 
-        for first in range(0, len(lacking), PAGE_SLIVERS):
+        last: bytes | None = b""
+        while last is not None:
+            lacking, last = await asyncio.to_thread(self._lacking_after, last, shards, page)
             async with asyncio.TaskGroup() as blobs_at_work:
-                for blob_id in lacking[first : first + PAGE_SLIVERS]:
+                for blob_id in lacking:
                     blobs_at_work.create_task(fill(blob_id))
 
-    def lacking(self, shards: Sequence[int], blobs: Sequence[bytes]) -> list[bytes]:
-        """The blobs of which any of the shards lacks a sliver, in their order."""
-        lacking: set[bytes] = set()
-        for shard in shards:
-            for axis in Axis:
-                lacking.update(self._store.missing(shard, axis, blobs))
-        return [blob_id for blob_id in blobs if blob_id in lacking]
+    def has_all(self, shards: Sequence[int], page: Page) -> bool:
+        """Whether the shards have all slivers of the blobs."""
+        lacking, _ = self._lacking_after(b"", shards, page)
+        return not lacking
+
+    def _lacking_after(
+        self, last: bytes, shards: Sequence[int], page: Page
+    ) -> tuple[list[bytes], bytes | None]:
+        """Some of the blobs behind one of which any of the shards lacks a sliver, and where the next begin behind.
+
+        None are some at the end only, where there is nothing behind.
+        """
+        found: list[bytes] = []
+        while len(found) < PAGE_SLIVERS:
+            blobs = page(last, BLOBS_IN_A_PAGE)
+            if not blobs:
+                return found, None
+            lacking: set[bytes] = set()
+            for shard in shards:
+                for axis in Axis:
+                    lacking.update(self._store.missing(shard, axis, blobs))
+            found += [blob_id for blob_id in blobs if blob_id in lacking]
+            last = blobs[-1]
+        return found, last
 
 
 def _is_in(run: Sequence[bytes], place: int, blob_id: bytes) -> bool:

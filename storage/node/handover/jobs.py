@@ -212,11 +212,11 @@ class Handover:
             return True
         epoch = committee.epoch
         period = self._view.state.next_period
-        blobs = [one for one in self._view.live_blobs() if self._is_live_in(one, period)]
+        live = functools.partial(self._view.live_blobs, period=period)
         fail_point("prefetch.begun")
         ways = self._filling.ways(
             plan,
-            blobs,
+            live,
             avoiding=lambda: self._departed(current).keys(),
             is_wanted=lambda blob_id: self._is_live_in(blob_id, period),
             to_the_end=False,
@@ -228,9 +228,9 @@ class Handover:
                 await self._attest_what_is_here(committee, shards)
 
         await _side_by_side(ways, attest)
-        complete = not await asyncio.to_thread(self._filling.lacking, plan.attest, blobs)
+        complete = await asyncio.to_thread(self._filling.has_all, plan.attest, live)
         if complete:
-            log.info("prefetched", epoch=epoch, shards=len(plan.attest), blobs=len(blobs))
+            log.info("prefetched", epoch=epoch, shards=len(plan.attest))
             fail_point("prefetch.complete")
         return complete
 
@@ -265,7 +265,7 @@ class Handover:
             return True
         ledger = self._view.ledger
         if not set(plan.attest) - await ledger.attested_shards():
-            return await self._attesting.is_settled(plan, start)
+            return self._attesting.is_settled(plan, start)
         log.info(
             "handover begins",
             epoch=plan.epoch,
@@ -278,7 +278,7 @@ class Handover:
         left = set(plan.attest) - await ledger.attested_shards()
         ways = self._filling.ways(
             plan.only(left),
-            self._attesting.blobs(),
+            self._view.live_at_start,
             avoiding=lambda: self._departed(self._view.state.previous).keys(),
             is_wanted=lambda blob_id: not self._view.is_invalid(blob_id),
             to_the_end=True,
@@ -287,7 +287,7 @@ class Handover:
         left = set(plan.attest) - await ledger.attested_shards()
         if left:
             log.warning("handover is incomplete", epoch=plan.epoch, shards=len(left))
-        return not left and await self._attesting.is_settled(plan, start)
+        return not left and self._attesting.is_settled(plan, start)
 
     # what was given up
 
@@ -317,7 +317,7 @@ class Handover:
         # At a block that stays, as all endpoints tell it: what is dropped does not come back.
         if await self._view.ledger.block_time_s(self._view.block.number, is_followed=True) < grace_ends_s:
             return False
-        owed = await self._view.ledger.missing_shards(state.epoch, self._view.block, is_followed=True)
+        owed = self._view.missing
         if self._view.state is not state or not (self._view.is_confirmed and self._view.ledger.is_confirmed):
             return False
         for shard in plan(owed=owed).drop_now:

@@ -161,6 +161,15 @@ class SliverStore:
             return None
         return rows[0][0] if rows else None
 
+    def missing_metadata(self, blob_ids: Sequence[bytes]) -> list[bytes]:
+        """Return those of the blobs whose metadata is not stored, in the order given."""
+        stored: set[bytes] = set()
+        for first in range(0, len(blob_ids), IDS_IN_A_QUERY):
+            some = blob_ids[first : first + IDS_IN_A_QUERY]
+            found = self._index.query(sql.FIND_SOME_METADATA.format(",".join("?" * len(some))), *some)
+            stored.update(row[0] for row in found)
+        return [blob_id for blob_id in blob_ids if blob_id not in stored]
+
     def discard_metadata(self, blob_id: bytes, metadata: bytes) -> bool:
         """Delete a blob's metadata, found damaged, unless other is stored meanwhile; whether it was deleted."""
         with self._writing, self._index.transaction() as index:

@@ -78,6 +78,7 @@ ADD_BLOB = "INSERT INTO blob VALUES (?, ?)"
 DELETE_BLOB = "DELETE FROM blob WHERE blob_id = ?"
 BLOBS_AFTER = "SELECT blob_id FROM blob WHERE blob_id > ? ORDER BY blob_id LIMIT ?"
 ADD_METADATA = "INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)"
+FIND_SOME_METADATA = "SELECT blob_id FROM blob JOIN metadata ON blob = number WHERE blob_id IN ({})"
 DISCARD_METADATA = "DELETE FROM metadata WHERE blob = (SELECT number FROM blob WHERE blob_id = ?) AND bcs = ?"
 DELETE_METADATA = "DELETE FROM metadata WHERE blob = (SELECT number FROM blob WHERE blob_id = ?)"
 

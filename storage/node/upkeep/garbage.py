@@ -11,7 +11,6 @@ the chain said of that was heeded then already.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Collection
 from contextlib import suppress
@@ -24,14 +23,12 @@ from storage.redstuff import blob_id_text
 
 log = Log()
 
-BLOBS_IN_A_STEP = 256
-"""Blobs looked at before others get their turn; dropping takes one at a time."""
+BLOBS_IN_A_STEP = 1000
+"""Blobs looked at together; dropping takes one at a time."""
 RETRY_S = 30.0
 """Pause after the store has failed."""
 UNCONFIRMED_PAUSE_S = 1.0
 """How often a view that is not confirmed is looked at again."""
-ANSWER_LIMIT_S = 30.0
-"""A store's thread waits so long for the event loop to say whether a blob is wanted."""
 
 
 class Unconfirmed(Exception):
@@ -55,10 +52,8 @@ class Garbage:
         view.subscribe(self._on_event)
 
     def is_wanted(self, blob_id: bytes) -> bool:
-        """Whether the blob must be kept. For the event loop's thread alone: between its steps the view is whole."""
-        if self._view.is_invalid(blob_id):
-            return False
-        return was_live_at_start(self._view, blob_id) or self._view.is_registered(blob_id)
+        """Whether the blob must be kept. Any thread may ask."""
+        return bool(self._view.those_wanted([blob_id]))
 
     def look_at(self, blob_id: bytes) -> None:
         """Drop the blob soon, if it is not wanted."""
@@ -77,13 +72,17 @@ class Garbage:
 
     def _on_stored(self, blob_ids: Collection[bytes]) -> None:
         """Look at stored blobs, from any thread; when the node is stopping, the next start's sweep does instead."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._look_at_unwanted, blob_ids)
+        try:
+            unwanted = set(blob_ids) - self._view.those_wanted(list(blob_ids))
+        except StoreError:
+            unwanted = set(blob_ids)  # to be asked again
+        if unwanted:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._look_at_all, unwanted)
 
-    def _look_at_unwanted(self, blob_ids: Collection[bytes]) -> None:
+    def _look_at_all(self, blob_ids: Collection[bytes]) -> None:
         for blob_id in blob_ids:
-            if not self.is_wanted(blob_id):
-                self.look_at(blob_id)
+            self.look_at(blob_id)
 
     async def run(self) -> None:
         """Collect for ever."""
@@ -109,9 +108,19 @@ class Garbage:
         if not self._view.is_confirmed:
             raise Unconfirmed
         while self._doubtful:
-            blob_id = next(iter(self._doubtful))
-            await self._drop_unwanted(blob_id)
-            self._doubtful.pop(blob_id, None)
+            some = [
+                self._doubtful.popitem(last=False)[0]
+                for _ in range(min(len(self._doubtful), BLOBS_IN_A_STEP))
+            ]
+            try:
+                wanted = await asyncio.to_thread(self._view.those_wanted, some)
+                while some:
+                    if some[-1] not in wanted:
+                        await self._drop_unwanted(some[-1])
+                    some.pop()
+            finally:
+                for blob_id in some:
+                    self.look_at(blob_id)
         while self._sweep_due:
             self._sweep_due = False
             try:
@@ -121,15 +130,19 @@ class Garbage:
                 raise
 
     async def _sweep(self) -> None:
-        last = b""
-        while blobs := await asyncio.to_thread(self._store.blobs_after, last, BLOBS_IN_A_STEP):
-            for blob_id in blobs:
+        last: bytes | None = b""
+        while last is not None:
+            unwanted, last = await asyncio.to_thread(self._unwanted_after, last)
+            for blob_id in unwanted:
                 await self._drop_unwanted(blob_id)
-            last = blobs[-1]
+
+    def _unwanted_after(self, last: bytes) -> tuple[list[bytes], bytes | None]:
+        """Those of the next stored blobs that need not be kept, and the last of all these; None at the store's end."""
+        blobs = self._store.blobs_after(last, BLOBS_IN_A_STEP)
+        wanted = self._view.those_wanted(blobs)
+        return [one for one in blobs if one not in wanted], blobs[-1] if blobs else None
 
     async def _drop_unwanted(self, blob_id: bytes) -> None:
-        if self.is_wanted(blob_id):
-            return
         if await asyncio.to_thread(self._store.drop_blob, blob_id, lambda: self._is_kept(blob_id)):
             self.dropped_blobs += 1
             log.info("dropped a blob that nobody needs any more", blob=blob_id_text(blob_id))
@@ -137,15 +150,5 @@ class Garbage:
             raise Unconfirmed
 
     def _is_kept(self, blob_id: bytes) -> bool:
-        """Whether the blob may not be dropped now. From a thread, which waits for the event loop's answer."""
-
-        async def answer() -> bool:
-            return self.is_wanted(blob_id) or not self._view.is_confirmed
-
-        return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(ANSWER_LIMIT_S)
-
-
-def was_live_at_start(view: ChainView, blob_id: bytes) -> bool:
-    """Whether the blob was live when the current epoch started."""
-    place = bisect_left(view.live_at_start, blob_id)
-    return place < len(view.live_at_start) and view.live_at_start[place] == blob_id
+        """Whether the blob may not be dropped now."""
+        return self.is_wanted(blob_id) or not self._view.is_confirmed

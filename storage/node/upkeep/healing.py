@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterable
 
 from committee import transition
 from committee.errors import LedgerError
@@ -18,28 +17,32 @@ from committee.ledger import (
     BlobCertified,
     BlobDeleted,
     BlobInvalidated,
-    BlockMark,
     EpochStarted,
     Event,
-    ShardsAttested,
 )
 from committee.logs import Log
 from storage.node.chain import ChainView
 from storage.node.repair import Repair, RepairError
 from storage.node.store import SliverStore, StoreError
-from storage.node.upkeep.garbage import Garbage, was_live_at_start
+from storage.node.upkeep.garbage import Garbage
 from storage.redstuff import Axis, RedStuffError, blob_id_text
 
 log = Log()
 
 BLOBS_AT_ONCE = 4
 """Blobs under repair at once: bounds memory to this node's slivers of so many blobs."""
+BLOBS_IN_A_PAGE = 1000
+"""Live blobs that are looked through together."""
+MOST_IN_LINE = 10_000
+"""Blobs found lacking that may wait before the search for others goes on: bounds memory."""
+MOST_RETRIES = 10_000
+"""Blobs that may wait for their own next try; what else cannot be healed yet is searched for again."""
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 
 
 class Healing:
-    """The line of blobs to look after; to begin with, and with every epoch, every live blob."""
+    """The line of blobs to look after; to begin with, and with every epoch, all live blobs are searched for them."""
 
     def __init__(self, view: ChainView, store: SliverStore, repair: Repair, garbage: Garbage) -> None:
         self._view = view
@@ -55,25 +58,22 @@ class Healing:
         self._waited_s: dict[bytes, float] = {}
         """How long a blob waited for its last try; one that was healed, or is to be kept no longer, is not in it."""
         self._more = asyncio.Event()
-        self._attested: tuple[int, BlockMark | None, set[int]] = (-1, None, set())
-        """(epoch, the block that started it, shards attested in it)."""
+        self._is_searching = True
+        """Whether all live blobs are still to be looked through, or are being so."""
+        self._search = asyncio.Event()
+        """Set when they are to be looked through (again)."""
+        self._search.set()
+        self._has_room = asyncio.Event()
         self.repaired_slivers = 0
         """Since the start."""
         loop = asyncio.get_running_loop()
         store.on_damage = lambda blob_id: _tell(loop, self, blob_id)
         view.subscribe(self._on_event)
-        self._look_after_all(view.live_blobs())
-        if self._line and view.my_shards() and not store.shards():
-            log.warning(
-                "the store holds no sliver at all; rebuilding from the other nodes",
-                shards=len(view.my_shards()),
-                blobs=len(self._line),
-            )
 
     @property
     def waiting(self) -> int:
-        """Blobs that are to be looked after, those at work included."""
-        return len(self._line) + len(self._at_work) + len(self._retries)
+        """Blobs that are to be looked after, those at work included; one more while the search for others goes on."""
+        return len(self._line) + len(self._at_work) + len(self._retries) + self._is_searching
 
     def look_after(self, blob_id: bytes) -> None:
         """Put a blob into the line, once; one that waits for its next try goes on waiting."""
@@ -83,22 +83,16 @@ class Healing:
             self._line.setdefault(blob_id)
             self._more.set()
 
-    def _look_after_all(self, blob_ids: Iterable[bytes]) -> None:
-        for blob_id in blob_ids:
-            self.look_after(blob_id)
-
     def _on_event(self, event: Event) -> None:
         match event:
             case BlobCertified():
                 self.look_after(event.blob_id)
-            case ShardsAttested() if event.epoch == self._attested[0]:
-                self._attested[-1].update(event.shards)
             case BlobDeleted() | BlobInvalidated() if event.blob_id in self._retries:
                 self._retry(event.blob_id)
             case EpochStarted():
                 # A shard gained in a handover that was overtaken is this one's kept shard: it is healed here.
-                # What was certified since the start has an event of its own.
-                self._look_after_all(self._view.live_at_start)
+                self._is_searching = True
+                self._search.set()
                 self._retry_all()
             case _:
                 pass
@@ -109,11 +103,14 @@ class Healing:
             async with asyncio.TaskGroup() as workers:
                 for _ in range(BLOBS_AT_ONCE):
                     workers.create_task(self._work())
+                workers.create_task(self._search_for_ever())
         finally:
             self._retry_all()
 
     async def _work(self) -> None:
         while True:
+            if len(self._line) <= MOST_IN_LINE:
+                self._has_room.set()
             if not self._line:
                 self._more.clear()
                 await self._more.wait()
@@ -141,9 +138,19 @@ class Healing:
         """Let the blob wait, twice as long as the last time; the log is told of the first time."""
         tell = log.debug if blob_id in self._waited_s else log.warning
         wait_s = min(2 * self._waited_s.get(blob_id, FIRST_RETRY_S / 2), LONGEST_RETRY_S)
+        if len(self._retries) >= MOST_RETRIES:
+            self._waited_s.pop(blob_id, None)
+            self._search_later()
+            return
         self._waited_s[blob_id] = wait_s
         self._retries[blob_id] = asyncio.get_running_loop().call_later(wait_s, self._retry, blob_id)
         tell("blob cannot be healed yet", blob=blob_id_text(blob_id), retry_s=wait_s, error=why)
+
+    def _search_later(self) -> None:
+        """Find again what there was no room for to wait for its own next try."""
+        if not self._is_searching:
+            self._is_searching = True
+            asyncio.get_running_loop().call_later(LONGEST_RETRY_S, self._search.set)
 
     def _retry(self, blob_id: bytes) -> None:
         self._retries.pop(blob_id).cancel()
@@ -153,18 +160,71 @@ class Healing:
         for blob_id in list(self._retries):
             self._retry(blob_id)
 
+    async def _search_for_ever(self) -> None:
+        retry_s = FIRST_RETRY_S
+        while True:
+            await self._search.wait()
+            self._search.clear()
+            try:
+                await self._search_all()
+                self._is_searching = self._search.is_set()
+                retry_s = FIRST_RETRY_S
+            except (StoreError, LedgerError) as error:
+                log.warning("blobs cannot be looked through yet", retry_s=retry_s, error=str(error))
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                self._search.set()
+
+    async def _search_all(self) -> None:
+        """Look through all live blobs, page by page, and put those into the line of which anything is lacking."""
+        last: bytes | None = b""
+        while last is not None:
+            mine = set(self._view.my_shards())
+            if not mine:
+                return
+            theirs = self._handovers()
+            is_empty = last == b"" and not self._store.shards()
+            lacking, last = await asyncio.to_thread(self._lacking_after, last, mine, theirs)
+            if is_empty and lacking:
+                log.warning(
+                    "the store holds no sliver at all; rebuilding from the other nodes", shards=len(mine)
+                )
+            for blob_id in lacking:
+                self.look_after(blob_id)
+            if len(self._line) > MOST_IN_LINE:
+                self._has_room.clear()
+                await self._has_room.wait()
+
+    def _lacking_after(
+        self, last: bytes, mine: set[int], theirs: set[int]
+    ) -> tuple[list[bytes], bytes | None]:
+        """Those of the next live blobs of which a sliver or the metadata is not stored, and the last of all these.
+
+        The last is None when there are no more. `mine` are the node's shards, `theirs` those that the handover fills.
+        """
+        blobs = self._view.live_blobs(last, BLOBS_IN_A_PAGE)
+        if not blobs:
+            return [], None
+        lacking = set(self._store.missing_metadata(blobs))
+        at_start = self._view.those_live_at_start(blobs) if theirs else set()
+        since = [one for one in blobs if one not in at_start]
+        for shard in mine:
+            for axis in Axis:
+                lacking.update(self._store.missing(shard, axis, since if shard in theirs else blobs))
+        return [one for one in blobs if one in lacking], blobs[-1]
+
     async def _heal(self, blob_id: bytes) -> None:
         """Fill this node's pairs of a live blob, but for shards that the handover is filling.
 
         And what was found damaged of shards that it keeps for others: nobody else may have them.
         """
         state = self._view.state
-        mine, kept = set(self._view.my_shards()), await self._damaged_but_kept(blob_id)
+        mine, kept = set(self._view.my_shards()), self._damaged_but_kept(blob_id)
         if not (self._view.is_live(blob_id) and mine | kept):
             return
         lacking = {axis: await self._lacking(blob_id, axis, mine | kept) for axis in Axis}
         lost = lacking[Axis.PRIMARY] | lacking[Axis.SECONDARY]
-        shards = (lost & kept) | await self._mine_to_fill(blob_id, lost & mine)
+        shards = (lost & kept) | self._mine_to_fill(blob_id, lost & mine)
         if self._view.state is not state:
             self.look_after(blob_id)  # the shards may be another set by now
             return
@@ -184,30 +244,37 @@ class Healing:
         """Return those of the shards whose sliver is not stored."""
         return shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
 
-    async def _damaged_but_kept(self, blob_id: bytes) -> set[int]:
+    def _damaged_but_kept(self, blob_id: bytes) -> set[int]:
         """Shards that are others' now, of which this node found a sliver of the blob damaged, and may not drop any."""
         state, node_id = self._view.state, self._view.node_id
         damaged = {key.shard for key in self._store.damaged if key.blob_id == blob_id}
         damaged -= set(self._view.my_shards())
         if not damaged or state.current is None:
             return set()
-        owed = await self._view.ledger.missing_shards(state.epoch, self._view.block)
         plan = transition.plan(
-            state.previous, state.current, node_id, stored=damaged, selected=state.next, owed=owed
+            *(state.previous, state.current, node_id),
+            stored=damaged,
+            selected=state.next,
+            owed=self._view.missing,
         )
         return damaged - set(plan.drop_now)
 
-    async def _mine_to_fill(self, blob_id: bytes, lacking: set[int]) -> set[int]:
-        """Return the shards but those that the handover fills with the blob: gained in this epoch and not attested."""
-        state = self._view.state
-        if state.previous is None or not was_live_at_start(self._view, blob_id):
+    def _mine_to_fill(self, blob_id: bytes, lacking: set[int]) -> set[int]:
+        """Return the shards but those that the handover fills with the blob."""
+        if self._view.state.previous is None or not self._view.was_live_at_start(blob_id):
             return lacking
+        return lacking - self._handovers()
+
+    def _handovers(self) -> set[int]:
+        """The node's shards gained in this epoch and not attested: the handover fills them.
+
+        It does so with what lived when the epoch started.
+        """
+        state = self._view.state
+        if state.previous is None:
+            return set()
         before = set(state.previous.shards_of(self._view.node_id)) - state.unattested.keys()
-        gained = lacking - before
-        if gained and self._attested[:2] != (state.epoch, state.started_block):
-            attested = set(await self._view.ledger.attested_shards())
-            self._attested = (state.epoch, state.started_block, attested)
-        return lacking - (gained - self._attested[-1])
+        return (set(self._view.my_shards()) - before) & self._view.missing
 
 
 def _tell(loop: asyncio.AbstractEventLoop, healing: Healing, blob_id: bytes) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from committee import messages
 from committee.errors import LedgerError
-from committee.ledger import BlobRecord
 from committee.ledger.evm import EvmLedger
 from committee.messages import Intent
 from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
+from tests.storage.node.chain.kept import live_at_start, objects_in
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Network
@@ -56,14 +56,15 @@ async def fresh(ledger: EvmLedger, store: ChainStore | None = None) -> ChainView
 
 def content(view: ChainView) -> tuple[Any, ...]:
     """What a view says. (Of a deleted object the chain knows no more.)"""
-    records: dict[int, BlobRecord] = view._objects
     state = view.state
+    records = {one.record.object_id: one.record for one in objects_in(view._store)}
+    at_start = live_at_start(view)
     ejected = {node_id for node_id in view._ejected if view.was_ejected(node_id, state.epoch)}
     return (
-        {number: one for number, one in records.items() if not one.deleted},
-        {number for number, one in records.items() if one.deleted},
+        {number: one for number, one in records.items() if one.is_registered(state.period)},
+        {number for number, one in records.items() if one.deleted and one.blob_id in at_start},
         *(state.epoch, state.started_block, state.handover_done, state.previous, state.current, state.next),
-        *(view.live_at_start, view.block, ejected),
+        *(at_start, view.block, ejected),
     )
 
 

@@ -6,17 +6,17 @@ Whatever happened, a view that followed must be what a view that reads everythin
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import random
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
 from committee.errors import LedgerRefused
-from committee.ledger import BlockMark, EpochStarted, Event
+from committee.ledger import EpochStarted, Event
 from storage.node.chain import ChainView
-from storage.node.chain.changes import Change
+from storage.node.chain.rows import Rows
 from storage.node.chain.store import ChainStore
 from tests.committee.ledger.following import (
     CONFIRMATIONS,
@@ -123,14 +123,12 @@ class DyingStore(ChainStore):
         super().__init__(folder)
         self.left = dies_at
 
-    def save(self, change: Change) -> None:
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Rows]:
         self._moment()
-        if self.left == 1:
-            # Within: rows are written, and the transaction does not come to its end.
-            with contextlib.suppress(AttributeError):
-                super().save(dataclasses.replace(change, marks=(*change.marks, cast(BlockMark, None))))
-        self._moment()
-        super().save(change)
+        with super().writing() as writing:
+            yield writing
+            self._moment()  # rows are written, and the transaction does not come to its end
         self._moment()
 
     def _moment(self) -> None:
@@ -168,7 +166,7 @@ async def test_kill_and_restart_between_any_two_steps(
                 await network.chain.mine(chance.randint(1, 4))
         try:
             if view is None:
-                store = DyingStore(tmp_path, chance.randint(1, 12))
+                store = DyingStore(tmp_path, chance.randint(1, 20))
                 opening = ChainView(ledger, 1, store)
                 await opening.load()
                 view = opening

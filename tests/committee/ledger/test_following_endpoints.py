@@ -60,13 +60,14 @@ async def test_restart_reads_events_and_no_blobs(
     with contextlib.closing(ChainStore(tmp_path)) as store:
         await ChainView(ledger, 1, store).load()
     blob_id, _ = await register(network, 1)
-    with contextlib.closing(ChainStore(tmp_path)) as store, monkeypatch.context() as restarting:
-        restarting.delattr(EvmLedger, "blobs")
-        restarting.delattr(EvmLedger, "epoch_state")
-        view = ChainView(ledger, 1, store)
-        await view.load()
-    assert view.is_registered(blob_id)
-    await assert_as_fresh(view, ledger)
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        with monkeypatch.context() as restarting:
+            restarting.delattr(EvmLedger, "live_page")
+            restarting.delattr(EvmLedger, "epoch_state")
+            view = ChainView(ledger, 1, store)
+            await view.load()
+        assert view.is_registered(blob_id)
+        await assert_as_fresh(view, ledger)
 
 
 async def test_restart_while_the_chain_is_silent_serves_what_is_saved(
@@ -82,7 +83,7 @@ async def test_restart_while_the_chain_is_silent_serves_what_is_saved(
     with contextlib.closing(ChainStore(tmp_path)) as store:
         view = ChainView(ledger, 1, store)
         await view.load()
-    assert view.is_registered(blob_id)
+        assert view.is_registered(blob_id)
     assert view.standing.startswith("degraded")
 
 

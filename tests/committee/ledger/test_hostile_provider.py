@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from committee.errors import LedgerError
-from committee.ledger import Event
+from committee.ledger import BlockMark, Event
 from committee.ledger.evm import AccountKey, EvmLedger
 from committee.logs import send_to, to_standard_library
 from storage.node import logs
@@ -232,7 +232,17 @@ async def test_an_error_that_nobody_foresaw_makes_the_view_read_everything_anew(
         with pytest.raises(LedgerError, match="cannot be taken in: ZeroDivisionError"):
             await view.refresh()
         assert view.standing.startswith("degraded")
-        await view.refresh()  # without a stretch: a snapshot
+    with monkeypatch.context() as pages:
+        read: list[int] = []
+        live_page = ledger.live_page
+
+        async def page(cursor: int, at: BlockMark, **options: Any) -> Any:
+            read.append(cursor)
+            return await live_page(cursor, at, **options)
+
+        pages.setattr(ledger, "live_page", page)
+        await view.refresh()
+        assert read == [0]
     assert view.is_registered(blob_id)
     assert view.standing == "following"
     assert told

@@ -177,7 +177,7 @@ async def test_nothing_is_confirmed_by_reading_anew_what_cannot_be_taken_in(
         raise ProvidersDisagree("test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(case.ledger, "parameters" if is_lie_in_parameters else "blobs", fail)
+        patch.setattr(case.ledger, "parameters" if is_lie_in_parameters else "live_page", fail)
         with pytest.raises(ProvidersDisagree):
             await view.refresh()
     assert view.is_invalid(case.blob_id)
@@ -201,7 +201,7 @@ async def test_what_was_true_while_the_other_provider_was_down_is_confirmed_with
     async def not_anew(*_: object) -> None:
         raise AssertionError("the state is read anew")
 
-    monkeypatch.setattr(view._follower, "snapshot", not_anew)
+    monkeypatch.setattr(view, "_read_anew", not_anew)
     case.second.is_down = False
     await an_empty_block(case)
     await until_followed(view)

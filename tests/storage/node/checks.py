@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storage import node as package
+from storage.node.chain import pages
 from storage.redstuff import Axis, EncodedBlob
 from tests.storage import network as networks
 from tests.storage.node.places import on_disk, segments_of
@@ -129,7 +130,7 @@ def _kept(network: Network, node_id: int) -> set[bytes]:
     registered = {
         one.blob_id for one in network.chain.records.values() if one.is_registered(period) and not one.invalid
     }
-    return registered | {blob_id for blob_id in view.live_at_start if not view.is_invalid(blob_id)}
+    return registered | {blob_id for page in pages(view.live_at_start) for blob_id in page}
 
 
 async def _check_nothing_stray(network: Network, node_id: int) -> None:

@@ -34,7 +34,8 @@ from tests.damages import (
     read_only,
     unreadable,
 )
-from tests.storage.node.chain.test_chain_store import DOMAIN, FIRST
+from tests.storage.node.chain.kept import DOMAIN, put, whole
+from tests.storage.node.chain.test_chain_store import FIRST, SAVED
 
 MANIFEST = "deployment.json"
 READ: dict[str, Callable[[Path], object]] = {
@@ -60,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest.save(folder / MANIFEST)
     with contextlib.closing(ChainStore(folder)) as store:
         store.open(DOMAIN)
-        store.save(FIRST)
+        put(store, FIRST)
         shutil.copytree(folder, folder / "copy")
     return folder / "copy"
 
@@ -97,10 +98,10 @@ def test_a_record_of_the_chain_is_right_or_made_anew(made: Path, place: str) -> 
     for damage, folder in damaged(made, place):
         with as_user():
             with contextlib.closing(ChainStore(folder)) as store:
-                assert store.open(DOMAIN) in (None, FIRST), damage
-                store.save(FIRST)
+                assert whole(store) in (None, SAVED), damage
+                put(store, FIRST)
             with contextlib.closing(ChainStore(folder)) as store:
-                assert store.open(DOMAIN) == FIRST, damage
+                assert whole(store) == SAVED, damage
 
 
 @pytest.mark.parametrize("damage", [unreadable, read_only])

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from benchmarks.scale_chain import blob_ids
+from benchmarks.scale_chain import blob_ids, filled
 from committee.membership import Member
 from storage.client import wire
+from storage.node.chain import ChainView
 from storage.node.handover import filling as filling_module
 from storage.node.handover.filling import PAGE_SLIVERS, Filling
+from storage.node.upkeep import healing as healing_module
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
 from storage.redstuff import Axis
@@ -34,7 +36,7 @@ async def test_the_number_of_blobs_to_heal_is_told_without_going_through_them(no
     healing = Healing(node.view, node.store, cast(Any, None), Garbage(node.view, node.store))
     many = [Untouched.fromkeys(blob_ids(1000)) for _ in range(3)]
     healing._line, healing._at_work, healing._retries = many  # type: ignore[assignment]
-    assert healing.waiting == 3000
+    assert healing.waiting == 3000 + 1, "one for the search through all live blobs"
 
 
 class Compared(bytes):
@@ -80,3 +82,32 @@ async def test_copying_ten_times_the_slivers_compares_ten_times_the_ids(
 ) -> None:
     few, many = [await compared(PAGE_SLIVERS * pages, monkeypatch) for pages in (8, 80)]
     assert 0 < many <= 16 * few
+
+
+async def queries(node: OneNode, n_blobs: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often the index is asked while all live blobs are looked through, so many more than before."""
+    node.chain.send("fill", filled, n_blobs)
+    view = node.view = ChainView(node.ledger, 1)  # type: ignore[arg-type]
+    await view.load()
+    healing = Healing(view, node.store, cast(Any, None), Garbage(view, node.store))
+    asked: list[str] = []
+    query = node.store._index.query
+
+    def counted(statement: str, *values: Any) -> list[Any]:
+        asked.append(statement)
+        return query(statement, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node.store._index, "query", counted)
+        await healing._search_all()
+    assert len(healing._line) == n_blobs
+    return len(asked)
+
+
+async def test_blobs_that_lack_something_are_found_by_the_page(
+    node: OneNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them are new to the store: they wait in the line, and each page costs as much as one of few blobs."""
+    monkeypatch.setattr(healing_module, "BLOBS_IN_A_PAGE", 400)
+    few = await queries(node, 40, monkeypatch)
+    assert 0 < await queries(node, 400, monkeypatch) == few

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import SimpleNamespace
 from typing import Any
 
-from committee.errors import LedgerReorganised, LedgerUnavailable
+from committee.errors import LedgerRefused, LedgerReorganised, LedgerStateGone, LedgerUnavailable
 from committee.ledger import (
     BlobRecord,
     BlockMark,
+    EpochStarted,
     EpochState,
     Event,
+    Parameters,
     Stretch,
 )
 from committee.membership import Committee, Member
@@ -47,6 +49,20 @@ class Script:
         self.fork = 0
         self.forked_at = 0
         self.loads = 0
+        self.missing: frozenset[int] = frozenset()
+        self.started = 1
+        """Number of the block that started the epoch."""
+        self.page_items = 200
+        self.pages: list[tuple[int, BlockMark]] = []
+        """(cursor, block) of each page that was asked for."""
+        self.states_gone: set[int] = set()
+        """Numbers of blocks whose state is not kept."""
+        self.lost: list[BlobRecord] = []
+        """Objects of the epoch's start that were deleted since."""
+
+    @property
+    def domain(self) -> bytes:
+        return bytes(32)
 
     @property
     def is_confirmed(self) -> bool:
@@ -56,7 +72,7 @@ class Script:
         return nullcontext()
 
     async def parameters(self) -> Any:
-        return SimpleNamespace(n_shards=4)
+        return Parameters(4, 600, 60, 30, 500, self.domain)
 
     async def head(self) -> BlockMark:
         if self.is_down:
@@ -73,13 +89,38 @@ class Script:
         fork = self.fork if number >= self.forked_at else 0
         return BlockMark(number, fork.to_bytes(16, "big") + number.to_bytes(16, "big"))
 
-    async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
-        read = state(self.epoch, self.block, self.address)
-        return dataclasses.replace(read, block=self.mark(self.block))
+    async def blob_object(self, object_id: int) -> BlobRecord:
+        for one in self.records:
+            if one.object_id == object_id:
+                return one
+        raise LedgerRefused("Blobs.blob", "UnknownObject", {"objectId": object_id})
 
-    async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
-        self.loads += 1
-        return self.records
+    async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
+        if at is not None and at.number in self.states_gone:
+            raise LedgerStateGone("test")
+        read = state(self.epoch, self.block, self.address)
+        return dataclasses.replace(
+            read, block=at or self.mark(self.block), started_block=self.mark(self.started)
+        )
+
+    async def live_page(
+        self, cursor: int, at: BlockMark, *, is_followed: bool = False
+    ) -> tuple[list[BlobRecord], int]:
+        """A page of `page_items`; the cursor is the place of its first record."""
+        self.loads += cursor == 0
+        self.pages.append((cursor, at))
+        if at.number in self.states_gone:
+            raise LedgerStateGone("test")
+        following = cursor + self.page_items
+        return self.records[cursor:following], following if following < len(self.records) else 0
+
+    async def missing_shards(
+        self, epoch: int, at: BlockMark | None = None, *, is_followed: bool = False
+    ) -> frozenset[int]:
+        return self.missing
+
+    async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
+        return [one for one in self.lost if one.object_id in object_ids]
 
     async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
         self.ranges.append((after.number + 1, until.number))
@@ -95,4 +136,6 @@ class Script:
     def happens(self, *events: Event) -> None:
         self.block += 1
         block = self.mark(self.block)
+        if any(isinstance(event, EpochStarted) for event in events):
+            self.started = self.block
         self.happened[self.block] = [dataclasses.replace(event, block=block) for event in events]

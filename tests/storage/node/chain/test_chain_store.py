@@ -14,11 +14,13 @@ import pytest
 from committee.ledger import BlobRecord, BlockMark, EpochState, Parameters
 from committee.ledger.follower import MARKS_KEPT
 from committee.membership import Committee, Member
-from storage.node.chain.changes import Change
-from storage.node.chain.store import FILE, ChainStore
+from storage.node.chain import rows
+from storage.node.chain.changes import BlobObject, Change
+from storage.node.chain.conditions import over_in
+from storage.node.chain.store import FILE, ChainStore, Saved
 from storage.node.sqlite import StoreError
+from tests.storage.node.chain.kept import DOMAIN, Kept, kept, objects_in, put
 
-DOMAIN = bytes(range(32))
 A, B = bytes([1]) * 32, bytes([2]) * 32
 COMMITTEE = Committee(
     2, 4, (Member(1, "a", "http://a:1", bytes(48), (0, 3)), Member(2, "b", "http://b:1", bytes(48), (2, 1)))
@@ -35,68 +37,107 @@ STATE = EpochState(
 )
 RECORD = BlobRecord(1, A, 10, "0x1", 1, None, 3, True)
 PARAMETERS = Parameters(10, 600, 60, 30, 500, DOMAIN)
-FIRST = Change((mark(9),), (RECORD,), {7: 1}, STATE, (A,), is_all=True)
-
-
-def saved(folder: Path, domain: bytes = DOMAIN) -> Change | None:
-    with contextlib.closing(ChainStore(folder)) as store:
-        return store.open(domain)
+OBJECT = BlobObject(RECORD)
+FIRST = Change((mark(9),), {1: OBJECT}, {7: 1}, STATE)
+SAVED = Kept(Saved((mark(9),), {7: 1}, STATE, None, False, True), (OBJECT,))
 
 
 def save(folder: Path, *changes: Change) -> None:
     with contextlib.closing(ChainStore(folder)) as store:
         store.open(DOMAIN)
-        for change in changes:
-            store.save(change)
+        put(store, *changes)
 
 
 def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
-    assert saved(tmp_path) is None
+    assert kept(tmp_path) is None
     save(tmp_path, FIRST)
-    assert saved(tmp_path) == FIRST
-    step = Change((mark(10),), is_confirmed=False)
-    save(tmp_path, step)
-    assert saved(tmp_path) == dataclasses.replace(FIRST, marks=(mark(9), mark(10)), is_confirmed=False)
+    assert kept(tmp_path) == SAVED
 
 
 def test_a_step_changes_only_what_it_names(tmp_path: Path) -> None:
-    certified = dataclasses.replace(RECORD, certified_epoch=2)
-    another = BlobRecord(2**200, B, 5, "0x2", 2, None, 4, False, deleted=True, invalid=True)
-    save(tmp_path, FIRST, Change((mark(10), mark(11)), (certified, another), {8: 2}))
-    assert saved(tmp_path) == dataclasses.replace(
-        FIRST, marks=(mark(9), mark(10), mark(11)), records=(certified, another), ejected={7: 1, 8: 2}
-    )
+    certified = BlobObject(dataclasses.replace(RECORD, certified_epoch=2), certified_block=10)
+    gone = BlobRecord(2**255, B, 2**64 - 1, "0x2", 2, None, 4, False, deleted=True, invalid=True)
+    another = BlobObject(gone, deleted_block=11)
+    save(tmp_path, FIRST, Change((mark(10), mark(11)), {1: certified, 2**255: another}, {8: 2}))
+    marks = (mark(9), mark(10), mark(11))
+    assert kept(tmp_path) == Kept(Saved(marks, {7: 1, 8: 2}, STATE, None, False, True), (certified, another))
 
 
-def test_a_state_read_anew_leaves_nothing_of_the_old(tmp_path: Path) -> None:
-    anew = Change((mark(5),), (), {}, STATE, (), is_all=True)
-    save(tmp_path, FIRST, anew)
-    assert saved(tmp_path) == anew
+def test_whether_it_was_confirmed_is_kept_and_whether_the_state_is_owed(tmp_path: Path) -> None:
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        store.open(DOMAIN)
+        put(store, dataclasses.replace(FIRST, is_confirmed=False), owes_state=True)
+    found = kept(tmp_path)
+    assert found is not None
+    assert (found.saved.is_confirmed, found.saved.owes_state) == (False, True)
+
+
+def test_another_table_takes_the_place_of_all_that_there_was(tmp_path: Path) -> None:
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        store.open(DOMAIN)
+        put(store, FIRST)
+        other = BlobObject(dataclasses.replace(RECORD, object_id=5, blob_id=B))
+        with store.writing() as writing:
+            writing.put_objects(1, [other])
+        assert store.of(B) == []
+        store.use_table(
+            1, lambda rows: store.write(rows, 1, Change((mark(10),), state=STATE), owes_state=False)
+        )
+        assert (store.of(A), store.of(B)) == ([], [other])
+        with store.writing() as writing:
+            writing.clear(0)
+    found = kept(tmp_path)
+    assert found is not None and found.objects == (other,)
 
 
 def test_only_the_newest_marks_are_kept(tmp_path: Path) -> None:
     save(tmp_path, FIRST, *(Change((mark(number),)) for number in range(10, 300)))
-    found = saved(tmp_path)
+    found = kept(tmp_path)
     assert found is not None
-    assert found.marks == tuple(mark(number) for number in range(300 - MARKS_KEPT, 300))
+    assert found.saved.marks == tuple(mark(number) for number in range(300 - MARKS_KEPT, 300))
 
 
 def test_a_change_that_fails_half_way_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    broken = Change(
-        (mark(10), cast(BlockMark, None)), (dataclasses.replace(RECORD, deleted=True),), is_all=True
-    )
+    deleted = BlobObject(dataclasses.replace(RECORD, deleted=True), deleted_block=10)
+    broken = Change((mark(10), cast(BlockMark, None)), {1: deleted})
     with contextlib.closing(ChainStore(tmp_path)) as store:
         store.open(DOMAIN)
-        store.save(FIRST)
+        put(store, FIRST)
         with pytest.raises(AttributeError):
-            store.save(broken)
-    assert saved(tmp_path) == FIRST
+            put(store, broken)
+    assert kept(tmp_path) == SAVED
+
+
+def test_objects_that_are_over_are_removed_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.node.chain.store.REMOVED_AT_ONCE", 2)
+    records = [dataclasses.replace(RECORD, object_id=number, end_period=number) for number in range(8)]
+    objects = {one.object_id: BlobObject(one) for one in records}
+    kinds = {
+        5: (None, 8),
+        6: (4, 8),
+        7: (6, 8),
+    }  # deleted without a certificate, in the epoch, and certified in it too
+    for number, (certified_block, deleted_block) in kinds.items():
+        objects[number] = BlobObject(records[number], certified_block, deleted_block)
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        store.open(DOMAIN)
+        put(store, Change((mark(9),), objects, {}, STATE))
+        store.look_for_what_is_over()
+        steps = 1
+        while store.tidy(over_in(2, 5)):
+            steps += 1
+        assert [one.record.object_id for one in objects_in(store)] == [3, 4, 6]
+    assert steps >= rows.BUCKETS
+    found = kept(tmp_path)
+    assert found is not None and len(found.objects) == 3
 
 
 def test_another_deployments_file_is_made_anew(tmp_path: Path) -> None:
     save(tmp_path, FIRST)
-    assert saved(tmp_path, bytes(32)) is None
-    assert saved(tmp_path) is None
+    assert kept(tmp_path, bytes(32)) is None
+    assert kept(tmp_path) is None
 
 
 @pytest.mark.parametrize("damage", ["noise", "text", "state", "marks"])
@@ -112,30 +153,32 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, damage: str) -> None:
             with contextlib.closing(sqlite3.connect(path)) as connection, connection:
                 statement = "UPDATE note SET value = '{}' WHERE name = 'state'"
                 connection.execute(statement if damage == "state" else "DELETE FROM mark")
-    assert saved(tmp_path) is None
+    assert kept(tmp_path) is None
     save(tmp_path, FIRST)
-    assert saved(tmp_path) == FIRST
+    assert kept(tmp_path) == SAVED
 
 
-STEP = Change((mark(10), mark(11)), (dataclasses.replace(RECORD, deleted=True),), {8: 2})
+STEP = Change(
+    (mark(10), mark(11)), {1: BlobObject(dataclasses.replace(RECORD, deleted=True), None, 10)}, {8: 2}
+)
 
 
 def test_a_bit_that_changed_anywhere_makes_the_file_anew(tmp_path: Path) -> None:
     """Also one within a row, by which a blob would be another's, deleted, or to be kept for ever."""
     save(tmp_path, dataclasses.replace(FIRST, parameters=PARAMETERS), STEP)
-    right, content = saved(tmp_path), (tmp_path / FILE).read_bytes()
+    right, content = kept(tmp_path), (tmp_path / FILE).read_bytes()
     chance, found_anew = random.Random(1), 0
     used = [place for place, byte in enumerate(content) if byte]
-    for place in chance.sample(used, 300):
+    for place in chance.sample(used, 150):
         for name in (f"{FILE}-wal", f"{FILE}-shm"):
             (tmp_path / name).unlink(missing_ok=True)
         changed = bytearray(content)
         changed[place] ^= 1 << chance.randrange(8)
         (tmp_path / FILE).write_bytes(changed)
-        found = saved(tmp_path)
+        found = kept(tmp_path)
         assert found in (None, right), place
         found_anew += found is None
-    assert found_anew > 200
+    assert found_anew > 100
 
 
 def test_pages_of_two_times_make_the_file_anew(tmp_path: Path) -> None:
@@ -151,14 +194,14 @@ def test_pages_of_two_times_make_the_file_anew(tmp_path: Path) -> None:
     states = []
     for content in (old, new):
         (tmp_path / FILE).write_bytes(content)
-        states.append(saved(tmp_path))
+        states.append(kept(tmp_path))
     for newer in range(1, 2 ** len(changed) - 1):
         mixed = bytearray(old)
         for number, place in enumerate(changed):
             if newer >> number & 1:
                 mixed[place : place + 4096] = new[place : place + 4096]
         (tmp_path / FILE).write_bytes(mixed)
-        assert saved(tmp_path) in (None, *states), newer
+        assert kept(tmp_path) in (None, *states), newer
 
 
 @pytest.mark.parametrize("name", ["state", "parameters"])
@@ -180,9 +223,9 @@ def test_a_note_that_cannot_be_read_is_made_anew(tmp_path: Path, name: str, note
     save(tmp_path, dataclasses.replace(FIRST, parameters=PARAMETERS))
     with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
         connection.execute("UPDATE note SET value = ? WHERE name = ?", (note, name))
-    assert saved(tmp_path) is None
+    assert kept(tmp_path) is None
     save(tmp_path, FIRST)
-    assert saved(tmp_path) == FIRST
+    assert kept(tmp_path) == SAVED
 
 
 def test_parameters_and_the_nodes_id_are_kept(tmp_path: Path) -> None:
@@ -190,7 +233,7 @@ def test_parameters_and_the_nodes_id_are_kept(tmp_path: Path) -> None:
     with contextlib.closing(ChainStore(tmp_path)) as store:
         assert store.node_id(DOMAIN, key) is None
         store.open(DOMAIN)
-        store.save(dataclasses.replace(FIRST, parameters=PARAMETERS))
+        put(store, dataclasses.replace(FIRST, parameters=PARAMETERS))
         store.save_node_id(12, key)
     with contextlib.closing(ChainStore(tmp_path)) as store:
         assert store.node_id(DOMAIN, key) == 12
@@ -205,4 +248,4 @@ def test_parameters_and_the_nodes_id_are_kept(tmp_path: Path) -> None:
 
 def test_a_store_that_is_closed_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not open"):
-        ChainStore(tmp_path).save(FIRST)
+        put(ChainStore(tmp_path), FIRST)

@@ -7,8 +7,8 @@ import pytest
 from committee.bls import SecretKey
 from localnet.memory_chain import MemoryChain
 from storage.node.chain import ChainView
-from storage.node.chain.changes import live
 from tests.storage.network import PARAMETERS, SHARDS
+from tests.storage.node.chain.kept import live_at_start, live_blobs
 from tests.storage.node.handovers import encoded
 
 BLOB = encoded(1, 100)
@@ -69,7 +69,7 @@ async def test_a_blob_lives_until_its_end_period(
         await view.load()
     assert (view.state.period, view.state.epoch) == (period, 1 + len(starts))
     assert view.is_live(BLOB.blob_id) == view.is_registered(BLOB.blob_id) == lives
-    assert view.live_at_start == view.live_blobs() == ([BLOB.blob_id] if lives else [])
+    assert live_at_start(view) == live_blobs(view) == ([BLOB.blob_id] if lives else [])
 
 
 @pytest.mark.parametrize(("kind", "lives"), [(REGULAR, False), (REPLACEMENT, True)])
@@ -81,4 +81,6 @@ def test_what_a_selected_committee_is_to_have_is_what_lives_in_its_period(kind: 
         chain.replace()
     else:
         chain.select()
-    assert live(chain.records.values(), chain.state.next_period) == ([BLOB.blob_id] if lives else [])
+    period = chain.state.next_period
+    live = [one.blob_id for one in chain.records.values() if one.is_live(period)]
+    assert live == ([BLOB.blob_id] if lives else [])

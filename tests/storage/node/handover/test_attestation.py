@@ -7,6 +7,7 @@ import hashlib
 import pytest
 
 from storage.node.handover import attestation
+from storage.redstuff import merkle_root
 
 KEY, BLOCK = bytes(range(48)), bytes([9]) * 32
 SALT = attestation.salt(7, 300, KEY, BLOCK)
@@ -50,14 +51,20 @@ def test_digest_is_the_merkle_root_of_the_leaves() -> None:
     leaves = [attestation.leaf(blob_id, SALT, b"r", b"c") for blob_id in (A, B, C)]
     first, second, third = (h(b"\0" + leaf) for leaf in leaves)
     left, right = h(b"\1" + first + second), h(b"\1" + third + bytes(32))
-    assert attestation.digest(leaves) == h(b"\1" + left + right)
+    assert attestation.digest(leaves) == (h(b"\1" + left + right), 3)
 
 
 def test_digest_of_an_empty_shard_is_32_zero_bytes() -> None:
-    assert attestation.digest([]) == bytes(32)
+    assert attestation.digest([]) == (bytes(32), 0)
 
 
 @pytest.mark.parametrize("order", [(B, A), (A, A), (A, C, B)], ids=["swapped", "twice", "swapped later"])
 def test_digest_refuses_leaves_out_of_order(order: tuple[bytes, ...]) -> None:
     with pytest.raises(ValueError, match="ascend"):
         attestation.digest([attestation.leaf(blob_id, SALT, b"r", b"c") for blob_id in order])
+
+
+@pytest.mark.parametrize("count", [*range(20), 63, 64, 65, 100])
+def test_digest_of_any_number_of_leaves_is_that_of_the_whole_tree(count: int) -> None:
+    leaves = [attestation.leaf(number.to_bytes(32, "big"), SALT, b"r", b"c") for number in range(count)]
+    assert attestation.digest(iter(leaves)) == (merkle_root(leaves), count)

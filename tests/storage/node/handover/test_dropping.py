@@ -48,22 +48,22 @@ async def test_a_disk_that_cannot_delete_holds_up_no_handover(
 async def test_an_attestation_seen_while_shards_are_dropped_is_heeded(
     stored: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Node 3 owes shard 6; what it knows of that when the news comes is older than the news."""
+    """Node 3 owes shard 6; when it comes to dropping, what it knows of that is older than the news."""
     await stored.stop(1)
     node = stored.running[3]
     asked, go_on = asyncio.Event(), asyncio.Event()
-    missing_shards = node.view.ledger.missing_shards
+    chain_time_s = node.view.ledger.chain_time_s
 
-    async def late(*arguments: Any, **options: Any) -> frozenset[int]:
-        missing = await missing_shards(*arguments, **options)
+    async def late() -> int:
+        time_s = await chain_time_s()
         asked.set()
         await go_on.wait()
-        return missing
+        return time_s
 
     for _ in range(3):
         stored.chain.start(MOVED)
         await stored.seen()
-    monkeypatch.setattr(node.view.ledger, "missing_shards", late)
+    monkeypatch.setattr(node.view.ledger, "chain_time_s", late)
     attesting = stored.chain.ledger("node-1")
     stored.chain.eject(4)  # news
     async with asyncio.timeout(20):

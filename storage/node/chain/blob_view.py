@@ -1,0 +1,106 @@
+"""What is asked of blobs: which are registered and live now, and which were live when the epoch started.
+
+Every answer is read from the store. They raise `StoreError` when the disk fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+from committee.ledger import BlobRecord, EpochState
+from storage.node.chain.conditions import Condition, live_at, live_in, registered_in
+from storage.node.chain.store import ChainStore
+from storage.node.sqlite import StoreDamaged
+
+BLOBS_IN_A_PAGE = 1024
+Page = Callable[[bytes, int], list[bytes]]
+"""(blob id, most) → the next blobs behind this one in byte order, as many as the limit; empty behind the last one.
+Raises `StoreError`; not for the event loop's thread."""
+
+
+class BlobView(ABC):
+    """The blobs of a store, in an epoch's state. Any thread may ask; many are asked for by any but the event loop's."""
+
+    state: EpochState
+
+    def __init__(self, store: ChainStore) -> None:
+        self._store = store
+
+    @abstractmethod
+    def _damaged(self, error: StoreDamaged) -> None:
+        """Take note that the store was found damaged."""
+
+    def objects(self, blob_id: bytes) -> tuple[BlobRecord, ...]:
+        """All objects that name a blob, by object id."""
+        with self._noting_damage():
+            return tuple(one.record for one in self._store.of(blob_id))
+
+    def is_registered(self, blob_id: bytes) -> bool:
+        """Whether some object of the blob has neither been deleted nor expired."""
+        return any(one.is_registered(self.state.period) for one in self.objects(blob_id))
+
+    def is_live(self, blob_id: bytes) -> bool:
+        """Whether the blob is certified, not invalid and must be kept in the current period."""
+        return any(one.is_live(self.state.period) for one in self.objects(blob_id))
+
+    def is_invalid(self, blob_id: bytes) -> bool:
+        """Whether the blob's writer was proven to have encoded it inconsistently."""
+        return any(one.invalid for one in self.objects(blob_id))
+
+    def was_live_at_start(self, blob_id: bytes) -> bool:
+        """Whether the blob was live when the current epoch started, and is not invalid."""
+        return bool(self.those_live_at_start([blob_id]))
+
+    def live_blobs(self, after: bytes, max_count: int, period: int | None = None) -> list[bytes]:
+        """Ids of blobs to be kept in a period, the current one if None, behind `after` in byte order.
+
+        This and the next one are for any thread. They raise `StoreError`, also while there is anything that the disk
+        did not take.
+        """
+        period = self.state.period if period is None else period
+        with self._noting_damage():
+            return self._store.blobs_after(after, max_count, live_in(period))
+
+    def live_at_start(self, after: bytes, max_count: int) -> list[bytes]:
+        """Ids of blobs that were live when the current epoch started and are not invalid, behind `after` in byte order.
+
+        They are what its gaining members attest to. The same for all members, however far each has followed the chain.
+        """
+        with self._noting_damage():
+            return self._store.blobs_after(after, max_count, self._live_at_start())
+
+    def those_live_at_start(self, blob_ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the blobs for which `was_live_at_start`."""
+        with self._noting_damage():
+            return self._store.those_with(blob_ids, self._live_at_start())
+
+    def those_wanted(self, blob_ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the blobs that this node may not drop.
+
+        They are the registered ones and those live at the epoch's start, but no invalid ones (PROTOCOL section 5).
+        """
+        with self._noting_damage():
+            registered = self._store.those_with(blob_ids, registered_in(self.state.period))
+        return registered | self.those_live_at_start(blob_ids)
+
+    def _live_at_start(self) -> Condition:
+        state = self.state
+        return live_at(state.started_block.number if state.started_block else -1, state.period)
+
+    @contextlib.contextmanager
+    def _noting_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreDamaged as error:
+            self._damaged(error)
+            raise
+
+
+def pages(page: Page) -> Iterator[list[bytes]]:
+    """Yield all pages of blobs, as `ChainView.live_blobs` or the like gives them. Raises `StoreError`."""
+    last = b""
+    while blobs := page(last, BLOBS_IN_A_PAGE):
+        yield blobs
+        last = blobs[-1]

@@ -1,0 +1,48 @@
+"""Which blob objects are meant, as SQL conditions on their rows (`storage.node.chain.rows`). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Which objects are meant: an SQL condition on their rows, and its values."""
+
+    where: str
+    values: tuple[int, ...]
+
+
+def live_in(period: int) -> Condition:
+    """Objects for whose sake a blob is to be kept in a period (`BlobRecord.is_live`)."""
+    return Condition(
+        "certified_epoch IS NOT NULL AND NOT invalid AND deleted_block IS NULL AND end_period > ?", (period,)
+    )
+
+
+def registered_in(period: int) -> Condition:
+    """Objects that have neither been deleted nor, in a period, expired, and are not invalid."""
+    return Condition("deleted_block IS NULL AND end_period > ? AND NOT invalid", (period,))
+
+
+def live_at(block: int, period: int) -> Condition:
+    """Objects that were live at the end of a block, of the period that runs since, and are not invalid.
+
+    Only what has not ended is ever extended, so that the end tells the same of who was live then.
+    """
+    return Condition(
+        "certified_block <= ? AND (deleted_block IS NULL OR deleted_block > ?) AND NOT invalid AND end_period > ?",
+        (block, block, period),
+    )
+
+
+def over_in(period: int, start: int) -> Condition:
+    """Objects that nothing asks for any more: expired, or deleted without having been live at the end of a block.
+
+    The block is `start`, in which the epoch started.
+    """
+    return Condition(
+        "end_period <= ? OR (deleted_block IS NOT NULL AND (deleted_block <= ? OR certified_block IS NULL "
+        "OR certified_block > ?))",
+        (period, start, start),
+    )
