@@ -36,6 +36,11 @@ _UNSUITED = frozenset(
     }
 )
 """SQLite's result codes on a file system that is not fit for WAL mode."""
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+"""SQLite's result codes for a damaged file. The last one is of statements that cannot be prepared, and ours can be: a
+changed bit gave a table or column another name."""
+_NO_TEXT = "Could not decode to UTF-8"
+"""What Python says, without a code, of a value that is no text any more."""
 
 
 class StoreError(Exception):
@@ -117,6 +122,8 @@ def told(what: str) -> Iterator[None]:
     """Turn the disk's and SQLite's errors into `StoreError`."""
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite's message names a table or column that is no text any more
+        raise StoreDamaged(f"{what}: names that are no text") from error
     except (OSError, sqlite3.Error) as error:
         no_space = (
             error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -125,15 +132,16 @@ def told(what: str) -> Iterator[None]:
         )
         if no_space:
             raise StoreFull(f"{what}: no space is left on the disk; free some and try again") from error
-        if isinstance(error, sqlite3.Error) and code_of(error) in (
-            sqlite3.SQLITE_CORRUPT,
-            sqlite3.SQLITE_NOTADB,
-        ):
+        if isinstance(error, sqlite3.Error) and _is_damage(error):
             raise StoreDamaged(f"{what}: {error}") from error
         advice = (
             "; the file system has to have file locks and shared memory maps" if _is_unsuited(error) else ""
         )
         raise StoreError(f"{what}: {error}{advice}") from error
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return code_of(error) in _DAMAGED or str(error).startswith(_NO_TEXT)
 
 
 def _is_unsuited(error: OSError | sqlite3.Error) -> bool:

@@ -120,6 +120,30 @@ def test_damage_that_a_request_met_is_remembered(store: SliverStore, folder: Pat
             store.require_whole()
 
 
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        (b"checksum BLOB NOT NULL, PRIMARY", b"chEcksun BLOB NOT NULL, PRIMARY"),
+        (b"is_retired INTEGER", b"is_revired INTEGER"),
+        (b"CREATE TABLE segment", b"CREATE TABLE seg\xd4ent"),
+    ],
+    ids=["column", "column-of-the-list", "no-text"],
+)
+def test_a_changed_name_in_the_index_is_damage_and_no_refusal_of_each_request(
+    store: SliverStore, folder: Path, name: bytes, changed: bytes
+) -> None:
+    store.close()
+    index = folder / "index.sqlite"
+    content = index.read_bytes()
+    assert content.count(name) == 1
+    index.write_bytes(content.replace(name, changed))
+    with pytest.raises(StoreDamaged, match=r"Put back index\.sqlite"):
+        store.open()
+        with contextlib.suppress(StoreError):
+            store.sliver(BLOB, 0, P)
+        store.require_whole()
+
+
 def test_a_store_that_is_opened_anew_is_whole(store: SliverStore, folder: Path) -> None:
     kept = shutil.copytree(folder, folder.with_name("kept"))
     (folder / "lock").unlink()
