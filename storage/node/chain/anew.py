@@ -28,6 +28,8 @@ log = Log()
 
 PROGRESS = "reading"
 """The note of how far the reading has come."""
+KEPT_AT_ONCE = 4000
+"""Objects that are written in one transaction: each costs a wait for the disk, and the pages of rows in no order."""
 MOST_TOLD = 10_000
 """Most objects of which single events are told."""
 Made = TypeVar("Made")
@@ -168,6 +170,7 @@ class ReadingAnew:
     # the objects that live
 
     async def _read_pages(self, progress: Progress) -> Progress:
+        read: list[BlobObject] = []
         while not progress.is_paged:
             try:
                 records, cursor = await self._ledger.live_page(progress.cursor, progress.at, is_followed=True)
@@ -175,8 +178,10 @@ class ReadingAnew:
                 progress = replace(progress, at=await self._newer(progress.at))
                 continue
             progress = replace(progress, cursor=cursor, is_paged=cursor == 0)
-            start = progress.start.number
-            await self._keep(progress, [_since(one, start) for one in records])
+            read += [_since(one, progress.start.number) for one in records]
+            if progress.is_paged or len(read) >= KEPT_AT_ONCE:
+                await self._keep(progress, read)
+                read.clear()
         return progress
 
     async def _newer(self, mark: BlockMark) -> BlockMark:

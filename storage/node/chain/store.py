@@ -47,6 +47,10 @@ MEMORY = Path(":memory:")
 """The path of a database that is none."""
 SHARD_BYTES = 2
 IDS_IN_A_QUERY = 500
+CACHE_KIB = 32 * 2**10
+"""What each of the three connections holds of the file in memory at most."""
+PAGES_OF_LOG = 10_000
+"""Pages of 4 KiB in the log before they are written to the file: rows come in no order, several to a page."""
 REMOVED_AT_ONCE = 1000
 """Objects that are over and are removed in one transaction."""
 _NO_DAMAGE = (
@@ -164,7 +168,10 @@ class ChainStore:
 
     def _connect(self) -> sqlite3.Connection:
         if self.path != MEMORY:
-            return connect(self.path)
+            connection = connect(self.path)
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES_OF_LOG}")
+            return connection
         return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
 
     def _disconnect(self) -> None:

@@ -39,6 +39,11 @@ def ids(*numbers: int) -> list[bytes]:
     return [bytes([number]) * 32 for number in numbers]
 
 
+@pytest.fixture(autouse=True)
+def kept_by_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anew, "KEPT_AT_ONCE", 1)
+
+
 @pytest.fixture
 def script() -> Script:
     script = Script()
