@@ -438,6 +438,9 @@ class ChainView(BlobView):
                 except StoreError as error:
                     log.warning("the record of the chain cannot be tidied", error=str(error))
                     break
+                except Exception:
+                    log.exception("the record of the chain cannot be tidied")
+                    break
                 self._note_confirmation()
                 now_s = time.monotonic()
                 await asyncio.sleep(now_s - began_s)

@@ -65,6 +65,10 @@ class Script:
         return bytes(32)
 
     @property
+    def is_development_chain(self) -> bool:
+        return True
+
+    @property
     def is_confirmed(self) -> bool:
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Iterator
@@ -309,3 +310,40 @@ async def test_an_epochs_start_costs_the_same_however_many_blobs_live() -> None:
 def test_progress_is_read_as_it_was_kept() -> None:
     progress = anew.Progress(mark(1), mark(2), 2**80, True, mark(3), {7: 2}, is_confirmed=False)
     assert anew.Progress.read(progress.note()) == progress
+
+
+async def test_what_fails_while_the_record_is_tidied_ends_no_following(
+    script: Script, store: ChainStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = view_of(script, store)
+    await view.load()
+    failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fail(over: object) -> bool:
+        loop.call_soon_threadsafe(failed.set)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(store, "tidy", fail)
+    following = asyncio.create_task(view.follow(0.001))
+    async with asyncio.timeout(10):
+        await failed.wait()
+        script.happens()
+        while view.block != script.mark(script.block):  # noqa: ASYNC110 (no event tells of a block)
+            await asyncio.sleep(0.001)
+    assert not following.done()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_following_removes_what_is_over(script: Script, store: ChainStore) -> None:
+    view = view_of(script, store)
+    await view.load()
+    script.epoch = 9
+    script.happens(EpochStarted(mark(0), 9, 9))
+    following = asyncio.create_task(view.follow(0.001))
+    async with asyncio.timeout(10):
+        while objects_in(store):  # noqa: ASYNC110 (no event tells of it)
+            await asyncio.sleep(0.01)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
