@@ -114,16 +114,22 @@ class PendingUploads:
             held[requester] += size_bytes
 
     def _drop(self, blob_id: bytes) -> None:
-        self._release(self._uploads.pop(blob_id))
+        self._release(self._taken_out(blob_id))
 
-    def _release(self, upload: _Upload) -> None:
+    def _taken_out(self, blob_id: bytes) -> _Upload:
+        """Return an upload that is not to be dropped any more, however long it takes to store it."""
+        upload = self._uploads.pop(blob_id)
         if upload.timer is not None:
             upload.timer.cancel()
+        return upload
+
+    def _release(self, upload: _Upload) -> None:
         self._held -= upload.held  # which also forgets requesters that hold nothing any more
 
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, BlobRegistered) and (upload := self._uploads.pop(event.blob_id, None)):
-            self._storing[event.blob_id] = asyncio.create_task(self._settle(event.blob_id, upload))
+        if isinstance(event, BlobRegistered) and event.blob_id in self._uploads:
+            settling = self._settle(event.blob_id, self._taken_out(event.blob_id))
+            self._storing[event.blob_id] = asyncio.create_task(settling)
 
     async def _settle(self, blob_id: bytes, upload: _Upload) -> None:
         try:

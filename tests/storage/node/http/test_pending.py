@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from committee import messages
+from committee.ledger import BlobRegistered
 from storage.client import wire
 from storage.client.failures import Reason
 from storage.node.budgets import Requester
@@ -130,6 +131,21 @@ async def test_a_registration_that_never_comes_leaves_nothing(
     (await put_early()).granted(202)
     assert (await ask("GET", path(blob, "metadata/status"))).granted() == "nonexistent"
     (await put_early(0, P)).refused(400, "METADATA_NOT_FOUND")
+
+
+async def test_an_upload_whose_time_ends_while_it_is_stored_is_not_dropped(
+    node: OneNode, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unforeseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unforeseen.append(context))
+    monkeypatch.setattr(pending, "KEPT_S", 0.0)
+    uploads = PendingUploads(node.view, node.store)
+    uploads.keep_metadata(Requester("one"), blob.metadata)
+    told = BlobRegistered(node.view.block, 1, blob.blob_id, "", 1, blob.metadata.length, 2, deletable=False)
+    uploads._on_event(told)
+    await uploads.stored(blob.blob_id)
+    assert node.store.metadata(blob.blob_id) == blob.metadata.to_bcs()
+    assert not unforeseen
 
 
 async def test_a_store_that_fails_loses_the_upload_and_no_more(
