@@ -15,6 +15,7 @@ from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
 MAX_NOTE_BYTES = 2**26
 """Largest note, in bytes; the state of 1000 shards that were all left unattested takes some megabytes."""
 MAX_NOTE_BRACKETS = 2**14
+SHARD_BYTES = 2
 
 
 def note(value: EpochState | Parameters | BlockMark) -> bytes:
@@ -68,6 +69,17 @@ def state(text: bytes) -> EpochState:
 def mark(values: Mapping[str, Any]) -> BlockMark:
     """Return the mark of a note's value."""
     return BlockMark(values["number"], bytes.fromhex(values["hash"]))
+
+
+def shards_note(shards: frozenset[int]) -> bytes:
+    """Return the note of some shards: two bytes each."""
+    return b"".join(one.to_bytes(SHARD_BYTES, "big") for one in sorted(shards))
+
+
+def shards(text: bytes) -> frozenset[int]:
+    """Return the shards of a note."""
+    places = range(0, len(text), SHARD_BYTES)
+    return frozenset(int.from_bytes(text[place : place + SHARD_BYTES], "big") for place in places)
 
 
 def _as_json(value: bytes) -> str:

@@ -16,20 +16,21 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from committee.files import NotRegular, clear_away, require_regular_or_none
-from committee.ledger import BlockMark, EpochState, Parameters
+from committee.ledger import Parameters
 from committee.ledger.follower import MARKS_KEPT, Step
 from committee.logs import Log
 from storage.node.chain import notes, rows
 from storage.node.chain.changes import BlobObject, Change, Draft, Known
 from storage.node.chain.conditions import Condition
 from storage.node.chain.rows import BUCKETS, TABLES, VERSION, Rows, object_of, rows_of
+from storage.node.chain.saved import Saved, read_saved
 from storage.node.sqlite import (
     StoreDamaged,
     StoreError,
@@ -45,7 +46,6 @@ log = Log()
 FILE = "chain.sqlite"
 MEMORY = Path(":memory:")
 """The path of a database that is none."""
-SHARD_BYTES = 2
 IDS_IN_A_QUERY = 500
 CACHE_KIB = 32 * 2**10
 """What each of the three connections holds of the file in memory at most."""
@@ -59,22 +59,6 @@ _NO_DAMAGE = (
 )
 """What passes, or what a new file would not help against. Every other error may be of bits that changed: a table or
 column of another name, text that is not UTF-8."""
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What a file has, but for the objects."""
-
-    marks: tuple[BlockMark, ...]
-    ejected: Mapping[int, int]
-    state: EpochState
-    parameters: Parameters | None
-    owes_state: bool
-    """Whether the state is older than the newest mark, and has changed since."""
-    is_confirmed: bool
-    """As `Change.is_confirmed`."""
-    missing: frozenset[int] = frozenset()
-    """As `Change.missing`."""
 
 
 class ChainStore:
@@ -159,7 +143,7 @@ class ChainStore:
                 writing.put("note", [("domain", domain)])
         self._looker, self._pager = (connection if self.path == MEMORY else self._connect() for _ in range(2))
         self._table = TABLES.index(found["table"].decode()) if "table" in found else 0
-        saved = _read(connection, found) if "state" in found else None
+        saved = read_saved(connection, found) if "state" in found else None
         rows.require_root(connection)
         self._unchecked = list(range(BUCKETS)) if saved else []
         self._untidy = list(self._unchecked)
@@ -265,7 +249,7 @@ class ChainStore:
         if change.state is not None:
             found["state"] = notes.note(change.state)
         if change.missing is not None:
-            found["missing"] = b"".join(one.to_bytes(SHARD_BYTES, "big") for one in sorted(change.missing))
+            found["missing"] = notes.shards_note(change.missing)
         if change.parameters is not None:
             found["parameters"] = notes.note(change.parameters)
         writing.put("note", found.items())
@@ -412,24 +396,3 @@ def _opened(connection: sqlite3.Connection | None, path: Path) -> sqlite3.Connec
     if connection is None:
         raise StoreError(f"{path} is not open")
     return connection
-
-
-def _read(connection: sqlite3.Connection, found: Mapping[str, bytes]) -> Saved:
-    """Return what is saved but for the objects. Raises any exception for what was not saved so."""
-    marks = connection.execute("SELECT number, hash FROM mark ORDER BY number").fetchall()
-    if not marks:
-        raise ValueError("a state without a checkpoint")
-    return Saved(
-        marks=tuple(BlockMark(number, digest) for number, digest in marks),
-        ejected=dict(connection.execute("SELECT node_id, epoch FROM ejection").fetchall()),
-        state=notes.state(found["state"]),
-        parameters=notes.parameters(found["parameters"]) if "parameters" in found else None,
-        owes_state=found["owes_state"] != bytes(1),
-        is_confirmed=found["confirmed"] != bytes(1),
-        missing=_shards(found.get("missing", b"")),
-    )
-
-
-def _shards(note: bytes) -> frozenset[int]:
-    places = range(0, len(note), SHARD_BYTES)
-    return frozenset(int.from_bytes(note[place : place + SHARD_BYTES], "big") for place in places)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from committee.errors import LedgerError, LedgerUnavailable, ProvidersDisagree
+from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger import (
     BlockMark,
     EpochState,
@@ -31,7 +31,7 @@ from storage.node.chain.anew import ReadingAnew
 from storage.node.chain.blob_view import BlobView
 from storage.node.chain.changes import Change, epoch_events
 from storage.node.chain.conditions import over_in
-from storage.node.chain.finality import Finality
+from storage.node.chain.health import ChainHealth
 from storage.node.chain.store import ChainStore
 from storage.node.chain.waiting import once_settled
 from storage.node.sqlite import StoreDamaged, StoreError
@@ -87,22 +87,17 @@ class ChainView(BlobView):
         self._listeners: list[Callable[[Event], None]] = []
         self._refreshing = asyncio.Lock()
         self._marks: tuple[BlockMark, ...] = ()
-        self._answered_at = 0.0
-        self._trouble: LedgerError | None = None
-        """Why the last refresh failed; None when it did not."""
+        self._health = ChainHealth()
         self._is_confused = False
         """Whether the state must be read anew: a refresh failed unexpectedly, could not read all of it, or what was
         saved had not been confirmed."""
-        self._finality = Finality()
-        self._first_seen: tuple[int, float] | None = None
-        """(number, time) of the first settled block that was seen, for the chain's pace."""
 
     # reading
 
     @property
     def behind_s(self) -> float:
         """Seconds since the chain last answered."""
-        return time.monotonic() - self._answered_at
+        return self._health.behind_s
 
     @property
     def block(self) -> BlockMark:
@@ -112,21 +107,12 @@ class ChainView(BlobView):
     @property
     def unsettled_s(self) -> float:
         """Seconds since a new settled block was seen."""
-        return self._finality.unsettled_s(time.monotonic())
+        return self._health.unsettled_s
 
     @property
     def blocks_behind(self) -> int:
         """How many settled blocks are not taken in; while the chain is silent, estimated by its pace before."""
-        newest = self._follower.newest
-        if newest is None:
-            return 0
-        behind = max(newest.number - self.block.number, 0)
-        if self._trouble is not None and self._first_seen is not None:
-            number, since = self._first_seen
-            watched_s = self._answered_at - since
-            if watched_s > 0:
-                behind += round(self.behind_s * (newest.number - number) / watched_s)
-        return behind
+        return self._health.blocks_behind(self._follower.newest, self.block)
 
     @property
     def standing(self) -> str:
@@ -134,10 +120,7 @@ class ChainView(BlobView):
 
         "degraded: the chain settles nothing" while it has new blocks and its settled one has stayed the same for long.
         """
-        if self._trouble is None:
-            return "degraded: the chain settles nothing" if self._finality.has_stopped else "following"
-        why = ": providers disagree" if isinstance(self._trouble, ProvidersDisagree) else ""
-        return f"degraded{why}, {self.blocks_behind} blocks behind"
+        return self._health.standing(self.blocks_behind)
 
     def committee(self, epoch: int) -> Committee | None:
         """The committee of an epoch, if it is the previous, current or next one."""
@@ -219,7 +202,7 @@ class ChainView(BlobView):
                 self._failed(unforeseen, is_confused=True)
                 raise unforeseen from None
             self._answered()
-            await self._look_at_finality()
+            await self._health.look_at_finality(self.ledger, self._follower.newest)
 
     async def _catch_up(self) -> None:
         if self._is_damaged:
@@ -235,25 +218,6 @@ class ChainView(BlobView):
             newest = self._follower.newest
             if following is None or newest is None or self.block.number >= newest.number:
                 break
-
-    async def _look_at_finality(self) -> None:
-        """Log it when blocks come and none is settled any more: the view then stands still without a failure."""
-        newest, now_s = self._follower.newest, time.monotonic()
-        if newest is None:
-            return
-        if self._finality.settled(newest.number, now_s):
-            log.info("the chain settles blocks again", block=newest.number)
-        if not self._finality.is_doubtful(now_s):
-            return
-        with contextlib.suppress(LedgerError):
-            tip = await self.ledger.newest()
-            if self._finality.looked(tip.number, now_s):
-                log.warning(
-                    "the chain settles nothing, though blocks come: what happens in them is not taken in",
-                    settled=newest.number,
-                    newest=tip.number,
-                    for_s=round(self.unsettled_s),
-                )
 
     async def follow(self, interval_s: float) -> None:
         """Refresh for ever, every `interval_s`; an outage is waited out, and so is anything else.
@@ -275,22 +239,13 @@ class ChainView(BlobView):
             elif self.ledger.is_development_chain:
                 pause_s = interval_s
             else:
-                pause_s = self._finality.pause_s(interval_s, time.monotonic())
+                pause_s = self._health.finality.pause_s(interval_s, time.monotonic())
             await asyncio.sleep(pause_s)
 
     def _failed(self, error: LedgerError, *, is_confused: bool = False) -> None:
         """Note why a refresh failed; called while the exception is handled. Logged where it is news."""
-        before, self._trouble = self._trouble, error
-        is_news = type(before) is not type(error) or is_confused > self._is_confused
-        self._is_confused = self._is_confused or is_confused
-        if not is_news:
-            return
-        if is_confused:
-            log.exception("what the chain told cannot be taken in; reading the state anew")
-        elif isinstance(error, ProvidersDisagree):
-            log.error("following neither provider; serving on from what is known", error=str(error))
-        else:
-            log.warning("chain does not answer; serving on from what is known", error=str(error))
+        was_confused, self._is_confused = self._is_confused, self._is_confused or is_confused
+        self._health.failed(error, is_confused=is_confused, was_confused=was_confused)
 
     def _note_confirmation(self) -> None:
         if not self.is_checked:
@@ -305,13 +260,8 @@ class ChainView(BlobView):
             log.info("what the chain tells is confirmed; what is not needed may be deleted")
 
     def _answered(self) -> None:
-        self._answered_at = time.monotonic()
         self._note_confirmation()
-        if self._trouble is not None:
-            log.info("chain answers again", block=self.block.number)
-        self._trouble = None
-        if self._first_seen is None and self._follower.newest is not None:
-            self._first_seen = self._follower.newest.number, self._answered_at
+        self._health.answered(self._follower.newest, self.block)
 
     async def _take(self, step: Step) -> None:
         """Save what follows, take it in, tell it: in this order, so that nothing is told that a kill could undo."""

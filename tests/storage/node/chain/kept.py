@@ -10,7 +10,8 @@ from storage.node.chain import ChainView, pages
 from storage.node.chain.changes import BlobObject, Change
 from storage.node.chain.conditions import Condition
 from storage.node.chain.rows import TABLES, object_of
-from storage.node.chain.store import ChainStore, Saved
+from storage.node.chain.saved import Saved
+from storage.node.chain.store import ChainStore
 from storage.node.sqlite import StoreDamaged
 
 DOMAIN = bytes(range(32))

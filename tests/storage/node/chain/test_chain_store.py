@@ -17,7 +17,8 @@ from committee.membership import Committee, Member
 from storage.node.chain import rows
 from storage.node.chain.changes import BlobObject, Change
 from storage.node.chain.conditions import over_in
-from storage.node.chain.store import FILE, ChainStore, Saved
+from storage.node.chain.saved import Saved
+from storage.node.chain.store import FILE, ChainStore
 from storage.node.sqlite import StoreError
 from tests.storage.node.chain.kept import DOMAIN, Kept, kept, objects_in, put
 

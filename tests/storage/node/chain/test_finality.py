@@ -91,11 +91,11 @@ async def test_a_node_says_that_its_chain_settles_nothing(
         for _ in range(3):
             network.chain.mine()
             passed_s += finality.STOPPED_S
-            looked = chain._finality._looked_s
-            await network.until(lambda looked=looked: chain._finality._looked_s > looked)
+            looked = chain._health.finality._looked_s
+            await network.until(lambda looked=looked: chain._health.finality._looked_s > looked)
         health = await network.client(NODE).health()
         network.let_go(NODE)
-        await network.until(lambda: not chain._finality.has_stopped)
+        await network.until(lambda: not chain._health.finality.has_stopped)
     assert health["chain"]["status"] == "degraded: the chain settles nothing"
     assert health["chain"]["unsettledSeconds"] >= 2 * STOPPED_S
     words = [one["event"] for one in told if "settles" in one["event"]]
