@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage.node.chain import finality, view
+from storage.node.chain import finality, health, view
 from storage.node.chain.finality import LONGEST_PAUSE_S, LOOK_S, STOPPED_S, Finality
 from tests.logged import captured
 from tests.storage.network import SHARDS
@@ -83,7 +83,8 @@ async def test_a_node_says_that_its_chain_settles_nothing(
 ) -> None:
     """sig-net/mpc#402: the settled block stays, and the newest one goes on."""
     passed_s, real = 0.0, time.monotonic
-    monkeypatch.setattr(view, "time", SimpleNamespace(monotonic=lambda: real() + passed_s))
+    for module in (view, health):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: real() + passed_s))
     network.hold(NODE)
     chain = network.running[NODE].view
     await network.until(lambda: chain.unsettled_s < STOPPED_S)
@@ -93,11 +94,11 @@ async def test_a_node_says_that_its_chain_settles_nothing(
             passed_s += finality.STOPPED_S
             looked = chain._health.finality._looked_s
             await network.until(lambda looked=looked: chain._health.finality._looked_s > looked)
-        health = await network.client(NODE).health()
+        told_health = await network.client(NODE).health()
         network.let_go(NODE)
         await network.until(lambda: not chain._health.finality.has_stopped)
-    assert health["chain"]["status"] == "degraded: the chain settles nothing"
-    assert health["chain"]["unsettledSeconds"] >= 2 * STOPPED_S
+    assert told_health["chain"]["status"] == "degraded: the chain settles nothing"
+    assert told_health["chain"]["unsettledSeconds"] >= 2 * STOPPED_S
     words = [one["event"] for one in told if "settles" in one["event"]]
     assert words == [
         "the chain settles nothing, though blocks come: what happens in them is not taken in",
