@@ -19,7 +19,7 @@ UPKEEP = {
     "scrub_passes": "Times the scrubber came to the end of the store since the start.",
     "damage_found": "Slivers and metadata found damaged since the start, by whoever read them.",
     "repaired_slivers": "Slivers rebuilt outside the handover since the start.",
-    "blobs_to_heal": "Blobs that wait for repair or are under it.",
+    "blobs_to_heal": "Blobs that wait for repair or are under it, and one more while the search for others goes on.",
     "dropped_blobs": "Blobs dropped since the start because nobody needed them any more.",
     "steps_done": "Steps of the epochs that this node has done since its start.",
 }
