@@ -44,14 +44,18 @@ def _parse(text: str) -> bytes:
         raise typer.BadParameter(str(error)) from None
 
 
-def _source(path: Path) -> Path:
-    """A file to be read, checked before anything else is done; the rest shows when it is read."""
+def _source(text: str) -> Path:
+    """A file to be read, checked before anything else is done; the rest shows when it is read.
+
+    What is looked for is the text as it stands: `Path` would drop a "/" at its end, which makes it a folder's name.
+    """
+    path = Path(text)
     if path == STANDARD:
         return path
-    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where it may not look
-        raise typer.BadParameter(f"there is no file {path}, or this user may not see it")
+    if not os.path.exists(text):  # noqa: PTH110
+        raise typer.BadParameter(f"there is no file {text}, or this user may not see it")
     if path.is_dir():
-        raise typer.BadParameter(f"{path} is a folder")
+        raise typer.BadParameter(f"{text} is a folder")
     return path
 
 
@@ -63,7 +67,8 @@ def _target(text: str) -> Path:
 
 
 FileArgument = Annotated[
-    Path, typer.Argument(help="The blob: a file, a pipe, or - for standard input.", callback=_source)
+    Path,
+    typer.Argument(parser=_source, metavar="FILE", help="The blob: a file, a pipe, or - for standard input."),
 ]
 OutputArgument = Annotated[
     Path,

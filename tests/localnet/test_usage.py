@@ -126,6 +126,16 @@ def test_paths_of_options_may_begin_with_the_home_folder(
     assert f"the key {tmp_path}/home/owner.key" in capsys.readouterr().err
 
 
+def test_a_name_that_ends_as_a_folders_does_names_no_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_bytes(b"walrus")
+    Path("folder").mkdir()
+    for name, why in (("file/", "there is no file file/"), ("folder/", "folder/ is a folder")):
+        assert ended(monkeypatch, f"blob-id {name} --shards 10") == 2
+        assert why in capsys.readouterr().err
+
+
 NETWORK = "--rpc http://127.0.0.1:1 --deployment nowhere --json"
 
 

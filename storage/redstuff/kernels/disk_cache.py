@@ -11,6 +11,8 @@ are compiled anew in each process.
 Machine code that a disk has changed ends the process when it is loaded. So a file is unpickled only if its digest is
 right and nobody else than this user, the sources' owner or root can have written it. Any other is deleted, and its
 kernel compiled anew.
+
+The sources may lie in a zip archive: then there is no folder beside them, and kernels are kept in the user's own cache.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,6 @@ except ImportError:  # Windows: processes may compile the same kernel twice, no 
     fcntl = None  # type: ignore[assignment]
 
 _HERE = Path(__file__).parent
-_SOURCES_OWNER = _HERE.stat().st_uid
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAGIC = b"HAULOUT1"
 _DIGEST_BYTES = 32
@@ -55,8 +57,9 @@ def _state() -> str:
     """A digest of all that decides what a kernel compiles to, and of what reads it."""
     versions = (sys.version, np.__version__, numba.__version__, llvmlite.__version__)
     digest = hashlib.sha256(repr((cpu.target(), versions)).encode())
-    for source in sorted(_HERE.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    sources = {one.name: one for one in resources.files(__package__).iterdir() if one.name.endswith(".py")}
+    for name in sorted(sources):
+        digest.update(name.encode() + b"\0" + sources[name].read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -70,13 +73,13 @@ def _folders() -> tuple[Path, ...]:
     named = os.environ.get("HAULOUT_KERNEL_CACHE")
     if named:
         return () if named == "off" else (Path(os.path.expanduser(named)),)  # noqa: PTH111 - Path.expanduser raises
-    beside = _HERE / "__pycache__" / "kernels"
+    beside = (_HERE / "__pycache__" / "kernels",) if _HERE.is_dir() else ()
     user = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
         user = user if user.is_absolute() else Path.home() / ".cache"
     except RuntimeError:  # no HOME and no entry in the user data base, as in a container
-        return (beside,)
-    return beside, user / "haulout" / "kernels"
+        return beside
+    return *beside, user / "haulout" / "kernels"
 
 
 class _KernelCache:
@@ -142,8 +145,8 @@ def _open(path: Path, flags: int) -> int:
 
 
 def _trusted_users() -> set[int]:
-    """Return the users whose code runs here anyway: root, this one, and the sources' owner."""
-    return {0, os.geteuid(), _SOURCES_OWNER}
+    """Return the users whose code runs here anyway: root, this one, and the owner of the sources' folder."""
+    return {0, os.geteuid()} | ({_HERE.stat().st_uid} if _HERE.is_dir() else set())
 
 
 def _read(path: Path) -> bytes | None:

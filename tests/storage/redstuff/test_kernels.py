@@ -7,6 +7,7 @@ import mmap
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,28 @@ def test_a_cache_is_in_the_home_folder_where_its_name_says_so(monkeypatch: pytes
     ):
         monkeypatch.setenv("XDG_CACHE_HOME", name)
         assert disk_cache._folders.__wrapped__()[1] == Path(folder, "haulout", "kernels")
+
+
+def test_sources_in_a_zip_archive_have_the_same_kernels_in_the_users_cache(tmp_path: Path) -> None:
+    root, archive = Path(disk_cache.__file__).parents[3], tmp_path / "haulout.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for source in (root / "storage/__init__.py", *sorted((root / "storage/redstuff").rglob("*.py"))):
+            packed.write(source, source.relative_to(root))
+    command = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from storage.redstuff.kernels import disk_cache as cache;"
+        "print(cache.__file__, cache._state(), *cache._folders(), cache._trusted_users())"
+    )
+    environment = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(tmp_path)}
+    told = subprocess.run(
+        [sys.executable, "-I", "-c", command, archive],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    inside = archive / "storage/redstuff/kernels/disk_cache.py"
+    users = {0, os.geteuid()}
+    assert told.stdout == f"{inside} {disk_cache._state()} {tmp_path / 'haulout/kernels'} {users}\n"
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
