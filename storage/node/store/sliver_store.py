@@ -22,6 +22,7 @@ one bounded piece a call (`storage.node.store.tidying`).
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import threading
@@ -203,6 +204,21 @@ class SliverStore:
         return (
             self._reading.contents([(SliverKey(blob_id, shard, axis), Place(*rows[0]))])[0] if rows else None
         )
+
+    def slivers_of(
+        self, blob_id: bytes, first: tuple[int, int] = (0, 0), max_bytes: int = 2**20
+    ) -> tuple[list[tuple[int, Axis, Symbols]], tuple[int, int] | None]:
+        """Slivers of a blob as (shard, axis, symbols), in this order, from (shard, axis) on; and where to go on, if so.
+
+        As many as `max_bytes` allows, and at least one; those that are damaged are left out.
+        """
+        rows = [row for row in self._index.query(sql.FIND_ALL, blob_id) if row[:2] >= first]
+        sizes = itertools.accumulate(row[4] for row in rows)
+        count = max(1, sum(size_bytes <= max_bytes for size_bytes in sizes))
+        found = [(SliverKey(blob_id, row[0], Axis(row[1])), Place(*row[2:])) for row in rows[:count]]
+        contents = zip(found, self._reading.contents(found), strict=True)
+        slivers = [(key.shard, key.axis, content) for (key, _), content in contents if content is not None]
+        return slivers, rows[count][:2] if count < len(rows) else None
 
     def discard(self, blob_id: bytes, shard: int, axis: Axis, symbols: Symbols) -> bool:
         """Delete a sliver that was read and does not hash to its root; whether it was deleted.

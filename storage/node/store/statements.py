@@ -43,7 +43,7 @@ WHERE blob_id = ? AND sliver.blob = blob.number AND shard = ? AND axis = ?
 """
 FIND_ALL = """
 SELECT shard, axis, segment, offset, size, checksum FROM blob CROSS JOIN sliver
-WHERE blob_id = ? AND sliver.blob = blob.number
+WHERE blob_id = ? AND sliver.blob = blob.number ORDER BY shard, axis
 """
 FIND_SOME = """
 SELECT blob_id, segment, offset, size, checksum FROM blob CROSS JOIN sliver

@@ -3,15 +3,21 @@
 Blob by blob, in the order of their ids: the metadata against the id, then each sliver against its root. What does not
 hold is discarded and looked after (`storage.node.upkeep.healing`) before anyone asks for it. The place is kept in the
 store, so that a node that is restarted often comes around all the same.
+
+It works in steps of STEP_S or STEP_BYTES, each on one thread, and rests between them as its rate and its share of a
+core ask for: small slivers cost time, large ones bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from committee.logs import Log
 from storage.node.store import SliverStore, StoreError
+from storage.node.store.records import Symbols
+from storage.node.threads import finished
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 
 log = Log()
@@ -22,8 +28,30 @@ BLOBS_IN_A_STEP = 64
 """The place is kept so often: a restart scrubs at most so many blobs again."""
 RETRY_S = 30.0
 """Pause after the store has failed."""
+STEP_S = 0.1
+STEP_BYTES = 2**20
+"""A step ends with the sliver by which it has taken so long, or has read so much."""
+CORE_SHARE = 0.25
+"""Part of a core's time that is spent, at most."""
 SHORTEST_PAUSE_S = 0.05
-"""Small slivers are read several in a row before the rate asks for a pause."""
+"""Steps are done several in a row before the rate asks for a pause."""
+
+
+class Step:
+    """What one step has come to."""
+
+    def __init__(self) -> None:
+        self.slivers = 0
+        self.size_bytes = 0
+        self.took_s = 0.0
+        self.unchecked: list[bytes] = []
+        """Blobs whose slivers cannot be checked before their metadata are back."""
+        self._began_s = time.perf_counter()
+
+    def ends(self) -> bool:
+        """Note how long it has taken; whether that is as long, or it has read as much, as a step may."""
+        self.took_s = time.perf_counter() - self._began_s
+        return self.took_s >= STEP_S or self.size_bytes >= STEP_BYTES
 
 
 class Scrubber:
@@ -70,25 +98,46 @@ class Scrubber:
         """Scrub from the kept place to the store's end; the next pass starts at its beginning. Raises `StoreError`."""
         last = await asyncio.to_thread(self._store.bookmark, BOOKMARK) or b""
         while blobs := await asyncio.to_thread(self._store.blobs_after, last, BLOBS_IN_A_STEP):
-            for blob_id in blobs:
-                await self._scrub(blob_id)
             last = blobs[-1]
+            slivers = self._scrubbed(blobs)
+            has_more = True
+            while has_more:
+                step = Step()
+                has_more = await finished(self._do, step, slivers)
+                self.slivers += step.slivers
+                self.size_bytes += step.size_bytes
+                for blob_id in step.unchecked:
+                    self._look_after(blob_id)
+                await self._keep_to_the_rate(step)
             await asyncio.to_thread(self._store.keep_bookmark, BOOKMARK, last)
         await asyncio.to_thread(self._store.keep_bookmark, BOOKMARK, b"")
         self.passes += 1
 
-    async def _scrub(self, blob_id: bytes) -> None:
-        metadata = await asyncio.to_thread(self._good_metadata, blob_id)
-        if metadata is None:
-            # Its slivers cannot be checked before it is back.
-            self._look_after(blob_id)
-            return
-        for axis in Axis:
-            for shard in sorted(await asyncio.to_thread(self._store.shards_with, blob_id, axis)):
-                size_bytes = await asyncio.to_thread(self._scrub_sliver, metadata, shard, axis)
-                self.slivers += size_bytes > 0
-                self.size_bytes += size_bytes
-                await self._keep_to_the_rate(size_bytes)
+    def _do(self, step: Step, slivers: Iterator[int | bytes]) -> bool:
+        """Go on until the step is over; whether there is more."""
+        for one in slivers:
+            if isinstance(one, bytes):
+                step.unchecked.append(one)
+            else:
+                step.slivers += 1
+                step.size_bytes += one
+            if step.ends():
+                return True
+        return False
+
+    def _scrubbed(self, blobs: Sequence[bytes]) -> Iterator[int | bytes]:
+        """Scrub the slivers of blobs, and yield the size of each; or the blob's id where there are no good metadata."""
+        for blob_id in blobs:
+            metadata = self._good_metadata(blob_id)
+            if metadata is None:
+                yield blob_id
+                continue
+            place: tuple[int, int] | None = (0, 0)
+            while place is not None:
+                slivers, place = self._store.slivers_of(blob_id, place, STEP_BYTES)
+                for shard, axis, symbols in slivers:
+                    self._check(metadata, shard, axis, symbols)
+                    yield len(symbols)
 
     def _good_metadata(self, blob_id: bytes) -> BlobMetadata | None:
         """The blob's metadata, found good; None, and nothing stored any more, when they are not."""
@@ -102,22 +151,18 @@ class Scrubber:
             self._store.discard_metadata(blob_id, stored)
             return None
 
-    def _scrub_sliver(self, metadata: BlobMetadata, shard: int, axis: Axis) -> int:
-        """Bytes read; 0 when the sliver is gone, dropped meanwhile or found damaged by its very reading."""
-        blob_id = metadata.blob_id
-        symbols = self._store.sliver(blob_id, shard, axis)
-        if symbols is None:
-            return 0
+    def _check(self, metadata: BlobMetadata, shard: int, axis: Axis, symbols: Symbols) -> None:
+        """Discard a sliver that does not hash to its root."""
         try:
-            index = self._code.sliver_index(blob_id, shard, axis)
+            index = self._code.sliver_index(metadata.blob_id, shard, axis)
             self._code.verify_sliver(metadata, axis, index, symbols)
         except RedStuffError as error:
             log.warning("scrubbing found a damaged sliver", shard=shard, error=str(error))
-            self._store.discard(blob_id, shard, axis, symbols)
-        return len(symbols)
+            self._store.discard(metadata.blob_id, shard, axis, symbols)
 
-    async def _keep_to_the_rate(self, size_bytes: int) -> None:
+    async def _keep_to_the_rate(self, step: Step) -> None:
         now_s = asyncio.get_running_loop().time()
-        self._free_at_s = max(self._free_at_s, now_s) + size_bytes / self._bytes_per_s
+        rest_s = max(step.size_bytes / self._bytes_per_s, step.took_s * (1 / CORE_SHARE - 1))
+        self._free_at_s = max(self._free_at_s, now_s) + rest_s
         if self._free_at_s - now_s >= SHORTEST_PAUSE_S:
             await asyncio.sleep(self._free_at_s - now_s)

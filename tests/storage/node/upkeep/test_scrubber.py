@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from storage.node.store import SliverStore, StoreError
 from storage.node.upkeep import scrubber as scrubber_module
 from storage.node.upkeep.scrubber import Scrubber
 from storage.redstuff import Axis, EncodedBlob, RedStuff
+from tests.storage.node.places import place_of
 
 CODE = RedStuff(10)
 P, S = Axis.PRIMARY, Axis.SECONDARY
@@ -98,16 +100,15 @@ async def test_a_restart_goes_on_where_it_was(
     monkeypatch.setattr(scrubber_module, "BLOBS_IN_A_STEP", 2)
     for blob in BLOBS:
         keep(store, blob)
-    sliver, reads = store.sliver, []
+    slivers_of = store.slivers_of
 
-    def fail_at_the_fourth(blob_id: bytes, shard: int, axis: Axis) -> bytes | memoryview | None:
-        reads.append(blob_id)
+    def fail_at_the_fourth(blob_id: bytes, *arguments: Any) -> Any:
         if blob_id == BLOBS[3].blob_id:
             raise StoreError("test")
-        return sliver(blob_id, shard, axis)
+        return slivers_of(blob_id, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "sliver", fail_at_the_fourth)
+        patch.setattr(store, "slivers_of", fail_at_the_fourth)
         with pytest.raises(StoreError):
             await scrubber.scrub_to_end()
     store.close()
@@ -136,8 +137,53 @@ async def test_it_reads_no_faster_than_its_rate(store: SliverStore, monkeypatch:
 
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock[0])
     monkeypatch.setattr(asyncio, "sleep", pause)
+    monkeypatch.setattr(scrubber_module, "STEP_BYTES", 1)
     slow = Scrubber(store, CODE, lambda blob_id: None, 1000.0, 1.0)
     await slow.scrub_to_end()
     assert slow.size_bytes == store.stored_bytes()
     assert clock[0] == pytest.approx(slow.size_bytes / 1000.0, abs=scrubber_module.SHORTEST_PAUSE_S)
     assert min(pauses) >= scrubber_module.SHORTEST_PAUSE_S
+
+
+async def test_it_takes_no_more_than_its_share_of_a_core(
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slivers of which each takes half a second, as far as the clock tells."""
+    for blob in BLOBS:
+        keep(store, blob)
+    clock, pauses = [0.0], list[float]()
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        clock[0] += seconds
+
+    def tick() -> float:
+        clock[0] += 0.5
+        return clock[0]
+
+    monkeypatch.setattr("storage.node.upkeep.scrubber.time.perf_counter", tick)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock[0])
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    await Scrubber(store, CODE, lambda blob_id: None, 1e12, 1.0).scrub_to_end()
+    worked_s = 0.5 * 20
+    assert sum(pauses) == pytest.approx(worked_s / scrubber_module.CORE_SHARE - worked_s, rel=0.1)
+    assert len(pauses) == 20, "a step a sliver"
+
+
+async def test_slivers_of_a_blob_come_in_pieces_and_damaged_ones_are_left_out(store: SliverStore) -> None:
+    keep(store, BLOBS[0])
+    blob_id = BLOBS[0].blob_id
+    place_of(store.folder, blob_id, 0, S).flip()
+    size = len(bytes(BLOBS[0].sliver(P, 0)))
+    seen: list[tuple[int, Axis, Any]] = []
+    place: tuple[int, int] | None = (0, 0)
+    pieces = 0
+    while place is not None:
+        slivers, place = store.slivers_of(blob_id, place, size)
+        seen += slivers
+        pieces += 1
+    assert [(shard, axis) for shard, axis, _ in seen] == [(0, P), (1, P), (1, S)]
+    assert all(symbols == store.sliver(blob_id, shard, axis) for shard, axis, symbols in seen)
+    assert pieces == 4
+    assert store.damaged == [(blob_id, 0, S)]
+    assert store.slivers_of(BLOBS[1].blob_id) == ([], None)
