@@ -188,6 +188,17 @@ async def accept(ledger: Ledger, node: NodeArgument) -> Result:
     return sent(await ledger.accept_node(node), node_id=node, owner=sending_account(ledger))
 
 
+@chain_command(node_app, "resign")
+async def resign(ledger: Ledger) -> Result:
+    """Operate no node any more, such as one for which another account has named yours without asking.
+
+    The node's owner alone operates it until it names another operator (`update --operator`). A process that runs with
+    your account's key attests and votes no more.
+    """
+    node_id, transaction = await ledger.resign()
+    return sent(transaction, node_id=node_id)
+
+
 @chain_command(node_app, "vote")
 async def vote(
     ledger: Ledger,

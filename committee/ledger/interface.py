@@ -257,6 +257,9 @@ class Ledger(SpaceLedger, Protocol):
     async def change_operator(self, node_id: int, operator: str) -> Transaction:
         """Let another account operate a node."""
 
+    async def resign(self) -> tuple[int, Transaction]:
+        """Operate no node any more: (id of the one that the account operated, transaction); its owner still does."""
+
     async def offer_node(self, node_id: int, account: str | None) -> Transaction:
         """Offer a node of the sending account to another account; None withdraws the offer.
 

@@ -111,6 +111,12 @@ class Writer:
         """As `Ledger.change_operator`."""
         return await self._registry_call("changeOperator", node_id, operator)
 
+    async def resign(self) -> tuple[int, Transaction]:
+        """As `Ledger.resign`."""
+        registry = self._reader.registry
+        receipt = await self._send(registry, "resignOperator")
+        return int(self._told(receipt, registry, "OperatorChanged", "nodeId")), receipt.transaction
+
     async def offer_node(self, node_id: int, account: str | None) -> Transaction:
         """As `Ledger.offer_node`."""
         return await self._registry_call("offerNode", node_id, account or decode.NO_ACCOUNT)

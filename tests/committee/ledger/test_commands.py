@@ -17,6 +17,7 @@ from committee import deploy_command
 from committee.bls import SecretKey
 from committee.errors import CommitteeError, LedgerRefused
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles
+from committee.ledger.evm.decode import NO_ACCOUNT
 from committee.printing import PAID, CommandFailed
 from localnet.chain import LocalChain
 from storage.cli import app
@@ -289,6 +290,15 @@ async def test_a_node_is_registered_updated_and_leaves(launch: Launch, tmp_path:
     await owner.run("node", "return", "1")
     with pytest.raises(CommitteeError, match="name one change"):
         await owner.run("node", "update", "1")
+
+    operator = Shell(network.chain.rpc_url, tmp_path / "deployment.json", network.key, tmp_path)
+    with pytest.raises(LedgerRefused, match="NotAnOperator"):
+        await operator.run("node", "resign")
+    await owner.run("node", "update", "1", "--operator", operator.account)
+    assert (await operator.run("node", "resign"))["node_id"] == 1
+    assert (await owner.run("node", "status", "1"))["operator"] == NO_ACCOUNT
+    with pytest.raises(LedgerRefused, match="NotAnOperator"):
+        await operator.run("node", "leave", "1")
 
 
 async def test_stake_is_added_listed_unstaked_and_withdrawn(launch: Launch, tmp_path: Path) -> None:
