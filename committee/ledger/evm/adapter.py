@@ -17,6 +17,7 @@ from committee.ledger.events import Event, Stretch
 from committee.ledger.evm import answers, decode
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deployment import Deployment
+from committee.ledger.evm.many_calls import call_many
 from committee.ledger.evm.past import lost_objects
 from committee.ledger.evm.reader import Reader
 from committee.ledger.evm.refusals import Lacking
@@ -340,19 +341,26 @@ class EvmLedger(SpaceWriter, VotingWriter):
 
     async def stakes(self, account: str) -> list[StakePosition]:
         """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
-        staking = self._reader.staking
-        positions = []
+        block = (await self._reader.block("latest")).mark
         # Not by the contract's count alone: a provider could name any, and each is asked about.
-        for node_id in [node.node_id for node in await self.nodes()]:
-            shares, amount, joinings, unbondings = await asyncio.gather(
-                self._reader.call(staking, "sharesOf", node_id, account),
-                self._reader.call(staking, "stakeOf", node_id, account),
-                self._reader.call(staking, "joiningsOf", node_id, account),
-                self._reader.call(staking, "unbondingsOf", node_id, account, 0),
-            )
-            if shares or joinings or unbondings:
-                positions.append(decode.stake_position(node_id, shares, amount, joinings, unbondings))
-        return positions
+        nodes = await self._reader.pages(self._reader.registry, "nodes", block, decode.registered_node)
+        node_ids = [node.node_id for node in nodes]
+
+        async def of_each(some: Sequence[int], view: str, *more: int) -> list[Any]:
+            calls = [(view, (node_id, account, *more)) for node_id in some]
+            return await call_many(self._rpc, self._reader, self._reader.staking, calls, block)
+
+        shares, (joinings, unbondings) = await both(
+            of_each(node_ids, "sharesOf"),
+            both(of_each(node_ids, "joiningsOf"), of_each(node_ids, "unbondingsOf", 0)),
+        )
+        looked = zip(node_ids, shares, joinings, unbondings, strict=True)
+        found = {node_id: told for node_id, *told in looked if any(told)}
+        amounts = await of_each(list(found), "stakeOf")
+        return [
+            decode.stake_position(node_id, told[0], amount, *told[1:])
+            for (node_id, told), amount in zip(found.items(), amounts, strict=True)
+        ]
 
     async def members_of(self, period: int) -> frozenset[int]:
         """As `Ledger.members_of`."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from committee import cli, stake_cli
 from committee.bls import SecretKey, proof_of_possession
 from committee.errors import LedgerError, LedgerRefused
 from committee.ledger.evm import AccountKey, DryRun, EvmLedger
+from committee.ledger.evm.decode import NO_ACCOUNT
+from committee.ledger.evm.many_calls import call_many
 from committee.printing import PAID, CommandFailed
 from committee.terms import Terms
+from tests.committee.ledger.test_provider_limits import REFUSALS, LimitedProvider
 
 if TYPE_CHECKING:
-    from tests.committee.ledger.conftest import Launch
+    from tests.committee.ledger.conftest import Launch, SpoiltConnection
 
 TOKEN = 10**18
 
@@ -113,6 +117,38 @@ async def test_stake_unstaked_behind_a_selection_that_was_dropped_leaves_sooner(
     await node.ledger.unstake_sooner(node.node_id, 3)
     (position,) = await node.ledger.stakes(node.ledger.account)
     assert [one.unlock_period for one in position.unbonding] == [2]
+
+
+async def test_stakes_are_listed_in_few_requests_however_many_nodes_there_are(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """Anyone registers thousands, for gas alone; and providers take few calls at once."""
+    network = await launch((40, 30, 20, 10))
+    staker = network.nodes[2].ledger.account
+    assert staker is not None
+    async with EvmLedger.open(spoilt.url, network.deployment) as ledger:
+        await ledger.parameters()
+        spoilt.asked.clear()
+        assert await ledger.stakes(NO_ACCOUNT) == []
+        assert spoilt.asked.count("eth_call") == 4, "a page of nodes, and three views of all of them"
+        (staked,) = await ledger.stakes(staker)
+        assert (staked.node_id, staked.amount) == (3, 20 * network.UNIT)
+        assert [one.amount for one in staked.joining] == [20 * network.UNIT]
+        with pytest.raises(LedgerRefused, match="UnknownNode"):
+            await call_many(
+                ledger._rpc,
+                ledger._reader,
+                ledger._reader.registry,
+                [("node", (node_id,)) for node_id in (1, 99)],
+                await ledger.newest(),
+            )
+    async with (
+        aiohttp.ClientSession() as session,
+        LimitedProvider(network.chain.rpc_url, session, REFUSALS["-32005"]) as limited,
+        EvmLedger.open(limited.url, network.deployment) as ledger,
+    ):
+        assert await ledger.stakes(staker) == [staked]
+        assert limited.refused, "it takes three calls at once"
 
 
 async def test_members_vote_on_prices_and_capacity(launch: Launch) -> None:
