@@ -22,7 +22,7 @@ from xxhash import xxh3_64_digest as checksum_of
 
 from committee.files import FOLDER, NotRegular, open_regular, opened
 from committee.logs import Log
-from storage.node.sqlite import StoreError, told
+from storage.node.sqlite import StoreDamaged, StoreError, told
 from storage.node.store import statements as sql
 from storage.node.store.files import LOST
 from storage.node.store.index import StoreIndex, add_tallies, number_of
@@ -70,7 +70,8 @@ def has_old_files(folder: Path) -> bool:
 def convert(store: Store, index: StoreIndex) -> list[SliverKey]:
     """Convert what is left of an older version, if anything; return the slivers that were damaged and are gone.
 
-    Raises `StoreError`; `StoreFull` when there is no room for a piece. What was converted by then stays so.
+    Raises `StoreError`; `StoreFull` when there is no room for a piece, `StoreDamaged` for rows that make no sense. What
+    was converted by then stays so.
     """
     if not index.query(sql.IS_ASIDE):
         return []
@@ -83,23 +84,32 @@ def convert(store: Store, index: StoreIndex) -> list[SliverKey]:
     ((left,),) = index.query(sql.OLD_COUNT)
     log.info("converting the store to segments; it may be ended and goes on at the next start", slivers=left)
     damaged: list[SliverKey] = []
-    told_s = time.monotonic()
-    with told(f"cannot convert the store {store.folder}"):
-        while piece := _piece(index):
-            _convert(store, index, piece, damaged)
-            left -= len(piece)
-            if time.monotonic() - told_s >= TOLD_EVERY_S:
-                told_s = time.monotonic()
-                log.info("converting the store", slivers_left=left)
-        _convert_metadata(index)
-        _convert_tallies(index)
-        with index.transaction() as writer:
-            for statement in sql.END_CONVERSION:
-                writer.execute(statement)
-        for name in OLD_FOLDERS:
-            _remove_folders(store.folder / name)
+    what = f"cannot convert the store {store.folder}"
+    try:
+        with told(what):
+            _convert_all(store, index, left, damaged)
+    except (TypeError, ValueError) as error:  # SQLite gives a value of another type for a bit that changed
+        raise StoreDamaged(f"{what}: its index has a row that no store has written: {error}") from error
     log.info("the store is converted", damaged=len(damaged))
     return damaged
+
+
+def _convert_all(store: Store, index: StoreIndex, left: int, damaged: list[SliverKey]) -> None:
+    """Convert the `left` slivers and all else, piece by piece; add the slivers that are damaged."""
+    told_s = time.monotonic()
+    while piece := _piece(index):
+        _convert(store, index, piece, damaged)
+        left -= len(piece)
+        if time.monotonic() - told_s >= TOLD_EVERY_S:
+            told_s = time.monotonic()
+            log.info("converting the store", slivers_left=left)
+    _convert_metadata(index)
+    _convert_tallies(index)
+    with index.transaction() as writer:
+        for statement in sql.END_CONVERSION:
+            writer.execute(statement)
+    for name in OLD_FOLDERS:
+        _remove_folders(store.folder / name)
 
 
 def _piece(index: StoreIndex) -> list[_Old]:

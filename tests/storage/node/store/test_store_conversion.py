@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from storage.node.store import RESERVE_BYTES, NewSliver, SliverKey, SliverStore, StoreError, StoreFull, Tally
+from storage.node.store import (
+    RESERVE_BYTES,
+    NewSliver,
+    SliverKey,
+    SliverStore,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    Tally,
+)
 from storage.node.store import conversion as store_conversion
 from storage.redstuff import Axis
 from tests.storage.node.places import segments_of
@@ -127,6 +138,24 @@ def test_a_lost_index_is_not_made_anew_while_old_files_are_there(folder: Path) -
     (folder / "index.sqlite").unlink()
     with pytest.raises(StoreError, match=r"Put back index\.sqlite"):
         SliverStore(folder).open()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE sliver SET axis = 9 WHERE rowid = 5",
+        "UPDATE sliver SET blob_id = 7 WHERE rowid = 5",
+        "UPDATE sliver SET size = 'x' WHERE rowid = 5",
+        "UPDATE metadata SET blob_id = 7 WHERE rowid = 5",
+        "UPDATE tally SET blob_id = 7 WHERE shard = 7 AND blob_id = x'%s'" % ("03" * 32),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_damage_of_the_index(folder: Path, change: str) -> None:
+    with closing(sqlite3.connect(folder / "index.sqlite")) as index, index:
+        index.execute(change)
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match=r"Put back index\.sqlite"):
+            SliverStore(folder).open()
 
 
 def test_pieces_are_bounded_by_their_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
