@@ -82,18 +82,20 @@ class Scenario:
                 assert blob_id in message
 
 
+PARAMETERS = DeploymentParameters(
+    n_shards=N_SHARDS,
+    period_duration_s=60,
+    handover_deadline_s=300,
+    patience_s=3,
+    band_millis=500,
+    price_per_mib_period=1,
+    write_price_per_mib=1,
+)
+
+
 @pytest.fixture
 async def scenario(tmp_path: Path) -> AsyncIterator[Scenario]:
-    parameters = DeploymentParameters(
-        n_shards=N_SHARDS,
-        period_duration_s=60,
-        handover_deadline_s=300,
-        patience_s=3,
-        band_millis=500,
-        price_per_mib_period=1,
-        write_price_per_mib=1,
-    )
-    async with LocalNetwork(tmp_path, parameters) as network:
+    async with LocalNetwork(tmp_path, PARAMETERS) as network:
         scenario = Scenario(network)
         await scenario.begin()
         yield scenario

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import shutil
-import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from committee.bls import SecretKey
-from committee.errors import LedgerRefused
 from committee.ledger.evm import DeploymentParameters, EvmLedger
 from localnet.memory_chain import MemoryChain
 from localnet.network import LocalNetwork, NodeProcess
-from storage.client import settling
-from storage.client.errors import BlobUnavailable, NotCertified, UnknownBlob
 from storage.node.handover.report import NodeReport
-from storage.redstuff import Axis, TooLarge
 from tests.damages import fifo, link_to_a_file, link_to_a_folder
 from tests.storage.network import N_SHARDS, PARAMETERS, SHARDS
-from tests.storage.node.places import on_disk
 
 if TYPE_CHECKING:
     from tests.localnet.conftest import Scenario
@@ -119,50 +110,6 @@ async def test_who_writes_and_reads_through_a_handover_sees_no_failure(scenario:
     await scenario.check()
 
 
-async def test_a_member_whose_store_was_wiped_heals_from_its_peers(scenario: Scenario) -> None:
-    await scenario.store(10, 100_000)
-    node = scenario.network.nodes["delta"]
-    await node.kill()
-    shutil.rmtree(node.folder / "store")
-    await node.start()
-    await scenario.network.serving("delta")
-    await scenario.check()
-
-
-async def test_too_few_nodes_are_named_and_nothing_is_lost(
-    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settling, "RESTART_PATIENCE_S", 1.0)
-    await scenario.store(50_000)
-    names = ["bravo", "charlie", "delta", "echo"]
-    dead = [scenario.network.nodes[name] for name in names]
-    for node in dead:
-        await node.kill()
-    blob_id = next(iter(scenario.blobs))
-    with pytest.raises(
-        BlobUnavailable, match=r"needed 5 of 13 shards, reachable \d+: no answer from .*delta"
-    ) as no:
-        await scenario.network.client.read(blob_id)
-    assert {failure.name for failure in no.value.failures.values()} == set(names)
-    with pytest.raises(NotCertified, match=r"needed 9 of 13 shards, reachable \d+: no answer from bravo, "):
-        await scenario.network.client.store(b"more", periods=1)
-    for node in dead:
-        await node.start()
-    await scenario.network.serving(*names)
-    await scenario.store(4)
-    await scenario.check()
-
-
-async def test_wrong_requests_get_clear_errors(scenario: Scenario) -> None:
-    client = scenario.network.client
-    with pytest.raises(UnknownBlob, match="check the id"):
-        await client.read(bytes(32))
-    with pytest.raises(TooLarge, match="split it, or use a network with more shards"):
-        await client.store(bytes(5 * 9 * 65534 + 1), periods=1)
-    with pytest.raises(LedgerRefused):
-        await client.store(b"for too long", periods=54)
-
-
 async def test_a_node_logs_its_coming_and_going(scenario: Scenario) -> None:
     network, node = scenario.network, scenario.network.nodes["alfa"]
 
@@ -187,22 +134,6 @@ async def test_a_node_logs_its_coming_and_going(scenario: Scenario) -> None:
     await logged("the name is not the registered one")
 
 
-async def test_a_port_in_use_is_told_in_one_line(scenario: Scenario) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        folder = scenario.network.nodes["alfa"].folder
-        settings = (folder / "node.toml").read_text()
-        (folder / "node.toml").write_text(re.sub(r"port = \d+", f"port = {port}", settings))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "storage.node", str(folder)), stderr=asyncio.subprocess.PIPE
-        )
-        _, errors = await process.communicate()
-    assert process.returncode == 1
-    (line,) = errors.decode().splitlines()
-    assert f"cannot listen on 127.0.0.1, port {port}: " in line
-    assert "stop what uses the port, or set another one" in line
-
-
 async def test_a_node_is_the_same_wherever_the_command_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,14 +147,3 @@ async def test_a_node_is_the_same_wherever_the_command_is_given(
     await node.start()
     assert await node.ended(60) == 1
     assert "a node's folder needs its settings there" in node.last_words()
-
-
-async def test_damaged_slivers_on_disk_do_not_reach_a_reader(scenario: Scenario) -> None:
-    await scenario.store(200_000)
-    (blob_id,) = scenario.blobs
-    slivers = on_disk(scenario.network.nodes["alfa"].folder / "store")
-    damaged = [one for one in slivers if (one.blob_id, one.axis) == (blob_id, Axis.PRIMARY)]
-    assert damaged
-    for one in damaged:
-        one.flip(0)
-    await scenario.check_all_readable()
