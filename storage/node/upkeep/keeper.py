@@ -38,6 +38,8 @@ REST_S = 0.5
 """Pause between two looks while a step is due."""
 LONGEST_REST_S = 30.0
 """Longest pause while none is due."""
+LONGEST_DEVELOPMENT_REST_S = 2.0
+"""The same on a development chain, whose clock may be moved on by hand."""
 TROUBLED_REST_S = 5.0
 """Pause after a look that the chain did not answer."""
 NEWS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected
@@ -95,6 +97,9 @@ class Keeper:
         self._asked_in: tuple[EpochStep, int] | None = None
         """The payment step and turn for which the chain was last asked whether all members are paid."""
         self._has_news = asyncio.Event()
+        self._longest_rest_s = (
+            LONGEST_DEVELOPMENT_REST_S if view.ledger.is_development_chain else LONGEST_REST_S
+        )
         self._changes = ChangesOnly()
         view.subscribe(self._on_event)
 
@@ -142,7 +147,7 @@ class Keeper:
         self.due = ()
         state = self._view.state
         if state.current is None:
-            return LONGEST_REST_S
+            return self._longest_rest_s
         steps = (next_step(state, self._view.parameters, now_s), pay_out_step(state))
         return min([await self._see_to(step, now_s) for step in steps if step is not None])
 
@@ -150,10 +155,10 @@ class Keeper:
         """See to one step; return the seconds to rest."""
         waited_s = now_s - step.since_s
         if self._is_done(step):
-            return LONGEST_REST_S
+            return self._longest_rest_s
         if waited_s < 0:
             # The chain's clock need not go as this machine's.
-            return max(min(-waited_s / 2, LONGEST_REST_S), REST_S)
+            return max(min(-waited_s / 2, self._longest_rest_s), REST_S)
         turn = self._rota.turn(step.kind, waited_s)
         if turn is None or await self._is_paid(step, turn):
             return REST_S

@@ -11,7 +11,7 @@ from committee.errors import INSUFFICIENT_FUNDS, LedgerError, LedgerRefused, Led
 from committee.ledger import StepKind
 from committee.rota import LEAST_TURN_S, TURNS_A_PERIOD
 from committee.terms import Terms
-from localnet.memory_chain import MemoryChain
+from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.node.upkeep.keeper import DONE_BEFORE, Outcome
 from tests.storage.network import PARAMETERS, SHARDS
 from tests.storage.node.upkeep.keepers import Members
@@ -309,3 +309,14 @@ async def test_the_contracts_name_a_step_that_is_done(members: Members, kind: St
     with pytest.raises(LedgerRefused) as refused:
         await send[kind]()
     assert refused.value.reason == DONE_BEFORE[kind]
+
+
+@pytest.mark.parametrize(("is_development_chain", "rest_s"), [(True, 2.0), (False, HALF_S / 2)])
+async def test_a_clock_that_is_moved_by_hand_is_not_slept_through(
+    monkeypatch: pytest.MonkeyPatch, is_development_chain: bool, rest_s: float
+) -> None:
+    monkeypatch.setattr(MemoryLedger, "is_development_chain", is_development_chain)
+    members = Members()
+    for node_id in SHARDS:
+        await members.join(node_id)
+    assert await members.keepers[1]._look() == rest_s
