@@ -18,8 +18,9 @@ SLITHER := $(EVM)/.slither
 # The machine's npm, or the one from the wheel. (Never `npm --prefix`: it would look for its global settings there.)
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
+CHECKS := check-contracts check-style check-types check-artifacts check-slither
 
-.PHONY: setup demo test bench-redstuff bench-gas bench-handover bench-links bench-scale simulate lock clean
+.PHONY: setup demo test $(CHECKS) bench-redstuff bench-gas bench-handover bench-links bench-scale simulate lock clean
 
 setup: .venv/.ready $(EVM)/node_modules/.ready
 
@@ -57,14 +58,35 @@ $(WALRUS)/node_modules/.ready: .venv/.ready $(WALRUS)/package.json $(WALRUS)/pac
 demo: setup
 	@$(BIN)/haulout demo $(if $(FILE),"$(FILE)")
 
+# Of the checks all but Foundry's tests use one core: two run at a time, and each prints what it has found when it ends.
+# (A line with + is printed at once. Older makes, as macOS has, know no --output-sync and print as it comes.)
 test: setup $(SLITHER)/.ready $(WALRUS)/node_modules/.ready
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS)
+	@$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/contracts
+
+$(CHECKS): setup
+
+check-contracts:
+	+@echo "checking the contracts: compiling them and Foundry's tests, running these (about a minute and a half)"
+	@cd $(EVM) && $(NPM) test --silent
+
+check-style:
+	+@echo "checking style and imports"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+
+check-types:
+	+@echo "checking types"
 	@$(BIN)/mypy
-	@cd $(EVM) && $(NPM) test --silent
+
+check-artifacts:
+	+@echo "checking the contracts' artifacts against a build of their sources"
+	@$(BIN)/pytest --quiet tests/contracts
+
+check-slither: $(SLITHER)/.ready
+	+@echo "checking Slither's findings against their answers"
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(SLITHER)/bin/python $(EVM)/check_slither.py
-	@$(BIN)/pytest -n 2 --dist worksteal
 
 # A peer without wheels for every Python that the rest runs on.
 .venv/.bench-ready: .venv/.ready requirements-bench.txt
