@@ -44,6 +44,9 @@ class NodeFace(Protocol):
     def upkeep(self) -> dict[str, int]:
         """What the node has done since its start to keep its store whole; in health and metrics."""
 
+    def clock_ahead_s(self) -> int:
+        """By how many seconds this machine's clock is ahead of most members', negative if behind; in metrics."""
+
     def due(self) -> tuple[Due, ...]:
         """The steps that are due for the epochs to go on; in metrics."""
 

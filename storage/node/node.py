@@ -193,8 +193,14 @@ class StorageNode:
             "keeper": self.keeper.health(),
             "blockList": self.block_list.health(),
             "connections": self.server.counts(),
+            "unixSeconds": int(self.watch.clock.now_s()),
+            "clockAheadSeconds": self.clock_ahead_s(),
             "log": {"lostLines": logs.lost_lines()},
         }
+
+    def clock_ahead_s(self) -> int:
+        """By how many seconds this machine's clock is ahead of most members'; negative when it is behind."""
+        return round(self.watch.clock.ahead_s)
 
     def upkeep(self) -> dict[str, int]:
         """What the node has done since its start to keep its store whole."""

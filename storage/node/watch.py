@@ -24,6 +24,7 @@ from committee.membership import Committee, Member
 from storage.client.errors import NodeError, NodeUnreachable, name_failures
 from storage.client.failures import Reason
 from storage.node.chain import ChainView
+from storage.node.clock import Clock
 from storage.node.confirmations import gather_confirmations, round_behind
 from storage.node.face import Refusal
 from storage.node.peers import Peers
@@ -63,6 +64,7 @@ class Watch:
         self._polls: dict[int, tuple[str, asyncio.Task[None]]] = {}
         """Member whose answer is outstanding → where it was asked, and the question: one that has moved is asked anew,
         and no member holds more than one connection."""
+        self.clock = Clock()
         self._told: tuple[float, int] | None = None
         """When the chain told its time (of `time.monotonic`), and that time in seconds."""
         self._telling = asyncio.Lock()
@@ -142,6 +144,7 @@ class Watch:
         current = self._view.state.current
         if current is None or self._view.node_id not in current.by_id:
             self._asked_at = {}
+            self.clock.forget()
             return
         fellows = [one for one in current.members if one.node_id != self._view.node_id]
         self._asked_at = {one.node_id: self._asked_at.get(one.node_id) for one in fellows}
@@ -171,14 +174,18 @@ class Watch:
 
     async def _is_alive(self, member: Member) -> bool:
         """Return whether the member itself answers (PROTOCOL section 5)."""
-        client = self._peers.watch_client(member)
+        client, asked_s = self._peers.watch_client(member), self.clock.now_s()
         try:
             health = await client.health(timeout_s=self._view.parameters.patience_s)
         except NodeUnreachable:
             return False
         except NodeError:
             return await self._signs.is_given(member)
-        return health.get("nodeId") == member.node_id or await self._signs.is_given(member)
+        if health.get("nodeId") != member.node_id:
+            return await self._signs.is_given(member)
+        if self._view.state.current is not None:
+            self.clock.note(self._view.state.current, member.node_id, asked_s, health.get("unixSeconds"))
+        return True
 
     def _is_my_turn(self, current: Committee, member: Member) -> bool:
         done = (current.epoch, member.node_id) in self._gone

@@ -82,6 +82,9 @@ class OneNode:
     def health(self) -> dict[str, Any]:
         return {"version": "test", "epoch": self.view.state.epoch}
 
+    def clock_ahead_s(self) -> int:
+        return -840
+
     def upkeep(self) -> dict[str, int]:
         return dict.fromkeys(UPKEEP, 7)
 

@@ -55,6 +55,11 @@ class Metrics(Collector):
             ("epoch", "The epoch this node is in.", node.view.state.epoch),
             ("period", "The period this node is in.", node.view.state.period),
             ("chain_block", "The block this node has followed the chain to.", node.view.block.number),
+            (
+                "clock_ahead_seconds",
+                "By how much this machine's clock is ahead of most members'; negative if it is behind.",
+                node.clock_ahead_s(),
+            ),
             ("slivers", "Slivers stored.", node.store.sliver_count()),
             ("sliver_bytes", "Bytes of the slivers stored.", node.store.stored_bytes()),
         ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -44,6 +45,7 @@ async def test_a_node_that_ran_before_serves_as_the_node_it_was(
     health = await network.client(2).health()
     assert (health["nodeId"], health["epoch"]) == (2, 1)
     assert health["shards"]["owned"] == len(SHARDS[2])
+    assert abs(health["unixSeconds"] - time.time()) < 60 and health["clockAheadSeconds"] == 0
 
 
 async def test_a_disk_that_takes_no_id_stops_no_start(
