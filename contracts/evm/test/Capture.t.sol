@@ -135,6 +135,33 @@ contract CaptureTest is Base {
         vm.assertEq(_shardsFrom(7), 20);
     }
 
+    // Pushing others out
+
+    function test_less_than_a_quarter_of_all_stake_takes_no_third_by_taking_candidates_places() public {
+        _addNodes(100);
+        _nextEpoch();
+        for (uint256 i; i < 32; ++i) {
+            uint32 nodeId = _addNode(STAKE + 1); // 32 of 132
+            vm.prank(_operator(nodeId));
+            registry.becomeCandidate(nodeId);
+        }
+        _nextEpoch();
+        vm.assertFalse(registry.node(69).candidate); // the last of those with the least
+        vm.assertTrue(registry.node(68).candidate);
+        vm.assertLe(_shardsFrom(101), 33);
+    }
+
+    function test_less_than_a_quarter_of_all_stake_takes_no_third_where_others_are_worth_just_a_shard() public {
+        _addNodes(100);
+        _nextEpoch();
+        uint32 nodeId = registry.nodeCount() + 1;
+        _leave(100);
+        _addNode(32 * STAKE); // 32 of 131, which drops as much of the others' below a shard's worth
+        _nextEpoch();
+        vm.assertEq(committee.committee(2).members.length, 69);
+        vm.assertLe(_shardsFrom(nodeId), 33);
+    }
+
     /// @dev What the nodes from this one on hold in the current epoch.
     function _shardsFrom(uint32 first) private view returns (uint256 count) {
         for (uint32 nodeId = first; nodeId <= registry.nodeCount(); ++nodeId) {
