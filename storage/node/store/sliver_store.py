@@ -278,7 +278,7 @@ class SliverStore:
     def drop_shard(self, shard: int, is_wanted: Callable[[], bool] = lambda: False) -> int:
         """Drop all slivers of a shard, unless it is wanted (again); how many there were. Metadata and tallies stay.
 
-        `is_wanted` is asked while writers wait, as by `drop_blob`. They wait for one short transaction, however many
+        `is_wanted` is asked while writers wait, as by `drop_blobs`. They wait for one short transaction, however many
         slivers there are; files are then out of their way, and rows are the tidying's.
         """
         with self._dropping, told(f"cannot drop shard {shard} from {self.folder}"):
@@ -307,10 +307,6 @@ class SliverStore:
         A blob is known once anything of it was stored, until it is dropped.
         """
         return [row[0] for row in self._index.query(sql.BLOBS_AFTER, blob_id, max_count)]
-
-    def drop_blob(self, blob_id: bytes, is_wanted: Callable[[], bool]) -> bool:
-        """Drop one blob as `drop_blobs` does, unless it is wanted (again); whether anything was dropped."""
-        return bool(self.drop_blobs([blob_id], lambda asked: asked if is_wanted() else ()))
 
     def drop_blobs(
         self, blob_ids: Sequence[bytes], those_wanted: Callable[[Sequence[bytes]], Collection[bytes]]

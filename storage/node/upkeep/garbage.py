@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from committee.ledger import BlobDeleted, BlobInvalidated, EpochStarted, Event
@@ -24,7 +24,9 @@ from storage.redstuff import blob_id_text
 log = Log()
 
 BLOBS_IN_A_STEP = 1000
-"""Blobs looked at together; dropping takes one at a time."""
+"""Blobs looked at together."""
+BLOBS_NAMED = 8
+"""Dropped blobs that a line of the log names."""
 RETRY_S = 30.0
 """Pause after the store has failed."""
 UNCONFIRMED_PAUSE_S = 1.0
@@ -50,10 +52,6 @@ class Garbage:
         """Since the start."""
         store.on_stored = self._on_stored
         view.subscribe(self._on_event)
-
-    def is_wanted(self, blob_id: bytes) -> bool:
-        """Whether the blob must be kept. Any thread may ask."""
-        return bool(self._view.those_wanted([blob_id]))
 
     def look_at(self, blob_id: bytes) -> None:
         """Drop the blob soon, if it is not wanted."""
@@ -113,14 +111,10 @@ class Garbage:
                 for _ in range(min(len(self._doubtful), BLOBS_IN_A_STEP))
             ]
             try:
-                wanted = await asyncio.to_thread(self._view.those_wanted, some)
-                while some:
-                    if some[-1] not in wanted:
-                        await self._drop_unwanted(some[-1])
-                    some.pop()
-            finally:
-                for blob_id in some:
-                    self.look_at(blob_id)
+                await self._drop_unwanted(some)
+            except BaseException:
+                self._look_at_all(some)
+                raise
         while self._sweep_due:
             self._sweep_due = False
             try:
@@ -130,25 +124,25 @@ class Garbage:
                 raise
 
     async def _sweep(self) -> None:
-        last: bytes | None = b""
-        while last is not None:
-            unwanted, last = await asyncio.to_thread(self._unwanted_after, last)
-            for blob_id in unwanted:
-                await self._drop_unwanted(blob_id)
+        last = b""
+        while blobs := await asyncio.to_thread(self._store.blobs_after, last, BLOBS_IN_A_STEP):
+            await self._drop_unwanted(blobs)
+            last = blobs[-1]
 
-    def _unwanted_after(self, last: bytes) -> tuple[list[bytes], bytes | None]:
-        """Those of the next stored blobs that need not be kept, and the last of all these; None at the store's end."""
-        blobs = self._store.blobs_after(last, BLOBS_IN_A_STEP)
-        wanted = self._view.those_wanted(blobs)
-        return [one for one in blobs if one not in wanted], blobs[-1] if blobs else None
-
-    async def _drop_unwanted(self, blob_id: bytes) -> None:
-        if await asyncio.to_thread(self._store.drop_blob, blob_id, lambda: self._is_kept(blob_id)):
-            self.dropped_blobs += 1
-            log.info("dropped a blob that nobody needs any more", blob=blob_id_text(blob_id))
-        elif not self._view.is_confirmed:
+    async def _drop_unwanted(self, blob_ids: Sequence[bytes]) -> None:
+        dropped = await asyncio.to_thread(self._drop, blob_ids)
+        self.dropped_blobs += len(dropped)
+        if dropped:
+            some = [blob_id_text(blob_id) for blob_id in dropped[:BLOBS_NAMED]]
+            log.info("dropped blobs that nobody needs any more", count=len(dropped), blobs=some)
+        if not self._view.is_confirmed:
             raise Unconfirmed
 
-    def _is_kept(self, blob_id: bytes) -> bool:
-        """Whether the blob may not be dropped now."""
-        return self.is_wanted(blob_id) or not self._view.is_confirmed
+    def _drop(self, blob_ids: Sequence[bytes]) -> list[bytes]:
+        """Drop those of the blobs that need not be kept. From a thread; the store asks again while writers wait."""
+        kept = self._kept(blob_ids)
+        return self._store.drop_blobs([one for one in blob_ids if one not in kept], self._kept)
+
+    def _kept(self, blob_ids: Sequence[bytes]) -> Collection[bytes]:
+        """Those of the blobs that may not be dropped now."""
+        return self._view.those_wanted(list(blob_ids)) if self._view.is_confirmed else blob_ids

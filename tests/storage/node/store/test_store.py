@@ -382,7 +382,7 @@ def test_the_store_does_as_a_dictionary_does(actions: list[tuple[str, object]]) 
                 store.tidy()
             elif action == "drop blob":
                 assert isinstance(argument, int)
-                store.drop_blob(blob(argument), lambda: False)
+                store.drop_blobs([blob(argument)], lambda some: ())
                 model = {key: symbols for key, symbols in model.items() if key[0] != argument}
             elif action == "drop":
                 assert isinstance(argument, int)

@@ -196,7 +196,7 @@ def test_the_reserve_takes_nothing_new_and_all_else_goes_on(
         store.put_metadata(blob(4), b"metadata")
     assert store.metadata(blob(4)) is None
     assert store.sliver(blob(1), 0, P) == LARGE
-    assert store.drop_blob(blob(2), lambda: False)
+    assert store.drop_blobs([blob(2)], lambda some: ())
     assert store.drop_shard(0) == 3
 
 
@@ -210,19 +210,19 @@ def test_what_is_stored_already_needs_no_room(store: SliverStore, disk: SimpleNa
 
 def test_a_dropped_blob_leaves_nothing_and_the_others_all(store: SliverStore, folder: Path) -> None:
     store.put_slivers([NewSliver(blob(1), 3, P, LARGE), NewSliver(blob(2), 3, P, LARGE)])
-    assert store.drop_blob(blob(1), lambda: False)
+    assert store.drop_blobs([blob(1)], lambda some: ())
     assert store.metadata(blob(1)) is None
     assert [store.shards_with(blob(1), axis) for axis in Axis] == [frozenset(), frozenset()]
     assert segments_of(folder) == ["3-2"]
     assert (store.sliver_count(), store.stored_bytes()) == (1, 5000)
     assert store.shards() == {3}
     assert store.damaged_count == 0
-    assert not store.drop_blob(blob(1), lambda: False)
+    assert not store.drop_blobs([blob(1)], lambda some: ())
     assert store.blobs_after(b"", 10) == [blob(2)]
 
 
 def test_a_blob_that_is_wanted_when_it_comes_to_it_is_not_dropped(store: SliverStore) -> None:
-    assert not store.drop_blob(blob(1), lambda: True)
+    assert not store.drop_blobs([blob(1)], lambda some: some)
     assert store.sliver(blob(1), 0, P) == LARGE
 
 

@@ -84,7 +84,7 @@ def drop(store: SliverStore) -> None:
 
 
 def drop_blob(store: SliverStore) -> None:
-    store.drop_blob(BASE[0].blob_id, lambda: False)
+    store.drop_blobs([BASE[0].blob_id], lambda some: ())
 
 
 def tidy(store: SliverStore) -> None:
@@ -108,7 +108,7 @@ def reopen(store: SliverStore) -> None:
 def before(scenario: str, store: SliverStore) -> None:
     """Do to the store with BASE what a scenario expects: one segment to rewrite, and a dropped shard's rows."""
     if scenario == "tidy":
-        store.drop_blob(BASE[1].blob_id, lambda: False)
+        store.drop_blobs([BASE[1].blob_id], lambda some: ())
         store.drop_shard(2)
 
 

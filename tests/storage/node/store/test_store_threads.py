@@ -176,7 +176,7 @@ def test_readers_and_writers_beside_drops_and_tidying_meet_no_damage(
         )
 
     def drop(number: int) -> None:
-        store.drop_blob(blob(number), lambda: False)
+        store.drop_blobs([blob(number)], lambda some: ())
         store.drop_shard(1)
 
     def read(number: int) -> None:

@@ -56,7 +56,7 @@ def rows(store: SliverStore) -> int:
 
 def drop(store: SliverStore, *numbers: int) -> None:
     for number in numbers:
-        assert store.drop_blob(blob(number), lambda: False)
+        assert store.drop_blobs([blob(number)], lambda some: ())
 
 
 def check(store: SliverStore, numbers: set[int]) -> None:
@@ -206,6 +206,6 @@ def test_a_blob_stored_while_numbers_are_scarce_is_found_and_given_up_by_its_own
     assert [blob_id for blob_id, _ in store.slivers_from(1, P, blob(12), 100, 10**6).slivers] == ids
     assert all(store.sliver(blob_id, 1, P) == blob_id for blob_id in ids)
     drop(store, 0)
-    store.drop_blob(ids[3], lambda: False)
+    store.drop_blobs([ids[3]], lambda some: ())
     assert store.put_sliver(ids[3], 1, P, b"again")
     assert all(store.sliver(blob_id, 1, P) == blob_id for blob_id in ids if blob_id != ids[3])

@@ -139,16 +139,29 @@ async def test_a_blob_that_comes_back_while_it_is_being_dropped_is_kept(
 ) -> None:
     node.keep(blob, (0, 1))
     await asyncio.sleep(0)  # what was stored is looked at once more
-    asked: list[bytes] = []
-
-    def is_wanted(blob_id: bytes) -> bool:
-        asked.append(blob_id)
-        return True
-
-    monkeypatch.setattr(garbage, "is_wanted", is_wanted)
+    answers: list[set[bytes]] = [set(), {blob.blob_id}]
+    monkeypatch.setattr(node.view, "those_wanted", lambda blob_ids: answers.pop(0))
+    garbage._sweep_due = False
+    garbage.look_at(blob.blob_id)
     await garbage.collect()
     assert is_kept(node, blob)
-    assert (set(asked), garbage.dropped_blobs) == ({blob.blob_id}, 0)
+    assert (answers, garbage.dropped_blobs) == ([], 0)
+
+
+async def test_blobs_are_dropped_some_in_a_transaction(
+    node: OneNode, garbage: Garbage, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = [encode(bytes([number])) for number in range(7)]
+    for blob in blobs:
+        node.keep(blob, (0, 1))
+    await asyncio.sleep(0)
+    said: list[str] = []
+    assert node.store._index._writer is not None
+    node.store._index._writer.set_trace_callback(said.append)
+    await garbage.collect()
+    assert not any(is_kept(node, blob) for blob in blobs)
+    assert garbage.dropped_blobs == 7
+    assert said.count("COMMIT") <= 3
 
 
 async def test_what_a_failing_store_did_not_drop_is_dropped_the_next_time(
@@ -156,11 +169,11 @@ async def test_what_a_failing_store_did_not_drop_is_dropped_the_next_time(
 ) -> None:
     node.keep(blob, (0, 1))
 
-    def fail(blob_id: bytes, is_wanted: Callable[[], bool]) -> bool:
+    def fail(*_: object) -> list[bytes]:
         raise StoreError("test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(node.store, "drop_blob", fail)
+        patch.setattr(node.store, "drop_blobs", fail)
         with pytest.raises(StoreError):
             await garbage.collect()
     assert is_kept(node, blob)
