@@ -77,7 +77,7 @@ async def test_a_handover_that_goes_on_trying_is_found(
 ) -> None:
     """It has attested all, asks nobody for anything, and its next try is further away than the looks last."""
 
-    async def never(*arguments: object) -> bool:
+    def never(*arguments: object) -> bool:
         return False
 
     monkeypatch.setattr(stored.running[1].handover._attesting, "is_settled", never)
