@@ -106,6 +106,18 @@ contract WorstGasTest is Base {
         vm.assertLe(vm.lastCallGas().gasTotalUsed, MOST / 2);
     }
 
+    /// @dev As many as nodes attest in one transaction, for the first time.
+    function test_gas_of_attesting_two_hundred_shards() public {
+        _addNode(STAKE);
+        _nextEpoch();
+        _addNode(STAKE);
+        _nextEpoch();
+        uint16[] memory gained = _gained(2);
+        vm.assertEq(gained.length, 500);
+        _attest(2, _part(gained, 0, 200));
+        _report("attest 200 shards");
+    }
+
     function _run(bool isMeasured) private {
         if (registry.nodeCount() == 0) _addNodes(MEMBERS);
         _select();

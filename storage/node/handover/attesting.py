@@ -17,6 +17,9 @@ from storage.redstuff import Axis
 
 log = Log()
 
+SHARDS_AT_ONCE = 200
+"""Shards in one transaction; for so many it takes 10 M gas, of the 2^24 that a transaction may take (EIP-7825)."""
+
 
 class _Incomplete(Exception):
     """A sliver of a shard is missing."""
@@ -38,6 +41,7 @@ class Attesting:
         """Attest those of the gained shards that are complete and not attested yet. Raises `LedgerError`, `StoreError`.
 
         Nothing once the epoch is over, or was started by another block than `start`, whose live blobs these are.
+        As many transactions as it takes.
         """
         async with self._one_at_a_time:
             complete = []
@@ -52,11 +56,14 @@ class Attesting:
                     continue
                 fail_point("handover.digest-made")
                 complete.append(Attestation(shard, digest, count))
-            if complete and self._is_start(plan.epoch, start):
+            for first in range(0, len(complete), SHARDS_AT_ONCE):
+                if not self._is_start(plan.epoch, start):
+                    return
                 fail_point("handover.attestation-wanted")
-                await self._view.ledger.attest(plan.epoch, complete)
+                attested = complete[first : first + SHARDS_AT_ONCE]
+                await self._view.ledger.attest(plan.epoch, attested)
                 self._attested_in = plan.epoch
-                log.info("attested", epoch=plan.epoch, shards=[one.shard for one in complete])
+                log.info("attested", epoch=plan.epoch, shards=[one.shard for one in attested])
                 fail_point("handover.attestation-sent")
 
     def is_settled(self, plan: Plan, start: BlockMark) -> bool:

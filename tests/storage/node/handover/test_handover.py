@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from committee.ledger import Attestation, ShardsAttested
+from storage.node.handover import attesting
 from storage.redstuff import Axis
 from tests.storage.network import SHARDS
 from tests.storage.node.checks import check
@@ -100,6 +101,18 @@ async def test_what_a_silent_member_cannot_give_is_rebuilt_ahead(stored: Network
     stored.chain.start()
     await stored.until(lambda: {6, 7} <= stored.chain.attested)
     await check(stored)
+
+
+async def test_more_shards_than_a_transaction_has_gas_for_are_attested_one_part_after_another(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attesting, "SHARDS_AT_ONCE", 1)
+    stored.chain.select({1: (0, 1, 2, 6, 7), 2: (3, 4, 5), 4: (8, 9)})
+    await stored.until(lambda: not (lacks(stored, 1, 6) or lacks(stored, 1, 7)))
+    stored.chain.start()
+    await stored.until(lambda: {6, 7} <= stored.chain.attested)
+    events = [event for block in stored.chain.blocks for event in block.events]
+    assert [one.shards for one in events if isinstance(one, ShardsAttested)] == [(6,), (7,)]
 
 
 async def test_only_what_is_lacking_is_asked_for(stored: Network, monkeypatch: pytest.MonkeyPatch) -> None:
