@@ -106,7 +106,9 @@ print(RedStuff(4, kernels="portable").recovery_symbol(Axis.PRIMARY, b"walrus", 3
 EXPECTED = "6e60\n"
 
 
-def start(program: str, **environment: Any) -> subprocess.Popen[str]:
+def start(program: str, cache: Path | str, **environment: Any) -> subprocess.Popen[str]:
+    """Start a process with a cache of its own, for which it compiles without optimising, in half the time."""
+    environment |= {"NUMBA_OPT": 0, "HAULOUT_KERNEL_CACHE": cache}
     return subprocess.Popen(
         [sys.executable, "-c", program],
         env=os.environ | {name: str(value) for name, value in environment.items()},
@@ -117,14 +119,14 @@ def start(program: str, **environment: Any) -> subprocess.Popen[str]:
 
 
 def test_import_compiles_nothing_and_makes_no_field() -> None:
-    process = start(IMPORT)
+    process = start(IMPORT, "off")
     _, errors = process.communicate()
     assert process.returncode == 0, errors
 
 
 def test_several_processes_may_fill_one_cache(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
-    processes = [start(SYMBOL, HAULOUT_KERNEL_CACHE=folder) for _ in range(3)]
+    processes = [start(SYMBOL, folder) for _ in range(3)]
     answers = [process.communicate() for process in processes]
     assert {answer for answer, _ in answers} == {EXPECTED}, answers
     assert len(list(folder.glob("expand_vectors-portable-*.pickle"))) == 1
@@ -132,13 +134,13 @@ def test_several_processes_may_fill_one_cache(tmp_path: Path) -> None:
 
 
 def test_a_damaged_cache_file_is_deleted_and_compiled_anew(tmp_path: Path) -> None:
-    first = start(SYMBOL, HAULOUT_KERNEL_CACHE=tmp_path)
+    first = start(SYMBOL, tmp_path)
     assert first.communicate()[1] == ""
     (kernel,) = tmp_path.glob("expand_vectors-portable-*.pickle")
     content = bytearray(kernel.read_bytes())
     content[200::97] = bytes(byte ^ 0xFF for byte in content[200::97])  # loaded, this ends the process
     kernel.write_bytes(content)
-    second = start(SYMBOL, HAULOUT_KERNEL_CACHE=tmp_path, NUMBA_DISABLE_JIT=1)
+    second = start(SYMBOL, tmp_path, NUMBA_DISABLE_JIT=1)
     assert second.communicate() == (EXPECTED, "")
     assert disk_cache._read(kernel) is not None
 
@@ -231,7 +233,7 @@ def test_sources_in_a_zip_archive_have_the_same_kernels_in_the_users_cache(tmp_p
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     folder = tmp_path / "file"
     folder.write_text("in the way")
-    process = start(SYMBOL, HAULOUT_KERNEL_CACHE=folder)
+    process = start(SYMBOL, folder)
     assert process.communicate() == (EXPECTED, "")
 
 
