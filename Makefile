@@ -40,7 +40,7 @@ $(EVM)/node_modules/.ready: .venv/.ready $(EVM)/package.json $(EVM)/package-lock
 
 # Slither wants an older web3 than the node, so it has a virtual environment of its own.
 $(SLITHER)/.ready: .venv/.ready $(EVM)/requirements-slither.txt
-	@echo "setting up $(SLITHER) (once)"
+	+@echo "setting up $(SLITHER) (once)"
 	@test -x $(SLITHER)/bin/python || $(PYTHON) -m venv $(SLITHER)
 	@$(SLITHER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(EVM)/requirements-slither.txt
 	@touch $@
@@ -60,7 +60,7 @@ demo: setup
 
 # Of the checks all but Foundry's tests use one core: two run at a time, and each prints what it has found when it ends.
 # (A line with + is printed at once. Older makes, as macOS has, know no --output-sync and print as it comes.)
-test: setup $(SLITHER)/.ready $(WALRUS)/node_modules/.ready
+test: setup $(WALRUS)/node_modules/.ready
 	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS)
 	@$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/contracts
 
