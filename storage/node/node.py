@@ -28,7 +28,7 @@ from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.rota import Due, Rota
 from storage.node.sign_of_life import SignsOfLife
-from storage.node.store import SliverStore, StoreError
+from storage.node.store import SliverStore, StoreDamaged, StoreError
 from storage.node.store.files import require_mounted
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
@@ -45,6 +45,8 @@ Made = TypeVar("Made")
 
 STORE_LOOK_S = 1.0
 """Time between two looks at whether the store's index is whole."""
+STORE_LOOKS = 10
+"""So many looks in a row must fail before the node ends: a disk that fails once, as over a network, is waited for."""
 RESTART_PAUSE_S = 1.0
 IS_REGISTERED = "AccountHasNode"
 """The contract's error for an account that operates a node already."""
@@ -90,7 +92,8 @@ class StorageNode:
         Raises `ConfigError` when the port is in use, others cannot reach the address to be registered, the block list
         cannot be read or the registration is another's, `LedgerError` when the chain does not answer at the very first
         start, `StoreError` when the store's disk is not mounted, `StoreDamaged` when the store's index is damaged or
-        gone, at the start or at any time. Later on a node serves from what it has saved while the chain is silent.
+        gone, at the start or at any time, `StoreError` when its disk fails for STORE_LOOKS looks. Later on a node
+        serves from what it has saved while the chain is silent.
         """
         _read_first(self.block_list)
         require_mounted(self.store.folder, self._chain_store.path)
@@ -122,20 +125,10 @@ class StorageNode:
             log.info("what this node exposes", **exposure(self.config, self._allow_private))
             if not has_joined:
                 running.create_task(self._join_later())
-            running.create_task(self._require_store())
+            running.create_task(require_store(self.store))
             running.create_task(self.view.follow(self.config.poll_interval_s))
             for duty in duties:
                 running.create_task(_for_ever(duty))
-
-    async def _require_store(self) -> None:
-        """Raise `StoreDamaged` once the store's index is damaged or gone.
-
-        The node ends then: what it signs must be found after a restart, and a member that answers every request for
-        slivers with an error is noticed by nobody.
-        """
-        while True:
-            await asyncio.to_thread(self.store.require_whole)
-            await asyncio.sleep(STORE_LOOK_S)
 
     def _put_together(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         """Make the parts that do a member's duties; return the duties, each of which runs for ever."""
@@ -349,6 +342,29 @@ def _read_first(block_list: BlockList) -> None:
         raise ConfigError(
             f"{error}; make it, if only empty, or take block_list out of the settings"
         ) from None
+
+
+async def require_store(store: SliverStore) -> None:
+    """Look at the store's index for ever; raise `StoreDamaged` once it is damaged or gone.
+
+    The node ends then: what it signs must be found after a restart, and a member that answers every request for slivers
+    with an error is noticed by nobody. So it does when STORE_LOOKS looks in a row have failed, whose last `StoreError`
+    is raised.
+    """
+    failed = 0
+    while True:
+        try:
+            await asyncio.to_thread(store.require_whole)
+            failed = 0
+        except StoreDamaged:
+            raise
+        except StoreError as error:
+            failed += 1
+            if failed == 1:
+                log.warning("the store cannot be looked at; looking again", error=str(error))
+            if failed >= STORE_LOOKS:
+                raise
+        await asyncio.sleep(STORE_LOOK_S)
 
 
 async def _for_ever(duty: Callable[[], Awaitable[None]]) -> None:

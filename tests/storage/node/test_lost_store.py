@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ import pytest
 
 from storage.client.errors import NodeError
 from storage.node import node as node_module
-from storage.node.store import StoreDamaged, StoreError
+from storage.node.store import SliverStore, StoreDamaged, StoreError
 from storage.redstuff import Axis
 
 if TYPE_CHECKING:
@@ -47,6 +49,36 @@ async def test_a_node_ends_when_its_index_is_lost(
                 node.store.put_sliver(bytes(32), 0, Axis.PRIMARY, b"new")
     with pytest.raises(StoreDamaged, match=r"Put back index\.sqlite, .* or move .* away and start again"):
         await running
+
+
+@pytest.mark.parametrize("failure", [errno.EIO, errno.EACCES, errno.ESTALE])
+@pytest.mark.parametrize("lasts", [False, True])
+async def test_a_disk_that_fails_ends_a_node_only_if_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: int, lasts: bool
+) -> None:
+    monkeypatch.setattr(node_module, "STORE_LOOK_S", 0.0)
+    most = node_module.STORE_LOOKS
+    look, looks = Path.lstat, 0
+
+    def lstat(path: Path) -> os.stat_result:
+        nonlocal looks
+        if path.name != "index.sqlite":
+            return look(path)
+        looks += 1
+        if lasts or looks % most:
+            raise OSError(failure, os.strerror(failure), str(path))
+        if looks > 3 * most:
+            (tmp_path / "store" / "lock").unlink(missing_ok=True)
+        return look(path)
+
+    with SliverStore(tmp_path / "store") as store:
+        monkeypatch.setattr(Path, "lstat", lstat)
+        expected = StoreError if lasts else StoreDamaged
+        async with asyncio.timeout(20):
+            with pytest.raises(expected, match=os.strerror(failure) if lasts else "removed or replaced"):
+                await node_module.require_store(store)
+        monkeypatch.undo()
+    assert looks == most if lasts else looks > 3 * most
 
 
 @pytest.mark.parametrize("left", [(), ("lost+found",)])
