@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
@@ -81,9 +81,11 @@ class Segments:
     Raises `StoreError` and `OSError` as index and disk do.
     """
 
-    def __init__(self, index: StoreIndex, files: SegmentFiles) -> None:
+    def __init__(self, index: StoreIndex, files: SegmentFiles, on_loss: Callable[[], None]) -> None:
+        """`on_loss` is called when an append has found a segment unusable and retired it."""
         self._index = index
         self._files = files
+        self._on_loss = on_loss
         self._listed: dict[int, Segment] = {}
         self._filling: dict[int, int] = {}
         """Shard → the number of its segment that takes more."""
@@ -227,6 +229,7 @@ class Segments:
                 with self.transaction():
                     left = min(self._files.length(segment.name), segment.length)
                     self._retire(replace(segment, length=left, is_retired=True))
+                self._on_loss()
             except BaseException:
                 self._files.undo(pieces)
                 raise

@@ -75,6 +75,9 @@ class SliverStore:
         self.folder = folder
         self.on_damage: Callable[[bytes], None] = lambda blob_id: None
         """Told the id of a blob of which something was found damaged, by any thread; must not block."""
+        self.on_loss: Callable[[], None] = lambda: None
+        """Called, by any thread, when a write finds a segment's file unusable; the next tidying gives up, and tells to
+        `on_damage`, the slivers that are lost with it. Must not block."""
         self.on_stored: Callable[[Collection[bytes]], None] = lambda blob_ids: None
         """Told the ids of blobs of which something was stored that is new, by any thread; must not block."""
         self._files = SegmentFiles(folder)
@@ -82,7 +85,7 @@ class SliverStore:
         """Held while files are removed, so that no closing overtakes it. Taken before `_writing`."""
         self._writing = threading.RLock()
         self._index = StoreIndex(folder)
-        self._segments = Segments(self._index, self._files)
+        self._segments = Segments(self._index, self._files, lambda: self.on_loss())
         self._reading = Reading(
             folder, self._index, self._segments, self._writing, lambda blob_id: self.on_damage(blob_id)
         )

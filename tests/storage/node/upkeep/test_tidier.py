@@ -56,3 +56,39 @@ async def test_a_store_that_fails_is_tried_again(store: SliverStore, monkeypatch
             await asyncio.sleep(0)
     running.cancel()
     assert failed
+
+
+async def test_a_segment_that_a_write_finds_lost_is_tidied_at_once(tmp_path: Path) -> None:
+    """Nothing else would find the lost slivers before the next look, and they would not be healed until then."""
+    blob, other = bytes(32), bytes([1]) * 32
+    with SliverStore(tmp_path) as store:
+        store.put_slivers([NewSliver(blob, 0, Axis.PRIMARY, b"ab")])
+        is_told = asyncio.Event()
+        told: list[bytes] = []
+        loop = asyncio.get_running_loop()
+
+        def take(blob_id: bytes) -> None:
+            told.append(blob_id)
+            loop.call_soon_threadsafe(is_told.set)
+
+        store.on_damage = take
+        looked = asyncio.Event()
+        real = store.tidy
+
+        def tidy() -> bool:
+            has_more = real()
+            loop.call_soon_threadsafe(looked.set)
+            return has_more
+
+        store.tidy = tidy  # type: ignore[method-assign]
+        running = asyncio.create_task(Tidier(store).run())
+        async with asyncio.timeout(10):
+            await looked.wait()
+            (segment,) = (tmp_path / "segments").iterdir()
+            segment.unlink()
+            await asyncio.to_thread(store.put_slivers, [NewSliver(other, 0, Axis.PRIMARY, b"cd")])
+            await is_told.wait()
+        running.cancel()
+        await asyncio.wait([running])
+        assert told == [blob]
+        assert store.sliver(other, 0, Axis.PRIMARY) == b"cd"
