@@ -100,7 +100,7 @@ abstract contract Base is Signing {
         return ICommittee.Opening(1, 0, 0);
     }
 
-    function _parameters(uint32 bandMillis) internal pure returns (ICommittee.Parameters memory) {
+    function _parameters(uint32 bandMillis) internal view virtual returns (ICommittee.Parameters memory) {
         return ICommittee.Parameters(EPOCH_S, DEADLINE_S, PATIENCE_S, GRACE_S, NOTICE_S, SHRINK_S, bandMillis);
     }
 
