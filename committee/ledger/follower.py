@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from committee.errors import LedgerReorganised, LedgerStateGone
+from committee.errors import LedgerReorganised, LedgerStateGone, LedgerUnavailable
 from committee.ledger.events import (
     CommitteeSelected,
     EpochStarted,
@@ -39,6 +39,8 @@ MARKS_KEPT = 128
 """Marks of the newest blocks worth keeping: a chain that lost more blocks than that is told from a slow endpoint only
 once it is as long again."""
 
+COMPARED_S = 60.0
+"""Time between two comparisons of the state that was followed with the contracts', in seconds."""
 SHORTER_S = 600.0
 """The checkpoint is given up once the chain has been shorter than it, and up to date, for this long."""
 UP_TO_DATE_S = 60.0
@@ -75,6 +77,8 @@ class Follower:
         self.newest: BlockMark | None = None
         self._shorter_since: float | None = None
         """When the chain, up to date, was first seen to be shorter than the checkpoint (of `time.monotonic`)."""
+        self._compared_at_s = time.monotonic()
+        """When the state was last compared with the contracts', or the follower made."""
 
     async def next(self, marks: Sequence[BlockMark], *, owes_state: bool = False) -> Step | Anew | None:
         """What follows on the newest of `marks` (ascending); None when nothing does yet.
@@ -114,7 +118,31 @@ class Follower:
                 if last.number >= until.number:
                     raise
                 owes_state = True
+        if state is not None:
+            _require_started(state, stretch.events)
         return Step(stretch.marks, tuple(stretch.events), state, owes_state)
+
+    async def is_misled(self, state: EpochState, at: BlockMark) -> bool:
+        """Every COMPARED_S, return whether the contracts tell another state at a block than was followed up to it.
+
+        The state is read behind events only. An endpoint that told a false one then, or left the events out, would
+        mislead until the next epoch, long after it has come to tell the truth. Raises `LedgerUnavailable`.
+        """
+        if time.monotonic() - self._compared_at_s < COMPARED_S:
+            return False
+        try:
+            # The second time compared with other endpoints': one that lies now must not have all read anew.
+            is_misled = await self._is_another(state, at) and await self._is_another(
+                state, at, is_followed=True
+            )
+        except LedgerStateGone:
+            is_misled = False
+        self._compared_at_s = time.monotonic()
+        return is_misled
+
+    async def _is_another(self, state: EpochState, at: BlockMark, *, is_followed: bool = False) -> bool:
+        told = await self._ledger.epoch_state(at, is_followed=is_followed)
+        return replace(told, block=state.block) != state
 
     async def _was_made_up(self, checkpoint: BlockMark) -> bool:
         """Return whether the checkpoint is on no chain: an endpoint named it that lied, or lost its chain.
@@ -130,6 +158,16 @@ class Follower:
         if self._shorter_since is None:
             self._shorter_since = now_s
         return now_s - self._shorter_since >= SHORTER_S
+
+
+def _require_started(state: EpochState, events: Sequence[Event]) -> None:
+    """Raise `LedgerUnavailable` unless the state is of the epoch that the events of its blocks started last, if any."""
+    started = [event.epoch for event in events if isinstance(event, EpochStarted)]
+    if started and state.epoch != started[-1]:
+        raise LedgerUnavailable(
+            f"the state of epoch {state.epoch} was told of block {state.block.number}, by whose events epoch "
+            f"{started[-1]} has started"
+        )
 
 
 def _was_replaced(marks: Sequence[BlockMark], head: BlockMark) -> bool:

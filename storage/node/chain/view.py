@@ -218,6 +218,10 @@ class ChainView(BlobView):
             newest = self._follower.newest
             if following is None or newest is None or self.block.number >= newest.number:
                 break
+        is_at_newest = self.block == self._follower.newest and not self._owes_state
+        if is_at_newest and await self._follower.is_misled(self.state, self.block):
+            log.warning("the contracts tell another state than was followed", block=self.block.number)
+            await self._read_anew(self.block)
 
     async def follow(self, interval_s: float) -> None:
         """Refresh for ever, every `interval_s`; an outage is waited out, and so is anything else.

@@ -18,6 +18,7 @@ from committee.ledger import (
     BlobRegistered,
     BlockMark,
     EpochStarted,
+    EpochState,
     Event,
     HandoverDone,
     Ledger,
@@ -326,3 +327,80 @@ async def test_an_ejection_counts_in_its_epoch_and_the_next(script: Script, view
     assert view.was_ejected(7, since_epoch=1)
     assert not view.was_ejected(7, since_epoch=2)
     assert not view.was_ejected(8, since_epoch=0)
+
+
+@pytest.fixture
+def compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state is compared with the contracts' at every look."""
+    monkeypatch.setattr(follower, "COMPARED_S", 0.0)
+
+
+@pytest.mark.usefixtures("compares")
+async def test_an_epoch_whose_events_were_left_out_is_found_by_the_state(
+    script: Script, view: ChainView
+) -> None:
+    """A lone endpoint told other headers and logs while it lied, and is honest since."""
+    told: list[Event] = []
+    view.subscribe(told.append)
+    script.epoch, script.started = 2, 2
+    script.happens()
+    await view.refresh()
+    assert view.state.epoch == 2
+    assert view.state.started_block == mark(2)
+    assert told == [EpochStarted(mark(2), 2, 2), HandoverDone(mark(2), 2)]
+
+
+@pytest.mark.usefixtures("compares")
+async def test_a_false_state_behind_an_event_lasts_until_the_next_comparison(
+    script: Script, view: ChainView
+) -> None:
+    script.epoch = 3
+    script.happens(EpochStarted(mark(0), 3, 3))
+    await view.refresh()
+    script.epoch = 2
+    script.happens(HandoverDone(mark(0), 3))
+    view._follower._compared_at_s = time.monotonic() + 60
+    await view.refresh()
+    assert view.state.epoch == 2
+    script.epoch = 3
+    await view.refresh()
+    assert view.state.epoch == 2
+    view._follower._compared_at_s = 0
+    await view.refresh()
+    assert view.state.epoch == 3
+
+
+@pytest.mark.usefixtures("compares")
+@pytest.mark.parametrize("fault", ["false once", "gone"])
+async def test_a_comparison_that_fails_reads_nothing_anew(
+    script: Script, view: ChainView, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = script.epoch_state, list[bool]()
+
+    async def epoch_state(at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
+        asked.append(is_followed)
+        read = await real(at)
+        return read if is_followed else dataclasses.replace(read, epoch=9)
+
+    if fault == "gone":
+        script.states_gone.add(script.block)
+    else:
+        monkeypatch.setattr(script, "epoch_state", epoch_state)
+    await view.refresh()
+    assert view.state.epoch == 1
+    assert script.loads == 1
+    assert asked == ([] if fault == "gone" else [False, True])
+
+
+async def test_a_state_of_another_epoch_than_its_events_started_is_not_taken_in(
+    script: Script, view: ChainView
+) -> None:
+    """The endpoint told the start of epoch 2, and an old answer for the state."""
+    script.happens(EpochStarted(mark(0), 2, 2))
+    with pytest.raises(LedgerUnavailable, match=r"state of epoch 1 .* by whose events epoch 2 has started"):
+        await view.refresh()
+    assert view.block == mark(1)
+    script.epoch = 2
+    await view.refresh()
+    assert view.state.epoch == 2
+    assert script.loads == 1
