@@ -47,7 +47,7 @@ async def health(n_blobs: int, folder: Path) -> Mapping[str, float]:
         def upkeep() -> dict[str, int]:
             return {**dict.fromkeys(UPKEEP, 0), "blobs_to_heal": healing.waiting}
 
-        node = SimpleNamespace(view=view, store=store, upkeep=upkeep, due=tuple)
+        node = SimpleNamespace(view=view, store=store, upkeep=upkeep, due=tuple, clock_ahead_s=int)
         metrics = Metrics(cast(Any, node))
         longest_s = 0.0
         for _ in range(SCRAPES):
