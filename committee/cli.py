@@ -79,7 +79,7 @@ async def fund(
 
 @chain_command(account_app, "mint")
 async def mint(ledger: Ledger, account: AccountArgument, amount: Amount) -> Result:
-    """Make new tokens for an account; only the token's owner may: on a new network, the account that deployed it."""
+    """Make new tokens for an account; only the token's owner may: the timelock, or what `deploy --minter` named."""
     return sent(await ledger.mint(account, amount), account=account, amount=amount)
 
 
@@ -192,8 +192,8 @@ async def accept(ledger: Ledger, node: NodeArgument) -> Result:
 async def resign(ledger: Ledger) -> Result:
     """Operate no node any more, such as one for which another account has named yours without asking.
 
-    The node's owner alone operates it until it names another operator (`update --operator`). A process that runs with
-    your account's key attests and votes no more.
+    The node attests and votes no more until its owner names an operator, such as itself (`update --operator`). Until
+    then its owner alone may change its address, have it leave, and have it return.
     """
     node_id, transaction = await ledger.resign()
     return sent(transaction, node_id=node_id)
@@ -308,7 +308,7 @@ async def epoch_status(ledger: Ledger) -> Result:
 
 @chain_command(epoch_app, "select")
 async def select(ledger: Ledger) -> Result:
-    """Elect the next committee; from half a period after the last handover on."""
+    """Elect the next committee; from half a period after the end of the current period's first handover on."""
     return sent(await ledger.select())
 
 

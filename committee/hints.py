@@ -45,7 +45,10 @@ HINTS: Mapping[str, str] = {
     "UnknownNode": _NODES,
     "NotNodeOwner": f"{_OWNER}; {_NODES}",
     "NotOffered": f"the node's owner offers it first: `haulout node transfer NODE ACCOUNT`; {_NODES}",
-    "NotAnOperator": "use the key of the account that operates the node (--key-file)",
+    "NotAnOperator": (
+        "use the key of the account that operates the node (--key-file); a node's owner names an operator, such as "
+        "itself, by `haulout node update NODE --operator ACCOUNT`"
+    ),
     "AlreadyCandidate": "nothing needs to be done: the node stands for election",
     "NotCandidate": "nothing needs to be done: the node does not stand for election",
     "Barred": "the node was ejected: try again when the next period has begun",
@@ -87,7 +90,7 @@ HINTS: Mapping[str, str] = {
     "NotCertified": "certify the blob first: `haulout blob certify`",
     "AlreadyCertified": "nothing needs to be done: the blob is certified",
     "NotDeletable": "it was not registered as --deletable: it stays until its end period",
-    "Expired": "its time is over: store the blob anew",
+    "Expired": "its time is over: store the blob, or reserve the space, anew",
     "Paused": "the network's guardian has paused this: try again later",
 }
 
