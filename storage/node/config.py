@@ -96,7 +96,7 @@ class NodeConfig(BaseSettings):
     """Whether the node, when it is its turn, sends what moves the epochs on (`storage.node.upkeep.keeper`); it pays the
     gas. It says in any case what is due and whose turn it is."""
     scrub_bytes_per_s: float = Field(default=4 * 2**20, ge=0)
-    """How fast stored slivers are read again and checked; 0 for never."""
+    """How fast stored slivers are read again and checked, at most, and in a quarter of a core's time; 0 for never."""
     scrub_interval_s: float = Field(default=3600, gt=0)
     """A pass over all of them begins no sooner than this after the one before."""
 
