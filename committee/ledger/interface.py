@@ -26,10 +26,10 @@ from committee.ledger.records import (
     PlannedTransaction,
     Quote,
     RegisteredNode,
-    StakePosition,
     Transaction,
 )
 from committee.ledger.reservations import SpaceLedger
+from committee.ledger.staking import StakeLedger
 from committee.terms import Terms
 
 
@@ -41,7 +41,7 @@ class DryRun(Picklable):
         super().__init__(f"{len(self.planned)} transactions planned, none sent")
 
 
-class Ledger(SpaceLedger, Protocol):
+class Ledger(SpaceLedger, StakeLedger, Protocol):
     """A chain with Haulout's contracts, seen from one account (or from none: then only reading works)."""
 
     @property
@@ -166,20 +166,8 @@ class Ledger(SpaceLedger, Protocol):
         Who had them before goes on serving them.
         """
 
-    async def stakes(self, account: str) -> list[StakePosition]:
-        """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
-
-    async def earnings(self, account: str) -> int:
-        """Commissions that an account has not withdrawn yet."""
-
     async def members_of(self, period: int) -> frozenset[int]:
         """Return the nodes with which a period began that has begun; the members of its other epochs are among them."""
-
-    async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:
-        """Return those of the nodes that are not paid for a period that is over, in the newest block."""
-
-    async def owed(self, period: int, node_id: int) -> int:
-        """Return what a node earned in a period that is over and is still to be paid."""
 
     async def quote(self, length: int, periods: int) -> Quote:
         """What a blob of `length` bytes takes and costs for `periods` periods."""
@@ -283,62 +271,6 @@ class Ledger(SpaceLedger, Protocol):
 
     async def decide_terms(self) -> Transaction:
         """Have the votes of the current period counted and the terms changed, once a period; anyone may."""
-
-    # sending: stake
-
-    async def stake(self, node_id: int, amount: int) -> Transaction:
-        """Stake on a node, from the first period on whose committee is not elected yet.
-
-        Approves the token first where nothing but the allowance is lacking.
-        """
-
-    async def staked_lately(self, node_id: int, amount: int) -> int | None:
-        """Return the newest block in which the account staked just this amount on a node, not long ago; else None.
-
-        "Not long ago" is the adapter's limit. A caller that may repeat a stake whose answer was lost calls `settle` and
-        this first.
-        """
-
-    async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
-        """Take stake off a node, all of it when None, from the first period on whose committee is not elected yet.
-
-        Has the node paid out first where the stake has joined with a period for which it is not settled. The stake can
-        be withdrawn when the last period that it stands for is over and the evidence window has passed.
-        """
-
-    async def unstake_sooner(
-        self, node_id: int, unlock_period: int, amount: int | None = None
-    ) -> Transaction:
-        """Let stake leave sooner that was to leave with `unlock_period`, all of it when None: as if unstaked now.
-
-        Of use where it was unstaked behind a selection that was dropped since. Refused once that period's committee is
-        elected.
-        """
-
-    async def cancel_unstaking(
-        self, node_id: int, unlock_period: int, amount: int | None = None
-    ) -> Transaction:
-        """Cancel the unstaking of the stake that was to leave with `unlock_period`, all of it when None.
-
-        Refused once that period's committee is elected.
-        """
-
-    async def withdraw(self, node_id: int, unlock_period: int) -> Transaction:
-        """Withdraw the stake that left with `unlock_period`; have the node paid out first where that is lacking.
-
-        When epochs have come to a standstill, also what was to join with that period and elected no committee.
-        """
-
-    async def pay_out(
-        self, node_ids: Sequence[int] | None = None, until: int | None = None
-    ) -> list[Transaction]:
-        """Have nodes paid what they earned in periods that are over, before the period `until` if not None.
-
-        All nodes when None. Anyone may; what is paid is skipped. As many transactions as it takes.
-        """
-
-    async def withdraw_earnings(self) -> Transaction:
-        """Take the account's commissions."""
 
     # sending: epochs
 

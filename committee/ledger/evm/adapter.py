@@ -14,11 +14,10 @@ from committee.errors import (
     LedgerReorganised,
 )
 from committee.ledger.events import Event, Stretch
-from committee.ledger.evm import answers, decode
+from committee.ledger.evm import answers, decode, past
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.many_calls import call_many
-from committee.ledger.evm.past import lost_objects
 from committee.ledger.evm.reader import Reader
 from committee.ledger.evm.refusals import Lacking
 from committee.ledger.evm.rpc import Rpc
@@ -268,7 +267,8 @@ class EvmLedger(SpaceWriter, VotingWriter):
 
     async def absence(self, node_id: int) -> Absence:
         """As `Ledger.absence`; searches the logs back from the newest block to where the node stood last."""
-        return await self._reader.absence(node_id, self.deployment.block)
+        first_block = self.deployment.block
+        return await self._rpc.agreeing(lambda: past.absence(self._rpc, self._reader, node_id, first_block))
 
     async def candidates(self) -> list[Candidate]:
         """Who stands for the next selection, in candidate order."""
@@ -287,7 +287,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
     async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
         """As `Ledger.lost_objects`."""
         first_block = self.deployment.block
-        return await self._rpc.agreeing(lambda: lost_objects(self._reader, object_ids, at, first_block))
+        return await self._rpc.agreeing(lambda: past.lost_objects(self._reader, object_ids, at, first_block))
 
     async def blob_object(self, object_id: int) -> BlobRecord:
         """One blob object. Raises `LedgerRefused` when there is none, with the newest block and its age in seconds."""

@@ -1,4 +1,4 @@
-"""Blob objects that are deleted: of them the contracts know nothing, but the logs do.
+"""What the contracts no longer know and their logs tell: deleted blob objects, and why a node does not stand.
 
 What was live when an epoch started is to be had until it ends, also what has been deleted since; and an ordinary node
 of the chain keeps the state of some 128 blocks, which is far less than an epoch.
@@ -13,7 +13,8 @@ from committee.errors import LedgerUnavailable
 from committee.ledger.events import BlobCertified, BlobRegistered
 from committee.ledger.evm import decode
 from committee.ledger.evm.reader import Reader
-from committee.ledger.records import BlobRecord, BlockMark
+from committee.ledger.evm.rpc import Rpc
+from committee.ledger.records import Absence, BlobRecord, BlockMark
 
 KEYS_AT_ONCE = 50
 """Objects searched for in one request for logs."""
@@ -67,3 +68,19 @@ async def _before_deletion(
             if not lacking:
                 return records
     raise LedgerUnavailable(f"no logs tell of the registration of the blob objects {sorted(lacking)}")
+
+
+async def absence(rpc: Rpc, reader: Reader, node_id: int, first_block: int) -> Absence:
+    """As `Ledger.absence`; the contracts were deployed in `first_block`."""
+    last = (await reader.block("latest")).mark
+    names = (decode.REGISTERED, decode.STOOD, *decode.ABSENCES)
+    end: Absence | None = None
+    async for log, _ in reader.newest_first(reader.registry, names, [node_id], first_block, last.number):
+        if log.name == decode.REGISTERED:
+            return end or Absence.NEVER_STOOD
+        if log.name == decode.STOOD and end is not None:
+            return end
+        if log.name == decode.STOOD:
+            break
+        end = decode.ABSENCES[log.name]
+    raise LedgerUnavailable(f"{rpc} tells no logs from which node {node_id} would not stand")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
@@ -24,7 +25,7 @@ from committee.ledger.evm.history import History
 from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.witnesses import Witnesses
-from committee.ledger.records import Absence, BlobObjects, BlobRecord, BlockMark
+from committee.ledger.records import BlobObjects, BlobRecord, BlockMark
 
 Item = TypeVar("Item")
 Tag = Literal["latest", "safe", "finalized"]
@@ -226,23 +227,19 @@ class Reader:
 
         An endpoint, or the machine of a provider that a request comes to, may be behind that for a while.
         """
-        for pause_s in (*BEHIND_PAUSES_S, None):
-            try:
-                return await self._blob_objects(root, length, await self._newest(has_block))
-            except Behind:
-                if pause_s is None:
-                    raise
-                await asyncio.sleep(pause_s)
-        raise AssertionError("the last try returns or raises")
+        return await self._once_there(lambda: self._blob_objects(root, length, has_block))
 
     async def newest(self, has_block: int) -> BlockMark:
         """Return the newest block, `has_block` or later, which endpoints may lack for a while."""
+        return await self._once_there(lambda: self._newest(has_block))
+
+    async def _once_there(self, ask: Callable[[], Awaitable[Item]]) -> Item:
+        """Return what `ask` returns; call it again after each of BEHIND_PAUSES_S while it raises `Behind`."""
         for pause_s in BEHIND_PAUSES_S:
-            try:
-                return await self._newest(has_block)
-            except Behind:
-                await asyncio.sleep(pause_s)
-        return await self._newest(has_block)
+            with suppress(Behind):
+                return await ask()
+            await asyncio.sleep(pause_s)
+        return await ask()
 
     async def _newest(self, has_block: int) -> BlockMark:
         """Return the newest block. Raises `Behind` when it is before `has_block`."""
@@ -257,7 +254,7 @@ class Reader:
 
         return await self._rpc.request("eth_getBlockByNumber", "latest", False, read=read)
 
-    async def _blob_objects(self, root: bytes, length: int, at: BlockMark) -> BlobObjects:
+    async def _blob_objects(self, root: bytes, length: int, has_block: int) -> BlobObjects:
         def read_search(answer: tuple[int, int]) -> tuple[int, int]:
             found, following = answer
             if not (found <= following or following == 0) or (before and following >= before):
@@ -268,6 +265,7 @@ class Reader:
             is_over = view["length"] != length or view["status"] in decode.OVER
             return None if is_over else decode.blob_record(view)
 
+        at = await self._newest(has_block)
         known_up_to = int(await self.call(self.blobs, "blobCount", at=at))
         records: list[BlobRecord] = []
         before = 0
@@ -335,24 +333,6 @@ class Reader:
         self._check_sequence(after, marks[-1], events)
         await self.witnesses.confirm_logs(after.number + 1, marks[-1].number, self._history.rare(logs))
         return Stretch(marks, events, lacks_address_changes=lacks_plentiful)
-
-    async def absence(self, node_id: int, first_block: int) -> Absence:
-        """As `Ledger.absence`, for contracts deployed in the block `first_block`."""
-        return await self._rpc.agreeing(lambda: self._absence(node_id, first_block))
-
-    async def _absence(self, node_id: int, first_block: int) -> Absence:
-        last = (await self.block("latest")).mark
-        names = (decode.REGISTERED, decode.STOOD, *decode.ABSENCES)
-        end: Absence | None = None
-        async for log, _ in self.newest_first(self.registry, names, [node_id], first_block, last.number):
-            if log.name == decode.REGISTERED:
-                return end or Absence.NEVER_STOOD
-            if log.name == decode.STOOD and end is not None:
-                return end
-            if log.name == decode.STOOD:
-                break
-            end = decode.ABSENCES[log.name]
-        raise LedgerUnavailable(f"{self._rpc} tells no logs from which node {node_id} would not stand")
 
     async def newest_first(
         self, contract: Contract, names: Sequence[str], keys: Sequence[int], first: int, last: int
