@@ -4,9 +4,9 @@
                            the larger slivers; shard in decimal, axis "primary" or "secondary", the others in hex
     incoming/, dropped/    slivers being written, and shards being dropped: nothing that counts
 
-It is begun by one transaction that sets the old tables aside (`statements.SET_ASIDE`), and goes on with the next
-opening when it was ended before it was done: a piece of the old rows is stored as if it were new, and is deleted then.
-So it needs no more room than a piece of them, but for the index. The store is open when all of them are through.
+The conversion begins with one transaction that sets the old tables aside (`statements.SET_ASIDE`). It then takes the
+old rows piece by piece: each is stored as if it were new, and then deleted. So it needs no more room than one piece,
+but for the index, and a conversion that was interrupted goes on at the next opening. The store is open once it is done.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ log = Log()
 SLIVERS_AT_ONCE = 1024
 METADATA_AT_ONCE = 256
 BYTES_AT_ONCE = 32 * 2**20
-"""Slivers of this many bytes are in one piece, and at least one."""
+"""Most bytes of slivers in one piece; a larger sliver is a piece of its own."""
 TOLD_EVERY_S = 10.0
 """Time between two log lines of the progress."""
-OLD_FOLDERS = ("slivers", "incoming", "dropped")
+SLIVERS = "slivers"
+"""The folder of the old slivers."""
+OLD_FOLDERS = (SLIVERS, "incoming", "dropped")
 
 
 class Store(Protocol):
@@ -62,7 +64,7 @@ class _Old(NamedTuple):
 def has_old_files(folder: Path) -> bool:
     """Return whether a store of version 4 has left files of slivers in this folder."""
     try:
-        return next((folder / OLD_FOLDERS[0]).iterdir(), None) is not None
+        return next((folder / SLIVERS).iterdir(), None) is not None
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -75,7 +77,7 @@ def convert(store: Store, index: StoreIndex) -> list[SliverKey]:
     """
     if not index.query(sql.IS_ASIDE):
         return []
-    place = store.folder / OLD_FOLDERS[0]
+    place = store.folder / SLIVERS
     if index.query(sql.OLD_IN_FILES) and (place.is_symlink() or not place.is_dir()):
         raise StoreError(
             f"cannot convert the store {store.folder}: the slivers of its version lie in {place}, which is no folder; "
@@ -126,6 +128,7 @@ def _piece(index: StoreIndex) -> list[_Old]:
 
 
 def _convert(store: Store, index: StoreIndex, piece: list[_Old], damaged: list[SliverKey]) -> None:
+    """Store the slivers of a piece, and delete its rows and files; add the slivers that are damaged."""
     found: list[NewSliver] = []
     for one in piece:
         content = _read(store.folder, one) if one.inline is None else one.inline
@@ -177,7 +180,7 @@ def _read(folder: Path, one: _Old) -> bytes | None:
 def _opened_folder(folder: Path, key: SliverKey) -> Iterator[int]:
     """The open folder of a sliver's file, reached through no link."""
     with contextlib.ExitStack() as stack:
-        descriptor = stack.enter_context(opened(os.open(folder / OLD_FOLDERS[0], FOLDER)))
+        descriptor = stack.enter_context(opened(os.open(folder / SLIVERS, FOLDER)))
         for name in (str(key.shard), key.axis.label, key.blob_id[:1].hex()):
             descriptor = stack.enter_context(opened(os.open(name, FOLDER, dir_fd=descriptor)))
         yield descriptor

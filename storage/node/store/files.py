@@ -43,8 +43,8 @@ SEGMENTS = "segments"
 LOST_AND_FOUND = "lost+found"
 """The folder that ext file systems have at their top."""
 LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
-"""What a read of a file says that is gone: no entry, or a link; a sector, a file system's checksum or its own structure
-broken."""
+"""Errors of a read by which the file's content is lost: no entry, or a link; a bad sector, a wrong checksum of the file
+system, or a broken structure of it."""
 
 
 class SegmentName(NamedTuple):

@@ -41,8 +41,8 @@ TALLY_EPOCHS = 8
 CHECKED_BYTES = 64 * 2**20
 """An index up to this size is looked through at the opening, which takes a fraction of a second."""
 WINDOWS = (2**6, 2**12, 2**20)
-"""Blobs whose ids begin with the same 63 bits have numbers next to each other; they are looked for in the first of
-these many that suffices. There are as good as never two."""
+"""Blobs whose ids begin with the same 63 bits have numbers next to each other. A blob is searched for among this many
+numbers; in a larger window only where the one before does not suffice, which is about never."""
 TALLIES_FORGOTTEN = 2048
 """Old tallies that one transaction drops at most."""
 

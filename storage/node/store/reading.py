@@ -1,4 +1,4 @@
-"""Reading slivers by their rows: what is not there whole and unchanged is given up and told."""
+"""Reading slivers by their rows: a sliver that is not there whole and unchanged is given up, and `on_damage` called."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAMAGED_LISTED = 1000
 
 
 class Reading:
-    """The reading of one store, by any thread; one that gives a sliver up takes the store's lock `writing`."""
+    """The reading of one store, by any thread; to give a sliver up, a thread takes the store's lock `writing`."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Reading:
         self.damaged: deque[SliverKey] = deque(maxlen=DAMAGED_LISTED)
         """Slivers found damaged, the last ones."""
         self.damaged_count = 0
-        """All that was found damaged."""
+        """How many slivers and metadata were found damaged."""
 
     def note(self, damaged: Collection[SliverKey]) -> None:
         """Take down slivers that were found damaged elsewhere."""
@@ -57,7 +57,7 @@ class Reading:
         return place if place is not None and self._segments.holds(place) else None
 
     def good(self, keys: Collection[SliverKey]) -> set[SliverKey]:
-        """Those of the slivers that are stored whole; damaged ones are given up. Holding `_writing`."""
+        """Return those of the slivers that are stored whole; damaged ones are given up. The caller holds `writing`."""
         with self._index.writer() as index:
             known = {
                 blob_id
@@ -87,7 +87,7 @@ class Reading:
         return contents
 
     def give_up(self, damaged: Sequence[tuple[SliverKey, Place]]) -> None:
-        """Remove the rows of damaged slivers, all at once, and tell of them. Holding `writing`."""
+        """Remove the rows of damaged slivers, all at once, and tell of them. The caller holds `writing`."""
         if not damaged:
             return
         with self._segments.transaction() as index:

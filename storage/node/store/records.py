@@ -43,7 +43,7 @@ class Tally:
 
     @property
     def in_vain(self) -> Tally:
-        """The same when what came was here already: all that was received is wasted."""
+        """The tally of slivers that were stored already: all bytes received for them are wasted."""
         return Tally(
             *(self.epoch, self.shard, self.blob_id, self.way),
             wasted_bytes=self.received_bytes + self.wasted_bytes,
@@ -84,7 +84,7 @@ class Page:
 
 
 def check_id(blob_id: bytes) -> None:
-    """Raises `ValueError` for what is no blob id."""
+    """Raise `ValueError` for bytes that are no blob id."""
     if len(blob_id) != BLOB_ID_BYTES:
         raise ValueError(f"a blob id of {len(blob_id)} bytes; it has {BLOB_ID_BYTES}")
 

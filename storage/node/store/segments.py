@@ -25,7 +25,7 @@ from storage.node.store.index import StoreIndex
 SEGMENT_BYTES = 256 * 2**20
 """A segment of this length takes nothing more. The last batch may go over it."""
 UNTIDY = "store.untidy"
-"""A bookmark that is there while rows may be that count no more."""
+"""A bookmark that is set while there may be rows that count no more."""
 
 
 class Place(NamedTuple):
@@ -95,7 +95,7 @@ class Segments:
         self._changed: dict[int, Segment] = {}
         """What the transaction under way makes of segments."""
         self._is_untidy = False
-        """Whether the transaction under way may make rows count no more."""
+        """Whether rows may count no more once the transaction under way is done."""
         self._last_number = 0
         self._unlisted: list[SegmentName] = []
         """Files that are to be removed."""
@@ -103,7 +103,7 @@ class Segments:
         """Grows whenever rows may have come to count no more."""
 
     def load(self) -> None:
-        """Read the list, and put in order what a kill or a bad disk has left; looks at no segment that is full.
+        """Read the list, and put in order what a kill or a bad disk has left; full segments are not measured.
 
         What was appended and not committed is cut off, and files that are not listed are removed, as far as the disk
         lets. A listed file that is gone or too short is retired with what is left of it.
@@ -243,10 +243,8 @@ class Segments:
     def commit(self, append: Append) -> None:
         """Within a transaction: count what was appended."""
         for name, offset, contents in append.pieces:
-            segment, size_bytes = (
-                self._now(name.number) or Segment(name.number, name.shard),
-                sum(map(len, contents)),
-            )
+            segment = self._now(name.number) or Segment(name.number, name.shard)
+            size_bytes = sum(map(len, contents))
             self._changed[name.number] = replace(
                 segment,
                 length=offset + size_bytes,
@@ -255,7 +253,7 @@ class Segments:
             )
 
     def forget(self, place: Place) -> None:
-        """Within a transaction: count a row that is removed no longer. Nothing when its segment is gone."""
+        """Within a transaction: no longer count a row, which is removed. Does nothing when its segment is gone."""
         segment = self._now(place.segment)
         if segment is not None:
             self._changed[segment.number] = replace(
@@ -308,7 +306,7 @@ class Segments:
         return Segment(self._last_number, shard)
 
     def _install(self, number: int, segment: Segment | None) -> None:
-        """Make memory what the index now has."""
+        """Take into memory what the index has of a segment now: None for one that is off the list."""
         before = self._listed.get(number)
         if before is not None:
             self._slivers[before.shard] -= before.slivers

@@ -56,7 +56,7 @@ MAX_METADATA_BYTES = 16 * 2**20
 PAGE_LIMIT = 1024
 """Slivers in one page, whatever is asked."""
 BLOBS_IN_A_PAGE = 2**16
-"""Blobs looked through for one page: one of a shard that has few of them ends here, and says where to go on."""
+"""Most blobs looked through for one page: that of a shard with few of them ends there, and says where to go on."""
 IDS_IN_A_QUERY = 500
 BLOBS_IN_A_DROP = 32
 """Blobs dropped in one transaction: with 64 slivers of each, writers wait for some milliseconds."""
@@ -192,7 +192,7 @@ class SliverStore:
         return self.put_slivers([NewSliver(blob_id, shard, axis, symbols, tally)]) == 1
 
     def put_slivers(self, slivers: Iterable[NewSliver]) -> int:
-        """Store slivers, all or none; how many are new. What was received for the others is tallied as wasted.
+        """Store slivers, all or none; return how many are new. What was received for the others is tallied as wasted.
 
         Of several with one key the first is stored. What is there already is read, and stored anew if it is damaged.
         Many at once are much faster than one by one, and so are many threads that store at once.
@@ -278,11 +278,16 @@ class SliverStore:
                 return Page(self._page(found[:number]), key.blob_id)
         return Page(self._page(found), beyond[0][0] if beyond else None)
 
+    def _page(self, found: Sequence[tuple[SliverKey, Place]]) -> list[tuple[bytes, Symbols]]:
+        """Return (blob id, symbols) of the slivers that are whole."""
+        contents = zip(found, self._reading.contents(found), strict=True)
+        return [(key.blob_id, content) for (key, _), content in contents if content is not None]
+
     def drop_shard(self, shard: int, is_wanted: Callable[[], bool] = lambda: False) -> int:
-        """Drop all slivers of a shard, unless it is wanted (again); how many there were. Metadata and tallies stay.
+        """Drop all slivers of a shard, unless it is wanted (again); return how many. Metadata and tallies stay.
 
         `is_wanted` is asked while writers wait, as by `drop_blobs`. They wait for one short transaction, however many
-        slivers there are; files are then out of their way, and rows are the tidying's.
+        slivers there are; the files are removed after it, and the rows by the tidying.
         """
         with self._dropping, told(f"cannot drop shard {shard} from {self.folder}"):
             with self._writing:
@@ -295,7 +300,7 @@ class SliverStore:
             return dropped
 
     def tidy(self) -> bool:
-        """Do a piece of what dropping and damage have left to do; whether there is more. Writers wait for a piece."""
+        """Do a piece of what dropping and damage have left to do, while writers wait; return whether there is more."""
         with self._dropping, told(f"cannot tidy {self.folder}"):
             with self._writing:
                 has_more = self._tidying.step()
@@ -317,7 +322,7 @@ class SliverStore:
         """Drop metadata and all slivers of those of the blobs that are not wanted (again); return what was there.
 
         `those_wanted` is asked of BLOBS_IN_A_DROP blobs at a time while writers wait, so that no blob is dropped that
-        comes back just now: whoever stores a sliver has seen the blob wanted before. It must not wait for anything.
+        comes back just now: what stores a sliver has seen the blob wanted before. It must not wait for anything.
         """
         dropped: list[bytes] = []
         for first in range(0, len(blob_ids), BLOBS_IN_A_DROP):
@@ -378,7 +383,10 @@ class SliverStore:
         return [ShardTally(*row) for row in self._index.query(sql.TALLIES_BY_SHARD, epoch)]
 
     def largest_share(self, epoch: int, slivers_of_a_blob: Sequence[int]) -> float:
-        """The most received and wasted of one blob, as a share of it; so many slivers (by axis) are one."""
+        """Return the most that was received and wasted for one blob, as a share of the blob.
+
+        `slivers_of_a_blob` is how many slivers of each axis make up one blob.
+        """
         return self._index.query(sql.LARGEST_SHARE, epoch, *slivers_of_a_blob)[0][0] or 0.0
 
     def sliver_count(self) -> int:
@@ -388,7 +396,3 @@ class SliverStore:
     def stored_bytes(self) -> int:
         """Bytes of all slivers stored."""
         return self._segments.size_bytes()
-
-    def _page(self, found: Sequence[tuple[SliverKey, Place]]) -> list[tuple[bytes, Symbols]]:
-        contents = zip(found, self._reading.contents(found), strict=True)
-        return [(key.blob_id, content) for (key, _), content in contents if content is not None]

@@ -1,4 +1,4 @@
-"""What the sliver store says to SQLite."""
+"""The SQL statements of the sliver store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dropping and damage leave to do: rows that count no more are removed, and segments rewritten.
+"""The tidying of a store after dropping and damage: removes rows that count no more, and rewrites segments.
 
 A pass goes through the rows once, in their order, in pieces of ROWS_IN_A_STEP rows, so that writers wait for none of
 them long. It removes the rows of segments that are gone (of dropped shards), and of each retired segment copies the
@@ -10,7 +10,7 @@ has room to rewrite. After a restart the pass begins anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate, takewhile
+from itertools import accumulate
 from typing import NamedTuple
 
 from xxhash import xxh3_64_digest as checksum_of
@@ -29,6 +29,8 @@ COPIED_IN_A_STEP_BYTES = 8 * 2**20
 
 
 class _Row(NamedTuple):
+    """A row of the index whose segment is to be rewritten."""
+
     blob: int
     shard: int
     axis: int
@@ -64,7 +66,7 @@ class Tidying:
         """Segments retired when it began."""
 
     def step(self) -> bool:
-        """Do one piece; whether there is more to do."""
+        """Do one piece; return whether there is more to do."""
         if self._after is None:
             return self._begin()
         ends = self._index.query(sql.STEP_END, self._after, ROWS_IN_A_STEP)
@@ -82,6 +84,7 @@ class Tidying:
         return True
 
     def _begin(self) -> bool:
+        """Begin a pass if there is anything to do; return whether there is."""
         room = self._files.free_bytes() - self._reserve_bytes
         chosen: list[Segment] = []
         for segment in self._segments.wasteful():
@@ -98,6 +101,7 @@ class Tidying:
         return self._after is not None
 
     def _end(self) -> None:
+        """End the pass: nothing is left in the segments that were retired when it began."""
         with self._segments.transaction() as index:
             self._segments.take_off_empty(self._rewritten)
             if self._segments.untidied == self._began:
@@ -113,9 +117,7 @@ class Tidying:
     def _rewrite(self, rows: Sequence[_Row]) -> int:
         """Copy the first of these slivers to other segments, or give them up; return how many were dealt with."""
         sizes = accumulate(row.place.size_bytes for row in rows)
-        few = rows[
-            : max(1, len(list(takewhile(lambda size_bytes: size_bytes <= COPIED_IN_A_STEP_BYTES, sizes))))
-        ]
+        few = rows[: max(1, sum(size_bytes <= COPIED_IN_A_STEP_BYTES for size_bytes in sizes))]
         moved: list[tuple[_Row, memoryview]] = []
         lost: list[_Row] = []
         for row, content in zip(few, self._segments.read([row.place for row in few]), strict=True):
@@ -129,6 +131,7 @@ class Tidying:
         return len(few)
 
     def _lose(self, rows: Sequence[_Row]) -> None:
+        """Give up damaged slivers."""
         with self._index.writer() as index:
             named = [(id_of(index, row.blob), row) for row in rows]
         self._give_up(
@@ -140,6 +143,7 @@ class Tidying:
         )
 
     def _move(self, moved: Sequence[tuple[_Row, memoryview]]) -> None:
+        """Copy slivers to other segments of their shards, and have their rows name the copies."""
         size_bytes = sum(len(content) for _, content in moved)
         if self._files.free_bytes() < size_bytes + self._reserve_bytes:
             raise StoreFull(

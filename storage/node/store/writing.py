@@ -1,7 +1,7 @@
-"""Storing slivers: one sync a segment and one transaction, for all that wait to be stored at that moment.
+"""Storing slivers: one sync a segment and one transaction, for all slivers that wait to be stored at that moment.
 
-Threads that store meanwhile another does wait in a line; the next one that gets the store's lock stores for all of them
-together. What cannot be stored together is tried one batch at a time, so that each fails for its own reasons alone.
+While one thread stores, others wait in a line; the next one that gets the store's lock stores for all of them. Batches
+that cannot be stored together are tried one at a time, so that each fails for its own reasons alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from storage.node.store.records import NewSliver, SliverKey, Tally, checked
 from storage.node.store.segments import Segments
 
 GROUP_BYTES = 64 * 2**20
-"""Batches of so many bytes are stored together, and at least one."""
+"""Most bytes of batches that are stored together; a larger batch is stored alone."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,11 +32,12 @@ class _Batch:
     offered: dict[SliverKey, tuple[memoryview, Tally | None]]
     size_bytes: int
     new: Collection[SliverKey] | None = None
-    """Those that were not there; None until it is done."""
+    """Keys that were not stored before; None until the batch is stored."""
     error: Exception | None = None
 
     @property
     def is_done(self) -> bool:
+        """Whether the batch was stored or has failed."""
         return self.new is not None or self.error is not None
 
 
@@ -47,7 +48,7 @@ class _Plan:
     new: list[tuple[SliverKey, memoryview]] = field(default_factory=list)
     tallies: list[Tally] = field(default_factory=list)
     new_of: list[list[SliverKey]] = field(default_factory=list)
-    """By batch."""
+    """For each batch, the keys that it adds."""
 
 
 class Writing:
@@ -61,7 +62,7 @@ class Writing:
         writing: threading.RLock,
         require_room: Callable[[int], None],
     ) -> None:
-        """`require_room` raises `StoreFull` when so many bytes do not fit."""
+        """`require_room` raises `StoreFull` when the number of bytes it is given do not fit."""
         self._folder = folder
         self._segments = segments
         self._reading = reading
@@ -115,7 +116,7 @@ class Writing:
                 batch.new = new
 
     def _planned(self, group: Sequence[_Batch]) -> _Plan:
-        """What is new in a group, and what came in vain: it is there, or an earlier batch brings it."""
+        """Return what a group adds. Slivers that are stored, or that an earlier batch adds, are tallied as wasted."""
         there = self._reading.good({key for batch in group for key in batch.offered})
         plan = _Plan()
         for batch in group:

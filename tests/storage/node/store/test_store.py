@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from storage.node.store import NewSliver, Page, ShardTally, SliverStore, StoreError, StoreInUse, Tally
 from storage.node.store import records as store_records
@@ -19,7 +16,7 @@ from storage.node.store import sliver_store as store_module
 from storage.node.store.index import TALLY_EPOCHS
 from storage.node.store.records import Way
 from storage.redstuff import Axis
-from tests.storage.node.places import on_disk, place_of, segments_of
+from tests.storage.node.places import place_of, segments_of
 from tests.storage.node.tallies import tallies
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
@@ -347,63 +344,3 @@ def test_a_store_of_another_version_is_refused(folder: Path) -> None:
     for _ in range(2):
         with pytest.raises(StoreError, match="version 99"):
             SliverStore(folder).open()
-
-
-# against a model
-
-_keys = st.tuples(st.integers(0, 3), st.integers(0, 2), st.sampled_from(list(Axis)))
-_batches = st.lists(st.tuples(_keys, st.integers(0, 255), st.booleans()), max_size=5)
-_actions = st.one_of(
-    st.tuples(st.just("put"), _batches),
-    st.tuples(st.just("drop"), st.integers(0, 2)),
-    st.tuples(st.just("drop blob"), st.integers(0, 3)),
-    st.tuples(st.just("tidy"), st.none()),
-    st.tuples(st.just("reopen"), st.none()),
-)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(_actions, max_size=8))
-def test_the_store_does_as_a_dictionary_does(actions: list[tuple[str, object]]) -> None:
-    model: dict[tuple[int, int, Axis], bytes] = {}
-    with tempfile.TemporaryDirectory() as folder, SliverStore(Path(folder)) as store:
-        for action, argument in actions:
-            if action == "put":
-                assert isinstance(argument, list)
-                offered = [
-                    (key, large(fill) if is_large else small(fill)) for key, fill, is_large in argument
-                ]
-                before = len(model)
-                for key, symbols in offered:
-                    model.setdefault(key, symbols)
-                batch = [NewSliver(blob(b), s, a, symbols) for (b, s, a), symbols in offered]
-                assert store.put_slivers(batch) == len(model) - before
-            elif action == "tidy":
-                store.tidy()
-            elif action == "drop blob":
-                assert isinstance(argument, int)
-                store.drop_blobs([blob(argument)], lambda some: ())
-                model = {key: symbols for key, symbols in model.items() if key[0] != argument}
-            elif action == "drop":
-                assert isinstance(argument, int)
-                gone = [key for key in model if key[1] == argument]
-                assert store.drop_shard(argument) == len(gone)
-                for key in gone:
-                    del model[key]
-            else:
-                store.close()
-                store.open()
-                assert store.damaged == []
-        for b in range(4):
-            for s in range(3):
-                for a in Axis:
-                    assert store.sliver(blob(b), s, a) == model.get((b, s, a))
-        assert store.shards() == {s for _, s, _ in model}
-        assert store.sliver_count() == len(model)
-        assert store.stored_bytes() == sum(map(len, model.values()))
-        while store.tidy():
-            pass
-        assert {(one.blob_id, one.shard, one.axis) for one in on_disk(Path(folder))} == {
-            (blob(b), s, a) for b, s, a in model
-        }
-        assert {name.partition("-")[0] for name in segments_of(Path(folder))} == {str(s) for _, s, _ in model}
