@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from committee.bls import SecretKey, proof_of_possession
 from committee.errors import CommitteeError, LedgerError, LedgerRefused, LedgerUnavailable
@@ -40,8 +40,6 @@ from storage.node.watch import Watch
 from storage.redstuff import RedStuff
 
 log = Log()
-
-Made = TypeVar("Made")
 
 STORE_LOOK_S = 1.0
 """Time between two looks at whether the store's index is whole."""
@@ -244,7 +242,7 @@ class StorageNode:
 
         An endpoint that has not come to the block of the contracts is waited for where nothing is saved.
         """
-        saved = await self._on_chain_thread(
+        saved = await self._chain_store.in_thread(
             self._chain_store.node_id, self._ledger.domain, self.secret.public_key
         )
         try:
@@ -275,13 +273,9 @@ class StorageNode:
     async def _keep_id(self, node_id: int) -> None:
         """Keep the id for a start while the chain is silent; a disk that does not take it stops no start."""
         try:
-            await self._on_chain_thread(self._chain_store.save_node_id, node_id, self.secret.public_key)
+            await self._chain_store.in_thread(self._chain_store.save_node_id, node_id, self.secret.public_key)
         except StoreError as error:
             log.warning("the node's id cannot be kept; serving on", node_id=node_id, error=str(error))
-
-    async def _on_chain_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._chain_store.thread, work, *arguments)
 
     async def _shown(self, account: str) -> RegisteredNode:
         """The node that the account operates, once the endpoint shows it. Raises `LedgerUnavailable`."""

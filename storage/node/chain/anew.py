@@ -8,11 +8,9 @@ where they were after a failure and a restart; nothing of it is held in memory b
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from committee.errors import LedgerError, LedgerRefused, LedgerReorganised, LedgerStateGone
 from committee.ledger import BlobRecord, BlockMark, EpochStarted, EpochState, Event, Ledger
@@ -20,8 +18,8 @@ from committee.ledger.follower import Step
 from committee.logs import Log
 from storage.node.chain import notes
 from storage.node.chain.changes import BlobObject, Change, Draft, object_events
-from storage.node.chain.rows import TABLES, Rows, object_of
-from storage.node.chain.store import ChainStore, found_in
+from storage.node.chain.rows import TABLES, Rows, id_bytes, object_of
+from storage.node.chain.store import ChainStore
 from storage.node.sqlite import StoreError
 
 log = Log()
@@ -29,10 +27,10 @@ log = Log()
 PROGRESS = "reading"
 """The note of how far the reading has come."""
 KEPT_AT_ONCE = 4000
-"""Objects that are written in one transaction: each costs a wait for the disk, and the pages of rows in no order."""
+"""Objects written in one transaction. Each transaction waits for the disk and writes whole pages, and rows come in no
+order."""
 MOST_TOLD = 10_000
-"""Most objects of which single events are told."""
-Made = TypeVar("Made")
+"""Most objects whose changes are told as events of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,8 @@ class Progress:
     ejected: Mapping[int, int]
     """Node id → epoch of its newest ejection, of those behind the start."""
     is_confirmed: bool = True
-    """Whether nothing of it hangs on the word of one of several endpoints. What does is compared later by the run that
-    has read it, and by no other."""
+    """Whether no part of it rests on one of several endpoints alone. Such a part is compared with others later, but
+    only by the run that has read it."""
 
     def note(self) -> bytes:
         """Return the note, as `read` takes it."""
@@ -90,6 +88,26 @@ class Whole:
     """As `Progress.ejected`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Objects:
+    """The objects of the table that is read into, as a `Known`; for the store's thread."""
+
+    store: ChainStore
+    table: int
+
+    def of(self, blob_id: bytes) -> list[BlobObject]:
+        return self._found("blob_id = ?", blob_id)
+
+    def by_id(self, object_id: int) -> BlobObject | None:
+        found = self._found("object_id = ?", id_bytes(object_id))
+        return found[0] if found else None
+
+    def _found(self, where: str, value: bytes) -> list[BlobObject]:
+        with self.store.reading() as connection:
+            statement = f"SELECT * FROM {TABLES[self.table]} WHERE {where}"  # noqa: S608 (names from above)
+            return [object_of(row) for row in connection.execute(statement, (value,))]
+
+
 class ReadingAnew:
     """One reading of the whole state, begun now or by an earlier run."""
 
@@ -101,7 +119,7 @@ class ReadingAnew:
     async def read(self, head: BlockMark) -> Whole:
         """Read on, or from the beginning at `head`. Raises `LedgerError` and `StoreError`."""
         state: EpochState | None = None
-        progress = await self._in_thread(self._progress)
+        progress = await self._store.in_thread(self._progress)
         if progress is None or not await self._leads_on(progress, head):
             state = await self._ledger.epoch_state(head, is_followed=True)
             start = state.started_block or head
@@ -121,11 +139,11 @@ class ReadingAnew:
                     progress = replace(progress, at=await self._newer(progress.at))
         except Exception as error:
             if isinstance(error, LedgerReorganised) or not isinstance(error, LedgerError | StoreError):
-                await self._in_thread(self._forget)  # it leads nowhere, whoever made it up
+                await self._store.in_thread(self._forget)  # no later try could go on from it
             raise
 
     async def _leads_on(self, progress: Progress, head: BlockMark) -> bool:
-        """Whether an earlier reading can go on: nothing is lost by beginning again. Raises `LedgerUnavailable`."""
+        """Return whether an earlier reading can go on; else it begins again. Raises `LedgerUnavailable`."""
         if not progress.is_confirmed or (progress.at.number >= head.number and progress.at != head):
             return False
         try:
@@ -197,9 +215,9 @@ class ReadingAnew:
     async def _follow(self, progress: Progress) -> Progress:
         while progress.followed.number < progress.at.number:
             stretch = await self._ledger.stretch(progress.followed, progress.at)
-            draft = Draft(found_in(self._store, self._table), has_read=True)
+            draft = Draft(_Objects(self._store, self._table), has_read=True)
             step = Step(stretch.marks, tuple(stretch.events), None)
-            change = await self._in_thread(draft.follow, step)
+            change = await self._store.in_thread(draft.follow, step)
             objects = dict(change.objects)
             for one in await self._brought_back(draft, progress.start):
                 objects[one.record.object_id] = one
@@ -209,7 +227,7 @@ class ReadingAnew:
         return progress
 
     async def _brought_back(self, draft: Draft, start: BlockMark) -> list[BlobObject]:
-        """The objects that no page had: deleted since the start, or moved between pages by their extension."""
+        """Return the objects that no page had: deleted since the start, or moved between pages by an extension."""
         found: list[BlobObject] = []
         for record in await self._ledger.lost_objects(sorted(draft.gone), start) if draft.gone else ():
             block = draft.gone[record.object_id]
@@ -227,9 +245,6 @@ class ReadingAnew:
 
     # the store's thread
 
-    async def _in_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
-        return await asyncio.get_running_loop().run_in_executor(self._store.thread, work, *arguments)
-
     def _progress(self) -> Progress | None:
         with self._store.reading() as connection:
             found = connection.execute("SELECT value FROM note WHERE name = ?", (PROGRESS,)).fetchone()
@@ -237,7 +252,7 @@ class ReadingAnew:
 
     async def _keep(self, progress: Progress, objects: Sequence[BlobObject], *, is_new: bool = False) -> None:
         progress = replace(progress, is_confirmed=self._ledger.is_confirmed)
-        await self._in_thread(self._save, progress, objects, is_new)
+        await self._store.in_thread(self._save, progress, objects, is_new)
 
     def _save(self, progress: Progress, objects: Sequence[BlobObject], is_new: bool) -> None:
         with self._store.writing() as writing:
@@ -252,5 +267,5 @@ class ReadingAnew:
 
 
 def _since(record: BlobRecord, start: int) -> BlobObject:
-    """An object as if it had been certified before the epoch's start: the events since tell if it was not."""
+    """Return an object as if certified before the epoch's start; where it was not, the events since then say so."""
     return BlobObject(record, None if record.certified_epoch is None else start)

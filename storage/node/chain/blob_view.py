@@ -1,6 +1,6 @@
-"""What is asked of blobs: which are registered and live now, and which were live when the epoch started.
+"""Which blobs are registered and live now, and which were live when the epoch started.
 
-Every answer is read from the store. They raise `StoreError` when the disk fails.
+Every answer is read from the store; all raise `StoreError` when the disk fails.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Raises `StoreError`; not for the event loop's thread."""
 
 
 class BlobView(ABC):
-    """The blobs of a store, in an epoch's state. Any thread may ask; many are asked for by any but the event loop's."""
+    """The blobs of a store, in an epoch's state. Any thread may ask for one blob, any but the event loop's for many."""
 
     state: EpochState
 
@@ -56,8 +56,7 @@ class BlobView(ABC):
     def live_blobs(self, after: bytes, max_count: int, period: int | None = None) -> list[bytes]:
         """Ids of blobs to be kept in a period, the current one if None, behind `after` in byte order.
 
-        This and the next one are for any thread. They raise `StoreError`, also while there is anything that the disk
-        did not take.
+        Raises `StoreError` also while there is anything that the disk did not take, as `live_at_start` does.
         """
         period = self.state.period if period is None else period
         with self._noting_damage():

@@ -1,4 +1,4 @@
-"""Which blob objects are meant, as SQL conditions on their rows (`storage.node.chain.rows`). Pure."""
+"""The rules for which blob objects count, as SQL conditions on their rows (`storage.node.chain.rows`). Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Which objects are meant: an SQL condition on their rows, and its values."""
+    """A rule for objects: an SQL condition on their rows, and its values."""
 
     where: str
     values: tuple[int, ...]
@@ -28,7 +28,7 @@ def registered_in(period: int) -> Condition:
 def live_at(block: int, period: int) -> Condition:
     """Objects that were live at the end of a block, of the period that runs since, and are not invalid.
 
-    Only what has not ended is ever extended, so that the end tells the same of who was live then.
+    An object that has ended is never extended, so its end of today also tells whether it had ended then.
     """
     return Condition(
         "certified_block <= ? AND (deleted_block IS NULL OR deleted_block > ?) AND NOT invalid AND end_period > ?",
@@ -37,7 +37,7 @@ def live_at(block: int, period: int) -> Condition:
 
 
 def over_in(period: int, start: int) -> Condition:
-    """Objects that nothing asks for any more: expired, or deleted without having been live at the end of a block.
+    """Objects that no question is about any more: expired, or deleted without having been live at the end of a block.
 
     The block is `start`, in which the epoch started.
     """

@@ -1,4 +1,4 @@
-"""Whether the chain answers and goes on, in numbers and words, and in the log where that changes."""
+"""Whether the chain answers and settles blocks: in numbers, in words, and in the log where that changes."""
 
 from __future__ import annotations
 

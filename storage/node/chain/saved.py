@@ -1,4 +1,4 @@
-"""What a node's record of the chain has, but for the blob objects."""
+"""The part of a node's record of the chain that is not blob objects, as it is read at the opening."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.node.chain import notes
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a file has, but for the objects."""
+    """All that a file holds but the objects."""
 
     marks: tuple[BlockMark, ...]
     ejected: Mapping[int, int]
@@ -27,7 +27,7 @@ class Saved:
 
 
 def read_saved(connection: sqlite3.Connection, found: Mapping[str, bytes]) -> Saved:
-    """Return what is saved but for the objects. Raises any exception for what was not saved so."""
+    """Return all that is saved but the objects. Raises any exception for a file that no node has saved so."""
     marks = connection.execute("SELECT number, hash FROM mark ORDER BY number").fetchall()
     if not marks:
         raise ValueError("a state without a checkpoint")

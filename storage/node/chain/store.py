@@ -13,21 +13,22 @@ nothing, what changes is kept in memory beside it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from committee.files import NotRegular, clear_away, require_regular_or_none
 from committee.ledger import Parameters
 from committee.ledger.follower import MARKS_KEPT, Step
 from committee.logs import Log
 from storage.node.chain import notes, rows
-from storage.node.chain.changes import BlobObject, Change, Draft, Known
+from storage.node.chain.changes import BlobObject, Change, Draft
 from storage.node.chain.conditions import Condition
 from storage.node.chain.rows import BUCKETS, TABLES, VERSION, Rows, object_of, rows_of
 from storage.node.chain.saved import Saved, read_saved
@@ -43,12 +44,14 @@ from storage.node.sqlite import (
 
 log = Log()
 
+Made = TypeVar("Made")
+
 FILE = "chain.sqlite"
 MEMORY = Path(":memory:")
-"""The path of a database that is none."""
+"""The path that stands for a database in memory."""
 IDS_IN_A_QUERY = 500
 CACHE_KIB = 32 * 2**10
-"""What each of the three connections holds of the file in memory at most."""
+"""Most of the file that each of the three connections keeps in memory."""
 PAGES_OF_LOG = 10_000
 """Pages of 4 KiB in the log before they are written to the file: rows come in no order, several to a page."""
 REMOVED_AT_ONCE = 1000
@@ -57,26 +60,26 @@ _NO_DAMAGE = (
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
     *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
 )
-"""What passes, or what a new file would not help against. Every other error may be of bits that changed: a table or
-column of another name, text that is not UTF-8."""
+"""Errors that pass, or that a new file would have too. Every other error may come from changed bits: a table or column
+of another name, text that is not UTF-8."""
 
 
 class ChainStore:
     """The file in a node's folder; in memory without one. Raises `StoreError`.
 
     Any thread may read, one at a time from the event loop's and one at a time from all others'. What writes is for
-    `thread` alone.
+    `in_thread` alone.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.path = MEMORY if folder is None else folder / FILE
-        """Its file, which a node that has run has."""
-        self.thread = ThreadPoolExecutor(1, "chain-store")
+        """Its file; a node that has run before has it."""
+        self._thread = ThreadPoolExecutor(1, "chain-store")
         """The thread that calls the store: the chain is followed even when all other threads wait for a disk."""
         self.is_whole = False
         """Whether all objects are those that were saved, as far as it was looked at: nothing may be deleted before."""
         self._using = threading.RLock()
-        """Held while writing. The three are taken in this order."""
+        """Held while writing. Of the three locks `_using` is taken first, then `_looking`, then `_paging`."""
         self._connection: sqlite3.Connection | None = None
         self._looking = threading.RLock() if folder else self._using
         self._looker: sqlite3.Connection | None = None
@@ -92,7 +95,16 @@ class ChainStore:
         self._unsaved: Change | None = None
         """What the disk did not take."""
         self._unsaved_of: dict[bytes, list[int]] = {}
-        """Blob id → its objects in it."""
+        """Blob id → ids of its objects in `_unsaved`."""
+
+    async def in_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
+        """Return what `work` returns in the store's thread; if this is cancelled, wait until the work is over."""
+        done = asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await asyncio.wait((done,))
+            raise
 
     # opening
 
@@ -156,7 +168,7 @@ class ChainStore:
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES_OF_LOG}")
             return connection
-        return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        return sqlite3.connect(MEMORY, check_same_thread=False, isolation_level=None)
 
     def _disconnect(self) -> None:
         for connection in (self._looker, self._pager, self._connection):
@@ -177,7 +189,7 @@ class ChainStore:
         """Close when a call under way is done. Idempotent."""
         with self._using, self._looking, self._paging:
             self._disconnect()
-        self.thread.shutdown(wait=False)
+        self._thread.shutdown(wait=False)
 
     # the node's id
 
@@ -266,7 +278,7 @@ class ChainStore:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection that writes, to read with; in `thread`."""
+        """The connection that writes, to read with; for `in_thread`."""
         with self._using, told(f"cannot read {self.path}"):
             yield _opened(self._connection, self.path)
 
@@ -342,7 +354,7 @@ class ChainStore:
         self._untidy = list(range(BUCKETS))
 
     def tidy(self, over: Condition) -> bool:
-        """Check some objects, or remove some that are over; whether there is more to do.
+        """Check some objects, or remove some that are over; return whether there is more to do.
 
         Raises `StoreDamaged` when the objects are not those that were saved.
         """
@@ -365,31 +377,6 @@ class ChainStore:
                 if len(found) < REMOVED_AT_ONCE:
                     self._untidy.pop()
             return bool(self._unchecked or self._untidy)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """The objects of a table; as `Known`."""
-
-    store: ChainStore
-    table: int
-
-    def of(self, blob_id: bytes) -> list[BlobObject]:
-        return self._found("blob_id = ?", blob_id)
-
-    def by_id(self, object_id: int) -> BlobObject | None:
-        found = self._found("object_id = ?", rows.id_bytes(object_id))
-        return found[0] if found else None
-
-    def _found(self, where: str, value: bytes) -> list[BlobObject]:
-        with self.store.reading() as connection:
-            statement = f"SELECT * FROM {TABLES[self.table]} WHERE {where}"  # noqa: S608 (names from above)
-            return [object_of(row) for row in connection.execute(statement, (value,))]
-
-
-def found_in(store: ChainStore, table: int) -> Known:
-    """Return the objects of a table that need not be the view's; for the store's thread."""
-    return _Found(store, table)
 
 
 def _opened(connection: sqlite3.Connection | None, path: Path) -> sqlite3.Connection:

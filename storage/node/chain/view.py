@@ -13,17 +13,9 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from committee.errors import LedgerError, LedgerUnavailable
-from committee.ledger import (
-    BlockMark,
-    EpochState,
-    Event,
-    Ledger,
-    Parameters,
-    ShardsAttested,
-)
+from committee.ledger import BlockMark, EpochState, Event, Ledger, Parameters, ShardsAttested
 from committee.ledger.follower import EPOCH_EVENTS, MARKS_KEPT, Anew, Follower, Step
 from committee.logs import Log
 from committee.membership import Committee
@@ -38,10 +30,8 @@ from storage.node.sqlite import StoreDamaged, StoreError
 
 log = Log()
 
-Made = TypeVar("Made")
-
 EVENTS_IN_A_TURN = 64
-"""Events told to the listeners before the event loop turns to others."""
+"""Events told to the listeners before the event loop gets to other tasks."""
 TIDY_RETRY_S = 60.0
 """Pause after the record of the chain could not be tidied."""
 STEPS_AT_ONCE = 100
@@ -51,10 +41,10 @@ LONGEST_PAUSE_S = 60.0
 
 
 class ChainView(BlobView):
-    """The chain through the eyes of the node `node_id`.
+    """What the node `node_id` knows of the chain.
 
     `parameters` and `state` are set by `load`; reading them earlier raises `AttributeError`. What is asked of blobs is
-    read from the store, at once from its thread's newest step; it raises `StoreError` when the disk fails.
+    read from the store, as of the newest step that is saved; it raises `StoreError` when the disk fails.
     Listeners registered with `subscribe` are called once per event, after the view has taken the event in.
     """
 
@@ -63,14 +53,14 @@ class ChainView(BlobView):
     state: EpochState
 
     def __init__(self, ledger: Ledger, node_id: int, store: ChainStore | None = None) -> None:
-        """Nothing is read yet. Without a store the view begins anew with every start."""
+        """Read nothing yet. Without a store the view begins anew with every start."""
         self.ledger = ledger
         self.node_id = node_id
         self.poll_interval_s = 0.0
         """How often `follow` asks the chain for news."""
         self.is_confirmed = False
-        """Whether nothing in the view hangs on the word of one of several endpoints, so that what it says is not needed
-        may be deleted (`Ledger.is_confirmed`). Not before the first refresh."""
+        """Whether no part of the view rests on one of several endpoints alone (`Ledger.is_confirmed`). Only then is
+        anything deleted because of it. False before the first refresh."""
         super().__init__(store or ChainStore(None))
         self.missing: frozenset[int] = frozenset()
         """Shards of the current epoch that are neither kept nor attested, at the view's block: their owners before it
@@ -78,7 +68,7 @@ class ChainView(BlobView):
         self._follower = Follower(ledger)
         self._ejected: dict[int, int] = {}
         self._told_ejected: dict[int, int] = {}
-        """Those known when the state was read."""
+        """The part of `_ejected` that was known when the state was read."""
         self._owes_state = False
         """Whether the state is older than the newest mark, and has changed since (`Step.owes_state`)."""
         self._is_damaged = False
@@ -135,7 +125,7 @@ class ChainView(BlobView):
 
     @property
     def is_checked(self) -> bool:
-        """Whether what an earlier run saved was found unchanged: what is signed by it, or deleted, waits for that."""
+        """Whether what an earlier run saved was found unchanged. Nothing is signed or deleted because of it before."""
         return self._store.is_whole and not self._is_damaged
 
     def was_ejected(self, node_id: int, since_epoch: int) -> bool:
@@ -157,7 +147,7 @@ class ChainView(BlobView):
         With something saved, a chain that does not answer is no error: the view is degraded. Else raises
         `LedgerError`.
         """
-        saved = await self._in_thread(self._store.open, self.ledger.domain)
+        saved = await self._store.in_thread(self._store.open, self.ledger.domain)
         if saved is None or saved.parameters is None:
             self.parameters = await self.ledger.parameters()
         if saved is None:
@@ -206,7 +196,7 @@ class ChainView(BlobView):
 
     async def _catch_up(self) -> None:
         if self._is_damaged:
-            await self._in_thread(self._store.make_anew, self.ledger.domain)
+            await self._store.in_thread(self._store.make_anew, self.ledger.domain)
             self._is_damaged = False
         for _ in range(STEPS_AT_ONCE):
             marks = () if self._is_confused else self._marks
@@ -277,7 +267,7 @@ class ChainView(BlobView):
                 is_confirmed=self.ledger.is_confirmed,
                 missing=await self._missing_after(step),
             )
-            change = await self._in_thread(follow)
+            change = await self._store.in_thread(follow)
         except KeyError as error:
             log.warning(
                 "an event names an object that is not known; reading the state anew", object=str(error)
@@ -286,7 +276,7 @@ class ChainView(BlobView):
             return
         events = list(step.events)
         if self._owes_state or step.owes_state:
-            # Who is told of an epoch looks at its committee: not before that is known.
+            # Listeners look at the committee of an epoch that they are told of: it has to be known first.
             events = [one for one in events if not isinstance(one, EPOCH_EVENTS)]
         if self._owes_state and step.state is not None:
             ejected = {**self._ejected, **change.ejected}
@@ -296,7 +286,7 @@ class ChainView(BlobView):
         await self._tell(events)
 
     async def _missing_after(self, step: Step) -> frozenset[int] | None:
-        """What `missing` is behind a step; None for the same."""
+        """Return what `missing` is after a step; None when it stays as it is."""
         if step.state is not None:
             return await self._read_missing(step.state)
         attested = {
@@ -331,33 +321,24 @@ class ChainView(BlobView):
         events: list[Event] = []
         if was:
             log.warning("state read anew", was=self.block.number, block=state.block.number)
-            events += await self._in_thread(reading.events, state)
+            events += await self._store.in_thread(reading.events, state)
             events += epoch_events(self.state, self._ejected, state, ejected)
         change = Change((state.block,), {}, ejected, state, parameters, self.ledger.is_confirmed, missing)
-        await self._in_thread(reading.finish, change)
+        await self._store.in_thread(reading.finish, change)
         self._marks, self._ejected, self._owes_state = (), {}, False
         self._apply(change)
         self._is_confused = False
         self._note_confirmation()
         await self._tell(events)
 
-    async def _in_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
-        """Do something in the store's thread; if this is cancelled, it is over before the next thing is done there."""
-        done = asyncio.get_running_loop().run_in_executor(self._store.thread, work, *arguments)
-        try:
-            return await asyncio.shield(done)
-        except asyncio.CancelledError:
-            await asyncio.wait((done,))
-            raise
-
     def _apply(self, change: Change) -> None:
-        """Take a change in, at once: nobody sees half of it."""
+        """Take a change in, without an await: no task sees half of it."""
         self._ejected.update(change.ejected)
         self._marks = (*self._marks, *change.marks)[-MARKS_KEPT:]
         if change.state is not None:
-            was_started, self.state = getattr(self, "state", None), change.state
+            before, self.state = getattr(self, "state", None), change.state
             self._told_ejected = dict(self._ejected)
-            if was_started is None or was_started.started_block != change.state.started_block:
+            if before is None or before.started_block != change.state.started_block:
                 self._store.look_for_what_is_over()
                 self._is_untidy.set()
         if change.parameters is not None:
@@ -366,7 +347,7 @@ class ChainView(BlobView):
             self.missing = change.missing
 
     async def _tell(self, events: Sequence[Event]) -> None:
-        """Tell the listeners, and let others have their turn in between."""
+        """Tell the listeners; let other tasks run after every EVENTS_IN_A_TURN events."""
         for place, event in enumerate(events, 1):
             for listener in self._listeners:
                 try:
@@ -385,7 +366,7 @@ class ChainView(BlobView):
                 state = self.state
                 start = state.started_block.number if state.started_block else -1
                 try:
-                    more = await self._in_thread(self._store.tidy, over_in(state.period, start))
+                    more = await self._store.in_thread(self._store.tidy, over_in(state.period, start))
                 except StoreDamaged as error:
                     self._damaged(error)
                     break
@@ -396,8 +377,7 @@ class ChainView(BlobView):
                     log.exception("the record of the chain cannot be tidied")
                     break
                 self._note_confirmation()
-                now_s = time.monotonic()
-                await asyncio.sleep(now_s - began_s)
+                await asyncio.sleep(time.monotonic() - began_s)
                 began_s = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if not more else TIDY_RETRY_S):
