@@ -1,6 +1,6 @@
-"""The requests of one process over its link: as many under way as the link carries, and no more.
+"""Limits the transfers of one process to as many as its link carries at once.
 
-On a slow link, more requests at once add no bytes a second. They only make each slower, until none ends in time. So a
+On a slow link, more requests at once add no bytes a second. They only make each slower, until none ends in time. So
 `Link` measures the bytes a second of all its transfers together, and keeps about TARGET_S worth of bytes under way.
 Transfers beyond that wait in line. While more requests bring more bytes a second, the measured rate grows, and the
 window with it. (It is the rule of TCP's BBR, for requests in place of packets.)
@@ -24,9 +24,9 @@ from dataclasses import dataclass
 TARGET_S = 2.0
 """Transfers under way hold as many bytes as the link carries in this time."""
 LEAST_AT_ONCE = 3
-"""While nodes check and store slivers, others travel, however slow the link."""
+"""Transfers under way however slow the link is: while nodes check and store some slivers, others travel."""
 MOST_AT_ONCE = 64
-"""Transfers under way, those apart that are overdue."""
+"""Most transfers under way, overdue ones not counted."""
 START_BYTES_PER_S = 2**18
 """The rate assumed before the first measurement."""
 SMALL_BYTES = 2**13
@@ -39,13 +39,13 @@ LOOK_S = 1.0
 GROWTH = 0.5
 """Weight of a measurement that is higher than the rate known so far."""
 WELL_BEGUN = 0.25
-"""Share of a transfer's bytes from which on it is worth waiting for on a link that has slowed down."""
+"""On a link that has slowed down, a transfer is waited for once this share of its bytes has moved."""
 NEARLY_DONE = 0.75
-"""Share of a transfer's bytes from which on it is not given up for another one."""
+"""A transfer is not given up for another one once this share of its bytes has moved."""
 ANSWERS_S = 10.0
 """Time constant with which answers are forgotten."""
 ANSWERS_SHARE = 2.0
-"""Bytes may move so much faster than they were answered of late: a link may have become faster."""
+"""The rate may be this many times that of the answers of late, as the link may have become faster."""
 SLACKENING_S = 20.0
 """Time constant with which the known rate falls to lower measurements: a few slow peers do not make a slow link."""
 
@@ -65,7 +65,7 @@ class Transfer:
     """Loop time at which its turn came; infinite before."""
     is_over: bool = False
     least_bytes_per_s: float = 0.0
-    """Moving less than that, it is overdue."""
+    """A transfer that moves less than this is overdue."""
     is_spared: bool = False
     """Whether it is judged by its own rate, as the link has slowed down since it began; once."""
     bytes_per_s: float = 0.0
@@ -75,7 +75,7 @@ class Transfer:
 
     @property
     def is_well_begun(self) -> bool:
-        """Whether so much has moved that to begin with another transfer would waste a good part."""
+        """Whether WELL_BEGUN of its bytes have moved: another transfer in its place would waste them."""
         return self.moved() >= WELL_BEGUN * self.size_bytes > 0
 
     def spare(self, now_s: float) -> None:
@@ -85,7 +85,7 @@ class Transfer:
 
     @property
     def is_nearly_done(self) -> bool:
-        """Whether what is left is little beside what another transfer in its place would move."""
+        """Whether NEARLY_DONE of its bytes have moved, so that little is left beside another transfer in its place."""
         return self.moved() >= NEARLY_DONE * self.size_bytes > 0
 
     @property
@@ -101,7 +101,7 @@ class Transfer:
 
 
 class Window:
-    """The rule: how many transfers may be under way. Its user tells the time; this class does no I/O."""
+    """The rule for how many transfers may be under way. Its user gives the time; this class does no I/O."""
 
     def __init__(self) -> None:
         self.bytes_per_s = float(START_BYTES_PER_S)
@@ -115,13 +115,14 @@ class Window:
         self.most_at_once = float(MOST_AT_ONCE)
         """Fewer after all connections broke."""
         self._broke_s = -math.inf
-        """When the first of the breaks came that count as one."""
+        """When the first break of the series came; breaks within LOOK_S of it belong to the series."""
         self._n_broken = 0
+        """Breaks of the series since the limit was last lowered."""
         self._answered_bytes = self._answers_s = 0.0
         """Bytes of transfers that ended well and time under way, both of late."""
 
     def has_room(self, transfer: Transfer, now_s: float) -> bool:
-        """Whether the link has room for one more transfer; `slow_peers` is another rule."""
+        """Return whether the link has room for one more transfer; that its peer may be slow is not looked at."""
         under_way = [
             one for one in self.under_way if one.size_bytes > SMALL_BYTES and not one.is_overdue(now_s)
         ]
@@ -153,7 +154,7 @@ class Window:
         transfer.is_over = True
 
     def note_answer(self, transfer: Transfer) -> None:
-        """Note that a transfer ended well: one more may be under way after as many as there may be now."""
+        """Note that a transfer ended well. After as many as may be under way now, one more may be."""
         self._answered_bytes += transfer.size_bytes
         if transfer.size_bytes > SMALL_BYTES:
             self.most_at_once = min(MOST_AT_ONCE, self.most_at_once + 1 / self.most_at_once)
@@ -282,7 +283,7 @@ class Link:
         await self._wait(transfer, is_first=True)
 
     async def _wait(self, transfer: Transfer, *, is_first: bool = False) -> None:
-        """Wait in line, `is_first` of all."""
+        """Wait in line; at its head with `is_first`."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         if is_first:

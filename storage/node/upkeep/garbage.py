@@ -4,8 +4,8 @@ A blob id is kept as long as one object of it is registered and has neither been
 its slivers may just be arriving. What was live when the epoch started is kept until the epoch ends, unless it is
 invalid, because gaining members still attest to it and fetch it from here (PROTOCOL section 5).
 
-Whatever is stored is looked at once more when it is there: its blob may have ended while it was on its way, and what
-the chain said of that was heeded then already.
+A blob is looked at once more when something of it was stored: it may have ended while that was on its way, and the
+chain's event of the end is past by then.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Unconfirmed(Exception):
 
 
 class Garbage:
-    """What is to be looked at: single blobs, and with every epoch (and at the start) all that is stored."""
+    """The garbage collection of one store: looks at single blobs, and with every epoch (and at the start) at all."""
 
     def __init__(self, view: ChainView, store: SliverStore) -> None:
         self._view = view
@@ -69,7 +69,7 @@ class Garbage:
                 pass
 
     def _on_stored(self, blob_ids: Collection[bytes]) -> None:
-        """Look at stored blobs, from any thread; when the node is stopping, the next start's sweep does instead."""
+        """Look at blobs that any thread has stored. When the node is stopping, the sweep of the next start does."""
         try:
             unwanted = set(blob_ids) - self._view.those_wanted(list(blob_ids))
         except StoreError:
@@ -124,6 +124,7 @@ class Garbage:
                 raise
 
     async def _sweep(self) -> None:
+        """Look at all blobs that the store knows."""
         last = b""
         while blobs := await asyncio.to_thread(self._store.blobs_after, last, BLOBS_IN_A_STEP):
             await self._drop_unwanted(blobs)

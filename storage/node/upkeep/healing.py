@@ -30,7 +30,7 @@ from storage.redstuff import Axis, RedStuffError, blob_id_text
 log = Log()
 
 BLOBS_AT_ONCE = 4
-"""Blobs under repair at once: bounds memory to this node's slivers of so many blobs."""
+"""Blobs under repair at once: bounds memory to this node's slivers of these blobs."""
 BLOBS_IN_A_PAGE = 1000
 """Live blobs that are looked through together."""
 MOST_IN_LINE = 10_000
@@ -39,6 +39,7 @@ MOST_RETRIES = 10_000
 """Blobs that may wait for their own next try; what else cannot be healed yet is searched for again."""
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
+"""Pauses before the next try: each is twice the one before, up to the longest."""
 
 
 class Healing:
@@ -58,12 +59,14 @@ class Healing:
         self._waited_s: dict[bytes, float] = {}
         """How long a blob waited for its last try; one that was healed, or is to be kept no longer, is not in it."""
         self._more = asyncio.Event()
+        """Set when there is a blob in the line."""
         self._is_searching = True
         """Whether all live blobs are still to be looked through, or are being so."""
         self._search = asyncio.Event()
         """Set when they are to be looked through (again)."""
         self._search.set()
         self._has_room = asyncio.Event()
+        """Set while the search may put more blobs into the line."""
         self.repaired_slivers = 0
         """Since the start."""
         loop = asyncio.get_running_loop()
@@ -90,7 +93,7 @@ class Healing:
             case BlobDeleted() | BlobInvalidated() if event.blob_id in self._retries:
                 self._retry(event.blob_id)
             case EpochStarted():
-                # A shard gained in a handover that was overtaken is this one's kept shard: it is healed here.
+                # This node's shards, and which of them the handover fills, are others now.
                 self._is_searching = True
                 self._search.set()
                 self._retry_all()
@@ -147,7 +150,7 @@ class Healing:
         tell("blob cannot be healed yet", blob=blob_id_text(blob_id), retry_s=wait_s, error=why)
 
     def _search_later(self) -> None:
-        """Find again what there was no room for to wait for its own next try."""
+        """Search again, after a while, for blobs beyond MOST_RETRIES, which do not wait for tries of their own."""
         if not self._is_searching:
             self._is_searching = True
             asyncio.get_running_loop().call_later(LONGEST_RETRY_S, self._search.set)
@@ -216,7 +219,7 @@ class Healing:
     async def _heal(self, blob_id: bytes) -> None:
         """Fill this node's pairs of a live blob, but for shards that the handover is filling.
 
-        And what was found damaged of shards that it keeps for others: nobody else may have them.
+        Also what was found damaged in shards that it keeps for other nodes: no other node may have them.
         """
         state = self._view.state
         mine, kept = set(self._view.my_shards()), self._damaged_but_kept(blob_id)
@@ -245,7 +248,7 @@ class Healing:
         return shards - await asyncio.to_thread(self._store.shards_with, blob_id, axis)
 
     def _damaged_but_kept(self, blob_id: bytes) -> set[int]:
-        """Shards that are others' now, of which this node found a sliver of the blob damaged, and may not drop any."""
+        """Return other members' shards that this node may not drop yet, whose sliver of the blob was found damaged."""
         state, node_id = self._view.state, self._view.node_id
         damaged = {key.shard for key in self._store.damaged if key.blob_id == blob_id}
         damaged -= set(self._view.my_shards())

@@ -25,20 +25,20 @@ log = Log()
 BOOKMARK = "scrubber"
 """In the store: the id of the last blob scrubbed; empty at the beginning."""
 BLOBS_IN_A_STEP = 64
-"""The place is kept so often: a restart scrubs at most so many blobs again."""
+"""The place is kept after this many blobs: a restart scrubs at most these again."""
 RETRY_S = 30.0
 """Pause after the store has failed."""
 STEP_S = 0.1
 STEP_BYTES = 2**20
-"""A step ends with the sliver by which it has taken so long, or has read so much."""
+"""A step ends with the sliver by which it has taken STEP_S or has read STEP_BYTES."""
 CORE_SHARE = 0.25
-"""Part of a core's time that is spent, at most."""
+"""Greatest part of a core's time that scrubbing takes."""
 SHORTEST_PAUSE_S = 0.05
 """Steps are done several in a row before the rate asks for a pause."""
 
 
 class Step:
-    """What one step has come to."""
+    """What one step has scrubbed, and how long it took."""
 
     def __init__(self) -> None:
         self.slivers = 0
@@ -49,7 +49,7 @@ class Step:
         self._began_s = time.perf_counter()
 
     def ends(self) -> bool:
-        """Note how long it has taken; whether that is as long, or it has read as much, as a step may."""
+        """Note the time that the step has taken; return whether it has come to STEP_S or STEP_BYTES."""
         self.took_s = time.perf_counter() - self._began_s
         return self.took_s >= STEP_S or self.size_bytes >= STEP_BYTES
 
@@ -114,7 +114,7 @@ class Scrubber:
         self.passes += 1
 
     def _do(self, step: Step, slivers: Iterator[int | bytes]) -> bool:
-        """Go on until the step is over; whether there is more."""
+        """Scrub until the step is over; return whether there is more."""
         for one in slivers:
             if isinstance(one, bytes):
                 step.unchecked.append(one)
@@ -126,7 +126,7 @@ class Scrubber:
         return False
 
     def _scrubbed(self, blobs: Sequence[bytes]) -> Iterator[int | bytes]:
-        """Scrub the slivers of blobs, and yield the size of each; or the blob's id where there are no good metadata."""
+        """Scrub the slivers of blobs. Yield the size of each, or the id of a blob that has no good metadata."""
         for blob_id in blobs:
             metadata = self._good_metadata(blob_id)
             if metadata is None:
@@ -161,6 +161,7 @@ class Scrubber:
             self._store.discard(metadata.blob_id, shard, axis, symbols)
 
     async def _keep_to_the_rate(self, step: Step) -> None:
+        """Rest after a step for as long as the rate and the share of a core ask for."""
         now_s = asyncio.get_running_loop().time()
         rest_s = max(step.size_bytes / self._bytes_per_s, step.took_s * (1 / CORE_SHARE - 1))
         self._free_at_s = max(self._free_at_s, now_s) + rest_s
