@@ -23,7 +23,8 @@ from benchmarks.node_network import NodeNetwork, WireTally, until
 from benchmarks.relay import Exchange
 from benchmarks.rows import KIB, MIB, Row, row
 from storage.node import fail_points
-from storage.node.handover.filling import BLOBS_AT_ONCE, PAGE_SLIVERS, STREAMS_FROM_A_SOURCE
+from storage.node.handover.filling import BLOBS_AT_ONCE, PAGE_SLIVERS
+from storage.node.handover.sources import STREAMS_FROM_A_SOURCE
 from storage.node.repair.rebuild import TARGETS_AT_ONCE
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, RedStuff

@@ -17,7 +17,8 @@ from committee.membership import Member
 from storage.client import wire
 from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
-from storage.node.handover.filling import Filling, _Source
+from storage.node.handover.filling import Filling
+from storage.node.handover.sources import Source
 from storage.node.http.metrics import UPKEEP, Metrics
 from storage.node.store import SliverStore
 from storage.node.upkeep.garbage import Garbage
@@ -93,7 +94,7 @@ async def copied(view: ChainView, run: list[bytes]) -> None:
         *(view, cast(Any, None), cast(Any, None), cast(Any, SimpleNamespace(link=None))),
         *(cast(Any, None), cast(Any, None), cast(Any, None)),
     )
-    source = _Source(Member(2, "source", "http://x:1", bytes(48), ()), [])
+    source = Source(Member(2, "source", "http://x:1", bytes(48), ()), [])
 
     async def page(*asked: Any) -> wire.ShardPage:
         place, wanted = asked[-1], asked[-2]

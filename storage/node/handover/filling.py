@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from committee.bls import SecretKey
@@ -27,6 +26,8 @@ from storage.client.settling import NotSettled, Settling
 from storage.node.budgets import Budget
 from storage.node.chain import BLOBS_IN_A_PAGE, ChainView, Page
 from storage.node.fail_points import fail_point
+from storage.node.handover import sources
+from storage.node.handover.sources import Source
 from storage.node.peers import Peers
 from storage.node.repair import Repair, RepairError
 from storage.node.store import NewSliver, SliverStore, StoreError, Tally
@@ -36,50 +37,10 @@ log = Log()
 
 BLOBS_AT_ONCE = 64
 """Blobs under repair at once: what they ask of the same helper goes together. The budget bounds their memory."""
-STREAMS_FROM_A_SOURCE = 2
-"""Pages asked for at once from one source: while one is verified and stored, the next one travels."""
 PAGE_SLIVERS = 256
 """Slivers asked for in one page; the source sends fewer when they are large."""
-PAGE_LIMIT_S = 15.0
-"""Patience for one page; and for a source beyond what it has given."""
 SOURCE_BEHIND_LIMIT_S = 60.0
 """A source that has not seen the epoch by then is left out: it may only say that its block moves."""
-SLOWEST_SLIVERS_PER_S = 16.0
-SLOWEST_BYTES_PER_S = 2**20
-"""A source that gives fewer slivers and fewer bytes is left: repair is faster."""
-SLOWEST_SHARE = 8
-"""On a slower link a source must give the link's rate divided by this, or LEAST_BYTES_PER_S if that is more."""
-LEAST_BYTES_PER_S = 2**14
-FAULTS_BORNE = 3
-"""Wrong slivers of a source, and pages in which nothing was that had been asked for, before it is left."""
-SLIVERS_A_FAULT = 100
-"""One more is borne for so many good slivers: a large shard has its losses."""
-
-
-@dataclass(eq=False)
-class _Source:
-    """An old owner while its shards are copied from it."""
-
-    member: Member
-    work: list[tuple[int, Axis]]
-    """Shards and axes that no stream has begun with."""
-    slivers: int = 0
-    """Good slivers that the member has given so far."""
-    size_bytes: int = 0
-    """Bytes of these slivers."""
-    waited_s: float = 0.0
-    """Seconds for which the member's pages were waited for, all streams together."""
-    faults: int = 0
-
-    def is_too_slow(self, link_bytes_per_s: float) -> bool:
-        """Whether it has been waited for longer than what it gave is worth, over a link of that rate."""
-        slowest = min(SLOWEST_BYTES_PER_S, max(LEAST_BYTES_PER_S, link_bytes_per_s / SLOWEST_SHARE))
-        given_s = max(self.size_bytes / slowest, self.slivers / SLOWEST_SLIVERS_PER_S)
-        return self.waited_s > STREAMS_FROM_A_SOURCE * (PAGE_LIMIT_S + given_s)
-
-    def is_faulty(self) -> bool:
-        """Whether more was wrong or empty than is borne."""
-        return self.faults > FAULTS_BORNE + self.slivers // SLIVERS_A_FAULT
 
 
 class Filling:
@@ -146,15 +107,15 @@ class Filling:
 
         `epoch` is the one in which the shards are this node's.
         """
-        source = _Source(member, [(shard, axis) for shard in reversed(shards) for axis in reversed(Axis)])
+        source = Source(member, [(shard, axis) for shard in reversed(shards) for axis in reversed(Axis)])
         try:
             async with asyncio.TaskGroup() as streams:
-                for _ in range(min(STREAMS_FROM_A_SOURCE, len(source.work))):
+                for _ in range(min(sources.STREAMS_FROM_A_SOURCE, len(source.work))):
                     streams.create_task(self._stream(epoch, source, page))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _stream(self, epoch: int, source: _Source, page: Page) -> None:
+    async def _stream(self, epoch: int, source: Source, page: Page) -> None:
         """Take shards and axes off the source's work until none is left; if it fails, no stream begins another one."""
         while source.work:
             shard, axis = source.work.pop()
@@ -168,7 +129,7 @@ class Filling:
         if self._is_too_slow(source):
             self._repair.standing.kept_waiting(source.member)
 
-    async def _copy(self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes]) -> bool:
+    async def _copy(self, epoch: int, source: Source, shard: int, axis: Axis, run: Sequence[bytes]) -> bool:
         """Copy a run as far as the source gives it; return whether to go on with the shard's next one."""
         try:
             await self._transfer_when_ready(epoch, source, shard, axis, run)
@@ -210,7 +171,7 @@ class Filling:
         return [run for run in runs if run], blobs[-1] if blobs else None
 
     async def _transfer_when_ready(
-        self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes]
+        self, epoch: int, source: Source, shard: int, axis: Axis, run: Sequence[bytes]
     ) -> None:
         """Transfer a run; a source that has not seen the epoch yet is waited for, as a rebuild costs more bytes."""
         try:
@@ -230,7 +191,7 @@ class Filling:
             await self._transfer_run(epoch, source, shard, axis, run)
 
     async def _transfer_run(
-        self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes]
+        self, epoch: int, source: Source, shard: int, axis: Axis, run: Sequence[bytes]
     ) -> None:
         """Page through one run, until its end, the source's explicit one, or a page that brings nothing of it."""
         place = 0
@@ -252,7 +213,7 @@ class Filling:
             place = bisect_left(run, passed, place)
 
     async def _page(
-        self, epoch: int, source: _Source, shard: int, axis: Axis, run: Sequence[bytes], place: int
+        self, epoch: int, source: Source, shard: int, axis: Axis, run: Sequence[bytes], place: int
     ) -> wire.ShardPage:
         """One page of what a run lacks from `place` on; what is good of it is stored."""
         wanted = run[place : place + PAGE_SLIVERS]
@@ -267,12 +228,14 @@ class Filling:
             async with self._budget.request():
                 transfer = Transfer()
                 try:
-                    async with asyncio.timeout(2 * PAGE_LIMIT_S + size_bytes / LEAST_BYTES_PER_S):
+                    async with asyncio.timeout(
+                        2 * sources.PAGE_LIMIT_S + size_bytes / sources.LEAST_BYTES_PER_S
+                    ):
                         page = await self._peers.client(source.member).sync_shard(
                             message,
                             self._secret.sign(message),
                             min(sum(sizes), size_bytes),
-                            PAGE_LIMIT_S,
+                            sources.PAGE_LIMIT_S,
                             transfer,
                         )
                 except TimeoutError:
@@ -288,7 +251,7 @@ class Filling:
             fail_point("handover.page-stored")
         return page
 
-    def _is_too_slow(self, source: _Source) -> bool:
+    def _is_too_slow(self, source: Source) -> bool:
         return source.is_too_slow(self._peers.link.bytes_per_s)
 
     def _size(self, blob_id: bytes, axis: Axis) -> int:
@@ -312,7 +275,7 @@ class Filling:
     def _good(
         self,
         epoch: int,
-        source: _Source,
+        source: Source,
         shard: int,
         axis: Axis,
         known: Mapping[bytes, BlobMetadata],

@@ -13,7 +13,7 @@ import pytest
 from committee.membership import Member
 from storage.client.errors import NodeRefused
 from storage.client.node_client import NodeClient
-from storage.node.handover import filling
+from storage.node.handover import sources
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, merkle_root
 from tests.storage.network import N_SHARDS, Network
 
@@ -143,7 +143,7 @@ class Held:
             return go(first, *arguments)
 
         monkeypatch.setattr(store, method, wait)
-        monkeypatch.setattr(filling, "PAGE_LIMIT_S", 2 * self.LIMIT_S)  # who asks is as patient
+        monkeypatch.setattr(sources, "PAGE_LIMIT_S", 2 * self.LIMIT_S)  # who asks is as patient
 
     def go_on(self) -> None:
         self._may_go_on.set()

@@ -12,8 +12,8 @@ from benchmarks.scale_chain import blob_ids, filled
 from committee.membership import Member
 from storage.client import wire
 from storage.node.chain import ChainView
-from storage.node.handover import filling as filling_module
 from storage.node.handover.filling import PAGE_SLIVERS, Filling
+from storage.node.handover.sources import Source
 from storage.node.upkeep import healing as healing_module
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
@@ -61,7 +61,7 @@ async def compared(n_blobs: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """How often blob ids are compared while a run of so many is copied from a source that has them all."""
     filling = Filling(*cast(Any, (None, None, None, SimpleNamespace(link=None), None, None, None)))
     run = sorted(map(Compared, blob_ids(n_blobs)))
-    source = filling_module._Source(Member(2, "source", "http://x:1", bytes(48), ()), [])
+    source = Source(Member(2, "source", "http://x:1", bytes(48), ()), [])
 
     async def page(*asked: Any) -> wire.ShardPage:
         run, place = asked[-2:]

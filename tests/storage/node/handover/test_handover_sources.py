@@ -14,7 +14,7 @@ from storage.client import wire
 from storage.client.errors import NodeRefused
 from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
-from storage.node.handover import filling
+from storage.node.handover import filling, sources
 from storage.node.repair import helpers
 from storage.node.repair.standing import SLOW
 from storage.redstuff import Axis, SliverData
@@ -134,7 +134,7 @@ async def test_a_source_that_lies_again_and_again_is_left(
     bend(stored, 1, {3: lambda real: Bent(real, lie)})
     await change(stored, MOVED)
     await check(stored, in_vain=1)
-    assert asked.count("sync_shard") <= filling.FAULTS_BORNE + filling.STREAMS_FROM_A_SOURCE
+    assert asked.count("sync_shard") <= sources.FAULTS_BORNE + sources.STREAMS_FROM_A_SOURCE
 
 
 async def test_a_source_that_holds_back_is_helped_out(stored: Network) -> None:
@@ -182,9 +182,9 @@ async def test_a_source_that_is_too_slow_is_left(
     serve_nothing: Callable[[bool], Coroutine[Any, Any, Nothing]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.5)
-    monkeypatch.setattr(filling, "LEAST_BYTES_PER_S", 2**40)
-    monkeypatch.setattr(filling, "SLOWEST_BYTES_PER_S", 2**40)
+    monkeypatch.setattr(sources, "PAGE_LIMIT_S", 0.5)
+    monkeypatch.setattr(sources, "LEAST_BYTES_PER_S", 2**40)
+    monkeypatch.setattr(sources, "SLOWEST_BYTES_PER_S", 2**40)
     monkeypatch.setattr(helpers, "OVERTAKEN_AFTER_S", 0.1)
     nothing, session = await serve_nothing(drips), stored.session
     bend(stored, 1, {3: lambda real: NodeClient(session, "node-3", nothing.address)})
@@ -199,8 +199,8 @@ async def never(answer: Any) -> Any:
 
 async def test_a_source_that_drips_a_page_is_left(stored: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """It moves just enough not to have stalled: only the time that a page may take in all ends it."""
-    monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.1)
-    monkeypatch.setattr(filling, "LEAST_BYTES_PER_S", 2**60)
+    monkeypatch.setattr(sources, "PAGE_LIMIT_S", 0.1)
+    monkeypatch.setattr(sources, "LEAST_BYTES_PER_S", 2**60)
     bend(stored, 1, {3: lambda real: Bent(real, lambda name, a: never(a) if name == "sync_shard" else a)})
     await change(stored, MOVED)
     assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
@@ -218,10 +218,10 @@ async def test_a_source_that_gives_little_for_the_time_it_takes_is_left(
     stored: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each page comes in time; together they are worth less than the wait."""
-    monkeypatch.setattr(filling, "PAGE_LIMIT_S", 0.0)
-    monkeypatch.setattr(filling, "SLOWEST_SLIVERS_PER_S", 1e9)
-    monkeypatch.setattr(filling, "LEAST_BYTES_PER_S", 2**60)
-    monkeypatch.setattr(filling, "SLOWEST_BYTES_PER_S", 2**60)
+    monkeypatch.setattr(sources, "PAGE_LIMIT_S", 0.0)
+    monkeypatch.setattr(sources, "SLOWEST_SLIVERS_PER_S", 1e9)
+    monkeypatch.setattr(sources, "LEAST_BYTES_PER_S", 2**60)
+    monkeypatch.setattr(sources, "SLOWEST_BYTES_PER_S", 2**60)
     bend(stored, 1, {3: lambda real: Bent(real, one_a_page)})
     await change(stored, MOVED)
     await check(stored)
@@ -242,7 +242,7 @@ async def test_nothing_waits_for_a_source_that_hangs(
     stored: Network, ahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Node 2 gains a shard of node 4, which hangs, one of node 1, and one of node 3, which is gone."""
-    monkeypatch.setattr(filling, "PAGE_LIMIT_S", 60.0)
+    monkeypatch.setattr(sources, "PAGE_LIMIT_S", 60.0)
     await change(stored, MOVED)
     await stored.stop(3)
     hangs = asyncio.Event()
