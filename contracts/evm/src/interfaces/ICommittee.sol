@@ -24,12 +24,13 @@ interface ICommittee is IEpochs {
         uint64 lastHandoverDone;
         /// @dev When the handover with which the period began was done; while it is under way, that of the period before.
         uint64 regularHandoverDone;
-        /// @dev The epoch for which a committee is selected but not started, and when it was; 0 if none.
+        /// @dev The epoch for which a committee is selected but not started, and when it was selected; 0 if none is.
         uint32 selectedEpoch;
         uint64 selectedAt;
-        /// @dev Whether that is in this period.
+        /// @dev Whether the selected epoch is one of the current period.
         bool isReplacement;
-        /// @dev Since when there has been something to replace; 0 if there is not, or it cannot be but for the time.
+        /// @dev Since when there have been members to replace; 0 if there are none, or `replace` is not possible for
+        /// another reason than the time.
         uint64 replaceableAt;
         uint16 nShards;
     }
@@ -56,14 +57,15 @@ interface ICommittee is IEpochs {
         uint32 periodDuration;
         /// @dev From a start until its handover may be closed without a quorum.
         uint32 handoverDeadline;
-        /// @dev After which a silent member may be ejected; for those who sign that, not for this contract.
+        /// @dev Time after which a silent member may be ejected. The members that sign an ejection go by it, this contract
+        /// does not.
         uint32 patience;
-        /// @dev From a start, in which certificates of the epoch before still count, though the handover is done, and in
-        /// which no other epoch starts.
+        /// @dev Time from a start in which certificates of the epoch before still count, though the handover is done, and
+        /// no other epoch starts.
         uint32 certificateGrace;
-        /// @dev From a selection to its start at least, in which the new owners of shards prefetch.
+        /// @dev Least time from a selection to its start; the new owners of shards prefetch in it.
         uint32 notice;
-        /// @dev In which the part of the elected stake that must stand for a selection falls from two thirds to nothing.
+        /// @dev Time in which the part of the elected stake that must stand for a selection falls from two thirds to nothing.
         uint32 shrinkDuration;
         /// @dev Tolerance band of the shard assignment, thousandths of a shard; 0 switches it off.
         uint32 bandMillis;
@@ -194,7 +196,7 @@ interface ICommittee is IEpochs {
         view
         returns (uint256 weight);
 
-    /// @notice The same for several messages that all have the same signers, with one signature: the aggregate of
+    /// @notice As `verify`, for several messages that all have the same signers, with one signature: the aggregate of
     /// all signers' over all messages.
     function verifyMany(uint32 epoch_, uint8 intent, bytes[] memory bodies, bytes memory bitmap, bytes memory signature)
         external

@@ -156,8 +156,8 @@ interface IRegistry {
     /// nobody is bound by having been named without being asked.
     function resignOperator() external;
 
-    /// @notice Offers a node to another account, in place of whom it was offered to before; the zero address withdraws
-    /// the offer. Nothing changes until it is accepted. Owner only.
+    /// @notice Offers a node to another account, in place of any account it was offered to before; the zero address
+    /// withdraws the offer. Nothing changes until it is accepted. Owner only.
     function offerNode(uint32 nodeId, address nextOwner) external;
 
     /// @notice Makes the sender the owner of a node that is offered to it. Operator, receiver, key and commission stay
@@ -201,9 +201,9 @@ interface IRegistry {
     /// @notice A node stands for no further selection. In committees already selected it stays. Owner or operator.
     function leaveCandidates(uint32 nodeId) external;
 
-    /// @notice A node stands again, behind the other candidates. If all places are taken, it takes the one with the
-    /// least stake (of equals the last), if that is less than its own. A node that was ejected waits for the next period,
-    /// unless none comes. Owner or operator.
+    /// @notice A node stands again, behind the other candidates. If all places are taken, it takes that of the candidate
+    /// with the least stake (of equals the last), if that is less than its own. A node that was ejected waits for the
+    /// next period, unless none comes. Owner or operator.
     function becomeCandidate(uint32 nodeId) external;
 
     /// @notice Ends a candidacy, if there is one; only the committee contract may.

@@ -36,7 +36,7 @@ interface ISpace {
         uint64 capacity;
     }
 
-    /// @notice A reservation is this from now on: bought, come back from a deleted blob, or changed.
+    /// @notice A reservation has these values from now on: bought, come back from a deleted blob, or changed.
     event ReservationChanged(
         uint256 indexed resourceId, address indexed owner, uint64 size, uint32 startPeriod, uint32 endPeriod
     );

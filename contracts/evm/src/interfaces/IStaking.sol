@@ -103,7 +103,7 @@ interface IStaking {
     /// @notice The slasher named last.
     function nextSlasher() external view returns (address);
 
-    /// @notice The unlock period from whose unlocking on it may slash.
+    /// @notice The next slasher may slash once what unlocks with this period is unlocked.
     function nextSlasherPeriod() external view returns (uint32);
 
     /// @notice Stakes the sender's tokens on a node, from the first period on whose committee is not elected yet.
@@ -144,8 +144,8 @@ interface IStaking {
     /// @param evidence What shows why, by its hash.
     function slash(uint32 nodeId, uint256 fraction, bytes32 evidence) external returns (uint256 amount);
 
-    /// @notice Names who may slash, from when on everybody can have left who unstakes before the next selection but
-    /// one; until then the one before may. The zero address for nobody, at once. Governor only.
+    /// @notice Names another slasher. It may slash once every staker who unstakes before the next selection but one can
+    /// have left; until then the slasher before may. The zero address, at once, for no slasher. Governor only.
     function setSlasher(address slasher_) external;
 
     /// @notice Who may slash: a contract that judges evidence, and nobody to begin with.
@@ -177,7 +177,7 @@ interface IStaking {
     /// @notice What leaves a node with a period: shares of the node's pool until it is settled up to that, then tokens.
     function unbondingPoolOf(uint32 nodeId, uint32 unlockPeriod) external view returns (uint256 tokens, uint256 shares);
 
-    /// @notice A staker's shares of that.
+    /// @notice A staker's shares of what leaves a node with a period.
     function unbondingSharesOf(uint32 nodeId, uint32 unlockPeriod, address staker)
         external
         view
@@ -222,6 +222,6 @@ interface IStaking {
     /// @notice All stake on a node, in the token's smallest unit.
     function stakeOn(uint32 nodeId) external view returns (uint256);
 
-    /// @notice The same for several nodes.
+    /// @notice All stake on each of several nodes.
     function stakesOn(uint32[] calldata nodeIds) external view returns (uint256[] memory stakes);
 }
