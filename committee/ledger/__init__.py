@@ -38,7 +38,6 @@ from committee.ledger.records import (
     SentTransaction,
     StakePosition,
     Transaction,
-    Unbonding,
 )
 from committee.ledger.steps import EpochStep, StepKind, next_step, pay_out_step
 
@@ -76,7 +75,6 @@ __all__ = [
     "StepKind",
     "Stretch",
     "Transaction",
-    "Unbonding",
     "next_step",
     "pay_out_step",
 ]

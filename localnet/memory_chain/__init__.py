@@ -8,7 +8,7 @@ Left out: tokens, payments and capacity, stake that is withdrawn, keys and commi
 candidates, pauses and the governor.
 """
 
-from localnet.memory_chain.chain import WRITER, Block, MemoryChain
+from localnet.memory_chain.chain import WRITER, MemoryChain
 from localnet.memory_chain.ledger import MemoryLedger
 
-__all__ = ["WRITER", "Block", "MemoryChain", "MemoryLedger"]
+__all__ = ["WRITER", "MemoryChain", "MemoryLedger"]

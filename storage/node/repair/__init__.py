@@ -1,6 +1,6 @@
-"""Slivers rebuilt from single symbols of helpers, and whoever of these lies or keeps one waiting."""
+"""Rebuilds slivers from single symbols of helpers, and takes note of helpers that lie or keep it waiting."""
 
 from storage.node.repair.helpers import RepairError
-from storage.node.repair.rebuild import InconsistentBlob, Rebuilt, Repair
+from storage.node.repair.rebuild import InconsistentBlob, Repair
 
-__all__ = ["InconsistentBlob", "Rebuilt", "Repair", "RepairError"]
+__all__ = ["InconsistentBlob", "Repair", "RepairError"]
