@@ -22,6 +22,7 @@ ClientError
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -165,8 +166,9 @@ class PaidObjectError(ClientError):
     advice = "store the same bytes again"
 
     def __init__(self, blob_id: bytes, object_id: int, cause: BaseException) -> None:
+        why = "it was cancelled" if isinstance(cause, CancelledError) else str(cause) or type(cause).__name__
         super().__init__(
-            f"blob {blob_id_text(blob_id)}, object {object_id}, {self.said}: {str(cause) or type(cause).__name__}; "
+            f"blob {blob_id_text(blob_id)}, object {object_id}, {self.said}: {why}; "
             f"to go on with the object and pay for it no second time, {self.advice}"
         )
         self.blob_id = blob_id

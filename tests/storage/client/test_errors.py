@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from storage.client.errors import (
     BlobUnavailable,
     NodeFailure,
     NodeUnreachable,
+    NotCertified,
     NotEnoughConfirmations,
     name_failures,
 )
@@ -42,4 +45,12 @@ def test_too_few_shards_say_what_was_needed_and_who_failed() -> None:
     )
     assert "needed 67 of 100 shards, reachable 61: no answer from a" in str(
         NotEnoughConfirmations(67, 100, 61, failures)
+    )
+
+
+def test_a_cancelled_store_that_is_paid_for_says_so_in_words() -> None:
+    error = NotCertified(bytes(32), 7, asyncio.CancelledError())
+    assert "and not certified: it was cancelled; to go on" in str(error)
+    assert "a reason of its own; to go on" in str(
+        NotCertified(bytes(32), 7, ValueError("a reason of its own"))
     )
