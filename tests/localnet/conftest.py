@@ -13,6 +13,7 @@ from localnet.network import LocalNetwork
 from tests.committee.ledger.conftest import Launch
 from tests.committee.ledger.conftest import chain as chain
 from tests.committee.ledger.conftest import launch as launch
+from tests.committee.ledger.conftest import launched as launched
 from tests.localnet.twins import Twins
 
 N_SHARDS = 13

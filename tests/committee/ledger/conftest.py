@@ -138,6 +138,37 @@ class Network:
         await self.operator.eject(node_id, EjectionReason.SILENT, deadline_s, certificate)
 
 
+@dataclass(frozen=True)
+class Launched:
+    """A chain with the contracts and nodes on it, to go on from more than once."""
+
+    state: str
+    """The chain's blocks and the newest state, as anvil writes them."""
+    deployment: Deployment
+    key: AccountKey
+    nodes: tuple[tuple[int, AccountKey, SecretKey], ...]
+
+    @classmethod
+    async def of(cls, network: Network) -> Launched:
+        """Keep a network as it is now."""
+        nodes = tuple((one.node_id, one.ledger._sending()._key, one.secret) for one in network.nodes)
+        state = await network.chain.request("anvil_dumpState")
+        return cls(state, network.deployment, network.key, nodes)
+
+    async def on(self, chain: LocalChain, connections: AsyncExitStack) -> Network:
+        """The network on a chain without blocks, as if it had just been launched there."""
+        await chain.request("anvil_loadState", self.state)
+        await chain.mine()  # its time is now
+
+        async def ledger(key: AccountKey) -> EvmLedger:
+            connecting = await EvmLedger.connect(chain.rpc_url, self.deployment, key)
+            return await connections.enter_async_context(connecting)
+
+        network = Network(chain, self.deployment, await ledger(self.key), connections, self.key)
+        network.nodes += [Node(node_id, await ledger(key), secret) for node_id, key, secret in self.nodes]
+        return network
+
+
 Launch = Callable[..., Awaitable[Network]]
 
 
@@ -148,24 +179,52 @@ async def chain(tmp_path: Path) -> AsyncIterator[LocalChain]:
         yield running
 
 
+async def deployed(
+    chain: LocalChain, connections: AsyncExitStack, stakes: Sequence[int], parameters: DeploymentParameters
+) -> Network:
+    """The contracts, and nodes with these stakes, from nothing."""
+    key = AccountKey.generate()
+    await chain.fund(key.address)
+    deployment = await deploy(chain.rpc_url, key, parameters, Roles(minter=key.address))
+    operator = await EvmLedger.connect(chain.rpc_url, deployment, key)
+    await connections.enter_async_context(operator)
+    network = Network(chain, deployment, operator, connections, key)
+    if parameters == PARAMETERS:
+        await operator.mint(key.address, 10**9)
+        await operator.approve(10**9)
+    for stake in stakes:
+        await network.join(stake)
+    return network
+
+
+LaunchedBefore = dict[tuple[DeploymentParameters, tuple[int, ...]], Launched]
+"""(parameters, stakes) → what was launched with them on a chain of its own."""
+
+
+@pytest.fixture(scope="session")
+def launched() -> LaunchedBefore:
+    return {}
+
+
 @pytest.fixture
-async def launch(chain: LocalChain) -> AsyncIterator[Launch]:
-    """(stakes, parameters) → the contracts and nodes with these stakes, before the first epoch."""
+async def launch(chain: LocalChain, launched: LaunchedBefore, tmp_path: Path) -> AsyncIterator[Launch]:
+    """(stakes, parameters) → the contracts and nodes with these stakes, before the first epoch.
+
+    What was launched once is loaded into other tests' chains: these have no state older than it. A chain that has
+    blocks, as that of a test's second launch, keeps them, and everything is sent.
+    """
     async with AsyncExitStack() as connections:
 
         async def start(stakes: Sequence[int] = (), parameters: DeploymentParameters = PARAMETERS) -> Network:
-            key = AccountKey.generate()
-            await chain.fund(key.address)
-            deployment = await deploy(chain.rpc_url, key, parameters, Roles(minter=key.address))
-            operator = await EvmLedger.connect(chain.rpc_url, deployment, key)
-            await connections.enter_async_context(operator)
-            network = Network(chain, deployment, operator, connections, key)
-            if parameters is PARAMETERS:
-                await operator.mint(key.address, 10**9)
-                await operator.approve(10**9)
-            for stake in stakes:
-                await network.join(stake)
-            return network
+            if await chain.request("eth_blockNumber") != "0x0":
+                return await deployed(chain, connections, stakes, parameters)
+            place = parameters, tuple(stakes)
+            if place not in launched:
+                async with LocalChain(tmp_path / "launching") as another, AsyncExitStack() as until_kept:
+                    launched[place] = await Launched.of(
+                        await deployed(another, until_kept, stakes, parameters)
+                    )
+            return await launched[place].on(chain, connections)
 
         yield start
 

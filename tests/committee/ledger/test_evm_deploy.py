@@ -40,7 +40,8 @@ PARAMETERS = DeploymentParameters(
 )
 
 
-async def test_contracts_know_what_they_were_deployed_with(launch: Launch) -> None:
+async def test_contracts_know_what_they_were_deployed_with(launch: Launch, chain: LocalChain) -> None:
+    await chain.mine()  # so that they are deployed on this chain
     network = await launch((), PARAMETERS)
     parameters = await network.operator.parameters()
     assert (parameters.n_shards, parameters.period_duration_s) == (31, 7)

@@ -12,6 +12,7 @@ from committee.errors import LedgerError, LedgerNotSettled, LedgerRefused
 from committee.ledger.evm import EvmLedger
 
 if TYPE_CHECKING:
+    from localnet.chain import LocalChain
     from tests.committee.ledger.conftest import Launch, SpoiltConnection
 
 
@@ -33,9 +34,10 @@ def answer_from(spoilt: SpoiltConnection, block: str, *tags: str) -> None:
 
 
 async def test_an_endpoint_that_is_being_synchronised_is_told_as_such(
-    launch: Launch, spoilt: SpoiltConnection
+    chain: LocalChain, launch: Launch, spoilt: SpoiltConnection
 ) -> None:
     """OffchainLabs/prysm#11500, livepeer/go-livepeer#1564: there seem to be no contracts."""
+    await chain.mine()  # so that they are deployed on this chain, which has the states before them
     network = await launch()
     answer_from(spoilt, "0x0")
     words = (
