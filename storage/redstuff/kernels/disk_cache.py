@@ -73,7 +73,7 @@ def _folders() -> tuple[Path, ...]:
     named = os.environ.get("HAULOUT_KERNEL_CACHE")
     if named:
         return () if named == "off" else (Path(os.path.expanduser(named)),)  # noqa: PTH111 - Path.expanduser raises
-    beside = (_HERE / "__pycache__" / "kernels",) if _HERE.is_dir() else ()
+    beside = (_HERE / "__pycache__" / "kernels",) if os.path.isdir(_HERE) else ()  # noqa: PTH112 - Path.is_dir raises
     user = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
         user = user if user.is_absolute() else Path.home() / ".cache"
@@ -145,8 +145,14 @@ def _open(path: Path, flags: int) -> int:
 
 
 def _trusted_users() -> set[int]:
-    """Return the users whose code runs here anyway: root, this one, and the owner of the sources' folder."""
-    return {0, os.geteuid()} | ({_HERE.stat().st_uid} if _HERE.is_dir() else set())
+    """Return the users whose code runs here anyway: root, this one, and the owner of the sources' folder.
+
+    The sources' folder has no owner where it cannot be looked at: in an archive, or below a folder closed to this user.
+    """
+    trusted = {0, os.geteuid()}
+    with suppress(OSError):
+        trusted.add(_HERE.stat().st_uid)
+    return trusted
 
 
 def _read(path: Path) -> bytes | None:

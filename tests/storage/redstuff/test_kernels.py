@@ -230,6 +230,15 @@ def test_sources_in_a_zip_archive_have_the_same_kernels_in_the_users_cache(tmp_p
     assert told.stdout == f"{inside} {disk_cache._state()} {tmp_path / 'haulout/kernels'} {users}\n"
 
 
+def test_sources_below_a_closed_folder_have_no_owner_to_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    with playground() as ground:
+        ground.inside.chmod(0)
+        monkeypatch.setattr(disk_cache, "_HERE", ground.inside / "kernels")
+        with as_user():
+            assert disk_cache._trusted_users() == {0, os.geteuid()}
+            assert len(disk_cache._folders.__wrapped__()) == 1
+
+
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     folder = tmp_path / "file"
     folder.write_text("in the way")
