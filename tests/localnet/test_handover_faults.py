@@ -135,10 +135,16 @@ class Faults:
         await self._stand(is_in=change == RETURNS)
 
     async def _change(self, *, is_in: bool) -> None:
-        """A change of epoch in which nobody is killed."""
+        """A change of epoch in which nobody is killed, and all drop what they have given up."""
         await self._stand(is_in=is_in)
         await self.network.next_epoch()
         await self.network.handed_over()
+        wanted = await self.wanted()
+
+        async def tidy() -> int:
+            return sum(self._shards_kept(name) <= wanted[name] for name in NAMES)
+
+        await self.network.until("nodes drop what they gave up", tidy, len(NAMES))
 
     async def _stand(self, *, is_in: bool) -> None:
         self._moved, was_in, self._is_in = is_in != self._is_in, self._is_in, is_in
@@ -191,13 +197,23 @@ class Faults:
             await self._check_slivers(member.name, member.shards, live)
         await self._check_nothing_was_fetched_twice(state.current, len(live))
         await self._check_quiet()
+        for name, shards in (await self.wanted()).items():
+            self._check_files(name, shards, live)
+            await self._check_bytes(name, len(shards), live)
+
+    async def wanted(self) -> dict[str, set[int]]:
+        """The shards that each node owns, or owned in the epoch before."""
+        state = await self.network.operator.epoch_state()
         wanted = {name: set[int]() for name in NAMES}
         for committee in (state.previous, state.current):
             for member in committee.members if committee else ():
                 wanted[member.name] |= set(member.shards)
-        for name, shards in wanted.items():
-            self._check_files(name, shards, live)
-            await self._check_bytes(name, len(shards), live)
+        return wanted
+
+    def _shards_kept(self, name: str) -> set[int]:
+        """The shards of which a node has segments."""
+        store = self.network.nodes[name].folder / "store"
+        return {int(segment.partition("-")[0]) for segment in segments_of(store)}
 
     async def _check_blobs(self, live: dict[bytes, bytes]) -> None:
         for blob_id, data in live.items():
@@ -252,7 +268,7 @@ class Faults:
     def _check_files(self, name: str, shards: set[int], live: dict[bytes, bytes]) -> None:
         """No file but those of live blobs' slivers in shards that the node owns or owned in the epoch before."""
         store = self.network.nodes[name].folder / "store"
-        assert all(int(name.partition("-")[0]) in shards for name in segments_of(store))
+        assert self._shards_kept(name) <= shards
         for one in on_disk(store):
             assert one.shard in shards
             assert one.blob_id in live
