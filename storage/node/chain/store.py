@@ -54,6 +54,8 @@ CACHE_KIB = 32 * 2**10
 """Most of the file that each of the three connections keeps in memory."""
 PAGES_OF_LOG = 10_000
 """Pages of 4 KiB in the log before they are written to the file: rows come in no order, several to a page."""
+LOOKED_AT_KEPT = 4096
+"""Blobs whose objects are kept in memory between two writes, at most."""
 REMOVED_AT_ONCE = 1000
 """Objects that are over and are removed in one transaction."""
 _NO_DAMAGE = (
@@ -96,6 +98,8 @@ class ChainStore:
         """What the disk did not take."""
         self._unsaved_of: dict[bytes, list[int]] = {}
         """Blob id → ids of its objects in `_unsaved`."""
+        self._looked_at: dict[bytes, list[BlobObject]] = {}
+        """Blob id → its objects as last read, since the last write."""
 
     async def in_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
         """Return what `work` returns in the store's thread; if this is cancelled, wait until the work is over."""
@@ -160,6 +164,7 @@ class ChainStore:
         self._unchecked = list(range(BUCKETS)) if saved else []
         self._untidy = list(self._unchecked)
         self.is_whole, self._unsaved, self._unsaved_of = saved is None, None, {}
+        self._look_anew()
         return saved
 
     def _connect(self) -> sqlite3.Connection:
@@ -269,12 +274,19 @@ class ChainStore:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Rows]:
         """The rows, to be changed: durable when the block ends, as they were when it raises."""
-        with (
-            self._using,
-            told(f"cannot write {self.path}"),
-            rows_of(_opened(self._connection, self.path)) as writing,
-        ):
-            yield writing
+        try:
+            with (
+                self._using,
+                told(f"cannot write {self.path}"),
+                rows_of(_opened(self._connection, self.path)) as writing,
+            ):
+                yield writing
+        finally:
+            self._look_anew()
+
+    def _look_anew(self) -> None:
+        """Forget what was read. Another dict: a thread that has read before the write adds that to the old one."""
+        self._looked_at = {}
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -293,15 +305,23 @@ class ChainStore:
             with self.writing() as writing:
                 write(writing)
             self._table, self._unsaved, self._unsaved_of = table, None, {}
+            self._look_anew()
             self._unchecked, self.is_whole = [], True
             self.look_for_what_is_over()
 
     # reading
 
     def of(self, blob_id: bytes) -> list[BlobObject]:
-        """The objects that name a blob, by object id."""
-        statement = f"SELECT * FROM {self._name} WHERE blob_id = ?"  # noqa: S608 (a name from above)
-        found = {one.record.object_id: one for one in self._look(statement, blob_id)}
+        """The objects that name a blob, by object id. They are read once between two writes."""
+        looked_at = self._looked_at
+        objects = looked_at.get(blob_id)
+        if objects is None:
+            statement = f"SELECT * FROM {self._name} WHERE blob_id = ?"  # noqa: S608 (a name from above)
+            objects = self._look(statement, blob_id)
+            if len(looked_at) >= LOOKED_AT_KEPT:
+                self._look_anew()
+            looked_at[blob_id] = objects
+        found = {one.record.object_id: one for one in objects}
         if self._unsaved is not None:
             unsaved = self._unsaved.objects
             found |= {number: unsaved[number] for number in self._unsaved_of.get(blob_id, ())}
@@ -372,7 +392,7 @@ class ChainStore:
                 statement = f"SELECT object_id FROM {self._name} WHERE {where} AND ({over.where}) LIMIT ?"  # noqa: S608
                 found = connection.execute(statement, (*values, *over.values, REMOVED_AT_ONCE)).fetchall()
                 if found:
-                    with rows_of(connection) as writing:
+                    with self.writing() as writing:
                         writing.remove_objects(self._table, [int.from_bytes(one, "big") for (one,) in found])
                 if len(found) < REMOVED_AT_ONCE:
                     self._untidy.pop()

@@ -250,3 +250,25 @@ def test_parameters_and_the_nodes_id_are_kept(tmp_path: Path) -> None:
 def test_a_store_that_is_closed_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not open"):
         put(ChainStore(tmp_path), FIRST)
+
+
+def test_a_blob_is_read_once_between_two_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[bytes]()
+    look = ChainStore._look
+
+    def counted(self: ChainStore, statement: str, value: bytes) -> list[BlobObject]:
+        read.append(value)
+        return look(self, statement, value)
+
+    monkeypatch.setattr(ChainStore, "_look", counted)
+    monkeypatch.setattr("storage.node.chain.store.LOOKED_AT_KEPT", 1)
+    certified = BlobObject(dataclasses.replace(RECORD, certified_epoch=2), certified_block=10)
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        store.open(DOMAIN)
+        put(store, FIRST)
+        assert [store.of(A), store.of(A)] == [[OBJECT], [OBJECT]]
+        assert read == [A]
+        put(store, Change((mark(10),), {1: certified}, {7: 1}, STATE))
+        assert store.of(A) == [certified]
+        assert (store.of(B), store.of(A)) == ([], [certified])
+        assert read == [A, A, B, A], "no more blobs than may be are kept"
