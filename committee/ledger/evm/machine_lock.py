@@ -101,18 +101,29 @@ def remove_abandoned() -> None:
     """Remove the files of locks that nothing holds and nothing has used for ABANDONED_S.
 
     It is done under the lock: a process that has just opened such a file finds it gone, and opens another (`take`).
+    A file that was used lately is not locked: its owner may be about to remove it, and would find it held.
     """
     with contextlib.suppress(OSError), os.scandir(_folder()) as entries:
-        for name in [entry.name for entry in islice(entries, LOOKED_AT)]:
+        for name in [entry.name for entry in islice(entries, LOOKED_AT) if _is_old(entry)]:
             with contextlib.suppress(BlockingIOError):
                 file = take(name, create=False)
                 if file is None:
                     continue
                 try:
-                    if time.time() - os.fstat(file).st_mtime > ABANDONED_S:
+                    if _is_abandoned(os.fstat(file)):
                         remove(name)
                 finally:
                     release(file)
+
+
+def _is_old(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return _is_abandoned(entry.stat(follow_symlinks=False))
+    return False
+
+
+def _is_abandoned(found: os.stat_result) -> bool:
+    return time.time() - found.st_mtime > ABANDONED_S
 
 
 def _folder() -> Path:

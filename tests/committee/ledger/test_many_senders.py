@@ -243,6 +243,24 @@ async def test_a_lock_that_is_used_is_not_abandoned(folder: Path) -> None:
         assert one.next == 7
 
 
+async def test_a_lock_that_was_used_lately_is_never_held_by_a_look_for_abandoned_ones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three nodes that ended together left the lock of one: it found its own file held by another's look."""
+    async with Nonces(1, ACCOUNT).turn():
+        pass
+    locked = list[int]()
+    monkeypatch.setattr(
+        "committee.ledger.evm.machine_lock.fcntl.flock", lambda file, how: locked.append(file)
+    )
+    machine_lock.remove_abandoned()
+    assert locked == []
+    (file,) = folder.iterdir()
+    os.utime(file, (0, 0))
+    machine_lock.remove_abandoned()
+    assert locked and not folder.exists()
+
+
 async def test_whoever_waits_for_a_lock_file_that_is_removed_gets_another(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
