@@ -12,8 +12,8 @@ import asyncio
 import errno
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 
 import aiohttp
 
@@ -160,6 +160,7 @@ class NodeTransport:
         moving, is_over = begin(), False
         try:
             async with (
+                self._failing_as_a_node(moving),
                 TimeLimit(moving.due_s),
                 self._session.request(
                     method,
@@ -181,6 +182,18 @@ class NodeTransport:
                 self._note(response.status)
                 content = await self._read(response, min(limit, wire.MAX_ERROR_BYTES), moving)
                 is_over = True
+        finally:
+            if not is_over and moving.body is not None:
+                moving.body.drop()
+        if response.status == 451 and is_stranger:
+            return await self.once(method, path, query, limit, begin)
+        raise self._refused(response.status, content, retry_after_s(response.headers.get("Retry-After", "")))
+
+    @asynccontextmanager
+    async def _failing_as_a_node(self, moving: RequestProgress) -> AsyncIterator[None]:
+        """Whatever a request meets becomes a `NodeError`."""
+        try:
+            yield
         except aiohttp.ConnectionTimeoutError:
             raise NodeUnreachable(
                 self.name, self.address, f"no connection within {progress.CONNECT_S:g} s"
@@ -201,12 +214,6 @@ class NodeTransport:
             if isinstance(error, OSError) and error.errno == errno.EACCES:
                 raise NodeUnusable(self.name, self.address, error.strerror or "permission denied") from error
             raise NodeUnreachable(self.name, self.address, str(error) or type(error).__name__) from error
-        finally:
-            if not is_over and moving.body is not None:
-                moving.body.drop()
-        if response.status == 451 and is_stranger:
-            return await self.once(method, path, query, limit, begin)
-        raise self._refused(response.status, content, retry_after_s(response.headers.get("Retry-After", "")))
 
     def _headers(self) -> dict[str, str]:
         if self._credential is None or not self._shows_credential:
