@@ -19,7 +19,7 @@ TICK_S = 0.001
 
 
 async def chain_view(n_blobs: int, folder: Path) -> Mapping[str, float]:
-    """Measure a view of so many live objects."""
+    """Measure a chain view that has `n_blobs` live objects."""
     folder.mkdir(exist_ok=True)  # noqa: ASYNC240
     chain, at = chain_of(n_blobs), dict[str, float]()
     ledger = ledger_of(chain)

@@ -249,7 +249,7 @@ class BlobObjects:
     """What a search for a blob's objects has found, in one block."""
 
     objects: tuple[BlobRecord, ...]
-    """Those that are neither deleted nor expired, newest first."""
+    """The objects that are neither deleted nor expired, newest first."""
     known_up_to: int
     """The number of objects of all blobs: an object that was registered later has a greater id."""
 

@@ -79,13 +79,18 @@ def failing_at(script: Script, monkeypatch: pytest.MonkeyPatch, cursor: int) -> 
     monkeypatch.setattr(script, "live_page", page)
 
 
+async def broken_off_at(script: Script, monkeypatch: pytest.MonkeyPatch, folder: Path, cursor: int) -> None:
+    """Have a node read until the endpoints are gone when a page is asked for, and stop."""
+    with monkeypatch.context() as patch, contextlib.closing(ChainStore(folder)) as store:
+        failing_at(script, patch, cursor)
+        with pytest.raises(LedgerUnavailable):
+            await view_of(script, store).load()
+
+
 async def test_a_reading_goes_on_at_its_page_after_a_failure_and_a_restart(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, contextlib.closing(ChainStore(tmp_path)) as store:
-        failing_at(script, patch, 4)
-        with pytest.raises(LedgerUnavailable):
-            await view_of(script, store).load()
+    await broken_off_at(script, monkeypatch, tmp_path, 4)
     script.happens(BlobDeleted(mark(0), 1, ids(1)[0], 1))  # its page has been read
     script.pages.clear()
     with contextlib.closing(ChainStore(tmp_path)) as store:
@@ -100,10 +105,7 @@ async def test_a_reading_goes_on_at_its_page_after_a_failure_and_a_restart(
 async def test_a_reading_whose_block_was_replaced_begins_again(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, contextlib.closing(ChainStore(tmp_path)) as store:
-        failing_at(script, patch, 4)
-        with pytest.raises(LedgerUnavailable):
-            await view_of(script, store).load()
+    await broken_off_at(script, monkeypatch, tmp_path, 4)
     script.happens()
     script.forked_at, script.fork, script.started, script.records = 1, 1, 1, [record(9)]
     with contextlib.closing(ChainStore(tmp_path)) as store:
@@ -345,5 +347,6 @@ async def test_following_removes_what_is_over(script: Script, store: ChainStore)
     async with asyncio.timeout(10):
         while objects_in(store):  # noqa: ASYNC110 (no event tells of it)
             await asyncio.sleep(0.01)
+    assert not following.done()
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
