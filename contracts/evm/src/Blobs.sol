@@ -187,7 +187,8 @@ contract Blobs is BlobObjects, Multicall {
         return deletable ? Messages.deletableBlob(id, objectId) : Messages.permanentBlob(id);
     }
 
-    /// @dev Whoever looks for its objects may see an old block, and then pay for what it has paid for since.
+    /// @dev Reverts when the sender has registered the blob after its look at the chain. Its endpoint may have shown an old
+    /// block, and without this check the sender would pay twice.
     function _requireNoNewer(bytes32 root, uint64 length, bool deletable, uint256 knownUpTo) private view {
         for (uint256 id = blobCount; id > knownUpTo; --id) {
             Blob storage blob_ = _blobs[id];

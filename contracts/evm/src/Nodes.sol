@@ -230,8 +230,8 @@ abstract contract Nodes is Candidates {
         entry.keys.push(fromPeriod, uint160(SSTORE2.write(publicKey)));
     }
 
-    /// @dev An owner that names itself leaves the node for which another owner named it: nobody can keep an account from
-    /// a node of its own by naming it first.
+    /// @dev Makes an account the operator of a node. An account operates one node at a time, and another owner may have
+    /// named it without asking: an owner that names itself therefore leaves that other node.
     function _operate(Node storage entry, uint32 nodeId, address operator) private {
         if (operator == address(0)) revert ZeroAddress();
         uint32 other = nodeOf[operator];

@@ -13,8 +13,8 @@ import {Pool, Pools} from "./lib/Pools.sol";
 /// @title The pools of stake, and how they are settled.
 /// @notice A node's periods are settled in order, each once it is over: the pay comes in, then what leaves goes out and what
 /// joins comes in, all at the next period's exchange rate.
-/// @dev Who enters or leaves never waits for that, and nobody is looped over: all that joins a node, or leaves it, with one
-/// period is a pool of its own. The tokens of a joining pool become shares of the node's pool when it is settled; the shares
+/// @dev No staker waits for the settling, and no loop goes over stakers: all stake that joins a node, or leaves it, with
+/// one period is a pool of its own. The tokens of a joining pool become shares of the node's pool when it is settled; the shares
 /// in a leaving pool become tokens.
 abstract contract Settlement is Governed, IStaking {
     using SafeERC20 for IERC20;

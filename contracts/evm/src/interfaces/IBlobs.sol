@@ -138,8 +138,8 @@ interface IBlobs is ISpace {
     /// @notice Gives the sender's blob object, while it lives, to another owner.
     function transferBlob(uint256 objectId, address to) external;
 
-    /// @notice Reserves and pays more periods for a certified blob, while it lives. Anyone may: what is added is the
-    /// owner's, whoever pays.
+    /// @notice Reserves and pays more periods for a certified blob, while it lives. Any account may pay; what is
+    /// added belongs to the owner.
     /// @param periods How many more; its new end is at most 53 periods ahead.
     /// @param knownEnd The end that the sender knows of. Reverts when it is another by now, so that nothing is paid twice.
     /// @param maxCost The most that they may cost.

@@ -151,9 +151,9 @@ interface IRegistry {
     /// @notice Lets another account operate a node, one that operates none. Owner only.
     function changeOperator(uint32 nodeId, address operator) external;
 
-    /// @notice The sender no longer operates its node, which has no operator until its owner names one: meanwhile nobody
-    /// attests or votes for it, and the owner alone changes its network address, has it leave and has it return. So
-    /// nobody is bound by having been named without being asked.
+    /// @notice The sender no longer operates its node, which has no operator until its owner names one: until then no
+    /// account attests or votes for it, and the owner alone changes its network address, has it leave and has it return.
+    /// An account that was named without being asked frees itself by this.
     function resignOperator() external;
 
     /// @notice Offers a node to another account, in place of any account it was offered to before; the zero address

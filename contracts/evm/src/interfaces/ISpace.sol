@@ -6,7 +6,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 /// @title Space to store in: what is left of it, what it costs, who has reserved it, and who earns that.
 /// @notice Space is reserved and paid for from the current period to an end period, exclusive, in whole mebibytes.
 /// What was paid for a period is shared out when it is over, by the parts that its members have earned (`Earnings`);
-/// what nobody has earned is shared out with the next one. Reservation ids count from 1.
+/// what no member has earned is shared out with the next one. Reservation ids count from 1.
 interface ISpace {
     /// @notice Space from a start period to an end period, exclusive, to be used by one blob.
     struct Reservation {
@@ -125,7 +125,7 @@ interface ISpace {
     /// @notice The first period that is not closed.
     function openPeriod() external view returns (uint32);
 
-    /// @notice What nobody earned of the closed periods: it is shared out with the open one, and never given back.
+    /// @notice What no member earned of the closed periods. It is shared out with the open one and never refunded.
     function unearned() external view returns (uint128);
 
     /// @notice What is reserved in a period, mebibytes, and paid for it; for a closed one with what was not earned before.

@@ -90,8 +90,8 @@ interface IStaking {
     /// @notice Only the contract that pays the nodes may.
     error NotPayer(address account);
 
-    /// @notice The fewest shares that a staker has on a node, unless none: so few that they are worth next to nothing,
-    /// so many that nobody can make a single one dear and have other stakers' amounts rounded down.
+    /// @notice The fewest shares that a staker may have on a node, unless it has none. They are worth next to nothing;
+    /// a pool of fewer shares could have one share made so dear that other stakers' amounts are rounded down to it.
     function LEAST_SHARES() external view returns (uint256);
 
     /// @notice All of a stake, as a fraction to slash.
@@ -115,8 +115,8 @@ interface IStaking {
     function permit(uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external;
 
     /// @notice Gives the sender back, when periods have come to a standstill, what was to join a node's pool with a period
-    /// whose committee is not elected. (At any other time it joins, and is unstaked: nobody can borrow for a moment what
-    /// takes another candidate's place.)
+    /// whose committee is not elected. (At any other time such stake has to join before it is unstaked: with stake
+    /// that was borrowed for a moment an account could otherwise take another candidate's place.)
     function cancelStaking(uint32 nodeId, uint32 fromPeriod) external returns (uint256 amount);
 
     /// @notice Takes shares off a node. They stand for no committee any more that is not elected yet; for one that is,
@@ -126,7 +126,7 @@ interface IStaking {
     function unstake(uint32 nodeId, uint256 shares) external returns (uint32 unlockPeriod);
 
     /// @notice Lets shares that were unstaked behind a selection which was dropped since leave with the first period whose
-    /// committee is not elected yet, as if unstaked now. Fewer than `LEAST_SHARES`, too: they are nobody's position between.
+    /// committee is not elected yet, as if unstaked now. They may be fewer than `LEAST_SHARES`.
     /// @param unbondingShares Of the sender's that were not to stand from `unlockPeriod` on; all or a part.
     /// @return sooner The first period for which they do not stand.
     function unstakeSooner(uint32 nodeId, uint32 unlockPeriod, uint256 unbondingShares) external returns (uint32 sooner);
@@ -148,7 +148,7 @@ interface IStaking {
     /// have left; until then the slasher before may. The zero address, at once, for no slasher. Governor only.
     function setSlasher(address slasher_) external;
 
-    /// @notice Who may slash: a contract that judges evidence, and nobody to begin with.
+    /// @notice The account that may slash: a contract that judges evidence. It is zero at first, when no account may.
     function slasher() external view returns (address);
 
     /// @notice Whether what does not stand from `unlockPeriod` on can be withdrawn: the period before is over, no
