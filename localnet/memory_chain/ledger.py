@@ -104,7 +104,7 @@ class MemoryLedger:
         return self.chain.nodes[node_id]
 
     async def node_of(self, account: str) -> RegisteredNode | None:
-        """By its operator."""
+        """Return the node that the account operates; None when it operates none."""
         return self.chain.nodes.get(self.chain.contracts.node_of(account))
 
     async def absence(self, node_id: int) -> Absence:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 TARGET_S = 2.0
 """Transfers under way hold as many bytes as the link carries in this time."""
 LEAST_AT_ONCE = 3
-"""Transfers under way however slow the link is: while nodes check and store some slivers, others travel."""
+"""Transfers allowed even over the slowest link: while nodes check and store some slivers, others travel."""
 MOST_AT_ONCE = 64
 """Most transfers under way, overdue ones not counted."""
 START_BYTES_PER_S = 2**18
@@ -43,7 +43,7 @@ WELL_BEGUN = 0.25
 NEARLY_DONE = 0.75
 """A transfer is not given up for another one once this share of its bytes has moved."""
 ANSWERS_S = 10.0
-"""Time constant with which answers are forgotten."""
+"""Answers of the past count with a weight that falls to 1/e in this time."""
 ANSWERS_SHARE = 2.0
 """The rate may be this many times that of the answers of late, as the link may have become faster."""
 SLACKENING_S = 20.0
@@ -160,7 +160,7 @@ class Window:
             self.most_at_once = min(MOST_AT_ONCE, self.most_at_once + 1 / self.most_at_once)
 
     def note_break(self, now_s: float) -> None:
-        """Note that the connection of a transfer broke, which has been counted out.
+        """Note that the connection of a transfer broke. The transfer counts no more among those under way.
 
         It tells of the link if each transfer broke that was under way for LOOK_S when the first did; else of the peer.
         """

@@ -201,9 +201,9 @@ class Purchase:
             return await registered_meanwhile(self._ledger, refused)
 
     async def _earlier(self, end_period: int, deletable: bool) -> tuple[BlobRecord | None, int]:
-        """The object to go on with, after every earlier transaction of the account has done what it will.
+        """Wait until no transaction of the account is under way; return the object to go on with, if there is one.
 
-        And the id up to which the search knew all objects.
+        The second value is the id up to which the search knew all objects.
         """
         await self._ledger.settle()
         found = await self._ledger.blob_objects(self._blob.metadata.root, self._blob.length)

@@ -162,7 +162,7 @@ class Pool:
         self._waiting: dict[tuple[Requester, bool], deque[_Waiting]] = {}
         """(requester, whether large) → those that wait, in the order in which they came."""
         self._heads: dict[tuple[bool, bool], list[_Waiting]] = {kind: [] for kind in _KINDS}
-        """(whether of the first class, whether large) → the first that wait of each requester, by their places."""
+        """(whether of the first class, whether large) → the first waiting request of each requester, in order."""
         self._large_heads: list[_Waiting] = []
         """The large ones of these, in the order in which they came."""
         self._shares: dict[Requester, int] = {}

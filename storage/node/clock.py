@@ -23,10 +23,13 @@ LATEST_S = 2**40
 
 
 def most_ahead_s(committee: Committee, ahead_s: Mapping[int, float]) -> float:
-    """Return by how many seconds a clock is ahead of those of members with more than half the shards; 0 if of fewer.
+    """Return by how many seconds a clock is ahead of most members' clocks; negative when it is behind them.
 
-    `ahead_s` says by how many it is ahead of single members', negative where it is behind. A member that is not in it
-    counts as agreeing, the clock's own node too: members with half the shards or less can make up nothing.
+    It is the median by shards, the one nearer to 0 where there are two, and 0 unless members with more than half the
+    shards agree that the clock is ahead, or that it is behind: fewer members can make up nothing.
+
+    `ahead_s` is node id → by how many seconds the clock is ahead of that member's. A member that is not in it, as the
+    clock's own node, counts as having the same time.
     """
     told = sorted((ahead_s.get(one.node_id, 0.0), one.weight) for one in committee.members)
 
@@ -70,7 +73,7 @@ class Clock:
         self._tell()
 
     def forget(self) -> None:
-        """Forget what members told: this node is none of them any more."""
+        """Forget what members told, as this node is no member any more."""
         self._ahead_s, self.ahead_s = {}, 0.0
         self._tell()
 

@@ -267,5 +267,5 @@ class ReadingAnew:
 
 
 def _since(record: BlobRecord, start: int) -> BlobObject:
-    """Return an object as if certified before the epoch's start; where it was not, the events since then say so."""
+    """Return an object that counts as certified before the epoch's start, until a later event says otherwise."""
     return BlobObject(record, None if record.certified_epoch is None else start)

@@ -94,8 +94,8 @@ class Draft:
         self._changed_of: dict[bytes, set[int]] = defaultdict(set)
         self._ejected: dict[int, int] = {}
         self.unknown: dict[int, int | None] = {}
-        """Object that is not known, of which an event told that it lives → the block with its first certificate, if
-        that is among those that are followed."""
+        """Id of an object that an event names and the store lacks → the block with its first certificate, if an event
+        told of it."""
         self.gone: dict[int, int] = {}
         """Object that is not known → the block in which it was deleted."""
 
@@ -206,7 +206,7 @@ def epoch_events(
 def object_events(
     pairs: Iterable[tuple[BlobObject | None, BlobObject]], state: EpochState
 ) -> Iterable[Event]:
-    """Yield the events that make objects of a view what they are in a state that was read anew.
+    """Yield events that tell listeners what has changed between objects before and after a state was read anew.
 
     Of objects that are gone nothing is told: what a reorganisation took away, it mostly brings again; and what was
     deleted is dropped when the next epoch begins.

@@ -37,9 +37,9 @@ def live_at(block: int, period: int) -> Condition:
 
 
 def over_in(period: int, start: int) -> Condition:
-    """Objects that no question is about any more: expired, or deleted without having been live at the end of a block.
+    """Objects that may be removed: expired, or deleted and not live at the end of block `start`.
 
-    The block is `start`, in which the epoch started.
+    The epoch started in that block, and what was live then is still asked for.
     """
     return Condition(
         "end_period <= ? OR (deleted_block IS NOT NULL AND (deleted_block <= ? OR certified_block IS NULL "

@@ -24,7 +24,7 @@ def note(value: EpochState | Parameters | BlockMark) -> bytes:
 
 
 def parse(text: bytes) -> Any:
-    """Return what the JSON of a note says. Raises `ValueError` for what is none."""
+    """Return what the JSON of a note says. Raises `ValueError` when it is not JSON or too large."""
     if len(text) > MAX_NOTE_BYTES:
         raise ValueError(f"a note of {len(text)} bytes")
     return parse_json(text, MAX_NOTE_BRACKETS)

@@ -51,7 +51,7 @@ COMMIT;
 _SMALL = {"bucket": "number", "ejection": "node_id", "mark": "number", "note": "name"}
 """Table whose rows count for the root → the name of its key, which is its first column."""
 _ROOT = "sum"
-"""The note of the root; it is not part of it."""
+"""Name of the note that holds the root, which leaves this note itself out."""
 
 
 class Rows:

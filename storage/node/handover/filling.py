@@ -155,7 +155,9 @@ class Filling:
     def _runs_after(
         self, last: bytes, shard: int, axis: Axis, page: Page
     ) -> tuple[list[list[bytes]], bytes | None]:
-        """What a shard lacks on an axis of the next blobs, in runs, and the last of these blobs; None behind all.
+        """Look through a page of blobs behind `last`; return those of which a shard's sliver is lacking, in runs.
+
+        The second value is the last blob of the page, from which the next call goes on; None at the end.
 
         Between two blobs of one run there is none that the shard has, so that the source's pages bring what is lacking
         alone, also when most of the shard was prefetched.
@@ -344,9 +346,10 @@ class Filling:
     def _lacking_after(
         self, last: bytes, shards: Sequence[int], page: Page
     ) -> tuple[list[bytes], bytes | None]:
-        """Some of the blobs behind one of which any of the shards lacks a sliver, and where the next begin behind.
+        """Return the next blobs behind `last` of which a sliver is lacking in any of the shards.
 
-        None are some at the end only, where there is nothing behind.
+        The second value is the last blob that was looked at, from which the next call goes on; None at the end. The
+        list is empty only then.
         """
         found: list[bytes] = []
         while len(found) < PAGE_SLIVERS:

@@ -40,7 +40,7 @@ class Source:
     """Wrong slivers, and pages in which nothing was that had been asked for."""
 
     def is_too_slow(self, link_bytes_per_s: float) -> bool:
-        """Return whether its pages were waited for longer than what it gave is worth, over a link of that rate."""
+        """Return whether its pages took longer than the slowest rate allowed over such a link, for what it gave."""
         slowest = min(SLOWEST_BYTES_PER_S, max(LEAST_BYTES_PER_S, link_bytes_per_s / SLOWEST_SHARE))
         given_s = max(self.size_bytes / slowest, self.slivers / SLOWEST_SLIVERS_PER_S)
         return self.waited_s > STREAMS_FROM_A_SOURCE * (PAGE_LIMIT_S + given_s)

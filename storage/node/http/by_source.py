@@ -29,7 +29,7 @@ class Ordered(Generic[Item]):
         self._of: dict[Requester, OrderedDict[Item, None]] = {}
 
     def __iter__(self) -> Iterator[Item]:
-        """In their order."""
+        """Iterate over all items, the one added first at the beginning."""
         return iter(self._since)
 
     def __contains__(self, item: Item) -> bool:
@@ -51,11 +51,11 @@ class Ordered(Generic[Item]):
             del self._of[item.source]
 
     def first(self) -> tuple[Item | None, float]:
-        """(the first, the time of `time.monotonic` at which it was added); None when there is none."""
+        """Return the item added first and its time by `time.monotonic`; (None, 0.0) when there is none."""
         return next(iter(self._since.items()), (None, 0.0))
 
     def first_of(self, source: Requester) -> Item | None:
-        """The first of a source; None when the source has none."""
+        """Return the item of this source that was added first; None when there is none."""
         return next(iter(self._of.get(source, ())), None)
 
 
@@ -69,11 +69,11 @@ class Counts:
         self._most = 0
 
     def of(self, source: Requester) -> int:
-        """How many a source has."""
+        """Return how many items of this source are there."""
         return self._of.get(source, 0)
 
     def largest(self) -> tuple[Requester, int]:
-        """(a source that no other has more than, how many it has), while any source has one."""
+        """Return a source with the most items, and their number. At least one item has to be there."""
         return next(iter(self._with[self._most])), self._most
 
     def add(self, source: Requester, step: int) -> None:

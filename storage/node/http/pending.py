@@ -117,7 +117,7 @@ class PendingUploads:
         self._release(self._taken_out(blob_id))
 
     def _taken_out(self, blob_id: bytes) -> _Upload:
-        """Return an upload that is not to be dropped any more, however long it takes to store it."""
+        """Take an upload out of the list and stop its timer, so that it is not dropped while it is stored."""
         upload = self._uploads.pop(blob_id)
         if upload.timer is not None:
             upload.timer.cancel()
