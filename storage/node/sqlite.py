@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from committee.files import require_regular_or_none
@@ -24,6 +24,8 @@ BUSY_LIMIT_S = 30.0
 """A statement fails when another connection holds the database for longer."""
 MAP_BYTES = 2**15
 """Size of the file `-shm` of a database that was closed in good order and is opened again."""
+IDS_IN_A_QUERY = 500
+"""Ids that one statement names, below the least limit that SQLite is built with (999)."""
 
 _UNSUITED = frozenset(
     {
@@ -115,6 +117,13 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def portions(ids: Sequence[bytes]) -> Iterator[tuple[str, Sequence[bytes]]]:
+    """Yield ids as many at a time as one statement takes: the question marks for a list of them, and the ids."""
+    for first in range(0, len(ids), IDS_IN_A_QUERY):
+        some = ids[first : first + IDS_IN_A_QUERY]
+        yield ",".join("?" * len(some)), some
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ from storage.node.sqlite import (
     code_of,
     connect,
     files_of,
+    portions,
     told,
     version_of,
 )
@@ -49,7 +50,6 @@ Made = TypeVar("Made")
 FILE = "chain.sqlite"
 MEMORY = Path(":memory:")
 """The path that stands for a database in memory."""
-IDS_IN_A_QUERY = 500
 CACHE_KIB = 32 * 2**10
 """Most of the file that each of the three connections keeps in memory."""
 PAGES_OF_LOG = 10_000
@@ -350,9 +350,8 @@ class ChainStore:
     def those_with(self, blob_ids: Sequence[bytes], condition: Condition) -> set[bytes]:
         """Those of the blobs of which an object meets the condition; raises as `blobs_after`."""
         found: set[bytes] = set()
-        for first in range(0, len(blob_ids), IDS_IN_A_QUERY):
-            some = blob_ids[first : first + IDS_IN_A_QUERY]
-            where = f"blob_id IN ({','.join('?' * len(some))}) AND ({condition.where})"
+        for marks, some in portions(blob_ids):
+            where = f"blob_id IN ({marks}) AND ({condition.where})"
             found.update(blob_id for (blob_id,) in self._page(where, (*some, *condition.values)))
         return found
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from xxhash import xxh3_64_digest as checksum_of
 
 from committee.files import require_folder
-from storage.node.sqlite import StoreDamaged, StoreFull, told
+from storage.node.sqlite import StoreDamaged, StoreFull, portions, told
 from storage.node.store import statements as sql
 from storage.node.store.conversion import convert, has_old_files
 from storage.node.store.files import SegmentFiles, lock
@@ -57,7 +57,6 @@ PAGE_LIMIT = 1024
 """Slivers in one page, whatever is asked."""
 BLOBS_IN_A_PAGE = 2**16
 """Most blobs looked through for one page: that of a shard with few of them ends there, and says where to go on."""
-IDS_IN_A_QUERY = 500
 BLOBS_IN_A_DROP = 32
 """Blobs dropped in one transaction: with 64 slivers of each, writers wait for some milliseconds."""
 RESERVE_BYTES = 64 * 2**20
@@ -168,9 +167,8 @@ class SliverStore:
     def missing_metadata(self, blob_ids: Sequence[bytes]) -> list[bytes]:
         """Return those of the blobs whose metadata is not stored, in the order given."""
         stored: set[bytes] = set()
-        for first in range(0, len(blob_ids), IDS_IN_A_QUERY):
-            some = blob_ids[first : first + IDS_IN_A_QUERY]
-            found = self._index.query(sql.FIND_SOME_METADATA.format(",".join("?" * len(some))), *some)
+        for marks, some in portions(blob_ids):
+            found = self._index.query(sql.FIND_SOME_METADATA.format(marks), *some)
             stored.update(row[0] for row in found)
         return [blob_id for blob_id in blob_ids if blob_id not in stored]
 
@@ -257,9 +255,8 @@ class SliverStore:
     def missing(self, shard: int, axis: Axis, blob_ids: Sequence[bytes]) -> list[bytes]:
         """Return those of the blobs whose sliver is not stored, in the order given."""
         stored: set[bytes] = set()
-        for first in range(0, len(blob_ids), IDS_IN_A_QUERY):
-            some = blob_ids[first : first + IDS_IN_A_QUERY]
-            rows = self._index.query(sql.FIND_SOME.format(",".join("?" * len(some))), *some, shard, axis)
+        for marks, some in portions(blob_ids):
+            rows = self._index.query(sql.FIND_SOME.format(marks), *some, shard, axis)
             stored.update(row[0] for row in rows if self._segments.holds(Place(*row[1:])))
         return [blob_id for blob_id in blob_ids if blob_id not in stored]
 
