@@ -60,8 +60,9 @@ def demo(
         with Screen(Console()) as screen:
             result = run(run_demo(files or (), screen))
             screen.result(result)
-    if not result.ok:
-        fail("not every check holds")
+    failed = [f"{check.statement} ({check.detail})" for check in result.checks if not check.holds]
+    if failed:
+        fail("not every check holds: " + "; ".join(failed))
 
 
 @app.command()
