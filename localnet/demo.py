@@ -291,8 +291,8 @@ class Demo:
 
     def _nodes_in_epoch(self, committee: Committee) -> Callable[[], Awaitable[int]]:
         async def count() -> int:
-            healths = [await self._network.node_client(m.name).health() for m in committee.members]
-            return sum(health["epoch"] == committee.epoch for health in healths)
+            healths = await self._network.healths([member.name for member in committee.members])
+            return sum(health["epoch"] == committee.epoch for health in healths.values())
 
         return count
 

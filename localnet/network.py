@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import aiohttp
 
@@ -332,8 +333,19 @@ class LocalNetwork:
 
     async def ready(self, names: Sequence[str]) -> list[str]:
         """Return those of the named nodes that serve."""
-        answers = await asyncio.gather(*(self._is_ready(self.nodes[name]) for name in names))
-        return [name for name, ready in zip(names, answers, strict=True) if ready]
+        healths = await self.healths(names)
+        return [name for name in names if name in healths and healths[name].get("name") == name]
+
+    async def healths(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what the named nodes say of their health, by name; those that do not answer are left out."""
+        healths: dict[str, dict[str, Any]] = {}
+
+        async def ask(name: str) -> None:
+            with contextlib.suppress(NodeError):
+                healths[name] = await self.node_client(name).health()
+
+        await asyncio.gather(*(ask(name) for name in names))
+        return healths
 
     async def until(
         self, what: str, count: Callable[[], Awaitable[int]], total: int, progress: Progress | None = None
@@ -371,12 +383,6 @@ class LocalNetwork:
         """A ledger that acts with a node's own account; the caller closes it."""
         key = account_key(self.nodes[name].folder)
         return await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
-
-    async def _is_ready(self, node: NodeProcess) -> bool:
-        try:
-            return bool((await self.node_client(node.name).health()).get("name") == node.name)
-        except NodeError:
-            return False
 
 
 def _compile_kernels() -> None:
