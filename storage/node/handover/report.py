@@ -32,7 +32,8 @@ class ShardReport:
     """Transferred and rebuilt bytes that crossed the wire: a node's own slivers give symbols for nothing."""
     wasted_bytes: int = 0
     """Received and thrown away: wrong, superfluous when it came, or too little to rebuild from. What a request had
-    brought when it was let go is not counted."""
+    brought when it was let go is not counted. No check is on it: a member that stalls for some seconds and answers
+    all the same makes some."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ def transition_report(
         _check_rebuilt(certain, departed, len(sizes)),
         Check(
             "no more symbols entered the rebuild than the lower bound",
-            bytes_for_departed == lower_bound and wasted_bytes == 0,
-            f"{bytes_for_departed} bytes, lower bound {lower_bound}, wasted {wasted_bytes}",
+            bytes_for_departed == lower_bound,
+            f"{bytes_for_departed} bytes, lower bound {lower_bound}; came in vain besides: {wasted_bytes}",
         ),
         Check(
             "no whole blob was assembled anywhere",
