@@ -84,7 +84,7 @@ class NodeTransport:
         path: str,
         *,
         query: dict[str, str] | None = None,
-        body: bytes | Callable[[], bytes] | None = None,
+        body: Bytes | Callable[[], Bytes] | None = None,
         limit: int,
         size_bytes: int = 0,
         patience_s: float | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import ParamSpec, TypeVar
 
@@ -108,9 +108,12 @@ class Admission:
         self._serving.charge(len(made))
         return made
 
-    def turn(self, request: web.Request) -> AbstractAsyncContextManager[None]:
-        """Hold the request's turn to read, check or write what is stored; a request that has one asks for no other."""
-        return self._work.turn(request)
+    def turn(self, request: web.Request, weight: int = 1) -> AbstractAsyncContextManager[None]:
+        """Hold the request's turn to read, check or write what is stored; a request that has one asks for no other.
+
+        `weight` is how many turns it counts for in the order among requesters.
+        """
+        return self._work.turn(request, weight)
 
     async def looked_up(
         self,
@@ -171,11 +174,20 @@ class Admission:
 
         A large one waits for memory behind its first SMALL_BODY_BYTES, and has it until the request is answered.
         """
+        return await self.whole(request, await self.beginning(request, limit))
+
+    async def beginning(self, request: web.Request, limit: int) -> IncomingBody:
+        """Return the body, of which SMALL_BODY_BYTES or all have arrived; these take no memory of the pool."""
         body = IncomingBody(request, limit)
-        if not await body.read(SMALL_BODY_BYTES):
+        await body.read(SMALL_BODY_BYTES)
+        return body
+
+    async def whole(self, request: web.Request, body: IncomingBody) -> bytes:
+        """Return all of a body that has begun to arrive; a large one waits for memory first, as `body` says."""
+        if not body.is_over:
             memory = self._receiving.lent(body.most_bytes, request[REQUESTER])
             await hold(request, self._body_line, memory)
-            await body.read(limit, lambda: self._receiving.is_short)
+            await body.read(body.most_bytes, lambda: self._receiving.is_short)
         await self._goes_on.turn(request[REQUESTER])
         return body.content()
 
@@ -192,9 +204,16 @@ class Admission:
 
     async def require_registered(self, request: web.Request, blob_id: bytes) -> None:
         """Refuse a blob that is invalid, or all objects of which have been deleted or have expired."""
-        await self._settle(
-            request, lambda: self._view.is_registered(blob_id) or self._view.is_invalid(blob_id)
-        )
+        await self.know_registered(request, (blob_id,))
+        self.require_known_registered(request, blob_id)
+
+    async def know_registered(self, request: web.Request, blob_ids: Sequence[bytes]) -> None:
+        """Catch up with the chain once for all blobs, when it has not told yet that each is registered or invalid."""
+        is_known, is_invalid = self._view.is_registered, self._view.is_invalid
+        await self._settle(request, lambda: all(is_known(one) or is_invalid(one) for one in blob_ids))
+
+    def require_known_registered(self, request: web.Request, blob_id: bytes) -> None:
+        """As `require_registered`, by what the chain has told already."""
         self.require_valid(blob_id)
         if not self._view.is_registered(blob_id):
             raise self._not_registered(request, "the chain knows no such blob that has not expired")
@@ -206,7 +225,15 @@ class Admission:
 
     async def require_object(self, request: web.Request, blob_id: bytes, object_id: int | None) -> None:
         """Refuse a blob that is not registered as what is to be certified: permanent, or that deletable object."""
-        await self._settle(request, lambda: self._is_registered_as(blob_id, object_id))
+        await self.know_objects(request, [(blob_id, object_id)])
+        self.require_known_object(request, blob_id, object_id)
+
+    async def know_objects(self, request: web.Request, asked: Sequence[tuple[bytes, int | None]]) -> None:
+        """Catch up with the chain once for all blobs, when it has not told of each one's registration as asked."""
+        await self._settle(request, lambda: all(self._is_registered_as(*one) for one in asked))
+
+    def require_known_object(self, request: web.Request, blob_id: bytes, object_id: int | None) -> None:
+        """As `require_object`, by what the chain has told already."""
         if self._is_registered_as(blob_id, object_id):
             return
         what = "permanent object" if object_id is None else f"deletable object {object_id}"

@@ -8,16 +8,17 @@ from typing import Any
 
 from aiohttp import web
 
-from committee import messages
 from committee.ledger import BlobRecord
 from storage.client import wire
+from storage.client.batch_wire import Confirmable
 from storage.client.bodies import STEADY_BYTES, Bytes, LargeBody
 from storage.client.failures import Reason
 from storage.node.face import NodeFace, Refusal
 from storage.node.http.admission import Admission, blob_id_of, flag, object_number
+from storage.node.http.checks import UploadChecks
 from storage.node.http.pending import PendingUploads
 from storage.node.http.turns import REQUESTER
-from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, RedStuffError, SliverData
+from storage.redstuff import SliverData
 
 BASE_58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 SLIVER_FRAME_BYTES = 9
@@ -27,17 +28,15 @@ SLIVER_FRAME_BYTES = 9
 class BlobHandlers:
     """The handlers for one node's blobs."""
 
-    def __init__(self, node: NodeFace, admission: Admission) -> None:
-        self._node = node
+    def __init__(
+        self, node: NodeFace, admission: Admission, checks: UploadChecks, pending: PendingUploads
+    ) -> None:
         self._view = node.view
         self._store = node.store
         self._code = node.code
         self._admission = admission
-        self._pending = PendingUploads(node.view, node.store)
-
-    async def close(self) -> None:
-        """Drop the uploads that wait for their registration."""
-        await self._pending.close()
+        self._checks = checks
+        self._pending = pending
 
     def routes(self) -> list[web.RouteDef]:
         """Paths and what answers them."""
@@ -72,7 +71,7 @@ class BlobHandlers:
         is_pending = await self._require_writable(request, blob_id)
         body = await self._admission.body(request, wire.MAX_METADATA_BYTES)
         async with self._admission.turn(request):
-            metadata = await asyncio.to_thread(self._checked_metadata, blob_id, body)
+            metadata = await asyncio.to_thread(self._checks.metadata, blob_id, body)
             if is_pending and not self._view.is_registered(blob_id):
                 kept = self._pending.keep_metadata(request[REQUESTER], metadata)
                 return json_answer("metadata kept until the blob is registered", 202 if kept else 200)
@@ -88,23 +87,6 @@ class BlobHandlers:
             await self._admission.require_registered(request, blob_id)
         await self._pending.stored(blob_id)
         return is_pending
-
-    def _checked_metadata(self, blob_id: bytes, body: bytes) -> BlobMetadata:
-        try:
-            metadata = BlobMetadata.from_bcs(body)
-        except RedStuffError as error:
-            raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"not BCS of metadata: {error}") from error
-        try:
-            if metadata.blob_id != blob_id:
-                raise InvalidEncoding("metadata of another blob: its id is not the one in the path")
-            if metadata.n_shards != self._code.n_shards:
-                raise InvalidEncoding(
-                    f"metadata of {metadata.n_shards} pairs, for {self._code.n_shards} shards"
-                )
-            self._code.symbol_size(metadata.length)
-        except RedStuffError as error:
-            raise Refusal(400, Reason.INVALID_METADATA, str(error)) from error
-        return metadata
 
     async def metadata_status(self, request: web.Request) -> web.Response:
         """Whether the metadata is stored, or kept until the blob is registered."""
@@ -138,42 +120,17 @@ class BlobHandlers:
         blob_id, pair, axis = self._admission.sliver_path(request)
         is_pending = await self._require_writable(request, blob_id)
         metadata = self._pending.metadata(blob_id) or await self._admission.metadata(request, blob_id, 400)
-        shard = self._code.shard_of_pair(blob_id, pair)
-        if shard not in self._view.my_shards():
-            raise Refusal(
-                400, Reason.SHARD_NOT_ASSIGNED, f"pair {pair} belongs to shard {shard}, which is not here"
-            )
+        shard = self._checks.shard_to_store(blob_id, pair)
         limit = self._code.sliver_size(metadata.length, axis) + SLIVER_FRAME_BYTES
         body = await self._admission.body(request, limit)
         async with self._admission.turn(request):
-            symbols = await asyncio.to_thread(self._checked_sliver, metadata, pair, axis, body)
+            symbols = await asyncio.to_thread(self._checks.encoded_sliver, metadata, pair, axis, body)
             if is_pending and not self._view.is_registered(blob_id):
                 kept = self._pending.keep_sliver(request[REQUESTER], blob_id, shard, axis, symbols)
                 return json_answer("sliver kept until the blob is registered", 202 if kept else 200)
             await self._pending.stored(blob_id)
             new = await asyncio.to_thread(self._store.put_sliver, blob_id, shard, axis, symbols)
         return json_answer("sliver stored", 201 if new else 200)
-
-    def _checked_sliver(
-        self, metadata: BlobMetadata, pair: int, axis: Axis, body: bytes
-    ) -> bytes | memoryview:
-        """Return the symbols of a sliver that is the pair's. Raises `Refusal`."""
-        index = self._code.sliver_of_pair(pair, axis)
-        try:
-            sliver = SliverData.from_bcs(body)
-        except RedStuffError as error:
-            raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"not BCS of a sliver: {error}") from error
-        try:
-            if sliver.index != index:
-                raise InvalidEncoding(
-                    f"sliver {sliver.index} sent for pair {pair}, whose {axis.label} sliver is {index}"
-                )
-            if sliver.symbol_size != self._code.symbol_size(metadata.length):
-                raise InvalidEncoding(f"symbols of {sliver.symbol_size} bytes are not this blob's")
-            self._code.verify_sliver(metadata, axis, index, sliver.symbols)
-        except RedStuffError as error:
-            raise Refusal(400, Reason.INVALID_SLIVER, str(error)) from error
-        return sliver.symbols
 
     async def sliver_status(self, request: web.Request) -> web.Response:
         """Whether a sliver is stored."""
@@ -197,31 +154,9 @@ class BlobHandlers:
         await self._admission.require_object(request, blob_id, object_id)
         await self._pending.stored(blob_id)
         async with self._admission.turn(request):
-            state, shards = self._admission.member_state()
-            if self._view.is_invalid(blob_id):
-                raise _nothing_to_confirm()
-            signed = await asyncio.to_thread(self._confirmation, blob_id, object_id, state.epoch, shards)
+            confirm = self._checks.confirmation(Confirmable(blob_id, object_id))
+            signed = await asyncio.to_thread(confirm)
         return json_answer(wire.signed(*signed))
-
-    def _confirmation(
-        self, blob_id: bytes, object_id: int | None, epoch: int, shards: frozenset[int]
-    ) -> tuple[bytes, bytes]:
-        """Return (message, signature) if all is here that the node, with these shards, is to store of the blob.
-
-        Raises `Refusal`.
-        """
-        if self._store.metadata(blob_id) is None:
-            raise _nothing_to_confirm()
-        for axis in Axis:
-            missing = shards - self._store.shards_with(blob_id, axis)
-            if missing:
-                raise Refusal(
-                    *(400, Reason.MISSING_SLIVERS),
-                    f"{len(missing)} {axis.label} slivers are missing, of shards {sorted(missing)[:10]}",
-                )
-        body = messages.blob_body(blob_id, object_id)
-        message = messages.encode(messages.Intent.BLOB, epoch, body, self._view.parameters.domain)
-        return message, self._node.secret.sign(message)
 
     async def blob_status(self, request: web.Request) -> web.Response:
         """What the chain says of the blob, as this node has followed it."""
@@ -232,10 +167,6 @@ class BlobHandlers:
             return json_answer({"invalid": {"event": _event_id(invalid)}})
         period = self._view.state.period
         return json_answer(_status([one for one in self._view.objects(blob_id) if one.is_registered(period)]))
-
-
-def _nothing_to_confirm() -> Refusal:
-    return Refusal(400, Reason.MISSING_SLIVERS, "the blob's metadata and slivers are missing")
 
 
 def _status(living: list[BlobRecord]) -> str | dict[str, Any]:

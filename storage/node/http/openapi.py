@@ -25,6 +25,8 @@ _PATHS: dict[str, dict[str, str]] = {
     f"{_BLOB}/confirmation/deletable/{{object}}": {
         "get": "Signed confirmation of a deletable blob object; wait_for_registration, wait_millis"
     },
+    "/v1/uploads": {"post": "Store metadata and slivers of several blobs: BCS uploads, BCS outcomes"},
+    "/v1/confirmations": {"post": "Signed confirmations of several blobs: BCS, BCS outcomes"},
     f"{_BLOB}/decodingSymbols": {"get": "Symbols without proofs; targetSlivers, targetType, helperShards"},
     "/v1/decodingSymbols": {"post": "The same about several blobs: BCS questions, BCS answers"},
     f"{_BLOB}/recoverySymbols": {"get": "Symbols with proofs; targetSliver, targetType, helperShards"},

@@ -18,10 +18,13 @@ from storage.node.budgets import Budget, LineFull
 from storage.node.face import NodeFace, Refusal
 from storage.node.http import cors
 from storage.node.http.admission import Admission
+from storage.node.http.batches import BatchHandlers
 from storage.node.http.blobs import BlobHandlers, json_answer
+from storage.node.http.checks import UploadChecks
 from storage.node.http.members import MemberHandlers
 from storage.node.http.metrics import Metrics
 from storage.node.http.openapi import OPENAPI
+from storage.node.http.pending import PendingUploads
 from storage.node.http.shards import ShardHandlers
 from storage.node.http.symbols import SymbolHandlers
 from storage.node.http.transfer import refuse_chunks, sending
@@ -57,14 +60,15 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     app.on_response_prepare.append(_say_no_more)
     app.on_response_prepare.append(_keep_nowhere)
     app.on_response_prepare.append(cors.allow_any_origin)
-    blobs = BlobHandlers(node, admission)
+    checks, pending = UploadChecks(node, admission), PendingUploads(node.view, node.store)
 
     async def end_waits(app: web.Application) -> None:
         await admission.close()
-        await blobs.close()
+        await pending.close()
 
     app.on_shutdown.append(end_waits)
-    app.add_routes(blobs.routes())
+    app.add_routes(BlobHandlers(node, admission, checks, pending).routes())
+    app.add_routes(BatchHandlers(node, admission, checks, pending).routes())
     app.add_routes(SymbolHandlers(node, admission).routes())
     app.add_routes(ShardHandlers(node, admission).routes())
     app.add_routes(MemberHandlers(node, admission).routes())

@@ -54,21 +54,24 @@ class IncomingBody:
         self._limit = limit
         self._chunks: list[bytes] = []
         self._size_bytes = 0
+        self.is_over = False
+        """Whether all of it was read."""
         coding = request.headers.get("Content-Encoding", "").strip().lower()
         if coding not in ("", "identity"):
             raise Refusal(415, Reason.INVALID_REQUEST, "a compressed body: send it as it is")
         if self.most_bytes > limit:
             raise self._too_long()
 
-    async def read(self, until_bytes: int, is_crowded: Callable[[], bool] = lambda: False) -> bool:
-        """Read on until the body is over, or has passed so many bytes; whether it is over. Raises `Refusal`."""
+    async def read(self, until_bytes: int, is_crowded: Callable[[], bool] = lambda: False) -> None:
+        """Read on until the body is over, or has passed so many bytes. Raises `Refusal`."""
         before_bytes = self._size_bytes
         try:
             async with in_time(lambda: self._size_bytes - before_bytes, is_crowded):
                 while self._size_bytes <= until_bytes:
                     chunk = await self._stream.readany()
                     if not chunk:
-                        return True
+                        self.is_over = True
+                        return
                     self._chunks.append(chunk)
                     self._size_bytes += len(chunk)
                     if self._size_bytes > self._limit:
@@ -78,7 +81,6 @@ class IncomingBody:
                 *(408, Reason.INVALID_REQUEST),
                 f"the body comes too slowly: {self._size_bytes} of at most {self.most_bytes} bytes have arrived",
             ) from None
-        return False
 
     def content(self) -> bytes:
         """What was read, copied once."""

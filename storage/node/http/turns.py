@@ -60,11 +60,14 @@ class Turns:
         self._line = Line(in_line)
 
     @asynccontextmanager
-    async def turn(self, request: web.Request) -> AsyncIterator[None]:
-        """The request's turn. Raises `LineFull`, or `ConnectionError` when the client has hung up."""
+    async def turn(self, request: web.Request, weight: int = 1) -> AsyncIterator[None]:
+        """The request's turn, which counts for `weight` turns of its requester.
+
+        Raises `LineFull`, or `ConnectionError` when the client has hung up.
+        """
         requester = request[REQUESTER]
         async with AsyncExitStack() as held:
             with self._line.place(requester):
-                await held.enter_async_context(self._pool.lent(1, requester))
+                await held.enter_async_context(self._pool.lent(1, requester, weight=weight))
             require_there(request)
             yield

@@ -10,6 +10,7 @@ from storage.redstuff.parameters import BLOB_ID_BYTES
 
 MAX_SLIVER_BYTES = 256 * 2**20
 """Six times the largest sliver at 1000 shards."""
+MAX_METADATA_BYTES = 16 * 2**20
 MAX_SHARD = 2**16 - 1
 
 Way = Literal["transferred", "rebuilt"]
@@ -23,6 +24,15 @@ class SliverKey(NamedTuple):
     blob_id: bytes
     shard: int
     axis: Axis
+
+
+StoredKey = SliverKey | bytes
+"""What names a sliver, or a blob's metadata: these have the blob's id alone."""
+
+
+def blob_of(key: StoredKey) -> bytes:
+    """Return the id of the blob that something stored is of."""
+    return key if isinstance(key, bytes) else key.blob_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,13 @@ def check_id(blob_id: bytes) -> None:
     """Raise `ValueError` for bytes that are no blob id."""
     if len(blob_id) != BLOB_ID_BYTES:
         raise ValueError(f"a blob id of {len(blob_id)} bytes; it has {BLOB_ID_BYTES}")
+
+
+def check_metadata(blob_id: bytes, bcs: bytes) -> None:
+    """Raise `ValueError` for metadata that cannot be stored."""
+    check_id(blob_id)
+    if not 0 < len(bcs) <= MAX_METADATA_BYTES:
+        raise ValueError(f"metadata of {len(bcs)} bytes; the limit is {MAX_METADATA_BYTES}")
 
 
 def checked(key: SliverKey, symbols: Symbols) -> memoryview:

@@ -26,7 +26,7 @@ import itertools
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from xxhash import xxh3_64_digest as checksum_of
@@ -36,23 +36,24 @@ from storage.node.sqlite import StoreDamaged, StoreFull, portions, told
 from storage.node.store import statements as sql
 from storage.node.store.conversion import convert, has_old_files
 from storage.node.store.files import SegmentFiles, lock
-from storage.node.store.index import StoreIndex, number_of
+from storage.node.store.index import StoreIndex
 from storage.node.store.reading import Reading
 from storage.node.store.records import (
     NewSliver,
     Page,
     ShardTally,
     SliverKey,
+    StoredKey,
     Symbols,
     Tally,
-    check_id,
+    blob_of,
+    check_metadata,
 )
 from storage.node.store.segments import Place, Segments
 from storage.node.store.tidying import Tidying
 from storage.node.store.writing import Writing
 from storage.redstuff import Axis
 
-MAX_METADATA_BYTES = 16 * 2**20
 PAGE_LIMIT = 1024
 """Slivers in one page, whatever is asked."""
 BLOBS_IN_A_PAGE = 2**16
@@ -145,16 +146,7 @@ class SliverStore:
 
     def put_metadata(self, blob_id: bytes, metadata: bytes) -> bool:
         """Store a blob's metadata (BCS BlobMetadata, checked by the caller); whether it is new."""
-        check_id(blob_id)
-        if not 0 < len(metadata) <= MAX_METADATA_BYTES:
-            raise ValueError(f"metadata of {len(metadata)} bytes; the limit is {MAX_METADATA_BYTES}")
-        self.require_room(len(metadata))
-        self.metadata(blob_id)  # what is there, and damaged, must not stand for what is stored now
-        with self._writing, self._index.transaction() as index:
-            values = (number_of(index, blob_id), metadata, checksum_of(metadata))
-            is_new = index.execute(sql.ADD_METADATA, values).rowcount > 0
-        self.on_stored((blob_id,) if is_new else ())
-        return is_new
+        return self.put_blobs({blob_id: metadata}, ()) == {blob_id}
 
     def metadata(self, blob_id: bytes) -> bytes | None:
         """A blob's metadata; None when there is none, or it was damaged on the disk."""
@@ -195,9 +187,22 @@ class SliverStore:
         Of several with one key the first is stored. What is there already is read, and stored anew if it is damaged.
         Many at once are much faster than one by one, and so are many threads that store at once.
         """
-        new = self._new_slivers.put(slivers)
-        self.on_stored({key.blob_id for key in new})
-        return len(new)
+        return len(self._put(slivers, {}))
+
+    def put_blobs(self, metadata: Mapping[bytes, bytes], slivers: Iterable[NewSliver]) -> set[bytes]:
+        """Store metadata, by blob id, and slivers, all or none; return the blobs of which anything is new.
+
+        All of it is one group commit. Metadata are as for `put_metadata`, slivers as for `put_slivers`.
+        """
+        for blob_id, bcs in metadata.items():
+            check_metadata(blob_id, bcs)
+            self.metadata(blob_id)  # what is there, and damaged, must not stand for what is stored now
+        return set(map(blob_of, self._put(slivers, metadata)))
+
+    def _put(self, slivers: Iterable[NewSliver], metadata: Mapping[bytes, bytes]) -> Collection[StoredKey]:
+        new = self._new_slivers.put(slivers, metadata)
+        self.on_stored(set(map(blob_of, new)))
+        return new
 
     def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
         """A sliver's symbols; None when it is not stored, or was damaged on the disk."""

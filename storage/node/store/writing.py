@@ -1,4 +1,4 @@
-"""Storing slivers: one sync a segment and one transaction, for all slivers that wait to be stored at that moment.
+"""Storing slivers and metadata: one sync a segment and one transaction, for all that wait to be stored at that moment.
 
 While one thread stores, others wait in a line; the next one that gets the store's lock stores for all of them. Batches
 that cannot be stored together are tried one at a time, so that each fails for its own reasons alone.
@@ -6,9 +6,10 @@ that cannot be stored together are tried one at a time, so that each fails for i
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from storage.node.sqlite import told
 from storage.node.store import statements as sql
 from storage.node.store.index import add_tallies, number_of
 from storage.node.store.reading import Reading
-from storage.node.store.records import NewSliver, SliverKey, Tally, checked
+from storage.node.store.records import NewSliver, SliverKey, StoredKey, Tally, checked
 from storage.node.store.segments import Segments
 
 GROUP_BYTES = 64 * 2**20
@@ -30,9 +31,10 @@ class _Batch:
     """What one call stores, all or none."""
 
     offered: dict[SliverKey, tuple[memoryview, Tally | None]]
+    metadata: Mapping[bytes, bytes]
     size_bytes: int
-    new: Collection[SliverKey] | None = None
-    """Keys that were not stored before; None until the batch is stored."""
+    new: Collection[StoredKey] | None = None
+    """Keys of slivers, and ids of blobs whose metadata were, not stored before; None until the batch is stored."""
     error: Exception | None = None
 
     @property
@@ -47,8 +49,16 @@ class _Plan:
 
     new: list[tuple[SliverKey, memoryview]] = field(default_factory=list)
     tallies: list[Tally] = field(default_factory=list)
-    new_of: list[list[SliverKey]] = field(default_factory=list)
-    """For each batch, the keys that it adds."""
+    new_of: list[list[StoredKey]] = field(default_factory=list)
+    """For each batch, the keys of slivers that it adds, and, once committed, the blobs whose metadata it adds."""
+    metadata_of: list[Mapping[bytes, bytes]] = field(default_factory=list)
+    """For each batch, BCS metadata by blob id, whether or not they are stored."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The most bytes that are written to segments and index, rows not counted."""
+        slivers_bytes = sum(len(symbols) for _, symbols in self.new)
+        return slivers_bytes + sum(len(bcs) for some in self.metadata_of for bcs in some.values())
 
 
 class Writing:
@@ -72,13 +82,21 @@ class Writing:
         self.tallied = 0
         """Grows whenever anything is tallied."""
 
-    def put(self, slivers: Iterable[NewSliver]) -> Collection[SliverKey]:
-        """Store slivers, all or none; return those that are new. Raises `ValueError` and `StoreError`."""
+    def put(
+        self, slivers: Iterable[NewSliver], metadata: Mapping[bytes, bytes] | None = None
+    ) -> Collection[StoredKey]:
+        """Store slivers, and BCS metadata by blob id, all or none; return what is new.
+
+        That is the keys of new slivers, and the ids of the blobs whose metadata are new. Raises `ValueError` and
+        `StoreError`.
+        """
+        metadata = metadata or {}
         offered: dict[SliverKey, tuple[memoryview, Tally | None]] = {}
         for one in slivers:
             key = SliverKey(one.blob_id, one.shard, one.axis)
             offered.setdefault(key, (checked(key, one.symbols), one.tally))
-        batch = _Batch(offered, sum(len(symbols) for symbols, _ in offered.values()))
+        size_bytes = sum(len(symbols) for symbols, _ in offered.values()) + sum(map(len, metadata.values()))
+        batch = _Batch(offered, metadata, size_bytes)
         self._line.append(batch)
         with self._writing:
             while not batch.is_done:
@@ -125,12 +143,13 @@ class Writing:
             tallied = ((key, tally) for key, (_, tally) in batch.offered.items() if tally is not None)
             plan.tallies += [tally.in_vain if key in there else tally for key, tally in tallied]
             there.update(new)
-            plan.new_of.append(new)
+            plan.new_of.append([*new])
+            plan.metadata_of.append(batch.metadata)
         plan.new.sort(key=lambda one: one[0])
         return plan
 
     def _commit(self, plan: _Plan) -> None:
-        self._require_room(sum(len(symbols) for _, symbols in plan.new))
+        self._require_room(plan.size_bytes)
         appended = self._segments.append([(key.shard, symbols) for key, symbols in plan.new])
         try:
             with self._segments.transaction() as index:
@@ -143,8 +162,20 @@ class Writing:
                     for (key, symbols), place in zip(plan.new, appended.places, strict=True)
                 )
                 index.executemany(sql.ADD, rows)
+                added = [_add_metadata(index, some) for some in plan.metadata_of]
                 add_tallies(index, plan.tallies)
         except BaseException:
             self._segments.undo(appended)
             raise
         self.tallied += len(plan.tallies)
+        for new, blob_ids in zip(plan.new_of, added, strict=True):
+            new += blob_ids
+
+
+def _add_metadata(index: sqlite3.Connection, metadata: Mapping[bytes, bytes]) -> list[bytes]:
+    """Add BCS metadata, by blob id, within a transaction; return the blobs that had none."""
+    return [
+        blob_id
+        for blob_id, bcs in metadata.items()
+        if index.execute(sql.ADD_METADATA, (number_of(index, blob_id), bcs, checksum_of(bcs))).rowcount > 0
+    ]

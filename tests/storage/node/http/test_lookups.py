@@ -92,10 +92,10 @@ async def test_a_flood_for_metadata_does_not_go_before_another_requester(
     in_line = 0
     turn = Turns.turn
 
-    def counted(turns: Turns, request: Any) -> Any:
+    def counted(turns: Turns, *request: Any) -> Any:
         nonlocal in_line
         in_line += 1
-        return turn(turns, request)
+        return turn(turns, *request)
 
     monkeypatch.setattr(Turns, "turn", counted)
     flood = [asyncio.create_task(served.symbols(local="127.0.0.2")) for _ in range(16)]

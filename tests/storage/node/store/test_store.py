@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from storage.node.store import NewSliver, Page, ShardTally, SliverStore, StoreError, StoreInUse, Tally
+from storage.node.store import (
+    NewSliver,
+    Page,
+    ShardTally,
+    SliverStore,
+    StoreError,
+    StoreInUse,
+    Tally,
+    writing,
+)
 from storage.node.store import records as store_records
 from storage.node.store import sliver_store as store_module
 from storage.node.store.index import TALLY_EPOCHS
@@ -136,6 +145,42 @@ def test_metadata_comes_back_and_is_not_overwritten(folder: Path) -> None:
 
 
 # questions
+
+
+def test_metadata_and_slivers_of_many_blobs_are_stored_together_and_told_once(store: SliverStore) -> None:
+    told: list[set[bytes]] = []
+    store.on_stored = lambda blob_ids: told.append(set(blob_ids))
+    slivers = [NewSliver(blob(number), 1, axis, small(number)) for number in (1, 2) for axis in Axis]
+    metadata = {blob(number): bytes([number]) for number in (1, 2, 3)}
+    assert store.put_blobs(metadata, slivers) == {blob(1), blob(2), blob(3)}
+    assert store.put_blobs({**metadata, blob(4): b"4"}, slivers) == {blob(4)}
+    assert told == [{blob(1), blob(2), blob(3)}, {blob(4)}]
+    assert [store.metadata(blob(number)) for number in (1, 2, 3, 4)] == [b"\x01", b"\x02", b"\x03", b"4"]
+    assert [store.sliver(blob(2), 1, axis) for axis in Axis] == [small(2)] * 2
+
+
+def test_of_a_batch_that_fails_neither_metadata_nor_slivers_are_stored(
+    store: SliverStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise StoreError("test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "add_tallies", fail)
+        with pytest.raises(StoreError):
+            store.put_blobs({blob(1): b"1"}, [NewSliver(blob(1), 1, P, small(1))])
+    assert store.metadata(blob(1)) is None
+    assert store.sliver(blob(1), 1, P) is None
+    assert store.put_blobs({blob(1): b"1"}, [NewSliver(blob(1), 1, P, small(1))]) == {blob(1)}
+
+
+def test_metadata_that_are_damaged_are_stored_anew_by_a_batch(store: SliverStore, folder: Path) -> None:
+    store.put_metadata(blob(1), b"metadata")
+    with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as index:
+        index.execute("UPDATE metadata SET bcs = ?", (b"mutadata",))
+        index.commit()
+    assert store.put_blobs({blob(1): b"metadata"}, ()) == {blob(1)}
+    assert store.metadata(blob(1)) == b"metadata"
 
 
 def test_which_shards_and_blobs_are_there(store: SliverStore) -> None:
@@ -300,7 +345,7 @@ def test_put_sliver_refuses_what_cannot_be(
 
 def test_put_refuses_more_than_the_limits(store: SliverStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_records, "MAX_SLIVER_BYTES", 10)
-    monkeypatch.setattr(store_module, "MAX_METADATA_BYTES", 10)
+    monkeypatch.setattr(store_records, "MAX_METADATA_BYTES", 10)
     assert store.put_sliver(blob(1), 0, P, bytes(10))
     assert store.put_metadata(blob(1), bytes(10))
     with pytest.raises(ValueError, match="11 bytes"):
