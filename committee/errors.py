@@ -1,5 +1,6 @@
-"""The committee's errors.
+"""The root of all errors of Haulout, and the committee's.
 
+HauloutError                 raised as the errors of each folder, of which these are `committee`'s:
 CommitteeError
 ├── ElectionError            stakes from which no committee can be elected
 ├── InvalidKey               a BLS key or point that must not be used
@@ -30,8 +31,11 @@ INSUFFICIENT_FUNDS = "InsufficientFunds"
 """The reason of a refusal that is the chain's and no contract's: the account has too little for value and gas."""
 
 
-class Picklable(Exception):
-    """An error that pickles with its fields, whatever its constructor takes: so it gets through a process pool."""
+class HauloutError(Exception):
+    """Root of all errors of Haulout.
+
+    Each pickles with its fields, whatever its constructor takes, and so gets through a process pool.
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As pickle takes it: the error is made anew past its constructor."""
@@ -54,7 +58,7 @@ def _revived(kind: type[BaseException], args: tuple[object, ...], fields: dict[s
     return error
 
 
-class CommitteeError(Picklable):
+class CommitteeError(HauloutError):
     """Root of all errors of `committee`.
 
     Where an error has `details`, commands print them beside its message.

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from committee.errors import LedgerError
+from committee.errors import HauloutError, LedgerError
 from committee.key_files import child_environment
 from committee.ledger.evm import answers
 from committee.ledger.evm.rpc import Rpc
@@ -49,7 +49,7 @@ os.execv(command[0], command)
 """
 
 
-class ChainError(Exception):
+class ChainError(HauloutError):
     """The local chain could not be started or steered; the message says why and what to do."""
 
 

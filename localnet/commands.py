@@ -17,11 +17,10 @@ import typer
 from typer.exceptions import TyperException
 
 from committee import running
-from committee.errors import CommitteeError
+from committee.errors import HauloutError
 from committee.printing import FAILED, INTERRUPTED, CommandFailed, error_text, put
 from committee.running import Interrupted
 from storage.cli import app
-from storage.redstuff import RedStuffError
 from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
 
 Result = TypeVar("Result")
@@ -162,13 +161,6 @@ def main() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    from localnet.chain import ChainError
-    from localnet.demo import DemoFailed
-    from localnet.network import NetworkError
-    from storage.client.errors import ClientError
-    from storage.node.config import ConfigError
-    from storage.node.store import StoreError
-
     try:
         raise SystemExit(app(args=[_argument(word) for word in sys.argv[1:]], standalone_mode=False))
     except TyperException as error:
@@ -182,14 +174,5 @@ def main() -> None:
         if lack is None:
             raise
         end(CommandFailed(lack, FAILED, {}))
-    except (
-        ChainError,
-        ClientError,
-        CommitteeError,
-        ConfigError,
-        DemoFailed,
-        NetworkError,
-        RedStuffError,
-        StoreError,
-    ) as error:
+    except HauloutError as error:
         end(error)

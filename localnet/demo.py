@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from committee.errors import HauloutError
 from committee.ledger.evm import DeploymentParameters
 from committee.membership import Committee, Member
 from committee.printing import size_text
@@ -71,7 +72,7 @@ class Narrator(Protocol):
         """How far something has come; `done == total` ends it."""
 
 
-class DemoFailed(Exception):
+class DemoFailed(HauloutError):
     """The demo could not go on; the message says what was awaited and what stood instead."""
 
 

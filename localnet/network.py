@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 
 from committee.connections import open_session
+from committee.errors import HauloutError
 from committee.key_files import child_environment, write_secret
 from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles, deploy
@@ -54,7 +55,7 @@ Progress = Callable[[int, int], Awaitable[None]]
 """Told (done, total) each time a wait looks how far it has come."""
 
 
-class NetworkError(Exception):
+class NetworkError(HauloutError):
     """The local network could not do what was asked; the message says what failed and where its log is."""
 
 

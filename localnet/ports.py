@@ -6,6 +6,8 @@ import secrets
 import socket
 from itertools import count, islice
 
+from committee.errors import HauloutError
+
 FIRST, LAST = 20_000, 32_767
 """Below those that outgoing connections take, so that a port stays free until somebody listens there."""
 TRIES = 100
@@ -16,7 +18,7 @@ _places = count(secrets.randbelow(_COUNT))
 sooner than this one, looks elsewhere."""
 
 
-class NoFreePort(Exception):
+class NoFreePort(HauloutError):
     """None of those tried is free."""
 
 

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from committee.certificate import Certificate
-from committee.errors import Picklable
+from committee.errors import HauloutError
 from committee.ledger.events import Event, Stretch
 from committee.ledger.records import (
     Absence,
@@ -33,7 +33,7 @@ from committee.ledger.staking import StakeLedger
 from committee.terms import Terms
 
 
-class DryRun(Picklable):
+class DryRun(HauloutError):
     """What a ledger that is to send nothing raises instead: `planned` is what it would have sent, in order."""
 
     def __init__(self, planned: Sequence[PlannedTransaction]) -> None:

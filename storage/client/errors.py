@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from committee.errors import Picklable
+from committee.errors import HauloutError
 from committee.untrusted import printable
 from storage.client.failures import Reason
 from storage.redstuff import blob_id_text
@@ -36,7 +36,7 @@ NO_ANSWER = "no answer"
 MAX_WHY_CHARACTERS = 1000
 
 
-class ClientError(Picklable):
+class ClientError(HauloutError):
     """Root of all errors of `storage.client`."""
 
 

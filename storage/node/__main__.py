@@ -15,15 +15,14 @@ import sys
 from pathlib import Path
 
 from committee import standard_streams
-from committee.errors import CommitteeError
+from committee.errors import HauloutError
 from committee.ledger.evm import Deployment, EvmLedger
 from committee.logs import Log
 from committee.running import stop_signals
 from storage.node import descriptors, logs
-from storage.node.config import ConfigError, account_key, bls_key, load_config
+from storage.node.config import account_key, bls_key, load_config
 from storage.node.node import StorageNode
-from storage.node.store import StoreError
-from storage.redstuff import RedStuffError, kernels
+from storage.redstuff import kernels
 
 log = Log()
 
@@ -91,7 +90,7 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         asyncio.run(serve(arguments.folder, arguments.stop_with_parent))
-    except (ConfigError, CommitteeError, StoreError, RedStuffError) as error:
+    except HauloutError as error:
         log.critical("the node cannot run", folder=str(arguments.folder), error=str(error))
         sys.exit(1)
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from committee.errors import HauloutError
 from committee.files import decoded, open_regular
 from committee.logs import Log
 from storage.redstuff import InvalidEncoding, parse_blob_id
@@ -32,7 +33,7 @@ Version = tuple[int, int, int]
 """A file's inode, size and time of its last change: a new one of them is a new file."""
 
 
-class BlockListError(Exception):
+class BlockListError(HauloutError):
     """The file cannot be read; the message says why."""
 
 

@@ -32,7 +32,7 @@ from pydantic_settings import (
 
 from committee.addresses import MAX_NAME_BYTES, NetworkAddress, can_be_reached, is_name, is_unspecified
 from committee.bls import SecretKey
-from committee.errors import InvalidAddress
+from committee.errors import HauloutError, InvalidAddress
 from committee.files import expanded, read_settings
 from committee.key_files import read_key
 from committee.ledger.evm import AccountKey
@@ -49,7 +49,7 @@ SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
 """What Kubernetes sets HAULOUT_NODE_PORT to in all containers of a namespace that has a service `haulout-node`."""
 
 
-class ConfigError(Exception):
+class ConfigError(HauloutError):
     """A setting or key file is missing or wrong; the message says which and what to do."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from committee.bls import SecretKey
-from committee.errors import Picklable
+from committee.errors import HauloutError
 from storage.client.failures import Reason, failure
 from storage.node.block_list import BlockList
 from storage.node.chain import ChainView
@@ -14,7 +14,7 @@ from storage.node.store import SliverStore
 from storage.redstuff import RedStuff
 
 
-class Refusal(Picklable):
+class Refusal(HauloutError):
     """A request that the node does not grant; becomes an error answer with this status, reason and message."""
 
     def __init__(self, status: int, reason: Reason, message: str, **metadata: int) -> None:

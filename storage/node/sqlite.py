@@ -18,6 +18,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from committee.errors import HauloutError
 from committee.files import require_regular_or_none
 
 BUSY_LIMIT_S = 30.0
@@ -45,7 +46,7 @@ _NO_TEXT = "Could not decode to UTF-8"
 """What Python says, without a code, of a value that is no text any more."""
 
 
-class StoreError(Exception):
+class StoreError(HauloutError):
     """What is on the disk cannot be read or written; the message says what failed and where."""
 
 

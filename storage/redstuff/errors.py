@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from committee.errors import HauloutError
 
-class RedStuffError(Exception):
+
+class RedStuffError(HauloutError):
     """Root of all errors of `storage.redstuff`."""
 
 

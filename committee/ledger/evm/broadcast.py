@@ -13,9 +13,9 @@ from eth_account.datastructures import SignedTransaction
 
 from committee.errors import (
     INSUFFICIENT_FUNDS,
+    HauloutError,
     LedgerRefused,
     LedgerUnavailable,
-    Picklable,
     TransactionUnknown,
 )
 from committee.ledger.evm import answers
@@ -34,7 +34,7 @@ it one after the other."""
 LOOK_PAUSE_S = 0.5
 
 
-class NonceTaken(Picklable):
+class NonceTaken(HauloutError):
     """Another transaction of the account has the nonce `taken`."""
 
     def __init__(self, taken: int) -> None:

@@ -17,7 +17,7 @@ from itertools import zip_longest
 from operator import itemgetter
 from statistics import median
 
-from committee.errors import Picklable
+from committee.errors import HauloutError
 from committee.membership import Member
 from storage.client.errors import NodeError, NodeFailure, name_failures
 from storage.client.wire import Question
@@ -47,7 +47,7 @@ _Offers = dict[tuple[int, bool, bool], dict[Member, list[int]]]
 """(standing, has left, is the shard's new owner) → member → shards; the least kind is the best."""
 
 
-class RepairError(Picklable):
+class RepairError(HauloutError):
     """A sliver could not be rebuilt; the message says what was needed, what was reachable and who failed."""
 
     wasted_bytes = 0

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from committee.errors import Picklable
+from committee.errors import HauloutError
 from committee.files import FOLDER, NotRegular, clear_away, open_regular, opened, require_folder
 from storage.node.sqlite import StoreError, StoreInUse
 from storage.redstuff.memory import uninitialised
@@ -66,7 +66,7 @@ class Appended(NamedTuple):
     contents: Sequence[memoryview]
 
 
-class Unusable(Picklable):
+class Unusable(HauloutError):
     """Nothing can be appended to a segment: its file is gone, shorter than it has to be, or may not be written."""
 
     def __init__(self, name: SegmentName) -> None:
