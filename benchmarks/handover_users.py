@@ -124,7 +124,7 @@ async def reads_and_writes(n: int, size_bytes: int) -> list[Row]:
                 contents = [os.urandom(size_bytes) for _ in range(max(2, PAIRS_MOVED * 10 // (2 * n)))]
                 blobs = [code.encode(data) for data in contents]
                 await network.store(*blobs)
-                known = {blob.blob_id: data for blob, data in zip(blobs, contents, strict=True)}
+                known = {bytes(blob.blob_id): data for blob, data in zip(blobs, contents, strict=True)}
                 users = Users(client, known, size_bytes)
                 departed, times = await _disturb(network, users, members, newcomer)
             for failure in dict.fromkeys(users.failures):

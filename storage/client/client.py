@@ -22,7 +22,7 @@ from storage.client.purchase import Purchase, StoredBlob
 from storage.client.reading import Reading
 from storage.client.storing import Storing, current_committee
 from storage.client.waiting import Progress, no_progress
-from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
+from storage.redstuff import Axis, BlobId, EncodedBlob, RedStuff, blob_id_text
 
 
 class Client:
@@ -57,6 +57,11 @@ class Client:
     async def close(self) -> None:
         """Close all connections. Idempotent."""
         await self._session.close()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The chain as the client sees it, and what pays for its blobs."""
+        return self._ledger
 
     def _require_open(self) -> None:
         """Raise `RuntimeError`, as aiohttp does of a session: nothing could be sent for what would be paid."""
@@ -137,15 +142,17 @@ class Client:
 
     # reading
 
-    async def read(self, blob_id: bytes, progress: Progress = no_progress) -> bytes:
-        """The blob's bytes, checked against its id.
+    async def read(self, blob_id: bytes | str | int, progress: Progress = no_progress) -> bytes:
+        """The blob's bytes, checked against its id, which is given in any of its forms (`BlobId`).
 
         While no member answers it waits for the machine's link, up to a minute, and goes on with what it has.
-        Raises `UnknownBlob` when so many do not know the id that it cannot be certified, `BlobUnavailable` naming who
-        did not answer when nobody has the metadata or fewer than `p` of the `n` shards can be reached,
-        `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when that has been proven on chain.
+        Raises `InvalidEncoding` when it is no id; `UnknownBlob` when so many do not know the id that it cannot be
+        certified, `BlobUnavailable` naming who did not answer when nobody has the metadata or fewer than `p` of the `n`
+        shards can be reached, `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when that has been
+        proven on chain.
         """
         self._require_open()
+        blob_id = BlobId(blob_id)
         state, committee = await current_committee(self._ledger, progress)
         code = RedStuff(committee.n_shards)
         sources = {node_id: self._source(member) for node_id, member in state.members().items()}

@@ -17,7 +17,7 @@ from committee.ledger import BlobRecord, DryRun, Ledger, Transaction
 from storage.client.errors import NotCertified, NotExtended, PaidObjectError
 from storage.client.storing import Storing, current_committee
 from storage.client.waiting import Pauses, Progress
-from storage.redstuff import BlobMetadata, EncodedBlob
+from storage.redstuff import BlobId, BlobMetadata, EncodedBlob
 
 BEHIND_PATIENCE_S = 60.0
 """The time for which the endpoint is waited for that does not tell yet of an object which the contract has named."""
@@ -38,7 +38,7 @@ class Outcome(StrEnum):
 class StoredBlob:
     """A blob the chain has certified."""
 
-    blob_id: bytes
+    blob_id: BlobId
     object_id: int
     owner: str
     """The account that the object belongs to; another one's when its permanent object serves as well."""

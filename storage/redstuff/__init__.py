@@ -14,10 +14,11 @@ from storage.redstuff.errors import (
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.merkle import GrowingTree, MerkleProof, merkle_root
 from storage.redstuff.metadata import BlobMetadata, SliverData
-from storage.redstuff.parameters import Axis, Parameters, blob_id_text, parse_blob_id
+from storage.redstuff.parameters import Axis, BlobId, Parameters, blob_id_text, parse_blob_id
 
 __all__ = [
     "Axis",
+    "BlobId",
     "BlobMetadata",
     "EncodedBlob",
     "GrowingTree",

@@ -24,7 +24,7 @@ from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.memory import Bytes, inner, slack_array
 from storage.redstuff.merkle import MerkleProof, leaf_hash
 from storage.redstuff.metadata import BlobMetadata
-from storage.redstuff.parameters import HASH_BYTES, Axis, Parameters
+from storage.redstuff.parameters import HASH_BYTES, Axis, BlobId, Parameters
 from storage.redstuff.streaming import encode_file
 
 Data = bytes | bytearray | memoryview | Bytes
@@ -49,9 +49,9 @@ class EncodedBlob:
         )
 
     @cached_property
-    def blob_id(self) -> bytes:
-        """32 bytes."""
-        return BlobMetadata.id_of(self.length, self.roots[-HASH_BYTES:].tobytes())
+    def blob_id(self) -> BlobId:
+        """What names the blob."""
+        return BlobId(BlobMetadata.id_of(self.length, self.roots[-HASH_BYTES:].tobytes()))
 
     def sliver(self, axis: Axis, index: int) -> memoryview:
         """One sliver's symbols, not copied."""
@@ -88,10 +88,10 @@ class RedStuff(Parameters):
         """
         return encode_file(self, self._engine, file, folder)
 
-    def blob_id(self, data: Data | BinaryIO) -> bytes:
+    def blob_id(self, data: Data | BinaryIO) -> BlobId:
         """The id alone; of a file, without having it all in memory. Raises `TooLarge`."""
         if isinstance(data, FileIO | BufferedReader | BufferedRandom):
-            return self.encode_file(data).blob_id
+            return BlobId(self.encode_file(data).blob_id)
         return self.encode(data).blob_id
 
     def decode(

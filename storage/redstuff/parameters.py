@@ -115,3 +115,31 @@ def parse_blob_id(text: str) -> bytes:
     if len(blob_id) != BLOB_ID_BYTES or blob_id_text(blob_id) != text:
         raise InvalidEncoding(f"{text[:60]!r} is no blob id: it has 43 characters of base64url, no padding")
     return blob_id
+
+
+class BlobId(bytes):
+    """The 32 bytes that name a blob, as programs hold them; printed, its 43 characters of base64url.
+
+    Made of the bytes, of that text, or of the chain's u256, which is the bytes' little-endian value. Raises
+    `InvalidEncoding` for anything else. It equals the bytes, and takes their place everywhere.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: bytes | str | int) -> BlobId:
+        """Take the id in any of its forms."""
+        if isinstance(value, str):
+            value = parse_blob_id(value)
+        elif isinstance(value, int):
+            if not 0 <= value < 1 << 8 * BLOB_ID_BYTES:
+                raise InvalidEncoding(f"{value} is no blob id: as a number it has {8 * BLOB_ID_BYTES} bits")
+            value = value.to_bytes(BLOB_ID_BYTES, "little")
+        if len(value) != BLOB_ID_BYTES:
+            raise InvalidEncoding(f"{len(value)} bytes are no blob id: it has {BLOB_ID_BYTES}")
+        return super().__new__(cls, value)
+
+    def __str__(self) -> str:
+        return blob_id_text(self)
+
+    def __repr__(self) -> str:
+        return f"BlobId({blob_id_text(self)!r})"

@@ -24,7 +24,7 @@ from storage.client.errors import (
     NotEnoughConfirmations,
     WrongBlob,
 )
-from storage.redstuff import RedStuff
+from storage.redstuff import InvalidEncoding, RedStuff
 from tests.storage.client.conftest import Tap
 from tests.storage.network import PARAMETERS, SHARDS
 
@@ -69,6 +69,10 @@ async def test_a_blob_goes_there_and_back(network: Network, user: Client, ledger
     await network.seen()
     assert all(node.view.is_live(stored.blob_id) for node in network.running.values())
     assert await user.read(stored.blob_id) == DATA
+    for form in (str(stored.blob_id), int.from_bytes(stored.blob_id, "little"), bytes(stored.blob_id)):
+        assert await user.read(form) == DATA
+    with pytest.raises(InvalidEncoding, match="has 43 characters"):
+        await user.read("no id")
 
 
 async def test_a_deletable_blob_is_confirmed_as_its_object(user: Client, ledger: UserLedger) -> None:

@@ -196,7 +196,7 @@ async def test_a_file_that_changes_while_it_is_read_is_refused_or_of_one_moment(
             while_read(patch, calls_before, lambda: change(path))
             try:
                 if way == "content":
-                    blob_id = CODE.blob_id(await content_of(path, CODE.symbol_size))
+                    blob_id: bytes = CODE.blob_id(await content_of(path, CODE.symbol_size))
                 else:
                     blob_id = (await metadata_of(CODE, path)).blob_id
             except FileError as error:

@@ -12,7 +12,7 @@ import pytest
 
 from committee.ledger import BlockMark
 from storage.node.handover import attestation
-from storage.redstuff import Axis
+from storage.redstuff import Axis, EncodedBlob
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, CODE, MOVED, Held, encoded
 
@@ -29,7 +29,8 @@ async def assert_attested(network: Network) -> None:
     for _ in range(network.chain.confirmations):
         network.chain.mine()
     await network.seen()
-    state, blobs = network.chain.state, {one.blob_id: one for one in (*BLOBS, encoded(100))}
+    blobs: dict[bytes, EncodedBlob] = {one.blob_id: one for one in (*BLOBS, encoded(100))}
+    state = network.chain.state
     assert state.started_block is not None
     assert network.chain.has(state.started_block)
     assert state.current is not None
