@@ -19,6 +19,7 @@ from storage.client.batch_wire import Confirmable, Signed, Upload
 from storage.client.bodies import Bytes
 from storage.client.errors import NodeRefused
 from storage.client.link import Link, Transfer
+from storage.client.resuming import Exchange, ResumableDownload, ResumableUpload
 from storage.client.transport import NodeTransport
 from storage.redstuff import (
     Axis,
@@ -106,19 +107,32 @@ class NodeClient:
         `transfer` lets the caller see how the request gets on. An answer that breaks off is gone on with.
         """
         path = _blob(blob_id, "slivers", str(pair), axis.label)
-        body = await self._get(path, size_bytes=size_bytes, transfer=transfer, resumes=True)
+        body = await self._get(
+            path, size_bytes=size_bytes, transfer=transfer, exchange=ResumableDownload(path)
+        )
         with self._transport.must_be_true():
             return bytes(SliverData.from_bcs(body).symbols)
 
     async def put_sliver(
-        self, metadata: BlobMetadata, pair: int, axis: Axis, symbols: bytes | memoryview
+        self,
+        metadata: BlobMetadata,
+        pair: int,
+        axis: Axis,
+        symbols: bytes | memoryview,
+        *,
+        is_begun: bool = False,
     ) -> None:
-        """Give the node one sliver of a pair."""
+        """Give the node one sliver of a pair. A large one whose connection breaks is gone on with.
+
+        `is_begun` when an earlier upload of it may have been cut off: it is gone on with too.
+        """
         shape = Parameters(metadata.n_shards)
         sliver = SliverData(symbols, shape.symbol_size(metadata.length), shape.sliver_of_pair(pair, axis))
         path = _blob(metadata.blob_id, "slivers", str(pair), axis.label)
         # The sliver is copied into a body when its turn comes: many wait.
-        await self._put(path, sliver.to_bcs, len(symbols))
+        is_large = len(symbols) >= wire.LEAST_RESUMED_BYTES
+        upload = ResumableUpload(path, is_begun=is_begun) if is_large else None
+        await self._put(path, sliver.to_bcs, len(symbols), upload)
 
     async def has_metadata(self, blob_id: bytes) -> bool:
         """Return whether the node says that it has stored the blob's metadata."""
@@ -345,7 +359,7 @@ class NodeClient:
         *,
         size_bytes: int,
         transfer: Transfer | None = None,
-        resumes: bool = False,
+        exchange: Exchange | None = None,
     ) -> Bytes:
         """Return an answer of at most `size_bytes` and its frame."""
         limit = size_bytes + wire.FRAME_BYTES
@@ -355,13 +369,18 @@ class NodeClient:
             limit=limit,
             size_bytes=size_bytes,
             transfer=transfer,
-            resumes=resumes,
+            exchange=exchange,
         )
 
-    async def _put(self, path: str, body: Callable[[], bytes], size_bytes: int) -> None:
+    async def _put(
+        self, path: str, body: Callable[[], bytes], size_bytes: int, upload: ResumableUpload | None = None
+    ) -> None:
+        limit = wire.MAX_ERROR_BYTES
         answer = await self._transport.request(
-            "PUT", path, body=body, limit=wire.MAX_ERROR_BYTES, size_bytes=size_bytes
+            "PUT", path, body=body, limit=limit, size_bytes=size_bytes, exchange=upload
         )
+        if upload is not None and upload.is_complete:
+            return
         with self._transport.must_be_true():  # anything between may answer 200
             wire.read_success(wire.read_json(bytes(answer)))
 

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
 
 MOST_TRIES = 100
-"""The most tries of any request, whatever it is answered."""
+"""The most tries of any request in which it does not move on, whatever it is answered."""
 TRIES = 3
 """Requests made before a node without an answer is given up."""
 MAY_PASS = frozenset({429, 502, 503, 504})
@@ -42,24 +42,22 @@ class Patience:
         self._tries = self._unreachable = self._challenged = self._refused = 0
         self._began_s = time.monotonic()
 
-    def pause_s(
-        self, error: NodeError, granted_s: float = -math.inf, *, has_moved_on: bool = False
-    ) -> float | None:
+    def note_progress(self) -> None:
+        """Note that the request has moved on, and goes on there: the tries so far count no more."""
+        self._tries = self._unreachable = 0
+
+    def pause_s(self, error: NodeError, granted_s: float = -math.inf) -> float | None:
         """Return the pause before the next try in seconds, as the answer asks for it or growing; None for no try.
 
         A refusal that may pass is tried again until the patience is over. A large body may take longer than that to
         be refused once: it has TRIES all the same. The patience begins anew at `granted_s` (of `time.monotonic`), when
-        the node granted another request: one that grants a few a second grants them all in the end. A request that
-        `has_moved_on` in this try, and goes on there, is tried again at once.
+        the node granted another request: one that grants a few a second grants them all in the end.
         """
         self._tries += 1
         growing_s = min(SHORTEST_PAUSE_S * 2.0 ** (self._tries - 1), LONGEST_PAUSE_S)
         growing_s *= random.uniform(1, 2)  # noqa: S311 (no secret)
         if isinstance(error, NodeStalled) or self._tries >= self._most_tries:
             return None
-        if isinstance(error, NodeUnreachable) and has_moved_on:
-            self._unreachable = 0
-            return SHORTEST_PAUSE_S
         if isinstance(error, NodeUnreachable):
             self._unreachable += 1
             return growing_s if self._unreachable < TRIES else None

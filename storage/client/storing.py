@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 from committee import bls, messages
 from committee.certificate import Certificate, Confirmation, build
@@ -190,7 +191,11 @@ class Storing:
                 is_large = len(sliver) > SMALL_BYTES  # to ask for a small one costs as much as to send it
                 if may_have and is_large and await has(lambda: node.has_sliver(blob.blob_id, pair, axis)):
                     return
-                await settling.patiently(node, lambda: node.put_sliver(blob.metadata, pair, axis, sliver))
+                tries = count(may_have)
+                await settling.patiently(
+                    node,
+                    lambda: node.put_sliver(blob.metadata, pair, axis, sliver, is_begun=next(tries) > 0),
+                )
 
         pairs = [code.pair_of_shard(blob.blob_id, shard) for shard in member.shards]
         try:

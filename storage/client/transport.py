@@ -21,7 +21,7 @@ from committee.addresses import NetworkAddress
 from committee.connections import TinyChunks, content_coding
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
-from storage.client.bodies import Bytes, LargeBody, TooLong, received
+from storage.client.bodies import Bytes, TooLong, received
 from storage.client.errors import (
     NodeError,
     NodeLied,
@@ -34,6 +34,7 @@ from storage.client.errors import (
 from storage.client.failures import of_no_node, read_failure
 from storage.client.link import SMALL_BYTES, Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
+from storage.client.resuming import Exchange
 from storage.client.retrying import Patience, retry_after_s
 from storage.redstuff import InvalidEncoding
 
@@ -90,13 +91,13 @@ class NodeTransport:
         patience_s: float | None = None,
         within_s: float | None = None,
         transfer: Transfer | None = None,
-        resumes: bool = False,
+        exchange: Exchange | None = None,
     ) -> Bytes:
         """Return the body of a request's answer; try again while the node cannot be reached or is unavailable.
 
         `body` is made when the request's turn comes. An answer is cut off at `limit` bytes; `size_bytes` is about what
-        the link is to carry. With `within_s` there is one try, which may take no longer. With `resumes` an answer that
-        broke off is asked for from there on: it has to be the same each time.
+        the link is to carry. With `within_s` there is one try, which may take no longer. `exchange` tells how the
+        request is made again, which begins anew by default; nothing is returned of one that needs no further try.
         """
         if self._unusable:
             raise NodeUnusable(self.name, self.address, self._unusable)
@@ -104,38 +105,36 @@ class NodeTransport:
         transfer.size_bytes, transfer.peer = size_bytes, self
         patience_s = within_s or patience_s or self._patience_s or progress.PATIENCE_S
         async with at_once(transfer) if self._link is None else self._link.turn(transfer):
-            content = body() if callable(body) else body
-            cut: list[Bytes] | None = [] if resumes else None
-            moving: RequestProgress | None = None
+            exchange = Exchange(method, path) if exchange is None else exchange
+            exchange.content = body() if callable(body) else body
+            patience = Patience(patience_s, retrying.MOST_TRIES if within_s is None else 1)
 
-            def begin() -> RequestProgress:
-                nonlocal moving
-                payload = None if content is None else LargeBody(content, wire.BCS)
-                moving = RequestProgress(payload, patience_s, within_s)
-                moving.arrived(_size(cut))
-                transfer.moved = moving.moved_bytes
+            def begin(one: Exchange) -> RequestProgress:
+                moving = one.begin(patience_s, within_s)
+                if one is exchange:
+                    transfer.moved = moving.moved_bytes
                 return moving
 
-            tries = Patience(patience_s, retrying.MOST_TRIES if within_s is None else 1)
+            async def ask(one: Exchange) -> Bytes:
+                return await self.once(one.method, one.path, query, limit, one, begin)
+
             while True:
-                begun_bytes = _size(cut)
+                exchange.moving = None
                 try:
-                    answer = await self.once(method, path, query, limit, begin, cut)
+                    if await exchange.has_moved_on(ask):
+                        patience.note_progress()
+                    answer = b"" if exchange.is_complete else await ask(exchange)
                 except NodeError as error:
-                    failed, has_moved_on = error, _size(cut) >= begun_bytes + progress.LEAST_BYTES
-                    pause_s = tries.pause_s(error, self._granted_s, has_moved_on=has_moved_on)
-                    if pause_s is None:
+                    pause_s = patience.pause_s(error, self._granted_s)
+                    if pause_s is None and not await exchange.is_worth_another_try(error, ask):
                         raise
+                    is_break = isinstance(error, NodeUnreachable) and _has_broken(exchange.moving)
                 else:
                     if within_s is None:
                         self._granted_s = time.monotonic()
                     return answer
-                now_s = asyncio.get_running_loop().time()
-                is_break = (
-                    isinstance(failed, NodeUnreachable) and moving is not None and moving.has_broken(now_s)
-                )
                 async with self._lost_turn(transfer) if is_break else nullcontext():
-                    await retrying.pause(pause_s)
+                    await retrying.pause(pause_s or retrying.SHORTEST_PAUSE_S)
 
     def _lost_turn(self, transfer: Transfer) -> AbstractAsyncContextManager[None]:
         if self._link is None or transfer.size_bytes <= SMALL_BYTES:
@@ -148,16 +147,13 @@ class NodeTransport:
         path: str,
         query: dict[str, str] | None,
         limit: int,
-        begin: Callable[[], RequestProgress],
-        cut: list[Bytes] | None = None,
+        exchange: Exchange,
+        begin: Callable[[Exchange], RequestProgress],
     ) -> Bytes:
-        """Return the body of one try's answer; `begin` makes its progress. A stranger's 451 has a second try.
-
-        `cut` holds what an earlier try brought of the answer; what this one brings of it is added if it breaks off.
-        """
+        """Return the body of one try's answer; `begin` makes its progress. A stranger's 451 has a second try."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=progress.CONNECT_S)
         is_stranger = self._credential is not None and not self._shows_credential
-        moving, is_over = begin(), False
+        moving, is_over = begin(exchange), False
         try:
             async with (
                 self._failing_as_a_node(moving),
@@ -167,7 +163,7 @@ class NodeTransport:
                     self._base + path,
                     params=query,
                     data=moving.body,
-                    headers=self._headers() | _range(cut),
+                    headers=self._headers() | exchange.headers,
                     skip_auto_headers=_NEEDLESS,
                     timeout=timeout,
                     allow_redirects=False,
@@ -175,8 +171,8 @@ class NodeTransport:
             ):
                 moving.has_answer = True
                 self._require_plain(content_coding(response))
-                if _is_granted(response, cut, moving) and response.content_type != _PAGE:
-                    answer = await self._read(response, limit, moving, cut)
+                if exchange.is_granted(response) and response.content_type != _PAGE:
+                    answer = await self._read(response, limit, moving, exchange.cut)
                     is_over = True
                     return answer
                 self._note(response.status)
@@ -186,7 +182,7 @@ class NodeTransport:
             if not is_over and moving.body is not None:
                 moving.body.drop()
         if response.status == 451 and is_stranger:
-            return await self.once(method, path, query, limit, begin)
+            return await self.once(method, path, query, limit, exchange, begin)
         raise self._refused(response.status, content, retry_after_s(response.headers.get("Retry-After", "")))
 
     @asynccontextmanager
@@ -265,20 +261,6 @@ class NodeTransport:
         return NodeRefused(self.name, self.address, status, reason, message, retry_after_s)
 
 
-def _size(cut: list[Bytes] | None) -> int:
-    return sum(map(len, cut or ()))
-
-
-def _range(cut: list[Bytes] | None) -> dict[str, str]:
-    """Return the header that asks for what comes behind `cut` (RFC 9110 section 14.2)."""
-    return {"Range": f"bytes={_size(cut)}-"} if cut else {}
-
-
-def _is_granted(response: aiohttp.ClientResponse, cut: list[Bytes] | None, moving: RequestProgress) -> bool:
-    """Return whether the answer brings what was asked for: all of it, for which `cut` is dropped, or the rest."""
-    if cut and response.status == 206:
-        return response.headers.get("Content-Range", "").startswith(f"bytes {_size(cut)}-")
-    if cut and response.status == 200:
-        cut.clear()
-        moving.received_bytes = 0
-    return response.status in (200, 201)
+def _has_broken(moving: RequestProgress | None) -> bool:
+    """Return whether the connection of a try that failed broke on the way."""
+    return moving is not None and moving.has_broken(asyncio.get_running_loop().time())

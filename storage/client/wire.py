@@ -26,6 +26,16 @@ from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SYMBOL_BYTES
 
 BCS = "application/octet-stream"
+PARTIAL_UPLOAD = "application/partial-upload"
+"""Type of the rest of a body whose beginning a node has kept (draft-ietf-httpbis-resumable-upload-12)."""
+UPLOAD_COMPLETE, UPLOAD_OFFSET, UPLOAD_LENGTH = "Upload-Complete", "Upload-Offset", "Upload-Length"
+UPLOAD_LIMIT = "Upload-Limit"
+TRUE, FALSE = "?1", "?0"
+"""Booleans in such headers (RFC 9651)."""
+MAX_OFFSET_DIGITS = 15
+"""Of an integer in such headers."""
+LEAST_RESUMED_BYTES = 2**16
+"""Least size of a sliver whose upload is gone on with: below it two round trips cost as much as to send it again."""
 MAX_METADATA_BYTES = 2**17
 """1000 shards take 66 013 bytes."""
 MAX_SLIVER_BYTES = 2**26
@@ -134,6 +144,11 @@ class ShardPage:
         following = reader.take(BLOB_ID_BYTES) if more else None
         reader.end()
         return cls(slivers, following)
+
+
+def sliver_bytes(symbols_bytes: int) -> int:
+    """Return the size of a SliverData with so many bytes of symbols."""
+    return len(uleb128(symbols_bytes)) + symbols_bytes + 4
 
 
 def sliver_to_bcs(sliver: SliverData) -> Bytes:
@@ -298,6 +313,11 @@ def read_ranges(text: str, n: int) -> list[int]:
             raise InvalidEncoding(f"ranges of numbers below {n} that ascend, not {run!r}")
         numbers += range(begin, end + 1)
     return numbers
+
+
+def upload_path(path: str) -> str:
+    """Return the path of the resource by which an upload to `path` is gone on with."""
+    return path + "/upload"
 
 
 def read_axis(text: str) -> Axis:

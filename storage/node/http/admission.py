@@ -174,7 +174,12 @@ class Admission:
 
         A large one waits for memory behind its first SMALL_BODY_BYTES, and has it until the request is answered.
         """
-        return await self.whole(request, await self.beginning(request, limit))
+        return await self.received(request, IncomingBody(request, limit))
+
+    async def received(self, request: web.Request, body: IncomingBody) -> bytes:
+        """Return the content of a body of which nothing has been read, as `body` does."""
+        await body.read(SMALL_BODY_BYTES)
+        return await self.whole(request, body)
 
     async def beginning(self, request: web.Request, limit: int) -> IncomingBody:
         """Return the body, of which SMALL_BODY_BYTES or all have arrived; these take no memory of the pool."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from committee.ledger import BlobRecord
 from storage.client import wire
@@ -17,12 +18,30 @@ from storage.node.face import NodeFace, Refusal
 from storage.node.http.admission import Admission, blob_id_of, flag, object_number
 from storage.node.http.checks import UploadChecks
 from storage.node.http.pending import PendingUploads
+from storage.node.http.transfer import IncomingBody
 from storage.node.http.turns import REQUESTER
-from storage.redstuff import SliverData
+from storage.node.http.uploads import STATE, Key, Uploads, may_break, require_rest, state_headers
+from storage.redstuff import Axis, BlobMetadata, SliverData
 
 BASE_58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-SLIVER_FRAME_BYTES = 9
-"""The most bytes of a SliverData that are not symbols."""
+
+
+@dataclass(frozen=True)
+class _Sliver:
+    """A sliver that this node has to store."""
+
+    metadata: BlobMetadata
+    pair: int
+    shard: int
+    axis: Axis
+    size_bytes: int
+    """Of its BCS."""
+    is_pending: bool
+    """Whether it may come before its blob's registration."""
+
+    def key(self, request: web.Request) -> Key:
+        """Return the key of the requester's upload of it."""
+        return request[REQUESTER], self.metadata.blob_id, self.shard, self.axis
 
 
 class BlobHandlers:
@@ -37,6 +56,11 @@ class BlobHandlers:
         self._admission = admission
         self._checks = checks
         self._pending = pending
+        self._uploads = Uploads()
+
+    def close(self) -> None:
+        """Drop what is kept of uploads that broke off. Idempotent."""
+        self._uploads.close()
 
     def routes(self) -> list[web.RouteDef]:
         """Paths and what answers them."""
@@ -49,6 +73,8 @@ class BlobHandlers:
             web.get(sliver, self.get_sliver),
             web.put(sliver, self.put_sliver),
             web.get(f"{sliver}/status", self.sliver_status),
+            web.head(wire.upload_path(sliver), self.get_upload),
+            web.patch(wire.upload_path(sliver), self.go_on_with_upload),
             web.get(f"{blob}/confirmation/permanent", self.confirm),
             web.get(f"{blob}/confirmation/deletable/{{object}}", self.confirm),
             web.get(f"{blob}/status", self.blob_status),
@@ -117,15 +143,66 @@ class BlobHandlers:
 
     async def put_sliver(self, request: web.Request) -> web.Response:
         """Take a sliver of one of this node's shards, if it hashes to its root; statuses as for metadata."""
+        sliver = await self._writable_sliver(request)
+        body = IncomingBody(request, sliver.size_bytes)
+        if (
+            may_break(request, sliver.size_bytes)
+            and not sliver.is_pending
+            and not await self._has(request, sliver)
+        ):
+            upload = self._uploads.begin(sliver.key(request), sliver.size_bytes)
+            with self._uploads.receiving(upload, body, request.transport):
+                content = await self._admission.received(request, body)
+        else:
+            content = await self._admission.received(request, body)
+        return await self._take(request, sliver, content)
+
+    async def get_upload(self, request: web.Request) -> web.Response:
+        """Tell how much is here of a sliver whose upload by this requester broke off."""
+        sliver = await self._writable_sliver(request)
+        upload, offset = self._uploads.interrupted(sliver.key(request)), sliver.size_bytes
+        if upload is not None:
+            offset = upload.offset
+        elif not await self._has(request, sliver):
+            raise _no_part()
+        return web.Response(status=204, headers=state_headers(offset, sliver.size_bytes, upload))
+
+    async def go_on_with_upload(self, request: web.Request) -> web.Response:
+        """Take the rest of a sliver; answer as if it had been sent whole."""
+        sliver = await self._writable_sliver(request)
+        upload = self._uploads.interrupted(sliver.key(request))
+        if upload is None:
+            raise _no_part()
+        require_rest(request, upload)
+        body = IncomingBody(request, sliver.size_bytes - upload.offset)
+        with self._uploads.receiving(upload, body, request.transport):
+            rest = await self._admission.received(request, body)
+        request[STATE] = {wire.UPLOAD_COMPLETE: wire.TRUE}
+        return await self._take(request, sliver, bytes(upload.content) + rest)
+
+    async def _writable_sliver(self, request: web.Request) -> _Sliver:
+        """Return the sliver that the request's path names. Raises `Refusal` unless this node has to store it."""
         blob_id, pair, axis = self._admission.sliver_path(request)
         is_pending = await self._require_writable(request, blob_id)
         metadata = self._pending.metadata(blob_id) or await self._admission.metadata(request, blob_id, 400)
         shard = self._checks.shard_to_store(blob_id, pair)
-        limit = self._code.sliver_size(metadata.length, axis) + SLIVER_FRAME_BYTES
-        body = await self._admission.body(request, limit)
+        size_bytes = wire.sliver_bytes(self._code.sliver_size(metadata.length, axis))
+        return _Sliver(metadata, pair, shard, axis, size_bytes, is_pending)
+
+    async def _has(self, request: web.Request, sliver: _Sliver) -> bool:
+        """Return whether the sliver is stored."""
+        return await self._admission.looked_up(
+            request, self._store.has_sliver, sliver.metadata.blob_id, sliver.shard, sliver.axis
+        )
+
+    async def _take(self, request: web.Request, sliver: _Sliver, body: bytes) -> web.Response:
+        """Check and store a sliver that is here."""
+        blob_id, shard, axis = sliver.metadata.blob_id, sliver.shard, sliver.axis
         async with self._admission.turn(request):
-            symbols = await asyncio.to_thread(self._checks.encoded_sliver, metadata, pair, axis, body)
-            if is_pending and not self._view.is_registered(blob_id):
+            symbols = await asyncio.to_thread(
+                self._checks.encoded_sliver, sliver.metadata, sliver.pair, axis, body
+            )
+            if sliver.is_pending and not self._view.is_registered(blob_id):
                 kept = self._pending.keep_sliver(request[REQUESTER], blob_id, shard, axis, symbols)
                 return json_answer("sliver kept until the blob is registered", 202 if kept else 200)
             await self._pending.stored(blob_id)
@@ -167,6 +244,10 @@ class BlobHandlers:
             return json_answer({"invalid": {"event": _event_id(invalid)}})
         period = self._view.state.period
         return json_answer(_status([one for one in self._view.objects(blob_id) if one.is_registered(period)]))
+
+
+def _no_part() -> Refusal:
+    return Refusal(404, Reason.SLIVER_NOT_FOUND, "no part of this sliver is kept: send it whole")
 
 
 def _status(living: list[BlobRecord]) -> str | dict[str, Any]:
@@ -216,11 +297,13 @@ def bcs_answer(body: Bytes) -> web.Response:
 def in_range(request: web.Request, body: Bytes) -> web.Response:
     """Return the bytes of `body`, which is BCS, that the request's Range header asks for (RFC 9110 section 14).
 
-    All of it answers a header that asks for several ranges, for none that is there, or in other units.
+    All of it answers a header that asks for several ranges, for none that is there, or in other units, and one that
+    counts only If-Range a validator matches: slivers have none.
     """
     first, end = 0, len(body)
     with suppress(ValueError):
-        first, end, _ = request.http_range.indices(len(body))
+        if hdrs.IF_RANGE not in request.headers:
+            first, end, _ = request.http_range.indices(len(body))
     if first >= end or end - first == len(body):
         return bcs_answer(body)
     answer = bcs_answer(memoryview(body)[first:end])

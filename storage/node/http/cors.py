@@ -29,7 +29,7 @@ async def answer_preflights(
     if request.method != hdrs.METH_OPTIONS or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
         return await handler(request)
     allowed = {
-        hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, PUT, POST",
+        hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, HEAD, PUT, PATCH, POST",
         hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "*",
         hdrs.ACCESS_CONTROL_MAX_AGE: str(PREFLIGHT_SECONDS),
     }

@@ -18,6 +18,10 @@ _PATHS: dict[str, dict[str, str]] = {
         "get": "BCS SliverData",
         "put": "Store BCS SliverData: 201 new, 200 known; with pending=true 202 before the registration",
     },
+    f"{_SLIVER}/upload": {
+        "head": "How much is kept of an upload that broke off: Upload-Offset, Upload-Complete",
+        "patch": "Store the rest of it, application/partial-upload from Upload-Offset on",
+    },
     f"{_SLIVER}/status": {"get": "nonexistent, buffered or stored"},
     f"{_BLOB}/confirmation/permanent": {
         "get": "Signed confirmation of a permanent blob; wait_for_registration, wait_millis"

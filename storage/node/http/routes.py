@@ -28,6 +28,7 @@ from storage.node.http.pending import PendingUploads
 from storage.node.http.shards import ShardHandlers
 from storage.node.http.symbols import SymbolHandlers
 from storage.node.http.transfer import refuse_chunks, sending
+from storage.node.http.uploads import tell_state
 from storage.node.store import StoreError, StoreFull
 from storage.redstuff import InvalidEncoding
 
@@ -60,14 +61,18 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     app.on_response_prepare.append(_say_no_more)
     app.on_response_prepare.append(_keep_nowhere)
     app.on_response_prepare.append(cors.allow_any_origin)
+    app.on_response_prepare.append(tell_state)
     checks, pending = UploadChecks(node, admission), PendingUploads(node.view, node.store)
+
+    blobs = BlobHandlers(node, admission, checks, pending)
 
     async def end_waits(app: web.Application) -> None:
         await admission.close()
         await pending.close()
+        blobs.close()
 
     app.on_shutdown.append(end_waits)
-    app.add_routes(BlobHandlers(node, admission, checks, pending).routes())
+    app.add_routes(blobs.routes())
     app.add_routes(BatchHandlers(node, admission, checks, pending).routes())
     app.add_routes(SymbolHandlers(node, admission).routes())
     app.add_routes(ShardHandlers(node, admission).routes())

@@ -51,7 +51,7 @@ class IncomingBody:
         self.most_bytes = limit if request.content_length is None else request.content_length
         """It cannot become longer."""
         self._stream = request.content
-        self._limit = limit
+        self.limit = limit
         self._chunks: list[bytes] = []
         self._size_bytes = 0
         self.is_over = False
@@ -74,7 +74,7 @@ class IncomingBody:
                         return
                     self._chunks.append(chunk)
                     self._size_bytes += len(chunk)
-                    if self._size_bytes > self._limit:
+                    if self._size_bytes > self.limit:
                         raise self._too_long()
         except TimeoutError:
             raise Refusal(
@@ -87,7 +87,7 @@ class IncomingBody:
         return b"".join(self._chunks)
 
     def _too_long(self) -> Refusal:
-        return Refusal(413, Reason.INVALID_REQUEST, f"a body of more than {self._limit} bytes")
+        return Refusal(413, Reason.INVALID_REQUEST, f"a body of more than {self.limit} bytes")
 
 
 @web.middleware

@@ -10,8 +10,9 @@ import pytest
 
 from committee.ledger import Ledger
 from storage.client.client import Client
-from storage.client.errors import NodeRefused
+from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.failures import Reason
+from storage.client.node_client import NodeClient
 from storage.client.purchase import Outcome
 from storage.redstuff import Axis, RedStuff
 from tests.storage.client.conftest import Tap, UserLedger
@@ -91,6 +92,45 @@ async def test_a_node_that_does_not_tell_what_it_has_is_sent_all_its_slivers(
     Tap(monkeypatch, "has_sliver").before = refuse
     await user.store(DATA, 3)
     assert put_slivers.asked.count("node-1") == 2 * len(SHARDS[1])
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each sliver was sent as one of which the node may have a part, in order."""
+    told: list[bool] = []
+    real = NodeClient.put_sliver
+
+    async def put(node: NodeClient, *arguments: Any, is_begun: bool) -> None:
+        told.append(is_begun)
+        await real(node, *arguments, is_begun=is_begun)
+
+    monkeypatch.setattr(NodeClient, "put_sliver", put)
+    return told
+
+
+async def test_nodes_are_asked_for_parts_of_slivers_only_after_an_earlier_upload(
+    network: Network, user: Client, begun: list[bool], put_slivers: Tap
+) -> None:
+    await cut_off(network, put_slivers, 14)
+    assert not any(begun)
+    begun.clear()
+    await user.store(DATA, 3)
+    assert begun == [True] * (SLIVERS - 14)
+
+
+async def test_a_sliver_is_gone_on_with_after_an_outage(
+    user: Client, begun: list[bool], put_slivers: Tap
+) -> None:
+    lost: list[str] = []
+
+    async def lose(name: str) -> None:
+        if name == "node-1" and name not in lost:
+            lost.append(name)
+            raise NodeUnreachable(name, "", "the connection broke")
+
+    put_slivers.before = lose
+    await user.store(DATA, 3)
+    assert begun.count(True) == 1
 
 
 async def test_small_slivers_are_sent_without_a_question(

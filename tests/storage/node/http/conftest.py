@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -154,13 +154,28 @@ class ServedNode:
         self, method: str, path: str, body: bytes | None = None, local: str = "127.0.0.1"
     ) -> tuple[int, bytes]:
         """The status and the body of the answer to a request from the address `local`."""
+        status, content, _ = await self.talk(method, path, body, local)
+        return status, content
+
+    async def talk(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        local: str = "127.0.0.1",
+        fields: dict[str, str] | None = None,
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """The same with more headers, `fields`, and with the answer's."""
         url = f"http://127.0.0.1:{self._port}{path}"
         session = self._sessions.get(local) or aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, local_addr=(local, 0))
         )
         self._sessions[local] = session
-        async with asyncio.timeout(LIMIT_S), session.request(method, url, data=body) as answer:
-            return answer.status, await answer.read()
+        async with (
+            asyncio.timeout(LIMIT_S),
+            session.request(method, url, data=body, headers=fields) as answer,
+        ):
+            return answer.status, await answer.read(), answer.headers
 
     async def sliver(self, shard: int = SHARD) -> int:
         """The status of a question for a sliver."""
@@ -177,8 +192,9 @@ class ServedNode:
         body: bytes = b"",
         length: int | None = None,
         local: str = "127.0.0.1",
+        fields: str = "",
     ) -> socket.socket:
-        """Send a request, or its beginning, and read nothing of the answer."""
+        """Send a request, or its beginning, and read nothing of the answer; `fields` are more lines of its head."""
         loop = asyncio.get_running_loop()
         one = socket.socket()
         self._sockets.append(one)
@@ -187,7 +203,7 @@ class ServedNode:
         one.bind((local, 0))
         await loop.sock_connect(one, ("127.0.0.1", self._port))
         length = len(body) if length is None else length
-        head = f"{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Length: {length}\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Length: {length}\r\n{fields}\r\n"
         await loop.sock_sendall(one, head.encode() + body)
         return one
 

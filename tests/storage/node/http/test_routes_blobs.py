@@ -182,6 +182,9 @@ async def test_a_range_of_a_sliver_is_given_and_what_is_none_is_not_heeded(
         told = f"bytes {first}-{len(whole[:end]) - 1}/{len(whole)}" if whole[first:end] != whole else None
         assert answer.headers.get("Content-Range") == told
         assert answer.status == (206 if told else 200)
+    for validator in ('"tag"', "Mon, 30 Nov 2026 00:00:00 GMT"):
+        async with session.get(where, headers={"Range": asked, "If-Range": validator}) as answer:
+            assert (answer.status, await answer.read()) == (200, whole)
 
 
 def refuse_sliver(answer: Answer, node: OneNode, reason: str, status: int = 400) -> None:
