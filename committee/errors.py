@@ -139,6 +139,9 @@ class TransactionUnknown(LedgerUnavailable):
 class LedgerNotSettled(LedgerUnavailable):
     """The contracts are not in the chain's settled block yet; on a public chain they are some minutes later."""
 
+    lacks_finality = False
+    """Whether block 0 is told to be final, as it is for ever where a chain has no finality."""
+
 
 class LedgerRefused(LedgerError):
     """The contract reverted, or the account cannot pay (`InsufficientFunds`).

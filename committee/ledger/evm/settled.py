@@ -62,11 +62,17 @@ class SettledHead:
         if mark.number > number:
             self._newest_settled = mark.number, now
         if mark.number < self._deployment.block:
-            raise LedgerNotSettled(
-                f"the contracts were deployed in block {self._deployment.block}, and the chain has settled block "
-                f"{mark.number}: wait until it has settled theirs" + self._without_finality(mark.number)
-            )
+            raise self._not_settled(mark.number)
         return mark
+
+    def _not_settled(self, settled: int) -> LedgerNotSettled:
+        doubt = self._without_finality(settled)
+        error = LedgerNotSettled(
+            f"the contracts were deployed in block {self._deployment.block}, and the chain has settled block "
+            f"{settled}: wait until it has settled theirs{doubt}"
+        )
+        error.lacks_finality = bool(doubt)
+        return error
 
     def _without_finality(self, settled: int) -> str:
         """Return what to say where the block `settled` is final: some endpoints say 0 on chains without finality."""

@@ -67,13 +67,18 @@ async def test_a_finality_that_stays_at_block_0_is_told_as_such(
     deployment = dataclasses.replace(network.deployment, finality="finalized")
     answer_from(spoilt, "0x0", "finalized")
     async with EvmLedger.open(spoilt.url, deployment) as ledger:
-        with pytest.raises(LedgerNotSettled, match=r"keeps naming block 0 as finalized .* `confirmations`"):
+        words = r"keeps naming block 0 as finalized .* `confirmations`"
+        with pytest.raises(LedgerNotSettled, match=words) as told:
             await ledger.head()
+        assert told.value.lacks_finality
     answer_from(spoilt, "0x1", "finalized")
     spoilt.rules.reverse()
     async with EvmLedger.open(spoilt.url, deployment) as ledger:
-        with pytest.raises(LedgerNotSettled, match=r"settled block 1: wait until it has settled theirs$"):
+        with pytest.raises(
+            LedgerNotSettled, match=r"settled block 1: wait until it has settled theirs$"
+        ) as told:
             await ledger.head()
+        assert not told.value.lacks_finality
 
 
 async def test_an_object_that_an_endpoint_does_not_know_is_told_with_its_newest_block(

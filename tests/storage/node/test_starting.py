@@ -12,6 +12,7 @@ import pytest
 
 from committee.errors import LedgerError, LedgerNotSettled, LedgerRefused, LedgerUnavailable
 from committee.ledger import Ledger
+from storage.node.chain import waiting
 from storage.node.node import StorageNode
 from storage.node.store import StoreFull
 from tests.logged import captured
@@ -122,6 +123,32 @@ async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
     words = [one["event"] for one in told if "settle" in one["event"]]
     still = "still waiting for the chain to settle"
     assert words == ["waiting for the chain to settle", still, still, "the chain has settled the contracts"]
+
+
+@pytest.mark.parametrize("is_zero_for_ever", [True, False])
+async def test_a_wait_for_a_finality_that_a_chain_does_not_have_ends(
+    monkeypatch: pytest.MonkeyPatch, *, is_zero_for_ever: bool
+) -> None:
+    monkeypatch.setattr(waiting, "SETTLING_POLL_S", 0.0)
+    now_s, asked = 0.0, 0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+
+    async def work() -> str:
+        nonlocal now_s, asked
+        asked += 1
+        if asked == 20:
+            return "settled"
+        now_s += waiting.NO_FINALITY_S / 10
+        error = LedgerNotSettled("block 0")
+        error.lacks_finality = is_zero_for_ever or asked % 10 != 0
+        raise error
+
+    if not is_zero_for_ever:
+        assert await waiting.once_settled(work) == "settled"
+        return
+    with pytest.raises(LedgerNotSettled):
+        await waiting.once_settled(work)
+    assert asked == 11
 
 
 def test_threads_that_compute_give_way_to_requests_soon() -> None:
