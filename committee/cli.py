@@ -306,6 +306,39 @@ async def epoch_status(ledger: Ledger) -> Result:
     }
 
 
+@chain_command(epoch_app, "owner", sends=False)
+async def owner(
+    ledger: Ledger,
+    shard: Annotated[int, typer.Argument(metavar="SHARD", help="Its number, from 0 on.", min=0)],
+    epoch: Annotated[int | None, typer.Option(help="The current one by default.", min=1)] = None,
+) -> Result:
+    """Which node has a shard in an epoch that has begun, however long ago, or is selected."""
+    n_shards = (await ledger.parameters()).n_shards
+    if shard >= n_shards:
+        raise LedgerError(f"no shard has the number {shard}: they are 0 to {n_shards - 1}")
+    epoch = epoch or (await ledger.epoch_state(await ledger.newest())).epoch
+    node_id = await ledger.owner_of(epoch, shard)
+    return {"epoch": epoch, "shard": shard, "node_id": node_id, "name": (await _node(ledger, node_id)).name}
+
+
+@chain_command(epoch_app, "owed", sends=False)
+async def owed(
+    ledger: Ledger,
+    period: Annotated[
+        int | None, typer.Option(help="One that is over; the newest such by default.", min=1)
+    ] = None,
+) -> Result:
+    """List what nodes earned in a period and are still to be paid, in smallest units; `epoch pay` pays it."""
+    if period is None:
+        period = (await ledger.epoch_state(await ledger.newest())).period - 1
+        if period < 1:
+            raise LedgerError("no period is over yet: nothing is owed")
+    nodes = sorted(await ledger.members_of(period))
+    amounts = await asyncio.gather(*(ledger.owed(period, node_id) for node_id in nodes))
+    rows = [{"node_id": one, "owed": amount} for one, amount in zip(nodes, amounts, strict=True)]
+    return {"period": period, "nodes": rows}
+
+
 @chain_command(epoch_app, "select")
 async def select(ledger: Ledger) -> Result:
     """Elect the next committee; from half a period after the end of the current period's first handover on."""
@@ -328,6 +361,12 @@ async def start(ledger: Ledger) -> Result:
 async def close(ledger: Ledger) -> Result:
     """End a handover whose deadline has passed."""
     return sent(await ledger.close_handover())
+
+
+@chain_command(epoch_app, "decide")
+async def decide(ledger: Ledger) -> Result:
+    """Count the members' votes on prices and capacity for this period, once; anyone may."""
+    return {**sent(await ledger.decide_terms()), **dataclasses.asdict(await ledger.terms())}
 
 
 @chain_command(epoch_app, "pay")

@@ -169,6 +169,12 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
     async def members_of(self, period: int) -> frozenset[int]:
         """Return the nodes with which a period began that has begun; the members of its other epochs are among them."""
 
+    async def owner_of(self, epoch: int, shard: int) -> int:
+        """Return the node that has a shard in an epoch that has begun or whose committee is selected.
+
+        Raises `LedgerRefused` for any other epoch, and for a shard that is none.
+        """
+
     async def quote(self, length: int, periods: int) -> Quote:
         """What a blob of `length` bytes takes and costs for `periods` periods."""
 

@@ -11,7 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from committee.console import AccountArgument, AllowPrivateOption, chain_command, require_new_file
+from committee.console import (
+    AccountArgument,
+    AllowPrivateOption,
+    account_address,
+    chain_command,
+    require_new_file,
+)
 from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import BlobRecord, Ledger
 from committee.printing import Result, sent
@@ -214,6 +220,34 @@ async def status(ledger: Ledger, blob: BlobArgument) -> Result:
         "live": any(one.is_live(state.period) for one in records),
         "objects": [_object(one) for one in records],
     }
+
+
+@chain_command(app, "list", sends=False)
+async def list_(
+    ledger: Ledger,
+    owner: Annotated[
+        str | None,
+        typer.Option(parser=account_address, metavar="ACCOUNT", help="Whose; everybody's by default."),
+    ] = None,
+    most: Annotated[
+        int,
+        typer.Option(help="It ends with the page that has the last of them.", min=1, max=10_000),
+    ] = 1000,
+    after: Annotated[
+        int, typer.Option(metavar="PLACE", help="Where the list before this one ended: its `next`.", min=0)
+    ] = 0,
+) -> Result:
+    """List blob objects that are neither deleted nor expired, in the contract's order, as of the newest block."""
+    newest = await ledger.newest()
+    found: list[BlobRecord] = []
+    place = after
+    while len(found) < most:
+        page, place = await ledger.live_page(place, newest)
+        found += [one for one in page if owner in (None, one.owner)]
+        if place == 0:
+            break
+    objects = [{"blob_id": blob_id_text(one.blob_id), **_object(one)} for one in found]
+    return {"block": newest.number, "objects": objects, **({"next": place} if place else {})}
 
 
 @chain_command(app, "extend")

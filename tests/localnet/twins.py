@@ -11,7 +11,7 @@ from committee.bls import SecretKey, proof_of_possession
 from committee.certificate import Certificate
 from committee.errors import LedgerRefused
 from committee.ledger import Attestation, BlockMark, EpochState, Ledger, Transaction
-from committee.ledger.evm import EvmLedger
+from committee.ledger.evm import AccountKey, EvmLedger
 from committee.messages import Intent
 from localnet.memory_chain import MemoryChain
 from storage.redstuff import BlobMetadata
@@ -66,16 +66,13 @@ class Twins:
 
     async def join(self, stake: int) -> Node:
         """A new node, with a stake unless 0."""
-        ledger, secret, place = (
-            await self.network.account(),
-            SecretKey.generate(),
-            len(self.network.nodes) + 1,
-        )
+        key, secret, place = AccountKey.generate(), SecretKey.generate(), len(self.network.nodes) + 1
+        ledger = await self.network.account(key)
         assert ledger.account is not None
         proof = proof_of_possession(secret, ledger.account, self.chain.parameters.domain)
         sent = f"node-{place}", f"http://node-{place}:1", secret.public_key, proof
         assert await self.tell(ledger, lambda told: told.register_node(*sent)) is None
-        node = Node(place, ledger, secret)
+        node = Node(place, ledger, secret, key)
         self.network.nodes.append(node)
         if stake:
             await self.stake(node, stake)

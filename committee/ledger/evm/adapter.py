@@ -369,6 +369,10 @@ class EvmLedger(SpaceWriter, VotingWriter):
         told = await self._reader.call(committee, "committeeOf", epoch)
         return frozenset(member["nodeId"] for member in told["members"])
 
+    async def owner_of(self, epoch: int, shard: int) -> int:
+        """As `Ledger.owner_of`."""
+        return int(await self._reader.call(self._reader.committee, "ownerOf", epoch, shard))
+
     async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         """As `Ledger.unpaid`."""
         told = await self._reader.call(self._reader.blobs, "unpaid", period, list(node_ids))

@@ -44,6 +44,7 @@ class Node:
     node_id: int
     ledger: EvmLedger
     secret: SecretKey
+    key: AccountKey
 
 
 @dataclass
@@ -60,22 +61,23 @@ class Network:
     """The operator's, who deployed."""
     nodes: list[Node] = field(default_factory=list)
 
-    async def account(self) -> EvmLedger:
-        """A ledger with a funded account of its own."""
-        key = AccountKey.generate()
+    async def account(self, key: AccountKey | None = None) -> EvmLedger:
+        """A ledger with a funded account of its own, or with this one's key, which is funded then."""
+        key = key or AccountKey.generate()
         await self.chain.fund(key.address)
         connecting = await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
         return await self.connections.enter_async_context(connecting)
 
     async def join(self, stake: int) -> Node:
         """A new node with a stake."""
-        ledger, secret, place = await self.account(), SecretKey.generate(), len(self.nodes) + 1
+        key, secret, place = AccountKey.generate(), SecretKey.generate(), len(self.nodes) + 1
+        ledger = await self.account(key)
         assert ledger.account is not None
         proof = proof_of_possession(secret, ledger.account, self.deployment.domain)
         node_id, _ = await ledger.register_node(
             f"node-{place}", f"http://node-{place}:1", secret.public_key, proof
         )
-        node = Node(node_id, ledger, secret)
+        node = Node(node_id, ledger, secret, key)
         self.nodes.append(node)
         if stake:
             await self.stake(node, stake)
@@ -165,7 +167,9 @@ class Launched:
             return await connections.enter_async_context(connecting)
 
         network = Network(chain, self.deployment, await ledger(self.key), connections, self.key)
-        network.nodes += [Node(node_id, await ledger(key), secret) for node_id, key, secret in self.nodes]
+        network.nodes += [
+            Node(node_id, await ledger(key), secret, key) for node_id, key, secret in self.nodes
+        ]
         return network
 
 
