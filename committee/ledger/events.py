@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from committee.ledger.records import BlockMark
+from committee.ledger.records import BlobRecord, BlockMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,20 @@ class BlobRegistered:
     length: int
     end_period: int
     deletable: bool
+
+    @property
+    def record(self) -> BlobRecord:
+        """The object as it was registered."""
+        return BlobRecord(
+            object_id=self.object_id,
+            blob_id=self.blob_id,
+            length=self.length,
+            owner=self.owner,
+            registered_epoch=self.epoch,
+            certified_epoch=None,
+            end_period=self.end_period,
+            deletable=self.deletable,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,9 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
         An adapter may leave out objects behind a great number of newer ones.
         """
 
+    async def objects_of_blobs(self, blobs: Sequence[tuple[bytes, int]]) -> list[BlobObjects]:
+        """As `blob_objects`, of several blobs, each given by root and length, in one block."""
+
     async def attested_shards(self) -> frozenset[int]:
         """Shards attested in the current epoch."""
 
@@ -319,6 +322,20 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
         Refused when it costs more than `max_cost`; when None, more than the newest block's prices make it.
         An account that could not pay the gas of about one certificate more is refused with `InsufficientFunds`, before
         it pays anything.
+        """
+
+    async def register_blobs(
+        self,
+        new: Sequence[tuple[bytes, int]],
+        periods: int,
+        deletable: bool = False,
+        *,
+        known_up_to: int | None = None,
+    ) -> tuple[list[BlobRecord], Transaction]:
+        """As `register_blob`, for several blobs, each given by root and length, in one transaction: all or none.
+
+        The records are in the order of the blobs, as they are registered. Of several refusals the first one is raised,
+        which does not tell the blob; `TooMuchGas` is one, of blobs that are too many for a transaction.
         """
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:

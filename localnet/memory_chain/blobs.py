@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from committee import messages
@@ -11,6 +11,7 @@ from committee.ledger import (
     BlobCertified,
     BlobDeleted,
     BlobInvalidated,
+    BlobObjects,
     BlobRecord,
     BlobRegistered,
     BlobTransferred,
@@ -37,6 +38,22 @@ def reserve_and_register(
     space.needed(now, length)
     end_period = space.end_of(now, periods)
     return register(now, account, BlobMetadata.id_of(length, root), length, end_period, deletable)
+
+
+def reserve_and_register_all(
+    now: Contracts,
+    account: str,
+    new: Sequence[tuple[bytes, int]],
+    periods: int,
+    deletable: bool,
+    known_up_to: int | None = None,
+) -> Outcome:
+    """Blob objects of the account's, by root and length, all or none."""
+    events: list[Event] = []
+    for root, length in new:
+        now, told = reserve_and_register(now, account, root, length, periods, deletable, known_up_to)
+        events.extend(told)
+    return now, tuple(events)
 
 
 def register_in(
@@ -90,6 +107,12 @@ def live_objects(now: Contracts, blob_id: bytes) -> list[BlobRecord]:
     records = [one for one in now.records.values() if one.blob_id == blob_id]
     live = [one for one in records if one.is_registered(now.state.period)]
     return sorted(live, key=lambda one: one.object_id, reverse=True)
+
+
+def objects(now: Contracts, root: bytes, length: int) -> BlobObjects:
+    """As `Ledger.blob_objects`."""
+    live = live_objects(now, BlobMetadata.id_of(length, root))
+    return BlobObjects(tuple(live), max(now.records, default=0))
 
 
 def certify(now: Contracts, object_id: int, certificate: Certificate) -> Outcome:

@@ -22,28 +22,23 @@ from committee.ledger import (
     Event,
     Parameters,
     RegisteredNode,
-    Reservation,
     Stretch,
     Transaction,
 )
 from committee.terms import Terms
-from localnet.memory_chain import blobs, epochs, registry, space, votes
+from localnet.memory_chain import blobs, epochs, registry, votes
+from localnet.memory_chain.accounts_space import AccountsSpace
 from localnet.memory_chain.contracts import Contracts, Revert
-from storage.redstuff import BlobMetadata
 
 if TYPE_CHECKING:
-    from localnet.memory_chain.chain import MemoryChain
+    pass
 
 PAGE_ITEMS = 200
 """Objects on a page."""
 
 
-class MemoryLedger:
+class MemoryLedger(AccountsSpace):
     """A `MemoryChain` as one account sees it; None can only read. Every method is as in `Ledger`."""
-
-    def __init__(self, chain: MemoryChain, account: str | None) -> None:
-        self.chain = chain
-        self.account = account
 
     @property
     def is_development_chain(self) -> bool:
@@ -143,16 +138,11 @@ class MemoryLedger:
 
     async def blob_objects(self, root: bytes, length: int) -> BlobObjects:
         """Of the newest block."""
-        now = self.chain.contracts
-        live = blobs.live_objects(now, BlobMetadata.id_of(length, root))
-        return BlobObjects(tuple(live), max(now.records, default=0))
+        return blobs.objects(self.chain.contracts, root, length)
 
-    async def reservations(self, owner: str) -> list[Reservation]:
+    async def objects_of_blobs(self, asked: Sequence[tuple[bytes, int]]) -> list[BlobObjects]:
         """Of the newest block."""
-        now = self.chain.contracts
-        found = [one for one in now.reservations.values() if one.owner == owner]
-        live = [one for one in found if one.end_period > now.state.period]
-        return sorted(live, key=lambda one: one.resource_id)
+        return [await self.blob_objects(*blob) for blob in asked]
 
     async def attested_shards(self) -> frozenset[int]:
         """Of the newest block."""
@@ -298,6 +288,20 @@ class MemoryLedger:
         transaction = self.chain.send("Blobs.reserveAndRegister", blobs.reserve_and_register, *sent)
         return max(self.chain.records), transaction
 
+    async def register_blobs(
+        self,
+        new: Sequence[tuple[bytes, int]],
+        periods: int,
+        deletable: bool = False,
+        *,
+        known_up_to: int | None = None,
+    ) -> tuple[list[BlobRecord], Transaction]:
+        """Register blob objects of the account's in one block."""
+        sent = self._sender(), new, periods, deletable, known_up_to
+        transaction = self.chain.send("Blobs.reserveAndRegister", blobs.reserve_and_register_all, *sent)
+        records = self.chain.records
+        return [records[object_id] for object_id in sorted(records)[-len(new) :]], transaction
+
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
         """Certify an object by a quorum of a committee whose certificates count."""
         return self.chain.send("Blobs.certify", blobs.certify, object_id, certificate)
@@ -335,60 +339,10 @@ class MemoryLedger:
         """By members of whom one is correct."""
         return self.chain.send("Blobs.invalidate", blobs.invalidate, blob_id, certificate)
 
-    # sending: reservations
-
-    async def reserve_space(
-        self, size_bytes: int, periods: int, *, max_cost: int | None = None
-    ) -> tuple[int, Transaction]:
-        """Reserve space, which is free."""
-        sent = self._sender(), size_bytes, periods
-        return self._new_space(self.chain.send("Blobs.reserve", space.reserve, *sent))
-
-    async def register_blob_in(
-        self,
-        resource_id: int,
-        root: bytes,
-        length: int,
-        deletable: bool = False,
-        *,
-        known_up_to: int | None = None,
-        max_cost: int | None = None,
-    ) -> tuple[int, Transaction]:
-        """Register a blob object of the account's in its reservation."""
-        sent = self._sender(), resource_id, root, length, deletable, known_up_to
-        transaction = self.chain.send("Blobs.register", blobs.register_in, *sent)
-        return max(self.chain.records), transaction
-
-    async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:
-        """Of the account's."""
-        return self.chain.send("Blobs.transferReservation", space.transfer, self._sender(), resource_id, to)
-
-    async def split_reservation_by_size(self, resource_id: int, size_bytes: int) -> tuple[int, Transaction]:
-        """Of the account's."""
-        sent = self._sender(), resource_id, size_bytes
-        return self._new_space(self.chain.send("Blobs.splitBySize", space.split_by_size, *sent))
-
-    async def split_reservation_by_period(self, resource_id: int, period: int) -> tuple[int, Transaction]:
-        """Of the account's."""
-        sent = self._sender(), resource_id, period
-        return self._new_space(self.chain.send("Blobs.splitByPeriod", space.split_by_period, *sent))
-
-    async def merge_reservations(self, resource_id: int, other_id: int) -> Transaction:
-        """Of the account's."""
-        return self.chain.send("Blobs.merge", space.merge, self._sender(), resource_id, other_id)
-
     # how
-
-    def _new_space(self, transaction: Transaction) -> tuple[int, Transaction]:
-        return self.chain.contracts.reservation_count, transaction
 
     async def _at(self, at: BlockMark | None) -> Contracts:
         return self.chain.block(at or await self.head()).contracts
-
-    def _sender(self) -> str:
-        if self.account is None:
-            raise LedgerError("this ledger has no account: it can only read")
-        return self.account
 
     def _operated(self) -> int:
         node_id = self.chain.contracts.node_of(self._sender())

@@ -266,6 +266,24 @@ def _registering(*blob: Any, known_up_to: int) -> Telling:
     return lambda told: told.register_blob(*blob, known_up_to=known_up_to)
 
 
+async def test_blobs_are_registered_together_or_none_of_them(twins: Twins) -> None:
+    writer = await twins.writer()
+    some = [(root, 1000 + place) for place, root in enumerate(ROOTS[:2])]
+    for root, length in some:
+        twins.knows(root, length)
+
+    def together(known_up_to: int, periods: int = 5) -> Telling:
+        return lambda told: told.register_blobs(some, periods, deletable=True, known_up_to=known_up_to)
+
+    assert await twins.tell(writer, together(0)) == "NoEpochYet"
+    await twins.next_epoch()
+    assert await twins.tell(writer, together(0, 54)) == "InvalidPeriod"
+    assert await twins.register(writer, ROOTS[1], length=1001, deletable=True) is None
+    assert await twins.tell(writer, together(0)) == "RegisteredMeanwhile"
+    assert await twins.tell(writer, together(1)) is None
+    assert await twins.tell(writer, together(1)) == "RegisteredMeanwhile"
+
+
 async def test_a_blob_is_registered_certified_extended_and_deleted(twins: Twins) -> None:
     writer, other = await twins.writer(), await twins.writer()
     assert await twins.register(writer, ROOTS[0]) == "NoEpochYet"

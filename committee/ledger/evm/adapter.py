@@ -14,7 +14,7 @@ from committee.errors import (
     LedgerReorganised,
 )
 from committee.ledger.events import Event, Stretch
-from committee.ledger.evm import answers, decode, past
+from committee.ledger.evm import answers, blob_search, decode, past
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.many_calls import call_many
@@ -310,9 +310,13 @@ class EvmLedger(SpaceWriter, VotingWriter):
 
     async def blob_objects(self, root: bytes, length: int) -> BlobObjects:
         """As `Ledger.blob_objects`."""
+        return (await self.objects_of_blobs([(root, length)]))[0]
+
+    async def objects_of_blobs(self, blobs: Sequence[tuple[bytes, int]]) -> list[BlobObjects]:
+        """As `Ledger.objects_of_blobs`."""
         # An endpoint behind the account's own newest transaction would not know the object that it registered.
         has_block = self._sender.mined_block if self._sender else -1
-        return await self._reader.blob_objects(root, length, has_block)
+        return await blob_search.objects_of(self._reader, blobs, has_block)
 
     async def attested_shards(self) -> frozenset[int]:
         """Shards attested in the current epoch."""

@@ -8,16 +8,13 @@ from typing import Any
 
 from committee.ledger.evm import answers
 from committee.ledger.evm.history import Portion
-from committee.ledger.evm.reader import Contract, Reader
+from committee.ledger.evm.reader import Call, Contract, Reader
 from committee.ledger.evm.refusals import AskedTooMuch, EndpointError
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.records import BlockMark
 
 CALLS_PER_REQUEST = 100
 """Halved whenever the provider refuses, doubled when it serves; a provider that counts calls counts each of them."""
-
-Call = tuple[str, tuple[Any, ...]]
-"""A view's name and its arguments."""
 
 
 async def call_many(

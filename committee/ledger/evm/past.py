@@ -54,15 +54,10 @@ async def _before_deletion(
             certified.setdefault(event.object_id, event)
         elif isinstance(event, BlobRegistered):
             newest = certified.get(event.object_id)
-            records[event.object_id] = BlobRecord(
-                object_id=event.object_id,
-                blob_id=event.blob_id,
-                length=event.length,
-                owner=event.owner,
-                registered_epoch=event.epoch,
+            records[event.object_id] = dataclasses.replace(
+                event.record,
                 certified_epoch=newest.epoch if newest else None,
                 end_period=newest.end_period if newest else event.end_period,
-                deletable=event.deletable,
             )
             lacking.discard(event.object_id)
             if not lacking:

@@ -25,7 +25,7 @@ from committee.ledger.evm.history import History
 from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.witnesses import Witnesses
-from committee.ledger.records import BlobObjects, BlobRecord, BlockMark
+from committee.ledger.records import BlobRecord, BlockMark
 
 Item = TypeVar("Item")
 Tag = Literal["latest", "safe", "finalized"]
@@ -38,16 +38,14 @@ PAGE_ITEMS = 200
 """Number of items asked for in one call; at most some 100 KiB of answer."""
 MOST_ITEMS = 1 << 26
 """No view has more; an endpoint that makes items up would go on for ever."""
-IDS_PER_SEARCH = 4000
-"""Object ids that one call looks through for a blob's: some 10 M gas, of the 50 M that nodes give a call."""
-MOST_SEARCHES = 50
-"""The most such calls for one blob: an object behind the newest 200 000 ids may not be found."""
-MOST_OBJECTS = 32
-"""The most live objects of one blob that are returned, the newest ones."""
 BEHIND_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 3.2)
 """Pauses between tries while endpoints lack the account's newest transaction."""
 MARKS_TOLD = 128
 """The most blocks of a stretch whose marks are returned, the newest ones, so that a follower knows them again."""
+
+
+Call = tuple[str, tuple[Any, ...]]
+"""A view's name and its arguments."""
 
 
 class NoContract(LedgerError):
@@ -152,6 +150,31 @@ class Reader:
             await compare(f"{action} at block {at.number}", "eth_call", (request, block), answers.data, data)
         return made
 
+    async def calls(
+        self,
+        contract: Contract,
+        calls: Sequence[Call],
+        *,
+        at: BlockMark | None = None,
+        read: Callable[[Any], Any] = answers.anything,
+    ) -> Any:
+        """What `read` makes of the list of what several views answer, all asked in one call of the contract.
+
+        The contract must be a `Multicall`. Raises as `call` does, and `LedgerRefused` when any of the views reverts.
+        """
+        if len(calls) == 1:
+            view, arguments = calls[0]
+            return await self.call(contract, view, *arguments, at=at, read=lambda told: read([told]))
+
+        def read_all(told: Sequence[bytes]) -> Any:
+            if len(told) != len(calls):
+                raise answers.Unreadable(f"{len(told)} answers to {len(calls)} calls")
+            results = zip(calls, told, strict=True)
+            return read([contract.abi.decode_result(view, data) for (view, _), data in results])
+
+        encoded = [contract.abi.encode_call(view, *arguments) for view, arguments in calls]
+        return await self.call(contract, "multicall", encoded, at=at, read=read_all)
+
     async def _require_deployed(self, at: BlockMark | None) -> None:
         """Raise `LedgerNotSettled` if the block, or the endpoint's newest one, is before that of the contracts."""
         number = (at or (await self.block("latest")).mark).number
@@ -222,18 +245,11 @@ class Reader:
         )
         return sorted(await pages, key=lambda one: one.object_id)
 
-    async def blob_objects(self, root: bytes, length: int, has_block: int) -> BlobObjects:
-        """Return the live objects with this root and length at the newest block, `has_block` or later.
-
-        An endpoint, or the machine of a provider that a request comes to, may be behind that for a while.
-        """
-        return await self._once_there(lambda: self._blob_objects(root, length, has_block))
-
     async def newest(self, has_block: int) -> BlockMark:
         """Return the newest block, `has_block` or later, which endpoints may lack for a while."""
-        return await self._once_there(lambda: self._newest(has_block))
+        return await self.once_there(lambda: self.newest_once(has_block))
 
-    async def _once_there(self, ask: Callable[[], Awaitable[Item]]) -> Item:
+    async def once_there(self, ask: Callable[[], Awaitable[Item]]) -> Item:
         """Return what `ask` returns; call it again after each of BEHIND_PAUSES_S while it raises `Behind`."""
         for pause_s in BEHIND_PAUSES_S:
             with suppress(Behind):
@@ -241,7 +257,7 @@ class Reader:
             await asyncio.sleep(pause_s)
         return await ask()
 
-    async def _newest(self, has_block: int) -> BlockMark:
+    async def newest_once(self, has_block: int) -> BlockMark:
         """Return the newest block. Raises `Behind` when it is before `has_block`."""
 
         def read(result: Any) -> BlockMark:
@@ -253,31 +269,6 @@ class Reader:
             return mark
 
         return await self._rpc.request("eth_getBlockByNumber", "latest", False, read=read)
-
-    async def _blob_objects(self, root: bytes, length: int, has_block: int) -> BlobObjects:
-        def read_search(answer: tuple[int, int]) -> tuple[int, int]:
-            found, following = answer
-            if not (found <= following or following == 0) or (before and following >= before):
-                raise answers.Unreadable(f"a search that does not lead on below object {before}")
-            return found, following
-
-        def read_live(view: dict[str, Any]) -> BlobRecord | None:
-            is_over = view["length"] != length or view["status"] in decode.OVER
-            return None if is_over else decode.blob_record(view)
-
-        at = await self._newest(has_block)
-        known_up_to = int(await self.call(self.blobs, "blobCount", at=at))
-        records: list[BlobRecord] = []
-        before = 0
-        for _ in range(MOST_SEARCHES):
-            search = root, before, IDS_PER_SEARCH
-            found, before = await self.call(self.blobs, "newestWith", *search, at=at, read=read_search)
-            if found:
-                live = await self.call(self.blobs, "blob", found, at=at, read=read_live)
-                records += [live] if live else []
-            if before == 0 or len(records) == MOST_OBJECTS:
-                break
-        return BlobObjects(tuple(records), known_up_to)
 
     async def block(self, which: int | Tag) -> Block:
         """A block by number or tag. Raises `LedgerUnavailable` when unknown."""

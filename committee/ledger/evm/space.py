@@ -53,7 +53,7 @@ class SpaceWriter(Writer):
     ) -> tuple[int, Transaction]:
         """As `Ledger.reserve_space`."""
         most = max_cost if max_cost is not None else await self._space_cost(size_bytes, periods)
-        receipt = await self._spend(self._reader.blobs, "reserve", size_bytes, periods, most)
+        receipt = await self._pay("reserve", size_bytes, periods, most, cost=most)
         resource_id = int(self._told(receipt, self._reader.blobs, "ReservationChanged", "resourceId"))
         return resource_id, receipt.transaction
 
@@ -71,7 +71,7 @@ class SpaceWriter(Writer):
         most = max_cost if max_cost is not None else await self._cost("quote", length, 0)
         known = ANEW if known_up_to is None else known_up_to
         call = (resource_id, root, length, ENCODING_TYPE, deletable, known, most)
-        receipt = await self._spend(self._reader.blobs, "register", *call, spare_gas=CERTIFY_GAS)
+        receipt = await self._pay("register", *call, cost=most, spare_gas=CERTIFY_GAS)
         return int(self._told(receipt, self._reader.blobs, "BlobRegistered", "objectId")), receipt.transaction
 
     async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:
@@ -106,7 +106,7 @@ class SpaceWriter(Writer):
             known_end = await self._end_of(object_id)
         most = max_cost if max_cost is not None else await self._cost("extensionCost", object_id, periods)
         call = object_id, periods, known_end, most
-        return (await self._spend(self._reader.blobs, "extend", *call)).transaction
+        return (await self._pay("extend", *call, cost=most)).transaction
 
     async def extend_blob_with(self, object_id: int, resource_id: int) -> Transaction:
         """As `Ledger.extend_blob_with`."""

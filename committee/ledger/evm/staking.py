@@ -35,7 +35,8 @@ class StakingWriter(Writer):
         """Stake, with a permit of the amount in the same transaction; where the token takes none, approve it first."""
         staking = self._reader.staking
         try:
-            return (await self._spend(staking, "stake", node_id, amount, payments=1)).transaction
+            call = staking.abi.encode_call("stake", node_id, amount)
+            return (await self._spend(staking, [call], "Staking.stake", amount, payments=1)).transaction
         except LedgerRefused as refusal:
             async with self._spending:
                 await self._approve(staking, refusal)

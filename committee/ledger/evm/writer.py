@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,38 +10,29 @@ from typing import Any
 from committee import bls
 from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger.events import BlobRegistered
 from committee.ledger.evm import decode, machine_lock
-from committee.ledger.evm.permits import Permit
-from committee.ledger.evm.reader import Contract, Reader
-from committee.ledger.evm.sender import Receipt, Sender
+from committee.ledger.evm.calls import Caller
+from committee.ledger.evm.sender import Receipt
 from committee.ledger.interface import DryRun
-from committee.ledger.records import Attestation, PlannedTransaction, SentTransaction, Transaction
+from committee.ledger.records import Attestation, BlobRecord, SentTransaction, Transaction
 
 ENCODING_TYPE = 1
 """RedStuff, Walrus' RS2."""
-PAYMENTS_PER_PERMIT = 64
-"""A payment that finds its allowance used up permits this many of its amount."""
-PERMIT_LIFE_S = 3600
-"""Chain time for which a permit counts; longer than any transaction is waited for."""
-PERMITS = 3
-"""The most permits for one payment: another process of the account may use up the nonce, or the allowance, first."""
 PAYER_LIMIT_S = 300.0
 """For another process to pay for the same blob: it may wait for earlier transactions, and for its own."""
 ANEW = (1 << 256) - 1
 """In place of the objects that an account knows of: no newer one keeps it from paying."""
 CERTIFY_GAS = 300_000
 """A little more than a certificate of any committee takes (`make bench-gas`: at most 270 000)."""
+CERTIFY_ONE_MORE_GAS = 90_000
+"""A little more than one more blob takes in a certificate of many."""
+REGISTERING = "Blobs.reserveAndRegister"
+"""The name by which transactions that register blobs are told."""
 
 
-class Writer:
-    """Encodes calls and sends them. With `dry_run`, every method raises `DryRun` instead of sending."""
-
-    def __init__(self, reader: Reader, sender: Sender | None, dry_run: bool) -> None:
-        self._reader = reader
-        self._sender = sender
-        self._dry_run = dry_run
-        self._planned: list[PlannedTransaction] = []
-        self._spending = asyncio.Lock()
+class Writer(Caller):
+    """What is sent of tokens, nodes, epochs and blobs. With `dry_run`, it raises `DryRun` instead."""
 
     # tokens
 
@@ -218,8 +208,39 @@ class Writer:
         most = max_cost if max_cost is not None else await self._cost("quote", length, periods)
         known = ANEW if known_up_to is None else known_up_to
         call = (root, length, ENCODING_TYPE, periods, deletable, known, most)
-        receipt = await self._spend(blobs, "reserveAndRegister", *call, spare_gas=CERTIFY_GAS)
+        receipt = await self._pay("reserveAndRegister", *call, cost=most, spare_gas=CERTIFY_GAS)
         return int(self._told(receipt, blobs, "BlobRegistered", "objectId")), receipt.transaction
+
+    async def register_blobs(
+        self,
+        new: Sequence[tuple[bytes, int]],
+        periods: int,
+        deletable: bool = False,
+        *,
+        known_up_to: int | None = None,
+    ) -> tuple[list[BlobRecord], Transaction]:
+        """As `Ledger.register_blobs`."""
+        blobs = self._reader.blobs
+        known = ANEW if known_up_to is None else known_up_to
+        costs = await self._quotes([length for _, length in new], periods)
+        calls = [
+            blobs.abi.encode_call(
+                "reserveAndRegister", root, length, ENCODING_TYPE, periods, deletable, known, costs[length]
+            )
+            for root, length in new
+        ]
+        receipt = await self._spend(
+            *(blobs, calls, REGISTERING, sum(costs[length] for _, length in new)),
+            spare_gas=CERTIFY_GAS + (len(new) - 1) * CERTIFY_ONE_MORE_GAS,
+            payments=1,
+        )
+        logs = self._logs(receipt, blobs, "BlobRegistered")
+        events = [decode.event(log, receipt.transaction.block) for log in logs]
+        records = [one.record for one in events if isinstance(one, BlobRegistered)]
+        if [(one.length, one.deletable) for one in records] != [(length, deletable) for _, length in new]:
+            told = "0x" + receipt.transaction.hash.hex()
+            raise LedgerUnavailable(f"transaction {told} does not tell of the {len(new)} blobs it registers")
+        return records, receipt.transaction
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
         """As `Ledger.certify_blob`."""
@@ -260,11 +281,6 @@ class Writer:
 
     # how
 
-    def _sending(self) -> Sender:
-        if self._sender is None:
-            raise LedgerError("this ledger has no account key: it can only read")
-        return self._sender
-
     async def _operated(self) -> int:
         """The node that the account operates."""
         account = self._sending().account
@@ -281,110 +297,24 @@ class Writer:
             return 0
         return int(told[1] if view == "quote" else told)
 
+    async def _quotes(self, lengths: Sequence[int], periods: int) -> dict[int, int]:
+        """Return what blobs of these lengths cost now; 0 for what the contract will refuse, as `_cost` does."""
+        distinct = sorted(set(lengths))
+        try:
+            calls = [("quote", (length, periods)) for length in distinct]
+            told = await self._reader.calls(self._reader.blobs, calls)
+        except LedgerRefused:
+            return {length: await self._cost("quote", length, periods) for length in distinct}
+        return {length: int(cost) for length, (_, cost) in zip(distinct, told, strict=True)}
+
+    async def _pay(self, function: str, *arguments: Any, cost: int, spare_gas: int = 0) -> Receipt:
+        """Call the contract of blobs, which takes `cost` tokens at most for it."""
+        blobs = self._reader.blobs
+        call, action = blobs.abi.encode_call(function, *arguments), f"{blobs.abi.name}.{function}"
+        return await self._spend(blobs, [call], action, cost, spare_gas=spare_gas)
+
     async def _registry_call(self, function: str, *arguments: Any) -> Transaction:
         return (await self._send(self._reader.registry, function, *arguments)).transaction
 
     async def _stake_call(self, function: str, *arguments: Any) -> Transaction:
         return (await self._send(self._reader.staking, function, *arguments)).transaction
-
-    async def _spend(
-        self,
-        contract: Contract,
-        function: str,
-        *arguments: Any,
-        spare_gas: int = 0,
-        payments: int = PAYMENTS_PER_PERMIT,
-    ) -> Receipt:
-        """Call a contract that takes tokens for it; if it must, with a permit for `payments` in the same transaction.
-
-        With `spare_gas` nothing is sent unless the account can pay that much gas afterwards.
-        """
-        try:
-            return await self._send(contract, function, *arguments, spare_gas=spare_gas)
-        except LedgerRefused as refused:
-            refusal = refused
-        call, action = contract.abi.encode_call(function, *arguments), f"{contract.abi.name}.{function}"
-        async with self._spending:
-            for _ in range(PERMITS):
-                calls = [await self._permit(contract, payments, refusal), call]
-                try:
-                    return await self._send(contract, "multicall", calls, spare_gas=spare_gas, action=action)
-                except LedgerRefused as refused:
-                    refusal = refused
-        raise refusal
-
-    async def _permit(self, spender: Contract, payments: int, refusal: LedgerRefused) -> bytes:
-        """A call of the spender that permits it some payments like the one refused for want of an allowance.
-
-        Raises the refusal where it was for anything else or the token has no permits, and one for want of tokens.
-        """
-        needed = await self._needed(refusal)
-        token, sender = self._reader.token, self._sending()
-        try:
-            nonce = int(await self._reader.call(token, "nonces", sender.account))
-        except LedgerRefused:
-            raise refusal from None
-        permit = Permit(
-            chain_id=self._reader.chain_id,
-            token=token.address,
-            spender=spender.address,
-            value=needed * payments,
-            nonce=nonce,
-            deadline_s=(await self._reader.block("latest")).timestamp_s + PERMIT_LIFE_S,
-        )
-        signature = sender.sign_permit(permit)
-        return spender.abi.encode_call("permit", permit.value, permit.deadline_s, *signature)
-
-    async def _approve(self, spender: Contract, refusal: LedgerRefused) -> None:
-        """Approve a payment like the one that was refused for want of an allowance.
-
-        Raises the refusal where it was for anything else, and one for want of tokens: nothing that is going to be
-        refused all the same leaves an allowance.
-        """
-        needed = await self._needed(refusal)
-        token, action = self._reader.token, "HauloutToken.approve"
-        data = token.abi.encode_call("approve", spender.address, needed)
-        if self._dry_run:
-            self._planned.append(await self._sending().plan(action, token.address, data))
-        else:
-            await self._sending().send(action, token.address, data)
-
-    async def _needed(self, refusal: LedgerRefused) -> int:
-        """The amount of a payment that was refused for want of an allowance; as `_permit` says."""
-        if refusal.reason != "ERC20InsufficientAllowance":
-            raise refusal
-        needed, account = int(str(refusal.arguments["needed"])), self._sending().account
-        balance = int(await self._reader.call(self._reader.token, "balanceOf", account))
-        if balance < needed:
-            lacking = {"sender": account, "balance": balance, "needed": needed}
-            raise LedgerRefused(refusal.action, "ERC20InsufficientBalance", lacking)
-        return needed
-
-    async def _send(
-        self,
-        contract: Contract,
-        function: str,
-        *arguments: Any,
-        spare_gas: int = 0,
-        action: str | None = None,
-    ) -> Receipt:
-        """Send a call; `action` names it where it is another's cover."""
-        data, action = (
-            contract.abi.encode_call(function, *arguments),
-            action or f"{contract.abi.name}.{function}",
-        )
-        if not self._dry_run:
-            return await self._sending().send(action, contract.address, data, spare_gas=spare_gas)
-        before, self._planned = self._planned, []
-        planned = await self._sending().plan(action, contract.address, data, after_others=bool(before))
-        raise DryRun([*before, planned])
-
-    def _told(self, receipt: Receipt, contract: Contract, event: str, argument: str) -> Any:
-        """An argument of the event that a contract emitted in a transaction."""
-        address = bytes.fromhex(contract.address[2:])
-        for raw in receipt.logs:
-            if raw.address == address:
-                log = contract.abi.decode_log(raw.topics, raw.data)
-                if log is not None and log.name == event:
-                    return log.arguments[argument]
-        raise LedgerUnavailable(f"transaction 0x{receipt.transaction.hash.hex()} tells no {event}")

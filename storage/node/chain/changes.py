@@ -109,7 +109,7 @@ class Draft:
         match event:
             case BlobRegistered():
                 if not (self._has_read and self._object(event.object_id)):
-                    self._put(BlobObject(_registered(event)))
+                    self._put(BlobObject(event.record))
             case BlobCertified():
                 self._certify(event)
             case BlobTransferred():
@@ -163,19 +163,6 @@ class Draft:
         if found is not None:
             record = dataclasses.replace(found.record, **fields)  # type: ignore[arg-type]
             self._put(dataclasses.replace(found, record=record))
-
-
-def _registered(event: BlobRegistered) -> BlobRecord:
-    return BlobRecord(
-        object_id=event.object_id,
-        blob_id=event.blob_id,
-        length=event.length,
-        owner=event.owner,
-        registered_epoch=event.epoch,
-        certified_epoch=None,
-        end_period=event.end_period,
-        deletable=event.deletable,
-    )
 
 
 def epoch_events(

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable, TransactionUnknown
 from committee.ledger import SentTransaction
-from committee.ledger.evm import DeploymentParameters, EvmLedger, outbox, reader
+from committee.ledger.evm import DeploymentParameters, EvmLedger, blob_search, outbox
 from committee.ledger.evm.writer import CERTIFY_GAS
 from tests.committee.ledger.test_evm_sender import HOLDER, spoilt_operator
 
@@ -67,7 +67,7 @@ async def test_a_blobs_live_objects_are_found_newest_first(
     ):
         await network.operator.register_blob(root, length, periods, deletable)
     for searched in (1, 2, 3, 7, 4000):
-        monkeypatch.setattr(reader, "IDS_PER_SEARCH", searched)
+        monkeypatch.setattr(blob_search, "IDS_PER_SEARCH", searched)
         assert await ids(network.operator) == [6, 5, 4, 1]
         assert await ids(network.operator, OTHER) == [7, 2]
         assert await ids(network.operator, bytes(31) + b"\x01") == []
@@ -77,23 +77,23 @@ async def test_a_blobs_live_objects_are_found_newest_first(
     found = await network.operator.blob_objects(ROOT, LENGTH)
     assert found.known_up_to == 7
     assert list(found.objects) == [await network.operator.blob_object(one.object_id) for one in found.objects]
-    monkeypatch.setattr(reader, "MOST_OBJECTS", 1)
+    monkeypatch.setattr(blob_search, "MOST_OBJECTS", 1)
     assert await ids(network.operator) == [6]
-    monkeypatch.setattr(reader, "IDS_PER_SEARCH", 1)
-    monkeypatch.setattr(reader, "MOST_SEARCHES", 1)
+    monkeypatch.setattr(blob_search, "IDS_PER_SEARCH", 1)
+    monkeypatch.setattr(blob_search, "MOST_SEARCHES", 1)
     assert await ids(network.operator) == [], "the newest object is another blob's"
 
 
-async def test_a_search_that_does_not_lead_on_is_the_endpoints_fault(
+async def test_a_search_that_finds_what_was_not_sought_is_the_endpoints_fault(
     launch: Launch, spoilt: SpoiltConnection
 ) -> None:
     network = await in_epoch_1(launch)
     operator = await spoilt_operator(network, spoilt)
     await operator.register_blob(ROOT, LENGTH, 1)
     assert await ids(operator) == [1]
-    for_ever = "0x" + 2 * (bytes(31) + b"\x01").hex()  # object 1, and go on below object 1
+    above = "0x" + 2 * (bytes(31) + b"\x02").hex()  # object 2, of ids below 2, and go on below object 2
     spoilt.changes.append(
-        lambda method, result: for_ever if method == "eth_call" and len(result) == len(for_ever) else result
+        lambda method, result: above if method == "eth_call" and len(result) == len(above) else result
     )
     with pytest.raises(LedgerError):
         await ids(operator)
