@@ -18,6 +18,8 @@ NAME = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?:\(\))?`")
 PATH = re.compile(r"`((?:[\w-]+/)+[\w-]+(?:\.t)?\.(?:py|sol|md))`")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 FILE_SUFFIXES = frozenset({"key", "log", "netrc", "sol", "sqlite", "toml"})
+LONGEST_DESCENT = 5
+"""Classes and contracts inherit from no more that are above each other."""
 NO_CODE = frozenset({"chain.status", "chain.unsettledSeconds", "metadata.block", "haulout.storage"})
 """Fields of JSON, and the domain of an error."""
 
@@ -35,7 +37,7 @@ class Names:
     modules: dict[str, frozenset[str]] = field(default_factory=dict)
     """Module → its own names; of a package those that it hands on too."""
     members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Class, contract, `module.Class` → the names of its members, inherited ones of contracts included."""
+    """Class, contract, `module.Class` → the names of its members, inherited ones included."""
     constants: dict[str, object] = field(default_factory=dict)
     """`module.CONSTANT` → its value, of those that are numbers, or made of numbers of their module."""
 
@@ -63,6 +65,7 @@ def _ending_with(names: dict[str, frozenset[str]] | dict[str, set[str]], name: s
 def of_sources() -> Names:
     """Read the Python sources and the contracts."""
     names = Names()
+    bases: dict[str, list[str]] = {}
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
@@ -73,8 +76,15 @@ def of_sources() -> Names:
             names.modules[module] = frozenset(_defined_in(tree, with_imports=is_package))
             for node in tree.body:
                 if isinstance(node, ast.ClassDef):
-                    names.members[f"{module}.{node.name}"] |= set(_members(node))
-    _add_contracts(names)
+                    of = f"{module}.{node.name}"
+                    names.members[of] |= set(_members(node))
+                    bases[of] = [one.id for one in node.bases if isinstance(one, ast.Name)]
+    bases |= _add_contracts(names)
+    for _ in range(LONGEST_DESCENT):
+        for name, above in bases.items():
+            for base in above:
+                for known in _ending_with(names.members, base):
+                    names.members[name] |= names.members[known]
     return names
 
 
@@ -116,7 +126,8 @@ def _members(of: ast.ClassDef) -> Iterator[str]:
                 yield name
 
 
-def _add_contracts(names: Names) -> None:
+def _add_contracts(names: Names) -> dict[str, list[str]]:
+    """Add what the contracts define; return each contract's bases."""
     bases: dict[str, list[str]] = {}
     for path in sorted(CONTRACTS.rglob("*.sol")):
         source = path.read_text()
@@ -124,10 +135,7 @@ def _add_contracts(names: Names) -> None:
             name = found[1]
             bases[name] = [base.strip() for base in (found[2] or "").split(",") if base.strip()]
             names.members[name] |= set(MEMBER.findall(source)) | set(VARIABLE.findall(source))
-    for _ in range(len(bases)):  # as many rounds as the longest line of descent could take
-        for name, of in bases.items():
-            for base in of:
-                names.members[name] |= names.members.get(base, set())
+    return bases
 
 
 def used_in(text: str) -> list[str]:
