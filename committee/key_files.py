@@ -53,7 +53,12 @@ def write_secret(path: Path, secret: bytes) -> None:
 
 
 def read_secret(path: Path) -> bytes:
-    """Return the 32 bytes of a key file. Raises `InvalidKey` without a trace of the content.
+    """Return the 32 bytes of a key file. Raises `InvalidKey` without a trace of the content."""
+    return parse_secret(read_private(path, f"the key {path}"), f"the key {path}")
+
+
+def read_private(path: Path, what: str) -> str:
+    """Return the text of a file with a secret. Raises `InvalidKey` that says `what` it is, and nothing of its content.
 
     The path may be a link to a regular file, as orchestrators mount keys. Nobody but its owner may read the file; its
     group may, and a warning is logged, where the process cannot change that (`_is_mounted`).
@@ -63,18 +68,18 @@ def read_secret(path: Path) -> bytes:
             mode, is_mounted = os.fstat(file.fileno()).st_mode, _is_mounted(file.fileno())
             text = decoded(file.read(LONGEST_FILE_BYTES), errors="replace")
     except OSError as error:
-        raise InvalidKey(f"cannot read the key {path}: {error.strerror}") from None
+        raise InvalidKey(f"cannot read {what}: {error.strerror}") from None
     exposed = mode & _OTHERS
     if exposed == stat.S_IRGRP and is_mounted:
-        log.warning("the key %s can be read by its group: mount it with mode 0400 if that is possible", path)
+        log.warning("%s can be read by its group: mount it with mode 0400 if that is possible", what)
     elif exposed:
         remedy = (
             "mount it with mode 0400, or 0440 and the node's group"
             if is_mounted
             else f"chmod 600 {path}, or move it if the file system keeps no permissions"
         )
-        raise InvalidKey(f"the key {path} can be read or changed by others than its owner: {remedy}")
-    return parse_secret(text, f"the key {path}")
+        raise InvalidKey(f"{what} can be read or changed by others than its owner: {remedy}")
+    return text
 
 
 def _is_mounted(descriptor: int) -> bool:
