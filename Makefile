@@ -14,6 +14,7 @@ BIN := .venv/bin
 EVM := contracts/evm
 PEERS := benchmarks/peers
 WALRUS := tests/walrus
+MOTO := tests/moto
 SLITHER := $(EVM)/.slither
 # The machine's npm, or the one from the wheel. (Never `npm --prefix`: it would look for its global settings there.)
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
@@ -45,6 +46,13 @@ $(SLITHER)/.ready: .venv/.ready $(EVM)/requirements-slither.txt
 	@$(SLITHER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(EVM)/requirements-slither.txt
 	@touch $@
 
+# So does moto, whose server stands for S3 in the tests: boto wants an older dateutil than pysui.
+$(MOTO)/.venv/.ready: .venv/.ready $(MOTO)/requirements-moto.txt
+	@echo "setting up $(MOTO) (once)"
+	@test -x $(MOTO)/.venv/bin/python || $(PYTHON) -m venv $(MOTO)/.venv
+	@$(MOTO)/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(MOTO)/requirements-moto.txt
+	@touch $@
+
 $(PEERS)/node_modules/.ready: .venv/.ready $(PEERS)/package.json $(PEERS)/package-lock.json
 	@echo "setting up $(PEERS)/node_modules (once)"
 	@cd $(PEERS) && $(NPM) ci --loglevel=error --no-audit --no-fund --no-update-notifier
@@ -61,7 +69,7 @@ demo: setup
 # Of the checks all but Foundry's tests use one core: two run at a time, and each prints what it has found when it ends.
 # (A line with + is printed at once. Older makes, as macOS has, know no --output-sync and print as it comes.)
 test: setup $(WALRUS)/node_modules/.ready
-	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS)
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS) $(MOTO)/.venv/.ready
 	@$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/contracts
 
 $(CHECKS): setup
@@ -121,9 +129,11 @@ lock: setup
 	  --group bench -o requirements-bench.txt
 	echo slither-analyzer | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --no-header - -o $(EVM)/requirements-slither.txt
+	printf 'moto[s3]\nflask\nflask-cors\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header - -o $(MOTO)/requirements-moto.txt
 	cd $(EVM) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 	cd $(PEERS) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 	cd $(WALRUS) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
-	rm -rf .venv $(SLITHER) $(PEERS)/node_modules $(WALRUS)/node_modules $(EVM)/node_modules $(EVM)/out $(EVM)/cache
+	rm -rf .venv $(SLITHER) $(MOTO)/.venv $(PEERS)/node_modules $(WALRUS)/node_modules $(EVM)/node_modules $(EVM)/out $(EVM)/cache

@@ -4,9 +4,10 @@ In WAL mode with synchronous=FULL a committed transaction survives a kill and a 
 for a writer's sync.
 
     StoreError
-    ├── StoreDamaged   an SQLite file is damaged
-    ├── StoreFull      no space is left on the disk
-    └── StoreInUse     another process, or another part of this one, has it open
+    ├── StoreDamaged      an SQLite file is damaged
+    ├── StoreFull         no space is left on the disk
+    ├── StoreInUse        another process, or another part of this one, has it open
+    └── StoreUnavailable  the object store that holds segments fails for now, or lags behind
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ class StoreFull(StoreError):
 
 class StoreInUse(StoreError):
     """The store is open already; two writers would delete each other's files."""
+
+
+class StoreUnavailable(StoreError):
+    """The object store that holds segments fails for now, or lags behind what is to be sent to it; try again later."""
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -175,16 +175,19 @@ class StoreIndex:
             writer.executescript(sql.SCHEMA)
         elif version == sql.OLD_VERSION:
             writer.executescript(sql.SET_ASIDE)
-        elif version != sql.VERSION:
+        elif version not in (sql.VERSION, sql.VERSION_WITHOUT_OBJECTS):
             raise StoreError(
                 f"the store {self._folder} has version {version}; this node reads version {sql.VERSION}. Run the node "
                 "that made it, or move it away and start again: the node then fetches and rebuilds what it has to hold "
                 "from the other members; do so with one node of a network at a time"
             )
-        elif self._path.stat().st_size <= CHECKED_BYTES:
-            (found,) = writer.execute("PRAGMA quick_check(1)").fetchone()
-            if found != "ok":
-                raise StoreDamaged(f"cannot open the store {self._folder}: {' '.join(found.split())}")
+        else:
+            if self._path.stat().st_size <= CHECKED_BYTES:
+                (found,) = writer.execute("PRAGMA quick_check(1)").fetchone()
+                if found != "ok":
+                    raise StoreDamaged(f"cannot open the store {self._folder}: {' '.join(found.split())}")
+            if version == sql.VERSION_WITHOUT_OBJECTS:
+                writer.executescript(sql.ADD_OBJECTS)
 
     def _check_open(self) -> sqlite3.Connection:
         if self._writer is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -12,9 +13,14 @@ from xxhash import xxh3_64_digest as checksum_of
 from storage.node.sqlite import told
 from storage.node.store import statements as sql
 from storage.node.store.index import StoreIndex
-from storage.node.store.records import SliverKey, Symbols
-from storage.node.store.segments import Place, Segments
+from storage.node.store.records import Page, Place, SliverKey, Symbols
+from storage.node.store.segments import Segments
+from storage.redstuff import Axis
 
+PAGE_LIMIT = 1024
+"""Slivers in one page, whatever is asked."""
+BLOBS_IN_A_PAGE = 2**16
+"""Most blobs looked through for one page: that of a shard with few of them ends there, and says where to go on."""
 DAMAGED_LISTED = 1000
 """The most damaged slivers that are named, the last ones found."""
 
@@ -57,7 +63,10 @@ class Reading:
         return place if place is not None and self._segments.holds(place) else None
 
     def good(self, keys: Collection[SliverKey]) -> set[SliverKey]:
-        """Return those of the slivers that are stored whole; damaged ones are given up. The caller holds `writing`."""
+        """Return those of the slivers that are stored whole; damaged ones are given up. The caller holds `writing`.
+
+        What lies in the object store is not read: `check_objects` has done that.
+        """
         with self._index.writer() as index:
             known = {
                 blob_id
@@ -68,8 +77,53 @@ class Reading:
         found = [
             (key, Place(*row)) for key, row in rows if row is not None and self._segments.is_listed(row[0])
         ]
-        contents = self.contents(found)
-        return {key for (key, _), content in zip(found, contents, strict=True) if content is not None}
+        here = [(key, place) for key, place in found if not self._segments.is_object(place.segment)]
+        read = zip(here, self.contents(here), strict=True)
+        damaged = {key for (key, _), content in read if content is None}
+        return {key for key, _ in found} - damaged
+
+    def check_objects(self, keys: Collection[SliverKey]) -> None:
+        """Read those of the slivers that lie in the object store, and give up damaged ones.
+
+        Not to be called with `writing` held: no writer waits for an object store.
+        """
+        if not self._segments.object_count:
+            return
+        rows = ((key, self._index.query(sql.FIND, *key)) for key in keys)
+        found = [(key, Place(*row[0])) for key, row in rows if row]
+        self.contents([(key, place) for key, place in found if self._segments.is_object(place.segment)])
+
+    def slivers_of(
+        self, blob_id: bytes, first: tuple[int, int], max_bytes: int
+    ) -> tuple[list[tuple[int, Axis, Symbols]], tuple[int, int] | None]:
+        """As `SliverStore.slivers_of`."""
+        rows = [row for row in self._index.query(sql.FIND_ALL, blob_id) if row[:2] >= first]
+        sizes = itertools.accumulate(row[4] for row in rows)
+        count = max(1, sum(size_bytes <= max_bytes for size_bytes in sizes))
+        found = [(SliverKey(blob_id, row[0], Axis(row[1])), Place(*row[2:])) for row in rows[:count]]
+        contents = zip(found, self.contents(found), strict=True)
+        slivers = [(key.shard, key.axis, content) for (key, _), content in contents if content is not None]
+        return slivers, rows[count][:2] if count < len(rows) else None
+
+    def slivers_from(
+        self, shard: int, axis: Axis, first_blob_id: bytes, max_count: int, max_bytes: int
+    ) -> Page:
+        """As `SliverStore.slivers_from`."""
+        count = min(max(max_count, 1), PAGE_LIMIT)
+        rows = self._index.query(sql.PAGE, first_blob_id, BLOBS_IN_A_PAGE, shard, axis, count + 1)
+        beyond = rows[count:] or self._index.query(sql.BLOB_BEHIND, first_blob_id, BLOBS_IN_A_PAGE)
+        found = [(SliverKey(row[0], shard, axis), Place(*row[1:])) for row in rows[:count]]
+        left = max_bytes
+        for number, (key, place) in enumerate(found):
+            left -= place.size_bytes
+            if number and left < 0:
+                return Page(self._page(found[:number]), key.blob_id)
+        return Page(self._page(found), beyond[0][0] if beyond else None)
+
+    def _page(self, found: Sequence[tuple[SliverKey, Place]]) -> list[tuple[bytes, Symbols]]:
+        """Return (blob id, symbols) of the slivers that are whole."""
+        contents = zip(found, self.contents(found), strict=True)
+        return [(key.blob_id, content) for (key, _), content in contents if content is not None]
 
     def contents(self, found: Sequence[tuple[SliverKey, Place]]) -> list[Symbols | None]:
         """Slivers' symbols by their rows; None for one that is not there whole and unchanged, which is given up."""

@@ -26,6 +26,15 @@ class SliverKey(NamedTuple):
     axis: Axis
 
 
+class Place(NamedTuple):
+    """Where a sliver lies, and what it has to be: a row of the index."""
+
+    segment: int
+    offset: int
+    size_bytes: int
+    checksum: bytes
+
+
 StoredKey = SliverKey | bytes
 """What names a sliver, or a blob's metadata: these have the blob's id alone."""
 

@@ -7,34 +7,33 @@ a lost file given up, by changing the list alone; the rows that then count no mo
 A segment holds slivers of one shard. It takes more of them until it has SEGMENT_BYTES, or is retired: then the tidying
 copies what is left of it to other segments. One that holds nothing is off the list, and its file is removed. Numbers
 are never given twice, so that a row left by a segment that is gone is not taken for another's.
+
+A segment is a file, or an object of an object store once it takes nothing more (`storage.node.store.moving`). Which of
+both, the list says; the other one, if it is still there, is to be removed: a file by the next opening at the latest, an
+object by a list of its own in the index, as nothing here relies on what an object store lists.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
+from storage.node.sqlite import StoreUnavailable
 from storage.node.store import statements as sql
 from storage.node.store.files import Appended, SegmentFiles, SegmentName, Unusable
 from storage.node.store.index import StoreIndex
+from storage.node.store.objects import Objects
+from storage.node.store.records import Place
 
 SEGMENT_BYTES = 256 * 2**20
 """A segment of this length takes nothing more. The last batch may go over it."""
 UNTIDY = "store.untidy"
 """A bookmark that is set while there may be rows that count no more."""
-
-
-class Place(NamedTuple):
-    """Where a sliver lies, and what it has to be: a row of the index."""
-
-    segment: int
-    offset: int
-    size_bytes: int
-    checksum: bytes
 
 
 class Append(NamedTuple):
@@ -58,6 +57,8 @@ class Segment:
     size_bytes: int = 0
     """Bytes of these rows' slivers."""
     is_retired: bool = False
+    object: str | None = None
+    """Name of the object that it is; None for a file."""
 
     @property
     def name(self) -> SegmentName:
@@ -67,19 +68,22 @@ class Segment:
     @property
     def is_full(self) -> bool:
         """Whether it takes nothing more."""
-        return self.is_retired or self.length >= SEGMENT_BYTES
+        return self.is_retired or self.object is not None or self.length >= SEGMENT_BYTES
 
     @property
-    def is_wasteful(self) -> bool:
-        """Whether it is full, and at least half of it is of slivers that were dropped."""
-        return self.is_full and 2 * self.size_bytes <= self.length
+    def is_half_dead(self) -> bool:
+        """Whether at least half of it is of slivers that were dropped."""
+        return 2 * self.size_bytes <= self.length
 
 
 class Segments:
     """The segments of one store. Any thread may ask; one at a time changes them, and holds the store's lock for that.
 
-    Raises `StoreError` and `OSError` as index and disk do.
+    Raises `StoreError` and `OSError` as index and disk do, `StoreUnavailable` as the object store does.
     """
+
+    objects: Objects | None = None
+    """The object store, set before `load`."""
 
     def __init__(self, index: StoreIndex, files: SegmentFiles, on_loss: Callable[[], None]) -> None:
         """`on_loss` is called when an append has found a segment unusable and retired it."""
@@ -89,6 +93,12 @@ class Segments:
         self._listed: dict[int, Segment] = {}
         self._filling: dict[int, int] = {}
         """Shard → the number of its segment that takes more."""
+        self._sealed = 0
+        """Number of the segment that is being sent to the object store, and so takes nothing more; 0 for none."""
+        self.file_bytes = 0
+        """Bytes of the segments that are files."""
+        self.object_count = 0
+        """Segments that are objects."""
         self._slivers: Counter[int] = Counter()
         self._size_bytes: Counter[int] = Counter()
         """By shard."""
@@ -99,6 +109,8 @@ class Segments:
         self._last_number = 0
         self._unlisted: list[SegmentName] = []
         """Files that are to be removed."""
+        self._removing = threading.Lock()
+        """Held while they are, so that a file of one of these names can be made anew afterwards."""
         self.untidied = 0
         """Grows whenever rows may have come to count no more."""
 
@@ -109,17 +121,19 @@ class Segments:
         lets. A listed file that is gone or too short is retired with what is left of it.
         """
         rows = self._index.query(sql.SEGMENTS)
-        listed = {row[0]: Segment(row[0], row[1], row[2], row[3], row[4], bool(row[5])) for row in rows}
+        listed = {row[0]: Segment(*row) for row in rows}
         self._listed, self._filling, self._unlisted = {}, {}, []
+        self._sealed = self.file_bytes = self.object_count = 0
         self._slivers, self._size_bytes = Counter(), Counter()
         self._last_number = self._index.query(sql.LAST_SEGMENT)[0][0]
         for segment in listed.values():
             self._install(segment.number, segment)
         found = self._files.listed()
-        known = {segment.name for segment in listed.values()}
+        files = [segment for segment in listed.values() if segment.object is None]
+        known = {segment.name for segment in files}
         self._unlisted = [name for name in found if name not in known]
         cut: list[Segment] = []
-        for segment in listed.values():
+        for segment in files:
             if found.get(segment.name):
                 length = segment.length if segment.is_full else self._files.length(segment.name)
             else:
@@ -133,7 +147,7 @@ class Segments:
         if cut:
             with self.transaction():
                 for segment in cut:
-                    self._retire(segment)
+                    self.put(segment)
         self.remove_files()
 
     # questions
@@ -155,13 +169,23 @@ class Segments:
             if self.holds(place):
                 by_segment[place.segment].append(at)
         for number, wanted in by_segment.items():
-            segment = self._listed.get(number)
-            if segment is None:
-                continue
             spans = [(places[at].offset, places[at].size_bytes) for at in wanted]
-            for at, content in zip(wanted, self._files.read(segment.name, spans), strict=True):
-                contents[at] = content
+            segment = self._listed.get(number)
+            while segment is not None:
+                for at, content in zip(wanted, self.read_spans(segment, spans), strict=True):
+                    contents[at] = content
+                before, segment = segment, self._listed.get(number)
+                if segment is None or segment.object == before.object:
+                    break  # else it was moved meanwhile
         return contents
+
+    def read_spans(self, segment: Segment, spans: Sequence[tuple[int, int]]) -> list[memoryview | None]:
+        """Return the bytes of each span (offset, size) of a segment; None for what is not there whole."""
+        if segment.object is None:
+            return self._files.read(segment.name, spans)
+        if self.objects is None:
+            raise StoreUnavailable("no object store is named")
+        return self.objects.read(segment.object, spans)
 
     def shards(self) -> frozenset[int]:
         """Shards of which any sliver is stored."""
@@ -179,14 +203,31 @@ class Segments:
         """Bytes of all slivers stored."""
         return self._size_bytes.copy().total()
 
+    def is_object(self, number: int) -> bool:
+        """Whether a segment of this number is an object."""
+        segment = self._listed.get(number)
+        return segment is not None and segment.object is not None
+
+    def get(self, number: int) -> Segment | None:
+        """Return a segment, if it is there."""
+        return self._listed.get(number)
+
+    def all(self) -> list[Segment]:
+        """All segments."""
+        return list(self._listed.values())
+
+    def takes_more(self, segment: Segment) -> bool:
+        """Whether slivers may still be appended to a segment."""
+        return not segment.is_full and self._filling.get(segment.shard) == segment.number != self._sealed
+
     def wasteful(self) -> list[Segment]:
         """Segments that are worth rewriting, those with the least left in them first."""
-        listed = list(self._listed.values())
-        return sorted((one for one in listed if one.is_wasteful), key=lambda one: one.size_bytes)
+        found = (one for one in self.all() if one.is_half_dead and one.number != self._sealed)
+        return sorted((one for one in found if not self.takes_more(one)), key=lambda one: one.size_bytes)
 
     def retired(self) -> list[Segment]:
         """Segments that are to be rewritten."""
-        return [one for one in list(self._listed.values()) if one.is_retired]
+        return [one for one in self.all() if one.is_retired]
 
     # changes
 
@@ -199,6 +240,12 @@ class Segments:
             if self._is_untidy:
                 index.execute(sql.KEEP_BOOKMARK, (UNTIDY, b""))
             for number, segment in self._changed.items():
+                before = self._listed.get(number) or segment
+                now = segment.object if segment.slivers else None
+                if before.object not in (None, now):
+                    index.execute(sql.ADD_REMOVAL, (before.object,))
+                if now not in (None, before.object):
+                    index.execute(sql.DELETE_REMOVAL, (now,))
                 if segment.slivers:
                     index.execute(sql.KEEP_SEGMENT, astuple(segment))
                 else:
@@ -228,7 +275,7 @@ class Segments:
                 segment = self._listed[error.name.number]
                 with self.transaction():
                     left = min(self._files.length(segment.name), segment.length)
-                    self._retire(replace(segment, length=left, is_retired=True))
+                    self.put(replace(segment, length=left, is_retired=True))
                 self._on_loss()
             except BaseException:
                 self._files.undo(pieces)
@@ -277,17 +324,24 @@ class Segments:
         """Have segments rewritten by the next tidying."""
         with self.transaction():
             for segment in segments:
-                self._retire(replace(segment, is_retired=True))
+                self.put(replace(segment, is_retired=True))
+
+    def seal(self, number: int) -> None:
+        """Append nothing more to a segment until another number, or 0, is sealed."""
+        self._sealed = number
+
+    def put(self, segment: Segment) -> None:
+        """Within a transaction: have the list tell of a segment that it lies elsewhere, or what is left of it."""
+        self._changed[segment.number] = segment
+        if segment.is_retired:
+            self._mark_untidy()
 
     def remove_files(self) -> None:
         """Remove the files of segments off the list, as far as the disk lets; the next opening tries again."""
-        while self._unlisted:
-            with contextlib.suppress(OSError, IndexError):  # another thread may take the last one
-                self._files.remove(self._unlisted.pop())
-
-    def _retire(self, segment: Segment) -> None:
-        self._changed[segment.number] = segment
-        self._mark_untidy()
+        with self._removing:
+            while self._unlisted:
+                with contextlib.suppress(OSError):
+                    self._files.remove(self._unlisted.pop())
 
     def _mark_untidy(self) -> None:
         self.untidied += 1
@@ -300,7 +354,7 @@ class Segments:
     def _filling_of(self, shard: int) -> Segment:
         """The segment that takes more slivers of a shard: the one that did, or a new one."""
         segment = self._listed.get(self._filling.get(shard, 0))
-        if segment is not None and not segment.is_full:
+        if segment is not None and self.takes_more(segment):
             return segment
         self._last_number += 1
         return Segment(self._last_number, shard)
@@ -309,18 +363,25 @@ class Segments:
         """Take into memory what the index has of a segment now: None for one that is off the list."""
         before = self._listed.get(number)
         if before is not None:
-            self._slivers[before.shard] -= before.slivers
-            self._size_bytes[before.shard] -= before.size_bytes
-        if segment is None:
-            if before is not None:
-                del self._listed[number]
+            self._count(before, -1)
+            if before.object is None and (segment is None or segment.object is not None):
                 self._unlisted.append(before.name)
+        if segment is None:
+            self._listed.pop(number, None)
             return
         self._listed[number] = segment
-        self._slivers[segment.shard] += segment.slivers
-        self._size_bytes[segment.shard] += segment.size_bytes
-        if not segment.is_full:
-            self._filling[segment.shard] = number
+        self._count(segment, 1)
+        if not segment.is_full and number != self._sealed:
+            self._filling[segment.shard] = max(number, self._filling.get(segment.shard, 0))
+
+    def _count(self, segment: Segment, by: int) -> None:
+        """Count a segment once more, or once less, by 1 or -1."""
+        self._slivers[segment.shard] += by * segment.slivers
+        self._size_bytes[segment.shard] += by * segment.size_bytes
+        if segment.object is None:
+            self.file_bytes += by * segment.length
+        else:
+            self.object_count += by
 
 
 def _places(

@@ -2,7 +2,8 @@
 
     lock                       held while the store is open; freed by the kernel when the process dies
     index.sqlite (-wal, -shm)  `storage.node.store.index`
-    segments/                  `storage.node.store.files`, `storage.node.store.segments`
+    segments/                  `storage.node.store.files`, `storage.node.store.segments`; full ones lie in an object
+                               store if there is one (`storage.node.store.objects`, `storage.node.store.moving`)
 
 Slivers are appended to their shards' segments, the segments synced, and then their rows and the segments' new lengths
 committed in one transaction; a row is dropped first, its bytes after. So a kill at any moment leaves at most bytes
@@ -22,7 +23,6 @@ one bounded piece a call (`storage.node.store.tidying`).
 
 from __future__ import annotations
 
-import itertools
 import os
 import sqlite3
 import threading
@@ -37,10 +37,13 @@ from storage.node.store import statements as sql
 from storage.node.store.conversion import convert, has_old_files
 from storage.node.store.files import SegmentFiles, lock
 from storage.node.store.index import StoreIndex
+from storage.node.store.moving import Moving
+from storage.node.store.objects import Objects
 from storage.node.store.reading import Reading
 from storage.node.store.records import (
     NewSliver,
     Page,
+    Place,
     ShardTally,
     SliverKey,
     StoredKey,
@@ -49,19 +52,17 @@ from storage.node.store.records import (
     blob_of,
     check_metadata,
 )
-from storage.node.store.segments import Place, Segments
+from storage.node.store.segments import Segments
 from storage.node.store.tidying import Tidying
 from storage.node.store.writing import Writing
 from storage.redstuff import Axis
 
-PAGE_LIMIT = 1024
-"""Slivers in one page, whatever is asked."""
-BLOBS_IN_A_PAGE = 2**16
-"""Most blobs looked through for one page: that of a shard with few of them ends there, and says where to go on."""
 BLOBS_IN_A_DROP = 32
 """Blobs dropped in one transaction: with 64 slivers of each, writers wait for some milliseconds."""
 RESERVE_BYTES = 64 * 2**20
 """Space kept free for the index' log."""
+FILE_LIMIT_BYTES = 8 * 2**30
+"""What the files of segments take at most where there is an object store, unless told otherwise."""
 
 
 class SliverStore:
@@ -71,7 +72,13 @@ class SliverStore:
     cannot be. Whatever a method stored or dropped is durable when it returns.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        connect: Callable[[str], Objects] | None = None,
+        file_limit_bytes: int = FILE_LIMIT_BYTES,
+    ) -> None:
+        """`connect` gives the object store of a store's id, if there is one; `file_limit_bytes` counts only then."""
         self.folder = folder
         self.on_damage: Callable[[bytes], None] = lambda blob_id: None
         """Told the id of a blob of which something was found damaged, by any thread; must not block."""
@@ -93,6 +100,8 @@ class SliverStore:
         self._tidying = Tidying(
             self._index, self._segments, self._files, self._reading.give_up, RESERVE_BYTES
         )
+        limits = file_limit_bytes, RESERVE_BYTES
+        self.moving = Moving(self._index, self._segments, self._files, self._writing, connect, limits)
         self._lock: int | None = None
 
     def __enter__(self) -> SliverStore:
@@ -120,7 +129,9 @@ class SliverStore:
                         may_be_new=lambda: not (self._files.listed() or has_old_files(self.folder))
                     )
                     self._reading.begin_anew()
+                    self.moving.open()
                     self._segments.load()
+                    self.moving.require_connected()
                     self._tidying.begin_anew()
                     self._reading.note(convert(self, self._index))
             except StoreDamaged as error:
@@ -132,7 +143,8 @@ class SliverStore:
 
     def close(self) -> None:
         """Close the store when all calls under way are done. Idempotent."""
-        with self._dropping, self._writing:
+        self.moving.stop()
+        with self.moving.lock, self._dropping, self._writing:
             self._index.close()
             if self._lock is not None:
                 os.close(self._lock)
@@ -218,13 +230,7 @@ class SliverStore:
 
         As many as `max_bytes` allows, and at least one; those that are damaged are left out.
         """
-        rows = [row for row in self._index.query(sql.FIND_ALL, blob_id) if row[:2] >= first]
-        sizes = itertools.accumulate(row[4] for row in rows)
-        count = max(1, sum(size_bytes <= max_bytes for size_bytes in sizes))
-        found = [(SliverKey(blob_id, row[0], Axis(row[1])), Place(*row[2:])) for row in rows[:count]]
-        contents = zip(found, self._reading.contents(found), strict=True)
-        slivers = [(key.shard, key.axis, content) for (key, _), content in contents if content is not None]
-        return slivers, rows[count][:2] if count < len(rows) else None
+        return self._reading.slivers_of(blob_id, first, max_bytes)
 
     def discard(self, blob_id: bytes, shard: int, axis: Axis, symbols: Symbols) -> bool:
         """Delete a sliver that was read and does not hash to its root; whether it was deleted.
@@ -269,21 +275,7 @@ class SliverStore:
         self, shard: int, axis: Axis, first_blob_id: bytes, max_count: int, max_bytes: int
     ) -> Page:
         """A page from `first_blob_id` on: as many slivers as the limits and PAGE_LIMIT allow, at least one."""
-        count = min(max(max_count, 1), PAGE_LIMIT)
-        rows = self._index.query(sql.PAGE, first_blob_id, BLOBS_IN_A_PAGE, shard, axis, count + 1)
-        beyond = rows[count:] or self._index.query(sql.BLOB_BEHIND, first_blob_id, BLOBS_IN_A_PAGE)
-        found = [(SliverKey(row[0], shard, axis), Place(*row[1:])) for row in rows[:count]]
-        left = max_bytes
-        for number, (key, place) in enumerate(found):
-            left -= place.size_bytes
-            if number and left < 0:
-                return Page(self._page(found[:number]), key.blob_id)
-        return Page(self._page(found), beyond[0][0] if beyond else None)
-
-    def _page(self, found: Sequence[tuple[SliverKey, Place]]) -> list[tuple[bytes, Symbols]]:
-        """Return (blob id, symbols) of the slivers that are whole."""
-        contents = zip(found, self._reading.contents(found), strict=True)
-        return [(key.blob_id, content) for (key, _), content in contents if content is not None]
+        return self._reading.slivers_from(shard, axis, first_blob_id, max_count, max_bytes)
 
     def drop_shard(self, shard: int, is_wanted: Callable[[], bool] = lambda: False) -> int:
         """Drop all slivers of a shard, unless it is wanted (again); return how many. Metadata and tallies stay.
@@ -356,7 +348,11 @@ class SliverStore:
             index.execute(sql.KEEP_BOOKMARK, (name, value))
 
     def require_room(self, size_bytes: int) -> None:
-        """Raise `StoreFull` when the disk cannot take `size_bytes` more and keep its reserve."""
+        """Raise `StoreFull` when the disk cannot take `size_bytes` more and keep its reserve.
+
+        `StoreUnavailable` when sending to the object store lags behind.
+        """
+        self.moving.require_room(size_bytes)
         with told(f"cannot tell the room in {self.folder}"):
             free_bytes = self._files.free_bytes()
         if free_bytes < size_bytes + RESERVE_BYTES:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-VERSION, OLD_VERSION = 5, 4
-"""Version of the index and of the files' places."""
+VERSION, OLD_VERSION = 6, 4
+"""Version of the index and of the files' places, and the oldest one that is converted."""
+VERSION_WITHOUT_OBJECTS = 5
 
 _TABLES = """
 CREATE TABLE blob (blob_id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE metadata (blob INTEGER PRIMARY KEY, bcs BLOB NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE segment (
     number INTEGER PRIMARY KEY AUTOINCREMENT, shard INTEGER NOT NULL, length INTEGER NOT NULL,
-    slivers INTEGER NOT NULL, size_bytes INTEGER NOT NULL, is_retired INTEGER NOT NULL);
+    slivers INTEGER NOT NULL, size_bytes INTEGER NOT NULL, is_retired INTEGER NOT NULL, object TEXT);
+CREATE TABLE removal (object TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE sliver (
     blob INTEGER NOT NULL, shard INTEGER NOT NULL, axis INTEGER NOT NULL, segment INTEGER NOT NULL,
     offset INTEGER NOT NULL, size INTEGER NOT NULL, checksum BLOB NOT NULL, PRIMARY KEY (blob, shard, axis)
@@ -92,9 +94,9 @@ DELETE_ALL = "DELETE FROM sliver WHERE blob = (SELECT number FROM blob WHERE blo
 
 # segments, and their tidying
 
-SEGMENTS = "SELECT number, shard, length, slivers, size_bytes, is_retired FROM segment"
+SEGMENTS = "SELECT number, shard, length, slivers, size_bytes, is_retired, object FROM segment"
 LAST_SEGMENT = "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'segment'"
-KEEP_SEGMENT = "INSERT OR REPLACE INTO segment VALUES (?, ?, ?, ?, ?, ?)"
+KEEP_SEGMENT = "INSERT OR REPLACE INTO segment VALUES (?, ?, ?, ?, ?, ?, ?)"
 DELETE_SEGMENT = "DELETE FROM segment WHERE number = ?"
 STEP_END = "SELECT blob FROM sliver WHERE blob > ? ORDER BY blob LIMIT 1 OFFSET ?"
 STEP = """
@@ -105,11 +107,31 @@ WHERE blob > ? AND blob <= ? AND (number IS NULL OR is_retired) ORDER BY blob
 DELETE_ROW = "DELETE FROM sliver WHERE blob = ? AND shard = ? AND axis = ?"
 MOVE = "UPDATE sliver SET segment = ?, offset = ? WHERE blob = ? AND shard = ? AND axis = ?"
 
+# objects that are to be deleted
+
+REMOVALS = "SELECT object FROM removal ORDER BY object LIMIT ?"
+REMOVALS_LEFT = "SELECT COUNT(*) FROM removal"
+ADD_REMOVAL = "INSERT OR IGNORE INTO removal VALUES (?)"
+DELETE_REMOVAL = "DELETE FROM removal WHERE object = ?"
+KNOWN_OBJECTS = """
+SELECT object FROM segment WHERE object IS NOT NULL UNION SELECT object FROM removal
+"""
+
 # bookmarks
 
 BOOKMARK = "SELECT value FROM bookmark WHERE name = ?"
 KEEP_BOOKMARK = "INSERT OR REPLACE INTO bookmark VALUES (?, ?)"
 DELETE_BOOKMARK = "DELETE FROM bookmark WHERE name = ?"
+
+# a store of version 5, which knew no object stores
+
+ADD_OBJECTS = f"""
+BEGIN IMMEDIATE;
+ALTER TABLE segment ADD COLUMN object TEXT;
+CREATE TABLE removal (object TEXT PRIMARY KEY) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
 
 # a store of version 4
 

@@ -19,8 +19,8 @@ from storage.node.sqlite import StoreFull
 from storage.node.store import statements as sql
 from storage.node.store.files import SegmentFiles
 from storage.node.store.index import StoreIndex, id_of
-from storage.node.store.records import SliverKey
-from storage.node.store.segments import UNTIDY, Place, Segment, Segments
+from storage.node.store.records import Place, SliverKey
+from storage.node.store.segments import UNTIDY, Segment, Segments
 from storage.redstuff import Axis
 
 ROWS_IN_A_STEP = 4096
@@ -88,6 +88,8 @@ class Tidying:
         room = self._files.free_bytes() - self._reserve_bytes
         chosen: list[Segment] = []
         for segment in self._segments.wasteful():
+            if segment.object is not None:
+                continue  # it is fetched first (`storage.node.store.moving`)
             room -= 2 * segment.size_bytes
             if room < 0:
                 break

@@ -95,6 +95,7 @@ class Writing:
         for one in slivers:
             key = SliverKey(one.blob_id, one.shard, one.axis)
             offered.setdefault(key, (checked(key, one.symbols), one.tally))
+        self._reading.check_objects(offered.keys())
         size_bytes = sum(len(symbols) for symbols, _ in offered.values()) + sum(map(len, metadata.values()))
         batch = _Batch(offered, metadata, size_bytes)
         self._line.append(batch)

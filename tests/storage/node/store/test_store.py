@@ -21,7 +21,6 @@ from storage.node.store import (
     writing,
 )
 from storage.node.store import records as store_records
-from storage.node.store import sliver_store as store_module
 from storage.node.store.index import TALLY_EPOCHS
 from storage.node.store.records import Way
 from storage.redstuff import Axis
@@ -248,7 +247,7 @@ def test_a_page_keeps_within_its_bytes_but_gives_one_sliver_at_least(store: Sliv
 def test_a_page_of_the_store_own_limit_is_not_the_end(
     store: SliverStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "PAGE_LIMIT", 3)
+    monkeypatch.setattr("storage.node.store.reading.PAGE_LIMIT", 3)
     store.put_slivers([NewSliver(blob(number), 1, P, b"ab") for number in range(4)])
     page = store.slivers_from(1, P, blob(0), 1000, 1000)
     assert (len(page.slivers), page.next_blob_id) == (3, blob(3))

@@ -65,7 +65,7 @@ def check_converted(store: SliverStore, lost: frozenset[SliverKey] = frozenset()
     assert len(tallies(store, 1)) == len(SLIVERS)
     assert store.bookmark("place") == b"\x01"
     assert store._index.query("SELECT name FROM sqlite_schema WHERE name LIKE 'old%'") == []
-    assert store._index.query("PRAGMA user_version") == [(5,)]
+    assert store._index.query("PRAGMA user_version") == [(6,)]
 
 
 def test_all_of_it_is_converted_and_the_old_folders_are_gone(folder: Path) -> None:

@@ -25,7 +25,10 @@ import pytest
 
 from storage.node.sqlite import connect
 from storage.node.store import NewSliver, SliverStore, Tally, conversion, segments
+from storage.node.store.objects import MARK
 from storage.redstuff import Axis
+from tests.storage.node.places import segments_of
+from tests.storage.node.store.object_stores import Files
 from tests.storage.node.store.old_store import make_old_store
 from tests.storage.node.tallies import tallies
 
@@ -110,11 +113,33 @@ def before(scenario: str, store: SliverStore) -> None:
     if scenario == "tidy":
         store.drop_blobs([BASE[1].blob_id], lambda some: ())
         store.drop_shard(2)
+    if scenario == "fetch":
+        send(store)
+    if scenario == "compact":
+        send(store)
+        store.drop_blobs([BASE[0].blob_id], lambda some: ())
+        store.drop_shard(2)
 
 
 def convert(store: SliverStore) -> None:
     """Open a store of version 4."""
     store.open()
+
+
+def send(store: SliverStore) -> None:
+    for _ in store.moving.send_all():
+        pass
+
+
+def fetch(store: SliverStore) -> None:
+    for _ in store.moving.fetch_all():
+        pass
+
+
+def compact(store: SliverStore) -> None:
+    """Move and tidy until there is no more to do: fetch a segment, rewrite it, send another, delete three objects."""
+    while store.moving.step() or store.tidy():
+        pass
 
 
 SCENARIOS: dict[str, Callable[[SliverStore], None]] = {
@@ -125,7 +150,16 @@ SCENARIOS: dict[str, Callable[[SliverStore], None]] = {
     "tidy": tidy,
     "reopen": reopen,
     "convert": convert,
+    "send": send,
+    "fetch": fetch,
+    "compact": compact,
 }
+
+
+def open_store(folder: Path, scenario: str) -> SliverStore:
+    """The store of a scenario, which may have an object store: in a folder of its own in the store's."""
+    with_objects = scenario in ("send", "fetch", "compact")
+    return SliverStore(folder, (lambda _: Files(folder / "objects")) if with_objects else None)
 
 
 def die_at_step(step: int) -> None:
@@ -173,7 +207,7 @@ def die_at_step(step: int) -> None:
 
 
 def make_store(folder: Path, scenario: str) -> None:
-    with SliverStore(folder) as store:
+    with open_store(folder, scenario) as store:
         for first in (0, 2, 4, 6):
             store.put_slivers(BASE[first : first + 2])
         before(scenario, store)
@@ -181,14 +215,14 @@ def make_store(folder: Path, scenario: str) -> None:
 
 def victim(folder: Path, scenario: str, step: int) -> None:
     """Carry out a scenario, leave a marker when it is done, and die without closing the store."""
-    if scenario == "tidy":
+    if scenario in ("tidy", "compact"):
         segments.SEGMENT_BYTES = 5_101  # two of BASE
     if scenario == "convert":
         conversion.SLIVERS_AT_ONCE = 1
         make_old_store(folder, BASE[:2], {BASE[0].blob_id: b"metadata"})
     else:
         make_store(folder, scenario)
-    store = SliverStore(folder)
+    store = open_store(folder, scenario)
     if scenario == "reopen":
         store.open()
     die_at_step(step)
@@ -274,10 +308,12 @@ def tallied(store: SliverStore, one: NewSliver) -> bool:
 
 def check_order(store: SliverStore) -> None:
     """Files, list and rows agree, no file is longer than what is committed of it, and the index is sound."""
-    listed = store._index.query("SELECT number, shard, length, slivers, size_bytes FROM segment")
+    rows = store._index.query("SELECT number, shard, length, slivers, size_bytes, object FROM segment")
+    listed = [row[:5] for row in rows]
+    files = [row[:5] for row in rows if row[5] is None]
     folder = store.folder / "segments"
     assert {path.name: path.stat().st_size for path in folder.iterdir()} == {
-        f"{shard}-{number}": length for number, shard, length, _, _ in listed
+        f"{shard}-{number}": length for number, shard, length, _, _ in files
     }
     counted = store._index.query(
         "SELECT segment, COUNT(*), SUM(size) FROM sliver JOIN segment ON number = segment GROUP BY segment"
@@ -344,6 +380,42 @@ def check_convert(store: SliverStore, done: bool) -> None:
     assert not (store.folder / "slivers").exists() or not done
 
 
+def check_send(store: SliverStore, done: bool) -> None:
+    assert store.damaged == []
+    assert all(stored(store, one) and tallied(store, one) for one in BASE)
+    assert segments_of(store.folder) == [] or not done
+    send(store)
+    assert segments_of(store.folder) == []
+    assert all(stored(store, one) for one in BASE)
+    check_objects(store)
+
+
+def check_fetch(store: SliverStore, done: bool) -> None:
+    assert store.damaged == []
+    assert all(stored(store, one) for one in BASE)
+    assert list((store.folder / "objects").iterdir()) == [] or not done
+    fetch(store)
+    assert list((store.folder / "objects").iterdir()) == []
+    assert all(stored(store, one) for one in BASE)
+
+
+def check_compact(store: SliverStore, done: bool) -> None:
+    assert store.damaged == []
+    assert [stored(store, one) for one in BASE] == [False, *3 * [True], *4 * [False]]
+    compact(store)
+    assert [stored(store, one) for one in BASE] == [False, *3 * [True], *4 * [False]]
+    assert store._index.query("SELECT COUNT(*) FROM sliver") == [(3,)]
+    check_objects(store)
+
+
+def check_objects(store: SliverStore) -> None:
+    """Of the objects there are those that are listed, and no others, but for parts of one that a kill has left."""
+    there = {
+        path.name for path in (store.folder / "objects").iterdir() if not path.name.startswith("part-of-")
+    }
+    assert there == {MARK, *(one for (one,) in store._index.query("SELECT object FROM segment") if one)}
+
+
 CHECKS = {
     "put": (check_put, 30),
     "put_metadata": (check_metadata, 8),
@@ -352,6 +424,9 @@ CHECKS = {
     "tidy": (check_tidy, 20),
     "reopen": (check_reopen, 10),
     "convert": (check_convert, 60),
+    "send": (check_send, 20),
+    "fetch": (check_fetch, 20),
+    "compact": (check_compact, 40),
 }
 """What must hold however far the victim came, and how many steps there are at least."""
 
@@ -365,7 +440,7 @@ def test_killed_at_any_step_the_store_holds_all_that_was_committed_and_nothing_h
     steps = sorted(int(path.name) for path in tmp_path.iterdir() if path.is_dir())
     assert len(steps) >= least_steps
     for step in steps:
-        with SliverStore(tmp_path / str(step)) as store:
+        with open_store(tmp_path / str(step), scenario) as store:
             check_order(store)
             check(store, step == steps[-1])
             store.put_slivers([*BASE, *ADDED])
