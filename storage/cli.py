@@ -16,7 +16,7 @@ from storage.client.cli import FileArgument
 from storage.client.cli import app as blob_app
 from storage.client.files import metadata_of
 from storage.client.space_cli import app as space_app
-from storage.node.cli import init_node, run_node
+from storage.node.cli import init_node, move_store, run_node
 from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("deploy")(deploy_command)
 node_app.command("init")(init_node)
 node_app.command("run")(run_node)
+node_app.command("move")(move_store)
 app.add_typer(account_app, name="account")
 app.add_typer(node_app, name="node")
 app.add_typer(stake_app, name="stake")

@@ -1,8 +1,10 @@
-"""`haulout node init` and `run`, beside what `committee.cli` has an operator do on chain."""
+"""`haulout node init`, `run` and `move`, beside what `committee.cli` has an operator do on chain."""
 
 from __future__ import annotations
 
 import asyncio
+import enum
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +20,13 @@ from committee.console import (
     node_name,
 )
 from committee.printing import show
+
+
+class Destination(enum.StrEnum):
+    """Where the segments of a store go."""
+
+    OBJECTS = "objects"
+    DISK = "disk"
 
 
 def init_node(
@@ -86,3 +95,31 @@ def run_node(
 
     logs.configure(as_json=json_)
     asyncio.run(serve(folder))
+
+
+def move_store(
+    folder: Annotated[Path, typer.Argument(help="The folder of a node that does not run.")],
+    to: Annotated[
+        Destination,
+        typer.Option(help="objects: to the object store that node.toml names; disk: back from it."),
+    ],
+    json_: JsonOption = False,
+) -> None:
+    """Move all slivers of a node to its object store, or back to its disk. Ended at any moment, it can go on."""
+    from storage.node.config import load_config
+    from storage.node.object_store import connector
+    from storage.node.store import SliverStore
+
+    config = load_config(folder)
+    segments, size_bytes = 0, 0
+    with SliverStore(folder / "store", connector(config), config.object_store_file_bytes) as store:
+        while store.tidy():
+            pass
+        moving = store.moving.send_all() if to is Destination.OBJECTS else store.moving.fetch_all()
+        for moved in moving:
+            segments, size_bytes = moved.segments, moved.size_bytes
+            if not json_ and sys.stderr is not None and sys.stderr.isatty():
+                sys.stderr.write(
+                    f"{segments} segments moved; left: {moved.segments_left}, {moved.bytes_left} bytes\n"
+                )
+    show({"folder": str(folder), "to": to.value, "segments": segments, "bytes": size_bytes}, json_)

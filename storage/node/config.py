@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -45,6 +46,20 @@ ACCOUNT_KEY = Path("keys", "account.key")
 
 ENVIRONMENT_PREFIX = "HAULOUT_NODE_"
 """Prefix of the environment's variables that override settings."""
+OBJECT_STORE_OPTIONS = frozenset(
+    {
+        "allow_http",
+        "checksum_algorithm",
+        "endpoint",
+        "region",
+        "request_payer",
+        "server_side_encryption",
+        "sse_bucket_key_enabled",
+        "sse_kms_key_id",
+        "virtual_hosted_style_request",
+    }
+)
+"""Options of object stores, as obstore has them; `allow_http` is for endpoints that are no HTTPS ones."""
 SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
 """What Kubernetes sets HAULOUT_NODE_PORT to in all containers of a namespace that has a service `haulout-node`."""
 
@@ -104,6 +119,16 @@ class NodeConfig(BaseSettings):
     """A file of blobs that the node does not serve (`storage.node.block_list`); a relative path in `node.toml` is one
     from its folder."""
 
+    object_store: str = ""
+    """Where segments of slivers go that are full: `s3://BUCKET/PREFIX`, or `file:///FOLDER`; nowhere when empty."""
+    object_store_options: dict[str, str] = Field(default_factory=dict)
+    """Those of OBJECT_STORE_OPTIONS that the environment (`AWS_…`) has not."""
+    object_store_credentials: Path | None = None
+    """A file with the keys of the object store (`storage.node.object_store`), where the environment has none; a
+    relative path in `node.toml` is one from its folder."""
+    object_store_file_bytes: int = Field(default=8 * 2**30, ge=2**30)
+    """What segments take on the disk at most while they are filled or wait to be sent to the object store."""
+
     bulk_bytes_per_s: int = Field(default=budgets.BYTES_PER_S, ge=2**10)
     """What handover and repair may receive a second, and give to peers a second."""
     bulk_requests_at_once: int = Field(default=budgets.REQUESTS_AT_ONCE, ge=1, le=64)
@@ -120,7 +145,32 @@ class NodeConfig(BaseSettings):
             raise ValueError(f"1 to {MAX_NAME_BYTES} printable ASCII characters, no space first or last")
         return text
 
-    @field_validator("deployment", "block_list")
+    @field_validator("object_store")
+    @classmethod
+    def _object_store(cls, text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+            return text
+        is_plain = "@" not in parts.netloc and not (parts.query or parts.fragment)
+        if text and not (parts.scheme == "s3" and parts.netloc and is_plain):
+            raise ValueError(
+                "s3://BUCKET/PREFIX or file:///FOLDER, without keys, which have a file or the environment"
+            )
+        return text
+
+    @field_validator("object_store_options")
+    @classmethod
+    def _object_store_options(cls, options: dict[str, str]) -> dict[str, str]:
+        if unknown := sorted(options.keys() - OBJECT_STORE_OPTIONS):
+            raise ValueError(
+                f"no option {', '.join(unknown)}; there are {', '.join(sorted(OBJECT_STORE_OPTIONS))}, and keys have a "
+                "file of their own (object_store_credentials), or the environment"
+            )
+        if "@" in options.get("endpoint", ""):
+            raise ValueError("endpoint: a URL without user and password")
+        return options
+
+    @field_validator("deployment", "block_list", "object_store_credentials")
     @classmethod
     def _path(cls, path: Path | None) -> Path | None:
         return path and expanded(path)
@@ -184,7 +234,7 @@ def load_config(folder: Path) -> NodeConfig:
         raise ConfigError(f"the settings {path} are not UTF-8 text: {error.reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for name in ("deployment", "block_list"):
+    for name in ("deployment", "block_list", "object_store_credentials"):
         if isinstance(relative := values.get(name), str):
             values[name] = folder / expanded(Path(relative))
     return parse_settings(values, str(path))

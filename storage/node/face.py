@@ -13,6 +13,9 @@ from storage.node.rota import Due
 from storage.node.store import SliverStore
 from storage.redstuff import RedStuff
 
+NO_OBJECT_STORE = "the node's object store does not answer, or lags behind; try again later"
+"""What a node tells of `StoreUnavailable`; its log says more."""
+
 
 class Refusal(HauloutError):
     """A request that the node does not grant; becomes an error answer with this status, reason and message."""

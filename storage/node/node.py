@@ -24,6 +24,7 @@ from storage.node.handover import Handover
 from storage.node.http.routes import create_app
 from storage.node.http.server import HttpServer
 from storage.node.listening import exposure, listen
+from storage.node.object_store import connector
 from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.rota import Due, Rota
@@ -34,6 +35,7 @@ from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
 from storage.node.upkeep.invalidation import Invalidation
 from storage.node.upkeep.keeper import Keeper
+from storage.node.upkeep.mover import Mover
 from storage.node.upkeep.scrubber import Scrubber
 from storage.node.upkeep.tidier import Tidier
 from storage.node.watch import Watch
@@ -75,7 +77,7 @@ class StorageNode:
     def __init__(self, folder: Path, config: NodeConfig, secret: SecretKey, ledger: Ledger) -> None:
         self.config = config
         self.secret = secret
-        self.store = SliverStore(folder / "store")
+        self.store = SliverStore(folder / "store", connector(config), config.object_store_file_bytes)
         self.block_list = BlockList(config.block_list)
         self._chain_store = ChainStore(folder)
         self._ledger = ledger
@@ -155,6 +157,7 @@ class StorageNode:
             self.garbage,
             self.scrubber,
             Tidier(self.store),
+            Mover(self.store.moving),
             invalidation,
             self.block_list,
         )
@@ -180,6 +183,7 @@ class StorageNode:
                 "status": self.view.standing,
             },
             "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
+            "objectStore": self.store.moving.status(),
             "upkeep": self.upkeep(),
             "keeper": self.keeper.health(),
             "blockList": self.block_list.health(),

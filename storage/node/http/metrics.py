@@ -24,6 +24,15 @@ UPKEEP = {
     "steps_done": "Steps of the epochs that this node has done since its start.",
 }
 """What `NodeFace.upkeep` tells, by its name there."""
+OBJECT_STORE = {
+    "segments": ("segments", "Segments of slivers in the object store."),
+    "waitingBytes": ("waiting_bytes", "Bytes of segments on the disk, which wait to be full or to be sent."),
+    "failingSeconds": (
+        "failing_seconds",
+        "For how long requests to the object store have failed; 0 if they do not.",
+    ),
+}
+"""What `Moving.status` tells, by its name there; nothing without an object store."""
 
 
 class Metrics(Collector):
@@ -64,6 +73,9 @@ class Metrics(Collector):
             ("sliver_bytes", "Bytes of the slivers stored.", node.store.stored_bytes()),
         ):
             yield GaugeMetricFamily(f"haulout_{name}", text, value)
+        for name, value in (node.store.moving.status() or {}).items():
+            suffix, text = OBJECT_STORE[name]
+            yield GaugeMetricFamily(f"haulout_object_store_{suffix}", text, value)
         yield from self._steps()
 
     def _steps(self) -> Iterator[Metric]:

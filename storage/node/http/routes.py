@@ -15,7 +15,7 @@ from committee.logs import Log
 from storage.client import wire
 from storage.client.failures import Reason, failure
 from storage.node.budgets import Budget, LineFull
-from storage.node.face import NodeFace, Refusal
+from storage.node.face import NO_OBJECT_STORE, NodeFace, Refusal
 from storage.node.http import cors
 from storage.node.http.admission import Admission
 from storage.node.http.batches import BatchHandlers
@@ -29,7 +29,7 @@ from storage.node.http.shards import ShardHandlers
 from storage.node.http.symbols import SymbolHandlers
 from storage.node.http.transfer import refuse_chunks, sending
 from storage.node.http.uploads import tell_state
-from storage.node.store import StoreError, StoreFull
+from storage.node.store import StoreError, StoreFull, StoreUnavailable
 from storage.redstuff import InvalidEncoding
 
 log = Log()
@@ -94,6 +94,9 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         return _error(503, Reason.UNAVAILABLE, str(error))
     except InvalidEncoding as error:
         return _error(400, Reason.INVALID_REQUEST, str(error))
+    except StoreUnavailable as error:
+        log.warning("the object store is not available", path=request.path, error=str(error))
+        return _error(503, Reason.UNAVAILABLE, NO_OBJECT_STORE)
     except StoreFull as error:
         log.error("the store is full", path=request.path, error=str(error))
         return _error(503, Reason.UNAVAILABLE, "the node's disk is full")

@@ -14,11 +14,11 @@ from storage.client import wire
 from storage.client.bodies import Bytes
 from storage.client.failures import Reason, failure
 from storage.client.wire import Question
-from storage.node.face import NodeFace, Refusal
+from storage.node.face import NO_OBJECT_STORE, NodeFace, Refusal
 from storage.node.fail_points import fail_point
 from storage.node.http.admission import Admission, blob_id_of
 from storage.node.http.blobs import bcs_answer
-from storage.node.store import StoreError
+from storage.node.store import StoreError, StoreUnavailable
 from storage.node.store.records import Symbols
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding
 from storage.redstuff.memory import uninitialised
@@ -140,6 +140,8 @@ class SymbolHandlers:
             return self._symbols(question, length)
         except Refusal as refusal:
             return refusal.status, json.dumps(refusal.to_json()).encode()
+        except StoreUnavailable:
+            return 503, json.dumps(failure(503, Reason.UNAVAILABLE, NO_OBJECT_STORE)).encode()
         except StoreError:
             return 500, json.dumps(failure(500, Reason.INTERNAL_ERROR, "the node's store failed")).encode()
 

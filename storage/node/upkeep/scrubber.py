@@ -2,7 +2,8 @@
 
 Blob by blob, in the order of their ids: the metadata against the id, then each sliver against its root. What does not
 hold is discarded and looked after (`storage.node.upkeep.healing`) before anyone asks for it. The place is kept in the
-store, so that a node that is restarted often comes around all the same.
+store, so that a node that is restarted often comes around all the same. At the end of a pass it looks through the
+object store, if there is one, for objects that no segment needs.
 
 It works in steps of STEP_S or STEP_BYTES, each on one thread, and rests between them as its rate and its share of a
 core ask for: small slivers cost time, large ones bytes.
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from committee.logs import Log
-from storage.node.store import SliverStore, StoreError
+from storage.node.store import SliverStore, StoreError, StoreUnavailable
 from storage.node.store.records import Symbols
 from storage.node.threads import finished
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
@@ -110,8 +111,19 @@ class Scrubber:
                     self._look_after(blob_id)
                 await self._keep_to_the_rate(step)
             await asyncio.to_thread(self._store.keep_bookmark, BOOKMARK, last)
+        await self._note_orphans()
         await asyncio.to_thread(self._store.keep_bookmark, BOOKMARK, b"")
         self.passes += 1
+
+    async def _note_orphans(self) -> None:
+        """Have objects deleted that no segment needs, if there is an object store."""
+        try:
+            count = await finished(self._store.moving.note_orphans)
+        except StoreUnavailable as error:
+            log.warning("the objects cannot be looked through", error=str(error))
+        else:
+            if count:
+                log.warning("deleting objects that no segment needs", objects=count)
 
     def _do(self, step: Step, slivers: Iterator[int | bytes]) -> bool:
         """Scrub until the step is over; return whether there is more."""

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storage.client import wire
-from storage.node.store import RESERVE_BYTES
+from storage.node.face import NO_OBJECT_STORE
+from storage.node.store import RESERVE_BYTES, StoreUnavailable
+from storage.node.store.moving import Moving
+from storage.node.store.segments import Segments
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 from tests.damages import (
     Damage,
@@ -113,3 +116,33 @@ async def test_what_lies_in_a_segments_place_is_served_to_nobody_and_sent_anew(
             (await put(2, P)).granted(200)
             ground.check_outside()
         prepared.store.drop_shard(2)
+
+
+async def test_an_object_store_that_fails_is_told_as_what_passes(
+    prepared: OneNode, ask: Ask, put: Put, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared.keep(blob, (0, 1))
+    where = path(blob, "slivers", prepared.pair(blob, 0), "primary")
+    question = wire.questions_to_bcs([wire.Question(blob.blob_id, S, [5], [0])])
+
+    def fails(*_: object) -> None:
+        raise StoreUnavailable("cannot read 0-1-0badcafe from the object store s3://the-operators-own/bucket")
+
+    with monkeypatch.context() as away:
+        away.setattr(Segments, "read_spans", fails)
+        for told in (
+            (await ask("GET", where)).refused(503, "UNAVAILABLE"),
+            (await ask("GET", path(blob, "decodingSymbols?targetSlivers=5&targetType=secondary"))).refused(
+                503, "UNAVAILABLE"
+            ),
+        ):
+            assert told == NO_OBJECT_STORE
+        (answer,) = wire.answers_from_bcs((await ask("POST", "/v1/decodingSymbols", question)).body, [100])
+        assert isinstance(answer, tuple)
+        assert (answer[0], NO_OBJECT_STORE.encode() in answer[1]) == (503, True)
+        assert (await ask("GET", path(blob, "metadata"))).status == 200
+    with monkeypatch.context() as behind:
+        behind.setattr(Moving, "require_room", fails)
+        assert (await put(2, P)).refused(503, "UNAVAILABLE") == NO_OBJECT_STORE
+        assert (await ask("GET", where)).status == 200
+    (await put(2, P)).granted(201)

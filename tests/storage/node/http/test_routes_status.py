@@ -16,6 +16,7 @@ from storage.client import wire
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
 from storage.node.rota import Due
+from storage.node.store.moving import Moving
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 
 if TYPE_CHECKING:
@@ -296,3 +297,14 @@ async def test_an_unforeseen_failure_tells_nothing_of_itself(
     message = answer.refused(500, "INTERNAL_ERROR")
     assert "secret" not in json.dumps(answer[1])
     assert "its operator" in message
+
+
+async def test_metrics_tell_of_the_object_store_if_there_is_one(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert b"object_store" not in (await ask("GET", "/metrics")).body
+    told = {"segments": 3, "waitingBytes": 5000, "failingSeconds": 1.5}
+    monkeypatch.setattr(Moving, "status", lambda self: told)
+    lines = (await ask("GET", "/metrics")).body.decode().splitlines()
+    for line in ("segments 3.0", "waiting_bytes 5000.0", "failing_seconds 1.5"):
+        assert f"haulout_object_store_{line}" in lines

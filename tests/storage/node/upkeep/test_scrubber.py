@@ -15,6 +15,7 @@ from storage.node.upkeep import scrubber as scrubber_module
 from storage.node.upkeep.scrubber import Scrubber
 from storage.redstuff import Axis, EncodedBlob, RedStuff
 from tests.storage.node.places import place_of
+from tests.storage.node.store.object_stores import Faulty
 
 CODE = RedStuff(10)
 P, S = Axis.PRIMARY, Axis.SECONDARY
@@ -187,3 +188,23 @@ async def test_slivers_of_a_blob_come_in_pieces_and_damaged_ones_are_left_out(st
     assert pieces == 4
     assert store.damaged == [(blob_id, 0, S)]
     assert store.slivers_of(BLOBS[1].blob_id) == ([], None)
+
+
+async def test_objects_that_no_segment_needs_are_deleted_and_a_list_that_fails_ends_no_pass(
+    tmp_path: Path, asked: list[bytes]
+) -> None:
+    objects = Faulty()
+    with SliverStore(tmp_path, objects.connect) as store:
+        keep(store, BLOBS[0])
+        list(store.moving.send_all())
+        needed = objects.there()
+        objects.put_in("0-1-ffffffff", b"of an upload that came through late")
+        scrubber = Scrubber(store, CODE, asked.append, 1e12, 1.0)
+        objects.fails = {"names"}
+        await scrubber.scrub_to_end()
+        objects.fails = set()
+        store.moving.step()
+        assert len(objects.there()) == 3
+        await scrubber.scrub_to_end()
+        store.moving.step()
+        assert (objects.there(), scrubber.passes, scrubber.slivers) == (needed, 2, 8)
