@@ -12,6 +12,7 @@ CommitteeError
 └── LedgerError              the chain refused, or did not answer
     ├── LedgerUnavailable    no answer within the limit; trying again may help
     │   ├── LedgerReorganised  the chain replaced blocks that were read
+    │   ├── LedgerStateGone    no endpoint keeps the state of the block any more
     │   ├── ProvidersDisagree  two endpoints tell different settled blocks of one number
     │   ├── TransactionUnknown  a transaction was sent, and its end is not known
     │   └── LedgerNotSettled   the deployment is newer than the chain's settled block

@@ -299,7 +299,7 @@ class LocalNetwork:
         return await self.gained()
 
     async def select(self) -> Transaction:
-        """Elect the next committee; the chain's clock is moved on by an epoch first, so that nobody waits for it."""
+        """Elect the next committee, after moving the chain's clock on by a period, when that is possible."""
         if (await self.operator.epoch_state()).current is not None:
             await self.chain.increase_time(self._parameters.period_duration_s)
         return await self._settled(await self.operator.select())

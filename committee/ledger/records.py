@@ -23,9 +23,10 @@ class BlockMark:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a deployment goes by.
+    """The parameters of a deployment.
 
-    Shards and domain are fixed for life; the others its governor may change, from an epoch's start on.
+    Shards and domain are fixed for life. Its governor may change the others; a change counts from the next period's
+    start on.
     """
 
     n_shards: int
@@ -36,7 +37,7 @@ class Parameters:
     band_millis: int
     """Tolerance band of the shard assignment, in thousandths of a shard."""
     domain: bytes
-    """32 bytes in every signed message: keccak256(abi.encode(chain id, system contract))."""
+    """32 bytes in every signed message: keccak256(abi.encode(chain id, committee contract))."""
     certificate_grace_s: int = 0
     """Time after a start in which certificates of the epoch before count even if the handover is done, and in which no
     other epoch starts."""
@@ -63,15 +64,15 @@ class EpochState:
     handover_done: bool
     last_handover_done_s: int
     regular_handover_done_s: int
-    """When the newest handover into a period's first epoch was done: the next period is due by it."""
+    """When the newest handover into a period's first epoch was done: the next period's times are counted from it."""
     previous: Committee | None
     current: Committee | None
     next: Committee | None
     """Selected but not started."""
     unattested: Mapping[int, Member] = field(default_factory=dict)
-    """Shards that their owners in `previous` had neither kept nor attested by that epoch's end, and who kept or
-    attested each of them last: that node must serve it still, member or not. Who was the owner and is it still has it
-    to attest in this epoch."""
+    """Shard → the node that kept or attested it last, for the shards that their owners in `previous` had neither kept
+    nor attested by that epoch's end. That node must serve the shard still, member or not. If the shard's owner stays
+    the same, it has the shard to attest in this epoch."""
     selected_at_s: int = 0
     """When `next` was selected; 0 when there is none."""
     next_is_replacement: bool = False

@@ -86,7 +86,7 @@ def copy_rows(work: Bytes, target: int, source: int, count: int) -> None:
 
 @compiled
 def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> None:
-    """Recovery symbols from the originals at their positions (`codeword.Shape`): overwrites all other rows.
+    """Recovery symbols from the originals at their positions (`reed_solomon.Code`); overwrites all other rows.
 
     LOW rate: the originals, zeros after them, are values of a polynomial at the first `m` points; the
     recovery symbols are its values at the next ones. HIGH rate, the dual: the coefficients over all blocks of
