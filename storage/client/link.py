@@ -39,7 +39,9 @@ LOOK_S = 1.0
 GROWTH = 0.5
 """Weight of a measurement that is higher than the rate known so far."""
 WELL_BEGUN = 0.25
-"""On a link that has slowed down, a transfer is waited for once this share of its bytes has moved."""
+"""On a link that has slowed down, a transfer is waited for once this share of its bytes has moved,"""
+WAITED_FOR_S = 60.0
+"""or if the rest of them takes no longer than this at its rate of late."""
 NEARLY_DONE = 0.75
 """A transfer is not given up for another one once this share of its bytes has moved."""
 ANSWERS_S = 10.0
@@ -74,13 +76,16 @@ class Transfer:
     """Bytes moved that a measurement has counted."""
 
     @property
-    def is_well_begun(self) -> bool:
-        """Whether WELL_BEGUN of its bytes have moved: another transfer in its place would waste them."""
-        return self.moved() >= WELL_BEGUN * self.size_bytes > 0
+    def is_worth_its_bytes(self) -> bool:
+        """Whether it is not to be replaced on a link that has slowed down: its bytes would be wasted."""
+        moved = self.moved()
+        is_well_begun = moved >= WELL_BEGUN * self.size_bytes > 0
+        return is_well_begun or 0 < self.size_bytes - moved <= WAITED_FOR_S * self.bytes_per_s
 
     def spare(self, now_s: float) -> None:
-        """Judge the transfer from now on by the rate at which it has moved so far."""
-        self.least_bytes_per_s = self.moved() / max(LOOK_S, now_s - self.began_s) / TIMES_ITS_SHARE
+        """Judge the transfer from now on by the rate at which it has moved so far, or of late if that is lower."""
+        so_far = self.moved() / max(LOOK_S, now_s - self.began_s)
+        self.least_bytes_per_s = min(so_far, self.bytes_per_s) / TIMES_ITS_SHARE
         self.is_spared = True
 
     @property

@@ -115,19 +115,16 @@ class Requests(Generic[Target, Answer]):
     def _spare_if_link_slowed(self, now_s: float, done: Collection[asyncio.Task[Answer]]) -> None:
         """Wait for transfers that became too slow with all others: it is the link then, and to ask others wastes bytes.
 
-        Such a transfer is well begun, moves about as fast as each of the others, and was not spared before: peers that
-        conspire gain little time by it. SLOWED_TOGETHER transfers of as many peers are to be under way.
+        Such a transfer is worth its bytes, moves about as fast as each of the others, and was not spared before: peers
+        that conspire gain little time by it, and only while none under way is honest. SLOWED_TOGETHER transfers of as
+        many peers are to be under way, those included that were overtaken.
         """
-        transfers = [
-            one.transfer
-            for task, one in self._under_way.items()
-            if task not in done and not one.is_overtaken and one.transfer is not None
-        ]
-        moving = [one for one in transfers if math.isfinite(one.due_s)]
+        transfers = [one.transfer for task, one in self._under_way.items() if task not in done]
+        moving = [one for one in transfers if one is not None and math.isfinite(one.due_s)]
         if len({one.peer for one in moving}) < SLOWED_TOGETHER:
             return
         fastest = max(one.bytes_per_s for one in moving)
         for one in moving:
             is_as_fast = 0 < fastest <= one.bytes_per_s * TIMES_ITS_SHARE
-            if one.is_overdue(now_s) and one.is_well_begun and is_as_fast and not one.is_spared:
+            if one.is_overdue(now_s) and one.is_worth_its_bytes and is_as_fast and not one.is_spared:
                 one.spare(now_s)

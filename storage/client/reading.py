@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
@@ -161,7 +161,7 @@ class Reading:
         slivers: dict[int, bytes] = {}
         failures: dict[int, NodeFailure] = {}
         silent: dict[int, NodeUnreachable] = {}
-        offers = _Offers({pair: self._holders(code, pair) for pair in range(code.n_shards)})
+        offers = _Offers(spread({pair: self._holders(code, pair) for pair in range(code.n_shards)}, code.p))
         size_bytes = code.sliver_size(metadata.length, Axis.PRIMARY)
         async with Requests[Offer, bytes]() as asked:
             while len(slivers) < code.p:
@@ -210,6 +210,21 @@ class Reading:
         except RedStuffError as error:
             raise NodeLied(member.name, member.address, f"sent a wrong sliver: {error}") from error
         return symbols
+
+
+def spread(holders: Mapping[int, list[Member]], p: int) -> dict[int, list[Member]]:
+    """Return pairs with their holders in the order in which to ask for them: the source rows, below `p`, first.
+
+    A member's shards follow each other, and so do their pairs. Among the first pairs are as many members as possible,
+    so that the link and not one member makes the pace.
+    """
+    asked: Counter[int] = Counter()
+    places: list[tuple[bool, int, int]] = []
+    for pair, members in sorted(holders.items()):
+        owner = members[0].node_id if members else 0
+        places.append((pair >= p, asked[owner], pair))
+        asked[owner] += 1
+    return {pair: holders[pair] for _, _, pair in sorted(places)}
 
 
 class _Offers:

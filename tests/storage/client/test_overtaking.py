@@ -78,10 +78,19 @@ async def test_a_transfer_at_its_share_of_the_link_is_not_overtaken(clock: Clock
         ((300, 900, 900), (10.0, 29.0, 1.0), True),
         ((300, 900, 900), (10.0, 31.0, 1.0), False),
         ((200, 900, 900), (10.0, 10.0, 10.0), False),
+        ((200, 900, 900), (14.0, 14.0, 14.0), True),
         ((300, 900, 900), (0.0, 0.0, 0.0), False),
         ((300, 900), (10.0, 10.0), False),
     ],
-    ids=["as fast as all", "about as fast", "slower than one", "hardly begun", "nothing moves", "two"],
+    ids=[
+        "as fast as all",
+        "about as fast",
+        "slower than one",
+        "hardly begun",
+        "soon here",
+        "nothing moves",
+        "two",
+    ],
 )
 async def test_a_transfer_that_becomes_slow_with_all_others_is_waited_for_once(
     clock: Clock, moved_bytes: tuple[int, ...], rates: tuple[float, ...], is_spared: bool
@@ -99,6 +108,20 @@ async def test_a_transfer_that_becomes_slow_with_all_others_is_waited_for_once(
             clock.now_s += 1000
             await requests.answered()
             assert 0 in requests.overtaken, "once"
+
+
+async def test_transfers_that_were_overtaken_still_tell_that_the_link_is_slow(clock: Clock) -> None:
+    async with Requests[int, bytes]() as requests:
+        for peer, moved in enumerate((0, 10, 300)):
+            transfer = begun(moved)
+            transfer.peer, transfer.bytes_per_s = peer, 10.0
+            requests.send(peer, never(), transfer)
+        clock.now_s += GRACE_S + 0.2
+        await requests.answered()
+        assert requests.overtaken == [0, 1], "they hang"
+        clock.now_s += 3.0
+        await requests.answered()
+        assert requests.overtaken == [0, 1], "the third is as fast as these"
 
 
 async def test_only_as_many_are_cancelled_as_are_replaced_and_may_be(clock: Clock) -> None:

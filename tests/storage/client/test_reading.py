@@ -7,7 +7,11 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from committee import bls
+from committee.membership import Member
 from storage.client.errors import (
     BlobUnavailable,
     InvalidBlob,
@@ -17,6 +21,7 @@ from storage.client.errors import (
 from storage.client.failures import Reason
 from storage.client.link import START_BYTES_PER_S, Transfer
 from storage.client.node_client import NodeClient
+from storage.client.reading import spread
 from storage.redstuff import Axis, EncodedBlob, RedStuff, blob_id_text
 from tests.storage.client.conftest import Tap
 
@@ -277,3 +282,26 @@ async def test_downloads_are_not_judged_by_what_uploads_carry(
     monkeypatch.setattr(NodeClient, "sliver", sliver)
     assert await user.read(stored.blob_id) == data
     assert 0 < max(least) <= START_BYTES_PER_S
+
+
+@given(
+    counts=st.lists(st.integers(1, 6), min_size=1, max_size=8),
+    p=st.integers(1, 20),
+    first=st.integers(0, 30),
+)
+def test_pairs_are_asked_for_member_by_member_the_source_rows_first(
+    counts: list[int], p: int, first: int
+) -> None:
+    owners = [node_id for node_id, count in enumerate(counts, 1) for _ in range(count)]
+    n, members = len(owners), {one: member(one) for one in set(owners)}
+    holders = {pair: [members[owners[(pair + first) % n]]] for pair in range(n)}
+    order = spread(holders, p)
+    assert order == holders
+    assert set(list(order)[:p]) == set(range(min(p, n)))
+    asked = [order[pair][0].node_id for pair in list(order)[:p]]
+    different = len(set(asked))
+    assert len(set(asked[:different])) == different, "each once before any twice"
+
+
+def member(node_id: int) -> Member:
+    return Member(node_id, f"node-{node_id}", "http://127.0.0.1:1", bls.SecretKey(node_id).public_key, (0,))
