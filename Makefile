@@ -2,7 +2,7 @@
 # make test   sets everything up, then checks style, types, imports and contracts and runs the tests
 # make bench-gas   what the contracts' transactions cost, into benchmarks/results/gas.json
 # make bench-handover   what a handover moves and how fast repair is, into benchmarks/results/handover.json and .svg
-# make bench-links   store and read over slow links, about ten minutes, into benchmarks/results/links.json
+# make bench-links   store and read over slow links, about a quarter of an hour, into benchmarks/results/links.json
 # make bench-scale   what grows with the number of blobs, some minutes, into benchmarks/results/scale.json
 # make simulate   a year of churn at internet scale, into benchmarks/results/churn.json and .svg
 # make bench-redstuff   times the grid beside its peers, some minutes long, into benchmarks/results/redstuff.json

@@ -1,15 +1,16 @@
-"""Store and read over slow links: `make bench-links`. About ten minutes; all rows go to `results/links.json`.
+"""Store and read over slow links: `make bench-links`. About a quarter of an hour; rows go to `results/links.json`.
 
 Real nodes, up to MOST_MEMBERS, over a chain in memory. A client reaches them over a link whose rate all its connections
 share (`slow_link`); what the nodes ask of each other does not pass it. "Needed" are the bodies that must pass: for
 storing the metadata to each member and all slivers, for reading the metadata and `p` primary slivers. "Moved" is all
 that passes the link in both directions, HTTP heads included.
 
-With arguments only these parts run, and nothing is written: 10, 100, faults.
+With arguments only these parts run, and nothing is written: 10, 100, faults, breaks, fades.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -44,6 +45,12 @@ LONGEST_WITH_A_FAULT = 2.5
 MOST_MOVED = 1.1
 """Times the needed bytes."""
 DRIP_ENDS_S = 60.0
+STORE_BREAKS_S, READ_BREAKS_S = 3.0, 1.0
+"""Times between two resets of all connections. Alone on 1 Mbit/s, 375 kB pass between two of a store; a primary sliver
+of the largest blob of 10 shards has 459 kB."""
+FADES_AFTER_S = (3.0, 6.0)
+"""Times in a read of 8 s after which its link fades from FADES_FROM to FADES_TO Mbit/s."""
+FADES_FROM, FADES_TO = 20, 1
 STAKE = 10**18
 MOST_MEMBERS = 25
 """All nodes are in this process: with 100 of them it is the processor that is measured."""
@@ -254,10 +261,53 @@ async def faults() -> list[Row]:
     return found
 
 
+async def breaks() -> list[Row]:
+    """A link whose connections are all reset again and again, before a sliver has passed."""
+    case = Case(10, Parameters(10).max_blob_bytes, 1)
+    data = os.urandom(case.size_bytes)
+    to_store, to_read = needed_bytes(case)
+    async with serving(case.n) as network:
+        async with far_client(network, case.mbit_per_s) as far:
+            far.link.break_every(STORE_BREAKS_S)
+            stored = await far.timed(far.client.store(data, periods=5))
+        async with far_client(network, case.mbit_per_s) as far:
+            far.link.break_every(READ_BREAKS_S)
+            read = await far.timed(far.client.read(RedStuff(case.n).encode(data).blob_id))
+    return [
+        *rows_of(f"store, reset each {STORE_BREAKS_S:g} s,", case, to_store, *stored),
+        *rows_of(f"read, reset each {READ_BREAKS_S:g} s,", case, to_read, *read),
+    ]
+
+
+async def fades() -> list[Row]:
+    """A link that becomes much slower in the middle of a read."""
+    case = Case(100, 20 * MIB, FADES_FROM)
+    data = os.urandom(case.size_bytes)
+    blob_id, (_, to_read) = RedStuff(case.n).encode(data).blob_id, needed_bytes(case)
+    found = []
+    async with serving(case.n) as network:
+        async with far_client(network, 20 * FADES_FROM) as far:
+            await far.client.store(data, periods=5)
+        for after_s in FADES_AFTER_S:
+            async with far_client(network, FADES_FROM) as far:
+                loop, slow = asyncio.get_running_loop(), FADES_TO * BYTES_PER_MBIT
+                loop.call_later(after_s, far.link.fade, slow)
+                seconds, moved = await far.timed(far.client.read(blob_id))
+            figure = f"read, {FADES_FROM} Mbit/s fade to {FADES_TO} after {after_s:g} s"
+            print(f"  n={case.n}: {figure}: {seconds:.1f} s, {moved:,} B for {to_read:,} B", flush=True)
+            where = (case.n, case.size_bytes, None)
+            found.append(
+                row(f"{figure}: bytes moved ÷ bytes needed", *where, moved / to_read, "at most", MOST_MOVED)
+            )
+    return found
+
+
 PARTS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
     "10": lambda: grid("10"),
     "100": lambda: grid("100"),
     "faults": faults,
+    "breaks": breaks,
+    "fades": fades,
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from dataclasses import dataclass
 
 PIECE_BYTES = 2**12
@@ -26,7 +27,7 @@ class Direction:
 
     def __init__(self, bytes_per_s: float) -> None:
         self.carried_bytes = 0
-        self._bytes_per_s = bytes_per_s
+        self.bytes_per_s = bytes_per_s
         self._free_s = 0.0
         """Loop time at which all that waits has passed."""
 
@@ -34,7 +35,7 @@ class Direction:
         """Wait until `size_bytes` have passed the link, after the bytes that were queued before."""
         now_s = asyncio.get_running_loop().time()
         self.carried_bytes += size_bytes
-        self._free_s = max(self._free_s, now_s - BURST_S) + size_bytes / self._bytes_per_s
+        self._free_s = max(self._free_s, now_s - BURST_S) + size_bytes / self.bytes_per_s
         await asyncio.sleep(max(0.0, self._free_s - now_s))
 
 
@@ -55,15 +56,17 @@ class SlowLink:
     """The link; an async context manager that closes it in the end."""
 
     def __init__(self, bytes_per_s: float) -> None:
-        self.bytes_per_s = bytes_per_s
         self.up, self.down = Direction(bytes_per_s), Direction(bytes_per_s)
         self._ends: dict[int, _End] = {}
         self._connections: set[asyncio.Task[None]] = set()
+        self._breaking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> SlowLink:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._breaking is not None:
+            self._breaking.cancel()
         for end in self._ends.values():
             end.server.close()
         for connection in self._connections:
@@ -93,7 +96,7 @@ class SlowLink:
                     await self._relay(self._ends[port], reader, writer)
             finally:
                 self._connections.discard(task)
-                writer.transport.abort()
+                _reset(writer)
 
         server = await asyncio.start_server(connected, sock=listener, limit=PIECE_BYTES, backlog=1024)
         self._ends[port] = _End(target_port, server, is_inward=inward)
@@ -106,6 +109,20 @@ class SlowLink:
     def drip(self, port: int) -> None:
         """Pass this node's answers a byte a second from now on."""
         self._ends[port].drips = True
+
+    def fade(self, bytes_per_s: float) -> None:
+        """Carry so many bytes a second in each direction from now on."""
+        self.up.bytes_per_s = self.down.bytes_per_s = bytes_per_s
+
+    def break_every(self, seconds: float) -> None:
+        """Reset all connections each so many seconds from now on."""
+        self._breaking = asyncio.create_task(self._break_every(seconds))
+
+    async def _break_every(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            for connection in self._connections:
+                connection.cancel()
 
     async def _relay(self, end: _End, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if end.is_stalled:
@@ -129,7 +146,7 @@ class SlowLink:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            far_writer.transport.abort()
+            _reset(far_writer)
 
     @staticmethod
     async def _pump(
@@ -141,6 +158,14 @@ class SlowLink:
                 await asyncio.sleep(DRIP_S)
             writer.write(piece)
             await writer.drain()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection at once, so that the other side sees it break."""
+    with contextlib.suppress(OSError):
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
 
 
 def _socket() -> socket.socket:
