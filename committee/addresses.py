@@ -35,18 +35,18 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_name(text: str) -> bool:
-    """Whether the contracts take a node's name: 1 to 64 printable ASCII characters, no space first or last."""
+    """Return whether the contracts take a node's name: 1 to 64 printable ASCII characters, no space first or last."""
     return len(text) <= MAX_NAME_BYTES and _NAME.fullmatch(text) is not None
 
 
 def is_registrable(address: str) -> bool:
-    """Whether the contracts take a network address: `http(s)://host[:port]` by its characters, at most 256 bytes."""
+    """Return whether the contracts take a network address: `http(s)://host[:port]`, at most 256 bytes."""
     found = _ADDRESS.fullmatch(address) if len(address) <= MAX_ADDRESS_BYTES else None
     return found is not None and int(found[3] or 1) <= MAX_PORT
 
 
 def is_public(ip: IPv4Address | IPv6Address) -> bool:
-    """Whether an IP address is a machine's on the public internet.
+    """Return whether an IP address is a machine's on the public internet.
 
     Not public are private, shared, loopback, link-local, multicast, unspecified, reserved and documentation addresses,
     and the IPv6 forms that stand for such an IPv4 address (mapped, NAT64) or tunnel to one (6to4, Teredo).
@@ -61,7 +61,7 @@ def is_public(ip: IPv4Address | IPv6Address) -> bool:
 
 
 def is_unspecified(host: str) -> bool:
-    """Whether a host to listen at stands for every interface of its machine."""
+    """Return whether a host to listen at stands for every interface of its machine."""
     try:
         return ip_address(host).is_unspecified
     except ValueError:
@@ -112,7 +112,7 @@ class NetworkAddress:
 
 
 def can_be_reached(address: str, allow_private: bool) -> bool:
-    """Whether a node may register an address: other machines may reach it, on private networks too if allowed.
+    """Return whether a node may register an address: other machines may reach it, on private networks too if allowed.
 
     Raises `InvalidAddress`.
     """
@@ -121,7 +121,7 @@ def can_be_reached(address: str, allow_private: bool) -> bool:
 
 
 def _host(text: str, host: str) -> str:
-    """The canonical form of an address's host. Raises `InvalidAddress`."""
+    """Return the canonical form of an address's host. Raises `InvalidAddress`."""
     try:
         if host.startswith("["):
             return str(IPv6Address(host[1:-1]))

@@ -47,7 +47,7 @@ class SecretKey:
 
     @classmethod
     def generate(cls) -> SecretKey:
-        """A fresh key from the operating system's randomness."""
+        """Return a fresh key from the operating system's randomness."""
         return cls(1 + secrets.randbelow(_GROUP_ORDER - 1))
 
     @classmethod
@@ -58,7 +58,7 @@ class SecretKey:
         return cls(int.from_bytes(encoded, "big"))
 
     def to_bytes(self) -> bytes:
-        """32 big-endian bytes, for the node's own key file."""
+        """Return 32 big-endian bytes, for the node's own key file."""
         return self._scalar.to_be_bytes()
 
     @property
@@ -67,7 +67,7 @@ class SecretKey:
         return self._public_key
 
     def sign(self, message: bytes) -> bytes:
-        """The signature of a message, 96 bytes; the same every time."""
+        """Return the signature of a message, 96 bytes; the same every time."""
         return (_hash_to_curve(message) * self._scalar).to_compressed_bytes()
 
     def __repr__(self) -> str:
@@ -75,7 +75,7 @@ class SecretKey:
 
 
 def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the key's owner signed the message; False also when the signature is not a point of the group.
+    """Return whether the key's owner signed the message; False also when the signature is not a point of the group.
 
     Raises `InvalidKey` when the public key itself must not be used.
     """
@@ -83,10 +83,10 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def verify_aggregate(public_keys: Sequence[bytes], message: bytes, signature: bytes) -> bool:
-    """Whether the signature is the aggregate of signatures of all these keys' owners on one message.
+    """Return whether the signature is the aggregate of signatures of all these keys' owners on one message.
 
-    Sound only for keys whose possession was proven: else one may choose a key that cancels the others'. False
-    without keys. Raises `InvalidKey` when one of the keys must not be used.
+    Sound only for keys whose possession was proven: else an attacker may choose a key that cancels the others.
+    False without keys. Raises `InvalidKey` when one of the keys must not be used.
     """
     aggregate_key = _G1_IDENTITY
     for public_key in public_keys:
@@ -100,7 +100,7 @@ def verify_aggregate(public_keys: Sequence[bytes], message: bytes, signature: by
 
 
 def aggregate(signatures: Sequence[bytes]) -> bytes:
-    """The sum of signatures, 96 bytes. Raises `InvalidSignature`, naming the place of one that is none."""
+    """Return the sum of signatures, 96 bytes. Raises `InvalidSignature`, naming the place of one that is none."""
     if not signatures:
         raise InvalidSignature("nothing to aggregate: give at least one signature")
     total = _G2_IDENTITY
@@ -113,7 +113,7 @@ def aggregate(signatures: Sequence[bytes]) -> bytes:
 
 
 def proof_of_possession(secret: SecretKey, account: str, domain: bytes | None) -> bytes:
-    """Signature that ties a key to the account that registers it (PROTOCOL section 2, intent 0), 96 bytes.
+    """Return the signature that ties a key to the account that registers it (PROTOCOL section 2, intent 0), 96 bytes.
 
     `account` is "0x" and 40 or 64 hexadecimal digits; the domain names chain and deployment. The epoch is 0.
     """
@@ -121,17 +121,17 @@ def proof_of_possession(secret: SecretKey, account: str, domain: bytes | None) -
 
 
 def verify_possession(public_key: bytes, account: str, domain: bytes | None, proof: bytes) -> bool:
-    """Whether the account's owner holds the key's secret. Raises `InvalidKey` when it must not be used."""
+    """Return whether the account's owner holds the key's secret. Raises `InvalidKey` when it must not be used."""
     return verify(public_key, _possession_message(public_key, account, domain), proof)
 
 
 def g1_to_eip2537(compressed: bytes) -> bytes:
-    """A public key of 48 bytes as the chain takes it: x, y, each left-padded to 64 bytes (128 in all)."""
+    """Return a public key of 48 bytes as the chain takes it: x, y, each left-padded to 64 bytes (128 in all)."""
     return _pad(_decode_public_key(compressed).to_xy_bytes_be())
 
 
 def g2_to_eip2537(compressed: bytes) -> bytes:
-    """A signature of 96 bytes as the chain takes it: x.c0, x.c1, y.c0, y.c1, each left-padded to 64 (256)."""
+    """Return a signature of 96 bytes as the chain takes it: x.c0, x.c1, y.c0, y.c1, each left-padded to 64 (256)."""
     return _pad(_decode_signature(compressed).to_xy_bytes_be())
 
 

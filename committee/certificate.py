@@ -17,7 +17,7 @@ from committee.membership import Committee, Member
 from committee.messages import Intent
 
 Need = Literal["quorum", "one_correct"]
-"""How many votes: `3w >= 2n + 1`, or so many that one correct node is among them, `3w >= n + 1`."""
+"""The weight needed: a quorum, `3w >= 2n + 1`, or one that includes a correct node, `3w >= n + 1`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Certificate:
 
 
 def signers(bitmap: bytes, committee: Committee) -> tuple[Member, ...]:
-    """The members whose bits are set. Raises `InvalidCertificate` for a bitmap not of the one valid form."""
+    """Return the members whose bits are set. Raises `InvalidCertificate` for a bitmap not of the one valid form."""
     n_members = len(committee.members)
     n_bytes = (n_members + 7) // 8
     if len(bitmap) > n_bytes:
@@ -70,9 +70,9 @@ def build(
     The aggregate is verified once; only when it fails are the bad signers sought, by halves, so that honest
     members cost one pairing check in all.
 
-    Raises `NotEnoughWeight` when the good confirmations weigh too little (it names the bad ones and who is
-    missing), `InvalidCertificate` for a message of another epoch, a confirmation by no member or a second one
-    by the same.
+    Raises `NotEnoughWeight` when the good confirmations weigh too little (it names the bad ones and the members
+    that are missing), `InvalidCertificate` for a message of another epoch, a confirmation by no member or a second
+    one by the same.
     """
     decoded = _decode(message)
     if decoded.epoch != committee.epoch:
@@ -144,7 +144,7 @@ def _require_distinct_members(committee: Committee, confirmations: Sequence[Conf
 def _good_among(
     committee: Committee, message: bytes, confirmations: Sequence[Confirmation]
 ) -> list[Confirmation]:
-    """The confirmations left when the bad ones are taken out; their aggregate holds."""
+    """Return the confirmations left when the bad ones are taken out; their aggregate holds."""
     if not confirmations or _holds(committee, message, confirmations):
         return list(confirmations)
     if len(confirmations) == 1:

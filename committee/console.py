@@ -43,7 +43,7 @@ Work = Callable[..., Awaitable[Result]]
 
 
 def _expanded(path: Path | None) -> Path | None:
-    """The path of an option, which may come from the environment, where no shell has seen it."""
+    """Return the path of an option, which may come from the environment, where no shell has seen it."""
     return path and expanded(path)
 
 
@@ -80,7 +80,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 
 
 def load_key(path: Path | None) -> AccountKey | None:
-    """The account's key from a file, else from the environment, else none. Raises `InvalidKey`."""
+    """Return the account's key from a file, else from the environment, else none. Raises `InvalidKey`."""
     from committee.ledger.evm import AccountKey
 
     if path is not None:
@@ -90,7 +90,7 @@ def load_key(path: Path | None) -> AccountKey | None:
 
 
 def require_key(path: Path | None) -> AccountKey:
-    """The same, where nothing can be done without."""
+    """Return what `load_key` returns; raise where there is no key."""
     key = load_key(path)
     if key is None:
         raise InvalidKey(f"no account key: give --key-file FILE, or set ${KEY_VARIABLE}")
@@ -144,7 +144,7 @@ def chain_command(app: typer.Typer, name: str, *, sends: bool = True) -> Callabl
 
 
 def as_failure(error: Exception, transactions: Sequence[SentTransaction]) -> CommandFailed | None:
-    """The error as the command ends with it, with the transactions that were sent before; None when it may stay."""
+    """Return the error to end the command with, which names the transactions sent before; None when it may stay."""
     details = {"transactions": sent_before(transactions)} if transactions else {}
     if isinstance(error, Interrupted):
         return CommandFailed(str(error), PAID if transactions or error.notes else INTERRUPTED, details)
@@ -154,7 +154,7 @@ def as_failure(error: Exception, transactions: Sequence[SentTransaction]) -> Com
 
 
 def _signature(work: Work, sends: bool) -> inspect.Signature:
-    """The work's parameters but its ledger, then the common options."""
+    """Return the work's parameters but its ledger, then the common options."""
     hints = get_type_hints(work, include_extras=True)
     own = list(inspect.signature(work).parameters.values())[1:]
     options: dict[str, tuple[Any, Any]] = {
@@ -185,7 +185,7 @@ EXACT = Context(prec=80, traps=[InvalidOperation, Overflow, Inexact])
 
 
 def token_amount(text: str) -> int:
-    """Tokens as people write them, "12.5", in the smallest unit. Raises `typer.BadParameter`."""
+    """Return tokens as people write them, "12.5", in the smallest unit. Raises `typer.BadParameter`."""
     try:
         amount = EXACT.scaleb(EXACT.create_decimal(text), TOKEN_DECIMALS)
     except ArithmeticError:
@@ -201,7 +201,7 @@ Amount = Annotated[
 
 
 def account_address(text: str) -> str:
-    """An account, with its checksum. Raises `typer.BadParameter`."""
+    """Return an account, with its checksum. Raises `typer.BadParameter`."""
     from eth_utils.address import is_address, to_checksum_address
 
     if not is_address(text):
@@ -217,7 +217,7 @@ AccountArgument = Annotated[
 
 
 def percent(text: str) -> int:
-    """A commission as people write it, "2.5" percent, in hundredths of a percent. Raises `typer.BadParameter`."""
+    """Return a commission of "2.5", percent as people write it, in hundredths of them. Raises `typer.BadParameter`."""
     try:
         value = EXACT.scaleb(EXACT.create_decimal(text.removesuffix("%")), 2)
     except ArithmeticError:
@@ -228,7 +228,7 @@ def percent(text: str) -> int:
 
 
 def network_address(text: str) -> str:
-    """What a node is reached by, `http://host:port`. Raises `typer.BadParameter`."""
+    """Return what a node is reached by, `http://host:port`. Raises `typer.BadParameter`."""
     try:
         NetworkAddress.parse(text)
     except InvalidAddress as error:
@@ -250,7 +250,7 @@ def require_reachable(ledger: Ledger, address: str, allow_private: bool | None) 
 
 
 def node_name(text: str) -> str:
-    """A node's name as the contracts take it. Raises `typer.BadParameter`."""
+    """Return a node's name as the contracts take it. Raises `typer.BadParameter`."""
     if not is_name(text):
         raise typer.BadParameter(
             f"{printable(text, MAX_NAME_BYTES)!r} is no name of a node: 1 to {MAX_NAME_BYTES} printable ASCII "
@@ -260,7 +260,7 @@ def node_name(text: str) -> str:
 
 
 def hex_digest(text: str) -> bytes:
-    """32 bytes in hex. Raises `typer.BadParameter`."""
+    """Return 32 bytes in hex. Raises `typer.BadParameter`."""
     try:
         return parse_secret(text, "it")
     except InvalidKey:
@@ -279,7 +279,7 @@ def require_new_file(path: Path) -> None:
 
 
 def sending_account(ledger: Ledger) -> str:
-    """The account that a command is about when it names none. Raises `LedgerError`."""
+    """Return the account that a command is about when it names none. Raises `LedgerError`."""
     if ledger.account is None:
         raise LedgerError(f"no account: name one, or give its key (--key-file FILE or ${KEY_VARIABLE})")
     return ledger.account

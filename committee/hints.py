@@ -96,5 +96,5 @@ HINTS: Mapping[str, str] = {
 
 
 def hint(reason: str) -> str:
-    """What to do; "" for an error that nobody can do anything about."""
+    """Return what to do; "" for an error that no user can do anything about."""
     return HINTS.get(reason, "")

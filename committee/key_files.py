@@ -25,7 +25,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def read_key(path: Path, make: Callable[[bytes], Key]) -> Key:
-    """The key that `make` makes of a key file's 32 bytes. Raises `InvalidKey` naming the file."""
+    """Return the key that `make` makes of a key file's 32 bytes. Raises `InvalidKey` naming the file."""
     secret = read_secret(path)
     try:
         return make(secret)
@@ -60,7 +60,7 @@ def read_secret(path: Path) -> bytes:
 def read_private(path: Path, what: str) -> str:
     """Return the text of a file with a secret. Raises `InvalidKey` that says `what` it is, and nothing of its content.
 
-    The path may be a link to a regular file, as orchestrators mount keys. Nobody but its owner may read the file; its
+    The path may be a link to a regular file, as orchestrators mount keys. Only its owner may read the file; its
     group may, and a warning is logged, where the process cannot change that (`_is_mounted`).
     """
     try:
@@ -83,13 +83,13 @@ def read_private(path: Path, what: str) -> str:
 
 
 def _is_mounted(descriptor: int) -> bool:
-    """Whether an orchestrator put the file there: it is another user's, or on a read-only mount, so `chmod` fails."""
+    """Return whether an orchestrator mounted the file: it is another user's, or read-only, so `chmod` fails."""
     is_read_only = bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
     return is_read_only or os.fstat(descriptor).st_uid != os.geteuid()
 
 
 def parse_secret(text: str, where: str) -> bytes:
-    """32 bytes from hex. Raises `InvalidKey` saying `where` it stands, without a trace of the content."""
+    """Return 32 bytes from hex. Raises `InvalidKey` saying `where` it stands, without a trace of the content."""
     try:
         secret = bytes.fromhex(text.strip().removeprefix("0x"))
     except ValueError:

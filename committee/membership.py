@@ -78,7 +78,7 @@ class Committee:
         return {member.node_id: member.shards for member in self.members}
 
     def shards_of(self, node_id: int) -> tuple[int, ...]:
-        """The shards of a node in this epoch; empty when it is not a member."""
+        """Return the shards of a node in this epoch; none when it is not a member."""
         member = self.by_id.get(node_id)
         return member.shards if member else ()
 
@@ -100,9 +100,9 @@ class Committee:
         return self.n_shards // 3 + 1
 
     def is_quorum(self, weight: int) -> bool:
-        """Whether these votes are enough to certify."""
+        """Return whether these votes are enough to certify."""
         return weight >= self.quorum
 
     def has_one_correct(self, weight: int) -> bool:
-        """Whether at least one of these votes is a correct node's."""
+        """Return whether at least one of these votes is a correct node's."""
         return weight >= self.one_correct

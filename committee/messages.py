@@ -96,7 +96,7 @@ class Message:
 
 
 def encode(intent: Intent, epoch: int, body: bytes, domain: bytes | None) -> bytes:
-    """The bytes to sign: version 1 with a domain of 32 bytes, version 0 (Walrus' own) with None."""
+    """Return the bytes to sign: version 1 with a domain of 32 bytes, version 0 (Walrus' own) with None."""
     version = VERSION_WITHOUT_DOMAIN if domain is None else VERSION_WITH_DOMAIN
     if domain is not None:
         _require_length("domain", domain, DOMAIN_BYTES)
@@ -128,7 +128,7 @@ def decode(encoded: bytes) -> Message:
 
 
 def possession_body(account: str, public_key: bytes) -> bytes:
-    """Body of a proof of possession. `account` is "0x" and 40 (EVM) or 64 (Sui) hexadecimal digits."""
+    """Return the body of a proof of possession. `account` is "0x" and 40 (EVM) or 64 (Sui) hexadecimal digits."""
     try:
         address = bytes.fromhex(account.removeprefix("0x"))
     except ValueError:
@@ -140,7 +140,7 @@ def possession_body(account: str, public_key: bytes) -> bytes:
 
 
 def blob_body(blob_id: bytes, object_id: int | None = None) -> bytes:
-    """Body of a blob confirmation: permanent without an object id, else of that deletable blob object."""
+    """Return the body of a blob confirmation: permanent without an object id, else of that deletable blob object."""
     _require_length("blob id", blob_id, BLOB_ID_BYTES)
     if object_id is None:
         return blob_id + _PERMANENT
@@ -148,13 +148,13 @@ def blob_body(blob_id: bytes, object_id: int | None = None) -> bytes:
 
 
 def invalid_blob_body(blob_id: bytes) -> bytes:
-    """Body of the message that a blob was encoded inconsistently."""
+    """Return the body of the message that a blob was encoded inconsistently."""
     _require_length("blob id", blob_id, BLOB_ID_BYTES)
     return blob_id
 
 
 def eject_body(node_id: int, deadline_s: int, reason: int = EjectionReason.SILENT) -> bytes:
-    """Body of the message that ejects a member; the reason is an `EjectionReason`.
+    """Return the body of the message that ejects a member; the reason is an `EjectionReason`.
 
     `deadline_s` is the chain's last second at which the message counts.
     """
@@ -171,13 +171,13 @@ def sign_of_life_body(node_id: int, nonce: bytes) -> bytes:
 
 
 def member_request_body(asked_id: int, member_id: int, hour: int) -> bytes:
-    """Body of the message by which a member shows itself to the node it asks; `hour` is Unix time in hours."""
+    """Return the body of the message by which a member shows itself to a node; `hour` is Unix time in hours."""
     ids = (_unsigned("node id", node_id, _WORD_BYTES, "big") for node_id in (asked_id, member_id))
     return b"".join((*ids, _unsigned("hour", hour, _HOUR_BYTES, "little")))
 
 
 def read_member_request(body: bytes) -> tuple[int, int, int]:
-    """(id of the node asked, id of the member that asks, hour) of such a body."""
+    """Return (id of the node asked, id of the member that asks, hour) of such a body."""
     _require_body(Intent.MEMBER_REQUEST, body)
     asked, member, hour = body[:_WORD_BYTES], body[_WORD_BYTES : 2 * _WORD_BYTES], body[2 * _WORD_BYTES :]
     return int.from_bytes(asked, "big"), int.from_bytes(member, "big"), int.from_bytes(hour, "little")
@@ -197,7 +197,7 @@ class ShardTransferRequest:
     """The public key of the requester, which signs."""
 
     def to_body(self) -> bytes:
-        """The body of a `SHARD_TRANSFER` message."""
+        """Return the body of a `SHARD_TRANSFER` message."""
         _require_axis(self.axis)
         _require_length("first blob id", self.first_blob_id, BLOB_ID_BYTES)
         _require_length("public key", self.public_key, PUBLIC_KEY_BYTES)

@@ -48,7 +48,7 @@ class CommandFailed(CommitteeError):
 
 
 def sent(transaction: Transaction, **more: Any) -> Result:
-    """A transaction that came through, and what else there is to say."""
+    """Return the result of a transaction that came through, with what else there is to say."""
     return {
         **more,
         "transaction": "0x" + transaction.hash.hex(),
@@ -58,7 +58,7 @@ def sent(transaction: Transaction, **more: Any) -> Result:
 
 
 def planned(stopped: DryRun) -> Result:
-    """What a dry run would have sent, and at most cost; `not_estimated` names what that leaves out."""
+    """Return what a dry run would have sent, and at most cost; `not_estimated` names what that leaves out."""
     unknown = [one.action for one in stopped.planned if one.fee_wei is None]
     fee_wei = sum(one.fee_wei for one in stopped.planned if one.fee_wei is not None)
     result: dict[str, Any] = {
@@ -84,7 +84,7 @@ def planned(stopped: DryRun) -> Result:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: dataclasses as dicts, bytes as hex."""
+    """Return a value as JSON has it: dataclasses as dicts, bytes as hex."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, bytes):
@@ -163,7 +163,7 @@ def _blocking(stream: TextIO) -> Iterator[None]:
 
 
 def sent_before(transactions: Sequence[SentTransaction]) -> list[dict[str, Any]]:
-    """The transactions that a command sent before it failed, as errors tell them."""
+    """Return the transactions that a command sent before it failed, as errors tell them."""
     return [
         {"action": one.action, "transaction": "0x" + one.hash.hex(), "mined": one.is_mined}
         for one in transactions
@@ -171,7 +171,7 @@ def sent_before(transactions: Sequence[SentTransaction]) -> list[dict[str, Any]]
 
 
 def error_text(error: Exception, as_json: bool) -> str:
-    """What a command says on standard error: one JSON object, or a line and below it what is to be kept.
+    """Return what a command says on standard error: one JSON object, or a line and below it what is to be kept.
 
     The message may quote a contract, a provider or a node: it is cut, and its control characters are escaped.
     """
@@ -188,7 +188,7 @@ def error_text(error: Exception, as_json: bool) -> str:
 
 
 def details_of(error: BaseException | None) -> dict[str, Any]:
-    """The `details` of an error and of those that caused it; the outer ones win."""
+    """Return the `details` of an error and of those that caused it; the outer ones win."""
     details: dict[str, Any] = {}
     while error is not None:
         details = {**plain(getattr(error, "details", {})), **details}
@@ -197,7 +197,7 @@ def details_of(error: BaseException | None) -> dict[str, Any]:
 
 
 def for_people(result: Result) -> str:
-    """The lines and tables of a plain result."""
+    """Return the lines and tables of a plain result."""
     lines, tables = [], []
     for name, value in result.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
@@ -209,7 +209,7 @@ def for_people(result: Result) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line for the names and one for each record; numbers to the right."""
+    """Return a line for the names and one for each record; numbers to the right."""
     names = [name for name in rows[0] if name not in HIDDEN]
     columns = [[_title(name), *(_cell(name, row[name]) for row in rows)] for name in names]
     widths = [max(map(len, column)) for column in columns]
@@ -229,7 +229,7 @@ def _title(name: str) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    """One value in the unit that people use."""
+    """Return one value in the unit that people use."""
     if value is None:
         return "-"
     if name in UNITS:
@@ -251,12 +251,12 @@ def _decimal(value: int, decimals: int, unit: str) -> str:
 
 
 def tokens(amount: int) -> str:
-    """An amount as the commands take it: "12.5 tokens"."""
+    """Return an amount as the commands take it: "12.5 tokens"."""
     return _decimal(amount, TOKEN_DECIMALS, "tokens")
 
 
 def size_text(size_bytes: int) -> str:
-    """A size as people read it, "1.5 MiB"."""
+    """Return a size as people read it, "1.5 MiB"."""
     size, unit = float(size_bytes), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if size < 1024:

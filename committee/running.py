@@ -61,7 +61,7 @@ def run(work: Coroutine[Any, Any, Result], on_stop: Callable[[], None] = lambda:
 
 
 def _notes(error: BaseException | None) -> list[str]:
-    """The notes of an error and of those that led to it."""
+    """Return the notes of an error and of those that led to it."""
     notes: list[str] = []
     while error is not None:
         notes.extend(note for note in getattr(error, "__notes__", ()) if note not in notes)

@@ -1,4 +1,4 @@
-"""Stake → shards: who holds which shards in the next epoch (PROTOCOL section 3).
+"""Stake → shards: the owner of each shard in the next epoch (PROTOCOL section 3).
 
 `assign` is the whole election of a period's committee in three steps, each a function of its own; `replaced` is the
 replacement of ejected members within a period:
@@ -41,7 +41,7 @@ def assign(
     n_shards: int,
     band_millis: int = BAND_MILLIS,
 ) -> dict[int, tuple[int, ...]]:
-    """The next committee: node id → its shards, by ascending node id.
+    """Return the next committee: node id → its shards, by ascending node id.
 
     `previous` is the committee before it in the same form, None for the first. `band_millis` is the
     tolerance band in thousandths of a shard; 0 switches it off. The order of a member's shards matters: it
@@ -100,7 +100,7 @@ def worth_a_shard(candidates: Candidates, n_shards: int) -> list[tuple[int, int]
 
 
 def apportion(candidates: Candidates, n_shards: int) -> dict[int, int]:
-    """Node id → number of shards, in candidate order; a node that gets none is left out.
+    """Return node id → number of shards, in candidate order; a node that gets none is left out.
 
     Nodes with a part `x` of the stake of the `k` nodes that are given shards get at most `x * (n_shards + k)`, however
     they share their stake out among themselves. Raises `ElectionError`.
@@ -145,7 +145,7 @@ def tolerate(
     settled = {node_id: counts.get(node_id, 0) for node_id in stakes}
 
     def over_share(node_id: int, count: int) -> int:
-        """`count - share`, times `total` to stay in integers."""
+        """Return `count - share`, times `total` to stay in integers."""
         return count * total - n_shards * stakes[node_id]
 
     # As many shards are freed as are gained, so that growing members outlast the shrinking ones, and which
@@ -191,12 +191,12 @@ def reassign(previous: Mapping[int, Sequence[int]], counts: Mapping[int, int]) -
 
 
 def least_moves(previous: Mapping[int, Sequence[int]], current: Mapping[int, Sequence[int]]) -> int:
-    """The fewest shards that any assignment with these two committees' counts must move: `sum(max(0, old - new))`."""
+    """Return the least number of shards that any assignment with these counts moves: `sum(max(0, old - new))`."""
     return sum(max(0, len(held) - len(current.get(node_id, ()))) for node_id, held in previous.items())
 
 
 def _first_committee(counts: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
-    """Shards in sequence, in candidate order."""
+    """Deal the shards in sequence, in candidate order."""
     assigned: dict[int, tuple[int, ...]] = {}
     first = 0
     for node_id, count in counts.items():

@@ -1,6 +1,6 @@
 """The plan of a handover: what becomes of each shard when one committee follows another (PROTOCOL section 5).
 
-This is the whole decision table; whoever carries a plan out decides nothing.
+This is the whole decision table; the code that carries a plan out decides nothing.
 
     the shard's owner before           its owner now
     there was no committee             keeps it: there are no bytes yet
@@ -12,7 +12,7 @@ This is the whole decision table; whoever carries a plan out decides nothing.
     a shard in the node's store that is      may go
     its own now, or in the selected epoch    never
     lost in this change                      in the next epoch: older blobs are read from it until then
-    owed: nobody has attested it since       never, until somebody has
+    owed: not attested since                 never, until a member has attested it
     another's                                once the certificate grace since the start is over: what readers
                                              know may be an epoch old, however short that epoch was
 
@@ -69,7 +69,7 @@ class Plan:
         return tuple(sorted((*self.transferred, *self.rebuilt)))
 
     def only(self, gained: Collection[int]) -> Plan:
-        """The plan for these of the gained shards alone."""
+        """Return the plan for these of the gained shards alone."""
         return replace(
             self,
             transferred={shard: source for shard, source in self.transferred.items() if shard in gained},
@@ -84,7 +84,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Transition:
-    """The plans of all nodes of both committees, by node id; for reports, and for whoever checks one."""
+    """The plans of all nodes of both committees, by node id, for reports and their checks."""
 
     plans: Mapping[int, Plan]
 
@@ -115,15 +115,15 @@ def plan(
     selected: Committee | None = None,
     owed: Collection[int] = (),
 ) -> Plan:
-    """What `node_id` does in the change from `previous` to `current`; it need be a member of neither.
+    """Return what `node_id` does in the change from `previous` to `current`; it need be a member of neither.
 
-    `departed` names old owners that hand nothing over, and why. Who is in `previous` and not in `current`
+    `departed` names old owners that hand nothing over, and why. A node in `previous` and not in `current`
     has departed in any case: `LEFT` unless `departed` says otherwise. What a departed node keeps, it keeps.
     `unattested` are shards whose owner in `previous` did not attest them, the handover having been closed: if it is
     the owner still, it fills them again, as it would gained ones, instead of keeping them. (What it has of them
     by now is in its store, and not fetched twice.)
     `stored` are the shards of which its store holds anything, `selected` is the committee of the epoch after, if there
-    is one, and `owed` are shards, whoever holds them, that nobody has attested since they were given up.
+    is one, and `owed` are shards, of any owner, that no member has attested since they were given up.
 
     Raises `CommitteeError` when `current` does not follow `previous`, one epoch later with the same shards.
     """
@@ -171,7 +171,7 @@ def plan_all(
     departed: Mapping[int, Departure] | None = None,
     unattested: Collection[int] = (),
 ) -> Transition:
-    """The plans of everyone in either committee. Arguments and errors as for `plan`."""
+    """Return the plans of everyone in either committee. Arguments and errors as for `plan`."""
     node_ids = set(current.by_id) | set(previous.by_id if previous else ())
     plans = {node_id: plan(previous, current, node_id, departed, unattested) for node_id in sorted(node_ids)}
     return Transition(plans)

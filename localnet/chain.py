@@ -1,7 +1,6 @@
 """A real chain on this machine: anvil as a child process, with its own port, folder and clock.
 
-No account is funded at the start and none of anvil's well-known keys is used: whoever needs ether
-gets it by `fund`.
+No account is funded at the start and none of anvil's well-known keys is used: an account gets ether by `fund`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ HARDFORK = "prague"
 """The first that has the BLS12-381 precompiles (EIP-2537)."""
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 5.0
-"""A chain that has not stopped so long after SIGTERM is killed."""
+"""Time from SIGTERM to SIGKILL for a chain that has not stopped."""
 LOG_POLL_S = 0.02
 WEI_PER_ETHER = 10**18
 BLOCKS_A_SLOT = 2
@@ -57,7 +56,8 @@ class LocalChain:
     """Runs anvil, one block per transaction. An async context manager that leaves nothing but its folder.
 
     `finalized` is the block `finality_lag_blocks` (2 or more) behind the newest. With `block_time_s` an empty block
-    comes after so many seconds, so that the finalized block moves; the chain's clock goes on by a second with each.
+    comes each time that many seconds have passed, so that the finalized block moves; the chain's clock goes on by a
+    second with each.
 
     On Linux the chain also ends when this process is killed. (The kernel ties it to the thread that called
     `start`.)
@@ -197,7 +197,7 @@ class LocalChain:
             await asyncio.sleep(LOG_POLL_S)
 
     async def request(self, method: str, *parameters: Any) -> Any:
-        """Anything else that anvil can do. Raises `ChainError`."""
+        """Return the result of a JSON-RPC request to anvil. Raises `ChainError`."""
         if self._rpc is None:
             raise ChainError(f"{method}: the chain is not running")
         try:
@@ -216,7 +216,7 @@ class LocalChain:
 
 
 def find_anvil() -> Path:
-    """The anvil to run: the one on PATH, else the one from npm. Raises `ChainError` when there is neither."""
+    """Return the anvil to run: the one on PATH, else the one from npm. Raises `ChainError` when there is neither."""
     on_path = shutil.which("anvil")
     if on_path:
         return Path(on_path)

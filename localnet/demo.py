@@ -60,7 +60,7 @@ BIG_FILE_BYTES = 16 * 2**20
 
 
 class Narrator(Protocol):
-    """Who tells a person what happens; silent for `--json`."""
+    """What tells a person what happens; silent for `--json`."""
 
     def step(self, title: str) -> None:
         """A new part of the story."""
@@ -170,7 +170,7 @@ class Demo:
         self._gas: dict[str, int] = {}
 
     async def run(self) -> DemoResult:
-        """The whole story. Raises `DemoFailed` when something awaited does not come."""
+        """Run the whole demo. Raises `DemoFailed` when something awaited does not come."""
         first = await self._begin()
         async with self._network.mining():
             await self._store()
@@ -220,7 +220,7 @@ class Demo:
             self._tell.say(f"{file.path.name}: {len(data):,} bytes, {'equal' if equal else 'DIFFERENT'}")
 
     async def _replace(self, committee: Committee) -> Change:
-        """Kill a member; the others notice, eject and replace it, and rebuild its shards, all by themselves."""
+        """Kill a member; the other members notice, eject and replace it, and rebuild its shards, all by themselves."""
         self._tell.step("A member is killed: the others eject it, replace it and rebuild its shards")
         network = self._network
         began = time.monotonic()
@@ -314,7 +314,7 @@ class Demo:
         return int((await self._network.operator.epoch_state()).next is not None)
 
     async def _moved(self) -> str:
-        """What has been moved so far, for the progress line."""
+        """Return what has been moved so far, for the progress line."""
         members = (await self._committee()).members
         try:
             shards = [shard for one in await self._node_reports(members) for shard in one.shards]
@@ -342,7 +342,7 @@ def _names(members: Sequence[Member]) -> str:
 
 
 def example_files(folder: Path) -> list[Path]:
-    """Files of different sizes: some of the project's own, and one of 16 MiB made in `folder`."""
+    """Return files of different sizes: some of the project's own, and one of 16 MiB made in `folder`."""
     here = Path(__file__).resolve()
     own = [here, *(here.parents[1] / name for name in ("LICENSE", "README.md", "requirements.txt"))]
     big = folder / "sixteen-mebibytes.bin"

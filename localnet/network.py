@@ -42,7 +42,7 @@ TOKEN = 10**18
 OPERATOR_TOKENS = 1_000_000
 """What the operator has to stake, and to pay for storage, which it has approved."""
 STOP_PATIENCE_S = 10.0
-"""A node that has not stopped so long after SIGTERM is killed."""
+"""Time from SIGTERM to SIGKILL for a node that has not stopped."""
 WAIT_LIMIT_S = 240.0
 """No single wait lasts longer."""
 POLL_S = 0.2
@@ -108,7 +108,7 @@ class NodeProcess:
             )
 
     async def ended(self, limit_s: float) -> int:
-        """The exit status once it ends by itself; negative: the signal's number. Raises `NetworkError`."""
+        """Return the exit status once it ends by itself; negative: the signal's number. Raises `NetworkError`."""
         if self.process is None:
             raise NetworkError(f"{self.name} does not run")
         try:
@@ -132,7 +132,7 @@ class NodeProcess:
         self.process = None
 
     async def kill(self) -> None:
-        """SIGKILL: no goodbye, no clean-up."""
+        """Kill the process by SIGKILL, so that it cannot clean up."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
@@ -140,11 +140,11 @@ class NodeProcess:
             self.process = None
 
     def delete_folder(self) -> None:
-        """Lose everything the node had: slivers, index, keys."""
+        """Delete the node's folder with all it had: slivers, index, keys."""
         shutil.rmtree(self.folder)
 
     def last_words(self, lines: int = 3) -> str:
-        """The end of its log, for an error message."""
+        """Return the end of the node's log, for an error message."""
         try:
             return " / ".join(self.log_path.read_text(errors="replace").strip().splitlines()[-lines:])
         except OSError:
@@ -154,7 +154,7 @@ class NodeProcess:
 class LocalNetwork:
     """The chain, the contracts and the nodes. An async context manager that leaves nothing running.
 
-    With `finality_lag_blocks` the nodes follow the chain's finalized block, so many blocks behind the newest, as they
+    With `finality_lag_blocks` the nodes follow the chain's finalized block, that many blocks behind the newest, as they
     do on a public chain; blocks then come every LATE_BLOCK_S. With `keeper` the nodes move the epochs on by themselves
     after the first, as far as the chain's clock goes on; without it `next_epoch` does.
     """
@@ -257,7 +257,7 @@ class LocalNetwork:
         return node
 
     async def fund(self, key: AccountKey, units: int = 10**9) -> None:
-        """Give an account ether, and so many of the token's smallest units, which it may pay for storage with."""
+        """Give an account ether, and `units` of the token's smallest units, which it may pay for storage with."""
         await self.chain.fund(key.address)
         await self.operator.mint(key.address, units)
         async with await EvmLedger.connect(self.chain.rpc_url, self.deployment, key) as ledger:
@@ -325,7 +325,7 @@ class LocalNetwork:
         await self.until("attested shards", count, len(gained), progress)
 
     async def gained(self) -> frozenset[int]:
-        """The shards that are to be attested in this epoch: their owners are new, or owe them since the one before."""
+        """Return the shards to be attested in this epoch: those of new owners, and those not attested before."""
         state = await self.operator.epoch_state()
         if state.previous is None or state.current is None:
             return frozenset()
@@ -375,13 +375,13 @@ class LocalNetwork:
             raise NetworkError(f"nodes ended by themselves: {words}")
 
     def node_client(self, name: str) -> NodeClient:
-        """An HTTP client for one node."""
+        """Return an HTTP client for one node."""
         if self._session is None:
             raise NetworkError("the network is not started")
         return NodeClient(self._session, name, self.nodes[name].address)
 
     async def ledger_of(self, name: str) -> EvmLedger:
-        """A ledger that acts with a node's own account; the caller closes it."""
+        """Return a ledger that acts with a node's own account; the caller closes it."""
         key = account_key(self.nodes[name].folder)
         return await EvmLedger.connect(self.chain.rpc_url, self.deployment, key)
 

@@ -23,7 +23,7 @@ class NoFreePort(HauloutError):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens now; each time another one."""
+    """Return a port of 127.0.0.1 on which nothing listens now; each time another one."""
     for place in islice(_places, TRIES):
         port = FIRST + place % _COUNT
         try:

@@ -62,7 +62,7 @@ class Screen:
         self._print(f"   {text}")
 
     def _print(self, text: str) -> None:
-        """Whole lines where no terminal folds them: a program that reads or searches them needs that."""
+        """Print whole lines where no terminal folds them, for programs that read or search them."""
         self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def progress(self, name: str, done: int, total: int, note: str = "") -> None:
@@ -86,7 +86,7 @@ class Screen:
             self.say(f"{name}: {done} of {total}" + (f", {note}" if note else ""))
 
     def result(self, result: DemoResult) -> None:
-        """The transition reports, the checks and the verdict."""
+        """Print the transition reports, the checks and the verdict."""
         for change in result.changes:
             self._console.print(_report_table(change.report, change.seconds))
         self.say(_explanation(Parameters(result.first.n_shards)))
@@ -138,7 +138,7 @@ def _report_table(report: TransitionReport, seconds: float) -> Table:
 
 
 def _explanation(shape: Parameters) -> str:
-    """What the table's letters stand for."""
+    """Return what the table's letters stand for."""
     n, p, s = shape.n_shards, shape.p, shape.s
     return (
         f"A blob is a grid of p × s = {p} × {s} symbols of t bytes, extended to {n} × {n}. A shard holds a pair of it: "

@@ -1,6 +1,6 @@
-"""Following a chain through reorganisations: state first, events after, from a checkpoint that whoever follows keeps.
+"""Following a chain through reorganisations: state first, events after, from a checkpoint that the caller keeps.
 
-`Follower` reads; it keeps no state of the chain itself. Who uses it holds the marks of the newest blocks it has taken
+`Follower` reads; it keeps no state of the chain itself. Its user holds the marks of the newest blocks it has taken
 in, the last of them its checkpoint, and asks for what comes next:
 
 - a `Step`: the events of the blocks behind the checkpoint, which link to it by hash;
@@ -81,7 +81,7 @@ class Follower:
         """When the state was last compared with the contracts', or the follower made."""
 
     async def next(self, marks: Sequence[BlockMark], *, owes_state: bool = False) -> Step | Anew | None:
-        """What follows on the newest of `marks` (ascending); None when nothing does yet.
+        """Return what follows on the newest of `marks` (ascending); None when nothing does yet.
 
         `owes_state` says whether the step before left out the state.
 
@@ -106,7 +106,7 @@ class Follower:
         return self.newest
 
     async def step(self, after: BlockMark, until: BlockMark, *, owes_state: bool = False) -> Step:
-        """What happened behind a block, up to `until` or some way towards it. Raises as `Ledger.stretch`."""
+        """Return what happened behind a block, up to `until` or some way towards it. Raises as `Ledger.stretch`."""
         stretch = await self._ledger.stretch(after, until)
         state, last = None, stretch.marks[-1]
         owes_state |= stretch.lacks_address_changes
@@ -171,5 +171,5 @@ def _require_started(state: EpochState, events: Sequence[Event]) -> None:
 
 
 def _was_replaced(marks: Sequence[BlockMark], head: BlockMark) -> bool:
-    """Whether the block of the head's number was another one. A head that is merely older is not."""
+    """Return whether the block of the head's number was another one. A head that is merely older is not."""
     return any(mark.number == head.number and mark.hash != head.hash for mark in marks)

@@ -58,10 +58,10 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether what was told may be acted on for good: another endpoint of the chain, if any, told the same."""
+        """Whether irreversible acts may rest on what was told: another endpoint of the chain, if any, told the same."""
 
     def reading_anew(self) -> AbstractContextManager[None]:
-        """A block in which all of the state is read anew; once it ends well, nothing told before matters any more."""
+        """Return a context in which all state is read anew; if it ends well, nothing that was told before matters."""
 
     async def close(self) -> None:
         """Give back connections. Idempotent."""
@@ -69,35 +69,35 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
     # reading
 
     async def parameters(self) -> Parameters:
-        """What the deployment goes by now: the governor may change all but shards and domain."""
+        """Return what the deployment goes by now: the governor may change all but shards and domain."""
 
     async def head(self) -> BlockMark:
-        """The newest block that can no longer be reorganised for the adapter's setting.
+        """Return the newest block that can no longer be reorganised for the adapter's setting.
 
         Raises `LedgerNotSettled` while the contracts themselves are in a newer one.
         """
 
     async def newest(self) -> BlockMark:
-        """The newest block, which may be reorganised still."""
+        """Return the newest block, which may be reorganised still."""
 
     async def chain_time_s(self) -> int:
-        """Timestamp of the newest block."""
+        """Return the timestamp of the newest block."""
 
     async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
-        """Timestamp of a block, by its number.
+        """Return the timestamp of a block, by its number.
 
-        `is_followed` here and below: what is told is taken into a view that is acted on, so it counts for
+        `is_followed` here and below: the answer goes into a view that is acted on, so it counts for
         `is_confirmed`. Raises `ProvidersDisagree` when endpoints tell different things.
         """
 
     async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
-        """Committees and phase at a block (the head when None)."""
+        """Return the committees and the phase at a block (the head when None)."""
 
     async def nodes(self) -> list[RegisteredNode]:
-        """All registered nodes, by node id. Anyone may register thousands: for one node, ask for that one."""
+        """Return all registered nodes, by node id. Anyone may register thousands: for one node, ask for that one."""
 
     async def node(self, node_id: int) -> RegisteredNode:
-        """One node, in the newest block. Raises `LedgerRefused` when there is none."""
+        """Return one node, in the newest block. Raises `LedgerRefused` when there is none."""
 
     async def node_of(self, account: str) -> RegisteredNode | None:
         """Return the node that an account operates, in the newest block; None when it operates none.
@@ -106,13 +106,13 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
         """
 
     async def absence(self, node_id: int) -> Absence:
-        """Why a node that does not stand for election does not: what ended its newest candidacy."""
+        """Return why a node that does not stand for election does not: what ended its newest candidacy."""
 
     async def candidates(self) -> list[Candidate]:
-        """Who stands for the next selection, in candidate order."""
+        """Return the nodes that stand for the next selection, in candidate order."""
 
     async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
-        """The blob objects that are neither deleted nor expired at a block (the head when None), by object id.
+        """Return the blob objects that are neither deleted nor expired at a block (the head when None), by object id.
 
         Read in pages. The end periods and owners of an old block's may be those of the head.
         """
@@ -120,7 +120,7 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
     async def live_page(
         self, cursor: int, at: BlockMark, *, is_followed: bool = False
     ) -> tuple[list[BlobRecord], int]:
-        """Some of the blob objects that are neither deleted nor expired at a block, and the next page's cursor.
+        """Return some of the blob objects that are neither deleted nor expired at a block, and the next page's cursor.
 
         The cursor is 0 for the first page and behind the last one. Pages may be read at different blocks that ascend:
         each object that lives all the while is on one of them. Raises `LedgerStateGone` when the
@@ -128,16 +128,16 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
         """
 
     async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
-        """The objects as they were at a block, of those that existed then and have been deleted since.
+        """Return the objects as they were at a block, of those that existed then and have been deleted since.
 
         They are invalid if they are now.
         """
 
     async def blob_object(self, object_id: int) -> BlobRecord:
-        """One blob object. Raises `LedgerRefused` when there is none."""
+        """Return one blob object. Raises `LedgerRefused` when there is none."""
 
     async def blob_objects(self, root: bytes, length: int) -> BlobObjects:
-        """The blob's objects that are neither deleted nor expired in the newest block that the endpoint tells.
+        """Return the blob's objects that are neither deleted nor expired in the newest block that the endpoint tells.
 
         An adapter may leave out objects behind a great number of newer ones.
         """
@@ -146,13 +146,13 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
         """As `blob_objects`, of several blobs, each given by root and length, in one block."""
 
     async def attested_shards(self) -> frozenset[int]:
-        """Shards attested in the current epoch."""
+        """Return the shards attested in the current epoch."""
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
-        """Events of the blocks first..last (inclusive), in chain order; empty when last < first."""
+        """Return the events of the blocks first..last (inclusive), in chain order; empty when last < first."""
 
     async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
-        """The blocks behind `after`, up to `until` or, where that is far, some way towards it.
+        """Return the blocks behind `after`, up to `until` or, where that is far, some way towards it.
 
         Raises `LedgerReorganised` when `after` is not on the chain that leads to `until`, `LedgerUnavailable` also
         when it is not certain that no event is lacking but those that the stretch says.
@@ -164,9 +164,9 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
     async def missing_shards(
         self, epoch: int, at: BlockMark | None = None, *, is_followed: bool = False
     ) -> frozenset[int]:
-        """Shards neither kept nor attested at the end of an epoch that is over, or up to now (or to the block `at`).
+        """Return the shards neither kept nor attested at the end of an epoch, or up to now (or to the block `at`).
 
-        Who had them before goes on serving them.
+        The nodes that had them before go on serving them.
         """
 
     async def members_of(self, period: int) -> frozenset[int]:
@@ -179,7 +179,7 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
         """
 
     async def quote(self, length: int, periods: int) -> Quote:
-        """What a blob of `length` bytes takes and costs for `periods` periods."""
+        """Return what a blob of `length` bytes takes and costs for `periods` periods."""
 
     async def terms(self) -> Terms:
         """Return what space costs now, and how much of it there is."""

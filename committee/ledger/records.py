@@ -237,11 +237,11 @@ class BlobRecord:
     """The writer was proven to have encoded it inconsistently."""
 
     def is_registered(self, period: int) -> bool:
-        """Whether the object is neither deleted nor, in `period`, expired."""
+        """Return whether the object is neither deleted nor, in `period`, expired."""
         return not self.deleted and period < self.end_period
 
     def is_live(self, period: int) -> bool:
-        """Whether nodes must keep the blob in `period` for this object's sake."""
+        """Return whether nodes must keep the blob in `period` for this object's sake."""
         return self.certified_epoch is not None and not self.invalid and self.is_registered(period)
 
 

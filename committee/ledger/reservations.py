@@ -11,7 +11,7 @@ class SpaceLedger(Protocol):
     """Reservations of a chain, seen from one account; errors as those of `Ledger`."""
 
     async def reservations(self, owner: str) -> list[Reservation]:
-        """An account's reservations that have not ended, by id, in the newest block.
+        """Return an account's reservations that have not ended, by id, in the newest block.
 
         Raises `LedgerError` when the account has more than an adapter's limit, 100 000.
         """

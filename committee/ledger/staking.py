@@ -14,10 +14,10 @@ class StakeLedger(Protocol):
     # reading
 
     async def stakes(self, account: str) -> list[StakePosition]:
-        """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
+        """Return what an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
 
     async def earnings(self, account: str) -> int:
-        """Commissions that an account has not withdrawn yet."""
+        """Return the commissions that an account has not withdrawn yet."""
 
     async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         """Return those of the nodes that are not paid for a period that is over, in the newest block."""

@@ -20,7 +20,7 @@ class AccountsSpace:
         self.account = account
 
     async def reservations(self, owner: str) -> list[Reservation]:
-        """Of the newest block."""
+        """As `Ledger.reservations`."""
         now = self.chain.contracts
         found = [one for one in now.reservations.values() if one.owner == owner]
         live = [one for one in found if one.end_period > now.state.period]
@@ -29,7 +29,7 @@ class AccountsSpace:
     async def reserve_space(
         self, size_bytes: int, periods: int, *, max_cost: int | None = None
     ) -> tuple[int, Transaction]:
-        """Reserve space, which is free."""
+        """As `Ledger.reserve_space`; space is free."""
         sent = self._sender(), size_bytes, periods
         return self._new_space(self.chain.send("Blobs.reserve", space.reserve, *sent))
 
@@ -43,27 +43,27 @@ class AccountsSpace:
         known_up_to: int | None = None,
         max_cost: int | None = None,
     ) -> tuple[int, Transaction]:
-        """Register a blob object of the account's in its reservation."""
+        """As `Ledger.register_blob_in`."""
         sent = self._sender(), resource_id, root, length, deletable, known_up_to
         transaction = self.chain.send("Blobs.register", blobs.register_in, *sent)
         return max(self.chain.records), transaction
 
     async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:
-        """Of the account's."""
+        """As `Ledger.transfer_reservation`."""
         return self.chain.send("Blobs.transferReservation", space.transfer, self._sender(), resource_id, to)
 
     async def split_reservation_by_size(self, resource_id: int, size_bytes: int) -> tuple[int, Transaction]:
-        """Of the account's."""
+        """As `Ledger.split_reservation_by_size`."""
         sent = self._sender(), resource_id, size_bytes
         return self._new_space(self.chain.send("Blobs.splitBySize", space.split_by_size, *sent))
 
     async def split_reservation_by_period(self, resource_id: int, period: int) -> tuple[int, Transaction]:
-        """Of the account's."""
+        """As `Ledger.split_reservation_by_period`."""
         sent = self._sender(), resource_id, period
         return self._new_space(self.chain.send("Blobs.splitByPeriod", space.split_by_period, *sent))
 
     async def merge_reservations(self, resource_id: int, other_id: int) -> Transaction:
-        """Of the account's."""
+        """As `Ledger.merge_reservations`."""
         return self.chain.send("Blobs.merge", space.merge, self._sender(), resource_id, other_id)
 
     # how

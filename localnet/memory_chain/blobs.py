@@ -33,7 +33,7 @@ def reserve_and_register(
     deletable: bool,
     known_up_to: int | None = None,
 ) -> Outcome:
-    """A blob object of the account's, for `periods` periods."""
+    """Register a blob object of the account's for `periods` periods."""
     _require_no_newer(now, account, root, length, deletable, known_up_to)
     space.needed(now, length)
     end_period = space.end_of(now, periods)
@@ -48,7 +48,7 @@ def reserve_and_register_all(
     deletable: bool,
     known_up_to: int | None = None,
 ) -> Outcome:
-    """Blob objects of the account's, by root and length, all or none."""
+    """Register blob objects of the account's, by root and length, all or none."""
     events: list[Event] = []
     for root, length in new:
         now, told = reserve_and_register(now, account, root, length, periods, deletable, known_up_to)
@@ -65,7 +65,7 @@ def register_in(
     deletable: bool,
     known_up_to: int | None = None,
 ) -> Outcome:
-    """A blob object in a reservation of the account's, which it uses up."""
+    """Register a blob object in a reservation of the account's, which it uses up."""
     _require_no_newer(now, account, root, length, deletable, known_up_to)
     reserved = space.own(now, account, resource_id)
     if reserved.start_period > now.state.period:
@@ -91,7 +91,7 @@ def register(
     *,
     size_bytes: int | None = None,
 ) -> Outcome:
-    """A blob object with the next id, or the one that whoever runs the chain names, in as much space as it needs."""
+    """Register a blob object with the next id, or with the id named by hand, in as much space as it needs."""
     _require_valid(now, blob_id)
     if object_id is None:
         object_id = max(now.records, default=0) + 1
@@ -103,7 +103,7 @@ def register(
 
 
 def live_objects(now: Contracts, blob_id: bytes) -> list[BlobRecord]:
-    """The blob's objects that are neither deleted nor expired, newest first."""
+    """Return the blob's objects that are neither deleted nor expired, newest first."""
     records = [one for one in now.records.values() if one.blob_id == blob_id]
     live = [one for one in records if one.is_registered(now.state.period)]
     return sorted(live, key=lambda one: one.object_id, reverse=True)
@@ -149,7 +149,7 @@ def certified(now: Contracts, object_id: int, epoch: int) -> Outcome:
 
 
 def transfer(now: Contracts, account: str, object_id: int, to: str) -> Outcome:
-    """Another owner for a blob object of the account's, while it lives."""
+    """Give a blob object of the account's, while it lives, to another owner."""
     record = _owned(now, account, object_id)
     _require_unexpired(now, record)
     if to == NOBODY:
@@ -158,7 +158,7 @@ def transfer(now: Contracts, account: str, object_id: int, to: str) -> Outcome:
 
 
 def extend(now: Contracts, object_id: int, periods: int, known_end: int | None = None) -> Outcome:
-    """More periods for a certified blob, while it lives; anyone may. None for the end that it has."""
+    """Extend a certified blob, while it lives; any account may. `known_end` is None for the end that it has."""
     record, period = _extendable(now, object_id), now.state.period
     if known_end not in (None, record.end_period):
         raise Revert("EndMoved", endPeriod=record.end_period)
@@ -171,7 +171,7 @@ def extend(now: Contracts, object_id: int, periods: int, known_end: int | None =
 
 
 def extend_with(now: Contracts, account: str, object_id: int, resource_id: int) -> Outcome:
-    """The periods of a reservation of the account's behind the end of a certified blob, anybody's, for the blob."""
+    """Extend a certified blob, of any owner, by the periods of the account's reservation behind the blob's end."""
     record = _extendable(now, object_id)
     reserved = space.own(now, account, resource_id)
     is_adjoining = reserved.start_period <= record.end_period < reserved.end_period
@@ -182,7 +182,7 @@ def extend_with(now: Contracts, account: str, object_id: int, resource_id: int) 
 
 
 def remove(now: Contracts, account: str, object_id: int) -> Outcome:
-    """A deletable blob of the account's, while it lives. Of a deleted one the chain knows the object's id alone."""
+    """Delete a deletable blob of the account's, while it lives; the chain then knows the object's id alone."""
     record = _owned(now, account, object_id)
     if not record.deletable:
         raise Revert("NotDeletable", objectId=object_id)
@@ -195,7 +195,7 @@ def remove(now: Contracts, account: str, object_id: int) -> Outcome:
 
 
 def invalidate(now: Contracts, blob_id: bytes, certificate: Certificate | None) -> Outcome:
-    """Nobody has to keep the blob any longer. None for a certificate that whoever runs the chain vouches for."""
+    """Mark a blob as invalid: no node has to keep it. `certificate` is None when this is done by hand."""
     _require_valid(now, blob_id)
     epoch = now.state.epoch
     if certificate is not None:

@@ -1,4 +1,4 @@
-"""Blocks, one for every transaction, each with the contracts behind it; and what whoever runs the chain may do by hand.
+"""Blocks, one for every transaction, each with the contracts behind it; and what a test may do by hand.
 
 Nothing happens by itself: time stands still until it is moved, and epochs are selected and started by hand, which moves
 the clock as far as it takes. What is done by hand keeps the contracts' rules but for signatures and ownership.
@@ -66,7 +66,7 @@ class MemoryChain:
 
     def __init__(self, parameters: Parameters, time_s: int = 0) -> None:
         self.confirmations = 0
-        """A block is settled when so many follow it."""
+        """A block is settled when this many blocks follow it."""
         self.time_s = time_s
         self.blocks = [Block(Contracts.deployed(parameters, BlockMark(0, bytes(32)), time_s))]
         self.payers: WeakValueDictionary[tuple[str, bytes], asyncio.Lock] = WeakValueDictionary()
@@ -82,28 +82,28 @@ class MemoryChain:
         self.payers = WeakValueDictionary()
 
     def ledger(self, account: str | None) -> Ledger:
-        """The chain as one account sees it, as far as nodes and clients use it; None can only read."""
+        """Return the chain as one account sees it, as far as nodes and clients use it; None can only read."""
         return cast(Ledger, MemoryLedger(self, account))
 
     # blocks
 
     @property
     def settled(self) -> BlockMark:
-        """The newest block that so many follow as must."""
+        """The newest settled block."""
         return self.blocks[max(len(self.blocks) - 1 - self.confirmations, 0)].mark
 
     def block(self, mark: BlockMark) -> Block:
-        """A block that is still part of the chain. Raises `LedgerReorganised`."""
+        """Return a block that is still part of the chain. Raises `LedgerReorganised`."""
         if not self.has(mark):
             raise LedgerReorganised(f"block {mark.number} was replaced")
         return self.blocks[mark.number]
 
     def has(self, mark: BlockMark) -> bool:
-        """Whether a block is still part of the chain."""
+        """Return whether a block is still part of the chain."""
         return mark.number < len(self.blocks) and self.blocks[mark.number].mark == mark
 
     def send(self, action: str, rule: Rule[Sent], *sent: Sent.args, **named: Sent.kwargs) -> Transaction:
-        """A block with one transaction. Raises `LedgerRefused` with the contract's own error, and makes none."""
+        """Make a block with one transaction. Raises `LedgerRefused` with the contract's own error, and makes none."""
         number = len(self.blocks)
         mark = BlockMark(number, self._forks.to_bytes(16, "big") + number.to_bytes(16, "big"))
         now = replace(self.contracts.changed(block=mark), time_s=self.time_s)
@@ -115,11 +115,11 @@ class MemoryChain:
         return Transaction(mark.hash, mark, 0)
 
     def mine(self) -> Transaction:
-        """A block in which nothing happens."""
+        """Make a block in which nothing happens."""
         return self.send("mine", lambda now: (now, ()))
 
     def rewind(self, mark: BlockMark) -> None:
-        """A reorganisation: what was mined behind this block is gone, and other blocks come."""
+        """Reorganise the chain: the blocks behind this one are gone, and others come in their place."""
         self.block(mark)
         del self.blocks[mark.number + 1 :]
         self._forks += 1
@@ -128,7 +128,7 @@ class MemoryChain:
 
     @property
     def contracts(self) -> Contracts:
-        """All that they hold."""
+        """The contracts behind the newest block."""
         return self.blocks[-1].contracts
 
     @property
@@ -184,7 +184,7 @@ class MemoryChain:
         self.send("Registry.updateNetworkAddress", registry.update_address, account, node_id, address)
 
     def stand(self, stakes: Mapping[int, int]) -> None:
-        """Who stands for election from now on, in this order: node id → all its stake."""
+        """Set the candidates, in this order: node id → all its stake."""
 
         def standing(now: Contracts) -> tuple[Contracts, tuple[Event, ...]]:
             nodes = {
@@ -199,16 +199,16 @@ class MemoryChain:
     # epochs, by hand
 
     def select(self, shards: Shards | None = None) -> None:
-        """The next committee: elected, or with these shards; node id → its shards."""
+        """Select the next committee: elected, or with these shards; node id → its shards."""
         self.time_s = max(self.time_s, selectable_at_s(self.state, self.parameters))
         self.send("Committee.select", epochs.select, shards)
 
     def replace(self) -> None:
-        """The committee in office without its ejected members, to start within the period."""
+        """Select the committee in office without its ejected members, to start within the period."""
         self.send("Committee.replace", epochs.replace_ejected)
 
     def start(self, shards: Shards | None = None) -> None:
-        """The next epoch, with the committee that is selected, or with these shards at once."""
+        """Start the next epoch, with the committee that is selected, or with these shards at once."""
         if shards is not None:
             self.select(shards)
         self.time_s = max(self.time_s, startable_at_s(self.state, self.parameters))
@@ -228,23 +228,23 @@ class MemoryChain:
     def register(
         self, blob: Named, *, end_period: int = 50, deletable: bool = False, object_id: int | None = None
     ) -> int:
-        """A blob object of `WRITER`'s, whatever its end; its id, the next one unless named."""
+        """Register a blob object of `WRITER`'s, whatever its end; return its id, the next one unless named."""
         sent = WRITER, blob.blob_id, blob.length, end_period, deletable, object_id
         self.send("Blobs.register", blobs.register, *sent)
         return max(self.records) if object_id is None else object_id
 
     def certify(self, object_id: int) -> None:
-        """An object, by the current committee."""
+        """Certify an object by the current committee."""
         self.send("Blobs.certify", blobs.certified, object_id, self.state.epoch)
 
     def extend(self, object_id: int, periods: int) -> None:
-        """An object, by so many periods."""
+        """Extend an object by `periods` periods."""
         self.send("Blobs.extend", blobs.extend, object_id, periods)
 
     def delete(self, object_id: int) -> None:
-        """An object."""
+        """Delete an object."""
         self.send("Blobs.remove", blobs.remove, self.records[object_id].owner, object_id)
 
     def invalidate(self, blob_id: bytes) -> None:
-        """All objects of a blob."""
+        """Mark all objects of a blob as invalid."""
         self.send("Blobs.invalidate", blobs.invalidate, blob_id, None)

@@ -1,7 +1,7 @@
-"""What the contracts hold behind one block, and what their rules have in common.
+"""The contracts' state behind one block, and what their rules have in common.
 
-A rule is a function of `Contracts`, as the transaction's own block finds them, and of what was sent; it gives the
-contracts as they are then, with the events in their order, or raises `Revert` with the contract's own error.
+A rule is a function of `Contracts`, as the transaction's own block finds them, and of the transaction's arguments. It
+returns the contracts after the transaction and the events in their order, or raises `Revert` with the contract's error.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Contracts:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether no period has begun for so long that none may come any more."""
+        """Whether no period has begun for four times the longest that one may take: then none may come any more."""
         return self._has_waited(4)
 
     @property
@@ -125,14 +125,14 @@ class Contracts:
         return self._has_waited(2)
 
     def _has_waited(self, times: int) -> bool:
-        """Whether no period has begun for so many times the longest that one may take."""
+        """Return whether no period has begun for `times` times the longest that one may take."""
         state, parameters = self.state, self.parameters
         is_open = state.epoch == state.first_epoch and not state.handover_done
         last_s = state.started_at_s if is_open else state.regular_handover_done_s
         return self.time_s > last_s + times * (parameters.period_duration_s + parameters.handover_deadline_s)
 
     def accepts(self, epoch: int) -> bool:
-        """Whether certificates of an epoch's committee count."""
+        """Return whether certificates of an epoch's committee count."""
         state = self.state
         if epoch == 0 or epoch not in (state.epoch, state.epoch - 1):
             return False
@@ -140,7 +140,7 @@ class Contracts:
         return epoch == state.epoch or not state.handover_done or in_grace
 
     def node_of(self, account: str) -> int:
-        """The node that an account operates, 0 if none."""
+        """Return the id of the node that an account operates, 0 if none."""
         return next((one.node_id for one in self.nodes.values() if one.operator == account), 0)
 
     def verify(

@@ -32,7 +32,7 @@ Shards = Mapping[int, Collection[int]]
 
 
 def select(now: Contracts, shards: Shards | None = None) -> Outcome:
-    """The next committee: elected from the candidates as they are now, or with the shards that whoever asks names."""
+    """Select the next committee: elected from the candidates as they are now, or with the shards that are given."""
     state, parameters = now.state, now.parameters
     if state.next is not None:
         raise Revert("AlreadySelected", epoch=state.next.epoch)
@@ -122,14 +122,14 @@ def replaceable_at_s(now: Contracts) -> int | None:
 
 
 def stake_needed(now: Contracts) -> int:
-    """How much stake has to be elected in a selection made now, after the handover."""
+    """Return how much stake has to be elected in a selection made now, after the handover."""
     longest_s = now.parameters.shrink_s
     waited_s = min(max(0, now.time_s - selectable_at_s(now.state, now.parameters)), longest_s)
     return 2 * now.elected_stake * (longest_s - waited_s) // (3 * longest_s)
 
 
 def start(now: Contracts) -> Outcome:
-    """The selected epoch is the current one."""
+    """Start the selected epoch."""
     state = now.state
     if state.next is None:
         raise Revert("NotSelected", epoch=state.epoch + 1)
@@ -167,13 +167,13 @@ def start(now: Contracts) -> Outcome:
 
 
 def _last_held(state: EpochState, missing: Collection[int]) -> dict[int, Member]:
-    """Shards nobody has kept or attested in an epoch that ends, and who did last."""
+    """Return the shards missing at the end of an epoch, each with the member that kept or attested it last."""
     before = {**(state.previous.owner_of if state.previous else {}), **state.unattested}
     return {shard: before[shard] for shard in missing}
 
 
 def kept_shards(state: EpochState) -> frozenset[int]:
-    """All whose owner is the one it was before, but for those it did not attest there; in the first epoch, all."""
+    """Return the shards whose owner is the one before and attested them then; in the first epoch, all shards."""
     if state.current is None:
         return frozenset()
     if state.previous is None:
@@ -186,7 +186,7 @@ def kept_shards(state: EpochState) -> frozenset[int]:
 
 
 def attest(now: Contracts, account: str, epoch: int, attestations: Sequence[Attestation]) -> Outcome:
-    """Shards that the account's node gained in this epoch, or gained in the one before and did not attest."""
+    """Attest shards that the account's node gained in this epoch, or gained in the one before and did not attest."""
     state, node_id = now.state, now.node_of(account)
     if epoch != state.epoch or state.current is None:
         raise Revert("WrongEpoch", given=epoch, current=state.epoch)
@@ -220,9 +220,9 @@ def close(now: Contracts) -> Outcome:
 def eject(
     now: Contracts, node_id: int, reason: int, deadline_s: int, certificate: Certificate | None
 ) -> Outcome:
-    """A member that does not answer is no candidate until the next period; a committee selected with it is dropped.
+    """Eject a member: it is no candidate until the next period; a committee selected with it is dropped.
 
-    None for a certificate that whoever runs the chain vouches for.
+    `certificate` is None when this is done by hand.
     """
     state = now.state
     if now.time_s > deadline_s:

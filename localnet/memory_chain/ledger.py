@@ -56,11 +56,11 @@ class MemoryLedger(AccountsSpace):
         return True
 
     def reading_anew(self) -> AbstractContextManager[None]:
-        """Nothing is unconfirmed, before or after."""
+        """As `Ledger.reading_anew`; nothing is ever unconfirmed."""
         return nullcontext()
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """As `Ledger.close`; there is nothing to give back."""
 
     # reading
 
@@ -69,15 +69,15 @@ class MemoryLedger(AccountsSpace):
         return self.chain.parameters
 
     async def head(self) -> BlockMark:
-        """The newest settled block."""
+        """As `Ledger.head`."""
         return self.chain.settled
 
     async def newest(self) -> BlockMark:
-        """The newest block, settled or not."""
+        """As `Ledger.newest`."""
         return self.chain.blocks[-1].mark
 
     async def chain_time_s(self) -> int:
-        """Of the newest block."""
+        """As `Ledger.chain_time_s`."""
         return self.chain.contracts.time_s
 
     async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
@@ -85,15 +85,15 @@ class MemoryLedger(AccountsSpace):
         return self.chain.blocks[number].contracts.time_s
 
     async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
-        """At a block, or the head."""
+        """As `Ledger.epoch_state`."""
         return (await self._at(at)).state
 
     async def nodes(self) -> list[RegisteredNode]:
-        """By node id."""
+        """As `Ledger.nodes`."""
         return list(self.chain.nodes.values())
 
     async def node(self, node_id: int) -> RegisteredNode:
-        """By its id."""
+        """As `Ledger.node`."""
         if node_id not in self.chain.nodes:
             raise LedgerRefused("Registry.node", "UnknownNode", {"nodeId": node_id})
         return self.chain.nodes[node_id]
@@ -103,15 +103,15 @@ class MemoryLedger(AccountsSpace):
         return self.chain.nodes.get(self.chain.contracts.node_of(account))
 
     async def absence(self, node_id: int) -> Absence:
-        """Of the newest block."""
+        """As `Ledger.absence`."""
         return self.chain.contracts.absences.get(node_id, Absence.NEVER_STOOD)
 
     async def candidates(self) -> list[Candidate]:
-        """In candidate order."""
+        """As `Ledger.candidates`."""
         return [Candidate(one, self.chain.nodes[one].stake) for one in self.chain.contracts.candidates]
 
     async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
-        """At a block, or the head; by object id."""
+        """As `Ledger.blobs`."""
         now = await self._at(at)
         live = [one for one in now.records.values() if one.is_registered(now.state.period)]
         return sorted(live, key=lambda one: one.object_id)
@@ -119,39 +119,39 @@ class MemoryLedger(AccountsSpace):
     async def live_page(
         self, cursor: int, at: BlockMark, *, is_followed: bool = False
     ) -> tuple[list[BlobRecord], int]:
-        """At a block; by object id, which is the cursor."""
+        """As `Ledger.live_page`; the cursor is an object id."""
         live = [one for one in await self.blobs(at) if one.object_id >= cursor]
         page, left = live[:PAGE_ITEMS], live[PAGE_ITEMS:]
         return page, left[0].object_id if left else 0
 
     async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
-        """At a block that the chain has."""
+        """As `Ledger.lost_objects`."""
         records, invalid = (await self._at(at)).records, self.chain.contracts.invalid
         known = [records[one] for one in object_ids if one in records]
         return [replace(one, invalid=one.blob_id in invalid) for one in known if not one.deleted]
 
     async def blob_object(self, object_id: int) -> BlobRecord:
-        """The newest block's."""
+        """As `Ledger.blob_object`."""
         if object_id not in self.chain.records:
             raise LedgerRefused("Blobs.blob", "UnknownObject", {"objectId": object_id})
         return self.chain.records[object_id]
 
     async def blob_objects(self, root: bytes, length: int) -> BlobObjects:
-        """Of the newest block."""
+        """As `Ledger.blob_objects`."""
         return blobs.objects(self.chain.contracts, root, length)
 
     async def objects_of_blobs(self, asked: Sequence[tuple[bytes, int]]) -> list[BlobObjects]:
-        """Of the newest block."""
+        """As `Ledger.objects_of_blobs`."""
         return [await self.blob_objects(*blob) for blob in asked]
 
     async def attested_shards(self) -> frozenset[int]:
-        """Of the newest block."""
+        """As `Ledger.attested_shards`."""
         return self.chain.attested
 
     async def missing_shards(
         self, epoch: int, at: BlockMark | None = None, *, is_followed: bool = False
     ) -> frozenset[int]:
-        """At a block, or the newest."""
+        """As `Ledger.missing_shards`."""
         contracts = self.chain.contracts if at is None else self.chain.block(at).contracts
         try:
             return contracts.missing_shards(epoch)
@@ -159,7 +159,7 @@ class MemoryLedger(AccountsSpace):
             raise LedgerRefused("Committee.missingShards", revert.reason, revert.arguments) from None
 
     async def members_of(self, period: int) -> frozenset[int]:
-        """In the newest block."""
+        """As `Ledger.members_of`."""
         return frozenset(self.chain.contracts.weights_of[period])
 
     async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
@@ -167,12 +167,12 @@ class MemoryLedger(AccountsSpace):
         return ()
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
-        """In chain order."""
+        """As `Ledger.events`."""
         blocks = self.chain.blocks[max(0, first_block) : last_block + 1]
         return [event for block in blocks for event in block.events]
 
     async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
-        """All of it at once."""
+        """As `Ledger.stretch`; all of it at once."""
         self.chain.block(after), self.chain.block(until)
         marks = tuple(one.mark for one in self.chain.blocks[after.number + 1 : until.number + 1])
         return Stretch(marks, await self.events(after.number + 1, until.number))
@@ -182,54 +182,54 @@ class MemoryLedger(AccountsSpace):
         return self.chain.payers.setdefault((self._sender(), root), asyncio.Lock())
 
     async def settle(self) -> None:
-        """At once: every transaction is mined when it is sent."""
+        """As `Ledger.settle`; every transaction is mined when it is sent."""
 
     # sending: nodes
 
     async def register_node(
         self, name: str, address: str, public_key: bytes, proof_of_possession: bytes, **options: Any
     ) -> tuple[int, Transaction]:
-        """With a key of the account's own, as is proven."""
+        """As `Ledger.register_node`; the key must be proven."""
         sent = self._sender(), name, address, public_key, proof_of_possession
         transaction = self.chain.send("Registry.registerNode", registry.register_node, *sent, **options)
         return len(self.chain.nodes), transaction
 
     async def update_address(self, node_id: int, address: str, tls_key: bytes = bytes(32)) -> Transaction:
-        """At once."""
+        """As `Ledger.update_address`."""
         sent = self._sender(), node_id, address, tls_key
         return self.chain.send("Registry.updateNetworkAddress", registry.update_address, *sent)
 
     async def offer_node(self, node_id: int, account: str | None) -> Transaction:
-        """Of the account's."""
+        """As `Ledger.offer_node`."""
         return self.chain.send("Registry.offerNode", registry.offer, self._sender(), node_id, account)
 
     async def accept_node(self, node_id: int) -> Transaction:
-        """Offered to the account."""
+        """As `Ledger.accept_node`."""
         return self.chain.send("Registry.acceptNode", registry.accept, self._sender(), node_id)
 
     async def terms(self) -> Terms:
-        """In the newest block."""
+        """As `Ledger.terms`."""
         return self.chain.contracts.terms
 
     async def vote_of(self, node_id: int, period: int) -> Terms | None:
-        """In the newest block."""
+        """As `Ledger.vote_of`."""
         return votes.vote_of(self.chain.contracts, node_id, period)
 
     async def decision(self) -> Terms | None:
-        """In the newest block."""
+        """As `Ledger.decision`."""
         now = self.chain.contracts
         return votes.decision(now) if now.decided_period < now.state.period else None
 
     async def vote(self, terms: Terms) -> Transaction:
-        """Of the account's node."""
+        """As `Ledger.vote`."""
         return self.chain.send("Ballot.vote", votes.vote, self._sender(), terms)
 
     async def decide_terms(self) -> Transaction:
-        """Once a period."""
+        """As `Ledger.decide_terms`."""
         return self.chain.send("Ballot.decide", votes.decide)
 
     async def stake(self, node_id: int, amount: int) -> Transaction:
-        """Out of nothing."""
+        """As `Ledger.stake`; the tokens come out of nothing."""
         self._sender()
         return self.chain.send("Staking.stake", registry.stake, node_id, amount)
 
@@ -246,29 +246,29 @@ class MemoryLedger(AccountsSpace):
     # sending: epochs
 
     async def select(self) -> Transaction:
-        """Not before its time."""
+        """As `Ledger.select`."""
         return self.chain.send("Committee.select", epochs.select)
 
     async def replace(self) -> Transaction:
-        """While there is an ejected member whose place others can take."""
+        """As `Ledger.replace`."""
         return self.chain.send("Committee.replace", epochs.replace_ejected)
 
     async def start(self) -> Transaction:
-        """Not before its time."""
+        """As `Ledger.start`."""
         return self.chain.send("Committee.start", epochs.start)
 
     async def attest(self, epoch: int, attestations: Sequence[Attestation]) -> Transaction:
-        """Of the account's node."""
+        """As `Ledger.attest`."""
         return self.chain.send("Committee.attest", epochs.attest, self._sender(), epoch, attestations)
 
     async def close_handover(self) -> Transaction:
-        """Not before its time."""
+        """As `Ledger.close_handover`."""
         return self.chain.send("Committee.close", epochs.close)
 
     async def eject(
         self, node_id: int, reason: int, deadline_s: int, certificate: Certificate
     ) -> Transaction:
-        """By a quorum of the current committee."""
+        """As `Ledger.eject`."""
         return self.chain.send("Committee.eject", epochs.eject, node_id, reason, deadline_s, certificate)
 
     # sending: blobs
@@ -283,7 +283,7 @@ class MemoryLedger(AccountsSpace):
         known_up_to: int | None = None,
         max_cost: int | None = None,
     ) -> tuple[int, Transaction]:
-        """Register a blob object of the account's; space and gas are free."""
+        """As `Ledger.register_blob`; space and gas are free."""
         sent = self._sender(), root, length, periods, deletable, known_up_to
         transaction = self.chain.send("Blobs.reserveAndRegister", blobs.reserve_and_register, *sent)
         return max(self.chain.records), transaction
@@ -296,18 +296,18 @@ class MemoryLedger(AccountsSpace):
         *,
         known_up_to: int | None = None,
     ) -> tuple[list[BlobRecord], Transaction]:
-        """Register blob objects of the account's in one block."""
+        """As `Ledger.register_blobs`; all in one block."""
         sent = self._sender(), new, periods, deletable, known_up_to
         transaction = self.chain.send("Blobs.reserveAndRegister", blobs.reserve_and_register_all, *sent)
         records = self.chain.records
         return [records[object_id] for object_id in sorted(records)[-len(new) :]], transaction
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
-        """Certify an object by a quorum of a committee whose certificates count."""
+        """As `Ledger.certify_blob`."""
         return self.chain.send("Blobs.certify", blobs.certify, object_id, certificate)
 
     async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
-        """One transaction for all that have the same signers."""
+        """As `Ledger.certify_blobs`."""
         by_signers: dict[tuple[int, bytes], dict[int, Certificate]] = defaultdict(dict)
         for object_id, one in certificates.items():
             by_signers[one.epoch, one.bitmap][object_id] = one
@@ -316,27 +316,27 @@ class MemoryLedger(AccountsSpace):
         ]
 
     async def transfer_blob(self, object_id: int, to: str) -> Transaction:
-        """Give a blob object of the account's to another."""
+        """As `Ledger.transfer_blob`."""
         return self.chain.send("Blobs.transferBlob", blobs.transfer, self._sender(), object_id, to)
 
     async def extend_blob(
         self, object_id: int, periods: int, *, known_end: int | None = None, max_cost: int | None = None
     ) -> Transaction:
-        """Extend a blob object; space is free."""
+        """As `Ledger.extend_blob`; space is free."""
         self._sender()
         return self.chain.send("Blobs.extend", blobs.extend, object_id, periods, known_end)
 
     async def extend_blob_with(self, object_id: int, resource_id: int) -> Transaction:
-        """With a reservation of the account's."""
+        """As `Ledger.extend_blob_with`."""
         sent = self._sender(), object_id, resource_id
         return self.chain.send("Blobs.extendWith", blobs.extend_with, *sent)
 
     async def delete_blob(self, object_id: int) -> Transaction:
-        """Of the account's."""
+        """As `Ledger.delete_blob`."""
         return self.chain.send("Blobs.remove", blobs.remove, self._sender(), object_id)
 
     async def invalidate_blob(self, blob_id: bytes, certificate: Certificate) -> Transaction:
-        """By members of whom one is correct."""
+        """As `Ledger.invalidate_blob`."""
         return self.chain.send("Blobs.invalidate", blobs.invalidate, blob_id, certificate)
 
     # how

@@ -26,7 +26,7 @@ def register_node(
     tls_key: bytes = bytes(32),
     commission: int = 0,
 ) -> Outcome:
-    """A node of the account's, which stands for election. None for a key that is known to be its owner's."""
+    """Register a node of the account's, which stands for election. The proof is None for a node added by hand."""
     if not is_name(name):
         raise Revert("InvalidName")
     _require_address(address)
@@ -76,7 +76,7 @@ def update_address(
 
 
 def moved(now: Contracts, node_id: int, address: str, tls_key: bytes = bytes(32)) -> Outcome:
-    """A node at another address, whatever it is: committees are shown with the addresses of today."""
+    """Move a node to another address, whatever it is: committees are shown with the addresses of today."""
 
     def shown_in(committee: Committee | None) -> Committee | None:
         if committee is None:
@@ -138,7 +138,7 @@ def more_stake(now: Contracts, amounts: Mapping[int, int]) -> Contracts:
 
 
 def leave(now: Contracts, account: str, node_id: int) -> Outcome:
-    """A node stands for no further selection; in committees already selected it stays."""
+    """End a node's candidacy; in committees already selected it stays."""
     _require_operator(now, account, node_id)
     if node_id not in now.candidates:
         raise Revert("NotCandidate", nodeId=node_id)
@@ -146,7 +146,7 @@ def leave(now: Contracts, account: str, node_id: int) -> Outcome:
 
 
 def become_candidate(now: Contracts, account: str, node_id: int) -> Outcome:
-    """A node stands again, behind the other candidates."""
+    """Make a node a candidate again, behind the other candidates."""
     _require_operator(now, account, node_id)
     node = now.nodes[node_id]
     if node.is_candidate:

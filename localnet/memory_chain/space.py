@@ -13,7 +13,7 @@ NOBODY = "0x" + 40 * "0"
 
 
 def reserve(now: Contracts, account: str, size_bytes: int, periods: int) -> Outcome:
-    """Space for the account, from the current period on."""
+    """Reserve space for the account, from the current period on."""
     end_period = end_of(now, periods)
     if size_bytes == 0:
         raise Revert("InvalidSize")
@@ -21,7 +21,7 @@ def reserve(now: Contracts, account: str, size_bytes: int, periods: int) -> Outc
 
 
 def transfer(now: Contracts, account: str, resource_id: int, to: str) -> Outcome:
-    """Another owner for a reservation of the account's."""
+    """Give a reservation of the account's to another owner."""
     space = own(now, account, resource_id)
     if to == NOBODY:
         raise Revert("InvalidOwner")
@@ -29,7 +29,7 @@ def transfer(now: Contracts, account: str, resource_id: int, to: str) -> Outcome
 
 
 def split_by_size(now: Contracts, account: str, resource_id: int, size_bytes: int) -> Outcome:
-    """The reservation keeps a size, and the rest is a new one for the same periods."""
+    """Split a reservation: it keeps a size, and the rest is a new one for the same periods."""
     space = own(now, account, resource_id)
     if not 0 < size_bytes < space.size_bytes or size_bytes % MEBIBYTE:
         raise Revert("InvalidSize")
@@ -39,7 +39,7 @@ def split_by_size(now: Contracts, account: str, resource_id: int, size_bytes: in
 
 
 def split_by_period(now: Contracts, account: str, resource_id: int, period: int) -> Outcome:
-    """The reservation keeps the periods before one, and that one and the later ones are a new reservation."""
+    """Split a reservation: it keeps the periods before `period`; that and the later ones are a new one."""
     space = own(now, account, resource_id)
     if not space.start_period < period < space.end_period:
         periods = {"startPeriod": space.start_period, "endPeriod": space.end_period}
@@ -49,7 +49,7 @@ def split_by_period(now: Contracts, account: str, resource_id: int, period: int)
 
 
 def merge(now: Contracts, account: str, resource_id: int, other_id: int) -> Outcome:
-    """One reservation of two: for the same periods, or of one size and adjoining periods."""
+    """Join two reservations: for the same periods, or of one size and adjoining periods."""
     space, other = own(now, account, resource_id), own(now, account, other_id)
     if resource_id == other_id:
         raise Revert("NotAdjoining", resourceId=other_id)
@@ -72,7 +72,7 @@ def shortened(now: Contracts, space: Reservation, end_period: int) -> Contracts:
 
 
 def end_of(now: Contracts, periods: int) -> int:
-    """The end of what is reserved now for so many periods."""
+    """Return the end period of space that is reserved now for `periods` periods."""
     period = now.state.period
     if period == 0:
         raise Revert("NoEpochYet")
@@ -84,7 +84,7 @@ def end_of(now: Contracts, periods: int) -> int:
 
 
 def own(now: Contracts, account: str, resource_id: int) -> Reservation:
-    """The account's reservation without the periods that are past, of which something must be left."""
+    """Return the account's reservation without the periods that are past, of which something must be left."""
     space = now.reservations.get(resource_id)
     if space is None:
         raise Revert("UnknownReservation", resourceId=resource_id)
@@ -114,12 +114,12 @@ def gone(now: Contracts, resource_id: int) -> Contracts:
 
 
 def whole(size_bytes: int) -> int:
-    """The bytes that are reserved for a size: whole mebibytes."""
+    """Return the bytes that are reserved for a size: whole mebibytes."""
     return -(-size_bytes // MEBIBYTE) * MEBIBYTE
 
 
 def needed(now: Contracts, length: int) -> int:
-    """The encoded size of a blob, all slivers and metadata on all shards: `RedStuff.encodedSize`."""
+    """Return the encoded size of a blob, all slivers and metadata on all shards: `RedStuff.encodedSize`."""
     grid = Grid(now.parameters.n_shards)
     if length > grid.max_blob_bytes:
         raise Revert("BlobTooLong", length=length, largest=grid.max_blob_bytes)

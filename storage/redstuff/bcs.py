@@ -6,7 +6,7 @@ from storage.redstuff.errors import InvalidEncoding
 
 
 def uleb128(number: int) -> bytes:
-    """A length: seven bits a byte, least significant first."""
+    """Return a length as bytes: seven bits a byte, least significant first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)
@@ -23,11 +23,11 @@ class Reader:
         self._place = 0
 
     def take(self, count: int) -> bytes:
-        """The next bytes."""
+        """Return the next `count` bytes."""
         return bytes(self.view(count))
 
     def view(self, count: int) -> memoryview:
-        """The next bytes, not copied."""
+        """Return the next `count` bytes, not copied."""
         if count > len(self._data) - self._place:
             raise InvalidEncoding(
                 f"{count} bytes expected at place {self._place}, {len(self._data) - self._place} left"
@@ -37,11 +37,11 @@ class Reader:
         return part
 
     def unsigned(self, count: int) -> int:
-        """An integer of so many bytes, little-endian."""
+        """Return the next `count` bytes as an integer, little-endian."""
         return int.from_bytes(self.view(count), "little")
 
     def uleb128(self, largest: int) -> int:
-        """A length of at most `largest`, in its shortest form."""
+        """Read a length of at most `largest`, in its shortest form."""
         number = shift = 0
         while True:
             byte = self.unsigned(1)

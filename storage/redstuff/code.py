@@ -54,7 +54,7 @@ class EncodedBlob:
         return BlobId(BlobMetadata.id_of(self.length, self.roots[-HASH_BYTES:].tobytes()))
 
     def sliver(self, axis: Axis, index: int) -> memoryview:
-        """One sliver's symbols, not copied."""
+        """Return one sliver's symbols, not copied."""
         slivers = self.primary if axis is Axis.PRIMARY else self.secondary
         return memoryview(slivers[index])
 
@@ -74,7 +74,7 @@ class RedStuff(Parameters):
         return Engine(self.n_shards, self.p, self.s, self.threads, self.kernels)
 
     def encode(self, data: Data | BinaryIO) -> EncodedBlob:
-        """All slivers and the metadata. The empty blob is legal. Raises `TooLarge`."""
+        """Encode a blob: all its slivers and the metadata. The empty blob is legal. Raises `TooLarge`."""
         source = _array(data)
         t = self.symbol_size(len(source))
         primary, secondary, roots = self._engine.encode(source, t)
@@ -82,14 +82,14 @@ class RedStuff(Parameters):
         return EncodedBlob(len(source), inner(primary).reshape(n, -1), inner(secondary).reshape(n, -1), roots)
 
     def encode_file(self, file: BinaryIO, folder: Path | None = None) -> BlobMetadata:
-        """The metadata of what an open (real) file holds, its slivers written to `folder` if one is given.
+        """Return the metadata of what an open (real) file holds, its slivers written to `folder` if one is given.
 
         Needs little memory (see `streaming`). Raises `TooLarge`, `OSError`.
         """
         return encode_file(self, self._engine, file, folder)
 
     def blob_id(self, data: Data | BinaryIO) -> BlobId:
-        """The id alone; of a file, without having it all in memory. Raises `TooLarge`."""
+        """Return the blob's id; of a file, without having it all in memory. Raises `TooLarge`."""
         if isinstance(data, FileIO | BufferedReader | BufferedRandom):
             return BlobId(self.encode_file(data).blob_id)
         return self.encode(data).blob_id
@@ -97,7 +97,7 @@ class RedStuff(Parameters):
     def decode(
         self, metadata: BlobMetadata, axis: Axis, slivers: Mapping[int, Data], check: Check = "default"
     ) -> bytes:
-        """The blob from any `p` primary or any `s` secondary slivers.
+        """Return the blob from any `p` primary or any `s` secondary slivers.
 
         `check="default"` derives the roots of the `p` systematic rows anew and compares; "strict" encodes all
         and compares the id; "skip" is for slivers whose roots were checked, of a blob known to be consistent.
@@ -124,7 +124,7 @@ class RedStuff(Parameters):
             raise RootMismatch(f"{axis.label} sliver {index} does not hash to its root", (index,))
 
     def recovery_symbol(self, axis: Axis, sliver: Data, target_index: int) -> bytes:
-        """The symbol of a sliver of `axis` at its crossing with sliver `target_index` of the other axis."""
+        """Return the symbol of a sliver of `axis` at its crossing with sliver `target_index` of the other axis."""
         size, rest = divmod(len(_array(sliver)), self.source_symbols(axis))
         if rest:
             raise WrongSize(
@@ -135,7 +135,7 @@ class RedStuff(Parameters):
     def recovery_symbols(
         self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int, out: Bytes | None = None
     ) -> dict[int, memoryview]:
-        """The symbols of a helper's sliver of `axis` at the crossings with the other axis' slivers `targets`.
+        """Return the symbols of a helper's sliver of `axis` at the crossings with the other axis' slivers `targets`.
 
         They lie one after the other, in the order of the targets: in `out`, `(len(targets), symbol_size)`, if given.
         """
@@ -147,16 +147,16 @@ class RedStuff(Parameters):
     def prove_symbol(
         self, axis: Axis, sliver: Data, target: int, symbol_size: int
     ) -> tuple[bytes, MerkleProof]:
-        """One such symbol with its proof in the helper's own sliver tree."""
+        """Return the symbol at the crossing with sliver `target`, with its proof in the helper's own sliver tree."""
         expanded = self._expanded(axis, sliver, [target], symbol_size)
         nodes = [leaf_hash(one.tobytes()) for one in expanded]
         return expanded[target].tobytes(), MerkleProof.of(nodes, target)
 
     def recover(self, metadata: BlobMetadata, axis: Axis, target: int, symbols: Mapping[int, Data]) -> bytes:
-        """One sliver from symbols by helper index (slivers of the other axis), checked against its root.
+        """Return one sliver from symbols by helper index (slivers of the other axis), checked against its root.
 
         Exactly `p` symbols are used for a secondary, `s` for a primary sliver. Raises `TooFewShards`,
-        `WrongSize`, `RootMismatch` (naming the target; ask for proofs then, to find who lied).
+        `WrongSize`, `RootMismatch` (naming the target; ask for proofs then, to find the helper that lied).
         """
         self._same_shards(metadata)
         self._check_index(axis, target)
@@ -168,7 +168,7 @@ class RedStuff(Parameters):
     def inconsistency_proof(
         self, metadata: BlobMetadata, axis: Axis, target: int, proven: Mapping[int, tuple[Data, MerkleProof]]
     ) -> InconsistencyProof:
-        """Evidence that the writer lied: proven symbols, by helper index, that give another sliver `target`.
+        """Return evidence that the writer lied: proven symbols, by helper index, that give another sliver `target`.
 
         Its root, that is, is not the metadata's. Raises `InvalidProof` when they prove no such thing.
         """
@@ -180,7 +180,7 @@ class RedStuff(Parameters):
         return proof
 
     def verify_inconsistency_proof(self, metadata: BlobMetadata, proof: InconsistencyProof) -> None:
-        """Returns when the proof holds: the blob's writer lied. Raises `InvalidProof` when it does not."""
+        """Return when the proof holds: the blob's writer lied. Raises `InvalidProof` when it does not."""
         try:
             self._same_shards(metadata)
             self._check_index(proof.axis, proof.target)
@@ -202,7 +202,7 @@ class RedStuff(Parameters):
             raise InvalidProof("the symbols give the right root: the blob is consistent here")
 
     def _recover(self, length: int, axis: Axis, symbols: Mapping[int, Data]) -> tuple[bytes, bytes]:
-        """The sliver the symbols give, and its root."""
+        """Return the sliver the symbols give, and its root."""
         needed, t = self.source_symbols(axis), self.symbol_size(length)
         if len(symbols) < needed:
             raise TooFewShards(f"needed {needed} symbols to rebuild the sliver, given {len(symbols)}")
@@ -237,7 +237,7 @@ class RedStuff(Parameters):
         )
 
     def _stack(self, length: int, axis: Axis, slivers: Mapping[int, Data]) -> Bytes:
-        """Slivers one after the other in a slack array, their sizes checked."""
+        """Return slivers one after the other in a slack array, their sizes checked."""
         size = self.sliver_size(length, axis)
         stacked = slack_array(len(slivers) * size)
         for place, (index, sliver) in enumerate(slivers.items()):
@@ -245,7 +245,7 @@ class RedStuff(Parameters):
         return stacked
 
     def _symbols(self, length: int, axis: Axis, index: int, sliver: Data) -> Bytes:
-        """One sliver's bytes, its index and size checked."""
+        """Return one sliver's bytes, its index and size checked."""
         self._check_index(axis, index)
         symbols, size = _array(sliver), self.sliver_size(length, axis)
         if len(symbols) != size:
@@ -273,7 +273,7 @@ class RedStuff(Parameters):
 
 
 def _array(data: Data | BinaryIO) -> Bytes:
-    """The bytes, not copied unless they come from a file or lie scattered."""
+    """Return the bytes, not copied unless they come from a file or lie scattered."""
     if isinstance(data, np.ndarray):
         return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
     if isinstance(data, bytes | bytearray | memoryview):

@@ -49,15 +49,15 @@ class Engine:
         return kernels.load(self.kind)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickled without what is loaded on first use: that is this process's, and this processor's."""
+        """Return the state to pickle, without what is loaded on first use for this process and processor."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def code(self, axis: Axis) -> Code:
-        """The code that expands a sliver of this axis."""
+        """Return the code that expands a sliver of this axis."""
         return code(self.s if axis is Axis.PRIMARY else self.p, self.n)
 
     def encode(self, data: Bytes, t: int) -> tuple[Bytes, Bytes, Bytes]:
-        """All slivers and roots of a blob.
+        """Return all slivers and roots of a blob.
 
         Primary slivers `(n, s·t)` and secondary `(n, p·t)`, flat between slack, and the roots: `n` times
         primary and secondary root of a pair, then the blob's.
@@ -98,7 +98,7 @@ class Engine:
         return primary, secondary, inner(roots)
 
     def sliver_roots(self, axis: Axis, slivers: Bytes, count: int, t: int) -> Bytes:
-        """Roots `(count, 32)` of slivers that lie one after the other in a slack array."""
+        """Return the roots `(count, 32)` of slivers that lie one after the other in a slack array."""
         shape = self.code(axis)
         roots = np.empty(count * HASH_BYTES, np.uint8)
         call, tables = self.kernels.sliver_roots, self._tables
@@ -141,7 +141,7 @@ class Engine:
         )  # fmt: skip
 
     def rows(self, source: Bytes, count: int, t: int) -> Bytes:
-        """The symbols from column `s` on of `count` rows of the grid, `(n-s, count·t)`."""
+        """Return the symbols from column `s` on of `count` rows of the grid, `(n-s, count·t)`."""
         shape = self.code(Axis.PRIMARY)
         right = np.empty((self.n - self.s, count * t), np.uint8)
         self.kernels.expand_vectors(
@@ -151,7 +151,7 @@ class Engine:
         return right
 
     def finish(self, leaves: Bytes, roots: Bytes) -> None:
-        """The primary roots and the blob's, from all leaves and secondary roots."""
+        """Compute the primary roots and the blob's root from all leaves and secondary roots."""
         none, tree = slack_array(0), (self.n + 1) * HASH_BYTES
         self.kernels.encode(
             ROW_ROOTS | BLOB_ROOT, 0, self.n, 2, self.code(Axis.PRIMARY).shape, self.code(Axis.SECONDARY).shape,
@@ -159,15 +159,15 @@ class Engine:
         )  # fmt: skip
 
     def expanded(self, axis: Axis, sliver: Bytes, t: int) -> Bytes:
-        """All symbols of one sliver, `(n, t)`."""
+        """Return all symbols of one sliver, `(n, t)`."""
         return inner(self._expand(axis, sliver, t)).reshape(self.n, t)
 
     def sliver_root(self, axis: Axis, sliver: Bytes, t: int) -> bytes:
-        """The root of one sliver."""
+        """Return the root of one sliver."""
         return self._root(self._expand(axis, sliver, t), t)
 
     def _expand(self, axis: Axis, sliver: Bytes, t: int) -> Bytes:
-        """All symbols of one sliver, in a slack array."""
+        """Return all symbols of one sliver, in a slack array."""
         shape = self.code(axis)
         symbols = slack_array(self.n * t)
         symbols[SLACK : SLACK + shape.k * t] = sliver
@@ -178,13 +178,13 @@ class Engine:
         return symbols
 
     def _root(self, symbols: Bytes, t: int) -> bytes:
-        """The root of the sliver of which all symbols lie in a slack array."""
+        """Return the root of the sliver of which all symbols lie in a slack array."""
         nodes = slack_array((self.n + 1) * HASH_BYTES)
         self.kernels.symbols_root(symbols, self.n, t, nodes)
         return nodes[SLACK : SLACK + HASH_BYTES].tobytes()
 
     def rebuild(self, axis: Axis, indices: Sequence[int], symbols: bytearray, t: int) -> tuple[Bytes, bytes]:
-        """One sliver of `axis` from its symbols `indices`, joined: all its `n` symbols, flat, and its root."""
+        """Return one sliver of `axis` from its symbols `indices`, joined: all its `n` symbols, flat, and its root."""
         shape = self.code(axis)
         plan = completion(shape.k, shape.n, tuple(indices), self.kernels.kind)
         expanded, given = slack_array(self.n * t), np.frombuffer(symbols, np.uint8)
@@ -194,7 +194,7 @@ class Engine:
         return flat, self._root(expanded, t)
 
     def decode(self, axis: Axis, indices: Sequence[int], slivers: Bytes, t: int) -> Bytes:
-        """The blob, zero-padded, in a slack array, from the slivers `indices` of `axis`, one after the other."""
+        """Return the blob, zero-padded, in a slack array, from the slivers `indices` of `axis`, one after the other."""
         shape, vectors = self.code(axis.other), self.code(axis).k
         plan = completion(shape.k, shape.n, tuple(indices), self.kernels.kind)
         blob = slack_array(self.p * self.s * t)
@@ -244,7 +244,7 @@ class Engine:
         return self.kernels.tables(max(both))
 
     def _in_parallel(self, count: int, prepare: Callable[[], Part]) -> None:
-        """`part(first, last)` over `count` things, on this thread or on a pool of them."""
+        """Run `part(first, last)` over `count` things, on this thread or on a pool of threads."""
         if self.threads == 1 or count <= TOGETHER:
             prepare()(0, count)
             return
@@ -254,7 +254,7 @@ class Engine:
     def _share(
         self, pool: ThreadPoolExecutor, count: int, prepare: Callable[[], Part], unit: int = TOGETHER
     ) -> None:
-        """`part(first, last)` over `count` things, in ranges of whole units; each thread prepares a part."""
+        """Run `part(first, last)` over `count` things in ranges of whole units; each thread prepares a part."""
         step = -(-count // (8 * self.threads * unit)) * unit
         pending = iter([(first, min(first + step, count)) for first in range(0, count, step)])
 
@@ -268,6 +268,6 @@ class Engine:
 
 
 def _scratch(rows: int, wanted_bytes: int) -> Bytes:
-    """Scratch of so many rows: as wide as wanted, or as the cache allows."""
+    """Return scratch of `rows` rows, each as wide as wanted or as the cache allows."""
     allowed = max(SCRATCH_BYTES // rows // ROW_UNIT, 2)
     return np.empty((rows, ROW_UNIT * min(allowed, -(-wanted_bytes // ROW_UNIT))), np.uint8)

@@ -23,7 +23,7 @@ CANTOR_BASIS = (
 
 @cache
 def tables() -> tuple[NDArray[np.int64], Words]:
-    """(logarithm by word, word by exponent up to 2·65534); the logarithm of 0 is not to be used."""
+    """Return (logarithm by word, word by exponent up to 2·65534); the logarithm of 0 is not to be used."""
     polynomial_log = np.zeros(ORDER + 1, np.int64)
     element = 1
     for exponent in range(ORDER):
@@ -43,14 +43,14 @@ def tables() -> tuple[NDArray[np.int64], Words]:
 
 
 def multiply(a: NDArray[np.integer] | int, b: NDArray[np.integer] | int) -> Words:
-    """Product, element by element; broadcasts."""
+    """Return the products, element by element; broadcasts."""
     log, exp = tables()
     product: Words = np.where((np.asarray(a) == 0) | (np.asarray(b) == 0), 0, exp[log[a] + log[b]])
     return product.astype(np.uint16)
 
 
 def inverse(a: NDArray[np.integer] | int) -> Words:
-    """1/a for nonzero elements."""
+    """Return 1/a for nonzero elements."""
     log, exp = tables()
     result: Words = exp[ORDER - log[a]]
     return result

@@ -31,7 +31,7 @@ class InconsistencyProof:
     symbols: tuple[ProvenSymbol, ...]
 
     def to_bcs(self) -> bytes:
-        """The layout above; the axis travels beside it."""
+        """Return the proof in the layout above; the axis travels beside it."""
         parts = [self.target.to_bytes(2, "little"), uleb128(len(self.symbols))]
         for one in self.symbols:
             parts += [

@@ -20,12 +20,12 @@ _kept: deque[mmap.mmap] = deque()
 
 
 def slack_array(size: int) -> Bytes:
-    """`size` bytes between `SLACK` bytes on either side, which the kernels may read; not zeroed."""
+    """Return an array of `size` bytes between `SLACK` bytes on either side, which the kernels may read; not zeroed."""
     return uninitialised(size + 2 * SLACK)
 
 
 def inner(array: Bytes) -> Bytes:
-    """The bytes between the slack, not copied."""
+    """Return the array's bytes between the slack, not copied."""
     return array[SLACK:-SLACK]
 
 
@@ -45,7 +45,7 @@ def uninitialised(size: int) -> Bytes:
 
 
 def _take(size: int) -> mmap.mmap:
-    """The smallest region kept that is large enough, and not twice too large; or else a new one."""
+    """Return the smallest region kept that is large enough, and not twice too large; or else a new one."""
     for region in sorted(_kept, key=len):
         if size <= len(region) <= 2 * size:
             try:

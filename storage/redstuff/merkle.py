@@ -18,12 +18,12 @@ EMPTY = bytes(HASH_BYTES)
 
 
 def blake2b_256(data: bytes) -> bytes:
-    """Blake2b with a digest of 32 bytes (RFC 7693)."""
+    """Return the Blake2b digest of 32 bytes (RFC 7693)."""
     return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
 
 
 def leaf_hash(data: bytes) -> bytes:
-    """Node of a leaf."""
+    """Return the node of a leaf."""
     return blake2b_256(b"\x00" + data)
 
 
@@ -32,12 +32,12 @@ def _inner(left: bytes, right: bytes) -> bytes:
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
-    """Root over leaves given as their bytes."""
+    """Return the root over leaves given as their bytes."""
     return root_of_hashes([leaf_hash(leaf) for leaf in leaves])
 
 
 def root_of_hashes(nodes: Sequence[bytes]) -> bytes:
-    """Root over leaves given as their nodes."""
+    """Return the root over leaves given as their nodes."""
     return _levels(nodes)[-1][0] if nodes else EMPTY
 
 
@@ -87,12 +87,12 @@ class GrowingTree:
 
 
 def node_to_bcs(node: bytes) -> bytes:
-    """A node as it travels: `0x01 ‖ 32 bytes`, or `0x00` for the node of zeros."""
+    """Return a node as it travels: `0x01 ‖ 32 bytes`, or `0x00` for the node of zeros."""
     return b"\x00" if node == EMPTY else b"\x01" + node
 
 
 def read_node(reader: Reader) -> bytes:
-    """The way back from `node_to_bcs`. Raises `InvalidEncoding`."""
+    """Read a node as `node_to_bcs` writes it. Raises `InvalidEncoding`."""
     kind = reader.unsigned(1)
     if kind > 1:
         raise InvalidEncoding(f"a node of kind {kind}: known are 0 and 1")
@@ -107,7 +107,7 @@ class MerkleProof:
 
     @classmethod
     def of(cls, nodes: Sequence[bytes], index: int) -> MerkleProof:
-        """Proof for leaf `index` of a tree over these leaf nodes."""
+        """Return the proof for leaf `index` of a tree over these leaf nodes."""
         siblings = []
         for level in _levels(nodes)[:-1]:
             siblings.append(level[index ^ 1])
@@ -129,7 +129,7 @@ class MerkleProof:
             raise InvalidProof("the proof leads to another root")
 
     def to_bcs(self) -> bytes:
-        """ULEB128 count ‖ nodes, bottom-up, each as `node_to_bcs` writes it."""
+        """Return ULEB128 count ‖ nodes, bottom-up, each as `node_to_bcs` writes it."""
         return uleb128(len(self.siblings)) + b"".join(node_to_bcs(one) for one in self.siblings)
 
     @classmethod

@@ -44,7 +44,7 @@ class BlobMetadata:
 
     @staticmethod
     def id_of(length: int, root: bytes) -> bytes:
-        """The id of a blob by its length and root."""
+        """Return the id of a blob by its length and root."""
         return blake2b_256(bytes((ENCODING_TYPE,)) + length.to_bytes(8, "little") + root)
 
     @classmethod
@@ -56,11 +56,11 @@ class BlobMetadata:
         return metadata
 
     def sliver_root(self, axis: Axis, index: int) -> bytes:
-        """Root of one sliver."""
+        """Return the root of one sliver."""
         return (self.primary_roots if axis is Axis.PRIMARY else self.secondary_roots)[index]
 
     def to_bcs(self) -> bytes:
-        """BlobMetadata (PROTOCOL section 1, "BCS forms")."""
+        """Return the bytes of BlobMetadata (PROTOCOL section 1, "BCS forms")."""
         parts = [
             bytes((_VERSION, ENCODING_TYPE)),
             self.length.to_bytes(8, "little"),
@@ -71,7 +71,7 @@ class BlobMetadata:
         return b"".join(parts)
 
     def to_bcs_with_id(self) -> bytes:
-        """BlobMetadataWithId: blob id ‖ BlobMetadata."""
+        """Return the bytes of BlobMetadataWithId: blob id ‖ BlobMetadata."""
         return self.blob_id + self.to_bcs()
 
     @classmethod
@@ -99,12 +99,12 @@ class SliverData:
     index: int
 
     def parts(self) -> tuple[bytes | memoryview, ...]:
-        """ULEB128(length) ‖ symbols ‖ symbol size u16 LE ‖ sliver index u16 LE, the symbols not copied."""
+        """Return ULEB128(length) ‖ symbols ‖ symbol size u16 LE ‖ sliver index u16 LE, the symbols not copied."""
         tail = self.symbol_size.to_bytes(2, "little") + self.index.to_bytes(2, "little")
         return uleb128(len(self.symbols)), self.symbols, tail
 
     def to_bcs(self) -> bytes:
-        """The same, joined."""
+        """Return the joined `parts`."""
         return b"".join(self.parts())
 
     @classmethod

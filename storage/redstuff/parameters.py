@@ -67,7 +67,7 @@ class Parameters:
         return self.p * self.s * MAX_SYMBOL_BYTES
 
     def symbol_size(self, length: int) -> int:
-        """Bytes of a symbol `t` for a blob of `length` bytes: even. Raises `TooLarge`."""
+        """Return `t`, the bytes of a symbol of a blob of `length` bytes: an even number. Raises `TooLarge`."""
         if length > self.max_blob_bytes:
             raise TooLarge(
                 f"a blob of {length} bytes does not fit {self.n_shards} shards, which take at most "
@@ -77,37 +77,37 @@ class Parameters:
         return size + size % 2
 
     def source_symbols(self, axis: Axis) -> int:
-        """Symbols in a sliver of this axis."""
+        """Return the number of source symbols in a sliver of this axis."""
         return self.s if axis is Axis.PRIMARY else self.p
 
     def sliver_size(self, length: int, axis: Axis) -> int:
-        """Bytes of a sliver."""
+        """Return the bytes of a sliver."""
         return self.source_symbols(axis) * self.symbol_size(length)
 
     def sliver_of_pair(self, pair: int, axis: Axis) -> int:
-        """Index of a pair's sliver: the pair's own on the primary axis, reversed on the secondary one."""
+        """Return the index of a pair's sliver: the pair's own on the primary axis, reversed on the secondary one."""
         return pair if axis is Axis.PRIMARY else self.n_shards - 1 - pair
 
     def pair_of_shard(self, blob_id: bytes, shard: int) -> int:
-        """The sliver pair of a blob that a shard holds."""
+        """Return the sliver pair of a blob that a shard holds."""
         return (shard - int.from_bytes(blob_id, "big")) % self.n_shards
 
     def shard_of_pair(self, blob_id: bytes, pair: int) -> int:
-        """The shard that holds a sliver pair of a blob."""
+        """Return the shard that holds a sliver pair of a blob."""
         return (pair + int.from_bytes(blob_id, "big")) % self.n_shards
 
     def sliver_index(self, blob_id: bytes, shard: int, axis: Axis) -> int:
-        """Index of the sliver of a blob that a shard holds on an axis."""
+        """Return the index of the sliver of a blob that a shard holds on an axis."""
         return self.sliver_of_pair(self.pair_of_shard(blob_id, shard), axis)
 
 
 def blob_id_text(blob_id: bytes) -> str:
-    """A blob id as people read it: 43 characters of base64url without padding."""
+    """Return a blob id as people read it: 43 characters of base64url without padding."""
     return base64.urlsafe_b64encode(blob_id).decode().rstrip("=")
 
 
 def parse_blob_id(text: str) -> bytes:
-    """The 32 bytes of a blob id as text. Raises `InvalidEncoding` for anything but its one form."""
+    """Return the 32 bytes of a blob id as text. Raises `InvalidEncoding` for anything but its one form."""
     try:
         blob_id = base64.b64decode(text + "=", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -59,7 +59,7 @@ class Code:
         )
 
     def locators(self, known: tuple[int, ...]) -> Words:
-        """The factors for `complete_vectors` when the `k` symbols `known` are given.
+        """Return the factors for `complete_vectors` when the `k` symbols `known` are given.
 
         One word for each position, then the inverses of the words that number blocks (for 0: 0).
 
@@ -85,7 +85,7 @@ class Code:
 
 @cache
 def code(k: int, n: int) -> Code:
-    """The code from `k` to `n` symbols, made once."""
+    """Return the code from `k` to `n` symbols, made once."""
     return Code(k, n)
 
 
@@ -105,7 +105,7 @@ class Completion:
 
 @lru_cache(maxsize=64)
 def completion(k: int, n: int, known: tuple[int, ...], kind: str) -> Completion:
-    """Made once for all slivers that miss the same symbols: one repair after another does."""
+    """Return what completes codewords from the symbols `known`; made once for all repairs that know the same."""
     of = code(k, n)
     indices = np.array(known)
     given, missing = np.full((2, of.positions), -1, np.int64)
@@ -120,7 +120,7 @@ def _power_of_two(number: int) -> int:
 
 
 def _walsh_hadamard(values: Ints) -> Ints:
-    """Sums and differences over all bits of the index; exact in int64."""
+    """Return the sums and differences over all bits of the index; exact in int64."""
     half = 1
     while half < len(values):
         pairs = values.reshape(-1, 2, half)

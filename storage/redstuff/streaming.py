@@ -30,10 +30,10 @@ class Slivers(Protocol):
     """Where slivers go, and whence the secondary ones from column `s` on come back."""
 
     def write(self, axis: Axis, index: int, offset: int, symbols: Bytes) -> None:
-        """Some symbols of a sliver, from byte `offset` on."""
+        """Write some symbols of a sliver, from byte `offset` on."""
 
     def right(self, index: int) -> Bytes:
-        """Secondary sliver `index`, written before."""
+        """Return the secondary sliver `index`, which was written before."""
 
 
 class Folder:
@@ -44,7 +44,7 @@ class Folder:
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, axis: Axis, index: int) -> Path:
-        """The file of a sliver."""
+        """Return the file of a sliver."""
         return self._folder / f"{axis.label}-{index:04}"
 
     def write(self, axis: Axis, index: int, offset: int, symbols: Bytes) -> None:
@@ -115,7 +115,7 @@ def _expand_columns(
     shape: Parameters, engine: Engine, descriptor: int, t: int, slivers: Slivers, group: range,
     leaves: Bytes, roots: Bytes,
 ) -> None:  # fmt: skip
-    """Up to eight columns, all of the blob's own or all to the right of them."""
+    """Expand up to eight columns, all of the blob's own or all to the right of them."""
     p, s, n, count = shape.p, shape.s, shape.n_shards, len(group)
     given, below = slack_array(count * p * t), slack_array((n - p) * count * t)
     columns = inner(given).reshape(count, p, t)

@@ -122,12 +122,12 @@ class ContractAbi:
         }
 
     def encode_call(self, function: str, *arguments: Any) -> bytes:
-        """Call data. Raises `LedgerError` for an argument that does not fit its type."""
+        """Return the call data. Raises `LedgerError` for an argument that does not fit its type."""
         inputs = self._functions[function]["inputs"]
         return self.selectors[function] + _encode(f"{self.name}.{function}", inputs, arguments)
 
     def encode_deployment(self, **arguments: Any) -> bytes:
-        """Creation code with the constructor's arguments, by name. Raises `LedgerError`."""
+        """Return the creation code with the constructor's arguments, by name. Raises `LedgerError`."""
         inputs: Sequence[Mapping[str, Any]] = next(
             (entry["inputs"] for entry in self._entries if entry["type"] == "constructor"), []
         )
@@ -135,7 +135,7 @@ class ContractAbi:
         return self.bytecode + _encode(f"creation of {self.name}", inputs, values)
 
     def decode_result(self, function: str, data: bytes) -> Any:
-        """What a call returned: one value, or a tuple of several. Raises `LedgerError` for anything else."""
+        """Return what a call returned: one value, or a tuple of several. Raises `LedgerError` for anything else."""
         outputs = self._functions[function]["outputs"]
         try:
             values = _decode(outputs, data)
@@ -144,7 +144,7 @@ class ContractAbi:
         return values[0] if len(values) == 1 else tuple(values)
 
     def decode_log(self, topics: Sequence[bytes], data: bytes) -> Log | None:
-        """The event; None when it is not one of this contract's."""
+        """Return the event; None when it is not one of this contract's."""
         declaration = self.events.get(topics[0]) if topics else None
         if declaration is None:
             return None
@@ -172,7 +172,7 @@ class ErrorDecoder:
         }
 
     def decode(self, data: bytes) -> tuple[str, dict[str, object]]:
-        """(name, arguments by name) of a revert; bytes are given as hex. Never raises."""
+        """Return (name, arguments by name) of a revert; bytes are given as hex. Never raises."""
         selector, payload = data[:4], data[4:]
         try:
             if selector == _ERROR_STRING:
@@ -194,7 +194,7 @@ class ErrorDecoder:
 
 @lru_cache(maxsize=16)
 def load_contract(name: str) -> ContractAbi:
-    """A contract's committed artifact. Raises `LedgerError` when it is missing."""
+    """Return a contract's committed artifact. Raises `LedgerError` when it is missing."""
     path = resources.files("contracts") / "evm" / "artifacts" / f"{name}.json"
     try:
         artifact = json.loads(path.read_text(encoding="utf-8"))
@@ -216,7 +216,7 @@ def _decode(outputs: Sequence[Mapping[str, Any]], data: bytes) -> list[Any]:
 
 
 def _named(kind: str, declaration: Mapping[str, Any], value: Any) -> Any:
-    """A decoded value with structs as dicts and addresses in their checksummed form."""
+    """Return a decoded value with structs as dicts and addresses in their checksummed form."""
     if kind.endswith("]"):
         element = kind[: kind.rindex("[")]
         if not element.startswith(("tuple", "address")):

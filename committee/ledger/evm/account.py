@@ -33,7 +33,7 @@ class AccountKey:
 
     @classmethod
     def generate(cls) -> AccountKey:
-        """A fresh key from the operating system's randomness."""
+        """Return a fresh key from the operating system's randomness."""
         # A draw outside the curve's order, one of 2^128, is refused by the constructor.
         return cls(secrets.token_bytes(SECRET_BYTES))
 
@@ -43,11 +43,11 @@ class AccountKey:
         return str(self._account.address)
 
     def to_bytes(self) -> bytes:
-        """The secret, for the owner's own key file."""
+        """Return the secret, for the owner's own key file."""
         return bytes(self._account.key)
 
     def sign(self, transaction: dict[str, Any]) -> SignedTransaction:
-        """A signed transaction: its raw bytes and its hash. Raises `LedgerError` for fields that make none."""
+        """Return a signed transaction: its raw bytes and its hash. Raises `LedgerError` for fields that make none."""
         try:
             return self._account.sign_transaction(transaction)
         except Exception as error:
@@ -55,7 +55,7 @@ class AccountKey:
             raise LedgerError(f"these fields make no transaction ({type(error).__name__})") from None
 
     def sign_permit(self, permit: Permit) -> tuple[int, bytes, bytes]:
-        """The signature (v, r, s) of an allowance of this account's tokens. Raises `LedgerError` for fields of none."""
+        """Return the signature (v, r, s) of an allowance of this account's tokens. Raises `LedgerError`."""
         try:
             signed = self._account.sign_typed_data(*permit.typed_data(self.address))
         except Exception as error:

@@ -41,7 +41,7 @@ from committee.ledger.records import (
 from committee.membership import Member
 
 LONGEST_SEARCH_EPOCHS = 53
-"""So many epochs back whoever attested a shard last is looked for; whoever owned it then is named, if nobody had."""
+"""Epochs back up to which the node that attested a shard last is looked for; else the owner of then is named."""
 
 
 class EvmLedger(SpaceWriter, VotingWriter):
@@ -72,7 +72,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
         *,
         dry_run: bool = False,
     ) -> EvmLedger:
-        """The ledger of a deployment, without asking the chain anything yet; without a key, for reading only.
+        """Return the ledger of a deployment, without asking the chain anything yet; without a key, for reading only.
 
         `urls` are endpoints in order of preference, a list or separated by commas. A block is settled when
         `confirmations` blocks follow it; when None, by the deployment's tag (`finalized`, but on a local chain).
@@ -141,7 +141,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
     # reading
 
     async def parameters(self) -> Parameters:
-        """What the deployment goes by now. Raises `LedgerError` when it is not the manifest's."""
+        """Return what the deployment goes by now. Raises `LedgerError` when it is not the manifest's."""
         committee = self._reader.committee
 
         def read_domain(domain: bytes) -> bytes:
@@ -174,11 +174,11 @@ class EvmLedger(SpaceWriter, VotingWriter):
         return await self._settled.head()
 
     async def newest(self) -> BlockMark:
-        """The newest block, which may be reorganised still."""
+        """Return the newest block, which may be reorganised still."""
         return (await self._reader.block("latest")).mark
 
     async def chain_time_s(self) -> int:
-        """Timestamp of the newest block."""
+        """Return the timestamp of the newest block."""
         return (await self._reader.block("latest")).timestamp_s
 
     async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
@@ -190,7 +190,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
         return block.timestamp_s
 
     async def epoch_state(self, at: BlockMark | None = None, *, is_followed: bool = False) -> EpochState:
-        """Committees and phase at a block (the head when None)."""
+        """Return the committees and the phase at a block (the head when None)."""
         block = at or await self.head()
         return await self._rpc.agreeing(lambda: self._epoch_state(block, is_followed))
 
@@ -213,7 +213,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
     async def _unattested(
         self, epoch: int, n_shards: int, block: BlockMark, is_followed: bool
     ) -> dict[int, Member]:
-        """The shards that an epoch which is over ended without, and who kept or attested each of them last."""
+        """Return the shards missing when an epoch ended, each with the member that kept or attested it last."""
         held: dict[int, Member] = {}
         left = await self.missing_shards(epoch, block, is_followed=is_followed)
         for before in range(epoch - 1, 0, -1):
@@ -234,7 +234,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
         return held
 
     async def nodes(self) -> list[RegisteredNode]:
-        """All registered nodes, by node id."""
+        """Return all registered nodes, by node id."""
         block = (await self._reader.block("latest")).mark
         return await self._reader.pages(self._reader.registry, "nodes", block, decode.registered_node)
 
@@ -271,7 +271,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
         return await self._rpc.agreeing(lambda: past.absence(self._rpc, self._reader, node_id, first_block))
 
     async def candidates(self) -> list[Candidate]:
-        """Who stands for the next selection, in candidate order."""
+        """As `Ledger.candidates`."""
         return list(await self._reader.call(self._reader.registry, "candidates", read=decode.candidates))
 
     async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
@@ -290,7 +290,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
         return await self._rpc.agreeing(lambda: past.lost_objects(self._reader, object_ids, at, first_block))
 
     async def blob_object(self, object_id: int) -> BlobRecord:
-        """One blob object. Raises `LedgerRefused` when there is none, with the newest block and its age in seconds."""
+        """Return one blob object. Raises `LedgerRefused`, which tells the newest block and its age, for none."""
         try:
             record: BlobRecord = await self._reader.call(
                 self._reader.blobs, "blob", object_id, read=decode.blob_record
@@ -319,15 +319,15 @@ class EvmLedger(SpaceWriter, VotingWriter):
         return await blob_search.objects_of(self._reader, blobs, has_block)
 
     async def attested_shards(self) -> frozenset[int]:
-        """Shards attested in the current epoch."""
+        """Return the shards attested in the current epoch."""
         return frozenset(await self._reader.call(self._reader.committee, "attestedShards"))
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
-        """Events of the blocks first..last (inclusive), in chain order; empty when last < first."""
+        """Return the events of the blocks first..last (inclusive), in chain order; empty when last < first."""
         return await self._reader.events(first_block, last_block)
 
     async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
-        """The blocks behind `after`, up to `until` or some way towards it; as `Ledger.stretch`."""
+        """Return the blocks behind `after`, up to `until` or some way towards it; as `Ledger.stretch`."""
         return await self._reader.stretch(after, until)
 
     async def balance(self, account: str) -> int:
@@ -344,7 +344,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
         return frozenset(told)
 
     async def stakes(self, account: str) -> list[StakePosition]:
-        """What an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
+        """Return what an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
         block = (await self._reader.block("latest")).mark
         # Not by the contract's count alone: a provider could name any, and each is asked about.
         nodes = await self._reader.pages(self._reader.registry, "nodes", block, decode.registered_node)
@@ -387,9 +387,9 @@ class EvmLedger(SpaceWriter, VotingWriter):
         return int(await self._reader.call(self._reader.blobs, "owed", period, node_id))
 
     async def earnings(self, account: str) -> int:
-        """Commissions that an account has not withdrawn yet."""
+        """Return the commissions that an account has not withdrawn yet."""
         return int(await self._reader.call(self._reader.staking, "earningsOf", account))
 
     async def quote(self, length: int, periods: int) -> Quote:
-        """What a blob of `length` bytes takes and costs for `periods` periods."""
+        """Return what a blob of `length` bytes takes and costs for `periods` periods."""
         return Quote(*await self._reader.call(self._reader.blobs, "quote", length, periods))

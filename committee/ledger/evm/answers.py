@@ -66,7 +66,7 @@ class RawReceipt:
 
 
 def quantity(result: Any, most: int = MAX_NUMBER) -> int:
-    """A number from 0 to `most`, "0x" and hexadecimal digits."""
+    """Read a number from 0 to `most`: "0x" and hexadecimal digits."""
     if not isinstance(result, str) or not _QUANTITY.fullmatch(result):
         raise Unreadable("not a number")
     number = int(result, 16)
@@ -76,12 +76,12 @@ def quantity(result: Any, most: int = MAX_NUMBER) -> int:
 
 
 def fee(result: Any) -> int:
-    """Wei per unit of gas."""
+    """Read a fee: wei per unit of gas."""
     return quantity(result, MAX_FEE_WEI)
 
 
 def data(result: Any, length: int | None = None) -> bytes:
-    """Bytes, "0x" and pairs of hexadecimal digits; of a given length in bytes when it is fixed."""
+    """Read bytes: "0x" and pairs of hexadecimal digits; of a given length in bytes when it is fixed."""
     if not isinstance(result, str) or not _DATA.fullmatch(result):
         raise Unreadable("not bytes in hex")
     content = bytes.fromhex(result[2:])
@@ -91,7 +91,7 @@ def data(result: Any, length: int | None = None) -> bytes:
 
 
 def block(result: Any) -> Block:
-    """`eth_getBlockByNumber`."""
+    """Read an answer to `eth_getBlockByNumber`."""
     fields = _fields(result, "block")
     base_fee = fields.get("baseFeePerGas")
     return Block(
@@ -104,7 +104,7 @@ def block(result: Any) -> Block:
 
 
 def log(result: Any) -> RawLog:
-    """One log, of a block that is mined."""
+    """Read one log, of a block that is mined."""
     fields = _fields(result, "log")
     topics = listed(fields.get("topics"), lambda topic: data(topic, 32))
     if len(topics) > 4:
@@ -119,7 +119,7 @@ def log(result: Any) -> RawLog:
 
 
 def receipt(result: Any, transaction: bytes) -> RawReceipt | None:
-    """`eth_getTransactionReceipt` of the transaction of this hash; None while it is not mined.
+    """Read the receipt of the transaction of this hash; None while it is not mined.
 
     Some endpoints tell a receipt without a block of a transaction that waits.
     """
@@ -148,12 +148,12 @@ def receipt(result: Any, transaction: bytes) -> RawReceipt | None:
 
 
 def logs(result: Any) -> list[RawLog]:
-    """`eth_getLogs`; some endpoints answer null where there are none."""
+    """Read an answer to `eth_getLogs`; some endpoints answer null where there are none."""
     return [] if result is None else listed(result, log)
 
 
 def is_known(result: Any, transaction: bytes) -> bool:
-    """`eth_getTransactionByHash` of the transaction of this hash: whether the endpoint has it, mined or waiting."""
+    """Return whether an endpoint has the transaction of this hash, mined or waiting."""
     if result is None:
         return False
     if data(_fields(result, "transaction").get("hash"), 32) != transaction:
@@ -162,18 +162,18 @@ def is_known(result: Any, transaction: bytes) -> bool:
 
 
 def newest_rewards(result: Any) -> list[int]:
-    """`eth_feeHistory` of one percentile: the tips that the blocks' transactions paid, in wei per unit of gas."""
+    """Read an answer to `eth_feeHistory`: the tips that the blocks' transactions paid, in wei per unit of gas."""
     rewards = listed(_fields(result, "fee history").get("reward"), lambda one: listed(one, fee))
     return [tip for block_rewards in rewards for tip in block_rewards]
 
 
 def balance(result: Any) -> int:
-    """Wei of an account."""
+    """Read the wei of an account."""
     return quantity(result, 2**256 - 1)
 
 
 def listed(result: Any, read: Callable[[Any], Item]) -> list[Item]:
-    """A list whose items `read` reads."""
+    """Read a list, each of its items by `read`."""
     if not isinstance(result, list):
         raise Unreadable("not a list")
     return [read(one) for one in result]

@@ -127,7 +127,7 @@ class Caller:
         return LedgerRefused(payment.action, NO_ALLOWANCE, lacking)
 
     async def _permit(self, spender: Contract, value: int, refusal: LedgerRefused) -> bytes:
-        """A call of the spender that permits it an amount. Raises the refusal where the token has no permits."""
+        """Return a call of the spender that permits it an amount. Raises the refusal where the token has no permits."""
         token, sender = self._reader.token, self._sending()
         try:
             nonce = int(await self._reader.call(token, "nonces", sender.account))
@@ -192,13 +192,13 @@ class Caller:
         raise DryRun([*before, planned])
 
     def _told(self, receipt: Receipt, contract: Contract, event: str, argument: str) -> Any:
-        """An argument of the event that a contract emitted first of this name in a transaction."""
+        """Return an argument of the event that a contract emitted first of this name in a transaction."""
         for log in self._logs(receipt, contract, event):
             return log.arguments[argument]
         raise LedgerUnavailable(f"transaction 0x{receipt.transaction.hash.hex()} tells no {event}")
 
     def _logs(self, receipt: Receipt, contract: Contract, event: str) -> Iterator[Log]:
-        """The events of a name that a contract emitted in a transaction, in their order."""
+        """Yield the events of a name that a contract emitted in a transaction, in their order."""
         address = bytes.fromhex(contract.address[2:])
         for raw in receipt.logs:
             log = contract.abi.decode_log(raw.topics, raw.data) if raw.address == address else None

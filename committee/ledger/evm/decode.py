@@ -91,17 +91,17 @@ OVER = frozenset({BlobStatus.DELETED, BlobStatus.EXPIRED})
 
 
 def blob_id(value: int) -> bytes:
-    """The chain's u256 is the little-endian value of the id's 32 bytes (PROTOCOL section 1)."""
+    """Return a blob id's 32 bytes, whose little-endian value is the chain's u256 (PROTOCOL section 1)."""
     return value.to_bytes(BLOB_ID_BYTES, "little")
 
 
 def blob_number(blob_id: bytes) -> int:
-    """The chain's u256 for a blob id: the other way of `blob_id`."""
+    """Return the chain's u256 for a blob id: the inverse of `blob_id`."""
     return int.from_bytes(blob_id, "little")
 
 
 def committee(view: Mapping[str, Any], n_shards: int) -> Committee | None:
-    """A committee view; None for the empty one, which stands for none."""
+    """Return a committee view; None for the empty one, which stands for none."""
     if not view["members"]:
         return None
     members = tuple(
@@ -125,7 +125,7 @@ def epoch_state(
     started_block: BlockMark | None,
     unattested: Mapping[int, Member],
 ) -> EpochState:
-    """The state view with the previous, current and next committee, all of one block."""
+    """Return the state view with the previous, current and next committee, all of one block."""
     previous, current, following = (committee(view, n_shards) for view in committees)
     return EpochState(
         block=block,
@@ -148,7 +148,7 @@ def epoch_state(
 
 
 def registered_node(view: Mapping[str, Any]) -> RegisteredNode:
-    """One node of the registry."""
+    """Return one node of the registry."""
     return RegisteredNode(
         node_id=view["nodeId"],
         owner=view["owner"],
@@ -177,7 +177,7 @@ def stake_position(
     joinings: Sequence[Mapping[str, int]],
     unbondings: Sequence[Mapping[str, int]],
 ) -> StakePosition:
-    """What one account has on one node."""
+    """Return what one account has on one node."""
     joining = tuple(Joining(one["period"], one["amount"]) for one in joinings)
     unbonding = tuple(
         Unbonding(one["unlockPeriod"], one["shares"], one["amount"], one["unlocksAt"]) for one in unbondings
@@ -186,7 +186,7 @@ def stake_position(
 
 
 def blob_record(view: Mapping[str, Any]) -> BlobRecord:
-    """One blob object; of a deleted one the chain knows the id only."""
+    """Return one blob object; of a deleted one the chain knows the id only."""
     status = BlobStatus(view["status"])
     check_length(view["length"])
     return BlobRecord(
@@ -204,7 +204,7 @@ def blob_record(view: Mapping[str, Any]) -> BlobRecord:
 
 
 def reservation(view: Mapping[str, Any]) -> Reservation:
-    """One reservation that no blob uses."""
+    """Return one reservation that no blob uses."""
     return Reservation(
         resource_id=view["resourceId"],
         owner=view["owner"],
@@ -215,25 +215,25 @@ def reservation(view: Mapping[str, Any]) -> Reservation:
 
 
 def check_length(length: int) -> None:
-    """A blob's bytes; no contract takes more than a number that SQLite keeps. Raises `ValueError`."""
+    """Raise `ValueError` for a blob's length that SQLite could not keep; no contract takes so much."""
     if length >= 2**63:
         raise ValueError(f"a blob of {length} bytes")
 
 
 def candidates(answer: tuple[Sequence[int], Sequence[int]]) -> list[Candidate]:
-    """In candidate order."""
+    """Return the candidates, in candidate order."""
     return [Candidate(node_id, stake) for node_id, stake in zip(*answer, strict=True)]
 
 
 def n_shards(value: int) -> int:
-    """The number of shards, which no deployment has outside of these limits. Raises `ValueError`."""
+    """Return the number of shards, which no deployment has outside of these limits. Raises `ValueError`."""
     if not MIN_SHARDS <= value <= MAX_SHARDS:
         raise ValueError(f"{value} shards")
     return value
 
 
 def event(log: Log, block: BlockMark) -> Event:
-    """The typed event; its name must be one of `EVENTS`."""
+    """Return the typed event; its name must be one of `EVENTS`."""
     values = log.arguments
     match log.name:
         case "BlobRegistered":

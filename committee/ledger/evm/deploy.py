@@ -204,7 +204,7 @@ async def _require_created(
 def _creations(
     deployer: str, addresses: Mapping[str, str], parameters: DeploymentParameters, roles: Roles
 ) -> dict[str, bytes]:
-    """Contract → its code with the constructor's arguments, which a transaction has to carry to create it."""
+    """Return contract → its code with the constructor's arguments, which a transaction has to carry to create it."""
     arguments = _constructor_arguments(deployer, addresses, parameters, roles)
     return {name: load_contract(name).encode_deployment(**arguments[name]) for name in CONTRACTS}
 
@@ -212,7 +212,7 @@ def _creations(
 def _constructor_arguments(
     deployer: str, addresses: Mapping[str, str], parameters: DeploymentParameters, roles: Roles
 ) -> dict[str, dict[str, Any]]:
-    """Contract → the arguments of its constructor by name."""
+    """Return contract → the arguments of its constructor by name."""
     governed = {"governor_": addresses["Timelock"], "guardian_": roles.guardian or deployer}
     epoch_s = parameters.period_duration_s
     return {

@@ -123,11 +123,11 @@ class Endpoint:
         self.trouble = None
 
     def needs_chain_check(self, now: float) -> bool:
-        """Whether it has to say anew which chain it serves."""
+        """Return whether the endpoint has to say anew which chain it serves."""
         return self._chain_checked_at is None or now - self._chain_checked_at > CHAIN_CHECK_INTERVAL_S
 
     def chain_checked(self, now: float) -> None:
-        """It serves the right chain."""
+        """Take note that the endpoint serves the right chain."""
         self._chain_checked_at = now
 
     def forget_chain(self) -> None:
@@ -135,18 +135,18 @@ class Endpoint:
         self._chain_checked_at = None
 
     def __str__(self) -> str:
-        """Scheme, host and port, for messages and logs."""
+        """Return the scheme, host and port, for messages and logs."""
         return self._shown
 
     def quote(self, text: object) -> str:
-        """What the endpoint said, as a message may quote it: short, printable, without the secrets of its URL."""
+        """Return the endpoint's words as a message may quote them: short, printable, without its URL's secrets."""
         text = text if isinstance(text, str) else printable(text)
         for secret in self._secrets:
             text = text[:QUOTED_CHARACTERS].replace(secret, "…")
         return printable(text)
 
     async def post(self, session: aiohttp.ClientSession, what: str, body: bytes, limit_s: float) -> Any:
-        """What it answers to a JSON-RPC request, parsed. Raises `EndpointFault` for whatever goes wrong."""
+        """Return the endpoint's parsed answer to a JSON-RPC request. Raises `EndpointFault` for any failure."""
         try:
             async with (
                 asyncio.timeout(limit_s),
@@ -176,7 +176,7 @@ class Endpoint:
             raise EndpointFault(message, may_be_size=True) from None
 
     async def _read_error(self, response: aiohttp.ClientResponse, what: str) -> Any:
-        """The JSON-RPC error in the answer to a request that HTTP calls failed. Raises `EndpointFault` for none."""
+        """Return the JSON-RPC error in an answer that HTTP calls failed. Raises `EndpointFault` when it has none."""
         status = response.status
         if status < 400:
             raise EndpointFault(
@@ -207,7 +207,7 @@ class Endpoint:
 
 
 def endpoint_urls(urls: str | Sequence[str]) -> list[str]:
-    """The URLs of a list, or of a text that separates them by commas; in order of preference.
+    """Return the URLs of a list, or of a text that separates them by commas; in order of preference.
 
     Raises `LedgerError` when there is none, and for one that is not of HTTP.
     """
@@ -239,7 +239,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _shown_and_secrets(url: str) -> tuple[str, tuple[str, ...]]:
-    """(scheme, host and port of a URL; the parts of it that no message may tell, longest first)."""
+    """Return (scheme, host and port of a URL; the parts of it that no message may tell, longest first)."""
     parts = _split(url)
     if parts is None:
         return "an endpoint", (url,)
@@ -257,7 +257,7 @@ def _shown_and_secrets(url: str) -> tuple[str, tuple[str, ...]]:
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    """The body. Raises `AnswerTooLong`."""
+    """Return the body. Raises `AnswerTooLong`."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
@@ -267,7 +267,7 @@ async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
 
 
 def _why(error: Exception) -> str:
-    """Why there is no connection, in the system's words and not in the library's."""
+    """Return why there is no connection, in the system's words and not in the library's."""
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return f"TLS failed: {error.strerror}"
     if isinstance(error, OSError) and error.errno is not None:
@@ -276,7 +276,7 @@ def _why(error: Exception) -> str:
 
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float:
-    """The pause an endpoint asks for, in seconds; 0 where it asks for none (or names a date)."""
+    """Return the pause an endpoint asks for, in seconds; 0 where it asks for none (or names a date)."""
     try:
         asked_s = float(response.headers.get("Retry-After", 0))
     except ValueError:

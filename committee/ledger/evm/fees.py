@@ -61,7 +61,7 @@ def most_per_gas_wei(offer: dict[str, int]) -> int:
 
 
 async def _tip(rpc: Rpc) -> int | None:
-    """The tip to bid for a unit of gas, in wei, from the first method that an endpoint has; None for none."""
+    """Return the tip to bid for a unit of gas, in wei, from the first method that an endpoint has; None for none."""
     with contextlib.suppress(LedgerUnavailable):
         return await rpc.eth.max_priority_fee
     with contextlib.suppress(LedgerUnavailable):

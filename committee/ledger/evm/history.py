@@ -104,7 +104,7 @@ class History:
         return [log for log in logs if log.topics[0] in self._rare]
 
     async def headers(self, first: int, last: int, until: BlockMark | None = None) -> list[Block]:
-        """The headers of the blocks first..last, each the next one's parent; the last one `until`, if that is named.
+        """Return the headers of the blocks first..last, each the next one's parent; the last is `until`, if named.
 
         Raises `LedgerUnavailable` also when the chain changed meanwhile.
         """
@@ -138,7 +138,7 @@ class History:
         return headers
 
     async def headers_after(self, after: BlockMark, until: BlockMark) -> list[Block]:
-        """The headers behind `after`, up to `until` or `BLOCKS_IN_A_STRETCH` of them.
+        """Return the headers behind `after`, up to `until` or `BLOCKS_IN_A_STRETCH` of them.
 
         Raises `LedgerReorganised` when `after` is not on the chain, `LedgerUnavailable` when `until` is not (yet).
         """
@@ -193,7 +193,7 @@ class History:
     async def newest_first(
         self, address: str, topics: Sequence[Sequence[bytes]], first: int, last: int
     ) -> AsyncIterator[RawLog]:
-        """Logs of one contract that have one of the `topics` at each place; as an endpoint tells them, not checked."""
+        """Yield the logs of one contract that have one of the `topics` at each place, as told and not checked."""
         wanted = [["0x" + one.hex() for one in alternatives] for alternatives in topics]
         while first <= last:
             begin = max(last - self._log_range.now + 1, first)
@@ -207,7 +207,7 @@ class History:
     async def _portion(
         self, first: int, last: int, has_block: int, criteria: dict[str, Any], *, is_divisible: bool
     ) -> list[RawLog] | None:
-        """The logs of the blocks first..last; None when that is too much at once, so that less is asked for next."""
+        """Return the logs of the blocks first..last; None when that was too much, and less is to be asked for."""
         criteria = {"fromBlock": hex(first), "toBlock": hex(last), **criteria}
         try:
             logs = await self._rpc.request(
@@ -223,7 +223,7 @@ class History:
         return logs
 
     def _may_lack(self, header: Block, block: Sequence[RawLog]) -> bool:
-        """Whether a block whose bloom filter also holds others' logs may hold more of ours than were told."""
+        """Return whether a block whose bloom filter also holds others' logs may hold more of ours than were told."""
         return bool(block) or (
             any(is_in_bloom(header.bloom, address) for address in self._addresses)
             and any(is_in_bloom(header.bloom, topic) for topic in self._topics)
@@ -306,7 +306,7 @@ class History:
 
 
 def in_order(header: Block, logs: Iterable[RawLog]) -> list[RawLog] | None:
-    """The block's logs by index, each once; None when one is another block's, or two of one index differ."""
+    """Return the block's logs by index, each once; None when one is another block's, or two of one index differ."""
     by_index: dict[int, RawLog] = {}
     for log in logs:
         if log.block != header.mark or by_index.setdefault(log.index, log) != log:
@@ -317,8 +317,8 @@ def in_order(header: Block, logs: Iterable[RawLog]) -> list[RawLog] | None:
 def is_all(header: Block, block: Sequence[RawLog], known: Sequence[RawLog] | None = None) -> bool:
     """Return whether logs are all of a block's: no index is left out, and together they make its bloom filter.
 
-    `known` are those of them that its bloom filter may hold; all by default. Polygon's nodes tell others behind them,
-    those of state syncs, which no transaction has made.
+    `known` are those of them that its bloom filter may hold; all by default. Polygon's nodes tell other logs behind
+    them, those of state syncs, which no transaction has made.
     """
     if [log.index for log in block] != list(range(len(block))):
         return False
@@ -335,7 +335,7 @@ def is_log_in_bloom(bloom: int, log: RawLog) -> bool:
 
 
 def log_bits(log: RawLog) -> int:
-    """A log's address and topics in a header's bloom filter."""
+    """Return the bits of a log's address and topics in a header's bloom filter."""
     bloom = 0
     for item in (log.address, *log.topics):
         bloom |= bloom_bits(item)
@@ -343,14 +343,14 @@ def log_bits(log: RawLog) -> int:
 
 
 def is_in_bloom(bloom: int, item: bytes) -> bool:
-    """Whether a bloom filter may hold an address or topic; when False it does not."""
+    """Return whether a bloom filter may hold an address or topic; when False it does not."""
     bits = bloom_bits(item)
     return bloom & bits == bits
 
 
 @lru_cache(maxsize=1 << 14)
 def bloom_bits(item: bytes) -> int:
-    """An address or topic in a header's bloom filter: three of 2048 bits."""
+    """Return the bits of an address or topic in a header's bloom filter: three of 2048."""
     digest = keccak(item)
     bits = 0
     for place in (0, 2, 4):
@@ -359,7 +359,7 @@ def bloom_bits(item: bytes) -> int:
 
 
 def _check_link(before: BlockMark | None, told: Sequence[Block], until: BlockMark | None) -> None:
-    """Each block must be the child of the one before it, and the one of `until`'s number must be `until`.
+    """Raise `Unreadable` unless each block is the child of the one before, and that of `until`'s number is `until`.
 
     Raises `Lacking`: the chain may have changed meanwhile, or another endpoint may be on the same branch.
     """

@@ -51,13 +51,13 @@ class Nonces:
 
     @classmethod
     def of(cls, chain_id: int, account: str) -> Nonces:
-        """The one counter of an account in this event loop, of this process and of no parent it was forked from."""
+        """Return the counter of an account in this event loop: the process' own, not that of a forked parent."""
         key = chain_id, account, os.getpid(), id(asyncio.get_running_loop())
         return cls._shared.setdefault(key, cls(chain_id, account))
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """While inside, nothing else on this machine takes a nonce of the account.
+        """Keep all other senders on this machine from taking a nonce of the account, while inside.
 
         Raises `LedgerUnavailable` after `LOCK_LIMIT_S`.
         """

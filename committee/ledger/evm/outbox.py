@@ -118,7 +118,7 @@ class Outbox:
             mined = await transactions_of(self._rpc, self._account, "latest")
 
     async def _is_open(self, flight: Flight, mined: int) -> bool:
-        """Whether a transaction is in the endpoint's pool; notes its receipt when it is mined."""
+        """Return whether a transaction is in the endpoint's pool; notes its receipt when it is mined."""
         for version in reversed(flight.versions):
             flight.receipt = await self._rpc.request(
                 "eth_getTransactionReceipt", hash_text(version), read=receipt_of(version)
@@ -151,15 +151,15 @@ async def transactions_of(rpc: Rpc, account: str, block: Literal["latest", "pend
 
 
 def hash_text(signed: SignedTransaction) -> str:
-    """A transaction's hash as endpoints take it."""
+    """Return a transaction's hash as endpoints take it."""
     return "0x" + bytes(signed.hash).hex()
 
 
 def receipt_of(signed: SignedTransaction) -> Callable[[Any], RawReceipt | None]:
-    """What reads the transaction's receipt out of an answer."""
+    """Return the function that reads the transaction's receipt out of an answer."""
     return lambda result: answers.receipt(result, bytes(signed.hash))
 
 
 def known_of(signed: SignedTransaction) -> Callable[[Any], bool]:
-    """What reads out of an answer whether the endpoint has the transaction, mined or waiting."""
+    """Return the function that reads out of an answer whether the endpoint has the transaction, mined or waiting."""
     return lambda result: answers.is_known(result, bytes(signed.hash))

@@ -40,7 +40,7 @@ async def lost_objects(
 async def _before_deletion(
     reader: Reader, object_ids: Iterable[int], at: BlockMark, first_block: int
 ) -> dict[int, BlobRecord]:
-    """Objects by what the logs up to a block tell of them."""
+    """Return the objects by what the logs up to a block tell of them."""
     lacking = set(object_ids)
     certified: dict[int, BlobCertified] = {}
     """The newest event, which tells the certificate's epoch also when it is an extension."""

@@ -36,7 +36,7 @@ class Permit:
     """Chain time after which the permit does not count."""
 
     def typed_data(self, owner: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """What the owner signs (EIP-712): domain, types, message."""
+        """Return what the owner signs (EIP-712): domain, types, message."""
         domain = {
             "name": TOKEN_NAME,
             "version": TOKEN_VERSION,

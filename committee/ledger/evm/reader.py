@@ -102,7 +102,7 @@ class Reader:
         is_confirmed: bool = False,
         is_compared: bool = False,
     ) -> Any:
-        """What `read` makes of a view's answer, at a block that must still be part of the chain, or at the newest.
+        """Return what `read` makes of a view's answer at the block `at`, which the chain must have, or the newest.
 
         With `is_compared` the answer, at a block, is compared with those of other endpoints that can tell; with
         `is_confirmed` it is unconfirmed where none can (`Witnesses`). Raises `ProvidersDisagree` then; `LedgerRefused`
@@ -158,7 +158,7 @@ class Reader:
         at: BlockMark | None = None,
         read: Callable[[Any], Any] = answers.anything,
     ) -> Any:
-        """What `read` makes of the list of what several views answer, all asked in one call of the contract.
+        """Return what `read` makes of the list of what several views answer, all asked in one call of the contract.
 
         The contract must be a `Multicall`. Raises as `call` does, and `LedgerRefused` when any of the views reverts.
         """
@@ -194,7 +194,7 @@ class Reader:
         is_numbered: bool = True,
         is_confirmed: bool = False,
     ) -> list[Item]:
-        """What `read` makes of all items of a view, at one block; `is_confirmed` as with `call`.
+        """Return what `read` makes of all items of a view, at one block; `is_confirmed` as with `call`.
 
         The view is one of (cursor, count) → (page, next cursor; 0 at the end); where the items are numbered from 1, the
         cursor is a number. Raises `LedgerUnavailable` when there is no end in sight.
@@ -271,7 +271,7 @@ class Reader:
         return await self._rpc.request("eth_getBlockByNumber", "latest", False, read=read)
 
     async def block(self, which: int | Tag) -> Block:
-        """A block by number or tag. Raises `LedgerUnavailable` when unknown."""
+        """Return a block by number or tag. Raises `LedgerUnavailable` when unknown."""
         asked = hex(which) if isinstance(which, int) else which
         try:
             return await self._rpc.request("eth_getBlockByNumber", asked, False, read=_block_of(which))
@@ -284,12 +284,12 @@ class Reader:
             ) from None
 
     async def second_opinion(self, number: int) -> tuple[str, BlockMark] | None:
-        """(name of an endpoint other than the one that answered last, the block it has of this number), if any."""
+        """Return (name of an endpoint other than the one that answered last, its block of this number), if any."""
         told = await self._second(number)
         return None if told is None else (told[0], told[1].mark)
 
     async def second_block(self, which: int | Tag) -> Block | None:
-        """A block by number or tag of an endpoint other than the one that answered last, if any."""
+        """Return a block by number or tag of an endpoint other than the one that answered last, if any."""
         told = await self._second(which)
         return None if told is None else told[1]
 
@@ -298,7 +298,7 @@ class Reader:
         return await self._rpc.second_opinion("eth_getBlockByNumber", asked, False, read=_block_of(which))
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
-        """Events of the blocks first..last in chain order.
+        """Return the events of the blocks first..last in chain order.
 
         None lacks but changes of addresses, of a block with more logs than can be told. Raises `LedgerUnavailable`
         when that is not certain, or the provider refuses even a single block.
@@ -328,7 +328,7 @@ class Reader:
     async def newest_first(
         self, contract: Contract, names: Sequence[str], keys: Sequence[int], first: int, last: int
     ) -> AsyncIterator[tuple[Log, BlockMark]]:
-        """Events of these names whose first indexed value is one of `keys`, and their blocks.
+        """Yield the events of these names whose first indexed value is one of `keys`, and their blocks.
 
         As an endpoint tells them, not checked against headers: for what is rare and may be far back. Raises
         `Unreadable` for what is no event of the contract.
@@ -343,7 +343,7 @@ class Reader:
                 yield log, raw.block
 
     def _check_sequence(self, after: BlockMark, until: BlockMark, events: list[Event]) -> None:
-        """The contract numbers blob objects one by one: check that none is left out, also from stretch to stretch.
+        """Check that no blob object is left out, also between stretches: the contract numbers them one by one.
 
         Raises `Unreadable`; `LedgerReorganised` when the stretch before may have lacked one, as nothing else helps then
         but to read the state anew.

@@ -42,8 +42,8 @@ MAX_REVERT_CHARACTERS = 1 << 14
 class EndpointError(LedgerUnavailable):
     """The endpoint answered a request with a JSON-RPC error.
 
-    `data` are the bytes of a revert, if there was one. The caller, which knows what was asked, turns it into something
-    better; left alone it means that the endpoint did not serve us.
+    `data` are the bytes of a revert, if there was one. The caller, which knows what was asked, turns it into a
+    clearer error; if it does not, the error means that the endpoint did not serve the request.
     """
 
     def __init__(self, endpoint: Endpoint, method: str, error: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ class Behind(LedgerUnavailable):
 
 
 class Lacking(Exception):
-    """The endpoint is well but has not what is asked for, another may; `told` is raised when none has."""
+    """The endpoint is well but lacks the answer, which another may have; `told` is raised when none has it."""
 
     def __init__(self, told: LedgerError) -> None:
         self.told = told
@@ -152,7 +152,7 @@ def _has_word(text: str, words: Sequence[str]) -> bool:
 
 
 def _revert_data(data: Any) -> bytes | None:
-    """Revert bytes out of an error object's `data`, which providers nest in their own ways."""
+    """Return the revert's bytes in an error object's `data`, which providers nest in their own ways."""
     if isinstance(data, dict):
         data = data.get("data")
     if isinstance(data, str):

@@ -66,7 +66,7 @@ class Rpc(AsyncJSONBaseProvider):
         self._served_last: Endpoint | None = None
 
     def __str__(self) -> str:
-        """Where the chain is asked, for messages: scheme, host and port of each endpoint."""
+        """Return where the chain is asked, for messages: scheme, host and port of each endpoint."""
         return ", ".join(map(str, self.endpoints))
 
     @property
@@ -92,7 +92,7 @@ class Rpc(AsyncJSONBaseProvider):
         has_block: int = -1,
         is_divisible: bool = False,
     ) -> Result:
-        """What `read` makes of the `result` of a JSON-RPC request.
+        """Return what `read` makes of the `result` of a JSON-RPC request.
 
         Only endpoints that have the block `has_block` are asked. Whatever `read` raises makes another endpoint be
         asked: `Lacking` without blame, anything else as after any other failure. So does an error object, a revert
@@ -110,7 +110,7 @@ class Rpc(AsyncJSONBaseProvider):
         parameters: Sequence[Sequence[Any]],
         read: Callable[[list[Any]], Result],
     ) -> Result:
-        """What `read` makes of the results of one method for several parameters, in their order, by one request.
+        """Return what `read` makes of the results of one method for several parameters, in their order, by one request.
 
         Errors as with `request`; several parameters are divisible.
         """
@@ -120,7 +120,7 @@ class Rpc(AsyncJSONBaseProvider):
     async def second_opinion(
         self, method: str, *parameters: Any, read: Callable[[Any], Result]
     ) -> tuple[str, Result] | None:
-        """(name of an endpoint, its answer) from one that did not answer last; None when none of them can tell.
+        """Return (name of an endpoint, its answer) from one that did not answer last; None when none of them can tell.
 
         Endpoints that rest are not asked, and none is waited for longer than `OPINION_LIMIT_S`.
         """
@@ -143,7 +143,7 @@ class Rpc(AsyncJSONBaseProvider):
     async def opinions(
         self, method: str, *parameters: Any, read: Callable[[Any], Result], has_block: int = -1
     ) -> list[tuple[str, Result]]:
-        """(name of an endpoint, its answer) from every one that can tell; as `second_opinion`, all at once."""
+        """Return (name of an endpoint, its answer) from every one that can tell; as `second_opinion`, all at once."""
         clock = asyncio.get_running_loop().time
         body, read_answer = jsonrpc.single(method, parameters, read)
 
@@ -166,7 +166,7 @@ class Rpc(AsyncJSONBaseProvider):
         return [one for one in told if one is not None]
 
     async def agreeing(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """The result of several requests that are read together.
+        """Return the result of several requests that are read together.
 
         What the work raises beside `LedgerError` means that the answers contradict each other. Then the endpoint that
         answered last rests, and the work is done again. Raises `LedgerUnavailable` when that does not help.
@@ -292,7 +292,7 @@ class Rpc(AsyncJSONBaseProvider):
         raise trouble
 
     async def _rested(self, able: Sequence[Endpoint], clock: Callable[[], float]) -> Endpoint:
-        """The endpoint to ask: the first that does not rest, else the first whose rest is over soon."""
+        """Return the endpoint to ask: the first that does not rest, else the first whose rest is over soon."""
         now = clock()
         for endpoint in able:
             if endpoint.rest_s(now, is_alone=False) <= 0:

@@ -49,13 +49,13 @@ POLL_GROWTH = 1.6
 LOOKUP_INTERVAL_S = 8.0
 """How often a transaction without a receipt is looked up, and sent again if the chain does not know it."""
 BUMP_AFTER_S = 30.0
-"""A transaction that waits so long for its block is sent with higher fees, and again after as long."""
+"""A transaction that has waited this long for its block is sent with higher fees, and again after as long."""
 BUMP_PERCENT = 25
 """The least raise of a replacement's fees; endpoints take none below 10 %."""
 BUMPS = 3
-"""A transaction's fees are raised so often at most,"""
+"""The most times that a transaction's fees are raised."""
 LARGEST_BID = 8
-"""and to so many times the first bid at most, whatever the market asks."""
+"""The most that a bid is raised to, as a multiple of the first bid, whatever the market asks."""
 GAP_LIMIT = 16
 """Nonces that one look at a transaction fills at most."""
 RAISES = 3
@@ -97,7 +97,7 @@ class Sender:
         return self._outbox.sent
 
     def sign_permit(self, permit: Permit) -> tuple[int, bytes, bytes]:
-        """The account's signature (v, r, s) of an allowance of its tokens."""
+        """Return the account's signature (v, r, s) of an allowance of its tokens."""
         return self._key.sign_permit(permit)
 
     async def settle(self) -> None:
@@ -151,7 +151,7 @@ class Sender:
     async def plan(
         self, action: str, to: str | None, data: bytes, value_wei: int = 0, *, after_others: bool = False
     ) -> PlannedTransaction:
-        """What `send` would send; `after_others` says that planned transactions come before it.
+        """Return what `send` would send; `after_others` says that planned transactions come before it.
 
         Raises as `send` does, but for a revert of one that comes after others: that may only lack them.
         """
@@ -302,8 +302,8 @@ class Sender:
     async def _fill_gap(self, flight: Flight) -> None:
         """Use up nonces below those of the transactions under way that no transaction has any more.
 
-        After a reorganisation that dropped what was mined, nothing behind it would be mined ever; and sending a call
-        again with such a nonce could run it twice. So each of them goes to a transfer of nothing.
+        After a reorganisation that dropped a mined transaction, no later one would ever be mined; and a call that is
+        sent again with such a nonce could run twice. So each of these nonces goes to a transfer of nothing.
         """
         async with self._nonces.turn():
             waiting = await transactions_of(self._rpc, self.account, "pending")

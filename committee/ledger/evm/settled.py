@@ -14,13 +14,13 @@ from committee.ledger.records import BlockMark
 AT_THE_TIP_S = 600
 """Greatest age of an endpoint's newest block by which the endpoint has the whole chain, and is not behind."""
 STUCK_LOOK_S = 30.0
-"""Without a new settled block for so long, an endpoint is asked at each look whether its newest block changes,"""
+"""Time without a new settled block after which an endpoint is asked at each look whether its newest block changes."""
 STUCK_AFTER_S = 90.0
-"""and one whose newest block has not changed for so long is passed over for one that has a newer block."""
+"""An endpoint whose newest block has not changed for this long is passed over for one that has a newer block."""
 
 
 class SettledHead:
-    """Settled are the blocks that `confirmations` others follow; when None, those of the deployment's tag."""
+    """A block is settled when `confirmations` blocks follow it; when None, by the deployment's tag."""
 
     def __init__(self, rpc: Rpc, reader: Reader, deployment: Deployment, confirmations: int | None) -> None:
         self._rpc = rpc
@@ -33,7 +33,7 @@ class SettledHead:
         """The oldest settled block that was told since a second endpoint last confirmed one."""
 
     async def head(self) -> BlockMark:
-        """The newest block that the deployment's setting takes for settled.
+        """Return the newest block that the deployment's setting takes for settled.
 
         Where several endpoints are given it is compared with a second one's. Raises `ProvidersDisagree`, and
         `LedgerNotSettled` while the contracts are in a newer one.
@@ -91,7 +91,7 @@ class SettledHead:
         return await self._rpc.leave_behind("latest", number + self._confirmations)
 
     async def _settled(self) -> BlockMark:
-        """The newest settled block of the endpoint that is asked first."""
+        """Return the newest settled block of the endpoint that is asked first."""
         if self._confirmations is None:
             return (await self._reader.block(self._deployment.finality)).mark
         mark = (await self._reader.block("latest")).mark

@@ -113,19 +113,19 @@ class SpaceWriter(Writer):
         return (await self._send(self._reader.blobs, "extendWith", object_id, resource_id)).transaction
 
     async def _split(self, function: str, resource_id: int, where: int) -> tuple[int, Transaction]:
-        """The new reservation is told first, before what is left of the old one."""
+        """Split a reservation and return the id of the new part, which the contract tells of first."""
         receipt = await self._send(self._reader.blobs, function, resource_id, where)
         new_id = int(self._told(receipt, self._reader.blobs, "ReservationChanged", "resourceId"))
         return new_id, receipt.transaction
 
     async def _end_of(self, object_id: int) -> int:
-        """The end of a blob object in the newest block; 0 for one that the contract will refuse to extend."""
+        """Return the end of a blob object in the newest block; 0 for one that the contract will refuse to extend."""
         try:
             return int((await self._reader.call(self._reader.blobs, "blob", object_id))["endPeriod"])
         except LedgerRefused:
             return 0
 
     async def _space_cost(self, size_bytes: int, periods: int) -> int:
-        """What a reservation costs now, by the prices of the newest block."""
+        """Return what a reservation costs now, by the prices of the newest block."""
         price, _, _ = await self._reader.call(self._reader.blobs, "terms")
         return -(-size_bytes // MEBIBYTE) * int(price) * periods

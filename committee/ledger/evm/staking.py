@@ -10,7 +10,7 @@ from committee.ledger.evm.writer import Writer
 from committee.ledger.records import Transaction
 
 LATELY_BLOCKS = 7200
-"""In so many of the newest blocks an equal stake is looked for: a day's blocks of 12 seconds."""
+"""Newest blocks in which an equal stake is looked for: a day's blocks of 12 seconds."""
 PAID_NODES = 16
 PAID_PERIODS = 2
 """Nodes, and periods of each, that one transaction pays out: together 16 M gas at most, if members were replaced in
@@ -115,7 +115,7 @@ class StakingWriter(Writer):
             return await self._stake_call("withdraw", node_id, unlock_period)
 
     async def _withdraw_joining(self, node_id: int, period: int, refusal: LedgerRefused) -> Transaction:
-        """Take back, at a standstill, what was to join with a period; raises the refusal where there is nothing."""
+        """Withdraw, at a standstill, the stake that was to join with a period; raise the refusal for none."""
         staking, account = self._reader.staking, self._sending().account
         joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
         if all(one["period"] != period for one in joinings):

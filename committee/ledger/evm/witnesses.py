@@ -23,7 +23,7 @@ from committee.ledger.evm.rpc import Rpc
 Result = TypeVar("Result")
 
 PATIENCE_S = 24 * 3600.0
-"""After so long without any other endpoint that can tell, the one that answers is believed."""
+"""Time without any other endpoint that can tell, after which the one that answers is believed."""
 MOST_LOGS = 10_000
 """The most unconfirmed logs that are kept for a comparison; with more of them the state is read anew."""
 MOST_BLOCKS = 1000
@@ -106,7 +106,7 @@ class Witnesses:
     async def has_same_state(
         self, what: str, method: str, parameters: Sequence[Any], read: Callable[[Any], Result], told: Result
     ) -> bool:
-        """Whether another endpoint tells the same, or there is none; False when none can tell.
+        """Return whether another endpoint tells the same, or there is none; False when none can tell.
 
         Raises `ProvidersDisagree`.
         """
@@ -129,7 +129,7 @@ class Witnesses:
         self._since_s = None
 
     async def _has_same(self, stretch: _Stretch) -> bool:
-        """Whether another endpoint tells the same of a stretch; False when none can tell all of it."""
+        """Return whether another endpoint tells the same of a stretch; False when none can tell all of it."""
         if len(self.rpc.endpoints) == 1:
             return True
         told = {(log.block.number, log.index): log for log in stretch.logs}
@@ -152,7 +152,7 @@ class Witnesses:
         )
 
     async def _has_forgotten(self, logs: Sequence[RawLog]) -> bool:
-        """Whether every endpoint's headers promise logs that one of them does not tell: then it has lost them."""
+        """Return whether all endpoints' headers promise logs that one endpoint does not tell: it has lost them."""
         for log in logs:
             number = hex(log.block.number)
             headers = await self.rpc.opinions("eth_getBlockByNumber", number, False, read=answers.block)
@@ -186,5 +186,5 @@ def _disagreement(what: str, name: str) -> ProvidersDisagree:
 
 
 def _logs(result: Any) -> dict[tuple[int, int], RawLog]:
-    """Logs by their place; an endpoint may tell them in disorder, or twice."""
+    """Return the logs by their place; an endpoint may tell them in disorder, or twice."""
     return {(log.block.number, log.index): log for log in answers.listed(result, answers.log)}

@@ -282,7 +282,7 @@ class Writer(Caller):
     # how
 
     async def _operated(self) -> int:
-        """The node that the account operates."""
+        """Return the node that the account operates."""
         account = self._sending().account
         node_id = int(await self._reader.call(self._reader.registry, "nodeOf", account))
         if node_id == 0:
@@ -290,7 +290,7 @@ class Writer(Caller):
         return node_id
 
     async def _cost(self, view: str, *arguments: int) -> int:
-        """What a payment costs now; 0 for one that the contract will refuse with an error of its own."""
+        """Return what a payment costs now; 0 for one that the contract will refuse with an error of its own."""
         try:
             told = await self._reader.call(self._reader.blobs, view, *arguments)
         except LedgerRefused:

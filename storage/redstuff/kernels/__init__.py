@@ -49,11 +49,11 @@ class Kernels:
     symbols_root: Callable[..., None]
 
     def tables_of(self, words: NDArray[np.uint16]) -> Any:
-        """A multiplication table for each of `words`, in the kind's own form."""
+        """Return a multiplication table for each of `words`, in the kind's own form."""
         return self._module.table(field.multiply(words[:, None], (1 << np.arange(16))[None, :]))
 
     def tables(self, positions: int) -> Any:
-        """A table for each word below `positions` rounded up to a power of two: the constants of the FFT."""
+        """Return a table for each word below `positions` rounded up to a power of two: the constants of the FFT."""
         count = 1 << (positions - 1).bit_length()
         if count not in self._tables:
             self._tables[count] = self.tables_of(np.arange(count, dtype=np.uint16))
@@ -61,7 +61,7 @@ class Kernels:
 
 
 def best_kind() -> str:
-    """The best kind this processor can run, or the one named by HAULOUT_KERNELS. Raises `KernelsUnavailable`."""
+    """Return the best kind this processor can run, or the one named by HAULOUT_KERNELS. Raises `KernelsUnavailable`."""
     forced = os.environ.get("HAULOUT_KERNELS")
     if forced:
         if forced not in KINDS:
@@ -81,7 +81,7 @@ def _load(kind: str | None) -> Kernels:
 
 
 def load(kind: str | None = None) -> Kernels:
-    """The kernels of a kind, or of the best one here.
+    """Return the kernels of a kind, or of the best one here.
 
     Raises `ValueError` for an unknown kind, `KernelsUnavailable` where they cannot be compiled.
     """

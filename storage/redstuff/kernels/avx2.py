@@ -16,7 +16,7 @@ TABLE_DTYPE = "uint8"
 
 
 def table(products: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """`(c, 16)` products of `c` constants with the 16 basis words to `(c, 128)`.
+    """Return `(c, 16)` products of `c` constants with the 16 basis words to `(c, 128)`.
 
     That is, per nibble of the word, lowest first, the products' 16 low bytes and 16 high bytes.
     """
@@ -40,7 +40,7 @@ class Multiplier:
         del features
 
     def constants(self, builder: ir.IRBuilder, row: ir.Value) -> list[ir.Value]:
-        """The eight tables at `row`, each in both halves of a vector (the shuffle works within halves)."""
+        """Return the eight tables at `row`, each in both halves of a vector (the shuffle works within halves)."""
         half = ir.VectorType(BYTE, 16)
         index = ir.VectorType(ir.IntType(32), 32)
         twice = ir.Constant(index, [*range(16), *range(16)])
@@ -50,7 +50,7 @@ class Multiplier:
     def multiply(
         self, builder: ir.IRBuilder, constants: list[ir.Value], low: ir.Value, high: ir.Value
     ) -> tuple[ir.Value, ir.Value]:
-        """The low and high bytes of the product."""
+        """Return the low and high bytes of the product."""
         vector = ir.VectorType(BYTE, self.lanes)
         results: list[ir.Value] = []
         nibbles = [

@@ -51,7 +51,7 @@ MIXED = (
 
 
 def _width() -> int:
-    """Lanes that one register of this processor holds; with so many, a state leaves no register over."""
+    """Return the lanes that one register of this processor holds; a state then fills all registers."""
     features = cpu.features()
     return 8 if "avx512f" in features else 4 if "avx2" in features else 2
 
@@ -62,7 +62,7 @@ def _rotate_right(builder: ir.IRBuilder, value: ir.Value, bits: int) -> ir.Value
 
 
 def _schedule(builder: ir.IRBuilder) -> ir.Value:
-    """For each round the places in bytes of its message words, in a group's words."""
+    """Return the places in bytes of each round's message words, in a group's words."""
     places = [[WORD_BYTES * word for word in SCHEDULE[number % 10]] for number in range(ROUNDS)]
     kind = ir.ArrayType(ir.ArrayType(WORD64, 16), ROUNDS)
     return _global(builder, "blake2b.schedule", ir.Constant(kind, places))
@@ -144,7 +144,7 @@ def _global(builder: ir.IRBuilder, name: str, content: ir.Constant) -> ir.Value:
 
 
 def _masks(builder: ir.IRBuilder) -> ir.Value:
-    """128 bytes of ones, then 128 of zeros: loaded from `128 - k` on, the mask that keeps `k` bytes."""
+    """Return 128 bytes of ones, then 128 of zeros: loaded from `128 - k` on, the mask that keeps `k` bytes."""
     kind = ir.ArrayType(BYTE, 2 * BLOCK_BYTES)
     masks = ir.Constant(kind, bytearray(b"\xff" * BLOCK_BYTES + bytes(BLOCK_BYTES)))
     return builder.bitcast(_global(builder, "blake2b.masks", masks), BYTE.as_pointer())

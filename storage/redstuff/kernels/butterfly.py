@@ -36,11 +36,11 @@ class Body:
         self.builder, self.multiplier, self.constants, self.zero = builder, multiplier, constants, zero
 
     def add(self, target: Row, source: Row) -> Row:
-        """`target + source`, which is xor."""
+        """Return `target + source`, which is xor."""
         return self.builder.xor(target[0], source[0]), self.builder.xor(target[1], source[1])
 
     def multiply_add(self, target: Row, source: Row, which: int) -> Row:
-        """`target + constants[which]·source`, which costs nothing for a constant in `zero`."""
+        """Return `target + constants[which]·source`, which costs nothing for a constant in `zero`."""
         if which in self.zero:
             return target
         return self.add(target, self.multiplier.multiply(self.builder, self.constants[which], *source))
@@ -112,7 +112,7 @@ def _rows_intrinsic(
     apply: Callable[[Body, list[Row]], list[Row]],
     zero: frozenset[int] = frozenset(),
 ) -> Any:
-    """An intrinsic `(work, tables, first, count, distance, *constants)` that applies `apply` in place.
+    """Return an intrinsic `(work, tables, first, count, distance, *constants)` that applies `apply` in place.
 
     For each of `count` rows from row `first` on, it applies it to it and to the rows `distance`,
     `2·distance`… after it. The constants numbered in `zero` are all zero when the first constant is, as in a

@@ -9,11 +9,11 @@ from numba.core.registry import cpu_target
 
 @cache
 def target() -> tuple[str, ...]:
-    """Triple, processor name and features: code made for one target must not run on another."""
+    """Return the triple, processor name and features: code made for one target must not run on another."""
     return tuple(cpu_target.target_context.codegen().magic_tuple())
 
 
 @cache
 def features() -> frozenset[str]:
-    """Names of the features present, such as "avx2"."""
+    """Return the names of the features present, such as "avx2"."""
     return frozenset(one[1:] for one in target()[2].split(",") if one.startswith("+"))

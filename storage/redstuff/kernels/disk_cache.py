@@ -54,7 +54,7 @@ _MOST_BYTES = 64 * 2**20
 
 @cache
 def _state() -> str:
-    """A digest of all that decides what a kernel compiles to, and of what reads it."""
+    """Return a digest of all that decides what a kernel compiles to, and of what reads it."""
     versions = (sys.version, np.__version__, numba.__version__, llvmlite.__version__)
     digest = hashlib.sha256(repr((cpu.target(), versions)).encode())
     sources = {one.name: one for one in resources.files(__package__).iterdir() if one.name.endswith(".py")}

@@ -18,7 +18,7 @@ TABLE_DTYPE = "uint64"
 
 
 def table(products: NDArray[np.uint16]) -> NDArray[np.uint64]:
-    """`(c, 16)` products of `c` constants with the 16 basis words to `(c, 4)` matrices.
+    """Return `(c, 16)` products of `c` constants with the 16 basis words to `(c, 4)` matrices.
 
     They take low → low, high →
     low, low → high, high → high byte.
@@ -48,7 +48,7 @@ class Multiplier:
     def multiply(
         self, builder: ir.IRBuilder, constants: list[ir.Value], low: ir.Value, high: ir.Value
     ) -> tuple[ir.Value, ir.Value]:
-        """The low and high bytes of the product."""
+        """Return the low and high bytes of the product."""
 
         def affine(source: ir.Value, matrix: ir.Value) -> Any:
             name = f"llvm.x86.vgf2p8affineqb.{8 * self.lanes}"

@@ -17,7 +17,7 @@ TABLE_DTYPE = "uint32"
 
 
 def table(products: NDArray[np.uint16]) -> NDArray[np.uint32]:
-    """`(c, 16)` products of `c` constants with the 16 basis words to `(c, 128)`.
+    """Return `(c, 16)` products of `c` constants with the 16 basis words to `(c, 128)`.
 
     That is, per basis word the product's
     low byte 16 times, then its high byte 16 times, ready to be loaded as vectors.
@@ -37,14 +37,14 @@ class Multiplier:
         del features
 
     def constants(self, builder: ir.IRBuilder, row: ir.Value) -> list[ir.Value]:
-        """The 32 vectors at `row`."""
+        """Return the 32 vectors at `row`."""
         vector = ir.VectorType(BYTE, self.lanes)
         return [load(builder, vector, row, ir.IntType(64)(16 * number)) for number in range(32)]
 
     def multiply(
         self, builder: ir.IRBuilder, constants: list[ir.Value], low: ir.Value, high: ir.Value
     ) -> tuple[ir.Value, ir.Value]:
-        """The low and high bytes of the product."""
+        """Return the low and high bytes of the product."""
         vector = ir.VectorType(BYTE, self.lanes)
         results = [constant(vector, 0), constant(vector, 0)]
         for number in range(16):

@@ -72,7 +72,7 @@ def from_planes(target: Bytes, t: int, work: Bytes, place: int, plane: int, coun
 def cut(
     fragments: Ints, vector: int, done: int, vectors: int, t: int, row_bytes: int, across: int, to_across: int
 ) -> tuple[int, int, int]:
-    """Which fragments of the vectors' symbols fill a row, from byte `done` of vector `vector`'s on.
+    """Return which fragments of the vectors' symbols fill a row, from byte `done` of vector `vector`'s on.
 
     Each is put down as its size, its place in the row's planes, and where it lies after the first vector's symbol
     at the source and at the target. Symbols smaller than a row lie close together and whole. Larger ones are cut

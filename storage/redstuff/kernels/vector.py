@@ -31,13 +31,13 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 def data_pointer(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value) -> ir.Value:
-    """`i8*` to the first element of a numba array."""
+    """Return `i8*` to the first element of a numba array."""
     structure = context.make_array(array_type)(context, builder, array)
     return builder.bitcast(structure.data, BYTE.as_pointer())
 
 
 def load(builder: ir.IRBuilder, kind: ir.Type, base: ir.Value, offset: ir.Value) -> ir.Value:
-    """A value of type `kind` from `base + offset` bytes, at any alignment."""
+    """Return a value of type `kind` from `base + offset` bytes, at any alignment."""
     address = builder.bitcast(builder.gep(base, [offset]), kind.as_pointer())
     return builder.load(address, align=1)
 
@@ -49,7 +49,7 @@ def store(builder: ir.IRBuilder, value: ir.Value, base: ir.Value, offset: ir.Val
 
 
 def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
-    """A vector of `lanes` copies of a scalar."""
+    """Return a vector of `lanes` copies of a scalar."""
     vector = ir.VectorType(scalar.type, lanes)
     index = ir.IntType(32)
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, index(0))
@@ -58,18 +58,18 @@ def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
 
 
 def constant(vector: ir.VectorType, number: int) -> ir.Constant:
-    """A vector constant with the same number in all lanes."""
+    """Return a vector constant with the same number in all lanes."""
     return ir.Constant(vector, [number] * vector.count)
 
 
 def call(builder: ir.IRBuilder, name: str, returns: ir.Type, args: list[ir.Value]) -> ir.Value:
-    """A call of an LLVM (target) intrinsic."""
+    """Return a call of an LLVM (target) intrinsic."""
     kind = ir.FunctionType(returns, [arg.type for arg in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)  # type: ignore[no-untyped-call]
 
 
 def _mover(count: int) -> Any:
-    """An intrinsic that copies `count` bytes from `source[s:]` to `target[t:]` with one load and one store."""
+    """Return an intrinsic that copies `count` bytes from `source[s:]` to `target[t:]` with one load and one store."""
     kind = ir.IntType(8 * count) if count <= 8 else ir.VectorType(BYTE, count)
 
     @intrinsic
