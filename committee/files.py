@@ -159,7 +159,7 @@ def clear_away(name: str | Path, dir_fd: int | None = None) -> None:
     os.rename(name, f"{name}.aside-{secrets.token_hex(4)}", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+def write_whole(path: Path, content: bytes | bytearray, mode: int = 0o666) -> None:
     """Write a new file, as durable on return as its file system can make it. On any error nothing has its name.
 
     It is written beside, under another name, and renamed. Raises `FileExistsError` when anything has the name, a

@@ -11,8 +11,9 @@ import fcntl
 import socket
 import struct
 import termios
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -37,11 +38,51 @@ class TooLong(Exception):
     """A body is longer than it may be."""
 
 
+class Made(Protocol):
+    """A content that is made in pieces, in threads, while it is sent; of any piece anew when it is sent again."""
+
+    def __len__(self) -> int: ...
+
+    def pieces(self, most_bytes: int, start: int = 0) -> Iterator[Callable[[], Bytes]]:
+        """Yield functions that make the content from byte `start` on, in order, in pieces of about `most_bytes`."""
+
+
+class Framed:
+    """A content between two short ones, of which no copy is made; from byte `start` of all on."""
+
+    def __init__(self, head: bytes, content: memoryview | Made, tail: bytes, start: int = 0) -> None:
+        self._head, self._content, self._tail, self._start = head, content, tail, start
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._content) + len(self._tail) - self._start
+
+    def behind(self, start: int) -> Framed:
+        """Return the rest from a byte on."""
+        return Framed(self._head, self._content, self._tail, self._start + start)
+
+    async def pieces(self) -> AsyncIterator[Bytes]:
+        """Yield the content in pieces of about PIECE_BYTES, and the short ones."""
+        yield self._head[self._start :]
+        start = max(0, self._start - len(self._head))
+        if isinstance(self._content, memoryview):
+            for piece in _sliced(self._content[start:]):
+                yield piece
+        else:
+            for make in self._content.pieces(PIECE_BYTES, start):
+                yield await asyncio.to_thread(make)
+        yield self._tail[max(0, start - len(self._content)) :]
+
+
+Content = Bytes | Framed
+"""What a request may send."""
+
+
 class LargeBody(Payload):
     """A body that is sent in pieces, so that no copy of it waits for the other side; it tells how much has arrived."""
 
-    def __init__(self, content: Bytes, content_type: str) -> None:
-        super().__init__(memoryview(content), content_type=content_type)
+    def __init__(self, content: Content, content_type: str) -> None:
+        value = content if isinstance(content, Framed) else memoryview(content)
+        super().__init__(value, content_type=content_type)
         self._size = len(content)
         self._written_bytes = self._moved_bytes = 0
         self._began_s = 0.0
@@ -79,10 +120,16 @@ class LargeBody(Payload):
         self._began_s = now_s
         self._written_bytes = self._moved_bytes = 0
         self._transport = getattr(writer, "transport", None)
-        for first in range(0, len(self._value), PIECE_BYTES):
-            piece = self._value[first : first + PIECE_BYTES]
-            self._written_bytes += len(piece)
-            await writer.write(piece)
+        if isinstance(self._value, Framed):
+            async for piece in self._value.pieces():
+                await self._write(writer, piece)
+        else:
+            for piece in _sliced(self._value):
+                await self._write(writer, piece)
+
+    async def _write(self, writer: AbstractStreamWriter, piece: Bytes) -> None:
+        self._written_bytes += len(piece)
+        await writer.write(piece)
 
     def drop(self) -> None:
         """Close the connection without sending what is still queued: a closed socket would go on to send megabytes."""
@@ -92,6 +139,11 @@ class LargeBody(Payload):
         with suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
+
+
+def _sliced(content: memoryview) -> Iterator[memoryview]:
+    for first in range(0, len(content), PIECE_BYTES):
+        yield content[first : first + PIECE_BYTES]
 
 
 def queued_bytes(transport: asyncio.Transport) -> int:

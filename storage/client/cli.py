@@ -318,7 +318,7 @@ class Waiting:
             typer.echo(f"waiting until {WAITS[stage].format(left=total - done, total=total)}", err=True)
 
 
-async def _content(ledger: Ledger, path: Path) -> bytes:
+async def _content(ledger: Ledger, path: Path) -> bytearray:
     """What a file holds. Raises `TooLarge` before it reads what the network's shards cannot take, and `FileError`."""
     return await content_of(path, Parameters((await ledger.parameters()).n_shards).symbol_size)
 

@@ -22,7 +22,12 @@ from storage.client.purchase import Purchase, StoredBlob
 from storage.client.reading import Reading
 from storage.client.storing import Storing, current_committee
 from storage.client.waiting import Progress, no_progress
-from storage.redstuff import Axis, BlobId, EncodedBlob, RedStuff, blob_id_text
+from storage.redstuff import BlobId, EncodedBlob, LargeBlob, RedStuff, blob_id_text
+
+KEPT_GRID_BYTES = 2**25
+"""Slivers of a blob that have no more bytes together are all made at once, and kept until they are sent."""
+
+Data = bytes | bytearray | memoryview
 
 
 class Client:
@@ -84,7 +89,7 @@ class Client:
 
     async def store(
         self,
-        data: bytes,
+        data: Data,
         periods: int,
         deletable: bool = False,
         progress: Progress = no_progress,
@@ -107,7 +112,7 @@ class Client:
         async with self._only_store_of(blob.blob_id):
             return await self._purchase(code, blob, progress).store(periods, deletable, force)
 
-    async def certify(self, object_id: int, data: bytes, progress: Progress = no_progress) -> StoredBlob:
+    async def certify(self, object_id: int, data: Data, progress: Progress = no_progress) -> StoredBlob:
         """Upload a blob that is registered already, and certify it; nothing is sent when it is certified already.
 
         Raises `WrongBlob` when `data` is not what was registered, `NotCertified` when anything else fails.
@@ -124,7 +129,7 @@ class Client:
             )
         return await self._purchase(code, blob, progress).certify(record)
 
-    def _purchase(self, code: RedStuff, blob: EncodedBlob, progress: Progress) -> Purchase:
+    def _purchase(self, code: RedStuff, blob: EncodedBlob | LargeBlob, progress: Progress) -> Purchase:
         storing = Storing(self._ledger, self._receiver, code, blob, progress)
         return Purchase(self._ledger, storing, blob, progress)
 
@@ -132,18 +137,24 @@ class Client:
         """The lock that stores of one blob take, so that the second finds what the first has paid for."""
         return self._stores.setdefault(blob_id, asyncio.Lock())
 
-    async def _encoded(self, data: bytes, progress: Progress) -> tuple[RedStuff, EncodedBlob]:
+    async def _encoded(self, data: Data, progress: Progress) -> tuple[RedStuff, EncodedBlob | LargeBlob]:
         _, committee = await current_committee(self._ledger, progress)
         code = RedStuff(committee.n_shards)
         progress("encode", 0, 1)
-        blob = await asyncio.to_thread(code.encode, data)
+        blob: EncodedBlob | LargeBlob
+        if code.grid_size(len(data)) <= KEPT_GRID_BYTES:
+            blob = await asyncio.to_thread(code.encode, data)
+        else:
+            blob = await asyncio.to_thread(code.encode_large, data)
         progress("encode", 1, 1)
         return code, blob
 
     # reading
 
-    async def read(self, blob_id: bytes | str | int, progress: Progress = no_progress) -> bytes:
+    async def read(self, blob_id: bytes | str | int, progress: Progress = no_progress) -> bytearray:
         """The blob's bytes, checked against its id, which is given in any of its forms (`BlobId`).
+
+        They are the caller's, who may change them.
 
         While no member answers it waits for the machine's link, up to a minute, and goes on with what it has.
         Raises `InvalidEncoding` when it is no id; `UnknownBlob` when so many do not know the id that it cannot be
@@ -159,7 +170,8 @@ class Client:
         reading = Reading(self._ledger, self._source, state, committee, blob_id, Outages(sources, progress))
         metadata = await reading.metadata()
         progress("metadata", 1, 1)
-        slivers = await reading.slivers(code, metadata, lambda done: progress("download", done, code.p))
-        data = await asyncio.to_thread(code.decode, metadata, Axis.PRIMARY, slivers)
+        decoding = code.decoding(metadata)
+        await reading.slivers(code, metadata, decoding, lambda done: progress("download", done, code.p))
+        data = await asyncio.to_thread(decoding.blob)
         progress("decode", 1, 1)
         return data

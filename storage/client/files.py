@@ -46,7 +46,7 @@ class _Stopped(Exception):
     """The work was cancelled."""
 
 
-async def content_of(path: Path, check_size: SizeCheck) -> bytes:
+async def content_of(path: Path, check_size: SizeCheck) -> bytearray:
     """Return all that a file, a pipe or standard input holds.
 
     `check_size` is asked before a file is read, and of a pipe whenever more has come. Raises what that raises, and
@@ -72,7 +72,7 @@ async def metadata_of(code: RedStuff, path: Path) -> BlobMetadata:
     return (await asyncio.to_thread(code.encode, content)).metadata
 
 
-async def write_new(path: Path, content: bytes) -> None:
+async def write_new(path: Path, content: bytes | bytearray) -> None:
     """Write a file; on an error, or when cancelled, nothing has its name. Raises `FileError`."""
     with _told("cannot write", path):
         writing = asyncio.ensure_future(asyncio.to_thread(write_whole, path, content))
@@ -96,7 +96,7 @@ def is_stream(path: Path) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
-async def write_stream(path: Path, content: bytes) -> None:
+async def write_stream(path: Path, content: bytes | bytearray) -> None:
     """Write to a pipe, a terminal or standard output. Cancelled, it ends at once.
 
     Raises `FileError`; `BrokenPipeError` when nothing reads standard output any more.
@@ -153,13 +153,13 @@ def _open_target(path: Path) -> int:
     return os.dup(1)
 
 
-async def _content_of(path: Path, source: int, check_size: SizeCheck) -> bytes:
+async def _content_of(path: Path, source: int, check_size: SizeCheck) -> bytearray:
     if stat.S_ISREG(os.fstat(source).st_mode):
         return await _in_thread(lambda stopped: _content(path, source, check_size, stopped))
     return await _stream(path, source, check_size)
 
 
-async def _stream(path: Path, source: int, check_size: SizeCheck) -> bytes:
+async def _stream(path: Path, source: int, check_size: SizeCheck) -> bytearray:
     """Return all bytes from a pipe or terminal; wait for a FIFO's writer. Raises `FileError` if there are none."""
     content = bytearray()
     while True:
@@ -174,7 +174,7 @@ async def _stream(path: Path, source: int, check_size: SizeCheck) -> bytes:
                 "for the blob of no bytes name an empty file"
             )
         if not part:
-            return bytes(content)
+            return content
         content += part
         check_size(len(content))
         if len(content) > STREAM_BYTES:
@@ -221,7 +221,7 @@ def _chunks(source: int, stopped: threading.Event, start: int = 0) -> Iterator[b
         start += len(part)
 
 
-def _content(path: Path, source: int, check_size: SizeCheck, stopped: threading.Event) -> bytes:
+def _content(path: Path, source: int, check_size: SizeCheck, stopped: threading.Event) -> bytearray:
     """All that a regular file holds, from where it is read."""
     before, start = os.fstat(source), os.lseek(source, 0, os.SEEK_CUR)
     check_size(max(0, before.st_size - start))
@@ -234,7 +234,7 @@ def _content(path: Path, source: int, check_size: SizeCheck, stopped: threading.
         _require_same(path, before, digest.digest(), source, stopped, start)
     elif not _is_unchanged(before, os.fstat(source)):
         raise _changed(path)
-    return bytes(content)
+    return content
 
 
 def _metadata(path: Path, source: int, code: RedStuff, stopped: threading.Event) -> BlobMetadata | None:
@@ -248,7 +248,7 @@ def _metadata(path: Path, source: int, code: RedStuff, stopped: threading.Event)
             raise _changed(path)
         return None
     with os.fdopen(os.dup(source), "rb") as file:
-        metadata = code.encode_file(file)
+        metadata = code.metadata_of_file(file)
     _require_same(path, before, digest.digest(), source, stopped)
     return metadata
 

@@ -16,7 +16,7 @@ import aiohttp
 
 from storage.client import batch_wire, wire
 from storage.client.batch_wire import Confirmable, Signed, Upload
-from storage.client.bodies import Bytes
+from storage.client.bodies import PIECE_BYTES, Bytes, Content, Framed
 from storage.client.errors import NodeRefused
 from storage.client.link import Link, Transfer
 from storage.client.resuming import Exchange, ResumableDownload, ResumableUpload
@@ -26,6 +26,7 @@ from storage.redstuff import (
     BlobMetadata,
     InconsistencyProof,
     InvalidEncoding,
+    LargeSliver,
     MerkleProof,
     Parameters,
     SliverData,
@@ -101,7 +102,7 @@ class NodeClient:
         axis: Axis,
         size_bytes: int = wire.MAX_SLIVER_BYTES,
         transfer: Transfer | None = None,
-    ) -> bytes:
+    ) -> Bytes:
         """A sliver's symbols, `size_bytes` at most. Not verified: that is the caller's, who has the metadata.
 
         `transfer` lets the caller see how the request gets on. An answer that breaks off is gone on with.
@@ -111,28 +112,37 @@ class NodeClient:
             path, size_bytes=size_bytes, transfer=transfer, exchange=ResumableDownload(path)
         )
         with self._transport.must_be_true():
-            return bytes(SliverData.from_bcs(body).symbols)
+            return SliverData.from_bcs(body).symbols
 
     async def put_sliver(
         self,
         metadata: BlobMetadata,
         pair: int,
         axis: Axis,
-        symbols: bytes | memoryview,
+        symbols: bytes | memoryview | LargeSliver,
         *,
         is_begun: bool = False,
     ) -> None:
         """Give the node one sliver of a pair. A large one whose connection breaks is gone on with.
 
-        `is_begun` when an earlier upload of it may have been cut off: it is gone on with too.
+        `is_begun` when an earlier upload of it may have been cut off: it is gone on with too. A sliver of a `LargeBlob`
+        is made while it is sent.
         """
         shape = Parameters(metadata.n_shards)
-        sliver = SliverData(symbols, shape.symbol_size(metadata.length), shape.sliver_of_pair(pair, axis))
+        size_bytes, t = len(symbols), shape.symbol_size(metadata.length)
+        head, tail = SliverData.frame(size_bytes, t, shape.sliver_of_pair(pair, axis))
+
+        def body() -> Content:
+            """Make the body when its turn comes, as many wait. Only a short one is copied, to be sent as one packet."""
+            if size_bytes <= PIECE_BYTES and not isinstance(symbols, LargeSliver):
+                return b"".join((head, symbols, tail))
+            return Framed(head, symbols if isinstance(symbols, LargeSliver) else memoryview(symbols), tail)
+
         path = _blob(metadata.blob_id, "slivers", str(pair), axis.label)
-        # The sliver is copied into a body when its turn comes: many wait.
-        is_large = len(symbols) >= wire.LEAST_RESUMED_BYTES
-        upload = ResumableUpload(path, is_begun=is_begun) if is_large else None
-        await self._put(path, sliver.to_bcs, len(symbols), upload)
+        is_large = size_bytes >= wire.LEAST_RESUMED_BYTES
+        await self._put(
+            path, body, size_bytes, ResumableUpload(path, is_begun=is_begun) if is_large else None
+        )
 
     async def has_metadata(self, blob_id: bytes) -> bool:
         """Return whether the node says that it has stored the blob's metadata."""
@@ -373,7 +383,7 @@ class NodeClient:
         )
 
     async def _put(
-        self, path: str, body: Callable[[], bytes], size_bytes: int, upload: ResumableUpload | None = None
+        self, path: str, body: Callable[[], Content], size_bytes: int, upload: ResumableUpload | None = None
     ) -> None:
         limit = wire.MAX_ERROR_BYTES
         answer = await self._transport.request(

@@ -17,7 +17,7 @@ from committee.ledger import BlobRecord, DryRun, Ledger, Transaction
 from storage.client.errors import NotCertified, NotExtended, PaidObjectError
 from storage.client.storing import Storing, current_committee
 from storage.client.waiting import Pauses, Progress
-from storage.redstuff import BlobId, BlobMetadata, EncodedBlob
+from storage.redstuff import BlobId, BlobMetadata, EncodedBlob, LargeBlob
 
 BEHIND_PATIENCE_S = 60.0
 """The time for which the endpoint is waited for that does not tell yet of an object which the contract has named."""
@@ -136,7 +136,9 @@ async def extend_until(ledger: Ledger, object_id: int, until: int) -> tuple[int,
 class Purchase:
     """What is paid on chain for one encoded blob, in its order."""
 
-    def __init__(self, ledger: Ledger, storing: Storing, blob: EncodedBlob, progress: Progress) -> None:
+    def __init__(
+        self, ledger: Ledger, storing: Storing, blob: EncodedBlob | LargeBlob, progress: Progress
+    ) -> None:
         self._ledger = ledger
         self._storing = storing
         self._blob = blob

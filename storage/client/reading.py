@@ -15,6 +15,7 @@ from typing import Any
 
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
+from storage.client.bodies import Bytes
 from storage.client.errors import (
     BlobUnavailable,
     InvalidBlob,
@@ -30,10 +31,14 @@ from storage.client.link import Transfer
 from storage.client.node_client import NodeClient
 from storage.client.outages import Outages
 from storage.client.overtaking import Requests
-from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
+from storage.redstuff import Axis, BlobMetadata, Decoding, RedStuff, RedStuffError, blob_id_text
 
 QUESTIONS_AT_ONCE = 4
 """Members asked for metadata at once, when the first of them had none."""
+UNDER_WAY_BYTES = 2**24
+"""Slivers that are waited for at once, in bytes: what has come of each takes memory beside the blob's own."""
+LEAST_AT_ONCE = 4
+"""Slivers that are waited for at once, however large."""
 
 Offer = tuple[int, Member]
 """A pair, and a member that should hold its slivers."""
@@ -151,22 +156,27 @@ class Reading:
     # slivers
 
     async def slivers(
-        self, code: RedStuff, metadata: BlobMetadata, progress: Callable[[int], None]
-    ) -> dict[int, bytes]:
-        """`p` verified primary slivers by index: the source rows first, which need no decoding.
+        self,
+        code: RedStuff,
+        metadata: BlobMetadata,
+        decoding: Decoding,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Add `p` verified primary slivers to `decoding`: the source rows first, which need no decoding.
 
-        Exactly `p` are asked for, and another one only in place of one that fails or is overtaken. `progress` is told
-        how many there are. Raises `BlobUnavailable` naming the members that failed.
+        Exactly `p` are asked for, and another one only in place of one that fails or is overtaken. Of those under way,
+        LEAST_AT_ONCE or UNDER_WAY_BYTES are waited for. `progress` is told how many there are. Raises
+        `BlobUnavailable` naming the members that failed.
         """
-        slivers: dict[int, bytes] = {}
         failures: dict[int, NodeFailure] = {}
         silent: dict[int, NodeUnreachable] = {}
         offers = _Offers(spread({pair: self._holders(code, pair) for pair in range(code.n_shards)}, code.p))
         size_bytes = code.sliver_size(metadata.length, Axis.PRIMARY)
-        async with Requests[Offer, bytes]() as asked:
-            while len(slivers) < code.p:
-                while len(asked.expected) < code.p - len(slivers):
-                    settled = slivers.keys() | {pair for pair, _ in asked.expected}
+        most_at_once = max(LEAST_AT_ONCE, UNDER_WAY_BYTES // size_bytes)
+        async with Requests[Offer, Bytes]() as asked:
+            while (here := len(decoding.indices)) < code.p:
+                while len(asked.expected) < min(most_at_once, code.p - here):
+                    settled = decoding.indices | {pair for pair, _ in asked.expected}
                     offer = offers.take(settled, silent, self._slow)
                     if offer is None:
                         break
@@ -177,22 +187,21 @@ class Reading:
                 if not asked:
                     if await self._returned(silent):
                         continue
-                    raise BlobUnavailable(f"blob {self._name}", code.p, code.n_shards, len(slivers), failures)
+                    raise BlobUnavailable(f"blob {self._name}", code.p, code.n_shards, here, failures)
                 answered = await asked.answered()
                 self._slow.update(member.node_id for _, member in asked.overtaken)
                 asked.overtake(lambda offer: offer[1].node_id in self._slow)
                 for (pair, member), answer in answered:
                     try:
-                        if len(slivers) < code.p:
-                            slivers[pair] = answer.result()
+                        if len(decoding.indices) < code.p:
+                            decoding.add(pair, answer.result())
                             self._outages.note_grant()
-                            progress(len(slivers))
+                            progress(len(decoding.indices))
                     except NodeError as error:
                         failures[member.node_id] = NodeFailure(member.name, error.why)
                         if isinstance(error, NodeUnreachable):
                             silent[member.node_id] = error
                             offers.keep((pair, member))
-        return slivers
 
     def _holders(self, code: RedStuff, pair: int) -> list[Member]:
         """Who may hold a pair: the owner of its shard, then who had it before."""
@@ -200,7 +209,7 @@ class Reading:
 
     async def _sliver(
         self, code: RedStuff, metadata: BlobMetadata, offer: Offer, size_bytes: int, transfer: Transfer
-    ) -> bytes:
+    ) -> Bytes:
         """A primary sliver from one member, verified. Raises `NodeError`."""
         pair, member = offer
         node = self._node(member)

@@ -13,7 +13,7 @@ from contextlib import suppress
 import aiohttp
 
 from storage.client import wire
-from storage.client.bodies import Bytes, LargeBody
+from storage.client.bodies import Bytes, Content, Framed, LargeBody
 from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.progress import LEAST_BYTES, RequestProgress
 from storage.client.retrying import MAY_PASS
@@ -35,7 +35,7 @@ class Exchange:
     moving: RequestProgress | None = None
     """Of the try under way."""
 
-    def __init__(self, method: str, path: str, content: Bytes | None = None) -> None:
+    def __init__(self, method: str, path: str, content: Content | None = None) -> None:
         self.method, self.path = method, path
         self.content = content
         self._at_bytes = 0
@@ -62,7 +62,7 @@ class Exchange:
         """Headers of the next try."""
         return {}
 
-    def _rest(self, content: Bytes) -> Bytes:
+    def _rest(self, content: Content) -> Content:
         return content
 
     def is_granted(self, response: aiohttp.ClientResponse) -> bool:
@@ -139,8 +139,12 @@ class ResumableUpload(Exchange):
         offset = {wire.UPLOAD_OFFSET: str(self.at_bytes)} if self.method == "PATCH" else {}
         return {wire.UPLOAD_COMPLETE: wire.TRUE} | offset
 
-    def _rest(self, content: Bytes) -> Bytes:
-        return memoryview(content)[self.at_bytes :]
+    def _rest(self, content: Content) -> Content:
+        return (
+            content.behind(self.at_bytes)
+            if isinstance(content, Framed)
+            else memoryview(content)[self.at_bytes :]
+        )
 
     async def has_moved_on(self, ask: Ask) -> bool:
         """Ask the node how much it has kept; return whether it is LEAST_BYTES more than it ever had."""

@@ -24,7 +24,7 @@ from storage.client.node_client import NodeClient
 from storage.client.outages import Outages
 from storage.client.settling import Settling, until_chain_settles
 from storage.client.waiting import Progress, no_progress
-from storage.redstuff import Axis, EncodedBlob, RedStuff
+from storage.redstuff import Axis, EncodedBlob, LargeBlob, RedStuff
 
 UPLOADS_AT_ONCE = 8
 """Concurrent requests to each node while a blob is stored."""
@@ -64,7 +64,7 @@ class Storing:
         ledger: Ledger,
         node: Callable[[Member], NodeClient],
         code: RedStuff,
-        blob: EncodedBlob,
+        blob: EncodedBlob | LargeBlob,
         progress: Progress,
     ) -> None:
         self._ledger = ledger

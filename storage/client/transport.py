@@ -21,7 +21,7 @@ from committee.addresses import NetworkAddress
 from committee.connections import TinyChunks, content_coding
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
-from storage.client.bodies import Bytes, TooLong, received
+from storage.client.bodies import Bytes, Content, TooLong, received
 from storage.client.errors import (
     NodeError,
     NodeLied,
@@ -85,7 +85,7 @@ class NodeTransport:
         path: str,
         *,
         query: dict[str, str] | None = None,
-        body: Bytes | Callable[[], Bytes] | None = None,
+        body: Content | Callable[[], Content] | None = None,
         limit: int,
         size_bytes: int = 0,
         patience_s: float | None = None,

@@ -1,6 +1,7 @@
 """How bytes become a grid of symbols and come back: encoding, decoding, repair of single slivers. No I/O."""
 
 from storage.redstuff.code import EncodedBlob, RedStuff
+from storage.redstuff.decoding import Decoding
 from storage.redstuff.errors import (
     InconsistentBlob,
     InvalidEncoding,
@@ -12,6 +13,7 @@ from storage.redstuff.errors import (
     WrongSize,
 )
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
+from storage.redstuff.large import LargeBlob, LargeSliver
 from storage.redstuff.merkle import GrowingTree, MerkleProof, merkle_root
 from storage.redstuff.metadata import BlobMetadata, SliverData
 from storage.redstuff.parameters import Axis, BlobId, Parameters, blob_id_text, parse_blob_id
@@ -20,12 +22,15 @@ __all__ = [
     "Axis",
     "BlobId",
     "BlobMetadata",
+    "Decoding",
     "EncodedBlob",
     "GrowingTree",
     "InconsistencyProof",
     "InconsistentBlob",
     "InvalidEncoding",
     "InvalidProof",
+    "LargeBlob",
+    "LargeSliver",
     "MerkleProof",
     "Parameters",
     "ProvenSymbol",

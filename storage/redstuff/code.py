@@ -9,23 +9,25 @@ Source: Danezis et al., "Walrus: An Efficient Decentralized Storage Network" (20
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedRandom, BufferedReader, FileIO
-from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NoReturn
 
 import numpy as np
 
+from storage.redstuff.decoding import Decoding, has_source_roots, inconsistent
 from storage.redstuff.engine import Engine
-from storage.redstuff.errors import InconsistentBlob, InvalidProof, RootMismatch, TooFewShards, WrongSize
+from storage.redstuff.errors import InvalidProof, RootMismatch, TooFewShards, WrongSize
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
+from storage.redstuff.large import LargeBlob
 from storage.redstuff.memory import Bytes, inner, slack_array
 from storage.redstuff.merkle import MerkleProof, leaf_hash
 from storage.redstuff.metadata import BlobMetadata
 from storage.redstuff.parameters import HASH_BYTES, Axis, BlobId, Parameters
-from storage.redstuff.streaming import encode_file
+from storage.redstuff.streaming import FileSource, MemorySource, metadata_of
 
 Data = bytes | bytearray | memoryview | Bytes
 Check = Literal["skip", "default", "strict"]
@@ -81,17 +83,24 @@ class RedStuff(Parameters):
         n = self.n_shards
         return EncodedBlob(len(source), inner(primary).reshape(n, -1), inner(secondary).reshape(n, -1), roots)
 
-    def encode_file(self, file: BinaryIO, folder: Path | None = None) -> BlobMetadata:
-        """Return the metadata of what an open (real) file holds, its slivers written to `folder` if one is given.
+    def encode_large(self, data: Data) -> LargeBlob:
+        """The metadata, and slivers that are made when wanted; `data` must not change until then. Raises `TooLarge`."""
+        content = _array(data)
+        return LargeBlob(self, self._engine, content, metadata_of(self, self._engine, MemorySource(content)))
 
-        Needs little memory (see `streaming`). Raises `TooLarge`, `OSError`.
-        """
-        return encode_file(self, self._engine, file, folder)
+    def metadata_of_file(self, file: BinaryIO) -> BlobMetadata:
+        """The metadata of what an open (real) file holds; it is not kept in memory. Raises `TooLarge`, `OSError`."""
+        length = file.seek(0, os.SEEK_END)
+        return metadata_of(self, self._engine, FileSource(file.fileno(), length))
+
+    def grid_size(self, length: int) -> int:
+        """Bytes of all slivers of a blob. Raises `TooLarge`."""
+        return self.n_shards * sum(self.sliver_size(length, axis) for axis in Axis)
 
     def blob_id(self, data: Data | BinaryIO) -> BlobId:
         """Return the blob's id; of a file, without having it all in memory. Raises `TooLarge`."""
         if isinstance(data, FileIO | BufferedReader | BufferedRandom):
-            return BlobId(self.encode_file(data).blob_id)
+            return BlobId(self.metadata_of_file(data).blob_id)
         return self.encode(data).blob_id
 
     def decode(
@@ -105,15 +114,24 @@ class RedStuff(Parameters):
         `InconsistentBlob` when all are right and yet are not slivers of one blob.
         """
         self._same_shards(metadata)
-        code = self._engine.code(axis.other)
-        if len(slivers) < code.k:
-            raise TooFewShards(f"needed {code.k} {axis.label} slivers to decode, given {len(slivers)}")
-        indices = sorted(slivers)[: code.k]
-        given = self._stack(metadata.length, axis, {index: slivers[index] for index in indices})
-        blob = self._engine.decode(axis, indices, inner(given), self.symbol_size(metadata.length))
+        needed = self.source_symbols(axis.other)
+        if len(slivers) < needed:
+            raise TooFewShards(f"needed {needed} {axis.label} slivers to decode, given {len(slivers)}")
+        given = {index: slivers[index] for index in sorted(slivers)[:needed]}
+        t = self.symbol_size(metadata.length)
+        blob, slots = slack_array(self.p * self.s * t), self._engine.slots(axis, list(given))
+        for index, sliver in given.items():
+            symbols = self._symbols(metadata.length, axis, index, sliver)
+            self._engine.place(axis, slots[index], symbols, blob, t)
+        self._engine.decode(axis, slots, blob, t)
         if check != "skip" and not self._is_right(metadata, blob, check):
-            self._blame(metadata, axis, indices, given)
+            self._blame(metadata, axis, given)
         return inner(blob)[: metadata.length].tobytes()
+
+    def decoding(self, metadata: BlobMetadata) -> Decoding:
+        """A blob to be decoded in its own memory, from primary slivers as they come."""
+        self._same_shards(metadata)
+        return Decoding(self, self._engine, metadata)
 
     def verify_sliver(self, metadata: BlobMetadata, axis: Axis, index: int, sliver: Data) -> None:
         """Raises `WrongSize`, or `RootMismatch` when the sliver does not hash to its root in the metadata."""
@@ -221,20 +239,17 @@ class RedStuff(Parameters):
             # Encoding starts from a zero padding of its own; what was decoded must agree with that too.
             data, padding = np.split(inner(blob), [metadata.length])
             return not padding.any() and self.encode(data).blob_id == metadata.blob_id
-        roots = self._engine.sliver_roots(Axis.PRIMARY, blob, self.p, self.symbol_size(metadata.length))
-        return roots.tobytes() == b"".join(metadata.primary_roots[: self.p])
+        return has_source_roots(self, self._engine, metadata, blob)
 
-    def _blame(self, metadata: BlobMetadata, axis: Axis, indices: Sequence[int], given: Bytes) -> None:
+    def _blame(self, metadata: BlobMetadata, axis: Axis, slivers: Mapping[int, Data]) -> NoReturn:
         """Say which of the slivers that decode to a wrong blob are wrong, or that the blob is."""
+        indices, given = list(slivers), self._stack(metadata.length, axis, slivers)
         roots = self._engine.sliver_roots(axis, given, len(indices), self.symbol_size(metadata.length))
         pairs = zip(indices, roots, strict=True)
         wrong = [index for index, root in pairs if root.tobytes() != metadata.sliver_root(axis, index)]
         if wrong:
             raise RootMismatch(f"{axis.label} slivers {wrong} do not hash to their roots", wrong)
-        raise InconsistentBlob(
-            f"{axis.label} slivers {indices[:4]}… all hash to their roots and yet decode to another blob: its writer "
-            "lied; prove it with symbols of a sliver that cannot be rebuilt"
-        )
+        raise inconsistent(axis, indices)
 
     def _stack(self, length: int, axis: Axis, slivers: Mapping[int, Data]) -> Bytes:
         """Return slivers one after the other in a slack array, their sizes checked."""

@@ -6,7 +6,7 @@ mask away). Work is cut into ranges for a pool of threads; the kernels release t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from storage.redstuff import kernels
+from storage.redstuff.field import Words
 from storage.redstuff.memory import SLACK, Bytes, inner, slack_array
 from storage.redstuff.parameters import HASH_BYTES, Axis
 from storage.redstuff.reed_solomon import Code, Completion, Ints, code, completion
@@ -25,6 +26,10 @@ ROW_UNIT = 128
 """Scratch rows are multiples of this: two planes of one 64-byte vector."""
 TOGETHER = 8
 """Slivers whose trees are hashed side by side, one in each lane."""
+COMBINED_BYTES = 32 * 1024
+"""Symbols are summed up so many bytes at a time: the sums are to stay in a near cache."""
+GROUP_BYTES = 8 << 20
+"""Expanded slivers that a thread holds in a step of a hashing that keeps none; one at least."""
 ALONE_BYTES = 4 << 20
 """An expanded grid this small is done before other threads have started. A symbol counts as a hash block at least."""
 BLOCK_BYTES = 128
@@ -103,16 +108,16 @@ class Engine:
         roots = np.empty(count * HASH_BYTES, np.uint8)
         call, tables = self.kernels.sliver_roots, self._tables
         beyond = self.n - shape.k
+        room = max(1, min(TOGETHER, count, GROUP_BYTES // (self.n * t)))
 
         def prepare() -> Part:
-            room = min(TOGETHER, count)
             work, staging = _scratch(shape.positions, room * t), slack_array(room * beyond * t)
             nodes = slack_array(TOGETHER * (self.n + 1) * HASH_BYTES)
 
             def part(first: int, last: int) -> None:
-                for begin in range(first, last, TOGETHER):
+                for begin in range(first, last, room):
                     call(
-                        slivers, SLACK + begin * shape.k * t, min(TOGETHER, last - begin), t, shape.shape, tables,
+                        slivers, SLACK + begin * shape.k * t, min(room, last - begin), t, shape.shape, tables,
                         work, staging, SLACK, beyond * t, t, nodes, nodes, 0, 0,
                         roots, begin * HASH_BYTES, HASH_BYTES,
                     )  # fmt: skip
@@ -149,6 +154,40 @@ class Engine:
             right.reshape(-1), 0, t, count * t,
         )  # fmt: skip
         return right
+
+    def factors(self, axis: Axis, index: int) -> Any:
+        """The originals' factors in each symbol of sliver `index` of `axis`, not a source one; as tables."""
+        matrix = self._generators[axis]
+        return self.kernels.tables_of(matrix[index - matrix.shape[1]])
+
+    @cached_property
+    def _generators(self) -> dict[Axis, Words]:
+        """By the axis of slivers, `(n - k, k)`: the factors in the symbols beyond the originals, by their expansion."""
+        found = {}
+        for axis in Axis:
+            shape = self.code(axis.other)
+            k, beyond = shape.k, self.n - shape.k
+            units, matrix = (
+                np.eye(k, dtype="<u2").reshape(-1).view(np.uint8),
+                np.empty(2 * beyond * k, np.uint8),
+            )
+            self.kernels.expand_vectors(
+                units, 0, 2 * k, 2, k, 2, shape.shape, self._tables, _scratch(shape.positions, 2 * k),
+                matrix, 0, 2, 2 * k,
+            )  # fmt: skip
+            found[axis] = matrix.view("<u2").reshape(beyond, k)
+        return found
+
+    def combine(
+        self, factors: Any, rows: tuple[Bytes, Bytes], start: int, across: int, along: int, count: int, t: int,
+        out: Bytes,
+    ) -> None:  # fmt: skip
+        """Make one symbol of each of `count` codewords in `out`, by `factors`.
+
+        Original `i` of codeword `v` lies at `start + v·across + i·along` in the grid's rows, which are in two arrays.
+        """
+        work = np.empty(COMBINED_BYTES, np.uint8)
+        self.kernels.combine_vectors(*rows, start, across, along, len(factors), count, t, factors, work, out)
 
     def finish(self, leaves: Bytes, roots: Bytes) -> None:
         """Compute the primary roots and the blob's root from all leaves and secondary roots."""
@@ -190,35 +229,45 @@ class Engine:
         expanded, given = slack_array(self.n * t), np.frombuffer(symbols, np.uint8)
         flat = inner(expanded)
         flat.reshape(self.n, t)[plan.known] = given.reshape(-1, t)
-        self._complete(plan, shape, given, 0, t, 1, t, flat, plan.missing, 0, t)
+        self._complete(plan, plan.given, shape, given, 0, t, 1, t, flat, plan.missing, 0, t)
         return flat, self._root(expanded, t)
 
-    def decode(self, axis: Axis, indices: Sequence[int], slivers: Bytes, t: int) -> Bytes:
-        """Return the blob, zero-padded, in a slack array, from the slivers `indices` of `axis`, one after the other."""
+    def slots(self, axis: Axis, indices: Sequence[int]) -> dict[int, int]:
+        """Where each of `k` slivers lies in the grid before it is decoded: a source sliver at its own place.
+
+        Any other one lies at the place of a source sliver that is not given.
+        """
+        k = self.code(axis.other).k
+        free = iter(sorted(set(range(k)) - set(indices)))
+        return {index: index if index < k else next(free) for index in sorted(indices)}
+
+    def place(self, axis: Axis, slot: int, sliver: Bytes, blob: Bytes, t: int) -> None:
+        """Put a sliver into a row or column of the grid `blob`, flat in a slack array."""
+        grid = inner(blob).reshape(self.p, self.s, t)
+        if axis is Axis.PRIMARY:
+            grid[slot] = sliver.reshape(self.s, t)
+        else:
+            grid[:, slot] = sliver.reshape(self.p, t)
+
+    def decode(self, axis: Axis, slots: Mapping[int, int], blob: Bytes, t: int) -> None:
+        """Turn the grid whose `slots` (index → place) hold slivers into the blob, zero-padded; in its own memory."""
         shape, vectors = self.code(axis.other), self.code(axis).k
-        plan = completion(shape.k, shape.n, tuple(indices), self.kernels.kind)
-        blob = slack_array(self.p * self.s * t)
-        target, size = inner(blob), vectors * t
-        # Across a primary sliver lie the symbols of columns, side by side; across a secondary one those of rows.
-        across, along = (t, size) if axis is Axis.PRIMARY else (shape.k * t, t)
-        matrix = target.reshape(self.p, self.s, t)
-        for place, index in enumerate(indices):
-            if index < shape.k:
-                sliver = slivers[place * size : (place + 1) * size].reshape(vectors, t)
-                if axis is Axis.PRIMARY:
-                    matrix[index] = sliver
-                else:
-                    matrix[:, index] = sliver
+        plan = completion(shape.k, shape.n, tuple(slots), self.kernels.kind)
         wanted = np.where(plan.missing < shape.k, plan.missing, -1)
-        if wanted.max() >= 0:
-            self._complete(plan, shape, slivers, t, size, vectors, t, target, wanted, across, along)
-        return blob
+        if wanted.max() < 0:
+            return
+        given = np.where(plan.given >= 0, np.fromiter(slots.values(), np.int64)[plan.given], -1)
+        # Across a primary sliver lie the symbols of columns, side by side; across a secondary one those of rows.
+        across, along = (t, self.s * t) if axis is Axis.PRIMARY else (self.s * t, t)
+        grid = inner(blob)
+        # All given symbols of a codeword are read before the first is written.
+        self._complete(plan, given, shape, grid, across, along, vectors, t, grid, wanted, across, along)
 
     def _complete(
-        self, plan: Completion, shape: Code, source: Bytes, across: int, along: int, vectors: int, t: int,
+        self, plan: Completion, given: Ints, shape: Code, source: Bytes, across: int, along: int, vectors: int, t: int,
         target: Bytes, wanted: Ints, to_across: int, to_along: int,
     ) -> None:  # fmt: skip
-        """Fill in the symbols `wanted` (as `plan.missing`) of codewords.
+        """Fill in the symbols `wanted` (as `plan.missing`) of codewords from those `given` (as `plan.given`).
 
         Given symbol `i` of codeword `v` lies at `v·across + i·along`; symbol `i` of it goes to `v·to_across +
         i·to_along`.
@@ -230,7 +279,7 @@ class Engine:
 
             def part(first: int, last: int) -> None:
                 loaded.complete_vectors(
-                    source, first * across, across, along, plan.given, last - first, t, shape.m, tables,
+                    source, first * across, across, along, given, last - first, t, shape.m, tables,
                     plan.locators, work, target, first * to_across, to_across, to_along, wanted,
                 )  # fmt: skip
 

@@ -29,6 +29,22 @@ def inner(array: Bytes) -> Bytes:
     return array[SLACK:-SLACK]
 
 
+class _Unguarded:
+    """An array's memory, as numpy asks for it, with leave to write."""
+
+    def __init__(self, array: Bytes) -> None:
+        self._owner = array
+        self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
+
+
+def unguarded(array: Bytes) -> Bytes:
+    """Return an array over the same memory that says it may be written to, for kernels that only read it.
+
+    They are compiled for such arrays alone; those over `bytes` are another type to numba.
+    """
+    return np.asarray(_Unguarded(array))
+
+
 def uninitialised(size: int) -> Bytes:
     """Return `size` bytes with any content.
 

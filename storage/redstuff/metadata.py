@@ -99,9 +99,15 @@ class SliverData:
     index: int
 
     def parts(self) -> tuple[bytes | memoryview, ...]:
-        """Return ULEB128(length) ‖ symbols ‖ symbol size u16 LE ‖ sliver index u16 LE, the symbols not copied."""
-        tail = self.symbol_size.to_bytes(2, "little") + self.index.to_bytes(2, "little")
-        return uleb128(len(self.symbols)), self.symbols, tail
+        """ULEB128(length) ‖ symbols ‖ symbol size u16 LE ‖ sliver index u16 LE, the symbols not copied."""
+        head, tail = self.frame(len(self.symbols), self.symbol_size, self.index)
+        return head, self.symbols, tail
+
+    @staticmethod
+    def frame(size_bytes: int, symbol_size: int, index: int) -> tuple[bytes, bytes]:
+        """What stands before and behind `size_bytes` of symbols."""
+        tail = symbol_size.to_bytes(2, "little") + index.to_bytes(2, "little")
+        return uleb128(size_bytes), tail
 
     def to_bcs(self) -> bytes:
         """Return the joined `parts`."""

@@ -1,147 +1,141 @@
-"""Encoding from an open file, for blobs whose slivers do not fit into memory.
+"""A blob's metadata in little memory: symbols are made, hashed and forgotten.
 
-Rows first: a band of rows at a time is expanded to the right. Then columns, eight at a time, each expanded
-downwards and hashed. What comes in and goes out lies in files (or, where only the id is asked for, the right
-part in memory: half the blob); in memory are only the bands and 32 bytes for each of the `n²` symbols.
-
-Slivers are written to a folder as `primary-0000`, `secondary-0000`… by sliver index: their symbols and
-nothing else.
+The blob's own columns are expanded downwards and hashed some at a time. Those to the right of them, half a blob, come
+of expanded rows; no more of them are kept at once than `right_columns` says, and for the next ones all rows are
+expanded again, which costs a tenth of the whole. Beside them there are 32 bytes for each of the `n²` symbols.
 """
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from storage.redstuff import engine as engines
 from storage.redstuff.engine import TOGETHER, Engine
 from storage.redstuff.memory import Bytes, inner, slack_array
 from storage.redstuff.metadata import BlobMetadata
-from storage.redstuff.parameters import HASH_BYTES, Axis, Parameters
+from storage.redstuff.parameters import HASH_BYTES, Parameters
 
-BAND_BYTES = 32 << 20
+BAND_BYTES = 4 << 20
 """Rows expanded at once, about."""
+RIGHT_BYTES = 16 << 20
+"""Columns to the right of the blob's that are held at once: as many bytes, or the RIGHT_SHARE-th part of the blob."""
+RIGHT_SHARE = 8
 
 
-class Slivers(Protocol):
-    """Where slivers go, and whence the secondary ones from column `s` on come back."""
+class Source(Protocol):
+    """A blob's content."""
 
-    def write(self, axis: Axis, index: int, offset: int, symbols: Bytes) -> None:
-        """Write some symbols of a sliver, from byte `offset` on."""
+    @property
+    def length(self) -> int:
+        """Bytes of the blob."""
 
-    def right(self, index: int) -> Bytes:
-        """Return the secondary sliver `index`, which was written before."""
-
-
-class Folder:
-    """Slivers as files of a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def path(self, axis: Axis, index: int) -> Path:
-        """Return the file of a sliver."""
-        return self._folder / f"{axis.label}-{index:04}"
-
-    def write(self, axis: Axis, index: int, offset: int, symbols: Bytes) -> None:
-        """As `Slivers.write`."""
-        descriptor = os.open(self.path(axis, index), os.O_WRONLY | os.O_CREAT, 0o644)
-        with os.fdopen(descriptor, "wb") as file:
-            file.seek(offset)
-            file.write(symbols.data)
-
-    def right(self, index: int) -> Bytes:
-        """As `Slivers.right`."""
-        return np.fromfile(self.path(Axis.SECONDARY, index), np.uint8)
+    def read(self, offset: int, size: int) -> Bytes:
+        """Return `size` bytes from `offset` on, with zeros after the blob's end."""
 
 
-class RightPart:
-    """Keeps the secondary slivers from column `s` on in memory, and forgets all others."""
+@dataclass(frozen=True)
+class FileSource:
+    """What an open file holds, from its beginning to its end."""
 
-    def __init__(self, shape: Parameters, t: int) -> None:
-        self._s = shape.s
-        self._kept = np.empty((shape.n_shards - shape.s, shape.p * t), np.uint8)
+    descriptor: int
+    length: int
 
-    def write(self, axis: Axis, index: int, offset: int, symbols: Bytes) -> None:
-        """As `Slivers.write`."""
-        if axis is Axis.SECONDARY and index >= self._s:
-            self._kept[index - self._s, offset : offset + len(symbols)] = symbols
+    def read(self, offset: int, size: int) -> Bytes:
+        """As `Source.read`. Raises `OSError`."""
+        found = np.zeros(size, np.uint8)
+        place = 0
+        while place < size:
+            part = os.pread(self.descriptor, size - place, offset + place)
+            if not part:
+                break
+            found[place : place + len(part)] = np.frombuffer(part, np.uint8)
+            place += len(part)
+        return found
 
-    def right(self, index: int) -> Bytes:
-        """As `Slivers.right`."""
-        kept: Bytes = self._kept[index - self._s]
-        return kept
+
+@dataclass(frozen=True)
+class MemorySource:
+    """The content in memory."""
+
+    content: Bytes
+
+    @property
+    def length(self) -> int:
+        """As `Source.length`."""
+        return len(self.content)
+
+    def read(self, offset: int, size: int) -> Bytes:
+        """As `Source.read`."""
+        found = np.empty(size, np.uint8)
+        part = self.content[offset : offset + size]
+        found[: len(part)], found[len(part) :] = part, 0
+        return found
 
 
-def encode_file(shape: Parameters, engine: Engine, file: BinaryIO, folder: Path | None) -> BlobMetadata:
-    """Encode a seekable file from its beginning to its end; slivers go to `folder`, if one is given.
+def right_columns(shape: Parameters, length: int) -> int:
+    """Return how many columns to the right of the blob's own are held at once, at least one."""
+    most_bytes = max(RIGHT_BYTES, length // RIGHT_SHARE)
+    return max(1, most_bytes // (shape.p * shape.symbol_size(length)))
 
-    Raises `TooLarge`, and `OSError` from the files.
-    """
-    length = file.seek(0, os.SEEK_END)
-    t, n, s = shape.symbol_size(length), shape.n_shards, shape.s
-    slivers: Slivers = Folder(folder) if folder else RightPart(shape, t)
-    _expand_rows(shape, engine, file, t, slivers)
+
+def metadata_of(shape: Parameters, engine: Engine, source: Source) -> BlobMetadata:
+    """Return the metadata of a blob. Raises `TooLarge`, and what the source raises."""
+    t, n, s = shape.symbol_size(source.length), shape.n_shards, shape.s
+    together = max(1, min(TOGETHER, engines.GROUP_BYTES // (n * t)))
     leaves, roots = slack_array(n * (n + 1) * HASH_BYTES), slack_array((2 * n + 1) * HASH_BYTES)
 
-    def column_group(first: int) -> None:
-        end = min(first + TOGETHER, s if first < s else n)
-        _expand_columns(shape, engine, file.fileno(), t, slivers, range(first, end), leaves, roots)
+    def hash_columns(first: int, columns: Bytes) -> None:
+        """Expand and hash columns `(count, p·t)` in a slack array."""
+        count = len(inner(columns)) // (shape.p * t)
+        below = slack_array((n - shape.p) * count * t)
+        engine.columns(first, columns, count, t, below, t, count * t, leaves, roots)
+
+    def own(first: int) -> None:
+        hash_columns(first, _own_columns(shape, source, t, range(first, min(first + together, s))))
 
     with ThreadPoolExecutor(engine.threads) as pool:
-        list(pool.map(column_group, [*range(0, s, TOGETHER), *range(s, n, TOGETHER)]))
+        list(pool.map(own, range(0, s, together)))
+        step = right_columns(shape, source.length)
+        for first in range(s, n, step):
+            right = _right_columns(shape, engine, source, t, range(first, min(first + step, n)))
+
+            def beyond(at: int, right: Bytes = right, first: int = first) -> None:
+                group = right[at : at + together].reshape(-1)
+                columns = slack_array(len(group))
+                inner(columns)[:] = group
+                hash_columns(first + at, columns)
+
+            list(pool.map(beyond, range(0, len(right), together)))
+            del right
     engine.finish(leaves, roots)
     found = inner(roots)
-    return BlobMetadata.from_pairs(length, found[:-HASH_BYTES].tobytes(), found[-HASH_BYTES:].tobytes())
+    return BlobMetadata.from_pairs(
+        source.length, found[:-HASH_BYTES].tobytes(), found[-HASH_BYTES:].tobytes()
+    )
 
 
-def _expand_rows(shape: Parameters, engine: Engine, file: BinaryIO, t: int, slivers: Slivers) -> None:
+def _own_columns(shape: Parameters, source: Source, t: int, group: range) -> Bytes:
+    """Return columns of the blob's own, one after the other in a slack array."""
+    count = len(group)
+    given = slack_array(count * shape.p * t)
+    columns = inner(given).reshape(count, shape.p, t)
+    for r in range(shape.p):
+        columns[:, r] = source.read((r * shape.s + group.start) * t, count * t).reshape(count, t)
+    return given
+
+
+def _right_columns(shape: Parameters, engine: Engine, source: Source, t: int, wanted: range) -> Bytes:
+    """Return the first `p` symbols of columns from `s` on, `(len(wanted), p·t)`."""
     row = shape.s * t
+    found = np.empty((len(wanted), shape.p * t), np.uint8)
     at_once = max(1, BAND_BYTES // row)
     for first in range(0, shape.p, at_once):
         count = min(at_once, shape.p - first)
-        band = _read(file.fileno(), first * row, count * row)
-        for r in range(count):
-            slivers.write(Axis.PRIMARY, first + r, 0, band[r * row : (r + 1) * row])
-        for j, symbols in enumerate(engine.rows(band, count, t)):
-            slivers.write(Axis.SECONDARY, shape.s + j, first * t, symbols)
-
-
-def _expand_columns(
-    shape: Parameters, engine: Engine, descriptor: int, t: int, slivers: Slivers, group: range,
-    leaves: Bytes, roots: Bytes,
-) -> None:  # fmt: skip
-    """Expand up to eight columns, all of the blob's own or all to the right of them."""
-    p, s, n, count = shape.p, shape.s, shape.n_shards, len(group)
-    given, below = slack_array(count * p * t), slack_array((n - p) * count * t)
-    columns = inner(given).reshape(count, p, t)
-    if group.start >= s:
-        for place, index in enumerate(group):
-            columns[place] = slivers.right(index).reshape(p, t)
-    else:
-        for r in range(p):
-            symbols = _read(descriptor, (r * s + group.start) * t, count * t)
-            columns[:, r] = symbols.reshape(count, t)
-    engine.columns(group.start, given, count, t, below, t, count * t, leaves, roots)
-    if group.start < s:
-        for place, index in enumerate(group):
-            slivers.write(Axis.SECONDARY, index, 0, columns[place].reshape(-1))
-        for r, symbols in enumerate(inner(below).reshape(n - p, count * t)):
-            slivers.write(Axis.PRIMARY, p + r, group.start * t, symbols)
-
-
-def _read(descriptor: int, offset: int, size: int) -> Bytes:
-    """Return `size` bytes of the blob from `offset` on, with zeros after its end."""
-    found = np.zeros(size, np.uint8)
-    place = 0
-    while place < size:
-        part = os.pread(descriptor, size - place, offset + place)
-        if not part:
-            break
-        found[place : place + len(part)] = np.frombuffer(part, np.uint8)
-        place += len(part)
+        expanded = engine.rows(source.read(first * row, count * row), count, t)
+        found[:, first * t : (first + count) * t] = expanded[wanted.start - shape.s : wanted.stop - shape.s]
     return found

@@ -97,7 +97,7 @@ class Network:
         known = self.chain.nodes[node_id]
         return NodeClient(self.session, known.name, known.address)
 
-    async def read(self, blob_id: bytes) -> bytes:
+    async def read(self, blob_id: bytes) -> bytearray:
         """A blob as its user reads it."""
         async with Client(self.chain.ledger(WRITER)) as client:
             return await client.read(blob_id)

@@ -34,16 +34,18 @@ class Kernels:
 
     def __init__(self, kind: str) -> None:
         with compiling():
-            from storage.redstuff.kernels import butterfly, disk_cache, grid
+            from storage.redstuff.kernels import butterfly, combination, disk_cache, grid
 
             for name in _ENTRIES:
                 setattr(self, name, disk_cache.cached(getattr(grid, name), kind))
+            self.combine_vectors = disk_cache.cached(combination.combine_vectors, kind)
         self.kind = kind
         self._module = butterfly.KIND_MODULES[KINDS.index(kind)]
         self._tables: dict[int, Any] = {}
 
     encode: Callable[..., None]
     expand_vectors: Callable[..., None]
+    combine_vectors: Callable[..., None]
     complete_vectors: Callable[..., None]
     sliver_roots: Callable[..., None]
     symbols_root: Callable[..., None]

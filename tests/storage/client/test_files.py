@@ -41,7 +41,7 @@ def no_limit(size_bytes: int) -> None:
     pass
 
 
-async def read_both(path: Path) -> bytes:
+async def read_both(path: Path) -> bytes | bytearray:
     """A file's content, which its metadata are of."""
     content = await content_of(path, CODE.symbol_size)
     assert (await metadata_of(CODE, path)).blob_id == CODE.blob_id(content)

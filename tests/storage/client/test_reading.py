@@ -274,7 +274,7 @@ async def test_downloads_are_not_judged_by_what_uploads_carry(
     least: list[float] = []
     real = NodeClient.sliver
 
-    async def sliver(node: NodeClient, *arguments: Any) -> bytes:
+    async def sliver(node: NodeClient, *arguments: Any) -> bytes | memoryview:
         answer = await real(node, *arguments)
         least.extend(one.least_bytes_per_s for one in arguments if isinstance(one, Transfer))
         return answer
