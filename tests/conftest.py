@@ -5,13 +5,24 @@ from __future__ import annotations
 import signal
 
 import pytest
+from hypothesis import settings
+
+SLOW_EXAMPLES = 2000
+"""Of a property that names no number of its own, with --slow."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    _stop_ignoring_signals()
+    if config.getoption("--slow"):
+        settings.register_profile("slow", max_examples=SLOW_EXAMPLES)
+        settings.load_profile("slow")
+
+
+def _stop_ignoring_signals() -> None:
     """Undo it where the run was started with signals ignored, as by `nohup` or behind a script's `&`.
 
     Tests send them to the processes they start, which would ignore them too.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,6 +155,10 @@ def test_a_key_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> Non
 def test_a_key_in_the_environment_is_read_once_and_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "ab" * 32)
     assert KEY_VARIABLE not in child_environment()
+    show = (sys.executable, "-c", "import os; print(sorted(os.environ))")
+    told = subprocess.run(show, env=child_environment(), capture_output=True, text=True, check=True).stdout
+    assert "PATH" in told
+    assert KEY_VARIABLE not in told
     assert child_environment(MORE="1")["MORE"] == "1"
     assert key_from_environment() == "ab" * 32
     assert KEY_VARIABLE not in os.environ

@@ -123,6 +123,7 @@ async def test_a_node_logs_its_coming_and_going(scenario: Scenario) -> None:
     await ledger.leave()
     await ledger.close()
     await logged("registered")
+    await logged("what this node exposes")
     await logged("member of the new epoch's committee")
     await network.next_epoch()
     await logged("not elected any more")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +55,8 @@ ABI = ContractAbi(
         },
     ],
 )
+REGISTRY = Path(__file__).parents[3] / "contracts/evm/artifacts/Registry.json"
+ABI_OF_REGISTRY = json.loads(REGISTRY.read_text())["abi"]
 COMMITTEE = ContractAbi(
     "Sample",
     [
@@ -202,6 +206,39 @@ def test_no_bytes_in_a_string_hide_what_is_beside_them(address: bytes, name: byt
     assert bad.name.isprintable()
     bad.address.encode()
     assert bad.address == address.decode(errors="replace")
+
+
+def _value(of: Mapping[str, Any], strings: Mapping[str, bytes]) -> Any:
+    """A value of an ABI type: nothing, but for strings, which are given by name."""
+    match of["type"]:
+        case "tuple":
+            return tuple(_value(one, strings) for one in of["components"])
+        case "address":
+            return "0x" + "00" * 20
+        case "string":
+            return strings[of["name"]]
+        case "bytes32":
+            return bytes(32)
+        case "bytes":
+            return b""
+        case "bool":
+            return False
+    return 0
+
+
+@given(st.binary(max_size=300), st.binary(max_size=64))
+def test_no_bytes_in_a_registered_node_hide_the_node_behind_it(address: bytes, name: bytes) -> None:
+    """Strings are encoded as bytes, as above."""
+    (function,) = (one for one in ABI_OF_REGISTRY if one.get("name") == "nodes")
+    types = [collapse_if_tuple(one).replace("string", "bytes") for one in function["outputs"]]
+    element = {**function["outputs"][0], "type": "tuple"}
+    bad = _value(element, {"name": name, "networkAddress": address})
+    fine = _value(element, {"name": b"fine", "networkAddress": b"http://fine:1"})
+    views, _ = load_contract("Registry").decode_result("nodes", encode(types, [[bad, fine], 0]))
+    first, second = map(decode.registered_node, views)
+    assert (second.name, second.address) == ("fine", "http://fine:1")
+    assert first.name.isprintable()
+    assert first.address == address.decode(errors="replace")
 
 
 def test_a_revert_with_bytes_that_are_no_text_is_read() -> None:

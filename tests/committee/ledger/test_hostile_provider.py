@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -176,6 +177,71 @@ async def test_fees_and_gas_that_cannot_be_right_are_not_bid(
                 await ledger.mint(HOLDER, 1)
             liar.asked.clear()
     assert await network.operator.balance(HOLDER) == len(cases)
+
+
+NONCES = ("-0x1", "0x-1", "-1", -1, hex(1 << 64), "0x" + "f" * 64, None, "one")
+
+
+async def test_no_transaction_has_a_nonce_that_cannot_be_right(
+    launch: Launch, session: aiohttp.ClientSession
+) -> None:
+    network = await launch()
+
+    async with HostileProvider(network.chain.rpc_url, session, random.Random(0)) as liar:
+        for wrong in NONCES:
+
+            def lie(_: random.Random, answer: Any, wrong: Any = wrong) -> tuple[int, bytes, dict[str, str]]:
+                if liar.method == "eth_getTransactionCount":
+                    answer["result"] = wrong
+                return 200, json.dumps(answer).encode(), {}
+
+            liar.lie = lie
+            async with EvmLedger.open(liar.url, network.deployment, network.key) as ledger:
+                with pytest.raises(LedgerError):
+                    await ledger.mint(HOLDER, 1)
+            assert "eth_getTransactionCount" in liar.asked
+            assert "eth_sendRawTransaction" not in liar.asked
+            urls = [liar.url, network.chain.rpc_url]
+            async with EvmLedger.open(urls, network.deployment, network.key) as ledger:
+                await ledger.mint(HOLDER, 1)
+            liar.asked.clear()
+    assert await network.operator.balance(HOLDER) == len(NONCES)
+
+
+BOMBS = (b"[" * 5_000_000, b'{"a":' * 1_000_000, b'[{"id":[]}]')
+"""Answers that once ended the process."""
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside an honest one"])
+async def test_a_command_outlives_answers_that_no_reader_can_take(
+    launch: Launch, session: aiohttp.ClientSession, tmp_path: Path, beside: bool
+) -> None:
+    """As a process of its own: what it must not do is die."""
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    manifest = tmp_path / "deployment.json"
+    network.deployment.save(manifest)
+    async with HostileProvider(network.chain.rpc_url, session, random.Random(0)) as liar:
+        for bomb in BOMBS:
+
+            def lie(_: random.Random, __: Any, bomb: bytes = bomb) -> tuple[int, bytes, dict[str, str]]:
+                return 200, bomb, {}
+
+            liar.lie = lie
+            urls = ",".join([liar.url, network.chain.rpc_url] if beside else [liar.url])
+            words = ("epoch", "status", "--json", "--rpc", urls, "--deployment", str(manifest))
+            command = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "localnet.cli", *words),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            output, errors = await command.communicate()
+            if beside:
+                assert (command.returncode, json.loads(output)["epoch"]) == (0, 1), errors.decode()
+            else:
+                assert command.returncode == 1
+                assert json.loads(errors)["error"]
+            no_secret(output.decode() + errors.decode())
 
 
 async def test_the_follower_outlives_every_lie_and_then_is_right(

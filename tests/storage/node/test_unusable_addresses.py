@@ -32,6 +32,8 @@ def move(network: Network, node_id: int, address: str) -> None:
 async def test_blobs_are_stored_and_read_all_the_same(network: Network, address: str) -> None:
     move(network, 4, address)
     await network.seen()
+    await network.stop(1)
+    await network.start(1)  # it reads all nodes anew
     data = random.Random(1).randbytes(3000)
     async with Client(network.chain.ledger(WRITER)) as client:
         for _ in range(3):
