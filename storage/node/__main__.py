@@ -22,6 +22,7 @@ from committee.running import stop_signals
 from storage.node import descriptors, logs
 from storage.node.config import account_key, bls_key, load_config
 from storage.node.node import StorageNode
+from storage.node.object_store import have_threads
 from storage.redstuff import kernels
 
 log = Log()
@@ -38,6 +39,7 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     key = account_key(folder)
     kernels.require()
     descriptors.raise_limit()
+    have_threads(config)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in stop_signals():

@@ -9,16 +9,20 @@ reads there), or from the file `object_store_credentials`, which only its owner 
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from committee.errors import InvalidKey
 from committee.key_files import read_private
 from storage.node.config import NodeConfig
-from storage.node.store.objects import Objects, ObjectStorage, connect
+from storage.node.store.objects import REQUESTS_AT_ONCE, Objects, ObjectStorage, connect
 
+THREADS = 2 * REQUESTS_AT_ONCE
+"""Half of them for requests to the object store that are at work."""
 SECRETS = frozenset({"access_key_id", "secret_access_key", "session_token"})
 
 
@@ -32,6 +36,12 @@ def connector(config: NodeConfig) -> Callable[[str], Objects] | None:
     path = config.object_store_credentials
     secrets = _secrets(path) if path is not None else {}
     return partial(ObjectStorage, connect(config.object_store, config.object_store_options, secrets))
+
+
+def have_threads(config: NodeConfig) -> None:
+    """Give the running event loop THREADS threads if there is an object store: each read of it holds one meanwhile."""
+    if config.object_store:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "thread"))
 
 
 def _secrets(path: Path) -> dict[str, str]:

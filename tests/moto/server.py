@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from storage.node.store.objects import Connection, connect
 
@@ -25,16 +26,23 @@ server.serve_forever()
 """
 
 
+class Server(NamedTuple):
+    """A server that runs."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+
 @contextlib.contextmanager
-def s3() -> Iterator[str]:
-    """Run the server with one empty bucket; yield its URL."""
+def s3() -> Iterator[Server]:
+    """Run a server with one empty bucket."""
     assert PROGRAM.exists(), "moto is not set up: run `make test`, which does it"
     with subprocess.Popen(
         [PROGRAM, "-c", SERVE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
         assert server.stdout is not None
         try:
-            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+            yield Server(f"http://127.0.0.1:{int(server.stdout.readline())}", server)
         finally:
             server.kill()
 

@@ -13,6 +13,7 @@ A segment of which half is dead is fetched, and then rewritten as any other on t
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import threading
@@ -118,7 +119,7 @@ class Moving:
         if objects is None:
             return None
         counts = {"segments": self._segments.object_count, "waitingBytes": self._segments.file_bytes}
-        return {**counts, "failingSeconds": round(objects.failing_s(), 1)}
+        return {**counts, "failingSeconds": math.ceil(10 * objects.failing_s()) / 10}
 
     # one after the other, while the node runs
 

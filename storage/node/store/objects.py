@@ -38,7 +38,9 @@ MARK = "store"
 PART_BYTES = 8 * 2**20
 """Bytes of one part of an upload; S3 allows 10 000 parts of 5 MiB at least."""
 PARTS_AT_ONCE = 2
-REQUESTS_AT_ONCE = 8
+REQUESTS_AT_ONCE = 16
+TURN_LIMIT_S = 1.0
+"""A request that has no turn for so long, as all those at work stand still, has failed."""
 GAP_BYTES = 256 * 2**10
 RANGE_BYTES = 16 * 2**20
 """Spans that are no farther apart than the first are read by one request, up to the second; a larger one alone."""
@@ -284,7 +286,7 @@ class ObjectStorage:
     def _asked(self, what: str, availability: Availability) -> Iterator[None]:
         """Have a place for a request, and turn what fails it into `StoreUnavailable`."""
         availability.require()
-        if not self._free.acquire(timeout=SILENCE_LIMIT_S):
+        if not self._free.acquire(timeout=TURN_LIMIT_S):
             raise StoreUnavailable(
                 f"{what} the object store {self._url}: too many requests wait for its answers"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from typer.testing import CliRunner
 
 from committee.errors import InvalidKey
 from storage.cli import app
+from storage.node import object_store
 from storage.node.config import ConfigError, NodeConfig, load_config, parse_settings
 from storage.node.object_store import connector
 from storage.node.store import SliverStore, StoreError, StoreInUse
 from storage.node.store import objects as objects_module
-from storage.node.store.objects import Connection
+from storage.node.store.objects import REQUESTS_AT_ONCE, Connection
 from storage.node.upkeep.mover import Mover
 from storage.redstuff import Axis
 from tests.storage.node.places import segments_of
@@ -165,6 +167,18 @@ def test_wrong_credentials_are_named_without_a_trace_of_them(credentials: Path, 
         connector(config(object_store="s3://bucket", object_store_credentials=credentials))
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+async def test_reads_that_wait_for_an_object_store_leave_threads_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+    object_store.have_threads(config(object_store="s3://bucket"))
+    waiting = [asyncio.create_task(asyncio.to_thread(answered.wait)) for _ in range(REQUESTS_AT_ONCE)]
+    async with asyncio.timeout(10):
+        assert await asyncio.to_thread(lambda: "another's work") == "another's work"
+    answered.set()
+    await asyncio.gather(*waiting)
 
 
 # the mover

@@ -81,8 +81,8 @@ class Remote:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    with s3() as url:
-        yield url
+    with s3() as server:
+        yield server.url
 
 
 @pytest.fixture(params=["disk", "folder", "memory", "S3"])
