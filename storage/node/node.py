@@ -31,6 +31,7 @@ from storage.node.rota import Due, Rota
 from storage.node.sign_of_life import SignsOfLife
 from storage.node.store import SliverStore, StoreDamaged, StoreError
 from storage.node.store.files import require_mounted
+from storage.node.threads import finished_or_told
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
 from storage.node.upkeep.invalidation import Invalidation
@@ -99,7 +100,8 @@ class StorageNode:
         require_mounted(self.store.folder, self._chain_store.path)
         self.config.require_reachable(self._allow_private)
         listening = listen(self.config.host, self.config.port)
-        with listening as listener, self.store, contextlib.closing(self._chain_store):
+        with listening as listener, contextlib.closing(self._chain_store), contextlib.closing(self.store):
+            await finished_or_told(self.store.open)
             node_id, has_joined = await self._identify()
             self.view = ChainView(self._ledger, node_id, self._chain_store)
             await self.view.load()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,18 @@ async def finished(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
         while not running.done():
             with suppress(asyncio.CancelledError):  # once more
                 await asyncio.wait([running])
+        raise cancelled from running.exception()
+
+
+async def finished_or_told(function: Callable[[Callable[[], bool]], T]) -> T:
+    """As `finished`, of long work that looks from time to time whether it is to end; when cancelled, it is told so."""
+    is_to_end = threading.Event()
+    running = asyncio.ensure_future(finished(function, is_to_end.is_set))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError as cancelled:
+        is_to_end.set()
+        await asyncio.wait([running])
         raise cancelled from running.exception()
 
 

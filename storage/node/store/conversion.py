@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -69,11 +69,11 @@ def has_old_files(folder: Path) -> bool:
         return False
 
 
-def convert(store: Store, index: StoreIndex) -> list[SliverKey]:
+def convert(store: Store, index: StoreIndex, is_to_end: Callable[[], bool]) -> list[SliverKey]:
     """Convert what is left of an older version, if anything; return the slivers that were damaged and are gone.
 
-    Raises `StoreError`; `StoreFull` when there is no room for a piece, `StoreDamaged` for rows that make no sense. What
-    was converted by then stays so.
+    Raises `StoreError`, also once it `is_to_end`; `StoreFull` when there is no room for a piece, `StoreDamaged` for
+    rows that make no sense. What was converted by then stays so.
     """
     if not index.query(sql.IS_ASIDE):
         return []
@@ -89,19 +89,25 @@ def convert(store: Store, index: StoreIndex) -> list[SliverKey]:
     what = f"cannot convert the store {store.folder}"
     try:
         with told(what):
-            _convert_all(store, index, left, damaged)
+            _convert_all(store, index, left, damaged, is_to_end)
     except (TypeError, ValueError) as error:  # SQLite gives a value of another type for a bit that changed
         raise StoreDamaged(f"{what}: its index has a row that no store has written: {error}") from error
     log.info("the store is converted", damaged=len(damaged))
     return damaged
 
 
-def _convert_all(store: Store, index: StoreIndex, left: int, damaged: list[SliverKey]) -> None:
+def _convert_all(
+    store: Store, index: StoreIndex, left: int, damaged: list[SliverKey], is_to_end: Callable[[], bool]
+) -> None:
     """Convert the `left` slivers and all else, piece by piece; add the slivers that are damaged."""
     told_s = time.monotonic()
     while piece := _piece(index):
         _convert(store, index, piece, damaged)
         left -= len(piece)
+        if is_to_end():
+            raise StoreError(
+                f"the conversion of {store.folder} was ended with {left} slivers left; it goes on later"
+            )
         if time.monotonic() - told_s >= TOLD_EVERY_S:
             told_s = time.monotonic()
             log.info("converting the store", slivers_left=left)

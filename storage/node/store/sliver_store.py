@@ -111,9 +111,10 @@ class SliverStore:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def open(self) -> None:
+    def open(self, is_to_end: Callable[[], bool] = lambda: False) -> None:
         """Open or create the store, and put in order what a kill or a bad disk has left.
 
+        An older version's store is converted, which may take hours; with `is_to_end` that ends, by `StoreError`.
         Raises `StoreInUse`, and `StoreError` when the index or a folder of the store is not what it has to be: nothing
         is then changed. Segments are repaired, the index is not: without it nobody knows what lies where in them.
         """
@@ -133,7 +134,7 @@ class SliverStore:
                     self._segments.load()
                     self.moving.require_connected()
                     self._tidying.begin_anew()
-                    self._reading.note(convert(self, self._index))
+                    self._reading.note(convert(self, self._index, is_to_end))
             except StoreDamaged as error:
                 self.close()
                 raise self._index.damaged(error) from None

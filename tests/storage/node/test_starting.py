@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -14,7 +16,7 @@ from committee.errors import LedgerError, LedgerNotSettled, LedgerRefused, Ledge
 from committee.ledger import Ledger
 from storage.node.chain import waiting
 from storage.node.node import StorageNode
-from storage.node.store import StoreFull
+from storage.node.store import SliverStore, StoreError, StoreFull
 from tests.logged import captured
 from tests.storage.network import SHARDS, HeldLedger
 
@@ -159,3 +161,27 @@ def test_threads_that_compute_give_way_to_requests_soon() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout
     assert float(told) == 0.001
+
+
+async def test_a_store_is_opened_beside_the_loop_and_told_to_end(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it is converted, which may take hours."""
+    begun, told = threading.Event(), threading.Event()
+
+    def convert(store: SliverStore, is_to_end: Callable[[], bool]) -> None:
+        begun.set()
+        while not is_to_end():
+            time.sleep(0.001)
+        told.set()
+        raise StoreError("the conversion was ended")
+
+    await network.stop(2)
+    monkeypatch.setattr(SliverStore, "open", convert)
+    starting = asyncio.create_task(network.start(2))
+    await asyncio.to_thread(begun.wait)
+    assert not told.is_set()
+    await network.stop(2)
+    assert told.is_set()
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)

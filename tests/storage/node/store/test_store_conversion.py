@@ -162,3 +162,12 @@ def test_pieces_are_bounded_by_their_bytes(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(store_conversion, "BYTES_AT_ONCE", 7000)
     with SliverStore(folder) as store:
         check_converted(store)
+
+
+def test_a_conversion_that_is_told_to_end_goes_on_later(folder: Path) -> None:
+    answers = iter((False, True))
+    store = SliverStore(folder)
+    with pytest.raises(StoreError, match="ended with 4 slivers left; it goes on later"):
+        store.open(lambda: next(answers))
+    with store:
+        check_converted(store)
