@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,16 +144,11 @@ class BlobHandlers:
     async def put_sliver(self, request: web.Request) -> web.Response:
         """Take a sliver of one of this node's shards, if it hashes to its root; statuses as for metadata."""
         sliver = await self._writable_sliver(request)
-        body = IncomingBody(request, sliver.size_bytes)
-        if (
-            may_break(request, sliver.size_bytes)
-            and not sliver.is_pending
-            and not await self._has(request, sliver)
-        ):
+        body, upload = IncomingBody(request, sliver.size_bytes), None
+        is_kept = may_break(request, sliver.size_bytes) and not sliver.is_pending
+        if is_kept and not await self._has(request, sliver):
             upload = self._uploads.begin(sliver.key(request), sliver.size_bytes)
-            with self._uploads.receiving(upload, body, request.transport):
-                content = await self._admission.received(request, body)
-        else:
+        with nullcontext() if upload is None else self._uploads.receiving(upload, body, request.transport):
             content = await self._admission.received(request, body)
         return await self._take(request, sliver, content)
 

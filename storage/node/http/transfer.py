@@ -55,6 +55,8 @@ class IncomingBody:
         self._chunks: list[bytes] = []
         self._size_bytes = 0
         self.is_over = False
+        self.came_s = asyncio.get_running_loop().time()
+        """Loop time at which bytes last came."""
         """Whether all of it was read."""
         coding = request.headers.get("Content-Encoding", "").strip().lower()
         if coding not in ("", "identity"):
@@ -73,6 +75,7 @@ class IncomingBody:
                         self.is_over = True
                         return
                     self._chunks.append(chunk)
+                    self.came_s = asyncio.get_running_loop().time()
                     self._size_bytes += len(chunk)
                     if self._size_bytes > self.limit:
                         raise self._too_long()

@@ -26,6 +26,9 @@ from storage.redstuff import Axis
 
 LIMIT_BYTES = 128 * 2**20
 KEPT_S = 600.0
+QUIET_S = 5.0
+"""A request under way gives way to the next one for the same upload once nothing has come for so long, as its
+connection may be gone for the client alone. One that moves does not: others behind its address cannot end it."""
 ENTRY_BYTES = 1024
 """What a part takes beside its bytes. As each has LEAST_BYTES, their number is limited too."""
 
@@ -57,6 +60,11 @@ class Upload:
         """Bytes kept."""
         return len(self.content)
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether a request of it is under way whose bytes still come."""
+        return self.body is not None and asyncio.get_running_loop().time() - self.body.came_s < QUIET_S
+
 
 class Uploads:
     """The uploads under way to one node, and what is kept of those that broke off. For the event loop's thread."""
@@ -65,10 +73,15 @@ class Uploads:
         self._uploads: dict[Key, Upload] = {}
         self._held: Counter[Requester] = Counter()
 
-    def begin(self, key: Key, size_bytes: int) -> Upload:
-        """Return a new upload of a sliver from its first byte; what was kept of an earlier one is dropped."""
+    def begin(self, key: Key, size_bytes: int) -> Upload | None:
+        """Return a new upload of a sliver from its first byte; what was kept of an earlier one is dropped.
+
+        None while the same sliver still arrives from the requester: then nothing is kept of this one.
+        """
         earlier = self._uploads.get(key)
         if earlier is not None:
+            if earlier.is_moving:
+                return None
             self._interrupt(earlier)
             self._forget(earlier)
         upload = self._uploads[key] = Upload(key, size_bytes)
@@ -77,10 +90,14 @@ class Uploads:
     def interrupted(self, key: Key) -> Upload | None:
         """Return the upload of which a part is kept; None if there is none.
 
-        A request of it that is still under way ends: its client has given it up, as it asks how to go on.
+        A request of it that is still under way ends; raises `Refusal` while its bytes still come.
         """
         upload = self._uploads.get(key)
         if upload is not None:
+            if upload.is_moving:
+                raise Refusal(
+                    503, Reason.UNAVAILABLE, "this upload is still under way; ask again in some seconds"
+                )
             self._interrupt(upload)
         return upload if upload is not None and upload.content else None
 

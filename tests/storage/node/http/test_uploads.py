@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from storage.client.progress import LEAST_BYTES
 from storage.node.budgets import Requester
 from storage.node.http import blobs, uploads
+from storage.node.http.admission import Admission
 from storage.node.http.transfer import IncomingBody
 from storage.node.http.uploads import ENTRY_BYTES, Uploads
 from storage.redstuff import Axis
-from tests.storage.node.http.conftest import SHARD, Serve, ServedNode, until
+from tests.storage.node.http.conftest import LIMIT_S, SHARD, Serve, ServedNode, until
 
 P = Axis.PRIMARY
 HALF = 70_000
@@ -50,21 +51,17 @@ def arrived_bytes(kept: list[Uploads]) -> int:
     return sum(one.body._size_bytes for one in kept[0]._uploads.values() if one.body is not None)
 
 
-async def broken(
-    served: ServedNode,
-    kept: list[Uploads],
-    content: bytes,
-    length: int,
-    fields: str = WHOLE,
-    shard: int = SHARD,
-) -> None:
+def is_arriving(kept: list[Uploads]) -> bool:
+    """Whether a body arrives of which something may be kept."""
+    return any(one.body is not None for one in kept[0]._uploads.values())
+
+
+async def broken(served: ServedNode, kept: list[Uploads], content: bytes, length: int) -> None:
     """Send a sliver's beginning, and break the connection once the node has it."""
-    others = served.connections
-    connection = await served.begin("PUT", served.sliver_path(shard), content, length, fields=fields)
-    if fields == WHOLE:
-        await until(lambda: arrived_bytes(kept) >= len(content) or not kept[0]._uploads)
+    connection = await served.begin("PUT", served.sliver_path(SHARD), content, length, fields=WHOLE)
+    await until(lambda: arrived_bytes(kept) == len(content))
     connection.close()
-    await until(lambda: served.connections <= others)
+    await until(lambda: not is_arriving(kept))
 
 
 async def state(
@@ -108,16 +105,17 @@ async def test_the_rest_may_break_off_too(served: ServedNode, kept: list[Uploads
     connection = await served.begin("PATCH", path, body[HALF:-5], len(body) - HALF, fields=fields)
     await until(lambda: arrived_bytes(kept) == len(body) - HALF - 5)
     connection.close()
-    await until(lambda: served.connections == 0)
+    await until(lambda: not is_arriving(kept))
     assert (await state(served))[1]["Upload-Offset"] == str(len(body) - 5)
     assert (await go_on(served, body[-5:], len(body) - 5))[0] == 201
 
 
 async def test_a_request_that_its_client_has_given_up_is_ended_by_the_question(
-    served: ServedNode, kept: list[Uploads]
+    served: ServedNode, kept: list[Uploads], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection may be gone for the client alone: the node would wait for its rest for half a minute."""
     body = served.sliver_body(SHARD)
+    monkeypatch.setattr(uploads, "QUIET_S", 0.0)
     connection = await served.begin("PUT", served.sliver_path(SHARD), body[:HALF], len(body), fields=WHOLE)
     await until(lambda: arrived_bytes(kept) == HALF)
     assert (await state(served))[1]["Upload-Offset"] == str(HALF)
@@ -125,6 +123,23 @@ async def test_a_request_that_its_client_has_given_up_is_ended_by_the_question(
         assert await asyncio.get_running_loop().sock_recv(connection, 1) == b""
         raise ConnectionResetError
     assert (await go_on(served, body[HALF:], HALF))[0] == 201
+
+
+async def test_a_request_whose_bytes_come_is_ended_by_no_other_one(
+    served: ServedNode, kept: list[Uploads]
+) -> None:
+    """All strangers may come from one address, that of a proxy before the node."""
+    body, loop = served.sliver_body(SHARD), asyncio.get_running_loop()
+    connection = await served.begin("PUT", served.sliver_path(SHARD), body[:HALF], len(body), fields=WHOLE)
+    await until(lambda: arrived_bytes(kept) == HALF)
+    assert (await state(served))[0] == 503
+    assert (await go_on(served, body[HALF:], HALF))[0] == 503
+    wrong = bytes(len(body))
+    assert (await served.talk("PUT", served.sliver_path(SHARD), wrong, fields={"Upload-Complete": "?1"}))[
+        0
+    ] == 400
+    await loop.sock_sendall(connection, body[HALF:])
+    assert b" 201 " in await loop.sock_recv(connection, 100)
 
 
 @pytest.mark.parametrize(
@@ -179,24 +194,38 @@ async def test_a_sliver_sent_anew_drops_the_part_of_before(served: ServedNode, k
     assert not kept[0]._held.total()
 
 
+async def test_a_beginning_that_is_small_is_not_kept(served: ServedNode, kept: list[Uploads]) -> None:
+    body = served.sliver_body(SHARD)
+    await broken(served, kept, body[: LEAST_BYTES - 1], len(body))
+    assert (await state(served))[0] == 404
+    assert not kept[0]._uploads
+
+
 @pytest.mark.parametrize(
-    ("size_bytes", "longer", "fields", "shard"),
-    [
-        (HALF, 0, "", SHARD),
-        (HALF, 0, "Upload-Complete: yes\r\n", SHARD),
-        (HALF, -1, WHOLE, SHARD),
-        (LEAST_BYTES - 1, 0, WHOLE, SHARD),
-        (HALF, 0, WHOLE, 0),
-    ],
-    ids=["unasked", "no boolean", "of another size", "little", "stored"],
+    ("longer", "fields", "shard"),
+    [(0, "", SHARD), (0, "Upload-Complete: yes\r\n", SHARD), (-1, WHOLE, SHARD), (0, WHOLE, 0)],
+    ids=["unasked", "no boolean", "of another size", "stored"],
 )
 async def test_nothing_is_kept_of_an_upload(
-    served: ServedNode, kept: list[Uploads], size_bytes: int, longer: int, fields: str, shard: int
+    served: ServedNode,
+    kept: list[Uploads],
+    monkeypatch: pytest.MonkeyPatch,
+    longer: int,
+    fields: str,
+    shard: int,
 ) -> None:
+    received, begun = Admission.received, asyncio.Event()
+
+    async def receive(*arguments: Any) -> bytes:
+        begun.set()
+        return await received(*arguments)
+
+    monkeypatch.setattr(Admission, "received", receive)
     body = served.sliver_body(shard)
-    await broken(served, kept, body[:size_bytes], len(body) + longer, fields, shard)
+    await served.begin("PUT", served.sliver_path(shard), body[:HALF], len(body) + longer, fields=fields)
+    async with asyncio.timeout(LIMIT_S):
+        await begun.wait()
     assert not kept[0]._uploads
-    assert not kept[0]._held.total()
 
 
 async def test_nothing_is_kept_of_a_blob_that_is_not_registered_or_of_a_foreign_shard(
@@ -236,6 +265,9 @@ async def test_a_part_is_dropped_after_its_time(
 class Body:
     """A body of which `count` bytes arrive."""
 
+    came_s = -uploads.QUIET_S
+    """Nothing comes any more."""
+
     def __init__(self, count: int) -> None:
         self.count = count
 
@@ -270,6 +302,7 @@ def test_what_is_kept_stays_within_the_limit_and_is_all_accounted_for(steps: lis
             key = (requester, bytes(32), shard, P)
             before = held_bytes(kept, requester)
             upload = kept.interrupted(key) or kept.begin(key, 2**20)
+            assert upload is not None
             block = kept.receiving(upload, cast(IncomingBody, Body(count)), None)
             block.__enter__()
             if end == "breaks":
