@@ -68,7 +68,7 @@ class EjectionReason(IntEnum):
     """Why a quorum ejects a member."""
 
     SILENT = 1
-    """It answers nobody within the contract's patience."""
+    """It answers no fellow within the contract's patience."""
 
 
 _INTENTS = frozenset(map(int, Intent))

@@ -9,7 +9,7 @@ from itertools import count, islice
 from committee.errors import HauloutError
 
 FIRST, LAST = 20_000, 32_767
-"""Below those that outgoing connections take, so that a port stays free until somebody listens there."""
+"""Below those that outgoing connections take, so that a port stays free until a process listens there."""
 TRIES = 100
 
 _COUNT = LAST - FIRST + 1
