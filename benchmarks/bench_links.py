@@ -45,7 +45,7 @@ LONGEST_WITH_A_FAULT = 2.5
 MOST_MOVED = 1.1
 """Times the needed bytes."""
 DRIP_ENDS_S = 60.0
-STORE_BREAKS_S, READ_BREAKS_S = 3.0, 1.0
+STORE_BREAKS_S, READ_BREAKS_S = 3.0, 2.0
 """Times between two resets of all connections. Alone on 1 Mbit/s, 375 kB pass between two of a store; a primary sliver
 of the largest blob of 10 shards has 459 kB."""
 FADES_AFTER_S = (3.0, 6.0)

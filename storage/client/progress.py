@@ -72,8 +72,8 @@ class RequestProgress:
 
     def has_broken(self, now_s: float) -> bool:
         """Return whether the connection of a request that failed broke on the way, and was not closed before it."""
-        is_connected = self.has_answer or (self.body is not None and self.body.has_begun)
-        return is_connected and now_s - self._began_s >= STALE_S
+        is_sending = self.body is not None and self.body.has_begun
+        return self.has_answer or (is_sending and now_s - self._began_s >= STALE_S)
 
     def due_s(self, now_s: float) -> float:
         """Return when the request counts as stalled; each of its phases has the whole patience."""

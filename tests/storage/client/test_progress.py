@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.client.progress import LEAST_BYTES, PATIENCE_S, StallRule
+from storage.client.progress import LEAST_BYTES, PATIENCE_S, RequestProgress, StallRule
 
 
 def lives_s(bytes_per_s: float, longest_s: int = 600) -> int:
@@ -40,3 +42,12 @@ def test_what_stops_after_any_amount_is_ended_in_time(moved_bytes: int) -> None:
     rule = StallRule(0.0)
     assert rule.due_s(100.0, moved_bytes) == 100.0 + PATIENCE_S
     assert rule.due_s(100.0 + PATIENCE_S, moved_bytes + LEAST_BYTES - 1) == 100.0 + PATIENCE_S
+
+
+async def test_an_answer_that_has_begun_tells_of_a_break_however_soon_it_comes() -> None:
+    """A request without one may have met a kept connection that the other side had closed before."""
+    moving = RequestProgress(None, 30.0)
+    now_s = asyncio.get_running_loop().time()
+    assert not moving.has_broken(now_s)
+    moving.has_answer = True
+    assert moving.has_broken(now_s)
