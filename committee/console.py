@@ -269,7 +269,13 @@ def hex_digest(text: str) -> bytes:
 
 def require_new_file(path: Path) -> None:
     """Refuse a file that exists or cannot be made, before the work whose result it takes. Raises `LedgerError`."""
-    if os.path.lexists(path):
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # its name is too long, for one
+        raise LedgerError(f"{path} cannot be written: {error.strerror}") from None
+    else:
         raise LedgerError(f"{path} exists and would be lost; name another file")
     folder = path.parent
     if not folder.is_dir():

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import typer
 
-from committee.console import network_address, node_name, percent, require_reachable, token_amount
+from committee.console import (
+    network_address,
+    node_name,
+    percent,
+    require_new_file,
+    require_reachable,
+    token_amount,
+)
 from committee.errors import LedgerError
 from committee.ledger import Ledger
 
@@ -39,6 +47,13 @@ def test_what_others_cannot_reach_is_registered_only_where_it_is_allowed(
     else:
         with pytest.raises(LedgerError, match=f"other nodes cannot reach {address}: .*--allow-private"):
             require_reachable(ledger, address, allow_private)
+
+
+def test_a_name_that_no_file_can_have_is_told_before_the_work(tmp_path: Path) -> None:
+    """And not when a blob has been read and cannot be written."""
+    require_new_file(tmp_path / ("x" * 255))
+    with pytest.raises(LedgerError, match="cannot be written: File name too long"):
+        require_new_file(tmp_path / ("x" * 256))
 
 
 @pytest.mark.parametrize(
