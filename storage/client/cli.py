@@ -34,6 +34,8 @@ WAITS = {
     "settle": "the nodes have taken in the registration: {left} of {total} blocks to go",
 }
 """Stage of a command's progress → what is waited for."""
+STANDARD_INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+"""Other names of `-`: by these, a socket cannot be opened, which some programs give to the ones that they start."""
 STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Other names of `-`: by these, a file that the shell has opened for the output would be one that exists."""
 MOST_PERIODS = 53
@@ -55,7 +57,7 @@ def _source(text: str) -> Path:
 
     What is looked for is the text as it stands: `Path` would drop a "/" at its end, which makes it a folder's name.
     """
-    path = Path(text)
+    path = STANDARD if text in STANDARD_INPUT else Path(text)
     if path == STANDARD:
         return path
     if not os.path.exists(text):  # noqa: PTH110

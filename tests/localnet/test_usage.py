@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localnet.cli import main
-from storage.client.cli import _target
+from storage.client.cli import _source, _target
 from storage.client.files import STANDARD, is_stream
 from storage.redstuff import blob_id_text
 
@@ -170,6 +170,12 @@ def test_an_answer_that_cannot_be_written_is_an_error(
 def test_standard_output_is_the_one_that_is_open(text: str) -> None:
     """Opened by its name, it would be the shell's empty file, which exists."""
     assert is_stream(_target(text)) and _target(text) == STANDARD
+
+
+@pytest.mark.parametrize("text", ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
+def test_standard_input_is_the_one_that_is_open(text: str) -> None:
+    """nodejs/node#21941: some programs give a socket to those that they start, which no name opens."""
+    assert _source(text) == STANDARD
 
 
 def test_a_right_use_ends_with_0_and_help_too(

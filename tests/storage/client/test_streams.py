@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import sys
 from pathlib import Path
 
@@ -75,7 +76,7 @@ asyncio.run(copy())
 """
 
 
-@pytest.mark.parametrize("way", ["pipe", "file"])
+@pytest.mark.parametrize("way", ["pipe", "socket", "file"])
 async def test_standard_input_and_output_are_read_and_written_to_the_end(tmp_path: Path, way: str) -> None:
     content = 7 * CONTENT
     if way == "pipe":
@@ -84,6 +85,19 @@ async def test_standard_input_and_output_are_read_and_written_to_the_end(tmp_pat
         )
         out, _ = await process.communicate(content)
         assert out == content
+        return
+    if way == "socket":
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", COPY, stdin=theirs.fileno(), stdout=theirs.fileno()
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        writer.write(content)
+        writer.write_eof()
+        assert await reader.read() == content
+        assert await process.wait() == 0
+        writer.close()
         return
     (tmp_path / "in").write_bytes(content)
     with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:
