@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ _KINDS = (
 )
 
 
+LEASE_LIMIT_S = 60.0
+"""How long a file is waited for of which another program has a lease, as file servers take it for a machine that has
+the file open: the first try to open it asks for it back, and the kernel ends it after 45 s (`fs.lease-break-time`)."""
+LEASE_POLL_S = 0.05
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """The errors of a file system that does not sync files."""
 
@@ -63,20 +68,34 @@ def open_regular(
     follow: bool = False,
     dir_fd: int | None = None,
 ) -> int:
-    """Open a regular file and return its descriptor; never waits, and follows links only if asked to.
+    """Open a regular file and return its descriptor; follows links only if asked to.
+
+    It waits for the end of another program's lease of the file, up to LEASE_LIMIT_S, and for nothing else.
 
     Raises `NotRegular`, and `OSError` as `os.open`. `flags` must not truncate: the kind is known only once it is open.
     """
     with contextlib.suppress(FileNotFoundError):  # a device is not even opened: that alone may do something
         _require_regular(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode)
     flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags, mode, dir_fd=dir_fd)
+    descriptor = _open_leased(path, flags, mode, dir_fd)
     try:
         _require_regular(path, os.fstat(descriptor).st_mode)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _open_leased(path: str | Path, flags: int, mode: int, dir_fd: int | None) -> int:
+    """As `os.open` without waiting, again and again while another program has a lease of the file."""
+    until = time.monotonic() + LEASE_LIMIT_S
+    while True:
+        try:
+            return os.open(path, flags, mode, dir_fd=dir_fd)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(LEASE_POLL_S)
 
 
 @contextlib.contextmanager

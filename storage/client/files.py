@@ -3,7 +3,8 @@
 A file is read as it was at one moment, or refused: it is read twice and compared. What changes meanwhile would be
 registered, and paid, under the id of a content that never was. A FIFO, a pipe or a terminal is read once, to its end,
 and refused if that comes at once: what should have written to it has failed, and the blob would be paid all the same.
-The files of `/proc` and the like, whose size says nothing, are read once too. Devices, which have no end, are refused.
+The files of `/proc` and the like, whose size says nothing, are read once too. Devices, which have no end, and
+sockets, which no name opens, are refused. A file that another program has a lease of, as a file server, is waited for.
 
 A file that is written appears whole under its name, or not at all.
 """
@@ -24,7 +25,7 @@ from typing import TypeVar
 
 from xxhash import xxh3_128
 
-from committee.files import kind_of, opened, write_whole
+from committee.files import LEASE_LIMIT_S, LEASE_POLL_S, kind_of, opened, write_whole
 from storage.client.errors import ClientError
 from storage.redstuff import BlobMetadata, RedStuff
 
@@ -52,7 +53,7 @@ async def content_of(path: Path, check_size: SizeCheck) -> bytearray:
     `check_size` is asked before a file is read, and of a pipe whenever more has come. Raises what that raises, and
     `FileError`, also for a file that changes while it is read. Cancelled, it ends at once.
     """
-    with _told("cannot read", path), opened(_open_source(path)) as source:
+    with _told("cannot read", path), opened(await _opened_source(path)) as source:
         return await _content_of(path, source, check_size)
 
 
@@ -61,7 +62,7 @@ async def metadata_of(code: RedStuff, path: Path) -> BlobMetadata:
 
     Raises `TooLarge`, and `FileError` as `content_of`.
     """
-    with _told("cannot read", path), opened(_open_source(path)) as source:
+    with _told("cannot read", path), opened(await _opened_source(path)) as source:
         found = os.fstat(source)
         if stat.S_ISREG(found.st_mode) and found.st_size and not os.lseek(source, 0, os.SEEK_CUR):
             code.symbol_size(found.st_size)
@@ -128,6 +129,19 @@ def _name(path: Path, what: str = "cannot read") -> str:
     return str(path) if path != STANDARD else f"standard {'input' if what == 'cannot read' else 'output'}"
 
 
+async def _opened_source(path: Path) -> int:
+    """As `_open_source`, once no other program has a lease of the file. Raises `FileError` and `OSError`."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + LEASE_LIMIT_S
+    while True:
+        try:
+            return _open_source(path)
+        except BlockingIOError:
+            if clock() >= until:
+                raise
+        await asyncio.sleep(LEASE_POLL_S)
+
+
 def _open_source(path: Path) -> int:
     """A new descriptor of something that has an end. Raises `FileError` and `OSError`."""
     if path == STANDARD:
@@ -135,13 +149,19 @@ def _open_source(path: Path) -> int:
             raise FileError("cannot read standard input: it is closed")
         source = os.dup(0)
     else:
+        if stat.S_ISSOCK(mode := path.stat().st_mode):  # which cannot be opened
+            raise _no_file(path, mode)
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(source).st_mode
     has_end = stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(source)
     if not has_end:
         os.close(source)
-        raise FileError(f"cannot read {_name(path)}: it is {kind_of(mode)}, not a file")
+        raise _no_file(path, mode)
     return source
+
+
+def _no_file(path: Path, mode: int) -> FileError:
+    return FileError(f"cannot read {_name(path)}: it is {kind_of(mode)}, not a file")
 
 
 def _open_target(path: Path) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from committee import files
 from committee.bls import SecretKey
 from committee.errors import InvalidKey
 from committee.key_files import (
@@ -39,6 +42,28 @@ def test_a_key_others_can_read_is_refused(tmp_path: Path) -> None:
     path = key_file(tmp_path, "ab" * 32)
     path.chmod(0o640)
     with pytest.raises(InvalidKey, match="chmod 600"):
+        read_secret(path)
+
+
+def test_the_end_of_another_programs_lease_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file server has it of a file that a machine of its network has open (fcntl(2), "Leases")."""
+    real, refusals = os.open, iter([True, True])
+
+    def refuse_at_first(path: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if next(refusals, False):
+            assert flags & os.O_NONBLOCK
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+        return real(path, flags, *rest, **named)
+
+    path = key_file(tmp_path, "ab" * 32)
+    monkeypatch.setattr(files, "LEASE_POLL_S", 0.001)
+    monkeypatch.setattr(os, "open", refuse_at_first)
+    assert read_secret(path) == bytes([0xAB]) * 32
+    refusals = iter(lambda: True, None)
+    monkeypatch.setattr(files, "LEASE_LIMIT_S", 0.01)
+    with pytest.raises(InvalidKey, match="Resource temporarily unavailable"):
         read_secret(path)
 
 

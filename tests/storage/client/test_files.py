@@ -7,9 +7,11 @@ import contextlib
 import errno
 import os
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +90,36 @@ async def test_a_file_whose_size_says_nothing_is_read_to_its_end(path: str) -> N
     if Path(path).exists():
         content = await read_both(Path(path))
         assert content == Path(path).read_bytes() != b""
+
+
+async def test_a_socket_is_told_as_what_it_is(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        with pytest.raises(FileError, match="socket: it is a socket, not a file"):
+            await content_of(tmp_path / "socket", no_limit)
+
+
+async def test_the_end_of_another_programs_lease_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file server has it of a file that a machine of its network has open (fcntl(2), "Leases")."""
+    real, refusals = os.open, iter([True, True])
+
+    def refuse_at_first(path: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if str(path).endswith("leased") and next(refusals, False):
+            assert flags & os.O_NONBLOCK
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+        return real(path, flags, *rest, **named)
+
+    path = tmp_path / "leased"
+    path.write_bytes(CONTENT)
+    monkeypatch.setattr(files, "LEASE_POLL_S", 0.001)
+    monkeypatch.setattr(os, "open", refuse_at_first)
+    assert await content_of(path, no_limit) == CONTENT
+    refusals = iter(lambda: True, None)
+    monkeypatch.setattr(files, "LEASE_LIMIT_S", 0.01)
+    with pytest.raises(FileError, match="leased: Resource temporarily unavailable"):
+        await content_of(path, no_limit)
 
 
 @contextlib.contextmanager
