@@ -65,6 +65,12 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
         await ledger.close()
 
 
+def run(folder: Path, stop_with_parent: bool = False) -> None:
+    """Run one node in this process, as `serve`."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    asyncio.run(serve(folder, stop_with_parent))
+
+
 async def _freeze(started: asyncio.Event) -> None:
     """Have the garbage collector leave alone what the node consists of once it has started.
 
@@ -89,9 +95,8 @@ def main() -> None:
     parser.add_argument("--stop-with-parent", action="store_true")
     arguments = parser.parse_args()
     logs.configure(as_json=True)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        asyncio.run(serve(arguments.folder, arguments.stop_with_parent))
+        run(arguments.folder, arguments.stop_with_parent)
     except HauloutError as error:
         log.critical("the node cannot run", folder=str(arguments.folder), error=str(error))
         sys.exit(1)

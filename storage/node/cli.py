@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import sys
 from pathlib import Path
@@ -91,10 +90,10 @@ def run_node(
 ) -> None:
     """Join the network if need be, then serve until stopped."""
     from storage.node import logs
-    from storage.node.__main__ import serve
+    from storage.node.__main__ import run
 
     logs.configure(as_json=json_)
-    asyncio.run(serve(folder))
+    run(folder)
 
 
 def move_store(

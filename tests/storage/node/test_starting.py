@@ -153,11 +153,18 @@ async def test_a_wait_for_a_finality_that_a_chain_does_not_have_ends(
     assert asked == 11
 
 
-def test_threads_that_compute_give_way_to_requests_soon() -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        "sys.argv[1:] = ['folder']; node.main()",
+        "from pathlib import Path; from storage.node import cli; cli.run_node(Path('folder'))",
+    ],
+    ids=["python -m storage.node", "haulout node run"],
+)
+def test_threads_that_compute_give_way_to_requests_soon(start: str) -> None:
     code = (
         "import sys; from storage.node import __main__ as node;"
-        "node.asyncio.run = lambda work: (work.close(), print(sys.getswitchinterval()));"
-        "sys.argv[1:] = ['folder']; node.main()"
+        "node.asyncio.run = lambda work: (work.close(), print(sys.getswitchinterval()));" + start
     )
     told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout
     assert float(told) == 0.001
