@@ -9,6 +9,8 @@ from pathlib import Path
 
 MOST = 2**16
 """Descriptors asked for at most: where the hard limit is far higher, nothing here needs more."""
+OPEN = Path("/dev/fd")
+"""A folder with the numbers of the open descriptors; some containers have none."""
 
 
 def raise_limit() -> int:
@@ -25,7 +27,24 @@ def raise_limit() -> int:
 def count_free() -> int:
     """Return how many descriptors this process may still open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return (MOST if soft == resource.RLIM_INFINITY else soft) - sum(1 for _ in Path("/dev/fd").iterdir())
+    limit = MOST if soft == resource.RLIM_INFINITY else soft
+    return limit - _count_open(limit)
+
+
+def _count_open(limit: int) -> int:
+    """Return how many descriptors below `limit` are open; where no folder tells, as without /proc, try each."""
+    try:
+        return sum(1 for _ in OPEN.iterdir())
+    except OSError:
+        return sum(map(_is_open, range(min(limit, MOST))))
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 class Spare:

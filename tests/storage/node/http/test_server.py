@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -188,6 +189,17 @@ async def test_without_descriptors_connections_that_wait_are_closed_and_the_next
         assert (await answered(connect, port))[0] == 200
         assert [await one.answers() for one in idle] == [b""] * waiting
     assert "asyncio" not in {record.name for record in caplog.records}
+
+
+def test_descriptors_are_counted_where_no_folder_tells_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Snaipe/BoxFort#34: some containers have neither /dev/fd nor /proc."""
+    told = descriptors.count_free()
+    monkeypatch.setattr(descriptors, "OPEN", tmp_path / "absent")
+    assert descriptors.count_free() == told + 1  # that of the folder itself, as it is read
+    with (tmp_path / "file").open("w"):
+        assert descriptors.count_free() == told
 
 
 async def test_connections_leave_descriptors_to_the_node(
