@@ -20,6 +20,8 @@ MAX_NUMBER = 2**63 - 1
 MAX_FEE_WEI = 10**13
 """Per unit of gas, 10 000 gwei. A tip is paid whatever the chain asks, so an endpoint must not make one up."""
 BLOOM_BYTES = 256
+NO_CONTRACT = (None, "0x", "")
+"""What endpoints tell as the contract that a transaction created, where it created none."""
 
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*+")
@@ -131,7 +133,9 @@ def receipt(result: Any, transaction: bytes) -> RawReceipt | None:
     if data(fields.get("transactionHash"), 32) != transaction:
         raise Unreadable("a receipt of another transaction")
     contract = fields.get("contractAddress")
-    if contract is not None:
+    if contract in NO_CONTRACT:
+        contract = None
+    else:
         data(contract, 20)
     mark = _mark(fields, "blockNumber", "blockHash")
     logs = listed(fields.get("logs"), log)

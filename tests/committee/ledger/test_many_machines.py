@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +188,29 @@ async def test_an_endpoint_that_cannot_look_transactions_up_yet_is_no_reason_to_
     spoilt.lose_answer("eth_sendRawTransaction", times=2)
     await operator.mint(HOLDER, 5)
     assert await operator.balance(HOLDER) == 5
+
+
+@pytest.mark.parametrize("told", ["0x", "", None])
+async def test_a_receipt_names_no_contract_in_words_of_its_endpoint(
+    launch: Launch, spoilt: SpoiltConnection, told: str | None
+) -> None:
+    """godwokenrises/godwoken-web3#360 and #363: what was mined, and paid, would be reported as unknown."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method != "eth_getTransactionReceipt":
+            return None
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        answer = json.loads(await spoilt.forward(body))
+        if answer["result"] is not None:
+            answer["result"]["contractAddress"] = told
+        return web.json_response(answer)
+
+    spoilt.rules.append(rule)
+    async with asyncio.timeout(10):
+        await operator.mint(HOLDER, 1)
+    assert await operator.balance(HOLDER) == 1
 
 
 @pytest.mark.parametrize("tells_status", [True, False])
