@@ -29,6 +29,13 @@ CONNECTIONS = 100
 """Connections of one session at once, unless its maker names another number."""
 LOOKUPS_AT_ONCE = 128
 """The most names that a session looks up at once; a committee has fewer members."""
+PROGRAM = "haulout"
+"""What requests call their program (`User-Agent`): firewalls before nodes and providers refuse those of no program, and
+those of libraries."""
+FIELD_BYTES = 2**15
+"""The longest field of an answer's head; some proxies add fields of more than aiohttp's 8190 bytes,"""
+FIELDS = 64
+"""and the most fields."""
 PIECE_BYTES = 2**13
 """aiohttp's parser is given a chunked body in pieces of this size: one full of one-byte chunks costs it 1 to 8 ms."""
 FRAMING_BYTES = 2**10
@@ -54,7 +61,9 @@ def open_session(
     )
     return aiohttp.ClientSession(
         connector=connector,
-        headers={"Accept-Encoding": "identity", **(headers or {})},
+        headers={"Accept-Encoding": "identity", "User-Agent": PROGRAM, **(headers or {})},
+        max_field_size=FIELD_BYTES,
+        max_headers=FIELDS,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

@@ -40,8 +40,6 @@ from storage.redstuff import InvalidEncoding
 
 REFUSED_TO_STRANGERS = (451, 503)
 """Statuses of refusals to strangers: a member that shows its credential may be served."""
-_HEADERS = {"User-Agent": "haulout"}
-"""Firewalls before web servers refuse requests of no named program."""
 _PAGE = "text/html"
 """A type that no node's answer has."""
 _NEEDLESS = ("Accept",)
@@ -213,8 +211,8 @@ class NodeTransport:
 
     def _headers(self) -> dict[str, str]:
         if self._credential is None or not self._shows_credential:
-            return _HEADERS
-        return _HEADERS | {"Authorization": self._credential()}
+            return {}
+        return {"Authorization": self._credential()}
 
     def _require_plain(self, coding: str) -> None:
         if coding:

@@ -77,6 +77,29 @@ async def test_some_interim_answers_may_come_first(provider: Provider, rpc: Rpc,
     assert await height(rpc) == 7
 
 
+async def test_a_request_names_its_program(provider: Provider, rpc: Rpc) -> None:
+    """Firewalls refuse the name of a library: oceanprotocol/provider#587, corpetty/py-etherscan-api#70."""
+    assert await height(rpc) == 7
+    assert all(b"user-agent: haulout\r\n" in head.lower() for head in provider.heads)
+
+
+async def test_a_proxy_may_add_a_long_field(provider: Provider, rpc: Rpc) -> None:
+    """aio-libs/aiohttp#2304, iprak/yahoofinance#173: policies of 8 to 20 KiB."""
+    head, end, body = PLAIN.partition(b"\r\n\r\n")
+    provider.answer = head + b"\r\nContent-Security-Policy: " + b"x" * 20_000 + end + body
+    assert await height(rpc) == 7
+    provider.answer = head + b"\r\nContent-Security-Policy: " + b"x" * 40_000 + end + body
+    with pytest.raises(LedgerUnavailable, match="HTTP that cannot be read"):
+        await height(rpc)
+
+
+async def test_too_many_fields_are_a_fault(provider: Provider, rpc: Rpc) -> None:
+    head, end, body = PLAIN.partition(b"\r\n\r\n")
+    provider.answer = head + 65 * b"\r\nX: x" + end + body
+    with pytest.raises(LedgerUnavailable, match="HTTP that cannot be read"):
+        await height(rpc)
+
+
 @pytest.mark.parametrize("count", [INTERIM_ANSWERS + 1, 10_000])
 async def test_interim_answers_without_end_are_a_fault(provider: Provider, rpc: Rpc, count: int) -> None:
     provider.answer = count * INTERIM + PLAIN

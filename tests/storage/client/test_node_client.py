@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from committee import bls, messages
+from committee.connections import open_session
 from storage.client import wire
 from storage.client.errors import NodeLied, NodeRefused
 from storage.client.failures import Reason
@@ -346,7 +347,7 @@ async def test_an_answer_that_a_proxy_compressed_is_told_as_such(
         await NodeClient(session, "packed", await serve(answer)).health()
 
 
-async def test_a_request_names_its_program(serve: Serve, session: aiohttp.ClientSession) -> None:
+async def test_a_request_names_its_program(serve: Serve) -> None:
     """Firewalls refuse those that do not: terra-money/fcd-classic#135, getgems-io/nft-contracts#108."""
     names: list[str] = []
 
@@ -354,7 +355,8 @@ async def test_a_request_names_its_program(serve: Serve, session: aiohttp.Client
         names.append(request.headers.get("User-Agent", ""))
         return web.json_response(wire.success("nonexistent"))
 
-    await NodeClient(session, "guarded", await serve(answer)).blob_status(BLOB_ID)
+    async with open_session(allow_private=True) as session:
+        await NodeClient(session, "guarded", await serve(answer)).blob_status(BLOB_ID)
     assert names == ["haulout"]
 
 
