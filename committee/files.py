@@ -200,6 +200,15 @@ def write_whole(path: Path, content: bytes | bytearray, mode: int = 0o666) -> No
         os.fsync(folder)
 
 
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes the file system of a folder can still take; 2^63 where it tells no size.
+
+    It tells of 0 blocks in all then: ramfs does, tmpfs without a limit, and some file systems in user space.
+    """
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize if disk.f_blocks else 2**63
+
+
 def _sync(descriptor: int) -> None:
     """Sync a file to its disk; do nothing on a file system that cannot, as some that are mounted over a network."""
     try:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from committee.errors import HauloutError
-from committee.files import require_regular_or_none
+from committee.files import free_bytes, require_regular_or_none
 
 BUSY_LIMIT_S = 30.0
 """A statement fails when another connection holds the database for longer."""
@@ -97,8 +97,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def _has_room(folder: Path) -> bool:
     """Return whether the disk has room for the memory map that SQLite makes when it opens a file in WAL mode."""
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize >= MAP_BYTES
+    return free_bytes(folder) >= MAP_BYTES
 
 
 def files_of(path: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from committee.errors import HauloutError
-from committee.files import FOLDER, NotRegular, clear_away, open_regular, opened, require_folder
+from committee.files import FOLDER, NotRegular, clear_away, free_bytes, open_regular, opened, require_folder
 from storage.node.sqlite import StoreError, StoreInUse
 from storage.redstuff.memory import uninitialised
 
@@ -196,8 +196,7 @@ class SegmentFiles:
 
     def free_bytes(self) -> int:
         """What the disk can still take."""
-        disk = os.statvfs(self._folder)
-        return disk.f_bavail * disk.f_frsize
+        return free_bytes(self._folder)
 
     @contextlib.contextmanager
     def _opened_folder(self) -> Iterator[int]:

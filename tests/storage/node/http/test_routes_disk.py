@@ -39,7 +39,7 @@ def path(blob: EncodedBlob, *parts: object) -> str:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The disk as the store sees it."""
-    disk = SimpleNamespace(f_bavail=2 * RESERVE_BYTES, f_frsize=1)
+    disk = SimpleNamespace(f_blocks=1, f_bavail=2 * RESERVE_BYTES, f_frsize=1)
     monkeypatch.setattr("os.statvfs", lambda path: disk)
     return disk
 

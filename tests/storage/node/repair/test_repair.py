@@ -245,7 +245,7 @@ def _any_shard(helper: Helper) -> Any:
 async def test_a_full_disk_is_noticed_before_anything_is_fetched(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = SimpleNamespace(f_bavail=RESERVE_BYTES, f_frsize=1)
+    disk = SimpleNamespace(f_blocks=1, f_bavail=RESERVE_BYTES, f_frsize=1)
     monkeypatch.setattr("os.statvfs", lambda path: disk)
     with pytest.raises(StoreFull):
         await bench.repair.fill(BLOB.metadata, [MINE])

@@ -100,7 +100,7 @@ def test_a_file_that_is_not_the_store_own_stays(folder: Path) -> None:
 def test_a_conversion_for_which_there_is_no_room_goes_on_later(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = SimpleNamespace(f_bavail=RESERVE_BYTES + 20_000, f_frsize=1)
+    disk = SimpleNamespace(f_blocks=1, f_bavail=RESERVE_BYTES + 20_000, f_frsize=1)
     monkeypatch.setattr(os, "statvfs", lambda path: disk)
     real = SliverStore.put_slivers
     calls: list[int] = []

@@ -177,7 +177,7 @@ def test_what_was_stored_in_the_place_of_a_discarded_sliver_stays(
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A disk whose room the test sets."""
-    disk = SimpleNamespace(f_bavail=store_module.RESERVE_BYTES + 10_000, f_frsize=1)
+    disk = SimpleNamespace(f_blocks=1, f_bavail=store_module.RESERVE_BYTES + 10_000, f_frsize=1)
     monkeypatch.setattr(os, "statvfs", lambda path: disk)
     return disk
 

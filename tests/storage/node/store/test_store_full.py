@@ -36,11 +36,25 @@ def test_a_store_that_no_room_is_left_to_open_says_so_and_opens_when_there_is(
 
     with monkeypatch.context() as full:
         full.setattr("storage.node.sqlite.sqlite3.connect", no_map)
-        full.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=7, f_frsize=4096))
+        full.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=1, f_bavail=7, f_frsize=4096))
         with pytest.raises(StoreFull, match="no space is left"):
             SliverStore(tmp_path / "store").open()
     with SliverStore(tmp_path / "store") as store:
         assert store.sliver(blob(0), 0, P) == LARGE
+
+
+def test_a_file_system_that_tells_no_size_takes_slivers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ramfs, tmpfs without a limit, and some in user space: Sohex/musefs#368, quantcast/qfs#255."""
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=4096))
+    with SliverStore(tmp_path / "store") as store:
+        store.require_room(len(LARGE))
+        store.put_sliver(blob(0), 0, P, LARGE)
+        assert store.sliver(blob(0), 0, P) == LARGE
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=1, f_bavail=0, f_frsize=4096))
+    with SliverStore(tmp_path / "store") as store, pytest.raises(StoreFull):
+        store.require_room(len(LARGE))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a disk of its own")

@@ -171,7 +171,7 @@ def test_only_as_many_segments_are_rewritten_as_there_is_room_for(
     store: SliverStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drop(store, 0, 1, 4, 5, 6)
-    disk = SimpleNamespace(f_bavail=RESERVE_BYTES + 2 * SIZE, f_frsize=1)
+    disk = SimpleNamespace(f_blocks=1, f_bavail=RESERVE_BYTES + 2 * SIZE, f_frsize=1)
     monkeypatch.setattr(os, "statvfs", lambda path: disk)
     tidied(store)
     assert segments_of(store.folder) == ["0-1", "0-3", "0-4"]
