@@ -1,14 +1,16 @@
 """What gas a transaction takes, or why the contract refuses it, from endpoints that may be a block behind.
 
 Behind one URL of a provider there are many machines, which hear of a block one after the other. So an estimate that
-reverts may have been made on a state that lacks what the account itself has just done, such as an approval.
+reverts may have been made on a state that lacks what the account itself has just done, such as an approval, or what
+another account did before: a refusal counts when the call reverts on the newest state that any machine tells of.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from committee.errors import INSUFFICIENT_FUNDS, LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import answers
@@ -16,15 +18,17 @@ from committee.ledger.evm.abi import ErrorDecoder
 from committee.ledger.evm.refusals import EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
 
+Result = TypeVar("Result")
+
 GAS_MARGIN_PERCENT = 25
 """Added to the estimate: state may change between the estimate and the block."""
 TRANSACTION_GAS_LIMIT = 1 << 24
 """The most gas that a transaction may ask for (EIP-7825)."""
 TRANSFER_GAS = 21_000
-MINED_LATELY_S = 30.0
-"""For this long after a transaction was mined, some of the provider's machines may not have its block."""
 BEHIND_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 3.2)
-"""Pauses between estimates on states that lack the account's newest transaction."""
+"""Pauses between requests to machines that lack the newest state."""
+MACHINES_ASKED = 3
+"""How often the newest block's number is asked for at once: each request may come to another machine."""
 
 
 @dataclass(slots=True)
@@ -36,12 +40,10 @@ class Estimates:
     errors: ErrorDecoder
     mined_block: int = -1
     """Number of the newest block with a transaction of the account's: estimates are made on a state that has it."""
-    _mined_s: float = field(default=-MINED_LATELY_S, init=False)
 
     def note_mined(self, block: int) -> None:
         """Take note that a transaction of the account was mined in the block of this number."""
-        if block > self.mined_block:
-            self.mined_block, self._mined_s = block, asyncio.get_running_loop().time()
+        self.mined_block = max(self.mined_block, block)
 
     async def gas(self, action: str, request: dict[str, Any]) -> int:
         """Return the gas to ask for. Raises `LedgerRefused` when the contract reverts or the account cannot pay."""
@@ -94,20 +96,29 @@ class Estimates:
             raise
         return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
 
-    async def _is_behind(self, request: dict[str, Any]) -> bool:
-        """Return whether a call reverted because its state lacked the account's newest transaction.
+    async def on_newest(self, method: str, asked: Any, read: Callable[[Any], Result]) -> Result:
+        """Return what `read` makes of a method's answer on the newest state that any machine tells of.
 
-        This is so when the same call does not revert on the newest state, which is named by its block's number. (On the
-        state after that transaction it may not revert either, and be refused since another account's.)
+        A machine that is asked and lacks that state is given time. Raises as `Rpc.request`.
         """
-        if self.mined_block < 0 or asyncio.get_running_loop().time() - self._mined_s > MINED_LATELY_S:
-            return False
+        heights = (self.rpc.request("eth_blockNumber", read=answers.quantity) for _ in range(MACHINES_ASKED))
+        newest = hex(max(self.mined_block, *await asyncio.gather(*heights)))
+        for pause_s in BEHIND_PAUSES_S:
+            try:
+                return await self.rpc.request(method, asked, newest, read=read)
+            except EndpointError as error:
+                if error.is_revert:
+                    raise
+            await asyncio.sleep(pause_s)
+        return await self.rpc.request(method, asked, newest, read=read)
+
+    async def _is_behind(self, request: dict[str, Any]) -> bool:
+        """Return whether a call reverted because its state lacked newer transactions.
+
+        They may be the account's own, from this process or an earlier one, or another account's that it builds on.
+        """
         try:
-            newest = await self.rpc.request("eth_blockNumber", read=answers.quantity)
-            block = hex(max(newest, self.mined_block))
-            await self.rpc.request("eth_call", request, block, read=answers.data)
-        except EndpointError as error:
-            return not error.is_revert
+            await self.on_newest("eth_call", request, answers.data)
         except LedgerError:
             return False
         return True

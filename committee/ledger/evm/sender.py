@@ -170,7 +170,10 @@ class Sender:
         return request | ({"value": hex(value_wei)} if value_wei else {})
 
     async def _require_balance(self, action: str, needed_wei: int) -> None:
-        balance_wei = await self._rpc.eth.get_balance(to_checksum_address(self.account), "latest")
+        account = to_checksum_address(self.account)
+        balance_wei: int = await self._rpc.eth.get_balance(account, "latest")
+        if balance_wei < needed_wei:  # perhaps on a machine that lacks the transaction by which it was funded
+            balance_wei = await self._estimates.on_newest("eth_getBalance", account, answers.balance)
         if balance_wei < needed_wei:
             lacking: dict[str, object] = {
                 "account": self.account,

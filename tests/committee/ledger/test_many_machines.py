@@ -89,6 +89,34 @@ async def test_an_allowance_that_a_machine_does_not_know_yet_is_waited_for(
     assert await ledger._reader.call(ledger._reader.token, "nonces", ledger.account) == 1, "no second permit"
 
 
+async def test_what_another_process_did_and_a_machine_does_not_know_yet_is_waited_for(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """ithacaxyz/relay#1124, ethereum/go-ethereum#27353: as after `haulout epoch select && haulout epoch start`."""
+    network = await launch([3])
+    operator = await spoilt_operator(network, spoilt)
+    await network.nodes[0].ledger.select()
+    answer_a_block_behind(network, spoilt, 2)()
+    await operator.start()
+    assert spoilt.asked.count("eth_estimateGas") == 3
+    assert spoilt.asked.count("eth_sendRawTransaction") == 1
+
+
+async def test_ether_that_a_machine_does_not_know_yet_is_found(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    network = await in_epoch_1(launch)
+    ledger = await writer(network, spoilt)
+
+    async def poor(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        if method != "eth_getBalance" or parameters[1] != "latest":
+            return None
+        return web.json_response({"jsonrpc": "2.0", "id": 1, "result": "0x0"})
+
+    spoilt.rules.append(poor)
+    assert (await ledger.register_blob(ROOT, LENGTH, 2))[0] == 1
+
+
 async def test_a_revert_behind_ones_own_transaction_is_believed(
     launch: Launch, spoilt: SpoiltConnection
 ) -> None:
