@@ -22,12 +22,21 @@ async def allow_any_origin(request: web.Request, response: web.StreamResponse) -
 
 
 @web.middleware
-async def answer_preflights(
+async def answer_options(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer a browser that asks whether a page may make a request: it may."""
-    if request.method != hdrs.METH_OPTIONS or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
+    """Answer a browser that asks whether a page may make a request: it may.
+
+    Whatever else asks for the methods of a path that there is gets 204: proxies look so whether a server is there.
+    """
+    if request.method != hdrs.METH_OPTIONS:
         return await handler(request)
+    if hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
+        refused = request.match_info.http_exception
+        if not isinstance(refused, web.HTTPMethodNotAllowed):
+            return await handler(request)
+        methods = sorted(refused.allowed_methods | {hdrs.METH_OPTIONS})
+        return web.Response(status=204, headers={hdrs.ALLOW: ", ".join(methods)})
     allowed = {
         hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, HEAD, PUT, PATCH, POST",
         hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "*",

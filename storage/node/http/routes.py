@@ -55,7 +55,7 @@ def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application
     app = web.Application(
         middlewares=[
             *(sending(admission.is_sending_crowded), metrics.count, refuse_chunks, _answer_errors),
-            *(cors.answer_preflights, recognise),
+            *(cors.answer_options, recognise),
         ]
     )
     app.on_response_prepare.append(_say_no_more)

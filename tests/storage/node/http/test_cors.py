@@ -64,5 +64,17 @@ async def test_a_page_may_read_every_answer(
 async def test_peers_get_no_headers_for_pages(node: OneNode, session: aiohttp.ClientSession) -> None:
     async with session.get(node.address + "/v1/health") as answer:
         assert not [name for name in answer.headers if name.startswith("Access-Control")]
-    async with session.options(node.address + "/v1/health", headers=PAGE) as answer:
-        assert answer.status == 405, "it is no preflight"
+
+
+@pytest.mark.parametrize(("where", "status"), [("/v1/health", 204), ("/v1/decodingSymbols", 204), ("/", 404)])
+async def test_a_proxy_that_looks_whether_a_node_is_there_is_told_the_methods(
+    node: OneNode, session: aiohttp.ClientSession, where: str, status: int
+) -> None:
+    """HAProxy asks so unless told otherwise: standardnotes/server#1038, phpmyadmin/docker#126."""
+    async with session.options(node.address + where) as answer:
+        assert answer.status == status
+        assert not [name for name in answer.headers if name.startswith("Access-Control")]
+        if status == 204:
+            assert "OPTIONS" in answer.headers["Allow"].split(", ")
+    async with session.head(node.address + "/v1/health") as answer:
+        assert answer.status == 200
