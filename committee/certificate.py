@@ -30,7 +30,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What is posted to the chain; made by `build`, checked by `verify`."""
+    """A certificate as it is posted to the chain; made by `build`, checked by `verify`."""
 
     epoch: int
     """The epoch of the committee that signed."""

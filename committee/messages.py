@@ -59,7 +59,7 @@ class Intent(IntEnum):
 
 
 EJECTION_LIFETIME_S = 600
-"""How far ahead of the chain's time a member sets the deadline of an ejection that its fellows are to sign."""
+"""Time from the chain's time to the deadline that a member sets for an ejection which its fellows are to sign."""
 LONGEST_EJECTION_S = 2 * EJECTION_LIFETIME_S
 """The farthest deadline that a node signs: the asking member's view of the chain may be ahead of the node's."""
 
@@ -68,7 +68,7 @@ class EjectionReason(IntEnum):
     """Why a quorum ejects a member."""
 
     SILENT = 1
-    """It answers no fellow within the contract's patience."""
+    """The member answers no fellow within the contract's patience."""
 
 
 _INTENTS = frozenset(map(int, Intent))

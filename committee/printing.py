@@ -284,6 +284,6 @@ UNITS: Mapping[str, Callable[[Any], str]] = {
     **dict.fromkeys(("amount_wei", "most_fee_wei"), _ether),
     "data": _data,
 }
-"""How a field's value is written for people; any other is as JSON has it, with words for true, false and null."""
+"""Field → the function that writes its value for people; others are as in JSON, with words for true and null."""
 HIDDEN = frozenset({"shares"})
 """Fields not printed for people: shares of a pool are in no unit; the amount beside them says their worth."""

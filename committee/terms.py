@@ -16,9 +16,9 @@ class Terms:
     """What space costs, and how much of it there is; prices in the token's smallest unit."""
 
     price_per_mib_period: int
-    """For a MiB (2^20 bytes) of encoded size and one period; above 0."""
+    """Price of a MiB (2^20 bytes) of encoded size for one period; above 0."""
     write_price_per_mib: int
-    """For registering a MiB of encoded size."""
+    """Price of registering a MiB of encoded size."""
     capacity_bytes: int
     """Encoded bytes that may be reserved for any one period."""
 

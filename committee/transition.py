@@ -38,13 +38,13 @@ class Departure(Enum):
     """Why an old owner hands nothing over."""
 
     LEFT = "left"
-    """It is no longer a member, by its own choice or for want of stake."""
+    """The owner is no longer a member, by its own choice or for want of stake."""
     EJECTED = "ejected"
-    """A quorum ejected it."""
+    """A quorum ejected the owner."""
     SILENT = "silent"
-    """It does not answer within its patience."""
+    """The owner does not answer within the contract's patience."""
     UNATTESTED = "unattested"
-    """It never attested the shard, and is the very node that has it still."""
+    """The owner never attested the shard, and is the node that owns it still."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ LATE_BLOCK_S = 0.1
 """Time between two blocks of a chain that finalises late."""
 
 Progress = Callable[[int, int], Awaitable[None]]
-"""Told (done, total) each time a wait looks how far it has come."""
+"""Called with (done, total) each time a wait looks how far it has come."""
 
 
 class NetworkError(HauloutError):

@@ -37,11 +37,11 @@ class Screen:
         self._steps = 0
         self._clock = clock
         self._name = ""
-        """What is under way,"""
+        """Name of the progress under way."""
         self._since = 0.0
-        """since when, or when a line was last printed of it,"""
+        """When it began, or when a line was last printed of it."""
         self._told: int | None = None
-        """and how far it that line said; None before the first."""
+        """How far it was by that line; None before the first."""
 
     def __enter__(self) -> Screen:
         self._progress.start()

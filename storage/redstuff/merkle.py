@@ -58,7 +58,7 @@ class GrowingTree:
         self.count = 0
         """Leaves so far."""
         self._left: list[bytes | None] = []
-        """By level, the node that waits for its right neighbour."""
+        """Level → the node that waits for its right neighbour."""
 
     def add(self, leaf: bytes) -> None:
         """Add a leaf, given as its bytes, behind the others."""

@@ -205,4 +205,4 @@ OF_METHOD: Mapping[str, Callable[[Any], object]] = {
     "eth_getTransactionCount": quantity,
     "eth_maxPriorityFeePerGas": fee,
 }
-"""How results are read that web3.py asks for; of the methods that are asked by it."""
+"""Method that web3.py asks for → the function that reads its result."""

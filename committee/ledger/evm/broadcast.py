@@ -24,7 +24,7 @@ from committee.ledger.evm.refusals import EndpointError, Verdict, verdict
 from committee.ledger.evm.rpc import Rpc
 
 SEND_TRIES = 3
-"""How often one transaction is broadcast while the endpoint does not answer."""
+"""Broadcasts of one transaction while the endpoint does not answer."""
 BEHIND_PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Pauses between broadcasts while the endpoint lacks an earlier transaction of the account, or wants it mined first:
 together longer than Ethereum takes for a block."""

@@ -42,7 +42,7 @@ class _Payment:
     """The most that they take together."""
     spare_gas: int
     payments: int
-    """How many such payments a permit is for."""
+    """Such payments that a permit is for."""
 
 
 class Caller:

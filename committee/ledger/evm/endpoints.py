@@ -33,7 +33,7 @@ PROBE_AFTER_S = 5.0
 RETRY_AFTER_LIMIT_S = 30.0
 """An endpoint that asks for a longer pause gets this one."""
 CHAIN_CHECK_INTERVAL_S = 60.0
-"""How often an endpoint is asked anew which chain it serves; after each of its failures too."""
+"""Time after which an endpoint is asked anew which chain it serves; it is asked after each of its failures too."""
 ANSWER_LIMIT_BYTES = 8 << 20
 """Size limit of one answer. Parsing one holds the event loop: for 60 ms if it has as many logs as there is room for,
 11 000, and for a quarter of a second at worst. More logs than that are asked for in parts."""

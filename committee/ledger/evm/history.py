@@ -45,7 +45,7 @@ BLOCKS_IN_A_STRETCH = 1000
 
 @dataclass(slots=True)
 class Portion:
-    """How much is asked for at once: halved at a provider's limit, and grown again to just below it."""
+    """The amount that is asked for at once: halved at a provider's limit, and grown again to just below it."""
 
     longest: int
     now: int = field(init=False)

@@ -27,7 +27,7 @@ ABANDONED_S = 150.0
 LOOKED_AT = 4096
 """The most files that one call of `remove_abandoned` looks at."""
 OPENED_AGAIN = 100
-"""How often a lock file is opened again when another process has removed its folder meanwhile."""
+"""Tries to open a lock file again when another process has removed its folder meanwhile."""
 
 
 class HeldTooLong(Exception):

@@ -23,7 +23,7 @@ from committee.ledger.records import SentTransaction
 LONGEST_OUTBOX = 256
 """Transactions of one sender that are remembered, the newest ones."""
 SETTLE_LIMIT_S = 120.0
-"""How long `settle` waits for transactions that other processes or abandoned calls have under way."""
+"""Longest wait of `settle` for transactions that other processes or abandoned calls have under way."""
 SETTLE_POLL_S = 0.5
 """Pause between two looks of `settle`."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 TOKEN_NAME, TOKEN_VERSION = "Haulout", "1"
-"""Of the token's EIP-712 domain (`HauloutToken`)."""
+"""Name and version in the token's EIP-712 domain (`HauloutToken`)."""
 PERMIT_TYPES = {
     "Permit": [
         {"name": "owner", "type": "address"},

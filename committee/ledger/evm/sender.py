@@ -47,7 +47,7 @@ FIRST_POLL_S = 0.01
 LONGEST_POLL_S = 1.0
 POLL_GROWTH = 1.6
 LOOKUP_INTERVAL_S = 8.0
-"""How often a transaction without a receipt is looked up, and sent again if the chain does not know it."""
+"""Time after which a transaction without a receipt is looked up, and sent again if the chain does not know it."""
 BUMP_AFTER_S = 30.0
 """A transaction that has waited this long for its block is sent with higher fees, and again after as long."""
 BUMP_PERCENT = 25

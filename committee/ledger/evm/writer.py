@@ -20,9 +20,9 @@ from committee.ledger.records import Attestation, BlobRecord, SentTransaction, T
 ENCODING_TYPE = 1
 """RedStuff, Walrus' RS2."""
 PAYER_LIMIT_S = 300.0
-"""For another process to pay for the same blob: it may wait for earlier transactions, and for its own."""
+"""Longest wait for another process that pays for the same blob: it may wait for other transactions first."""
 ANEW = (1 << 256) - 1
-"""In place of the objects that an account knows of: no newer one keeps it from paying."""
+"""Number of objects that an account is said to know of when no newer object is to keep it from paying."""
 CERTIFY_GAS = 300_000
 """A little more than a certificate of any committee takes (`make bench-gas`: at most 270 000)."""
 CERTIFY_ONE_MORE_GAS = 90_000
