@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from committee.console import AccountArgument, account_address, chain_command
+from committee.console import AccountArgument, account_address, chain_command, sending_account
 from committee.ledger import MEBIBYTE, Ledger
-from committee.printing import Result, sent
+from committee.printing import PAID, CommandFailed, Result, sent
 from storage.client.cli import PeriodsOption
 
 app = typer.Typer(no_args_is_help=True, help="Reserve space for blobs, and give it on.")
@@ -19,10 +19,40 @@ MebibytesArgument = Annotated[int, typer.Argument(metavar="MEBIBYTES", help="How
 
 
 @chain_command(app, "reserve")
-async def reserve(ledger: Ledger, mebibytes: MebibytesArgument, periods: PeriodsOption = 1) -> Result:
-    """Reserve and pay space, from the current period on; `blob register --reservation` uses it."""
-    resource_id, transaction = await ledger.reserve_space(mebibytes * MEBIBYTE, periods)
-    return sent(transaction, resource_id=resource_id, size_bytes=mebibytes * MEBIBYTE, periods=periods)
+async def reserve(
+    ledger: Ledger,
+    mebibytes: MebibytesArgument,
+    periods: PeriodsOption = 1,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also when the account has an unused reservation like it.")
+    ] = False,
+) -> Result:
+    """Reserve and pay space, from the current period on; `blob register --reservation` uses it.
+
+    So that a command typed again after a lost answer does not pay twice, space like that of a reservation which began
+    in this period or the last one, and which no blob uses, is not reserved without --again.
+    """
+    size_bytes = mebibytes * MEBIBYTE
+    if not again:
+        await ledger.settle()
+        await _require_none_like_it(ledger, size_bytes, periods)
+    resource_id, transaction = await ledger.reserve_space(size_bytes, periods)
+    return sent(transaction, resource_id=resource_id, size_bytes=size_bytes, periods=periods)
+
+
+async def _require_none_like_it(ledger: Ledger, size_bytes: int, periods: int) -> None:
+    """Raise `CommandFailed` if the account has an unused reservation of this size that began lately."""
+    account = sending_account(ledger)
+    state = await ledger.epoch_state(await ledger.newest())
+    for one in await ledger.reservations(account):
+        lasts = one.end_period - one.start_period
+        if (one.size_bytes, lasts) == (size_bytes, periods) and one.start_period >= state.period - 1:
+            raise CommandFailed(
+                f"nothing was sent: {account} has reservation {one.resource_id} of as much space for as many periods, "
+                "which no blob uses; if there is to be one more, say so with --again",
+                PAID,
+                {"resource_id": one.resource_id, "size_bytes": size_bytes, "periods": periods},
+            )
 
 
 @chain_command(app, "list", sends=False)

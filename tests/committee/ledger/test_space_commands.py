@@ -12,6 +12,8 @@ from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import MEBIBYTE
 from committee.ledger.evm import DeploymentParameters, space
 from committee.messages import Intent
+from committee.printing import PAID, CommandFailed
+from storage.client import space_cli
 from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S
 from tests.committee.ledger.test_commands import TOKEN, Shell, shell
 
@@ -126,3 +128,23 @@ async def test_a_reservation_is_refunded_at_a_standstill(launch: Launch, tmp_pat
     await owner.run("space", "refund", "1")
     assert await network.operator.balance(owner.account) == 97 * TOKEN
     assert await listed(owner) == [(1, 3, 1, 2)]
+
+
+async def test_space_that_is_reserved_again_after_a_lost_answer_is_not_paid_twice(launch: Launch) -> None:
+    network = await launch((40, 30, 20, 10), PRICED)
+    await network.begin_epoch()
+    user = await network.account()
+    assert user.account is not None
+    await network.operator.mint(user.account, 100 * TOKEN)
+    await user.reserve_space(3 * MEBIBYTE, 2)
+    with pytest.raises(
+        CommandFailed, match=r"nothing was sent: .* reservation 1 of as much .*--again"
+    ) as stopped:
+        await space_cli.reserve(user, 3, 2)
+    assert stopped.value.status == PAID
+    assert await user.balance(user.account) == 94 * TOKEN
+    # Not the same: another size, another time, or one that is meant.
+    for mebibytes, periods, again in ((4, 2, False), (3, 1, False), (3, 2, True)):
+        await space_cli.reserve(user, mebibytes, periods, again=again)
+    assert await user.balance(user.account) == 94 * TOKEN - (8 + 3 + 6) * TOKEN
+    assert len(await user.reservations(user.account)) == 4
