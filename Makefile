@@ -3,6 +3,7 @@
 # make bench-gas   what the contracts' transactions cost, into benchmarks/results/gas.json
 # make bench-handover   what a handover moves and how fast repair is, into benchmarks/results/handover.json and .svg
 # make bench-links   store and read over slow links, about a quarter of an hour, into benchmarks/results/links.json
+# make bench-store   small blobs stored one by one and together, some minutes, into benchmarks/results/store.json
 # make bench-scale   what grows with the number of blobs, some minutes, into benchmarks/results/scale.json
 # make simulate   a year of churn at internet scale, into benchmarks/results/churn.json and .svg
 # make bench-redstuff   times the grid beside its peers, some minutes long, into benchmarks/results/redstuff.json
@@ -21,7 +22,7 @@ NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
 CHECKS := check-contracts check-style check-types check-artifacts check-slither
 
-.PHONY: setup demo test $(CHECKS) bench-redstuff bench-gas bench-handover bench-links bench-scale simulate lock clean
+.PHONY: setup demo test $(CHECKS) bench-redstuff bench-gas bench-handover bench-links bench-store bench-scale simulate lock clean
 
 setup: .venv/.ready $(EVM)/node_modules/.ready
 
@@ -112,6 +113,9 @@ bench-handover: setup
 
 bench-links: setup
 	@$(BIN)/python -m benchmarks.bench_links
+
+bench-store: setup
+	@$(BIN)/python -m benchmarks.bench_store
 
 bench-scale: setup
 	@$(BIN)/python -m benchmarks.bench_scale

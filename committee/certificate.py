@@ -88,6 +88,31 @@ def build(
     return Certificate(committee.epoch, message, bitmap_of(chosen, committee), signature, refused)
 
 
+def build_many(
+    committee: Committee, confirmed: Sequence[tuple[bytes, Sequence[Confirmation]]]
+) -> list[Certificate]:
+    """A certificate for each message, of confirmations that were verified and weigh a quorum each.
+
+    All by the same signers if those that confirmed all the messages weigh a quorum: the chain then takes them together.
+    Raises as `build` does.
+    """
+    common = frozenset(committee.by_id)
+    for _, confirmations in confirmed:
+        common &= {one.node_id for one in confirmations}
+    are_enough = committee.is_quorum(committee.weight_of(common))
+    certificates = []
+    for message, confirmations in confirmed:
+        if _decode(message).epoch != committee.epoch:
+            raise InvalidCertificate(f"message of another epoch than the committee's, {committee.epoch}")
+        _require_distinct_members(committee, confirmations)
+        chosen = [one for one in confirmations if one.node_id in common] if are_enough else confirmations
+        voters = frozenset(one.node_id for one in chosen)
+        _require_weight(committee, voters, "quorum")
+        signature = bls.aggregate([one.signature for one in chosen])
+        certificates.append(Certificate(committee.epoch, message, bitmap_of(voters, committee), signature))
+    return certificates
+
+
 def verify(
     certificate: Certificate,
     committee: Committee,

@@ -23,11 +23,14 @@ from committee.ledger import BlobRecord, Ledger
 from committee.printing import Result, sent
 from storage.client.client import Client
 from storage.client.files import STANDARD, content_of, is_stream, metadata_of, write_new, write_stream
+from storage.client.many_files import store_files
 from storage.client.purchase import StoredBlob, extend_until, registered_meanwhile, waiting_object
 from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
 
 TOLD_EVERY_S = 20.0
 """Time between two lines about a wait."""
+STORED_EVERY_S = 2.0
+"""Time between two lines about how many files are stored."""
 WAITS = {
     "start": "the chain has settled the start of the first epoch: {left} of {total} blocks to go",
     "link": "a member answers, as none does; is this machine's network away? {left} of {total} s to go",
@@ -77,6 +80,14 @@ def _target(text: str) -> Path:
 FileArgument = Annotated[
     Path,
     typer.Argument(parser=_source, metavar="FILE", help="The blob: a file, a pipe, or - for standard input."),
+]
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        parser=_source,
+        metavar="FILE…",
+        help="The blobs: files, pipes, or - for standard input; each is a blob.",
+    ),
 ]
 OutputArgument = Annotated[
     Path,
@@ -170,16 +181,23 @@ async def certify(
 @chain_command(app, "store")
 async def store(
     ledger: Ledger,
-    file: FileArgument,
+    files: FilesArgument,
     periods: PeriodsOption = 1,
     deletable: DeletableOption = False,
     force: ForceOption = False,
     allow_private: AllowPrivateOption = None,
 ) -> Result:
-    """Register, upload and certify a blob, as far as it is not done already: what was paid is not paid again."""
-    data = await _content(ledger, file)
+    """Register, upload and certify a blob, as far as it is not done already: what was paid is not paid again.
+
+    Several files are stored together, much faster than one by one; one that fails holds up no other.
+    """
     async with Client(ledger, allow_private=allow_private) as client:
-        return _stored(await client.store(data, periods, deletable, Waiting(), force=force))
+        if len(files) == 1:
+            data = await _content(ledger, files[0])
+            return _stored(await client.store(data, periods, deletable, Waiting(), force=force))
+        symbol_size = Parameters((await ledger.parameters()).n_shards).symbol_size
+        options = periods, deletable, force
+        return {"stored": await store_files(client, files, *options, symbol_size, Waiting())}
 
 
 @chain_command(app, "read", sends=False)
@@ -315,6 +333,9 @@ class Waiting:
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say on standard error, every TOLD_EVERY_S, what is waited for and how much of it is to go."""
         now = time.monotonic()
+        if stage == "store" and now >= self._next.get(stage, now) and sys.stderr.isatty():
+            self._next[stage] = now + STORED_EVERY_S
+            typer.echo(f"{done} of {total} files stored", err=True)
         if stage in WAITS and now >= self._next.get(stage, now) and sys.stderr.isatty():
             self._next[stage] = now + TOLD_EVERY_S
             typer.echo(f"waiting until {WAITS[stage].format(left=total - done, total=total)}", err=True)

@@ -62,6 +62,8 @@ class NodeClient:
         `progress.PATIENCE_S`.
         """
         self._transport = NodeTransport(session, name, address, patience_s, credential, link)
+        self.takes_batches = True
+        """Whether it may know requests about many blobs."""
 
     @property
     def name(self) -> str:
@@ -165,42 +167,36 @@ class NodeClient:
         kind = ("permanent",) if object_id is None else ("deletable", str(object_id))
         return await self._signed(_blob(blob_id, "confirmation", *kind) + _registered(registered_block))
 
-    # many blobs at once
-
     async def put_blobs(
         self, uploads: Sequence[Upload], registered_block: int | None = None
     ) -> list[NodeRefused | None]:
         """Give the node metadata and slivers of several blobs; for each, None once all is stored, or the refusal.
 
-        Of a blob that is refused nothing is stored. `registered_block` is as in `put_metadata`. A node that does not
-        know such requests refuses them with 404 or 405.
+        `registered_block` is as in `put_metadata`. A node that does not know such requests answers 404 or 405.
         """
-        size_bytes = sum(one.most_bytes for one in uploads)
         answer = await self._transport.request(
             *("POST", "/v1/uploads" + _registered(registered_block)),
             body=lambda: batch_wire.uploads_to_bcs(uploads),
             limit=batch_wire.MAX_OUTCOMES_BYTES,
-            size_bytes=size_bytes,
+            size_bytes=sum(one.most_bytes for one in uploads),
         )
         with self._transport.must_be_true():
-            outcomes = batch_wire.stored_from_bcs(answer, len(uploads))
-        return [None if one is None else self._transport.refusal(*one) for one in outcomes]
+            told = batch_wire.stored_from_bcs(answer, len(uploads))
+        return [None if one is None else self._transport.refusal(*one) for one in told]
 
     async def confirmations(
         self, asked: Sequence[Confirmable], registered_block: int | None = None
     ) -> list[Signed | NodeRefused]:
         """As `confirmation` and `put_blobs`: for each of several blobs (message, signature), or the refusal."""
-        answer = await self._transport.request(
-            *("POST", "/v1/confirmations" + _registered(registered_block)),
-            body=batch_wire.confirmations_to_bcs(asked),
-            limit=batch_wire.MAX_OUTCOMES_BYTES,
+        path, body = (
+            "/v1/confirmations" + _registered(registered_block),
+            batch_wire.confirmations_to_bcs(asked),
         )
+        answer = await self._transport.request("POST", path, body=body, limit=batch_wire.MAX_OUTCOMES_BYTES)
         with self._transport.must_be_true():
-            outcomes = batch_wire.signed_from_bcs(answer, len(asked))
-        return [
-            self._transport.refusal(one[0], one[1]) if isinstance(one[0], int) else (one[0], one[1])
-            for one in outcomes
-        ]
+            told = batch_wire.signed_from_bcs(answer, len(asked))
+        refused = self._transport.refusal
+        return [refused(one[0], one[1]) if isinstance(one[0], int) else (one[0], one[1]) for one in told]
 
     # symbols
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import BlobRecord, DryRun, Ledger, Transaction
 from storage.client.errors import NotCertified, NotExtended, PaidObjectError
-from storage.client.storing import Storing, current_committee
+from storage.client.storing import Registered, Storing, current_committee
 from storage.client.waiting import Pauses, Progress
 from storage.redstuff import BlobId, BlobMetadata, EncodedBlob, LargeBlob
 
@@ -53,6 +53,11 @@ class StoredBlob:
     """0 when it had been certified before."""
     extend_gas: int = 0
     """0 when it was not extended."""
+
+
+def found_again(stored: StoredBlob) -> StoredBlob:
+    """Return what a store finds of a blob that was stored just before it."""
+    return replace(stored, outcome=Outcome.FOUND, register_gas=0, certify_gas=0, extend_gas=0)
 
 
 def best_object(
@@ -167,14 +172,17 @@ class Purchase:
         stored = await self.certify(found)
         if found.end_period >= end_period:
             return stored
-        return await self._extended(stored, end_period)
+        return await self.extended(stored, end_period)
 
     async def certify(self, found: BlobRecord) -> StoredBlob:
         """Have a registered object certified; nothing is uploaded when it is already. Raises `NotCertified`."""
         epoch, gas, outcome = found.certified_epoch, 0, Outcome.FOUND
         if epoch is None:
             with self._naming(NotCertified, found.object_id):
-                epoch, gas = await self._storing.certify(found.object_id, found.deletable)
+                certified = await self._storing.certify_one(
+                    Registered(self._blob, found.object_id, found.deletable)
+                )
+                epoch, gas = certified.epoch, certified.gas_used
             outcome = Outcome.CONTINUED
         self._progress("certify", 1, 1)
         return StoredBlob(
@@ -232,18 +240,19 @@ class Purchase:
     ) -> StoredBlob:
         """Have the object certified that was just registered."""
         with self._naming(NotCertified, object_id):
-            epoch, gas = await self._storing.certify(object_id, deletable, registered.block.number)
+            registered_as = Registered(self._blob, object_id, deletable)
+            certified = await self._storing.certify_one(registered_as, registered.block.number)
         self._progress("certify", 1, 1)
         return StoredBlob(
             blob_id=self._blob.blob_id,
             object_id=object_id,
             owner=self._ledger.account or "",
             size_bytes=self._blob.length,
-            certified_epoch=epoch,
+            certified_epoch=certified.epoch,
             end_period=await self._end_period(object_id, end_period),
             outcome=Outcome.REGISTERED,
             register_gas=registered.gas_used,
-            certify_gas=gas,
+            certify_gas=certified.gas_used,
         )
 
     async def _end_period(self, object_id: int, expected: int) -> int:
@@ -256,8 +265,11 @@ class Purchase:
         except LedgerError:
             return expected
 
-    async def _extended(self, stored: StoredBlob, end_period: int) -> StoredBlob:
-        """Extend the object as far as it ends too early still: another process may have extended it meanwhile."""
+    async def extended(self, stored: StoredBlob, end_period: int) -> StoredBlob:
+        """Extend the object as far as it ends too early still: another process may have extended it meanwhile.
+
+        Raises `NotExtended`.
+        """
         with self._naming(NotExtended, stored.object_id):
             async with self._ledger.only_payer(self._blob.metadata.root):
                 end, extended = await extend_until(self._ledger, stored.object_id, end_period)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from committee.errors import LedgerNotSettled, LedgerUnavailable
@@ -30,6 +30,7 @@ BEHIND_PATIENCE_S = 60.0
 STANDSTILL_S = 1000.0
 """How long a chain is waited for that settles no block: Ethereum finalises every 384 s, or later."""
 Answer = TypeVar("Answer")
+Thing = TypeVar("Thing")
 
 
 class NotSettled(NodeError):
@@ -93,7 +94,7 @@ class Settling:
                     self._outages.note_grant()
                 return answer
             except NodeRefused as refused:
-                if refused.reason not in NOT_YET or node.address in self._settled:
+                if not self._may_be_granted_later(node, refused):
                     raise
                 await self.until_settled(node, refused)
             except NodeUnreachable as error:
@@ -102,6 +103,37 @@ class Settling:
                 # A node that is being restarted refuses connections; one that hangs has had its patience.
                 elif isinstance(error, NodeStalled) or not await unreachable.pause():
                     raise
+
+    async def each_patiently(
+        self,
+        node: NodeClient,
+        things: Sequence[Thing],
+        request: Callable[[Sequence[Thing]], Awaitable[Sequence[Answer | NodeRefused]]],
+    ) -> list[Answer | NodeError]:
+        """As `patiently`, for a request about several things, with an answer or refusal for each.
+
+        It is repeated for those that the node refuses as it is not ready yet. Raises `NodeError` when the request fails
+        as a whole.
+        """
+        answers: dict[int, Answer | NodeError] = {}
+        left = list(range(len(things)))
+        while left:
+
+            async def ask(some: Sequence[int] = left) -> Sequence[Answer | NodeRefused]:
+                return await request([things[place] for place in some])
+
+            not_yet: dict[int, NodeRefused] = {}
+            for place, answer in zip(left, await self.patiently(node, ask), strict=True):
+                answers[place] = answer
+                if isinstance(answer, NodeRefused) and self._may_be_granted_later(node, answer):
+                    not_yet[place] = answer
+            left = list(not_yet)
+            if left:
+                try:
+                    await self.until_settled(node, not_yet[left[0]])
+                except NodeError as error:
+                    return [error if place in not_yet else answers[place] for place in range(len(things))]
+        return [answers[place] for place in range(len(things))]
 
     async def until_settled(self, node: NodeClient, refused: NodeError) -> None:
         """Wait until the node stands at the block.
@@ -138,6 +170,9 @@ class Settling:
                 await pauses.pause()
         finally:
             self._left.pop(node.address, None)
+
+    def _may_be_granted_later(self, node: NodeClient, refused: NodeRefused) -> bool:
+        return refused.reason in NOT_YET and node.address not in self._settled
 
     async def _is_outage_over(self, error: NodeUnreachable, began_s: float) -> bool:
         return self._outages is not None and await self._outages.has_ended(error, began_s)

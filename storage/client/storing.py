@@ -1,33 +1,24 @@
-"""Store one encoded blob: upload its sliver pairs to the committee, gather confirmations, certify on chain."""
+"""Store encoded blobs: upload their sliver pairs to the committee, gather confirmations, certify on chain."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from itertools import count
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from committee import bls, messages
-from committee.certificate import Certificate, Confirmation, build
-from committee.errors import InvalidMessage, LedgerNotSettled, LedgerRefused
+from committee import messages
+from committee.certificate import Confirmation, build, build_many
+from committee.errors import LedgerNotSettled, LedgerRefused, NotEnoughWeight
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
-from storage.client.errors import (
-    NoCommittee,
-    NodeError,
-    NodeFailure,
-    NodeLied,
-    NodeRefused,
-    NotEnoughConfirmations,
-)
-from storage.client.link import SMALL_BYTES
+from storage.client.errors import NoCommittee, NodeError, NodeFailure, NotEnoughConfirmations
 from storage.client.node_client import NodeClient
 from storage.client.outages import Outages
 from storage.client.settling import Settling, until_chain_settles
+from storage.client.uploading import Item, Uploading
 from storage.client.waiting import Progress, no_progress
-from storage.redstuff import Axis, EncodedBlob, LargeBlob, RedStuff
-
-UPLOADS_AT_ONCE = 8
-"""Concurrent requests to each node while a blob is stored."""
+from storage.redstuff import EncodedBlob, LargeBlob, RedStuff
 
 LATE_S = 30.0
 """How long nodes are waited for that take in a block later than others: two blocks of a slow chain."""
@@ -56,91 +47,135 @@ async def current_committee(ledger: Ledger, progress: Progress = no_progress) ->
     return state, state.current
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A blob and its object, which is to be certified."""
+
+    blob: EncodedBlob | LargeBlob = field(repr=False)
+    object_id: int
+    deletable: bool
+
+    def item(self, epoch: int, domain: bytes) -> Item:
+        """Return what the members of an epoch are to store and sign."""
+        object_id = self.object_id if self.deletable else None
+        body = messages.blob_body(self.blob.blob_id, object_id)
+        return Item(self.blob, object_id, messages.encode(messages.Intent.BLOB, epoch, body, domain))
+
+
+@dataclass(frozen=True)
+class Certified:
+    """The certificate that an object has."""
+
+    epoch: int
+    gas_used: int
+    """This object's part of it; 0 when it was certified by another process or an earlier try."""
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A blob that a quorum has confirmed; each of the confirmations was checked."""
+
+    committee: Committee
+    message: bytes
+    confirmations: Sequence[Confirmation]
+
+
+Result = TypeVar("Result")
+Places = dict[int, Result]
+"""Place of a blob among those that are stored together → something of it."""
+
+
 class Storing:
-    """The members of the current committee as the receivers of one encoded blob."""
+    """The members of the current committee as the receivers of encoded blobs."""
 
     def __init__(
         self,
         ledger: Ledger,
         node: Callable[[Member], NodeClient],
         code: RedStuff,
-        blob: EncodedBlob | LargeBlob,
         progress: Progress,
     ) -> None:
         self._ledger = ledger
         self._node = node
         self._code = code
-        self._blob = blob
         self._progress = progress
-        self._is_resumed = False
-        """Whether nodes may have some of the slivers from an earlier upload."""
+
+    async def certify_one(self, registered: Registered, registered_block: int | None = None) -> Certified:
+        """As `certify`, of one object; raises what kept it from being certified."""
+        (certified,) = await self.certify([registered], registered_block)
+        if isinstance(certified, Exception):
+            raise certified
+        return certified
 
     async def certify(
-        self, object_id: int, deletable: bool, registered_block: int | None = None
-    ) -> tuple[int, int]:
-        """Upload the blob and certify the object: (the certificate's epoch, gas used).
+        self, objects: Sequence[Registered], registered_block: int | None = None
+    ) -> list[Certified | Exception]:
+        """Upload blobs and certify their objects; return the certificate of each, or what kept it from having one.
 
-        Nodes that have not taken in the block of its registration are waited for: `registered_block`. Without it the
-        object was registered by an earlier try: nodes are waited for up to the newest block, and are sent only slivers
-        that they do not have from that try. Gathers a new certificate if the epoch ended meanwhile. No gas is used when
-        the object turns out to be certified already, by another process or an earlier try.
+        Nodes that have not taken in the block of their registration are waited for: `registered_block`. Without it they
+        were registered by an earlier try: nodes are waited for up to the newest block, and are sent only large slivers
+        that they do not have from that try. Gathers new certificates if the epoch ended meanwhile.
 
-        Raises `NotEnoughConfirmations` naming the members that failed, `LedgerError` when the chain refuses.
+        A blob has `NotEnoughConfirmations` naming the members that failed, or the chain's refusal. Raises `LedgerError`
+        when the chain does not answer.
         """
-        self._is_resumed = registered_block is None
+        is_resumed = registered_block is None
         block = (await self._ledger.newest()).number if registered_block is None else registered_block
-        while True:
-            certificate = await self._certificate(object_id if deletable else None, block)
-            try:
-                certified = await self._ledger.certify_blob(object_id, certificate)
-                return certificate.epoch, certified.gas_used
-            except LedgerRefused as refused:
-                if refused.reason == ALREADY_CERTIFIED:
-                    return int(str(refused.arguments["epoch"])), 0
-                if refused.reason != TOO_LATE:
-                    raise
-                _, now = await current_committee(self._ledger)
-                if now.epoch <= certificate.epoch:
-                    raise
-                self._is_resumed = True
+        results: Places[Certified | Exception] = {}
+        left = list(range(len(objects)))
+        while left:
+            gathered = await self._gather({place: objects[place] for place in left}, block, is_resumed)
+            confirmed = {place: one for place, one in gathered.items() if isinstance(one, Confirmed)}
+            results |= {place: one for place, one in gathered.items() if isinstance(one, Exception)}
+            results |= await self._post(objects, confirmed)
+            late = [place for place in confirmed if _is_too_late(results[place])]
+            now = (await current_committee(self._ledger))[1].epoch if late else 0
+            left, is_resumed = [one for one in late if now > confirmed[one].committee.epoch], True
+        return [results[place] for place in range(len(objects))]
 
-    async def _certificate(self, object_id: int | None, block: int) -> Certificate:
-        """Upload to the current committee and gather its certificate; try again if the epoch changed meanwhile."""
-        body = messages.blob_body(self._blob.blob_id, object_id)
-        domain = (await self._ledger.parameters()).domain
+    # confirmations
+
+    async def _gather(
+        self, objects: Places[Registered], block: int, is_resumed: bool
+    ) -> Places[Confirmed | Exception]:
+        """Upload to the current committee and gather confirmations; try again if the epoch changed meanwhile."""
         state, committee = await current_committee(self._ledger)
-        while True:
-            message = messages.encode(messages.Intent.BLOB, committee.epoch, body, domain)
+        gathered: Places[Confirmed | Exception] = {}
+        left = objects
+        while left:
             outages = Outages({one.node_id: self._node(one) for one in committee.members}, self._progress)
             settling = Settling(max(block, state.block.number), self._ledger, self._progress, outages)
-            try:
-                confirmations = await self._upload(committee, message, object_id, settling)
-                return await asyncio.to_thread(build, committee, message, confirmations)
-            except NotEnoughConfirmations:
-                state, now = await current_committee(self._ledger)
-                if now.epoch == committee.epoch:
-                    raise
-                committee, self._is_resumed = now, True
+            told = await self._upload(committee, left, settling, is_resumed)
+            gathered |= told
+            left = {place: left[place] for place, one in told.items() if isinstance(one, Exception)}
+            if left:
+                before = committee.epoch
+                state, committee = await current_committee(self._ledger)
+                if committee.epoch == before:
+                    break
+                is_resumed = True
+        return gathered
 
     async def _upload(
-        self, committee: Committee, message: bytes, object_id: int | None, settling: Settling
-    ) -> list[Confirmation]:
-        """Give every member its pairs; return the confirmations, at least a quorum of them, all of which hold.
+        self, committee: Committee, objects: Places[Registered], settling: Settling, is_resumed: bool
+    ) -> Places[Confirmed | Exception]:
+        """Give every member its pairs of all blobs; return the confirmations of those that a quorum has confirmed.
 
-        Once a quorum has confirmed, the others get as long again as the quorum took, though no more than LATE_S beyond
-        the time for the upload itself, and are then left to repair their slivers themselves.
+        Once a quorum has confirmed each blob, the other members get as long again as the quorum took, though no more
+        than LATE_S beyond the time for the upload itself, and are then left to repair their slivers themselves.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        tasks = {
-            asyncio.create_task(self._upload_to(member, message, object_id, settling)): member
-            for member in committee.members
-        }
-        confirmations: list[Confirmation] = []
-        failures: dict[int, NodeFailure] = {}
-        weight = 0
+        items = {one.item(committee.epoch, self._ledger.domain): place for place, one in objects.items()}
+        tally = _Tally(committee, list(items))
+
+        async def upload_to(member: Member) -> tuple[Member, dict[Item, Confirmation | NodeError]]:
+            node = self._node(member)
+            uploading = Uploading(node, member, self._code, settling, is_resumed=is_resumed)
+            return member, await uploading.confirmations(list(items))
+
+        pending = {asyncio.create_task(upload_to(member)) for member in committee.members}
         deadline: float | None = None
-        pending = set(tasks)
         try:
             while pending:
                 left = None if deadline is None else max(0.0, deadline - loop.time())
@@ -148,14 +183,9 @@ class Storing:
                 if not done:
                     break
                 for task in done:
-                    member = tasks[task]
-                    try:
-                        confirmations.append(task.result())
-                        weight += member.weight
-                        self._progress("upload", weight, committee.n_shards)
-                    except NodeError as error:
-                        failures[member.node_id] = NodeFailure(member.name, error.why)
-                if deadline is None and committee.is_quorum(weight):
+                    tally.add(*task.result())
+                self._progress("upload", tally.least_weight, committee.n_shards)
+                if deadline is None and committee.is_quorum(tally.least_weight):
                     now = loop.time()
                     uploading_s = now - settling.ready_at if settling.ready_at is not None else 0.0
                     deadline = now + max(1.0, min(now - began, uploading_s + LATE_S))
@@ -163,85 +193,92 @@ class Storing:
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
-        if not committee.is_quorum(weight):
-            raise NotEnoughConfirmations(committee.quorum, committee.n_shards, weight, failures)
-        return confirmations
+        return {place: tally.outcome(item) for item, place in items.items()}
 
-    async def _upload_to(
-        self, member: Member, message: bytes, object_id: int | None, settling: Settling
-    ) -> Confirmation:
-        """Upload a member's pairs and return its confirmation, whose message and signature hold. Raises `NodeError`."""
-        node, code, blob = self._node(member), self._code, self._blob
+    # certificates
 
-        async def has(ask: Callable[[], Awaitable[bool]]) -> bool:
-            """Return what the node answers; what it does not tell it may lack."""
-            try:
-                return await settling.patiently(node, ask)
-            except (NodeRefused, NodeLied):
-                return False
+    async def _post(
+        self, objects: Sequence[Registered], confirmed: Places[Confirmed]
+    ) -> Places[Certified | Exception]:
+        """Certify objects, those of one committee together; one by one where the chain refuses them together."""
+        by_epoch: dict[int, Places[Confirmed]] = {}
+        for place, one in confirmed.items():
+            by_epoch.setdefault(one.committee.epoch, {})[place] = one
+        results: Places[Certified | Exception] = {}
+        for some in by_epoch.values():
+            if len(some) > 1:
+                try:
+                    results |= await self._post_together(objects, some)
+                    continue
+                except LedgerRefused as refused:
+                    if refused.reason == TOO_LATE:
+                        results |= dict.fromkeys(some, refused)
+                        continue  # else each fails for its own reason alone
+            for place, one in some.items():
+                results[place] = await self._post_one(objects[place].object_id, one)
+        return results
 
-        may_have = self._is_resumed and await has(lambda: node.has_metadata(blob.blob_id))
-        await settling.patiently(node, lambda: node.put_metadata(blob.metadata, settling.block))
-        settling.note_ready()
-        at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
+    async def _post_together(
+        self, objects: Sequence[Registered], confirmed: Places[Confirmed]
+    ) -> Places[Certified | Exception]:
+        """Certify objects of one committee in as few transactions as their signers allow. Raises `LedgerError`."""
+        committee = next(iter(confirmed.values())).committee
+        told = [(one.message, one.confirmations) for one in confirmed.values()]
+        certificates = await asyncio.to_thread(build_many, committee, told)
+        by_object = {
+            objects[place].object_id: one for place, one in zip(confirmed, certificates, strict=True)
+        }
+        sent = await self._ledger.certify_blobs(by_object)
+        gas_used = sum(one.gas_used for one in sent) // len(confirmed)
+        return {place: Certified(committee.epoch, gas_used) for place in confirmed}
 
-        async def put(pair: int, axis: Axis) -> None:
-            async with at_once:
-                sliver = blob.sliver(axis, code.sliver_of_pair(pair, axis))
-                is_large = len(sliver) > SMALL_BYTES  # to ask for a small one costs as much as to send it
-                if may_have and is_large and await has(lambda: node.has_sliver(blob.blob_id, pair, axis)):
-                    return
-                tries = count(may_have)
-                await settling.patiently(
-                    node,
-                    lambda: node.put_sliver(blob.metadata, pair, axis, sliver, is_begun=next(tries) > 0),
-                )
-
-        pairs = [code.pair_of_shard(blob.blob_id, shard) for shard in member.shards]
+    async def _post_one(self, object_id: int, confirmed: Confirmed) -> Certified | Exception:
+        """Certify one object, or return why not."""
         try:
-            async with asyncio.TaskGroup() as group:
-                for pair in pairs:
-                    for axis in Axis:
-                        group.create_task(put(pair, axis))
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        signed, signature = await self._confirmation(node, member, message, object_id, settling)
-        if signed != message:
-            epoch = messages.decode(message).epoch
-            raise NodeLied(
-                *(member.name, member.address), f"confirmed another message than this blob's of epoch {epoch}"
-            )
-        if not await asyncio.to_thread(bls.verify, member.public_key, message, signature):
-            raise NodeLied(member.name, member.address, "its signature does not hold")
-        return Confirmation(member.node_id, signature)
-
-    async def _confirmation(
-        self, node: NodeClient, member: Member, message: bytes, object_id: int | None, settling: Settling
-    ) -> tuple[bytes, bytes]:
-        """Return the member's confirmation; one that has not seen yet that the epoch started is waited for."""
-        epoch = messages.decode(message).epoch
-
-        async def confirmed() -> tuple[bytes, bytes]:
-            return await settling.patiently(
-                node, lambda: node.confirmation(self._blob.blob_id, object_id, settling.block)
-            )
-
-        signed, signature = await confirmed()
-        if _is_of_earlier_epoch(signed, epoch):
-            behind = NodeLied(
-                *(member.name, member.address),
-                f"still confirms for epoch {messages.decode(signed).epoch}; it is behind epoch {epoch} of the chain",
-            )
-            await settling.until_settled(node, behind)
-            signed, signature = await confirmed()
-            if _is_of_earlier_epoch(signed, epoch):
-                raise behind
-        return signed, signature
+            told = confirmed.committee, confirmed.message, confirmed.confirmations
+            certificate = await asyncio.to_thread(build, *told)
+            certified = await self._ledger.certify_blob(object_id, certificate)
+            return Certified(certificate.epoch, certified.gas_used)
+        except LedgerRefused as refused:
+            if refused.reason == ALREADY_CERTIFIED:
+                return Certified(int(str(refused.arguments["epoch"])), 0)
+            return refused
+        except NotEnoughWeight as error:
+            return error
 
 
-def _is_of_earlier_epoch(signed: bytes, epoch: int) -> bool:
-    """Whether the bytes are a message of an epoch before `epoch`; False for bytes that are no message."""
-    try:
-        return messages.decode(signed).epoch < epoch
-    except InvalidMessage:
-        return False
+class _Tally:
+    """What members of a committee have answered about each of several blobs."""
+
+    def __init__(self, committee: Committee, items: Sequence[Item]) -> None:
+        self._committee = committee
+        self._confirmations: dict[Item, list[Confirmation]] = {one: [] for one in items}
+        self._failures: dict[Item, dict[int, NodeFailure]] = {one: {} for one in items}
+
+    def add(self, member: Member, answers: Mapping[Item, Confirmation | NodeError]) -> None:
+        """Count what a member has answered."""
+        for item, answer in answers.items():
+            if isinstance(answer, NodeError):
+                self._failures[item][member.node_id] = NodeFailure(member.name, answer.why)
+            else:
+                self._confirmations[item].append(answer)
+
+    def weight(self, item: Item) -> int:
+        """The shards of the members that have confirmed a blob."""
+        return self._committee.weight_of({one.node_id for one in self._confirmations[item]})
+
+    @property
+    def least_weight(self) -> int:
+        """That of the blob that has been confirmed by the fewest."""
+        return min(map(self.weight, self._confirmations))
+
+    def outcome(self, item: Item) -> Confirmed | NotEnoughConfirmations:
+        """What came of a blob."""
+        weight, needed = self.weight(item), self._committee.quorum
+        if weight >= needed:
+            return Confirmed(self._committee, item.message, self._confirmations[item])
+        return NotEnoughConfirmations(needed, self._committee.n_shards, weight, self._failures[item])
+
+
+def _is_too_late(result: Certified | Exception) -> bool:
+    return isinstance(result, LedgerRefused) and result.reason == TOO_LATE

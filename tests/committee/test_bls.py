@@ -315,3 +315,30 @@ def test_rogue_key_forges_an_aggregate_and_has_no_proof_of_possession(domain: by
     body_of_rogue = messages.possession_body(ACCOUNT, rogue)
     message = messages.encode(messages.Intent.POSSESSION, 0, body_of_rogue, domain)
     assert not bls.verify_possession(rogue, ACCOUNT, domain, own.sign(message))
+
+
+def test_verify_each_of_several_messages_of_one_key() -> None:
+    secret, other = SecretKey(7), SecretKey(8)
+    messages_ = [MESSAGE, b"another", b"a third"]
+    signatures = [secret.sign(one) for one in messages_]
+    key = secret.public_key
+    assert bls.verify_each(key, messages_, signatures)
+    assert bls.verify_each(key, messages_[:1], signatures[:1])
+    assert not bls.verify_each(other.public_key, messages_, signatures)
+    assert not bls.verify_each(key, messages_, [*signatures[:2], other.sign(b"a third")])
+    assert not bls.verify_each(key, messages_, [*signatures[:2], secret.sign(MESSAGE)])
+    assert not bls.verify_each(key, messages_, [*signatures[:2], bytes(96)])
+    assert not bls.verify_each(key, messages_, signatures[:2])
+    assert not bls.verify_each(key, [], [])
+    assert not bls.verify_each(key, [MESSAGE, MESSAGE], [signatures[0]] * 2), "each once"
+
+
+def test_verify_each_takes_signatures_whose_changes_cancel_and_their_sum_holds() -> None:
+    """As its docstring says: what holds is the sum, which is what a certificate over all these messages has."""
+    secret = SecretKey(7)
+    pair = [MESSAGE, b"another"]
+    swapped = [secret.sign(one) for one in reversed(pair)]
+    assert bls.verify_each(secret.public_key, pair, swapped)
+    assert not any(
+        bls.verify(secret.public_key, one, signature) for one, signature in zip(pair, swapped, strict=True)
+    )

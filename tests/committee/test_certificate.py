@@ -390,3 +390,49 @@ def test_verify_refuses_a_committee_with_another_key(
     rekeyed = replace(committee, members=(replace(first, public_key=SecretKey(11).public_key), *others))
     with pytest.raises(InvalidCertificate, match="does not hold"):
         certificate.verify(good, rekeyed, domain)
+
+
+# certificates over many messages
+
+
+@pytest.fixture(scope="module")
+def many(domain: bytes, blob_message: bytes) -> list[bytes]:
+    epoch = messages.decode(blob_message).epoch
+    bodies = [messages.blob_body(bytes([number]) * 32, None) for number in range(3)]
+    return [messages.encode(Intent.BLOB, epoch, body, domain) for body in bodies]
+
+
+def test_certificates_of_many_messages_have_the_signers_of_all(
+    committee: Committee, many: list[bytes], confirm: Confirm, verify: Callable[[Certificate], int]
+) -> None:
+    signers = [SIGNERS, (*SIGNERS, 10), (6, *SIGNERS)]
+    confirmed = [(message, confirm(message, who)) for message, who in zip(many, signers, strict=True)]
+    built = certificate.build_many(committee, confirmed)
+    assert [one.message for one in built] == many
+    assert {one.bitmap.hex() for one in built} == {"9f01"}
+    assert [verify(one) for one in built] == [7, 7, 7]
+
+
+def test_certificates_of_messages_without_a_common_quorum_have_their_own_signers(
+    committee: Committee, many: list[bytes], confirm: Confirm, verify: Callable[[Certificate], int]
+) -> None:
+    signers = [SIGNERS, (4, 5, 6, 7, 8, 9, 10), tuple(range(1, 11))]
+    confirmed = [(message, confirm(message, who)) for message, who in zip(many, signers, strict=True)]
+    assert [verify(one) for one in certificate.build_many(committee, confirmed)] == [7, 7, 10]
+
+
+def test_certificates_of_many_messages_need_a_quorum_each_of_members_once_in_their_epoch(
+    committee: Committee, many: list[bytes], confirm: Confirm, domain: bytes
+) -> None:
+    good = many[0], confirm(many[0], SIGNERS)
+    with pytest.raises(NotEnoughWeight):
+        certificate.build_many(committee, [good, (many[1], confirm(many[1], SIGNERS[:6]))])
+    twice = confirm(many[1], (*SIGNERS[:6], SIGNERS[0]))
+    with pytest.raises(InvalidCertificate, match="two confirmations"):
+        certificate.build_many(committee, [good, (many[1], twice)])
+    other = messages.encode(
+        Intent.BLOB, messages.decode(many[0]).epoch + 1, messages.blob_body(bytes(32), None), domain
+    )
+    with pytest.raises(InvalidCertificate, match="another epoch"):
+        certificate.build_many(committee, [good, (other, confirm(other, SIGNERS))])
+    assert certificate.build_many(committee, []) == []

@@ -38,7 +38,7 @@ async def test_the_integration_test_has_its_network_and_its_program_stores_and_r
             )
             output, errors = await process.communicate()
             assert (process.returncode, errors) == (0, b""), errors.decode()
-            told.append(output.decode().strip())
+            told.extend(output.decode().split())
 
     class Face:
         LocalNetwork = Visited
@@ -49,4 +49,6 @@ async def test_the_integration_test_has_its_network_and_its_program_stores_and_r
     run = names["scenario"]
     assert callable(run)
     await run(tmp_path)
-    assert [haulout.BlobId(text) for text in told] == [haulout.RedStuff(10).blob_id(b"hauled out")]
+    assert [haulout.BlobId(text) for text in told] == [
+        haulout.RedStuff(10).blob_id(data) for data in (b"hauled out", b"first", b"second")
+    ]

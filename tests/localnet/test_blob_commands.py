@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from committee.errors import CommitteeError, LedgerRefused
 from committee.ledger.evm import AccountKey
+from committee.printing import PAID, CommandFailed, details_of
 from storage.cli import app
 from storage.client.errors import ClientError, WrongBlob
 from storage.redstuff import RedStuff, TooLarge, blob_id_text
@@ -107,3 +108,32 @@ async def test_a_blob_from_its_registration_to_its_end(
     assert (await haulout("status", stored["blob_id"]))["objects"][0]["owner"] == status["objects"][0][
         "owner"
     ]
+
+
+async def test_several_files_are_stored_together_and_one_that_fails_alone(
+    haulout: Run, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"file-{number}" for number in range(5)]
+    for number, file in enumerate(files):
+        file.write_bytes(random.Random(number).randbytes(1000 + number))
+    (tmp_path / "again").write_bytes(files[0].read_bytes())
+    huge = tmp_path / "huge"
+    with huge.open("wb") as sparse:
+        sparse.truncate(20 * 2**30)
+    names = [blob_id_text(RedStuff(13).blob_id(file.read_bytes())) for file in files]
+    with pytest.raises(
+        CommandFailed, match=r"1 of 4 files were not stored: .*huge: .* does not fit"
+    ) as failed:
+        await haulout("store", *map(str, files[:2]), str(huge), str(files[2]), "--periods", "2")
+    assert failed.value.status == PAID
+    details = details_of(failed.value)
+    assert [one["file"] for one in details["stored"]] == [str(file) for file in files[:3]]
+    assert [one["file"] for one in details["failed"]] == [str(huge)]
+    told = await haulout("store", *map(str, files), str(tmp_path / "again"), "--periods", "2")
+    rows = told["stored"]
+    assert [one["file"] for one in rows] == [*map(str, files), str(tmp_path / "again")]
+    assert [one["blob_id"] for one in rows] == [*names, names[0]]
+    found, registered = "found certified; nothing was paid", "registered and certified"
+    assert [one["outcome"] for one in rows] == [found] * 3 + [registered] * 2 + [found]
+    await haulout("read", names[4], str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == files[4].read_bytes()

@@ -100,7 +100,7 @@ class Outbox:
         )
         while True:
             unknown = set(range(mined, waiting)) - set(awaited)
-            for flight in self._flights:
+            for flight in tuple(self._flights):  # others are sent meanwhile
                 if (
                     flight.receipt is None
                     and flight.nonce not in awaited

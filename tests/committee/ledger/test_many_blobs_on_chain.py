@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from committee.errors import LedgerRefused
-from committee.ledger.evm import EvmLedger, blob_search
+from committee.ledger.evm import EvmLedger, blob_search, outbox
 from committee.ledger.evm.rpc import Rpc
 from tests.committee.ledger.test_paying_on_chain import LENGTH, in_epoch_1
 
@@ -155,3 +156,23 @@ async def test_the_objects_of_many_blobs_are_found_as_those_of_each_in_fewer_rea
     monkeypatch.setattr(blob_search, "BLOBS_TOGETHER", 2)
     assert [len(found.objects) for found in await operator.objects_of_blobs(blobs)] == [0, 1, 1, 1, 0]
     assert await operator.objects_of_blobs([]) == []
+
+
+async def test_settling_goes_on_while_other_transactions_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flight(nonce: int) -> outbox.Flight:
+        version: Any = SimpleNamespace(hash=bytes([nonce]) * 32)
+        return outbox.Flight("test", {"nonce": nonce}, [version], {})
+
+    async def mined(rpc: object, account: str, block: str) -> int:
+        return 2
+
+    class Busy:
+        async def request(self, method: str, *arguments: Any, **options: Any) -> None:
+            """No receipt; meanwhile another transaction is sent."""
+            box.add(flight(2))
+
+    monkeypatch.setattr(outbox, "transactions_of", mined)
+    box = outbox.Outbox(cast(Rpc, Busy()), "account")
+    box.add(flight(0))
+    box.add(flight(1))
+    assert await box.settle({2}) == -1

@@ -16,16 +16,20 @@ from storage.client import outages
 from storage.client.client import Client
 from storage.client.errors import BlobUnavailable, NodeStalled, NodeUnreachable, NotCertified
 from storage.client.outages import MOST_IN_VAIN, Outages
+from storage.client.purchase import StoredBlob
 from storage.client.reading import QUESTIONS_AT_ONCE
 from storage.client.transport import NodeTransport
 from storage.redstuff import RedStuff
 from tests.storage.client.conftest import UserLedger
+from tests.storage.network import SHARDS
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
 
 CODE = RedStuff(10)  # p = 4, s = 7
 DATA = random.Random(11).randbytes(3000)
+LARGE = random.Random(11).randbytes(40_000)
+"""Of slivers that are sent one by one."""
 BLOB = CODE.encode(DATA)
 SLIVERS = 20
 
@@ -121,8 +125,19 @@ async def test_a_read_goes_on_after_an_outage(
 async def test_a_store_goes_on_after_an_outage(user: Client, cable: Cable, part: str, most: int) -> None:
     """Which is longer than a node is waited for that does not answer alone."""
     cable.out_after, cable.out_for = {part: most}, 9
-    assert (await user.store(DATA, 3, progress=cable.progress)).certified_epoch == 1
+    assert (await user.store(LARGE, 3, progress=cable.progress)).certified_epoch == 1
     assert cable.count("PUT", "/slivers/") == SLIVERS
+    assert "link" in cable.stages
+
+
+@pytest.mark.parametrize(("part", "most"), [("/uploads", 0), ("/uploads", 2), ("/confirmations", 1)])
+async def test_a_store_of_many_goes_on_after_an_outage(
+    user: Client, cable: Cable, part: str, most: int
+) -> None:
+    cable.out_after, cable.out_for = {part: most}, 9
+    stored = [one async for one in user.store_many([DATA, DATA[:-1]], 3, progress=cable.progress)]
+    assert all(isinstance(one, StoredBlob) for one in stored), stored
+    assert cable.count("POST", "/uploads") == cable.count("POST", "/confirmations") == len(SHARDS)
     assert "link" in cable.stages
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.storage.network import Network
 
 DATA = random.Random(7).randbytes(3000)
+LARGE = random.Random(7).randbytes(40_000)
+"""Of slivers that are sent one by one."""
 BLOCK_S = 0.005
 
 
@@ -123,7 +125,7 @@ async def test_a_blob_that_is_not_registered_any_more_fails_at_once(
     network: Network, user: Client, ledger: UserLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its owner deletes the object meanwhile: however long the client waits, no node will know it."""
-    metadata = Tap(monkeypatch, "put_metadata")
+    metadata = Tap(monkeypatch, "put_blobs")
 
     async def delete(name: str) -> None:
         if len(metadata.asked) == 1:
@@ -154,11 +156,11 @@ async def test_nodes_that_are_restarted_during_a_store_are_waited_for(
             await asyncio.sleep(0.05)
 
     slivers.before = restart_once
-    stored = await user.store(DATA, 3)
+    stored = await user.store(LARGE, 3)
     await restarted[0]
     assert stored.certified_epoch == 1
     await network.seen()
-    assert await user.read(stored.blob_id) == DATA
+    assert await user.read(stored.blob_id) == LARGE
 
 
 async def test_a_status_tells_of_what_is_not_settled_yet(
