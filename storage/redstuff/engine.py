@@ -27,7 +27,7 @@ ROW_UNIT = 128
 TOGETHER = 8
 """Slivers whose trees are hashed side by side, one in each lane."""
 COMBINED_BYTES = 32 * 1024
-"""Symbols are summed up so many bytes at a time: the sums are to stay in a near cache."""
+"""Bytes of symbols that are summed up at a time: the sums are to stay in a near cache."""
 GROUP_BYTES = 8 << 20
 """Expanded slivers that a thread holds in a step of a hashing that keeps none; one at least."""
 ALONE_BYTES = 4 << 20

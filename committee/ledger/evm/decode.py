@@ -215,7 +215,7 @@ def reservation(view: Mapping[str, Any]) -> Reservation:
 
 
 def check_length(length: int) -> None:
-    """Raise `ValueError` for a blob's length that SQLite could not keep; no contract takes so much."""
+    """Raise `ValueError` for a blob's length that SQLite could not keep; no contract takes one."""
     if length >= 2**63:
         raise ValueError(f"a blob of {length} bytes")
 
