@@ -48,6 +48,8 @@ QUOTED_CHARACTERS = 4096
 """Length limit of a quotation from an endpoint, before the URL's secrets are taken out of it."""
 SECRET_CHARACTERS = 4
 """A part of a URL this short is no secret: taking it out of messages would only garble them."""
+PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+"""Variables of the environment that name proxies; their names in small letters count as well."""
 URL = re.compile(r"https?://[^/?#\s]+\S*")
 
 
@@ -163,17 +165,26 @@ class Endpoint:
         except EndpointFault:
             raise
         except TimeoutError:
-            raise EndpointFault(f"{self} did not answer {what} within {limit_s:g} s") from None
+            message = f"{self} did not answer {what} within {limit_s:g} s{self._unused_proxy()}"
+            raise EndpointFault(message) from None
         except AnswerTooLong:
             message = f"{self} answered {what} with more than {ANSWER_LIMIT_BYTES} bytes"
             raise EndpointFault(message, may_be_size=True) from None
         except (aiohttp.ClientConnectionError, OSError) as error:
-            why = self.quote(_why(error))
+            why = self.quote(_why(error)) + self._unused_proxy()
             raise EndpointFault(f"{what}: no connection to the chain at {self}: {why}") from None
         except Exception as error:
             # HTTP that aiohttp cannot read; its words may quote the URL or the answer.
             message = f"{self} answered {what} with HTTP that cannot be read ({type(error).__name__})"
             raise EndpointFault(message, may_be_size=True) from None
+
+    def _unused_proxy(self) -> str:
+        """Return words for a message: that a proxy is set which might lead to the endpoint, and is not used."""
+        host = urlsplit(self._shown).hostname or ""
+        names = [name for name in PROXY_VARIABLES if os.environ.get(name) or os.environ.get(name.lower())]
+        if not names or host == "localhost" or host.startswith("127.") or host == "::1":
+            return ""
+        return f" ({names[0]} is set, and proxies are not used: connections are direct)"
 
     async def _read_error(self, response: aiohttp.ClientResponse, what: str) -> Any:
         """Return the JSON-RPC error in an answer that HTTP calls failed. Raises `EndpointFault` when it has none."""
