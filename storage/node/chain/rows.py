@@ -156,10 +156,10 @@ def within(bucket: int) -> tuple[str, tuple[bytes, ...]]:
 
 
 def row_of(one: BlobObject) -> tuple[Any, ...]:
-    """Return the row of an object."""
+    """Return the row of an object, of SQLite's own types: a subclass of `bytes` has another text, and digest."""
     record = one.record
     return (
-        *(record.blob_id, id_bytes(record.object_id), _signed(record.length), record.owner),
+        *(bytes(record.blob_id), id_bytes(record.object_id), _signed(record.length), record.owner),
         *(record.registered_epoch, record.certified_epoch, record.end_period),
         *(int(record.deletable), int(record.invalid), one.certified_block, one.deleted_block),
     )

@@ -20,6 +20,7 @@ from storage.node.chain.conditions import over_in
 from storage.node.chain.saved import Saved
 from storage.node.chain.store import FILE, ChainStore
 from storage.node.sqlite import StoreError
+from storage.redstuff import BlobId
 from tests.storage.node.chain.kept import DOMAIN, Kept, kept, objects_in, put
 
 A, B = bytes([1]) * 32, bytes([2]) * 32
@@ -272,3 +273,10 @@ def test_a_blob_is_read_once_between_two_writes(tmp_path: Path, monkeypatch: pyt
         assert store.of(A) == [certified]
         assert (store.of(B), store.of(A)) == ([], [certified])
         assert read == [A, A, B, A], "no more blobs than may be are kept"
+
+
+def test_objects_are_those_that_were_saved_whatever_class_their_ids_had(tmp_path: Path) -> None:
+    """An id that names itself by another text is still the same bytes in the file."""
+    named = BlobObject(dataclasses.replace(RECORD, blob_id=BlobId(A)))
+    save(tmp_path, dataclasses.replace(FIRST, objects={1: named}))
+    assert kept(tmp_path) == SAVED
