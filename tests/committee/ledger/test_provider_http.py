@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +14,7 @@ from aiohttp.client_proto import ResponseHandler
 from committee.connections import INTERIM_ANSWERS, PIECE_BYTES
 from committee.errors import LedgerUnavailable
 from committee.ledger.evm import answers
+from committee.ledger.evm.endpoints import PROXY_VARIABLES
 from committee.ledger.evm.rpc import Rpc
 
 BODY = b'{"jsonrpc":"2.0","id":1,"result":"0x7"}'
@@ -98,6 +100,37 @@ async def test_too_many_fields_are_a_fault(provider: Provider, rpc: Rpc) -> None
     provider.answer = head + 65 * b"\r\nX: x" + end + body
     with pytest.raises(LedgerUnavailable, match="HTTP that cannot be read"):
         await height(rpc)
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "http_proxy"])
+async def test_a_proxy_that_is_set_and_not_used_is_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """aio-libs/aiohttp#529: behind a firewall that lets out what comes by its proxy, and nothing else."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setattr("committee.ledger.evm.endpoints.FIRST_REST_S", 0.001)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    async def trouble(url: str) -> str:
+        rpc = Rpc(url)
+        with pytest.raises(LedgerUnavailable) as told:
+            await height(rpc)
+        await rpc.close()
+        return str(told.value)
+
+    assert "known" in await trouble("http://chain.example") and "PROXY" not in await trouble(
+        "http://x.example"
+    )
+    monkeypatch.setenv(variable, "http://user:secret@proxy.example:3128")
+    assert f"{variable.upper()} is set, and proxies are not used" in await trouble("http://chain.example")
+    assert "PROXY" not in await trouble("http://localhost:1"), "no proxy leads to this machine"
+    assert "secret" not in await trouble("http://chain.example")
 
 
 @pytest.mark.parametrize("count", [INTERIM_ANSWERS + 1, 10_000])
