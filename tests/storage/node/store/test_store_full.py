@@ -13,6 +13,7 @@ import pytest
 
 from storage.node.store import SliverStore, StoreFull, sliver_store
 from storage.redstuff import Axis
+from tests.storage.node.store.object_stores import Faulty
 
 P = Axis.PRIMARY
 LARGE = b"L" * 5000
@@ -70,6 +71,53 @@ def test_a_disk_without_a_byte_left_refuses_writes_serves_reads_and_recovers(
         check_a_full_disk(tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a disk of its own")
+@pytest.mark.slow
+def test_segments_leave_a_disk_without_a_byte_left_as_soon_as_the_index_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sliver_store, "RESERVE_BYTES", 0)
+    monkeypatch.setattr("storage.node.store.segments.SEGMENT_BYTES", 20_000)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", tmp_path], check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        check_moving_on_a_full_disk(tmp_path)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def check_moving_on_a_full_disk(disk: Path) -> None:
+    objects = Faulty()
+    stored = {number: bytes([number]) * 20_000 for number in range(9)}
+    with SliverStore(disk / "store", objects.connect) as store:
+
+        def check() -> None:
+            assert {number: store.sliver(blob(number), 0, P) for number in stored} == stored
+            assert store.damaged_count == 0
+
+        for number, symbols in stored.items():
+            store.put_sliver(blob(number), 0, P, symbols)
+        filling = disk / "another program's"
+        with contextlib.suppress(OSError), filling.open("ab", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(StoreFull):
+            while store.moving.step():
+                pass
+            store.put_metadata(blob(1), bytes(10**6))
+        check()
+        filling.unlink()
+        list(store.moving.send_all())
+        check()
+        assert (len(objects.there()), list((disk / "store" / "segments").iterdir())) == (9, [])
+        with contextlib.suppress(OSError), filling.open("ab", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(StoreFull, match="no room for 180000 bytes of segments"):
+            list(store.moving.fetch_all())
+        check()
 
 
 def check_a_full_disk(disk: Path) -> None:

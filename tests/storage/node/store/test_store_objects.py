@@ -179,15 +179,14 @@ def test_files_take_no_more_than_half_of_what_they_may_for_long(store: SliverSto
     """Many shards with little in each: the largest segment goes first, full or not."""
     move(store)
     for shard in range(1, 10):
-        put(store, range(1 + (shard == 5)), shard=shard)
-    assert store._segments.file_bytes == 12 * SIZE
+        put(store, range(3 if shard == 5 else 1), shard=shard)
+    assert store._segments.file_bytes == 13 * SIZE
     move(store)
     assert store._segments.file_bytes == 10 * SIZE
-    assert names(objects) == ["0-1", "0-2", "0-3"]
-    put(store, range(10, 12))
-    assert "0-13" in segments_of(store.folder)
-    check_all = [store.sliver(blob(number), 0, P) for number in range(12)]
-    assert check_all == [content(number) for number in range(12)]
+    assert names(objects) == ["0-1", "0-2", "5-8"]
+    put(store, range(3, 5), shard=5)
+    assert "5-13" in segments_of(store.folder), "what was sent takes nothing more"
+    assert [store.sliver(blob(number), 5, P) for number in range(5)] == [content(n) for n in range(5)]
 
 
 def test_a_segment_that_is_being_sent_takes_nothing_more(store: SliverStore, objects: Faulty) -> None:
@@ -404,8 +403,10 @@ def test_another_object_store_in_its_place_is_no_loss(store: SliverStore, object
         store.sliver(blob(0), 0, P)
     reopened(store)
     put(store, range(10, 13))
+    objects.asked.clear()
     with pytest.raises(StoreUnavailable, match="another object store"):
         store.moving.step()
+    assert objects.asked == [("require_own", "")], "nothing is written to it, least of all the mark"
     objects.is_the_same = True
     check(store, range(13))
 
@@ -434,6 +435,9 @@ def test_what_an_object_store_loses_counts_as_missing_and_can_be_stored_again(
     if is_fetched:
         list(store.moving.fetch_all())
         tidy(store)
+        assert (told == []) == (damage(b"abc") == b"xbc"), (
+            "what is cut off is told of, whether or not it is read"
+        )
     for number in range(10):
         assert store.sliver(blob(number), 0, P) == (None if number in lost else content(number))
     assert sorted(told) == [blob(number) for number in sorted(lost)]
@@ -637,13 +641,20 @@ def test_a_full_disk_refuses_what_is_new_and_segments_are_sent_all_the_same(
     check(store, set(range(3, 10)))
 
 
-def test_a_copy_of_the_bytes_that_was_left_by_a_kill_is_removed(store: SliverStore, objects: Faulty) -> None:
+@pytest.mark.parametrize("is_fetched", [False, True], ids=["opened", "fetched"])
+def test_a_file_that_was_left_by_a_kill_or_could_not_be_removed_is_removed(
+    store: SliverStore, is_fetched: bool
+) -> None:
     copy = store.folder.parent / "0-1"
     shutil.copy(store.folder / "segments" / "0-1", copy)
     move(store)
     shutil.move(copy, store.folder / "segments" / "0-1")
-    reopened(store)
-    assert segments_of(store.folder) == ["0-3"]
+    if is_fetched:
+        list(store.moving.fetch_all())
+        assert segments_of(store.folder) == ["0-1", "0-2", "0-3"], "and none was put aside"
+    else:
+        reopened(store)
+        assert segments_of(store.folder) == ["0-3"]
     check(store)
 
 
