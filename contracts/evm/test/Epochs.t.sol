@@ -102,6 +102,15 @@ contract EpochsTest is Base {
         _expectRefused("bandMillis", _parameters(1001));
     }
 
+    /// @dev The least times, which only a chain for development has a use for.
+    function test_constructor_takes_periods_of_a_second() public {
+        _predict();
+        ICommittee.Parameters memory given = ICommittee.Parameters(1, 1, 1, 0, 0, 4, 0);
+        this.create(100, given, ICommittee.Opening(1, 0, 0));
+        given.shrinkDuration = 3;
+        _expectRefused("shrinkDuration", given);
+    }
+
     function test_constructor_reverts_for_an_opening_without_end() public {
         _predict();
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "opening"));

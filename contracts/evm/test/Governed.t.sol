@@ -287,10 +287,12 @@ contract GovernedTest is Base {
         _expectUnpausable(blobs, blobs.refundBlob.selector);
         _expectUnpausable(blobs, blobs.remove.selector);
         _expectUnpausable(blobs, blobs.extend.selector);
+        _expectUnpausable(blobs, blobs.extendWith.selector);
     }
 
     function test_pause_reverts_for_what_lets_epochs_go_on() public {
         _expectUnpausable(committee, committee.select.selector);
+        _expectUnpausable(committee, committee.replace.selector);
         _expectUnpausable(committee, committee.start.selector);
         _expectUnpausable(committee, committee.attest.selector);
         _expectUnpausable(committee, committee.close.selector);

@@ -247,12 +247,21 @@ contract SpaceTest is BlobBase {
     function test_constructor_reverts_for_another_token_than_is_staked() public {
         HauloutToken other = new HauloutToken(address(this), address(this), 0);
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "token"));
-        this.create(other);
+        this.create(other, ISpace.Terms(PRICE, WRITE_PRICE, CAPACITY));
     }
 
     function test_constructor_reverts_for_a_registry_that_another_contract_pays() public {
         vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "payer"));
-        this.create(token);
+        this.create(token, ISpace.Terms(PRICE, WRITE_PRICE, CAPACITY));
+    }
+
+    function test_constructor_reverts_for_space_without_a_price() public {
+        // Stake that the next contract of this account is paid for: all else is right.
+        address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)));
+        vm.mockCall(address(staking), abi.encodeCall(staking.payer, ()), abi.encode(next));
+        vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "price"));
+        this.create(token, ISpace.Terms(0, WRITE_PRICE, CAPACITY));
+        this.create(token, ISpace.Terms(1, 0, 0));
     }
 
     // The most that it may cost
@@ -277,8 +286,7 @@ contract SpaceTest is BlobBase {
     }
 
     /// @dev Deploys and reverts with the constructor's reason.
-    function create(HauloutToken other) external {
-        ISpace.Terms memory terms = ISpace.Terms(PRICE, WRITE_PRICE, CAPACITY);
+    function create(HauloutToken other, ISpace.Terms memory terms) external {
         _create("artifacts/Blobs.json", abi.encode(committee, other, terms, address(ballot), GOVERNOR, GUARDIAN));
     }
 

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
+import {Governed} from "src/Governed.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {IStaking} from "src/interfaces/IStaking.sol";
 import {StakeBase} from "test/StakeBase.t.sol";
@@ -208,6 +209,19 @@ contract StakingTest is StakeBase {
         (uint256 tokens,) = staking.poolOf(1);
         vm.assertEq(tokens, uint256(type(uint128).max) + 900);
         _select();
+    }
+
+    function test_constructor_reverts_for_an_evidence_window_above_ninety_days() public {
+        vm.expectRevert(abi.encodeWithSelector(Governed.InvalidParameter.selector, "evidenceWindow"));
+        this.create(90 days + 1);
+        this.create(90 days);
+    }
+
+    /// @dev Deploys and reverts with the constructor's reason.
+    function create(uint256 evidenceWindow) external {
+        bytes memory arguments =
+            abi.encode(token, registry, address(committee), address(blobs), evidenceWindow, GOVERNOR, GUARDIAN);
+        _create("artifacts/Staking.json", arguments);
     }
 
     function _checkJoining(uint32 epoch, uint256 amount) private view {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from committee.errors import InvalidKey, LedgerError, LedgerRefused
 from committee.ledger.evm import (
@@ -23,6 +24,7 @@ from committee.ledger.evm import (
     Roles,
     deploy,
 )
+from committee.ledger.evm.deploy import ANY_ACCOUNT
 from committee.ledger.evm.deployment import domain_of
 
 if TYPE_CHECKING:
@@ -78,13 +80,38 @@ async def test_what_elects_and_what_governs_is_the_timelocks(chain: LocalChain) 
 
 
 async def test_roles_are_named_at_the_deployment(chain: LocalChain) -> None:
-    key, minter, guardian = (AccountKey.generate() for _ in range(3))
+    key = AccountKey.generate()
+    minter, guardian, proposer, executor = (AccountKey.generate().address for _ in range(4))
     await chain.fund(key.address)
-    deployment = await deploy(chain.rpc_url, key, PARAMETERS, Roles(minter.address, guardian.address))
+    deployment = await deploy(chain.rpc_url, key, PARAMETERS, Roles(minter, guardian, proposer, executor))
     async with await EvmLedger.connect(chain.rpc_url, deployment) as ledger:
         reader = ledger._reader
-        assert await reader.call(reader.token, "owner") == minter.address
-        assert await reader.call(reader.blobs, "guardian") == guardian.address
+        assert await reader.call(reader.token, "owner") == minter
+        assert await reader.call(reader.blobs, "guardian") == guardian
+    held = {
+        role: {
+            account
+            for account in (key.address, ANY_ACCOUNT, minter, guardian, proposer, executor)
+            if await has_role(chain, deployment.timelock, role, account)
+        }
+        for role in ("PROPOSER_ROLE", "CANCELLER_ROLE", "EXECUTOR_ROLE")
+    }
+    assert held == {"PROPOSER_ROLE": {proposer}, "CANCELLER_ROLE": {proposer}, "EXECUTOR_ROLE": {executor}}
+
+
+async def test_the_deployer_proposes_and_anybody_executes_where_no_role_is_named(chain: LocalChain) -> None:
+    key = AccountKey.generate()
+    await chain.fund(key.address)
+    timelock = (await deploy(chain.rpc_url, key, PARAMETERS)).timelock
+    assert await has_role(chain, timelock, "PROPOSER_ROLE", key.address)
+    assert await has_role(chain, timelock, "EXECUTOR_ROLE", ANY_ACCOUNT)
+
+
+async def has_role(chain: LocalChain, timelock: str, role: str, account: str) -> bool:
+    """Whether OpenZeppelin's timelock lets an account do what the role is for; `ANY_ACCOUNT` stands for every one."""
+    arguments = keccak(text=role) + bytes(12) + bytes.fromhex(account[2:])
+    data = "0x" + (keccak(text="hasRole(bytes32,address)")[:4] + arguments).hex()
+    return int(await chain.request("eth_call", {"to": timelock, "data": data}, "latest"), 16) == 1
 
 
 @pytest.mark.parametrize(
