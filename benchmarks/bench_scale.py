@@ -23,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.client_memory import CLIENT_SHARDS, LARGEST_BYTES, MIB, READ, STORED, client, most_beyond
 from benchmarks.scale_store import store
 from benchmarks.scale_upkeep import health, lines
 from benchmarks.scale_view import chain_view
@@ -57,8 +58,14 @@ class Figure:
 
 
 Part = Callable[[int, Path], Awaitable[Mapping[str, float]]]
-PARTS: Mapping[str, Part] = {"health": health, "lines": lines, "store": store, "chain": chain_view}
+IN_THIS_PROCESS: Mapping[str, Part] = {
+    "health": health,
+    "lines": lines,
+    "store": store,
+    "chain": chain_view,
+}
 """Name → measures some figures with so many blobs, in a folder of its own."""
+PARTS: Mapping[str, Part] = {**IN_THIS_PROCESS, "client": client}
 GOALS: dict[str, Goal] = {
     "one scrape of health and metrics": Goal("ms", most=50),
     "a line of blobs to heal, to its end": Goal("s", most_growth=11),
@@ -71,6 +78,8 @@ GOALS: dict[str, Goal] = {
     "the rows of a dropped shard removed": Goal("s", most_growth=11),
     "a writer's wait while a shard is dropped, the longest but one in a hundred": Goal("ms", most=100),
     "the index' log after a shard was dropped": Goal("MiB", most=64),
+    STORED: Goal("MiB", most=most_beyond(CLIENT_SHARDS, LARGEST_BYTES) / MIB),
+    READ: Goal("MiB", most=most_beyond(CLIENT_SHARDS, LARGEST_BYTES) / MIB),
     "chain view: memory for a live object": Goal("B", most=100),
     "chain view: disk for a live object": Goal("B"),
     "chain view: reading all of it anew": Goal("s", most_growth=11),

@@ -36,6 +36,11 @@ MEMBERS = 4
 DOMAIN = bytes(range(32))
 MIB = 2**20
 WAYS = ("bytes", "file", "read")
+CLIENT_SHARDS = 100
+BYTES_A_BLOB = 128
+LARGEST_BYTES = 10**6 * BYTES_A_BLOB
+STORED = f"client: memory beyond one blob of {BYTES_A_BLOB} bytes times the number, stored"
+READ = f"client: memory beyond one blob of {BYTES_A_BLOB} bytes times the number, read"
 BESIDES_BYTES = 64 * MIB
 """Memory that a blob of any size may take: pieces and answers under way, the chain, 32 bytes for each symbol."""
 MOST_SLIVERS = 8
@@ -142,6 +147,15 @@ async def peaks(n_shards: int, size_bytes: int, ways: tuple[str, ...] = WAYS) ->
                 told = json.loads(output)
                 found[way] = Peak(told["beyond"], told["seconds"], bytes.fromhex(told["id"]), told["digest"])
     return found
+
+
+async def client(n_blobs: int, folder: Path) -> Mapping[str, float]:
+    """Store and read one blob that grows with the number of blobs."""
+    found = await peaks(CLIENT_SHARDS, min(LARGEST_BYTES, BYTES_A_BLOB * n_blobs), ("file", "read"))
+    return {
+        STORED: max(0, found["file"].beyond_bytes) / MIB,
+        READ: max(0, found["read"].beyond_bytes) / MIB,
+    }
 
 
 def _highest_bytes() -> int:
