@@ -371,7 +371,7 @@ class Segments:
             return
         self._listed[number] = segment
         self._count(segment, 1)
-        if not segment.is_full and number != self._sealed:
+        if not segment.is_full:
             self._filling[segment.shard] = max(number, self._filling.get(segment.shard, 0))
 
     def _count(self, segment: Segment, by: int) -> None:

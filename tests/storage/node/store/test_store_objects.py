@@ -582,10 +582,13 @@ def test_slivers_dropped_while_their_segment_is_sent_stay_dropped(
     check(store, set(range(10)) - {1})
 
 
-def test_a_sliver_is_read_while_its_segment_moves(
-    store: SliverStore, monkeypatch: pytest.MonkeyPatch
+def test_a_sliver_is_read_while_its_segment_moves_and_keeps_no_writer_waiting(
+    store: SliverStore, objects: Faulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = SegmentFiles.read
+    locked: list[bool] = []
+    owned: Callable[[], bool] = store._writing._is_owned  # type: ignore[attr-defined]
+    objects.before = lambda method, name: locked.append(owned())
 
     def read_after_that(files: SegmentFiles, *arguments: object) -> list[memoryview | None]:
         monkeypatch.setattr(SegmentFiles, "read", read)
@@ -595,6 +598,7 @@ def test_a_sliver_is_read_while_its_segment_moves(
     monkeypatch.setattr(SegmentFiles, "read", read_after_that)
     assert store.sliver(blob(0), 0, P) == content(0)
     assert store.damaged == []
+    assert locked and not any(locked)
 
 
 def test_closing_ends_an_upload_soon(store: SliverStore, objects: Faulty) -> None:
