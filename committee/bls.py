@@ -29,6 +29,8 @@ _PADDING = bytes(64 - _FIELD_BYTES)
 """Zero bytes before each coordinate in the encoding of EIP-2537."""
 _CACHED_KEYS = 4096
 """Decoded public keys kept: several committees of 1000 members."""
+_CACHED_POINTS = 1024
+"""Hashed messages and decoded signatures kept: those of a batch of blobs, which several members sign."""
 _MINUS_G1 = -G1Point()
 _G1_IDENTITY = G1Point.identity()
 _G2_IDENTITY = G2Point.identity()
@@ -158,6 +160,7 @@ def _possession_message(public_key: bytes, account: str, domain: bytes | None) -
     return messages.encode(Intent.POSSESSION, 0, body, domain)
 
 
+@lru_cache(maxsize=_CACHED_POINTS)
 def _hash_to_curve(message: bytes) -> G2Point:
     return G2Point.hash_to_curve(message, DOMAIN_SEPARATION_TAG)
 
@@ -177,6 +180,7 @@ def _decode_public_key(public_key: bytes) -> G1Point:
     return point
 
 
+@lru_cache(maxsize=_CACHED_POINTS)
 def _decode_signature(signature: bytes) -> G2Point:
     if len(signature) != SIGNATURE_BYTES:
         raise InvalidSignature(f"signature of {len(signature)} bytes: it must have {SIGNATURE_BYTES}")

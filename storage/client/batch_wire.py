@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from committee.bls import SIGNATURE_BYTES
@@ -61,7 +62,7 @@ class Upload:
     metadata: BlobMetadata
     slivers: Sequence[PairSliver] = field(repr=False)
 
-    @property
+    @cached_property
     def most_bytes(self) -> int:
         """The most bytes that it takes in a request."""
         metadata_bytes = len(self.metadata.to_bcs())

@@ -79,7 +79,10 @@ class Uploading:
 
     async def _upload(self, items: Sequence[Item]) -> dict[Item, NodeError]:
         """Upload all blobs; return those that failed."""
-        batches, alone = self._in_batches(items) if self._node.takes_batches else ([], [*items])
+        batches: list[list[tuple[Item, Upload]]] = []
+        alone = [*items]
+        if self._node.takes_batches:
+            batches, alone = await asyncio.to_thread(self._in_batches, items)
         told = [await self._send(batch) for batch in batches]
         failed: dict[Item, NodeError] = {}
         for batch, outcomes in zip(batches, told, strict=True):
@@ -109,13 +112,13 @@ class Uploading:
 
     def _as_upload(self, blob: EncodedBlob | LargeBlob) -> Upload | None:
         """Return what the member is sent of a blob; None when a sliver is large."""
-        slivers = []
+        slivers, size = [], self._code.symbol_size(blob.length)
         for pair, axis in self._places(blob):
             index = self._code.sliver_of_pair(pair, axis)
             symbols = blob.sliver(axis, index)
             if isinstance(symbols, LargeSliver) or len(symbols) > SMALL_BYTES:
                 return None
-            data = SliverData(symbols, self._code.symbol_size(blob.length), index)
+            data = SliverData(symbols, size, index)
             slivers.append(PairSliver(pair, axis, data))
         return Upload(blob.metadata, slivers)
 

@@ -61,6 +61,10 @@ class BlobMetadata:
 
     def to_bcs(self) -> bytes:
         """Return the bytes of BlobMetadata (PROTOCOL section 1, "BCS forms")."""
+        return self._bcs
+
+    @cached_property
+    def _bcs(self) -> bytes:
         parts = [
             bytes((_VERSION, ENCODING_TYPE)),
             self.length.to_bytes(8, "little"),

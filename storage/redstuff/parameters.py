@@ -6,6 +6,7 @@ import base64
 import binascii
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 from storage.redstuff.errors import InvalidEncoding, TooFewShards, TooLarge
 
@@ -51,17 +52,17 @@ class Parameters:
         """Shards that may be lost or lie."""
         return (self.n_shards - 1) // 3
 
-    @property
+    @cached_property
     def p(self) -> int:
         """Source rows; primary slivers needed to decode; symbols needed for a secondary sliver."""
         return self.n_shards - 2 * self.f
 
-    @property
+    @cached_property
     def s(self) -> int:
         """Source columns; secondary slivers needed to decode; symbols needed for a primary sliver."""
         return self.n_shards - self.f
 
-    @property
+    @cached_property
     def max_blob_bytes(self) -> int:
         """The longest blob."""
         return self.p * self.s * MAX_SYMBOL_BYTES
