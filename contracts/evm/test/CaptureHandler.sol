@@ -3,21 +3,21 @@ pragma solidity ^0.8.30;
 
 import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {Messages} from "src/lib/Messages.sol";
-import {Base} from "test/Base.t.sol";
+import {CaptureChecks} from "test/CaptureChecks.sol";
 
-/// @notice An attacker with 27 % of all stake, on as many of twelve nodes as it likes, against six honest nodes that act
-/// as their software does: when they are up they attest what they gained, eject who is down, and stand again after an
-/// ejection. They are down whenever the fuzzer wants, also all at once. Whoever can pushes the epochs, at any time.
-/// @dev Of 100 shards `f` is 33; with at most 18 members 27 % of the stake holds at most 0.27 * 118 of them.
-contract CaptureHandler is Base {
-    uint32 private constant HONEST = 6;
-    uint32 private constant NODES = 18;
-    uint256 private constant F = 33;
+/// @notice An attacker with a part of all stake that is drawn for each run, on as many of twelve nodes as it likes,
+/// against six honest nodes that act as their software does: when they are up they attest what they gained, eject who is
+/// silent, and stand again after an ejection. They are down whenever the fuzzer wants, also all at once for epochs, and
+/// their operators leave and come back. The attacker stakes late, spreads what it stakes, waits for a standstill, is silent,
+/// and does each step of the epochs at a time of its choice, as anybody can.
+contract CaptureHandler is CaptureChecks {
     uint256 private constant HONEST_STAKE = 73_000 ether;
-    uint256 private constant BUDGET = 27_000 ether;
+    /// @dev Just below `F / (SHARDS + NODES)` of all stake.
+    uint256 private constant MOST = HONEST_STAKE * F / (SHARDS + NODES - F) - 1;
+    uint256 private constant LEAST = 1e9;
 
     mapping(uint32 nodeId => bool) private _isDown;
-    mapping(uint32 nodeId => bool) private _isEjected; // and has not asked to stand again
+    uint256 private _drawn;
     uint256 private _staked; // by the attacker, and not withdrawn
     uint32[2][] private _unbondings; // its nodes and unlock epochs
 
@@ -38,13 +38,19 @@ contract CaptureHandler is Base {
     // The attacker
 
     function stake(uint256 seed, uint256 amount) external {
-        if (_staked == BUDGET) return;
-        amount = _between(amount, 1e9, BUDGET);
-        if (amount > BUDGET - _staked) amount = BUDGET - _staked;
-        if (amount < 1e9) return;
         _payOutAll();
-        staking.stake(_attackers(seed), amount);
-        _staked += amount;
+        _stake(_attackers(seed), _between(amount, LEAST, MOST), seed);
+    }
+
+    /// @dev One amount on each of several nodes: of dust, of what is just worth a shard, or of all it has.
+    function spread(uint256 seed, uint256 amount) external {
+        _payOutAll();
+        uint256 count = 1 + seed % (NODES - HONEST);
+        uint256 most = [HONEST_STAKE / 1000, HONEST_STAKE / 50, MOST / count][(seed >> 8) % 3];
+        amount = _between(amount, most / 2, most);
+        for (uint256 i; i < count; ++i) {
+            _stake(_attackers(i), amount, seed);
+        }
     }
 
     function unstake(uint256 seed) external {
@@ -67,33 +73,32 @@ contract CaptureHandler is Base {
 
     function candidacy(uint256 seed) external {
         uint32 nodeId = _attackers(seed);
-        bool stands = registry.node(nodeId).candidate;
+        if (!registry.node(nodeId).candidate) return _stand(nodeId);
         vm.prank(_operator(nodeId));
-        if (stands) registry.leaveCandidates(nodeId);
-        else try registry.becomeCandidate(nodeId) {} catch {}
+        registry.leaveCandidates(nodeId);
+    }
+
+    function attest(uint256 seed) external {
+        if (committee.epoch() != 0) _attestAll(_attackers(seed));
     }
 
     // Time and the epochs
 
     /// @dev The next two steps, each if it is possible after a while.
     function push(uint256 seconds_) external {
-        for (uint256 step; step < 2; ++step) {
-            vm.warp(block.timestamp + seconds_ % EPOCH_S);
-            ICommittee.State memory state = committee.state();
-            if (!state.handoverDone) {
-                try committee.close() {} catch {}
-            } else if (state.selectedEpoch != 0) {
-                try committee.start() {} catch {}
-            } else {
-                try committee.replace() {
-                    _checkReplacement(state);
-                } catch {
-                    try committee.select() {
-                        _check(state.epoch + 1);
-                    } catch {}
-                }
-            }
-        }
+        _push(seconds_, 2);
+    }
+
+    /// @dev All honest nodes are down while epochs go on without them, and then up again.
+    function outage(uint256 seconds_) external {
+        this.down(type(uint256).max);
+        _push(seconds_, 6);
+        this.up(type(uint256).max);
+    }
+
+    /// @dev Nobody does a step for as long as a network takes to stall, or until a selection needs no stake any more.
+    function standstill(uint256 seconds_) external {
+        vm.warp(block.timestamp + seconds_ % (SHRINK_S + EPOCH_S));
     }
 
     // The honest
@@ -105,86 +110,91 @@ contract CaptureHandler is Base {
     }
 
     function up(uint256 nodes) external {
-        uint32 epoch = committee.epoch();
         for (uint32 nodeId = 1; nodeId <= HONEST; ++nodeId) {
             if (nodes >> nodeId & 1 == 0) continue;
             _isDown[nodeId] = false;
-            if (!registry.node(nodeId).candidate) {
-                vm.prank(_operator(nodeId));
-                try registry.becomeCandidate(nodeId) {
-                    _isEjected[nodeId] = false;
-                } catch {}
-            }
-            if (epoch != 0) _attestAll(nodeId);
+            if (_isOut[nodeId] && !_hasLeft[nodeId]) _stand(nodeId);
+            if (committee.epoch() != 0) _attestAll(nodeId);
         }
     }
 
-    function attest(uint256 seed) external {
-        if (committee.epoch() != 0) _attestAll(_attackers(seed));
+    /// @dev Their operators take them away.
+    function goAway(uint256 nodes) external {
+        for (uint32 nodeId = 1; nodeId <= HONEST; ++nodeId) {
+            if (nodes >> nodeId & 1 == 0 || !registry.node(nodeId).candidate) continue;
+            _hasLeft[nodeId] = true;
+            _leave(nodeId);
+        }
     }
 
-    /// @dev Signed by all that are up, honest or not.
+    function comeBack(uint256 nodes) external {
+        for (uint32 nodeId = 1; nodeId <= HONEST; ++nodeId) {
+            if (nodes >> nodeId & 1 == 1 && _hasLeft[nodeId]) _stand(nodeId);
+        }
+    }
+
+    /// @dev One that is down, by all that are up, honest or not; or one of the attacker's, by the honest.
     function eject(uint256 seed) external {
         uint32 epoch = committee.epoch();
-        uint32 nodeId = uint32(1 + seed % HONEST);
-        if (epoch == 0 || !_isDown[nodeId]) return;
+        uint32 nodeId = uint32(1 + seed % NODES);
+        if (epoch == 0 || (nodeId <= HONEST && !_isDown[nodeId])) return;
         uint64 deadline = uint64(block.timestamp);
-        (uint256 secret, bytes memory bitmap) = _signers(epoch);
+        (uint256 secret, bytes memory bitmap) = _signers(epoch, nodeId <= HONEST ? NODES : HONEST);
         if (secret == 0) return;
         bytes memory message = _message(Messages.EJECT, epoch, Messages.ejection(nodeId, 1, deadline));
         try committee.eject(nodeId, 1, deadline, bitmap, _sign(secret, message)) {
-            _isEjected[nodeId] = true;
+            _isOut[nodeId] = true;
+            (_ejectedIn[nodeId], _barredIn[nodeId]) = (committee.period(), committee.period());
         } catch {}
     }
 
-    function _signers(uint32 epoch) private view returns (uint256 secret, bytes memory bitmap) {
+    function _budget() internal view override returns (uint256) {
+        return _drawn;
+    }
+
+    /// @dev As much as its budget allows. The budget is drawn with the first stake: as often the most as anything else.
+    function _stake(uint32 nodeId, uint256 amount, uint256 seed) private {
+        if (_drawn == 0) _drawn = seed & 1 == 0 ? MOST : _between(uint256(keccak256(abi.encode(seed))), LEAST, MOST);
+        if (amount > _drawn - _staked) amount = _drawn - _staked;
+        if (amount < LEAST) return;
+        staking.stake(nodeId, amount);
+        _staked += amount;
+    }
+
+    function _push(uint256 seconds_, uint256 steps) private {
+        for (uint256 step; step < steps; ++step) {
+            vm.warp(block.timestamp + uint256(keccak256(abi.encode(seconds_, step))) % EPOCH_S);
+            ICommittee.State memory state = committee.state();
+            if (!state.handoverDone) {
+                try committee.close() {} catch {}
+            } else if (state.selectedEpoch != 0) {
+                _tryStart();
+            } else {
+                _tryReplace();
+                if (committee.state().selectedEpoch == 0) _trySelect();
+            }
+        }
+    }
+
+    /// @dev At a standstill also the ejected may, as the next period may never come.
+    function _stand(uint32 nodeId) private {
+        vm.prank(_operator(nodeId));
+        try registry.becomeCandidate(nodeId) {
+            (_isOut[nodeId], _hasLeft[nodeId]) = (false, false);
+            if (committee.isStalled()) delete _barredIn[nodeId];
+        } catch {}
+    }
+
+    /// @dev The secret and bitmap of the members up to a node that are up.
+    function _signers(uint32 epoch, uint32 last) private view returns (uint256 secret, bytes memory bitmap) {
         ICommittee.CommitteeView memory shown = committee.committeeOf(epoch);
         bitmap = new bytes((shown.members.length + 7) / 8);
         for (uint256 i; i < shown.members.length; ++i) {
             uint32 signer = shown.members[i].nodeId;
-            if (_isDown[signer]) continue;
+            if (_isDown[signer] || signer > last) continue;
             secret = addmod(secret, _secret(signer), ORDER);
             bitmap[i / 8] |= bytes1(uint8(1 << (i % 8)));
         }
-    }
-
-    /// @notice Whatever the attacker and time do: it has a third of the shards in no committee, but for what a quorum of
-    /// the others has taken away from members that it ejected; and nothing else ends an honest candidacy.
-    function _check(uint32 epoch_) private view {
-        ICommittee.CommitteeView memory shown = committee.committeeOf(epoch_);
-        uint256 away;
-        for (uint32 nodeId = 1; nodeId <= HONEST; ++nodeId) {
-            if (registry.node(nodeId).candidate) continue;
-            require(_isEjected[nodeId], "only an ejection ends a candidacy");
-            away += staking.stakeOn(nodeId);
-        }
-        uint256 held;
-        for (uint256 i; i < shown.members.length; ++i) {
-            if (shown.members[i].nodeId > HONEST) held += shown.members[i].shards.length;
-        }
-        uint256 standing = HONEST_STAKE - away + _staked;
-        require(held * standing <= _staked * (SHARDS + shown.members.length), "more than rounding gives");
-        if (away == 0) require(held <= F, "a third of the shards");
-    }
-
-    /// @notice A replacement takes from nobody but the ejected, gives no member more than half as many shards again as it
-    /// had when the period began, rounded up, and leaves members that had two thirds of them then.
-    function _checkReplacement(ICommittee.State memory state) private view {
-        ICommittee.CommitteeView memory regular = committee.committeeOf(state.firstEpoch);
-        ICommittee.CommitteeView memory before = committee.committeeOf(state.epoch);
-        ICommittee.CommitteeView memory shown = committee.committeeOf(state.epoch + 1);
-        uint256 left;
-        for (uint256 i; i < shown.members.length; ++i) {
-            uint32 nodeId = shown.members[i].nodeId;
-            uint256 began = _shardsIn(regular, nodeId).length;
-            uint256 had = _shardsIn(before, nodeId).length;
-            uint256 has = shown.members[i].shards.length;
-            require(had != 0 && has >= had, "a member that stays loses nothing");
-            require(!committee.isEjected(state.epoch, nodeId), "the ejected go");
-            require(2 * has <= 3 * began + 1, "half as many again");
-            left += began;
-        }
-        require(3 * left >= 2 * uint256(SHARDS), "two thirds");
     }
 
     function _attestAll(uint32 nodeId) private {

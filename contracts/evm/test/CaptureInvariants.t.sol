@@ -3,8 +3,8 @@ pragma solidity ^0.8.30;
 
 import {CaptureHandler} from "test/CaptureHandler.sol";
 
-/// @notice An actor with less than a third of the stake never holds a third of the shards: the handler checks every
-/// committee that is selected.
+/// @notice An actor with less than a third of the stake, less rounding, never holds a third of the shards: the handler
+/// checks every committee that is selected, and that it starts as selected and in time.
 contract CaptureInvariantsTest {
     /// @dev Foundry's: which functions of a contract the fuzzer calls.
     struct FuzzSelector {
@@ -19,15 +19,20 @@ contract CaptureInvariantsTest {
     }
 
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[9] memory actions = [
+        bytes4[14] memory actions = [
             CaptureHandler.stake.selector,
+            CaptureHandler.spread.selector,
             CaptureHandler.unstake.selector,
             CaptureHandler.withdraw.selector,
             CaptureHandler.candidacy.selector,
+            CaptureHandler.attest.selector,
             CaptureHandler.push.selector,
+            CaptureHandler.outage.selector,
+            CaptureHandler.standstill.selector,
             CaptureHandler.down.selector,
             CaptureHandler.up.selector,
-            CaptureHandler.attest.selector,
+            CaptureHandler.goAway.selector,
+            CaptureHandler.comeBack.selector,
             CaptureHandler.eject.selector
         ];
         targets = new FuzzSelector[](1);
