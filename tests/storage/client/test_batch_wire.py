@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.client import batch_wire
@@ -42,6 +42,7 @@ def read(body: Bytes) -> list[batch_wire.Part]:
     return parts
 
 
+@settings(deadline=None)  # the first example loads the kernels
 @given(st.lists(st.binary(max_size=500), min_size=1, max_size=4, unique=True))
 def test_uploads_are_read_back_as_they_were_written(contents: list[bytes]) -> None:
     uploads = [upload(data) for data in contents]
@@ -114,6 +115,7 @@ def test_a_sliver_of_a_third_axis_is_refused() -> None:
         batch_wire.part_from_bcs(bytes(part), 2)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(IDS, st.none() | st.integers(0, 2**256 - 1), min_size=1, max_size=64))
 def test_requests_for_confirmations_are_read_back(objects: dict[bytes, int | None]) -> None:
     asked = [Confirmable(*one) for one in objects.items()]
@@ -134,6 +136,7 @@ def test_requests_for_confirmations_that_cannot_be_are_refused(body: bytes) -> N
         batch_wire.confirmations_from_bcs(body)
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | REFUSALS, max_size=5), st.lists(SIGNED | REFUSALS, max_size=5))
 def test_outcomes_are_read_back(
     stored: list[tuple[int, bytes] | None], signed: list[tuple[bytes, bytes] | tuple[int, bytes]]
