@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.client_memory import CLIENT_SHARDS, LARGEST_BYTES, MIB, READ, STORED, client, most_beyond
+from benchmarks.scale_filling import SHARD_COUNTS, filling
 from benchmarks.scale_store import store
 from benchmarks.scale_upkeep import health, lines
 from benchmarks.scale_view import chain_view
@@ -63,9 +64,12 @@ IN_THIS_PROCESS: Mapping[str, Part] = {
     "lines": lines,
     "store": store,
     "chain": chain_view,
+    "filling": filling,
 }
 """Name → measures some figures with so many blobs, in a folder of its own."""
 PARTS: Mapping[str, Part] = {**IN_THIS_PROCESS, "client": client}
+REBUILT_AT_MOST_MS = {1000: 20.0}
+"""Number of shards → processor time of rebuilding a small pair, where that has a bound of its own."""
 GOALS: dict[str, Goal] = {
     "one scrape of health and metrics": Goal("ms", most=50),
     "a line of blobs to heal, to its end": Goal("s", most_growth=11),
@@ -87,6 +91,13 @@ GOALS: dict[str, Goal] = {
     "chain view: checking what was saved, behind it": Goal("s", most_growth=11),
     "chain view: longest stall of the loop at an epoch's start": Goal("ms", most=50),
     "chain view: going through what was live at the start": Goal("s", most_growth=11),
+    **{f"CPU of both ends for a small sliver copied, {n} shards": Goal("ms", most=0.2) for n in SHARD_COUNTS},
+    **{
+        f"CPU of both ends for a small pair rebuilt, {n} shards": Goal("ms", most=REBUILT_AT_MOST_MS.get(n))
+        for n in SHARD_COUNTS
+    },
+    **{f"the same ÷ the kernels, blob by blob, {n} shards": Goal("", most=3) for n in SHARD_COUNTS},
+    **{f"the same ÷ the kernels, all blobs together, {n} shards": Goal("") for n in SHARD_COUNTS},
 }
 
 

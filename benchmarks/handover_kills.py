@@ -23,9 +23,11 @@ from benchmarks.node_network import NodeNetwork, WireTally, until
 from benchmarks.relay import Exchange
 from benchmarks.rows import KIB, MIB, Row, row
 from storage.node import fail_points
-from storage.node.handover.filling import BLOBS_AT_ONCE, PAGE_SLIVERS
+from storage.node.handover.copying import PAGE_SLIVERS
+from storage.node.handover.filling import BLOBS_AT_ONCE
 from storage.node.handover.sources import STREAMS_FROM_A_SOURCE
-from storage.node.repair.rebuild import TARGETS_AT_ONCE
+from storage.node.repair.rebuild import BATCHES_AT_ONCE, TARGETS_AT_ONCE
+from storage.node.repair.together import BLOBS_TOGETHER
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, RedStuff
 
@@ -134,7 +136,8 @@ def _rows(victim: Victim, kills_ahead: int) -> list[Row]:
     code = RedStuff(loss.n)
     primary, secondary = (code.sliver_size(loss.blob_bytes, axis) for axis in (Axis.PRIMARY, Axis.SECONDARY))
     # Of each blob under repair the slivers of one axis; of each stream from a source one page.
-    rebuilding = min(loss.blobs, BLOBS_AT_ONCE) * min(loss.lost, TARGETS_AT_ONCE)
+    at_once = max(BLOBS_AT_ONCE, BATCHES_AT_ONCE * BLOBS_TOGETHER)
+    rebuilding = min(loss.blobs, at_once) * min(loss.lost, TARGETS_AT_ONCE)
     copying = STREAMS_FROM_A_SOURCE * min(loss.blobs, PAGE_SLIVERS)
     under_way_bytes = (rebuilding + copying) * max(primary, secondary)
     needed_bytes = loss.needed * (primary + secondary) // len(Axis)

@@ -145,8 +145,8 @@ async def bomb(attack: Attack) -> None:
 
 async def dearest(attack: Attack) -> None:
     """Ask for as many symbols as one answer holds, 64 MiB."""
-    question = wire.Question(parse_blob_id(attack.blob_id), Axis.PRIMARY, range(10), range(10))
-    body = wire.questions_to_bcs([question] * 10)
+    asked = [parse_blob_id(attack.blob_id)] * 10
+    body = wire.Question(Axis.PRIMARY, range(10), range(10), asked).to_bcs()
     request = attack.head("POST", "/v1/decodingSymbols", f"Content-Length: {len(body)}") + body
     await _asked_again_and_again(attack, request)
 
@@ -191,9 +191,9 @@ async def resets(attack: Attack) -> None:
 
 
 async def questions(attack: Attack) -> None:
-    """Ask as many questions for symbols as one request holds."""
-    question = wire.Question(parse_blob_id(attack.blob_id), Axis.PRIMARY, range(1), range(1))
-    body = wire.questions_to_bcs([question] * wire.MAX_QUESTIONS)
+    """Ask for symbols of as many blobs as one request holds."""
+    asked = [parse_blob_id(attack.blob_id)] * wire.MAX_BLOBS
+    body = wire.Question(Axis.PRIMARY, range(1), range(1), asked).to_bcs()
     request = attack.head("POST", "/v1/decodingSymbols", f"Content-Length: {len(body)}") + body
     await _asked_again_and_again(attack, request)
 

@@ -87,12 +87,12 @@ class WireTally:
 
     def _take_symbols(self, exchange: Exchange, code: RedStuff) -> None:
         if exchange.method == "POST":
-            questions = wire.questions_from_bcs(exchange.request, code.n_shards)
-            asked = [len(one.targets) * len(one.shards) for one in questions]
+            question = wire.Question.from_bcs(exchange.request, code.n_shards)
+            asked = [len(question.targets) * len(question.shards)] * len(question.blob_ids)
             answers = wire.answers_from_bcs(exchange.answer, asked)
-            for question, answer in zip(questions, answers, strict=True):
+            for blob_id, answer in zip(question.blob_ids, answers, strict=True):
                 if not isinstance(answer, tuple):
-                    self._take_symbols_of(question.blob_id, question.axis, answer, code)
+                    self._take_symbols_of(blob_id, question.axis, answer, code)
         else:
             blob_id = parse_blob_id(exchange.path.split("/")[3])
             axis = wire.read_axis(exchange.query["targetType"][0])

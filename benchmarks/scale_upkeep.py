@@ -17,9 +17,10 @@ from committee.membership import Member
 from storage.client import wire
 from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
-from storage.node.handover.filling import Filling
+from storage.node.handover.copying import Copying, Part
 from storage.node.handover.sources import Source
 from storage.node.http.metrics import UPKEEP, Metrics
+from storage.node.repair import Waste
 from storage.node.store import SliverStore
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
@@ -90,9 +91,9 @@ async def lines(n_blobs: int, folder: Path) -> Mapping[str, float]:
 
 async def copied(view: ChainView, run: list[bytes]) -> None:
     """Page through a run of slivers that a source has all of."""
-    filling = Filling(
+    copying = Copying(
         *(view, cast(Any, None), cast(Any, None), cast(Any, SimpleNamespace(link=None))),
-        *(cast(Any, None), cast(Any, None), cast(Any, None)),
+        *(cast(Any, SimpleNamespace(standing=None)), cast(Any, None), cast(Any, None)),
     )
     source = Source(Member(2, "source", "http://x:1", bytes(48), ()), [])
 
@@ -102,8 +103,8 @@ async def copied(view: ChainView, run: list[bytes]) -> None:
         following = wanted[place + 256] if place + 256 < len(wanted) else None
         return wire.ShardPage([(blob_id, cast(Any, None)) for blob_id in came], following)
 
-    vars(filling).update(_page=page, _is_too_slow=lambda source: False)
-    await filling._transfer_run(1, source, 0, Axis.PRIMARY, run)
+    vars(copying).update(_page=page, _is_too_slow=lambda source: False)
+    await copying._transfer_run(source, Part(0, Axis.PRIMARY, Waste(1)), run)
 
 
 @contextlib.contextmanager

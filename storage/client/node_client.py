@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
@@ -39,6 +40,8 @@ Symbols = TypeVar("Symbols")
 HEALTH_TIMEOUT_S = 3.0
 MAX_SYMBOLS_AT_ONCE = 2**12
 """Read from an answer by the event loop, in 2 to 7 ms."""
+SMALL_PAGE_BYTES = 2**16
+"""A page is read by the event loop up to this size, in 2 ms at most: each of its slivers has 40 bytes at least."""
 SMALL_JSON_BYTES = 2**14
 """Limit of health, statuses and signed messages, which take less than 2 KiB. A longer answer can be made to cost its
 reader much work, or to last for minutes, and members are asked for health each second."""
@@ -226,16 +229,16 @@ class NodeClient:
 
     async def symbols_of_blobs(
         self,
-        questions: Sequence[wire.Question],
+        question: wire.Question,
         size_bytes: int = wire.MAX_SYMBOLS_BYTES,
         transfer: Transfer | None = None,
     ) -> list[wire.SymbolsOfBlob | NodeRefused]:
         """The same of several blobs, `size_bytes` at most together, and for each that the node refuses why."""
-        body, limit = wire.questions_to_bcs(questions), size_bytes + len(questions) * wire.FRAME_BYTES
+        body, limit = question.to_bcs(), size_bytes + len(question.blob_ids) * wire.FRAME_BYTES
         answer = await self._transport.request(
             *("POST", "/v1/decodingSymbols"), body=body, limit=limit, size_bytes=size_bytes, transfer=transfer
         )
-        asked = [len(one.targets) * len(one.shards) for one in questions]
+        asked = [len(question.targets) * len(question.shards)] * len(question.blob_ids)
         answers = await self._symbols(sum(asked), lambda: wire.answers_from_bcs(answer, asked))
         return [self._transport.refusal(*one) if isinstance(one, tuple) else one for one in answers]
 
@@ -291,11 +294,14 @@ class NodeClient:
         size_bytes: int = wire.PAGE_BYTES,
         patience_s: float | None = None,
         transfer: Transfer | None = None,
+        *,
+        with_metadata: bool = False,
     ) -> wire.ShardPage:
-        """A page of a shard, of about `size_bytes`, for the signed request of its new owner."""
+        """A page of a shard, of about `size_bytes`, for the signed request of its new owner; with metadata if asked."""
         body = json.dumps(wire.signed(message, signature)).encode()
         answer = await self._transport.request(
             *("POST", "/v1/migrate/sync_shard"),
+            query={"metadata": "true"} if with_metadata else None,
             body=body,
             limit=wire.MAX_PAGE_BYTES,
             size_bytes=size_bytes,
@@ -303,7 +309,8 @@ class NodeClient:
             transfer=transfer,
         )
         with self._transport.must_be_true():
-            return wire.ShardPage.from_bcs(answer)
+            read = partial(wire.ShardPage.from_bcs, answer, with_metadata=with_metadata)
+            return read() if len(answer) <= SMALL_PAGE_BYTES else await asyncio.to_thread(read)
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, Any]:
         """The node's health; asked once, so that silence is noticed."""

@@ -2,12 +2,13 @@
 
 symbols      bytes of a symbol u16 LE ‖ ULEB128 count ‖ target slivers u16 LE each ‖ ULEB128 count, then per helping
              sliver: its index u16 LE ‖ its symbols for all the targets in their order
-questions    ULEB128 count, then per question: blob id 32 ‖ axis u8 ‖ ULEB128 count ‖ target slivers u16 LE each ‖
-             ULEB128 count ‖ helping shards u16 LE each
-answers      per question, in their order: 0x00 ‖ symbols, or 0x01 ‖ status u16 LE ‖ ULEB128 length ‖ an error's JSON
+question     axis u8 of the slivers to be rebuilt ‖ ULEB128 count ‖ their shards u16 LE each ‖ ULEB128 count ‖ helping
+             shards u16 LE each ‖ ULEB128 count ‖ blob ids 32 each
+answers      per blob, in their order: 0x00 ‖ symbols, or 0x01 ‖ status u16 LE ‖ ULEB128 length ‖ an error's JSON
 proven       ULEB128 count, then per symbol: helping sliver u16 LE ‖ target sliver u16 LE ‖ ULEB128 length ‖ symbol ‖
              Merkle proof
-shard page   ULEB128 count, then per sliver: blob id 32 ‖ SliverData; then 0x00 (the end) or 0x01 ‖ next id
+shard page   ULEB128 count, then per sliver: blob id 32 ‖ SliverData; then 0x00 (the end) or 0x01 ‖ next id; then, if
+             metadata was asked for, ULEB128 count, then per blob: blob id 32 ‖ ULEB128 length ‖ BlobMetadata
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,17 +45,17 @@ MAX_TARGETS = 64
 """Slivers to be rebuilt named in one request."""
 MAX_SYMBOLS_BYTES = 2**26
 """Bytes of the symbols in one answer: one target always fits, as its symbols are no more than its sliver."""
-MAX_QUESTIONS = 64
-"""About blobs, in one request."""
+MAX_BLOBS = 256
+"""In one request for symbols of several."""
 MAX_HELPING_SLIVERS = 2**12
-"""Named in one request, of all its questions."""
-MAX_QUESTIONS_BYTES = 2**15
+"""Asked for symbols in one request: helping shards times blobs."""
+MAX_QUESTION_BYTES = 2**14
 """Size limit of such a request."""
 MAX_PAGE_SLIVERS = 1024
 PAGE_BYTES = 2**23
 """A page ends before it passes this size, unless a single sliver does."""
-MAX_PAGE_BYTES = MAX_SLIVER_BYTES + 64 * MAX_PAGE_SLIVERS
-"""Size limit of a page with its frame: a single sliver may pass PAGE_BYTES."""
+MAX_PAGE_BYTES = MAX_SLIVER_BYTES + MAX_METADATA_BYTES + 128 * MAX_PAGE_SLIVERS
+"""Size limit of a page with its frame: a single sliver, with its blob's metadata, may pass PAGE_BYTES."""
 FRAME_BYTES = 2**13
 """Around the symbols of one blob, a sliver of a page or a sliver alone; far less around most."""
 PROVEN_FRAME_BYTES = 2**10
@@ -123,6 +124,9 @@ class ShardPage:
     slivers: Sequence[tuple[bytes, SliverData]] = field(repr=False)
     next_blob_id: bytes | None
     """Where the next page begins; None is the explicit end of the shard."""
+    metadata: Mapping[bytes, bytes] | None = field(default=None, repr=False)
+    """Blob id → BCS BlobMetadata, not verified, of those of the blobs whose metadata the source has; None unless asked
+    for."""
 
     def to_bcs(self) -> Bytes:
         """The page as it travels."""
@@ -130,11 +134,15 @@ class ShardPage:
         for blob_id, sliver in self.slivers:
             parts += [blob_id, *sliver.parts()]
         parts.append(b"\x00" if self.next_blob_id is None else b"\x01" + self.next_blob_id)
+        if self.metadata is not None:
+            parts.append(uleb128(len(self.metadata)))
+            for blob_id, metadata in self.metadata.items():
+                parts += [blob_id, uleb128(len(metadata)), metadata]
         return joined(parts)
 
     @classmethod
-    def from_bcs(cls, encoded: Bytes) -> ShardPage:
-        """Read a page. Raises `InvalidEncoding`."""
+    def from_bcs(cls, encoded: Bytes, *, with_metadata: bool = False) -> ShardPage:
+        """Read a page, which may have metadata if it was asked for. Raises `InvalidEncoding`."""
         reader = Reader(encoded)
         count = reader.uleb128(MAX_PAGE_SLIVERS)
         slivers = [(reader.take(BLOB_ID_BYTES), SliverData.read(reader)) for _ in range(count)]
@@ -142,8 +150,13 @@ class ShardPage:
         if more > 1:
             raise InvalidEncoding(f"a page's end is marked by 0 or 1, not {more}")
         following = reader.take(BLOB_ID_BYTES) if more else None
+        metadata: dict[bytes, bytes] | None = None
+        if with_metadata and reader.left_bytes:
+            count = reader.uleb128(MAX_PAGE_SLIVERS)
+            ids = (reader.take(BLOB_ID_BYTES) for _ in range(count))
+            metadata = {blob_id: reader.take(reader.uleb128(MAX_METADATA_BYTES)) for blob_id in ids}
         reader.end()
-        return cls(slivers, following)
+        return cls(slivers, following, metadata)
 
 
 def sliver_bytes(symbols_bytes: int) -> int:
@@ -174,59 +187,60 @@ def _read_symbols(reader: Reader, most: int) -> SymbolsOfBlob:
     """Read the symbols of one blob; more than `most` are refused before a view of any is made."""
     size = reader.unsigned(2)
     targets = _read_numbers(reader, MAX_TARGETS)
+    count, row_bytes = reader.uleb128(most // max(1, len(targets))), 2 + len(targets) * size
+    rows = reader.view(count * row_bytes)
     symbols: SymbolsOfBlob = {}
-    for _ in range(reader.uleb128(most // max(1, len(targets)))):
-        helper, row = reader.unsigned(2), reader.view(len(targets) * size)
-        symbols[helper] = {
-            target: row[place * size : (place + 1) * size] for place, target in enumerate(targets)
+    for begin in range(0, count * row_bytes, row_bytes):
+        places = enumerate(targets)
+        symbols[rows[begin] | rows[begin + 1] << 8] = {
+            target: rows[begin + 2 + place * size : begin + 2 + (place + 1) * size]
+            for place, target in places
         }
     return symbols
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a node is asked about one blob: symbols, without proofs, for some of its slivers."""
+    """What a node is asked about several blobs: symbols, without proofs, for slivers of the same shards."""
 
-    blob_id: bytes
     axis: Axis
     """The axis of the slivers to be rebuilt."""
     targets: Sequence[int]
-    """Their indices."""
+    """Their shards."""
     shards: Sequence[int]
     """Whose slivers of the other axis are to help: just these, so that no symbol travels that is not needed."""
+    blob_ids: Sequence[bytes]
 
+    def to_bcs(self) -> bytes:
+        """The question as it travels."""
+        numbers = (bytes((self.axis,)), _numbers(self.targets), _numbers(self.shards))
+        return b"".join((*numbers, uleb128(len(self.blob_ids)), *self.blob_ids))
 
-def questions_to_bcs(questions: Sequence[Question]) -> bytes:
-    """Questions as they travel."""
-    parts = [uleb128(len(questions))]
-    for one in questions:
-        parts += [one.blob_id, bytes((one.axis,)), _numbers(one.targets), _numbers(one.shards)]
-    return b"".join(parts)
-
-
-def questions_from_bcs(encoded: Bytes, n: int) -> list[Question]:
-    """The way back, for `n` shards. Raises `InvalidEncoding`."""
-    reader = Reader(encoded)
-    questions = []
-    for _ in range(reader.uleb128(MAX_QUESTIONS)):
-        blob_id, axis = reader.take(BLOB_ID_BYTES), reader.unsigned(1)
+    @classmethod
+    def from_bcs(cls, encoded: Bytes, n: int) -> Question:
+        """The way back, for `n` shards. Raises `InvalidEncoding`."""
+        reader = Reader(encoded)
+        axis = reader.unsigned(1)
+        if axis not in tuple(Axis):
+            raise InvalidEncoding(f"axis {axis} is neither 0 (primary) nor 1 (secondary)")
         targets, shards = _read_numbers(reader, MAX_TARGETS), _read_numbers(reader, MAX_HELPING_SLIVERS)
         for numbers in (targets, shards):
             if not numbers or len(set(numbers)) != len(numbers) or max(numbers) >= n:
-                raise InvalidEncoding(f"one target and one shard at least, each once and below {n}")
-        if axis not in tuple(Axis):
-            raise InvalidEncoding(f"axis {axis} is neither 0 (primary) nor 1 (secondary)")
-        questions.append(Question(blob_id, Axis(axis), targets, shards))
-    reader.end()
-    if not questions or sum(len(one.shards) for one in questions) > MAX_HELPING_SLIVERS:
-        raise InvalidEncoding(
-            f"1 question at least, of at most {MAX_HELPING_SLIVERS} helping slivers together"
-        )
-    return questions
+                raise InvalidEncoding(
+                    f"one shard at least to rebuild and one to help, each once and below {n}"
+                )
+        count = reader.uleb128(MAX_BLOBS)
+        blob_ids = [reader.take(BLOB_ID_BYTES) for _ in range(count)]
+        reader.end()
+        if not 0 < count * len(shards) <= MAX_HELPING_SLIVERS:
+            raise InvalidEncoding(
+                f"one blob at least, and at most {MAX_HELPING_SLIVERS} helping slivers together"
+            )
+        return cls(Axis(axis), targets, shards, blob_ids)
 
 
 def answers_to_bcs(answers: Sequence[Bytes | Refused]) -> Bytes:
-    """An answer to each question: symbols as `symbols_to_bcs` makes them, or (status, error's JSON)."""
+    """An answer about each blob: symbols as `symbols_to_bcs` makes them, or (status, error's JSON)."""
     parts: list[Bytes] = []
     for one in answers:
         if isinstance(one, tuple):
@@ -238,7 +252,7 @@ def answers_to_bcs(answers: Sequence[Bytes | Refused]) -> Bytes:
 
 
 def answers_from_bcs(encoded: Bytes, asked: Sequence[int]) -> list[SymbolsOfBlob | Refused]:
-    """Read the answers to questions; `asked` are the symbols asked for by each. Symbols are views into `encoded`.
+    """Read the answers about blobs; `asked` are the symbols asked for of each. Symbols are views into `encoded`.
 
     Raises `InvalidEncoding`, also for more symbols than were asked for: each costs memory, even when it is empty.
     """

@@ -15,7 +15,7 @@ from storage.redstuff.errors import (
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.large import LargeBlob, LargeSliver
 from storage.redstuff.merkle import GrowingTree, MerkleProof, merkle_root
-from storage.redstuff.metadata import BlobMetadata, SliverData
+from storage.redstuff.metadata import BlobMetadata, EncodedMetadata, SliverData, SliverRoots
 from storage.redstuff.parameters import Axis, BlobId, Parameters, blob_id_text, parse_blob_id
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "BlobMetadata",
     "Decoding",
     "EncodedBlob",
+    "EncodedMetadata",
     "GrowingTree",
     "InconsistencyProof",
     "InconsistentBlob",
@@ -38,6 +39,7 @@ __all__ = [
     "RedStuffError",
     "RootMismatch",
     "SliverData",
+    "SliverRoots",
     "TooFewShards",
     "TooLarge",
     "WrongSize",

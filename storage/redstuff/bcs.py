@@ -54,6 +54,11 @@ class Reader:
                 return number
             shift += 7
 
+    @property
+    def left_bytes(self) -> int:
+        """Bytes that are not read yet."""
+        return len(self._data) - self._place
+
     def end(self) -> None:
         """Raises `InvalidEncoding` when bytes are left."""
         if self._place != len(self._data):

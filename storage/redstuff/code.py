@@ -14,22 +14,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedRandom, BufferedReader, FileIO
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import BinaryIO, Literal, NoReturn
 
 import numpy as np
 
+from storage.redstuff.checked import Data, array_of, rebuilt_wrong, root_mismatch
 from storage.redstuff.decoding import Decoding, has_source_roots, inconsistent
-from storage.redstuff.engine import Engine
 from storage.redstuff.errors import InvalidProof, RootMismatch, TooFewShards, WrongSize
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.large import LargeBlob
+from storage.redstuff.many import ManyBlobs
 from storage.redstuff.memory import Bytes, inner, slack_array
 from storage.redstuff.merkle import MerkleProof, leaf_hash
-from storage.redstuff.metadata import BlobMetadata
-from storage.redstuff.parameters import HASH_BYTES, Axis, BlobId, Parameters
+from storage.redstuff.metadata import BlobMetadata, SliverRoots
+from storage.redstuff.parameters import HASH_BYTES, Axis, BlobId
 from storage.redstuff.streaming import FileSource, MemorySource, metadata_of
 
-Data = bytes | bytearray | memoryview | Bytes
 Check = Literal["skip", "default", "strict"]
 
 
@@ -62,22 +62,15 @@ class EncodedBlob:
 
 
 @dataclass(frozen=True)
-class RedStuff(Parameters):
+class RedStuff(ManyBlobs):
     """The code for `n_shards`, working with `threads` threads; any thread may call it.
 
     `kernels` names a kernel kind ("gfni", "avx2", "portable"); by default the best one the processor has.
     """
 
-    threads: int = 1
-    kernels: str | None = None
-
-    @cached_property
-    def _engine(self) -> Engine:
-        return Engine(self.n_shards, self.p, self.s, self.threads, self.kernels)
-
     def encode(self, data: Data | BinaryIO) -> EncodedBlob:
         """Encode a blob: all its slivers and the metadata. The empty blob is legal. Raises `TooLarge`."""
-        source = _array(data)
+        source = array_of(data)
         t = self.symbol_size(len(source))
         primary, secondary, roots = self._engine.encode(source, t)
         n = self.n_shards
@@ -85,7 +78,7 @@ class RedStuff(Parameters):
 
     def encode_large(self, data: Data) -> LargeBlob:
         """The metadata, and slivers that are made when wanted; `data` must not change until then. Raises `TooLarge`."""
-        content = _array(data)
+        content = array_of(data)
         return LargeBlob(self, self._engine, content, metadata_of(self, self._engine, MemorySource(content)))
 
     def metadata_of_file(self, file: BinaryIO) -> BlobMetadata:
@@ -133,20 +126,20 @@ class RedStuff(Parameters):
         self._same_shards(metadata)
         return Decoding(self, self._engine, metadata)
 
-    def verify_sliver(self, metadata: BlobMetadata, axis: Axis, index: int, sliver: Data) -> None:
+    def verify_sliver(self, metadata: SliverRoots, axis: Axis, index: int, sliver: Data) -> None:
         """Raises `WrongSize`, or `RootMismatch` when the sliver does not hash to its root in the metadata."""
         self._same_shards(metadata)
         symbols = self._symbols(metadata.length, axis, index, sliver)
         root = self._engine.sliver_root(axis, symbols, self.symbol_size(metadata.length))
         if root != metadata.sliver_root(axis, index):
-            raise RootMismatch(f"{axis.label} sliver {index} does not hash to its root", (index,))
+            raise root_mismatch(axis, index)
 
     def recovery_symbol(self, axis: Axis, sliver: Data, target_index: int) -> bytes:
         """Return the symbol of a sliver of `axis` at its crossing with sliver `target_index` of the other axis."""
-        size, rest = divmod(len(_array(sliver)), self.source_symbols(axis))
+        size, rest = divmod(len(array_of(sliver)), self.source_symbols(axis))
         if rest:
             raise WrongSize(
-                f"a {axis.label} sliver of {len(_array(sliver))} bytes for {self.n_shards} shards"
+                f"a {axis.label} sliver of {len(array_of(sliver))} bytes for {self.n_shards} shards"
             )
         return bytes(self.recovery_symbols(axis, sliver, [target_index], size)[target_index])
 
@@ -157,9 +150,9 @@ class RedStuff(Parameters):
 
         They lie one after the other, in the order of the targets: in `out`, `(len(targets), symbol_size)`, if given.
         """
-        expanded = self._expanded(axis, sliver, targets, symbol_size)
+        there = self._with_symbols(axis, sliver, targets, symbol_size)
         # The indices are known to be good; "clip" lets numpy write into `out` directly.
-        symbols: Bytes = np.take(expanded, list(targets), axis=0, out=out, mode="clip")
+        symbols: Bytes = np.take(there, list(targets), axis=0, out=out, mode="clip")
         return {target: one.data for target, one in zip(targets, symbols, strict=True)}
 
     def prove_symbol(
@@ -170,7 +163,7 @@ class RedStuff(Parameters):
         nodes = [leaf_hash(one.tobytes()) for one in expanded]
         return expanded[target].tobytes(), MerkleProof.of(nodes, target)
 
-    def recover(self, metadata: BlobMetadata, axis: Axis, target: int, symbols: Mapping[int, Data]) -> bytes:
+    def recover(self, metadata: SliverRoots, axis: Axis, target: int, symbols: Mapping[int, Data]) -> bytes:
         """Return one sliver from symbols by helper index (slivers of the other axis), checked against its root.
 
         Exactly `p` symbols are used for a secondary, `s` for a primary sliver. Raises `TooFewShards`,
@@ -180,11 +173,11 @@ class RedStuff(Parameters):
         self._check_index(axis, target)
         sliver, root = self._recover(metadata.length, axis, symbols)
         if root != metadata.sliver_root(axis, target):
-            raise RootMismatch(f"{axis.label} sliver {target}, rebuilt, does not hash to its root", (target,))
+            raise rebuilt_wrong(axis, target)
         return sliver
 
     def inconsistency_proof(
-        self, metadata: BlobMetadata, axis: Axis, target: int, proven: Mapping[int, tuple[Data, MerkleProof]]
+        self, metadata: SliverRoots, axis: Axis, target: int, proven: Mapping[int, tuple[Data, MerkleProof]]
     ) -> InconsistencyProof:
         """Return evidence that the writer lied: proven symbols, by helper index, that give another sliver `target`.
 
@@ -192,12 +185,12 @@ class RedStuff(Parameters):
         """
         needed = self.source_symbols(axis)
         chosen = sorted(proven)[:needed]
-        symbols = tuple(ProvenSymbol(i, bytes(_array(proven[i][0])), proven[i][1]) for i in chosen)
+        symbols = tuple(ProvenSymbol(i, bytes(array_of(proven[i][0])), proven[i][1]) for i in chosen)
         proof = InconsistencyProof(axis, target, symbols)
         self.verify_inconsistency_proof(metadata, proof)
         return proof
 
-    def verify_inconsistency_proof(self, metadata: BlobMetadata, proof: InconsistencyProof) -> None:
+    def verify_inconsistency_proof(self, metadata: SliverRoots, proof: InconsistencyProof) -> None:
         """Return when the proof holds: the blob's writer lied. Raises `InvalidProof` when it does not."""
         try:
             self._same_shards(metadata)
@@ -221,16 +214,8 @@ class RedStuff(Parameters):
 
     def _recover(self, length: int, axis: Axis, symbols: Mapping[int, Data]) -> tuple[bytes, bytes]:
         """Return the sliver the symbols give, and its root."""
+        indices, chosen = self._chosen(length, axis, symbols)
         needed, t = self.source_symbols(axis), self.symbol_size(length)
-        if len(symbols) < needed:
-            raise TooFewShards(f"needed {needed} symbols to rebuild the sliver, given {len(symbols)}")
-        indices = sorted(symbols)[:needed]
-        self._check_index(axis.other, indices[0])
-        self._check_index(axis.other, indices[-1])
-        chosen: list[Any] = list(map(symbols.__getitem__, indices))
-        sizes = set(map(len, chosen))
-        if sizes != {t}:
-            raise WrongSize(f"symbols of {sorted(sizes)} bytes: those of a blob of {length} bytes have {t}")
         expanded, root = self._engine.rebuild(axis, indices, bytearray().join(chosen), t)
         return expanded[: needed * t].tobytes(), root
 
@@ -258,42 +243,3 @@ class RedStuff(Parameters):
         for place, (index, sliver) in enumerate(slivers.items()):
             inner(stacked)[place * size : (place + 1) * size] = self._symbols(length, axis, index, sliver)
         return stacked
-
-    def _symbols(self, length: int, axis: Axis, index: int, sliver: Data) -> Bytes:
-        """Return one sliver's bytes, its index and size checked."""
-        self._check_index(axis, index)
-        symbols, size = _array(sliver), self.sliver_size(length, axis)
-        if len(symbols) != size:
-            raise WrongSize(f"{axis.label} sliver {index} of {len(symbols)} bytes: it must have {size}")
-        return symbols
-
-    def _expanded(self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int) -> Bytes:
-        symbols = _array(sliver)
-        if len(symbols) != self.source_symbols(axis) * symbol_size:
-            raise WrongSize(
-                f"a {axis.label} sliver of {len(symbols)} bytes: {self.source_symbols(axis)} symbols of "
-                f"{symbol_size} bytes are expected"
-            )
-        for target in targets:
-            self._check_index(axis.other, target)
-        return self._engine.expanded(axis, symbols, symbol_size)
-
-    def _check_index(self, axis: Axis, index: int) -> None:
-        if not 0 <= index < self.n_shards:
-            raise WrongSize(f"{axis.label} sliver {index}: there are {self.n_shards}")
-
-    def _same_shards(self, metadata: BlobMetadata) -> None:
-        if metadata.n_shards != self.n_shards:
-            raise WrongSize(f"metadata of {metadata.n_shards} sliver pairs, for {self.n_shards} shards")
-
-
-def _array(data: Data | BinaryIO) -> Bytes:
-    """Return the bytes, not copied unless they come from a file or lie scattered."""
-    if isinstance(data, np.ndarray):
-        return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-    if isinstance(data, bytes | bytearray | memoryview):
-        return np.frombuffer(data, np.uint8)
-    content = data.read() if hasattr(data, "read") else data
-    if not isinstance(content, bytes):
-        raise TypeError(f"the content of a blob is bytes, not {type(content).__name__}: encode a text first")
-    return np.frombuffer(content, np.uint8)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from storage.redstuff import kernels
+from storage.redstuff import field, kernels
 from storage.redstuff.field import Words
 from storage.redstuff.memory import SLACK, Bytes, inner, slack_array
 from storage.redstuff.parameters import HASH_BYTES, Axis
@@ -197,6 +197,16 @@ class Engine:
             self._tables, _scratch(1, 1), none, none, none, slack_array(TOGETHER * tree), leaves, roots,
         )  # fmt: skip
 
+    def blob_root(self, pairs: Bytes) -> bytes:
+        """The blob's root, of the primary and the secondary root of each pair, `(n, 64)`."""
+        roots, none = slack_array((2 * self.n + 1) * HASH_BYTES), slack_array(0)
+        inner(roots)[:-HASH_BYTES] = pairs.reshape(-1)
+        self.kernels.encode(
+            BLOB_ROOT, 0, self.n, 2, self.code(Axis.PRIMARY).shape, self.code(Axis.SECONDARY).shape,
+            self._tables, _scratch(1, 1), none, none, none, slack_array((self.n + 1) * HASH_BYTES), none, roots,
+        )  # fmt: skip
+        return inner(roots)[-HASH_BYTES:].tobytes()
+
     def expanded(self, axis: Axis, sliver: Bytes, t: int) -> Bytes:
         """Return all symbols of one sliver, `(n, t)`."""
         return inner(self._expand(axis, sliver, t)).reshape(self.n, t)
@@ -221,6 +231,28 @@ class Engine:
         nodes = slack_array((self.n + 1) * HASH_BYTES)
         self.kernels.symbols_root(symbols, self.n, t, nodes)
         return nodes[SLACK : SLACK + HASH_BYTES].tobytes()
+
+    def crossing(self, axis: Axis, slivers: Bytes, numbers: Ints, wanted: Ints, t: int, out: Bytes) -> None:
+        """Write symbol `wanted[i]` of sliver `numbers[i]` of `axis` to `out[i·t]`; small symbols only.
+
+        The slivers lie one after the other.
+        """
+        code, (log, exp) = self.code(axis), field.short_tables()
+        self.kernels.crossing_symbols(
+            slivers, numbers, wanted, t, code.shape, log, exp, code.crossing_sums, out
+        )
+
+    def originals(self, axis: Axis, symbols: Bytes, known: Ints, t: int) -> Bytes:
+        """Slivers of `axis`, one after the other in a slack array, each from its symbols `known`; small ones only.
+
+        `known` is `(slivers, k)`, ascending in each row; the symbols lie one after the other.
+        """
+        code, (log, exp) = self.code(axis), field.short_tables()
+        slivers = slack_array(known.size * t)
+        self.kernels.complete_each(
+            symbols, known, t, code.places, code.k, log, exp, code.original_sums, inner(slivers)
+        )
+        return slivers
 
     def rebuild(self, axis: Axis, indices: Sequence[int], symbols: bytearray, t: int) -> tuple[Bytes, bytes]:
         """Return one sliver of `axis` from its symbols `indices`, joined: all its `n` symbols, flat, and its root."""

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
+
+import numpy as np
 
 from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.errors import InvalidEncoding
+from storage.redstuff.memory import Bytes
 from storage.redstuff.merkle import blake2b_256, merkle_root, node_to_bcs, read_node
 from storage.redstuff.parameters import HASH_BYTES, MAX_SHARDS, MAX_SYMBOL_BYTES, Axis
 
 ENCODING_TYPE = 1
 """RedStuff over Reed-Solomon ("RS2")."""
 _VERSION = 0
+_HEAD_BYTES = 10
+"""Version, encoding type and length."""
+_NODE_BYTES = 1 + HASH_BYTES
+"""A node as `node_to_bcs` writes it, but for the node of zeros."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,75 @@ class BlobMetadata:
         if blob_id is not None and metadata.blob_id != blob_id:
             raise InvalidEncoding("metadata of another blob: its id is not the one asked for")
         return metadata
+
+
+class SliverRoots(Protocol):
+    """What slivers are verified against: `BlobMetadata`, or `EncodedMetadata`, which does not read all of it."""
+
+    @property
+    def blob_id(self) -> bytes:
+        """32 bytes."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the blob."""
+
+    @property
+    def n_shards(self) -> int:
+        """Sliver pairs."""
+
+    def sliver_root(self, axis: Axis, index: int) -> bytes:
+        """Root of one sliver, 32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedMetadata:
+    """BlobMetadata as BCS whose roots all have 32 bytes: single roots are read from their places.
+
+    To read all roots of 1000 shards takes a hundred times as long as to find one.
+    """
+
+    bcs: bytes = field(repr=False)
+    blob_id: bytes
+    """As its reader was told; that it is right is checked elsewhere (`RedStuff.read_metadata`)."""
+    length: int
+    n_shards: int
+    first: int
+    """The place of the first node."""
+
+    @classmethod
+    def of(cls, bcs: bytes, blob_id: bytes) -> EncodedMetadata | None:
+        """Return the metadata in `bcs`, its id not checked; None when it is none, or has a node of zeros."""
+        reader = Reader(bcs)
+        try:
+            if (reader.unsigned(1), reader.unsigned(1)) != (_VERSION, ENCODING_TYPE):
+                return None
+            length, n_shards = reader.unsigned(8), reader.uleb128(MAX_SHARDS)
+        except InvalidEncoding:
+            return None
+        size_bytes = 2 * n_shards * _NODE_BYTES
+        first = len(bcs) - size_bytes
+        is_regular = first == _HEAD_BYTES + len(uleb128(n_shards)) and not bcs[first::_NODE_BYTES].strip(
+            b"\x01"
+        )
+        return cls(bcs, blob_id, length, n_shards, first) if is_regular else None
+
+    def sliver_root(self, axis: Axis, index: int) -> bytes:
+        """Root of one sliver. Raises `IndexError`."""
+        pair = index if axis is Axis.PRIMARY else self.n_shards - 1 - index
+        if not 0 <= pair < self.n_shards:
+            raise IndexError(f"{axis.label} sliver {index}: there are {self.n_shards}")
+        place = self.first + (2 * pair + axis) * _NODE_BYTES + 1
+        return self.bcs[place : place + HASH_BYTES]
+
+    def decoded(self) -> BlobMetadata:
+        """The same with all roots read. Raises `InvalidEncoding` when the id is another one."""
+        return BlobMetadata.from_bcs(self.bcs, self.blob_id)
+
+    def pairs(self) -> Bytes:
+        """All roots, by pair the primary and the secondary: the leaves of the blob's tree, uint8 `(n, 64)`."""
+        nodes = np.frombuffer(self.bcs, np.uint8, offset=self.first).reshape(-1, _NODE_BYTES)
+        return nodes[:, 1:].reshape(self.n_shards, 2 * HASH_BYTES)
 
 
 @dataclass(frozen=True)

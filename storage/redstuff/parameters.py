@@ -85,6 +85,11 @@ class Parameters:
         """Return the bytes of a sliver."""
         return self.source_symbols(axis) * self.symbol_size(length)
 
+    @property
+    def metadata_size(self) -> int:
+        """Bytes of a blob's metadata as BCS: head, count, and two nodes a pair."""
+        return 10 + (1 if self.n_shards < 128 else 2) + 2 * self.n_shards * (1 + HASH_BYTES)
+
     def sliver_of_pair(self, pair: int, axis: Axis) -> int:
         """Return the index of a pair's sliver: the pair's own on the primary axis, reversed on the secondary one."""
         return pair if axis is Axis.PRIMARY else self.n_shards - 1 - pair

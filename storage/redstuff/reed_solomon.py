@@ -58,6 +58,32 @@ class Code:
             (originals + self.m, recoveries) if self.high else (originals, recoveries + self.m)
         )
 
+    @cached_property
+    def crossing_sums(self) -> Ints:
+        """For each position the logarithm of `Z`, which vanishes on the first `m` points (PROTOCOL section 1)."""
+        vanishing = np.zeros(_power_of_two(self.positions), np.int64)
+        vanishing[: self.m] = 1
+        return _log_sums(vanishing)
+
+    @cached_property
+    def original_sums(self) -> Ints:
+        """For each position the logarithm of the product of its differences to others.
+
+        They are those that hold originals, and those that are zero by definition.
+        """
+        vanishing = self._zeros()
+        vanishing[self.places[: self.k]] = 1
+        return _log_sums(vanishing)
+
+    def _zeros(self) -> Ints:
+        """For each position whether its symbol is zero by definition."""
+        zeros = np.zeros(_power_of_two(self.positions), np.int64)
+        if self.high:
+            zeros[self.m + self.k :] = 1
+        else:
+            zeros[self.k : self.m] = 1
+        return zeros
+
     def locators(self, known: tuple[int, ...]) -> Words:
         """Return the factors for `complete_vectors` when the `k` symbols `known` are given.
 
@@ -68,16 +94,9 @@ class Code:
         over xor, done by Walsh-Hadamard transforms (Lin, Al-Naffouri, Han 2016, section 4).
         """
         space = _power_of_two(self.positions)
-        vanishing = np.zeros(space, np.int64)
+        vanishing = self._zeros()
         vanishing[self.places[list(known)]] = 1
-        if self.high:
-            vanishing[self.m + self.k :] = 1
-        else:
-            vanishing[self.k : self.m] = 1
-        log, exp = field.tables()
-        logarithms = log[:space].copy()
-        logarithms[0] = 0
-        product = _walsh_hadamard(_walsh_hadamard(vanishing) * _walsh_hadamard(logarithms)) // space
+        product, (_, exp) = _log_sums(vanishing), field.tables()
         factors = exp[np.where(vanishing == 1, -product, product) % field.ORDER][: self.positions]
         inverses = field.inverse(np.arange(1, space // self.m, dtype=np.uint16))
         return np.concatenate((factors, np.zeros(1, np.uint16), inverses))
@@ -117,6 +136,14 @@ def completion(k: int, n: int, known: tuple[int, ...], kind: str) -> Completion:
 
 def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
+
+
+def _log_sums(vanishing: Ints) -> Ints:
+    """For each position the sum of the logarithms of its differences to the positions marked 1, itself left out."""
+    log, _ = field.tables()
+    logarithms = log[: len(vanishing)].copy()
+    logarithms[0] = 0
+    return _walsh_hadamard(_walsh_hadamard(vanishing) * _walsh_hadamard(logarithms)) // len(vanishing)
 
 
 def _walsh_hadamard(values: Ints) -> Ints:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from benchmarks import bench_scale
+import pytest
+
+from benchmarks import bench_scale, scale_filling
 from benchmarks.bench_scale import GOALS, IN_THIS_PROCESS, Goal, judged, tenfold
 
 
@@ -30,7 +32,10 @@ def test_a_figure_with_a_bound_is_within_it_at_every_size() -> None:
         del bench_scale.GOALS["x"]
 
 
-async def test_every_part_measures_figures_that_have_goals(tmp_path: Path) -> None:
+async def test_every_part_measures_figures_that_have_goals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scale_filling, "SHARD_COUNTS", (10,))
     for name, part in IN_THIS_PROCESS.items():
         for figure, value in (await part(20, tmp_path / name)).items():
             assert figure in GOALS

@@ -49,6 +49,18 @@ class BlobView(ABC):
         """Whether the blob's writer was proven to have encoded it inconsistently."""
         return any(one.invalid for one in self.objects(blob_id))
 
+    def those_invalid(self, blob_ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the blobs for which `is_invalid`."""
+        with self._noting_damage():
+            objects = self._store.of_each(blob_ids)
+        return {blob_id for blob_id, some in objects.items() if any(one.record.invalid for one in some)}
+
+    def lengths(self, blob_ids: Sequence[bytes]) -> dict[bytes, int]:
+        """Blob id → bytes of the blob, as the chain says; without blobs of which it knows no object."""
+        with self._noting_damage():
+            objects = self._store.of_each(blob_ids)
+        return {blob_id: some[0].record.length for blob_id, some in objects.items() if some}
+
     def was_live_at_start(self, blob_id: bytes) -> bool:
         """Whether the blob was live when the current epoch started, and is not invalid."""
         return bool(self.those_live_at_start([blob_id]))

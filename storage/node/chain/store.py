@@ -327,6 +327,20 @@ class ChainStore:
             found |= {number: unsaved[number] for number in self._unsaved_of.get(blob_id, ())}
         return [found[number] for number in sorted(found)]
 
+    def of_each(self, blob_ids: Sequence[bytes]) -> dict[bytes, list[BlobObject]]:
+        """Return blob id → the objects that name the blob, in no order; not for the event loop's thread."""
+        found: dict[bytes, dict[int, BlobObject]] = {blob_id: {} for blob_id in blob_ids}
+        with self._paging, told(f"cannot read {self.path}"):
+            for marks, some in portions(blob_ids):
+                statement = f"SELECT * FROM {self._name} WHERE blob_id IN ({marks})"  # noqa: S608 (a name from above)
+                for one in map(object_of, _opened(self._pager, self.path).execute(statement, some)):
+                    found[one.record.blob_id][one.record.object_id] = one
+        if self._unsaved is not None:
+            for blob_id, objects in found.items():
+                numbers = self._unsaved_of.get(blob_id, ())
+                objects |= {number: self._unsaved.objects[number] for number in numbers}
+        return {blob_id: list(objects.values()) for blob_id, objects in found.items()}
+
     def by_id(self, object_id: int) -> BlobObject | None:
         """The object with this id, if it is known."""
         if self._unsaved is not None and object_id in self._unsaved.objects:

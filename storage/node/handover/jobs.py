@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from committee import transition
 from committee.bls import SecretKey
@@ -38,7 +37,7 @@ from storage.node.handover.report import NodeReport
 from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.store import SliverStore, StoreError
-from storage.node.threads import finished
+from storage.node.threads import cancelled, finished
 from storage.node.watch import Watch
 from storage.redstuff import RedStuff
 
@@ -131,7 +130,7 @@ class Handover:
                 news, state = self._news, self._view.state
                 overtaken = [job for job in jobs if not job.goes_on(state)]
                 jobs = [job for job in jobs if job not in overtaken]
-                await _cancel([job.task for job in overtaken])
+                await cancelled([job.task for job in overtaken])
                 if self._drop_due:
                     self._drop_due = False  # until there is news, which may come while shards are dropped
                     if not await self._drop_old_shards():
@@ -143,7 +142,7 @@ class Handover:
                     job.start = state.started_block if job.is_for(state.current) else None
                 await _wait(news, LOOK_AGAIN_S)
         finally:
-            await _cancel([job.task for job in jobs])
+            await cancelled([job.task for job in jobs])
 
     async def _work(self, committee: Committee) -> None:
         """Fetch ahead until the committee's epoch starts; from then on fill and attest, until all is done."""
@@ -154,7 +153,7 @@ class Handover:
             await self._try(self._attest_what_is_here, committee)
             await ahead
         finally:
-            await _cancel([ahead])
+            await cancelled([ahead])
         retry_s = FIRST_RETRY_S
         while not await self._try(self._fill_and_attest, committee, retry_s):
             await asyncio.sleep(retry_s)
@@ -214,20 +213,17 @@ class Handover:
         period = self._view.state.next_period
         live = functools.partial(self._view.live_blobs, period=period)
         fail_point("prefetch.begun")
-        ways = self._filling.ways(
+        filled = self._filling.filled(
             plan,
             live,
             avoiding=lambda: self._departed(current).keys(),
             is_wanted=lambda blob_id: self._is_live_in(blob_id, period),
             to_the_end=False,
         )
-
-        async def attest(shards: frozenset[int]) -> None:
-            """The epoch may have started meanwhile."""
-            if self._is_current(committee):
-                await self._attest_what_is_here(committee, shards)
-
-        await _side_by_side(ways, attest)
+        async with aclosing(filled):
+            async for shards in filled:
+                if self._is_current(committee):  # the epoch has started meanwhile
+                    await self._attest_what_is_here(committee, shards)
         complete = await asyncio.to_thread(self._filling.has_all, plan.attest, live)
         if complete:
             log.info("prefetched", epoch=epoch, shards=len(plan.attest))
@@ -276,14 +272,16 @@ class Handover:
         fail_point("handover.begun")
         await self._attesting.attest(plan, start, plan.attest)
         left = set(plan.attest) - await ledger.attested_shards()
-        ways = self._filling.ways(
+        filled = self._filling.filled(
             plan.only(left),
             self._view.live_at_start,
             avoiding=lambda: self._departed(self._view.state.previous).keys(),
             is_wanted=lambda blob_id: not self._view.is_invalid(blob_id),
             to_the_end=True,
         )
-        await _side_by_side(ways, functools.partial(self._attesting.attest, plan, start))
+        async with aclosing(filled):
+            async for shards in filled:
+                await self._attesting.attest(plan, start, shards)
         left = set(plan.attest) - await ledger.attested_shards()
         if left:
             log.warning("handover is incomplete", epoch=plan.epoch, shards=len(left))
@@ -357,21 +355,3 @@ async def _wait(news: asyncio.Event, limit_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
             await news.wait()
-
-
-async def _side_by_side(
-    ways: Sequence[Coroutine[Any, Any, frozenset[int]]], then: Callable[[frozenset[int]], Awaitable[None]]
-) -> None:
-    """Go all ways at once, and do something with the end of each, one after the other; if one fails, go none on."""
-    going = [asyncio.create_task(way) for way in ways]
-    try:
-        for ended in asyncio.as_completed(going):
-            await then(await ended)
-    finally:
-        await _cancel(going)
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -32,7 +32,7 @@ _PATHS: dict[str, dict[str, str]] = {
     "/v1/uploads": {"post": "Store metadata and slivers of several blobs: BCS uploads, BCS outcomes"},
     "/v1/confirmations": {"post": "Signed confirmations of several blobs: BCS, BCS outcomes"},
     f"{_BLOB}/decodingSymbols": {"get": "Symbols without proofs; targetSlivers, targetType, helperShards"},
-    "/v1/decodingSymbols": {"post": "The same about several blobs: BCS questions, BCS answers"},
+    "/v1/decodingSymbols": {"post": "The same about several blobs: a BCS question, BCS answers"},
     f"{_BLOB}/recoverySymbols": {"get": "Symbols with proofs; targetSliver, targetType, helperShards"},
     f"{_BLOB}/inconsistencyProof/{{axis}}": {
         "post": "Signed finding that the blob is encoded inconsistently"

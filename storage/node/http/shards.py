@@ -14,7 +14,7 @@ from storage.client.failures import Reason
 from storage.node.budgets import Pool
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
-from storage.node.http.admission import IN_LINE, Admission, blob_id_of
+from storage.node.http.admission import IN_LINE, Admission, blob_id_of, flag
 from storage.node.http.blobs import bcs_answer, json_answer
 from storage.node.http.turns import Turns
 from storage.redstuff import (
@@ -83,25 +83,32 @@ class ShardHandlers:
         body = await self._admission.body(request, wire.MAX_REQUEST_JSON_BYTES)
         fail_point("source.page-asked")
         message, signature = wire.read_signed(wire.read_json(body))
+        with_metadata = flag(request, "metadata")
         wanted = await self._admission.new_owners.request_of(request, message, signature)
         fail_point("source.page-allowed")
         with self._admission.new_owners.answering(message):
-            page = await self._admission.bulk(request, wire.PAGE_BYTES, lambda: self._page(wanted))
+            page = await self._admission.bulk(
+                request, wire.PAGE_BYTES, lambda: self._page(wanted, with_metadata)
+            )
         fail_point("source.page-read")
         return bcs_answer(page)
 
-    def _page(self, wanted: messages.ShardTransferRequest) -> Bytes:
+    def _page(self, wanted: messages.ShardTransferRequest, with_metadata: bool) -> Bytes:
         axis = Axis(wanted.axis)
         count = min(wanted.max_count, wire.MAX_PAGE_SLIVERS)
-        page = self._store.slivers_from(wanted.shard, axis, wanted.first_blob_id, count, wire.PAGE_BYTES)
+        page = self._store.slivers_from(
+            *(wanted.shard, axis, wanted.first_blob_id, count, wire.PAGE_BYTES), with_metadata=with_metadata
+        )
+        invalid = self._view.those_invalid([blob_id for blob_id, _ in page.slivers])
         slivers = []
         for blob_id, symbols in page.slivers:
-            if self._view.is_invalid(blob_id):
+            if blob_id in invalid:
                 continue  # served by nobody
             size = len(symbols) // self._code.source_symbols(axis)
             index = self._code.sliver_index(blob_id, wanted.shard, axis)
             slivers.append((blob_id, SliverData(symbols, size, index)))
-        return wire.ShardPage(slivers, page.next_blob_id).to_bcs()
+        metadata = {one: bcs for one, bcs in page.metadata.items() if one not in invalid}
+        return wire.ShardPage(slivers, page.next_blob_id, metadata if with_metadata else None).to_bcs()
 
     async def handover(self, request: web.Request) -> web.Response:
         """What the node did in the handover into the current epoch."""

@@ -1,30 +1,40 @@
 """Symbols for peers that rebuild slivers: without proofs, of one blob or of several, and with them.
 
-What GET answers about one blob (PROTOCOL section 6), POST answers about several at once, an answer or a refusal each.
+What GET answers about one blob (PROTOCOL section 6), POST answers about many at once, an answer or a refusal each: it
+asks the disk for all of them together, and computes no symbol that is not wanted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from storage.client import wire
 from storage.client.bodies import Bytes
-from storage.client.failures import Reason, failure
+from storage.client.failures import Reason
 from storage.client.wire import Question
-from storage.node.face import NO_OBJECT_STORE, NodeFace, Refusal
+from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
 from storage.node.http.admission import Admission, blob_id_of
 from storage.node.http.blobs import bcs_answer
-from storage.node.store import StoreError, StoreUnavailable
-from storage.node.store.records import Symbols
+from storage.node.store.records import Place, SliverKey, Symbols
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding
 from storage.redstuff.memory import uninitialised
 
-Asked = tuple[Question, int | Refusal]
-"""A question, and the length of its blob: metadata take more memory than symbols may."""
+
+@dataclass
+class _Answer:
+    """What is answered about one blob."""
+
+    targets: Sequence[int]
+    size: int = 0
+    """Bytes of a symbol."""
+    rows: list[tuple[int, Bytes]] = field(default_factory=list)
+    """(helping sliver's index, its symbols for all targets)."""
 
 
 class SymbolHandlers:
@@ -32,6 +42,7 @@ class SymbolHandlers:
 
     def __init__(self, node: NodeFace, admission: Admission) -> None:
         self._store = node.store
+        self._view = node.view
         self._code = node.code
         self._admission = admission
 
@@ -50,39 +61,83 @@ class SymbolHandlers:
         targets = self._admission.indices(text, "targetSlivers", wire.MAX_TARGETS)
         fail_point("helper.symbols-asked")
         metadata, shards = await self._helpers(request, axis.other)
-        question = Question(metadata.blob_id, axis, targets, shards)
-        size_bytes = self._amount(question, metadata.length)
+        size = self._code.symbol_size(metadata.length)
+        size_bytes = len(shards) * len(targets) * size
         self._admission.check_amount(size_bytes)
         answer = await self._admission.bulk(
-            request, size_bytes, lambda: self._symbols(question, metadata.length)
+            request, size_bytes, lambda: self._symbols(metadata.blob_id, axis, targets, shards, size)
         )
         fail_point("helper.symbols-read")
         return bcs_answer(answer)
 
     async def symbols_of_blobs(self, request: web.Request) -> web.Response:
         """The same of several blobs; one that is refused holds up no other."""
-        body = await self._admission.body(request, wire.MAX_QUESTIONS_BYTES)
-        questions = wire.questions_from_bcs(body, self._code.n_shards)
+        body = await self._admission.body(request, wire.MAX_QUESTION_BYTES)
+        question = Question.from_bcs(body, self._code.n_shards)
         fail_point("helper.symbols-asked")
-        asked: list[Asked] = []
-        for question in questions:
+        refused: dict[bytes, Refusal] = {}
+        for blob_id in question.blob_ids:
             try:
-                self._admission.refuse_blocked(request, question.blob_id)
-                metadata = await self._admission.metadata(request, question.blob_id)
-                asked.append((question, metadata.length))
+                self._admission.refuse_blocked(request, blob_id)
             except Refusal as refusal:
-                asked.append((question, refusal))
-        size_bytes = sum(
-            self._amount(question, length) for question, length in asked if not isinstance(length, Refusal)
-        )
+                refused[blob_id] = refusal
+        found = await self._admission.looked_up(request, self._find, question, refused)
+        times, needed = Counter(question.blob_ids), self._code.source_symbols(question.axis.other)
+        sizes = (times[key.blob_id] * place.size_bytes // needed for key, place in found)
+        size_bytes = len(question.targets) * sum(sizes)
         self._admission.check_amount(size_bytes)
-
-        def collect() -> Bytes:
-            return wire.answers_to_bcs([self._symbols_or_refusal(*one) for one in asked])
-
-        answer = await self._admission.bulk(request, size_bytes, collect)
+        answer = await self._admission.bulk(
+            request, size_bytes, lambda: self._answers(question, refused, found)
+        )
         fail_point("helper.symbols-read")
         return bcs_answer(answer)
+
+    def _find(self, question: Question, refused: dict[bytes, Refusal]) -> list[tuple[SliverKey, Place]]:
+        """Find the slivers that help with blobs that are not refused; what cannot be helped is added to those."""
+        asked = [blob_id for blob_id in dict.fromkeys(question.blob_ids) if blob_id not in refused]
+        for blob_id in self._view.those_invalid(asked):
+            refused[blob_id] = Refusal(404, Reason.METADATA_NOT_FOUND, "the blob is invalid")
+        asked = [blob_id for blob_id in asked if blob_id not in refused]
+        found = self._store.bulk.find(question.shards, question.axis.other, asked)
+        for blob_id in set(asked).difference(key.blob_id for key, _ in found):
+            refused[blob_id] = _nothing_here(question.axis.other)
+        return found
+
+    def _answers(
+        self,
+        question: Question,
+        refused: Mapping[bytes, Refusal],
+        found: Sequence[tuple[SliverKey, Place]],
+    ) -> Bytes:
+        """Return the answers about all blobs, as they travel. Raises `StoreError`."""
+        answers = {blob_id: _Answer(self._targets(question, blob_id)) for blob_id in question.blob_ids}
+        for some in self._store.bulk.read(found):
+            by_size: dict[int, list[tuple[SliverKey, Symbols]]] = defaultdict(list)
+            for key, content in some:
+                if content is not None:
+                    size = len(content) // self._code.source_symbols(key.axis)
+                    by_size[size].append((key, content))
+            for size, slivers in by_size.items():
+                targets = [answers[key.blob_id].targets for key, _ in slivers]
+                contents = [content for _, content in slivers]
+                symbols = self._code.crossing_symbols(question.axis.other, contents, targets, size)
+                rows = symbols.reshape(len(slivers), -1)
+                for (key, _), row in zip(slivers, rows, strict=True):
+                    answer = answers[key.blob_id]
+                    answer.size = size
+                    answer.rows.append((self._code.sliver_index(*key), row.data))
+        return wire.answers_to_bcs(
+            [
+                _refused(refused.get(blob_id) or _nothing_here(question.axis.other))
+                if blob_id in refused or not answer.rows
+                else wire.symbols_to_bcs(answer.targets, answer.size, answer.rows)
+                for blob_id, answer in ((one, answers[one]) for one in question.blob_ids)
+            ]
+        )
+
+    def _targets(self, question: Question, blob_id: bytes) -> list[int]:
+        """Return the indices of the blob's slivers that are to be rebuilt."""
+        return [self._code.sliver_index(blob_id, shard, question.axis) for shard in question.targets]
 
     async def recovery_symbols(self, request: web.Request) -> web.Response:
         """Symbols for one sliver to be rebuilt, each proven in the helping sliver's tree."""
@@ -115,35 +170,16 @@ class SymbolHandlers:
             shards = sorted(await self._admission.looked_up(request, self._store.shards_with, blob_id, axis))
         return metadata, shards
 
-    def _amount(self, question: Question, length: int) -> int:
-        """Bytes of the symbols asked for, of a blob of that length."""
-        return len(question.shards) * len(question.targets) * self._code.symbol_size(length)
-
-    def _symbols(self, question: Question, length: int) -> Bytes:
-        """The answer to a question about a blob of that length. Raises `Refusal`."""
-        size = self._code.symbol_size(length)
-        targets, helping = question.targets, question.axis.other
-        shape = (len(question.shards), len(targets), size)
-        room = uninitialised(self._amount(question, length)).reshape(shape)
+    def _symbols(
+        self, blob_id: bytes, axis: Axis, targets: Sequence[int], shards: Sequence[int], size: int
+    ) -> Bytes:
+        """The symbols of one blob, one sliver after the other. Raises `Refusal`."""
+        room = uninitialised(len(shards) * len(targets) * size).reshape(len(shards), len(targets), size)
         symbols = []
-        for out, (index, sliver) in zip(
-            room, self._slivers(question.blob_id, helping, question.shards), strict=False
-        ):
-            self._code.recovery_symbols(helping, sliver, targets, size, out)
+        for out, (index, sliver) in zip(room, self._slivers(blob_id, axis.other, shards), strict=False):
+            self._code.recovery_symbols(axis.other, sliver, targets, size, out)
             symbols.append((index, out.data.cast("B")))
         return wire.symbols_to_bcs(targets, size, symbols)
-
-    def _symbols_or_refusal(self, question: Question, length: int | Refusal) -> Bytes | wire.Refused:
-        try:
-            if isinstance(length, Refusal):
-                raise length
-            return self._symbols(question, length)
-        except Refusal as refusal:
-            return refusal.status, json.dumps(refusal.to_json()).encode()
-        except StoreUnavailable:
-            return 503, json.dumps(failure(503, Reason.UNAVAILABLE, NO_OBJECT_STORE)).encode()
-        except StoreError:
-            return 500, json.dumps(failure(500, Reason.INTERNAL_ERROR, "the node's store failed")).encode()
 
     def _slivers(self, blob_id: bytes, axis: Axis, shards: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
         """(sliver index, symbols) of those shards' slivers that are here, one in memory at a time; one at least."""
@@ -154,4 +190,12 @@ class SymbolHandlers:
                 yield self._code.sliver_index(blob_id, shard, axis), symbols
                 nothing = False
         if nothing:
-            raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"no {axis.label} sliver that could help is here")
+            raise _nothing_here(axis)
+
+
+def _nothing_here(axis: Axis) -> Refusal:
+    return Refusal(404, Reason.SLIVER_NOT_FOUND, f"no {axis.label} sliver that could help is here")
+
+
+def _refused(refusal: Refusal) -> wire.Refused:
+    return refusal.status, json.dumps(refusal.to_json()).encode()

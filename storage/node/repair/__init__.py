@@ -2,5 +2,6 @@
 
 from storage.node.repair.helpers import RepairError
 from storage.node.repair.rebuild import InconsistentBlob, Repair
+from storage.node.repair.waste import Waste
 
-__all__ = ["InconsistentBlob", "Repair", "RepairError"]
+__all__ = ["InconsistentBlob", "Repair", "RepairError", "Waste"]

@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from operator import itemgetter
 from statistics import median
 
 from committee.errors import HauloutError
 from committee.membership import Member
-from storage.client.errors import NodeError, NodeFailure, name_failures
-from storage.client.wire import Question
+from storage.client.errors import NodeError, name_failures
 from storage.node.budgets import Budget
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
-from storage.node.repair.courier import Courier
+from storage.node.repair.courier import Answer, Courier
+from storage.node.repair.gathering import Gathering
 from storage.node.repair.standing import GOOD, Standing
-from storage.node.store.records import Symbols
-from storage.redstuff import Axis, BlobMetadata, RedStuff, blob_id_text
+from storage.redstuff import RedStuff, blob_id_text
 
 OVERTAKEN_AFTER_S = 6.0
 """A request that a helper has not answered by then is overtaken: another helper is asked, and once as many symbols are
@@ -43,7 +42,7 @@ LEAST_BYTES = 2**15
 """Bytes of symbols in one request, if the helper has as many: the heads are then a hundredth of the traffic."""
 
 
-_Offers = dict[tuple[int, bool, bool], dict[Member, list[int]]]
+Offers = dict[tuple[int, bool, bool], dict[Member, list[int]]]
 """(standing, has left, is the shard's new owner) → member → shards; the least kind is the best."""
 
 
@@ -52,41 +51,6 @@ class RepairError(HauloutError):
 
     wasted_bytes = 0
     """Symbols received in vain, for each of the slivers that were to be rebuilt together."""
-
-
-@dataclass
-class Gathering:
-    """Symbols for some slivers of one blob, as they come in from helpers."""
-
-    metadata: BlobMetadata
-    axis: Axis
-    """The axis of the slivers to be rebuilt; the helpers' slivers are of the other one."""
-    targets: dict[int, int]
-    """sliver index → shard."""
-    needed: int
-    """Symbols for each target."""
-    symbol_bytes: int
-    symbols: dict[int, Mapping[int, Symbols]] = field(default_factory=dict)
-    """helping sliver's index → target → symbol."""
-    sources: dict[int, tuple[Member, int]] = field(default_factory=dict)
-    """helping sliver's index → who sent it, for which shard; this node's own slivers are missing here."""
-    failures: dict[int, NodeFailure] = field(default_factory=dict)
-    """node id → why the node does not help."""
-    refused: set[tuple[int, int]] = field(default_factory=set)
-    """(node id, shard) not to be asked again."""
-    cancelled: set[tuple[int, int]] = field(default_factory=set)
-    """(node id, shard) of requests that were cancelled; asked for again where no other is left, and then waited for."""
-    wasted: int = 0
-    """Symbols for each target received and thrown away."""
-
-    @property
-    def lacking(self) -> int:
-        """Symbols for each target still to come."""
-        return self.needed - len(self.symbols)
-
-    def note_failure(self, member: Member, why: str) -> None:
-        """Note why a member does not help."""
-        self.failures[member.node_id] = NodeFailure(member.name, why)
 
 
 @dataclass
@@ -120,7 +84,7 @@ class Helpers:
         self._me = me
         self._standing = standing
         self._budget = budget
-        self._courier = Courier(peers, budget)
+        self.courier = Courier(peers, budget)
         self._took_s: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
         """How long the latest answers have taken."""
 
@@ -173,7 +137,7 @@ class Helpers:
         expected = sum(len(one.shards) for one in pending.values() if not one.is_overtaken)
         if expected >= gathering.lacking:
             return
-        count, offers = gathering.lacking - expected, self._offers(gathering, holders, asked)
+        count, offers = gathering.lacking - expected, self.offers(gathering, holders, asked)
         reachable = len(gathering.symbols) + len(asked) + _amount(offers)
         if reachable < gathering.needed:
             raise RepairError(
@@ -189,7 +153,7 @@ class Helpers:
             count, offers = short, doubtful
         elif any(one.is_trial and not one.is_overtaken for one in pending.values()):
             return
-        for member, shards in self._spread(gathering, offers, count).items():
+        for member, shards in self.spread(gathering, offers, count).items():
             request = _Request(member, shards, asyncio.get_running_loop().time(), is_trial)
             pending[asyncio.create_task(self._ask(gathering, request))] = request
 
@@ -203,11 +167,11 @@ class Helpers:
         ]
         return min(waits, default=None)
 
-    def _offers(
+    def offers(
         self, gathering: Gathering, holders: Mapping[int, list[Member]], asked: Collection[int]
-    ) -> _Offers:
+    ) -> Offers:
         """Return the helpers to ask for symbols, for each shard the best of its holders."""
-        offers: _Offers = defaultdict(lambda: defaultdict(list))
+        offers: Offers = defaultdict(lambda: defaultdict(list))
         for shard, members in holders.items():
             index = self._code.sliver_index(gathering.metadata.blob_id, shard, gathering.axis.other)
             willing = [one for one in members if (one.node_id, shard) not in gathering.refused]
@@ -216,15 +180,18 @@ class Helpers:
                 offers[kind][member].append(shard)
         return offers
 
-    def _spread(self, gathering: Gathering, offers: _Offers, count: int) -> dict[Member, list[int]]:
+    def spread(
+        self, gathering: Gathering, offers: Offers, count: int, n_blobs: int = 1
+    ) -> dict[Member, list[int]]:
         """member → shards to ask it for: `count` shards where there are as many, evenly over the members.
 
         Members in good standing come first, and shards they have had for long; who has left, last. When little is
-        needed, no more members are asked than give LEAST_BYTES each. The round begins at a place of its own for each
-        blob and rebuilding node, so that they do not all lean on the same ones.
+        needed of all `n_blobs`, no more members are asked than give LEAST_BYTES each. The round begins at a place of
+        its own for each blob and rebuilding node, so that they do not all lean on the same ones.
         """
         blob_id = gathering.metadata.blob_id
-        at_once = max(1, count * len(gathering.targets) * gathering.symbol_bytes // LEAST_BYTES)
+        size_bytes = n_blobs * len(gathering.targets) * gathering.symbol_bytes
+        at_once = max(1, count * size_bytes // LEAST_BYTES)
         requests: dict[Member, list[int]] = defaultdict(list)
         for _, by_member in sorted(offers.items(), key=itemgetter(0)):
             round_ = sorted(by_member, key=lambda member: member.node_id)
@@ -245,32 +212,42 @@ class Helpers:
 
     async def _ask(self, gathering: Gathering, request: _Request) -> None:
         """Take one member's symbols in; what it does not give is not asked of it again."""
-        member, shards, targets = request.member, request.shards, gathering.targets
-        question = Question(gathering.metadata.blob_id, gathering.axis, list(targets), shards)
+        member, shards = request.member, request.shards
+        targets, blob_id = list(gathering.targets), gathering.metadata.blob_id
         size_bytes = len(shards) * len(targets) * gathering.symbol_bytes
         fail_point("handover.symbols-wanted")
         try:
-            answer = await self._courier.ask(member, question, size_bytes, request.send)
+            answer = await self.courier.ask(
+                member, blob_id, gathering.axis, targets, shards, size_bytes, request.send
+            )
         except NodeError as error:
-            gathering.note_failure(member, error.why)
-            gathering.refused.update((member.node_id, shard) for shard in shards)
+            gathering.note_refusal(member, shards, error.why)
             self._standing.failed(member, error)
             return
-        self._took_s.append(request.seconds())
+        self.note_time(request.seconds())
         fail_point("handover.symbols-received")
+        self.take_in(gathering, member, shards, answer)
+
+    def note_time(self, seconds: float) -> None:
+        """Note how long an answer has taken."""
+        self._took_s.append(seconds)
+
+    def take_in(self, gathering: Gathering, member: Member, shards: Sequence[int], answer: Answer) -> None:
+        """Add a member's symbols of these shards to the gathering, unless they are none of the blob's."""
+        blob_id, helping = gathering.metadata.blob_id, gathering.axis.other
         for shard in shards:
-            index = self._code.sliver_index(gathering.metadata.blob_id, shard, gathering.axis.other)
+            index = self._code.sliver_index(blob_id, shard, helping)
             symbols = answer.get(index)
             if symbols is None:
-                gathering.note_failure(member, f"has no sliver of shard {shard}")
-                gathering.refused.add((member.node_id, shard))
-            elif symbols.keys() != targets.keys() or any(
+                gathering.note_refusal(member, [shard], f"has no sliver of shard {shard}")
+            elif symbols.keys() != gathering.targets.keys() or any(
                 len(one) != gathering.symbol_bytes for one in symbols.values()
             ):
                 self._standing.lied(member, f"symbols of shard {shard} that are none of the blob's")
-                gathering.note_failure(member, f"sent no good symbols of shard {shard}")
                 gathering.wasted += 1
-                gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
+                gathering.note_refusal(
+                    member, range(self._code.n_shards), f"sent no good symbols of shard {shard}"
+                )
             elif gathering.lacking > 0:
                 gathering.symbols[index] = symbols
                 gathering.sources[index] = (member, shard)
@@ -296,7 +273,7 @@ def _cancel_overtaken(
     return tasks
 
 
-def _amount(offers: _Offers) -> int:
+def _amount(offers: Offers) -> int:
     """How many shards are offered."""
     return sum(len(shards) for by_member in offers.values() for shards in by_member.values())
 

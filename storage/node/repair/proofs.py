@@ -16,7 +16,7 @@ from storage.client.link import Transfer
 from storage.client.overtaking import Requests
 from storage.node.budgets import Budget
 from storage.node.peers import Peers
-from storage.node.repair.helpers import Gathering
+from storage.node.repair.gathering import Gathering
 from storage.node.repair.standing import Standing
 from storage.redstuff import MerkleProof, RedStuff, RedStuffError
 

@@ -7,21 +7,23 @@ from secondary slivers (PROTOCOL section 1, "Repair of one sliver pair"). `stora
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from committee.logs import Log
-from storage.client.errors import NodeError, NodeFailure, name_failures
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
-from storage.node.repair.helpers import Gathering, Helpers, RepairError
+from storage.node.repair.gathering import Gathering, Rebuilt
+from storage.node.repair.helpers import Helpers, RepairError
+from storage.node.repair.metadata import MetadataOfBlobs
 from storage.node.repair.proofs import Proofs
 from storage.node.repair.standing import Standing
-from storage.node.store import NewSliver, SliverStore, StoreError, Tally
+from storage.node.repair.together import BLOBS_TOGETHER, SYMBOLS_TOGETHER, Together
+from storage.node.repair.waste import Waste
+from storage.node.store import NewSliver, SliverStore, StoreError
 from storage.node.threads import Threads
 from storage.redstuff import (
     Axis,
@@ -31,6 +33,7 @@ from storage.redstuff import (
     RedStuff,
     RedStuffError,
     RootMismatch,
+    SliverRoots,
     blob_id_text,
 )
 
@@ -40,10 +43,10 @@ TARGETS_AT_ONCE = 64
 """Slivers rebuilt together, so that small blobs do not drown in round trips."""
 BATCH_BYTES = 64 * 2**20
 """Symbols of one batch held in memory, unless a single sliver is larger."""
-METADATA_KEPT = 256
-"""Blobs whose metadata is kept at hand: a blob's slivers come one after the other, for shard after shard."""
-METADATA_LIMIT_S = 5.0
-"""Time limit for one peer's metadata; another peer is asked then."""
+TOGETHER_BYTES = 4 * 2**20
+"""The same of one batch of many blobs."""
+BATCHES_AT_ONCE = 2
+"""Batches of many blobs: while one is computed and stored, the symbols of the next one travel."""
 
 
 class InconsistentBlob(RepairError):
@@ -59,18 +62,16 @@ class InconsistentBlob(RepairError):
 
 
 @dataclass(frozen=True)
-class Rebuilt:
-    """One rebuilt sliver, verified against its root, and what it cost."""
+class Batch:
+    """Slivers of many blobs to be rebuilt together."""
 
-    shard: int
-    symbols: bytes = field(repr=False)
-    """The sliver: `s·t` bytes (primary) or `p·t` bytes (secondary)."""
-    symbol_bytes: int
-    """All symbols that entered the rebuild: exactly the sliver's own size."""
-    received_bytes: int
-    """Bytes of these symbols that crossed the wire; the rest came from slivers that this node holds itself."""
-    wasted_bytes: int
-    """Symbols received for this sliver and thrown away."""
+    axis: Axis
+    shards: Sequence[int]
+    """The shards that lack them, the same of every blob."""
+    blobs: Sequence[SliverRoots]
+    """Blobs of one symbol size."""
+    size_bytes: int
+    """Bytes of all slivers."""
 
 
 class Repair:
@@ -88,70 +89,41 @@ class Repair:
         self._code = code
         self._peers = peers
         self._budget = budget or Budget()
-        self._kept: OrderedDict[bytes, BlobMetadata] = OrderedDict()
-        self._fetching: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
-        """One lock for each blob whose metadata somebody is getting, so that nothing is fetched twice."""
         self.standing = Standing()
         self._helpers = Helpers(code, peers, view.node_id, self.standing, self._budget)
         self._proofs = Proofs(code, peers, self.standing, self._budget)
         self.threads = Threads()
         """For the long work of repair and handover: the store's small questions must not wait behind all of it."""
+        self._metadata = MetadataOfBlobs(store, code, peers, self.standing, self._budget, self.threads)
+        self._together = Together(store, code, peers, self._helpers, self.standing, self.threads)
         self.on_inconsistent: Callable[[InconsistentBlob], None] = lambda blob: None
         """Told of every inconsistent blob that is met, whoever asked for the repair; must not block."""
 
     async def metadata(self, blob_id: bytes) -> BlobMetadata:
         """A blob's metadata: the stored one, or a peer's, which is then stored. Raises `RepairError`."""
-        async with self._fetching.setdefault(blob_id, asyncio.Lock()):
-            stored = await asyncio.to_thread(self._store.metadata, blob_id)
-            if stored is None:
-                metadata = await self._fetch_metadata(blob_id)
-            else:
-                metadata = self._kept.get(blob_id) or BlobMetadata.from_bcs(stored, blob_id)
-        self._kept[blob_id] = metadata
-        self._kept.move_to_end(blob_id)
-        if len(self._kept) > METADATA_KEPT:
-            self._kept.popitem(last=False)
-        return metadata
+        return await self._metadata.get(blob_id)
 
-    async def _fetch_metadata(self, blob_id: bytes) -> BlobMetadata:
-        failures: dict[int, NodeFailure] = {}
-        others = self._peers.others()
-        # Each blob's round begins elsewhere, so that they do not all lean, or wait, on the same ones.
-        first = int.from_bytes(blob_id[:4], "big") % max(1, len(others))
-        for member in sorted(others[first:] + others[:first], key=self.standing.rank):
-            try:
-                async with self._budget.request():
-                    metadata = await self._peers.client(member).metadata(blob_id, METADATA_LIMIT_S)
-            except NodeError as error:
-                failures[member.node_id] = NodeFailure(member.name, error.why)
-                self.standing.failed(member, error)
-                continue
-            encoded = metadata.to_bcs()
-            self._budget.charge(len(encoded))
-            fail_point("handover.blob-metadata-fetched")
-            await self.threads.finished(self._store.put_metadata, blob_id, encoded)
-            fail_point("handover.blob-metadata-stored")
-            return metadata
-        raise RepairError(f"no metadata of blob {blob_id_text(blob_id)}: {name_failures(failures)}")
+    async def metadata_of(
+        self, blob_ids: Sequence[bytes]
+    ) -> tuple[dict[bytes, SliverRoots], dict[bytes, Exception]]:
+        """Return the metadata of many blobs, as `metadata` gets it, and why, of each whose metadata cannot be had."""
+        return await self._metadata.of(blob_ids)
 
     async def fill(
         self,
         metadata: BlobMetadata,
         shards: Sequence[int],
-        tally_epoch: int | None = None,
+        waste: Waste | None = None,
         avoiding: Collection[int] = (),
         is_wanted: Callable[[], bool] = lambda: True,
-        in_vain: Counter[tuple[bytes, int, Axis]] | None = None,
     ) -> None:
         """Rebuild and store every sliver of the blob that these shards lack: secondaries first, then primaries.
 
-        (The paper's Theorem 1: until enough columns exist a row cannot be rebuilt.) With `tally_epoch`, the cost
-        is recorded with the slivers; `in_vain` are bytes received before for (blob id, shard, axis) and thrown away,
-        which go over into the record. Ends as soon as the blob is no longer wanted, storing nothing more.
+        (The paper's Theorem 1: until enough columns exist a row cannot be rebuilt.) With `waste`, a handover's ledger,
+        the cost is recorded with the slivers. Ends as soon as the blob is no longer wanted, storing nothing more.
         Raises as `rebuild` does, and `StoreError`; what was stored by then stays.
         """
         blob_id = metadata.blob_id
-        in_vain = Counter() if in_vain is None else in_vain
         for axis in (Axis.SECONDARY, Axis.PRIMARY):
             stored = await asyncio.to_thread(self._store.shards_with, blob_id, axis)
             lacking = [shard for shard in shards if shard not in stored]
@@ -162,44 +134,128 @@ class Repair:
                 # On a full disk, nothing is fetched that cannot be stored.
                 await asyncio.to_thread(self._store.require_room, len(some) * sliver_bytes)
                 async with self._budget.memory(2 * len(some) * sliver_bytes):
-                    try:
-                        rebuilt = await self.rebuild(metadata, axis, some, avoiding)
-                    except RepairError as error:
-                        if error.wasted_bytes:
-                            in_vain.update(
-                                dict.fromkeys(((blob_id, one, axis) for one in some), error.wasted_bytes)
-                            )
-                        raise
-                    fail_point("handover.slivers-rebuilt")
-                    if not is_wanted():
+                    gathering = self._gathering(metadata, axis, some)
+                    if not await self._fill_alone(gathering, waste, avoiding, is_wanted):
                         return
-                    slivers = []
-                    for one in rebuilt:
-                        tally = None
-                        if tally_epoch is not None:
-                            wasted_bytes = one.wasted_bytes + in_vain[blob_id, one.shard, axis]
-                            cost = (one.symbol_bytes, one.received_bytes, wasted_bytes)
-                            tally = Tally(tally_epoch, one.shard, blob_id, "rebuilt", 1, *cost)
-                        slivers.append(NewSliver(blob_id, one.shard, axis, one.symbols, tally))
-                    await self.keep(slivers, in_vain)
-                    fail_point("handover.slivers-stored")
 
-    async def keep(self, slivers: Sequence[NewSliver], in_vain: Counter[tuple[bytes, int, Axis]]) -> None:
-        """Store slivers, whose tallies have what was `in_vain`: that goes over into the record.
+    async def fill_together(
+        self,
+        blobs: Mapping[bytes, SliverRoots],
+        shards: Sequence[int],
+        waste: Waste,
+        avoiding: Callable[[], Collection[int]],
+        is_wanted: Callable[[bytes], bool],
+    ) -> dict[bytes, Exception]:
+        """As `fill`, of many small blobs (`RedStuff.is_small`) together; return why, of each that could not be."""
+        failed: dict[bytes, Exception] = {}
+        for axis in (Axis.SECONDARY, Axis.PRIMARY):
+            left = [blob_id for blob_id in blobs if blob_id not in failed]
+            batches = await asyncio.to_thread(self._batches, blobs, left, shards, axis)
+            at_once = asyncio.Semaphore(BATCHES_AT_ONCE)
 
-        Raises `StoreError`; all that they have cost is then `in_vain`.
-        """
-        is_refused = False
+            async def fill(batch: Batch, at_once: asyncio.Semaphore = at_once) -> None:
+                async with at_once:
+                    failed.update(await self._fill_batch(batch, waste, avoiding(), is_wanted))
+
+            async with asyncio.TaskGroup() as batches_at_work:
+                for batch in batches:
+                    batches_at_work.create_task(fill(batch))
+        return failed
+
+    def _batches(
+        self, blobs: Mapping[bytes, SliverRoots], blob_ids: Sequence[bytes], shards: Sequence[int], axis: Axis
+    ) -> list[Batch]:
+        """Put blobs of one symbol size that lack slivers of the same shards together."""
+        lacking: dict[bytes, list[int]] = {blob_id: [] for blob_id in blob_ids}
+        for shard in shards:
+            for blob_id in self._store.missing(shard, axis, blob_ids):
+                lacking[blob_id].append(shard)
+        alike: dict[tuple[int, ...], list[bytes]] = defaultdict(list)
+        for blob_id, some in lacking.items():
+            for first in range(0, len(some), TARGETS_AT_ONCE):
+                size = self._code.symbol_size(blobs[blob_id].length)
+                alike[size, *some[first : first + TARGETS_AT_ONCE]].append(blob_id)
+        batches = []
+        for (_, *targets), some_blobs in alike.items():
+            sliver_bytes = self._code.sliver_size(blobs[some_blobs[0]].length, axis)
+            symbols = len(targets) * self._code.source_symbols(axis)
+            by_bytes = TOGETHER_BYTES // (len(targets) * sliver_bytes)
+            most = max(1, min(BLOBS_TOGETHER, SYMBOLS_TOGETHER // symbols, by_bytes))
+            for first in range(0, len(some_blobs), most):
+                roots = [blobs[blob_id] for blob_id in some_blobs[first : first + most]]
+                batches.append(Batch(axis, targets, roots, len(roots) * len(targets) * sliver_bytes))
+        return batches
+
+    async def _fill_batch(
+        self,
+        batch: Batch,
+        waste: Waste,
+        avoiding: Collection[int],
+        is_wanted: Callable[[bytes], bool],
+    ) -> dict[bytes, Exception]:
+        """Rebuild and store a batch; what goes wrong with single blobs is finished alone, or told."""
+        gatherings = [self._gathering(one, batch.axis, batch.shards) for one in batch.blobs]
+        failed: dict[bytes, Exception] = {}
         try:
-            await self.threads.finished(self._store.put_slivers, slivers)
-        except (StoreError, asyncio.CancelledError) as error:
-            is_refused = isinstance(error, StoreError) or isinstance(error.__cause__, StoreError)
+            await asyncio.to_thread(self._store.require_room, batch.size_bytes)
+            async with self._budget.memory(2 * batch.size_bytes):
+                made = await self._together.rebuild(batch.axis, batch.shards, gatherings, avoiding)
+                fail_point("handover.slivers-rebuilt")
+                pairs = list(zip(gatherings, made, strict=True))
+                slivers = await asyncio.to_thread(
+                    lambda: [
+                        waste.rebuilt(gathering.metadata.blob_id, batch.axis, one)
+                        for gathering, some in pairs
+                        if some is not None and is_wanted(gathering.metadata.blob_id)
+                        for one in some
+                    ]
+                )
+                gatherings = [gathering for gathering, some in pairs if some is None]
+                if slivers:
+                    await waste.store(self._store, self.threads, slivers)
+                    fail_point("handover.slivers-stored")
+                while gatherings:
+                    gathering = gatherings.pop()
+                    blob_id = gathering.metadata.blob_id
+                    try:
+                        await self._fill_alone(gathering, waste, avoiding, lambda: is_wanted(blob_id))  # noqa: B023
+                    except (RepairError, RedStuffError) as error:
+                        failed[blob_id] = error
+        except StoreError as error:
+            for one in batch.blobs:
+                failed.setdefault(one.blob_id, error)
+            for gathering in gatherings:
+                for shard in gathering.targets.values():
+                    waste.add(gathering.metadata.blob_id, shard, batch.axis, gathering.came_bytes)
+        return failed
+
+    async def _fill_alone(
+        self,
+        gathering: Gathering,
+        waste: Waste | None,
+        avoiding: Collection[int],
+        is_wanted: Callable[[], bool],
+    ) -> bool:
+        """Gather what is lacking still, rebuild and store; return False, storing nothing, if it is no longer wanted."""
+        blob_id, axis = gathering.metadata.blob_id, gathering.axis
+        try:
+            rebuilt = await self._finished(gathering, avoiding)
+        except RepairError as error:
+            if waste is not None:
+                for shard in gathering.targets.values():
+                    waste.add(blob_id, shard, axis, error.wasted_bytes)
             raise
-        finally:
-            for one in slivers:
-                in_vain.pop((one.blob_id, one.shard, one.axis), None)
-                if is_refused and one.tally is not None:
-                    in_vain[one.blob_id, one.shard, one.axis] = one.tally.in_vain.wasted_bytes
+        fail_point("handover.slivers-rebuilt")
+        if not is_wanted():
+            return False
+        if waste is None:
+            slivers = [NewSliver(blob_id, one.shard, axis, one.symbols) for one in rebuilt]
+            await self.threads.finished(self._store.put_slivers, slivers)
+        else:
+            costly = [waste.rebuilt(blob_id, axis, one) for one in rebuilt]
+            await waste.store(self._store, self.threads, costly)
+        fail_point("handover.slivers-stored")
+        return True
 
     async def rebuild(
         self, metadata: BlobMetadata, axis: Axis, shards: Sequence[int], avoiding: Collection[int] = ()
@@ -209,14 +265,20 @@ class Repair:
         Raises `RepairError` when too few helpers remain, naming who failed; `InconsistentBlob` when every helper's
         symbol is proven and the sliver still has another root.
         """
+        return await self._finished(self._gathering(metadata, axis, shards), avoiding)
+
+    def _gathering(self, metadata: SliverRoots, axis: Axis, shards: Sequence[int]) -> Gathering:
         code, blob_id = self._code, metadata.blob_id
-        gathering = Gathering(
+        return Gathering(
             metadata,
             axis,
             {code.sliver_index(blob_id, shard, axis): shard for shard in shards},
             code.source_symbols(axis),
             code.symbol_size(metadata.length),
         )
+
+    async def _finished(self, gathering: Gathering, avoiding: Collection[int]) -> list[Rebuilt]:
+        """Gather what is lacking still, and rebuild; raises as `rebuild`."""
         await self.threads.finished(self._add_own, gathering)
         try:
             while True:
@@ -226,7 +288,7 @@ class Repair:
                 except RootMismatch as mismatch:
                     await self._leave_out_liars(gathering, mismatch.indices[0])
         except RepairError as error:
-            error.wasted_bytes = (len(gathering.sources) + gathering.wasted) * gathering.symbol_bytes
+            error.wasted_bytes = gathering.came_bytes
             raise
 
     def _add_own(self, gathering: Gathering) -> None:
@@ -250,13 +312,11 @@ class Repair:
             )
 
     def _recover(self, gathering: Gathering) -> list[Rebuilt]:
-        t = gathering.symbol_bytes
         rebuilt = []
         for target, shard in gathering.targets.items():
             symbols = {index: by_target[target] for index, by_target in gathering.symbols.items()}
             sliver = self._code.recover(gathering.metadata, gathering.axis, target, symbols)
-            received, wasted = len(gathering.sources) * t, gathering.wasted * t
-            rebuilt.append(Rebuilt(shard, sliver, len(symbols) * t, received, wasted))
+            rebuilt.append(gathering.rebuilt(shard, sliver))
         return rebuilt
 
     async def _leave_out_liars(self, gathering: Gathering, target: int) -> None:
@@ -270,7 +330,8 @@ class Repair:
         if len(proven) < given:
             return
         symbols = {index: (gathering.symbols[index][target], proof) for index, proof in proven.items()}
-        metadata, axis = gathering.metadata, gathering.axis
+        roots, axis = gathering.metadata, gathering.axis
+        metadata = roots if isinstance(roots, BlobMetadata) else await self.metadata(roots.blob_id)
         proof = await self.threads.finished(self._code.inconsistency_proof, metadata, axis, target, symbols)
         inconsistent = InconsistentBlob(metadata, proof)
         self.on_inconsistent(inconsistent)

@@ -36,6 +36,10 @@ SYNCED_AT_ONCE = 8
 """Segments synced at once: a journaling file system then makes several durable in one go."""
 BUFFERS_AT_ONCE = 512
 """Slivers in one call that writes; systems allow 1024."""
+GAP_BYTES = 2**13
+"""Bytes between two slivers that are read with them: a call costs as much as some kilobytes more."""
+READ_BYTES = 2**20
+"""Slivers read in one call, but for a single larger one."""
 LOCK = "lock"
 """Name of the file that is locked while the store is open."""
 SEGMENTS = "segments"
@@ -184,7 +188,7 @@ class SegmentFiles:
                     return [None] * len(spans)
                 raise
             with opened(file):
-                return [_read(file, offset, size_bytes) for offset, size_bytes in spans]
+                return _read_all(file, spans)
 
     def remove(self, name: SegmentName) -> None:
         """Free a segment's name; no link is followed, and a folder that holds something is renamed."""
@@ -247,6 +251,29 @@ def _write_all(file: int, piece: Appended) -> None:
                 written -= len(buffers.pop(0))
             if buffers:
                 buffers[0] = buffers[0][written:]
+
+
+def _read_all(file: int, spans: Sequence[tuple[int, int]]) -> list[memoryview | None]:
+    """Spans of an open file, as `_read` gives each; those that lie close together are read at once."""
+    contents: list[memoryview | None] = [None] * len(spans)
+    order, first = sorted(range(len(spans)), key=spans.__getitem__), 0
+    while first < len(order):
+        begin, size_bytes = spans[order[first]]
+        end, last = begin + size_bytes, first + 1
+        while last < len(order):
+            offset, size_bytes = spans[order[last]]
+            if offset - end > GAP_BYTES or offset + size_bytes - begin > READ_BYTES:
+                break
+            end, last = max(end, offset + size_bytes), last + 1
+        whole = _read(file, begin, end - begin)
+        for at in order[first:last]:
+            offset, size_bytes = spans[at]
+            if whole is not None:
+                contents[at] = whole[offset - begin : offset - begin + size_bytes]
+            elif last > first + 1:
+                contents[at] = _read(file, offset, size_bytes)
+        first = last
+    return contents
 
 
 def _read(file: int, offset: int, size_bytes: int) -> memoryview | None:

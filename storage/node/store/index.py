@@ -12,8 +12,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from storage.node.sqlite import (
     StoreDamaged,
     StoreError,
     connect,
+    portions,
     told,
     transaction,
     version_of,
@@ -237,6 +237,17 @@ def number_of(index: sqlite3.Connection, blob_id: bytes) -> int:
     raise StoreError(f"no number is free for the blob {blob_id.hex()}: too many ids begin with the same bits")
 
 
+def numbers_of(index: sqlite3.Connection, blob_ids: Collection[bytes]) -> dict[bytes, int]:
+    """Return the numbers of blobs, as `number_of` does of each."""
+    numbers: dict[bytes, int] = {}
+    for marks, some in portions(list(blob_ids)):
+        numbers.update(index.execute(sql.SOME_NUMBERS.format(marks), some).fetchall())
+    for blob_id in blob_ids:
+        if blob_id not in numbers:
+            numbers[blob_id] = number_of(index, blob_id)
+    return numbers
+
+
 def id_of(index: sqlite3.Connection, number: int) -> bytes | None:
     """Return the id of the blob that has a number; None when there is none."""
     for window in WINDOWS:
@@ -255,9 +266,15 @@ def _ids_around(number: int, window: int) -> tuple[bytes, bytes]:
 
 def add_tallies(writer: sqlite3.Connection, tallies: Sequence[Tally]) -> None:
     """Add to the record of what handovers cost, and drop a part of what has become too old of it."""
-    for tally in tallies:
-        epoch, shard, blob_id, *values = astuple(tally)
-        writer.execute(sql.ADD_TALLY, (epoch, shard, number_of(writer, blob_id), *values))
     if tallies:
+        numbers = numbers_of(writer, {tally.blob_id for tally in tallies})
+        writer.executemany(sql.ADD_TALLY, (_row_of(tally, numbers[tally.blob_id]) for tally in tallies))
         oldest = max(tally.epoch for tally in tallies) - TALLY_EPOCHS
         writer.execute(sql.FORGET_TALLIES, (oldest, TALLIES_FORGOTTEN))
+
+
+def _row_of(tally: Tally, number: int) -> tuple[Any, ...]:
+    return (
+        *(tally.epoch, tally.shard, number, tally.way),
+        *(tally.slivers, tally.symbol_bytes, tally.received_bytes, tally.wasted_bytes),
+    )

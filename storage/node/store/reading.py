@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from xxhash import xxh3_64_digest as checksum_of
 
-from storage.node.sqlite import told
+from storage.node.sqlite import portions, told
 from storage.node.store import statements as sql
 from storage.node.store.index import StoreIndex
-from storage.node.store.records import Page, Place, SliverKey, Symbols
+from storage.node.store.records import Place, SliverKey, Symbols
 from storage.node.store.segments import Segments
 from storage.redstuff import Axis
 
-PAGE_LIMIT = 1024
-"""Slivers in one page, whatever is asked."""
-BLOBS_IN_A_PAGE = 2**16
-"""Most blobs looked through for one page: that of a shard with few of them ends there, and says where to go on."""
 DAMAGED_LISTED = 1000
 """The most damaged slivers that are named, the last ones found."""
 
@@ -41,7 +37,7 @@ class Reading:
         self._index = index
         self._segments = segments
         self._writing = writing
-        self._on_damage = on_damage
+        self.tell_damage = on_damage
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -67,16 +63,16 @@ class Reading:
 
         What lies in the object store is not read: `check_objects` has done that.
         """
+        by_shard: dict[tuple[int, Axis], list[bytes]] = defaultdict(list)
+        for key in keys:
+            by_shard[key.shard, key.axis].append(key.blob_id)
+        found: list[tuple[SliverKey, Place]] = []
         with self._index.writer() as index:
-            known = {
-                blob_id
-                for blob_id in {key.blob_id for key in keys}
-                if index.execute(sql.NUMBER, (blob_id,)).fetchone()
-            }
-            rows = [(key, index.execute(sql.FIND, key).fetchone()) for key in keys if key.blob_id in known]
-        found = [
-            (key, Place(*row)) for key, row in rows if row is not None and self._segments.is_listed(row[0])
-        ]
+            for (shard, axis), blob_ids in by_shard.items():
+                for marks, some in portions(blob_ids):
+                    rows = index.execute(sql.FIND_SOME.format(marks), (*some, shard, axis)).fetchall()
+                    found += [(SliverKey(row[0], shard, axis), Place(*row[1:])) for row in rows]
+        found = [(key, place) for key, place in found if self._segments.is_listed(place.segment)]
         here = [(key, place) for key, place in found if not self._segments.is_object(place.segment)]
         read = zip(here, self.contents(here), strict=True)
         damaged = {key for (key, _), content in read if content is None}
@@ -105,26 +101,6 @@ class Reading:
         slivers = [(key.shard, key.axis, content) for (key, _), content in contents if content is not None]
         return slivers, rows[count][:2] if count < len(rows) else None
 
-    def slivers_from(
-        self, shard: int, axis: Axis, first_blob_id: bytes, max_count: int, max_bytes: int
-    ) -> Page:
-        """As `SliverStore.slivers_from`."""
-        count = min(max(max_count, 1), PAGE_LIMIT)
-        rows = self._index.query(sql.PAGE, first_blob_id, BLOBS_IN_A_PAGE, shard, axis, count + 1)
-        beyond = rows[count:] or self._index.query(sql.BLOB_BEHIND, first_blob_id, BLOBS_IN_A_PAGE)
-        found = [(SliverKey(row[0], shard, axis), Place(*row[1:])) for row in rows[:count]]
-        left = max_bytes
-        for number, (key, place) in enumerate(found):
-            left -= place.size_bytes
-            if number and left < 0:
-                return Page(self._page(found[:number]), key.blob_id)
-        return Page(self._page(found), beyond[0][0] if beyond else None)
-
-    def _page(self, found: Sequence[tuple[SliverKey, Place]]) -> list[tuple[bytes, Symbols]]:
-        """Return (blob id, symbols) of the slivers that are whole."""
-        contents = zip(found, self.contents(found), strict=True)
-        return [(key.blob_id, content) for (key, _), content in contents if content is not None]
-
     def contents(self, found: Sequence[tuple[SliverKey, Place]]) -> list[Symbols | None]:
         """Slivers' symbols by their rows; None for one that is not there whole and unchanged, which is given up."""
         contents = self._read([place for _, place in found])
@@ -151,7 +127,7 @@ class Reading:
         self._segments.remove_files()
         self.note([key for key, _ in damaged])
         for blob_id in {key.blob_id for key, _ in damaged}:
-            self._on_damage(blob_id)
+            self.tell_damage(blob_id)
 
     def _read(self, places: Sequence[Place]) -> list[Symbols | None]:
         """Slivers' symbols by their rows; None for what is not there whole and unchanged."""

@@ -12,6 +12,7 @@ MAX_SLIVER_BYTES = 256 * 2**20
 """Six times the largest sliver at 1000 shards."""
 MAX_METADATA_BYTES = 16 * 2**20
 MAX_SHARD = 2**16 - 1
+MAX_METADATA_BYTES = 16 * 2**20
 
 Way = Literal["transferred", "rebuilt"]
 Symbols = bytes | memoryview
@@ -100,6 +101,8 @@ class Page:
     """(blob id, symbols)."""
     next_blob_id: bytes | None
     """Where the next page begins; None at the end of the shard, which an empty page alone does not mean."""
+    metadata: dict[bytes, bytes] = field(default_factory=dict)
+    """Blob id → BCS BlobMetadata, as far as it was asked for and is stored."""
 
 
 def check_id(blob_id: bytes) -> None:

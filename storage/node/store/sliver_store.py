@@ -34,9 +34,11 @@ from xxhash import xxh3_64_digest as checksum_of
 from committee.files import require_folder
 from storage.node.sqlite import StoreDamaged, StoreFull, portions, told
 from storage.node.store import statements as sql
+from storage.node.store.bulk import BulkReading
 from storage.node.store.conversion import convert, has_old_files
 from storage.node.store.files import SegmentFiles, lock
 from storage.node.store.index import StoreIndex
+from storage.node.store.metadata_rows import MetadataRows
 from storage.node.store.moving import Moving
 from storage.node.store.objects import Objects
 from storage.node.store.reading import Reading
@@ -96,6 +98,9 @@ class SliverStore:
         self._reading = Reading(
             folder, self._index, self._segments, self._writing, lambda blob_id: self.on_damage(blob_id)
         )
+        self._metadata = MetadataRows(self._index, self._reading, self._writing)
+        self.bulk = BulkReading(self._index, self._reading, self._metadata)
+        """The slivers of many blobs."""
         self._new_slivers = Writing(folder, self._segments, self._reading, self._writing, self.require_room)
         self._tidying = Tidying(
             self._index, self._segments, self._files, self._reading.give_up, RESERVE_BYTES
@@ -163,28 +168,20 @@ class SliverStore:
 
     def metadata(self, blob_id: bytes) -> bytes | None:
         """A blob's metadata; None when there is none, or it was damaged on the disk."""
-        rows = self._index.query(sql.METADATA, blob_id)
-        if rows and checksum_of(rows[0][0]) != rows[0][1]:
-            self.discard_metadata(blob_id, rows[0][0])
-            return None
-        return rows[0][0] if rows else None
+        return self._metadata.of([blob_id]).get(blob_id)
+
+    def metadata_of(self, blob_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return blob id → metadata, as `metadata` gives it, of those of the blobs that have any."""
+        return self._metadata.of(blob_ids)
 
     def missing_metadata(self, blob_ids: Sequence[bytes]) -> list[bytes]:
         """Return those of the blobs whose metadata is not stored, in the order given."""
-        stored: set[bytes] = set()
-        for marks, some in portions(blob_ids):
-            found = self._index.query(sql.FIND_SOME_METADATA.format(marks), *some)
-            stored.update(row[0] for row in found)
+        stored = self._metadata.sizes(blob_ids)
         return [blob_id for blob_id in blob_ids if blob_id not in stored]
 
     def discard_metadata(self, blob_id: bytes, metadata: bytes) -> bool:
         """Delete a blob's metadata, found damaged, unless other is stored meanwhile; whether it was deleted."""
-        with self._writing, self._index.transaction() as index:
-            discarded = index.execute(sql.DISCARD_METADATA, (blob_id, metadata)).rowcount > 0
-        if discarded:
-            self._reading.damaged_count += 1
-            self.on_damage(blob_id)
-        return discarded
+        return self._metadata.discard(blob_id, metadata)
 
     # slivers
 
@@ -209,7 +206,7 @@ class SliverStore:
         """
         for blob_id, bcs in metadata.items():
             check_metadata(blob_id, bcs)
-            self.metadata(blob_id)  # what is there, and damaged, must not stand for what is stored now
+        self._metadata.of(list(metadata))  # what is there, and damaged, must not stand for what is stored now
         return set(map(blob_of, self._put(slivers, metadata)))
 
     def _put(self, slivers: Iterable[NewSliver], metadata: Mapping[bytes, bytes]) -> Collection[StoredKey]:
@@ -273,10 +270,21 @@ class SliverStore:
         return [blob_id for blob_id in blob_ids if blob_id not in stored]
 
     def slivers_from(
-        self, shard: int, axis: Axis, first_blob_id: bytes, max_count: int, max_bytes: int
+        self,
+        shard: int,
+        axis: Axis,
+        first_blob_id: bytes,
+        max_count: int,
+        max_bytes: int,
+        *,
+        with_metadata: bool = False,
     ) -> Page:
-        """A page from `first_blob_id` on: as many slivers as the limits and PAGE_LIMIT allow, at least one."""
-        return self._reading.slivers_from(shard, axis, first_blob_id, max_count, max_bytes)
+        """A page from `first_blob_id` on: as many slivers as the limits and PAGE_LIMIT allow, at least one.
+
+        With the blobs' metadata, if asked for, whose bytes count towards the limit too.
+        """
+        where = (shard, axis, first_blob_id)
+        return self.bulk.page(*where, max_count, max_bytes, with_metadata=with_metadata)
 
     def drop_shard(self, shard: int, is_wanted: Callable[[], bool] = lambda: False) -> int:
         """Drop all slivers of a shard, unless it is wanted (again); return how many. Metadata and tallies stay.

@@ -39,6 +39,7 @@ DELETE FROM tally WHERE (epoch, shard, blob, way) IN
 (SELECT epoch, shard, blob, way FROM tally WHERE epoch <= ? ORDER BY epoch LIMIT ?)
 """
 NUMBER = "SELECT number FROM blob WHERE blob_id = ?"
+SOME_NUMBERS = "SELECT blob_id, number FROM blob WHERE blob_id IN ({})"
 FIND = """
 SELECT segment, offset, size, checksum FROM blob CROSS JOIN sliver
 WHERE blob_id = ? AND sliver.blob = blob.number AND shard = ? AND axis = ?
@@ -51,15 +52,16 @@ FIND_SOME = """
 SELECT blob_id, segment, offset, size, checksum FROM blob CROSS JOIN sliver
 WHERE blob_id IN ({}) AND sliver.blob = blob.number AND shard = ? AND axis = ?
 """
+FIND_EACH = """
+SELECT blob_id, shard, segment, offset, size, checksum FROM blob CROSS JOIN sliver
+WHERE blob_id IN ({}) AND sliver.blob = blob.number AND axis = ? AND shard IN ({})
+"""
 PAGE = """
 SELECT blob_id, segment, offset, size, checksum
 FROM (SELECT * FROM blob WHERE blob_id >= ? ORDER BY blob_id LIMIT ?) AS some CROSS JOIN sliver
 WHERE sliver.blob = some.number AND shard = ? AND axis = ? ORDER BY blob_id LIMIT ?
 """
 BLOB_BEHIND = "SELECT blob_id FROM blob WHERE blob_id >= ? ORDER BY blob_id LIMIT 1 OFFSET ?"
-METADATA = (
-    "SELECT bcs, checksum FROM blob CROSS JOIN metadata WHERE blob_id = ? AND metadata.blob = blob.number"
-)
 TALLIES_BY_SHARD = """
 SELECT shard, way, SUM(slivers), SUM(symbol_bytes), SUM(received_bytes), SUM(wasted_bytes)
 FROM tally WHERE epoch = ? GROUP BY shard, way ORDER BY shard
@@ -80,7 +82,12 @@ ADD_BLOB = "INSERT INTO blob VALUES (?, ?)"
 DELETE_BLOB = "DELETE FROM blob WHERE blob_id = ?"
 BLOBS_AFTER = "SELECT blob_id FROM blob WHERE blob_id > ? ORDER BY blob_id LIMIT ?"
 ADD_METADATA = "INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)"
-FIND_SOME_METADATA = "SELECT blob_id FROM blob JOIN metadata ON blob = number WHERE blob_id IN ({})"
+SOME_METADATA_SIZES = """
+SELECT blob_id, LENGTH(bcs) FROM blob CROSS JOIN metadata WHERE blob_id IN ({}) AND metadata.blob = blob.number
+"""
+SOME_METADATA = """
+SELECT blob_id, bcs, checksum FROM blob CROSS JOIN metadata WHERE blob_id IN ({}) AND metadata.blob = blob.number
+"""
 DISCARD_METADATA = "DELETE FROM metadata WHERE blob = (SELECT number FROM blob WHERE blob_id = ?) AND bcs = ?"
 DELETE_METADATA = "DELETE FROM metadata WHERE blob = (SELECT number FROM blob WHERE blob_id = ?)"
 

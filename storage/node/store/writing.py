@@ -17,7 +17,7 @@ from xxhash import xxh3_64_digest as checksum_of
 
 from storage.node.sqlite import told
 from storage.node.store import statements as sql
-from storage.node.store.index import add_tallies, number_of
+from storage.node.store.index import add_tallies, numbers_of
 from storage.node.store.reading import Reading
 from storage.node.store.records import NewSliver, SliverKey, StoredKey, Tally, checked
 from storage.node.store.segments import Segments
@@ -155,28 +155,29 @@ class Writing:
         try:
             with self._segments.transaction() as index:
                 self._segments.commit(appended)
-                numbers = {
-                    blob_id: number_of(index, blob_id) for blob_id in {key.blob_id for key, _ in plan.new}
-                }
+                blob_ids = {key.blob_id for key, _ in plan.new}.union(*plan.metadata_of)
+                numbers = numbers_of(index, blob_ids)
                 rows = (
                     (numbers[key.blob_id], key.shard, key.axis, *place, len(symbols), checksum_of(symbols))
                     for (key, symbols), place in zip(plan.new, appended.places, strict=True)
                 )
                 index.executemany(sql.ADD, rows)
-                added = [_add_metadata(index, some) for some in plan.metadata_of]
+                added = [_add_metadata(index, some, numbers) for some in plan.metadata_of]
                 add_tallies(index, plan.tallies)
         except BaseException:
             self._segments.undo(appended)
             raise
         self.tallied += len(plan.tallies)
-        for new, blob_ids in zip(plan.new_of, added, strict=True):
-            new += blob_ids
+        for new, with_metadata in zip(plan.new_of, added, strict=True):
+            new += with_metadata
 
 
-def _add_metadata(index: sqlite3.Connection, metadata: Mapping[bytes, bytes]) -> list[bytes]:
+def _add_metadata(
+    index: sqlite3.Connection, metadata: Mapping[bytes, bytes], numbers: Mapping[bytes, int]
+) -> list[bytes]:
     """Add BCS metadata, by blob id, within a transaction; return the blobs that had none."""
     return [
         blob_id
         for blob_id, bcs in metadata.items()
-        if index.execute(sql.ADD_METADATA, (number_of(index, blob_id), bcs, checksum_of(bcs))).rowcount > 0
+        if index.execute(sql.ADD_METADATA, (numbers[blob_id], bcs, checksum_of(bcs))).rowcount > 0
     ]

@@ -1,8 +1,8 @@
 """The compiled heart of the grid: kernels of three kinds, chosen at run time, compiled once and kept on disk.
 
 `gfni`, `avx2` and `portable` each say how to multiply; `butterfly` makes the FFT's steps of them, `transform`
-the FFT and the erasure code, `blake2b` and `hashing` the trees, and `grid` the few functions that Python
-calls.
+the FFT and the erasure code, `blake2b` and `hashing` the trees, and `grid` and `single` the few functions that
+Python calls.
 
 Importing this package imports neither numba nor the kernels.
 """
@@ -25,7 +25,11 @@ from storage.redstuff.kernels.jit import compiling
 
 KINDS = ("gfni", "avx2", "portable")
 """Best first."""
-_ENTRIES = ("encode", "expand_vectors", "complete_vectors", "sliver_roots", "symbols_root")
+_ENTRIES = {
+    "grid": ("encode", "expand_vectors", "complete_vectors", "sliver_roots", "symbols_root"),
+    "single": ("crossing_symbols", "complete_each"),
+}
+"""Module → the functions that Python calls."""
 _loading = threading.Lock()
 
 
@@ -34,10 +38,11 @@ class Kernels:
 
     def __init__(self, kind: str) -> None:
         with compiling():
-            from storage.redstuff.kernels import butterfly, combination, disk_cache, grid
+            from storage.redstuff.kernels import butterfly, combination, disk_cache, grid, single
 
-            for name in _ENTRIES:
-                setattr(self, name, disk_cache.cached(getattr(grid, name), kind))
+            for module in (grid, single):
+                for name in _ENTRIES[module.__name__.rpartition(".")[2]]:
+                    setattr(self, name, disk_cache.cached(getattr(module, name), kind))
             self.combine_vectors = disk_cache.cached(combination.combine_vectors, kind)
         self.kind = kind
         self._module = butterfly.KIND_MODULES[KINDS.index(kind)]
@@ -49,6 +54,8 @@ class Kernels:
     complete_vectors: Callable[..., None]
     sliver_roots: Callable[..., None]
     symbols_root: Callable[..., None]
+    crossing_symbols: Callable[..., None]
+    complete_each: Callable[..., None]
 
     def tables_of(self, words: NDArray[np.uint16]) -> Any:
         """Return a multiplication table for each of `words`, in the kind's own form."""

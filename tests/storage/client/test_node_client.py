@@ -76,18 +76,17 @@ async def test_symbols_of_several_blobs_come_in_one_answer_and_a_refusal_alone(
     node: OneNode, client: NodeClient, blob: EncodedBlob
 ) -> None:
     node.keep(blob, tuple(range(10)))
-    questions = [
-        wire.Question(blob.blob_id, P, [0, 3], list(range(7))),
-        wire.Question(BLOB_ID, P, [0], [1]),
-        wire.Question(blob.blob_id, S, [9], [8, 2, 5, 4]),
-    ]
-    first, refused, last = await client.symbols_of_blobs(questions)
-    assert isinstance(refused, NodeRefused)
-    assert (refused.status, refused.reason) == (404, Reason.METADATA_NOT_FOUND)
-    for (axis, target), symbols in {(P, 0): first, (P, 3): first, (S, 9): last}.items():
+    for axis in Axis:
+        helping = list(range(node.code.source_symbols(axis)))
+        question = wire.Question(axis, [9, 8], helping, [BLOB_ID, blob.blob_id])
+        refused, symbols = await client.symbols_of_blobs(question)
+        assert isinstance(refused, NodeRefused)
+        assert (refused.status, refused.reason) == (404, Reason.SLIVER_NOT_FOUND)
         assert isinstance(symbols, dict)
-        given = {helper: by_target[target] for helper, by_target in symbols.items()}
-        assert node.code.recover(blob.metadata, axis, target, given) == bytes(blob.sliver(axis, target))
+        for shard in (9, 8):
+            target = node.code.sliver_index(blob.blob_id, shard, axis)
+            given = {helper: by_target[target] for helper, by_target in symbols.items()}
+            assert node.code.recover(blob.metadata, axis, target, given) == bytes(blob.sliver(axis, target))
 
 
 async def test_proven_symbols_prove(node: OneNode, client: NodeClient, blob: EncodedBlob) -> None:
@@ -150,7 +149,7 @@ CALLS: dict[str, Callable[[NodeClient], Awaitable[object]]] = {
     "sliver": lambda one: one.sliver(BLOB_ID, 0, P),
     "confirmation": lambda one: one.confirmation(BLOB_ID, 3),
     "decoding_symbols": lambda one: one.decoding_symbols(BLOB_ID, P, [0], [0]),
-    "symbols_of_blobs": lambda one: one.symbols_of_blobs([wire.Question(BLOB_ID, P, [0], [0])]),
+    "symbols_of_blobs": lambda one: one.symbols_of_blobs(wire.Question(P, [0], [0], [BLOB_ID])),
     "recovery_symbols": lambda one: one.recovery_symbols(BLOB_ID, P, 0, [0]),
     "inconsistency_proof": lambda one: one.inconsistency_proof(BLOB_ID, InconsistencyProof(P, 0, ())),
     "sync_shard": lambda one: one.sync_shard(b"", b""),
@@ -268,7 +267,7 @@ async def test_an_answer_without_end_is_cut_off(serve: Serve, session: aiohttp.C
 MORE_THAN_ASKED: dict[str, Callable[[NodeClient], Awaitable[object]]] = {
     "sliver": lambda one: one.sliver(BLOB_ID, 0, P, 100),
     "decoding_symbols": lambda one: one.decoding_symbols(BLOB_ID, P, [0], [0], 100),
-    "symbols_of_blobs": lambda one: one.symbols_of_blobs([wire.Question(BLOB_ID, P, [0], [0])], 100),
+    "symbols_of_blobs": lambda one: one.symbols_of_blobs(wire.Question(P, [0], [0], [BLOB_ID]), 100),
 }
 
 

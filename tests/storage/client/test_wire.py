@@ -22,21 +22,30 @@ SLIVERS = st.builds(SliverData, SYMBOL, SMALL, SMALL)
 MOST = 100
 """Symbols that may have been asked for."""
 ROWS = [(3, b"abcd"), (700, b"efgh")]
-QUESTIONS = [
-    Question(bytes(32), Axis.SECONDARY, [5, 9], [3]),
-    Question(b"\x07" * 32, Axis.PRIMARY, [0], [1, 2]),
-]
+ASKED = Question(Axis.SECONDARY, [5, 9], [3], [bytes(32), b"\x07" * 32])
 PAGE = ShardPage([(bytes(32), SliverData(b"abcd", 2, 5))], b"\x07" * 32)
+WITH_METADATA = ShardPage(PAGE.slivers, None, {bytes(32): b"metadata"})
 PROVEN = [(3, 1, b"ab", MerkleProof((bytes(32), b"\x05" * 32)))]
+
+
+def _page_with_metadata(encoded: bytes) -> ShardPage:
+    """One that was cut off before its metadata begins is a page without any, and no error."""
+    page = ShardPage.from_bcs(encoded, with_metadata=True)
+    if page.metadata is None:
+        raise InvalidEncoding("no metadata")
+    return page
+
+
 FORMS: list[tuple[bytes, Callable[[bytes], Any]]] = [
     (bytes(wire.symbols_to_bcs([1, 2], 2, ROWS)), lambda encoded: wire.symbols_from_bcs(encoded, MOST)),
-    (wire.questions_to_bcs(QUESTIONS), lambda encoded: wire.questions_from_bcs(encoded, 10)),
+    (ASKED.to_bcs(), lambda encoded: Question.from_bcs(encoded, 10)),
     (
         bytes(wire.answers_to_bcs([wire.symbols_to_bcs([1, 2], 2, ROWS), (404, b"{}")])),
         lambda encoded: wire.answers_from_bcs(encoded, [MOST] * 2),
     ),
     (wire.proven_to_bcs(PROVEN), lambda encoded: wire.proven_from_bcs(encoded, MOST)),
     (bytes(PAGE.to_bcs()), ShardPage.from_bcs),
+    (bytes(WITH_METADATA.to_bcs()), _page_with_metadata),
 ]
 
 
@@ -89,63 +98,74 @@ def test_proven_symbols_come_back(proven: list[tuple[int, int, bytes, MerkleProo
     assert wire.proven_from_bcs(wire.proven_to_bcs(proven), len(proven)) == proven
 
 
-@given(st.lists(st.tuples(BLOB_IDS, SLIVERS), max_size=3), st.none() | BLOB_IDS)
-def test_pages_come_back(slivers: list[tuple[bytes, SliverData]], following: bytes | None) -> None:
-    page = ShardPage.from_bcs(ShardPage(slivers, following).to_bcs())
-    assert page.next_blob_id == following
+@given(
+    st.lists(st.tuples(BLOB_IDS, SLIVERS), max_size=3),
+    st.none() | BLOB_IDS,
+    st.none() | st.dictionaries(BLOB_IDS, st.binary(max_size=200), max_size=3),
+)
+def test_pages_come_back(
+    slivers: list[tuple[bytes, SliverData]], following: bytes | None, metadata: dict[bytes, bytes] | None
+) -> None:
+    page = ShardPage.from_bcs(
+        ShardPage(slivers, following, metadata).to_bcs(), with_metadata=metadata is not None
+    )
+    assert (page.next_blob_id, page.metadata) == (following, metadata)
     assert [(blob_id, bytes(one.symbols), one.symbol_size, one.index) for blob_id, one in page.slivers] == [
         (blob_id, one.symbols, one.symbol_size, one.index) for blob_id, one in slivers
     ]
 
 
-QUESTION = st.builds(
-    Question,
-    BLOB_IDS,
-    st.sampled_from(list(Axis)),
-    st.lists(st.integers(0, 99), min_size=1, max_size=wire.MAX_TARGETS, unique=True),
-    st.lists(st.integers(0, 99), min_size=1, max_size=60, unique=True),
+NUMBERS = st.lists(st.integers(0, 99), min_size=1, max_size=wire.MAX_TARGETS, unique=True)
+
+
+@given(
+    st.builds(
+        Question,
+        st.sampled_from(list(Axis)),
+        NUMBERS,
+        st.lists(st.integers(0, 99), min_size=1, max_size=60, unique=True),
+        st.lists(BLOB_IDS, min_size=1, max_size=60),
+    )
 )
+def test_questions_come_back(question: Question) -> None:
+    encoded = question.to_bcs()
+    assert Question.from_bcs(encoded, 100) == question
+    assert len(encoded) <= wire.MAX_QUESTION_BYTES
 
 
-@given(st.lists(QUESTION, min_size=1, max_size=wire.MAX_QUESTIONS))
-def test_questions_come_back(questions: list[Question]) -> None:
-    encoded = wire.questions_to_bcs(questions)
-    assert wire.questions_from_bcs(encoded, 100) == questions
-    assert len(encoded) <= wire.MAX_QUESTIONS_BYTES
-
-
-def test_the_largest_questions_fit_their_limit() -> None:
-    shards = wire.MAX_HELPING_SLIVERS // wire.MAX_QUESTIONS
-    one = Question(bytes(32), Axis.PRIMARY, range(wire.MAX_TARGETS), range(shards))
-    encoded = wire.questions_to_bcs([one] * wire.MAX_QUESTIONS)
-    assert len(wire.questions_from_bcs(encoded, 1000)) == wire.MAX_QUESTIONS
-    assert len(encoded) <= wire.MAX_QUESTIONS_BYTES
+@pytest.mark.parametrize("n_blobs", [1, 4, wire.MAX_BLOBS])
+def test_the_largest_questions_fit_their_limit(n_blobs: int) -> None:
+    shards = range(min(1000, wire.MAX_HELPING_SLIVERS // n_blobs))
+    question = Question(Axis.PRIMARY, range(wire.MAX_TARGETS), shards, [bytes(32)] * n_blobs)
+    encoded = question.to_bcs()
+    assert len(Question.from_bcs(encoded, 1000).blob_ids) == n_blobs
+    assert len(encoded) <= wire.MAX_QUESTION_BYTES
 
 
 @pytest.mark.parametrize(
-    ("questions", "why"),
+    ("question", "why"),
     [
-        ([], "1 question at least"),
-        ([Question(bytes(32), Axis.PRIMARY, [], [0])], "one target"),
-        ([Question(bytes(32), Axis.PRIMARY, [0], [])], "one shard"),
-        ([Question(bytes(32), Axis.PRIMARY, [1, 1], [0])], "each once"),
-        ([Question(bytes(32), Axis.PRIMARY, [0], [10])], "below 10"),
-        ([Question(bytes(32), cast(Axis, 2), [0], [0])], "axis 2"),
-        ([Question(bytes(32), Axis.PRIMARY, range(wire.MAX_TARGETS + 1), [0])], "limit"),
-        (QUESTIONS * wire.MAX_QUESTIONS, "limit"),
+        (Question(Axis.PRIMARY, [0], [0], []), "one blob"),
+        (Question(Axis.PRIMARY, [], [0], [bytes(32)]), "one shard"),
+        (Question(Axis.PRIMARY, [0], [], [bytes(32)]), "one shard"),
+        (Question(Axis.PRIMARY, [1, 1], [0], [bytes(32)]), "each once"),
+        (Question(Axis.PRIMARY, [0], [10], [bytes(32)]), "below 10"),
+        (Question(cast(Axis, 2), [0], [0], [bytes(32)]), "axis 2"),
+        (Question(Axis.PRIMARY, range(wire.MAX_TARGETS + 1), [0], [bytes(32)]), "limit"),
+        (Question(Axis.PRIMARY, [0], [0], [bytes(32)] * (wire.MAX_BLOBS + 1)), "limit"),
     ],
-    ids=["none", "no target", "no shard", "twice", "too high", "axis", "targets", "questions"],
+    ids=["no blob", "no target", "no shard", "twice", "too high", "axis", "targets", "blobs"],
 )
-def test_questions_refuse_what_none_should_ask(questions: list[Question], why: str) -> None:
+def test_questions_refuse_what_none_should_ask(question: Question, why: str) -> None:
     with pytest.raises(InvalidEncoding, match=why):
-        wire.questions_from_bcs(wire.questions_to_bcs(questions), 10)
+        Question.from_bcs(question.to_bcs(), 10)
 
 
 def test_questions_refuse_too_many_helping_slivers_together() -> None:
-    one = Question(bytes(32), Axis.PRIMARY, [0], range(wire.MAX_HELPING_SLIVERS // 4))
-    assert len(wire.questions_from_bcs(wire.questions_to_bcs([one] * 4), 4096)) == 4
+    shards = range(wire.MAX_HELPING_SLIVERS // 4)
+    assert Question.from_bcs(Question(Axis.PRIMARY, [0], shards, [bytes(32)] * 4).to_bcs(), 4096)
     with pytest.raises(InvalidEncoding, match="together"):
-        wire.questions_from_bcs(wire.questions_to_bcs([one] * 5), 4096)
+        Question.from_bcs(Question(Axis.PRIMARY, [0], shards, [bytes(32)] * 5).to_bcs(), 4096)
 
 
 def test_answers_refuse_a_kind_that_there_is_not() -> None:
@@ -154,8 +174,8 @@ def test_answers_refuse_a_kind_that_there_is_not() -> None:
 
 
 def test_the_bytes_of_questions_and_answers_are_those_of_the_docstring() -> None:
-    asked = wire.questions_to_bcs([Question(b"\x07" * 32, Axis.SECONDARY, [5, 0x0102], [3])])
-    assert asked == b"\x01" + b"\x07" * 32 + b"\x01" + b"\x02\x05\x00\x02\x01" + b"\x01\x03\x00"
+    asked = Question(Axis.SECONDARY, [5, 0x0102], [3], [b"\x07" * 32]).to_bcs()
+    assert asked == b"\x01" + b"\x02\x05\x00\x02\x01" + b"\x01\x03\x00" + b"\x01" + b"\x07" * 32
     symbols = bytes(wire.symbols_to_bcs([5], 2, [(1, b"xy")]))
     assert wire.answers_to_bcs([symbols, (404, b"{}")]) == b"\x00" + symbols + b"\x01\x94\x01\x02{}"
 
@@ -176,7 +196,9 @@ def test_an_empty_last_page_ends_explicitly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoded", "read"), FORMS, ids=["symbols", "questions", "answers", "proven", "page"]
+    ("encoded", "read"),
+    FORMS,
+    ids=["symbols", "questions", "answers", "proven", "page", "page with metadata"],
 )
 def test_a_form_refuses_every_truncation(encoded: bytes, read: Callable[[bytes], Any]) -> None:
     for length in range(len(encoded)):
@@ -185,7 +207,9 @@ def test_a_form_refuses_every_truncation(encoded: bytes, read: Callable[[bytes],
 
 
 @pytest.mark.parametrize(
-    ("encoded", "read"), FORMS, ids=["symbols", "questions", "answers", "proven", "page"]
+    ("encoded", "read"),
+    FORMS,
+    ids=["symbols", "questions", "answers", "proven", "page", "page with metadata"],
 )
 def test_a_form_refuses_a_byte_too_many(encoded: bytes, read: Callable[[bytes], Any]) -> None:
     with pytest.raises(InvalidEncoding, match="too many"):

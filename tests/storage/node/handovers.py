@@ -137,10 +137,10 @@ class Held:
         store = network.running[node_id].store
         go = getattr(store, method)
 
-        def wait(first: Any, *arguments: Any) -> Any:
+        def wait(first: Any, *arguments: Any, **options: Any) -> Any:
             self.asked.append(first)
             assert self._may_go_on.wait(self.LIMIT_S)
-            return go(first, *arguments)
+            return go(first, *arguments, **options)
 
         monkeypatch.setattr(store, method, wait)
         monkeypatch.setattr(sources, "PAGE_LIMIT_S", 2 * self.LIMIT_S)  # who asks is as patient

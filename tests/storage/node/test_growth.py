@@ -12,8 +12,9 @@ from benchmarks.scale_chain import blob_ids, filled
 from committee.membership import Member
 from storage.client import wire
 from storage.node.chain import ChainView
-from storage.node.handover.filling import PAGE_SLIVERS, Filling
+from storage.node.handover.copying import PAGE_SLIVERS, Copying, Part
 from storage.node.handover.sources import Source
+from storage.node.repair import Waste
 from storage.node.upkeep import healing as healing_module
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
@@ -59,7 +60,9 @@ class Compared(bytes):
 
 async def compared(n_blobs: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """How often blob ids are compared while a run of so many is copied from a source that has them all."""
-    filling = Filling(*cast(Any, (None, None, None, SimpleNamespace(link=None), None, None, None)))
+    copying = Copying(
+        *cast(Any, (None, None, None, SimpleNamespace(link=None), SimpleNamespace(standing=None), None, None))
+    )
     run = sorted(map(Compared, blob_ids(n_blobs)))
     source = Source(Member(2, "source", "http://x:1", bytes(48), ()), [])
 
@@ -70,10 +73,10 @@ async def compared(n_blobs: int, monkeypatch: pytest.MonkeyPatch) -> int:
             [(one, cast(Any, None)) for one in run[place : place + PAGE_SLIVERS]], following
         )
 
-    monkeypatch.setattr(filling, "_page", page)
-    monkeypatch.setattr(filling, "_is_too_slow", lambda source: False)
+    monkeypatch.setattr(copying, "_page", page)
+    monkeypatch.setattr(copying, "_is_too_slow", lambda source: False)
     Compared.times = 0
-    await filling._transfer_run(1, source, 0, Axis.PRIMARY, run)
+    await copying._transfer_run(source, Part(0, Axis.PRIMARY, Waste(1)), run)
     return Compared.times
 
 

@@ -29,8 +29,7 @@ REPAIRED_WITHIN_S = 25.0
 async def read_slowly(port: int, local: str, header: str) -> None:
     """Ask a node for megabytes of symbols and read them at 20 kB a second; when cut off, again."""
     loop = asyncio.get_running_loop()
-    question = wire.Question(BLOBS[-1].blob_id, Axis.PRIMARY, range(10), range(10))
-    body = wire.questions_to_bcs([question] * wire.MAX_QUESTIONS)
+    body = wire.Question(Axis.PRIMARY, range(10), range(10), [BLOBS[-1].blob_id] * 64).to_bcs()
     head = f"POST /v1/decodingSymbols HTTP/1.1\r\nHost: node\r\n{header}Content-Length: {len(body)}\r\n\r\n"
     while True:
         with socket.socket() as connection, suppress(OSError):

@@ -33,9 +33,9 @@ def count_pages(network: Network, node_id: int, monkeypatch: pytest.MonkeyPatch)
     store = network.running[node_id].store
     give, given = store.slivers_from, list[int]()
 
-    def counted(shard: int, *arguments: Any) -> Any:
+    def counted(shard: int, *arguments: Any, **options: Any) -> Any:
         given.append(shard)
-        return give(shard, *arguments)
+        return give(shard, *arguments, **options)
 
     monkeypatch.setattr(store, "slivers_from", counted)
     return given
@@ -151,7 +151,9 @@ async def test_only_what_is_lacking_is_asked_for(stored: Network, monkeypatch: p
     ],
     ids=["transferred", "rebuilt"],
 )
-async def test_metadata_is_fetched_once_a_blob_for_all_its_slivers(stored: Network, shards: Shards) -> None:
+async def test_metadata_is_fetched_once_a_blob_at_most_for_all_its_slivers(
+    stored: Network, shards: Shards
+) -> None:
     """Of two shards on two axes, for the handover and for healing, which wants the metadata back too."""
     store, fetched = stored.running[1].store, list[bytes]()
     store.on_damage = lambda blob_id: None
@@ -167,7 +169,10 @@ async def test_metadata_is_fetched_once_a_blob_for_all_its_slivers(stored: Netwo
     await change(stored, shards)
     await stored.until(lambda: stored.running[1].healing.waiting == 0)
     await check(stored)
-    assert sorted(fetched) == sorted(blob.blob_id for blob in BLOBS)
+    all_ids = {blob.blob_id for blob in BLOBS}
+    assert len(fetched) == len(set(fetched)), "no metadata twice"
+    # The pages of the old owners bring them too.
+    assert set(fetched) <= all_ids if 8 in shards[1] else set(fetched) == all_ids
 
 
 # overtaken, returned, owed

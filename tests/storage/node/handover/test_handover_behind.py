@@ -8,7 +8,7 @@ import pytest
 
 from storage.client import settling, waiting
 from storage.client.settling import Settling
-from storage.node.handover import filling
+from storage.node.handover import copying
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, MOVED
 
@@ -47,7 +47,7 @@ async def test_a_source_that_only_says_that_it_gets_on_is_done_without(
     stored: Network, waits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The block that it names grows with each question, and never comes to the epoch's."""
-    monkeypatch.setattr(filling, "SOURCE_BEHIND_LIMIT_S", 0.2)
+    monkeypatch.setattr(copying, "SOURCE_BEHIND_LIMIT_S", 0.2)
     block = -(10**9)
 
     def further(_: dict[str, Any]) -> int:

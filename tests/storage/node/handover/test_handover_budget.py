@@ -59,7 +59,8 @@ class Watched(Budget):
 def watch(network: Network, node_id: int, monkeypatch: pytest.MonkeyPatch) -> Watched:
     node, budget = network.running[node_id], Watched()
     repair = node.repair
-    for part in (node.handover._filling, repair, repair._helpers, repair._helpers._courier):
+    copying = node.handover._filling._copying
+    for part in (copying, repair, repair._helpers.courier, repair._proofs, repair._metadata):
         monkeypatch.setattr(part, "_budget", budget)
     return budget
 
@@ -132,11 +133,11 @@ async def test_what_a_disk_refused_is_told(stored: Network, monkeypatch: pytest.
     store = stored.running[1].store
     put, is_full, refused = store.put_slivers, True, list[int]()
 
-    def refuse(slivers: Any) -> int:
+    def refuse(slivers: Any, *metadata: Any) -> int:
         if is_full:
             refused.append(sum(len(one.symbols) for one in slivers))
             raise StoreFull("no space is left")
-        return put(slivers)
+        return put(slivers, *metadata)
 
     monkeypatch.setattr(store, "put_slivers", refuse)
     with captured() as logs:

@@ -14,7 +14,7 @@ from storage.client import wire
 from storage.client.errors import NodeRefused
 from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
-from storage.node.handover import filling, sources
+from storage.node.handover import copying, sources
 from storage.node.repair import helpers
 from storage.node.repair.standing import SLOW
 from storage.redstuff import Axis, SliverData
@@ -102,7 +102,7 @@ async def test_what_a_source_is_asked_too_often_holds_up_nothing_else(stored: Ne
 
 
 async def test_one_wrong_sliver_is_rebuilt_alone(stored: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filling, "PAGE_SLIVERS", 2)
+    monkeypatch.setattr(copying, "PAGE_SLIVERS", 2)
     first = min(blob.blob_id for blob in BLOBS)
 
     def lie(name: str, answer: Any) -> Any:
@@ -124,7 +124,7 @@ async def test_one_wrong_sliver_is_rebuilt_alone(stored: Network, monkeypatch: p
 async def test_a_source_that_lies_again_and_again_is_left(
     stored: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filling, "PAGE_SLIVERS", 1)
+    monkeypatch.setattr(copying, "PAGE_SLIVERS", 1)
     asked = []
 
     def lie(name: str, answer: Any) -> Any:
@@ -157,7 +157,9 @@ class Creeper(Bent):
         self.slivers = slivers
         self.pages = 0
 
-    async def sync_shard(self, message: bytes, signature: bytes, *limits: float) -> wire.ShardPage:
+    async def sync_shard(
+        self, message: bytes, signature: bytes, *limits: float, with_metadata: bool
+    ) -> wire.ShardPage:
         first = ShardTransferRequest.from_body(decode(message).body).first_blob_id
         self.pages += 1
         return wire.ShardPage(self.slivers, (int.from_bytes(first, "big") + 1).to_bytes(32, "big"))

@@ -213,7 +213,7 @@ async def test_slivers_of_one_blob_are_asked_for_together(stored: Network) -> No
             if name == "decoding_symbols":
                 targets[len(arguments[2])] += 1
             elif name == "symbols_of_blobs":
-                targets.update(len(question.targets) for question in arguments[0])
+                targets[len(arguments[0].targets)] += 1
             return arguments
 
     lost = {1: (0, 1, 2), 2: (6, 7), 3: (3, 4, 5), 4: (8, 9)}
@@ -236,7 +236,7 @@ async def test_what_was_rebuilt_before_is_not_asked_for_again(stored: Network) -
             if name == "decoding_symbols":
                 asked.add(arguments[0])
             elif name == "symbols_of_blobs":
-                asked.update(question.blob_id for question in arguments[0])
+                asked.update(arguments[0].blob_ids)
             return arguments
 
     await change(stored, MOVED)

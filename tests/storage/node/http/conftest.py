@@ -146,9 +146,8 @@ class ServedNode:
         return SliverData(self.node.sliver(self.blob, shard, axis), SYMBOL_BYTES, index).to_bcs()
 
     def questions(self, count: int = 2) -> bytes:
-        """Questions whose answers together are of `count` million bytes."""
-        one = wire.Question(self.blob.blob_id, Axis.PRIMARY, range(10), range(5))
-        return wire.questions_to_bcs([one] * count)
+        """A question whose answers together are of `count` million bytes."""
+        return wire.Question(Axis.PRIMARY, range(10), range(5), [self.blob.blob_id] * count).to_bcs()
 
     async def ask(
         self, method: str, path: str, body: bytes | None = None, local: str = "127.0.0.1"

@@ -124,13 +124,13 @@ async def test_requests_whose_bodies_end_together_go_on_some_at_a_time(
     """Three thousand of them, at 0.6 ms each for the questions alone, kept all else waiting for 3.7 s."""
     count, read = 40, 0
 
-    def questions(encoded: bytes, n: int) -> list[wire.Question]:
+    def question(encoded: bytes, n: int) -> wire.Question:
         nonlocal read
         read += 1
         return original(encoded, n)
 
-    original = wire.questions_from_bcs
-    monkeypatch.setattr(wire, "questions_from_bcs", questions)
+    original = wire.Question.from_bcs
+    monkeypatch.setattr(wire.Question, "from_bcs", question)
     served = await serve_node()
     body = served.questions()
     sent = [await served.begin("POST", "/v1/decodingSymbols", body[:-1], len(body)) for _ in range(count)]

@@ -58,6 +58,8 @@ async def test_looks_take_turns(served: ServedNode, monkeypatch: pytest.MonkeyPa
 
     for look in ("metadata", "shards_with", "sliver_size", "has_sliver"):
         wrap(served, monkeypatch, look, slowly)
+    find = served.node.store.bulk.find
+    monkeypatch.setattr(served.node.store.bulk, "find", lambda *asked: slowly(lambda: find(*asked)))
 
     async def ask() -> int:
         if rest == "questions":
@@ -97,11 +99,14 @@ async def test_a_flood_for_metadata_does_not_go_before_another_requester(
         in_line += 1
         return turn(turns, *request)
 
+    async def ask(local: str) -> int:
+        return (await served.ask("GET", served.path(SYMBOLS + "&helperShards=0"), local=local))[0]
+
     monkeypatch.setattr(Turns, "turn", counted)
-    flood = [asyncio.create_task(served.symbols(local="127.0.0.2")) for _ in range(16)]
+    flood = [asyncio.create_task(ask("127.0.0.2")) for _ in range(16)]
     try:
         await until(lambda: begun and in_line == 16)
-        asker = asyncio.create_task(served.symbols(local="127.0.0.3"))
+        asker = asyncio.create_task(ask("127.0.0.3"))
         await until(lambda: in_line == 17)
         may_read.release(2)  # for the one that reads already, and for the next
         assert await asker == 200

@@ -25,12 +25,12 @@ def bodies(node: OneNode, blob: EncodedBlob) -> list[Body]:
     sliver = SliverData(
         node.sliver(blob, 2, Axis.PRIMARY), 40, node.code.sliver_index(blob.blob_id, 2, Axis.PRIMARY)
     )
-    question = wire.Question(blob.blob_id, Axis.PRIMARY, range(2), range(2))
+    question = wire.Question(Axis.PRIMARY, range(2), range(2), [blob.blob_id])
     return [
         ("PUT", f"/v1/blobs/{name}/metadata", blob.metadata.to_bcs()),
         ("PUT", f"/v1/blobs/{name}/slivers/{pair}/primary", sliver.to_bcs()),
         ("POST", f"/v1/blobs/{name}/inconsistencyProof/primary", sliver.to_bcs()),
-        ("POST", "/v1/decodingSymbols", wire.questions_to_bcs([question])),
+        ("POST", "/v1/decodingSymbols", question.to_bcs()),
         ("POST", "/v1/migrate/sync_shard", random.Random(1).randbytes(300)),
         ("POST", "/v1/uploads", bytes(batch_wire.uploads_to_bcs([upload(node, blob)]))),
         ("POST", "/v1/confirmations", blob.blob_id + bytes(40)),

@@ -339,8 +339,8 @@ async def test_a_blocked_blob_is_forbidden_to_who_would_have_it(
             answer = await ask("GET", where)
             answer.refused(451, "FORBIDDEN_BLOB")
             assert answer.body["error"]["status"] == "UNAVAILABLE_FOR_LEGAL_REASONS"
-        question = wire.Question(blob.blob_id, P, [1], [SHARD])
-        answer = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs([question]))
+        question = wire.Question(P, [1], [SHARD], [blob.blob_id])
+        answer = await ask("POST", "/v1/decodingSymbols", question.to_bcs())
         assert b"FORBIDDEN_BLOB" in answer.body
         # What is stored and confirmed does not change, nor what is told of it.
         (await put(SHARD, P)).granted(200)

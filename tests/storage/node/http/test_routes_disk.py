@@ -123,7 +123,7 @@ async def test_an_object_store_that_fails_is_told_as_what_passes(
 ) -> None:
     prepared.keep(blob, (0, 1))
     where = path(blob, "slivers", prepared.pair(blob, 0), "primary")
-    question = wire.questions_to_bcs([wire.Question(blob.blob_id, S, [5], [0])])
+    question = wire.Question(S, [5], [0], [blob.blob_id]).to_bcs()
 
     def fails(*_: object) -> None:
         raise StoreUnavailable("cannot read 0-1-0badcafe from the object store s3://the-operators-own/bucket")
@@ -135,11 +135,9 @@ async def test_an_object_store_that_fails_is_told_as_what_passes(
             (await ask("GET", path(blob, "decodingSymbols?targetSlivers=5&targetType=secondary"))).refused(
                 503, "UNAVAILABLE"
             ),
+            (await ask("POST", "/v1/decodingSymbols", question)).refused(503, "UNAVAILABLE"),
         ):
             assert told == NO_OBJECT_STORE
-        (answer,) = wire.answers_from_bcs((await ask("POST", "/v1/decodingSymbols", question)).body, [100])
-        assert isinstance(answer, tuple)
-        assert (answer[0], NO_OBJECT_STORE.encode() in answer[1]) == (503, True)
         assert (await ask("GET", path(blob, "metadata"))).status == 200
     with monkeypatch.context() as behind:
         behind.setattr(Moving, "require_room", fails)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from committee import bls, messages
 from storage.client import wire
-from storage.node.store import StoreError
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -19,6 +19,7 @@ from storage.redstuff import (
     RedStuff,
     blob_id_text,
 )
+from tests.storage.node.places import place_of
 
 if TYPE_CHECKING:
     from storage.client.node_client import NodeClient
@@ -59,48 +60,60 @@ async def test_a_helper_shard_that_is_not_here_is_left_out(
 
 
 async def test_questions_about_several_blobs_have_an_answer_or_a_refusal_each(
+    node: OneNode, ask: Ask, blob: EncodedBlob, encode: Callable[[bytes], EncodedBlob]
+) -> None:
+    other, invalid = encode(b"other" * 900), encode(b"invalid")
+    for one in (blob, other, invalid):
+        node.keep(one, (0, 2))
+    node.register(invalid)
+    node.invalidate(invalid)
+    await node.view.load()
+    asked = [bytes(32), blob.blob_id, invalid.blob_id, other.blob_id, blob.blob_id]
+    for axis in Axis:
+        question = wire.Question(axis, [5, 1], [2, 9, 0], asked)
+        status, body = await ask("POST", "/v1/decodingSymbols", question.to_bcs())
+        assert status == 200
+        unknown, first, refused, last, again = wire.answers_from_bcs(body, [6] * 5)
+        for one, symbols in ((blob, first), (other, last), (blob, again)):
+            targets = ",".join(str(node.code.sliver_index(one.blob_id, shard, axis)) for shard in (5, 1))
+            query = f"decodingSymbols?targetSlivers={targets}&targetType={axis.label}&helperShards=0,2"
+            _, alone = await ask("GET", path(one, query))
+            assert symbols == wire.symbols_from_bcs(alone, 4)
+        for answer, reason in ((unknown, b"SLIVER_NOT_FOUND"), (refused, b"METADATA_NOT_FOUND")):
+            assert isinstance(answer, tuple)
+            assert answer[0] == 404
+            assert reason in answer[1]
+
+
+async def test_a_damaged_sliver_is_left_out_of_answers_about_several_blobs(
     node: OneNode, ask: Ask, blob: EncodedBlob
 ) -> None:
     node.keep(blob, (0, 2))
-    questions = [
-        wire.Question(bytes(32), P, [5], [0]),
-        wire.Question(blob.blob_id, S, [5, 1], [2, 0]),
-        wire.Question(blob.blob_id, P, [5], [9]),
-    ]
-    status, body = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs(questions))
-    assert status == 200
-    unknown, symbols, missing = wire.answers_from_bcs(body, [100] * 3)
-    _, alone = await ask("GET", path(blob, "decodingSymbols?targetSlivers=5,1&targetType=secondary"))
-    assert symbols == wire.symbols_from_bcs(alone, 100)
-    for answer, reason in ((unknown, b"METADATA_NOT_FOUND"), (missing, b"SLIVER_NOT_FOUND")):
-        assert isinstance(answer, tuple)
-        assert answer[0] == 404
-        assert reason in answer[1]
+    place_of(node.store.folder, blob.blob_id, 2, S).flip()
+    question = wire.Question(P, [5], [0, 2], [blob.blob_id])
+    _, body = await ask("POST", "/v1/decodingSymbols", question.to_bcs())
+    (symbols,) = wire.answers_from_bcs(body, [2])
+    assert isinstance(symbols, dict)
+    assert symbols.keys() == {node.code.sliver_index(blob.blob_id, 0, S)}
+    assert node.store.damaged_count == 1
 
 
-async def test_a_failing_store_refuses_its_question_alone(
+async def test_more_symbols_than_one_answer_holds_are_refused_before_any_is_read(
     node: OneNode, ask: Ask, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.keep(blob, (0, 2))
-    real = node.store.sliver
-
-    def fail(blob_id: bytes, shard: int, axis: Axis) -> object:
-        if shard == 2:
-            raise StoreError("test")
-        return real(blob_id, shard, axis)
-
-    monkeypatch.setattr(node.store, "sliver", fail)
-    questions = [wire.Question(blob.blob_id, P, [5], [shard]) for shard in (2, 0)]
-    _, body = await ask("POST", "/v1/decodingSymbols", wire.questions_to_bcs(questions))
-    failed, good = wire.answers_from_bcs(body, [100] * 2)
-    assert isinstance(failed, tuple)
-    assert failed[0] == 500
-    assert isinstance(good, dict)
+    t = node.code.symbol_size(blob.length)
+    question = wire.Question(P, [5, 6], [0, 2], [blob.blob_id] * 3)
+    monkeypatch.setattr(wire, "MAX_SYMBOLS_BYTES", 12 * t)
+    assert (await ask("POST", "/v1/decodingSymbols", question.to_bcs())).status == 200
+    monkeypatch.setattr(wire, "MAX_SYMBOLS_BYTES", 12 * t - 1)
+    monkeypatch.setattr(node.store.bulk, "read", lambda found: 1 // 0)
+    (await ask("POST", "/v1/decodingSymbols", question.to_bcs())).refused(400, "SLIVER_COUNT_EXCEEDS_LIMIT")
 
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"", 400), (b"\xff" * 100, 400), (bytes(wire.MAX_QUESTIONS_BYTES + 1), 413)],
+    [(b"", 400), (b"\xff" * 100, 400), (bytes(wire.MAX_QUESTION_BYTES + 1), 413)],
     ids=["empty", "no questions", "too long"],
 )
 async def test_questions_that_cannot_be_read_are_refused(ask: Ask, body: bytes, status: int) -> None:

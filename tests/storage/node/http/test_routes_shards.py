@@ -100,7 +100,7 @@ async def test_a_request_replayed_again_and_again_is_refused(
 async def test_a_request_that_could_not_be_answered_may_be_made_again(
     node: OneNode, client: NodeClient, ask: Ask, blobs: list[EncodedBlob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **options: object) -> None:
         raise StoreError("the disk is not well")
 
     body = as_body(*transfer())
@@ -140,6 +140,33 @@ async def test_slivers_of_an_invalid_blob_are_left_out(
     await node.view.load()
     page = await client.sync_shard(*transfer())
     assert [blob_id for blob_id, _ in page.slivers] == [blobs[i].blob_id for i in (0, 1, 3, 4)]
+
+
+async def test_a_page_brings_metadata_when_asked_but_of_no_invalid_blob(
+    node: OneNode, client: NodeClient, blobs: list[EncodedBlob]
+) -> None:
+    node.store.discard_metadata(blobs[4].blob_id, blobs[4].metadata.to_bcs())
+    node.register(blobs[2])
+    node.invalidate(blobs[2])
+    await node.view.load()
+    page = await client.sync_shard(*transfer(), with_metadata=True)
+    assert page.metadata == {blobs[i].blob_id: blobs[i].metadata.to_bcs() for i in (0, 1, 3)}
+    assert len(page.slivers) == 4, "a sliver whose metadata is not here comes all the same"
+    assert (await client.sync_shard(*transfer())).metadata is None
+
+
+async def test_metadata_counts_towards_the_size_of_a_page(
+    node: OneNode, client: NodeClient, blobs: list[EncodedBlob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sliver_bytes, metadata_bytes = 7 * 4, len(blobs[0].metadata.to_bcs())
+    monkeypatch.setattr(wire, "PAGE_BYTES", 2 * (sliver_bytes + metadata_bytes))
+    page = await client.sync_shard(*transfer(), with_metadata=True)
+    assert (
+        [blob_id for blob_id, _ in page.slivers]
+        == list(page.metadata or {})
+        == [one.blob_id for one in blobs[:2]]
+    )
+    assert page.next_blob_id == blobs[2].blob_id
 
 
 async def test_an_empty_shard_is_one_empty_page(client: NodeClient) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -71,13 +71,14 @@ class Helper:
         return {index: {target: self.corrupt(bytes(symbol)) for target, symbol in symbols.items()}}
 
     async def symbols_of_blobs(
-        self, questions: Sequence[Question], size_bytes: int, transfer: Transfer
+        self, question: Question, size_bytes: int, transfer: Transfer
     ) -> list[dict[int, dict[int, bytes]]]:
+        transfer.on_begin()
+        targets = [CODE.sliver_index(BLOB.blob_id, shard, question.axis) for shard in question.targets]
+        shards = list(question.shards)
         return [
-            await self.decoding_symbols(
-                one.blob_id, one.axis, list(one.targets), list(one.shards), size_bytes, transfer
-            )
-            for one in questions
+            await self.decoding_symbols(one, question.axis, targets, shards, size_bytes, transfer)
+            for one in question.blob_ids
         ]
 
     async def recovery_symbols(

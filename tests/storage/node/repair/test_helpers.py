@@ -12,7 +12,8 @@ from committee.membership import Member
 from storage.node.budgets import Budget
 from storage.node.peers import Peers
 from storage.node.repair import helpers as helpers_module
-from storage.node.repair.helpers import Gathering, Helpers
+from storage.node.repair.gathering import Gathering
+from storage.node.repair.helpers import Helpers
 from storage.node.repair.standing import Standing
 from storage.redstuff import Axis, RedStuff
 
@@ -47,7 +48,7 @@ def spread(
     gathering = Gathering(
         BLOB.metadata, Axis.SECONDARY, {number: number for number in range(targets)}, CODE.p, t
     )
-    asked = helpers._spread(gathering, helpers._offers(gathering, holders, []), count)
+    asked = helpers.spread(gathering, helpers.offers(gathering, holders, []), count)
     return {member.node_id: shards for member, shards in asked.items()}
 
 

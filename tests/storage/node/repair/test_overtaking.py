@@ -13,11 +13,11 @@ import pytest
 from committee.membership import Member
 from storage.client.errors import NodeRefused
 from storage.client.link import Transfer
-from storage.client.wire import Question
 from storage.node.budgets import Budget
 from storage.node.peers import Peers
 from storage.node.repair import courier
-from storage.node.repair.helpers import FIRST_TIMES, OVERTAKEN_AFTER_S, TIMES_THE_USUAL, Gathering, Helpers
+from storage.node.repair.gathering import Gathering
+from storage.node.repair.helpers import FIRST_TIMES, OVERTAKEN_AFTER_S, TIMES_THE_USUAL, Helpers
 from storage.node.repair.standing import GOOD, SLOW, Standing
 from storage.redstuff import Axis, RedStuff
 
@@ -266,10 +266,10 @@ async def test_what_waits_behind_a_helper_that_hangs_is_asked_of_others(
     monkeypatch.setattr(courier, "AT_ONCE_TO_A_MEMBER", 1)
     await bench.used_to(0.01)
     gathering = bench.gathering()
-    offers = bench.helpers._offers(gathering, bench.holders, [])
-    hanging = min(one.node_id for one in bench.helpers._spread(gathering, offers, 1))
-    question = Question(BLOB.blob_id, Axis.SECONDARY, [TARGET], [hanging])
-    others = asyncio.create_task(bench.helpers._courier.ask(MEMBERS[hanging], question, T, lambda: None))
+    offers = bench.helpers.offers(gathering, bench.holders, [])
+    hanging = min(one.node_id for one in bench.helpers.spread(gathering, offers, 1))
+    question = (BLOB.blob_id, Axis.SECONDARY, [TARGET], [hanging], T, lambda: None)
+    others = asyncio.create_task(bench.helpers.courier.ask(MEMBERS[hanging], *question))
     gathering, fetching = await bench.gather()
     await bench.answered(*(bench.waiting.keys() - {hanging}))
     assert gathering.lacking == 1

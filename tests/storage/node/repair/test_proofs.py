@@ -13,7 +13,7 @@ from committee.membership import Member
 from storage.client.link import GRACE_S, Link, Transfer
 from storage.node.budgets import Budget
 from storage.node.peers import Peers
-from storage.node.repair.helpers import Gathering
+from storage.node.repair.gathering import Gathering
 from storage.node.repair.proofs import Proofs
 from storage.node.repair.standing import GOOD, Standing
 from storage.node.store.records import Symbols

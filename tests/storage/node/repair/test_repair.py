@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +13,8 @@ import pytest
 from storage.client import link
 from storage.client.errors import NodeUnreachable
 from storage.client.link import Transfer
-from storage.node.repair import InconsistentBlob, RepairError
-from storage.node.repair.helpers import Gathering
+from storage.node.repair import InconsistentBlob, RepairError, Waste
+from storage.node.repair.gathering import Gathering
 from storage.node.store import RESERVE_BYTES, StoreFull, Tally
 from storage.node.store.records import Symbols
 from storage.redstuff import Axis
@@ -112,15 +111,16 @@ async def test_what_did_not_suffice_is_counted_as_waste_of_what_is_rebuilt_later
 
     for shard in (0, 1, 2, 3):
         bench.helpers[shard].decoding_symbols = nothing  # type: ignore[method-assign, assignment]
-    in_vain: Counter[tuple[bytes, int, Axis]] = Counter()
+    waste = Waste(5)
     with pytest.raises(RepairError) as failed:
-        await bench.repair.fill(BLOB.metadata, [MINE], 5, in_vain=in_vain)
+        await bench.repair.fill(BLOB.metadata, [MINE], waste)
     assert failed.value.wasted_bytes > 0
-    assert in_vain == {(BLOB.blob_id, MINE, Axis.PRIMARY): failed.value.wasted_bytes}
+    assert waste.of(BLOB.blob_id, MINE, Axis.PRIMARY) == failed.value.wasted_bytes
+    assert waste.of(BLOB.blob_id, MINE, Axis.SECONDARY) == 0
     del bench.helpers[0].decoding_symbols
-    await bench.repair.fill(BLOB.metadata, [MINE], 5, in_vain=in_vain)
+    await bench.repair.fill(BLOB.metadata, [MINE], waste)
     assert sum(one.wasted_bytes for one in tallies(bench.store, 5)) == failed.value.wasted_bytes
-    assert not in_vain
+    assert not waste
 
 
 async def test_metadata_symbols_and_proofs_are_charged_to_the_budget(
@@ -258,7 +258,7 @@ async def test_a_full_disk_is_noticed_before_anything_is_fetched(
 async def test_fill_stores_the_pair_and_its_cost_once(bench: Bench) -> None:
     assert (await bench.repair.metadata(BLOB.blob_id)).blob_id == BLOB.blob_id
     for _ in range(2):
-        await bench.repair.fill(BLOB.metadata, [MINE], tally_epoch=2)
+        await bench.repair.fill(BLOB.metadata, [MINE], Waste(2))
     for axis in Axis:
         assert bench.store.sliver(BLOB.blob_id, MINE, axis) == right(axis)
     pair_bytes = (CODE.p + CODE.s) * T

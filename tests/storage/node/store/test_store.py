@@ -21,6 +21,7 @@ from storage.node.store import (
     writing,
 )
 from storage.node.store import records as store_records
+from storage.node.store import writing as store_writing
 from storage.node.store.index import TALLY_EPOCHS
 from storage.node.store.records import Way
 from storage.redstuff import Axis
@@ -247,7 +248,7 @@ def test_a_page_keeps_within_its_bytes_but_gives_one_sliver_at_least(store: Sliv
 def test_a_page_of_the_store_own_limit_is_not_the_end(
     store: SliverStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.node.store.reading.PAGE_LIMIT", 3)
+    monkeypatch.setattr("storage.node.store.bulk.PAGE_LIMIT", 3)
     store.put_slivers([NewSliver(blob(number), 1, P, b"ab") for number in range(4)])
     page = store.slivers_from(1, P, blob(0), 1000, 1000)
     assert (len(page.slivers), page.next_blob_id) == (3, blob(3))
@@ -388,3 +389,50 @@ def test_a_store_of_another_version_is_refused(folder: Path) -> None:
     for _ in range(2):
         with pytest.raises(StoreError, match="version 99"):
             SliverStore(folder).open()
+
+
+def test_metadata_are_stored_with_slivers_or_neither(
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slivers = [NewSliver(blob(number), 0, P, small(number)) for number in range(3)]
+    metadata = {blob(number): bytes([number + 1]) * 100 for number in range(2)}
+    told: list[bytes] = []
+    store.on_stored = told.extend
+    with monkeypatch.context() as patch:
+        patch.setattr(store_writing, "add_tallies", lambda index, tallies: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            store.put_blobs(metadata, slivers)
+    ids = [blob(number) for number in range(3)]
+    assert (store.metadata_of(ids), store.missing(0, P, ids), told) == ({}, ids, [])
+    assert store.put_blobs(metadata, slivers) == set(ids)
+    assert store.put_blobs({blob(0): b"other", blob(7): b"alone"}, []) == {blob(7)}
+    assert store.metadata_of([*ids, blob(7)]) == {**metadata, blob(7): b"alone"}
+    assert store.missing_metadata(ids) == [blob(2)]
+
+
+def test_put_refuses_metadata_beyond_the_limits(store: SliverStore) -> None:
+    for blob_id, metadata in ((blob(1), b""), (bytes(31), b"m")):
+        with pytest.raises(ValueError):
+            store.put_blobs({blob_id: metadata}, [NewSliver(blob(1), 0, P, b"s")])
+    assert store.missing(0, P, [blob(1)])
+
+
+def test_a_page_of_many_slivers_takes_no_more_statements_than_one_of_few(
+    store: SliverStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [blob(number) for number in range(200)]
+    store.put_blobs(dict.fromkeys(ids, b"metadata"), [NewSliver(one, 0, P, b"sliver") for one in ids])
+    query, asked = store._index.query, list[str]()
+
+    def noted(statement: str, *values: object) -> list[object]:
+        asked.append(statement)
+        return query(statement, *values)
+
+    monkeypatch.setattr(store._index, "query", noted)
+    counts = []
+    for count in (5, 150):
+        asked.clear()
+        page = store.slivers_from(0, P, bytes(32), count, 2**20, with_metadata=True)
+        assert len(page.slivers) == len(page.metadata) == count
+        counts.append(len(asked))
+    assert counts[0] == counts[1] <= 4

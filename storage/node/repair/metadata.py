@@ -1,0 +1,99 @@
+"""Blobs' metadata for repair: stored, or fetched from a peer and stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from weakref import WeakValueDictionary
+
+from storage.client.errors import NodeError, NodeFailure, name_failures
+from storage.node.budgets import Budget
+from storage.node.fail_points import fail_point
+from storage.node.peers import Peers
+from storage.node.repair.helpers import RepairError
+from storage.node.repair.standing import Standing
+from storage.node.store import SliverStore
+from storage.node.threads import Threads
+from storage.redstuff import BlobMetadata, RedStuff, SliverRoots, blob_id_text
+
+METADATA_KEPT = 256
+"""Blobs whose metadata is kept at hand: a blob's slivers come one after the other, for shard after shard."""
+METADATA_LIMIT_S = 5.0
+"""Time limit for one peer's metadata; another peer is asked then."""
+
+
+class MetadataOfBlobs:
+    """The metadata of the blobs that one node repairs."""
+
+    def __init__(
+        self,
+        store: SliverStore,
+        code: RedStuff,
+        peers: Peers,
+        standing: Standing,
+        budget: Budget,
+        threads: Threads,
+    ) -> None:
+        self._store = store
+        self._code = code
+        self._peers = peers
+        self._standing = standing
+        self._budget = budget
+        self._threads = threads
+        self._kept: OrderedDict[bytes, BlobMetadata] = OrderedDict()
+        self._fetching: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        """One lock for each blob whose metadata somebody is getting, so that nothing is fetched twice."""
+
+    async def get(self, blob_id: bytes) -> BlobMetadata:
+        """A blob's metadata: the stored one, or a peer's, which is then stored. Raises `RepairError`."""
+        async with self._fetching.setdefault(blob_id, asyncio.Lock()):
+            stored = await asyncio.to_thread(self._store.metadata, blob_id)
+            if stored is None:
+                metadata = await self._fetch(blob_id)
+            else:
+                metadata = self._kept.get(blob_id) or BlobMetadata.from_bcs(stored, blob_id)
+        self._kept[blob_id] = metadata
+        self._kept.move_to_end(blob_id)
+        if len(self._kept) > METADATA_KEPT:
+            self._kept.popitem(last=False)
+        return metadata
+
+    async def of(self, blob_ids: Sequence[bytes]) -> tuple[dict[bytes, SliverRoots], dict[bytes, Exception]]:
+        """Return the metadata of many blobs, as `get` gets it, and why, of each whose metadata cannot be had."""
+        stored = await asyncio.to_thread(self._store.metadata_of, blob_ids)
+        known = {one: self._code.read_metadata(bcs, one, is_checked=True) for one, bcs in stored.items()}
+        failed: dict[bytes, Exception] = {}
+
+        async def try_(blob_id: bytes) -> None:
+            try:
+                known[blob_id] = await self.get(blob_id)
+            except RepairError as error:
+                failed[blob_id] = error
+
+        async with asyncio.TaskGroup() as asked:
+            for blob_id in blob_ids:
+                if blob_id not in known:
+                    asked.create_task(try_(blob_id))
+        return known, failed
+
+    async def _fetch(self, blob_id: bytes) -> BlobMetadata:
+        failures: dict[int, NodeFailure] = {}
+        others = self._peers.others()
+        # Each blob's round begins elsewhere, so that they do not all lean, or wait, on the same ones.
+        first = int.from_bytes(blob_id[:4], "big") % max(1, len(others))
+        for member in sorted(others[first:] + others[:first], key=self._standing.rank):
+            try:
+                async with self._budget.request():
+                    metadata = await self._peers.client(member).metadata(blob_id, METADATA_LIMIT_S)
+            except NodeError as error:
+                failures[member.node_id] = NodeFailure(member.name, error.why)
+                self._standing.failed(member, error)
+                continue
+            encoded = metadata.to_bcs()
+            self._budget.charge(len(encoded))
+            fail_point("handover.blob-metadata-fetched")
+            await self._threads.finished(self._store.put_metadata, blob_id, encoded)
+            fail_point("handover.blob-metadata-stored")
+            return metadata
+        raise RepairError(f"no metadata of blob {blob_id_text(blob_id)}: {name_failures(failures)}")

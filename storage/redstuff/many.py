@@ -1,0 +1,146 @@
+"""Slivers of many blobs: small ones share the kernels' vectors, and what they have in common is prepared once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from storage.redstuff.checked import Checked, Data, array_of, rebuilt_wrong, root_mismatch
+from storage.redstuff.errors import InvalidEncoding, RedStuffError, RootMismatch, WrongSize
+from storage.redstuff.memory import Bytes, inner, slack_array
+from storage.redstuff.metadata import BlobMetadata, EncodedMetadata, SliverRoots
+from storage.redstuff.parameters import Axis
+
+SINGLE_BYTES = 256
+"""Symbols of up to this size are computed one by one; of larger ones the transform makes all at once as soon."""
+SINGLE_WORK = 2**24
+"""Slivers of `k` symbols of `t` bytes are recovered symbol by symbol while `k²·t` is less, else by transforms."""
+COPIED_BYTES = 2**20
+"""Slivers copied together to be verified together, unless one alone is larger."""
+
+
+@dataclass(frozen=True)
+class ManyBlobs(Checked):
+    """The work on many blobs of the same number of shards."""
+
+    def read_metadata(self, bcs: bytes, blob_id: bytes, *, is_checked: bool = False) -> SliverRoots:
+        """Return metadata from BCS, of which single roots are read when they are asked for.
+
+        Raises `InvalidEncoding` when they are none, or have another id than `blob_id`; `is_checked` tells that the id
+        was compared before. Raises `WrongSize` for another number of shards.
+        """
+        encoded = EncodedMetadata.of(bcs, blob_id)
+        if encoded is None:
+            metadata = BlobMetadata.from_bcs(bcs, None if is_checked else blob_id)
+            self._same_shards(metadata)
+            return metadata
+        self._same_shards(encoded)
+        if not is_checked:
+            root = self._engine.blob_root(encoded.pairs())
+            if BlobMetadata.id_of(encoded.length, root) != blob_id:
+                raise InvalidEncoding("metadata of another blob: its id is not the one asked for")
+        return encoded
+
+    def verify_slivers(
+        self, axis: Axis, slivers: Sequence[tuple[SliverRoots, int, Data]]
+    ) -> list[RedStuffError | None]:
+        """Verify slivers of `axis` of any blobs, given as (metadata, index, sliver), as `verify_sliver` does each.
+
+        Returns what is wrong with each, None for those that are right. Those of one size are computed together.
+        """
+        wrong: list[RedStuffError | None] = [None] * len(slivers)
+        by_size: dict[int, list[int]] = defaultdict(list)
+        for place, (metadata, index, sliver) in enumerate(slivers):
+            try:
+                self._same_shards(metadata)
+                self._symbols(metadata.length, axis, index, sliver)
+                by_size[self.symbol_size(metadata.length)].append(place)
+            except RedStuffError as error:
+                wrong[place] = error
+        for t, places in by_size.items():
+            for roots, some in self._roots_of(axis, slivers, places, t):
+                for place, root in zip(some, roots, strict=True):
+                    metadata, index, _ = slivers[place]
+                    if root.tobytes() != metadata.sliver_root(axis, index):
+                        wrong[place] = root_mismatch(axis, index)
+        return wrong
+
+    def _roots_of(
+        self, axis: Axis, slivers: Sequence[tuple[SliverRoots, int, Data]], places: Sequence[int], t: int
+    ) -> Iterator[tuple[Bytes, Sequence[int]]]:
+        """Yield the roots of the slivers at `places`, all of symbols of `t` bytes, as many at a time as are copied."""
+        size_bytes = self.source_symbols(axis) * t
+        at_once = max(1, COPIED_BYTES // size_bytes)
+        for first in range(0, len(places), at_once):
+            some = places[first : first + at_once]
+            stacked = slack_array(len(some) * size_bytes)
+            np.concatenate([array_of(slivers[place][2]) for place in some], out=inner(stacked))
+            yield self._engine.sliver_roots(axis, stacked, len(some), t), some
+
+    def crossing_symbols(
+        self, axis: Axis, slivers: Sequence[Data], targets: Sequence[Sequence[int]], symbol_size: int
+    ) -> Bytes:
+        """The symbols of helpers' slivers of `axis` at the crossings with slivers `targets[i]` of the other axis.
+
+        Each sliver gives as many; the result is `(slivers, targets, symbol_size)`. Small symbols are computed one by
+        one, and no more of a sliver than is asked for. Raises `WrongSize`.
+        """
+        for sliver in slivers:
+            self._require_sliver(axis, sliver, symbol_size)
+        wanted = np.array(targets, np.int64).reshape(len(slivers), len(targets[0]) if targets else 0)
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < self.n_shards):
+            raise WrongSize(
+                f"symbols {wanted.min()} to {wanted.max()} of a sliver: there are {self.n_shards}"
+            )
+        out: Bytes = np.empty((*wanted.shape, symbol_size), np.uint8)
+        if not slivers:
+            return out
+        if symbol_size <= SINGLE_BYTES:
+            stacked = np.concatenate([array_of(one) for one in slivers])
+            numbers = np.repeat(np.arange(len(slivers)), wanted.shape[1])
+            self._engine.crossing(axis, stacked, numbers, wanted.reshape(-1), symbol_size, out.reshape(-1))
+        else:
+            for sliver, some, room in zip(slivers, wanted, out, strict=True):
+                there = self._with_symbols(axis, sliver, some.tolist(), symbol_size)
+                np.take(there, some, axis=0, out=room, mode="clip")
+        return out
+
+    def is_small(self, length: int) -> bool:
+        """Whether a blob's symbols are so small that slivers of many such blobs are best recovered together."""
+        t = self.symbol_size(length)
+        return t <= SINGLE_BYTES and self.s**2 * t <= SINGLE_WORK
+
+    def recover_each(
+        self, axis: Axis, wanted: Sequence[tuple[SliverRoots, int, Mapping[int, Data]]]
+    ) -> list[bytes | RedStuffError]:
+        """Slivers of blobs of one symbol size, each as `recover` makes it of (metadata, index, symbols by helper).
+
+        In the place of a sliver that cannot be made stands why.
+        """
+        made: list[bytes | RedStuffError] = [RootMismatch("not made")] * len(wanted)
+        whole = []
+        for place, (metadata, target, symbols) in enumerate(wanted):
+            try:
+                self._same_shards(metadata)
+                self._check_index(axis, target)
+                whole.append((place, *self._chosen(metadata.length, axis, symbols)))
+            except RedStuffError as error:
+                made[place] = error
+        if not whole:
+            return made
+        t, size_bytes = len(whole[0][2][0]), self.sliver_size(wanted[whole[0][0]][0].length, axis)
+        joined = array_of(bytearray().join(symbol for _, _, chosen in whole for symbol in chosen))
+        slivers = self._engine.originals(
+            axis, joined, np.array([known for _, known, _ in whole], np.int64), t
+        )
+        roots = self._engine.sliver_roots(axis, slivers, len(whole), t)
+        for number, (place, _, _) in enumerate(whole):
+            metadata, target, _ = wanted[place]
+            if roots[number].tobytes() == metadata.sliver_root(axis, target):
+                made[place] = inner(slivers)[number * size_bytes : (number + 1) * size_bytes].tobytes()
+            else:
+                made[place] = rebuilt_wrong(axis, target)
+        return made
