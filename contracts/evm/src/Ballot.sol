@@ -3,54 +3,25 @@ pragma solidity ^0.8.30;
 
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {LibSort} from "solady/utils/LibSort.sol";
-import {Committee} from "./Committee.sol";
 import {Governed} from "./Governed.sol";
 import {Space} from "./Space.sol";
+import {IBallot} from "./interfaces/IBallot.sol";
 import {ICommittee} from "./interfaces/ICommittee.sol";
 import {ISpace} from "./interfaces/ISpace.sol";
 import {Votes} from "./lib/Votes.sol";
 
-/// @title The members' votes on prices and capacity.
-/// @notice A node says which prices it asks and how much space the network is to offer. Once a period the terms follow:
-/// a price is the lowest that members with a quorum of the shards asked at most, the capacity the largest that such
-/// members offered at least (Walrus' rule). A vote counts from the next period on, so that a node cannot wait for the others'
-/// votes, or for a moment to have them counted. Members weigh as many votes as they had shards when the period began, so
-/// that no ejection or replacement changes what was voted on. While members with fewer shards than a quorum have voted,
-/// the terms stay.
-contract Ballot {
-    struct Vote {
-        /// @dev As in `ISpace.Terms`. A price of 0 stands for no vote.
-        uint80 price;
-        uint80 writePrice;
-        uint64 capacity;
-        /// @dev The first period in which it counts.
-        uint32 fromPeriod;
-    }
-
-    /// @notice A node's vote is this one from `fromPeriod` on.
-    event Voted(uint32 indexed nodeId, uint80 price, uint80 writePrice, uint64 capacity, uint32 fromPeriod);
-    /// @notice The terms are what the votes of a period say.
-    event Decided(uint32 indexed period);
-
-    /// @notice The account operates no node.
-    error NotAnOperator(address account);
-    /// @notice The price must be above 0.
-    error ZeroPrice();
-    /// @notice The votes of this period are counted already, or the first has not begun.
-    error AlreadyDecided(uint32 period);
-    /// @notice Too few have voted, in shards.
-    error NoQuorum(uint256 weight, uint256 needed);
-
-    /// @notice The largest factor by which a term grows or shrinks in a period.
+/// @title How the members' votes are kept and counted (`IBallot`).
+contract Ballot is IBallot {
+    /// @inheritdoc IBallot
     uint256 public constant MOST_FACTOR = 2;
 
     uint256 private constant WEIGHT_BITS = 16;
 
-    /// @notice The contract whose terms are voted on.
-    Space public immutable space;
-    /// @notice Whose members vote.
-    Committee public immutable committee;
-    /// @notice The period whose votes were counted last.
+    /// @inheritdoc IBallot
+    ISpace public immutable space;
+    /// @inheritdoc IBallot
+    ICommittee public immutable committee;
+    /// @inheritdoc IBallot
     uint32 public decidedPeriod;
 
     /// @dev The one that counts, and the one to come or to be overwritten.
@@ -63,9 +34,7 @@ contract Ballot {
         committee = space_.committee();
     }
 
-    /// @notice Votes for the sender's node, member or not, from the next period on and until it votes again. The node's
-    /// operator only.
-    /// @return fromPeriod That period.
+    /// @inheritdoc IBallot
     function vote(uint80 price, uint80 writePrice, uint64 capacity) external returns (uint32 fromPeriod) {
         uint32 nodeId = committee.registry().nodeOf(msg.sender);
         if (nodeId == 0) revert NotAnOperator(msg.sender);
@@ -76,7 +45,7 @@ contract Ballot {
         emit Voted(nodeId, price, writePrice, capacity, fromPeriod);
     }
 
-    /// @notice Has the votes of the current period counted and the terms changed, once a period. Anyone may.
+    /// @inheritdoc IBallot
     function decide() external {
         uint32 period = committee.period();
         if (decidedPeriod >= period) revert AlreadyDecided(period);
@@ -86,13 +55,13 @@ contract Ballot {
         space.setTerms(decided);
     }
 
-    /// @notice What a node votes in a period that is not over: nothing if its price is 0.
+    /// @inheritdoc IBallot
     function voteOf(uint32 nodeId, uint32 period) public view returns (Vote memory counting) {
         counting = _votes[nodeId][_counting(nodeId, period)];
         if (counting.fromPeriod > period) delete counting;
     }
 
-    /// @notice What the terms become by the votes of the current period. Reverts when too few have voted.
+    /// @inheritdoc IBallot
     function decision() public view returns (ISpace.Terms memory decided) {
         uint32 period = committee.period();
         ICommittee.MemberView[] memory members = committee.committeeOf(committee.firstEpochOf(period)).members;

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Ballot} from "src/Ballot.sol";
 import {Governed} from "src/Governed.sol";
+import {IBallot} from "src/interfaces/IBallot.sol";
 import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {Base} from "test/Base.t.sol";
@@ -48,10 +49,10 @@ contract BallotTest is Base {
         _vote(1, 6e9, WRITE_PRICE, CAPACITY);
         _vote(3, 6e9, WRITE_PRICE, CAPACITY);
         _nextEpoch();
-        vm.expectRevert(abi.encodeWithSelector(Ballot.NoQuorum.selector, 60, QUORUM));
+        vm.expectRevert(abi.encodeWithSelector(IBallot.NoQuorum.selector, 60, QUORUM));
         ballot.decide();
         _vote(4, 6e9, WRITE_PRICE, CAPACITY);
-        vm.expectRevert(abi.encodeWithSelector(Ballot.NoQuorum.selector, 60, QUORUM));
+        vm.expectRevert(abi.encodeWithSelector(IBallot.NoQuorum.selector, 60, QUORUM));
         ballot.decide(); // the last vote counts from the next period on
         _checkPrice(PRICE);
         _nextEpoch();
@@ -80,13 +81,13 @@ contract BallotTest is Base {
 
     function test_decide_reverts_twice_in_a_period() public {
         _voteAll(1e10);
-        vm.expectRevert(abi.encodeWithSelector(Ballot.NoQuorum.selector, 0, QUORUM));
+        vm.expectRevert(abi.encodeWithSelector(IBallot.NoQuorum.selector, 0, QUORUM));
         ballot.decide();
         _nextEpoch();
         vm.expectEmit();
-        emit Ballot.Decided(2);
+        emit IBallot.Decided(2);
         ballot.decide();
-        vm.expectRevert(abi.encodeWithSelector(Ballot.AlreadyDecided.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IBallot.AlreadyDecided.selector, 2));
         ballot.decide();
     }
 
@@ -124,9 +125,9 @@ contract BallotTest is Base {
     }
 
     function test_vote_reverts_for_who_operates_no_node_and_for_a_price_of_0() public {
-        vm.expectRevert(abi.encodeWithSelector(Ballot.NotAnOperator.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(IBallot.NotAnOperator.selector, address(this)));
         ballot.vote(1, 1, 1);
-        vm.expectRevert(Ballot.ZeroPrice.selector);
+        vm.expectRevert(IBallot.ZeroPrice.selector);
         _vote(1, 0, 1, 1);
     }
 

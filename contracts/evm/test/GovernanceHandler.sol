@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Ballot} from "src/Ballot.sol";
+import {IBallot} from "src/interfaces/IBallot.sol";
 import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
@@ -43,7 +43,7 @@ contract GovernanceHandler is TradeHandler {
             ISpace.Terms memory terms = ISpace.Terms(
                 price, uint80(_between(random >> 96, 0, 1e10)), uint64(_between(random >> 160, LEAST_CAPACITY, 1 << 44))
             );
-            if (price == 0) vm.expectRevert(Ballot.ZeroPrice.selector);
+            if (price == 0) vm.expectRevert(IBallot.ZeroPrice.selector);
             else _votes[nodeId][period + 1] = terms;
             vm.prank(_operator(nodeId));
             ballot.vote(terms.price, terms.writePrice, terms.capacity);
@@ -54,7 +54,7 @@ contract GovernanceHandler is TradeHandler {
     function decide() external watched {
         uint32 last = ballot.decidedPeriod();
         if (period <= last) {
-            vm.expectRevert(abi.encodeWithSelector(Ballot.AlreadyDecided.selector, period));
+            vm.expectRevert(abi.encodeWithSelector(IBallot.AlreadyDecided.selector, period));
             return ballot.decide();
         }
         ICommittee.MemberView[] memory members = committee.committeeOf(committee.firstEpochOf(period)).members;
@@ -65,7 +65,7 @@ contract GovernanceHandler is TradeHandler {
             if (votes[i].price != 0) weight += members[i].shards.length;
         }
         if (weight < QUORUM) {
-            vm.expectRevert(abi.encodeWithSelector(Ballot.NoQuorum.selector, weight, QUORUM));
+            vm.expectRevert(abi.encodeWithSelector(IBallot.NoQuorum.selector, weight, QUORUM));
             return ballot.decide();
         }
         ISpace.Terms memory before = _terms();
