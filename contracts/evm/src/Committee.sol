@@ -225,7 +225,8 @@ contract Committee is Earnings {
         _terms[selected] =
             Term({roll: roll, stake: uint160(stake), selectedAt: uint40(block.timestamp), startedAt: 0, from: 0});
         (_clock.selectedEpoch, _clock.isReplacement) = (selected, isReplacement);
-        emit CommitteeSelected(selected, clock.period + (isReplacement ? 0 : 1), roll.members, roll.shards);
+        (bytes memory members, bytes memory shards) = Rolls.lists(roll);
+        emit CommitteeSelected(selected, clock.period + (isReplacement ? 0 : 1), stake, members, shards);
     }
 
     /// @dev The epoch is the next one now: one more of the period, or the first of the next.

@@ -21,8 +21,16 @@ contract CommitteeTest is Base {
         address election = vm.computeCreateAddress(address(committee), 1);
         address members = vm.computeCreateAddress(election, 1);
         address shards = vm.computeCreateAddress(election, 2);
+        bytes memory entries;
+        bytes memory list;
+        for (uint16 i; i < NODES; ++i) {
+            entries = abi.encodePacked(entries, uint32(i + 1), 20 * (i + 1));
+        }
+        for (uint16 i; i < SHARDS; ++i) {
+            list = abi.encodePacked(list, i);
+        }
         vm.expectEmit();
-        emit ICommittee.CommitteeSelected(1, 1, members, shards);
+        emit ICommittee.CommitteeSelected(1, 1, NODES * STAKE, entries, list);
         committee.select();
         vm.assertEq(members.code.length, 1 + 128 + NODES * (6 + 128)); // as Roll in lib/Rolls.sol has it
         vm.assertEq(shards.code.length, 1 + 2 * SHARDS);

@@ -81,9 +81,13 @@ interface ICommittee is IEpochs {
 
     /// @notice The parameters are these from the start of `fromPeriod` on.
     event ParametersChanged(uint32 indexed fromPeriod, Parameters parameters);
-    /// @notice The committee of `epoch` is elected and will not change any more, unless it is dropped. It stands in the
-    /// code of two contracts, as `Roll` in lib/Rolls.sol says. In a `period` that has begun already it is a replacement.
-    event CommitteeSelected(uint32 indexed epoch, uint32 period, address members, address shards);
+    /// @notice The committee of `epoch` is elected and will not change any more, unless it is dropped. In a `period` that
+    /// has begun already it is a replacement.
+    /// @param stake What elected the period's first committee.
+    /// @param members Six bytes for each, by ascending node id: the node id, and as two bytes where its part of the list of
+    /// shards ends. They sign with the keys that they have in the period.
+    /// @param shards The list of shards, two bytes each, member after member; big-endian, as all this is.
+    event CommitteeSelected(uint32 indexed epoch, uint32 period, uint256 stake, bytes members, bytes shards);
     /// @notice The selected committee is void, one of its members having been ejected; it may be selected again.
     event SelectionDropped(uint32 indexed epoch);
     /// @notice `epoch` is the current epoch, in `period`; its members fill the shards that they gained.

@@ -54,10 +54,14 @@ library Rolls {
         });
     }
 
+    /// @notice Who has which shards, as it is kept: the members' entries, and the list of shards.
+    function lists(Roll memory roll) internal view returns (bytes memory entries, bytes memory shards) {
+        return (_entries(roll.members), SSTORE2.read(roll.shards));
+    }
+
     /// @notice Who has which shards.
     function read(Roll memory roll) internal view returns (Roster memory roster) {
-        bytes memory entries = _entries(roll.members);
-        bytes memory shards = SSTORE2.read(roll.shards);
+        (bytes memory entries, bytes memory shards) = lists(roll);
         uint256 count = entries.length / ENTRY_BYTES;
         roster.nodeIds = new uint32[](count);
         roster.shards = new uint16[][](count);
