@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,9 @@ class Members:
         ports, runners = [free_port() for _ in range(MEMBERS)], []
         for number, port in enumerate(ports, 1):
             application = web.Application(client_max_size=2**30)
-            application["secret"] = _secret(number)
             application.router.add_route("PUT", "/v1/blobs/{id}/{what:.*}", self._put)
-            application.router.add_route("GET", "/v1/blobs/{id}/confirmation/permanent", self._confirm)
+            confirm = partial(self._confirm, _secret(number))
+            application.router.add_route("GET", "/v1/blobs/{id}/confirmation/permanent", confirm)
             application.router.add_route("GET", "/v1/blobs/{id}/{what:.*}", self._get)
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
@@ -121,10 +122,10 @@ class Members:
             body = parse_blob_id(request.match_info["id"]) + body
         return web.Response(body=body, content_type=wire.BCS)
 
-    async def _confirm(self, request: web.Request) -> web.Response:
+    async def _confirm(self, secret: SecretKey, request: web.Request) -> web.Response:
         body = messages.blob_body(parse_blob_id(request.match_info["id"]), None)
         message = messages.encode(messages.Intent.BLOB, 1, body, DOMAIN)
-        signature = await asyncio.to_thread(request.app["secret"].sign, message)
+        signature = await asyncio.to_thread(secret.sign, message)
         return web.json_response(wire.success(wire.signed(message, signature)))
 
 
