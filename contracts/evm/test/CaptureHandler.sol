@@ -96,6 +96,15 @@ contract CaptureHandler is CaptureChecks {
         this.up(type(uint256).max);
     }
 
+    /// @dev Some honest nodes are down and ejected, and epochs go on: by replacements, where that is possible.
+    function purge(uint256 nodes) external {
+        this.down(nodes);
+        for (uint32 nodeId = 1; nodeId <= HONEST; ++nodeId) {
+            this.eject(nodeId - 1);
+        }
+        _push(nodes, 2);
+    }
+
     /// @dev Nobody does a step for as long as a network takes to stall, or until a selection needs no stake any more.
     function standstill(uint256 seconds_) external {
         vm.warp(block.timestamp + seconds_ % (SHRINK_S + EPOCH_S));

@@ -19,7 +19,7 @@ contract CaptureInvariantsTest {
     }
 
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[14] memory actions = [
+        bytes4[15] memory actions = [
             CaptureHandler.stake.selector,
             CaptureHandler.spread.selector,
             CaptureHandler.unstake.selector,
@@ -28,6 +28,7 @@ contract CaptureInvariantsTest {
             CaptureHandler.attest.selector,
             CaptureHandler.push.selector,
             CaptureHandler.outage.selector,
+            CaptureHandler.purge.selector,
             CaptureHandler.standstill.selector,
             CaptureHandler.down.selector,
             CaptureHandler.up.selector,
