@@ -180,7 +180,7 @@ class SliverData:
     index: int
 
     def parts(self) -> tuple[bytes | memoryview, ...]:
-        """ULEB128(length) ‖ symbols ‖ symbol size u16 LE ‖ sliver index u16 LE, the symbols not copied."""
+        """Return ULEB128(length) ‖ symbols ‖ symbol size u16 LE ‖ sliver index u16 LE, the symbols not copied."""
         head, tail = self.frame(len(self.symbols), self.symbol_size, self.index)
         return head, self.symbols, tail
 
