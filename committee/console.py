@@ -271,7 +271,7 @@ def require_new_file(path: Path) -> None:
     """Refuse a file that exists or cannot be made, before the work whose result it takes. Raises `LedgerError`."""
     try:
         path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:  # its name is too long, for one
         raise LedgerError(f"{path} cannot be written: {error.strerror}") from None

@@ -98,8 +98,8 @@ class BatchHandlers:
         for one in sent.slivers:
             self._checks.require_pair(one.pair)
             shard = self._checks.shard_to_store(head.blob_id, one.pair)
-            symbols = self._checks.sliver(metadata, one.pair, one.axis, one.sliver)
-            slivers.append(NewSliver(head.blob_id, shard, one.axis, symbols))
+            slivers.append(NewSliver(head.blob_id, shard, one.axis, one.sliver.symbols))
+        self._checks.require_slivers(metadata, sent.slivers)
         return sent.metadata, slivers
 
     async def _keep(self, request: web.Request, checked: Sequence[tuple[bytes, Checked]]) -> None:

@@ -1,15 +1,16 @@
 """What a node checks before it stores or confirms a blob: the same rules for single requests and for batches.
 
-Each method raises a `Refusal` with the protocol's reason. `metadata`, `sliver` and what `confirmation` returns take
-milliseconds and are for threads; the rest is for the event loop.
+Each method raises a `Refusal` with the protocol's reason. `metadata`, `encoded_sliver`, `require_slivers` and what
+`confirmation` returns take milliseconds and are for threads; the rest is for the event loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from committee import messages
-from storage.client.batch_wire import Confirmable
+from storage.client.batch_wire import Confirmable, PairSliver
 from storage.client.failures import Reason
 from storage.node.face import NodeFace, Refusal
 from storage.node.http.admission import Admission
@@ -66,22 +67,29 @@ class UploadChecks:
             sliver = SliverData.from_bcs(body)
         except RedStuffError as error:
             raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"not BCS of a sliver: {error}") from error
-        return self.sliver(metadata, pair, axis, sliver)
-
-    def sliver(self, metadata: BlobMetadata, pair: int, axis: Axis, sliver: SliverData) -> bytes | memoryview:
-        """Return the symbols of a sliver that is the pair's: they hash to its root."""
-        index = self._code.sliver_of_pair(pair, axis)
-        try:
-            if sliver.index != index:
-                raise InvalidEncoding(
-                    f"sliver {sliver.index} sent for pair {pair}, whose {axis.label} sliver is {index}"
-                )
-            if sliver.symbol_size != self._code.symbol_size(metadata.length):
-                raise InvalidEncoding(f"symbols of {sliver.symbol_size} bytes are not this blob's")
-            self._code.verify_sliver(metadata, axis, index, sliver.symbols)
-        except RedStuffError as error:
-            raise Refusal(400, Reason.INVALID_SLIVER, str(error)) from error
+        with _refusing_slivers():
+            self._require_form(metadata, PairSliver(pair, axis, sliver))
+            self._code.verify_sliver(metadata, axis, sliver.index, sliver.symbols)
         return sliver.symbols
+
+    def require_slivers(self, metadata: BlobMetadata, sent: Sequence[PairSliver]) -> None:
+        """Refuse a blob's slivers of which one is not its pair's: it does not hash to the root."""
+        with _refusing_slivers():
+            for one in sent:
+                self._require_form(metadata, one)
+            for axis in Axis:
+                some = [(metadata, one.sliver.index, one.sliver.symbols) for one in sent if one.axis is axis]
+                for wrong in filter(None, self._code.verify_slivers(axis, some)):
+                    raise wrong
+
+    def _require_form(self, metadata: BlobMetadata, sent: PairSliver) -> None:
+        index = self._code.sliver_of_pair(sent.pair, sent.axis)
+        if sent.sliver.index != index:
+            raise InvalidEncoding(
+                f"sliver {sent.sliver.index} sent for pair {sent.pair}, whose {sent.axis.label} sliver is {index}"
+            )
+        if sent.sliver.symbol_size != self._code.symbol_size(metadata.length):
+            raise InvalidEncoding(f"symbols of {sent.sliver.symbol_size} bytes are not this blob's")
 
     def confirmation(self, asked: Confirmable) -> Callable[[], tuple[bytes, bytes]]:
         """Return what makes (message, signature), or raises `Refusal` unless all is here that the node is to store.
@@ -107,6 +115,14 @@ class UploadChecks:
             return message, self._secret.sign(message)
 
         return confirm
+
+
+@contextmanager
+def _refusing_slivers() -> Iterator[None]:
+    try:
+        yield
+    except RedStuffError as error:
+        raise Refusal(400, Reason.INVALID_SLIVER, str(error)) from error
 
 
 def _nothing_to_confirm() -> Refusal:

@@ -64,9 +64,11 @@ class SymbolHandlers:
         size = self._code.symbol_size(metadata.length)
         size_bytes = len(shards) * len(targets) * size
         self._admission.check_amount(size_bytes)
-        answer = await self._admission.bulk(
-            request, size_bytes, lambda: self._symbols(metadata.blob_id, axis, targets, shards, size)
-        )
+
+        def collect() -> Bytes:
+            return self._symbols(metadata.blob_id, axis, targets, shards, size)
+
+        answer = await self._admission.bulk(request, size_bytes, collect)
         fail_point("helper.symbols-read")
         return bcs_answer(answer)
 
@@ -86,9 +88,11 @@ class SymbolHandlers:
         sizes = (times[key.blob_id] * place.size_bytes // needed for key, place in found)
         size_bytes = len(question.targets) * sum(sizes)
         self._admission.check_amount(size_bytes)
-        answer = await self._admission.bulk(
-            request, size_bytes, lambda: self._answers(question, refused, found)
-        )
+
+        def collect() -> Bytes:
+            return self._answers(question, refused, found)
+
+        answer = await self._admission.bulk(request, size_bytes, collect)
         fail_point("helper.symbols-read")
         return bcs_answer(answer)
 

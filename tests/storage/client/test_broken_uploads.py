@@ -216,4 +216,5 @@ async def test_the_node_itself_is_sent_the_rest_alone(
     server.close()
     await server.wait_closed()
     assert node.store.sliver(blob.blob_id, shard, Axis.PRIMARY) == symbols
-    assert sum(passed) <= 2 * len(symbols)
+    # A connection carries four times what it must move the upload on by; the rest may be lost with it.
+    assert sum(passed) <= 4 * len(symbols)

@@ -96,7 +96,7 @@ async def test_a_request_under_way_is_found(stored: Network) -> None:
     rebuilding = asyncio.create_task(
         stored.running[1].repair.rebuild(SMALL.metadata, Axis.SECONDARY, [6], avoiding={3})
     )
-    await assert_found(stored, "Courier._carry")
+    await assert_found(stored, r"Helpers\._ask")
     come.set()
     await rebuilding
     await check(stored)
