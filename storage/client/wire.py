@@ -18,6 +18,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from committee.untrusted import InvalidJson, parse_json
@@ -146,6 +147,8 @@ class ShardPage:
         reader = Reader(encoded)
         count = reader.uleb128(MAX_PAGE_SLIVERS)
         slivers = [(reader.take(BLOB_ID_BYTES), SliverData.read(reader)) for _ in range(count)]
+        if any(one >= following for (one, _), (following, _) in pairwise(slivers)):
+            raise InvalidEncoding("a page's blob ids do not ascend")
         more = reader.unsigned(1)
         if more > 1:
             raise InvalidEncoding(f"a page's end is marked by 0 or 1, not {more}")

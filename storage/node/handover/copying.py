@@ -199,7 +199,7 @@ class Copying:
         """One page of what a run lacks from `place` on; what is good of it is stored."""
         wanted = await self._repair.threads.finished(self._wanted, part, run[place : place + PAGE_SLIVERS])
         fail_point("handover.page-wanted")
-        async with self._budget.memory(2 * wanted.size_bytes):
+        async with self._budget.memory(2 * max(wanted.size_bytes, wire.PAGE_BYTES)):
             async with self._budget.request():
                 page = await self._asked(source, wanted)
             self._budget.charge(

@@ -61,6 +61,7 @@ class Admission:
         self._serving = serving or Budget()
         self._credentials = Credentials(node.view, node.secret)
         self._bulk_work = Pool(BULK_WORK_AT_ONCE, for_members=True)
+        self._strangers_work = Pool(BULK_WORK_AT_ONCE - 1)
         self._bulk_line = Line(BULK_IN_LINE)
         self._work = Turns(Pool(WORK_AT_ONCE), IN_LINE)
         self._reading, self._read_line = Pool(READING_BYTES, is_divided=True), Line(IN_LINE)
@@ -83,10 +84,14 @@ class Admission:
 
     # turns; these raise `ConnectionError` when the client has hung up, and `LineFull` when too many requests wait
 
-    async def bulk(self, request: web.Request, size_bytes: int, make: Callable[[], Bytes]) -> Bytes:
+    async def bulk(
+        self, request: web.Request, size_bytes: int, make: Callable[[], Bytes], work_bytes: int = 0
+    ) -> Bytes:
         """Return what `make` makes in a thread, about `size_bytes`, when the budget for peers allows it.
 
-        Its memory is the request's until the answer is sent. Raises `Refusal` when strangers wait too long.
+        It counts for `work_bytes` in the order among requesters, where these are more. Strangers together leave one
+        place to members. Its memory is the request's until the answer is sent. Raises `Refusal` when strangers wait
+        too long.
         """
         requester = request[REQUESTER]
         with self._bulk_line.place(requester):
@@ -97,7 +102,11 @@ class Admission:
                         await request[HELD].enter_async_context(memory)
                         require_there(request)
                         await turn.enter_async_context(self._serving.request(requester, size_bytes))
-                        await turn.enter_async_context(self._bulk_work.lent(1, requester, weight=size_bytes))
+                        weight = max(size_bytes, work_bytes)
+                        if not requester.is_member:
+                            stranger_turn = self._strangers_work.lent(1, requester, weight=weight)
+                            await turn.enter_async_context(stranger_turn)
+                        await turn.enter_async_context(self._bulk_work.lent(1, requester, weight=weight))
                 except TimeoutError:
                     raise Refusal(
                         *(503, Reason.UNAVAILABLE),
@@ -176,10 +185,13 @@ class Admission:
         """
         return await self.received(request, IncomingBody(request, limit))
 
-    async def received(self, request: web.Request, body: IncomingBody) -> bytes:
-        """Return the content of a body of which nothing has been read, as `body` does."""
+    async def received(self, request: web.Request, body: IncomingBody, kept_bytes: int = 0) -> bytes:
+        """Return the content of a body of which nothing has been read, as `body` does.
+
+        `kept_bytes` are here already and are to be put before it: the request holds memory for them, too.
+        """
         await body.read(SMALL_BODY_BYTES)
-        return await self.whole(request, body)
+        return await self.whole(request, body, kept_bytes)
 
     async def beginning(self, request: web.Request, limit: int) -> IncomingBody:
         """Return the body, of which SMALL_BODY_BYTES or all have arrived; these take no memory of the pool."""
@@ -187,11 +199,12 @@ class Admission:
         await body.read(SMALL_BODY_BYTES)
         return body
 
-    async def whole(self, request: web.Request, body: IncomingBody) -> bytes:
+    async def whole(self, request: web.Request, body: IncomingBody, kept_bytes: int = 0) -> bytes:
         """Return all of a body that has begun to arrive; a large one waits for memory first, as `body` says."""
-        if not body.is_over:
-            memory = self._receiving.lent(body.most_bytes, request[REQUESTER])
+        if kept_bytes or not body.is_over:
+            memory = self._receiving.lent(kept_bytes + body.most_bytes, request[REQUESTER])
             await hold(request, self._body_line, memory)
+        if not body.is_over:
             await body.read(body.most_bytes, lambda: self._receiving.is_short)
         await self._goes_on.turn(request[REQUESTER])
         return body.content()

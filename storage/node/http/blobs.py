@@ -171,9 +171,11 @@ class BlobHandlers:
         require_rest(request, upload)
         body = IncomingBody(request, sliver.size_bytes - upload.offset)
         with self._uploads.receiving(upload, body, request.transport):
-            rest = await self._admission.received(request, body)
+            rest = await self._admission.received(request, body, upload.offset)
+        content, upload.content = upload.content, bytearray()
+        content += rest
         request[STATE] = {wire.UPLOAD_COMPLETE: wire.TRUE}
-        return await self._take(request, sliver, bytes(upload.content) + rest)
+        return await self._take(request, sliver, memoryview(content))
 
     async def _writable_sliver(self, request: web.Request) -> _Sliver:
         """Return the sliver that the request's path names. Raises `Refusal` unless this node has to store it."""
@@ -190,7 +192,7 @@ class BlobHandlers:
             request, self._store.has_sliver, sliver.metadata.blob_id, sliver.shard, sliver.axis
         )
 
-    async def _take(self, request: web.Request, sliver: _Sliver, body: bytes) -> web.Response:
+    async def _take(self, request: web.Request, sliver: _Sliver, body: Bytes) -> web.Response:
         """Check and store a sliver that is here."""
         blob_id, shard, axis = sliver.metadata.blob_id, sliver.shard, sliver.axis
         async with self._admission.turn(request):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from committee import messages
 from storage.client.batch_wire import Confirmable, PairSliver
+from storage.client.bodies import Bytes
 from storage.client.failures import Reason
 from storage.node.face import NodeFace, Refusal
 from storage.node.http.admission import Admission
@@ -60,7 +61,7 @@ class UploadChecks:
         return shard
 
     def encoded_sliver(
-        self, metadata: BlobMetadata, pair: int, axis: Axis, body: bytes
+        self, metadata: BlobMetadata, pair: int, axis: Axis, body: Bytes
     ) -> bytes | memoryview:
         """Return the symbols of a sliver in BCS that is the pair's."""
         try:

@@ -25,6 +25,11 @@ from storage.node.store.records import Place, SliverKey, Symbols
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding
 from storage.redstuff.memory import uninitialised
 
+MAX_READ_BYTES = 2**27
+"""Slivers read for one answer about many blobs: twice what this node itself asks others for."""
+SLIVER_WORK_BYTES = 2**14
+"""A sliver counts for as many bytes at least: to find and fetch a small one takes as long."""
+
 
 @dataclass
 class _Answer:
@@ -88,11 +93,18 @@ class SymbolHandlers:
         sizes = (times[key.blob_id] * place.size_bytes // needed for key, place in found)
         size_bytes = len(question.targets) * sum(sizes)
         self._admission.check_amount(size_bytes)
+        read_bytes = sum(place.size_bytes for _, place in found)
+        if read_bytes > MAX_READ_BYTES:
+            raise Refusal(
+                *(400, Reason.SLIVER_COUNT_EXCEEDS_LIMIT),
+                f"{read_bytes} bytes of slivers to be read at once: at most {MAX_READ_BYTES}",
+            )
 
         def collect() -> Bytes:
             return self._answers(question, refused, found)
 
-        answer = await self._admission.bulk(request, size_bytes, collect)
+        work = max(size_bytes, read_bytes, len(found) * SLIVER_WORK_BYTES)
+        answer = await self._admission.bulk(request, size_bytes, collect, work)
         fail_point("helper.symbols-read")
         return bcs_answer(answer)
 

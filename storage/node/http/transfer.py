@@ -55,9 +55,11 @@ class IncomingBody:
         self._chunks: list[bytes] = []
         self._size_bytes = 0
         self.is_over = False
-        self.came_s = asyncio.get_running_loop().time()
-        """Loop time at which bytes last came."""
         """Whether all of it was read."""
+        self.is_read = False
+        """Whether it is being read: what does not come then is the client's fault."""
+        self.came_s = asyncio.get_running_loop().time()
+        """Loop time at which bytes last came, or were first waited for."""
         coding = request.headers.get("Content-Encoding", "").strip().lower()
         if coding not in ("", "identity"):
             raise Refusal(415, Reason.INVALID_REQUEST, "a compressed body: send it as it is")
@@ -67,6 +69,7 @@ class IncomingBody:
     async def read(self, until_bytes: int, is_crowded: Callable[[], bool] = lambda: False) -> None:
         """Read on until the body is over, or has passed so many bytes. Raises `Refusal`."""
         before_bytes = self._size_bytes
+        self.is_read, self.came_s = True, asyncio.get_running_loop().time()
         try:
             async with in_time(lambda: self._size_bytes - before_bytes, is_crowded):
                 while self._size_bytes <= until_bytes:
@@ -84,10 +87,13 @@ class IncomingBody:
                 *(408, Reason.INVALID_REQUEST),
                 f"the body comes too slowly: {self._size_bytes} of at most {self.most_bytes} bytes have arrived",
             ) from None
+        finally:
+            self.is_read = False
 
     def content(self) -> bytes:
-        """What was read, copied once."""
-        return b"".join(self._chunks)
+        """What was read, copied once and held once."""
+        self._chunks = [b"".join(self._chunks)]
+        return self._chunks[0]
 
     def _too_long(self) -> Refusal:
         return Refusal(413, Reason.INVALID_REQUEST, f"a body of more than {self.limit} bytes")

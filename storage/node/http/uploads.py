@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from aiohttp import web
 
@@ -62,8 +63,10 @@ class Upload:
 
     @property
     def is_moving(self) -> bool:
-        """Whether a request of it is under way whose bytes still come."""
-        return self.body is not None and asyncio.get_running_loop().time() - self.body.came_s < QUIET_S
+        """Whether a request of it is under way whose bytes still come, or wait for this node to read them."""
+        if self.body is None:
+            return False
+        return not self.body.is_read or asyncio.get_running_loop().time() - self.body.came_s < QUIET_S
 
 
 class Uploads:
@@ -115,8 +118,9 @@ class Uploads:
             if upload.body is body:
                 self._stop(upload)
             raise
-        if upload.body is body:
-            self._forget(upload)
+        if upload.body is not body:
+            raise Refusal(503, Reason.UNAVAILABLE, "another request goes on with this upload")
+        self._forget(upload)
 
     def close(self) -> None:
         """Drop what is kept. Idempotent."""
@@ -138,15 +142,34 @@ class Uploads:
         arrived = body.content()
         if upload.offset + len(arrived) >= LEAST_BYTES:
             size_bytes = len(arrived) + (0 if upload.content else ENTRY_BYTES)
-            free_bytes = LIMIT_BYTES - self._held.total() - size_bytes
-            if arrived and self._held[requester] + size_bytes <= free_bytes:
+            if arrived and self._has_room(requester, size_bytes):
+                if not upload.content or len(arrived) >= LEAST_BYTES:
+                    upload.until_s = now_s + KEPT_S
                 self._held[requester] += size_bytes
                 upload.content += arrived
-                upload.until_s = now_s + KEPT_S
         if upload.content:
             upload.timer = asyncio.get_running_loop().call_at(upload.until_s, self._forget, upload)
         else:
             self._forget(upload)
+
+    def _has_room(self, requester: Requester, size_bytes: int) -> bool:
+        """Return whether so much more may be kept for a requester.
+
+        Who holds more than it will have gives way: what nothing is being added to, the oldest first.
+        """
+        while self._held[requester] + size_bytes > LIMIT_BYTES - self._held.total() - size_bytes:
+            most, held_bytes = max(self._held.items(), key=itemgetter(1), default=(requester, 0))
+            if held_bytes <= self._held[requester] + size_bytes:
+                return False
+            idle = [
+                one
+                for one in self._uploads.values()
+                if one.key[0] == most and one.content and one.body is None
+            ]
+            if not idle:
+                return False
+            self._forget(min(idle, key=lambda one: one.until_s))
+        return True
 
     def _forget(self, upload: Upload) -> None:
         """Drop an upload. Idempotent."""

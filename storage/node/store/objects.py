@@ -230,6 +230,8 @@ class ObjectStorage:
             for number in numbers:
                 offset, size_bytes = spans[number]
                 span = content[offset - first : offset - first + size_bytes]
+                if len(numbers) > 1:
+                    span = memoryview(bytes(span))  # what lies between the spans is not to be held with them
                 found[number] = span if len(span) == size_bytes else None
         return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, cast
 
 import pytest
@@ -99,7 +100,7 @@ def test_proven_symbols_come_back(proven: list[tuple[int, int, bytes, MerkleProo
 
 
 @given(
-    st.lists(st.tuples(BLOB_IDS, SLIVERS), max_size=3),
+    st.dictionaries(BLOB_IDS, SLIVERS, max_size=3).map(lambda some: sorted(some.items(), key=itemgetter(0))),
     st.none() | BLOB_IDS,
     st.none() | st.dictionaries(BLOB_IDS, st.binary(max_size=200), max_size=3),
 )
@@ -113,6 +114,13 @@ def test_pages_come_back(
     assert [(blob_id, bytes(one.symbols), one.symbol_size, one.index) for blob_id, one in page.slivers] == [
         (blob_id, one.symbols, one.symbol_size, one.index) for blob_id, one in slivers
     ]
+
+
+@pytest.mark.parametrize("ids", [(2, 2), (3, 2), (1, 2, 2)])
+def test_a_page_that_tells_a_blob_twice_or_turns_back_is_none(ids: Sequence[int]) -> None:
+    slivers = [(number.to_bytes(32, "big"), SliverData(b"abcd", 2, 5)) for number in ids]
+    with pytest.raises(InvalidEncoding, match="do not ascend"):
+        ShardPage.from_bcs(bytes(ShardPage(slivers, None).to_bcs()))
 
 
 NUMBERS = st.lists(st.integers(0, 99), min_size=1, max_size=wire.MAX_TARGETS, unique=True)

@@ -111,6 +111,19 @@ async def test_more_symbols_than_one_answer_holds_are_refused_before_any_is_read
     (await ask("POST", "/v1/decodingSymbols", question.to_bcs())).refused(400, "SLIVER_COUNT_EXCEEDS_LIMIT")
 
 
+async def test_slivers_of_many_blobs_that_are_too_much_to_read_at_once_are_refused(
+    node: OneNode, ask: Ask, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of large slivers a question costs much more to answer than the answer has bytes."""
+    node.keep(blob, (0, 2))
+    question = wire.Question(P, [5], [0, 2], [blob.blob_id])
+    read_bytes = 2 * len(blob.sliver(S, 0))
+    monkeypatch.setattr("storage.node.http.symbols.MAX_READ_BYTES", read_bytes)
+    assert (await ask("POST", "/v1/decodingSymbols", question.to_bcs())).status == 200
+    monkeypatch.setattr("storage.node.http.symbols.MAX_READ_BYTES", read_bytes - 1)
+    (await ask("POST", "/v1/decodingSymbols", question.to_bcs())).refused(400, "SLIVER_COUNT_EXCEEDS_LIMIT")
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [(b"", 400), (b"\xff" * 100, 400), (bytes(wire.MAX_QUESTION_BYTES + 1), 413)],

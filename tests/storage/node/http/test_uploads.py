@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from storage.client.progress import LEAST_BYTES
 from storage.node.budgets import Requester
+from storage.node.face import Refusal
 from storage.node.http import blobs, uploads
 from storage.node.http.admission import Admission
 from storage.node.http.transfer import IncomingBody
@@ -267,6 +269,7 @@ class Body:
 
     came_s = -uploads.QUIET_S
     """Nothing comes any more."""
+    is_read = True
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -278,6 +281,68 @@ class Body:
 def held_bytes(kept: Uploads, requester: Requester | None = None) -> int:
     parts = [one for one in kept._uploads.values() if one.content and requester in (None, one.key[0])]
     return sum(one.offset + ENTRY_BYTES for one in parts)
+
+
+def break_off(kept: Uploads, name: str, shard: int, count: int) -> uploads.Upload:
+    """Have `count` bytes of a requester's sliver arrive before its connection breaks, or go on so."""
+    key = (Requester(name), bytes(32), shard, P)
+    upload = kept.interrupted(key) or kept.begin(key, 2**30)
+    assert upload is not None
+    with suppress(ConnectionResetError), kept.receiving(upload, cast(IncomingBody, Body(count)), None):
+        raise ConnectionResetError
+    return upload
+
+
+async def test_who_holds_most_gives_way_its_oldest_part_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "LIMIT_BYTES", 8 * LEAST_BYTES)
+    kept, time_s = Uploads(), asyncio.get_running_loop().time
+    first, second = (break_off(kept, "greedy", shard, LEAST_BYTES) for shard in (1, 2))
+    first.until_s = time_s()  # the older one
+    for number, count in ((3, 2), (4, 1)):
+        break_off(kept, "another", number, count * LEAST_BYTES)
+    assert break_off(kept, "late", 5, LEAST_BYTES).content
+    assert held_bytes(kept) == kept._held.total() <= 8 * LEAST_BYTES
+    assert second.key in kept._uploads
+    assert break_off(kept, "late", 6, 8 * LEAST_BYTES).key not in kept._uploads
+    kept.close()
+
+
+async def test_a_byte_now_and_then_keeps_no_part_for_good() -> None:
+    kept = Uploads()
+    upload = break_off(kept, "slow", 1, LEAST_BYTES)
+    upload.until_s -= 7.0
+    before_s = upload.until_s
+    break_off(kept, "slow", 1, 1)
+    assert (upload.offset, upload.until_s) == (LEAST_BYTES + 1, before_s)
+    break_off(kept, "slow", 1, LEAST_BYTES)
+    assert upload.until_s > before_s
+    kept.close()
+
+
+async def test_an_upload_that_waits_for_this_node_is_ended_by_no_other_request() -> None:
+    kept, body = Uploads(), Body(1)
+    key = (Requester("one"), bytes(32), 1, P)
+    upload = kept.begin(key, 2**20)
+    assert upload is not None
+    with (
+        pytest.raises(Refusal, match="still under way"),
+        kept.receiving(upload, cast(IncomingBody, body), None),
+    ):
+        body.is_read = False  # it waits for memory
+        kept.interrupted(key)
+    kept.close()
+
+
+async def test_an_upload_that_another_request_took_over_is_not_taken_for_whole() -> None:
+    kept, key = Uploads(), (Requester("one"), bytes(32), 1, P)
+    upload = kept.begin(key, 2**20)
+    assert upload is not None
+    with (
+        pytest.raises(Refusal, match="another request"),
+        kept.receiving(upload, cast(IncomingBody, Body(LEAST_BYTES)), None),
+    ):
+        assert kept.interrupted(key) is upload
+    kept.close()
 
 
 Step = tuple[int, int, int, str]

@@ -170,6 +170,8 @@ def test_spans_that_lie_near_each_other_are_read_by_one_request(monkeypatch: pyt
     gap, most = module.GAP_BYTES, module.RANGE_BYTES
     objects.read("a", [(0, 10), (20, 10), (5, 3), (30 + gap, 5), (36 + 2 * gap, 5)])
     assert asked == [(0, 35 + gap), (36 + 2 * gap, 41 + 2 * gap)]
+    spans = [one for one in objects.read("a", [(0, 10), (20, 10)]) if one is not None]
+    assert [len(one.obj) for one in spans] == [10, 10], "what lies between is not held with them"  # type: ignore[arg-type]
     asked.clear()
     objects.read("a", [(0, most), (most, 1), (most + 1, 2 * most)])
     assert asked == [(0, most), (most, most + 1), (most + 1, 3 * most + 1)]
