@@ -98,8 +98,9 @@ async def test_senders_without_a_common_lock_take_the_next_nonce(
         assert ledger._sender is not None
         ledger._sender._nonces = Nonces(network.deployment.chain_id, ledger._sender.account)
         ledgers.append(ledger)
-    await asyncio.gather(*(ledger.mint(HOLDER, 1) for ledger in ledgers))
-    assert await network.operator.balance(HOLDER) == 4
+    # Different amounts: what is the same to the last byte, nonce and fees included, is one transaction to the chain.
+    await asyncio.gather(*(ledger.mint(HOLDER, 1 << place) for place, ledger in enumerate(ledgers)))
+    assert await network.operator.balance(HOLDER) == 0b1111
 
 
 # the lock
