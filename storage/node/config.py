@@ -122,7 +122,7 @@ class NodeConfig(BaseSettings):
     object_store: str = ""
     """Where segments of slivers go that are full: `s3://BUCKET/PREFIX`, or `file:///FOLDER`; nowhere when empty."""
     object_store_options: dict[str, str] = Field(default_factory=dict)
-    """Those of OBJECT_STORE_OPTIONS that the environment (`AWS_…`) has not."""
+    """Options of the object store, of OBJECT_STORE_OPTIONS, that the environment (`AWS_…`) does not set."""
     object_store_credentials: Path | None = None
     """A file with the keys of the object store (`storage.node.object_store`), where the environment has none; a
     relative path in `node.toml` is one from its folder."""

@@ -50,7 +50,7 @@ class BlobView(ABC):
         return any(one.invalid for one in self.objects(blob_id))
 
     def those_invalid(self, blob_ids: Sequence[bytes]) -> set[bytes]:
-        """Those of the blobs for which `is_invalid`."""
+        """Return those of the blobs that are invalid, as `is_invalid` tells of one."""
         with self._noting_damage():
             objects = self._store.of_each(blob_ids)
         return {blob_id for blob_id, some in objects.items() if any(one.record.invalid for one in some)}

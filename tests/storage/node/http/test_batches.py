@@ -312,6 +312,11 @@ async def test_a_single_put_and_a_batch_store_the_same(
     node: OneNode, ask: Ask, client: NodeClient, blobs: list[EncodedBlob]
 ) -> None:
     register(node, blobs)
-    await client.put_blobs([upload(node, blobs[0])])
-    path = f"/v1/blobs/{blob_id_text(blobs[0].blob_id)}/metadata"
-    (await ask("PUT", path, blobs[0].metadata.to_bcs())).granted(200)  # not new
+    sent = upload(node, blobs[0])
+    await client.put_blobs([sent])
+    assert holds_all(node, blobs[0])
+    path = f"/v1/blobs/{blob_id_text(blobs[0].blob_id)}"
+    (await ask("PUT", f"{path}/metadata", blobs[0].metadata.to_bcs())).granted(200)  # not new
+    for one in sent.slivers:
+        where = f"{path}/slivers/{one.pair}/{one.axis.label}"
+        (await ask("PUT", where, one.sliver.to_bcs())).granted(200)  # nor are they
