@@ -136,7 +136,7 @@ async def measure(cell: Cell, blob: EncodedBlob) -> Moved:
             current = network.chain.state.current
             assert current is not None
             gaining = {current.owner_of[shard].node_id for shard in wire.gained}
-            return Moved(cell, network.report([cell.size_bytes]), wire, len(gaining))
+            return Moved(cell, await network.report([cell.size_bytes]), wire, len(gaining))
 
 
 def stakes_of(node_ids: list[int], shards: list[int]) -> dict[int, int]:

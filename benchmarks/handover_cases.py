@@ -67,7 +67,7 @@ async def many_small() -> list[Row]:
             await network.start(*staying)
             await network.store(*(code.encode(os.urandom(size_bytes)) for _ in range(SMALL_BLOBS)))
             moved = await network.handed_over(stakes)
-            report = network.report([size_bytes] * SMALL_BLOBS)
+            report = await network.report([size_bytes] * SMALL_BLOBS)
     symbols = (shape.p + shape.s) * departed * SMALL_BLOBS
     where, what = (SMALL_N, size_bytes, departed), f"{SMALL_BLOBS} small blobs"
     lower_bound = report.lower_bound_bytes

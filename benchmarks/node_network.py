@@ -22,7 +22,7 @@ from storage.client import wire
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
 from storage.node.config import NodeConfig
-from storage.node.handover.report import TransitionReport, transition_report
+from storage.node.handover.report import NodeReport, TransitionReport, transition_report
 from storage.node.node import StorageNode
 from storage.node.store import NewSliver
 from storage.redstuff import Axis, EncodedBlob, RedStuff, parse_blob_id
@@ -222,15 +222,23 @@ class NodeNetwork:
         wire_bytes = self.wire_bytes - before - self.tally.by_purpose["health"]
         return HandedOver(self.tally, wire_bytes, self.chain.gained, seconds)
 
-    def report(self, blob_lengths: Sequence[int]) -> TransitionReport:
-        """What the nodes that run say of the change into the current epoch, for live blobs of these lengths."""
+    async def report(self, blob_lengths: Sequence[int]) -> TransitionReport:
+        """What the nodes that run say of the change into the current epoch, for live blobs of these lengths.
+
+        Waits until each has seen the epoch's start: before, it tells of the handover before.
+        """
         state = self.chain.state
         assert state.previous is not None
         assert state.current is not None
         nodes = [place.node for place in self.places.values() if place.node is not None]
-        reports = [node.handover.report() for node in nodes]
+        epoch = state.current.epoch
+
+        def reports() -> list[NodeReport]:
+            return [node.handover.report() for node in nodes]
+
+        await until(lambda: all(one.epoch == epoch for one in reports()), f"every node is in epoch {epoch}")
         return transition_report(
-            state.previous, state.current, blob_lengths, reports, unattested=state.unattested
+            state.previous, state.current, blob_lengths, reports(), unattested=state.unattested
         )
 
     def add_nodes(self, count: int) -> list[int]:

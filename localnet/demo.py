@@ -25,7 +25,13 @@ from committee.printing import size_text
 from localnet.network import LocalNetwork, Progress
 from storage.client.errors import NodeError
 from storage.client.purchase import StoredBlob
-from storage.node.handover.report import Check, NodeReport, TransitionReport, transition_report
+from storage.node.handover.report import (
+    Check,
+    NodeReport,
+    ShardReport,
+    TransitionReport,
+    transition_report,
+)
 from storage.redstuff import Parameters, blob_id_text
 
 N_SHARDS = 100
@@ -273,14 +279,10 @@ class Demo:
         return Change(state.period, current, await self._report(previous, current), seconds)
 
     async def _report(self, previous: Committee, current: Committee) -> TransitionReport:
-        nodes = await self._node_reports(current.members)
+        nodes = await self._network.handover_reports(current)
         lengths = {file.stored.blob_id: file.stored.size_bytes for file in self._files}
         unattested = (await self._network.operator.epoch_state()).unattested
         return transition_report(previous, current, list(lengths.values()), nodes, unattested=unattested)
-
-    async def _node_reports(self, members: Sequence[Member]) -> list[NodeReport]:
-        answers = [await self._network.node_client(member.name).handover() for member in members]
-        return [NodeReport.from_json(answer) for answer in answers]
 
     async def _committee(self) -> Committee:
         state = await self._network.operator.epoch_state()
@@ -315,11 +317,12 @@ class Demo:
 
     async def _moved(self) -> str:
         """Return what has been moved so far, for the progress line."""
-        members = (await self._committee()).members
-        try:
-            shards = [shard for one in await self._node_reports(members) for shard in one.shards]
-        except NodeError:
-            return ""
+        shards: list[ShardReport] = []
+        for member in (await self._committee()).members:
+            try:
+                shards += NodeReport.from_json(await self._network.node_client(member.name).handover()).shards
+            except NodeError:
+                return ""
         copied = sum(shard.transferred_bytes for shard in shards)
         rebuilt = sum(shard.rebuilt_bytes for shard in shards)
         return f"copied {size_text(copied)}, rebuilt from {size_text(rebuilt)} of symbols"

@@ -24,6 +24,7 @@ from committee.errors import HauloutError
 from committee.key_files import child_environment, write_secret
 from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles, deploy
+from committee.membership import Committee
 from committee.transition import plan_all
 from localnet.chain import LocalChain
 from localnet.log_files import open_log
@@ -35,6 +36,7 @@ from storage.client.settling import until_chain_settles
 from storage.node import fail_points
 from storage.node.config import account_key
 from storage.node.folder import make_folder
+from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, RedStuff
 
 TOKEN = 10**18
@@ -323,6 +325,24 @@ class LocalNetwork:
             return len(await self.operator.attested_shards() & gained)
 
         await self.until("attested shards", count, len(gained), progress)
+
+    async def handover_reports(self, committee: Committee) -> list[NodeReport]:
+        """Return what each member did for the handover into the committee's epoch.
+
+        Until a node has seen the epoch's start it tells of the handover before; it is waited for.
+        """
+        reports: dict[str, NodeReport] = {}
+
+        async def count() -> int:
+            for member in committee.members:
+                with contextlib.suppress(NodeError):
+                    answer = await self.node_client(member.name).handover()
+                    reports[member.name] = NodeReport.from_json(answer)
+            return sum(one.epoch == committee.epoch for one in reports.values())
+
+        what = f"reports on the handover into epoch {committee.epoch}"
+        await self.until(what, count, len(committee.members))
+        return list(reports.values())
 
     async def gained(self) -> frozenset[int]:
         """Return the shards to be attested in this epoch: those of new owners, and those not attested before."""

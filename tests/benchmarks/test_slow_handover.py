@@ -84,7 +84,7 @@ async def test_a_handover_over_slow_links_takes_as_long_as_its_bytes(network: Fa
     pair = sum(shape.sliver_size(LARGEST_AT_10, axis) for axis in Axis)
     needed = AFTER[-1] * pair * BLOBS
     least_s = needed / (MBIT_PER_S * BYTES_PER_MBIT)
-    report = network.report([LARGEST_AT_10] * BLOBS)
+    report = await network.report([LARGEST_AT_10] * BLOBS)
     print(
         f"handover at {MBIT_PER_S} Mbit/s: {moved.seconds:.1f} s for {least_s:.1f} s, {carried:,} B for {needed:,} B; "
         f"{report.transferred_bytes:,} B transferred, {report.rebuilt_bytes:,} B rebuilt, "

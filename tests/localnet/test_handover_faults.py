@@ -19,7 +19,6 @@ from committee.membership import Committee
 from committee.shards import assign
 from localnet.network import LocalNetwork
 from storage.node import fail_points
-from storage.node.handover.report import NodeReport
 from storage.redstuff import Axis, RedStuff
 from tests.storage.node.places import on_disk, segments_of
 
@@ -231,9 +230,7 @@ class Faults:
 
     async def _check_nothing_was_fetched_twice(self, current: Committee, n_blobs: int) -> None:
         slivers = wasted = 0
-        for member in current.members:
-            report = NodeReport.from_json(await self.network.node_client(member.name).handover())
-            assert report.epoch == current.epoch
+        for report in await self.network.handover_reports(current):
             slivers += sum(one.rebuilt_slivers + one.transferred_slivers for one in report.shards)
             wasted += sum(one.wasted_bytes for one in report.shards)
         assert slivers == 2 * n_blobs * len(await self.network.gained())

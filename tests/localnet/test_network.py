@@ -12,7 +12,6 @@ from committee.bls import SecretKey
 from committee.ledger.evm import DeploymentParameters, EvmLedger
 from localnet.memory_chain import MemoryChain
 from localnet.network import LocalNetwork, NodeProcess
-from storage.node.handover.report import NodeReport
 from tests.damages import fifo, link_to_a_file, link_to_a_folder
 from tests.storage.network import N_SHARDS, PARAMETERS, SHARDS
 
@@ -31,9 +30,9 @@ async def test_a_killed_member_is_ejected_and_only_its_slivers_are_rebuilt(scena
     state = await scenario.network.operator.epoch_state()
     assert state.handover_done
     assert state.current is not None
-    for member in state.current.members:
-        report = NodeReport.from_json(await scenario.network.node_client(member.name).handover())
-        assert {shard.shard for shard in report.shards} == gained & set(member.shards)
+    for report in await scenario.network.handover_reports(state.current):
+        owned = state.current.shards_of(report.node_id)
+        assert {shard.shard for shard in report.shards} == gained & set(owned)
         assert report.largest_share_of_a_blob < 1
     await check_a_damaged_folder_is_repaired(scenario, scenario.network.nodes["charlie"])
 

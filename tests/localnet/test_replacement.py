@@ -10,7 +10,7 @@ import pytest
 from committee.ledger import EpochState, StepKind
 from committee.ledger.evm import DeploymentParameters
 from localnet.network import LocalNetwork
-from storage.node.handover.report import NodeReport, transition_report
+from storage.node.handover.report import transition_report
 from tests.localnet.conftest import N_SHARDS, NAMES, Scenario
 from tests.localnet.steps import steps_sent
 
@@ -63,10 +63,7 @@ async def test_a_killed_member_is_replaced_and_its_shards_rebuilt_within_the_per
     for member in before.current.members:
         kept = after.current.shards_of(member.node_id)[: member.weight]
         assert kept == (() if member == dead else member.shards)
-    reports = [
-        NodeReport.from_json(await network.node_client(member.name).handover())
-        for member in after.current.members
-    ]
+    reports = await network.handover_reports(after.current)
     lengths = [len(data) for data in alone.blobs.values()]
     report = transition_report(before.current, after.current, lengths, reports, unattested=after.unattested)
     assert [check for check in report.checks if not check.holds] == []

@@ -124,11 +124,18 @@ def transition_report(
     protocol: kept shards moved no byte; exactly the departed members' slivers were rebuilt; nobody assembled a blob.
     `unattested` are the shards that their owners in `previous` had not attested by that epoch's end. Of these, whoever
     has each now rebuilds what it lacks, which nobody else can know: that may be anything, up to all of it.
+
+    Raises `ValueError` when a node reports on another epoch, as one does that has not seen this one's start yet.
     """
     code = RedStuff(current.n_shards)
     transition = plan_all(previous, current, unattested=unattested)
     kept, departed = transition.kept, frozenset(transition.rebuilt) - frozenset(unattested)
     reports = list(nodes)
+    for report in reports:
+        if report.epoch != current.epoch:
+            raise ValueError(
+                f"node {report.node_id} reports on the handover into epoch {report.epoch}, not {current.epoch}"
+            )
     shards = [one for report in reports for one in report.shards]
     certain = [one for one in shards if one.shard not in unattested]
     rebuilt_bytes = sum(one.rebuilt_bytes for one in shards)

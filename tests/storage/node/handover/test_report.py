@@ -59,6 +59,13 @@ def test_a_clean_transition_holds_every_check() -> None:
     assert report.full_reencode_bytes == 2 * 3 * 18 + 4 * PAIR_BYTES
 
 
+def test_a_report_on_the_epoch_before_is_refused() -> None:
+    """A node that has not seen the epoch's start tells of the handover before, in which other shards were moved."""
+    behind = NodeReport(1, 3, (ShardReport(3, rebuilt_slivers=2),), 0.5)
+    with pytest.raises(ValueError, match="node 3 reports on the handover into epoch 1, not 2"):
+        transition_report(PREVIOUS, CURRENT, [LENGTH], [behind], unattested=())
+
+
 def test_a_byte_for_a_kept_shard_is_found() -> None:
     reports = [
         NodeReport(2, 4, (REBUILT, COPIED), 0.5),
