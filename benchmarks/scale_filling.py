@@ -175,7 +175,7 @@ async def _filled(n: int, blobs: Sequence[EncodedBlob], gained: int) -> float:
             filling = Filling(site.view, site.store, site.code, peers, repair, site.secret, Budget())
             current, selected = site.view.state.current, site.view.state.next
             assert selected is not None
-            plan = transition.plan(current, selected, NEWCOMER)
+            plan = transition.plan_filling(transition.Change(current, selected), NEWCOMER)
             ids = sorted(blob.blob_id for blob in blobs)
 
             async def fill(some: Sequence[bytes]) -> None:

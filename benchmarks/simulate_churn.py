@@ -29,9 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.plot import Panel, Series, svg
+from committee import transition as transitions
 from committee.membership import Committee, Member
 from committee.shards import BAND_MILLIS, assign, least_moves, replaced
-from committee.transition import Departure, plan_all
+from committee.transition import Departure
 from storage.redstuff import Parameters
 
 RESULTS = Path(__file__).parent / "results"
@@ -193,9 +194,8 @@ def change(
     is_replacement: bool,
 ) -> Change:
     """One change's shards and bytes."""
-    transition = plan_all(
-        previous, current, {one: how for one, how in departed.items() if one in previous.by_id}
-    )
+    owners = {one: how for one, how in departed.items() if one in previous.by_id}
+    transition = transitions.plan_all(transitions.Change(previous, current, owners))
     transferred, rebuilt = len(transition.transferred), len(transition.rebuilt)
     rebuilders = sum(bool(one.rebuilt) for one in transition.plans.values())
     return Change(

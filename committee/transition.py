@@ -1,6 +1,6 @@
 """The plan of a handover: what becomes of each shard when one committee follows another (PROTOCOL section 5).
 
-This is the whole decision table; the code that carries a plan out decides nothing.
+This is the whole decision table; the code that carries a plan out decides nothing. `plan_filling` is the first part:
 
     the shard's owner before           its owner now
     there was no committee             keeps it: there are no bytes yet
@@ -9,10 +9,12 @@ This is the whole decision table; the code that carries a plan out decides nothi
     another, still a member            has it transferred from the old owner
     another, departed                  rebuilds it; the plan says why the old owner departed
 
+`droppable` is the second:
+
     a shard in the node's store that is      may go
     its own now, or in the selected epoch    never
     lost in this change                      in the next epoch: older blobs are read from it until then
-    owed: not attested since                 never, until a member has attested it
+    missing: not attested since              never, until a member has attested it
     another's                                once the certificate grace since the start is over: what readers
                                              know may be an epoch old, however short that epoch was
 
@@ -27,7 +29,7 @@ one node that is on its way out.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from committee.errors import CommitteeError
@@ -48,6 +50,47 @@ class Departure(Enum):
 
 
 @dataclass(frozen=True)
+class Change:
+    """A change of committee, of which each node has its plan.
+
+    Raises `CommitteeError` unless `current` follows `previous`, one epoch later with the same shards.
+    """
+
+    previous: Committee | None
+    """The committee before; None when `current` is the first."""
+    current: Committee
+    departed: Mapping[int, Departure] = field(default_factory=dict)
+    """Old owners that hand nothing over, and why. A node in `previous` and not in `current` has departed in any case:
+    `LEFT` unless this says otherwise. What a departed node keeps, it keeps."""
+    unattested: Collection[int] = ()
+    """Shards whose owner in `previous` did not attest them, the handover having been closed: an owner that has one
+    still fills it again, as it would a gained one. (What is in its store by now is not fetched twice.)"""
+
+    def __post_init__(self) -> None:
+        before, now = self.previous, self.current
+        if before is not None and (now.epoch != before.epoch + 1 or now.n_shards != before.n_shards):
+            raise CommitteeError(
+                f"the committee of epoch {now.epoch} with {now.n_shards} shards does not follow "
+                f"that of epoch {before.epoch} with {before.n_shards}"
+            )
+
+
+@dataclass(frozen=True)
+class StoredShards:
+    """The shards in one node's store, and what decides which of them the node needs."""
+
+    node_id: int
+    stored: Collection[int]
+    """Shards of which the store has anything."""
+    previous: Committee | None
+    current: Committee
+    selected: Committee | None = None
+    """The committee of the epoch after, when there is one."""
+    missing: Collection[int] = ()
+    """Shards, of any owner, that no member has attested since they were given up."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What one node does in the handover into `epoch`. Shards ascend everywhere."""
 
@@ -59,9 +102,6 @@ class Plan:
     """Gained shard → the old owner, as a member of the current committee, from which it is copied."""
     rebuilt: Mapping[int, Departure]
     """Gained shard → why its old owner cannot give it; rebuilt from one symbol of each helper."""
-    to_drop: Mapping[int, int]
-    """Stored shard that is not its own → the epoch in which it may go: `epoch`, or the one after, which cannot start
-    before this handover is done; then a plan of that epoch decides anew."""
 
     @property
     def attest(self) -> tuple[int, ...]:
@@ -75,11 +115,6 @@ class Plan:
             transferred={shard: source for shard, source in self.transferred.items() if shard in gained},
             rebuilt={shard: why for shard, why in self.rebuilt.items() if shard in gained},
         )
-
-    @property
-    def drop_now(self) -> tuple[int, ...]:
-        """Stored shards that may go in this epoch."""
-        return tuple(shard for shard, epoch in self.to_drop.items() if epoch <= self.epoch)
 
 
 @dataclass(frozen=True)
@@ -104,84 +139,36 @@ class Transition:
         return {shard: reason for plan in self.plans.values() for shard, reason in plan.rebuilt.items()}
 
 
-def plan(
-    previous: Committee | None,
-    current: Committee,
-    node_id: int,
-    departed: Mapping[int, Departure] | None = None,
-    unattested: Collection[int] = (),
-    *,
-    stored: Collection[int] = (),
-    selected: Committee | None = None,
-    owed: Collection[int] = (),
-) -> Plan:
-    """Return what `node_id` does in the change from `previous` to `current`; it need be a member of neither.
-
-    `departed` names old owners that hand nothing over, and why. A node in `previous` and not in `current`
-    has departed in any case: `LEFT` unless `departed` says otherwise. What a departed node keeps, it keeps.
-    `unattested` are shards whose owner in `previous` did not attest them, the handover having been closed: if it is
-    the owner still, it fills them again, as it would gained ones, instead of keeping them. (What it has of them
-    by now is in its store, and not fetched twice.)
-    `stored` are the shards of which its store holds anything, `selected` is the committee of the epoch after, if there
-    is one, and `owed` are shards, of any owner, that no member has attested since they were given up.
-
-    Raises `CommitteeError` when `current` does not follow `previous`, one epoch later with the same shards.
-    """
-    _require_successor(previous, current)
-    departed = departed or {}
-    mine = sorted(current.shards_of(node_id))
-    to_drop = _to_drop(previous, current, node_id, stored, selected, owed)
-    if previous is None:
-        return Plan(current.epoch, node_id, tuple(mine), {}, {}, to_drop)
+def plan_filling(change: Change, node_id: int) -> Plan:
+    """Return how `node_id` comes by each of its shards in the change; it need be a member of neither committee."""
+    previous, current = change.previous, change.current
     kept: list[int] = []
     transferred: dict[int, Member] = {}
     rebuilt: dict[int, Departure] = {}
-    for shard in mine:
-        owner_id = previous.owner_of[shard].node_id
-        if owner_id == node_id and shard in unattested:
+    for shard in sorted(current.shards_of(node_id)):
+        owner_id = previous.owner_of[shard].node_id if previous else node_id
+        if owner_id == node_id and previous and shard in change.unattested:
             rebuilt[shard] = Departure.UNATTESTED
         elif owner_id == node_id:
             kept.append(shard)
-        elif owner_id in departed:
-            rebuilt[shard] = departed[owner_id]
+        elif owner_id in change.departed:
+            rebuilt[shard] = change.departed[owner_id]
         elif owner_id not in current.by_id:
             rebuilt[shard] = Departure.LEFT
         else:
             transferred[shard] = current.by_id[owner_id]
-    return Plan(current.epoch, node_id, tuple(kept), transferred, rebuilt, to_drop)
+    return Plan(current.epoch, node_id, tuple(kept), transferred, rebuilt)
 
 
-def _to_drop(
-    previous: Committee | None,
-    current: Committee,
-    node_id: int,
-    stored: Collection[int],
-    selected: Committee | None,
-    owed: Collection[int],
-) -> dict[int, int]:
-    own = {*current.shards_of(node_id), *(selected.shards_of(node_id) if selected else ())}
-    lost = set(previous.shards_of(node_id) if previous else ())
-    others = sorted(set(stored) - own)
-    return {shard: current.epoch + (shard in lost) for shard in others if shard in lost or shard not in owed}
+def plan_all(change: Change) -> Transition:
+    """Return the plans of all members of either committee."""
+    node_ids = set(change.current.by_id) | set(change.previous.by_id if change.previous else ())
+    return Transition({node_id: plan_filling(change, node_id) for node_id in sorted(node_ids)})
 
 
-def plan_all(
-    previous: Committee | None,
-    current: Committee,
-    departed: Mapping[int, Departure] | None = None,
-    unattested: Collection[int] = (),
-) -> Transition:
-    """Return the plans of everyone in either committee. Arguments and errors as for `plan`."""
-    node_ids = set(current.by_id) | set(previous.by_id if previous else ())
-    plans = {node_id: plan(previous, current, node_id, departed, unattested) for node_id in sorted(node_ids)}
-    return Transition(plans)
-
-
-def _require_successor(previous: Committee | None, current: Committee) -> None:
-    if previous is None:
-        return
-    if current.epoch != previous.epoch + 1 or current.n_shards != previous.n_shards:
-        raise CommitteeError(
-            f"the committee of epoch {current.epoch} with {current.n_shards} shards does not follow "
-            f"that of epoch {previous.epoch} with {previous.n_shards}"
-        )
+def droppable(shards: StoredShards) -> tuple[int, ...]:
+    """Return the stored shards that may go in the current epoch, ascending, once the certificate grace is over."""
+    needed = set(shards.missing)
+    for committee in (shards.previous, shards.current, shards.selected):
+        needed.update(committee.shards_of(shards.node_id) if committee else ())
+    return tuple(sorted(set(shards.stored) - needed))

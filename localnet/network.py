@@ -25,7 +25,7 @@ from committee.key_files import child_environment, write_secret
 from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles, deploy
 from committee.membership import Committee
-from committee.transition import plan_all
+from committee.transition import Change, plan_all
 from localnet.chain import LocalChain
 from localnet.log_files import open_log
 from localnet.ports import free_port
@@ -349,7 +349,7 @@ class LocalNetwork:
         state = await self.operator.epoch_state()
         if state.previous is None or state.current is None:
             return frozenset()
-        kept = plan_all(state.previous, state.current, unattested=state.unattested).kept
+        kept = plan_all(Change(state.previous, state.current, unattested=state.unattested)).kept
         return frozenset(range(self._parameters.n_shards)) - kept
 
     async def ready(self, names: Sequence[str]) -> list[str]:

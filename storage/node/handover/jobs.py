@@ -12,7 +12,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from committee import transition
 from committee.bls import SecretKey
@@ -109,13 +109,9 @@ class Handover:
         state = self._view.state
         if state.current is None or state.previous is None:
             return None
-        return transition.plan(
-            state.previous,
-            state.current,
-            self._view.node_id,
-            self._departed(state.previous),
-            state.unattested,
-        )
+        departed = self._departed(state.previous)
+        change = transition.Change(state.previous, state.current, departed, state.unattested)
+        return transition.plan_filling(change, self._view.node_id)
 
     async def run(self) -> None:
         """Keep a job for the current and one for the selected committee, for ever.
@@ -206,7 +202,8 @@ class Handover:
         current, selected = self._view.state.current, self._view.state.next
         if current is None or selected is None or selected.epoch != committee.epoch:
             return False  # the epoch is just starting, or another committee will be selected
-        plan = transition.plan(current, selected, self._view.node_id, self._departed(current))
+        change = transition.Change(current, selected, self._departed(current))
+        plan = transition.plan_filling(change, self._view.node_id)
         if not plan.attest:
             return True
         epoch = committee.epoch
@@ -301,13 +298,10 @@ class Handover:
         state = self._view.state
         if state.current is None:
             return True
-        plan = functools.partial(
-            transition.plan,
-            *(state.previous, state.current, self._view.node_id),
-            stored=self._store.shards(),
-            selected=state.next,
+        shards = transition.StoredShards(
+            *(self._view.node_id, self._store.shards()), state.previous, state.current, state.next
         )
-        if not plan().drop_now:
+        if not transition.droppable(shards):
             return True
         grace_ends_s = state.started_at_s + self._view.parameters.certificate_grace_s
         if await self._view.ledger.chain_time_s() < grace_ends_s:
@@ -315,10 +309,10 @@ class Handover:
         # At a block that stays, as all endpoints tell it: what is dropped does not come back.
         if await self._view.ledger.block_time_s(self._view.block.number, is_followed=True) < grace_ends_s:
             return False
-        owed = self._view.missing
+        shards = replace(shards, missing=self._view.missing)
         if self._view.state is not state or not (self._view.is_confirmed and self._view.ledger.is_confirmed):
             return False
-        for shard in plan(owed=owed).drop_now:
+        for shard in transition.droppable(shards):
             fail_point("handover.shard-to-drop")
             slivers = await finished(self._store.drop_shard, shard, functools.partial(self._has, shard))
             fail_point("handover.shard-dropped")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from committee.membership import Committee
-from committee.transition import plan_all
+from committee.transition import Change, plan_all
 from storage.node.store import ShardTally
 from storage.redstuff import RedStuff
 
@@ -128,7 +128,7 @@ def transition_report(
     Raises `ValueError` when a node reports on another epoch, as one does that has not seen this one's start yet.
     """
     code = RedStuff(current.n_shards)
-    transition = plan_all(previous, current, unattested=unattested)
+    transition = plan_all(Change(previous, current, unattested=unattested))
     kept, departed = transition.kept, frozenset(transition.rebuilt) - frozenset(unattested)
     reports = list(nodes)
     for report in reports:

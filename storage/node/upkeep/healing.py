@@ -254,13 +254,10 @@ class Healing:
         damaged -= set(self._view.my_shards())
         if not damaged or state.current is None:
             return set()
-        plan = transition.plan(
-            *(state.previous, state.current, node_id),
-            stored=damaged,
-            selected=state.next,
-            owed=self._view.missing,
+        shards = transition.StoredShards(
+            *(node_id, damaged), state.previous, state.current, state.next, self._view.missing
         )
-        return damaged - set(plan.drop_now)
+        return damaged.difference(transition.droppable(shards))
 
     def _mine_to_fill(self, blob_id: bytes, lacking: set[int]) -> set[int]:
         """Return the shards but those that the handover fills with the blob."""
@@ -274,10 +271,12 @@ class Healing:
         It does so with what lived when the epoch started.
         """
         state = self._view.state
-        if state.previous is None:
+        if state.previous is None or state.current is None:
             return set()
-        before = set(state.previous.shards_of(self._view.node_id)) - state.unattested.keys()
-        return (set(self._view.my_shards()) - before) & self._view.missing
+        change = transition.Change(state.previous, state.current, unattested=state.unattested)
+        return set(
+            self._view.missing.intersection(transition.plan_filling(change, self._view.node_id).attest)
+        )
 
 
 def _tell(loop: asyncio.AbstractEventLoop, healing: Healing, blob_id: bytes) -> None:
