@@ -16,6 +16,7 @@ CommitteeError
     │   ├── ProvidersDisagree  two endpoints tell different settled blocks of one number
     │   ├── TransactionUnknown  a transaction was sent, and its end is not known
     │   └── LedgerNotSettled   the deployment is newer than the chain's settled block
+    │       └── FinalityUnknown  the chain's endpoint tells no settled block at all
     └── LedgerRefused        the contract reverted; `reason` is its own error name
 """
 
@@ -142,6 +143,12 @@ class LedgerNotSettled(LedgerUnavailable):
 
     lacks_finality = False
     """Whether block 0 is told to be final, as it is for ever where a chain has no finality."""
+
+
+class FinalityUnknown(LedgerNotSettled):
+    """The endpoint tells no settled block: it was restarted and will tell one soon, or the chain has no finality."""
+
+    lacks_finality = True
 
 
 class LedgerRefused(LedgerError):

@@ -33,6 +33,7 @@ STORED_EVERY_S = 2.0
 """Time between two lines about how many files are stored."""
 WAITS = {
     "start": "the chain has settled the start of the first epoch: {left} of {total} blocks to go",
+    "finality": "the chain's endpoint tells a settled block; was it just restarted? {left} of {total} s to go",
     "link": "a member answers, as none does; is this machine's network away? {left} of {total} s to go",
     "settle": "the nodes have taken in the registration: {left} of {total} blocks to go",
 }

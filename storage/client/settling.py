@@ -9,11 +9,12 @@ answers, it is the client's own link that is away (`storage.client.outages`).
 from __future__ import annotations
 
 import asyncio
+import math
 import operator
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from committee.errors import LedgerNotSettled, LedgerUnavailable
+from committee.errors import FinalityUnknown, LedgerNotSettled, LedgerUnavailable
 from committee.ledger import Ledger
 from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.failures import Reason
@@ -29,6 +30,9 @@ BEHIND_PATIENCE_S = 60.0
 """How long a node is waited for whose block does not move, though the client's endpoint has settled the block."""
 STANDSTILL_S = 1000.0
 """How long a chain is waited for that settles no block: Ethereum finalises every 384 s, or later."""
+FINALITY_PATIENCE_S = 120.0
+"""How long the client's own endpoint is waited for that tells no settled block. One that was restarted tells one again
+once its consensus client has spoken to it; a chain without finality never does."""
 Answer = TypeVar("Answer")
 Thing = TypeVar("Thing")
 
@@ -37,13 +41,37 @@ class NotSettled(NodeError):
     """The node's block does not move, and is behind what the client did on the chain."""
 
 
+async def while_finality_is_unknown(
+    ask: Callable[[], Awaitable[Answer]], progress: Progress = no_progress
+) -> Answer:
+    """Return what `ask` returns; it is repeated while the client's own endpoint tells no settled block.
+
+    Raises `FinalityUnknown` after FINALITY_PATIENCE_S.
+    """
+    clock = asyncio.get_running_loop().time
+    pauses, began_s = Pauses(FINALITY_PATIENCE_S), clock()
+    while True:
+        try:
+            return await ask()
+        except FinalityUnknown:
+            waited_s = min(clock() - began_s, FINALITY_PATIENCE_S)
+            progress("finality", int(waited_s), math.ceil(FINALITY_PATIENCE_S))
+            if not await pauses.pause():
+                raise
+
+
 async def until_chain_settles(ledger: Ledger, block: int, progress: Progress = no_progress) -> None:
-    """Wait until the client's own endpoint calls the block settled; return as well when nothing settles for long."""
+    """Wait until the client's own endpoint calls the block settled; return as well when nothing settles for long.
+
+    Raises `FinalityUnknown` as `while_finality_is_unknown`.
+    """
     pauses, standstill = Pauses(), _Standstill()
     first: int | None = None
     while True:
         try:
-            settled = (await ledger.head()).number
+            settled = (await while_finality_is_unknown(ledger.head, progress)).number
+        except FinalityUnknown:
+            raise
         except LedgerNotSettled:
             settled = -1
         if settled >= block or standstill.since_s(settled) >= STANDSTILL_S:

@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from committee import messages
 from committee.certificate import Confirmation, build, build_many
-from committee.errors import LedgerNotSettled, LedgerRefused, NotEnoughWeight
+from committee.errors import FinalityUnknown, LedgerNotSettled, LedgerRefused, NotEnoughWeight
 from committee.ledger import EpochState, Ledger
 from committee.membership import Committee, Member
 from storage.client.errors import NoCommittee, NodeError, NodeFailure, NotEnoughConfirmations
 from storage.client.node_client import NodeClient
 from storage.client.outages import Outages
-from storage.client.settling import Settling, until_chain_settles
+from storage.client.settling import Settling, until_chain_settles, while_finality_is_unknown
 from storage.client.uploading import Item, Uploading
 from storage.client.waiting import Progress, no_progress
 from storage.redstuff import EncodedBlob, LargeBlob, RedStuff
@@ -34,9 +34,11 @@ async def current_committee(ledger: Ledger, progress: Progress = no_progress) ->
     A first epoch that has started in a block which is not settled yet is waited for.
     """
     try:
-        state = await ledger.epoch_state()
+        state = await while_finality_is_unknown(ledger.epoch_state, progress)
         if state.current is not None:
             return state, state.current
+    except FinalityUnknown:
+        raise
     except LedgerNotSettled:
         pass
     newest = await ledger.newest()

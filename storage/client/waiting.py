@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); stages: start (of the first epoch), encode, register, settle, upload, certify;
-metadata, download, decode; link (seconds for which no member has answered, and for which one is waited for)."""
+metadata, download, decode; link (seconds for which no member has answered, and for which one is waited for); finality
+(seconds for which the chain's endpoint has told no settled block, and for which it is waited for)."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """Time between two requests to a node that is waited for."""

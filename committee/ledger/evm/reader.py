@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from committee.errors import (
+    FinalityUnknown,
     LedgerError,
     LedgerNotSettled,
     LedgerRefused,
@@ -271,14 +272,14 @@ class Reader:
         return await self._rpc.request("eth_getBlockByNumber", "latest", False, read=read)
 
     async def block(self, which: int | Tag) -> Block:
-        """Return a block by number or tag. Raises `LedgerUnavailable` when unknown."""
+        """Return a block by number or tag. Raises `LedgerUnavailable` when unknown, `FinalityUnknown` for a tag."""
         asked = hex(which) if isinstance(which, int) else which
         try:
             return await self._rpc.request("eth_getBlockByNumber", asked, False, read=_block_of(which))
         except (Behind, EndpointError) as error:
             if which not in ("safe", "finalized"):
                 raise
-            raise Behind(
+            raise FinalityUnknown(
                 f"the chain's endpoint tells no {which} block: {error}. If it never does, the chain has none: nodes "
                 'then want `confirmations` in node.toml, and the deployment manifest "finality": "latest"'
             ) from None

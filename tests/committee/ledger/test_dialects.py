@@ -12,7 +12,7 @@ from aiohttp import web
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 
-from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.errors import FinalityUnknown, LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import AccountKey, EvmLedger, deploy
 from committee.ledger.evm.refusals import Verdict, least_tip_wei, verdict
 from tests.committee.ledger.conftest import PARAMETERS
@@ -252,7 +252,7 @@ async def test_a_chain_without_finality_says_what_to_do(
     spoilt.rules.append(rule)
     deployment = dataclasses.replace(network.deployment, finality="finalized")
     async with EvmLedger.open(spoilt.url, deployment) as ledger:
-        with pytest.raises(LedgerUnavailable, match=r'no finalized block: .* "finality": "latest"'):
+        with pytest.raises(FinalityUnknown, match=r'no finalized block: .* "finality": "latest"'):
             await ledger.head()
     key, parameters = AccountKey.generate(), dataclasses.replace(PARAMETERS, finality="finalized")
     spoilt.asked.clear()

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from committee import cli as committee_cli
-from committee.errors import LedgerUnavailable
+from committee.errors import FinalityUnknown, LedgerUnavailable
+from localnet.memory_chain import MemoryLedger
 from storage.client import cli, settling
 from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable, NotCertified
 from storage.client.failures import Reason
 from storage.client.settling import NotSettled, Settling, block_of
-from tests.storage.client.conftest import Tap
+from tests.storage.client.conftest import Tap, UserLedger
 
 if TYPE_CHECKING:
     from localnet.memory_chain import MemoryChain
     from storage.client.client import Client
-    from tests.storage.client.conftest import UserLedger
     from tests.storage.network import Network
 
 DATA = random.Random(7).randbytes(3000)
@@ -89,6 +89,33 @@ async def test_a_first_epoch_whose_start_is_not_settled_yet_is_waited_for(
     await told.stop()
     mining.cancel()
     await asyncio.gather(mining, return_exceptions=True)
+
+
+@pytest.mark.parametrize("is_for_ever", [False, True])
+async def test_an_endpoint_that_tells_no_finality_after_its_restart_is_waited_for(
+    network: Network, user: Client, monkeypatch: pytest.MonkeyPatch, *, is_for_ever: bool
+) -> None:
+    """paradigmxyz/reth#9105: an endpoint knows it again once its consensus client has spoken to it."""
+    monkeypatch.setattr(settling, "FINALITY_PATIENCE_S", 0.1)
+    told: list[str] = []
+    left = 3
+
+    async def epoch_state(asked: UserLedger, at: Any = None) -> Any:
+        nonlocal left
+        if at is None and left:
+            left -= not is_for_ever
+            raise FinalityUnknown("the chain's endpoint tells no finalized block")
+        return await MemoryLedger.epoch_state(asked, at)
+
+    monkeypatch.setattr(UserLedger, "epoch_state", epoch_state)
+    storing = user.store(DATA, 3, progress=lambda *progress: told.append(progress[0]))
+    if is_for_ever:
+        with pytest.raises(FinalityUnknown):
+            await storing
+        assert not await network.ledgers[1].blobs()
+        return
+    assert (await storing).certified_epoch == 1
+    assert told[:4] == ["finality"] * 3 + ["encode"]
 
 
 @pytest.mark.parametrize("lagging", [[4], [3, 4], [1, 2, 3, 4]], ids=len)
