@@ -72,8 +72,19 @@ async def fund(
     ether: Annotated[
         int, typer.Argument(parser=token_amount, metavar="ETHER", help="How much, such as 0.5.")
     ],
+    up_to: Annotated[
+        bool,
+        typer.Option(
+            "--up-to", help="Only what it lacks of that much, so that the command may be typed again."
+        ),
+    ] = False,
 ) -> Result:
-    """Send an account ether, with which it pays for gas."""
+    """Send an account ether, with which it pays for gas. Typed again after a lost answer it may pay again (--up-to)."""
+    if up_to:
+        await ledger.settle()
+        ether -= await ledger.ether_wei(account)
+        if ether <= 0:
+            return {"account": account, "outcome": "has as much already; nothing was sent"}
     return sent(await ledger.fund(account, ether), account=account, amount_wei=ether)
 
 

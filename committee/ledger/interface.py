@@ -74,7 +74,8 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
     async def head(self) -> BlockMark:
         """Return the newest block that can no longer be reorganised for the adapter's setting.
 
-        Raises `LedgerNotSettled` while the contracts themselves are in a newer one.
+        Raises `LedgerNotSettled` while the contracts themselves are in a newer one; `FinalityUnknown`, one of these,
+        while no endpoint tells a settled block.
         """
 
     async def newest(self) -> BlockMark:
@@ -156,6 +157,13 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
 
         Raises `LedgerReorganised` when `after` is not on the chain that leads to `until`, `LedgerUnavailable` also
         when it is not certain that no event is lacking but those that the stretch says.
+        """
+
+    async def ether_wei(self, account: str) -> int:
+        """Return what an account has to pay for transactions with, in wei.
+
+        In the newest block that is told of when it is asked several times, as endpoints may be behind. Only where
+        this ledger has an account itself.
         """
 
     async def balance(self, account: str) -> int:

@@ -51,9 +51,7 @@ class Estimates:
             try:
                 return await self._gas(action, request)
             except EndpointError as error:
-                if error.is_lacking_funds:
-                    raise LedgerRefused(action, INSUFFICIENT_FUNDS, {"account": self.account}) from None
-                if not error.is_revert:
+                if not error.is_revert and not error.is_lacking_funds:
                     raise
                 if pause_s is None or not await self._is_behind(request):
                     raise await self.refusal(action, request, error) from None
@@ -63,7 +61,9 @@ class Estimates:
     async def refusal(
         self, action: str, request: dict[str, Any], error: EndpointError, block: str = "latest"
     ) -> LedgerRefused:
-        """Return the contract's refusal; when the endpoint's error gives no reason, a call at the block supplies it."""
+        """Return the refusal; when the endpoint's error gives no reason of the contract's, a call at the block does."""
+        if error.is_lacking_funds:
+            return LedgerRefused(action, INSUFFICIENT_FUNDS, {"account": self.account})
         if not error.data:
             try:
                 await self.rpc.request("eth_call", request, block, read=answers.data)
@@ -107,13 +107,13 @@ class Estimates:
             try:
                 return await self.rpc.request(method, asked, newest, read=read)
             except EndpointError as error:
-                if error.is_revert:
+                if error.is_revert or error.is_lacking_funds:
                     raise
             await asyncio.sleep(pause_s)
         return await self.rpc.request(method, asked, newest, read=read)
 
     async def _is_behind(self, request: dict[str, Any]) -> bool:
-        """Return whether a call reverted because its state lacked newer transactions.
+        """Return whether a call failed because its state lacked newer transactions.
 
         They may be the account's own, from this process or an earlier one, or another account's that it builds on.
         """

@@ -30,7 +30,12 @@ from committee.ledger.evm.abi import ErrorDecoder
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.answers import RawLog, RawReceipt
 from committee.ledger.evm.broadcast import BidTooLow, NonceTaken, broadcast, is_known
-from committee.ledger.evm.estimates import TRANSACTION_GAS_LIMIT, TRANSFER_GAS, Estimates
+from committee.ledger.evm.estimates import (
+    BEHIND_PAUSES_S,
+    TRANSACTION_GAS_LIMIT,
+    TRANSFER_GAS,
+    Estimates,
+)
 from committee.ledger.evm.nonces import Nonces
 from committee.ledger.evm.outbox import Flight, Outbox, hash_text, receipt_of, transactions_of
 from committee.ledger.evm.permits import Permit
@@ -169,11 +174,15 @@ class Sender:
         request = {"from": self.account, "data": "0x" + data.hex()} | ({"to": to} if to else {})
         return request | ({"value": hex(value_wei)} if value_wei else {})
 
+    async def newest_balance_wei(self, account: str) -> int:
+        """Return the ether of any account in the newest block that is told of when several endpoints are asked."""
+        return await self._estimates.on_newest("eth_getBalance", account, answers.balance)
+
     async def _require_balance(self, action: str, needed_wei: int) -> None:
         account = to_checksum_address(self.account)
         balance_wei: int = await self._rpc.eth.get_balance(account, "latest")
         if balance_wei < needed_wei:  # perhaps on a machine that lacks the transaction by which it was funded
-            balance_wei = await self._estimates.on_newest("eth_getBalance", account, answers.balance)
+            balance_wei = await self.newest_balance_wei(account)
         if balance_wei < needed_wei:
             lacking: dict[str, object] = {
                 "account": self.account,
@@ -184,13 +193,18 @@ class Sender:
 
     async def _handed_over(self, action: str, transaction: dict[str, Any], offer: dict[str, int]) -> Flight:
         """Hand a transaction over with the account's next nonce, and a higher bid where the endpoint wants one."""
-        least_nonce, raises = 0, 0
+        least_nonce, raises, behind = 0, 0, iter(BEHIND_PAUSES_S)
         for place in range(TRIES):
             try:
                 return await self._handed_over_once(action, transaction, offer, least_nonce)
             except NonceTaken as error:
                 least_nonce = error.taken + 1
                 await asyncio.sleep(min(FIRST_POLL_S * 2**place, LONGEST_POLL_S))
+            except LedgerRefused:  # of too little ether, perhaps on a machine that is behind
+                pause_s = next(behind, None)
+                if pause_s is None or not await self._can_pay(transaction, offer):
+                    raise
+                await asyncio.sleep(pause_s)
             except BidTooLow as error:
                 raises += 1
                 if raises > RAISES:
@@ -200,6 +214,12 @@ class Sender:
             f"{action} was not sent: {TRIES} nonces in a row were taken; does another machine send from "
             f"{self.account}?"
         )
+
+    async def _can_pay(self, transaction: dict[str, Any], offer: dict[str, int]) -> bool:
+        """Return whether the account has enough for a transaction in the newest block."""
+        needed_wei = transaction["value"] + transaction["gas"] * fees.most_per_gas_wei(offer)
+        balance_wei = await self.newest_balance_wei(to_checksum_address(self.account))
+        return balance_wei >= int(needed_wei)
 
     async def _handed_over_once(
         self, action: str, transaction: dict[str, Any], offer: dict[str, int], least_nonce: int

@@ -46,6 +46,10 @@ class Writer(Caller):
             await self._send(self._reader.token, "approve", self._reader.blobs.address, amount)
         ).transaction
 
+    async def ether_wei(self, account: str) -> int:
+        """As `Ledger.ether_wei`."""
+        return await self._sending().newest_balance_wei(account)
+
     async def fund(self, account: str, amount_wei: int) -> Transaction:
         """As `Ledger.fund`."""
         if self._dry_run:

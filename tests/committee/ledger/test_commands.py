@@ -219,6 +219,10 @@ async def test_an_account_is_made_funded_and_given_tokens(launch: Launch, tmp_pa
     assert int(await network.chain.request("eth_getBalance", account, "latest"), 16) == TOKEN // 2
     with pytest.raises(LedgerRefused, match="InsufficientFunds"):
         await funder.run("account", "fund", account, "5000")
+    for balance, outcome in ((TOKEN, None), (TOKEN, "has as much already; nothing was sent")):
+        told = await funder.run("account", "fund", account, "1", "--up-to")
+        assert told.get("outcome") == outcome
+        assert int(await network.chain.request("eth_getBalance", account, "latest"), 16) == balance
     with pytest.raises(LedgerRefused, match="OwnableUnauthorizedAccount"):
         await funder.run("account", "mint", account, "3")
     owner = Shell(network.chain.rpc_url, tmp_path / "deployment.json", network.key, tmp_path)

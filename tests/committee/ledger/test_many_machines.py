@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from committee.errors import LedgerRefused
-from committee.ledger.evm import EvmLedger, broadcast
+from committee.ledger.evm import AccountKey, EvmLedger, broadcast
 from committee.ledger.evm.endpoints import Endpoint
 from committee.ledger.evm.nonces import Nonces
 from committee.ledger.evm.permits import Permit
@@ -28,7 +28,7 @@ UNKNOWN = {"jsonrpc": "2.0", "id": 1, "result": None}
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machines catch up by the number of requests here, and not by time."""
-    for name in ("estimates", "reader", "broadcast"):
+    for name in ("estimates", "reader", "broadcast", "sender"):
         monkeypatch.setattr(f"committee.ledger.evm.{name}.BEHIND_PAUSES_S", (0.0,) * 5)
     monkeypatch.setattr(broadcast, "LOOK_PAUSE_S", 0.0)
 
@@ -115,6 +115,36 @@ async def test_ether_that_a_machine_does_not_know_yet_is_found(
 
     spoilt.rules.append(poor)
     assert (await ledger.register_blob(ROOT, LENGTH, 2))[0] == 1
+
+
+@pytest.mark.parametrize("method", ["eth_estimateGas", "eth_sendRawTransaction"])
+async def test_too_little_ether_on_a_machine_that_is_behind_is_not_believed(
+    launch: Launch, spoilt: SpoiltConnection, method: str
+) -> None:
+    """boundless-xyz/blobstream0#30, NethermindEth/nethermind#4829."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    spoilt.fail(method, -32000, "insufficient funds for gas * price + value: balance 0, tx cost 1", times=3)
+    await operator.fund(HOLDER, 5)
+    assert await operator.ether_wei(HOLDER) == 5
+    assert spoilt.asked.count(method) == 4
+
+
+@pytest.mark.parametrize("method", ["eth_estimateGas", "eth_sendRawTransaction"])
+async def test_too_little_ether_on_the_newest_state_is_believed(
+    launch: Launch, spoilt: SpoiltConnection, method: str
+) -> None:
+    network = await launch()
+    key = AccountKey.generate()
+    await network.operator.fund(key.address, 10**15)
+    async with EvmLedger.open(spoilt.url, network.deployment, key) as ledger:
+        if method == "eth_sendRawTransaction":
+            spoilt.answer(
+                "eth_estimateGas", lambda: web.json_response({"jsonrpc": "2.0", "id": 1, "result": "0x5208"})
+            )
+        with pytest.raises(LedgerRefused, match="InsufficientFunds"):
+            await ledger.fund(HOLDER, 10**16)
+    assert spoilt.asked.count(method) == 1
 
 
 async def test_a_revert_behind_ones_own_transaction_is_believed(
