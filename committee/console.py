@@ -50,6 +50,15 @@ def _expanded(path: Path | None) -> Path | None:
 RpcOption = Annotated[
     str, typer.Option("--rpc", envvar="HAULOUT_RPC", help="JSON-RPC endpoint of the chain.")
 ]
+RpcHeadersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--rpc-headers",
+        envvar="HAULOUT_RPC_HEADERS",
+        callback=_expanded,
+        help="A file with headers for endpoints, such as a provider's key; for its owner alone.",
+    ),
+]
 ManifestOption = Annotated[
     Path,
     typer.Option(
@@ -104,21 +113,23 @@ def chain_command(app: typer.Typer, name: str, *, sends: bool = True) -> Callabl
         def command(
             *,
             rpc: str,
+            rpc_headers: Path | None = None,
             deployment: Path,
             key_file: Path | None = None,
             dry_run: bool = False,
             json_: bool,
             **arguments: Any,
         ) -> None:
-            from committee.ledger.evm import Deployment, EvmLedger
+            from committee.ledger.evm import Deployment, EvmLedger, with_headers
 
             manifest = Deployment.load(deployment)
+            providers = with_headers(rpc, rpc_headers)
             key = require_key(key_file) if sends else load_key(key_file)
             transactions: Sequence[SentTransaction] = ()
 
             async def connected() -> Result:
                 nonlocal transactions
-                async with await EvmLedger.connect(rpc, manifest, key, dry_run=dry_run) as ledger:
+                async with await EvmLedger.connect(providers, manifest, key, dry_run=dry_run) as ledger:
                     try:
                         return await work(ledger, **arguments)
                     finally:
@@ -159,6 +170,7 @@ def _signature(work: Work, sends: bool) -> inspect.Signature:
     own = list(inspect.signature(work).parameters.values())[1:]
     options: dict[str, tuple[Any, Any]] = {
         "rpc": (RpcOption, inspect.Parameter.empty),
+        "rpc_headers": (RpcHeadersOption, None),
         "deployment": (ManifestOption, inspect.Parameter.empty),
         "key_file": (KeyOption, None),
         "dry_run": (DryRunOption, False),

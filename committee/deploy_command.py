@@ -20,6 +20,7 @@ from committee.console import (
     DryRunOption,
     JsonOption,
     KeyOption,
+    RpcHeadersOption,
     RpcOption,
     account_address,
     as_failure,
@@ -152,21 +153,23 @@ def deploy_command(
         int | None,
         typer.Option(help="Go on with a deployment that began with this nonce of the account.", min=0),
     ] = None,
+    rpc_headers: RpcHeadersOption = None,
     key_file: KeyOption = None,
     dry_run: DryRunOption = False,
     json_: JsonOption = False,
     **given: Any,
 ) -> None:
     """Put the contracts on a chain and write the manifest that is all a node needs to join."""
-    from committee.ledger.evm import DeploymentParameters, DeploymentUnfinished, Roles, deploy
+    from committee.ledger.evm import DeploymentParameters, DeploymentUnfinished, Roles, deploy, with_headers
 
     key = require_key(key_file)
     chosen = {name: value for name, value in given.items() if value is not None}
     parameters = DeploymentParameters(**{name: chosen[name] for name in PARAMETERS if name in chosen})
     roles = Roles(**{name: chosen[name] for name in ROLES if name in chosen})
     require_new_file(manifest)
+    providers = with_headers(rpc, rpc_headers)
     try:
-        deployment = run(deploy(rpc, key, parameters, roles, dry_run=dry_run, first_nonce=first_nonce))
+        deployment = run(deploy(providers, key, parameters, roles, dry_run=dry_run, first_nonce=first_nonce))
     except DryRun as stopped:
         show(planned(stopped), json_)
         return

@@ -9,7 +9,7 @@ Every error is a `HauloutError`; those that a program may want to tell apart are
 
 from committee.errors import HauloutError, LedgerError, LedgerRefused, LedgerUnavailable, TransactionUnknown
 from committee.ledger import Ledger
-from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, DryRun, EvmLedger
+from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, DryRun, EvmLedger, Provider
 from haulout.connecting import connect
 from localnet.network import LocalNetwork
 from storage.client.client import Client
@@ -49,6 +49,7 @@ __all__ = [
     "NotEnoughConfirmations",
     "NotExtended",
     "Outcome",
+    "Provider",
     "RedStuff",
     "RedStuffError",
     "StoredBlob",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from committee.key_files import read_key
-from committee.ledger.evm import AccountKey, Deployment, EvmLedger
+from committee.ledger.evm import AccountKey, Deployment, EvmLedger, Providers
 from storage.client.client import Client
 
 
 @asynccontextmanager
 async def connect(
-    rpc: str | Sequence[str],
+    rpc: Providers,
     deployment: str | Path | Deployment,
     key: str | Path | AccountKey | None = None,
     *,
@@ -22,7 +22,8 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """Yield a client of a network; its `ledger` is the chain seen from the key's account. Both are closed at the end.
 
-    `rpc` is an endpoint, or several in order of preference; `deployment` the manifest or its file; `key` the account
+    `rpc` is an endpoint's URL, or a list of several in order of preference; as a `Provider` one has headers, such as a
+    key. `deployment` the manifest or its file; `key` the account
     that pays or its key file, None for a client that only reads. `confirmations` is as in `EvmLedger.open`,
     `allow_private` as in `Client`.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from committee import standard_streams
 from committee.errors import HauloutError
-from committee.ledger.evm import Deployment, EvmLedger
+from committee.ledger.evm import Deployment, EvmLedger, with_headers
 from committee.logs import Log
 from committee.running import stop_signals
 from storage.node import descriptors, logs
@@ -47,7 +47,8 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     if stop_with_parent:
         loop.add_reader(sys.stdin, _stop_at_end_of_input, stop)
     deployment = Deployment.load(config.deployment)
-    ledger = EvmLedger.open(config.rpc_url, deployment, key, config.confirmations)
+    providers = with_headers(config.rpc_url, config.rpc_headers)
+    ledger = EvmLedger.open(providers, deployment, key, config.confirmations)
     try:
         node = StorageNode(folder, config, secret, ledger)
         running = asyncio.create_task(node.run())

@@ -14,6 +14,7 @@ from committee.console import (
     AllowPrivateOption,
     JsonOption,
     ManifestOption,
+    RpcHeadersOption,
     RpcOption,
     network_address,
     node_name,
@@ -52,11 +53,12 @@ def init_node(
             help="What others reach it by, registered on the chain; http://HOST:PORT by default.",
         ),
     ] = None,
+    rpc_headers: RpcHeadersOption = None,
     allow_private: AllowPrivateOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Make a node's folder: fresh keys, which only you can read, and node.toml. Prints the account to send gas to."""
-    from committee.ledger.evm import Deployment
+    from committee.ledger.evm import Deployment, with_headers
     from storage.node.config import ConfigError, parse_settings
     from storage.node.folder import make_folder
 
@@ -74,6 +76,9 @@ def init_node(
         "rpc_url": rpc,
         "deployment": str(deployment.resolve()),
     }
+    if rpc_headers is not None:
+        with_headers(rpc, rpc_headers)
+        settings["rpc_headers"] = str(rpc_headers.resolve())
     if public_address is not None:
         settings["public_address"] = public_address
     if allow_private is not None:

@@ -96,6 +96,9 @@ class NodeConfig(BaseSettings):
     chain only."""
     rpc_url: str = Field(repr=False)
     """Where the chain is asked; several endpoints, in order of preference, are separated by commas."""
+    rpc_headers: Path | None = None
+    """A file with headers for the endpoints (`committee.ledger.evm.providers`), for its owner alone; a relative path in
+    `node.toml` is one from its folder."""
     confirmations: int | None = Field(default=None, ge=0)
     """Blocks behind a block that make it settled; when None, the blocks that the chain calls finalized are."""
     deployment: Path
@@ -170,7 +173,7 @@ class NodeConfig(BaseSettings):
             raise ValueError("endpoint: a URL without user and password")
         return options
 
-    @field_validator("deployment", "block_list", "object_store_credentials")
+    @field_validator("deployment", "block_list", "object_store_credentials", "rpc_headers")
     @classmethod
     def _path(cls, path: Path | None) -> Path | None:
         return path and expanded(path)
@@ -234,7 +237,7 @@ def load_config(folder: Path) -> NodeConfig:
         raise ConfigError(f"the settings {path} are not UTF-8 text: {error.reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for name in ("deployment", "block_list", "object_store_credentials"):
+    for name in ("deployment", "block_list", "object_store_credentials", "rpc_headers"):
         if isinstance(relative := values.get(name), str):
             values[name] = folder / expanded(Path(relative))
     return parse_settings(values, str(path))

@@ -4,6 +4,7 @@ from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.adapter import EvmLedger
 from committee.ledger.evm.deploy import DeploymentUnfinished, deploy
 from committee.ledger.evm.deployment import Deployment, DeploymentParameters, Roles
+from committee.ledger.evm.providers import Provider, Providers, with_headers
 from committee.ledger.interface import DryRun
 
 __all__ = [
@@ -13,6 +14,9 @@ __all__ = [
     "DeploymentUnfinished",
     "DryRun",
     "EvmLedger",
+    "Provider",
+    "Providers",
     "Roles",
     "deploy",
+    "with_headers",
 ]

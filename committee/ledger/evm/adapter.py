@@ -18,6 +18,7 @@ from committee.ledger.evm import answers, blob_search, decode, past
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.many_calls import call_many
+from committee.ledger.evm.providers import Providers
 from committee.ledger.evm.reader import Reader
 from committee.ledger.evm.refusals import Lacking
 from committee.ledger.evm.rpc import Rpc
@@ -65,7 +66,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
     @classmethod
     def open(
         cls,
-        urls: str | Sequence[str],
+        providers: Providers,
         manifest: Deployment,
         key: AccountKey | None = None,
         confirmations: int | None = None,
@@ -74,16 +75,16 @@ class EvmLedger(SpaceWriter, VotingWriter):
     ) -> EvmLedger:
         """Return the ledger of a deployment, without asking the chain anything yet; without a key, for reading only.
 
-        `urls` are endpoints in order of preference, a list or separated by commas. A block is settled when
+        `providers` are endpoints in order of preference, a list or URLs separated by commas. A block is settled when
         `confirmations` blocks follow it; when None, by the deployment's tag (`finalized`, but on a local chain).
         With `dry_run` every sending method raises `DryRun` with what it would have sent.
         """
-        return cls(Rpc(urls, manifest.chain_id), manifest, key, confirmations, dry_run)
+        return cls(Rpc(providers, manifest.chain_id), manifest, key, confirmations, dry_run)
 
     @classmethod
     async def connect(
         cls,
-        urls: str | Sequence[str],
+        providers: Providers,
         manifest: Deployment,
         key: AccountKey | None = None,
         confirmations: int | None = None,
@@ -94,7 +95,7 @@ class EvmLedger(SpaceWriter, VotingWriter):
 
         Raises `LedgerError` when every endpoint serves another chain or the contracts are not there.
         """
-        ledger = cls.open(urls, manifest, key, confirmations, dry_run=dry_run)
+        ledger = cls.open(providers, manifest, key, confirmations, dry_run=dry_run)
         try:
             await ledger.parameters()
         except BaseException:

@@ -23,6 +23,7 @@ from committee.ledger.evm.deployment import (
     domain_of,
 )
 from committee.ledger.evm.outbox import transactions_of
+from committee.ledger.evm.providers import Providers
 from committee.ledger.evm.refusals import Behind, EndpointError
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
@@ -47,7 +48,7 @@ ANY_ACCOUNT = "0x" + 40 * "0"
 
 
 async def deploy(
-    rpc_url: str,
+    providers: Providers,
     key: AccountKey,
     parameters: DeploymentParameters,
     roles: Roles = DEFAULT_ROLES,
@@ -70,7 +71,7 @@ async def deploy(
     refuses or an account that cannot pay, `LedgerUnavailable`; `DeploymentUnfinished` for whatever fails once something
     was sent. A cancellation carries the same text as a note.
     """
-    async with _connection(rpc_url) as rpc:
+    async with _connection(providers) as rpc:
         await _probe(rpc)
         chain_id = await rpc.eth.chain_id
         _require_opening(chain_id, parameters)
@@ -116,9 +117,9 @@ def _require_opening(chain_id: int, parameters: DeploymentParameters) -> None:
 
 
 @asynccontextmanager
-async def _connection(rpc_url: str) -> AsyncIterator[Rpc]:
+async def _connection(providers: Providers) -> AsyncIterator[Rpc]:
     """Open a connection to the chain; close it in the end."""
-    rpc = Rpc(rpc_url)
+    rpc = Rpc(providers)
     try:
         yield rpc
     finally:

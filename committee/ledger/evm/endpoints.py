@@ -4,8 +4,8 @@ Everything that an endpoint can do wrong by itself (be down, hang, answer 429 or
 chain's data) is an `EndpointFault`: another endpoint may do better, and this one rests, longer with every failure in
 a row. What is wrong with the *request* is not the endpoint's fault and is left to the caller.
 
-An endpoint's URL often carries a password or a provider's key. `str(endpoint)` is scheme, host and port, and nothing
-else of the URL may stand in a message; `Endpoint.quote` takes it out of what the endpoint itself says.
+An endpoint's URL often carries a password or a provider's key, as its headers do. `str(endpoint)` is scheme, host and
+port, and nothing else of them may stand in a message; `Endpoint.quote` takes it out of what the endpoint itself says.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import asyncio
 import base64
 import math
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiohttp
 
 from committee.connections import content_coding
-from committee.errors import LedgerError, LedgerUnavailable
+from committee.errors import LedgerUnavailable
+from committee.ledger.evm.providers import origin, parts
 from committee.untrusted import InvalidJson, parse_json, printable
 
 FIRST_REST_S = 0.1
@@ -50,7 +51,6 @@ SECRET_CHARACTERS = 4
 """A part of a URL this short is no secret: taking it out of messages would only garble them."""
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 """Variables of the environment that name proxies; their names in small letters count as well."""
-URL = re.compile(r"https?://[^/?#\s]+\S*")
 
 
 class AnswerTooLong(Exception):
@@ -73,9 +73,11 @@ class EndpointFault(LedgerUnavailable):
 class Endpoint:
     """One URL, with its health. Times are of the event loop's clock."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`headers` go with each request."""
         self._url = url
-        self._shown, self._secrets = _shown_and_secrets(url)
+        self._headers = dict(headers)
+        self._shown, self._secrets = origin(url), _secrets(url, headers)
         self.height = -1
         """The newest block it is known to have."""
         self.trouble: LedgerUnavailable | None = None
@@ -141,7 +143,7 @@ class Endpoint:
         return self._shown
 
     def quote(self, text: object) -> str:
-        """Return the endpoint's words as a message may quote them: short, printable, without its URL's secrets."""
+        """Return the endpoint's words as a message may quote them: short, printable, without its secrets."""
         text = text if isinstance(text, str) else printable(text)
         for secret in self._secrets:
             text = text[:QUOTED_CHARACTERS].replace(secret, "…")
@@ -152,7 +154,7 @@ class Endpoint:
         try:
             async with (
                 asyncio.timeout(limit_s),
-                session.post(self._url, data=body, allow_redirects=False) as response,
+                session.post(self._url, data=body, headers=self._headers, allow_redirects=False) as response,
             ):
                 if response.status >= 300:
                     return await self._read_error(response, what)
@@ -217,54 +219,21 @@ class Endpoint:
             raise EndpointFault(message, may_be_size=True) from None
 
 
-def endpoint_urls(urls: str | Sequence[str]) -> list[str]:
-    """Return the URLs of a list, or of a text that separates them by commas; in order of preference.
-
-    Raises `LedgerError` when there is none, and for one that is not of HTTP.
-    """
-    listed = urls.split(",") if isinstance(urls, str) else urls
-    found = list(dict.fromkeys(url.strip() for url in listed if url.strip()))
-    if not found:
-        raise LedgerError("no endpoint of the chain is set")
-    for place, url in enumerate(found, start=1):
-        if not URL.fullmatch(url) or _split(url) is None:
-            # Not quoted: what is wrong may be the password in it.
-            raise LedgerError(
-                f"endpoint {place} of the chain is not a URL such as http://host:port or https://host/path: without "
-                "quotes, and with %40 for @, %2F for / and %23 for # in a password"
-            )
-    return found
-
-
-def _split(url: str) -> SplitResult | None:
-    """Return the parts of a URL; None if it has no host, an impossible port, or is cut off within its password.
-
-    A "#", "/" or "?" in a password ends the host's part: "@" then stands behind it.
-    """
-    try:
-        parts = urlsplit(url)
-        is_cut = "@" in f"{parts.path}{parts.query}{parts.fragment}" and "@" not in parts.netloc
-        return parts if parts.hostname and (parts.port is None or parts.port > 0) and not is_cut else None
-    except ValueError:
-        return None
-
-
-def _shown_and_secrets(url: str) -> tuple[str, tuple[str, ...]]:
-    """Return (scheme, host and port of a URL; the parts of it that no message may tell, longest first)."""
-    parts = _split(url)
-    if parts is None:
-        return "an endpoint", (url,)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    shown = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port is not None else "")
-    user, password = parts.username or "", parts.password or ""
+def _secrets(url: str, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the parts of an endpoint's URL and headers that no message may tell, longest first."""
+    found = parts(url)
+    if found is None:
+        return (url,)
+    user, password = found.username or "", found.password or ""
     login = f"{unquote(user)}:{unquote(password)}"
     basic = base64.b64encode(login.encode(errors="replace")).decode() if user or password else ""
-    values = [text for pair in parse_qsl(parts.query) for text in pair[1:]]
-    pieces = {url, parts.netloc.rpartition("@")[0], user, password, basic, parts.path, parts.query, *values}
-    pieces |= set(parts.path.split("/")) | {parts.fragment}
+    values = [text for pair in parse_qsl(found.query) for text in pair[1:]]
+    pieces = {url, found.netloc.rpartition("@")[0], user, password, basic, found.path, found.query, *values}
+    pieces |= set(found.path.split("/")) | {found.fragment}
     pieces |= {unquote(piece) for piece in pieces}
+    pieces |= {piece for value in headers.values() for piece in (value, *value.split())}
     secrets = {piece for piece in pieces if len(piece) >= SECRET_CHARACTERS}
-    return shown, tuple(sorted(secrets, key=len, reverse=True))
+    return tuple(sorted(secrets, key=len, reverse=True))
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:

@@ -27,7 +27,8 @@ from web3.types import RPCEndpoint, RPCResponse
 from committee.connections import open_session
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import answers, jsonrpc
-from committee.ledger.evm.endpoints import Endpoint, EndpointFault, endpoint_urls
+from committee.ledger.evm.endpoints import Endpoint, EndpointFault
+from committee.ledger.evm.providers import Providers, listed
 from committee.ledger.evm.refusals import AskedTooMuch, EndpointError, Lacking
 
 First = TypeVar("First")
@@ -50,13 +51,13 @@ OPINION_LIMIT_S = 3.0
 class Rpc(AsyncJSONBaseProvider):
     """The endpoints of one chain. Safe to use from several tasks of one event loop."""
 
-    def __init__(self, urls: str | Sequence[str], chain_id: int | None = None) -> None:
-        """`urls` are in order of preference, a list or separated by commas.
+    def __init__(self, providers: Providers, chain_id: int | None = None) -> None:
+        """`providers` are the endpoints in order of preference, a list or URLs separated by commas.
 
         With `chain_id`, an endpoint that serves another chain is not used.
         """
         super().__init__()
-        self.endpoints = [Endpoint(url) for url in endpoint_urls(urls)]
+        self.endpoints = [Endpoint(one.url, one.headers) for one in listed(providers)]
         self._chain_id = chain_id
         self._web3: AsyncWeb3[Rpc] = AsyncWeb3(self, middleware=[])
         self._session: aiohttp.ClientSession | None = None

@@ -16,8 +16,9 @@ from aiohttp.test_utils import TestServer
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import EvmLedger, answers
 from committee.ledger.evm.abi import load_contract
-from committee.ledger.evm.endpoints import RETRY_AFTER_LIMIT_S, Endpoint, EndpointFault, endpoint_urls
+from committee.ledger.evm.endpoints import RETRY_AFTER_LIMIT_S, Endpoint, EndpointFault
 from committee.ledger.evm.jsonrpc import CHARACTERS_READ_AT_ONCE, ITEMS_READ_AT_ONCE
+from committee.ledger.evm.providers import Provider, listed
 from committee.ledger.evm.refusals import EndpointError
 from committee.ledger.evm.rpc import Rpc
 
@@ -359,17 +360,17 @@ async def test_one_lying_endpoint_of_two_does_not_refuse_a_transaction(
 @pytest.mark.parametrize("url", ["foo", "ws://a:1", "http://", "http:///path", "127.0.0.1:8545"])
 def test_text_that_is_no_endpoint_is_told_before_anything_is_asked(url: str) -> None:
     with pytest.raises(LedgerError, match=r"endpoint . of the chain is not a URL such as http"):
-        endpoint_urls(f"http://a:1, {url}")
+        listed(f"http://a:1, {url}")
 
 
 @pytest.mark.parametrize("character", ["#", "/", "?"])
 def test_a_password_that_ends_the_host_is_told_and_not_quoted(character: str) -> None:
     """ "4711" would be the port, and stand in each message."""
     with pytest.raises(LedgerError, match="%40 for @, %2F for / and %23 for # in a password") as refused:
-        endpoint_urls(f"http://admin:4711{character}secret@chain.example:8545")
+        listed(f"http://admin:4711{character}secret@chain.example:8545")
     assert "4711" not in str(refused.value)
     url = "http://admin:4711%23%2Fsecret@chain.example:8545/key?at=1"
-    assert endpoint_urls(url) == [url]
+    assert listed(url) == [Provider(url)]
 
 
 async def test_a_connection_used_in_another_event_loop_is_told(launch: Launch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from committee import files, key_files
 from committee.errors import InvalidKey
-from committee.ledger.evm.endpoints import endpoint_urls
+from committee.ledger.evm.providers import listed
 from storage.node import folder
 from storage.node.config import ConfigError, account_key, bls_key, load_config, parse_settings
 from storage.node.folder import make_folder
@@ -35,6 +35,13 @@ def test_settings_are_read_and_the_environment_wins(tmp_path: Path, monkeypatch:
     assert load_config(write(tmp_path, GOOD)).address == "http://127.0.0.1:1234"
     monkeypatch.setenv("HAULOUT_NODE_PUBLIC_ADDRESS", "https://node.example")
     assert load_config(tmp_path).address == "https://node.example"
+
+
+def test_files_that_settings_name_lie_beside_them(tmp_path: Path) -> None:
+    config = load_config(
+        write(tmp_path, GOOD + 'rpc_headers = "headers.toml"\nblock_list = "/etc/blocked"\n')
+    )
+    assert (config.rpc_headers, config.block_list) == (tmp_path / "headers.toml", Path("/etc/blocked"))
 
 
 def test_what_an_orchestrator_leaves_in_the_environment_is_no_setting(
@@ -121,7 +128,7 @@ def test_wrong_settings_are_named(tmp_path: Path, text: str, told: str) -> None:
 def test_several_endpoints_and_confirmations_are_settings(tmp_path: Path) -> None:
     text = GOOD.replace('"http://127.0.0.1:1"', '"http://a:1, http://b:2"') + "confirmations = 3\n"
     config = load_config(write(tmp_path, text))
-    assert endpoint_urls(config.rpc_url) == ["http://a:1", "http://b:2"]
+    assert [one.url for one in listed(config.rpc_url)] == ["http://a:1", "http://b:2"]
     assert config.confirmations == 3
     with pytest.raises(ConfigError, match="confirmations"):
         load_config(write(tmp_path, text.replace("= 3", "= -1")))
