@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,20 +18,18 @@ from typing import Any
 import aiohttp
 
 from committee.connections import open_session
-from committee.errors import HauloutError
-from committee.key_files import child_environment, write_secret
+from committee.key_files import write_secret
 from committee.ledger import Transaction
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles, deploy
 from committee.membership import Committee
 from committee.transition import Change, plan_all
 from localnet.chain import LocalChain
-from localnet.log_files import open_log
+from localnet.node_process import NetworkError, NodeProcess
 from localnet.ports import free_port
 from storage.client.client import Client
 from storage.client.errors import NodeError
 from storage.client.node_client import NodeClient
 from storage.client.settling import until_chain_settles
-from storage.node import fail_points
 from storage.node.config import account_key
 from storage.node.folder import make_folder
 from storage.node.handover.report import NodeReport
@@ -43,8 +39,6 @@ TOKEN = 10**18
 """The token's smallest units in one token."""
 OPERATOR_TOKENS = 1_000_000
 """What the operator has to stake, and to pay for storage, which it has approved."""
-STOP_PATIENCE_S = 10.0
-"""Time from SIGTERM to SIGKILL for a node that has not stopped."""
 WAIT_LIMIT_S = 240.0
 """No single wait lasts longer."""
 POLL_S = 0.2
@@ -55,102 +49,6 @@ LATE_BLOCK_S = 0.1
 
 Progress = Callable[[int, int], Awaitable[None]]
 """Called with (done, total) each time a wait looks how far it has come."""
-
-
-class NetworkError(HauloutError):
-    """The local network could not do what was asked; the message says what failed and where its log is."""
-
-
-@dataclass
-class NodeProcess:
-    """One storage node: its folder, and its process while it runs."""
-
-    name: str
-    folder: Path
-    port: int
-    process: asyncio.subprocess.Process | None = None
-
-    @property
-    def address(self) -> str:
-        """Return the URL at which the node's HTTP interface listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def log_path(self) -> Path:
-        """Return the path of the node's log."""
-        return self.folder / "node.log"
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether its process was started, not stopped, and ended all the same."""
-        return self.process is not None and self.process.returncode is not None
-
-    async def start(self, fail_point: str = "") -> None:
-        """Start the process; it serves once `LocalNetwork.ready` says so.
-
-        With a fail point ("name" or "name:k") it kills itself there (`storage.node.fail_points`).
-        """
-        try:
-            log = open_log(self.log_path)
-        except OSError as error:
-            raise NetworkError(f"cannot write the log {self.log_path}: {error.strerror}") from None
-        with log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # modules of the folder that the command is given in are none of the node's
-                "-m",
-                "storage.node",
-                str(self.folder),
-                "--stop-with-parent",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=child_environment(**{fail_points.ENVIRONMENT: fail_point}),
-            )
-
-    async def ended(self, limit_s: float) -> int:
-        """Return the exit status once it ends by itself; negative: the signal's number. Raises `NetworkError`."""
-        if self.process is None:
-            raise NetworkError(f"{self.name} does not run")
-        try:
-            status = await asyncio.wait_for(self.process.wait(), limit_s)
-        except TimeoutError:
-            raise NetworkError(f"{self.name} still runs after {limit_s:g} s: {self.last_words()}") from None
-        self.process = None
-        return status
-
-    async def stop(self) -> None:
-        """Stop by SIGTERM, by SIGKILL when that takes too long. Idempotent."""
-        if self.process is None:
-            return
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.terminate()
-            try:
-                await asyncio.wait_for(self.process.wait(), STOP_PATIENCE_S)
-            except TimeoutError:
-                await self.kill()
-        self.process = None
-
-    async def kill(self) -> None:
-        """Kill the process by SIGKILL, so that it cannot clean up."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
-            await self.process.wait()
-            self.process = None
-
-    def delete_folder(self) -> None:
-        """Delete the node's folder with all it had: slivers, index, keys."""
-        shutil.rmtree(self.folder)
-
-    def last_words(self, lines: int = 3) -> str:
-        """Return the end of the node's log, for an error message."""
-        try:
-            return " / ".join(self.log_path.read_text(errors="replace").strip().splitlines()[-lines:])
-        except OSError:
-            return "no log"
 
 
 class LocalNetwork:

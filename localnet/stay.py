@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from committee.ledger.evm import DeploymentParameters
-from localnet.network import BLOCK_INTERVAL_S, TOKEN, LocalNetwork, NetworkError
+from localnet.network import BLOCK_INTERVAL_S, TOKEN, LocalNetwork
+from localnet.node_process import NetworkError
 
 PRICE = TOKEN // 1000
 """Price of a MiB, for a period and for its registration, in the token's smallest unit."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import haulout
 from localnet.chain import ChainError
 from localnet.demo import DemoFailed
-from localnet.network import NetworkError
+from localnet.node_process import NetworkError
 from localnet.ports import NoFreePort
 from storage.client.files import FileError
 from storage.node.config import ConfigError

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from committee.ledger.evm import DeploymentParameters
-from localnet.network import POLL_S, LocalNetwork, NodeProcess
+from localnet.network import POLL_S, LocalNetwork
+from localnet.node_process import NodeProcess
 from storage.client.errors import NodeRefused
 from storage.redstuff import Axis, RedStuff
 from tests.damages import (

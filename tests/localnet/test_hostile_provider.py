@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from committee.ledger.evm import DeploymentParameters
-from localnet.network import LocalNetwork, NodeProcess
+from localnet.network import LocalNetwork
+from localnet.node_process import NodeProcess
 from storage.node.config import account_key, bls_key
 from storage.redstuff import blob_id_text
 from tests.committee.ledger.hostile import (

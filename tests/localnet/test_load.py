@@ -17,7 +17,8 @@ import pytest
 
 from benchmarks.node_load import ATTACKS
 from committee.ledger.evm import DeploymentParameters
-from localnet.network import LocalNetwork, NodeProcess
+from localnet.network import LocalNetwork
+from localnet.node_process import NodeProcess
 from storage.redstuff import blob_id_text
 
 pytestmark = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localnet.network import NodeProcess
+from localnet.node_process import NodeProcess
 from tests.localnet.conftest import Scenario
 
 pytestmark = [

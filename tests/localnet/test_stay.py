@@ -14,7 +14,8 @@ import pytest
 
 from committee.ledger.evm import DeploymentParameters
 from localnet.chain import LocalChain
-from localnet.network import LocalNetwork, NetworkError
+from localnet.network import LocalNetwork
+from localnet.node_process import NetworkError
 from localnet.stay import stay, usage
 from tests.localnet.test_demo import LIMIT_S, processes_of
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from localnet.network import STOP_PATIENCE_S
+from localnet.node_process import STOP_PATIENCE_S
 from storage.node import descriptors
 from storage.node.http import server as serving
 from storage.node.http.connections import Connection, Limits
