@@ -241,7 +241,7 @@ def bench_decode(table: Table, n: int, size: int, goal: float) -> None:
     t = code.symbol_size(size)
     slivers = {index: bytes(blob.sliver(Axis.PRIMARY, index)) for index in range(n - code.p, n)}
     encoded = [SliverData(sliver, t, index).to_bcs() for index, sliver in slivers.items()]
-    metadata = fastcrypto.redstuff_verify_metadata(blob.metadata.to_bcs_with_id(), n)
+    metadata = fastcrypto.redstuff_verify_metadata(blob.blob_id + blob.metadata.to_bcs(), n)
     ms, decoded = best(lambda: code.decode(blob.metadata, Axis.PRIMARY, slivers, "skip"))
     rust_ms, rust = best(lambda: fastcrypto.redstuff_decode(encoded, size, n, "primary"))
     if not data == decoded == rust:
@@ -268,7 +268,9 @@ def bench_recover(table: Table, code: RedStuff, blob: EncodedBlob, axis: Axis, s
     t = code.symbol_size(size)
     for name, helpers in (("last", range(n - k, n)), ("random", random.Random(1).sample(range(n), k))):
         given = {
-            index: code.recovery_symbol(axis.other, blob.sliver(axis.other, index), target)
+            index: bytes(
+                code.recovery_symbols(axis.other, blob.sliver(axis.other, index), [target], t)[target]
+            )
             for index in helpers
         }
         ms, sliver = best(lambda g=given: code.recover(blob.metadata, axis, target, g), 0.5)  # type: ignore[misc]

@@ -28,8 +28,6 @@ MAX_UPLOADS_BYTES = 2**22
 """Size limit of the body of an upload."""
 HEAD_BYTES = BLOB_ID_BYTES + 6
 """What a blob takes among the heads."""
-MAX_HEADS_BYTES = 2 + MAX_BLOBS * HEAD_BYTES
-"""Of all heads: they are read, and judged, before the parts."""
 MAX_CONFIRMATIONS_BYTES = 2 + MAX_BLOBS * (BLOB_ID_BYTES + 33)
 """Size limit of a request for confirmations."""
 MAX_MESSAGE_BYTES = 2**8

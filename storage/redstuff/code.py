@@ -134,15 +134,6 @@ class RedStuff(ManyBlobs):
         if root != metadata.sliver_root(axis, index):
             raise root_mismatch(axis, index)
 
-    def recovery_symbol(self, axis: Axis, sliver: Data, target_index: int) -> bytes:
-        """Return the symbol of a sliver of `axis` at its crossing with sliver `target_index` of the other axis."""
-        size, rest = divmod(len(array_of(sliver)), self.source_symbols(axis))
-        if rest:
-            raise WrongSize(
-                f"a {axis.label} sliver of {len(array_of(sliver))} bytes for {self.n_shards} shards"
-            )
-        return bytes(self.recovery_symbols(axis, sliver, [target_index], size)[target_index])
-
     def recovery_symbols(
         self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int, out: Bytes | None = None
     ) -> dict[int, memoryview]:

@@ -82,10 +82,6 @@ class BlobMetadata:
             parts += [node_to_bcs(node) for node in pair]
         return b"".join(parts)
 
-    def to_bcs_with_id(self) -> bytes:
-        """Return the bytes of BlobMetadataWithId: blob id ‖ BlobMetadata."""
-        return self.blob_id + self.to_bcs()
-
     @classmethod
     def from_bcs(cls, encoded: bytes, blob_id: bytes | None = None) -> BlobMetadata:
         """Read BlobMetadata; with `blob_id`, it must have that id. Raises `InvalidEncoding`."""
@@ -160,10 +156,6 @@ class EncodedMetadata:
             raise IndexError(f"{axis.label} sliver {index}: there are {self.n_shards}")
         place = self.first + (2 * pair + axis) * _NODE_BYTES + 1
         return self.bcs[place : place + HASH_BYTES]
-
-    def decoded(self) -> BlobMetadata:
-        """The same with all roots read. Raises `InvalidEncoding` when the id is another one."""
-        return BlobMetadata.from_bcs(self.bcs, self.blob_id)
 
     def pairs(self) -> Bytes:
         """All roots, by pair the primary and the secondary: the leaves of the blob's tree, uint8 `(n, 64)`."""

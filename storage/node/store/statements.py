@@ -117,7 +117,6 @@ MOVE = "UPDATE sliver SET segment = ?, offset = ? WHERE blob = ? AND shard = ? A
 # objects that are to be deleted
 
 REMOVALS = "SELECT object FROM removal ORDER BY object LIMIT ?"
-REMOVALS_LEFT = "SELECT COUNT(*) FROM removal"
 ADD_REMOVAL = "INSERT OR IGNORE INTO removal VALUES (?)"
 DELETE_REMOVAL = "DELETE FROM removal WHERE object = ?"
 KNOWN_OBJECTS = """

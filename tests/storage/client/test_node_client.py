@@ -185,7 +185,7 @@ async def test_metadata_of_another_blob_is_a_lie(
         return web.Response(body=BLOB_ID + blob.metadata.to_bcs())
 
     async def named_as_it_is(_: web.Request) -> web.Response:
-        return web.Response(body=blob.metadata.to_bcs_with_id())
+        return web.Response(body=blob.blob_id + blob.metadata.to_bcs())
 
     async def named_wrong(_: web.Request) -> web.Response:
         return web.Response(body=BLOB_ID + blob.metadata.to_bcs())

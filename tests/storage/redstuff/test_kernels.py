@@ -99,7 +99,7 @@ assert not {"galois", "numba", "llvmlite"} & set(sys.modules), "an import too ma
 """
 SYMBOL = """
 from storage.redstuff import Axis, RedStuff
-print(RedStuff(4, kernels="portable").recovery_symbol(Axis.PRIMARY, b"walrus", 3).hex())
+print(RedStuff(4, kernels="portable").recovery_symbols(Axis.PRIMARY, b"walrus", [3], 2)[3].hex())
 """
 
 

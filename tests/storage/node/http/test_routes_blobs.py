@@ -38,7 +38,7 @@ async def test_metadata_is_taken_once_and_comes_back(node: OneNode, ask: Ask, bl
     (await ask("PUT", path(blob, "metadata"), blob.metadata.to_bcs())).granted(201)
     (await ask("PUT", path(blob, "metadata"), blob.metadata.to_bcs())).granted(200)
     assert (await ask("GET", path(blob, "metadata/status"))).granted() == "stored"
-    assert await ask("GET", path(blob, "metadata")) == (200, blob.metadata.to_bcs_with_id())
+    assert await ask("GET", path(blob, "metadata")) == (200, blob.blob_id + blob.metadata.to_bcs())
 
 
 async def test_metadata_of_an_unregistered_blob_is_refused(

@@ -278,9 +278,9 @@ async def test_own_slivers_that_are_wrong_are_found_and_given_up(bench: Bench) -
     target = CODE.sliver_index(victim, MINE[0], Axis.SECONDARY)
     own = flip(bytes(BLOBS[victim].sliver(Axis.PRIMARY, CODE.sliver_index(victim, 7, Axis.PRIMARY))))
     right = BLOBS[victim].sliver(Axis.PRIMARY, CODE.sliver_index(victim, 7, Axis.PRIMARY))
-    differs = CODE.recovery_symbol(Axis.PRIMARY, own, target) != CODE.recovery_symbol(
-        Axis.PRIMARY, right, target
-    )
+    size = CODE.symbol_size(BLOBS[victim].length)
+    told, true = (CODE.recovery_symbols(Axis.PRIMARY, one, [target], size) for one in (own, right))
+    differs = told != true
     assert await bench.fill([MINE[0]]) == {}
     assert all(bench.is_whole(blob_id, [MINE[0]]) for blob_id in BLOBS)
     assert bench.store.has_sliver(victim, 7, Axis.PRIMARY) is not differs
