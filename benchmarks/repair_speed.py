@@ -23,6 +23,7 @@ from benchmarks.handover_bytes import STAKE_OF_A_SHARD
 from benchmarks.node_network import NodeNetwork
 from benchmarks.rows import MIB, Row, row
 from benchmarks.timing import cores, on_core, shortest, shortest_here
+from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.node import StorageNode
 from storage.node.peers import Peers
@@ -118,7 +119,7 @@ async def _rebuilder(blob: EncodedBlob, axis: Axis, core: int) -> list[Row]:
                 await view.load()
                 peers = Peers(view, allow_private=True)
                 try:
-                    repair = Repair(view, node.store, node.code, peers)
+                    repair = Repair(view, node.store, node.code, peers, Budget())
                     seconds = await shortest(lambda: repair.rebuild(blob.metadata, axis, shards))
                     stored_s = await _until_durable(repair, node.store, blob.metadata, axis, shards)
                 finally:

@@ -29,6 +29,7 @@ from localnet.ports import free_port
 from storage.node.block_list import BlockList
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
+from storage.node.handover.copying import Copying
 from storage.node.handover.filling import Filling
 from storage.node.http.routes import create_app
 from storage.node.http.server import HttpServer
@@ -135,7 +136,7 @@ class Sites:
                 self._keep(site, shards)
                 port = int(self._chain.nodes[node_id].address.rpartition(":")[2])
                 listening = socket.create_server(("127.0.0.1", port))
-                await stack.enter_async_context(HttpServer(create_app(cast(Any, site)), listening))
+                await stack.enter_async_context(HttpServer(create_app(cast(Any, site), Budget()), listening))
             newcomer = await self._site(NEWCOMER, stack)
             if self.gained == self.code.n_shards - 1:
                 self._keep(newcomer, ())
@@ -171,8 +172,9 @@ async def _filled(n: int, blobs: Sequence[EncodedBlob], gained: int) -> float:
     with TemporaryDirectory(prefix="bench-scale-") as folder:
         sites = Sites(n, blobs, gained, Path(folder))
         async with sites.running() as site, Peers(site.view, allow_private=True) as peers:
-            repair = Repair(site.view, site.store, site.code, peers)
-            filling = Filling(site.view, site.store, site.code, peers, repair, site.secret, Budget())
+            repair = Repair(site.view, site.store, site.code, peers, Budget())
+            copying = Copying(site.view, site.store, site.code, peers, repair, site.secret, Budget())
+            filling = Filling(site.store, site.code, repair, copying)
             current, selected = site.view.state.current, site.view.state.next
             assert selected is not None
             plan = transition.plan_filling(transition.Change(current, selected), NEWCOMER)

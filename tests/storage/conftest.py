@@ -22,6 +22,7 @@ from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client.failures import Reason, domain_of
 from storage.client.node_client import NodeClient
 from storage.node.block_list import BlockList
+from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.http.metrics import UPKEEP
@@ -183,7 +184,7 @@ async def node(tmp_path: Path) -> AsyncIterator[OneNode]:
     with SliverStore(tmp_path / "node") as opened:
         one = OneNode(opened)
         await one.view.load()
-        async with served(create_app(one)) as one.address:
+        async with served(create_app(one, Budget())) as one.address:
             yield one
 
 

@@ -10,15 +10,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 
-from committee.bls import SecretKey
 from committee.logs import Log
 from committee.membership import Member
 from committee.transition import Plan
-from storage.node.budgets import Budget
-from storage.node.chain import BLOBS_IN_A_PAGE, ChainView, Page
+from storage.node.chain import BLOBS_IN_A_PAGE, Page
 from storage.node.fail_points import fail_point
 from storage.node.handover.copying import Copying
-from storage.node.peers import Peers
 from storage.node.repair import Repair, RepairError, Waste
 from storage.node.store import SliverStore, StoreError
 from storage.node.threads import cancelled
@@ -35,20 +32,11 @@ BLOBS_LOOKED_FOR = 256
 class Filling:
     """Fills shards of one node."""
 
-    def __init__(
-        self,
-        view: ChainView,
-        store: SliverStore,
-        code: RedStuff,
-        peers: Peers,
-        repair: Repair,
-        secret: SecretKey,
-        budget: Budget,
-    ) -> None:
+    def __init__(self, store: SliverStore, code: RedStuff, repair: Repair, copying: Copying) -> None:
         self._store = store
         self._code = code
         self._repair = repair
-        self._copying = Copying(view, store, code, peers, repair, secret, budget)
+        self._copying = copying
         self._waste: dict[int, Waste] = {}
         """Epoch → what was thrown away in the handover into it."""
 

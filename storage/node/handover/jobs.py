@@ -32,6 +32,7 @@ from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
 from storage.node.handover.attesting import Attesting
+from storage.node.handover.copying import Copying
 from storage.node.handover.filling import Filling
 from storage.node.handover.report import NodeReport
 from storage.node.peers import Peers
@@ -83,13 +84,14 @@ class Handover:
         repair: Repair,
         watch: Watch,
         secret: SecretKey,
-        budget: Budget | None = None,
+        budget: Budget,
     ) -> None:
         self._view = view
         self._store = store
         self._code = code
         self._watch = watch
-        self._filling = Filling(view, store, code, peers, repair, secret, budget or Budget())
+        copying = Copying(view, store, code, peers, repair, secret, budget)
+        self._filling = Filling(store, code, repair, copying)
         self._news = asyncio.Event()
         self._attesting = Attesting(view, store, secret)
         self._drop_due = True

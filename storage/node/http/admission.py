@@ -54,11 +54,11 @@ METADATA_KEPT = 64
 class Admission:
     """The checks for one node, and the limits on what it does at once."""
 
-    def __init__(self, node: NodeFace, serving: Budget | None = None) -> None:
+    def __init__(self, node: NodeFace, serving: Budget) -> None:
         """`serving` limits what peers get for handover and repair."""
         self._view = node.view
         self._store = node.store
-        self._serving = serving or Budget()
+        self._serving = serving
         self._credentials = Credentials(node.view, node.secret)
         self._bulk_work = Pool(BULK_WORK_AT_ONCE, for_members=True)
         self._strangers_work = Pool(BULK_WORK_AT_ONCE - 1)

@@ -37,7 +37,7 @@ log = Log()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def create_app(node: NodeFace, serving: Budget | None = None) -> web.Application:
+def create_app(node: NodeFace, serving: Budget) -> web.Application:
     """The application that serves `node`; `serving` limits what peers get for handover and repair."""
     metrics, admission = Metrics(node), Admission(node, serving)
 

@@ -83,12 +83,12 @@ class Repair:
         store: SliverStore,
         code: RedStuff,
         peers: Peers,
-        budget: Budget | None = None,
+        budget: Budget,
     ) -> None:
         self._store = store
         self._code = code
         self._peers = peers
-        self._budget = budget or Budget()
+        self._budget = budget
         self.standing = Standing()
         self._helpers = Helpers(code, peers, view.node_id, self.standing, self._budget)
         self._proofs = Proofs(code, peers, self.standing, self._budget)

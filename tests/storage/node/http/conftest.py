@@ -89,7 +89,7 @@ class Served:
     """The node's own routes, and GET /hanging, which is answered once `goes_on` is set."""
 
     def __init__(self, node: OneNode) -> None:
-        self.app = create_app(node)
+        self.app = create_app(node, Budget())
         self.app.router.add_get("/hanging", self._hang)
         self.asked = 0
         self.goes_on = asyncio.Event()
@@ -256,7 +256,7 @@ async def serve_node(
             await node.view.load()
             await node.view.refresh()
             node.keep(large_blob, shards)
-            port = await serve_app(create_app(node, budget))
+            port = await serve_app(create_app(node, budget or Budget()))
             served = ServedNode(node, large_blob, port, servers[-1])
             opened.push_async_callback(servers[-1].close)
             opened.push_async_callback(served.close)

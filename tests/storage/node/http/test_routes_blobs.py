@@ -12,6 +12,7 @@ import pytest
 from localnet.memory_chain import space
 from storage.client import wire
 from storage.node.block_list import BlockList
+from storage.node.budgets import Budget
 from storage.node.http.routes import create_app
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, SliverData, blob_id_text
 from tests.storage.conftest import Answer, served
@@ -328,7 +329,7 @@ async def test_a_blocked_blob_is_forbidden_to_who_would_have_it(
     block_list = BlockList(listed)
     block_list.read()
     prepared.block_list = block_list
-    async with served(create_app(prepared)) as prepared.address:
+    async with served(create_app(prepared, Budget())) as prepared.address:
         sliver = path(blob, "slivers", prepared.pair(blob, SHARD), "primary")
         for where in (
             path(blob, "metadata"),

@@ -10,6 +10,7 @@ import pytest
 
 from committee import bls, messages
 from storage.client.failures import Reason
+from storage.node.budgets import Budget
 from storage.node.face import Refusal
 from storage.node.http import members
 from storage.node.http.routes import create_app
@@ -44,7 +45,7 @@ async def test_an_address_that_asks_for_many_ejections_leaves_places_to_others(
         return b"message", bytes(bls.SIGNATURE_BYTES)
 
     monkeypatch.setattr(node, "sign_ejection", sign_ejection)
-    url = f"http://127.0.0.1:{await serve_app(create_app(node))}/v1/members/3/ejection/77"
+    url = f"http://127.0.0.1:{await serve_app(create_app(node, Budget()))}/v1/members/3/ejection/77"
 
     async def status(local: str) -> int:
         connector = aiohttp.TCPConnector(local_addr=(local, 0))

@@ -13,6 +13,7 @@ from committee import bls, messages
 from committee.ledger import EpochStep, StepKind
 from committee.rota import Turn
 from storage.client import wire
+from storage.node.budgets import Budget
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
 from storage.node.rota import Due
@@ -225,7 +226,7 @@ async def test_every_route_is_in_the_openapi_document(node: OneNode, ask: Ask) -
     assert status == 200
     served = {
         (route.method.lower(), route.resource.canonical)
-        for route in create_app(node).router.routes()
+        for route in create_app(node, Budget()).router.routes()
         if route.resource is not None
     }
     served -= {("head", where) for method, where in served if method == "get"}
@@ -256,7 +257,7 @@ async def test_metrics_are_kept_in_no_folder_of_another_program(
         raise FileNotFoundError(2, "No such file or directory", "/nowhere/gauge_all_7.db")
 
     monkeypatch.setattr("prometheus_client.values.ValueClass", missing)
-    routes = create_app(node).router.resources()
+    routes = create_app(node, Budget()).router.resources()
     assert "/metrics" in {route.canonical for route in routes}
 
 

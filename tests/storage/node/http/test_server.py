@@ -17,6 +17,7 @@ import pytest
 
 from localnet.node_process import STOP_PATIENCE_S
 from storage.node import descriptors
+from storage.node.budgets import Budget
 from storage.node.http import server as serving
 from storage.node.http.connections import Connection, Limits
 from storage.node.http.routes import create_app
@@ -244,7 +245,7 @@ async def test_a_server_that_closes_lets_requests_end_and_takes_no_more(
 async def test_a_server_that_closes_ends_the_waits_for_the_chain(node: OneNode, connect: Connect) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     blob_id = blob_id_text(bytes(32))
-    async with HttpServer(create_app(node), listener) as server:
+    async with HttpServer(create_app(node, Budget()), listener) as server:
         raw = await connect(listener.getsockname()[1])
         before = node.ledger.questions
         path = f"/v1/blobs/{blob_id}/confirmation/permanent?wait_for_registration=true"

@@ -16,6 +16,7 @@ from committee.membership import Member
 from storage.client.errors import NodeUnreachable
 from storage.client.link import Transfer
 from storage.client.wire import Question
+from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.peers import Peers
 from storage.node.repair import Repair
@@ -130,7 +131,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     )
     view = SimpleNamespace(node_id=MINE)
     with SliverStore(tmp_path) as store:
-        yield Bench(Repair(cast(ChainView, view), store, CODE, cast(Peers, peers)), store, helpers)
+        yield Bench(Repair(cast(ChainView, view), store, CODE, cast(Peers, peers), Budget()), store, helpers)
 
 
 def right(axis: Axis) -> bytes:

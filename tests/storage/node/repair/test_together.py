@@ -16,6 +16,7 @@ from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.failures import Reason
 from storage.client.link import Transfer
 from storage.client.wire import Question
+from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.peers import Peers
 from storage.node.repair import Repair, RepairError, Waste
@@ -121,7 +122,7 @@ class Bench:
         # By its node id it begins with the first helper.
         begin = int.from_bytes(min(BLOBS)[:4], "big")
         view = SimpleNamespace(node_id=-begin % len(self.helpers))
-        self.repair = Repair(cast(ChainView, view), store, CODE, cast(Peers, peers))
+        self.repair = Repair(cast(ChainView, view), store, CODE, cast(Peers, peers), Budget())
         self.waste = Waste(5)
         for blob_id, blob in BLOBS.items():
             store.put_metadata(blob_id, blob.metadata.to_bcs())
