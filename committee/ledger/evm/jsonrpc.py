@@ -46,7 +46,7 @@ def batch(
         if not isinstance(answer, list):
             _result_of(endpoint, method, answer, 0)
             raise EndpointFault(f"{endpoint} answered several {method} with one result", may_be_size=True)
-        by_id = {one["id"]: one for one in answer if isinstance(one, dict) and type(one.get("id")) is int}
+        by_id = {_id_of(one): one for one in answer if _id_of(one) is not None}
         if len(by_id) < len(parameters):
             message = f"{endpoint} answered {len(by_id)} of {len(parameters)} {method}"
             raise EndpointFault(message, may_be_size=True)
@@ -85,7 +85,7 @@ def _result_of(endpoint: Endpoint, method: str, answer: Any, request_id: int) ->
     if not isinstance(answer, dict) or "result" not in answer:
         message = f"{endpoint} answered {method} with neither a result nor an error"
         raise EndpointFault(message, may_be_size=True)
-    if type(answer.get("id")) is not int or answer["id"] != request_id:
+    if _id_of(answer) != request_id:
         message = f"{endpoint} answered {method} with the answer to another request"
         raise EndpointFault(message, may_be_size=True)
     result = answer["result"]
@@ -96,6 +96,14 @@ def _result_of(endpoint: Endpoint, method: str, answer: Any, request_id: int) ->
     if method == "eth_getTransactionReceipt" and result is not None:
         _note_height(endpoint, result, "blockNumber", is_optional=True)
     return result
+
+
+def _id_of(answer: Any) -> int | None:
+    """Return the number of the request that an answer is to, which some gateways tell as text; None for no number."""
+    told = answer.get("id") if isinstance(answer, dict) else None
+    if isinstance(told, str) and told.isascii() and told.isdecimal() and len(told) < 10:
+        told = int(told)
+    return told if type(told) is int else None
 
 
 def _note_height(endpoint: Endpoint, result: Any, name: str, *, is_optional: bool = False) -> None:

@@ -273,9 +273,10 @@ class Reader:
 
     async def block(self, which: int | Tag) -> Block:
         """Return a block by number or tag. Raises `LedgerUnavailable` when unknown, `FinalityUnknown` for a tag."""
-        asked = hex(which) if isinstance(which, int) else which
+        if which == "latest":  # unknown for a while to some endpoints that are being synchronised
+            return await self.once_there(lambda: self._block(which))
         try:
-            return await self._rpc.request("eth_getBlockByNumber", asked, False, read=_block_of(which))
+            return await self._block(which)
         except (Behind, EndpointError) as error:
             if which not in ("safe", "finalized"):
                 raise
@@ -283,6 +284,10 @@ class Reader:
                 f"the chain's endpoint tells no {which} block: {error}. If it never does, the chain has none: nodes "
                 'then want `confirmations` in node.toml, and the deployment manifest "finality": "latest"'
             ) from None
+
+    async def _block(self, which: int | Tag) -> Block:
+        asked = hex(which) if isinstance(which, int) else which
+        return await self._rpc.request("eth_getBlockByNumber", asked, False, read=_block_of(which))
 
     async def second_opinion(self, number: int) -> tuple[str, BlockMark] | None:
         """Return (name of an endpoint other than the one that answered last, its block of this number), if any."""

@@ -231,6 +231,20 @@ async def test_logs_of_polygons_state_syncs_are_left_out(launch: Launch, spoilt:
         await ledger.events(view.block.number, view.block.number)
 
 
+async def test_the_number_of_a_request_comes_back_as_text(launch: Launch, spoilt: SpoiltConnection) -> None:
+    """modelcontextprotocol/rust-sdk#1021: so gateways tell it that read it into a text."""
+    network = await launch(STAKES)
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        return web.json_response(json.loads(await spoilt.forward(body)) | {"id": "1"})
+
+    spoilt.rules.append(rule)
+    operator = await spoilt_operator(network, spoilt)
+    await operator.mint(HOLDER, 5)
+    assert await operator.balance(HOLDER) == 5
+
+
 @pytest.mark.parametrize(
     "answer",
     [

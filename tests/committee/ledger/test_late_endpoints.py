@@ -33,6 +33,21 @@ def answer_from(spoilt: SpoiltConnection, block: str, *tags: str) -> None:
     spoilt.rules.append(rule)
 
 
+async def test_a_newest_block_that_an_endpoint_does_not_know_for_a_while_is_waited_for(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """erigontech/erigon#5893: null comes between the answers of one that is being synchronised."""
+    monkeypatch.setattr("committee.ledger.evm.reader.BEHIND_PAUSES_S", (0.0,) * 4)
+    network = await launch()
+    unknown = {"jsonrpc": "2.0", "id": 1, "result": None}
+    spoilt.answer("eth_getBlockByNumber", lambda: web.json_response(unknown), times=4)
+    async with EvmLedger.open(spoilt.url, network.deployment) as ledger:
+        assert await ledger.newest() == await network.operator.newest()
+        spoilt.answer("eth_getBlockByNumber", lambda: web.json_response(unknown), times=9)
+        with pytest.raises(LedgerError, match="does not know the block"):
+            await ledger.newest()
+
+
 async def test_an_endpoint_that_is_being_synchronised_is_told_as_such(
     chain: LocalChain, launch: Launch, spoilt: SpoiltConnection
 ) -> None:
