@@ -330,6 +330,11 @@ class StorageNode:
                 address=self.config.address,
                 registered=registered.address,
             )
+        if (
+            registered.stake < self.config.stake
+        ):  # or a process before this one has sent it, and it is not mined yet
+            await self._ledger.settle()
+            registered = await self._shown(account)
         if registered.stake < self.config.stake:
             await self._ledger.stake(registered.node_id, self.config.stake - registered.stake)
         return registered

@@ -95,6 +95,25 @@ async def test_a_node_that_has_saved_nothing_ends_with_what_the_chain_said(
             await node.run()
 
 
+async def test_a_stake_that_an_earlier_process_has_sent_is_not_sent_again(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ethereum/staking-launchpad#165: the node was restarted before its transaction was mined."""
+    before = network.chain.nodes[2].stake
+    settled: list[int] = []
+
+    async def settle(ledger: HeldLedger) -> None:
+        settled.append(ledger.chain.nodes[2].stake)
+        if len(settled) == 1:
+            await ledger.stake(2, 5)  # the earlier one is mined
+
+    monkeypatch.setattr(HeldLedger, "settle", settle)
+    for stake, sees in ((before, []), (before + 5, [before]), (before + 7, [before, before + 5])):
+        await network.stop(2)
+        await network.start(2, stake=stake)
+        assert (network.chain.nodes[2].stake, settled) == (stake, sees)
+
+
 async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
