@@ -69,7 +69,7 @@ async def _batches(blobs: Blobs, kept_bytes: Callable[[int], int]) -> AsyncItera
     batch: list[Data] = []
     size_bytes = 0
     async for blob in _each(blobs):
-        more_bytes = kept_bytes(len(blob))
+        more_bytes = kept_bytes(memoryview(blob).nbytes)
         if batch and (len(batch) == BLOBS_IN_A_BATCH or size_bytes + more_bytes > BYTES_IN_A_BATCH):
             yield batch
             batch, size_bytes = [], 0

@@ -240,7 +240,7 @@ class Client:
 
 def _encode(code: RedStuff, data: Data) -> EncodedBlob | LargeBlob:
     """Encode a blob; the slivers of a large one are made while they are sent. Raises `TooLarge`."""
-    is_large = code.grid_size(len(data)) > KEPT_GRID_BYTES
+    is_large = code.grid_size(memoryview(data).nbytes) > KEPT_GRID_BYTES
     return code.encode_large(data) if is_large else code.encode(data)
 
 

@@ -101,6 +101,8 @@ def array_of(data: Data | BinaryIO) -> Bytes:
     """The bytes, not copied unless they come from a file or lie scattered."""
     if isinstance(data, np.ndarray):
         return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    if isinstance(data, memoryview) and not data.c_contiguous:
+        data = data.tobytes()
     if isinstance(data, bytes | bytearray | memoryview):
         return np.frombuffer(data, np.uint8)
     content = data.read() if hasattr(data, "read") else data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+from array import array
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -73,6 +74,30 @@ async def test_a_blob_goes_there_and_back(network: Network, user: Client, ledger
         assert await user.read(form) == DATA
     with pytest.raises(InvalidEncoding, match="has 43 characters"):
         await user.read("no id")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [memoryview(b"abcdefgh" * 500)[::2], memoryview(array("d", range(500))), memoryview(b"")],
+    ids=["scattered", "of eight bytes each", "empty"],
+)
+async def test_a_view_of_any_form_is_stored_as_its_bytes(
+    user: Client, data: memoryview, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dask/distributed#1159, btclib-org/btclib#1260: the length of a view is not the number of its bytes."""
+    sizes: list[int] = []
+    real = RedStuff.grid_size
+
+    def grid_size(code: RedStuff, size_bytes: int) -> int:
+        sizes.append(size_bytes)
+        return real(code, size_bytes)
+
+    monkeypatch.setattr(RedStuff, "grid_size", grid_size)
+    stored = await user.store(data, 2)
+    assert await user.read(stored.blob_id) == data.tobytes()
+    async for again in user.store_many([data], 2):
+        assert not isinstance(again, Exception) and again.blob_id == stored.blob_id
+    assert set(sizes) == {data.nbytes}
 
 
 async def test_a_deletable_blob_is_confirmed_as_its_object(user: Client, ledger: UserLedger) -> None:
