@@ -14,7 +14,7 @@ import aiohttp
 
 from storage.client import wire
 from storage.client.bodies import Bytes, Content, Framed, LargeBody
-from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
+from storage.client.errors import NodeError, NodeLied, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.progress import LEAST_BYTES, RequestProgress
 from storage.client.retrying import MAY_PASS
 
@@ -157,6 +157,8 @@ class ResumableUpload(Exchange):
         except NodeRefused as refused:
             if refused.status in MAY_PASS:
                 raise
+        except NodeLied:  # a proxy that answers HEAD with a body, which cannot be read as HTTP
+            state = _UploadState(self._whole_path, 0)
         self._go_on_at(state.at_bytes)
         self.is_complete = state.is_complete
         has_moved_on = self.at_bytes >= self._had_bytes + LEAST_BYTES

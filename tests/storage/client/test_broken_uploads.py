@@ -44,6 +44,8 @@ class Keeper:
         )
         self.refusal: bytes = b""
         """The answer to the rest of a body."""
+        self.head_status, self.head_body = "200 OK", b""
+        """The answer to a question for what is kept, if it has a body as a proxy makes it."""
         self.arrived_bytes = 0
         self.port = 0
 
@@ -51,7 +53,12 @@ class Keeper:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         method = head.partition(" ")[0]
         self.asked.append(method)
-        if method == "HEAD":
+        if method == "HEAD" and self.head_body:
+            length = f"Content-Length: {len(self.head_body)}"
+            writer.write(
+                f"HTTP/1.1 {self.head_status}\r\n{self.told()}{length}\r\n\r\n".encode() + self.head_body
+            )
+        elif method == "HEAD":
             known = (
                 f"HTTP/1.1 204 No Content\r\n{self.told()}" if self.keeps else "HTTP/1.1 404 Not Found\r\n"
             )
@@ -143,6 +150,18 @@ async def test_a_place_that_is_none_is_the_beginning(client: NodeClient, keeper:
     keeper.told = told
     await put(client)
     assert keeper.asked == ["PUT", "HEAD", "PUT"]
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "403 Forbidden"])
+async def test_a_proxy_that_answers_a_question_for_the_head_with_a_body_costs_one_upload_anew(
+    client: NodeClient, keeper: Keeper, status: str
+) -> None:
+    """ms264556/aioruckus#14, aio-libs/aiohttp#10322: then nothing is known of what is kept."""
+    keeper.head_status, keeper.head_body = status, b"<html>no</html>"
+    keeper.most_bytes = len(BODY)
+    await put(client, is_begun=True)
+    assert keeper.content == BODY
+    assert keeper.asked == ["HEAD", "PUT"]
 
 
 async def test_a_part_that_another_client_has_spoiled_is_sent_over(
