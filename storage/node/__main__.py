@@ -27,6 +27,8 @@ from storage.redstuff import kernels
 
 log = Log()
 
+OTHERS_WRITE = 0o022
+"""No file that the node makes may be written to by its group or others, whatever the umask that it was started with."""
 SWITCH_INTERVAL_S = 0.001
 """After this time a thread that computes gives way to the event loop, which needs a turn for each of the ten calls of
 the kernel that a request takes. By Python's own 5 ms, three such threads make health wait three times as long."""
@@ -69,6 +71,7 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
 def run(folder: Path, stop_with_parent: bool = False) -> None:
     """Run one node in this process, as `serve`."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    os.umask(os.umask(OTHERS_WRITE) | OTHERS_WRITE)
     asyncio.run(serve(folder, stop_with_parent))
 
 

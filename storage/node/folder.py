@@ -18,6 +18,8 @@ from storage.node.config import ACCOUNT_KEY, BLS_KEY, SETTINGS_FILE, ConfigError
 def make_folder(folder: Path, settings: Mapping[str, str | int | bool]) -> str:
     """Make fresh keys and `node.toml` in a folder that has neither; return the address of the node's account.
 
+    Whatever the umask, only their owner may read them, or write to the folder.
+
     Raises `ConfigError` when one of them exists, a setting is wrong or the folder cannot be written, and `InvalidKey`
     when a key cannot be. On any error nothing is left of what was made.
     """
@@ -35,12 +37,12 @@ def make_folder(folder: Path, settings: Mapping[str, str | int | bool]) -> str:
     with contextlib.ExitStack() as undo:
         try:
             for place in reversed([one for one in (keys, *keys.parents) if not one.exists()]):
-                place.mkdir()
+                place.mkdir(0o700 if place == keys else 0o755)
                 undo.callback(_remove, place.rmdir)
             for path, secret in ((BLS_KEY, SecretKey.generate().to_bytes()), (ACCOUNT_KEY, key.to_bytes())):
                 write_secret(folder / path, secret)
                 undo.callback(_remove, (folder / path).unlink)
-            write_whole(folder / SETTINGS_FILE, text)
+            write_whole(folder / SETTINGS_FILE, text, 0o600)  # the endpoint's URL may hold a password
         except OSError as error:
             raise ConfigError(f"cannot make a node in {folder}: {error.strerror}") from None
         undo.pop_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,26 @@ def test_settings_are_read_and_the_environment_wins(tmp_path: Path, monkeypatch:
     assert load_config(write(tmp_path, GOOD)).address == "http://127.0.0.1:1234"
     monkeypatch.setenv("HAULOUT_NODE_PUBLIC_ADDRESS", "https://node.example")
     assert load_config(tmp_path).address == "https://node.example"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_nodes_folder_is_its_owners_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """ontola/atomic-server#325, steemit/steem#717, NLnetLabs/cascade#238."""
+    place = tmp_path / "new" / "node"
+    before = os.umask(umask)
+    try:
+        make_folder(place, SETTINGS)
+    finally:
+        os.umask(before)
+    modes = {one.relative_to(tmp_path).as_posix(): one.stat().st_mode & 0o777 for one in tmp_path.rglob("*")}
+    assert modes == {
+        "new": 0o755 & ~umask,
+        "new/node": 0o755 & ~umask,
+        "new/node/keys": 0o700,
+        "new/node/node.toml": 0o600,
+        "new/node/keys/bls.key": 0o600,
+        "new/node/keys/account.key": 0o600,
+    }
 
 
 def test_files_that_settings_name_lie_beside_them(tmp_path: Path) -> None:

@@ -114,6 +114,18 @@ async def test_a_stake_that_an_earlier_process_has_sent_is_not_sent_again(
         assert (network.chain.nodes[2].stake, settled) == (stake, sees)
 
 
+@pytest.mark.parametrize(("umask", "expected"), [(0o000, 0o022), (0o002, 0o022), (0o077, 0o077)])
+def test_nobody_else_may_write_to_what_a_node_makes(umask: int, expected: int) -> None:
+    program = (
+        f"import asyncio, os; os.umask({umask}); asyncio.run = lambda work: (work.close(), print(os.umask(0)))\n"
+        "from pathlib import Path; from storage.node import __main__ as node; node.run(Path('folder'))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(told.stdout) == expected
+
+
 async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
