@@ -94,6 +94,16 @@ async def mint(ledger: Ledger, account: AccountArgument, amount: Amount) -> Resu
     return sent(await ledger.mint(account, amount), account=account, amount=amount)
 
 
+@chain_command(account_app, "cancel")
+async def cancel(ledger: Ledger) -> Result:
+    """Have the key's account do nothing in place of what it has sent and is not mined, as its fees are too low.
+
+    Until then nothing that the account sends is mined. What was to be done is typed again afterwards.
+    """
+    cancelled = await ledger.cancel_waiting()
+    return {"account": sending_account(ledger), "cancelled": [sent(one) for one in cancelled]}
+
+
 # nodes
 
 

@@ -229,6 +229,12 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
     async def fund(self, account: str, amount_wei: int) -> Transaction:
         """Send an account what it pays for transactions with, in the chain's smallest unit (wei)."""
 
+    async def cancel_waiting(self) -> list[Transaction]:
+        """Replace the account's transactions that were sent and are not mined by such that do nothing.
+
+        Returns those that are mined; what the others were to do may have been done meanwhile.
+        """
+
     # sending: nodes
 
     async def register_node(

@@ -112,7 +112,8 @@ class Outbox:
             if clock() >= deadline:
                 raise LedgerUnavailable(
                     f"account {self._account}: its transactions with the nonces {sorted(unknown)} were sent earlier "
-                    f"and are not mined within {SETTLE_LIMIT_S:.0f} s, so what they will do is unknown: try again later"
+                    f"and are not mined within {SETTLE_LIMIT_S:.0f} s, so what they will do is unknown: try again "
+                    "later, or have them do nothing with `haulout account cancel`"
                 )
             await asyncio.sleep(SETTLE_POLL_S)
             mined = await transactions_of(self._rpc, self._account, "latest")

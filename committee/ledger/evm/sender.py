@@ -336,6 +336,55 @@ class Sender:
                 with contextlib.suppress(NonceTaken):
                     await broadcast(self._rpc, "filling a nonce", self.account, filling, nonce)
 
+    async def cancel_waiting(self) -> list[Transaction]:
+        """Replace the account's transactions that wait, at most GAP_LIMIT, by transfers of nothing; wait for these.
+
+        So what was sent with fees that are too low now no longer holds up the account. Raises `LedgerUnavailable` when
+        endpoints take no replacement, `TransactionUnknown` when one is not mined in time.
+        """
+        flights = []
+        async with self._nonces.turn():
+            self._nonces.next = None
+            mined = await transactions_of(self._rpc, self.account, "latest")
+            waiting = await transactions_of(self._rpc, self.account, "pending")
+            offer = await fees.bid(self._rpc)
+            for nonce in range(mined, min(waiting, mined + GAP_LIMIT)):
+                flight = await self._replaced(nonce, offer)
+                if flight is not None:
+                    offer = flight.first_bid
+                    self._outbox.add(flight)
+                    flights.append(flight)
+        cancelled = []
+        for flight in flights:
+            try:
+                receipt = flight.receipt = await self._receipt(flight)
+            except TransactionUnknown:
+                raise
+            except LedgerUnavailable:
+                if not flight.is_overtaken:
+                    raise
+            else:
+                cancelled.append(Transaction(receipt.hash, receipt.block, receipt.gas_used))
+        return cancelled
+
+    async def _replaced(self, nonce: int, offer: dict[str, int]) -> Flight | None:
+        """Hand over a transfer of nothing with a nonce that is taken; None when another one with it is mined."""
+        for _ in range(RAISES + 1):
+            nothing = {"to": self.account, "value": 0, "data": b"", "gas": TRANSFER_GAS, "nonce": nonce}
+            fields = {"chainId": self._chain_id, **nothing, **offer}
+            flight = Flight("cancelling", fields, [self._key.sign(fields)], offer)
+            try:
+                await broadcast(self._rpc, flight.action, self.account, flight.newest, nonce)
+                return flight
+            except (NonceTaken, BidTooLow):
+                if await transactions_of(self._rpc, self.account, "latest") > nonce:
+                    return None
+            offer = await fees.raised(self._rpc, offer, 0)
+        raise LedgerUnavailable(
+            f"the transaction of {self.account} with nonce {nonce} cannot be replaced: the chain's endpoint wants more "
+            f"than {fees.most_per_gas_wei(offer)} wei for a unit of gas; try again later"
+        )
+
     async def _failure(
         self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: RawReceipt
     ) -> LedgerError:

@@ -56,6 +56,12 @@ class Writer(Caller):
             raise DryRun([await self._sending().plan("transfer of ether", account, b"", amount_wei)])
         return (await self._sending().send("transfer of ether", account, b"", amount_wei)).transaction
 
+    async def cancel_waiting(self) -> list[Transaction]:
+        """As `Ledger.cancel_waiting`."""
+        if self._dry_run:
+            raise DryRun([await self._sending().plan("cancelling", self._sending().account, b"")])
+        return await self._sending().cancel_waiting()
+
     # nodes
 
     async def register_node(

@@ -187,6 +187,63 @@ async def test_transaction_that_waits_too_long_is_sent_with_higher_fees_and_its_
         assert second[fee] * 100 >= first[fee] * 125
 
 
+async def have_wait(network: Network, operator: EvmLedger, count: int) -> None:
+    """Hand over transfers of the operator's that are not mined."""
+    chain, sender = network.chain, operator._sending()
+    await chain.request("evm_setAutomine", False)
+    first = int(await chain.request("eth_getTransactionCount", sender.account, "latest"), 16)
+    for nonce in range(first, first + count):
+        fields = {"chainId": 31337, "nonce": nonce, "to": HOLDER, "value": 1, "data": b"", "gas": 21_000}
+        signed = sender._key.sign(fields | {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 10**9})
+        await chain.request("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
+
+
+def mine_at(network: Network, spoilt: SpoiltConnection, method: str) -> None:
+    """Mine a block at each request of the method."""
+
+    async def rule(asked: str, _: list[Any]) -> web.StreamResponse | None:
+        if asked == method:
+            await network.chain.mine()
+        return None
+
+    spoilt.rules.insert(0, rule)
+
+
+@pytest.mark.parametrize("waiting", [0, 1, 3])
+async def test_transactions_that_wait_for_ever_are_cancelled(
+    launch: Launch, spoilt: SpoiltConnection, waiting: int
+) -> None:
+    """ethereum/go-ethereum#16284, status-im/status-app#13854: they hold up all later ones of the account."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    await have_wait(network, operator, waiting)
+    mine_at(network, spoilt, "eth_getTransactionReceipt")
+    cancelled = await operator.cancel_waiting()
+    assert [one.gas_used for one in cancelled] == [21_000] * waiting
+    assert await operator.ether_wei(HOLDER) == 0
+    await operator.mint(HOLDER, 5)
+    assert await operator.balance(HOLDER) == 5
+
+
+@pytest.mark.parametrize("is_mined", [True, False])
+async def test_a_replacement_that_is_not_taken(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch, *, is_mined: bool
+) -> None:
+    monkeypatch.setattr("committee.ledger.evm.broadcast.LOOK_PAUSE_S", 0.0)
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    await have_wait(network, operator, 1)
+    spoilt.fail("eth_sendRawTransaction", -32000, "replacement transaction underpriced", times=100)
+    if is_mined:
+        mine_at(network, spoilt, "eth_sendRawTransaction")
+        assert await operator.cancel_waiting() == []
+        return
+    with pytest.raises(
+        LedgerUnavailable, match=r"with nonce \d+ cannot be replaced: .* wants more than \d+ wei"
+    ):
+        await operator.cancel_waiting()
+
+
 async def test_fees_are_raised_only_so_often(
     launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
