@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from pathlib import Path
@@ -22,7 +21,16 @@ from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import BlobRecord, Ledger
 from committee.printing import Result, sent
 from storage.client.client import Client
-from storage.client.files import STANDARD, content_of, is_stream, metadata_of, write_new, write_stream
+from storage.client.files import (
+    STANDARD,
+    FileError,
+    content_of,
+    is_stream,
+    metadata_of,
+    source_of,
+    write_new,
+    write_stream,
+)
 from storage.client.many_files import store_files
 from storage.client.purchase import StoredBlob, extend_until, registered_meanwhile, waiting_object
 from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
@@ -38,8 +46,6 @@ WAITS = {
     "settle": "the nodes have taken in the registration: {left} of {total} blocks to go",
 }
 """Stage of a command's progress → what is waited for."""
-STANDARD_INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
-"""Other names of `-`: by these, a socket cannot be opened, which some programs give to the ones that they start."""
 STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Other names of `-`: by these, a file that the shell has opened for the output would be one that exists."""
 MOST_PERIODS = 53
@@ -57,18 +63,18 @@ def _parse(text: str) -> bytes:
 
 
 def _source(text: str) -> Path:
-    """A file to be read, checked before anything else is done; the rest shows when it is read.
+    """A file to be read, checked before anything else is done. Raises `typer.BadParameter`."""
+    try:
+        return source_of(text)
+    except FileError as error:
+        raise typer.BadParameter(str(error)) from None
 
-    What is looked for is the text as it stands: `Path` would drop a "/" at its end, which makes it a folder's name.
-    """
-    path = STANDARD if text in STANDARD_INPUT else Path(text)
-    if path == STANDARD:
-        return path
-    if not os.path.exists(text):  # noqa: PTH110
-        raise typer.BadParameter(f"there is no file {text}, or this user may not see it")
-    if path.is_dir():
-        raise typer.BadParameter(f"{text} is a folder")
-    return path
+
+def _sources(names: list[str]) -> list[str]:
+    """The names of files to be stored, checked if it is one; of several, one that fails holds up no other."""
+    if len(names) == 1:
+        _source(names[0])
+    return names
 
 
 def _target(text: str) -> Path:
@@ -83,9 +89,9 @@ FileArgument = Annotated[
     typer.Argument(parser=_source, metavar="FILE", help="The blob: a file, a pipe, or - for standard input."),
 ]
 FilesArgument = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
-        parser=_source,
+        callback=_sources,
         metavar="FILE…",
         help="The blobs: files, pipes, or - for standard input; each is a blob.",
     ),
@@ -194,7 +200,7 @@ async def store(
     """
     async with Client(ledger, allow_private=allow_private) as client:
         if len(files) == 1:
-            data = await _content(ledger, files[0])
+            data = await _content(ledger, source_of(files[0]))
             return _stored(await client.store(data, periods, deletable, Waiting(), force=force))
         symbol_size = Parameters((await ledger.parameters()).n_shards).symbol_size
         options = periods, deletable, force

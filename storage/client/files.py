@@ -39,12 +39,31 @@ SizeCheck = Callable[[int], object]
 """Raises for a number of bytes that is too large."""
 
 
+STANDARD_INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+"""Other names of `-`: by these, a socket cannot be opened, which some programs give to the ones that they start."""
+
+
 class FileError(ClientError):
     """A file cannot be read or written; the message says which and why."""
 
 
 class _Stopped(Exception):
     """The work was cancelled."""
+
+
+def source_of(text: str) -> Path:
+    """Return the path of a file to be read by its name; the rest shows when it is read. Raises `FileError`.
+
+    What is looked for is the text as it stands: `Path` would drop a "/" at its end, which makes it a folder's name.
+    """
+    path = STANDARD if text in STANDARD_INPUT else Path(text)
+    if path == STANDARD:
+        return path
+    if not os.path.exists(text):  # noqa: PTH110
+        raise FileError(f"there is no file {text}, or this user may not see it")
+    if path.is_dir():
+        raise FileError(f"{text} is a folder")
+    return path
 
 
 async def content_of(path: Path, check_size: SizeCheck) -> bytearray:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from storage.client.batching import Data
 from storage.client.client import Client
 from storage.client.errors import ClientError, PaidObjectError
-from storage.client.files import content_of
+from storage.client.files import content_of, source_of
 from storage.client.purchase import StoredBlob
 from storage.client.waiting import Progress
 from storage.redstuff import RedStuffError, blob_id_text
@@ -33,14 +32,14 @@ class NotAllStored(ClientError):
 
 async def store_files(
     client: Client,
-    files: Sequence[Path],
+    files: Sequence[str],
     periods: int,
     deletable: bool,
     force: bool,
     symbol_size: Callable[[int], int],
     progress: Progress,
 ) -> list[Told]:
-    """Store files together; return what became of each, in their order.
+    """Store files together, by their names; return what became of each, in their order.
 
     `progress` is also told ("store", files done, files in all). `symbol_size` raises for a length that is too large.
     One file that fails holds up no other; `NotAllStored` is raised in the end. Files are read as they are stored.
@@ -50,9 +49,9 @@ async def store_files(
     """Places of the files that could be read, in order."""
 
     async def contents() -> AsyncIterator[Data]:
-        for place, path in enumerate(files):
+        for place, name in enumerate(files):
             try:
-                content = await content_of(path, symbol_size)
+                content = await content_of(source_of(name), symbol_size)
             except (ClientError, RedStuffError) as error:
                 outcomes[place] = error
                 continue
@@ -64,17 +63,17 @@ async def store_files(
         outcomes[read[done]] = stored
         done += 1
         progress("store", len(outcomes), len(files))
-    told = [_told(path, outcomes[place]) for place, path in enumerate(files)]
+    told = [_told(name, outcomes[place]) for place, name in enumerate(files)]
     failed = [one for one in told if "error" in one]
     if failed:
         raise NotAllStored([one for one in told if "error" not in one], failed)
     return told
 
 
-def _told(path: Path, outcome: StoredBlob | Exception) -> Told:
+def _told(name: str, outcome: StoredBlob | Exception) -> Told:
     """What is printed of one file."""
     if isinstance(outcome, StoredBlob):
         fields = dataclasses.asdict(outcome) | {"blob_id": blob_id_text(outcome.blob_id)}
-        return {"file": str(path), **fields}
-    told: Told = {"file": str(path), "error": str(outcome)}
+        return {"file": name, **fields}
+    told: Told = {"file": name, "error": str(outcome)}
     return told | (outcome.details if isinstance(outcome, PaidObjectError) else {})

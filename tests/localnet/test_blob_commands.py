@@ -120,15 +120,25 @@ async def test_several_files_are_stored_together_and_one_that_fails_alone(
     huge = tmp_path / "huge"
     with huge.open("wb") as sparse:
         sparse.truncate(20 * 2**30)
+    dangling, folder = tmp_path / "dangling", tmp_path / "folder"
+    dangling.symlink_to("nowhere")
+    folder.mkdir()
     names = [blob_id_text(RedStuff(13).blob_id(file.read_bytes())) for file in files]
+    others = [
+        str(huge),
+        str(dangling),
+        str(folder),
+        f"{files[3]}/",
+    ]  # aws/aws-cli#487, MagaluCloud/magalu#1302
     with pytest.raises(
-        CommandFailed, match=r"1 of 4 files were not stored: .*huge: .* does not fit"
+        CommandFailed,
+        match=r"4 of 7 files were not stored: .*huge: .* does not fit.*there is no file .*dangling",
     ) as failed:
-        await haulout("store", *map(str, files[:2]), str(huge), str(files[2]), "--periods", "2")
+        await haulout("store", *map(str, files[:2]), *others, str(files[2]), "--periods", "2")
     assert failed.value.status == PAID
     details = details_of(failed.value)
     assert [one["file"] for one in details["stored"]] == [str(file) for file in files[:3]]
-    assert [one["file"] for one in details["failed"]] == [str(huge)]
+    assert [one["file"] for one in details["failed"]] == others
     told = await haulout("store", *map(str, files), str(tmp_path / "again"), "--periods", "2")
     rows = told["stored"]
     assert [one["file"] for one in rows] == [*map(str, files), str(tmp_path / "again")]
