@@ -38,8 +38,9 @@ CACHED_BYTES = 64 * 2**20
 """Pages of the index that the writer keeps in memory."""
 TALLY_EPOCHS = 8
 """Epochs whose tallies are kept, the newest included."""
-CHECKED_BYTES = 64 * 2**20
-"""An index up to this size is looked through at the opening, which takes a fraction of a second."""
+CHECKED_BYTES = 2**20
+"""An index up to this size is checked as a whole at the opening, which takes some milliseconds. Damage to a larger one
+shows when what is damaged is read: by the scrubber at the latest, which reads every row."""
 WINDOWS = (2**6, 2**12, 2**20)
 """Blobs whose ids begin with the same 63 bits have numbers next to each other. A blob is searched for among this many
 numbers; in a larger window only where the one before does not suffice, which is about never."""
@@ -65,7 +66,7 @@ class StoreIndex:
     def open(self, may_be_new: Callable[[], bool]) -> None:
         """Open the index, or create it if it `may_be_new`; SQLite brings back what was committed before a kill.
 
-        Raises `StoreDamaged` when SQLite finds it damaged; one of up to CHECKED_BYTES it looks through for that.
+        Raises `StoreDamaged` when SQLite finds it damaged; one of up to CHECKED_BYTES is checked as a whole for that.
         """
         try:
             self._writer = connect(self._path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,8 @@ from storage.node.chain import ChainView
 from storage.node.handover.copying import PAGE_SLIVERS, Copying, Part
 from storage.node.handover.sources import Source
 from storage.node.repair import Waste
+from storage.node.store import NewSliver, SliverStore
+from storage.node.store import index as index_module
 from storage.node.upkeep import healing as healing_module
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
@@ -114,3 +117,37 @@ async def test_blobs_that_lack_something_are_found_by_the_page(
     monkeypatch.setattr(healing_module, "BLOBS_IN_A_PAGE", 400)
     few = await queries(node, 40, monkeypatch)
     assert 0 < await queries(node, 400, monkeypatch) == few
+
+
+def read_bytes(folder: Path) -> int:
+    """How much is read while a store is opened."""
+
+    def so_far() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    store, before_bytes = SliverStore(folder), so_far()
+    with store:
+        return so_far() - before_bytes
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the system does not count what is read")
+def test_opening_reads_as_much_of_a_large_store_as_of_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the size up to which an index is checked as a whole: here one of 200 KB, and one of five times that."""
+    monkeypatch.setattr(index_module, "CHECKED_BYTES", 10**5)
+    amounts = []
+    for n_blobs in (1000, 5000):
+        folder = tmp_path / str(n_blobs)
+        with SliverStore(folder) as store:
+            slivers = [
+                NewSliver(one, shard, axis, b"sliver")
+                for one in blob_ids(n_blobs)
+                for shard in (1, 2)
+                for axis in Axis
+            ]
+            store.put_slivers(slivers)
+        assert (folder / "index.sqlite").stat().st_size > index_module.CHECKED_BYTES
+        amounts.append(read_bytes(folder))
+    few, many = amounts
+    assert many < few + 2**12
