@@ -21,6 +21,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from committee.untrusted import InvalidJson, parse_json
 from storage.client.bodies import Bytes, joined
 from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
@@ -73,7 +76,10 @@ MAX_REFUSAL_BYTES = 2**12
 STORED = "stored"
 """The status of metadata and slivers that a node has on its disk."""
 
-SymbolsOfBlob = dict[int, dict[int, memoryview]]
+SMALL_SYMBOL_BYTES = 2**9
+"""Symbols of up to this size are copied out of a body rather than viewed in it: a view takes as much memory, and time
+of Python's garbage collector, which does not look at bytes."""
+SymbolsOfBlob = dict[int, dict[int, Bytes]]
 """Helping sliver's index → target → symbol."""
 Refused = tuple[int, bytes]
 """The status and the JSON of an error."""
@@ -125,7 +131,7 @@ class ShardPage:
     slivers: Sequence[tuple[bytes, SliverData]] = field(repr=False)
     next_blob_id: bytes | None
     """Where the next page begins; None is the explicit end of the shard."""
-    metadata: Mapping[bytes, bytes] | None = field(default=None, repr=False)
+    metadata: Mapping[bytes, Bytes] | None = field(default=None, repr=False)
     """Blob id → BCS BlobMetadata, not verified, of those of the blobs whose metadata the source has; None unless asked
     for."""
 
@@ -143,7 +149,10 @@ class ShardPage:
 
     @classmethod
     def from_bcs(cls, encoded: Bytes, *, with_metadata: bool = False) -> ShardPage:
-        """Read a page, which may have metadata if it was asked for. Raises `InvalidEncoding`."""
+        """Read a page, which may have metadata if it was asked for; symbols and metadata are views into `encoded`.
+
+        Raises `InvalidEncoding`.
+        """
         reader = Reader(encoded)
         count = reader.uleb128(MAX_PAGE_SLIVERS)
         slivers = [(reader.take(BLOB_ID_BYTES), SliverData.read(reader)) for _ in range(count)]
@@ -153,11 +162,11 @@ class ShardPage:
         if more > 1:
             raise InvalidEncoding(f"a page's end is marked by 0 or 1, not {more}")
         following = reader.take(BLOB_ID_BYTES) if more else None
-        metadata: dict[bytes, bytes] | None = None
+        metadata: dict[bytes, Bytes] | None = None
         if with_metadata and reader.left_bytes:
             count = reader.uleb128(MAX_PAGE_SLIVERS)
             ids = (reader.take(BLOB_ID_BYTES) for _ in range(count))
-            metadata = {blob_id: reader.take(reader.uleb128(MAX_METADATA_BYTES)) for blob_id in ids}
+            metadata = {blob_id: reader.view(reader.uleb128(MAX_METADATA_BYTES)) for blob_id in ids}
         reader.end()
         return cls(slivers, following, metadata)
 
@@ -175,7 +184,20 @@ def sliver_to_bcs(sliver: SliverData) -> Bytes:
 def symbols_to_bcs(targets: Sequence[int], symbol_bytes: int, symbols: Sequence[tuple[int, Bytes]]) -> Bytes:
     """Symbols without proofs: (helping sliver's index, its symbols for all targets, one after the other) each."""
     parts = [part for helper, row in symbols for part in (_u16(helper), row)]
-    return joined([_u16(symbol_bytes) + _numbers(targets) + uleb128(len(symbols)), *parts])
+    return rows_to_bcs(targets, symbol_bytes, len(symbols), parts)
+
+
+def symbol_rows(helpers: Sequence[int], symbols: NDArray[np.uint8]) -> Bytes:
+    """Rows of such symbols, put together at once: the helping slivers' indices, and `(helpers, bytes)` of symbols."""
+    rows = np.empty((len(helpers), 2 + symbols.shape[1]), np.uint8)
+    rows[:, :2] = np.array(helpers, "<u2").view(np.uint8).reshape(-1, 2)
+    rows[:, 2:] = symbols
+    return rows.data.cast("B")
+
+
+def rows_to_bcs(targets: Sequence[int], symbol_bytes: int, count: int, parts: Sequence[Bytes]) -> Bytes:
+    """The same of `count` rows, in parts that `symbol_rows` made."""
+    return joined([_u16(symbol_bytes) + _numbers(targets) + uleb128(count), *parts])
 
 
 def symbols_from_bcs(encoded: Bytes, most: int) -> SymbolsOfBlob:
@@ -193,6 +215,13 @@ def _read_symbols(reader: Reader, most: int) -> SymbolsOfBlob:
     count, row_bytes = reader.uleb128(most // max(1, len(targets))), 2 + len(targets) * size
     rows = reader.view(count * row_bytes)
     symbols: SymbolsOfBlob = {}
+    if len(targets) == 1 and size <= SMALL_SYMBOL_BYTES:
+        (target,), content = targets, bytes(rows)
+        for begin in range(0, count * row_bytes, row_bytes):
+            symbols[content[begin] | content[begin + 1] << 8] = {
+                target: content[begin + 2 : begin + row_bytes]
+            }
+        return symbols
     for begin in range(0, count * row_bytes, row_bytes):
         places = enumerate(targets)
         symbols[rows[begin] | rows[begin + 1] << 8] = {

@@ -20,6 +20,7 @@ class Reader:
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = memoryview(data)
+        self._size = len(data)
         self._place = 0
 
     def take(self, count: int) -> bytes:
@@ -28,13 +29,11 @@ class Reader:
 
     def view(self, count: int) -> memoryview:
         """Return the next `count` bytes, not copied."""
-        if count > len(self._data) - self._place:
-            raise InvalidEncoding(
-                f"{count} bytes expected at place {self._place}, {len(self._data) - self._place} left"
-            )
-        part = self._data[self._place : self._place + count]
-        self._place += count
-        return part
+        place, end = self._place, self._place + count
+        if end > self._size:
+            raise InvalidEncoding(f"{count} bytes expected at place {place}, {self.left_bytes} left")
+        self._place = end
+        return self._data[place:end]
 
     def unsigned(self, count: int) -> int:
         """Return the next `count` bytes as an integer, little-endian."""
@@ -42,6 +41,9 @@ class Reader:
 
     def uleb128(self, largest: int) -> int:
         """Read a length of at most `largest`, in its shortest form."""
+        if self._place < self._size and self._data[self._place] <= min(largest, 0x7F):
+            self._place += 1  # most lengths have one byte
+            return self._data[self._place - 1]
         number = shift = 0
         while True:
             byte = self.unsigned(1)
@@ -57,9 +59,9 @@ class Reader:
     @property
     def left_bytes(self) -> int:
         """Bytes that are not read yet."""
-        return len(self._data) - self._place
+        return self._size - self._place
 
     def end(self) -> None:
         """Raises `InvalidEncoding` when bytes are left."""
-        if self._place != len(self._data):
-            raise InvalidEncoding(f"{len(self._data) - self._place} bytes too many")
+        if self.left_bytes:
+            raise InvalidEncoding(f"{self.left_bytes} bytes too many")

@@ -83,7 +83,7 @@ class BlobMetadata:
         return b"".join(parts)
 
     @classmethod
-    def from_bcs(cls, encoded: bytes, blob_id: bytes | None = None) -> BlobMetadata:
+    def from_bcs(cls, encoded: bytes | memoryview, blob_id: bytes | None = None) -> BlobMetadata:
         """Read BlobMetadata; with `blob_id`, it must have that id. Raises `InvalidEncoding`."""
         reader = Reader(encoded)
         version, encoding = reader.unsigned(1), reader.unsigned(1)
@@ -124,7 +124,7 @@ class EncodedMetadata:
     To read all roots of 1000 shards takes a hundred times as long as to find one.
     """
 
-    bcs: bytes = field(repr=False)
+    bcs: bytes | memoryview = field(repr=False)
     blob_id: bytes
     """As its reader was told; that it is right is checked elsewhere (`RedStuff.read_metadata`)."""
     length: int
@@ -133,7 +133,7 @@ class EncodedMetadata:
     """The place of the first node."""
 
     @classmethod
-    def of(cls, bcs: bytes, blob_id: bytes) -> EncodedMetadata | None:
+    def of(cls, bcs: bytes | memoryview, blob_id: bytes) -> EncodedMetadata | None:
         """Return the metadata in `bcs`, its id not checked; None when it is none, or has a node of zeros."""
         reader = Reader(bcs)
         try:
@@ -144,9 +144,9 @@ class EncodedMetadata:
             return None
         size_bytes = 2 * n_shards * _NODE_BYTES
         first = len(bcs) - size_bytes
-        is_regular = first == _HEAD_BYTES + len(uleb128(n_shards)) and not bcs[first::_NODE_BYTES].strip(
-            b"\x01"
-        )
+        is_regular = first == _HEAD_BYTES + len(uleb128(n_shards)) and not bytes(
+            bcs[first::_NODE_BYTES]
+        ).strip(b"\x01")
         return cls(bcs, blob_id, length, n_shards, first) if is_regular else None
 
     def sliver_root(self, axis: Axis, index: int) -> bytes:
@@ -155,7 +155,7 @@ class EncodedMetadata:
         if not 0 <= pair < self.n_shards:
             raise IndexError(f"{axis.label} sliver {index}: there are {self.n_shards}")
         place = self.first + (2 * pair + axis) * _NODE_BYTES + 1
-        return self.bcs[place : place + HASH_BYTES]
+        return bytes(self.bcs[place : place + HASH_BYTES])
 
     def pairs(self) -> Bytes:
         """All roots, by pair the primary and the secondary: the leaves of the blob's tree, uint8 `(n, 64)`."""

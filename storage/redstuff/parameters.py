@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -105,6 +106,13 @@ class Parameters:
     def sliver_index(self, blob_id: bytes, shard: int, axis: Axis) -> int:
         """Return the index of the sliver of a blob that a shard holds on an axis."""
         return self.sliver_of_pair(self.pair_of_shard(blob_id, shard), axis)
+
+    def sliver_indices(self, blob_id: bytes, shards: Iterable[int], axis: Axis) -> list[int]:
+        """Return the same of many shards, in their order."""
+        n, first = self.n_shards, self.pair_of_shard(blob_id, 0)
+        if axis is Axis.PRIMARY:
+            return [(first + shard) % n for shard in shards]
+        return [n - 1 - (first + shard) % n for shard in shards]
 
 
 def blob_id_text(blob_id: bytes) -> str:

@@ -17,6 +17,7 @@ from committee.logs import Log
 from committee.membership import Member
 from committee.messages import Intent, ShardTransferRequest, encode
 from storage.client import wire
+from storage.client.bodies import Bytes
 from storage.client.errors import NodeError, NodeRefused, NodeStalled
 from storage.client.failures import Reason
 from storage.client.link import Transfer
@@ -66,7 +67,7 @@ class Good:
     """What is to be stored of a page."""
 
     slivers: Sequence[NewSliver]
-    metadata: dict[bytes, bytes]
+    metadata: dict[bytes, Bytes]
     """Blob id → BCS BlobMetadata that is not stored yet."""
 
 
@@ -273,13 +274,13 @@ class Copying:
         self,
         source: Source,
         part: Part,
-        brought: Mapping[bytes, bytes],
+        brought: Mapping[bytes, Bytes],
         slivers: Sequence[tuple[bytes, SliverData]],
     ) -> Good:
         """Return what is good of a page, metadata and slivers; what is wrong is held against the source."""
         stored = self._store.metadata_of([blob_id for blob_id, _ in slivers])
         known: dict[bytes, SliverRoots] = {}
-        new: dict[bytes, bytes] = {}
+        new: dict[bytes, Bytes] = {}
         for blob_id, sliver in slivers:
             is_stored = blob_id in stored
             bcs = stored[blob_id] if is_stored else brought.get(blob_id)

@@ -10,8 +10,12 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 
+import numpy as np
 from aiohttp import web
+from numpy.typing import NDArray
 
 from storage.client import wire
 from storage.client.bodies import Bytes
@@ -38,8 +42,10 @@ class _Answer:
     targets: Sequence[int]
     size: int = 0
     """Bytes of a symbol."""
-    rows: list[tuple[int, Bytes]] = field(default_factory=list)
-    """(helping sliver's index, its symbols for all targets)."""
+    count: int = 0
+    """Helping slivers."""
+    rows: list[Bytes] = field(default_factory=list)
+    """Their symbols for all targets, as `wire.symbol_rows` makes them."""
 
 
 class SymbolHandlers:
@@ -137,19 +143,28 @@ class SymbolHandlers:
                 targets = [answers[key.blob_id].targets for key, _ in slivers]
                 contents = [content for _, content in slivers]
                 symbols = self._code.crossing_symbols(question.axis.other, contents, targets, size)
-                rows = symbols.reshape(len(slivers), -1)
-                for (key, _), row in zip(slivers, rows, strict=True):
-                    answer = answers[key.blob_id]
-                    answer.size = size
-                    answer.rows.append((self._code.sliver_index(*key), row.data))
+                self._add(answers, [key for key, _ in slivers], symbols)
         return wire.answers_to_bcs(
             [
                 _refused(refused.get(blob_id) or _nothing_here(question.axis.other))
                 if blob_id in refused or not answer.rows
-                else wire.symbols_to_bcs(answer.targets, answer.size, answer.rows)
+                else wire.rows_to_bcs(answer.targets, answer.size, answer.count, answer.rows)
                 for blob_id, answer in ((one, answers[one]) for one in question.blob_ids)
             ]
         )
+
+    def _add(
+        self, answers: Mapping[bytes, _Answer], keys: Sequence[SliverKey], symbols: NDArray[np.uint8]
+    ) -> None:
+        """Add to the answers the symbols, `(slivers, targets, size)`, of slivers of one size."""
+        first = 0
+        for blob_id, some in groupby(keys, key=itemgetter(0)):
+            answer, shards = answers[blob_id], [key.shard for key in some]
+            last = first + len(shards)
+            indices = self._code.sliver_indices(blob_id, shards, keys[0].axis)
+            answer.size, answer.count = symbols.shape[2], answer.count + len(shards)
+            answer.rows.append(wire.symbol_rows(indices, symbols[first:last].reshape(len(shards), -1)))
+            first = last
 
     def _targets(self, question: Question, blob_id: bytes) -> list[int]:
         """Return the indices of the blob's slivers that are to be rebuilt."""

@@ -235,14 +235,12 @@ class Helpers:
     def take_in(self, gathering: Gathering, member: Member, shards: Sequence[int], answer: Answer) -> None:
         """Add a member's symbols of these shards to the gathering, unless they are none of the blob's."""
         blob_id, helping = gathering.metadata.blob_id, gathering.axis.other
-        for shard in shards:
-            index = self._code.sliver_index(blob_id, shard, helping)
+        targets, sizes = gathering.targets.keys(), {gathering.symbol_bytes}
+        for shard, index in zip(shards, self._code.sliver_indices(blob_id, shards, helping), strict=True):
             symbols = answer.get(index)
             if symbols is None:
                 gathering.note_refusal(member, [shard], f"has no sliver of shard {shard}")
-            elif symbols.keys() != gathering.targets.keys() or any(
-                len(one) != gathering.symbol_bytes for one in symbols.values()
-            ):
+            elif symbols.keys() != targets or set(map(len, symbols.values())) != sizes:
                 self._standing.lied(member, f"symbols of shard {shard} that are none of the blob's")
                 gathering.wasted += 1
                 gathering.note_refusal(

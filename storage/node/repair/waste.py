@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from storage.client.bodies import Bytes
 from storage.node.repair.gathering import Rebuilt
 from storage.node.store import NewSliver, SliverStore, StoreError, Tally
 from storage.node.store.records import Symbols, Way
@@ -59,7 +60,7 @@ class Waste:
         store: SliverStore,
         threads: Threads,
         slivers: Sequence[NewSliver],
-        metadata: Mapping[bytes, bytes] | None = None,
+        metadata: Mapping[bytes, Bytes] | None = None,
     ) -> None:
         """Store slivers that `sliver` made, with blobs' metadata; what was wasted on them is then in their tallies.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -17,6 +18,8 @@ MAX_METADATA_BYTES = 16 * 2**20
 Way = Literal["transferred", "rebuilt"]
 Symbols = bytes | memoryview
 """A sliver's symbols one after the other; a view must be C-contiguous."""
+Metadata = Mapping[bytes, bytes | memoryview]
+"""Blob id → BCS BlobMetadata."""
 
 
 class SliverKey(NamedTuple):
@@ -111,7 +114,7 @@ def check_id(blob_id: bytes) -> None:
         raise ValueError(f"a blob id of {len(blob_id)} bytes; it has {BLOB_ID_BYTES}")
 
 
-def check_metadata(blob_id: bytes, bcs: bytes) -> None:
+def check_metadata(blob_id: bytes, bcs: Symbols) -> None:
     """Raise `ValueError` for metadata that cannot be stored."""
     check_id(blob_id)
     if not 0 < len(bcs) <= MAX_METADATA_BYTES:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from xxhash import xxh3_64_digest as checksum_of
@@ -43,6 +43,7 @@ from storage.node.store.moving import Moving
 from storage.node.store.objects import Objects
 from storage.node.store.reading import Reading
 from storage.node.store.records import (
+    Metadata,
     NewSliver,
     Page,
     Place,
@@ -199,7 +200,7 @@ class SliverStore:
         """
         return len(self._put(slivers, {}))
 
-    def put_blobs(self, metadata: Mapping[bytes, bytes], slivers: Iterable[NewSliver]) -> set[bytes]:
+    def put_blobs(self, metadata: Metadata, slivers: Iterable[NewSliver]) -> set[bytes]:
         """Store metadata, by blob id, and slivers, all or none; return the blobs of which anything is new.
 
         All of it is one group commit. Metadata are as for `put_metadata`, slivers as for `put_slivers`.
@@ -209,7 +210,7 @@ class SliverStore:
         self._metadata.of(list(metadata))  # what is there, and damaged, must not stand for what is stored now
         return set(map(blob_of, self._put(slivers, metadata)))
 
-    def _put(self, slivers: Iterable[NewSliver], metadata: Mapping[bytes, bytes]) -> Collection[StoredKey]:
+    def _put(self, slivers: Iterable[NewSliver], metadata: Metadata) -> Collection[StoredKey]:
         new = self._new_slivers.put(slivers, metadata)
         self.on_stored(set(map(blob_of, new)))
         return new

@@ -19,7 +19,7 @@ from storage.node.sqlite import told
 from storage.node.store import statements as sql
 from storage.node.store.index import add_tallies, numbers_of
 from storage.node.store.reading import Reading
-from storage.node.store.records import NewSliver, SliverKey, StoredKey, Tally, checked
+from storage.node.store.records import Metadata, NewSliver, SliverKey, StoredKey, Tally, checked
 from storage.node.store.segments import Segments
 
 GROUP_BYTES = 64 * 2**20
@@ -31,7 +31,7 @@ class _Batch:
     """What one call stores, all or none."""
 
     offered: dict[SliverKey, tuple[memoryview, Tally | None]]
-    metadata: Mapping[bytes, bytes]
+    metadata: Metadata
     size_bytes: int
     new: Collection[StoredKey] | None = None
     """Keys of slivers, and ids of blobs whose metadata were, not stored before; None until the batch is stored."""
@@ -51,7 +51,7 @@ class _Plan:
     tallies: list[Tally] = field(default_factory=list)
     new_of: list[list[StoredKey]] = field(default_factory=list)
     """For each batch, the keys of slivers that it adds, and, once committed, the blobs whose metadata it adds."""
-    metadata_of: list[Mapping[bytes, bytes]] = field(default_factory=list)
+    metadata_of: list[Metadata] = field(default_factory=list)
     """For each batch, BCS metadata by blob id, whether or not they are stored."""
 
     @property
@@ -82,9 +82,7 @@ class Writing:
         self.tallied = 0
         """Grows whenever anything is tallied."""
 
-    def put(
-        self, slivers: Iterable[NewSliver], metadata: Mapping[bytes, bytes] | None = None
-    ) -> Collection[StoredKey]:
+    def put(self, slivers: Iterable[NewSliver], metadata: Metadata | None = None) -> Collection[StoredKey]:
         """Store slivers, and BCS metadata by blob id, all or none; return what is new.
 
         That is the keys of new slivers, and the ids of the blobs whose metadata are new. Raises `ValueError` and
@@ -172,9 +170,7 @@ class Writing:
             new += with_metadata
 
 
-def _add_metadata(
-    index: sqlite3.Connection, metadata: Mapping[bytes, bytes], numbers: Mapping[bytes, int]
-) -> list[bytes]:
+def _add_metadata(index: sqlite3.Connection, metadata: Metadata, numbers: Mapping[bytes, int]) -> list[bytes]:
     """Add BCS metadata, by blob id, within a transaction; return the blobs that had none."""
     return [
         blob_id

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +60,27 @@ def test_symbols_come_back(data: st.DataObject, targets: list[int], symbol_bytes
     rows = [(helper, b"".join(by_target[one] for one in targets)) for helper, by_target in symbols.items()]
     encoded = wire.symbols_to_bcs(targets, symbol_bytes, rows)
     assert wire.symbols_from_bcs(encoded, MOST) == symbols
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_symbols_put_together_travel_as_one_by_one(parts: int) -> None:
+    helpers = [0, 3, 700, 65535]
+    symbols = np.random.default_rng(1).integers(0, 256, (len(helpers), 2 * 4), np.uint8)
+    one_by_one = [(helper, row.tobytes()) for helper, row in zip(helpers, symbols, strict=True)]
+    bounds = sorted({0, *range(1, parts), len(helpers)})
+    rows = [wire.symbol_rows(helpers[a:b], symbols[a:b]) for a, b in pairwise(bounds)]
+    assert wire.rows_to_bcs([5, 9], 4, 4, rows) == wire.symbols_to_bcs([5, 9], 4, one_by_one)
+
+
+@pytest.mark.parametrize("symbol_bytes", [wire.SMALL_SYMBOL_BYTES, wire.SMALL_SYMBOL_BYTES + 2])
+def test_symbols_for_one_target_come_back_small_or_large(symbol_bytes: int) -> None:
+    symbols = {helper: {9: bytes([helper]) * symbol_bytes} for helper in (3, 200)}
+    rows = [(helper, by_target[9]) for helper, by_target in symbols.items()]
+    encoded = wire.symbols_to_bcs([9], symbol_bytes, rows)
+    assert wire.symbols_from_bcs(encoded, MOST) == symbols
+    assert wire.symbols_from_bcs(memoryview(encoded), MOST) == symbols
+    with pytest.raises(InvalidEncoding):
+        wire.symbols_from_bcs(encoded[:-1], MOST)
 
 
 @given(st.sets(st.integers(0, 99)).filter(bool))
