@@ -8,6 +8,7 @@ import random
 import time
 from email.utils import parsedate_to_datetime
 
+from committee.backoff import next_pause_s
 from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
 
 MOST_TRIES = 100
@@ -40,11 +41,13 @@ class Patience:
     def __init__(self, patience_s: float, most_tries: int) -> None:
         self._patience_s, self._most_tries = patience_s, most_tries
         self._tries = self._unreachable = self._challenged = self._refused = 0
+        self._growing_s = 0.0
         self._began_s = time.monotonic()
 
     def note_progress(self) -> None:
         """Note that the request has moved on, and goes on there: the tries so far count no more."""
         self._tries = self._unreachable = 0
+        self._growing_s = 0.0
 
     def pause_s(self, error: NodeError, granted_s: float = -math.inf) -> float | None:
         """Return the pause before the next try in seconds, as the answer asks for it or growing; None for no try.
@@ -54,8 +57,8 @@ class Patience:
         the node granted another request: one that grants a few a second grants them all in the end.
         """
         self._tries += 1
-        growing_s = min(SHORTEST_PAUSE_S * 2.0 ** (self._tries - 1), LONGEST_PAUSE_S)
-        growing_s *= random.uniform(1, 2)  # noqa: S311 (no secret)
+        self._growing_s = next_pause_s(self._growing_s, SHORTEST_PAUSE_S, LONGEST_PAUSE_S)
+        growing_s = self._growing_s * random.uniform(1, 2)  # noqa: S311 (no secret)
         if isinstance(error, NodeStalled) or self._tries >= self._most_tries:
             return None
         if isinstance(error, NodeUnreachable):

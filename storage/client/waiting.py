@@ -6,6 +6,8 @@ import asyncio
 import math
 from collections.abc import Callable
 
+from committee.backoff import next_pause_s
+
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); stages: start (of the first epoch), encode, register, settle, upload, certify;
 metadata, download, decode; link (seconds for which no member has answered, and for which one is waited for); finality
@@ -34,5 +36,5 @@ class Pauses:
         if now >= self._until:
             return False
         await asyncio.sleep(min(self._next_s, self._until - now))
-        self._next_s = min(1.5 * self._next_s, LONGEST_PAUSE_S)
+        self._next_s = next_pause_s(self._next_s, FIRST_PAUSE_S, LONGEST_PAUSE_S, growth=1.5)
         return True

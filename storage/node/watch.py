@@ -16,6 +16,7 @@ import asyncio
 import time
 
 from committee import messages
+from committee.backoff import next_pause_s
 from committee.bls import SecretKey
 from committee.certificate import Confirmation, build
 from committee.errors import CommitteeError, LedgerError, LedgerRefused
@@ -204,7 +205,7 @@ class Watch:
         try:
             while not await self._gather_and_post(current, member):
                 await asyncio.sleep(retry_s)
-                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                retry_s = next_pause_s(retry_s, FIRST_RETRY_S, LONGEST_RETRY_S)
                 if self._view.state.current is not current or not self._is_my_turn(current, member):
                     break
         finally:

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiohttp
 
+from committee.backoff import next_pause_s
 from committee.connections import content_coding
 from committee.errors import LedgerUnavailable
 from committee.ledger.evm.providers import origin, parts
@@ -82,7 +83,7 @@ class Endpoint:
         """The newest block it is known to have."""
         self.trouble: LedgerUnavailable | None = None
         """Its last failure, until it serves again."""
-        self._failures = 0
+        self._rest_s = 0.0
         self._failed_at = 0.0
         self._resting_until = 0.0
         self._paused_until = 0.0
@@ -104,9 +105,9 @@ class Endpoint:
         self._paused_until = max(self._paused_until, now + min(fault.retry_after_s, RETRY_AFTER_LIMIT_S))
         if asked_at < self._failed_at:
             return  # it was asked together with another request whose failure counts already
-        self._failures += 1
-        rest_s = max(FIRST_REST_S * 2.0 ** min(self._failures - 1, 16), now - asked_at)
-        self._failed_at, self._resting_until = now, now + min(rest_s, LONGEST_REST_S)
+        self._rest_s = next_pause_s(self._rest_s, FIRST_REST_S, LONGEST_REST_S)
+        rest_s = min(max(self._rest_s, now - asked_at), LONGEST_REST_S)
+        self._failed_at, self._resting_until = now, now + rest_s
 
     def put_away(self, fault: EndpointFault, now: float) -> None:
         """Let the endpoint rest though it answers: it serves another chain, or no longer follows this one."""
@@ -122,7 +123,7 @@ class Endpoint:
 
     def served(self) -> None:
         """Take note of an answer."""
-        self._failures = 0
+        self._rest_s = 0.0
         self._resting_until = 0.0
         self.trouble = None
 

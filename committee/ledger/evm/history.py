@@ -21,6 +21,7 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
+from committee.backoff import next_pause_s
 from committee.errors import LedgerReorganised, LedgerUnavailable
 from committee.ledger.evm import answers
 from committee.ledger.evm.answers import Block, RawLog
@@ -59,7 +60,7 @@ class Portion:
     def refused(self, asked: int, now_s: float) -> None:
         """Take note that `asked` was too much, at the event loop's time `now_s`."""
         if self._least_refused is None:
-            self._remembered_s = min(max(2 * self._remembered_s, FIRST_REMEMBERED_S), LONGEST_REMEMBERED_S)
+            self._remembered_s = next_pause_s(self._remembered_s, FIRST_REMEMBERED_S, LONGEST_REMEMBERED_S)
         self.now = max(asked // 2, 1)
         self._least_refused, self._remembered_until_s = asked, now_s + self._remembered_s
 

@@ -20,6 +20,8 @@ from collections.abc import AsyncIterator
 from itertools import islice
 from pathlib import Path
 
+from committee.backoff import next_pause_s
+
 FIRST_POLL_S = 0.002
 LONGEST_POLL_S = 0.05
 ABANDONED_S = 150.0
@@ -45,7 +47,7 @@ async def acquire(name: str, limit_s: float) -> int | None:
         if waited_s >= limit_s:
             raise HeldTooLong(f"{_folder() / name} for {waited_s:.0f} s")
         await asyncio.sleep(poll_s * random.uniform(0.5, 1))  # noqa: S311 (no secret)
-        poll_s = min(2 * poll_s, LONGEST_POLL_S)
+        poll_s = next_pause_s(poll_s, FIRST_POLL_S, LONGEST_POLL_S)
 
 
 @contextlib.asynccontextmanager

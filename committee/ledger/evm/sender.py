@@ -18,6 +18,7 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
+from committee.backoff import next_pause_s
 from committee.errors import (
     INSUFFICIENT_FUNDS,
     LedgerError,
@@ -193,18 +194,19 @@ class Sender:
 
     async def _handed_over(self, action: str, transaction: dict[str, Any], offer: dict[str, int]) -> Flight:
         """Hand a transaction over with the account's next nonce, and a higher bid where the endpoint wants one."""
-        least_nonce, raises, behind = 0, 0, iter(BEHIND_PAUSES_S)
-        for place in range(TRIES):
+        least_nonce, raises, behind, pause_s = 0, 0, iter(BEHIND_PAUSES_S), 0.0
+        for _ in range(TRIES):
             try:
                 return await self._handed_over_once(action, transaction, offer, least_nonce)
             except NonceTaken as error:
                 least_nonce = error.taken + 1
-                await asyncio.sleep(min(FIRST_POLL_S * 2**place, LONGEST_POLL_S))
-            except LedgerRefused:  # of too little ether, perhaps on a machine that is behind
-                pause_s = next(behind, None)
-                if pause_s is None or not await self._can_pay(transaction, offer):
-                    raise
+                pause_s = next_pause_s(pause_s, FIRST_POLL_S, LONGEST_POLL_S)
                 await asyncio.sleep(pause_s)
+            except LedgerRefused:  # of too little ether, perhaps on a machine that is behind
+                behind_s = next(behind, None)
+                if behind_s is None or not await self._can_pay(transaction, offer):
+                    raise
+                await asyncio.sleep(behind_s)
             except BidTooLow as error:
                 raises += 1
                 if raises > RAISES:
@@ -256,7 +258,7 @@ class Sender:
         trouble = "it is not mined"
         while clock() < deadline:
             await asyncio.sleep(delay)
-            delay = min(delay * POLL_GROWTH, LONGEST_POLL_S)
+            delay = next_pause_s(delay, FIRST_POLL_S, LONGEST_POLL_S, POLL_GROWTH)
             try:
                 for version in reversed(flight.versions):
                     receipt = await self._rpc.request(

@@ -14,6 +14,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 
+from committee.backoff import next_pause_s
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger import BlockMark, EpochState, Event, Ledger, Parameters, ShardsAttested
 from committee.ledger.follower import EPOCH_EVENTS, MARKS_KEPT, Anew, Follower, Step
@@ -229,7 +230,7 @@ class ChainView(BlobView):
                 await self.refresh()
             if self._is_confused:
                 # Reading everything anew again and again takes more and more time in between.
-                pause_s = min(2 * pause_s, max(interval_s, LONGEST_PAUSE_S))
+                pause_s = next_pause_s(pause_s, interval_s, max(interval_s, LONGEST_PAUSE_S))
             elif self.ledger.is_development_chain:
                 pause_s = interval_s
             else:

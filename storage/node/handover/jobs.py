@@ -15,6 +15,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from committee import transition
+from committee.backoff import next_pause_s
 from committee.bls import SecretKey
 from committee.errors import LedgerError
 from committee.ledger import (
@@ -155,7 +156,7 @@ class Handover:
         retry_s = FIRST_RETRY_S
         while not await self._try(self._fill_and_attest, committee, retry_s):
             await asyncio.sleep(retry_s)
-            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+            retry_s = next_pause_s(retry_s, FIRST_RETRY_S, LONGEST_RETRY_S)
 
     async def _fetch_ahead(self, committee: Committee) -> None:
         retry_s = FIRST_RETRY_S
@@ -169,7 +170,7 @@ class Handover:
                 await _wait(news, LONGEST_RETRY_S)
             else:
                 await self._pause(committee, retry_s)
-                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                retry_s = next_pause_s(retry_s, FIRST_RETRY_S, LONGEST_RETRY_S)
 
     async def _pause(self, committee: Committee, limit_s: float) -> None:
         """Pause for `limit_s`, at most LONGEST_RETRY_S, and not beyond the start of the committee's epoch."""

@@ -27,6 +27,7 @@ import obstore
 from obstore.exceptions import BaseError, GenericError
 from obstore.store import LocalStore, S3Store
 
+from committee.backoff import next_pause_s
 from committee.files import opened
 from storage.node.sqlite import StoreError, StoreUnavailable
 
@@ -121,7 +122,7 @@ class Availability:
             now_s = time.monotonic()
             if self._failing_since_s is None:
                 self._failing_since_s = now_s
-            self._rest_s = min(max(FIRST_REST_S, 2 * self._rest_s), LONGEST_REST_S)
+            self._rest_s = next_pause_s(self._rest_s, FIRST_REST_S, LONGEST_REST_S)
             self._until_s = now_s + self._rest_s
             self._error = error
 

@@ -12,6 +12,7 @@ import contextlib
 from collections import OrderedDict
 
 from committee import transition
+from committee.backoff import next_pause_s
 from committee.errors import LedgerError
 from committee.ledger import (
     BlobCertified,
@@ -140,7 +141,7 @@ class Healing:
     def _put_off(self, blob_id: bytes, why: str) -> None:
         """Let the blob wait, twice as long as the last time; the log is told of the first time."""
         tell = log.debug if blob_id in self._waited_s else log.warning
-        wait_s = min(2 * self._waited_s.get(blob_id, FIRST_RETRY_S / 2), LONGEST_RETRY_S)
+        wait_s = next_pause_s(self._waited_s.get(blob_id, 0.0), FIRST_RETRY_S, LONGEST_RETRY_S)
         if len(self._retries) >= MOST_RETRIES:
             self._waited_s.pop(blob_id, None)
             self._search_later()
@@ -175,7 +176,7 @@ class Healing:
             except (StoreError, LedgerError) as error:
                 log.warning("blobs cannot be looked through yet", retry_s=retry_s, error=str(error))
                 await asyncio.sleep(retry_s)
-                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                retry_s = next_pause_s(retry_s, FIRST_RETRY_S, LONGEST_RETRY_S)
                 self._search.set()
 
     async def _search_all(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from committee.backoff import next_pause_s
 from committee.logs import Log
 from storage.node.store import StoreError
 from storage.node.store.moving import Moving
@@ -36,7 +37,7 @@ class Mover:
                     pass
                 pause_s = LOOK_S
             except StoreError as error:
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pause_s = next_pause_s(pause_s, LOOK_S, LONGEST_PAUSE_S)
                 log.warning("segments cannot be moved yet", retry_s=pause_s, error=str(error))
             await asyncio.sleep(pause_s)
 
