@@ -86,6 +86,18 @@ class EpochState:
         """The period of the selected epoch; while none is selected, the one to come."""
         return self.period if self.next_is_replacement else self.period + 1
 
+    def committee(self, epoch: int) -> Committee | None:
+        """Return the committee of an epoch, if it is the previous, current or selected one."""
+        for committee in (self.previous, self.current, self.next):
+            if committee is not None and committee.epoch == epoch:
+                return committee
+        return None
+
+    def concerns(self, node_id: int, shard: int) -> bool:
+        """Return whether a shard is the node's in the previous, the current or the selected committee."""
+        committees = filter(None, (self.previous, self.current, self.next))
+        return any(shard in one.shards_of(node_id) for one in committees)
+
     def holders(self, shard: int) -> tuple[Member, ...]:
         """Return the members that may have slivers of a shard: its owners, now and before, and that in `unattested`."""
         holders: dict[int, Member] = {}

@@ -30,6 +30,7 @@ from storage.node.confirmations import gather_confirmations, round_behind
 from storage.node.face import Refusal
 from storage.node.peers import Peers
 from storage.node.rota import Rota
+from storage.node.rules import require_fellow, require_near, require_silent
 from storage.node.sign_of_life import SignsOfLife
 
 log = Log()
@@ -90,41 +91,22 @@ class Watch:
         Raises `Refusal` when the node is no member, answered within the contract's patience, or answers a fellow;
         when the deadline is over, or LONGEST_EJECTION_S or more ahead; and when the chain does not tell its time.
         """
-        current = self._view.state.current
-        if current is None or node_id not in current.by_id or self._view.node_id not in current.by_id:
-            raise Refusal(
-                404, Reason.INVALID_REQUEST, f"node {node_id} is no fellow member of the current committee"
-            )
-        if self._view.was_ejected(node_id, current.epoch):
-            raise Refusal(404, Reason.INVALID_REQUEST, f"node {node_id} was ejected in epoch {current.epoch}")
-        member = current.by_id[node_id]
+        state = self._view.state
+        was_ejected = self._view.was_ejected(node_id, state.epoch)
+        member = require_fellow(state.current, self._view.node_id, node_id, was_ejected=was_ejected)
         message = self._message(node_id, deadline_s)
-        self._require_silence(member)
+        patience_s = self._view.parameters.patience_s
+        require_silent(member, self.silent_s(node_id), patience_s)
         witness = await self._signs.witness(member)
         if witness is not None:
             raise Refusal(400, Reason.MEMBER_ANSWERS, f"{member.name} answers {witness}")
-        self._require_silence(member)
-        await self._require_near(deadline_s)
-        return message, await asyncio.to_thread(self._secret.sign, message)
-
-    def _require_silence(self, member: Member) -> None:
-        patience_s = self._view.parameters.patience_s
-        if self.silent_s(member.node_id) < patience_s:
-            raise Refusal(
-                400, Reason.MEMBER_ANSWERS, f"{member.name} answered within the last {patience_s} s"
-            )
-
-    async def _require_near(self, deadline_s: int) -> None:
+        require_silent(member, self.silent_s(node_id), patience_s)
         try:
-            ahead_s = deadline_s - await self._chain_time_s()
+            chain_time_s = await self._chain_time_s()
         except LedgerError as error:
             raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
-        if not 0 <= ahead_s < messages.LONGEST_EJECTION_S:
-            raise Refusal(
-                400,
-                Reason.INVALID_REQUEST,
-                f"the deadline is {ahead_s} s ahead of the chain: 0..{messages.LONGEST_EJECTION_S - 1} are signed",
-            )
+        require_near(deadline_s, chain_time_s)
+        return message, await asyncio.to_thread(self._secret.sign, message)
 
     async def _chain_time_s(self) -> int:
         """Return the chain's time of at most CHAIN_TIME_KEPT_S ago; it is asked for once, whoever wants to know it."""

@@ -114,11 +114,8 @@ class ChainView(BlobView):
         return self._health.standing(self.blocks_behind)
 
     def committee(self, epoch: int) -> Committee | None:
-        """The committee of an epoch, if it is the previous, current or next one."""
-        for committee in (self.state.previous, self.state.current, self.state.next):
-            if committee is not None and committee.epoch == epoch:
-                return committee
-        return None
+        """As `EpochState.committee`, of the state as followed so far."""
+        return self.state.committee(epoch)
 
     def my_shards(self) -> tuple[int, ...]:
         """The node's own shards in the current epoch; empty when it is no member."""

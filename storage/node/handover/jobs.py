@@ -317,18 +317,14 @@ class Handover:
             return False
         for shard in transition.droppable(shards):
             fail_point("handover.shard-to-drop")
-            slivers = await finished(self._store.drop_shard, shard, functools.partial(self._has, shard))
+            slivers = await finished(self._store.drop_shard, shard, functools.partial(self._concerns, shard))
             fail_point("handover.shard-dropped")
             log.info("dropped a shard that is others' now", shard=shard, slivers=slivers)
         return True
 
-    def _has(self, shard: int) -> bool:
-        """Whether the shard is this node's before, now or next. For any thread: the state is taken in whole."""
-        state = self._view.state
-        return any(
-            committee is not None and shard in committee.shards_of(self._view.node_id)
-            for committee in (state.previous, state.current, state.next)
-        )
+    def _concerns(self, shard: int) -> bool:
+        """Whether the shard was, is or becomes this node's. For any thread: the state is taken in whole."""
+        return self._view.state.concerns(self._view.node_id, shard)
 
     # report
 

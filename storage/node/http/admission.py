@@ -22,6 +22,7 @@ from storage.node.http.catching_up import CatchUp
 from storage.node.http.new_owners import NewOwners
 from storage.node.http.transfer import IncomingBody
 from storage.node.http.turns import HELD, REQUESTER, Turns, hold, require_there, stranger
+from storage.node.rules import is_registered_as, require_shard
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, parse_blob_id
 
 Arguments = ParamSpec("Arguments")
@@ -274,26 +275,12 @@ class Admission:
         return Refusal(400, Reason.NOT_REGISTERED, f"{why}, up to block {block}", block=block)
 
     def _is_registered_as(self, blob_id: bytes, object_id: int | None) -> bool:
-        return any(
-            (not one.deletable if object_id is None else one.deletable and one.object_id == object_id)
-            and one.is_registered(self._view.state.period)
-            and not one.invalid
-            for one in self._view.objects(blob_id)
-        )
+        return is_registered_as(self._view.objects(blob_id), object_id, self._view.state.period)
 
     def require_shard(self, blob_id: bytes, pair: int) -> None:
-        """Refuse a pair of a shard of which the node stores nothing and that neither is, was last nor becomes its own.
-
-        What a former owner still stores is served; this tells why another sliver is not here.
-        """
-        state, shard = self._view.state, self._code.shard_of_pair(blob_id, pair)
-        committees = (one for one in (state.previous, state.current, state.next) if one is not None)
-        is_own = any(shard in one.shards_of(self._view.node_id) for one in committees)
-        if not is_own and shard not in self._store.shards():
-            raise Refusal(
-                *(400, Reason.SHARD_NOT_ASSIGNED),
-                f"pair {pair} belongs to shard {shard}, which is not this node's in epoch {state.epoch}",
-            )
+        """As `rules.require_shard`, of a pair of a blob at this node."""
+        shard = self._code.shard_of_pair(blob_id, pair)
+        require_shard(self._view.state, self._view.node_id, shard, pair, self._store.shards())
 
     def member_state(self) -> tuple[EpochState, frozenset[int]]:
         """The epoch's state and this node's shards in it, which must be some.

@@ -15,6 +15,7 @@ from storage.client.bodies import Bytes
 from storage.client.failures import Reason
 from storage.node.face import NodeFace, Refusal
 from storage.node.http.admission import Admission
+from storage.node.rules import require_durable
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, RedStuffError, SliverData
 
 
@@ -98,19 +99,12 @@ class UploadChecks:
         The epoch is that of this call.
         """
         state, shards = self._admission.member_state()
-        if self._view.is_invalid(asked.blob_id):
-            raise _nothing_to_confirm()
+        is_invalid = self._view.is_invalid(asked.blob_id)
 
         def confirm() -> tuple[bytes, bytes]:
-            if self._store.metadata(asked.blob_id) is None:
-                raise _nothing_to_confirm()
-            for axis in Axis:
-                missing = shards - self._store.shards_with(asked.blob_id, axis)
-                if missing:
-                    raise Refusal(
-                        *(400, Reason.MISSING_SLIVERS),
-                        f"{len(missing)} {axis.label} slivers are missing, of shards {sorted(missing)[:10]}",
-                    )
+            has_metadata = not is_invalid and self._store.metadata(asked.blob_id) is not None
+            stored = {axis: self._store.shards_with(asked.blob_id, axis) for axis in Axis}
+            require_durable(shards, stored, has_metadata=has_metadata)
             body = messages.blob_body(asked.blob_id, asked.object_id)
             message = messages.encode(messages.Intent.BLOB, state.epoch, body, self._view.parameters.domain)
             return message, self._secret.sign(message)
@@ -124,7 +118,3 @@ def _refusing_slivers() -> Iterator[None]:
         yield
     except RedStuffError as error:
         raise Refusal(400, Reason.INVALID_SLIVER, str(error)) from error
-
-
-def _nothing_to_confirm() -> Refusal:
-    return Refusal(400, Reason.MISSING_SLIVERS, "the blob's metadata and slivers are missing")

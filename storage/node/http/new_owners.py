@@ -10,13 +10,13 @@ from aiohttp import web
 
 from committee import bls, messages
 from committee.errors import CommitteeError
-from committee.membership import Member
 from storage.client.failures import Reason
 from storage.node.budgets import Requester
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.http.catching_up import CatchUp
 from storage.node.http.turns import REQUESTER, Turns
+from storage.node.rules import require_new_owner
 
 SAME_REQUESTS = 3
 """Times that a shard's new owner gets the same page: an answer may be lost, or the owner's process be killed."""
@@ -48,7 +48,9 @@ class NewOwners:
             if decoded.domain != self._view.parameters.domain:
                 raise _unauthorised("the request is for another chain or deployment")
             wanted = messages.ShardTransferRequest.from_body(decoded.body)
-            owner = await self._require_handover(request, decoded.epoch, wanted)
+            if decoded.epoch > self._view.state.epoch and self._view.committee(decoded.epoch) is None:
+                await self._catch_up(request[REQUESTER])
+            owner = require_new_owner(self._view.state, self._view.node_id, decoded.epoch, wanted)
             self._refuse_replayed(message)
             async with self._work.turn(request):
                 holds = await asyncio.to_thread(bls.verify, wanted.public_key, message, signature)
@@ -77,31 +79,6 @@ class NewOwners:
         """Refuse a transfer request that was answered SAME_REQUESTS times: it may have been overheard."""
         if self._answered.get(message, 0) >= SAME_REQUESTS:
             raise _unauthorised(f"this very request was answered {SAME_REQUESTS} times: it is replayed")
-
-    async def _require_handover(
-        self, request: web.Request, epoch: int, wanted: messages.ShardTransferRequest
-    ) -> Member:
-        """Return the owner of the wanted shard in `epoch`.
-
-        Raises `Refusal` unless the request names its key, and this node owned the shard in the epoch before.
-        """
-        if epoch > self._view.state.epoch and self._view.committee(epoch) is None:
-            await self._catch_up(request[REQUESTER])
-        state = self._view.state
-        committee = {one.epoch: one for one in (state.current, state.next) if one}.get(epoch)
-        if committee is None:
-            raise Refusal(
-                *(400, Reason.INVALID_EPOCH, f"a request of epoch {epoch}; now is {state.epoch}"),
-                request_epoch=epoch,
-                server_epoch=state.epoch,
-            )
-        owner = committee.owner_of.get(wanted.shard)
-        if owner is None or owner.public_key != wanted.public_key:
-            raise _unauthorised(f"shard {wanted.shard} is not the requester's in epoch {epoch}")
-        before = self._view.committee(epoch - 1)
-        if before is None or wanted.shard not in before.shards_of(self._view.node_id):
-            raise Refusal(400, Reason.SHARD_NOT_ASSIGNED, f"shard {wanted.shard} was not this node's before")
-        return owner
 
 
 def _unauthorised(message: str) -> Refusal:
