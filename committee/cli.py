@@ -81,7 +81,7 @@ async def fund(
 ) -> Result:
     """Send an account ether, with which it pays for gas. Typed again after a lost answer it may pay again (--up-to)."""
     if up_to:
-        await ledger.settle()
+        await ledger.drain()
         ether -= await ledger.ether_wei(account)
         if ether <= 0:
             return {"account": account, "outcome": "has as much already; nothing was sent"}

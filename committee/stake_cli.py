@@ -34,7 +34,7 @@ async def add(
     staked again without --again.
     """
     if not again:
-        await ledger.settle()
+        await ledger.drain()
         block = await ledger.staked_lately(node, amount)
         if block is not None:
             raise CommandFailed(

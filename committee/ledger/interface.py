@@ -206,7 +206,7 @@ class Ledger(SpaceLedger, StakeLedger, Protocol):
 
     # sending: tokens and gas
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until every earlier transaction of the account is mined or gone, but for those that a task awaits.
 
         A caller that looks on chain for what an earlier try has done calls this first. Raises `LedgerUnavailable` when

@@ -37,7 +37,7 @@ class StakeLedger(Protocol):
     async def staked_lately(self, node_id: int, amount: int) -> int | None:
         """Return the newest block in which the account staked just this amount on a node, not long ago; else None.
 
-        "Not long ago" is the adapter's limit. A caller that may repeat a stake whose answer was lost calls `settle` and
+        "Not long ago" is the adapter's limit. A caller that may repeat a stake whose answer was lost calls `drain` and
         this first.
         """
 

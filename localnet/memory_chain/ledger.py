@@ -181,8 +181,8 @@ class MemoryLedger(AccountsSpace):
         """Exclude the account's other ledgers; no other process has this chain."""
         return self.chain.payers.setdefault((self._sender(), root), asyncio.Lock())
 
-    async def settle(self) -> None:
-        """As `Ledger.settle`; every transaction is mined when it is sent."""
+    async def drain(self) -> None:
+        """As `Ledger.drain`; every transaction is mined when it is sent."""
 
     # sending: nodes
 

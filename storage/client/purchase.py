@@ -95,7 +95,7 @@ async def waiting_object(
     And the id up to which the search knew all objects.
     """
     state, _ = await current_committee(ledger, progress)
-    await ledger.settle()
+    await ledger.drain()
     found = await ledger.blob_objects(metadata.root, metadata.length)
     own = [one for one in found.objects if one.owner == ledger.account and one.certified_epoch is None]
     best = best_object(own, ledger.account, state.period + periods, deletable)
@@ -124,7 +124,7 @@ async def extend_until(ledger: Ledger, object_id: int, until: int) -> tuple[int,
 
     Where the contract refuses since the end is another than the endpoint tells, the end that it names counts.
     """
-    await ledger.settle()
+    await ledger.drain()
     end = (await ledger.blob_object(object_id)).end_period
     for left in reversed(range(EXTENSION_TRIES)):
         if end >= until:
@@ -215,7 +215,7 @@ class Purchase:
 
         The second value is the id up to which the search knew all objects.
         """
-        await self._ledger.settle()
+        await self._ledger.drain()
         found = await self._ledger.blob_objects(self._blob.metadata.root, self._blob.length)
         return best_object(found.objects, self._ledger.account, end_period, deletable), found.known_up_to
 

@@ -82,7 +82,7 @@ class Purchases:
         paid: dict[bytes, _Paid | Exception] = {}
         known_up_to: int | None = None
         if not force:
-            await self._ledger.settle()
+            await self._ledger.drain()
             asked = [(one.metadata.root, one.length) for one in self._blobs.values()]
             found = await self._ledger.objects_of_blobs(asked)
             known_up_to = found[0].known_up_to

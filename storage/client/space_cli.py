@@ -34,7 +34,7 @@ async def reserve(
     """
     size_bytes = mebibytes * MEBIBYTE
     if not again:
-        await ledger.settle()
+        await ledger.drain()
         await _require_none_like_it(ledger, size_bytes, periods)
     resource_id, transaction = await ledger.reserve_space(size_bytes, periods)
     return sent(transaction, resource_id=resource_id, size_bytes=size_bytes, periods=periods)

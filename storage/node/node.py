@@ -182,7 +182,7 @@ class StorageNode:
                 "silentSeconds": round(self.view.behind_s, 1),
                 "unsettledSeconds": round(self.view.unsettled_s, 1),
                 "blocksBehind": self.view.blocks_behind,
-                "status": self.view.standing,
+                "status": self.view.chain_status,
             },
             "shards": {"owned": len(mine), "stored": len(mine & self.store.shards())},
             "objectStore": self.store.moving.status(),
@@ -333,7 +333,7 @@ class StorageNode:
         if (
             registered.stake < self.config.stake
         ):  # or a process before this one has sent it, and it is not mined yet
-            await self._ledger.settle()
+            await self._ledger.drain()
             registered = await self._shown(account)
         if registered.stake < self.config.stake:
             await self._ledger.stake(registered.node_id, self.config.stake - registered.stake)

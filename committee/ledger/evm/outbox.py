@@ -23,9 +23,9 @@ from committee.ledger.records import SentTransaction
 LONGEST_OUTBOX = 256
 """Transactions of one sender that are remembered, the newest ones."""
 SETTLE_LIMIT_S = 120.0
-"""Longest wait of `settle` for transactions that other processes or abandoned calls have under way."""
+"""Longest wait of `drain` for transactions that other processes or abandoned calls have under way."""
 SETTLE_POLL_S = 0.5
-"""Pause between two looks of `settle`."""
+"""Pause between two looks of `drain`."""
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class Outbox:
             for flight in self._flights
         )
 
-    async def settle(self, awaited: Collection[int]) -> int:
+    async def drain(self, awaited: Collection[int]) -> int:
         """Wait until every earlier transaction of the account is mined or gone, but for the nonces `awaited`.
 
         Returns the newest block that has one of this sender's, -1 without any. Transactions that another process of

@@ -106,12 +106,12 @@ class Sender:
         """Return the account's signature (v, r, s) of an allowance of its tokens."""
         return self._key.sign_permit(permit)
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until every earlier transaction of the account is mined or gone, but for those that a task awaits.
 
         Raises `LedgerUnavailable` when some are still under way after two minutes.
         """
-        self._estimates.note_mined(await self._outbox.settle(self._nonces.under_way))
+        self._estimates.note_mined(await self._outbox.drain(self._nonces.under_way))
 
     def close(self) -> None:
         """Give back what is shared with other processes. Idempotent."""

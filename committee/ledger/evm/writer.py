@@ -184,10 +184,10 @@ class Writer(Caller):
         """The newest transactions that were handed over through this ledger, in order."""
         return self._sender.sent if self._sender else ()
 
-    async def settle(self) -> None:
-        """As `Ledger.settle`."""
+    async def drain(self) -> None:
+        """As `Ledger.drain`."""
         if not self._dry_run:
-            await self._sending().settle()
+            await self._sending().drain()
 
     @asynccontextmanager
     async def only_payer(self, root: bytes) -> AsyncIterator[None]:

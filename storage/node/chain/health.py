@@ -46,8 +46,8 @@ class ChainHealth:
                 behind += round(self.behind_s * (newest.number - number) / watched_s)
         return behind
 
-    def standing(self, blocks_behind: int) -> str:
-        """As `ChainView.standing`."""
+    def status(self, blocks_behind: int) -> str:
+        """As `ChainView.chain_status`."""
         if self._trouble is None:
             return "degraded: the chain settles nothing" if self.finality.has_stopped else "following"
         why = ": providers disagree" if isinstance(self._trouble, ProvidersDisagree) else ""

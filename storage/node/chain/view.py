@@ -106,12 +106,12 @@ class ChainView(BlobView):
         return self._health.blocks_behind(self._follower.newest, self.block)
 
     @property
-    def standing(self) -> str:
+    def chain_status(self) -> str:
         """In words: "following", "degraded, N blocks behind", or "degraded: providers disagree, N blocks behind".
 
         "degraded: the chain settles nothing" while it has new blocks and its settled one has stayed the same for long.
         """
-        return self._health.standing(self.blocks_behind)
+        return self._health.status(self.blocks_behind)
 
     def committee(self, epoch: int) -> Committee | None:
         """As `EpochState.committee`, of the state as followed so far."""

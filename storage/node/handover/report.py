@@ -98,7 +98,7 @@ class TransitionReport:
     departed_shards: int
     transferred_bytes: int
     rebuilt_bytes: int
-    """Of what was owed since the epoch before too, which the lower bound leaves out: nobody but its owner knows it."""
+    """Also of unattested shards, which the lower bound leaves out: what one of them lacks only its owner knows."""
     received_bytes: int
     wasted_bytes: int
     lower_bound_bytes: int

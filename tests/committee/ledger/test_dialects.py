@@ -129,7 +129,7 @@ async def test_an_endpoint_that_does_not_count_what_waits_is_asked_for_the_rest(
         return error(code, "pending block is not available") if is_pending else None
 
     spoilt.rules.append(rule)
-    await operator.settle()
+    await operator.drain()
     await operator.mint(HOLDER, 1)
     assert await network.operator.balance(HOLDER) == 1
 

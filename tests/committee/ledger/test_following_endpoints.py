@@ -84,7 +84,7 @@ async def test_restart_while_the_chain_is_silent_serves_what_is_saved(
         view = ChainView(ledger, 1, store)
         await view.load()
         assert view.is_registered(blob_id)
-    assert view.standing.startswith("degraded")
+    assert view.chain_status.startswith("degraded")
 
 
 def forget_all(logs: list[Any]) -> list[Any]:
@@ -123,7 +123,7 @@ async def test_logs_that_are_not_the_blocks_are_an_outage_and_never_taken_in(
     with pytest.raises(LedgerUnavailable):
         await view.refresh()
     assert content(view) == before
-    assert view.standing == "degraded, 2 blocks behind"
+    assert view.chain_status == "degraded, 2 blocks behind"
     spoilt.changes.clear()
     await asyncio.gather(*(view.refresh() for _ in range(3)), return_exceptions=True)
     await network.operator.head()
@@ -196,7 +196,7 @@ async def test_wild_endpoints_never_make_the_view_wrong(
             await view.refresh()
         except LedgerError:
             outages += 1
-            assert view.standing.startswith("degraded")
+            assert view.chain_status.startswith("degraded")
         else:
             assert content(view)[0].keys() <= content(await fresh(plain))[0].keys()
     assert outages > 0

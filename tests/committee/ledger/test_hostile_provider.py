@@ -266,7 +266,7 @@ async def test_the_follower_outlives_every_lie_and_then_is_right(
                     async with asyncio.timeout(20):
                         await liar.questions(6)
                     assert not following.done()
-                assert content(view) != before or view.standing.startswith("degraded")
+                assert content(view) != before or view.chain_status.startswith("degraded")
                 liar.lie = None
                 await view.refresh()
                 await assert_as_fresh(view, network.operator)
@@ -297,7 +297,7 @@ async def test_an_error_that_nobody_foresaw_makes_the_view_read_everything_anew(
         broken.setattr(ledger, "stretch", lambda *_: 1 // 0)
         with pytest.raises(LedgerError, match="cannot be taken in: ZeroDivisionError"):
             await view.refresh()
-        assert view.standing.startswith("degraded")
+        assert view.chain_status.startswith("degraded")
     with monkeypatch.context() as pages:
         read: list[int] = []
         live_page = ledger.live_page
@@ -310,7 +310,7 @@ async def test_an_error_that_nobody_foresaw_makes_the_view_read_everything_anew(
         await view.refresh()
         assert read == [0]
     assert view.is_registered(blob_id)
-    assert view.standing == "following"
+    assert view.chain_status == "following"
     assert told
     await assert_as_fresh(view, ledger)
 

@@ -175,4 +175,4 @@ async def test_settling_goes_on_while_other_transactions_are_sent(monkeypatch: p
     box = outbox.Outbox(cast(Rpc, Busy()), "account")
     box.add(flight(0))
     box.add(flight(1))
-    assert await box.settle({2}) == -1
+    assert await box.drain({2}) == -1

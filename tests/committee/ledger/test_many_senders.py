@@ -312,7 +312,7 @@ async def test_two_that_pay_for_the_same_blob_at_once_pay_once(launch: Launch, f
         async with EvmLedger.open(network.chain.rpc_url, network.deployment, network.key) as ledger:
             ledger._sending()._nonces = Nonces(network.deployment.chain_id, network.key.address)
             async with ledger.only_payer(root):
-                await ledger.settle()
+                await ledger.drain()
                 if not (await ledger.blob_objects(root, 5000)).objects:
                     await ledger.register_blob(root, 5000, 3)
 

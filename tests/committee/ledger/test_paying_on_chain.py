@@ -156,7 +156,7 @@ async def test_a_registration_whose_answer_was_lost_is_found(
             await operator.register_blob(ROOT, LENGTH, 3)
     spoilt.rules.clear()
     for ledger in (operator, network.operator):
-        await ledger.settle()
+        await ledger.drain()
         assert await ids(ledger) == [1]
     assert operator.sent[-1].is_mined
 
@@ -177,11 +177,11 @@ async def test_transactions_that_wait_for_a_block_are_waited_for(
         with monkeypatch.context() as impatient:
             impatient.setattr(outbox, "SETTLE_LIMIT_S", 0.05)
             with pytest.raises(LedgerUnavailable, match="were sent earlier and are not mined"):
-                await another.settle()
-        settling = asyncio.create_task(another.settle())
+                await another.drain()
+        settling = asyncio.create_task(another.drain())
         await asyncio.sleep(0.05)
         assert not settling.done()
-        await network.operator.settle()  # its own task awaits the transaction
+        await network.operator.drain()  # its own task awaits the transaction
         await network.chain.mine()
         await settling
         assert await ids(another) == [1]
@@ -201,7 +201,7 @@ async def test_a_cancelled_send_names_its_transaction(launch: Launch) -> None:
     assert cancelled.value.__notes__ == [
         f"transaction 0x{sent.hash.hex()} (Blobs.reserveAndRegister) may still be mined"
     ]
-    settling = asyncio.create_task(network.operator.settle())
+    settling = asyncio.create_task(network.operator.drain())
     await network.chain.mine()
     await settling
     assert await ids(network.operator) == [1]

@@ -110,7 +110,7 @@ async def test_limits_of_a_provider_in_any_form_are_found_and_remembered(launch:
         for name, (limited, view) in zip(REFUSALS, views, strict=True):
             limited.refused = limited.served = 0
             await view.refresh()
-            assert view.standing == "following", name
+            assert view.chain_status == "following", name
             await assert_as_fresh(view, network.operator)
             # Found once by halving, once more just below it, and then kept.
             assert limited.refused < 20, name

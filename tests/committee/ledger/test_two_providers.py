@@ -50,10 +50,10 @@ async def test_neither_of_two_providers_that_disagree_is_followed(
                 await view.refresh()
             no_secret(str(error.value))
             assert view.block == before
-            assert view.standing.startswith("degraded: providers disagree")
+            assert view.chain_status.startswith("degraded: providers disagree")
             liar.lie = None
             await view.refresh()
-            assert view.standing == "following"
+            assert view.chain_status == "following"
             await assert_as_fresh(view, ledger)
 
 

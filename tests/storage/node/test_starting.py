@@ -100,18 +100,18 @@ async def test_a_stake_that_an_earlier_process_has_sent_is_not_sent_again(
 ) -> None:
     """ethereum/staking-launchpad#165: the node was restarted before its transaction was mined."""
     before = network.chain.nodes[2].stake
-    settled: list[int] = []
+    drained: list[int] = []
 
-    async def settle(ledger: HeldLedger) -> None:
-        settled.append(ledger.chain.nodes[2].stake)
-        if len(settled) == 1:
+    async def drain(ledger: HeldLedger) -> None:
+        drained.append(ledger.chain.nodes[2].stake)
+        if len(drained) == 1:
             await ledger.stake(2, 5)  # the earlier one is mined
 
-    monkeypatch.setattr(HeldLedger, "settle", settle)
+    monkeypatch.setattr(HeldLedger, "drain", drain)
     for stake, sees in ((before, []), (before + 5, [before]), (before + 7, [before, before + 5])):
         await network.stop(2)
         await network.start(2, stake=stake)
-        assert (network.chain.nodes[2].stake, settled) == (stake, sees)
+        assert (network.chain.nodes[2].stake, drained) == (stake, sees)
 
 
 @pytest.mark.parametrize(("umask", "expected"), [(0o000, 0o022), (0o002, 0o022), (0o077, 0o077)])

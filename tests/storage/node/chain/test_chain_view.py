@@ -282,19 +282,19 @@ async def test_an_outage_is_told_with_the_blocks_that_are_missed(
 ) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    assert view.standing == "following"
+    assert view.chain_status == "following"
     now += 10
     script.block += 5
     await view.refresh()
-    assert (view.standing, view.blocks_behind) == ("following", 0)
+    assert (view.chain_status, view.blocks_behind) == ("following", 0)
     script.is_down = True
     now += 20
     with pytest.raises(LedgerUnavailable):
         await view.refresh()
-    assert view.standing == "degraded, 10 blocks behind"
+    assert view.chain_status == "degraded, 10 blocks behind"
     script.is_down = False
     await view.refresh()
-    assert view.standing == "following"
+    assert view.chain_status == "following"
 
 
 async def test_a_chain_that_tells_its_head_but_no_events_is_an_outage(
@@ -307,7 +307,7 @@ async def test_a_chain_that_tells_its_head_but_no_events_is_an_outage(
     script.block += 7
     with pytest.raises(LedgerUnavailable):
         await view.refresh()
-    assert view.standing.startswith("degraded")
+    assert view.chain_status.startswith("degraded")
     assert view.blocks_behind >= 7
 
 
