@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import aiohttp
 
@@ -28,7 +27,7 @@ from benchmarks import rows as table
 from benchmarks.node_network import NodeNetwork
 from benchmarks.rows import MIB, Row, row
 from benchmarks.slow_link import SlowLink
-from committee.ledger import BlockMark, EpochState, Ledger
+from committee.ledger import BlockMark, EpochState
 from committee.membership import Committee, Member
 from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from storage.client.client import Client
@@ -137,7 +136,7 @@ async def far_client(network: NodeNetwork, mbit_per_s: float) -> AsyncIterator[F
         for place in network.places.values():
             ports.append(await link.open(place.config.port))
             addresses[place.config.address] = f"http://127.0.0.1:{ports[-1]}"
-        async with Client(cast(Ledger, FarLedger(network.chain, WRITER, addresses))) as client:
+        async with Client(FarLedger(network.chain, WRITER, addresses)) as client:
             yield Far(client, link, ports)
 
 

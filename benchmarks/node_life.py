@@ -19,10 +19,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from benchmarks.node_network import NodeNetwork, Place, until
-from committee.ledger import BlobRecord, BlockMark, Event, Ledger
+from committee.ledger import BlobRecord, BlockMark, Event, NodeLedger
 from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from localnet.memory_chain.contracts import Contracts
 from storage.node.store import NewSliver, SliverStore
@@ -85,9 +84,9 @@ class _PagedLedger(MemoryLedger):
 
 
 class _Network(NodeNetwork):
-    def ledger_of(self, place: Place) -> Ledger:
+    def ledger_of(self, place: Place) -> NodeLedger:
         """The chain as a node sees it."""
-        return cast(Ledger, _PagedLedger(self.chain, place.config.name))
+        return _PagedLedger(self.chain, place.config.name)
 
 
 def _blobs(code: RedStuff, n_blobs: int) -> Iterator[tuple[int, bytes]]:

@@ -15,7 +15,7 @@ import aiohttp
 from benchmarks.relay import Exchange, Relay
 from committee import messages
 from committee.bls import SecretKey
-from committee.ledger import Ledger, Parameters
+from committee.ledger import NodeLedger, Parameters
 from localnet.memory_chain import MemoryChain
 from localnet.ports import free_port
 from storage.client import wire
@@ -257,7 +257,7 @@ class NodeNetwork:
             for node_id in node_ids:
                 await self._wait_for(session, self.places[node_id])
 
-    def ledger_of(self, place: Place) -> Ledger:
+    def ledger_of(self, place: Place) -> NodeLedger:
         """The chain as a node sees it."""
         return self.chain.ledger(place.config.name)
 

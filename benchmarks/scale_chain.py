@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import cast
 
 from committee.bls import SecretKey
-from committee.ledger import BlobRecord, BlockMark, Event, Ledger, Parameters
+from committee.ledger import BlobRecord, BlockMark, Event, NodeLedger, Parameters
 from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from localnet.memory_chain.contracts import Contracts
 
@@ -62,6 +61,6 @@ class PagedLedger(MemoryLedger):
         return self._records[cursor:following], following if following < len(self._records) else 0
 
 
-def ledger_of(chain: MemoryChain) -> Ledger:
+def ledger_of(chain: MemoryChain) -> NodeLedger:
     """Return a ledger to follow a chain with many blobs by."""
-    return cast(Ledger, PagedLedger(chain))
+    return PagedLedger(chain)

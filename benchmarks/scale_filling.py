@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from committee import transition
 from committee.bls import SecretKey
-from committee.ledger import BlobRecord, Event, Ledger, Parameters
+from committee.ledger import BlobRecord, Event, Parameters
 from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from localnet.memory_chain.contracts import Contracts
 from localnet.ports import free_port
@@ -145,7 +145,7 @@ class Sites:
 
     async def _site(self, node_id: int, stack: contextlib.AsyncExitStack) -> Site:
         store = stack.enter_context(SliverStore(self._folder / str(node_id)))
-        view = ChainView(cast(Ledger, MemoryLedger(self._chain, None)), node_id)
+        view = ChainView(MemoryLedger(self._chain, None), node_id)
         await view.load()
         return Site(store, view, self.code, self._secrets[node_id])
 

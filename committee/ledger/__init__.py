@@ -1,8 +1,8 @@
 """The chain as all other folders see it.
 
-`interface` says what a ledger does, `records` and `events` what it tells, `steps` what moves the epochs on; `evm` is
-the adapter for the Solidity contracts, and `follower` keeps up with a chain through reorganisations and outages.
-Nothing outside an adapter knows which chain it is.
+`roles` and `interface` say what a ledger does, `records` and `events` what it tells, `steps` what moves the epochs on;
+`evm` is the adapter for the Solidity contracts, and `follower` keeps up with a chain through reorganisations and
+outages. Nothing outside an adapter knows which chain it is.
 """
 
 from committee.ledger.events import (
@@ -39,6 +39,7 @@ from committee.ledger.records import (
     StakePosition,
     Transaction,
 )
+from committee.ledger.roles import ChainLedger, ClientLedger, NodeLedger
 from committee.ledger.steps import EpochStep, StepKind, next_step, pay_out_step
 
 __all__ = [
@@ -54,6 +55,8 @@ __all__ = [
     "BlobTransferred",
     "BlockMark",
     "Candidate",
+    "ChainLedger",
+    "ClientLedger",
     "CommitteeSelected",
     "DryRun",
     "EpochStarted",
@@ -64,6 +67,7 @@ __all__ = [
     "Ledger",
     "MemberEjected",
     "NetworkAddressChanged",
+    "NodeLedger",
     "Parameters",
     "PlannedTransaction",
     "Quote",

@@ -27,8 +27,8 @@ from committee.ledger.events import (
     MemberEjected,
     NetworkAddressChanged,
 )
-from committee.ledger.interface import Ledger
 from committee.ledger.records import BlockMark, EpochState
+from committee.ledger.roles import ChainLedger
 
 EPOCH_EVENTS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected | NetworkAddressChanged
 """Events behind which the committees and the phase are read anew."""
@@ -72,7 +72,7 @@ class Step:
 class Follower:
     """Reads what comes next on a ledger. `newest` is the newest settled block it was told of."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: ChainLedger) -> None:
         self._ledger = ledger
         self.newest: BlockMark | None = None
         self._shorter_since: float | None = None

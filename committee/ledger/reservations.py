@@ -50,6 +50,3 @@ class SpaceLedger(Protocol):
 
         They have one size and adjoining periods, or the same periods.
         """
-
-    async def refund_reservation(self, resource_id: int) -> Transaction:
-        """Get back, when epochs stand still for good, what was paid for a reservation behind the current period."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from committee.ledger.records import StakePosition, Transaction
@@ -11,28 +10,14 @@ from committee.ledger.records import StakePosition, Transaction
 class StakeLedger(Protocol):
     """Stake and earnings of a chain, seen from one account; errors as those of `Ledger`."""
 
-    # reading
-
     async def stakes(self, account: str) -> list[StakePosition]:
         """Return what an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
 
     async def earnings(self, account: str) -> int:
         """Return the commissions that an account has not withdrawn yet."""
 
-    async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:
-        """Return those of the nodes that are not paid for a period that is over, in the newest block."""
-
     async def owed(self, period: int, node_id: int) -> int:
         """Return what a node earned in a period that is over and is still to be paid."""
-
-    # sending
-
-    async def stake(self, node_id: int, amount: int) -> Transaction:
-        """Stake on a node, from the first period on whose committee is not elected yet.
-
-        Where nothing but the allowance is lacking, the same transaction permits it; a token without permits is approved
-        first.
-        """
 
     async def staked_lately(self, node_id: int, amount: int) -> int | None:
         """Return the newest block in which the account staked just this amount on a node, not long ago; else None.
@@ -69,14 +54,6 @@ class StakeLedger(Protocol):
         """Withdraw the stake that left with `unlock_period`; have the node paid out first where that is lacking.
 
         When epochs have come to a standstill, also what was to join with that period and elected no committee.
-        """
-
-    async def pay_out(
-        self, node_ids: Sequence[int] | None = None, until: int | None = None
-    ) -> list[Transaction]:
-        """Have nodes paid what they earned in periods that are over, before the period `until` if not None.
-
-        All nodes when None. Anyone may; what is paid is skipped. As many transactions as it takes.
         """
 
     async def withdraw_earnings(self) -> Transaction:

@@ -1,4 +1,6 @@
-"""A chain in memory behind the `Ledger` interface, with the rules of the contracts, for tests and benchmarks.
+"""A chain in memory with the rules of the contracts, for tests and benchmarks.
+
+It answers what nodes and clients ask of a chain (`NodeLedger`, `ClientLedger`), and holds reservations (`SpaceLedger`).
 
 `contracts` is what the contracts hold behind one block; `registry`, `epochs` and `blobs` are their rules, pure
 functions from what they hold to what they hold then; `chain` makes blocks of them and can be reorganised; `ledger` is

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from committee.errors import LedgerRefused, LedgerReorganised
@@ -20,7 +20,6 @@ from committee.ledger import (
     BlockMark,
     EpochState,
     Event,
-    Ledger,
     Parameters,
     RegisteredNode,
     Transaction,
@@ -81,9 +80,9 @@ class MemoryChain:
         self.__dict__.update(state)
         self.payers = WeakValueDictionary()
 
-    def ledger(self, account: str | None) -> Ledger:
+    def ledger(self, account: str | None) -> MemoryLedger:
         """Return the chain as one account sees it, as far as nodes and clients use it; None can only read."""
-        return cast(Ledger, MemoryLedger(self, account))
+        return MemoryLedger(self, account)
 
     # blocks
 

@@ -1,4 +1,4 @@
-"""The chain's face for one account: `committee.ledger.Ledger`, as far as nodes and clients use it."""
+"""The chain as one account sees it: all that nodes and clients ask of a chain, and its reservations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused
@@ -29,9 +29,6 @@ from committee.terms import Terms
 from localnet.memory_chain import blobs, epochs, registry, votes
 from localnet.memory_chain.accounts_space import AccountsSpace
 from localnet.memory_chain.contracts import Contracts, Revert
-
-if TYPE_CHECKING:
-    pass
 
 PAGE_ITEMS = 200
 """Objects on a page."""
@@ -165,6 +162,12 @@ class MemoryLedger(AccountsSpace):
     async def unpaid(self, epoch: int, node_ids: Sequence[int]) -> tuple[int, ...]:
         """Return no node: this chain has no payments."""
         return ()
+
+    async def pay_out(
+        self, node_ids: Sequence[int] | None = None, until: int | None = None
+    ) -> list[Transaction]:
+        """As `Ledger.pay_out`; there is nothing to pay."""
+        return []
 
     async def events(self, first_block: int, last_block: int) -> list[Event]:
         """As `Ledger.events`."""

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from committee.connections import open_session
 from committee.errors import LedgerError
-from committee.ledger import Ledger
+from committee.ledger import ClientLedger
 from committee.membership import Member
 from storage.client.batching import Blobs, Data, in_batches
 from storage.client.errors import NoCommittee, WrongBlob
@@ -40,7 +40,7 @@ class Client:
     raises `RuntimeError`.
     """
 
-    def __init__(self, ledger: Ledger, *, allow_private: bool | None = None) -> None:
+    def __init__(self, ledger: ClientLedger, *, allow_private: bool | None = None) -> None:
         """Nodes at IP addresses that are not public are connected to only if `allow_private`.
 
         When it is None, they are on a development chain, and on no other.
@@ -67,7 +67,7 @@ class Client:
         await self._session.close()
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> ClientLedger:
         """The chain as the client sees it, and what pays for its blobs."""
         return self._ledger
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from committee.errors import LedgerError, LedgerRefused
-from committee.ledger import BlobRecord, DryRun, Ledger, Transaction
+from committee.ledger import BlobRecord, ClientLedger, DryRun, Transaction
 from storage.client.errors import NotCertified, NotExtended, PaidObjectError
 from storage.client.storing import Registered, Storing, current_committee
 from storage.client.waiting import Pauses, Progress
@@ -88,7 +88,7 @@ def best_object(
 
 
 async def waiting_object(
-    ledger: Ledger, metadata: BlobMetadata, periods: int, deletable: bool, progress: Progress
+    ledger: ClientLedger, metadata: BlobMetadata, periods: int, deletable: bool, progress: Progress
 ) -> tuple[BlobRecord | None, int]:
     """Return the account's object that is registered for `periods` and waits for a certificate, None for none.
 
@@ -103,7 +103,7 @@ async def waiting_object(
     return best if lasts else None, found.known_up_to
 
 
-async def registered_meanwhile(ledger: Ledger, refused: LedgerRefused) -> BlobRecord:
+async def registered_meanwhile(ledger: ClientLedger, refused: LedgerRefused) -> BlobRecord:
     """Return the object for whose sake the contract refused to register its blob again; raise any other refusal.
 
     The endpoint, which did not tell of the object, is waited for; after a while the refusal is raised.
@@ -119,7 +119,7 @@ async def registered_meanwhile(ledger: Ledger, refused: LedgerRefused) -> BlobRe
                 raise refused from None
 
 
-async def extend_until(ledger: Ledger, object_id: int, until: int) -> tuple[int, Transaction | None]:
+async def extend_until(ledger: ClientLedger, object_id: int, until: int) -> tuple[int, Transaction | None]:
     """Extend an object to end with `until`: (its end before, the transaction, None where it lasts as long already).
 
     Where the contract refuses since the end is another than the endpoint tells, the end that it names counts.
@@ -142,7 +142,7 @@ class Purchase:
     """What is paid on chain for one encoded blob, in its order."""
 
     def __init__(
-        self, ledger: Ledger, storing: Storing, blob: EncodedBlob | LargeBlob, progress: Progress
+        self, ledger: ClientLedger, storing: Storing, blob: EncodedBlob | LargeBlob, progress: Progress
     ) -> None:
         self._ledger = ledger
         self._storing = storing

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
 from committee.errors import LedgerError, LedgerRefused
-from committee.ledger import BlobRecord, DryRun, Ledger
+from committee.ledger import BlobRecord, ClientLedger, DryRun
 from storage.client.errors import NotCertified, NotExtended
 from storage.client.purchase import Outcome, Purchase, StoredBlob, best_object, registered_meanwhile
 from storage.client.storing import Certified, Registered, Storing, current_committee
@@ -38,7 +38,11 @@ class Purchases:
     """What is paid on chain for different encoded blobs, in its order."""
 
     def __init__(
-        self, ledger: Ledger, storing: Storing, blobs: Sequence[EncodedBlob | LargeBlob], progress: Progress
+        self,
+        ledger: ClientLedger,
+        storing: Storing,
+        blobs: Sequence[EncodedBlob | LargeBlob],
+        progress: Progress,
     ) -> None:
         self._ledger = ledger
         self._storing = storing

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-from committee.ledger import EpochState, Ledger
+from committee.ledger import ClientLedger, EpochState
 from committee.membership import Committee, Member
 from storage.client.bodies import Bytes
 from storage.client.errors import (
@@ -49,7 +49,7 @@ class Reading:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: ClientLedger,
         node: Callable[[Member], NodeClient],
         state: EpochState,
         current: Committee,

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from committee.errors import FinalityUnknown, LedgerNotSettled, LedgerUnavailable
-from committee.ledger import Ledger
+from committee.ledger import ChainLedger
 from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
 from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
@@ -60,7 +60,7 @@ async def while_finality_is_unknown(
                 raise
 
 
-async def until_chain_settles(ledger: Ledger, block: int, progress: Progress = no_progress) -> None:
+async def until_chain_settles(ledger: ChainLedger, block: int, progress: Progress = no_progress) -> None:
     """Wait until the client's own endpoint calls the block settled; return as well when nothing settles for long.
 
     Raises `FinalityUnknown` as `while_finality_is_unknown`.
@@ -87,7 +87,7 @@ class Settling:
     def __init__(
         self,
         block: int,
-        ledger: Ledger,
+        ledger: ChainLedger,
         progress: Progress = no_progress,
         outages: Outages | None = None,
     ) -> None:

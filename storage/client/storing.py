@@ -10,7 +10,7 @@ from typing import TypeVar
 from committee import messages
 from committee.certificate import Confirmation, build, build_many
 from committee.errors import FinalityUnknown, LedgerNotSettled, LedgerRefused, NotEnoughWeight
-from committee.ledger import EpochState, Ledger
+from committee.ledger import ClientLedger, EpochState
 from committee.membership import Committee, Member
 from storage.client.errors import NoCommittee, NodeError, NodeFailure, NotEnoughConfirmations
 from storage.client.node_client import NodeClient
@@ -28,7 +28,9 @@ ALREADY_CERTIFIED = "AlreadyCertified"
 """The contract's error for a certificate of an object that has one."""
 
 
-async def current_committee(ledger: Ledger, progress: Progress = no_progress) -> tuple[EpochState, Committee]:
+async def current_committee(
+    ledger: ClientLedger, progress: Progress = no_progress
+) -> tuple[EpochState, Committee]:
     """Return the settled state of the epoch and its committee. Raises `NoCommittee` before the first epoch.
 
     A first epoch that has started in a block which is not settled yet is waited for.
@@ -92,7 +94,7 @@ class Storing:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: ClientLedger,
         node: Callable[[Member], NodeClient],
         code: RedStuff,
         progress: Progress,

@@ -10,7 +10,7 @@ from typing import Any
 
 from committee.bls import SecretKey, proof_of_possession
 from committee.errors import CommitteeError, LedgerError, LedgerRefused, LedgerUnavailable
-from committee.ledger import EpochStarted, Event, Ledger, RegisteredNode
+from committee.ledger import EpochStarted, Event, NodeLedger, RegisteredNode
 from committee.logs import Log
 from committee.version import VERSION
 from storage.node import logs
@@ -75,7 +75,7 @@ class StorageNode:
     scrubber: Scrubber
     server: HttpServer
 
-    def __init__(self, folder: Path, config: NodeConfig, secret: SecretKey, ledger: Ledger) -> None:
+    def __init__(self, folder: Path, config: NodeConfig, secret: SecretKey, ledger: NodeLedger) -> None:
         self.config = config
         self.secret = secret
         self.store = SliverStore(folder / "store", connector(config), config.object_store_file_bytes)

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -15,7 +14,7 @@ from benchmarks.bench_links import BYTES_PER_MBIT, LONGEST, MOST_MOVED, FarLedge
 from benchmarks.handover_bytes import LARGEST_AT_10, STAKE_OF_A_SHARD
 from benchmarks.node_network import NodeNetwork, Place
 from benchmarks.slow_link import SlowLink
-from committee.ledger import Ledger
+from committee.ledger import NodeLedger
 from localnet.memory_chain import WRITER
 from storage.client.client import Client
 from storage.redstuff import Axis, Parameters
@@ -50,8 +49,8 @@ class FarNetwork(NodeNetwork):
             for one in self.places
         }
 
-    def ledger_of(self, place: Place) -> Ledger:
-        return cast(Ledger, FarLedger(self.chain, place.config.name, self.addresses[place.node_id]))
+    def ledger_of(self, place: Place) -> NodeLedger:
+        return FarLedger(self.chain, place.config.name, self.addresses[place.node_id])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 import typer
@@ -18,7 +17,6 @@ from committee.console import (
     token_amount,
 )
 from committee.errors import LedgerError
-from committee.ledger import Ledger
 
 
 @pytest.mark.parametrize("text", ["", "node.example:9000", "http://node.example/path", "http://\x1b[2J:1"])
@@ -41,7 +39,7 @@ def test_a_name_that_is_none_is_told(text: str) -> None:
 def test_what_others_cannot_reach_is_registered_only_where_it_is_allowed(
     address: str, allow_private: bool | None, is_development_chain: bool
 ) -> None:
-    ledger = cast(Ledger, SimpleNamespace(is_development_chain=is_development_chain))
+    ledger = SimpleNamespace(is_development_chain=is_development_chain)
     if "example" in address or allow_private or (allow_private is None and is_development_chain):
         require_reachable(ledger, address, allow_private)
     else:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from committee.ledger import MEBIBYTE, Ledger
+from committee.ledger import MEBIBYTE
 from localnet.memory_chain.space import NOBODY
 from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S
 
 if TYPE_CHECKING:
     from committee.ledger.evm import EvmLedger
-    from tests.localnet.twins import Twins
+    from tests.localnet.twins import BothLedgers, Twins
 
 ROOT = bytes(range(32))
 LENGTH = 1000
@@ -25,7 +25,7 @@ class Owner:
         self.account = account
 
     async def __call__(self, method: str, *arguments: Any, **options: Any) -> str | None:
-        def telling(ledger: Ledger) -> Awaitable[Any]:
+        def telling(ledger: BothLedgers) -> Awaitable[Any]:
             told: Awaitable[Any] = getattr(ledger, method)(*arguments, **options)
             return told
 

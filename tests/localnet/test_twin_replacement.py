@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from committee.ledger import Ledger, Transaction
+from committee.ledger import NodeLedger, Transaction
 from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S
 from tests.localnet.twins import Twins
 
 ROOT = bytes([7]) * 32
 
 
-async def replacing(told: Ledger) -> Transaction:
+async def replacing(told: NodeLedger) -> Transaction:
     return await told.replace()
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from committee import messages
 from committee.bls import SecretKey, proof_of_possession
 from committee.certificate import Certificate
 from committee.errors import LedgerRefused
-from committee.ledger import Attestation, BlockMark, EpochState, Ledger, Transaction
+from committee.ledger import Attestation, BlockMark, EpochState, NodeLedger, Transaction
 from committee.ledger.evm import AccountKey, EvmLedger
+from committee.ledger.reservations import SpaceLedger
 from committee.messages import Intent
 from localnet.memory_chain import MemoryChain
 from storage.redstuff import BlobMetadata
@@ -20,7 +21,13 @@ from tests.committee.ledger.conftest import Network, Node
 NOBODY = "0x00000000000000000000000000000000000000AA"
 NOWHERE = BlockMark(0, b"")
 """In place of all blocks: the two chains do not have the same."""
-Telling = Callable[[Ledger], Awaitable[Any]]
+
+
+class BothLedgers(NodeLedger, SpaceLedger, Protocol):
+    """What the two chains are asked alike."""
+
+
+Telling = Callable[[BothLedgers], Awaitable[Any]]
 
 
 class Twins:
@@ -195,29 +202,29 @@ async def _outcome(answer: Awaitable[Any]) -> Any:
     return given[0] if isinstance(given, tuple) and isinstance(given[1], Transaction) else None
 
 
-async def _told(ledger: Ledger, since: int) -> list[Any]:
+async def _told(ledger: NodeLedger, since: int) -> list[Any]:
     head = await ledger.head()
     return [replace(event, block=NOWHERE) for event in await ledger.events(since + 1, head.number)]
 
 
-async def _state(ledger: Ledger) -> Any:
+async def _state(ledger: NodeLedger) -> Any:
     state = await ledger.epoch_state()
     started = NOWHERE if state.started_block else None
     last_s = state.last_handover_done_s if state.handover_done else None
     return replace(state, block=NOWHERE, started_block=started, last_handover_done_s=0), last_s
 
 
-async def _blobs(ledger: Ledger) -> Any:
+async def _blobs(ledger: NodeLedger) -> Any:
     records = await ledger.blobs()
     assert [await ledger.blob_object(one.object_id) for one in records[-2:]] == records[-2:]
     return records
 
 
-async def _reservations(ledger: Ledger, owners: Iterable[str]) -> Any:
+async def _reservations(ledger: SpaceLedger, owners: Iterable[str]) -> Any:
     return {owner: await ledger.reservations(owner) for owner in owners}
 
 
-async def _nodes(ledger: Ledger) -> Any:
+async def _nodes(ledger: NodeLedger) -> Any:
     nodes = await ledger.nodes()
     for one in nodes[-1:]:
         assert await ledger.node(one.node_id) == one
@@ -225,20 +232,20 @@ async def _nodes(ledger: Ledger) -> Any:
     return nodes, await _outcome(ledger.node(len(nodes) + 1)), await ledger.node_of(NOBODY)
 
 
-async def _candidates(ledger: Ledger) -> Any:
+async def _candidates(ledger: NodeLedger) -> Any:
     return await ledger.candidates()
 
 
-async def _absences(ledger: Ledger) -> Any:
+async def _absences(ledger: NodeLedger) -> Any:
     absent = [one.node_id for one in await ledger.nodes() if not one.is_candidate]
     return {node_id: await ledger.absence(node_id) for node_id in absent}
 
 
-async def _attested(ledger: Ledger) -> Any:
+async def _attested(ledger: NodeLedger) -> Any:
     return await ledger.attested_shards()
 
 
-async def _missing(ledger: Ledger, epoch: int) -> Any:
+async def _missing(ledger: NodeLedger, epoch: int) -> Any:
     try:
         return await ledger.missing_shards(epoch)
     except LedgerRefused as refused:

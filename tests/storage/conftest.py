@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 from committee import messages
 from committee.bls import SecretKey
 from committee.errors import LedgerUnavailable
-from committee.ledger import BlockMark, Ledger
+from committee.ledger import BlockMark
 from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client.failures import Reason, domain_of
 from storage.client.node_client import NodeClient
@@ -72,7 +72,7 @@ class OneNode:
             self.chain.start(SHARDS[EPOCH - 1])
         self.chain.start(SHARDS[EPOCH])
         self.ledger = WatchedLedger(self.chain, "node-1")
-        self.view = ChainView(cast(Ledger, self.ledger), 1)
+        self.view = ChainView(self.ledger, 1)
         self.block_list = BlockList(None)
         self.address = ""
         """Where it is served."""

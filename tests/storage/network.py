@@ -7,12 +7,12 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 
 from committee.bls import SecretKey
-from committee.ledger import BlockMark, Ledger, Parameters
+from committee.ledger import BlockMark, Parameters
 from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from localnet.ports import free_port
 from storage.client.client import Client
@@ -76,7 +76,7 @@ class Network:
                 **{"keeper": False, **settings},
             )
             ledger = self.ledgers[node_id] = HeldLedger(self.chain, known.name)
-            node = StorageNode(self.folder / str(node_id), config, self.secret(node_id), cast(Ledger, ledger))
+            node = StorageNode(self.folder / str(node_id), config, self.secret(node_id), ledger)
             (self.folder / str(node_id)).mkdir(exist_ok=True)
             self.running[node_id] = node
             self._tasks[node_id] = asyncio.create_task(node.run())

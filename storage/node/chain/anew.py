@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from committee.errors import LedgerError, LedgerRefused, LedgerReorganised, LedgerStateGone
-from committee.ledger import BlobRecord, BlockMark, EpochStarted, EpochState, Event, Ledger
+from committee.ledger import BlobRecord, BlockMark, EpochStarted, EpochState, Event, NodeLedger
 from committee.ledger.follower import Step
 from committee.logs import Log
 from storage.node.chain import notes
@@ -111,7 +111,7 @@ class _Objects:
 class ReadingAnew:
     """One reading of the whole state, begun now or by an earlier run."""
 
-    def __init__(self, ledger: Ledger, store: ChainStore) -> None:
+    def __init__(self, ledger: NodeLedger, store: ChainStore) -> None:
         self._ledger = ledger
         self._store = store
         self._table = 1 - store.table

@@ -6,7 +6,7 @@ import contextlib
 import time
 
 from committee.errors import LedgerError, ProvidersDisagree
-from committee.ledger import BlockMark, Ledger
+from committee.ledger import BlockMark, ChainLedger
 from committee.logs import Log
 from storage.node.chain.finality import Finality
 
@@ -74,7 +74,7 @@ class ChainHealth:
         if self._first_seen is None and newest is not None:
             self._first_seen = newest.number, self._answered_at
 
-    async def look_at_finality(self, ledger: Ledger, newest: BlockMark | None) -> None:
+    async def look_at_finality(self, ledger: ChainLedger, newest: BlockMark | None) -> None:
         """Log it when blocks come and none is settled any more: a view then stands still without a failure."""
         now_s = time.monotonic()
         if newest is None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from committee.backoff import next_pause_s
 from committee.errors import LedgerError, LedgerUnavailable
-from committee.ledger import BlockMark, EpochState, Event, Ledger, Parameters, ShardsAttested
+from committee.ledger import BlockMark, EpochState, Event, NodeLedger, Parameters, ShardsAttested
 from committee.ledger.follower import EPOCH_EVENTS, MARKS_KEPT, Anew, Follower, Step
 from committee.logs import Log
 from committee.membership import Committee
@@ -53,7 +53,7 @@ class ChainView(BlobView):
     """The parameters when the epoch's state last changed, or the view was loaded."""
     state: EpochState
 
-    def __init__(self, ledger: Ledger, node_id: int, store: ChainStore | None = None) -> None:
+    def __init__(self, ledger: NodeLedger, node_id: int, store: ChainStore | None = None) -> None:
         """Read nothing yet. Without a store the view begins anew with every start."""
         self.ledger = ledger
         self.node_id = node_id

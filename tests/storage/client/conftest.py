@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from committee.certificate import Certificate
-from committee.ledger import Ledger, Transaction
+from committee.ledger import Transaction
 from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client import link, outages, overtaking, retrying, settling, waiting
 from storage.client.client import Client
@@ -66,7 +66,7 @@ def ledger(network: Network) -> UserLedger:
 
 @pytest.fixture
 async def user(ledger: UserLedger) -> AsyncIterator[Client]:
-    async with Client(cast(Ledger, ledger)) as opened:
+    async with Client(ledger) as opened:
         yield opened
 
 

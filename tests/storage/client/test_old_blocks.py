@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
 from committee.errors import LedgerRefused
-from committee.ledger import BlobObjects, BlobRecord, Ledger, Quote
+from committee.ledger import BlobObjects, BlobRecord, Quote
 from localnet.memory_chain import MemoryChain
 from localnet.memory_chain.ledger import MemoryLedger
 from storage.client import cli, purchase
@@ -56,7 +56,7 @@ async def test_a_blob_registered_since_the_old_block_is_gone_on_with(
 ) -> None:
     behind = OldBlockLedger(network.chain, answers)
     paid = await user.store(DATA, 3)
-    async with Client(cast(Ledger, behind)) as another:
+    async with Client(behind) as another:
         stored = await another.store(DATA, 3)
     assert len(network.chain.records) == 1
     assert (stored.object_id, stored.outcome, stored.end_period) == (1, Outcome.FOUND, paid.end_period)
@@ -66,7 +66,7 @@ async def test_a_blob_registered_since_the_old_block_is_gone_on_with(
 async def test_force_pays_anew_whatever_block_the_endpoint_tells(network: Network, user: Client) -> None:
     behind = OldBlockLedger(network.chain, 0)
     await user.store(DATA, 3)
-    async with Client(cast(Ledger, behind)) as another:
+    async with Client(behind) as another:
         assert (await another.store(DATA, 3, force=True)).outcome is Outcome.REGISTERED
     assert len(network.chain.records) == 2
 
@@ -77,7 +77,7 @@ async def test_an_object_that_the_endpoint_never_tells_of_is_not_paid_for_again(
     monkeypatch.setattr(purchase, "BEHIND_PATIENCE_S", 0.0)
     behind = OldBlockLedger(network.chain, 100)
     await user.store(DATA, 3)
-    async with Client(cast(Ledger, behind)) as another:
+    async with Client(behind) as another:
         with pytest.raises(LedgerRefused, match=r"RegisteredMeanwhile \(objectId=1\)"):
             await another.store(DATA, 3)
     assert len(network.chain.records) == 1
@@ -90,7 +90,7 @@ async def test_what_was_extended_since_the_old_block_is_extended_by_what_is_lack
     await user.store(DATA, 1)
     behind = OldBlockLedger(network.chain, 2)
     await user.store(DATA, 4)
-    async with Client(cast(Ledger, behind)) as another:
+    async with Client(behind) as another:
         stored = await another.store(DATA, until - 1)
     assert network.chain.records[1].end_period == stored.end_period == max(5, until)
     assert stored.outcome is (Outcome.EXTENDED if until > 5 else Outcome.FOUND)
@@ -100,12 +100,12 @@ async def test_the_commands_pay_once_over_an_old_block(
     network: Network, user: Client, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(DATA)
-    behind = cast(Ledger, OldBlockLedger(network.chain, 3))
+    behind = OldBlockLedger(network.chain, 3)
     await user.store(DATA, 1)
     registered = await cli.register(behind, tmp_path / "file", 1)
     assert (registered["object_id"], registered["end_period"]) == (1, 2)
     assert registered["outcome"] == "was registered before; nothing was paid"
-    extending = cast(Ledger, OldBlockLedger(network.chain, 2))
+    extending = OldBlockLedger(network.chain, 2)
     await user.store(DATA, 4)
     assert "nothing was paid" in (await cli.extend(extending, 1, until=5))["outcome"]
     assert (len(network.chain.records), network.chain.records[1].end_period) == (1, 5)

@@ -6,12 +6,11 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
-from committee.ledger import Ledger
 from storage.client import outages
 from storage.client.client import Client
 from storage.client.errors import BlobUnavailable, NodeStalled, NodeUnreachable, NotCertified
@@ -191,7 +190,7 @@ async def test_members_at_addresses_that_may_not_be_used_are_no_outage(
     network: Network, ledger: UserLedger, cable: Cable
 ) -> None:
     why = r"node-1, node-2, node-3, node-4: .* \(not a public IP address; --allow-private allows it\)"
-    async with Client(cast(Ledger, ledger), allow_private=False) as client:
+    async with Client(ledger, allow_private=False) as client:
         with pytest.raises(BlobUnavailable, match=why):
             await client.read(BLOB.blob_id, cable.progress)
         with pytest.raises(NotCertified, match=why):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 import typer
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from committee.certificate import Certificate
 from committee.errors import LedgerRefused, TransactionUnknown
-from committee.ledger import BlobObjects, BlobRecord, Ledger, Transaction
+from committee.ledger import BlobObjects, BlobRecord, Transaction
 from storage.client import cli
 from storage.client.client import Client
 from storage.client.errors import NotCertified, NotEnoughConfirmations, NotExtended, WrongBlob
@@ -67,7 +67,7 @@ async def test_another_process_goes_on_with_it_as_well(
     network: Network, user: Client, ledger: UserLedger, deletable: bool
 ) -> None:
     object_id = await leave_registered(network, user, deletable=deletable)
-    async with Client(cast(Ledger, UserLedger(network.chain))) as another:
+    async with Client(UserLedger(network.chain)) as another:
         stored = await another.store(DATA, 3, deletable)
     assert (stored.object_id, stored.outcome) == (object_id, Outcome.CONTINUED)
     assert ledger.chain.records[object_id].certified_epoch == 1
@@ -175,8 +175,8 @@ class SlowLedger(UserLedger):
 async def store_in_two_processes(network: Network, periods: int) -> list[StoredBlob]:
     """As two processes of one account do that store the same bytes at once."""
     async with (
-        Client(cast(Ledger, SlowLedger(network.chain))) as one,
-        Client(cast(Ledger, SlowLedger(network.chain))) as other,
+        Client(SlowLedger(network.chain)) as one,
+        Client(SlowLedger(network.chain)) as other,
     ):
         purchases = [client._purchase(RedStuff(10), BLOB, lambda *_: None) for client in (one, other)]
         return await asyncio.gather(*(each.store(periods, False, False) for each in purchases))
@@ -338,7 +338,7 @@ def test_the_object_gone_on_with_costs_least(records: list[BlobRecord], end: int
 async def test_an_extension_to_an_epoch_is_paid_once(user: Client, ledger: UserLedger) -> None:
     """Typed again after an answer was lost: akash-network/console#3449, MutinyWallet/mutiny-web#1105."""
     stored = await user.store(DATA, 2)
-    paying = cast(Ledger, ledger)
+    paying = ledger
     until = stored.end_period + 3
     extended = await cli.extend(paying, stored.object_id, until=until)
     assert (extended["periods"], extended["end_period"]) == (3, until)

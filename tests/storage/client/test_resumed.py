@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from committee.ledger import Ledger
 from storage.client.client import Client
 from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.failures import Reason
@@ -42,7 +41,7 @@ async def cut_off(network: Network, tap: Tap, after: int) -> None:
         return answer
 
     tap.before, tap.change = hang_behind, cancel
-    async with Client(cast(Ledger, UserLedger(network.chain))) as first:
+    async with Client(UserLedger(network.chain)) as first:
         storing = asyncio.create_task(first.store(DATA, 3))
         with pytest.raises(asyncio.CancelledError):
             await storing

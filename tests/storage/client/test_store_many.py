@@ -199,7 +199,7 @@ async def test_an_object_that_the_endpoint_did_not_tell_of_is_not_paid_again(
     network: Network, user: Client
 ) -> None:
     before = [await user.store(data, 3) for data in MANY[1:3]]
-    async with Client(OldEndpoint(network.chain)) as late:  # type: ignore[arg-type]
+    async with Client(OldEndpoint(network.chain)) as late:
         stored = await all_stored(late, MANY[:4])
     assert [one.object_id for one in stored[1:3]] == [one.object_id for one in before]
     assert registered(network) == 4
@@ -391,7 +391,7 @@ async def test_a_store_that_is_given_up_leaves_nothing_running(network: Network,
 
 
 async def test_a_closed_client_takes_no_blobs(ledger: UserLedger) -> None:
-    client = Client(ledger)  # type: ignore[arg-type]
+    client = Client(ledger)
     await client.close()
     with pytest.raises(RuntimeError, match="closed"):
         await outcomes(client)

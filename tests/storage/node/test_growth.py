@@ -93,7 +93,7 @@ async def test_copying_ten_times_the_slivers_compares_ten_times_the_ids(
 async def queries(node: OneNode, n_blobs: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """How often the index is asked while all live blobs are looked through, so many more than before."""
     node.chain.send("fill", filled, n_blobs)
-    view = node.view = ChainView(node.ledger, 1)  # type: ignore[arg-type]
+    view = node.view = ChainView(node.ledger, 1)
     await view.load()
     healing = Healing(view, node.store, cast(Any, None), Garbage(view, node.store))
     asked: list[str] = []

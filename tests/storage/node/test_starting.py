@@ -8,12 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from committee.errors import LedgerError, LedgerNotSettled, LedgerRefused, LedgerUnavailable
-from committee.ledger import Ledger
 from storage.node.chain import waiting
 from storage.node.node import StorageNode
 from storage.node.store import SliverStore, StoreError, StoreFull
@@ -74,7 +73,7 @@ async def test_a_node_that_fails_while_it_starts_leaves_no_connections_open(
         raise MemoryError("no room for this part")
 
     monkeypatch.setattr(f"storage.node.node.{fails}", fail)
-    node = StorageNode(network.folder / "2", config, network.secret(2), cast(Ledger, network.ledgers[2]))
+    node = StorageNode(network.folder / "2", config, network.secret(2), network.ledgers[2])
     with pytest.raises(MemoryError, match="no room for this part"):
         await node.run()
     assert node.peers._bulk.closed and node.peers._watch.closed
@@ -88,7 +87,7 @@ async def test_a_node_that_has_saved_nothing_ends_with_what_the_chain_said(
     await network.stop(2)
     have_nodes_fail(monkeypatch, trouble)
     (network.folder / "new").mkdir()
-    ledger = cast(Ledger, network.ledgers[2])
+    ledger = network.ledgers[2]
     node = StorageNode(network.folder / "new", config, network.secret(2), ledger)
     async with asyncio.timeout(10):
         with pytest.raises(type(trouble), match=str(trouble)):
@@ -146,7 +145,7 @@ async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
 
     monkeypatch.setattr(HeldLedger, "node_of", node_of)
     (network.folder / "new").mkdir()
-    node = StorageNode(network.folder / "new", config, network.secret(2), cast(Ledger, network.ledgers[2]))
+    node = StorageNode(network.folder / "new", config, network.secret(2), network.ledgers[2])
     with captured() as told:
         running = asyncio.create_task(node.run())
         async with asyncio.timeout(10):

@@ -21,9 +21,9 @@ from committee.ledger import (
     EpochState,
     Event,
     HandoverDone,
-    Ledger,
     MemberEjected,
     NetworkAddressChanged,
+    NodeLedger,
     Stretch,
     follower,
 )
@@ -42,7 +42,7 @@ async def script() -> Script:
 
 @pytest.fixture
 async def view(script: Script) -> ChainView:
-    view = ChainView(cast(Ledger, script), 1)
+    view = ChainView(cast(NodeLedger, script), 1)
     await view.load()
     return view
 

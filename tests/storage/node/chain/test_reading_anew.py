@@ -21,7 +21,7 @@ from committee.ledger import (
     EpochStarted,
     Event,
     HandoverDone,
-    Ledger,
+    NodeLedger,
 )
 from storage.node.chain import ChainView, anew
 from storage.node.chain.conditions import over_in
@@ -60,7 +60,7 @@ def store(tmp_path: Path) -> Iterator[ChainStore]:
 
 
 def view_of(script: Script, store: ChainStore | None = None) -> ChainView:
-    return ChainView(cast(Ledger, script), 1, store)
+    return ChainView(cast(NodeLedger, script), 1, store)
 
 
 def is_confirmed(view: ChainView) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from committee.bls import SecretKey
 from committee.errors import LedgerError, LedgerUnavailable
-from committee.ledger import Ledger, StepKind, Transaction
+from committee.ledger import StepKind, Transaction
 from committee.rota import draw_order
 from localnet.memory_chain import MemoryChain
 from storage.node.chain import ChainView
@@ -104,7 +104,7 @@ class Members:
 
     async def join(self, node_id: int, *, account: bool = True, acts: bool = True) -> Keeper:
         ledger = KeepersLedger(self.chain, f"node-{node_id}" if account else None, self.sent, self.owed)
-        view = ChainView(cast(Ledger, ledger), node_id)
+        view = ChainView(ledger, node_id)
         await view.load()
         self.ledgers[node_id] = ledger
         self.keepers[node_id] = keeper = Keeper(view, Rota(view), acts)
