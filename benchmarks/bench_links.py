@@ -29,11 +29,11 @@ from benchmarks.rows import MIB, Row, row
 from benchmarks.slow_link import SlowLink
 from committee.ledger import BlockMark, EpochState
 from committee.membership import Committee, Member
-from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from storage.client.client import Client
 from storage.client.errors import NodeStalled
 from storage.client.node_client import NodeClient
 from storage.redstuff import Axis, Parameters, RedStuff
+from tests.memory_chain import WRITER, MemoryChain, MemoryLedger
 
 RESULTS = Path(__file__).parent / "results"
 BYTES_PER_MBIT = 125_000

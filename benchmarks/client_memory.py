@@ -25,13 +25,13 @@ from aiohttp import web
 from committee import messages
 from committee.bls import SecretKey
 from committee.ledger import Parameters
-from localnet.memory_chain import WRITER, MemoryChain
 from localnet.ports import free_port
 from storage.client import wire
 from storage.client.client import Client
 from storage.client.files import content_of
 from storage.redstuff import Axis, RedStuff, blob_id_text, parse_blob_id
 from storage.redstuff.memory import HUGE_PAGE
+from tests.memory_chain import WRITER, MemoryChain
 
 MEMBERS = 4
 DOMAIN = bytes(range(32))

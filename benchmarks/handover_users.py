@@ -17,10 +17,10 @@ from benchmarks.handover_faults import PATIENCE_S, WATCH_INTERVAL_S
 from benchmarks.node_network import NodeNetwork, until
 from benchmarks.rows import Row, row
 from committee.errors import CommitteeError
-from localnet.memory_chain import WRITER
 from storage.client.client import Client
 from storage.client.errors import ClientError
 from storage.redstuff import RedStuff
+from tests.memory_chain import WRITER
 
 PAIRS_MOVED = 400
 """Of the blobs that are there before, and are read all the time, about so many: enough for a handover that lasts."""

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from benchmarks.node_network import NodeNetwork, Place, until
 from committee.ledger import BlobRecord, BlockMark, Event, NodeLedger
-from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
-from localnet.memory_chain.contracts import Contracts
 from storage.node.store import NewSliver, SliverStore
 from storage.redstuff import Axis, RedStuff
+from tests.memory_chain import WRITER, MemoryChain, MemoryLedger
+from tests.memory_chain.contracts import Contracts
 
 N_SHARDS = 4
 BLOB_BYTES = 100

@@ -16,7 +16,6 @@ from benchmarks.relay import Exchange, Relay
 from committee import messages
 from committee.bls import SecretKey
 from committee.ledger import NodeLedger, Parameters
-from localnet.memory_chain import MemoryChain
 from localnet.ports import free_port
 from storage.client import wire
 from storage.client.errors import NodeError
@@ -26,6 +25,7 @@ from storage.node.handover.report import NodeReport, TransitionReport, transitio
 from storage.node.node import StorageNode
 from storage.node.store import NewSliver
 from storage.redstuff import Axis, EncodedBlob, RedStuff, parse_blob_id
+from tests.memory_chain import MemoryChain
 
 POLL_INTERVAL_S = 0.05
 STEP_S = 0.01

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from benchmarks.node_network import secret_of, until
-from localnet.memory_chain import MemoryChain
 from storage.node.config import NodeConfig
 from storage.node.node import StorageNode
+from tests.memory_chain import MemoryChain
 
 
 async def serve(folder: Path) -> None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from committee.bls import SecretKey
 from committee.ledger import BlobRecord, BlockMark, Event, NodeLedger, Parameters
-from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
-from localnet.memory_chain.contracts import Contracts
+from tests.memory_chain import WRITER, MemoryChain, MemoryLedger
+from tests.memory_chain.contracts import Contracts
 
 N_SHARDS = 10
 DOMAIN = bytes(range(32))

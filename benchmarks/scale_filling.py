@@ -24,8 +24,6 @@ from typing import Any, cast
 from committee import transition
 from committee.bls import SecretKey
 from committee.ledger import BlobRecord, Event, Parameters
-from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
-from localnet.memory_chain.contracts import Contracts
 from localnet.ports import free_port
 from storage.node.block_list import BlockList
 from storage.node.budgets import Budget
@@ -38,6 +36,8 @@ from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.store import NewSliver, SliverStore
 from storage.redstuff import Axis, EncodedBlob, RedStuff
+from tests.memory_chain import WRITER, MemoryChain, MemoryLedger
+from tests.memory_chain.contracts import Contracts
 
 SHARD_COUNTS = (10, 100, 1000)
 MOST_BLOBS = {10: 2000, 100: 1000, 1000: 200}

@@ -15,9 +15,9 @@ from benchmarks.handover_bytes import LARGEST_AT_10, STAKE_OF_A_SHARD
 from benchmarks.node_network import NodeNetwork, Place
 from benchmarks.slow_link import SlowLink
 from committee.ledger import NodeLedger
-from localnet.memory_chain import WRITER
 from storage.client.client import Client
 from storage.redstuff import Axis, Parameters
+from tests.memory_chain import WRITER
 
 N = 10
 MBIT_PER_S = 5

@@ -7,7 +7,7 @@ import pytest
 from committee.bls import SecretKey
 from committee.errors import LedgerError, LedgerReorganised
 from committee.ledger import EpochStarted, Parameters
-from localnet.memory_chain import MemoryChain
+from tests.memory_chain import MemoryChain
 
 
 @pytest.fixture

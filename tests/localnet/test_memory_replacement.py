@@ -9,7 +9,7 @@ import pytest
 from committee.bls import SecretKey
 from committee.errors import LedgerRefused
 from committee.ledger import Parameters
-from localnet.memory_chain import MemoryChain
+from tests.memory_chain import MemoryChain
 from tests.storage.network import DOMAIN, PARAMETERS, SHARDS
 
 OTHERS = {1: (0, 1, 2), 2: (3, 4, 5), 4: (8, 9)}

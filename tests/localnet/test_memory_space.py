@@ -6,8 +6,8 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from committee.ledger import MEBIBYTE
-from localnet.memory_chain.space import NOBODY
 from tests.committee.ledger.conftest import DEADLINE_S, EPOCH_S
+from tests.memory_chain.space import NOBODY
 
 if TYPE_CHECKING:
     from committee.ledger.evm import EvmLedger

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from committee.terms import Terms
-from localnet.memory_chain.contracts import DEPLOYED_TERMS
 from tests.localnet.twins import Telling, Twins
+from tests.memory_chain.contracts import DEPLOYED_TERMS
 
 
 async def compare(twins: Twins) -> None:

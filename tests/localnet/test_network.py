@@ -10,10 +10,10 @@ import pytest
 
 from committee.bls import SecretKey
 from committee.ledger.evm import DeploymentParameters, EvmLedger
-from localnet.memory_chain import MemoryChain
 from localnet.network import LocalNetwork
 from localnet.node_process import NodeProcess
 from tests.damages import fifo, link_to_a_file, link_to_a_folder
+from tests.memory_chain import MemoryChain
 from tests.storage.network import N_SHARDS, PARAMETERS, SHARDS
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from committee.ledger import Attestation, BlockMark, EpochState, NodeLedger, Tra
 from committee.ledger.evm import AccountKey, EvmLedger
 from committee.ledger.reservations import SpaceLedger
 from committee.messages import Intent
-from localnet.memory_chain import MemoryChain
 from storage.redstuff import BlobMetadata
 from tests.committee.ledger.conftest import Network, Node
+from tests.memory_chain import MemoryChain
 
 NOBODY = "0x00000000000000000000000000000000000000AA"
 NOWHERE = BlockMark(0, b"")

@@ -18,7 +18,6 @@ from committee import messages
 from committee.bls import SecretKey
 from committee.errors import LedgerUnavailable
 from committee.ledger import BlockMark
-from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client.failures import Reason, domain_of
 from storage.client.node_client import NodeClient
 from storage.node.block_list import BlockList
@@ -31,6 +30,7 @@ from storage.node.http.server import HttpServer
 from storage.node.rota import Due
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, SliverData, blob_id_text
+from tests.memory_chain import MemoryChain, MemoryLedger
 from tests.storage import network as networks
 
 N_SHARDS = networks.N_SHARDS

@@ -13,13 +13,13 @@ import aiohttp
 
 from committee.bls import SecretKey
 from committee.ledger import BlockMark, Parameters
-from localnet.memory_chain import WRITER, MemoryChain, MemoryLedger
 from localnet.ports import free_port
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.node.config import NodeConfig
 from storage.node.node import StorageNode
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff
+from tests.memory_chain import WRITER, MemoryChain, MemoryLedger
 
 SHARDS = {1: (0, 1, 2), 2: (3, 4, 5), 3: (6, 7), 4: (8, 9)}
 N_SHARDS = 10  # p = 4, s = 7; 7 are a quorum

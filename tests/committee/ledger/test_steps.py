@@ -9,7 +9,7 @@ import pytest
 from committee.bls import SecretKey
 from committee.errors import LedgerRefused
 from committee.ledger import EpochStep, Parameters, StepKind, next_step, pay_out_step
-from localnet.memory_chain import MemoryChain
+from tests.memory_chain import MemoryChain
 from tests.storage.network import PARAMETERS, SHARDS
 
 MOVED = {1: SHARDS[2], 2: SHARDS[1], 3: SHARDS[3], 4: SHARDS[4]}

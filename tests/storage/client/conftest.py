@@ -10,11 +10,11 @@ import pytest
 
 from committee.certificate import Certificate
 from committee.ledger import Transaction
-from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.client import link, outages, overtaking, retrying, settling, waiting
 from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.client.transport import NodeTransport
+from tests.memory_chain import MemoryChain, MemoryLedger
 from tests.storage import pacing
 
 if TYPE_CHECKING:

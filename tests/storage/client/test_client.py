@@ -16,7 +16,6 @@ from committee import bls, messages
 from committee.errors import LedgerRefused
 from committee.ledger import BlockMark, EpochState
 from committee.messages import Intent
-from localnet.memory_chain import MemoryChain
 from storage.client.errors import (
     BlobUnavailable,
     NoCommittee,
@@ -26,6 +25,7 @@ from storage.client.errors import (
     WrongBlob,
 )
 from storage.redstuff import InvalidEncoding, RedStuff
+from tests.memory_chain import MemoryChain
 from tests.storage.client.conftest import Tap
 from tests.storage.network import PARAMETERS, SHARDS
 

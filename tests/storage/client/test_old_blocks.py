@@ -9,11 +9,11 @@ import pytest
 
 from committee.errors import LedgerRefused
 from committee.ledger import BlobObjects, BlobRecord, Quote
-from localnet.memory_chain import MemoryChain
-from localnet.memory_chain.ledger import MemoryLedger
 from storage.client import cli, purchase
 from storage.client.client import Client
 from storage.client.purchase import Outcome
+from tests.memory_chain import MemoryChain
+from tests.memory_chain.ledger import MemoryLedger
 from tests.storage.client.conftest import UserLedger
 
 if TYPE_CHECKING:

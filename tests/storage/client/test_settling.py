@@ -12,16 +12,16 @@ import pytest
 
 from committee import cli as committee_cli
 from committee.errors import FinalityUnknown, LedgerUnavailable
-from localnet.memory_chain import MemoryLedger
 from storage.client import cli, settling
 from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable, NotCertified
 from storage.client.failures import Reason
 from storage.client.settling import NotSettled, Settling, block_of
+from tests.memory_chain import MemoryLedger
 from tests.storage.client.conftest import Tap, UserLedger
 
 if TYPE_CHECKING:
-    from localnet.memory_chain import MemoryChain
     from storage.client.client import Client
+    from tests.memory_chain import MemoryChain
     from tests.storage.network import Network
 
 DATA = random.Random(7).randbytes(3000)

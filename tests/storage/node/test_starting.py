@@ -129,7 +129,7 @@ async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """livepeer/go-livepeer#1564. It says so, once and then once a while; and it reads no other node's registration."""
-    monkeypatch.delattr("localnet.memory_chain.ledger.MemoryLedger.nodes")
+    monkeypatch.delattr("tests.memory_chain.ledger.MemoryLedger.nodes")
     monkeypatch.setattr("storage.node.chain.waiting.SETTLING_POLL_S", 0.0)
     monkeypatch.setattr("storage.node.chain.waiting.TOLD_EVERY_S", 0.0)
     config = network.running[2].config

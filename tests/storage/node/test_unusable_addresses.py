@@ -13,10 +13,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from localnet.memory_chain import WRITER, registry
 from storage.client.client import Client
 from storage.client.errors import BlobUnavailable, NodeUnreachable
 from tests.logged import captured
+from tests.memory_chain import WRITER, registry
 from tests.storage import network as networks
 from tests.storage.network import SHARDS, Network
 from tests.storage.node.handovers import BLOBS, MOVED, change

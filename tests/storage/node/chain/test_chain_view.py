@@ -27,8 +27,8 @@ from committee.ledger import (
     Stretch,
     follower,
 )
-from localnet.memory_chain import MemoryChain
 from storage.node.chain import ChainView
+from tests.memory_chain import MemoryChain
 from tests.storage.network import N_SHARDS, PARAMETERS
 from tests.storage.node.chain.kept import live_at_start, live_blobs
 from tests.storage.node.chain.script import A, B, Script, mark

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from committee.bls import SecretKey
-from localnet.memory_chain import MemoryChain
 from storage.node.chain import ChainView
+from tests.memory_chain import MemoryChain
 from tests.storage.network import PARAMETERS, SHARDS
 from tests.storage.node.chain.kept import live_at_start, live_blobs
 from tests.storage.node.handovers import encoded

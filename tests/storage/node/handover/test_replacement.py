@@ -15,7 +15,7 @@ from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, MOVED, change, encoded
 
 if TYPE_CHECKING:
-    from localnet.memory_chain.contracts import Contracts
+    from tests.memory_chain.contracts import Contracts
     from tests.storage.network import Network
 
 GRACE_S = 30

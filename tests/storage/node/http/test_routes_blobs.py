@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from localnet.memory_chain import space
 from storage.client import wire
 from storage.node.block_list import BlockList
 from storage.node.budgets import Budget
 from storage.node.http.routes import create_app
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, SliverData, blob_id_text
+from tests.memory_chain import space
 from tests.storage.conftest import Answer, served
 
 if TYPE_CHECKING:

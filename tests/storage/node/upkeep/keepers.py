@@ -11,10 +11,10 @@ from committee.bls import SecretKey
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger import StepKind, Transaction
 from committee.rota import draw_order
-from localnet.memory_chain import MemoryChain
 from storage.node.chain import ChainView
 from storage.node.rota import Rota
 from storage.node.upkeep.keeper import Keeper, Outcome
+from tests.memory_chain import MemoryChain
 from tests.storage.network import PARAMETERS, SHARDS, HeldLedger
 
 

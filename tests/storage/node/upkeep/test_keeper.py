@@ -11,8 +11,8 @@ from committee.errors import INSUFFICIENT_FUNDS, LedgerError, LedgerRefused, Led
 from committee.ledger import StepKind
 from committee.rota import LEAST_TURN_S, TURNS_A_PERIOD
 from committee.terms import Terms
-from localnet.memory_chain import MemoryChain, MemoryLedger
 from storage.node.upkeep.keeper import DONE_BEFORE, Outcome
+from tests.memory_chain import MemoryChain, MemoryLedger
 from tests.storage.network import PARAMETERS, SHARDS
 from tests.storage.node.upkeep.keepers import Members
 

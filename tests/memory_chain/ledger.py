@@ -26,9 +26,9 @@ from committee.ledger import (
     Transaction,
 )
 from committee.terms import Terms
-from localnet.memory_chain import blobs, epochs, registry, votes
-from localnet.memory_chain.accounts_space import AccountsSpace
-from localnet.memory_chain.contracts import Contracts, Revert
+from tests.memory_chain import blobs, epochs, registry, votes
+from tests.memory_chain.accounts_space import AccountsSpace
+from tests.memory_chain.contracts import Contracts, Revert
 
 PAGE_ITEMS = 200
 """Objects on a page."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from committee.terms import Terms, decided_terms
-from localnet.memory_chain.contracts import Contracts, Outcome, Revert
+from tests.memory_chain.contracts import Contracts, Outcome, Revert
 
 
 def vote(now: Contracts, account: str, terms: Terms) -> Outcome:

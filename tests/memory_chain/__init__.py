@@ -10,7 +10,7 @@ Left out: tokens, payments and capacity, stake that is withdrawn, keys and commi
 candidates, pauses and the governor.
 """
 
-from localnet.memory_chain.chain import WRITER, MemoryChain
-from localnet.memory_chain.ledger import MemoryLedger
+from tests.memory_chain.chain import WRITER, MemoryChain
+from tests.memory_chain.ledger import MemoryLedger
 
 __all__ = ["WRITER", "MemoryChain", "MemoryLedger"]

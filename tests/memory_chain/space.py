@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from committee.ledger import MEBIBYTE, Reservation
-from localnet.memory_chain.contracts import Contracts, Outcome, Revert
 from storage.redstuff import Parameters as Grid
+from tests.memory_chain.contracts import Contracts, Outcome, Revert
 
 MAX_PERIODS_AHEAD = 53
 NOBODY = "0x" + 40 * "0"

@@ -22,8 +22,8 @@ from committee.ledger.steps import replacements_resume_s, selectable_at_s, start
 from committee.membership import Committee, Member
 from committee.messages import Intent
 from committee.shards import assign, replaced, worth_a_shard
-from localnet.memory_chain import registry
-from localnet.memory_chain.contracts import Contracts, Outcome, Revert
+from tests.memory_chain import registry
+from tests.memory_chain.contracts import Contracts, Outcome, Revert
 
 MAX_REPLACEMENTS = 16
 """Replacements in one period."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from committee.errors import LedgerError
 from committee.ledger import Reservation, Transaction
-from localnet.memory_chain import blobs, space
+from tests.memory_chain import blobs, space
 
 if TYPE_CHECKING:
-    from localnet.memory_chain.chain import MemoryChain
+    from tests.memory_chain.chain import MemoryChain
 
 
 class AccountsSpace:

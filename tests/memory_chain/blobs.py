@@ -18,10 +18,10 @@ from committee.ledger import (
     Event,
 )
 from committee.messages import BLOB_ID_BYTES, Intent
-from localnet.memory_chain import space
-from localnet.memory_chain.contracts import Contracts, Outcome, Revert
-from localnet.memory_chain.space import MAX_PERIODS_AHEAD, NOBODY
 from storage.redstuff import BlobMetadata
+from tests.memory_chain import space
+from tests.memory_chain.contracts import Contracts, Outcome, Revert
+from tests.memory_chain.space import MAX_PERIODS_AHEAD, NOBODY
 
 
 def reserve_and_register(
@@ -210,7 +210,7 @@ def invalidate(now: Contracts, blob_id: bytes, certificate: Certificate | None) 
 
 
 def _told(now: Contracts, record: BlobRecord, *, is_extension: bool) -> Outcome:
-    assert record.certified_epoch is not None  # noqa: S101
+    assert record.certified_epoch is not None
     told = BlobCertified(
         now.state.block,
         record.object_id,

@@ -26,10 +26,10 @@ from committee.ledger import (
 )
 from committee.ledger.steps import selectable_at_s, startable_at_s
 from committee.messages import EjectionReason
-from localnet.memory_chain import blobs, epochs, registry
-from localnet.memory_chain.contracts import Contracts, Revert, Rule, Sent
-from localnet.memory_chain.epochs import Shards
-from localnet.memory_chain.ledger import MemoryLedger
+from tests.memory_chain import blobs, epochs, registry
+from tests.memory_chain.contracts import Contracts, Revert, Rule, Sent
+from tests.memory_chain.epochs import Shards
+from tests.memory_chain.ledger import MemoryLedger
 
 WRITER = "writer"
 """The account of blobs that are registered by hand."""

@@ -9,8 +9,8 @@ from committee import bls
 from committee.addresses import is_name, is_registrable
 from committee.ledger import Absence, NetworkAddressChanged, RegisteredNode
 from committee.membership import Committee
-from localnet.memory_chain.contracts import Contracts, Outcome, Revert
-from localnet.memory_chain.space import NOBODY
+from tests.memory_chain.contracts import Contracts, Outcome, Revert
+from tests.memory_chain.space import NOBODY
 
 
 def register_node(
