@@ -16,20 +16,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from committee.files import NotRegular, clear_away, require_regular_or_none
+from committee.files import NotRegular
 from committee.ledger import Parameters
 from committee.ledger.follower import MARKS_KEPT, Step
 from committee.logs import Log
 from storage.node.chain import notes, rows
 from storage.node.chain.changes import BlobObject, Change, Draft
 from storage.node.chain.conditions import Condition
+from storage.node.chain.connections import MEMORY, Connections
 from storage.node.chain.rows import BUCKETS, TABLES, VERSION, Rows, object_of, rows_of
 from storage.node.chain.saved import Saved, read_saved
 from storage.node.sqlite import (
@@ -37,7 +37,6 @@ from storage.node.sqlite import (
     StoreError,
     code_of,
     connect,
-    files_of,
     portions,
     told,
     version_of,
@@ -48,12 +47,6 @@ log = Log()
 Made = TypeVar("Made")
 
 FILE = "chain.sqlite"
-MEMORY = Path(":memory:")
-"""The path that stands for a database in memory."""
-CACHE_KIB = 32 * 2**10
-"""Most of the file that each of the three connections keeps in memory."""
-PAGES_OF_LOG = 10_000
-"""Pages of 4 KiB in the log before they are written to the file: rows come in no order, several to a page."""
 LOOKED_AT_KEPT = 4096
 """Blobs whose objects are kept in memory between two writes, at most."""
 REMOVED_AT_ONCE = 1000
@@ -80,15 +73,7 @@ class ChainStore:
         """The thread that calls the store: the chain is followed even when all other threads wait for a disk."""
         self.is_whole = False
         """Whether all objects are those that were saved, as far as it was looked at: nothing may be deleted before."""
-        self._using = threading.RLock()
-        """Held while writing. Of the three locks `_using` is taken first, then `_looking`, then `_paging`."""
-        self._connection: sqlite3.Connection | None = None
-        self._looking = threading.RLock() if folder else self._using
-        self._looker: sqlite3.Connection | None = None
-        """For single blobs."""
-        self._paging = threading.RLock() if folder else self._using
-        self._pager: sqlite3.Connection | None = None
-        """For pages of many."""
+        self._connections = Connections(self.path)
         self._table = 0
         self._unchecked: list[int] = []
         """Buckets that are to be checked."""
@@ -114,7 +99,7 @@ class ChainStore:
 
     def open(self, domain: bytes) -> Saved | None:
         """Open or create the file of the deployment `domain` (32 bytes): what is saved, None for nothing."""
-        with self._using, told(f"cannot open {self.path}"):
+        with self._connections.using("open"):
             try:
                 return self._open(domain)
             except (NotRegular, PermissionError) as error:
@@ -136,17 +121,16 @@ class ChainStore:
 
     def make_anew(self, domain: bytes) -> None:
         """Begin an empty file in the place of one that was found damaged."""
-        with self._using, self._looking, self._paging, told(f"cannot write {self.path}"):
+        with self._connections.alone(), told(f"cannot write {self.path}"):
             self._open_anew(domain)
             self.is_whole = False
 
     def _open_anew(self, domain: bytes) -> Saved | None:
-        self._remove()
+        self._connections.remove()
         return self._open(domain)
 
     def _open(self, domain: bytes) -> Saved | None:
-        self._disconnect()
-        connection = self._connection = self._connect()
+        connection = self._connections.open_writer()
         version = version_of(connection)
         found = dict(connection.execute("SELECT name, value FROM note")) if version == VERSION else {}
         if version == 0:
@@ -157,7 +141,7 @@ class ChainStore:
                 return self._open_anew(domain)
             with rows_of(connection) as writing:
                 writing.put("note", [("domain", domain)])
-        self._looker, self._pager = (connection if self.path == MEMORY else self._connect() for _ in range(2))
+        self._connections.open_readers()
         self._table = TABLES.index(found["table"].decode()) if "table" in found else 0
         saved = read_saved(connection, found) if "state" in found else None
         rows.require_root(connection)
@@ -167,40 +151,16 @@ class ChainStore:
         self._look_anew()
         return saved
 
-    def _connect(self) -> sqlite3.Connection:
-        if self.path != MEMORY:
-            connection = connect(self.path)
-            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES_OF_LOG}")
-            return connection
-        return sqlite3.connect(MEMORY, check_same_thread=False, isolation_level=None)
-
-    def _disconnect(self) -> None:
-        for connection in (self._looker, self._pager, self._connection):
-            if connection is not None:
-                connection.close()
-        self._looker = self._pager = self._connection = None
-
-    def _remove(self) -> None:
-        self._disconnect()
-        for path in files_of(self.path):
-            try:
-                if require_regular_or_none(path):
-                    path.unlink()
-            except NotRegular:
-                clear_away(path)
-
     def close(self) -> None:
         """Close when a call under way is done. Idempotent."""
-        with self._using, self._looking, self._paging:
-            self._disconnect()
+        self._connections.close()
         self._thread.shutdown(wait=False)
 
     # the node's id
 
     def node_id(self, domain: bytes, public_key: bytes) -> int | None:
         """The id that `save_node_id` kept for this key in the deployment `domain`; None when there is none."""
-        with self._using, told(f"cannot open {self.path}"):
+        with self._connections.using("open"):
             try:
                 if not self.path.exists():
                     return None
@@ -275,11 +235,7 @@ class ChainStore:
     def writing(self) -> Iterator[Rows]:
         """The rows, to be changed: durable when the block ends, as they were when it raises."""
         try:
-            with (
-                self._using,
-                told(f"cannot write {self.path}"),
-                rows_of(_opened(self._connection, self.path)) as writing,
-            ):
+            with self._connections.writer() as connection, rows_of(connection) as writing:
                 yield writing
         finally:
             self._look_anew()
@@ -291,8 +247,8 @@ class ChainStore:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection that writes, to read with; for `in_thread`."""
-        with self._using, told(f"cannot read {self.path}"):
-            yield _opened(self._connection, self.path)
+        with self._connections.writer("read") as connection:
+            yield connection
 
     @property
     def table(self) -> int:
@@ -301,7 +257,7 @@ class ChainStore:
 
     def use_table(self, table: int, write: Callable[[Rows], None]) -> None:
         """Have `write` make another table the view's, at once for all that read."""
-        with self._using, self._looking, self._paging:
+        with self._connections.alone():
             with self.writing() as writing:
                 write(writing)
             self._table, self._unsaved, self._unsaved_of = table, None, {}
@@ -330,10 +286,10 @@ class ChainStore:
     def of_each(self, blob_ids: Sequence[bytes]) -> dict[bytes, list[BlobObject]]:
         """Return blob id → the objects that name the blob, in no order; not for the event loop's thread."""
         found: dict[bytes, dict[int, BlobObject]] = {blob_id: {} for blob_id in blob_ids}
-        with self._paging, told(f"cannot read {self.path}"):
+        with self._connections.pager() as connection:
             for marks, some in portions(blob_ids):
                 statement = f"SELECT * FROM {self._name} WHERE blob_id IN ({marks})"  # noqa: S608 (a name from above)
-                for one in map(object_of, _opened(self._pager, self.path).execute(statement, some)):
+                for one in map(object_of, connection.execute(statement, some)):
                     found[one.record.blob_id][one.record.object_id] = one
         if self._unsaved is not None:
             for blob_id, objects in found.items():
@@ -349,8 +305,8 @@ class ChainStore:
         return found[0] if found else None
 
     def _look(self, statement: str, value: bytes) -> list[BlobObject]:
-        with self._looking, told(f"cannot read {self.path}"):
-            return [object_of(row) for row in _opened(self._looker, self.path).execute(statement, (value,))]
+        with self._connections.looker() as connection:
+            return [object_of(row) for row in connection.execute(statement, (value,))]
 
     def blobs_after(self, blob_id: bytes, max_count: int, condition: Condition) -> list[bytes]:
         """Ids of blobs behind this one in byte order, as many as the limit, of which an object meets the condition.
@@ -371,10 +327,10 @@ class ChainStore:
 
     def _page(self, where: str, values: Sequence[Any], order: str = "", *last: int) -> list[tuple[bytes]]:
         statement = f"SELECT DISTINCT blob_id FROM {self._name} WHERE {where} {order}"  # noqa: S608 (names from above)
-        with self._paging, told(f"cannot read {self.path}"):
+        with self._connections.pager() as connection:
             if self._unsaved is not None:
                 raise StoreError(f"what the chain told cannot be saved in {self.path}")
-            return _opened(self._pager, self.path).execute(statement, (*values, *last)).fetchall()
+            return connection.execute(statement, (*values, *last)).fetchall()
 
     @property
     def _name(self) -> str:
@@ -391,8 +347,7 @@ class ChainStore:
 
         Raises `StoreDamaged` when the objects are not those that were saved.
         """
-        with self._using, told(f"cannot tidy {self.path}"):
-            connection = _opened(self._connection, self.path)
+        with self._connections.writer("tidy") as connection:
             if self._unchecked:
                 try:
                     rows.require_bucket(connection, self._table, self._unchecked[-1])
@@ -410,9 +365,3 @@ class ChainStore:
                 if len(found) < REMOVED_AT_ONCE:
                     self._untidy.pop()
             return bool(self._unchecked or self._untidy)
-
-
-def _opened(connection: sqlite3.Connection | None, path: Path) -> sqlite3.Connection:
-    if connection is None:
-        raise StoreError(f"{path} is not open")
-    return connection
