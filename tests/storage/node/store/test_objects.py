@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -173,11 +174,128 @@ def test_spans_that_lie_near_each_other_are_read_by_one_request(monkeypatch: pyt
     spans = [one for one in objects.read("a", [(0, 10), (20, 10)]) if one is not None]
     assert [len(one.obj) for one in spans] == [10, 10], "what lies between is not held with them"  # type: ignore[arg-type]
     asked.clear()
+    assert not objects.read("a", [])
+    assert not asked
     objects.read("a", [(0, most), (most, 1), (most + 1, 2 * most)])
     assert asked == [(0, most), (most, most + 1), (most + 1, 3 * most + 1)]
 
 
+def test_objects_in_a_folder_are_durable_with_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a folder"
+    objects = ObjectStorage(connect(folder.as_uri(), {}, {}), "an-id")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    objects.claim()
+    objects.write("7-1-00000000", [memoryview(CONTENT)])
+    own = folder / "an-id"
+    paths = [own / module.MARK, own, folder, own / "7-1-00000000", own, folder]
+    assert synced == [path.stat().st_ino for path in paths]
+
+
+def test_the_names_of_many_objects_come_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NAMES_AT_ONCE", 2)
+    objects = ObjectStorage(in_memory(), "an-id")
+    objects.claim()
+    names = [f"7-{number}-00000000" for number in range(5)]
+    for name in names:
+        objects.write(name, [memoryview(CONTENT)])
+    pages = list(objects.names())
+    assert sorted(name for page in pages for name in page) == names
+    assert max(map(len, pages)) <= 2
+
+
 # what fails
+
+
+class Held:
+    """A write that has a place until it is told to end."""
+
+    def __init__(self, objects: ObjectStorage, name: str) -> None:
+        self._begun, self._may_end = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=objects.write, args=(name, self._blocks()))
+        self._thread.start()
+        assert self._begun.wait(30)
+
+    def _blocks(self) -> Iterator[memoryview]:
+        self._begun.set()
+        assert self._may_end.wait(30)
+        yield memoryview(CONTENT)
+
+    def end(self) -> None:
+        self._may_end.set()
+        self._thread.join()
+
+
+def test_a_request_without_a_place_fails_alone_and_places_are_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "REQUESTS_AT_ONCE", 2)
+    monkeypatch.setattr(module, "TURN_LIMIT_S", 0.01)
+    objects = ObjectStorage(in_memory(), "an-id")
+    objects.claim()
+    first = Held(objects, "7-1-00000000")
+    assert objects.read("7-9-00000000", [(0, 1)]) == [None]
+    second = Held(objects, "7-2-00000000")
+    for ask in (lambda: objects.read("7-1-00000000", [(0, 1)]), lambda: objects.remove("7-9-00000000")):
+        with pytest.raises(StoreUnavailable, match=r"(read|delete) 7-.* too many requests wait"):
+            ask()
+    assert objects.failing_s() == 0, "it was not the object store that failed"
+    first.end()
+    for _ in range(3):
+        (content,) = objects.read("7-1-00000000", [(0, 256)])
+        assert content is not None and bytes(content) == CONTENT[:256]
+        with pytest.raises(StoreUnavailable, match="cannot write"):
+            objects.write("7-3-00000000", _failing())
+        objects._writing.answered()
+    second.end()
+    assert objects.length("7-2-00000000") == len(CONTENT)
+
+
+def _failing() -> Iterator[memoryview]:
+    yield memoryview(CONTENT)
+    raise OSError("the disk fails")
+
+
+def test_how_long_requests_have_failed_counts_from_the_first_of_either_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr("storage.node.store.objects.time.monotonic", lambda: now_s[0])
+    objects = ObjectStorage(in_memory(), "an-id")
+    objects._writing.failed("once")
+    now_s[0] += 5
+    objects._writing.failed("twice")
+    objects._reading.failed("once")
+    now_s[0] += 2
+    assert objects.failing_s() == 7
+    objects._writing.answered()
+    assert objects.failing_s() == 2
+    objects._reading.answered()
+    assert objects.failing_s() == 0
+    objects._reading.failed("anew")
+    now_s[0] += 1
+    assert objects.failing_s() == 1
+
+
+def test_a_rest_is_as_short_as_at_first_once_a_request_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr("storage.node.store.objects.time.monotonic", lambda: now_s[0])
+    availability = module.Availability()
+    for _ in range(4):
+        availability.failed("down")
+    with pytest.raises(StoreUnavailable, match="failed lately: down"):
+        availability.require()
+    availability.answered()
+    availability.require()
+    availability.failed("down again")
+    now_s[0] += module.FIRST_REST_S
+    availability.require()
+    with pytest.raises(StoreUnavailable, match="failed lately: down again"):
+        availability.require()  # one request tries, and the others rest meanwhile
+    now_s[0] += module.FIRST_REST_S
+    availability.require()
 
 
 def test_a_bucket_that_is_not_there_is_no_lost_segment(endpoint: str) -> None:
