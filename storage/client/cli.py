@@ -31,6 +31,7 @@ from storage.client.files import (
     write_new,
     write_stream,
 )
+from storage.client.live_objects import live_objects_of
 from storage.client.many_files import store_files
 from storage.client.purchase import StoredBlob, extend_until, registered_meanwhile, waiting_object
 from storage.redstuff import InvalidEncoding, Parameters, RedStuff, blob_id_text, parse_blob_id
@@ -230,11 +231,12 @@ async def read(
 async def status(ledger: Ledger, blob: BlobArgument) -> Result:
     """All objects of a blob that live: their owners, whether they are certified, until when they live.
 
-    As of the newest block, which nodes may take in some minutes later.
+    As of the newest block, which nodes may take in some minutes later. All live objects of the network are looked
+    through for them, page by page.
     """
     newest = await ledger.newest()
     state = await ledger.epoch_state(newest)
-    records = [one for one in await ledger.blobs(newest) if one.blob_id == blob]
+    records = await live_objects_of(ledger, blob, newest)
     if not records:
         raise LedgerError(
             f"blob {blob_id_text(blob)} has no object up to block {newest.number}, the endpoint's newest, which is "
