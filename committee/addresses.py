@@ -82,6 +82,10 @@ class NetworkAddress:
     def parse(cls, text: str) -> NetworkAddress:
         """Return the address that `text` names. Raises `InvalidAddress` saying why there is none."""
         found = _ADDRESS.fullmatch(text) if len(text) <= MAX_ADDRESS_BYTES else None
+        if found is None and not text.isascii():
+            raise _invalid(
+                text, "a name beyond ASCII is written as DNS has it, such as xn--mnchen-3ya.example"
+            )
         if found is None:
             raise _invalid(text, "it must be scheme, host and port and nothing else")
         scheme, host, port = found[1], found[2].lower(), int(found[3] or DEFAULT_PORTS[found[1]])

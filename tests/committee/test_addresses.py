@@ -126,3 +126,14 @@ def test_names(name: str) -> None:
 )
 def test_no_names(name: str) -> None:
     assert not is_name(name)
+
+
+@pytest.mark.parametrize("host", ["münchen.example", "127。0。0。1", "ｎode.example"])
+def test_a_host_beyond_ascii_is_to_be_written_as_dns_has_it(host: str) -> None:
+    """benoitc/hackney#920: nothing of it is converted, so that it stands for no other host than it shows."""
+    with pytest.raises(InvalidAddress, match=r"as DNS has it, such as xn--mnchen-3ya\.example"):
+        NetworkAddress.parse(f"http://{host}:9000")
+    assert (
+        str(NetworkAddress.parse("http://xn--mnchen-3ya.example:9000"))
+        == "http://xn--mnchen-3ya.example:9000"
+    )
