@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import cast
 from weakref import WeakValueDictionary
 
 from committee.connections import open_session
 from committee.errors import LedgerError
-from committee.ledger import ClientLedger
+from committee.ledger import ClientLedger, Ledger
 from committee.membership import Member
 from storage.client.batching import Blobs, Data, in_batches
 from storage.client.errors import NoCommittee, WrongBlob
@@ -67,9 +68,12 @@ class Client:
         await self._session.close()
 
     @property
-    def ledger(self) -> ClientLedger:
-        """The chain as the client sees it, and what pays for its blobs."""
-        return self._ledger
+    def ledger(self) -> Ledger:
+        """The chain as the client sees it, and what pays for its blobs: the ledger that the client was made with.
+
+        A program has it from `haulout.connect`, and so a whole one; the client itself needs a `ClientLedger` alone.
+        """
+        return cast(Ledger, self._ledger)
 
     def _require_open(self) -> None:
         """Raise `RuntimeError`, as aiohttp does of a session: nothing could be sent for what would be paid."""
