@@ -93,7 +93,7 @@ async def copied(view: ChainView, run: list[bytes]) -> None:
     """Page through a run of slivers that a source has all of."""
     copying = Copying(
         *(view, cast(Any, None), cast(Any, None), cast(Any, SimpleNamespace(link=None))),
-        *(cast(Any, SimpleNamespace(standing=None)), cast(Any, None), cast(Any, None)),
+        *(cast(Any, SimpleNamespace(reputation=None)), cast(Any, None), cast(Any, None)),
     )
     source = Source(Member(2, "source", "http://x:1", bytes(48), ()), [])
 

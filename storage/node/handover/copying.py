@@ -89,7 +89,7 @@ class Copying:
         self._code = code
         self._peers = peers
         self._repair = repair
-        self._standing = repair.standing
+        self._reputation = repair.reputation
         self._secret = secret
         self._budget = budget
 
@@ -115,7 +115,7 @@ class Copying:
                         last = None
                         break
         if self._is_too_slow(source):
-            self._standing.kept_waiting(source.member)
+            self._reputation.kept_waiting(source.member)
 
     async def _copy(self, source: Source, part: Part, run: Sequence[bytes]) -> bool:
         """Copy a run as far as the source gives it; return whether to go on with the shard's next one."""
@@ -128,7 +128,7 @@ class Copying:
                 source_id=source.member.node_id,
                 error=error.why,
             )
-            self._standing.failed(source.member, error)
+            self._reputation.failed(source.member, error)
             if not isinstance(error, NodeRefused):
                 source.work.clear()
                 return False
@@ -186,7 +186,7 @@ class Copying:
                 return
             if passed <= run[place]:
                 source.faults += 1
-                self._standing.lied(source.member, f"shard {part.shard} turns in circles")
+                self._reputation.lied(source.member, f"shard {part.shard} turns in circles")
                 return
             if not any(_is_in(run, place, blob_id) for blob_id, _ in page.slivers):
                 # Perhaps it has lost what it was asked for; of what is invalid it gives nothing.
@@ -290,7 +290,7 @@ class Copying:
                 known[blob_id] = self._code.read_metadata(bcs, blob_id, is_checked=is_stored)
             except RedStuffError as error:
                 source.faults += 1
-                self._standing.lied(source.member, f"metadata: {error}")
+                self._reputation.lied(source.member, f"metadata: {error}")
                 part.waste.add(blob_id, part.shard, part.axis, len(sliver.symbols))
                 continue
             if not is_stored:
@@ -307,7 +307,7 @@ class Copying:
                 )
                 continue
             source.faults += 1
-            self._standing.lied(source.member, f"{part.axis.label} sliver of shard {part.shard}: {wrong}")
+            self._reputation.lied(source.member, f"{part.axis.label} sliver of shard {part.shard}: {wrong}")
             part.waste.add(blob_id, part.shard, part.axis, len(sliver.symbols))
         source.slivers += len(good)
         source.size_bytes += sum(len(one.symbols) for one in good)

@@ -1,6 +1,6 @@
 """Symbols from helpers: exactly as many as are needed, spread evenly, with slow ones overtaken and liars left out.
 
-When those in good standing are too few, the others are asked first: if they do not answer in time again, nothing was
+When those of good reputation are too few, the others are asked first: if they do not answer in time again, nothing was
 sent in vain. (A lie shows only when all is there.)
 
 Symbols travel without proofs. Only when what is made of them has another root than the metadata says are proofs asked
@@ -25,13 +25,13 @@ from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.repair.courier import Answer, Courier
 from storage.node.repair.gathering import Gathering
-from storage.node.repair.standing import GOOD, Standing
+from storage.node.repair.reputation import GOOD, Reputation
 from storage.redstuff import RedStuff, blob_id_text
 
 OVERTAKEN_AFTER_S = 6.0
 """A request that a helper has not answered by then is overtaken: another helper is asked, and once as many symbols are
-asked of helpers in good standing, the request is cancelled, so that its answer does not take the link from theirs. But
-not if all helpers need long, as asking more would make it worse."""
+asked of helpers of good reputation, the request is cancelled, so that its answer does not take the link from theirs.
+But not if all helpers need long, as asking more would make it worse."""
 TIMES_THE_USUAL = 4.0
 """A helper is overtaken no sooner than after so many times as long as answers usually take."""
 FIRST_TIMES = 2.0
@@ -43,7 +43,7 @@ LEAST_BYTES = 2**15
 
 
 Offers = dict[tuple[int, bool, bool], dict[Member, list[int]]]
-"""(standing, has left, is the shard's new owner) → member → shards; the least kind is the best."""
+"""(reputation, has left, is the shard's new owner) → member → shards; the least kind is the best."""
 
 
 class RepairError(HauloutError):
@@ -62,7 +62,7 @@ class _Request:
     since: float
     """Loop time at which it was asked for, and from when it is sent that."""
     is_trial: bool = False
-    """Whether those in good standing wait for what becomes of it: without it they are too few."""
+    """Whether those of good reputation wait for what becomes of it: without it they are too few."""
     is_sent: bool = False
     is_overtaken: bool = False
 
@@ -78,11 +78,11 @@ class _Request:
 class Helpers:
     """The peers as givers of symbols."""
 
-    def __init__(self, code: RedStuff, peers: Peers, me: int, standing: Standing, budget: Budget) -> None:
+    def __init__(self, code: RedStuff, peers: Peers, me: int, reputation: Reputation, budget: Budget) -> None:
         self._code = code
         self._peers = peers
         self._me = me
-        self._standing = standing
+        self._reputation = reputation
         self._budget = budget
         self.courier = Courier(peers, budget)
         self._took_s: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
@@ -130,9 +130,9 @@ class Helpers:
             if request.seconds() < after_s or request.is_overtaken:
                 continue
             if request.is_sent:
-                self._standing.kept_waiting(request.member)
+                self._reputation.kept_waiting(request.member)
             # What waits for its turn is overtaken only if it waits behind what keeps others waiting.
-            request.is_overtaken = self._standing.rank(request.member) != GOOD
+            request.is_overtaken = self._reputation.rank(request.member) != GOOD
         asked = {shard for request in pending.values() for shard in request.shards}
         expected = sum(len(one.shards) for one in pending.values() if not one.is_overtaken)
         if expected >= gathering.lacking:
@@ -185,7 +185,7 @@ class Helpers:
     ) -> dict[Member, list[int]]:
         """member → shards to ask it for: `count` shards where there are as many, evenly over the members.
 
-        Members in good standing come first, and shards they have had for long; who has left, last. When little is
+        Members of good reputation come first, and shards they have had for long; who has left, last. When little is
         needed of all `n_blobs`, no more members are asked than give LEAST_BYTES each. The round begins at a place of
         its own for each blob and rebuilding node, so that they do not all lean on the same ones.
         """
@@ -205,7 +205,7 @@ class Helpers:
 
     def _kind(self, member: Member, shard: int) -> tuple[int, bool, bool]:
         return (
-            self._standing.rank(member),
+            self._reputation.rank(member),
             self._peers.has_left(member),
             self._peers.is_new_owner(member, shard),
         )
@@ -222,7 +222,7 @@ class Helpers:
             )
         except NodeError as error:
             gathering.note_refusal(member, shards, error.why)
-            self._standing.failed(member, error)
+            self._reputation.failed(member, error)
             return
         self.note_time(request.seconds())
         fail_point("handover.symbols-received")
@@ -241,7 +241,7 @@ class Helpers:
             if symbols is None:
                 gathering.note_refusal(member, [shard], f"has no sliver of shard {shard}")
             elif symbols.keys() != targets or set(map(len, symbols.values())) != sizes:
-                self._standing.lied(member, f"symbols of shard {shard} that are none of the blob's")
+                self._reputation.lied(member, f"symbols of shard {shard} that are none of the blob's")
                 gathering.wasted += 1
                 gathering.note_refusal(
                     member, range(self._code.n_shards), f"sent no good symbols of shard {shard}"

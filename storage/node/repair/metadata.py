@@ -12,7 +12,7 @@ from storage.node.budgets import Budget
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.repair.helpers import RepairError
-from storage.node.repair.standing import Standing
+from storage.node.repair.reputation import Reputation
 from storage.node.store import SliverStore
 from storage.node.threads import Threads
 from storage.redstuff import BlobMetadata, RedStuff, SliverRoots, blob_id_text
@@ -31,14 +31,14 @@ class MetadataOfBlobs:
         store: SliverStore,
         code: RedStuff,
         peers: Peers,
-        standing: Standing,
+        reputation: Reputation,
         budget: Budget,
         threads: Threads,
     ) -> None:
         self._store = store
         self._code = code
         self._peers = peers
-        self._standing = standing
+        self._reputation = reputation
         self._budget = budget
         self._threads = threads
         self._kept: OrderedDict[bytes, BlobMetadata] = OrderedDict()
@@ -82,13 +82,13 @@ class MetadataOfBlobs:
         others = self._peers.others()
         # Each blob's round begins elsewhere, so that they do not all lean, or wait, on the same ones.
         first = int.from_bytes(blob_id[:4], "big") % max(1, len(others))
-        for member in sorted(others[first:] + others[:first], key=self._standing.rank):
+        for member in sorted(others[first:] + others[:first], key=self._reputation.rank):
             try:
                 async with self._budget.request():
                     metadata = await self._peers.client(member).metadata(blob_id, METADATA_LIMIT_S)
             except NodeError as error:
                 failures[member.node_id] = NodeFailure(member.name, error.why)
-                self._standing.failed(member, error)
+                self._reputation.failed(member, error)
                 continue
             encoded = metadata.to_bcs()
             self._budget.charge(len(encoded))

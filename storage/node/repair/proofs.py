@@ -17,7 +17,7 @@ from storage.client.overtaking import Requests
 from storage.node.budgets import Budget
 from storage.node.peers import Peers
 from storage.node.repair.gathering import Gathering
-from storage.node.repair.standing import Standing
+from storage.node.repair.reputation import Reputation
 from storage.redstuff import MerkleProof, RedStuff, RedStuffError
 
 Proven = dict[int, MerkleProof]
@@ -27,10 +27,10 @@ Proven = dict[int, MerkleProof]
 class Proofs:
     """The peers as provers of the symbols that they gave."""
 
-    def __init__(self, code: RedStuff, peers: Peers, standing: Standing, budget: Budget) -> None:
+    def __init__(self, code: RedStuff, peers: Peers, reputation: Reputation, budget: Budget) -> None:
         self._code = code
         self._peers = peers
-        self._standing = standing
+        self._reputation = reputation
         self._budget = budget
 
     async def ask(
@@ -61,7 +61,7 @@ class Proofs:
                     # Those overtaken must not have the turns that the others wait for.
                     late += asked.cancel_overtaken(lambda member: True, len(by_member))
             for member in (*late, *asked.overtaken):
-                self._standing.kept_waiting(member)
+                self._reputation.kept_waiting(member)
                 self._leave_out(gathering, member, by_member[member], "kept the proof of its symbol back")
         for index, (member, shard) in list(gathering.sources.items()):
             if (member.node_id, shard) in gathering.refused:
@@ -86,7 +86,7 @@ class Proofs:
                     transfer,
                 )
         except NodeError as error:
-            self._standing.failed(member, error)
+            self._reputation.failed(member, error)
             self._leave_out(gathering, member, indices, f"gave no proof of its symbol: {error.why}")
             return {}
         proven: Proven = {}
@@ -102,7 +102,7 @@ class Proofs:
                 proven[index] = proof
                 continue
             _, shard = gathering.sources[index]
-            self._standing.lied(member, f"{gathering.axis.other.label} symbol of shard {shard}")
+            self._reputation.lied(member, f"{gathering.axis.other.label} symbol of shard {shard}")
             gathering.note_failure(member, "sent a wrong symbol")
             gathering.refused.update((member.node_id, one) for one in range(self._code.n_shards))
             return {}

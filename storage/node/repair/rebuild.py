@@ -20,7 +20,7 @@ from storage.node.repair.gathering import Gathering, Rebuilt
 from storage.node.repair.helpers import Helpers, RepairError
 from storage.node.repair.metadata import MetadataOfBlobs
 from storage.node.repair.proofs import Proofs
-from storage.node.repair.standing import Standing
+from storage.node.repair.reputation import Reputation
 from storage.node.repair.together import BLOBS_TOGETHER, SYMBOLS_TOGETHER, Together
 from storage.node.repair.waste import Waste
 from storage.node.store import NewSliver, SliverStore, StoreError
@@ -89,13 +89,13 @@ class Repair:
         self._code = code
         self._peers = peers
         self._budget = budget
-        self.standing = Standing()
-        self._helpers = Helpers(code, peers, view.node_id, self.standing, self._budget)
-        self._proofs = Proofs(code, peers, self.standing, self._budget)
+        self.reputation = Reputation()
+        self._helpers = Helpers(code, peers, view.node_id, self.reputation, self._budget)
+        self._proofs = Proofs(code, peers, self.reputation, self._budget)
         self.threads = Threads()
         """For the long work of repair and handover: the store's small questions must not wait behind all of it."""
-        self._metadata = MetadataOfBlobs(store, code, peers, self.standing, self._budget, self.threads)
-        self._together = Together(store, code, peers, self._helpers, self.standing, self.threads)
+        self._metadata = MetadataOfBlobs(store, code, peers, self.reputation, self._budget, self.threads)
+        self._together = Together(store, code, peers, self._helpers, self.reputation, self.threads)
         self.on_inconsistent: Callable[[InconsistentBlob], None] = lambda blob: None
         """Told of every inconsistent blob that is met, whoever asked for the repair; must not block."""
 

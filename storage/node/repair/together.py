@@ -18,7 +18,7 @@ from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.repair.gathering import Gathering, Rebuilt
 from storage.node.repair.helpers import Helpers
-from storage.node.repair.standing import GOOD, Standing
+from storage.node.repair.reputation import GOOD, Reputation
 from storage.node.store import SliverStore
 from storage.node.threads import Threads, cancelled
 from storage.redstuff import Axis, RedStuff
@@ -57,14 +57,14 @@ class Together:
         code: RedStuff,
         peers: Peers,
         helpers: Helpers,
-        standing: Standing,
+        reputation: Reputation,
         threads: Threads,
     ) -> None:
         self._store = store
         self._code = code
         self._peers = peers
         self._helpers = helpers
-        self._standing = standing
+        self._reputation = reputation
         self._threads = threads
 
     async def rebuild(
@@ -156,7 +156,7 @@ class Together:
                     has_others_or_answers = task.result() or has_others_or_answers
                 late = [task for task, one in pending.items() if has_others_or_answers and self._is_late(one)]
                 for task in late:
-                    self._standing.kept_waiting(pending.pop(task).member)
+                    self._reputation.kept_waiting(pending.pop(task).member)
                 await cancelled(late)
         finally:
             await cancelled(list(pending))
@@ -186,7 +186,7 @@ class Together:
                 member, question, size_bytes, request.note_sent
             )
         except NodeError as error:
-            self._standing.failed(member, error)
+            self._reputation.failed(member, error)
             for gathering in gatherings:
                 gathering.note_refusal(member, request.shards, error.why)
             return False

@@ -64,7 +64,9 @@ class Compared(bytes):
 async def compared(n_blobs: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """How often blob ids are compared while a run of so many is copied from a source that has them all."""
     copying = Copying(
-        *cast(Any, (None, None, None, SimpleNamespace(link=None), SimpleNamespace(standing=None), None, None))
+        *cast(
+            Any, (None, None, None, SimpleNamespace(link=None), SimpleNamespace(reputation=None), None, None)
+        )
     )
     run = sorted(map(Compared, blob_ids(n_blobs)))
     source = Source(Member(2, "source", "http://x:1", bytes(48), ()), [])

@@ -97,7 +97,7 @@ async def test_a_source_that_lies_in_metadata_is_named_and_holds_up_nothing(stor
 
     bend(stored, 1, {3: lambda real: Source(real, [], lie)})
     stored.chain.select(MOVED)
-    await stored.until(lambda: stored.running[1].repair.standing.lies[3])
+    await stored.until(lambda: stored.running[1].repair.reputation.lies[3])
     stored.chain.start()
     await stored.until(lambda: 6 in stored.chain.attested)
     await stored.seen()

@@ -12,7 +12,7 @@ from storage.client import wire
 from storage.client.node_client import NodeClient
 from storage.node.handover import jobs
 from storage.node.repair import helpers
-from storage.node.repair.standing import SLOW
+from storage.node.repair.reputation import SLOW
 from storage.redstuff import Axis
 from tests.logged import captured
 from tests.storage.node.checks import check
@@ -99,7 +99,7 @@ async def test_f_faulty_shards_among_the_helpers_hold_up_nothing(
     bend(stored, 2, {4: lambda real: Liar(real, lie)})
     await change(stored, LESS)
     await check(stored, in_vain=1)
-    named = set(stored.running[2].repair.standing.lies)
+    named = set(stored.running[2].repair.reputation.lies)
     assert named <= {4}
     assert bool(named) or lie is shifted_symbols
 
@@ -120,8 +120,8 @@ async def test_a_helper_that_gives_nothing_holds_up_nothing(
     assert any("decodingSymbols" in path for path in nothing.asked)
     await check(stored)
     repair = stored.running[2].repair
-    assert repair.standing.rank(stored.running[2].view.state.members()[4]) == SLOW
-    assert not repair.standing.lies
+    assert repair.reputation.rank(stored.running[2].view.state.members()[4]) == SLOW
+    assert not repair.reputation.lies
 
 
 @pytest.mark.parametrize("lies", [False, True], ids=["source that holds back", "source that lies"])
@@ -138,7 +138,7 @@ async def test_two_helpers_of_f_shards_that_lie_hold_up_nothing(stored: Network,
     bend(stored, 2, {3: lambda real: Liar(real, lie_of_pages_too), 4: lambda real: Liar(real, lying_symbols)})
     await change(stored, {1: (0, 1, 2, 6), 2: (3, 4, 5, 7), 3: (8,), 4: (9,)})
     await check(stored, in_vain=2)
-    assert set(stored.running[2].repair.standing.lies) == {3, 4}
+    assert set(stored.running[2].repair.reputation.lies) == {3, 4}
 
 
 @pytest.mark.usefixtures("no_retries")
@@ -183,7 +183,7 @@ async def test_a_liar_is_remembered_and_asked_no_more(stored: Network) -> None:
         for _ in range(2):
             await repair.rebuild(blob.metadata, Axis.PRIMARY, [7], avoiding={3})
     assert asked.count("decoding_symbols") == 1
-    assert repair.standing.lies[4] >= 1
+    assert repair.reputation.lies[4] >= 1
     await change(stored, LESS)
     assert asked.count("decoding_symbols") == 1
     await check(stored)

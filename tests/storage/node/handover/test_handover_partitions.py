@@ -170,5 +170,5 @@ async def test_helpers_are_not_overtaken_when_all_of_them_are_slow(
     for blob in BLOBS:
         (rebuilt,) = await repair.rebuild(blob.metadata, Axis.PRIMARY, [7])
         assert rebuilt.wasted_bytes == 0
-    assert not any(repair.standing.rank(member) for member in stored.chain.state.current.members)  # type: ignore[union-attr]
+    assert not any(repair.reputation.rank(member) for member in stored.chain.state.current.members)  # type: ignore[union-attr]
     await check(stored)

@@ -16,7 +16,7 @@ from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
 from storage.node.handover import copying, sources
 from storage.node.repair import helpers
-from storage.node.repair.standing import SLOW
+from storage.node.repair.reputation import SLOW
 from storage.redstuff import Axis, SliverData
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, CODE, MOVED, Bent, bend, change, encoded, flip, lacks
@@ -75,7 +75,7 @@ async def test_a_source_that_lies_is_named_and_its_slivers_are_rebuilt(
     await change(stored, MOVED)
     await check(stored, in_vain=1)
     assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
-    assert stored.running[1].repair.standing.lies[3] >= 1
+    assert stored.running[1].repair.reputation.lies[3] >= 1
 
 
 async def test_what_a_source_is_asked_too_often_holds_up_nothing_else(stored: Network) -> None:
@@ -146,7 +146,7 @@ async def test_a_source_that_holds_back_is_helped_out(stored: Network) -> None:
     bend(stored, 1, {3: lambda real: Bent(real, hold_back)})
     await change(stored, MOVED)
     await check(stored)
-    assert not stored.running[1].repair.standing.lies
+    assert not stored.running[1].repair.reputation.lies
 
 
 class Creeper(Bent):
@@ -207,7 +207,7 @@ async def test_a_source_that_drips_a_page_is_left(stored: Network, monkeypatch: 
     await change(stored, MOVED)
     assert filled(stored).rebuilt_slivers == 2 * len(BLOBS)
     node_3 = stored.running[1].view.state.members()[3]
-    assert stored.running[1].repair.standing.rank(node_3) == SLOW
+    assert stored.running[1].repair.reputation.rank(node_3) == SLOW
 
 
 def one_a_page(name: str, answer: Any) -> Any:
@@ -229,7 +229,7 @@ async def test_a_source_that_gives_little_for_the_time_it_takes_is_left(
     await check(stored)
     assert filled(stored).rebuilt_slivers >= len(BLOBS)
     node_3 = stored.running[1].view.state.members()[3]
-    assert stored.running[1].repair.standing.rank(node_3) == SLOW
+    assert stored.running[1].repair.reputation.rank(node_3) == SLOW
 
 
 async def test_a_source_of_one_sliver_a_page_is_not_left_while_it_is_quick(stored: Network) -> None:

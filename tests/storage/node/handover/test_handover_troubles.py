@@ -57,7 +57,7 @@ async def test_slivers_damaged_at_the_old_owner_are_rebuilt_at_both(
     await change(stored, MOVED)
     (report,) = stored.running[1].handover.report().shards
     assert (report.transferred_slivers, report.rebuilt_slivers) == (2 * len(BLOBS) - lost, lost)
-    assert not stored.running[1].repair.standing.lies
+    assert not stored.running[1].repair.reputation.lies
     await check(stored)
     sliver = blob.sliver(axis, CODE.sliver_index(blob.blob_id, 6, axis))
     assert stored.running[3].store.sliver(blob.blob_id, 6, axis) == bytes(sliver)

@@ -14,7 +14,7 @@ from storage.node.peers import Peers
 from storage.node.repair import helpers as helpers_module
 from storage.node.repair.gathering import Gathering
 from storage.node.repair.helpers import Helpers
-from storage.node.repair.standing import Standing
+from storage.node.repair.reputation import Reputation
 from storage.redstuff import Axis, RedStuff
 
 CODE = RedStuff(100)  # p = 34, s = 67
@@ -42,8 +42,8 @@ def spread(
         is_new_owner=lambda member, shard: shard in (new or {}),
         has_left=lambda member: member.node_id in left,
     )
-    standing = Standing()
-    helpers = Helpers(CODE, cast(Peers, peers), me, standing, Budget())
+    reputation = Reputation()
+    helpers = Helpers(CODE, cast(Peers, peers), me, reputation, Budget())
     t = CODE.symbol_size(3400)
     gathering = Gathering(
         BLOB.metadata, Axis.SECONDARY, {number: number for number in range(targets)}, CODE.p, t
@@ -91,9 +91,9 @@ def test_who_has_left_is_asked_when_nobody_else_is_left() -> None:
 
 
 def test_lies_of_nodes_that_share_a_name_are_counted_apart() -> None:
-    standing, (honest, liar) = Standing(), (Member(one, "twin", "", bytes(48), ()) for one in (1, 2))
-    standing.lied(liar, "a symbol")
-    assert (standing.lies[honest.node_id], standing.lies[liar.node_id]) == (0, 1)
+    reputation, (honest, liar) = Reputation(), (Member(one, "twin", "", bytes(48), ()) for one in (1, 2))
+    reputation.lied(liar, "a symbol")
+    assert (reputation.lies[honest.node_id], reputation.lies[liar.node_id]) == (0, 1)
 
 
 def test_no_shard_is_asked_for_twice() -> None:

@@ -18,7 +18,7 @@ from storage.node.peers import Peers
 from storage.node.repair import courier
 from storage.node.repair.gathering import Gathering
 from storage.node.repair.helpers import FIRST_TIMES, OVERTAKEN_AFTER_S, TIMES_THE_USUAL, Helpers
-from storage.node.repair.standing import GOOD, SLOW, Standing
+from storage.node.repair.reputation import GOOD, SLOW, Reputation
 from storage.redstuff import Axis, RedStuff
 
 CODE = RedStuff(10)  # p = 4, s = 7
@@ -40,7 +40,7 @@ class Bench:
         self.waiting: dict[int, asyncio.Future[None]] = {}
         self.holders = {one.node_id: [one] for one in MEMBERS}
         self.budget = Budget(requests_at_once=REQUESTS_AT_ONCE)
-        self.standing = Standing()
+        self.reputation = Reputation()
         peers = SimpleNamespace(
             client=lambda member: SimpleNamespace(
                 decoding_symbols=lambda *question: self._answer(member, *question)
@@ -49,7 +49,7 @@ class Bench:
             is_new_owner=lambda member, shard: False,
             has_left=lambda member: False,
         )
-        self.helpers = Helpers(CODE, cast(Peers, peers), 0, self.standing, self.budget)
+        self.helpers = Helpers(CODE, cast(Peers, peers), 0, self.reputation, self.budget)
 
     async def _answer(
         self,
@@ -101,7 +101,7 @@ class Bench:
             self.asked.clear()
 
     def slow(self) -> set[int]:
-        return {one.node_id for one in MEMBERS if self.standing.rank(one) != GOOD}
+        return {one.node_id for one in MEMBERS if self.reputation.rank(one) != GOOD}
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ async def test_what_waits_behind_a_helper_that_hangs_is_asked_of_others(
     gathering, fetching = await bench.gather()
     await bench.answered(*(bench.waiting.keys() - {hanging}))
     assert gathering.lacking == 1
-    bench.standing.kept_waiting(MEMBERS[hanging])
+    bench.reputation.kept_waiting(MEMBERS[hanging])
     await bench.passes(OVERTAKEN_AFTER_S - JUST)
     assert bench.waiting.keys() == {hanging}, "its turn may still come"
     await bench.passes(2 * JUST)
@@ -291,7 +291,7 @@ async def test_a_rebuilder_asks_slow_members_last_for_a_while(bench: Bench) -> N
     await bench.passes(OVERTAKEN_AFTER_S + JUST)
     await bench.answered(bench.asked[-1])
     await fetching
-    assert bench.standing.rank(MEMBERS[slow]) == SLOW
+    assert bench.reputation.rank(MEMBERS[slow]) == SLOW
     bench.asked.clear()
     _, fetching = await bench.gather()
     assert slow not in bench.asked

@@ -15,7 +15,7 @@ from storage.node.budgets import Budget
 from storage.node.peers import Peers
 from storage.node.repair.gathering import Gathering
 from storage.node.repair.proofs import Proofs
-from storage.node.repair.standing import GOOD, Standing
+from storage.node.repair.reputation import GOOD, Reputation
 from storage.node.store.records import Symbols
 from storage.redstuff import Axis, MerkleProof, RedStuff
 
@@ -37,13 +37,13 @@ class Bench:
         self.hanging: set[int] = set()
         self.asked: list[tuple[int, list[int]]] = []
         """(node id, shards) of the questions that went out."""
-        self.standing = Standing()
+        self.reputation = Reputation()
         self.budget = Budget(requests_at_once=2)
         self._link = Link()
         peers = SimpleNamespace(
             client=lambda member: SimpleNamespace(recovery_symbols=self._answer_of(member))
         )
-        self.proofs = Proofs(CODE, cast(Peers, peers), self.standing, self.budget)
+        self.proofs = Proofs(CODE, cast(Peers, peers), self.reputation, self.budget)
         given: dict[int, Mapping[int, Symbols]] = {}
         places = {}
         for member in sources:
@@ -101,7 +101,7 @@ async def test_a_member_that_hangs_on_its_proofs_is_waited_for_once(bench: Bench
     assert bench.proven_shards(asking.result()) == {3, 4, 5, 6}
     assert [shards for node_id, shards in bench.asked if node_id == LIAR.node_id] == [[0, 1, 2]]
     assert bench.gathering.wasted == 3
-    assert bench.standing.rank(LIAR) != GOOD
+    assert bench.reputation.rank(LIAR) != GOOD
 
 
 async def test_members_that_hang_give_their_turns_to_others(bench: Bench) -> None:

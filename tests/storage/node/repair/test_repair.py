@@ -102,7 +102,7 @@ async def test_all_that_a_liar_gave_is_thrown_away_and_of_others_what_they_do_no
     left = [second, last] if liar_does == "proves one alone" else [last]
     assert list(proofs) == list(gathering.sources) == list(gathering.symbols) == left
     assert gathering.wasted == 3 - len(left)
-    assert bench.repair.standing.lies[liar.node_id] == (liar_does == "lies")
+    assert bench.repair.reputation.lies[liar.node_id] == (liar_does == "lies")
 
 
 async def test_what_did_not_suffice_is_counted_as_waste_of_what_is_rebuilt_later(bench: Bench) -> None:

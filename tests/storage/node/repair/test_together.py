@@ -22,7 +22,7 @@ from storage.node.peers import Peers
 from storage.node.repair import Repair, RepairError, Waste
 from storage.node.repair import helpers as helpers_module
 from storage.node.repair import rebuild as rebuild_module
-from storage.node.repair.standing import GOOD
+from storage.node.repair.reputation import GOOD
 from storage.node.store import RESERVE_BYTES, SliverStore, StoreFull
 from storage.redstuff import Axis, EncodedBlob, MerkleProof, RedStuff
 from tests.storage.node.repair.conftest import flip
@@ -204,7 +204,7 @@ async def test_a_lie_about_one_blob_blames_the_helper_and_has_that_blob_asked_ag
     assert all(bench.is_whole(blob_id) for blob_id in BLOBS)
     asked = any(liar.batches)
     assert bench.asked_alone() == ({victim} if asked else set())
-    assert dict(bench.repair.standing.lies) == ({0: 1} if asked else {})
+    assert dict(bench.repair.reputation.lies) == ({0: 1} if asked else {})
     assert asked, "so that there was something to be found"
     (wasted,) = {one.blob_id: one.wasted_bytes for one in tallies(bench.store, 5) if one.wasted_bytes}.items()
     assert wasted[0] == victim
@@ -219,7 +219,7 @@ async def test_symbols_that_are_none_are_a_lie_about_all_blobs(bench: Bench, how
     assert all(bench.is_whole(blob_id) for blob_id in BLOBS)
     asked = {shard for shard in (0, 1) if bench.helpers[shard].batches}
     assert asked
-    assert set(bench.repair.standing.lies) == asked
+    assert set(bench.repair.reputation.lies) == asked
 
 
 async def test_slivers_that_a_helper_lacks_are_asked_of_another_and_nothing_is_wasted(bench: Bench) -> None:
@@ -231,7 +231,7 @@ async def test_slivers_that_a_helper_lacks_are_asked_of_another_and_nothing_is_w
     assert all(bench.is_whole(blob_id) for blob_id in BLOBS)
     symbols, _, wasted = bench.costs()
     assert (symbols, wasted) == (PAIRS_BYTES, 0)
-    assert not bench.repair.standing.lies
+    assert not bench.repair.reputation.lies
 
 
 async def test_helpers_that_are_down_are_replaced_and_nothing_is_wasted(bench: Bench) -> None:
@@ -251,7 +251,7 @@ async def test_helpers_that_hang_are_overtaken(bench: Bench, monkeypatch: pytest
     assert all(bench.is_whole(blob_id) for blob_id in BLOBS)
     hanging = [one for shard in (0, 1) if (one := bench.helpers[shard]).batches]
     assert hanging
-    assert all(bench.repair.standing.rank(one.member) != GOOD for one in hanging)
+    assert all(bench.repair.reputation.rank(one.member) != GOOD for one in hanging)
     assert bench.costs()[2] == 0
 
 
@@ -285,7 +285,7 @@ async def test_own_slivers_that_are_wrong_are_found_and_given_up(bench: Bench) -
     assert await bench.fill([MINE[0]]) == {}
     assert all(bench.is_whole(blob_id, [MINE[0]]) for blob_id in BLOBS)
     assert bench.store.has_sliver(victim, 7, Axis.PRIMARY) is not differs
-    assert not bench.repair.standing.lies
+    assert not bench.repair.reputation.lies
     assert bench.costs()[2] == 0
 
 

@@ -1,6 +1,6 @@
-"""What a node remembers of its peers' conduct: who lied to it, who kept it waiting. Both are forgotten after a while.
+"""What a node remembers of its peers' conduct: lies, and slowness. Both are forgotten after a while.
 
-Nobody is excluded for good by it: a peer in bad standing is asked last, when the others do not suffice. Everything a
+A bad reputation excludes no peer for good: the peer is asked last, when the others do not suffice. Everything that a
 peer sends is verified in any case; this saves the waste and the wait.
 """
 
@@ -22,8 +22,8 @@ GOOD, SLOW, LIAR = range(3)
 """Ranks, best first."""
 
 
-class Standing:
-    """The peers' standing with one node."""
+class Reputation:
+    """Each peer's reputation with one node."""
 
     def __init__(self) -> None:
         self.lies: Counter[int] = Counter()
@@ -38,7 +38,7 @@ class Standing:
         log.warning("a peer lied", peer=member.name, peer_id=member.node_id, what=what, lies=lies)
 
     def failed(self, member: Member, error: NodeError) -> None:
-        """Remember what a request to a peer ended in. Who refuses has answered: that is held against nobody."""
+        """Remember what a request to a peer ended in. A peer that refuses has answered: that is not held against it."""
         if isinstance(error, NodeLied):
             self.lied(member, error.why)
         elif isinstance(error, NodeUnreachable):
