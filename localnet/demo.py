@@ -1,7 +1,7 @@
 """The main job, end to end, on real parts: a chain, ten storage nodes as processes, two changes of epoch.
 
 Store real files, certify them on chain, read them. Kill a member and delete its folder: the others eject it, replace it
-within the period and rebuild its shards, and nobody tells them to. Let another member leave and a newcomer join: the
+within the period and rebuild its shards, with no command given. Let another member leave and a newcomer join: the
 next period's committee takes over. After each change check the transition report, and read every file again.
 """
 

@@ -219,13 +219,13 @@ class Client:
     async def read(self, blob_id: bytes | str | int, progress: Progress = no_progress) -> bytearray:
         """The blob's bytes, checked against its id, which is given in any of its forms (`BlobId`).
 
-        They are the caller's, who may change them.
+        The caller may change them.
 
         While no member answers it waits for the machine's link, up to a minute, and goes on with what it has.
-        Raises `InvalidEncoding` when it is no id; `UnknownBlob` when so many do not know the id that it cannot be
-        certified, `BlobUnavailable` naming who did not answer when nobody has the metadata or fewer than `p` of the `n`
-        shards can be reached, `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when that has been
-        proven on chain.
+        Raises `InvalidEncoding` when it is no id; `UnknownBlob` when too many members do not know the id for it to be
+        certified, `BlobUnavailable` naming the members that did not answer when none has the metadata or fewer than
+        `p` of the `n` shards can be reached, `InconsistentBlob` when the writer encoded it wrongly, `InvalidBlob` when
+        that has been proven on chain.
         """
         self._require_open()
         blob_id = BlobId(blob_id)

@@ -130,7 +130,7 @@ class UnknownBlob(ClientError):
 
 
 class InvalidBlob(ClientError):
-    """So many nodes find the blob invalid that a correct one is among them: its writer encoded it inconsistently."""
+    """Enough nodes find the blob invalid that a correct one is among them: its writer encoded it inconsistently."""
 
     def __init__(self, blob: str) -> None:
         super().__init__(

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from storage.client.link import TIMES_ITS_SHARE, Transfer
 
 SLOWED_TOGETHER = 3
-"""So many transfers that are slow at the same time tell of a slow link."""
+"""Transfers that, slow at the same time, tell of a slow link."""
 OVERTAKEN_AFTER_S = 4.0
 """A small request is overtaken after this; a large one when its transfer is overdue (`storage.client.link`)."""
 

@@ -1,7 +1,7 @@
-"""One read of a blob: its metadata from whoever has it, then `p` primary slivers from whoever comes first.
+"""One read of a blob: its metadata from any member, then `p` primary slivers from the members that answer first.
 
 In a handover both committees are asked: the new one may not have the blob yet, and the old one may not know what was
-certified since. Afterwards those of the previous one come last, and whoever had before what was not handed over since.
+certified since. Afterwards the members of the previous one come last, and the former holders of unattested shards.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class Reading:
         self._name = blob_id_text(blob_id)
         self._outages = outages
         self._slow: set[int] = set()
-        """Node ids of members that were overtaken: asked for the rest only when nobody else has it."""
+        """Node ids of members that were overtaken: asked for the rest only when no other member has it."""
 
     # metadata
 
     async def metadata(self) -> BlobMetadata:
         """The blob's metadata, checked against its id.
 
-        Raises `UnknownBlob`, `InvalidBlob`, or `BlobUnavailable` naming who failed.
+        Raises `UnknownBlob`, `InvalidBlob`, or `BlobUnavailable` naming the members that failed.
         """
         failures: dict[int, NodeFailure] = {}
         unknown_to: set[int] = set()
@@ -111,7 +111,7 @@ class Reading:
         return [members[node_id] for node_id in returned]
 
     def _who_may_know(self) -> list[Member]:
-        """The current members, and who may have what they lack, in the order in which to ask them."""
+        """The current members, and the nodes that may have what they lack, in the order in which to ask them."""
         current = list(self._current.members)
         others = [one for one in self._state.members().values() if one.node_id not in self._current.by_id]
         if not self._state.handover_done:
@@ -119,7 +119,7 @@ class Reading:
         return random.sample(current, len(current)) + random.sample(others, len(others))
 
     async def _require_some_that_may_know(self, unknown_to: set[int]) -> None:
-        """Raise `UnknownBlob` when so many do not know the blob that it cannot be certified.
+        """Raise `UnknownBlob` when too many do not know the blob for it to be certified.
 
         It takes a quorum: f may lie, and f more need not have been in the quorum that certified it. Shards that their
         owners had not before and have not attested yet tell nothing, even when the handover was closed without them.
@@ -204,7 +204,7 @@ class Reading:
                             offers.keep((pair, member))
 
     def _holders(self, code: RedStuff, pair: int) -> list[Member]:
-        """Who may hold a pair: the owner of its shard, then who had it before."""
+        """Return the members that may hold a pair: the owner of its shard, then the owner before."""
         return list(self._state.holders(code.shard_of_pair(self._blob_id, pair)))
 
     async def _sliver(

@@ -5,7 +5,7 @@ it may, when the next period has begun; also when it was ejected epochs ago whil
 candidacy is asked of the chain, which tells it from a withdrawal, and not of what this node has seen.
 
 There are a hundred places. A node that found none, or lost its own, asks for one now and then: the contract gives it
-that of a candidate with less stake. Anyone can take all places without stake, so nobody may have to wait for a person.
+that of a candidate with less stake. Anyone can take all places without stake, so none may wait for a person.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from committee.membership import Committee
 log = Log()
 
 WRONG_S = 600.0
-"""A clock that differs so much from most members' is worth a line in the log: that cannot be a slow answer."""
+"""A clock that differs by this from most members' is worth a line in the log: that cannot be a slow answer."""
 RIGHT_S = WRONG_S / 2
 """It is right again when it differs by less."""
 LATEST_S = 2**40

@@ -47,7 +47,7 @@ log = Log()
 STORE_LOOK_S = 1.0
 """Time between two looks at whether the store's index is whole."""
 STORE_LOOKS = 10
-"""So many looks in a row must fail before the node ends: a disk that fails once, as over a network, is waited for."""
+"""Looks that must fail in a row before the node ends: a disk that fails once, as over a network, is waited for."""
 RESTART_PAUSE_S = 1.0
 IS_REGISTERED = "AccountHasNode"
 """The contract's error for an account that operates a node already."""
@@ -353,7 +353,7 @@ async def require_store(store: SliverStore) -> None:
     """Look at the store's index for ever; raise `StoreDamaged` once it is damaged or gone.
 
     The node ends then: what it signs must be found after a restart, and a member that answers every request for slivers
-    with an error is noticed by nobody. So it does when STORE_LOOKS looks in a row have failed, whose last `StoreError`
+    with an error is not noticed. So it does when STORE_LOOKS looks in a row have failed, whose last `StoreError`
     is raised.
     """
     failed = 0

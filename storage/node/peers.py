@@ -90,7 +90,7 @@ class Peers:
     def holders(self, avoiding: Collection[int]) -> dict[int, list[Member]]:
         """shard → the other nodes that may hold it, its newest owner last.
 
-        Nodes whose id is in `avoiding` are left out; a shard nobody else holds is missing from the answer.
+        Nodes whose id is in `avoiding` are left out; a shard that no other node holds is missing from the answer.
         """
         state = self._view.state
         wanted = state.members()

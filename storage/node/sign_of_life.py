@@ -90,7 +90,7 @@ class SignsOfLife:
         return await self._holds(member, nonce, message, signature)
 
     async def witness(self, member: Member) -> str | None:
-        """The fellow that the member is shown to answer; None when it answers nobody.
+        """The fellow that the member is shown to answer; None when it answers no fellow.
 
         A sign counts for the contract's patience, as an answer to this node would.
         """

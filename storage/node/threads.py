@@ -40,7 +40,7 @@ MOST_LONG = min(28, count_processors())
 async def finished(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """As `asyncio.to_thread`, but when cancelled, wait for the thread to finish first; its error is then the cause.
 
-    Whoever takes up the work afterwards then sees all that was stored, and fetches none of it again.
+    The work, when it is taken up afterwards, then sees all that was stored, and fetches none of it again.
     """
     running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:

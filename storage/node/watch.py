@@ -1,4 +1,4 @@
-"""Members watch each other: who is silent for the contract's patience is ejected by a quorum's certificate.
+"""Members watch each other: one that is silent for the contract's patience is ejected by a quorum's certificate.
 
 A member's silence begins with a request that it has not answered, not with its last answer: one that answers every
 request just within the patience is slow and alive, however long the pauses between its answers. An answer is health in
@@ -109,7 +109,7 @@ class Watch:
         return message, await asyncio.to_thread(self._secret.sign, message)
 
     async def _chain_time_s(self) -> int:
-        """Return the chain's time of at most CHAIN_TIME_KEPT_S ago; it is asked for once, whoever wants to know it."""
+        """Return the chain's time of at most CHAIN_TIME_KEPT_S ago; it is asked for once for all that wait for it."""
         async with self._telling:
             if self._told is None or time.monotonic() - self._told[0] >= CHAIN_TIME_KEPT_S:
                 self._told = time.monotonic(), await self._view.ledger.chain_time_s()
@@ -123,7 +123,7 @@ class Watch:
                 await asyncio.sleep(self._interval_s)
 
     def _look(self, polls: asyncio.TaskGroup) -> None:
-        """Begin what is to be done now, and forget who is no fellow member: nobody asks it any more."""
+        """Begin what is to be done now, and forget the nodes that are no fellow members: they are asked no more."""
         current = self._view.state.current
         if current is None or self._view.node_id not in current.by_id:
             self._asked_at = {}

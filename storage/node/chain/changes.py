@@ -100,7 +100,7 @@ class Draft:
         """Object that is not known → the block in which it was deleted."""
 
     def follow(self, step: Step) -> Change:
-        """Return what changes. Raises `KeyError` when an event names an object that nobody registered."""
+        """Return what changes. Raises `KeyError` when an event names an object that was not registered."""
         for event in step.events:
             self._take_in(event)
         return Change(step.marks, self._changed, self._ejected, step.state)

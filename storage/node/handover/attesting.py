@@ -18,7 +18,7 @@ from storage.redstuff import Axis
 log = Log()
 
 SHARDS_AT_ONCE = 200
-"""Shards in one transaction; for so many it takes 10 M gas, of the 2^24 that a transaction may take (EIP-7825)."""
+"""Shards in one transaction, which then takes 10 M gas of the 2^24 that a transaction may take (EIP-7825)."""
 
 
 class _Incomplete(Exception):

@@ -339,7 +339,7 @@ class Handover:
 
 
 def _shards(committee: Committee) -> tuple[int, dict[int, frozenset[int]]]:
-    """The epoch, and who has what in it."""
+    """Return the epoch, and the shards of each member in it."""
     return committee.epoch, {member.node_id: frozenset(member.shards) for member in committee.members}
 
 

@@ -121,9 +121,9 @@ def transition_report(
     """Add up the nodes' reports of the change from `previous` to `current`.
 
     `blob_lengths` are the lengths in bytes of the blobs that were live at the change. The checks are those of the
-    protocol: kept shards moved no byte; exactly the departed members' slivers were rebuilt; nobody assembled a blob.
-    `unattested` are the shards that their owners in `previous` had not attested by that epoch's end. Of these, whoever
-    has each now rebuilds what it lacks, which nobody else can know: that may be anything, up to all of it.
+    protocol: kept shards moved no byte; exactly the departed members' slivers were rebuilt; no node assembled a blob.
+    `unattested` are the shards that their owners in `previous` had not attested by that epoch's end. The member
+    that has one of these now rebuilds what it lacks, which only that member knows: anything, up to all of it.
 
     Raises `ValueError` when a node reports on another epoch, as one does that has not seen this one's start yet.
     """

@@ -17,10 +17,10 @@ UPKEEP = {
     "scrubbed_slivers": "Slivers read again and checked since the start.",
     "scrubbed_bytes": "Bytes of them.",
     "scrub_passes": "Times the scrubber came to the end of the store since the start.",
-    "damage_found": "Slivers and metadata found damaged since the start, by whoever read them.",
+    "damage_found": "Slivers and metadata found damaged since the start, by any reading.",
     "repaired_slivers": "Slivers rebuilt outside the handover since the start.",
     "blobs_to_heal": "Blobs that wait for repair or are under it, and one more while the search for others goes on.",
-    "dropped_blobs": "Blobs dropped since the start because nobody needed them any more.",
+    "dropped_blobs": "Blobs dropped since the start because they were not needed any more.",
     "steps_done": "Steps of the epochs that this node has done since its start.",
 }
 """What `NodeFace.upkeep` tells, by its name there."""

@@ -85,7 +85,7 @@ def create_app(node: NodeFace, serving: Budget) -> web.Application:
 
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every failure as the protocol's JSON; what nobody foresaw is logged here and told to nobody."""
+    """Answer every failure with the protocol's JSON; the log alone tells of an unforeseen one."""
     try:
         return await handler(request)
     except Refusal as refusal:
@@ -115,7 +115,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 async def _say_no_more(request: web.Request, response: web.StreamResponse) -> None:
-    """What software this is weighs next to small symbols, and is nobody's business."""
+    """Leave out the name of the software: beside small symbols it weighs, and strangers need not know it."""
     response.headers.popall("Server", None)
 
 

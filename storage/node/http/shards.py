@@ -103,7 +103,7 @@ class ShardHandlers:
         slivers = []
         for blob_id, symbols in page.slivers:
             if blob_id in invalid:
-                continue  # served by nobody
+                continue  # no node serves it
             size = len(symbols) // self._code.source_symbols(axis)
             index = self._code.sliver_index(blob_id, wanted.shard, axis)
             slivers.append((blob_id, SliverData(symbols, size, index)))

@@ -1,7 +1,7 @@
 """Bodies on their way in and out: one that moves is left alone, one that stalls is not (`storage.client.progress`).
 
 While others wait for the memory that a body takes, it must be quick too: after HURRIED_S it must have moved at
-HURRIED_BYTES_PER_S all along. A slow client is served as long as there is memory, and holds up nobody.
+HURRIED_BYTES_PER_S all along. A slow client is served as long as there is memory, and holds up no other.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class IncomingBody:
             raise self._too_long()
 
     async def read(self, until_bytes: int, is_crowded: Callable[[], bool] = lambda: False) -> None:
-        """Read on until the body is over, or has passed so many bytes. Raises `Refusal`."""
+        """Read on until the body is over, or this many bytes of it are here. Raises `Refusal`."""
         before_bytes = self._size_bytes
         self.is_read, self.came_s = True, asyncio.get_running_loop().time()
         try:

@@ -153,9 +153,9 @@ class Uploads:
             self._forget(upload)
 
     def _has_room(self, requester: Requester, size_bytes: int) -> bool:
-        """Return whether so much more may be kept for a requester.
+        """Return whether that much more may be kept for a requester.
 
-        Who holds more than it will have gives way: what nothing is being added to, the oldest first.
+        A requester that holds more than it will have gives way: what nothing is being added to, the oldest first.
         """
         while self._held[requester] + size_bytes > LIMIT_BYTES - self._held.total() - size_bytes:
             most, held_bytes = max(self._held.items(), key=itemgetter(1), default=(requester, 0))

@@ -41,7 +41,7 @@ class Gathering:
     symbols: dict[int, Mapping[int, Symbols]] = field(default_factory=dict)
     """helping sliver's index → target → symbol."""
     sources: dict[int, tuple[Member, int]] = field(default_factory=dict)
-    """helping sliver's index → who sent it, for which shard; this node's own slivers are missing here."""
+    """helping sliver's index → the member that sent it, and its shard; this node's own slivers are missing here."""
     failures: dict[int, NodeFailure] = field(default_factory=dict)
     """node id → why the node does not help."""
     refused: set[tuple[int, int]] = field(default_factory=set)

@@ -33,11 +33,11 @@ OVERTAKEN_AFTER_S = 6.0
 asked of helpers of good reputation, the request is cancelled, so that its answer does not take the link from theirs.
 But not if all helpers need long, as asking more would make it worse."""
 TIMES_THE_USUAL = 4.0
-"""A helper is overtaken no sooner than after so many times as long as answers usually take."""
+"""A helper is overtaken no sooner than after this multiple of the time that answers usually take."""
 FIRST_TIMES = 2.0
 """The same in times OVERTAKEN_AFTER_S, while it is not known how long answers take."""
 ANSWERS_REMEMBERED = 32
-"""The usual time is the median of so many: fewer than half of the helpers cannot make it longer."""
+"""Answers whose median is the usual time: fewer than half of the helpers cannot make it longer."""
 LEAST_BYTES = 2**15
 """Bytes of symbols in one request, if the helper has as many: the heads are then a hundredth of the traffic."""
 
@@ -47,7 +47,7 @@ Offers = dict[tuple[int, bool, bool], dict[Member, list[int]]]
 
 
 class RepairError(HauloutError):
-    """A sliver could not be rebuilt; the message says what was needed, what was reachable and who failed."""
+    """A sliver could not be rebuilt; the message says what was needed, what was reachable and which helpers failed."""
 
     wasted_bytes = 0
     """Symbols received in vain, for each of the slivers that were to be rebuilt together."""
@@ -98,7 +98,7 @@ class Helpers:
     async def fetch(self, gathering: Gathering, avoiding: Collection[int]) -> None:
         """Ask helpers until nothing is lacking; `avoiding` are node ids not to be asked.
 
-        Raises `RepairError` as soon as those who may still answer are too few, naming who failed.
+        Raises `RepairError` as soon as the helpers that may still answer are too few, naming those that failed.
         """
         holders = self._peers.holders(avoiding)
         pending: dict[asyncio.Task[None], _Request] = {}
@@ -185,9 +185,9 @@ class Helpers:
     ) -> dict[Member, list[int]]:
         """member → shards to ask it for: `count` shards where there are as many, evenly over the members.
 
-        Members of good reputation come first, and shards they have had for long; who has left, last. When little is
-        needed of all `n_blobs`, no more members are asked than give LEAST_BYTES each. The round begins at a place of
-        its own for each blob and rebuilding node, so that they do not all lean on the same ones.
+        Members of good reputation come first, and shards they have had for long; those that have left, last. When
+        little is needed of all `n_blobs`, no more members are asked than give LEAST_BYTES each. The round begins at a
+        place of its own for each blob and rebuilding node, so that they do not all lean on the same ones.
         """
         blob_id = gathering.metadata.blob_id
         size_bytes = n_blobs * len(gathering.targets) * gathering.symbol_bytes

@@ -43,7 +43,7 @@ class MetadataOfBlobs:
         self._threads = threads
         self._kept: OrderedDict[bytes, BlobMetadata] = OrderedDict()
         self._fetching: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
-        """One lock for each blob whose metadata somebody is getting, so that nothing is fetched twice."""
+        """One lock for each blob whose metadata is being fetched, so that nothing is fetched twice."""
 
     async def get(self, blob_id: bytes) -> BlobMetadata:
         """A blob's metadata: the stored one, or a peer's, which is then stored. Raises `RepairError`."""

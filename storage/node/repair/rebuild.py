@@ -97,7 +97,7 @@ class Repair:
         self._metadata = MetadataOfBlobs(store, code, peers, self.reputation, self._budget, self.threads)
         self._together = Together(store, code, peers, self._helpers, self.reputation, self.threads)
         self.on_inconsistent: Callable[[InconsistentBlob], None] = lambda blob: None
-        """Told of every inconsistent blob that is met, whoever asked for the repair; must not block."""
+        """Told of every inconsistent blob that is met, in any repair; must not block."""
 
     async def metadata(self, blob_id: bytes) -> BlobMetadata:
         """A blob's metadata: the stored one, or a peer's, which is then stored. Raises `RepairError`."""
@@ -262,7 +262,7 @@ class Repair:
     ) -> list[Rebuilt]:
         """Rebuild the slivers of `shards` on one axis, each verified; `avoiding` are node ids not to be asked.
 
-        Raises `RepairError` when too few helpers remain, naming who failed; `InconsistentBlob` when every helper's
+        Raises `RepairError` when too few helpers remain, naming the failed; `InconsistentBlob` when every helper's
         symbol is proven and the sliver still has another root.
         """
         return await self._finished(self._gathering(metadata, axis, shards), avoiding)

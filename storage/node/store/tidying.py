@@ -38,7 +38,7 @@ class _Row(NamedTuple):
 
 
 class Tidying:
-    """The tidying of one store; whoever calls it holds the store's lock. Raises `StoreError` and `OSError`."""
+    """The tidying of one store; its caller holds the store's lock. Raises `StoreError` and `OSError`."""
 
     def __init__(
         self,
