@@ -95,10 +95,14 @@ class Transfer:
 
     @property
     def due_s(self) -> float:
-        """The loop time from which the transfer is overdue unless it moves on; infinite while it is not under way."""
+        """The loop time from which the transfer is overdue unless it moves on; infinite while it is not under way.
+
+        Bytes beyond those expected buy no time: a peer that sends too many is not to keep the others waiting.
+        """
         if self.is_over:
             return math.inf
-        return self.began_s + GRACE_S + self.moved() / max(1.0, self.least_bytes_per_s)
+        moved_bytes = min(self.moved(), self.size_bytes)
+        return self.began_s + GRACE_S + moved_bytes / max(1.0, self.least_bytes_per_s)
 
     def is_overdue(self, now_s: float) -> bool:
         """Whether the transfer moves much less than its share of the link."""

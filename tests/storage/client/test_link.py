@@ -242,3 +242,21 @@ async def test_a_peer_with_an_overdue_transfer_is_passed_over_until_that_ends(
         for _ in range(5):
             await asyncio.sleep(0)
         assert waiting.done()
+
+
+async def test_bytes_that_were_not_expected_keep_no_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer sends ten times as much as it was asked for, at once, and hangs."""
+    loop, passed_s = asyncio.get_running_loop(), 0.0
+    real = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real() + passed_s)
+    link, large = Link(), 10 * START_BYTES_PER_S
+    async with AsyncExitStack() as stack:
+        for peer in range(LEAST_AT_ONCE):
+            hanging = Transfer(large, peer, moved=lambda: 10 * large)
+            assert (await begins(link, stack, hanging)).done()
+        waiting = await begins(link, stack, Transfer(large, "honest"))
+        assert not waiting.done()
+        passed_s += links.GRACE_S + LEAST_AT_ONCE * large / START_BYTES_PER_S * links.TIMES_ITS_SHARE + 1
+        link._let_in()
+        await asyncio.sleep(0)
+        assert waiting.done()
