@@ -295,15 +295,19 @@ class NodeClient:
         patience_s: float | None = None,
         transfer: Transfer | None = None,
         *,
+        most_bytes: int = wire.MAX_SLIVER_BYTES,
         with_metadata: bool = False,
     ) -> wire.ShardPage:
-        """A page of a shard, of about `size_bytes`, for the signed request of its new owner; with metadata if asked."""
+        """A page of a shard, for the signed request of its new owner; with metadata if asked.
+
+        It has about `size_bytes`, and `most_bytes` with its frame at most.
+        """
         body = json.dumps(wire.signed(message, signature)).encode()
         answer = await self._transport.request(
             *("POST", "/v1/migrate/sync_shard"),
             query={"metadata": "true"} if with_metadata else None,
             body=body,
-            limit=wire.MAX_PAGE_BYTES,
+            limit=most_bytes + wire.PAGE_FRAME_BYTES,
             size_bytes=size_bytes,
             patience_s=patience_s,
             transfer=transfer,

@@ -58,8 +58,8 @@ MAX_QUESTION_BYTES = 2**14
 MAX_PAGE_SLIVERS = 1024
 PAGE_BYTES = 2**23
 """A page ends before it passes this size, unless a single sliver does."""
-MAX_PAGE_BYTES = MAX_SLIVER_BYTES + MAX_METADATA_BYTES + 128 * MAX_PAGE_SLIVERS
-"""Size limit of a page with its frame: a single sliver, with its blob's metadata, may pass PAGE_BYTES."""
+PAGE_FRAME_BYTES = 128 * MAX_PAGE_SLIVERS
+"""The most bytes of a page beside slivers and metadata."""
 FRAME_BYTES = 2**13
 """Around the symbols of one blob, a sliver of a page or a sliver alone; far less around most."""
 PROVEN_FRAME_BYTES = 2**10

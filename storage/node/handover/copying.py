@@ -21,6 +21,7 @@ from storage.client.bodies import Bytes
 from storage.client.errors import NodeError, NodeRefused, NodeStalled
 from storage.client.failures import Reason
 from storage.client.link import Transfer
+from storage.client.progress import TimeLimit
 from storage.client.settling import NotSettled, Settling
 from storage.node.budgets import Budget
 from storage.node.chain import BLOBS_IN_A_PAGE, ChainView, Page
@@ -56,6 +57,8 @@ class Wanted:
     blob_ids: Sequence[bytes]
     size_bytes: int
     """About the bytes that come: of the slivers, and of metadata."""
+    most_bytes: int
+    """The most that may come: a page's, or its first sliver with metadata, which alone may have more."""
     with_metadata: bool
     """Whether the blobs' metadata is lacking: of all of them, or of none."""
     message: bytes
@@ -200,7 +203,7 @@ class Copying:
         """One page of what a run lacks from `place` on; what is good of it is stored."""
         wanted = await self._repair.threads.finished(self._wanted, part, run[place : place + PAGE_SLIVERS])
         fail_point("handover.page-wanted")
-        async with self._budget.memory(2 * max(wanted.size_bytes, wire.PAGE_BYTES)):
+        async with self._budget.memory(2 * wanted.most_bytes):
             async with self._budget.request():
                 page = await self._asked(source, wanted)
             self._budget.charge(
@@ -235,18 +238,23 @@ class Copying:
         lengths = self._view.lengths(blob_ids)  # 0 of a blob that is over
         metadata_bytes = self._code.metadata_size if with_metadata else 0
         sizes = [self._code.sliver_size(lengths.get(one, 0), part.axis) + metadata_bytes for one in blob_ids]
+        first_bytes = sizes[0] if blob_ids[0] in lengths else wire.MAX_SLIVER_BYTES + metadata_bytes
         size_bytes = min(sum(sizes), max(wire.PAGE_BYTES, sizes[0]))
         self._store.require_room(size_bytes)
-        return Wanted(blob_ids, size_bytes, with_metadata, message, self._secret.sign(message))
+        return Wanted(
+            *(blob_ids, size_bytes, max(wire.PAGE_BYTES, first_bytes), with_metadata),
+            *(message, self._secret.sign(message)),
+        )
 
     async def _asked(self, source: Source, wanted: Wanted) -> wire.ShardPage:
-        """The source's answer. Raises `NodeError`."""
+        """The source's answer, whose time begins with its turn on the link. Raises `NodeError`."""
         transfer, member = Transfer(), source.member
         limit_s = 2 * sources.PAGE_LIMIT_S + wanted.size_bytes / sources.LEAST_BYTES_PER_S
         try:
-            async with asyncio.timeout(limit_s):
+            async with TimeLimit(lambda now_s: transfer.began_s + limit_s):
                 return await self._peers.client(member).sync_shard(
                     *(wanted.message, wanted.signature, wanted.size_bytes, sources.PAGE_LIMIT_S, transfer),
+                    most_bytes=wanted.most_bytes,
                     with_metadata=wanted.with_metadata,
                 )
         except TimeoutError:

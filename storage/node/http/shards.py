@@ -87,9 +87,11 @@ class ShardHandlers:
         wanted = await self._admission.new_owners.request_of(request, message, signature)
         fail_point("source.page-allowed")
         with self._admission.new_owners.answering(message):
-            page = await self._admission.bulk(
-                request, wire.PAGE_BYTES, lambda: self._page(wanted, with_metadata)
+            first_bytes = await self._admission.looked_up(
+                request, self._store.bulk.first_size, wanted.shard, Axis(wanted.axis), wanted.first_blob_id
             )
+            size_bytes = max(wire.PAGE_BYTES, first_bytes)
+            page = await self._admission.bulk(request, size_bytes, lambda: self._page(wanted, with_metadata))
         fail_point("source.page-read")
         return bcs_answer(page)
 

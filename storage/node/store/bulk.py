@@ -54,6 +54,11 @@ class BulkReading:
         slivers = [(key.blob_id, content) for key, content in self.all_of(found) if content is not None]
         return Page(slivers, following, metadata)
 
+    def first_size(self, shard: int, axis: Axis, first_blob_id: bytes) -> int:
+        """Return the bytes of a page's first sliver, with which alone a page may pass its limit; 0 of an empty page."""
+        rows = self._index.query(sql.PAGE, first_blob_id, BLOBS_IN_A_PAGE, shard, axis, 1)
+        return Place(*rows[0][1:]).size_bytes if rows else 0
+
     def find(
         self, shards: Collection[int], axis: Axis, blob_ids: Sequence[bytes]
     ) -> list[tuple[SliverKey, Place]]:

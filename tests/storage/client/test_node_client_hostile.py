@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
 from committee.connections import INTERIM_ANSWERS, PIECE_BYTES, open_session
+from storage.client import wire
 from storage.client.errors import NodeError, NodeLied, NodeUnreachable
 from storage.client.node_client import NodeClient
 from tests.storage import pacing
@@ -285,3 +286,17 @@ async def test_no_answer_of_thousands_raises_another_error(
 ) -> None:
     with pacing.tries(1):
         assert await try_answers(liar, own_session, 8_000, seed=4) > 6_000
+
+
+async def test_a_page_of_more_than_was_asked_for_is_not_read(
+    liar: Liar, own_session: aiohttp.ClientSession
+) -> None:
+    most_bytes = 1000
+    client = NodeClient(own_session, "liar", f"http://127.0.0.1:{liar.port}")
+    for size_bytes, why in (
+        (most_bytes + wire.PAGE_FRAME_BYTES, "cannot be read"),
+        (most_bytes + wire.PAGE_FRAME_BYTES + 1, "answered with more than"),
+    ):
+        liar.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size_bytes + bytes(size_bytes)
+        with pytest.raises(NodeLied, match=why):
+            await client.sync_shard(b"", b"", most_bytes=most_bytes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from storage.client import wire
 from storage.node.budgets import ITSELF, Budget, Requester
 from storage.node.handover import jobs
 from storage.node.sqlite import StoreFull
@@ -72,6 +73,30 @@ async def test_what_is_copied_is_charged(stored: Network, monkeypatch: pytest.Mo
     assert budget.charged_bytes == PAIRS_BYTES
     assert budget.requests == 2, "a page for each axis"
     assert budget.memory_bytes >= 2 * PAIRS_BYTES
+
+
+async def test_memory_for_a_page_is_that_of_the_most_that_may_come(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little is wanted: it is the source that says how much comes."""
+    most_bytes: list[int] = []
+
+    class Asked(Bent):
+        def __getattr__(self, name: str) -> Any:
+            ask = super().__getattr__(name)
+
+            async def noted(*arguments: Any, **options: Any) -> Any:
+                most_bytes.extend([options["most_bytes"]] if name == "sync_shard" else [])
+                return await ask(*arguments, **options)
+
+            return noted
+
+    budget = watch(stored, 1, monkeypatch)
+    bend(stored, 1, {node_id: lambda real: Asked(real, lambda name, answer: answer) for node_id in (2, 3, 4)})
+    await change(stored, MOVED)
+    assert most_bytes
+    assert min(most_bytes) >= wire.PAGE_BYTES
+    assert budget.memory_bytes >= 2 * sum(most_bytes)
 
 
 async def test_what_is_rebuilt_is_charged(stored: Network, monkeypatch: pytest.MonkeyPatch) -> None:

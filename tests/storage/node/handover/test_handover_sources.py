@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from committee.messages import ShardTransferRequest, decode
 from storage.client import wire
-from storage.client.errors import NodeRefused
+from storage.client.errors import NodeRefused, NodeStalled
 from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
+from storage.node.budgets import Budget
 from storage.node.handover import copying, sources
 from storage.node.repair import helpers
 from storage.node.repair.reputation import SLOW
@@ -158,7 +160,7 @@ class Creeper(Bent):
         self.pages = 0
 
     async def sync_shard(
-        self, message: bytes, signature: bytes, *limits: float, with_metadata: bool
+        self, message: bytes, signature: bytes, *limits: float, most_bytes: int, with_metadata: bool
     ) -> wire.ShardPage:
         first = ShardTransferRequest.from_body(decode(message).body).first_blob_id
         self.pages += 1
@@ -264,3 +266,39 @@ async def test_nothing_waits_for_a_source_that_hangs(
     await stored.until(lambda: 8 in stored.chain.attested)
     await check(stored)
     assert filled(stored, 8, 2).transferred_slivers == 2 * len(BLOBS)
+
+
+async def test_a_page_that_waits_for_its_turn_is_not_held_against_its_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other sources may keep the link for as long as they like."""
+    loop, passed_s, page = asyncio.get_running_loop(), 0.0, wire.ShardPage([], None)
+    real = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real() + passed_s)
+
+    async def pass_time() -> None:
+        nonlocal passed_s
+        passed_s += 1000
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    class Late:
+        hangs = False
+
+        async def sync_shard(self, *asked: Any, **limits: Any) -> wire.ShardPage:
+            await pass_time()
+            asked[4].began_s = loop.time()
+            if self.hangs:
+                await pass_time()
+            return page
+
+    late: Any = Late()
+    stub: Any = SimpleNamespace(client=lambda member: late, standing=None)
+    member: Any = SimpleNamespace(name="node-3", address="")
+    source = sources.Source(member, [])
+    copies = copying.Copying(*(stub,) * 6, Budget())
+    wanted = copying.Wanted([], 0, 0, with_metadata=False, message=b"", signature=b"")
+    assert await copies._asked(source, wanted) is page
+    late.hangs = True
+    with pytest.raises(NodeStalled):
+        await copies._asked(source, wanted)

@@ -7,19 +7,25 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from committee import bls, messages
 from storage.client import wire
+from storage.client.node_client import NodeClient
+from storage.node.budgets import ITSELF, Budget, Requester
 from storage.node.http import new_owners
 from storage.node.http.new_owners import SAME_REQUESTS
+from storage.node.http.routes import create_app
 from storage.node.store import StoreError, Tally
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
+from tests.storage.conftest import served
 
 if TYPE_CHECKING:
-    from storage.client.node_client import NodeClient
+    import aiohttp
+
     from tests.storage.conftest import Ask, OneNode
 
 P, S = Axis.PRIMARY, Axis.SECONDARY
@@ -95,6 +101,26 @@ async def test_a_request_replayed_again_and_again_is_refused(
     assert "it is replayed" in answer.refused(403, "REQUEST_UNAUTHORIZED")
     other = await client.sync_shard(*transfer(first=blobs[1].blob_id))
     assert len(other.slivers) == len(blobs) - 1, "what its owner asks besides is answered"
+
+
+async def test_a_page_with_a_large_sliver_has_memory_for_it(
+    node: OneNode, blobs: list[EncodedBlob], session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page's first sliver may be larger than a page, and its answer may be read slowly."""
+    lent: list[int] = []
+
+    class Watched(Budget):
+        def memory(self, size_bytes: int, requester: Requester = ITSELF) -> AbstractAsyncContextManager[None]:
+            lent.append(size_bytes)
+            return super().memory(size_bytes, requester)
+
+    sliver_bytes = len(node.sliver(blobs[0], MOVED, P))
+    async with served(create_app(node, Watched())) as address:
+        client = NodeClient(session, "node-1", address)
+        for page_bytes in (2 * sliver_bytes, sliver_bytes // 2):
+            monkeypatch.setattr(wire, "PAGE_BYTES", page_bytes)
+            await client.sync_shard(*transfer())
+    assert lent == [2 * 2 * sliver_bytes, 2 * sliver_bytes]
 
 
 async def test_a_request_that_could_not_be_answered_may_be_made_again(
