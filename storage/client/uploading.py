@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from operator import itemgetter
 
 from committee import bls, messages
 from committee.certificate import Confirmation
@@ -152,12 +153,19 @@ class Uploading:
         """Send a blob's metadata and then each sliver; return why that failed, if it did."""
         node, settling, blob = self._node, self._settling, item.blob
         error: NodeError | None = None
+        places = sorted(self._places(blob), key=itemgetter(1))
+        if isinstance(
+            blob, LargeBlob
+        ):  # before the first request, so that all members' slivers are known then
+            for axis in Axis:
+                pairs = (pair for pair, of_axis in places if of_axis is axis)
+                blob.expect(axis, (self._code.sliver_of_pair(pair, axis) for pair in pairs))
         try:
             may_have = self._is_resumed and await self._has(lambda: node.has_metadata(blob.blob_id))
             await settling.patiently(node, lambda: node.put_metadata(blob.metadata, settling.block))
             settling.note_ready()
             async with asyncio.TaskGroup() as group:
-                for pair, axis in self._places(blob):
+                for pair, axis in places:
                     group.create_task(self._put(blob, pair, axis, may_have))
         except* NodeError as failed:
             error = _first(failed)

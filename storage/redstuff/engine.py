@@ -155,6 +155,16 @@ class Engine:
         )  # fmt: skip
         return right
 
+    def below(self, columns: Bytes, count: int, t: int) -> Bytes:
+        """Return the symbols from row `p` on of columns `(count, p·t)` in a slack array, `(n-p, count·t)`."""
+        shape = self.code(Axis.SECONDARY)
+        found = np.empty((self.n - self.p, count * t), np.uint8)
+        self.kernels.expand_vectors(
+            columns, SLACK, self.p * t, t, count, t, shape.shape, self._tables, _scratch(shape.positions, count * t),
+            found.reshape(-1), 0, t, count * t,
+        )  # fmt: skip
+        return found
+
     def factors(self, axis: Axis, index: int) -> Any:
         """The originals' factors in each symbol of sliver `index` of `axis`, not a source one; as tables."""
         matrix = self._generators[axis]

@@ -2,12 +2,13 @@
 
 The grid has 4.5 times a blob's bytes. Primary slivers below `p` and secondary ones below `s` are parts of the blob.
 Each symbol of any other one is a sum of `p` or `s` of the blob's symbols, each times a constant: dearer than a whole
-expansion for all slivers together, and cheaper for one alone.
+expansion for all slivers together, and cheaper for one alone. Of slivers that are expected many are made together
+(`storage.redstuff.groups`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from storage.redstuff.engine import Engine
+from storage.redstuff.groups import Groups
 from storage.redstuff.memory import SLACK, Bytes, unguarded
 from storage.redstuff.metadata import BlobMetadata
 from storage.redstuff.parameters import Axis, BlobId, Parameters
+from storage.redstuff.streaming import MemorySource, fill_columns, fill_rows
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,23 @@ class LargeBlob:
         rest[: self.length - first] = self.content[first:]
         return unguarded(self.content[:first]), rest
 
+    @cached_property
+    def _groups(self) -> Groups:
+        return Groups(self._make, {axis: self.shape.sliver_size(self.length, axis) for axis in Axis})
+
+    def expect(self, axis: Axis, indices: Iterable[int]) -> None:
+        """Tell which slivers will be wanted, in their order, by one of several nodes that are sent theirs together."""
+        self._groups.expect(axis, (one for one in indices if one >= self.shape.source_symbols(axis.other)))
+
+    def take(self, axis: Axis, index: int) -> Bytes | None:
+        """Return a sliver that is made together with others that are expected; None for one to be made alone."""
+        return self._groups.take(axis, index)
+
+    def _make(self, axis: Axis, indices: Sequence[int], out: Sequence[Bytes]) -> None:
+        """Make slivers that are not parts of the blob, by one pass over it."""
+        fill = fill_rows if axis is Axis.PRIMARY else fill_columns
+        fill(self.shape, self.engine, MemorySource(self.content), self.symbol_size, indices, out)
+
     def sliver(self, axis: Axis, index: int) -> LargeSliver:
         """One sliver, of which nothing is made yet."""
         return LargeSliver(self, axis, index)
@@ -74,11 +94,18 @@ class LargeSliver:
 
     def pieces(self, most_bytes: int, start: int = 0) -> Iterator[Callable[[], memoryview]]:
         """Yield functions that make the sliver's bytes from `start` on: each up to `most_bytes`, or a single symbol."""
-        symbols = self.blob.shape.source_symbols(self.axis)
-        step = max(1, most_bytes // self.blob.symbol_size)
-        begin, known = divmod(start, self.blob.symbol_size)
+        symbols, t = self.blob.shape.source_symbols(self.axis), self.blob.symbol_size
+        step = max(1, most_bytes // t)
+        begin, known = divmod(start, t)
+        whole: list[Bytes | None] = []
+
+        def made(first: int, last: int) -> memoryview:
+            if not whole:
+                whole.append(self.blob.take(self.axis, self.index))
+            return self.symbols(first, last) if whole[0] is None else whole[0][first * t : last * t].data
+
         for first in range(begin, symbols, step):
-            make = partial(self.symbols, first, min(first + step, symbols))
+            make = partial(made, first, min(first + step, symbols))
             yield make if first > begin else partial(_behind, make, known)
 
     def symbols(self, first: int, last: int) -> memoryview:

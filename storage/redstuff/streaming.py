@@ -8,6 +8,7 @@ expanded again, which costs a tenth of the whole. Beside them there are 32 bytes
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -131,11 +132,31 @@ def _own_columns(shape: Parameters, source: Source, t: int, group: range) -> Byt
 
 def _right_columns(shape: Parameters, engine: Engine, source: Source, t: int, wanted: range) -> Bytes:
     """Return the first `p` symbols of columns from `s` on, `(len(wanted), p·t)`."""
-    row = shape.s * t
     found = np.empty((len(wanted), shape.p * t), np.uint8)
+    fill_columns(shape, engine, source, t, wanted, list(found))
+    return found
+
+
+def fill_columns(
+    shape: Parameters, engine: Engine, source: Source, t: int, wanted: Sequence[int], out: Sequence[Bytes]
+) -> None:
+    """Write to `out` the first `p` symbols of columns from `s` on, `p·t` bytes each: secondary slivers."""
+    row = shape.s * t
     at_once = max(1, BAND_BYTES // row)
     for first in range(0, shape.p, at_once):
         count = min(at_once, shape.p - first)
         expanded = engine.rows(source.read(first * row, count * row), count, t)
-        found[:, first * t : (first + count) * t] = expanded[wanted.start - shape.s : wanted.stop - shape.s]
-    return found
+        for index, column in zip(wanted, out, strict=True):
+            column[first * t : (first + count) * t] = expanded[index - shape.s]
+
+
+def fill_rows(
+    shape: Parameters, engine: Engine, source: Source, t: int, wanted: Sequence[int], out: Sequence[Bytes]
+) -> None:
+    """Write to `out` the first `s` symbols of rows from `p` on, `s·t` bytes each: primary slivers."""
+    at_once = max(1, BAND_BYTES // (shape.n_shards * t))
+    for first in range(0, shape.s, at_once):
+        group = range(first, min(first + at_once, shape.s))
+        expanded = engine.below(_own_columns(shape, source, t, group), len(group), t)
+        for index, row in zip(wanted, out, strict=True):
+            row[first * t : group.stop * t] = expanded[index - shape.p]

@@ -9,11 +9,14 @@ import pytest
 
 from benchmarks.client_memory import MIB, WAYS, most_beyond, peaks
 from storage.client import client, reading
-from storage.redstuff import RedStuff
+from storage.redstuff import Axis, LargeBlob, RedStuff, groups
 from tests.storage.network import N_SHARDS, SHARDS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from storage.client.client import Client
+    from storage.redstuff.memory import Bytes
     from tests.storage.network import Network
 
 DATA = random.Random(5).randbytes(700_001)
@@ -29,6 +32,26 @@ async def test_nodes_get_the_slivers_of_a_whole_encoding(
     assert stored.blob_id == expected.blob_id
     await network.until(lambda: all(network.is_complete(node_id, expected) for node_id in SHARDS))
     assert await user.read(stored.blob_id) == DATA
+
+
+async def test_slivers_for_all_nodes_are_made_together(
+    network: Network, user: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "KEPT_GRID_BYTES", 0)
+    monkeypatch.setattr(groups, "LEAST_GROUP", 2)
+    passes = []
+    real = LargeBlob._make
+
+    def make(blob: LargeBlob, axis: Axis, indices: Sequence[int], out: Sequence[Bytes]) -> None:
+        passes.append((axis, sorted(indices)))
+        real(blob, axis, indices, out)
+
+    monkeypatch.setattr(LargeBlob, "_make", make)
+    stored = await user.store(DATA, 1)
+    expected = RedStuff(N_SHARDS).encode(DATA)
+    await network.until(lambda: all(network.is_complete(node_id, expected) for node_id in SHARDS))
+    assert stored.blob_id == expected.blob_id
+    assert sorted(passes) == [(Axis.PRIMARY, [4, 5, 6, 7, 8, 9]), (Axis.SECONDARY, [7, 8, 9])]
 
 
 async def test_few_slivers_are_under_way_at_once(
