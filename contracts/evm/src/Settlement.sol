@@ -5,10 +5,12 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {Governed} from "./Governed.sol";
+import {ICommittee} from "./interfaces/ICommittee.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {IStaking} from "./interfaces/IStaking.sol";
 import {Pool, Pools} from "./lib/Pools.sol";
+import {Recent, Recents} from "./lib/Recents.sol";
 
 /// @title The pools of stake, and how they are settled.
 /// @notice A node's periods are settled in order, each once it is over: the pay comes in, then what leaves goes out and what
@@ -19,6 +21,7 @@ import {Pool, Pools} from "./lib/Pools.sol";
 abstract contract Settlement is Governed, IStaking {
     using SafeERC20 for IERC20;
     using Pools for Pool;
+    using Recents for Recent;
 
     struct Stake {
         Pool pool; // at the exchange rate of period `settled`
@@ -53,6 +56,8 @@ abstract contract Settlement is Governed, IStaking {
     mapping(address receiver => uint256 amount) public earningsOf;
 
     mapping(uint32 nodeId => Stake) internal _stakes;
+    /// @dev Tokens that were staked on a node, or whose unstaking was taken back, while a period was late.
+    mapping(uint32 nodeId => Recent) private _recents;
     mapping(uint32 nodeId => mapping(address staker => uint256)) internal _shares;
     mapping(uint32 nodeId => mapping(uint32 period => Pool)) internal _joinings;
     /// @dev Even periods and odd ones: no more than the next two can be to come.
@@ -177,25 +182,29 @@ abstract contract Settlement is Governed, IStaking {
     }
 
     /// @inheritdoc IStaking
-    /// @dev What stands for the first period whose committee is not elected yet, as it is worth now. When a selection was
-    /// dropped, what came or left after it does so with the period after that one.
-    function stakeOn(uint32 nodeId) public view returns (uint256) {
-        Stake storage on = _stakes[nodeId];
-        uint32 later = IEpochs(committee).electablePeriod() + 1;
-        uint256 joining = on.joining;
-        uint256 leaving = on.leaving;
-        if (joining != 0) joining -= _joinings[nodeId][later].tokens;
-        if (leaving != 0) leaving -= unbondingPoolOf[nodeId][later].tokens;
-        uint256 standing = on.pool.worth(on.pool.shares - leaving) + joining;
-        return FixedPointMathLib.min(standing, type(uint128).max); // rewards may have raised it above
+    function stakeOn(uint32 nodeId) external view returns (uint256) {
+        return _stakeOn(nodeId, IEpochs(committee).electablePeriod() + 1, _leastAge());
     }
 
     /// @inheritdoc IStaking
     function stakesOn(uint32[] calldata nodeIds) external view returns (uint256[] memory stakes) {
         stakes = new uint256[](nodeIds.length);
+        uint32 later = IEpochs(committee).electablePeriod() + 1;
+        uint256 leastAge = _leastAge();
         for (uint256 i; i < nodeIds.length; ++i) {
-            stakes[i] = stakeOn(nodeIds[i]);
+            stakes[i] = _stakeOn(nodeIds[i], later, leastAge);
         }
+    }
+
+    /// @dev `amount` comes to stand for a node. Until a period is late there is nothing to note: from then to a standstill
+    /// it is two durations still.
+    function _noteComing(uint32 nodeId, uint256 amount) internal {
+        if (ICommittee(committee).isLate()) _recents[nodeId].add(amount, _periodDuration());
+    }
+
+    /// @dev `amount` will stand for a node no more.
+    function _noteGoing(uint32 nodeId, uint256 amount) internal {
+        if (ICommittee(committee).isLate()) _recents[nodeId].take(amount, _periodDuration());
     }
 
     /// @dev The sender's tokens join with a period. Returns all of the sender's that are to join.
@@ -225,6 +234,29 @@ abstract contract Settlement is Governed, IStaking {
             emit Joined(nodeId, msg.sender, entry.period, joined);
         }
         if (shares != before) _shares[nodeId][msg.sender] = shares;
+    }
+
+    /// @dev What stands for the first period whose committee is not elected yet, as it is worth now, without what is
+    /// younger than `leastAge`. When a selection was dropped, what came or left after it does so with the `later` period.
+    function _stakeOn(uint32 nodeId, uint32 later, uint256 leastAge) private view returns (uint256 standing) {
+        Stake storage on = _stakes[nodeId];
+        uint256 joining = on.joining;
+        uint256 leaving = on.leaving;
+        if (joining != 0) joining -= _joinings[nodeId][later].tokens;
+        if (leaving != 0) leaving -= unbondingPoolOf[nodeId][later].tokens;
+        standing = on.pool.worth(on.pool.shares - leaving) + joining;
+        if (leastAge != 0) standing = FixedPointMathLib.zeroFloorSub(standing, _recents[nodeId].young(leastAge));
+        return FixedPointMathLib.min(standing, type(uint128).max); // rewards may have raised it above
+    }
+
+    /// @dev A standstill before the first period is none: nobody has staked yet.
+    function _leastAge() private view returns (uint256) {
+        IEpochs clock = IEpochs(committee);
+        return clock.isStalled() && clock.period() != 0 ? _periodDuration() : 0;
+    }
+
+    function _periodDuration() private view returns (uint256 duration) {
+        (duration,,,,,,) = ICommittee(committee).parameters();
     }
 
     function _reward(uint32 nodeId, uint32 period, uint256 amount) private {

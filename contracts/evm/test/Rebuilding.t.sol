@@ -87,8 +87,14 @@ contract RebuildingTest is Signing {
         for (uint256 i; i < logs.length; ++i) {
             bool isOfOthers =
                 logs[i].emitter == token || logs[i].emitter == blobs || logs[i].emitter == address(handler);
-            if (!isOfOthers && logs[i].topics.length != 0) replay.take(logs[i]);
+            if (!isOfOthers && logs[i].topics.length != 0) {
+                replay.take(logs[i], committee.isLate() ? _periodDuration() : 0);
+            }
         }
+    }
+
+    function _periodDuration() private view returns (uint256 duration) {
+        (duration,,,,,,) = committee.parameters();
     }
 
     function _check() private view {
@@ -110,7 +116,8 @@ contract RebuildingTest is Signing {
         vm.assertEq(on.leaving, leaving);
         bool isEmpty = shares == 0 && joining == 0;
         if (!isEmpty) vm.assertEq(on.settled, staking.settledPeriod(nodeId));
-        vm.assertEq(replay.stakeOn(nodeId, committee.electablePeriod()), staking.stakeOn(nodeId));
+        uint256 leastAge = committee.isStalled() && committee.period() != 0 ? _periodDuration() : 0;
+        vm.assertEq(replay.stakeOn(nodeId, committee.electablePeriod(), leastAge), staking.stakeOn(nodeId));
         vm.assertEq(replay.earningsOf(handler.receiver(nodeId)), staking.earningsOf(handler.receiver(nodeId)));
     }
 

@@ -5,11 +5,13 @@ import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {IStaking} from "src/interfaces/IStaking.sol";
 import {Pool, Pools} from "src/lib/Pools.sol";
+import {Recent, Recents} from "src/lib/Recents.sol";
 import {Vm} from "test/Vm.sol";
 
 /// @notice All that is known of stake, rebuilt from events alone.
 contract StakeReplay {
     using Pools for Pool;
+    using Recents for Recent;
 
     struct Stake {
         Pool pool;
@@ -22,6 +24,9 @@ contract StakeReplay {
     uint256 private constant WHOLE = 1e18;
 
     uint32 public period;
+    /// @dev Of a period, by the parameters that hold.
+    uint256 private duration;
+    mapping(uint32 nodeId => Recent) private recents;
     mapping(address receiver => uint256) public earningsOf;
     mapping(uint32 nodeId => Stake) public stakes;
     mapping(uint32 nodeId => mapping(uint32 period => Pool)) public joinings;
@@ -31,8 +36,10 @@ contract StakeReplay {
     mapping(uint32 nodeId => mapping(uint32 unlockPeriod => mapping(address staker => uint256))) public
         unbondingSharesOf;
 
-    /// @notice Takes one event in, which comes behind those before.
-    function take(Vm.Log calldata log) external {
+    /// @notice Takes one event in, which comes behind those before and is as old as this block.
+    /// @param periodDuration Of then; 0 when no period was late then, and nothing could be young.
+    function take(Vm.Log calldata log, uint256 periodDuration) external {
+        duration = periodDuration;
         bytes32 kind = log.topics[0];
         if (kind == ICommittee.EpochStarted.selector) {
             period = uint32(uint256(log.topics[1]));
@@ -57,12 +64,14 @@ contract StakeReplay {
         }
     }
 
-    /// @notice What elects a node, should it be elected for a period.
-    function stakeOn(uint32 nodeId, uint32 electable) external view returns (uint256) {
+    /// @notice What elects a node, should it be elected for a period, of at least this age.
+    function stakeOn(uint32 nodeId, uint32 electable, uint256 leastAge) external view returns (uint256) {
         Stake storage on = stakes[nodeId];
         uint256 leaving = on.leaving == 0 ? 0 : on.leaving - unbondings[nodeId][electable + 1].tokens;
         uint256 joining = on.joining == 0 ? 0 : on.joining - joinings[nodeId][electable + 1].tokens;
-        return on.pool.worth(on.pool.shares - leaving) + joining;
+        uint256 standing = on.pool.worth(on.pool.shares - leaving) + joining;
+        uint256 young = leastAge == 0 ? 0 : recents[nodeId].young(leastAge);
+        return young < standing ? standing - young : 0;
     }
 
     function _settled(uint32 nodeId, uint32 reached, bytes calldata data) private {
@@ -108,6 +117,7 @@ contract StakeReplay {
             joinings[nodeId][from].shares -= entryOf[nodeId][staker][from];
             delete entryOf[nodeId][staker][from];
             stakes[nodeId].joining -= amount;
+            _noteGoing(nodeId, amount);
         } else if (kind == IStaking.Unstaked.selector) {
             (uint256 shares, uint32 unlock, uint256 given) = abi.decode(data, (uint256, uint32, uint256));
             _unstaked(nodeId, staker, shares, unlock, given);
@@ -116,8 +126,13 @@ contract StakeReplay {
             unbondingSharesOf[nodeId][unlock][staker] -= taken;
             uint256 amount = unbondings[nodeId][unlock].exit(taken);
             Stake storage on = stakes[nodeId];
-            if (unlock > on.settled) on.leaving -= amount;
-            else on.pool.enter(amount);
+            if (unlock > on.settled) {
+                on.leaving -= amount;
+                _noteComing(nodeId, on.pool.worth(amount));
+            } else {
+                _noteComing(nodeId, amount);
+                on.pool.enter(amount);
+            }
             sharesOf[nodeId][staker] += shares;
         } else if (kind == IStaking.Withdrawn.selector) {
             (uint32 unlock, uint256 amount) = abi.decode(data, (uint32, uint256));
@@ -129,6 +144,7 @@ contract StakeReplay {
 
     function _staked(uint32 nodeId, address staker, uint256 amount, uint32 from) private {
         Stake storage on = stakes[nodeId];
+        _noteComing(nodeId, amount);
         bool isEmpty = on.pool.shares == 0 && on.joining == 0;
         if (isEmpty && on.settled < period) on.settled = period;
         if (from > on.settled) {
@@ -147,12 +163,22 @@ contract StakeReplay {
         uint256 leaving = shares;
         if (unlock > on.settled) {
             on.leaving += shares;
+            _noteGoing(nodeId, on.pool.worth(shares));
         } else {
             uint256 amount = on.pool.exit(shares);
+            _noteGoing(nodeId, amount);
             leaving = unbonding.cost(amount);
             earningsOf[on.receiver] += amount - leaving;
         }
         require(unbonding.enter(leaving) == given, "what is unbonding");
         unbondingSharesOf[nodeId][unlock][staker] += given;
+    }
+
+    function _noteComing(uint32 nodeId, uint256 amount) private {
+        if (duration != 0) recents[nodeId].add(amount, duration);
+    }
+
+    function _noteGoing(uint32 nodeId, uint256 amount) private {
+        if (duration != 0) recents[nodeId].take(amount, duration);
     }
 }

@@ -158,6 +158,8 @@ contract StakingTest is StakeBase {
         _payOutAll();
         vm.assertEq(staking.stake(1, UNIT), 2);
         vm.assertEq(staking.sharesOf(1, address(this)), STAKE + UNIT);
+        vm.assertEq(staking.stakeOn(1), STAKE); // as young it elects nobody
+        vm.warp(block.timestamp + 2 * EPOCH_S);
         vm.assertEq(staking.stakeOn(1), STAKE + UNIT);
         staking.unstake(1, UNIT);
         staking.cancelUnstaking(1, 2, UNIT);

@@ -24,6 +24,7 @@ interface Vm {
     function assertEq(bytes calldata left, bytes calldata right) external pure;
     function assertEq(string calldata left, string calldata right) external pure;
     function assertEq(uint256[] calldata left, uint256[] calldata right) external pure;
+    function assertGe(uint256 left, uint256 right) external pure;
     function assertLe(uint256 left, uint256 right) external pure;
     function assertTrue(bool condition) external pure;
     function assertFalse(bool condition) external pure;

@@ -219,9 +219,11 @@ interface IStaking {
     /// @notice How many shares `amount` is worth now.
     function sharesFor(uint32 nodeId, uint256 amount) external view returns (uint256);
 
-    /// @notice All stake on a node, in the token's smallest unit.
+    /// @notice The stake on a node that counts in a selection made now, in the token's smallest unit. When periods have come
+    /// to a standstill, stake counts only from one to three periods' durations after it came, whether it was staked or its
+    /// unstaking was cancelled; nobody makes another's stake young by adding to it, and what goes is young first.
     function stakeOn(uint32 nodeId) external view returns (uint256);
 
-    /// @notice All stake on each of several nodes.
+    /// @notice The same of each of several nodes.
     function stakesOn(uint32[] calldata nodeIds) external view returns (uint256[] memory stakes);
 }
