@@ -293,7 +293,7 @@ async def test_a_page_that_waits_for_its_turn_is_not_held_against_its_source(
             return page
 
     late: Any = Late()
-    stub: Any = SimpleNamespace(client=lambda member: late, standing=None)
+    stub: Any = SimpleNamespace(client=lambda member: late, reputation=None)
     member: Any = SimpleNamespace(name="node-3", address="")
     source = sources.Source(member, [])
     copies = copying.Copying(*(stub,) * 6, Budget())
