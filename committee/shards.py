@@ -127,12 +127,13 @@ def tolerate(
     counts: Mapping[int, int],
     band_millis: int,
 ) -> dict[int, int]:
-    """Undo moves within the tolerance band: counts of `apportion` → counts to reassign by, none of them 0.
+    """Undo moves within the tolerance band: counts of `apportion` → counts to reassign by.
 
     A member that would shrink although it holds no more than the band over its exact share,
-    `n * stake / total`, gets one shard back from the growing member farthest over its own share. A member that
-    no longer counts (`worth_a_shard`) gets none. Raises `ElectionError` for a negative band, or counts that do
-    not sum to the shards of `previous`.
+    `n * stake / total`, and no more than the bound of `apportion`, `(n + members) * stake / total`, gets one shard back
+    from the growing member farthest over its own share, the member with the least excess first. No member gives up its
+    only shard, so that each node of `worth_a_shard` is a member; nodes that are not get none back. Raises
+    `ElectionError` for a negative band, or counts that do not sum to the shards of `previous`.
     """
     if band_millis < 0:
         raise ElectionError(f"tolerance band of {band_millis} thousandths of a shard: it cannot be negative")
@@ -148,18 +149,20 @@ def tolerate(
         """Return `count - share`, times `total` to stay in integers."""
         return count * total - n_shards * stakes[node_id]
 
-    # As many shards are freed as are gained, so that growing members outlast the shrinking ones, and which
-    # of these is served first makes no difference. `stakes` is in candidate order, and max() takes the
-    # first of equals.
-    for node_id in stakes:
-        shrinks = settled[node_id] < held[node_id]
-        in_band = 1000 * over_share(node_id, held[node_id]) <= band_millis * total
-        if shrinks and in_band:
-            growing = (other for other in stakes if settled[other] > held[other])
-            giver = max(growing, key=lambda other: over_share(other, settled[other]))
-            settled[giver] -= 1
-            settled[node_id] += 1
-    return {node_id: count for node_id, count in settled.items() if count}
+    def may_keep(node_id: int) -> bool:
+        """Return whether what a member holds is within the band and the bound."""
+        within_bound = held[node_id] * total <= (n_shards + len(stakes)) * stakes[node_id]
+        return within_bound and 1000 * over_share(node_id, held[node_id]) <= band_millis * total
+
+    # `stakes` is in candidate order, which sorted() keeps among equals, and max() takes the first of equals.
+    shrinking = [node_id for node_id in stakes if settled[node_id] < held[node_id] and may_keep(node_id)]
+    for node_id in sorted(shrinking, key=lambda one: over_share(one, held[one])):
+        growing = [other for other in stakes if settled[other] > max(held[other], 1)]
+        if not growing:
+            break
+        settled[max(growing, key=lambda other: over_share(other, settled[other]))] -= 1
+        settled[node_id] += 1
+    return settled
 
 
 def reassign(previous: Mapping[int, Sequence[int]], counts: Mapping[int, int]) -> dict[int, tuple[int, ...]]:

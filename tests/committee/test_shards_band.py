@@ -55,7 +55,7 @@ def test_a_negative_band_is_refused() -> None:
 
 def test_a_member_gets_back_one_shard_at_most() -> None:
     counts = {1: 27, 2: 23, 3: 25, 4: 25}
-    assert shards.tolerate(QUARTERS, drifted(1500, -1500, 0, 0), counts, 9000) == {1: 26, 2: 24, 3: 25, 4: 25}
+    assert shards.tolerate(QUARTERS, drifted(900, -900, 0, 0), counts, 9000) == {1: 26, 2: 24, 3: 25, 4: 25}
 
 
 def test_the_band_judges_each_member_by_its_own_share() -> None:
@@ -70,8 +70,8 @@ def test_the_band_judges_each_member_by_its_own_share() -> None:
 
 def test_the_growing_member_farthest_over_its_share_gives() -> None:
     counts = {1: 26, 2: 23, 3: 26, 4: 25}
-    # Over their shares: node 1 by 0.4, node 3 by 0.6.
-    assert shards.tolerate(QUARTERS, drifted(600, -1000, 400, 0), counts, 1000) == {
+    # Over their shares: node 1 by 0.4, node 3 by 0.7.
+    assert shards.tolerate(QUARTERS, drifted(600, -900, 300, 0), counts, 1000) == {
         1: 26,
         2: 24,
         3: 25,
@@ -93,10 +93,25 @@ def test_ties_in_the_band_go_to_the_earlier_candidate() -> None:
     assert shards.tolerate(QUARTERS, stakes, counts, 400) == {4: 25, 3: 25, 2: 24, 1: 26}
 
 
-def test_a_new_member_that_gives_back_its_only_shard_is_none() -> None:
+def test_a_new_member_keeps_its_only_shard() -> None:
     stakes = [(1, 24_500), (2, 25_000), (3, 24_750), (4, 24_750), (5, 1000)]
     counts = {1: 24, 2: 25, 3: 25, 4: 25, 5: 1}
-    assert shards.tolerate(QUARTERS, stakes, counts, 500) == {1: 25, 2: 25, 3: 25, 4: 25}
+    assert shards.tolerate(QUARTERS, stakes, counts, 500) == counts
+
+
+@pytest.mark.parametrize(("part", "undone"), [(-961, True), (-962, False)])
+def test_no_member_keeps_more_than_the_bound_of_an_election(part: int, undone: bool) -> None:
+    # 25 shards of 100 among four members: with a share of 25 / 1.04 or more, which is 24.0385.
+    counts = {1: 26, 2: 24, 3: 25, 4: 25}
+    assert (shards.tolerate(QUARTERS, drifted(-part, part, 0, 0), counts, 5000)[2] == 25) == undone
+
+
+def test_a_quarter_of_the_stake_on_many_nodes_keeps_no_third_of_the_shards() -> None:
+    honest = [(node_id, 11_000) for node_id in range(1, 7)]
+    elected = shards.assign(None, [*honest, *((node_id, 2020) for node_id in range(7, 24))], 100)
+    assert [len(elected[node_id]) for node_id in range(7, 24)] == [2] * 17
+    later = shards.assign(elected, [*honest, *((node_id, 1340) for node_id in range(7, 24))], 100, 1000)
+    assert [len(later[node_id]) for node_id in range(7, 24)] == [1] * 17
 
 
 def test_the_band_spares_no_member_whose_stake_is_not_worth_a_shard() -> None:
@@ -126,10 +141,12 @@ def tolerate_by_the_letter(
     shrinking = [
         node_id
         for node_id in order
-        if count[node_id] < held[node_id] and held[node_id] - share[node_id] <= Fraction(band_millis, 1000)
+        if count[node_id] < held[node_id]
+        and held[node_id] - share[node_id] <= Fraction(band_millis, 1000)
+        and held[node_id] <= share[node_id] * Fraction(n_shards + len(voters), n_shards)
     ]
     for node_id in sorted(shrinking, key=lambda one: (held[one] - share[one], order.index(one))):
-        growing = [other for other in order if count[other] > held[other]]
+        growing = [other for other in order if count[other] > held[other] and count[other] > 1]
         if growing:
             count[node_id] += 1
             count[min(growing, key=lambda one: (share[one] - count[one], order.index(one)))] -= 1
@@ -158,10 +175,11 @@ def test_the_band_only_undoes_moves(
     voters = shards.worth_a_shard(stakes, n_shards)
     total = sum(weight for _, weight in voters)
     assert sum(after.values()) == n_shards
-    assert set(after) <= {node_id for node_id, _ in voters}
+    assert set(after) == {node_id for node_id, _ in voters}
     undone = 0
     for node_id, weight in voters:
-        held, elected, count = len(before.get(node_id, ())), counts.get(node_id, 0), after.get(node_id, 0)
+        held, elected, count = len(before.get(node_id, ())), counts[node_id], after[node_id]
+        assert count * total <= weight * (n_shards + len(voters))
         if count > elected:
             assert count == elected + 1 <= held
             assert held - Fraction(n_shards * weight, total) <= Fraction(band_millis, 1000)

@@ -154,12 +154,22 @@ contract AssignmentTest is Signing {
         _check(roster, 0, 1, _list(0, 1, 2));
     }
 
-    function test_elect_undoes_one_move_per_member_only() public view {
-        // Shares 2.2, 3.9, 3.9 elect 2, 4, 4; node 1 holds 4 and gets one of its two back, from node 2 (a tie).
-        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(22, 39, 39), 10, 2000);
+    function test_elect_lets_no_member_keep_more_than_an_election_could_give() public view {
+        // Shares 3.1 or 3.0, which an election among three members gives at most 4.03 or 3.9 shards; node 1 holds 4.
+        Roster memory roster = _elect(_three(), _ids(1, 2, 3), _numbers(31, 35, 34), 10, 1000);
+        vm.assertEq(keccak256(abi.encode(roster)), keccak256(abi.encode(_three())));
+        roster = _elect(_three(), _ids(1, 2, 3), _numbers(30, 35, 35), 10, 1000);
         _check(roster, 0, 1, _list(0, 1, 2));
-        _check(roster, 1, 2, _list(4, 5, 6));
-        _check(roster, 2, 3, _list(7, 8, 9, 3));
+        _check(roster, 1, 2, _list(4, 5, 6, 3));
+    }
+
+    function test_elect_leaves_a_new_member_its_only_shard() public view {
+        // Shares 3.6, 2.7, 2.7 and 1 elect 4, 3, 2 and 1; node 3 holds 0.3 too much.
+        (uint32[] memory nodeIds, uint256[] memory stakes) = _crowd(4, 27);
+        (stakes[0], stakes[3]) = (36, 10);
+        Roster memory roster = _elect(_three(), nodeIds, stakes, 10, 500);
+        vm.assertEq(roster.shards[2].length, 2);
+        _check(roster, 3, 4, _list(9));
     }
 
     function test_elect_spares_no_member_in_the_band_that_is_not_worth_a_shard() public view {
@@ -179,6 +189,7 @@ contract AssignmentTest is Signing {
         (nodeIds, stakes) = _candidates(seed >> 8);
         Roster memory second = _elect(first, nodeIds, stakes, shards, bandMillis);
         _checkWhole(second, shards);
+        _checkBound(second, nodeIds, stakes, shards);
         _checkLeastMovement(first, second);
     }
 

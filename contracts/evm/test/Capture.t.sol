@@ -135,6 +135,32 @@ contract CaptureTest is Base {
         vm.assertEq(_shardsFrom(7), 20);
     }
 
+    // What an election leaves with members whose stake changed little
+
+    function test_a_quarter_of_the_stake_on_many_nodes_keeps_no_third_of_the_shards_by_the_band() public {
+        _keepWithinTheBand(500, 1.34 ether); // of a share of 1.51 shards each
+        _keepWithinTheBand(1000, 0.81 ether); // of one of just over one shard
+    }
+
+    /// @dev Seventeen nodes come to 34 shards with a third of the stake, of which all but a part of each leaves then.
+    function _keepWithinTheBand(uint32 bandMillis, uint256 stake) private {
+        _deploy(SHARDS, bandMillis);
+        for (uint256 i; i < 6; ++i) {
+            _addNode(11 ether);
+        }
+        for (uint256 i; i < 17; ++i) {
+            _addNode(2.02 ether);
+        }
+        _nextEpoch();
+        vm.assertEq(_shardsFrom(7), 34);
+        _payOutAll();
+        for (uint32 nodeId = 7; nodeId <= 23; ++nodeId) {
+            staking.unstake(nodeId, 2.02 ether - stake);
+        }
+        _nextEpoch();
+        vm.assertEq(_shardsFrom(7), 17);
+    }
+
     // Pushing others out
 
     function test_less_than_a_quarter_of_all_stake_takes_no_third_by_taking_candidates_places() public {

@@ -39,8 +39,8 @@ library Assignment {
     /// @param stakes Theirs; a candidate whose stake is not worth a shard is elected to nothing.
     /// @param shards How many there are to assign.
     /// @param bandMillis Tolerance band in thousandths of a shard; 0 switches it off.
-    /// @return The next committee. Without the band, nodes with a part `x` of its members' stake hold at most
-    /// `x * (shards + members)` shards, however they share their stake out among themselves.
+    /// @return The next committee: all candidates whose stake is worth a shard. Nodes with a part `x` of its members' stake
+    /// hold at most `x * (shards + members)` shards, with any band, however they share their stake out among themselves.
     /// @return The stake of its members.
     function elect(
         Roster memory previous,
@@ -169,30 +169,47 @@ library Assignment {
     }
 
     /// @dev Undoes one move of each member that would shrink although it holds hardly more than its share, the one
-    /// with the least excess first; the growing member furthest above its own share gives the shard back.
+    /// with the least excess first; the growing member furthest above its own share gives the shard back, but none its
+    /// only one.
     function _settle(Election memory election, uint256 bandMillis) private pure {
         uint256 count = election.stakes.length;
-        int256 band = int256(bandMillis * election.total);
+        uint256 most = election.shards + _members(election);
         int256[] memory shrinking = new int256[](count); // who may get one back: its excess, negative
         int256[] memory growing = new int256[](count); // who may give one up: the excess of what it is elected to
         for (uint256 i; i < count; ++i) {
             (uint256 held, uint256 elected) = (election.held[i], election.elected[i]);
             (shrinking[i], growing[i]) = (NOBODY, NOBODY);
-            if (elected > held) {
-                growing[i] = _excess(election, i, elected);
-            } else if (elected < held && election.stakes[i] != 0) {
-                int256 excess = _excess(election, i, held);
-                if (1000 * excess <= band) shrinking[i] = -excess;
-            }
+            if (elected > FixedPointMathLib.max(held, 1)) growing[i] = _excess(election, i, elected);
+            if (elected < held && _mayKeep(election, i, bandMillis, most)) shrinking[i] = -_excess(election, i, held);
         }
         while (true) {
-            (bool anyShrinks, uint256 least) = _greatest(shrinking);
-            (bool anyGrows, uint256 most) = _greatest(growing);
+            (bool anyShrinks, uint256 keeper) = _greatest(shrinking);
+            (bool anyGrows, uint256 giver) = _greatest(growing);
             if (!anyShrinks || !anyGrows) return;
-            shrinking[least] = NOBODY;
-            ++election.elected[least];
-            if (--election.elected[most] == election.held[most]) growing[most] = NOBODY;
-            else growing[most] -= int256(election.total);
+            shrinking[keeper] = NOBODY;
+            ++election.elected[keeper];
+            if (--election.elected[giver] == FixedPointMathLib.max(election.held[giver], 1)) growing[giver] = NOBODY;
+            else growing[giver] -= int256(election.total);
+        }
+    }
+
+    /// @dev Whether what a candidate holds is in the band, and no more than `_apportion` could give it: else a part of the
+    /// stake that is spread over many nodes would keep half a shard, or a whole one, on each of them for nothing.
+    /// @param most Shards and members.
+    function _mayKeep(Election memory election, uint256 candidate, uint256 bandMillis, uint256 most)
+        private
+        pure
+        returns (bool)
+    {
+        uint256 held = election.held[candidate];
+        if (held * election.total > most * election.stakes[candidate]) return false;
+        return 1000 * _excess(election, candidate, held) <= int256(bandMillis * election.total);
+    }
+
+    /// @dev How many candidates count.
+    function _members(Election memory election) private pure returns (uint256 count) {
+        for (uint256 i; i < election.stakes.length; ++i) {
+            if (election.stakes[i] != 0) ++count;
         }
     }
 
