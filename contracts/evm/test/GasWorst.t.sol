@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {Base} from "test/Base.t.sol";
 
 /// @notice The largest elections there can be, 100 members and 1000 shards, each in one transaction of at most 16 M gas.
@@ -107,6 +108,28 @@ contract WorstGasTest is Base {
         vm.assertLe(vm.lastCallGas().gasTotalUsed, MOST / 2);
     }
 
+    function test_gas_of_counting_votes_of_members_with_the_longest_names_and_addresses() public {
+        string memory name = string(_letters(64));
+        string memory networkAddress = string.concat("https://", string(_letters(248)));
+        for (uint32 nodeId = 1; nodeId <= MEMBERS; ++nodeId) {
+            (address account, uint256 secret) = (_operator(nodeId), _secret(nodeId));
+            IRegistry.Registration memory given =
+                _registration(account, _publicKey(secret), _possession(secret, account));
+            (given.name, given.networkAddress) = (name, networkAddress);
+            vm.prank(account);
+            registry.registerNode(given);
+            staking.stake(nodeId, STAKE);
+        }
+        _nextEpoch();
+        for (uint32 nodeId = 1; nodeId <= MEMBERS; ++nodeId) {
+            vm.prank(_operator(nodeId));
+            ballot.vote(PRICE + nodeId * 77 % 31, WRITE_PRICE + nodeId, CAPACITY - nodeId * 31 % 17);
+        }
+        _nextEpoch();
+        ballot.decide();
+        _report("decide");
+    }
+
     /// @dev As many as nodes attest in one transaction, for the first time.
     function test_gas_of_attesting_two_hundred_shards() public {
         _addNode(STAKE);
@@ -117,6 +140,13 @@ contract WorstGasTest is Base {
         vm.assertEq(gained.length, 500);
         _attest(2, _part(gained, 0, 200));
         _report("attest 200 shards");
+    }
+
+    function _letters(uint256 count) private pure returns (bytes memory letters) {
+        letters = new bytes(count);
+        for (uint256 i; i < count; ++i) {
+            letters[i] = "a";
+        }
     }
 
     function _run(bool isMeasured) private {
