@@ -43,7 +43,7 @@ class InconsistencyProof:
         return b"".join(parts)
 
     @classmethod
-    def from_bcs(cls, axis: Axis, encoded: bytes) -> InconsistencyProof:
+    def from_bcs(cls, axis: Axis, encoded: bytes | memoryview) -> InconsistencyProof:
         """Read one; whether it holds, `RedStuff.verify_inconsistency_proof` says. Raises `InvalidEncoding`."""
         reader = Reader(encoded)
         target = reader.unsigned(2)

@@ -38,14 +38,16 @@ BULK_IN_LINE = 256
 """Requests of peers that wait for pages and symbols."""
 STRANGERS_WAIT_S = 2.0
 """For pages and symbols, before they are refused: members come first, and a member that was refused shows itself."""
-READING_BYTES = 256 * 2**20
+READING_BYTES = 64 * 2**20
 """Slivers read or sent; those being read, WORK_AT_ONCE, take as much again."""
-RECEIVING_BYTES = 256 * 2**20
+RECEIVING_BYTES = 64 * 2**20
 """Bodies that arrive, or wait for work."""
 SMALL_BYTES = 2**17
 """Up to this size a sliver needs no memory of those: the kernel takes as much of an answer."""
-SMALL_BODY_BYTES = 2**15
-"""Up to this size a body needs none: a connection's own buffers take as much. Thousands of connections may send one."""
+SMALL_BODY_BYTES = 2**14
+"""Up to this size a body needs none of those, so that questions do not wait behind slivers."""
+BEGINNINGS_BYTES = 16 * 2**20
+"""Such bodies, and as much of larger ones that wait for memory: thousands of connections may send one."""
 MAX_REGISTRATION_WAIT_S = 30.0
 """Longest time for which a request waits, if it asks to, until the node has seen the blob's registration."""
 METADATA_KEPT = 64
@@ -67,6 +69,7 @@ class Admission:
         self._work = Turns(Pool(WORK_AT_ONCE), IN_LINE)
         self._reading, self._read_line = Pool(READING_BYTES, is_divided=True), Line(IN_LINE)
         self._receiving, self._body_line = Pool(RECEIVING_BYTES, is_divided=True), Line(IN_LINE)
+        self._beginnings, self._beginning_line = Pool(BEGINNINGS_BYTES, is_divided=True), Line(IN_LINE)
         self._goes_on = Begins()
         self._code = node.code
         self._block_list = node.block_list
@@ -179,34 +182,40 @@ class Admission:
                 f"{size_bytes} bytes of symbols asked for at once: at most {wire.MAX_SYMBOLS_BYTES}",
             )
 
-    async def body(self, request: web.Request, limit: int) -> bytes:
+    async def body(self, request: web.Request, limit: int) -> Bytes:
         """The request's body; one that is too long is not read to its end.
 
         A large one waits for memory behind its first SMALL_BODY_BYTES, and has it until the request is answered.
         """
         return await self.received(request, IncomingBody(request, limit))
 
-    async def received(self, request: web.Request, body: IncomingBody, kept_bytes: int = 0) -> bytes:
+    async def received(self, request: web.Request, body: IncomingBody, kept_bytes: int = 0) -> Bytes:
         """Return the content of a body of which nothing has been read, as `body` does.
 
         `kept_bytes` are here already and are to be put before it: the request holds memory for them, too.
         """
-        await body.read(SMALL_BODY_BYTES)
+        await self._begin(request, body)
         return await self.whole(request, body, kept_bytes)
 
     async def beginning(self, request: web.Request, limit: int) -> IncomingBody:
-        """Return the body, of which SMALL_BODY_BYTES or all have arrived; these take no memory of the pool."""
+        """Return the body, of which SMALL_BODY_BYTES or all have arrived."""
         body = IncomingBody(request, limit)
-        await body.read(SMALL_BODY_BYTES)
+        await self._begin(request, body)
         return body
 
-    async def whole(self, request: web.Request, body: IncomingBody, kept_bytes: int = 0) -> bytes:
+    async def _begin(self, request: web.Request, body: IncomingBody) -> None:
+        """Read the first SMALL_BODY_BYTES of a body, or all, once there is memory for them."""
+        memory = self._beginnings.lent(min(body.most_bytes, SMALL_BODY_BYTES), request[REQUESTER])
+        await hold(request, self._beginning_line, memory)
+        await body.read(SMALL_BODY_BYTES, lambda: self._beginnings.is_short)
+
+    async def whole(self, request: web.Request, body: IncomingBody, kept_bytes: int = 0) -> Bytes:
         """Return all of a body that has begun to arrive; a large one waits for memory first, as `body` says."""
         if kept_bytes or not body.is_over:
             memory = self._receiving.lent(kept_bytes + body.most_bytes, request[REQUESTER])
             await hold(request, self._body_line, memory)
         if not body.is_over:
-            await body.read(body.most_bytes, lambda: self._receiving.is_short)
+            await body.read_all(lambda: self._receiving.is_short)
         await self._goes_on.turn(request[REQUESTER])
         return body.content()
 

@@ -95,7 +95,7 @@ class BlobHandlers:
         if media_type != wire.BCS:
             raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"the metadata must be sent as {wire.BCS}")
         is_pending = await self._require_writable(request, blob_id)
-        body = await self._admission.body(request, wire.MAX_METADATA_BYTES)
+        body = bytes(await self._admission.body(request, wire.MAX_METADATA_BYTES))
         async with self._admission.turn(request):
             metadata = await asyncio.to_thread(self._checks.metadata, blob_id, body)
             if is_pending and not self._view.is_registered(blob_id):

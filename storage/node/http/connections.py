@@ -36,8 +36,8 @@ SETTINGS: dict[str, Any] = {
     "max_line_size": 8190,
     "max_field_size": 4096,
     "max_headers": 64,
-    # A body that nobody reads stops arriving when twice as much is there.
-    "read_bufsize": 2**14,
+    # A body that nobody reads stops arriving when twice as much is there, and RECEIVED_BYTES.
+    "read_bufsize": 2**11,
 }
 """How aiohttp serves a connection."""
 PARSER_SETTINGS = ("max_line_size", "max_field_size", "max_headers", "auto_decompress")
@@ -47,8 +47,9 @@ PARSER_SETTINGS = ("max_line_size", "max_field_size", "max_headers", "auto_decom
 CONTINUE = "100-continue"
 PIECE_BYTES = 2**13
 """Handed to aiohttp's parser at once: as many bytes in chunks of one byte each cost 8 ms."""
-RECEIVED_BYTES = 2**15
-"""Received at once, and so kept of a body that nobody reads; asyncio would take 256 KiB."""
+RECEIVED_BYTES = 2**12
+"""Received at once, and so kept of a body that nobody reads; asyncio would take 256 KiB. (What is read while there is
+memory for it comes in larger pieces: `transfer.IncomingBody`.)"""
 HEADS_IN_LINE = 2
 """Heads read that wait for their turn; aiohttp would read 32, each of up to 20 KiB in memory."""
 FRESH_S = 2.0

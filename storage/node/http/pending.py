@@ -22,7 +22,7 @@ from storage.redstuff import Axis, BlobMetadata, blob_id_text
 
 log = Log()
 
-LIMIT_BYTES = 64 * 2**20
+LIMIT_BYTES = 32 * 2**20
 KEPT_S = 60.0
 """Time for which a blob's slivers are kept from the arrival of its metadata on."""
 ENTRY_BYTES = 1024

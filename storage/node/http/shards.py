@@ -59,16 +59,16 @@ class ShardHandlers:
         metadata = await self._admission.metadata(request, blob_id, 400)
         symbol_bytes = self._code.symbol_size(metadata.length) + wire.PROVEN_FRAME_BYTES
         limit = wire.PROVEN_FRAME_BYTES + self._code.source_symbols(axis) * symbol_bytes
-        body = await self._admission.body(request, limit)
+        proof = await self._admission.body(request, limit)
         async with self._admission.turn(request):
-            await asyncio.to_thread(self._check_proof, metadata, axis, body)
+            await asyncio.to_thread(self._check_proof, metadata, axis, proof)
             body = messages.invalid_blob_body(blob_id)
             domain = self._view.parameters.domain
             message = messages.encode(messages.Intent.INVALID_BLOB, state.epoch, body, domain)
             signature = await asyncio.to_thread(self._node.secret.sign, message)
         return json_answer(wire.signed(message, signature))
 
-    def _check_proof(self, metadata: BlobMetadata, axis: Axis, body: bytes) -> None:
+    def _check_proof(self, metadata: BlobMetadata, axis: Axis, body: Bytes) -> None:
         try:
             self._code.verify_inconsistency_proof(metadata, InconsistencyProof.from_bcs(axis, body))
         except InvalidProof as error:
@@ -82,7 +82,7 @@ class ShardHandlers:
         """A page of a shard, for its new owner alone."""
         body = await self._admission.body(request, wire.MAX_REQUEST_JSON_BYTES)
         fail_point("source.page-asked")
-        message, signature = wire.read_signed(wire.read_json(body))
+        message, signature = wire.read_signed(wire.read_json(bytes(body)))
         with_metadata = flag(request, "metadata")
         wanted = await self._admission.new_owners.request_of(request, message, signature)
         fail_point("source.page-allowed")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 
+import numpy as np
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from storage.client.bodies import LargeBody
+from storage.client.bodies import Bytes, LargeBody
 from storage.client.failures import Reason
 from storage.client.progress import StallRule, TimeLimit
 from storage.node.face import Refusal
@@ -22,6 +23,8 @@ from storage.node.http.turns import HELD
 
 HURRIED_S = 5.0
 HURRIED_BYTES_PER_S = 2**20
+PIECE_BYTES = 2**16
+"""Received at once of a body for which there is memory."""
 
 
 def in_time(moved_bytes: Callable[[], int], is_crowded: Callable[[], bool]) -> TimeLimit:
@@ -51,8 +54,11 @@ class IncomingBody:
         self.most_bytes = limit if request.content_length is None else request.content_length
         """It cannot become longer."""
         self._stream = request.content
+        self._transport = request.transport
         self.limit = limit
-        self._chunks: list[bytes] = []
+        self._parts: list[bytes] = []
+        """The beginning, until there is room for the whole."""
+        self._room: memoryview | None = None
         self._size_bytes = 0
         self.is_over = False
         """Whether all of it was read."""
@@ -66,22 +72,19 @@ class IncomingBody:
         if self.most_bytes > limit:
             raise self._too_long()
 
-    async def read(self, until_bytes: int, is_crowded: Callable[[], bool] = lambda: False) -> None:
-        """Read on until the body is over, or this many bytes of it are here. Raises `Refusal`."""
+    async def read(self, until_bytes: int, is_crowded: Callable[[], bool]) -> None:
+        """Read on until the body is over, or has passed so many bytes. Raises `Refusal`."""
         before_bytes = self._size_bytes
         self.is_read, self.came_s = True, asyncio.get_running_loop().time()
         try:
             async with in_time(lambda: self._size_bytes - before_bytes, is_crowded):
                 while self._size_bytes <= until_bytes:
-                    chunk = await self._stream.readany()
-                    if not chunk:
+                    piece = await self._stream.readany()
+                    if not piece:
                         self.is_over = True
                         return
-                    self._chunks.append(chunk)
                     self.came_s = asyncio.get_running_loop().time()
-                    self._size_bytes += len(chunk)
-                    if self._size_bytes > self.limit:
-                        raise self._too_long()
+                    self._take(piece)
         except TimeoutError:
             raise Refusal(
                 *(408, Reason.INVALID_REQUEST),
@@ -90,13 +93,47 @@ class IncomingBody:
         finally:
             self.is_read = False
 
-    def content(self) -> bytes:
-        """What was read, copied once and held once."""
-        self._chunks = [b"".join(self._chunks)]
-        return self._chunks[0]
+    async def read_all(self, is_crowded: Callable[[], bool]) -> None:
+        """Read the rest, for which the caller has memory, into one place. Raises `Refusal`."""
+        # Pages that nothing was written to take no memory yet.
+        self._room = np.empty(self.most_bytes, np.uint8).data
+        parts, self._parts, self._size_bytes = self._parts, [], 0
+        for part in parts:
+            self._take(part)
+        with _receiving(self._transport, PIECE_BYTES):
+            await self.read(self.most_bytes, is_crowded)
+
+    def content(self) -> Bytes:
+        """Return what was read, which is held once."""
+        if self._room is not None:
+            return self._room[: self._size_bytes]
+        self._parts = [b"".join(self._parts)]
+        return self._parts[0]
+
+    def _take(self, piece: bytes) -> None:
+        before_bytes, self._size_bytes = self._size_bytes, self._size_bytes + len(piece)
+        if self._size_bytes > self.most_bytes:
+            raise self._too_long()
+        if self._room is None:
+            self._parts.append(piece)
+        else:
+            self._room[before_bytes : self._size_bytes] = piece
 
     def _too_long(self) -> Refusal:
         return Refusal(413, Reason.INVALID_REQUEST, f"a body of more than {self.limit} bytes")
+
+
+@contextmanager
+def _receiving(transport: asyncio.Transport | None, piece_bytes: int) -> Iterator[None]:
+    """Have a connection receive so many bytes at once as long as the block lasts, where it tells how many it does."""
+    before_bytes = getattr(transport, "max_size", None)
+    if transport is not None and before_bytes is not None:
+        transport.max_size = piece_bytes  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if transport is not None and before_bytes is not None:
+            transport.max_size = before_bytes  # type: ignore[attr-defined]
 
 
 @web.middleware

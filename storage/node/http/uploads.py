@@ -25,7 +25,7 @@ from storage.node.face import Refusal
 from storage.node.http.transfer import IncomingBody
 from storage.redstuff import Axis
 
-LIMIT_BYTES = 128 * 2**20
+LIMIT_BYTES = 64 * 2**20
 KEPT_S = 600.0
 QUIET_S = 5.0
 """A request under way gives way to the next one for the same upload once nothing has come for so long, as its

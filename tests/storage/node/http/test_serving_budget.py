@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from storage.node.budgets import ITSELF, Budget, Requester
-from storage.node.http import admission
+from storage.client import wire
+from storage.node.budgets import ITSELF, Budget, Pool, Requester
+from storage.node.http import admission, symbols
 from storage.node.store.records import Symbols
 from storage.redstuff import Axis
 from tests.storage.node.http.conftest import SHARD, Serve, ServedNode, until
@@ -159,3 +161,24 @@ async def test_who_has_hung_up_is_not_served_and_pays_nothing(
     await until(lambda: budget.served == len(gone))
     assert (read, budget.charged_bytes) == ([], [])
     assert await served.symbols(1) == 200
+
+
+@pytest.mark.parametrize("least_bytes", [1, 10**6], ids=["large slivers", "many slivers"])
+async def test_a_question_weighs_as_much_as_the_slivers_read_for_it(
+    served: ServedNode, budget: HeldBudget, monkeypatch: pytest.MonkeyPatch, least_bytes: int
+) -> None:
+    """One symbol of each sliver: the answer has a seventh of the bytes that are read."""
+    monkeypatch.setattr(symbols, "SLIVER_WORK_BYTES", least_bytes)
+    weights, really = list[int | None](), Pool.lent
+
+    def watched(pool: Pool, amount: int = 1, *requester: Requester, weight: int | None = None) -> Any:
+        weights.append(weight)
+        return really(pool, amount, *requester, weight=weight)
+
+    monkeypatch.setattr(Pool, "lent", watched)
+    budget.go_on.set()
+    question = wire.Question(Axis.PRIMARY, [5], range(5), [served.blob.blob_id]).to_bcs()
+    assert (await served.ask("POST", "/v1/decodingSymbols", question))[0] == 200
+    here = [served.node.sliver(served.blob, shard, Axis.SECONDARY) for shard in (0, 1, SHARD)]
+    work_bytes = max(sum(map(len, here)), len(here) * least_bytes)
+    assert weights.count(work_bytes) == 2, "of the strangers' turns, and of all"

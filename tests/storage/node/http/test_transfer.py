@@ -9,14 +9,15 @@ import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from storage.client import progress, wire
 from storage.client.bodies import LARGE_BYTES, LargeBody
-from storage.node.budgets import Budget, Pool
-from storage.node.http import admission, transfer
-from storage.node.http.connections import Connection
+from storage.node.budgets import MEMORY_BYTES, Budget, Pool
+from storage.node.http import admission, connections, pending, transfer, uploads
+from storage.node.http.connections import Connection, Limits
 from tests.storage.node.http.conftest import LIMIT_S, SHARD, Serve, ServeApp, ServedNode, until
 
 NEVER_S = 10.0**6
@@ -278,22 +279,104 @@ async def test_a_body_that_is_longer_than_a_connections_buffers_takes_memory(
     await until(lambda: any(one.is_short for one in memories))
 
 
-async def test_a_connection_receives_little_at_once(
-    serve_node: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is received is kept whether or not there is memory for the body: 6000 times 256 KiB."""
-    received: list[int] = []
+@pytest.mark.parametrize("size_bytes", [2**12, 2**17])
+async def test_a_body_is_held_once(serve_app: ServeApp, size_bytes: int) -> None:
+    """Its memory is lent once, and kept while the request lasts."""
+    bodies: list[tuple[transfer.IncomingBody, memoryview]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        body = transfer.IncomingBody(request, size_bytes)
+        await body.read(2**14, lambda: False)
+        if not body.is_over:
+            await body.read_all(lambda: False)
+        bodies.append((body, memoryview(body.content())))
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_put("/", take)
+    sent = bytes(number % 251 for number in range(size_bytes))
+    async with (
+        aiohttp.ClientSession() as session,
+        session.put(f"http://127.0.0.1:{await serve_app(app)}/", data=sent) as answer,
+    ):
+        assert answer.status == 200
+    ((body, content),) = bodies
+    assert content == sent
+    held = {id(memoryview(one).obj) for one in (*body._parts, body.content())}
+    assert held == {id(content.obj)}
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that connections have received, each time."""
+    sizes: list[int] = []
 
     def receive(connection: Connection, data: bytes) -> None:
-        received.append(len(data))
+        sizes.append(len(data))
         original(connection, data)
 
     original = Connection.data_received
     monkeypatch.setattr(Connection, "data_received", receive)
+    return sizes
+
+
+async def test_a_body_comes_in_larger_pieces_once_there_is_memory_for_it(
+    serve_node: Serve, received: list[int]
+) -> None:
     served = await serve_node(shards=(0,))
     assert (await served.ask("PUT", served.sliver_path(1), served.sliver_body(1)))[0] == 201
     assert sum(received) > 2**17
-    assert max(received) <= 2**15
+    assert max(received) <= transfer.PIECE_BYTES
+    assert (await served.ask("GET", served.sliver_path(1)))[0] == 200
+    assert received[-1] <= connections.RECEIVED_BYTES
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_body_that_waits_for_memory_is_not_received(
+    serve_node: Serve, memories: list[WatchedPool], received: list[int]
+) -> None:
+    """What came is kept all the same, and there may be 8192 connections: 100 KiB on each were seen to take 620 MiB."""
+    served = await serve_node(shards=(0,))
+    await drip_sliver(served, 1)
+    await until(lambda: sum(received) > 2**17)
+    before_bytes = sum(received)
+    await served.begin("PUT", served.sliver_path(2), bytes(2**17), 2**17 + 1)
+    await until(lambda: any(one.is_short for one in memories))
+    for _ in range(200):
+        await asyncio.sleep(0)  # whatever else is to be received comes now
+    assert sum(received) - before_bytes <= 3 * 2**14
+
+
+@pytest.mark.usefixtures("patient")
+async def test_beginnings_of_bodies_take_memory_too(
+    serve_node: Serve, memories: list[WatchedPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "BEGINNINGS_BYTES", 2000)
+    served = await serve_node(shards=(0,))
+    for host in ("127.0.0.2", "127.0.0.3"):
+        await served.begin("PUT", served.path("metadata"), b"x", 1000, local=host)
+    waiting = asyncio.create_task(served.ask("PUT", served.path("metadata"), served.blob.metadata.to_bcs()))
+    await until(lambda: any(one.is_short for one in memories))
+    assert not waiting.done()
+    monkeypatch.setattr(transfer, "HURRIED_S", -NEVER_S)
+    assert (await waiting)[0] == 200, "what is dripped gives way"
+
+
+def test_all_that_strangers_can_fill_is_half_a_gibibyte() -> None:
+    kept_by_connection = 2 * connections.SETTINGS["read_bufsize"] + connections.RECEIVED_BYTES
+    own_by_connection = 14 * 2**10
+    """As measured: 110 MiB of 7900 connections."""
+    assert (
+        sum(
+            (
+                *(admission.READING_BYTES, admission.RECEIVING_BYTES, admission.BEGINNINGS_BYTES),
+                *(uploads.LIMIT_BYTES, pending.LIMIT_BYTES),
+                MEMORY_BYTES // 2 // 2,  # of what peers are given
+                Limits().connections * (kept_by_connection + own_by_connection),
+            )
+        )
+        <= 2**29
+    )
 
 
 @pytest.mark.usefixtures("patient", "memories")

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.client.bodies import Bytes
 from storage.client.progress import LEAST_BYTES
-from storage.node.budgets import Requester
+from storage.node.budgets import Pool, Requester
 from storage.node.face import Refusal
 from storage.node.http import blobs, uploads
 from storage.node.http.admission import Admission
@@ -97,6 +98,23 @@ async def test_an_upload_that_broke_off_is_gone_on_with(served: ServedNode, kept
     assert (status, headers["Upload-Complete"], headers["Upload-Offset"]) == (204, "?1", str(len(body)))
     assert not kept[0]._uploads
     assert not kept[0]._held.total()
+
+
+async def test_the_rest_takes_memory_for_what_was_kept_too(
+    served: ServedNode, kept: list[Uploads], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole sliver is put together: a short rest must not take little of the memory and much of the machine."""
+    body = served.sliver_body(SHARD)
+    await broken(served, kept, body[:-5], len(body))
+    lent, really = list[int](), Pool.lent
+
+    def watched(pool: Pool, amount: int = 1, *requester: Requester, weight: int | None = None) -> Any:
+        lent.append(amount)
+        return really(pool, amount, *requester, weight=weight)
+
+    monkeypatch.setattr(Pool, "lent", watched)
+    assert (await go_on(served, body[-5:], len(body) - 5))[0] == 201
+    assert len(body) in lent
 
 
 async def test_the_rest_may_break_off_too(served: ServedNode, kept: list[Uploads]) -> None:
@@ -218,7 +236,7 @@ async def test_nothing_is_kept_of_an_upload(
 ) -> None:
     received, begun = Admission.received, asyncio.Event()
 
-    async def receive(*arguments: Any) -> bytes:
+    async def receive(*arguments: Any) -> Bytes:
         begun.set()
         return await received(*arguments)
 
