@@ -14,7 +14,7 @@ blob is kept (`storage.node.chain.conditions`), what an attestation holds (`stor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from committee.ledger import BlobRecord, EpochState
 from committee.membership import Committee, Member
@@ -24,16 +24,22 @@ from storage.node.face import Refusal
 from storage.redstuff import Axis
 
 
-def is_registered_as(objects: Iterable[BlobRecord], object_id: int | None, period: int) -> bool:
-    """Return whether a blob with these objects is registered, and valid, as what is to be certified.
+def is_registered_as(
+    object_id: int | None, permanent_until: int, deletable: BlobRecord | None, period: int
+) -> bool:
+    """Return whether a blob is registered, and valid, as what is to be certified.
 
-    That is a permanent object for `object_id` None, else the deletable object of that id.
+    For `object_id` None that is a permanent object: `permanent_until` is the end of the valid one that ends last. Else
+    it is the blob's deletable object of that id, which is `deletable` if the blob has an object of that id.
     """
-    return any(
-        (not one.deletable if object_id is None else one.deletable and one.object_id == object_id)
-        and one.is_registered(period)
-        and not one.invalid
-        for one in objects
+    if object_id is None:
+        return period < permanent_until
+    return (
+        deletable is not None
+        and deletable.deletable
+        and deletable.object_id == object_id
+        and deletable.is_registered(period)
+        and not deletable.invalid
     )
 
 

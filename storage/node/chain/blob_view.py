@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from committee.ledger import BlobRecord, EpochState
 from storage.node.chain.conditions import Condition, live_at, live_in, registered_in
 from storage.node.chain.store import ChainStore
+from storage.node.chain.summaries import Registered, Summary
 from storage.node.sqlite import StoreDamaged
 
 BLOBS_IN_A_PAGE = 1024
@@ -32,34 +33,47 @@ class BlobView(ABC):
     def _damaged(self, error: StoreDamaged) -> None:
         """Take note that the store was found damaged."""
 
-    def objects(self, blob_id: bytes) -> tuple[BlobRecord, ...]:
-        """All objects that name a blob, by object id."""
+    def summary(self, blob_id: bytes) -> Summary:
+        """What all objects that name a blob come to."""
         with self._noting_damage():
-            return tuple(one.record for one in self._store.of(blob_id))
+            return self._store.summary(blob_id)
+
+    def registered(self, blob_id: bytes) -> Registered:
+        """What the objects come to that are registered in the current period; not for the event loop's thread."""
+        with self._noting_damage():
+            return self._store.registered(blob_id, self.state.period)
+
+    def object(self, blob_id: bytes, object_id: int) -> BlobRecord | None:
+        """The object with this id, if it names the blob."""
+        with self._noting_damage():
+            found = self._store.by_id(object_id)
+        return found.record if found is not None and found.record.blob_id == blob_id else None
+
+    def is_known(self, blob_id: bytes) -> bool:
+        """Whether any object names the blob."""
+        return self.summary(blob_id).count > 0
 
     def is_registered(self, blob_id: bytes) -> bool:
         """Whether some object of the blob has neither been deleted nor expired."""
-        return any(one.is_registered(self.state.period) for one in self.objects(blob_id))
+        return self.state.period < self.summary(blob_id).registered_until
 
-    def is_live(self, blob_id: bytes) -> bool:
-        """Whether the blob is certified, not invalid and must be kept in the current period."""
-        return any(one.is_live(self.state.period) for one in self.objects(blob_id))
+    def is_live(self, blob_id: bytes, period: int | None = None) -> bool:
+        """Whether the blob is certified, not invalid and must be kept in a period, the current one if None."""
+        return (self.state.period if period is None else period) < self.summary(blob_id).live_until
 
     def is_invalid(self, blob_id: bytes) -> bool:
         """Whether the blob's writer was proven to have encoded it inconsistently."""
-        return any(one.invalid for one in self.objects(blob_id))
+        return self.summary(blob_id).is_invalid
 
     def those_invalid(self, blob_ids: Sequence[bytes]) -> set[bytes]:
         """Return those of the blobs that are invalid, as `is_invalid` tells of one."""
         with self._noting_damage():
-            objects = self._store.of_each(blob_ids)
-        return {blob_id for blob_id, some in objects.items() if any(one.record.invalid for one in some)}
+            return self._store.those_invalid(blob_ids)
 
     def lengths(self, blob_ids: Sequence[bytes]) -> dict[bytes, int]:
         """Blob id → bytes of the blob, as the chain says; without blobs of which it knows no object."""
         with self._noting_damage():
-            objects = self._store.of_each(blob_ids)
-        return {blob_id: some[0].record.length for blob_id, some in objects.items() if some}
+            return self._store.lengths(blob_ids)
 
     def was_live_at_start(self, blob_id: bytes) -> bool:
         """Whether the blob was live when the current epoch started, and is not invalid."""

@@ -16,14 +16,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from committee.files import NotRegular
-from committee.ledger import Parameters
+from committee.ledger import BlobRecord, Parameters
 from committee.ledger.follower import MARKS_KEPT, Step
 from committee.logs import Log
 from storage.node.chain import notes, rows
@@ -32,6 +32,7 @@ from storage.node.chain.conditions import Condition
 from storage.node.chain.connections import MEMORY, Connections
 from storage.node.chain.rows import BUCKETS, TABLES, VERSION, Rows, object_of, rows_of
 from storage.node.chain.saved import Saved, read_saved
+from storage.node.chain.summaries import Registered, Summary
 from storage.node.sqlite import (
     StoreDamaged,
     StoreError,
@@ -48,7 +49,7 @@ Made = TypeVar("Made")
 
 FILE = "chain.sqlite"
 LOOKED_AT_KEPT = 4096
-"""Blobs whose objects are kept in memory between two writes, at most."""
+"""Blobs whose summaries are kept in memory, at most."""
 REMOVED_AT_ONCE = 1000
 """Objects that are over and are removed in one transaction."""
 _NO_DAMAGE = (
@@ -83,8 +84,8 @@ class ChainStore:
         """What the disk did not take."""
         self._unsaved_of: dict[bytes, list[int]] = {}
         """Blob id → ids of its objects in `_unsaved`."""
-        self._looked_at: dict[bytes, list[BlobObject]] = {}
-        """Blob id → its objects as last read, since the last write."""
+        self._looked_at: dict[bytes, Summary] = {}
+        """Blob id → what its objects come to, as last read; of no blob that was written since."""
 
     async def in_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
         """Return what `work` returns in the store's thread; if this is cancelled, wait until the work is over."""
@@ -197,7 +198,8 @@ class ChainStore:
         is_first = self._unsaved is None
         waiting = change if self._unsaved is None else self._unsaved.then(change)
         try:
-            with self.writing() as writing:
+            changed = {one.record.blob_id for one in waiting.objects.values()}
+            with self.writing(changed) as writing:
                 self.write(writing, self._table, waiting, owes_state=step.owes_state)
             self._unsaved, self._unsaved_of = None, {}
         except StoreDamaged:
@@ -232,17 +234,26 @@ class ChainStore:
         writing.put("note", found.items())
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Rows]:
-        """The rows, to be changed: durable when the block ends, as they were when it raises."""
+    def writing(self, changed: Collection[bytes] | None = None) -> Iterator[Rows]:
+        """The rows, to be changed: durable when the block ends, as they were when it raises.
+
+        `changed` are the blobs of which the view's objects change; all of them may if it is None.
+        """
         try:
             with self._connections.writer() as connection, rows_of(connection) as writing:
                 yield writing
         finally:
-            self._look_anew()
+            self._look_anew(changed)
 
-    def _look_anew(self) -> None:
-        """Forget what was read. Another dict: a thread that has read before the write adds that to the old one."""
-        self._looked_at = {}
+    def _look_anew(self, changed: Collection[bytes] | None = None) -> None:
+        """Forget what was read of these blobs, or of all.
+
+        The others move to another dict: a thread that has read before the write adds that to the old one.
+        """
+        kept = self._looked_at if changed is not None else {}
+        self._looked_at = {
+            blob_id: one for blob_id, one in kept.copy().items() if blob_id not in (changed or ())
+        }
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -268,34 +279,60 @@ class ChainStore:
     # reading
 
     def of(self, blob_id: bytes) -> list[BlobObject]:
-        """The objects that name a blob, by object id. They are read once between two writes."""
-        looked_at = self._looked_at
-        objects = looked_at.get(blob_id)
-        if objects is None:
-            statement = f"SELECT * FROM {self._name} WHERE blob_id = ?"  # noqa: S608 (a name from above)
-            objects = self._look(statement, blob_id)
-            if len(looked_at) >= LOOKED_AT_KEPT:
-                self._look_anew()
-            looked_at[blob_id] = objects
-        found = {one.record.object_id: one for one in objects}
+        """The objects that name a blob, by object id, however many there are; not for the event loop's thread."""
+        statement = f"SELECT * FROM {self._name} WHERE blob_id = ?"  # noqa: S608 (a name from above)
+        found = {one.record.object_id: one for one in self._look(statement, blob_id)}
         if self._unsaved is not None:
             unsaved = self._unsaved.objects
             found |= {number: unsaved[number] for number in self._unsaved_of.get(blob_id, ())}
         return [found[number] for number in sorted(found)]
 
-    def of_each(self, blob_ids: Sequence[bytes]) -> dict[bytes, list[BlobObject]]:
-        """Return blob id → the objects that name the blob, in no order; not for the event loop's thread."""
-        found: dict[bytes, dict[int, BlobObject]] = {blob_id: {} for blob_id in blob_ids}
+    def summary(self, blob_id: bytes) -> Summary:
+        """What the objects that name a blob come to. They are read once between two writes of any of them."""
+        if self._unsaved_of.get(blob_id):
+            return Summary.of(self.of(blob_id))
+        looked_at = self._looked_at
+        summary = looked_at.get(blob_id)
+        if summary is None:
+            with self._connections.looker() as connection:
+                summary = Summary.read(connection, self._name, blob_id)
+            if len(looked_at) >= LOOKED_AT_KEPT:
+                self._look_anew()
+            looked_at[blob_id] = summary
+        return summary
+
+    def registered(self, blob_id: bytes, period: int) -> Registered:
+        """What the objects that name a blob come to in a period; not for the event loop's thread."""
+        if self._unsaved_of.get(blob_id):
+            return Registered.of(self.of(blob_id), period)
+        with self._connections.pager() as connection:
+            return Registered.read(connection, self._name, blob_id, period)
+
+    def those_invalid(self, blob_ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the blobs of which an object is invalid; not for the event loop's thread."""
+        found = {blob_id for blob_id, _ in self._of_each("DISTINCT blob_id, 1", blob_ids, "AND invalid")}
+        return found | {one.blob_id for one in self._unsaved_of_these(blob_ids) if one.invalid}
+
+    def lengths(self, blob_ids: Sequence[bytes]) -> dict[bytes, int]:
+        """Blob id → bytes of the blob, of those with an object; not for the event loop's thread."""
+        found = dict(self._of_each("blob_id, MAX(length)", blob_ids, "GROUP BY blob_id"))
+        return found | {one.blob_id: one.length for one in self._unsaved_of_these(blob_ids)}
+
+    def _of_each(self, columns: str, blob_ids: Sequence[bytes], more: str) -> list[tuple[bytes, int]]:
+        found: list[tuple[bytes, int]] = []
         with self._connections.pager() as connection:
             for marks, some in portions(blob_ids):
-                statement = f"SELECT * FROM {self._name} WHERE blob_id IN ({marks})"  # noqa: S608 (a name from above)
-                for one in map(object_of, connection.execute(statement, some)):
-                    found[one.record.blob_id][one.record.object_id] = one
-        if self._unsaved is not None:
-            for blob_id, objects in found.items():
-                numbers = self._unsaved_of.get(blob_id, ())
-                objects |= {number: self._unsaved.objects[number] for number in numbers}
-        return {blob_id: list(objects.values()) for blob_id, objects in found.items()}
+                statement = f"SELECT {columns} FROM {self._name} WHERE blob_id IN ({marks}) {more}"  # noqa: S608 (names from above)
+                found += connection.execute(statement, some)
+        return found
+
+    def _unsaved_of_these(self, blob_ids: Sequence[bytes]) -> list[BlobRecord]:
+        unsaved = self._unsaved
+        if unsaved is None:
+            return []
+        return [
+            unsaved.objects[number].record for one in blob_ids for number in self._unsaved_of.get(one, ())
+        ]
 
     def by_id(self, object_id: int) -> BlobObject | None:
         """The object with this id, if it is known."""

@@ -217,7 +217,7 @@ class Handover:
             plan,
             live,
             avoiding=lambda: self._departed(current).keys(),
-            is_wanted=lambda blob_id: self._is_live_in(blob_id, period),
+            is_wanted=lambda blob_id: self._view.is_live(blob_id, period),
             to_the_end=False,
         )
         async with aclosing(filled):
@@ -229,9 +229,6 @@ class Handover:
             log.info("prefetched", epoch=epoch, shards=len(plan.attest))
             fail_point("prefetch.complete")
         return complete
-
-    def _is_live_in(self, blob_id: bytes, period: int) -> bool:
-        return any(one.is_live(period) for one in self._view.objects(blob_id))
 
     def _departed(self, owners: Committee | None) -> dict[int, transition.Departure]:
         """node id → why an owner of before hands nothing over, whatever committee it is in now."""

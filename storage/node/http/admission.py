@@ -228,7 +228,7 @@ class Admission:
 
     async def know(self, request: web.Request, blob_id: bytes) -> None:
         """Catch up with the chain once when it has not told of the blob yet."""
-        await self._settle(request, lambda: bool(self._view.objects(blob_id)))
+        await self._settle(request, lambda: self._view.is_known(blob_id))
 
     async def require_registered(self, request: web.Request, blob_id: bytes) -> None:
         """Refuse a blob that is invalid, or all objects of which have been deleted or have expired."""
@@ -284,7 +284,9 @@ class Admission:
         return Refusal(400, Reason.NOT_REGISTERED, f"{why}, up to block {block}", block=block)
 
     def _is_registered_as(self, blob_id: bytes, object_id: int | None) -> bool:
-        return is_registered_as(self._view.objects(blob_id), object_id, self._view.state.period)
+        deletable = None if object_id is None else self._view.object(blob_id, object_id)
+        until = self._view.summary(blob_id).permanent_until
+        return is_registered_as(object_id, until, deletable, self._view.state.period)
 
     def require_shard(self, blob_id: bytes, pair: int) -> None:
         """As `rules.require_shard`, of a pair of a blob at this node."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from committee.ledger import BlobRecord
 from storage.client import wire
 from storage.client.batch_wire import Confirmable
 from storage.client.bodies import STEADY_BYTES, Bytes, LargeBody
 from storage.client.failures import Reason
+from storage.node.chain import Registered
 from storage.node.face import NodeFace, Refusal
 from storage.node.http.admission import Admission, blob_id_of, flag, object_number
 from storage.node.http.checks import UploadChecks
@@ -236,38 +236,33 @@ class BlobHandlers:
         """What the chain says of the blob, as this node has followed it."""
         blob_id = blob_id_of(request)
         await self._admission.know(request, blob_id)
-        if self._view.is_invalid(blob_id):
-            invalid = min(one.object_id for one in self._view.objects(blob_id))
-            return json_answer({"invalid": {"event": _event_id(invalid)}})
-        period = self._view.state.period
-        return json_answer(_status([one for one in self._view.objects(blob_id) if one.is_registered(period)]))
+        registered = await self._admission.looked_up(request, self._view.registered, blob_id)
+        if self._view.is_invalid(blob_id) and registered.first_object_id is not None:
+            return json_answer({"invalid": {"event": _event_id(registered.first_object_id)}})
+        return json_answer(_status(registered))
 
 
 def _no_part() -> Refusal:
     return Refusal(404, Reason.SLIVER_NOT_FOUND, "no part of this sliver is kept: send it whole")
 
 
-def _status(living: list[BlobRecord]) -> str | dict[str, Any]:
+def _status(registered: Registered) -> str | dict[str, Any]:
     """Blob status data by the blob's objects that have neither been deleted nor expired."""
-    first = min((one.certified_epoch for one in living if one.certified_epoch is not None), default=None)
-    deletable = [one for one in living if one.deletable]
     counts = {
-        "count_deletable_total": len(deletable),
-        "count_deletable_certified": sum(one.certified_epoch is not None for one in deletable),
+        "count_deletable_total": registered.n_deletable,
+        "count_deletable_certified": registered.n_deletable_certified,
     }
-    permanent = [one for one in living if not one.deletable]
-    if permanent:
-        # A certified object keeps the blob readable; one that is only registered does not, however long it lives.
-        best = max(permanent, key=lambda one: (one.certified_epoch is not None, one.end_period))
+    first, permanent = registered.first_certified_epoch, registered.permanent
+    if permanent is not None:
         status = {
-            "endEpoch": best.end_period,
-            "isCertified": best.certified_epoch is not None,
+            "endEpoch": permanent.end_period,
+            "isCertified": permanent.certified_epoch is not None,
             "initialCertifiedEpoch": first,
-            "statusEvent": _event_id(best.object_id),
+            "statusEvent": _event_id(permanent.object_id),
             "deletableCounts": counts,
         }
         return {"permanent": status}
-    if deletable:
+    if registered.n_deletable:
         return {"deletable": {"initialCertifiedEpoch": first, "deletableCounts": counts}}
     return "nonexistent"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,9 +124,9 @@ class DyingStore(ChainStore):
         self.left = dies_at
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Rows]:
+    def writing(self, changed: Collection[bytes] | None = None) -> Iterator[Rows]:
         self._moment()
-        with super().writing() as writing:
+        with super().writing(changed) as writing:
             yield writing
             self._moment()  # rows are written, and the transaction does not come to its end
         self._moment()

@@ -54,26 +54,32 @@ DELETABLE = replace(PERMANENT, object_id=5, deletable=True)
 
 
 @pytest.mark.parametrize(
-    ("objects", "object_id", "period", "is_registered"),
+    ("object_id", "permanent_until", "deletable", "period", "is_registered"),
     [
-        ([], None, 7, False),
-        ([PERMANENT], None, 7, True),
-        ([PERMANENT], None, 8, True),
-        ([PERMANENT], None, 9, False),
-        ([PERMANENT], 4, 7, False),
-        ([DELETABLE], None, 7, False),
-        ([DELETABLE], 5, 7, True),
-        ([DELETABLE], 4, 7, False),
-        ([DELETABLE, PERMANENT], None, 7, True),
-        ([replace(PERMANENT, deleted=True)], None, 7, False),
-        ([replace(PERMANENT, invalid=True)], None, 7, False),
-        ([replace(PERMANENT, certified_epoch=6)], None, 7, True),
+        (None, 0, None, 7, False),
+        (None, 9, None, 7, True),
+        (None, 9, None, 8, True),
+        (None, 9, None, 9, False),
+        (4, 9, None, 7, False),
+        (4, 9, PERMANENT, 7, False),
+        (None, 0, DELETABLE, 7, False),
+        (5, 0, DELETABLE, 7, True),
+        (5, 9, DELETABLE, 8, True),
+        (5, 10, DELETABLE, 9, False),
+        (4, 0, DELETABLE, 7, False),
+        (5, 9, replace(DELETABLE, deleted=True), 7, False),
+        (5, 9, replace(DELETABLE, invalid=True), 7, False),
+        (5, 0, replace(DELETABLE, certified_epoch=6), 7, True),
     ],
 )
 def test_registered_as_what_is_to_be_certified(
-    objects: list[BlobRecord], object_id: int | None, period: int, is_registered: bool
+    object_id: int | None,
+    permanent_until: int,
+    deletable: BlobRecord | None,
+    period: int,
+    is_registered: bool,
 ) -> None:
-    assert rules.is_registered_as(objects, object_id, period) is is_registered
+    assert rules.is_registered_as(object_id, permanent_until, deletable, period) is is_registered
 
 
 @pytest.mark.parametrize(

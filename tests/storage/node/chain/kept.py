@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from committee.ledger import BlobRecord
 from storage.node.chain import ChainView, pages
 from storage.node.chain.changes import BlobObject, Change
 from storage.node.chain.conditions import Condition
@@ -34,6 +35,11 @@ def objects_in(store: ChainStore) -> tuple[BlobObject, ...]:
         return tuple(sorted(map(object_of, rows), key=lambda one: one.record.object_id))
 
 
+def records_of(view: ChainView, blob_id: bytes) -> tuple[BlobRecord, ...]:
+    """All objects that name a blob, by object id."""
+    return tuple(one.record for one in view._store.of(blob_id))
+
+
 def whole(store: ChainStore, domain: bytes = DOMAIN) -> Kept | None:
     """What a store that is opened and checked has; None when there is nothing, or when it is damaged."""
     saved = store.open(domain)
@@ -58,7 +64,7 @@ def kept(folder: Path, domain: bytes = DOMAIN) -> Kept | None:
 def put(store: ChainStore, *changes: Change, owes_state: bool = False) -> None:
     """Write changes one after the other."""
     for change in changes:
-        with store.writing() as writing:
+        with store.writing({one.record.blob_id for one in change.objects.values()}) as writing:
             store.write(writing, store.table, change, owes_state=owes_state)
 
 

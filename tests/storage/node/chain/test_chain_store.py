@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from committee.ledger import BlobRecord, BlockMark, EpochState, Parameters
 from committee.ledger.follower import MARKS_KEPT
@@ -19,6 +21,7 @@ from storage.node.chain.changes import BlobObject, Change
 from storage.node.chain.conditions import over_in
 from storage.node.chain.saved import Saved
 from storage.node.chain.store import FILE, ChainStore
+from storage.node.chain.summaries import Registered, Summary
 from storage.node.sqlite import StoreError
 from storage.redstuff import BlobId
 from tests.storage.node.chain.kept import DOMAIN, Kept, kept, objects_in, put
@@ -253,26 +256,68 @@ def test_a_store_that_is_closed_says_so(tmp_path: Path) -> None:
         put(ChainStore(tmp_path), FIRST)
 
 
-def test_a_blob_is_read_once_between_two_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = list[bytes]()
-    look = ChainStore._look
+def test_a_blob_is_read_once_between_two_writes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, really = list[bytes](), Summary.read
 
-    def counted(self: ChainStore, statement: str, value: bytes) -> list[BlobObject]:
-        read.append(value)
-        return look(self, statement, value)
+    def counted(connection: sqlite3.Connection, table: str, blob_id: bytes) -> Summary:
+        read.append(blob_id)
+        return really(connection, table, blob_id)
 
-    monkeypatch.setattr(ChainStore, "_look", counted)
-    monkeypatch.setattr("storage.node.chain.store.LOOKED_AT_KEPT", 1)
+    monkeypatch.setattr(Summary, "read", counted)
+    monkeypatch.setattr("storage.node.chain.store.LOOKED_AT_KEPT", 2)
     certified = BlobObject(dataclasses.replace(RECORD, certified_epoch=2), certified_block=10)
+    other = BlobObject(dataclasses.replace(RECORD, object_id=2, blob_id=B))
     with contextlib.closing(ChainStore(tmp_path)) as store:
         store.open(DOMAIN)
         put(store, FIRST)
-        assert [store.of(A), store.of(A)] == [[OBJECT], [OBJECT]]
+        assert [store.summary(A), store.summary(A)] == [Summary.of([OBJECT])] * 2
         assert read == [A]
-        put(store, Change((mark(10),), {1: certified}, {7: 1}, STATE))
-        assert store.of(A) == [certified]
-        assert (store.of(B), store.of(A)) == ([], [certified])
-        assert read == [A, A, B, A], "no more blobs than may be are kept"
+        put(store, Change((mark(10),), {2: other}, {7: 1}, STATE))
+        assert (store.summary(A), store.summary(B)) == (Summary.of([OBJECT]), Summary.of([other]))
+        assert read == [A, B], "nothing of the first blob was written"
+        put(store, Change((mark(11),), {1: certified}, {7: 1}, STATE))
+        assert (store.summary(A), store.summary(B)) == (Summary.of([certified]), Summary.of([other]))
+        assert read == [A, B, A]
+        assert store.summary(bytes(32)) == Summary.of([])
+        assert store.summary(A) == Summary.of([certified])
+        assert read == [A, B, A, bytes(32), A], "no more blobs than may be are kept"
+
+
+records = st.builds(
+    BlobRecord,
+    *(st.just(0), st.just(A), st.just(10), st.just("0x1"), st.just(1)),
+    *(st.none() | st.integers(1, 4), st.integers(2, 6), st.booleans(), st.booleans(), st.booleans()),
+)
+
+
+@given(st.lists(records, max_size=8), st.integers(1, 6))
+def test_what_objects_come_to_is_the_same_in_sql(some: list[BlobRecord], period: int) -> None:
+    objects = [
+        BlobObject(
+            dataclasses.replace(one, object_id=number),
+            certified_block=one.certified_epoch,
+            deleted_block=5 if one.deleted else None,
+        )
+        for number, one in zip((7, 3, 300, 2, 2**200, 5, 11, 256), some, strict=False)
+    ]
+    change = Change((mark(9),), {one.record.object_id: one for one in objects}, {}, STATE)
+    with contextlib.closing(ChainStore(None)) as store:
+        store.open(DOMAIN)
+        put(store, change)
+        registered = store.registered(A, period)
+        assert store.summary(A) == Summary.of(objects)
+        assert dataclasses.replace(registered, permanent=None) == dataclasses.replace(
+            Registered.of(objects, period), permanent=None
+        )
+        told = [
+            None if one is None else (one.certified_epoch is not None, one.end_period)
+            for one in (registered.permanent, Registered.of(objects, period).permanent)
+        ]
+        assert told[0] == told[1]
+        assert store.those_invalid([A, B]) == ({A} if Summary.of(objects).is_invalid else set())
+        assert store.lengths([A, B]) == ({A: 10} if objects else {})
 
 
 def test_objects_are_those_that_were_saved_whatever_class_their_ids_had(tmp_path: Path) -> None:

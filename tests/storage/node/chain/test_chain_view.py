@@ -30,7 +30,7 @@ from committee.ledger import (
 from storage.node.chain import ChainView
 from tests.memory_chain import MemoryChain
 from tests.storage.network import N_SHARDS, PARAMETERS
-from tests.storage.node.chain.kept import live_at_start, live_blobs
+from tests.storage.node.chain.kept import live_at_start, live_blobs, records_of
 from tests.storage.node.chain.script import A, B, Script, mark
 from tests.storage.node.handovers import CODE
 
@@ -240,9 +240,9 @@ async def test_of_what_was_deleted_since_the_start_a_snapshot_knows_what_it_was_
     view = ChainView(chain.ledger(None), 1)
     await view.load()
     assert live_at_start(view) == [CODE.blob_id(b"valid")], "nobody attests to what was found invalid"
-    assert view.objects(known.blob_id) == (dataclasses.replace(known, deleted=True, invalid=True),)
+    assert records_of(view, known.blob_id) == (dataclasses.replace(known, deleted=True, invalid=True),)
     assert not view.is_registered(known.blob_id)
-    assert not view.objects(CODE.blob_id(b"before"))
+    assert not records_of(view, CODE.blob_id(b"before"))
     assert not view.is_registered(CODE.blob_id(b"since"))
 
 
@@ -274,7 +274,7 @@ async def test_a_long_way_is_followed_in_stretches(script: Script, view: ChainVi
         script.happens(registered(number, A))
     await view.refresh()
     assert view.block == script.mark(8)
-    assert [one.object_id for one in view.objects(A)] == list(range(1, 8))
+    assert [one.object_id for one in records_of(view, A)] == list(range(1, 8))
 
 
 async def test_an_outage_is_told_with_the_blocks_that_are_missed(

@@ -28,7 +28,7 @@ from storage.node.chain.conditions import over_in
 from storage.node.chain.rows import TABLES
 from storage.node.chain.store import FILE, ChainStore
 from storage.node.sqlite import StoreError
-from tests.storage.node.chain.kept import live_at_start, objects_in
+from tests.storage.node.chain.kept import live_at_start, objects_in, records_of
 from tests.storage.node.chain.script import Script, mark
 
 
@@ -143,7 +143,7 @@ async def test_pages_are_read_at_a_newer_block_when_the_state_of_theirs_is_gone(
     assert live_at_start(view) == ids(1, 2, 3, 4, 5, 6, 7, 8)
     assert view.is_registered(ids(30)[0])
     assert not view.is_registered(ids(6)[0])
-    assert view.objects(ids(8)[0]) == (moved,)
+    assert records_of(view, ids(8)[0]) == (moved,)
 
 
 async def test_only_a_page_is_held_in_memory(script: Script, store: ChainStore) -> None:
@@ -151,8 +151,8 @@ async def test_only_a_page_is_held_in_memory(script: Script, store: ChainStore) 
     writing = store.writing
 
     @contextlib.contextmanager
-    def watched() -> Iterator[Any]:
-        with writing() as rows:
+    def watched(changed: Any = None) -> Iterator[Any]:
+        with writing(changed) as rows:
             put_objects = rows.put_objects
 
             def put(table: int, objects: Any) -> None:
@@ -182,7 +182,7 @@ async def test_a_view_keeps_what_it_has_until_all_is_read(
     assert not view.is_live(ids(20)[0])
     await view.refresh()
     assert live_at_start(view) == ids(20, 21, 22)
-    assert not view.objects(ids(1)[0])
+    assert not records_of(view, ids(1)[0])
     assert [one.record.object_id for one in objects_in(store)] == [20, 21, 22]
 
 
@@ -236,7 +236,7 @@ async def test_what_the_disk_does_not_take_is_followed_in_memory_and_saved_later
         view = view_of(script, store)
         await view.load()
 
-        def full() -> Any:
+        def full(changed: Any) -> Any:
             raise StoreError("test")
 
         with monkeypatch.context() as patch:

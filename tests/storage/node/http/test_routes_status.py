@@ -13,7 +13,11 @@ from committee import bls, messages
 from committee.ledger import EpochStep, StepKind
 from committee.rota import Turn
 from storage.client import wire
+from storage.client.batch_wire import Confirmable, confirmations_to_bcs, signed_from_bcs
 from storage.node.budgets import Budget
+from storage.node.chain import store, summaries
+from storage.node.chain.changes import BlobObject
+from storage.node.chain.rows import object_of
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
 from storage.node.rota import Due
@@ -161,6 +165,42 @@ async def test_status_of_deletable_objects(node: OneNode, ask: Ask, blob: Encode
             "deletableCounts": {"count_deletable_total": 2, "count_deletable_certified": 1},
         }
     }
+
+
+async def test_a_blob_of_many_objects_costs_a_request_no_more(
+    node: OneNode, ask: Ask, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may register it again and again. 10 000 objects, read for each request, held the loop for 300 ms."""
+    count = 500
+    for object_id in range(1, count + 1):
+        node.register(blob, object_id=object_id, deletable=object_id > 1)
+    node.keep(blob)
+    await node.view.refresh()
+    read: list[int] = []
+
+    def counted(row: tuple[Any, ...]) -> BlobObject:
+        one = object_of(row)
+        read.append(one.record.object_id)
+        return one
+
+    monkeypatch.setattr(store, "object_of", counted)
+    monkeypatch.setattr(summaries, "object_of", counted)
+    asked = [
+        *(
+            "status",
+            "confirmation/permanent",
+            f"confirmation/deletable/{count}",
+            "metadata",
+            "metadata/status",
+        ),
+        f"slivers/{node.pair(blob, 0)}/primary",
+    ]
+    for rest in asked:
+        assert (await ask("GET", path(blob, rest))).status == 200
+    named = [Confirmable(blob.blob_id, count)]
+    confirmed = await ask("POST", "/v1/confirmations", confirmations_to_bcs(named))
+    assert not isinstance(signed_from_bcs(confirmed.body, 1)[0][0], int)
+    assert len(read) <= 3 * len(asked)
 
 
 async def test_status_of_an_expired_blob(node: OneNode, ask: Ask, blob: EncodedBlob) -> None:
