@@ -136,15 +136,10 @@ class NodeConfig(BaseSettings):
     """What handover and repair may receive a second, and give to peers a second."""
     bulk_requests_at_once: int = Field(default=budgets.REQUESTS_AT_ONCE, ge=1, le=64)
     bulk_memory_bytes: int = Field(default=budgets.MEMORY_BYTES, ge=2**20)
-    """What handover and repair may hold in memory of what they receive; of what peers are given, half as much."""
 
     def bulk_budget(self) -> budgets.Budget:
-        """A new budget for what handover and repair receive."""
+        """A new budget for one direction of what can wait."""
         return budgets.Budget(self.bulk_bytes_per_s, self.bulk_requests_at_once, self.bulk_memory_bytes)
-
-    def serving_budget(self) -> budgets.Budget:
-        """A new budget for what peers are given, of half the memory: peers decide how long it is needed."""
-        return budgets.Budget(self.bulk_bytes_per_s, self.bulk_requests_at_once, self.bulk_memory_bytes // 2)
 
     @field_validator("name")
     @classmethod

@@ -111,7 +111,7 @@ class StorageNode:
             credentials = Credentials(self.view, self.secret)
             async with Peers(self.view, credentials, allow_private=self._allow_private) as self.peers:
                 duties = self._put_together()
-                self.server = HttpServer(create_app(self, self.config.serving_budget()), listener)
+                self.server = HttpServer(create_app(self, self.config.bulk_budget()), listener)
                 try:
                     await self._serve(node_id, duties, has_joined=has_joined)
                 except ExceptionGroup as failed:

@@ -371,7 +371,9 @@ def test_all_that_strangers_can_fill_is_half_a_gibibyte() -> None:
             (
                 *(admission.READING_BYTES, admission.RECEIVING_BYTES, admission.BEGINNINGS_BYTES),
                 *(uploads.LIMIT_BYTES, pending.LIMIT_BYTES),
-                MEMORY_BYTES // 2 // 2,  # of what peers are given
+                MEMORY_BYTES
+                // 2
+                // 2,  # strangers have half, and an answer takes half of what is lent to make it
                 Limits().connections * (kept_by_connection + own_by_connection),
             )
         )
