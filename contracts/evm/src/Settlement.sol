@@ -22,6 +22,7 @@ abstract contract Settlement is Governed, IStaking {
     using SafeERC20 for IERC20;
     using Pools for Pool;
     using Recents for Recent;
+    using FixedPointMathLib for uint256;
 
     struct Stake {
         Pool pool; // at the exchange rate of period `settled`
@@ -56,7 +57,7 @@ abstract contract Settlement is Governed, IStaking {
     mapping(address receiver => uint256 amount) public earningsOf;
 
     mapping(uint32 nodeId => Stake) internal _stakes;
-    /// @dev Tokens that were staked on a node, or whose unstaking was taken back, while a period was late.
+    /// @dev Tokens that were staked on a node for the next period, or whose unstaking was taken back, while a period was late.
     mapping(uint32 nodeId => Recent) private _recents;
     mapping(uint32 nodeId => mapping(address staker => uint256)) internal _shares;
     mapping(uint32 nodeId => mapping(uint32 period => Pool)) internal _joinings;
@@ -183,28 +184,28 @@ abstract contract Settlement is Governed, IStaking {
 
     /// @inheritdoc IStaking
     function stakeOn(uint32 nodeId) external view returns (uint256) {
-        return _stakeOn(nodeId, IEpochs(committee).electablePeriod() + 1, _leastAge());
+        IEpochs clock = IEpochs(committee);
+        return _stakeOn(nodeId, clock.electablePeriod(), clock.period() + 1, _leastAge());
     }
 
     /// @inheritdoc IStaking
     function stakesOn(uint32[] calldata nodeIds) external view returns (uint256[] memory stakes) {
         stakes = new uint256[](nodeIds.length);
-        uint32 later = IEpochs(committee).electablePeriod() + 1;
+        (uint32 electable, uint32 next) = (IEpochs(committee).electablePeriod(), IEpochs(committee).period() + 1);
         uint256 leastAge = _leastAge();
         for (uint256 i; i < nodeIds.length; ++i) {
-            stakes[i] = _stakeOn(nodeIds[i], later, leastAge);
+            stakes[i] = _stakeOn(nodeIds[i], electable, next, leastAge);
         }
     }
 
-    /// @dev `amount` comes to stand for a node. Until a period is late there is nothing to note: from then to a standstill
-    /// it is two durations still.
-    function _noteComing(uint32 nodeId, uint256 amount) internal {
-        if (ICommittee(committee).isLate()) _recents[nodeId].add(amount, _periodDuration());
+    /// @dev `amount` comes to stand for a node, from a period on.
+    function _noteComing(uint32 nodeId, uint32 fromPeriod, uint256 amount) internal {
+        if (_isNoted(fromPeriod)) _recents[nodeId].add(amount, _periodDuration());
     }
 
-    /// @dev `amount` will stand for a node no more.
-    function _noteGoing(uint32 nodeId, uint256 amount) internal {
-        if (ICommittee(committee).isLate()) _recents[nodeId].take(amount, _periodDuration());
+    /// @dev `amount` will stand for a node no more, from a period on.
+    function _noteGoing(uint32 nodeId, uint32 fromPeriod, uint256 amount) internal {
+        if (_isNoted(fromPeriod)) _recents[nodeId].take(amount, _periodDuration());
     }
 
     /// @dev The sender's tokens join with a period. Returns all of the sender's that are to join.
@@ -236,23 +237,36 @@ abstract contract Settlement is Governed, IStaking {
         if (shares != before) _shares[nodeId][msg.sender] = shares;
     }
 
-    /// @dev What stands for the first period whose committee is not elected yet, as it is worth now, without what is
-    /// younger than `leastAge`. When a selection was dropped, what came or left after it does so with the `later` period.
-    function _stakeOn(uint32 nodeId, uint32 later, uint256 leastAge) private view returns (uint256 standing) {
+    /// @dev What stands for the `electable` period, and no more than what is not younger than `leastAge` of what stands for
+    /// the `next` one; these are two while a selection stands.
+    function _stakeOn(uint32 nodeId, uint32 electable, uint32 next, uint256 leastAge) private view returns (uint256) {
+        uint256 most = type(uint128).max; // rewards may have raised it above
+        if (leastAge != 0) most = most.min(_standing(nodeId, next).zeroFloorSub(_recents[nodeId].young(leastAge)));
+        return most.min(_standing(nodeId, electable));
+    }
+
+    /// @dev What stands for a period, the first whose committee is not elected yet or the next one, as it is worth now.
+    /// Only what came or left behind a selection does so later.
+    function _standing(uint32 nodeId, uint32 period) private view returns (uint256) {
         Stake storage on = _stakes[nodeId];
         uint256 joining = on.joining;
         uint256 leaving = on.leaving;
-        if (joining != 0) joining -= _joinings[nodeId][later].tokens;
-        if (leaving != 0) leaving -= unbondingPoolOf[nodeId][later].tokens;
-        standing = on.pool.worth(on.pool.shares - leaving) + joining;
-        if (leastAge != 0) standing = FixedPointMathLib.zeroFloorSub(standing, _recents[nodeId].young(leastAge));
-        return FixedPointMathLib.min(standing, type(uint128).max); // rewards may have raised it above
+        if (joining != 0) joining -= _joinings[nodeId][period + 1].tokens;
+        if (leaving != 0) leaving -= unbondingPoolOf[nodeId][period + 1].tokens;
+        return on.pool.worth(on.pool.shares - leaving) + joining;
     }
 
     /// @dev A standstill before the first period is none: nobody has staked yet.
     function _leastAge() private view returns (uint256) {
         IEpochs clock = IEpochs(committee);
         return clock.isStalled() && clock.period() != 0 ? _periodDuration() : 0;
+    }
+
+    /// @dev Whether what comes or goes from a period on is noted. Until a period is late there is nothing to note: from
+    /// then to a standstill it is two durations still. What comes or goes behind a selection changes nothing for the next
+    /// period, whose committee may be selected anew; once that period has begun, all that is noted is old.
+    function _isNoted(uint32 fromPeriod) private view returns (bool) {
+        return ICommittee(committee).isLate() && fromPeriod <= IEpochs(committee).period() + 1;
     }
 
     function _periodDuration() private view returns (uint256 duration) {

@@ -73,7 +73,7 @@ contract Staking is Settlement, Multicall {
             emit Joined(nodeId, msg.sender, fromPeriod, shares);
         }
         if (held < LEAST_SHARES) revert StakeTooSmall(held, LEAST_SHARES); // also when it is worth no share at all
-        _noteComing(nodeId, amount);
+        _noteComing(nodeId, fromPeriod, amount);
         emit Staked(nodeId, msg.sender, amount, fromPeriod);
         token.safeTransferFrom(msg.sender, address(this), amount);
     }
@@ -95,7 +95,7 @@ contract Staking is Settlement, Multicall {
         amount = _joinings[nodeId][fromPeriod].exit(entry.amount);
         delete _entries[nodeId][msg.sender][fromPeriod % 2];
         _stakes[nodeId].joining -= uint128(amount);
-        _noteGoing(nodeId, amount);
+        _noteGoing(nodeId, fromPeriod, amount);
         emit StakingCancelled(nodeId, msg.sender, fromPeriod, amount);
         token.safeTransfer(msg.sender, amount);
     }
@@ -191,10 +191,10 @@ contract Staking is Settlement, Multicall {
         uint256 leaving = shares;
         if (unlockPeriod > on.settled) {
             on.leaving += shares;
-            _noteGoing(nodeId, on.pool.worth(shares));
+            _noteGoing(nodeId, unlockPeriod, on.pool.worth(shares));
         } else {
             uint256 amount = on.pool.exit(shares); // as in `stake`
-            _noteGoing(nodeId, amount);
+            _noteGoing(nodeId, unlockPeriod, amount);
             leaving = unbonding.cost(amount);
             earningsOf[registry.receiverOf(nodeId)] += amount - leaving; // less than a share: else it would make the others dear
         }
@@ -214,9 +214,9 @@ contract Staking is Settlement, Multicall {
         shares = unbondingPoolOf[nodeId][unlockPeriod].exit(unbondingShares);
         if (unlockPeriod > on.settled) {
             on.leaving -= shares;
-            _noteComing(nodeId, on.pool.worth(shares));
+            _noteComing(nodeId, unlockPeriod, on.pool.worth(shares));
         } else {
-            _noteComing(nodeId, shares);
+            _noteComing(nodeId, unlockPeriod, shares);
             shares = on.pool.enter(shares);
         }
         emit UnstakingCancelled(nodeId, msg.sender, unlockPeriod, unbondingShares, shares);

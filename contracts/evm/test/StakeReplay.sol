@@ -42,7 +42,7 @@ contract StakeReplay {
         duration = periodDuration;
         bytes32 kind = log.topics[0];
         if (kind == ICommittee.EpochStarted.selector) {
-            period = uint32(uint256(log.topics[1]));
+            period = abi.decode(log.data, (uint32));
         } else if (kind == IStaking.EarningsWithdrawn.selector) {
             delete earningsOf[address(uint160(uint256(log.topics[1])))];
         } else if (log.topics.length >= 2) {
@@ -64,14 +64,21 @@ contract StakeReplay {
         }
     }
 
-    /// @notice What elects a node, should it be elected for a period, of at least this age.
+    /// @notice What elects a node for a period, of at least this age.
     function stakeOn(uint32 nodeId, uint32 electable, uint256 leastAge) external view returns (uint256) {
+        uint256 standing = _standing(nodeId, electable);
+        if (leastAge == 0) return standing;
+        uint256 ofNext = _standing(nodeId, period + 1);
+        uint256 young = recents[nodeId].young(leastAge);
+        uint256 old = young < ofNext ? ofNext - young : 0;
+        return old < standing ? old : standing;
+    }
+
+    function _standing(uint32 nodeId, uint32 electable) private view returns (uint256) {
         Stake storage on = stakes[nodeId];
         uint256 leaving = on.leaving == 0 ? 0 : on.leaving - unbondings[nodeId][electable + 1].tokens;
         uint256 joining = on.joining == 0 ? 0 : on.joining - joinings[nodeId][electable + 1].tokens;
-        uint256 standing = on.pool.worth(on.pool.shares - leaving) + joining;
-        uint256 young = leastAge == 0 ? 0 : recents[nodeId].young(leastAge);
-        return young < standing ? standing - young : 0;
+        return on.pool.worth(on.pool.shares - leaving) + joining;
     }
 
     function _settled(uint32 nodeId, uint32 reached, bytes calldata data) private {
@@ -117,7 +124,7 @@ contract StakeReplay {
             joinings[nodeId][from].shares -= entryOf[nodeId][staker][from];
             delete entryOf[nodeId][staker][from];
             stakes[nodeId].joining -= amount;
-            _noteGoing(nodeId, amount);
+            _noteGoing(nodeId, from, amount);
         } else if (kind == IStaking.Unstaked.selector) {
             (uint256 shares, uint32 unlock, uint256 given) = abi.decode(data, (uint256, uint32, uint256));
             _unstaked(nodeId, staker, shares, unlock, given);
@@ -128,9 +135,9 @@ contract StakeReplay {
             Stake storage on = stakes[nodeId];
             if (unlock > on.settled) {
                 on.leaving -= amount;
-                _noteComing(nodeId, on.pool.worth(amount));
+                _noteComing(nodeId, unlock, on.pool.worth(amount));
             } else {
-                _noteComing(nodeId, amount);
+                _noteComing(nodeId, unlock, amount);
                 on.pool.enter(amount);
             }
             sharesOf[nodeId][staker] += shares;
@@ -144,7 +151,7 @@ contract StakeReplay {
 
     function _staked(uint32 nodeId, address staker, uint256 amount, uint32 from) private {
         Stake storage on = stakes[nodeId];
-        _noteComing(nodeId, amount);
+        _noteComing(nodeId, from, amount);
         bool isEmpty = on.pool.shares == 0 && on.joining == 0;
         if (isEmpty && on.settled < period) on.settled = period;
         if (from > on.settled) {
@@ -163,10 +170,10 @@ contract StakeReplay {
         uint256 leaving = shares;
         if (unlock > on.settled) {
             on.leaving += shares;
-            _noteGoing(nodeId, on.pool.worth(shares));
+            _noteGoing(nodeId, unlock, on.pool.worth(shares));
         } else {
             uint256 amount = on.pool.exit(shares);
-            _noteGoing(nodeId, amount);
+            _noteGoing(nodeId, unlock, amount);
             leaving = unbonding.cost(amount);
             earningsOf[on.receiver] += amount - leaving;
         }
@@ -174,11 +181,11 @@ contract StakeReplay {
         unbondingSharesOf[nodeId][unlock][staker] += given;
     }
 
-    function _noteComing(uint32 nodeId, uint256 amount) private {
-        if (duration != 0) recents[nodeId].add(amount, duration);
+    function _noteComing(uint32 nodeId, uint32 from, uint256 amount) private {
+        if (duration != 0 && from <= period + 1) recents[nodeId].add(amount, duration);
     }
 
-    function _noteGoing(uint32 nodeId, uint256 amount) private {
-        if (duration != 0) recents[nodeId].take(amount, duration);
+    function _noteGoing(uint32 nodeId, uint32 from, uint256 amount) private {
+        if (duration != 0 && from <= period + 1) recents[nodeId].take(amount, duration);
     }
 }

@@ -165,8 +165,58 @@ contract YoungStakeTest is StakeBase {
         _stall();
         vm.prank(STAKER);
         staking.stake(1, STAKE);
+        vm.assertEq(staking.stakeOn(1), STAKE);
         staking.unstakeSooner(1, unlockPeriod, STAKE / 2);
-        vm.assertLe(staking.stakeOn(1), STAKE / 2);
+        vm.assertLe(staking.stakeOn(1), STAKE); // what goes is young first
+    }
+
+    function test_unstaking_behind_a_selection_that_is_dropped_makes_no_stake_older() public {
+        _stall();
+        vm.startPrank(STAKER);
+        staking.stake(1, BORROWED);
+        committee.select();
+        uint32 unlockPeriod = staking.unstake(1, BORROWED); // with 3
+        _eject(5, 5); // which drops the selection
+        vm.assertEq(staking.stakeOn(1), STAKE);
+        committee.select();
+        vm.assertEq(_shardsIn(committee.committeeOf(2), 1).length, 25);
+        staking.cancelUnstaking(1, unlockPeriod, BORROWED);
+        vm.assertEq(staking.stakeOn(1), STAKE);
+        vm.stopPrank();
+    }
+
+    function test_what_joins_behind_a_selection_that_is_dropped_hides_nothing() public {
+        _stall();
+        committee.select();
+        vm.startPrank(STAKER);
+        for (uint32 nodeId = 2; nodeId <= 4; ++nodeId) {
+            staking.stake(nodeId, STAKE); // with 3
+        }
+        vm.stopPrank();
+        _eject(5, 5);
+        for (uint32 nodeId = 1; nodeId <= 4; ++nodeId) {
+            vm.assertEq(staking.stakeOn(nodeId), STAKE);
+        }
+        committee.select();
+        vm.assertEq(_shardsIn(committee.committeeOf(2), 1).length, 25);
+        for (uint32 nodeId = 1; nodeId <= 4; ++nodeId) {
+            vm.assertEq(staking.stakeOn(nodeId), STAKE);
+        }
+    }
+
+    function test_what_comes_and_goes_behind_a_selection_hides_nothing() public {
+        _stall();
+        vm.prank(STAKER);
+        staking.stake(1, BORROWED);
+        committee.select();
+        vm.startPrank(STAKER);
+        staking.unstake(1, BORROWED);
+        vm.assertEq(staking.stakeOn(1), STAKE);
+        staking.stake(2, BORROWED);
+        vm.assertEq(staking.stakeOn(2), STAKE);
+        staking.cancelStaking(2, 3);
+        vm.assertEq(staking.stakeOn(2), STAKE);
+        vm.stopPrank();
     }
 
     function test_young_stake_takes_no_candidates_place_at_a_standstill() public {

@@ -221,7 +221,8 @@ interface IStaking {
 
     /// @notice The stake on a node that counts in a selection made now, in the token's smallest unit. When periods have come
     /// to a standstill, stake counts only from one to three periods' durations after it came, whether it was staked or its
-    /// unstaking was cancelled; nobody makes another's stake young by adding to it, and what goes is young first.
+    /// unstaking was cancelled; nobody makes another's stake young by adding to it, and what goes is young first. While a
+    /// selection stands then, what came behind it does not count.
     function stakeOn(uint32 nodeId) external view returns (uint256);
 
     /// @notice The same of each of several nodes.
