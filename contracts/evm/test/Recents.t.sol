@@ -36,6 +36,16 @@ contract RecentsTest {
         vm.assertEq(recent.young(AGE), type(uint104).max);
     }
 
+    function test_what_goes_is_taken_off_the_older_only_by_what_the_newer_does_not_hold() public {
+        vm.warp(1_000_000);
+        recent.add(50, AGE);
+        vm.warp(block.timestamp + AGE);
+        recent.add(30, AGE);
+        recent.take(40, AGE);
+        vm.assertEq(recent.newer, 0);
+        vm.assertEq(recent.older, 40);
+    }
+
     function _add(uint256 amount) private {
         recent.add(amount, AGE);
         came.push([block.timestamp, amount]);
