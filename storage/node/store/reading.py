@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from xxhash import xxh3_64_digest as checksum_of
@@ -104,17 +104,44 @@ class Reading:
     def contents(self, found: Sequence[tuple[SliverKey, Place]]) -> list[Symbols | None]:
         """Slivers' symbols by their rows; None for one that is not there whole and unchanged, which is given up."""
         contents = self._read([place for _, place in found])
-        doubtful = [at for at, content in enumerate(contents) if content is None]
-        if doubtful:
-            with self._writing, told(f"cannot give up damaged slivers in {self._folder}"):
-                # Another thread may have dropped, replaced, moved or given one up since its row was read.
-                now = {at: self._index.query(sql.FIND, *found[at][0]) for at in doubtful}
-                places = {at: Place(*rows[0]) for at, rows in now.items() if rows}
-                there = [at for at, place in places.items() if self._segments.is_listed(place.segment)]
-                for at, content in zip(there, self._read([places[at] for at in there]), strict=True):
-                    contents[at] = content
-                self.give_up([(found[at][0], places[at]) for at in there if contents[at] is None])
+        lost = {at: found[at] for at, content in enumerate(contents) if content is None}
+        while lost:
+            lost = self._give_up_lost(lost, contents)
         return contents
+
+    def _give_up_lost(
+        self, lost: Mapping[int, tuple[SliverKey, Place]], contents: list[Symbols | None]
+    ) -> dict[int, tuple[SliverKey, Place]]:
+        """Read once more what was not found, put what is into `contents`, and give up the rest.
+
+        Another thread may have dropped, replaced, moved or given one up since its row was read. Return those that were
+        moved to another place of the object store: what lies there is read without the lock, as no writer is to wait.
+        """
+        objects = {at: self._segments.object_of(place) for at, (_, place) in lost.items()}
+        self._put([(at, place) for at, (_, place) in lost.items() if objects[at] is not None], contents)
+        lost = {at: one for at, one in lost.items() if contents[at] is None}
+        with self._writing, told(f"cannot give up damaged slivers in {self._folder}"):
+            rows = {at: self._index.query(sql.FIND, *key) for at, (key, _) in lost.items()}
+            now = {at: (lost[at][0], Place(*some[0])) for at, some in rows.items() if some}
+            now = {
+                at: (key, place)
+                for at, (key, place) in now.items()
+                if self._segments.is_listed(place.segment)
+            }
+            here = {at: self._segments.object_of(place) for at, (_, place) in now.items()}
+            self._put([(at, place) for at, (_, place) in now.items() if here[at] is None], contents)
+            moved = {
+                at: one
+                for at, one in now.items()
+                if here[at] is not None and (here[at], one) != (objects[at], lost[at])
+            }
+            self.give_up([one for at, one in now.items() if contents[at] is None and at not in moved])
+        return moved
+
+    def _put(self, places: Sequence[tuple[int, Place]], contents: list[Symbols | None]) -> None:
+        """Read places, and put what is there into `contents` at their numbers."""
+        for (at, _), content in zip(places, self._read([place for _, place in places]), strict=True):
+            contents[at] = content
 
     def give_up(self, damaged: Sequence[tuple[SliverKey, Place]]) -> None:
         """Remove the rows of damaged slivers, all at once, and tell of them. The caller holds `writing`."""

@@ -208,6 +208,11 @@ class Segments:
         segment = self._listed.get(number)
         return segment is not None and segment.object is not None
 
+    def object_of(self, place: Place) -> str | None:
+        """Return the name of the object that a place lies in; None for one in a file, or in no segment there is."""
+        segment = self._listed.get(place.segment)
+        return None if segment is None else segment.object
+
     def get(self, number: int) -> Segment | None:
         """Return a segment, if it is there."""
         return self._listed.get(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from storage.node.store import (
 )
 from storage.node.store.files import SegmentFiles
 from storage.node.store.moving import Progress
+from storage.node.store.records import Place, Symbols
 from storage.redstuff import Axis
 from tests.moto.server import SECRETS
 from tests.storage.node.places import segments_of
@@ -393,6 +394,47 @@ def test_no_writer_waits_while_an_object_is_read(store: SliverStore, objects: Fa
     for reader in readers:
         reader.join()
     check(store)
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * IN_A_SEGMENT * SIZE], ids=["gone", "other bytes"])
+def test_no_writer_waits_while_a_lost_object_is_read(
+    store: SliverStore, objects: Faulty, damage: bytes
+) -> None:
+    """Nor when it is read once more, before what lay in it is given up."""
+    move(store)
+    objects.put_in(objects.there()[0], damage)
+    stored = iter(range(10, 20))
+
+    def write(method: str, name: str) -> None:
+        if method == "read":
+            number = next(stored)
+            writer = threading.Thread(target=put, args=(store, range(number, number + 1)))
+            writer.start()
+            writer.join(20)
+            assert not writer.is_alive()
+
+    objects.before = write
+    assert store.sliver(blob(0), 0, P) is None
+    assert store.damaged == [(blob(0), 0, P)]
+    assert next(stored) == 12, "it is read twice"
+    assert all(store.sliver(blob(number), 0, P) == content(number) for number in (4, 9, 10, 11))
+
+
+def test_what_is_moved_while_it_is_looked_for_is_found(store: SliverStore, objects: Faulty) -> None:
+    """A file is gone when it is read, as its segment has just become an object; and that one is read for the first time
+    when the writers have been waited for."""
+    read, moved = store._reading._read, list[None]()
+
+    def late(places: Sequence[Place]) -> list[Symbols | None]:
+        if moved:
+            return read(places)
+        move(store)
+        moved.append(None)
+        return [None for _ in places]
+
+    store._reading._read = late  # type: ignore[method-assign]
+    assert store.sliver(blob(0), 0, P) == content(0)
+    assert store.damaged == []
 
 
 def test_another_object_store_in_its_place_is_no_loss(store: SliverStore, objects: Faulty) -> None:
