@@ -78,6 +78,9 @@ class ChainLedger(Protocol):
     async def chain_time_s(self) -> int:
         """Return the timestamp of the newest block."""
 
+    async def chain_times_s(self) -> tuple[int, ...]:
+        """Return the timestamp of the newest block, as every endpoint tells it that answers in time; one at least."""
+
     async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
         """Return the timestamp of a block, by its number.
 

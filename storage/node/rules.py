@@ -14,7 +14,7 @@ blob is kept (`storage.node.chain.conditions`), what an attestation holds (`stor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from committee.ledger import BlobRecord, EpochState
 from committee.membership import Committee, Member
@@ -115,11 +115,15 @@ def require_silent(member: Member, silent_s: float, patience_s: float) -> None:
         raise Refusal(400, Reason.MEMBER_ANSWERS, f"{member.name} answered within the last {patience_s} s")
 
 
-def require_near(deadline_s: int, chain_time_s: int) -> None:
-    """Refuse an ejection's deadline that is over, or LONGEST_EJECTION_S or more ahead in the chain's time."""
-    ahead_s = deadline_s - chain_time_s
-    if not 0 <= ahead_s < LONGEST_EJECTION_S:
-        raise Refusal(
-            *(400, Reason.INVALID_REQUEST),
-            f"the deadline is {ahead_s} s ahead of the chain: 0..{LONGEST_EJECTION_S - 1} are signed",
-        )
+def require_near(deadline_s: int, chain_times_s: Iterable[int]) -> None:
+    """Refuse an ejection's deadline that is over, or LONGEST_EJECTION_S or more ahead in the chain's time.
+
+    `chain_times_s` is that time as each endpoint tells it: one that lies may have nothing signed, but not for later.
+    """
+    for chain_time_s in chain_times_s:
+        ahead_s = deadline_s - chain_time_s
+        if not 0 <= ahead_s < LONGEST_EJECTION_S:
+            raise Refusal(
+                *(400, Reason.INVALID_REQUEST),
+                f"the deadline is {ahead_s} s ahead of the chain: 0..{LONGEST_EJECTION_S - 1} are signed",
+            )

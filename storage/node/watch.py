@@ -67,7 +67,7 @@ class Watch:
         """Member whose answer is outstanding → where it was asked, and the question: one that has moved is asked anew,
         and no member holds more than one connection."""
         self.clock = Clock()
-        self._told: tuple[float, int] | None = None
+        self._told: tuple[float, tuple[int, ...]] | None = None
         """When the chain told its time (of `time.monotonic`), and that time in seconds."""
         self._telling = asyncio.Lock()
         self._ejecting: set[int] = set()
@@ -102,17 +102,17 @@ class Watch:
             raise Refusal(400, Reason.MEMBER_ANSWERS, f"{member.name} answers {witness}")
         require_silent(member, self.silent_s(node_id), patience_s)
         try:
-            chain_time_s = await self._chain_time_s()
+            chain_times_s = await self._chain_times_s()
         except LedgerError as error:
             raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
-        require_near(deadline_s, chain_time_s)
+        require_near(deadline_s, chain_times_s)
         return message, await asyncio.to_thread(self._secret.sign, message)
 
-    async def _chain_time_s(self) -> int:
+    async def _chain_times_s(self) -> tuple[int, ...]:
         """Return the chain's time of at most CHAIN_TIME_KEPT_S ago; it is asked for once for all that wait for it."""
         async with self._telling:
             if self._told is None or time.monotonic() - self._told[0] >= CHAIN_TIME_KEPT_S:
-                self._told = time.monotonic(), await self._view.ledger.chain_time_s()
+                self._told = time.monotonic(), await self._view.ledger.chain_times_s()
             return self._told[1]
 
     async def run(self) -> None:

@@ -77,6 +77,10 @@ class MemoryLedger(AccountsSpace):
         """As `Ledger.chain_time_s`."""
         return self.chain.contracts.time_s
 
+    async def chain_times_s(self) -> tuple[int, ...]:
+        """As `Ledger.chain_times_s`."""
+        return (await self.chain_time_s(),)
+
     async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
         """Return the time of a block that exists, in seconds."""
         return self.chain.blocks[number].contracts.time_s

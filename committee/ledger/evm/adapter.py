@@ -182,6 +182,14 @@ class EvmLedger(SpaceWriter, VotingWriter):
         """Return the timestamp of the newest block."""
         return (await self._reader.block("latest")).timestamp_s
 
+    async def chain_times_s(self) -> tuple[int, ...]:
+        """As `Ledger.chain_times_s`."""
+        if len(self._rpc.endpoints) > 1:
+            told = await self._rpc.opinions("eth_getBlockByNumber", "latest", False, read=answers.block)
+            if told:
+                return tuple(block.timestamp_s for _, block in told)
+        return (await self.chain_time_s(),)
+
     async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
         """As `Ledger.block_time_s`."""
         block = await self._reader.block(number)

@@ -50,6 +50,7 @@ QUESTIONS: dict[str, Question] = {
     "quote": lambda ledger: ledger.quote(1000, 2),
     "absence": lambda ledger: ledger.absence(4),
     "chain_time_s": lambda ledger: ledger.chain_time_s(),
+    "chain_times_s": lambda ledger: ledger.chain_times_s(),
 }
 CASES_A_LIE = 15
 SLOW_CASES_A_LIE = 500

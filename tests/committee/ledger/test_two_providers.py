@@ -57,6 +57,30 @@ async def test_neither_of_two_providers_that_disagree_is_followed(
             await assert_as_fresh(view, ledger)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["the first lies", "the second lies"])
+async def test_the_chains_time_is_told_by_each_provider(
+    launch: Launch, session: aiohttp.ClientSession, first: bool
+) -> None:
+    network = await launch(STAKES)
+
+    def next_century(_: random.Random, answer: Any) -> tuple[int, bytes, dict[str, str]]:
+        if isinstance(answer["result"], dict):
+            answer["result"]["timestamp"] = hex(2**32)
+        return 200, json.dumps(answer).encode(), {}
+
+    async with HostileProvider(network.chain.rpc_url, session, random.Random(0)) as liar:
+        urls = [liar.url, network.chain.rpc_url]
+        async with EvmLedger.open(urls if first else urls[::-1], network.deployment) as ledger:
+            (told_s, again_s) = await ledger.chain_times_s()
+            assert told_s == again_s == await ledger.chain_time_s()
+            liar.lie = next_century
+            assert set(await ledger.chain_times_s()) == {told_s, 2**32}
+            liar.lie, liar.is_down = None, True
+            assert await ledger.chain_times_s() == (told_s,)
+    async with EvmLedger.open(network.chain.rpc_url, network.deployment) as ledger:
+        assert await ledger.chain_times_s() == (told_s,)
+
+
 async def test_a_second_provider_that_is_down_or_behind_holds_nothing_up(
     launch: Launch, session: aiohttp.ClientSession
 ) -> None:

@@ -99,6 +99,16 @@ async def test_nothing_is_signed_that_could_be_kept_for_later(bench: Bench, ahea
         await bench.watch.sign_ejection(WATCHED, CHAIN_TIME_S + ahead_s)
 
 
+@pytest.mark.parametrize("other_s", [CHAIN_TIME_S - 10**6, CHAIN_TIME_S + 10**6])
+async def test_nothing_is_signed_while_an_endpoint_tells_another_time(bench: Bench, other_s: int) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    bench.other_times_s = (other_s,)
+    for deadline_s in (CHAIN_TIME_S + 600, other_s + 600):
+        with pytest.raises(Refusal, match="the deadline is"):
+            await bench.watch.sign_ejection(WATCHED, deadline_s)
+
+
 async def test_whoever_asks_for_ejections_the_chain_is_asked_for_its_time_once_a_while(bench: Bench) -> None:
     bench.health = bench.no_answer
     await bench.poll()

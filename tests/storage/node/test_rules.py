@@ -190,6 +190,13 @@ def test_silent(silent_s: float, is_refused: bool) -> None:
     ("ahead_s", "is_refused"),
     [(-1, True), (0, False), (LONGEST_EJECTION_S - 1, False), (LONGEST_EJECTION_S, True)],
 )
-def test_near(ahead_s: int, is_refused: bool) -> None:
-    reason = reason_of(rules.require_near, 5000 + ahead_s, 5000)
-    assert reason is (Reason.INVALID_REQUEST if is_refused else None)
+@pytest.mark.parametrize("others", [(), (5000,)], ids=["alone", "beside a right one"])
+def test_near(ahead_s: int, is_refused: bool, others: tuple[int, ...]) -> None:
+    for chain_times_s in ((5000, *others), (*others, 5000)):
+        reason = reason_of(rules.require_near, 5000 + ahead_s, chain_times_s)
+        assert reason is (Reason.INVALID_REQUEST if is_refused else None)
+
+
+@pytest.mark.parametrize("lie_s", [-100_000, 100_000])
+def test_near_by_the_word_of_one_endpoint_is_not_enough(lie_s: int) -> None:
+    assert reason_of(rules.require_near, 5600 + lie_s, (5000 + lie_s, 5000)) is Reason.INVALID_REQUEST

@@ -59,6 +59,8 @@ class Bench:
         """What is answered first to who posts an ejection."""
         self.pauses_s: list[float] = []
         self.is_chain_away = False
+        self.other_times_s: tuple[int, ...] = ()
+        """The chain's time as other endpoints tell it."""
         self.time_asked = 0
         """How often the chain was asked for its time."""
         self.view = SimpleNamespace(
@@ -131,6 +133,9 @@ class Bench:
         if self.is_chain_away:
             raise LedgerUnavailable("no answer within 5 s")
         return CHAIN_TIME_S
+
+    async def chain_times_s(self) -> tuple[int, ...]:
+        return (await self.chain_time_s(), *self.other_times_s)
 
     async def eject(self, node_id: int, reason: int, deadline_s: int, certificate: Certificate) -> None:
         assert deadline_s == DEADLINE_S
