@@ -17,6 +17,7 @@ import math
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -33,6 +34,9 @@ from storage.node.store.segments import Segment, Segments
 BLOCK_BYTES = 8 * 2**20
 """Bytes that are sent, read back or fetched at once."""
 REMOVED_AT_ONCE = 64
+ORPHANS_NOTED = 10_000
+LISTED_S = 600.0
+"""Limits of one look at a list: it need not have an end, and what it names need not be there."""
 STORE_ID = "store.id"
 """A bookmark: what sets the store's objects apart from other stores' in the same bucket."""
 OBJECT_NAME = re.compile(r"\d+-\d+-[0-9a-f]{8}")
@@ -137,14 +141,17 @@ class Moving:
                 has_removed = self._remove()
             return has_moved or has_removed
 
-    def note_orphans(self) -> int:
-        """Look through all that the object store lists for objects that the index does not know, and delete them.
+    def note_orphans(self, is_to_end: Callable[[], bool] = lambda: False) -> int:
+        """Look through what the object store lists for objects that the index does not know, and delete them.
 
-        Return how many there were; a later `step` deletes them.
+        Return how many there were; a later `step` deletes them. It is asked after each page of the list whether it
+        `is_to_end`. No more than ORPHANS_NOTED are noted, and no list is read for longer than LISTED_S.
         """
-        count = 0
+        count, until_s = 0, time.monotonic() + LISTED_S
         objects = self._segments.objects
         for names in objects.names() if objects is not None else ():
+            if is_to_end() or count >= ORPHANS_NOTED or time.monotonic() >= until_s:
+                break
             known = {name for (name,) in self._index.query(sql.KNOWN_OBJECTS)}
             orphans = [name for name in names if name not in known and OBJECT_NAME.fullmatch(name)]
             with self._writing, self._index.transaction() as index:

@@ -12,12 +12,13 @@ while, but for one at a time that tries: so they hold no threads, which all that
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
@@ -32,6 +33,7 @@ from committee.files import opened
 from storage.node.sqlite import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config
 
 MARK = "store"
@@ -51,6 +53,8 @@ SILENCE_LIMIT_S = 5.0
 ANSWER_LIMIT_S = 60.0
 """A request takes no longer, be its answer or the part that it uploads as large as they may."""
 NAMES_AT_ONCE = 1000
+CHUNK_BYTES = 2**20
+"""Of an answer handed on at once."""
 RETRIES = 2
 FIRST_REST_S = 1.0
 LONGEST_REST_S = 30.0
@@ -243,10 +247,10 @@ class ObjectStorage:
 
     def names(self) -> Iterator[list[str]]:
         """Yield the names of all objects but the mark, some at a time."""
-        pages = iter(obstore.list(self._reads, prefix=self._prefix, chunk_size=NAMES_AT_ONCE))
+        pages = aiter(obstore.list(self._reads, prefix=self._prefix, chunk_size=NAMES_AT_ONCE))
         while True:
             with self._asked("cannot list", self._reading):
-                page = next(pages, None)
+                page = asyncio.run(_next(pages))
             if page is None:
                 return
             names = (one["path"].removeprefix(self._prefix) for one in page)
@@ -269,7 +273,7 @@ class ObjectStorage:
         path = self._prefix + name
         with self._asked(f"cannot read {name} from", self._reading):
             try:
-                return memoryview(obstore.get_range(self._reads, path, start=first, end=end))
+                return self._bytes_of(path, first, end)
             except FileNotFoundError:
                 pass
             except GenericError:
@@ -278,6 +282,18 @@ class ObjectStorage:
                 return memoryview(b"")
         self.require_own()
         return memoryview(b"")
+
+    def _bytes_of(self, path: str, first: int, end: int) -> memoryview:
+        """Return the bytes that are there of a range. Raises `ValueError` for an answer that has more."""
+        if self._folder is not None:
+            return memoryview(obstore.get_range(self._reads, path, start=first, end=end))
+        # (`get_range` would take as many gigabytes as the answer has.)
+        content = bytearray()
+        for chunk in obstore.get(self._reads, path, options={"range": (first, end)}).stream(CHUNK_BYTES):
+            content += memoryview(chunk)
+            if len(content) > end - first:
+                raise ValueError(f"more than the {end - first} bytes that were asked for")
+        return memoryview(content)
 
     def _ends_before(self, path: str, first: int) -> bool:
         """Whether an object is no longer than `first`, which is an error of its own where a range is asked for."""
@@ -312,6 +328,15 @@ class ObjectStorage:
         for one in (path, path.parent, self._folder):
             with opened(os.open(one, os.O_RDONLY | os.O_CLOEXEC)) as descriptor:
                 os.fsync(descriptor)
+
+
+async def _next(pages: AsyncIterator[Sequence[ObjectMeta]]) -> Sequence[ObjectMeta] | None:
+    """Return the next page of a list, which may have no end and no names; None at the end."""
+    try:
+        async with asyncio.timeout(SILENCE_LIMIT_S):
+            return await anext(pages, None)
+    except TimeoutError:
+        raise TimeoutError(f"no name within {SILENCE_LIMIT_S:g} s") from None
 
 
 def _gathered(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[int]]]:

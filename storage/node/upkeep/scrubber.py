@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from committee.logs import Log
 from storage.node.store import SliverStore, StoreError, StoreUnavailable
 from storage.node.store.records import Symbols
-from storage.node.threads import finished
+from storage.node.threads import finished, finished_or_told
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 
 log = Log()
@@ -118,7 +118,7 @@ class Scrubber:
     async def _note_orphans(self) -> None:
         """Have objects deleted that no segment needs, if there is an object store."""
         try:
-            count = await finished(self._store.moving.note_orphans)
+            count = await finished_or_told(self._store.moving.note_orphans)
         except StoreUnavailable as error:
             log.warning("the objects cannot be looked through", error=str(error))
         else:

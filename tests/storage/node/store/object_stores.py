@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import obstore
 from obstore.store import MemoryStore
 
 from storage.node.sqlite import StoreUnavailable
@@ -73,7 +74,7 @@ class Faulty:
         """What is there of an object that was written; None for nothing."""
         self.deletes = True
         """Whether what is deleted is gone."""
-        self.listed: list[list[str]] | None = None
+        self.listed: Iterable[list[str]] | None = None
         """What is listed, whatever is there."""
         self.before: Callable[[str, str], None] = lambda method, name: None
         """Called before each request."""
@@ -134,7 +135,9 @@ class Faulty:
 
     def there(self) -> list[str]:
         """Return the names of all objects that are there."""
-        return sorted(name for names in self._real.names() for name in names)
+        (found,) = list(obstore.list(self._connection.reads, chunk_size=10_000)) or [[]]
+        names = (one["path"].rpartition("/")[2] for one in found)
+        return sorted(name for name in names if name != MARK)
 
     def put_in(self, name: str, content: bytes) -> None:
         """Have other bytes be there in an object."""

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -345,7 +346,8 @@ class Deaf:
             self.requests += 1
             if self._answer:
                 one.recv(65536)
-                one.sendall(self._answer)
+                with suppress(OSError):  # the client has heard enough
+                    one.sendall(self._answer)
                 one.close()
 
     def close(self) -> None:
@@ -403,6 +405,32 @@ def test_a_server_that_fails_is_one_clear_error_without_keys(
         assert not any(secret in text for secret in SECRETS.values())
         assert "AWSAccessKeyId" not in text
     assert objects.failing_s() > 0
+
+
+LAST_MODIFIED = b'ETag: "a"\r\nLast-Modified: Mon, 30 Nov 2026 19:00:00 GMT\r\nConnection: close\r\n'
+PARTIAL = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-8/%d\r\n%s%s\r\n\r\n"
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["a length", "chunks"])
+def test_no_more_is_read_than_was_asked_for(deaf: Callable[[bytes], Deaf], is_told: bool) -> None:
+    """6 GB, which an answer to a question for 1 kB had, came to lie in memory."""
+    size_bytes = 2**25
+    length = b"Content-Length: %d" % size_bytes if is_told else b"Transfer-Encoding: chunked"
+    body = bytes(size_bytes) if is_told else b"%x\r\n%s\r\n" % (size_bytes, bytes(size_bytes))
+    objects = ObjectStorage(
+        connection(deaf(PARTIAL % (size_bytes, LAST_MODIFIED, length) + body).url), "an-id"
+    )
+    with pytest.raises(StoreUnavailable, match=r"more than the 9 bytes|Content-Length"):
+        objects.read("7-1-00000000", [(0, 9)])
+
+
+def test_a_list_without_a_name_or_an_end_is_left(deaf: Callable[[bytes], Deaf]) -> None:
+    page = b"""<?xml version="1.0"?><ListBucketResult><IsTruncated>true</IsTruncated>
+<NextContinuationToken>again</NextContinuationToken></ListBucketResult>"""
+    server = deaf(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(page), page))
+    with pytest.raises(StoreUnavailable, match="no name within"):
+        list(ObjectStorage(connection(server.url), "an-id").names())
+    assert server.requests > 1
 
 
 def test_after_a_failure_requests_fail_at_once_but_for_one_that_tries(

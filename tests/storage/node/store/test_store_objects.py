@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sqlite3
 import threading
@@ -576,6 +577,26 @@ def test_an_object_store_that_lists_late_loses_nothing(store: SliverStore, objec
     reopened(store)
     check(store)
     assert names(objects) == ["0-1", "0-2"]
+
+
+def made_up(first: int) -> Iterator[list[str]]:
+    """Names without an end."""
+    for number in itertools.count(first):
+        yield [f"0-9-{number:08x}"]
+
+
+def test_a_list_without_an_end_is_left(
+    store: SliverStore, objects: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.node.store.moving.ORPHANS_NOTED", 7)
+    objects.listed = made_up(0)
+    assert store.moving.note_orphans() == 7
+    looks = iter([False] * 3)
+    objects.listed = made_up(100)
+    assert store.moving.note_orphans(lambda: next(looks, True)) == 3
+    monkeypatch.setattr("storage.node.store.moving.LISTED_S", 0.0)
+    objects.listed = made_up(200)
+    assert store.moving.note_orphans() == 0
 
 
 def test_an_upload_under_way_is_no_orphan(store: SliverStore, objects: Faulty) -> None:

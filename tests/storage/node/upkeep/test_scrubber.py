@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,3 +209,16 @@ async def test_objects_that_no_segment_needs_are_deleted_and_a_list_that_fails_e
         await scrubber.scrub_to_end()
         store.moving.step()
         assert (objects.there(), scrubber.passes, scrubber.slivers) == (needed, 2, 8)
+
+
+async def test_a_scrubber_that_stops_waits_for_no_end_of_a_list(tmp_path: Path, asked: list[bytes]) -> None:
+    objects, pages = Faulty(), itertools.count(1)
+    objects.listed = ([f"{next(pages)}"] for _ in itertools.repeat(None))
+    with SliverStore(tmp_path, objects.connect) as store:
+        scrubbing = asyncio.create_task(Scrubber(store, CODE, asked.append, 1e12, 1.0).run())
+        async with asyncio.timeout(20):
+            while next(pages) < 100:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0)
+            scrubbing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await scrubbing
