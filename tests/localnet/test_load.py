@@ -173,7 +173,7 @@ async def test_a_node_whose_log_cannot_be_written_serves(
 ) -> None:
     """The node's standard error is the device on which every write fails with ENOSPC."""
     await target.node.stop()
-    monkeypatch.setattr("localnet.network.open_log", full_log)
+    monkeypatch.setattr("localnet.node_process.open_log", full_log)
     await target.node.start()
     log_bytes = target.node.log_path.stat().st_size
     async with asyncio.timeout(30), aiohttp.ClientSession() as session:
