@@ -91,10 +91,13 @@ class _Lent:
 
 
 class Line:
-    """A limited number of places in which requests wait; no requester has more of them than it leaves free."""
+    """A limited number of places in which requests wait; no requester has more of them than it leaves free.
+
+    Members have as many places apart, which strangers cannot take from however many addresses.
+    """
 
     def __init__(self, places: int) -> None:
-        self._taken = _Lent(places)
+        self._by_members, self._by_strangers = _Lent(places), _Lent(places)
 
     @contextmanager
     def place(self, requester: Requester = ITSELF) -> Iterator[None]:
@@ -103,15 +106,16 @@ class Line:
         A requester that has none yet gets one also in a full line, up to twice its places: a few requesters, each with
         half of what was free, cannot keep the others out.
         """
-        has_room = self._taken.free > 0 and self._taken.is_within_share(requester, 1)
-        is_first = not self._taken.holds(requester) and self._taken.free > -self._taken.capacity
+        taken = self._by_members if requester.is_member else self._by_strangers
+        has_room = taken.free > 0 and taken.is_within_share(requester, 1)
+        is_first = not taken.holds(requester) and taken.free > -taken.capacity
         if not has_room and not is_first:
-            raise LineFull(f"{self._taken.total} requests wait for their turn already")
-        self._taken.add(requester, 1)
+            raise LineFull(f"{taken.total} requests wait for their turn already")
+        taken.add(requester, 1)
         try:
             yield
         finally:
-            self._taken.add(requester, -1)
+            taken.add(requester, -1)
 
 
 @dataclass(eq=False, slots=True)

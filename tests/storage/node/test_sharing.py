@@ -151,6 +151,16 @@ async def test_few_requesters_cannot_fill_a_line_for_the_others() -> None:
             places.enter_context(line.place(Requester("203.0.113.2")))
 
 
+async def test_strangers_from_many_addresses_take_no_place_of_members() -> None:
+    line = Line(16)
+    with ExitStack() as places:
+        with pytest.raises(LineFull):
+            for number in range(1000):
+                places.enter_context(line.place(Requester(f"2001:db8:0:{number:x}::/64")))
+        for member in MEMBERS:
+            places.enter_context(line.place(member))
+
+
 async def test_a_line_leaves_places_to_those_that_have_none() -> None:
     line = Line(16)
     taken = []
