@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {Blake2b} from "src/lib/Blake2b.sol";
 import {BlobId} from "src/lib/BlobId.sol";
 import {Messages} from "src/lib/Messages.sol";
 import {RedStuff} from "src/lib/RedStuff.sol";
@@ -37,7 +38,7 @@ contract EncodingTest is Signing {
 
     function test_compute_reverts_where_the_precompile_answers_with_nothing() public {
         vm.mockCall(address(9), "", "");
-        vm.expectRevert(BlobId.Blake2bMissing.selector);
+        vm.expectRevert(Blake2b.Blake2bMissing.selector);
         harness.blobId(0, 0);
     }
 
