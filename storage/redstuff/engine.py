@@ -242,6 +242,19 @@ class Engine:
         self.kernels.symbols_root(symbols, self.n, t, nodes)
         return nodes[SLACK : SLACK + HASH_BYTES].tobytes()
 
+    def salted_root(self, salt: Bytes, slivers: Sequence[Bytes], t: int) -> bytes:
+        """Return the root over the symbols of slivers, one sliver after the other, each behind the salt."""
+        count, before = sum(len(sliver) for sliver in slivers) // t, len(salt)
+        messages = slack_array(count * (before + t))
+        rows, row = inner(messages).reshape(count, before + t), 0
+        rows[:, :before] = salt
+        for sliver in slivers:
+            rows[row : row + len(sliver) // t, before:] = sliver.reshape(-1, t)
+            row += len(sliver) // t
+        nodes = slack_array((count + 1) * HASH_BYTES)
+        self.kernels.symbols_root(messages, count, before + t, nodes)
+        return nodes[SLACK : SLACK + HASH_BYTES].tobytes()
+
     def crossing(self, axis: Axis, slivers: Bytes, numbers: Ints, wanted: Ints, t: int, out: Bytes) -> None:
         """Write symbol `wanted[i]` of sliver `numbers[i]` of `axis` to `out[i·t]`; small symbols only.
 

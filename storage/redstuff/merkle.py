@@ -51,6 +51,11 @@ def _levels(nodes: Sequence[bytes]) -> list[list[bytes]]:
     return levels
 
 
+def depth_of(n_leaves: int) -> int:
+    """Return how many siblings lead from a leaf to the root."""
+    return max(n_leaves - 1, 0).bit_length()
+
+
 class GrowingTree:
     """A tree whose leaves come one after the other; holds one node a level."""
 
@@ -62,7 +67,11 @@ class GrowingTree:
 
     def add(self, leaf: bytes) -> None:
         """Add a leaf, given as its bytes, behind the others."""
-        node, self.count = leaf_hash(leaf), self.count + 1
+        self.add_node(leaf_hash(leaf))
+
+    def add_node(self, node: bytes) -> None:
+        """Add a leaf, given as its node, behind the others."""
+        self.count += 1
         for level, left in enumerate(self._left):
             if left is None:
                 self._left[level] = node
@@ -116,17 +125,23 @@ class MerkleProof:
 
     def verify(self, root: bytes, leaf: bytes, index: int, n_leaves: int) -> None:
         """Raises `InvalidProof` unless `leaf` stands at `index` of the tree of `n_leaves` leaves under `root`."""
-        depth = max(n_leaves - 1, 0).bit_length()
-        if len(self.siblings) != depth or index >> depth or index < 0:
+        if self.root(leaf_hash(leaf), index, n_leaves) != root:
+            raise InvalidProof("the proof leads to another root")
+
+    def root(self, node: bytes, index: int, n_leaves: int) -> bytes:
+        """Return the root of the tree in which the leaf at `index` of `n_leaves` has this node.
+
+        Raises `InvalidProof` if such a tree has no such leaf, or another depth.
+        """
+        depth = depth_of(n_leaves)
+        if len(self.siblings) != depth or not 0 <= index < n_leaves:
             raise InvalidProof(
                 f"a proof of {len(self.siblings)} nodes for leaf {index}: a tree of {n_leaves} leaves has {depth}"
             )
-        node = leaf_hash(leaf)
         for sibling in self.siblings:
             node = _inner(sibling, node) if index & 1 else _inner(node, sibling)
             index >>= 1
-        if node != root:
-            raise InvalidProof("the proof leads to another root")
+        return node
 
     def to_bcs(self) -> bytes:
         """Return ULEB128 count ‖ nodes, bottom-up, each as `node_to_bcs` writes it."""

@@ -1,0 +1,74 @@
+"""What a member commits to before positions are drawn: a tree over all symbols it stores, salted (PROTOCOL section 8).
+
+    symbol leaf   H(0x00 ‖ salt ‖ symbol)
+    pair root     over the s symbols of a pair's primary sliver, then the p of its secondary one
+    shard root    over the pair roots of all blobs of the inventory, in its order
+    commitment    over the roots of the member's shards, in the committee's order
+
+The roots of one level are the leaves' nodes of the next one. Nobody knows the salt before the epoch has begun, and no
+two members have the same: who commits has the bytes, and who keeps hashes of them instead cannot. For what a member
+need not have, the pair of a blob that has become invalid or a shard that it does not hold, there stand 32 zero bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from storage.redstuff import GrowingTree, MerkleProof, RedStuff
+from storage.redstuff.merkle import leaf_hash
+from storage.redstuff.parameters import HASH_BYTES
+
+Symbols = bytes | bytearray | memoryview
+
+
+def salt_of(epoch: int, node_id: int, public_key: bytes, start_hash: bytes) -> bytes:
+    """Return a member's salt, H(epoch u32 LE ‖ node id u32 LE ‖ BLS public key 48 ‖ `start_hash`).
+
+    `start_hash` is the hash of the block that started the epoch, 32 bytes.
+    """
+    parts = epoch.to_bytes(4, "little") + node_id.to_bytes(4, "little") + public_key + start_hash
+    return blake2b(parts, digest_size=HASH_BYTES).digest()
+
+
+def symbol_node(salt: bytes, symbol: Symbols) -> bytes:
+    """Return the node of a symbol's leaf."""
+    return leaf_hash(salt + bytes(symbol))
+
+
+def pair_nodes(salt: bytes, primary: Symbols, secondary: Symbols, symbol_size: int) -> list[bytes]:
+    """Return the nodes of all leaves of a pair, in their order."""
+    return [
+        symbol_node(salt, sliver[place : place + symbol_size])
+        for sliver in (primary, secondary)
+        for place in range(0, len(sliver), symbol_size)
+    ]
+
+
+def pair_root(code: RedStuff, salt: bytes, primary: Symbols, secondary: Symbols, symbol_size: int) -> bytes:
+    """Return a pair's root, by the grid's own hashing kernels: the root over `pair_nodes`."""
+    return code.salted_root(salt, primary, secondary, symbol_size)
+
+
+def root_over(nodes: Iterable[bytes]) -> bytes:
+    """Return the root over nodes: a shard's over those of its pairs, the commitment over those of the shards."""
+    tree = GrowingTree()
+    for node in nodes:
+        tree.add_node(node)
+    return tree.root()
+
+
+def path_to_commitment(
+    symbols: Sequence[bytes],
+    symbol: int,
+    pairs: Sequence[bytes],
+    pair: int,
+    shards: Sequence[bytes],
+    shard: int,
+) -> tuple[bytes, ...]:
+    """Return the siblings from a symbol's leaf to the commitment, bottom-up.
+
+    The nodes of each of the three trees are given, and the number in them of what is opened.
+    """
+    trees = ((symbols, symbol), (pairs, pair), (shards, shard))
+    return tuple(sibling for nodes, number in trees for sibling in MerkleProof.of(nodes, number).siblings)

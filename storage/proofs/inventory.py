@@ -1,0 +1,92 @@
+"""The inventory of an epoch: which blobs its members must be able to prove that they keep (PROTOCOL section 8).
+
+It is a Merkle tree over the blobs that were live, and valid, at the end of the block that started the epoch, by
+ascending id. A leaf says how many bytes the blobs before it have, of one symbol each: so a number drawn below the
+`weight` names a blob, each as likely as it is large, and the largest cannot hide among a million small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from storage.redstuff import GrowingTree, blob_id_text
+from storage.redstuff.parameters import BLOB_ID_BYTES, HASH_BYTES, MAX_SYMBOL_BYTES
+
+COUNT_BYTES = 4
+WEIGHT_BYTES = 8
+SYMBOL_SIZE_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One blob of the inventory."""
+
+    blob_id: bytes
+    """32 bytes."""
+    symbol_size: int
+    """Bytes of a symbol of it: `t`."""
+    offset: int
+    """Sum of the symbol sizes of all blobs before it."""
+
+    def leaf(self) -> bytes:
+        """Blob id ‖ symbol size u16 LE ‖ offset u64 LE."""
+        size = self.symbol_size.to_bytes(SYMBOL_SIZE_BYTES, "little")
+        return self.blob_id + size + self.offset.to_bytes(WEIGHT_BYTES, "little")
+
+    def covers(self, offset: int) -> bool:
+        """Whether a number below the weight names this blob."""
+        return self.offset <= offset < self.offset + self.symbol_size
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a quorum signs of an epoch's inventory, and the chain keeps."""
+
+    root: bytes
+    """Of the tree over the entries' leaves, 32 bytes; zeros for no entries."""
+    count: int
+    weight: int
+    """Sum of all symbol sizes."""
+
+    def to_bytes(self) -> bytes:
+        """Root ‖ count u32 LE ‖ weight u64 LE: the body of the message that is signed."""
+        count, weight = (
+            self.count.to_bytes(COUNT_BYTES, "little"),
+            self.weight.to_bytes(WEIGHT_BYTES, "little"),
+        )
+        return self.root + count + weight
+
+
+def entries_of(blobs: Iterable[tuple[bytes, int]]) -> Iterator[Entry]:
+    """Yield the entries of an inventory, for its blobs' ids and symbol sizes.
+
+    Raises `ValueError` unless the ids have 32 bytes and ascend, each once, and the sizes are those of symbols.
+    """
+    offset, last = 0, b""
+    for blob_id, symbol_size in blobs:
+        if len(blob_id) != BLOB_ID_BYTES:
+            raise ValueError(f"a blob id of {len(blob_id)} bytes in an inventory: it has {BLOB_ID_BYTES}")
+        if blob_id <= last:
+            raise ValueError(f"{blob_id_text(blob_id)} in an inventory: ids must ascend, each once")
+        if not 0 < symbol_size <= MAX_SYMBOL_BYTES or symbol_size % 2:
+            raise ValueError(f"symbols of {symbol_size} bytes: their size is even, 2 to {MAX_SYMBOL_BYTES}")
+        yield Entry(blob_id, symbol_size, offset)
+        offset, last = offset + symbol_size, blob_id
+
+
+def inventory_of(entries: Iterable[Entry]) -> Inventory:
+    """Return what is signed of an inventory, from all its entries in their order; holds one at a time."""
+    tree, weight = GrowingTree(), 0
+    for entry in entries:
+        tree.add(entry.leaf())
+        weight = entry.offset + entry.symbol_size
+    return Inventory(tree.root(), tree.count, weight)
+
+
+def read_inventory(body: bytes) -> Inventory:
+    """Read back what `Inventory.to_bytes` wrote. Raises `ValueError`."""
+    if len(body) != HASH_BYTES + COUNT_BYTES + WEIGHT_BYTES:
+        raise ValueError(f"{len(body)} bytes are no inventory")
+    count, weight = body[HASH_BYTES : HASH_BYTES + COUNT_BYTES], body[HASH_BYTES + COUNT_BYTES :]
+    return Inventory(body[:HASH_BYTES], int.from_bytes(count, "little"), int.from_bytes(weight, "little"))

@@ -1,0 +1,152 @@
+"""Openings: what shows that a member has one symbol of one blob, and the rules that judge it (PROTOCOL section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from storage.proofs.commitment import symbol_node
+from storage.proofs.draw import Position, place_of, symbols_in_pair
+from storage.proofs.inventory import Entry, Inventory
+from storage.redstuff import Axis, BlobMetadata, InvalidProof, MerkleProof, Parameters, RedStuffError
+from storage.redstuff.merkle import depth_of, leaf_hash
+
+
+class WrongOpening(RedStuffError):
+    """An opening does not show what it should; each subclass is one rule."""
+
+
+class WrongPath(WrongOpening):
+    """A path has another length than its tree's, or an index is not below its count."""
+
+
+class NotInInventory(WrongOpening):
+    """The blob does not stand there in the inventory."""
+
+
+class NotDrawn(WrongOpening):
+    """Another blob was drawn."""
+
+
+class WrongSymbolSize(WrongOpening):
+    """The symbol has not the size of the blob's symbols."""
+
+
+class NotOfTheBlob(WrongOpening):
+    """The symbol is not the one at this place of the blob's grid."""
+
+
+class NotAttested(WrongOpening):
+    """The member attested the shard, in this epoch, with another root."""
+
+
+class NotCommitted(WrongOpening):
+    """The member committed to something else at this place, or to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A symbol, and how it hangs together with the inventory, with its blob's id and with the commitment."""
+
+    index: int
+    """The blob's number in the inventory."""
+    offset: int
+    """The blob's offset in the inventory."""
+    blob_root: bytes
+    blob_length: int
+    inventory_path: tuple[bytes, ...] = field(repr=False)
+    symbol: bytes = field(repr=False)
+    sliver_path: tuple[bytes, ...] = field(repr=False)
+    """From the symbol to the root of its sliver, whose tree is over `n` symbols."""
+    other_root: bytes = field(repr=False)
+    """The root of the pair's other sliver."""
+    blob_path: tuple[bytes, ...] = field(repr=False)
+    """From the pair to the blob's root."""
+    commitment_path: tuple[bytes, ...] = field(repr=False)
+    """From the symbol to the member's commitment; empty where a demand is answered."""
+
+    @property
+    def blob_id(self) -> bytes:
+        """The blob's id, by its root and length."""
+        return BlobMetadata.id_of(self.blob_length, self.blob_root)
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What a member's openings are judged by, beside the inventory."""
+
+    root: bytes
+    salt: bytes
+    shards: Sequence[int]
+    """The member's, in the committee's order."""
+    attested: Mapping[int, bytes]
+    """Shards that the member attested in this epoch, and their roots."""
+
+
+def require_in_inventory(
+    grid: Parameters, inventory: Inventory, opening: Opening, position: Position
+) -> None:
+    """Raises `WrongPath`, `NotInInventory` or `NotDrawn` unless the opening is about the blob that was drawn.
+
+    This much is shown, too, of a blob that has become invalid, whose symbol nobody need have.
+    """
+    entry = Entry(opening.blob_id, grid.symbol_size(opening.blob_length), opening.offset)
+    root = _root(opening.inventory_path, leaf_hash(entry.leaf()), opening.index, inventory.count)
+    if root != inventory.root:
+        raise NotInInventory(f"the path of blob {opening.index} leads to another inventory")
+    if not entry.covers(position.offset):
+        raise NotDrawn(f"{position.offset} names another blob than that at {opening.offset}")
+
+
+def require_symbol(grid: Parameters, shard: int, opening: Opening, position: Position) -> None:
+    """Raises `WrongSymbolSize`, `WrongPath` or `NotOfTheBlob` unless the symbol is the blob's at this position."""
+    size = grid.symbol_size(opening.blob_length)
+    if len(opening.symbol) != size:
+        raise WrongSymbolSize(f"a symbol of {len(opening.symbol)} bytes: the blob's have {size}")
+    axis, number = place_of(grid, position.symbol)
+    pair = grid.pair_of_shard(opening.blob_id, shard)
+    root = _root(opening.sliver_path, leaf_hash(opening.symbol), number, grid.n_shards)
+    roots = (root, opening.other_root) if axis is Axis.PRIMARY else (opening.other_root, root)
+    if _root(opening.blob_path, leaf_hash(b"".join(roots)), pair, grid.n_shards) != opening.blob_root:
+        raise NotOfTheBlob(f"this is not symbol {number} of the {axis.label} sliver of pair {pair}")
+
+
+def require_committed(
+    grid: Parameters, inventory: Inventory, commitment: Commitment, opening: Opening, position: Position
+) -> None:
+    """Raises `WrongPath`, `NotAttested` or `NotCommitted` unless the member committed to the symbol at this place."""
+    places = (
+        (position.symbol, symbols_in_pair(grid)),
+        (opening.index, inventory.count),
+        (position.shard_number, len(commitment.shards)),
+    )
+    depths = [depth_of(count) for _, count in places]
+    if len(opening.commitment_path) != sum(depths):
+        raise WrongPath(f"a path of {len(opening.commitment_path)} nodes to a commitment {sum(depths)} above")
+    node, start = symbol_node(commitment.salt, opening.symbol), 0
+    nodes = []
+    for (number, count), depth in zip(places, depths, strict=True):
+        node = _root(opening.commitment_path[start : start + depth], node, number, count)
+        start += depth
+        nodes.append(node)
+    shard = commitment.shards[position.shard_number]
+    if commitment.attested.get(shard, nodes[1]) != nodes[1]:
+        raise NotAttested(f"shard {shard} was attested with another root")
+    if node != commitment.root:
+        raise NotCommitted("the path leads to another commitment")
+
+
+def judge(
+    grid: Parameters, inventory: Inventory, commitment: Commitment, opening: Opening, position: Position
+) -> None:
+    """Raises the first `WrongOpening` of the rules above that an opening breaks at a position."""
+    require_in_inventory(grid, inventory, opening, position)
+    require_symbol(grid, commitment.shards[position.shard_number], opening, position)
+    require_committed(grid, inventory, commitment, opening, position)
+
+
+def _root(path: tuple[bytes, ...], node: bytes, index: int, count: int) -> bytes:
+    try:
+        return MerkleProof(path).root(node, index, count)
+    except InvalidProof as error:
+        raise WrongPath(str(error)) from None

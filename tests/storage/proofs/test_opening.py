@@ -1,0 +1,155 @@
+"""Openings: an honest one holds at every position, and each change of one breaks the rule that it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.proofs import opening as rules
+from storage.proofs.commitment import pair_nodes, root_over
+from storage.proofs.draw import Position, line_length, place_of, position_at, positions, symbols_in_pair
+from storage.proofs.opening import Opening, judge
+from storage.redstuff import merkle_root
+from tests.storage.proofs.members import DRAW, NODE_ID, HonestMember, member
+
+SMALL = member(7, [0, 1, 40, 333, 1000], [5, 0, 3])
+LARGE = member(31, [2, 5000], [30, 2])
+ONE = member(4, [17], [1])
+
+
+def flipped(node: bytes) -> bytes:
+    """Another node."""
+    return bytes((node[0] ^ 1,)) + node[1:]
+
+
+def with_one_flipped(path: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Another path of the same length."""
+    return (*path[:-1], flipped(path[-1]))
+
+
+@pytest.mark.parametrize("one", [SMALL, LARGE, ONE], ids=["7 shards", "31 shards", "one blob, one shard"])
+def test_honest_openings_hold_at_drawn_positions(one: HonestMember) -> None:
+    drawn = list(positions(one.code, DRAW, NODE_ID, len(one.shards), one.inventory.weight))
+    for position in drawn[:16]:
+        judge(one.code, one.inventory, one.commitment, one.opening(position), position)
+
+
+@given(st.data())
+def test_an_honest_opening_holds_at_its_position_alone(data: st.DataObject) -> None:
+    length = line_length(SMALL.code, len(SMALL.shards), SMALL.inventory.weight)
+    place, other = (data.draw(st.integers(0, length - 1)) for _ in range(2))
+    position, elsewhere = (position_at(SMALL.code, SMALL.inventory.weight, one) for one in (place, other))
+    opening = SMALL.opening(position)
+    judge(SMALL.code, SMALL.inventory, SMALL.commitment, opening, position)
+    entry = SMALL.entries[opening.index]
+    if (position.shard_number, position.symbol) != (
+        elsewhere.shard_number,
+        elsewhere.symbol,
+    ) or not entry.covers(elsewhere.offset):
+        with pytest.raises(rules.WrongOpening):
+            judge(SMALL.code, SMALL.inventory, SMALL.commitment, opening, elsewhere)
+
+
+def test_every_stored_symbol_has_a_position() -> None:
+    u, weight = symbols_in_pair(ONE.code), ONE.inventory.weight
+    places = {position_at(ONE.code, weight, place) for place in range(line_length(ONE.code, 1, weight))}
+    assert {one.symbol for one in places} == set(range(u))
+    assert {place_of(ONE.code, one.symbol) for one in places} == {
+        *((axis, i) for axis in (0, 1) for i in range((ONE.code.s, ONE.code.p)[axis]))
+    }
+
+
+MUTATIONS: dict[str, tuple[Callable[[Opening], Opening], type[rules.WrongOpening]]] = {
+    "another index": (lambda one: replace(one, index=one.index - 1), rules.NotInInventory),
+    "an index beyond the inventory": (lambda one: replace(one, index=5), rules.WrongPath),
+    "a negative index": (lambda one: replace(one, index=-1), rules.WrongPath),
+    "another offset": (lambda one: replace(one, offset=one.offset + 2), rules.NotInInventory),
+    "another blob's root": (lambda one: replace(one, blob_root=flipped(one.blob_root)), rules.NotInInventory),
+    "another length": (lambda one: replace(one, blob_length=one.blob_length + 1), rules.NotInInventory),
+    "another inventory path": (
+        lambda one: replace(one, inventory_path=with_one_flipped(one.inventory_path)),
+        rules.NotInInventory,
+    ),
+    "an inventory path too short": (
+        lambda one: replace(one, inventory_path=one.inventory_path[:-1]),
+        rules.WrongPath,
+    ),
+    "an inventory path too long": (
+        lambda one: replace(one, inventory_path=(*one.inventory_path, bytes(32))),
+        rules.WrongPath,
+    ),
+    "another symbol": (lambda one: replace(one, symbol=flipped(one.symbol)), rules.NotOfTheBlob),
+    "a symbol too short": (lambda one: replace(one, symbol=one.symbol[:-2]), rules.WrongSymbolSize),
+    "a symbol too long": (lambda one: replace(one, symbol=one.symbol + bytes(2)), rules.WrongSymbolSize),
+    "no symbol": (lambda one: replace(one, symbol=b""), rules.WrongSymbolSize),
+    "another sliver path": (
+        lambda one: replace(one, sliver_path=with_one_flipped(one.sliver_path)),
+        rules.NotOfTheBlob,
+    ),
+    "no sliver path": (lambda one: replace(one, sliver_path=()), rules.WrongPath),
+    "another other root": (lambda one: replace(one, other_root=flipped(one.other_root)), rules.NotOfTheBlob),
+    "another blob path": (
+        lambda one: replace(one, blob_path=with_one_flipped(one.blob_path)),
+        rules.NotOfTheBlob,
+    ),
+    "a blob path too long": (
+        lambda one: replace(one, blob_path=(*one.blob_path, bytes(32))),
+        rules.WrongPath,
+    ),
+    "another commitment path": (
+        lambda one: replace(one, commitment_path=with_one_flipped(one.commitment_path)),
+        rules.NotCommitted,
+    ),
+    "another path within the pair": (
+        lambda one: replace(one, commitment_path=(flipped(one.commitment_path[0]), *one.commitment_path[1:])),
+        rules.NotAttested,
+    ),
+    "no commitment path": (lambda one: replace(one, commitment_path=()), rules.WrongPath),
+    "a commitment path too long": (
+        lambda one: replace(one, commitment_path=(*one.commitment_path, bytes(32))),
+        rules.WrongPath,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_changed_opening_is_refused(name: str) -> None:
+    change, error = MUTATIONS[name]
+    position = Position(0, 2, SMALL.entries[3].offset)
+    with pytest.raises(error):
+        judge(SMALL.code, SMALL.inventory, SMALL.commitment, change(SMALL.opening(position)), position)
+
+
+def test_refused_with_another_members_salt() -> None:
+    position = Position(1, 0, 0)  # of a shard that was not attested
+    commitment = replace(SMALL.commitment, salt=flipped(SMALL.salt))
+    with pytest.raises(rules.NotCommitted):
+        judge(SMALL.code, SMALL.inventory, commitment, SMALL.opening(position), position)
+
+
+def test_refused_where_the_commitment_has_nothing() -> None:
+    roots = [SMALL.shard_root(shard) for shard in SMALL.shards]
+    position = Position(1, 0, 0)
+    commitment = replace(SMALL.commitment, root=root_over([roots[0], bytes(32), roots[2]]))
+    with pytest.raises(rules.NotCommitted):
+        judge(SMALL.code, SMALL.inventory, commitment, SMALL.opening(position), position)
+
+
+def test_refused_where_the_shard_was_attested_otherwise() -> None:
+    position = Position(2, 0, 0)
+    commitment = replace(SMALL.commitment, attested={SMALL.shards[2]: bytes(32)})
+    with pytest.raises(rules.NotAttested):
+        judge(SMALL.code, SMALL.inventory, commitment, SMALL.opening(position), position)
+
+
+@pytest.mark.parametrize("one", [SMALL, LARGE], ids=["7 shards", "31 shards"])
+def test_pair_root_by_kernels_is_that_over_the_nodes(one: HonestMember) -> None:
+    for blob, root in zip(one.blobs, one.pair_roots(one.shards[0]), strict=True):
+        pair, size = one.pair(blob, one.shards[0]), one.symbol_size(blob)
+        symbols = [bytes(sliver[at : at + size]) for sliver in pair for at in range(0, len(sliver), size)]
+        assert root == merkle_root([one.salt + symbol for symbol in symbols])
+        assert root == root_over(pair_nodes(one.salt, *pair, size))
