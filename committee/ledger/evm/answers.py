@@ -152,8 +152,12 @@ def receipt(result: Any, transaction: bytes) -> RawReceipt | None:
 
 
 def logs(result: Any) -> list[RawLog]:
-    """Read an answer to `eth_getLogs`; some endpoints answer null where there are none."""
-    return [] if result is None else listed(result, log)
+    """Read an answer to `eth_getLogs`, without the logs of blocks that are no longer on the chain (`removed`).
+
+    Some endpoints answer null where there are none.
+    """
+    told = [] if result is None else listed(result, lambda one: _fields(one, "log"))
+    return [log(one) for one in told if one.get("removed") is not True]
 
 
 def is_known(result: Any, transaction: bytes) -> bool:

@@ -99,9 +99,14 @@ def _result_of(endpoint: Endpoint, method: str, answer: Any, request_id: int) ->
 
 
 def _id_of(answer: Any) -> int | None:
-    """Return the number of the request that an answer is to, which some gateways tell as text; None for no number."""
+    """Return the number of the request that an answer is to; None for no number.
+
+    Some gateways tell it as text, or as a number with a point or an exponent.
+    """
     told = answer.get("id") if isinstance(answer, dict) else None
     if isinstance(told, str) and told.isascii() and told.isdecimal() and len(told) < 10:
+        told = int(told)
+    if isinstance(told, float) and told.is_integer():
         told = int(told)
     return told if type(told) is int else None
 

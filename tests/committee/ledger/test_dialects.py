@@ -192,6 +192,25 @@ async def test_null_in_the_place_of_no_logs_is_none(launch: Launch, spoilt: Spoi
         await view.refresh()
 
 
+async def test_logs_of_blocks_that_were_replaced_are_left_out(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """filecoin-project/lotus#12584: they come with those of the chain, and `removed` is true."""
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    view = await fresh(await settled_ledger(network, spoilt.url, 0))
+
+    def with_removed(method: str, result: Any) -> Any:
+        if method != "eth_getLogs" or not result:
+            return result
+        return [one | {"removed": True, "blockHash": "0x" + "ab" * 32} for one in result] + result
+
+    spoilt.changes.append(with_removed)
+    blob_id, _ = await register(network, 1)
+    await view.refresh()
+    assert view.is_registered(blob_id)
+
+
 async def test_logs_of_polygons_state_syncs_are_left_out(launch: Launch, spoilt: SpoiltConnection) -> None:
     """They stand behind a block's logs, and its bloom filter does not know them: 0xPolygon/bor#432, #519."""
     network, other = await launch(STAKES), await launch()
@@ -231,13 +250,19 @@ async def test_logs_of_polygons_state_syncs_are_left_out(launch: Launch, spoilt:
         await ledger.events(view.block.number, view.block.number)
 
 
-async def test_the_number_of_a_request_comes_back_as_text(launch: Launch, spoilt: SpoiltConnection) -> None:
-    """modelcontextprotocol/rust-sdk#1021: so gateways tell it that read it into a text."""
+@pytest.mark.parametrize("told", ["1", 1.0])
+async def test_the_number_of_a_request_comes_back_in_another_form(
+    launch: Launch, spoilt: SpoiltConnection, told: object
+) -> None:
+    """modelcontextprotocol/rust-sdk#1021, btcsuite/btcrpcclient#79: so gateways tell it that read it into another type.
+
+    Text, or a floating-point number.
+    """
     network = await launch(STAKES)
 
     async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
-        return web.json_response(json.loads(await spoilt.forward(body)) | {"id": "1"})
+        return web.json_response(json.loads(await spoilt.forward(body)) | {"id": told})
 
     spoilt.rules.append(rule)
     operator = await spoilt_operator(network, spoilt)
