@@ -13,6 +13,7 @@ _OWNER = "use the key of the account that owns it (--key-file)"
 HINTS: Mapping[str, str] = {
     # money
     "InsufficientFunds": "the account needs gas: have it sent some (`haulout account fund`)",
+    "OutOfGas": "the chain's endpoint has told too little gas: try again, or use another endpoint (--rpc)",
     "ERC20InsufficientBalance": (
         "the account has too few tokens (`haulout stake list`): have it sent some; on a network of your own the "
         "token's owner makes them (`haulout account mint`)"

@@ -75,6 +75,16 @@ class Estimates:
             return LedgerRefused(action, "Reverted", {"message": error.reason})
         return LedgerRefused(action, *self.errors.decode(error.data))
 
+    async def revert_of(self, call: dict[str, Any], block: str) -> EndpointError | None:
+        """Return the revert of a call on the state of a block; None when it succeeds, or no endpoint can tell."""
+        try:
+            await self.rpc.request("eth_call", call, block, read=answers.data)
+        except EndpointError as error:
+            return error if error.is_revert else None
+        except LedgerUnavailable:
+            pass
+        return None
+
     async def _gas(self, action: str, request: dict[str, Any]) -> int:
         def read(result: Any) -> int:
             gas = answers.quantity(result)

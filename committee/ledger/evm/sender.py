@@ -393,15 +393,15 @@ class Sender:
         """Return why a mined transaction failed: the call is replayed on the state before its block.
 
         If it succeeds there, an earlier transaction of the block is the cause: it is replayed on the state behind it.
+        If it succeeds with more gas, gas is the cause, whatever the contract says: a call inside may have lacked it.
         """
         call = {**request, "gas": hex(transaction["gas"])}
-        for number in (receipt.block.number - 1, receipt.block.number):
-            try:
-                await self._rpc.request("eth_call", call, hex(number), read=answers.data)
-            except EndpointError as error:
-                if error.is_revert:
-                    return await self._estimates.refusal(action, call, error, hex(number))
-            except LedgerUnavailable:
-                pass
-        reason = "OutOfGas" if receipt.gas_used >= transaction["gas"] else "Reverted"
+        lacks_gas = receipt.gas_used >= transaction["gas"]
+        for number in map(hex, (receipt.block.number - 1, receipt.block.number)):
+            if (refused := await self._estimates.revert_of(call, number)) is None:
+                continue
+            if await self._estimates.revert_of(request, number) is not None:
+                return await self._estimates.refusal(action, call, refused, number)
+            lacks_gas = True
+        reason = "OutOfGas" if lacks_gas else "Reverted"
         return LedgerRefused(action, reason, {"transaction": "0x" + receipt.hash.hex()})

@@ -13,6 +13,7 @@ from hexbytes import HexBytes
 from committee.errors import LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import AccountKey, DeploymentParameters, EvmLedger, deploy
 from committee.ledger.evm.nonces import Nonces
+from committee.messages import Intent, blob_body
 from tests.committee.ledger.conftest import EPOCH_S
 
 if TYPE_CHECKING:
@@ -332,6 +333,25 @@ async def test_transaction_out_of_gas_is_told_as_such(launch: Launch, spoilt: Sp
     spoilt.answer("eth_estimateGas", lambda: web.json_response(estimate))
     with pytest.raises(LedgerRefused, match="OutOfGas"):
         await operator.mint(HOLDER, 1)
+
+
+async def test_a_call_inside_that_runs_out_of_gas_is_told_as_such(
+    launch: Launch, spoilt: SpoiltConnection
+) -> None:
+    """polkadot-evm/frontier#251: an estimate may be too low for the calls inside; the contract blames the signature."""
+    network = await launch((40, 30, 20, 10))
+    state = await network.begin_epoch()
+    object_id, _ = await network.operator.register_blob(b"r" * 32, 4096, 2)
+    record = await network.operator.blob_object(object_id)
+    certificate = network.sign(state, Intent.BLOB, blob_body(record.blob_id))
+    operator = await spoilt_operator(network, spoilt)
+    spoilt.changes.append(
+        lambda method, told: hex(int(told, 16) * 6 // 10) if method == "eth_estimateGas" else told
+    )
+    with pytest.raises(LedgerRefused, match="OutOfGas"):
+        await operator.certify_blob(object_id, certificate)
+    spoilt.changes.clear()
+    await operator.certify_blob(object_id, certificate)
 
 
 async def test_transaction_over_the_gas_limit_is_not_sent(launch: Launch, spoilt: SpoiltConnection) -> None:
