@@ -36,6 +36,8 @@ FIELD_BYTES = 2**15
 """The longest field of an answer's head; some proxies add fields of more than aiohttp's 8190 bytes,"""
 FIELDS = 64
 """and the most fields."""
+HEAD_BYTES = 2**16
+"""The most bytes before the end of an answer's head, interim answers and empty lines included."""
 PIECE_BYTES = 2**13
 """aiohttp's parser is given a chunked body in pieces of this size: one full of one-byte chunks costs it 1 to 8 ms."""
 FRAMING_BYTES = 2**10
@@ -76,6 +78,14 @@ def content_coding(response: aiohttp.ClientResponse) -> str:
     return "" if coding == "identity" else coding
 
 
+def media_type(headers: Mapping[str, str]) -> str:
+    """Return the media type of a message, in small letters; "" when its head names none.
+
+    (aiohttp's `content_type` reads the parameters too, by the email package: 13 s of them fit into FIELD_BYTES.)
+    """
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
 class TinyChunks(Exception):
     """An answer's chunks hold a few bytes each; the text says how many."""
 
@@ -92,6 +102,8 @@ class _Answers(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._interim_answers = 0
+        self._head_bytes = 0
+        """Received since a request's answer is awaited."""
         self._is_awaited = False
         """Whether a request's answer has still to come."""
         self._is_broken_off = False
@@ -105,7 +117,7 @@ class _Answers(ResponseHandler):
 
     def set_response_params(self, **params: Any) -> None:
         """Await the answer to a request; aiohttp calls this for each."""
-        self._is_awaited, self._interim_answers = True, 0
+        self._is_awaited, self._interim_answers, self._head_bytes = True, 0, 0
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
@@ -119,6 +131,10 @@ class _Answers(ResponseHandler):
             body = self._body
             before_bytes = 0 if body is None else body.total_bytes
             super().data_received(piece)
+            if self._is_awaited:
+                self._head_bytes += len(piece)
+                if self._head_bytes > HEAD_BYTES:
+                    self._break_off(HttpProcessingError(message=f"a head of more than {HEAD_BYTES} bytes"))
             # A piece that ends a head is not judged, and neither is one whose rest waits for the body's reader.
             if self._is_chunked and body is not None and body is self._body and not self._reading_paused:
                 self._judge(len(piece), body.total_bytes - before_bytes)

@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 import aiohttp
 
 from committee.addresses import NetworkAddress
-from committee.connections import TinyChunks, content_coding
+from committee.connections import TinyChunks, content_coding, media_type
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, Content, TooLong, received
@@ -169,7 +169,7 @@ class NodeTransport:
             ):
                 moving.has_answer = True
                 self._require_plain(content_coding(response))
-                if exchange.is_granted(response) and response.content_type != _PAGE:
+                if exchange.is_granted(response) and media_type(response.headers) != _PAGE:
                     answer = await self._read(response, limit, moving, exchange.cut)
                     is_over = True
                     return answer

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from committee.connections import media_type
 from storage.client import wire
 from storage.client.batch_wire import Confirmable
 from storage.client.bodies import STEADY_BYTES, Bytes, LargeBody
@@ -91,8 +92,7 @@ class BlobHandlers:
     async def put_metadata(self, request: web.Request) -> web.Response:
         """Take a registered blob's metadata: 201 when it is new, 200 when not; 202 for one not registered yet."""
         blob_id = blob_id_of(request)
-        media_type = request.headers.get("Content-Type", wire.BCS).partition(";")[0].strip().lower()
-        if media_type != wire.BCS:
+        if media_type(request.headers) not in ("", wire.BCS):
             raise Refusal(400, Reason.INVALID_CONTENT_TYPE, f"the metadata must be sent as {wire.BCS}")
         is_pending = await self._require_writable(request, blob_id)
         body = bytes(await self._admission.body(request, wire.MAX_METADATA_BYTES))

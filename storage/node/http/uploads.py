@@ -17,6 +17,7 @@ from operator import itemgetter
 
 from aiohttp import web
 
+from committee.connections import media_type
 from storage.client import wire
 from storage.client.failures import Reason
 from storage.client.progress import LEAST_BYTES
@@ -194,7 +195,7 @@ def may_break(request: web.Request, size_bytes: int) -> bool:
 
 def require_rest(request: web.Request, upload: Upload) -> None:
     """Refuse a request that does not bring all the rest of an upload, from where it stopped."""
-    if request.content_type != wire.PARTIAL_UPLOAD:
+    if media_type(request.headers) != wire.PARTIAL_UPLOAD:
         raise Refusal(
             415, Reason.INVALID_REQUEST, f"the rest of an upload must be sent as {wire.PARTIAL_UPLOAD}"
         )

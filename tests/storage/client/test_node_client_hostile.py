@@ -14,7 +14,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
-from committee.connections import INTERIM_ANSWERS, PIECE_BYTES, open_session
+from committee.connections import FIELD_BYTES, HEAD_BYTES, INTERIM_ANSWERS, PIECE_BYTES, open_session
 from storage.client import wire
 from storage.client.errors import NodeError, NodeLied, NodeUnreachable
 from storage.client.node_client import NodeClient
@@ -195,6 +195,28 @@ async def test_interim_answers_without_end_are_not_read(liar: Liar, count: int) 
         client = NodeClient(session, "liar", f"http://127.0.0.1:{liar.port}")
         with pytest.raises(NodeLied, match="is not HTTP"):
             await client.health()
+
+
+async def test_empty_lines_without_end_are_not_read(liar: Liar, own_session: aiohttp.ClientSession) -> None:
+    client = NodeClient(own_session, "liar", f"http://127.0.0.1:{liar.port}")
+    liar.answer = HEAD_BYTES // 4 * b"\r\n" + HEALTH
+    assert await client.health() == {}
+    liar.answer = HEAD_BYTES * b"\r\n" + HEALTH
+    with pytest.raises(NodeLied, match="is not HTTP"):
+        await client.health()
+
+
+async def test_a_media_type_that_takes_seconds_to_read_is_not_read(
+    liar: Liar, own_session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else would run meanwhile, and a node asks each fellow member for its health every second."""
+    read, field = list[object](), b"Content-Type: "
+    monkeypatch.setattr("aiohttp.helpers.parse_content_type", read.append)
+    client = NodeClient(own_session, "liar", f"http://127.0.0.1:{liar.port}")
+    head, end, body = HEALTH.partition(b"\r\n\r\n")
+    liar.answer = head + b"\r\n" + field + (FIELD_BYTES - len(field)) * b";" + end + body
+    assert await client.health() == {}
+    assert not read
 
 
 async def test_an_answer_to_no_request_ends_the_connection() -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import pytest
+from aiohttp import helpers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +116,24 @@ async def test_the_rest_takes_memory_for_what_was_kept_too(
     monkeypatch.setattr(Pool, "lent", watched)
     assert (await go_on(served, body[-5:], len(body) - 5))[0] == 201
     assert len(body) in lent
+
+
+async def test_a_media_type_that_takes_long_to_read_is_not_read(
+    served: ServedNode, kept: list[Uploads], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a stranger's PATCH may have one, and nothing else runs meanwhile."""
+    body, read, really = served.sliver_body(SHARD), list[str](), helpers.parse_content_type
+
+    def parse(field: str) -> Any:
+        read.append(field)
+        return really(field)
+
+    monkeypatch.setattr(helpers, "parse_content_type", parse)
+    await broken(served, kept, body[:HALF], len(body))
+    parameters = 1000 * ";"
+    answer = await go_on(served, body[HALF:], HALF, Content_Type=REST["Content-Type"] + parameters)
+    assert answer[0] == 201
+    assert not [one for one in read if parameters in one]
 
 
 async def test_the_rest_may_break_off_too(served: ServedNode, kept: list[Uploads]) -> None:
