@@ -22,6 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
+from yarl import URL
 
 from committee.addresses import is_public
 
@@ -70,6 +71,17 @@ def open_session(
         auto_decompress=False,
         trust_env=False,
     )
+
+
+def close_idle(session: aiohttp.ClientSession, address: str) -> None:
+    """Close the session's idle connections to the host and port of a URL, as when one of them has died unseen.
+
+    So all do at once when the machine changes its network or wakes up, or a machine on the way forgets them. aiohttp
+    goes by the clock alone, which stands still while a machine sleeps.
+    """
+    if isinstance(session.connector, _Connector):
+        url = URL(address)
+        session.connector.close_idle(url.raw_host or "", url.port or 0)
 
 
 def content_coding(response: aiohttp.ClientResponse) -> str:
@@ -188,6 +200,12 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._factory = functools.partial(_answers, loop=asyncio.get_running_loop())
+
+    def close_idle(self, host: str, port: int) -> None:
+        """Close the connections to a host and port that wait for their next request."""
+        for key in [key for key in self._conns if (key.host, key.port) == (host, port)]:
+            for connection, _ in self._conns.pop(key):
+                connection.close()
 
 
 def _answers(loop: asyncio.AbstractEventLoop) -> ResponseHandler:

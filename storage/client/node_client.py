@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from storage.client import batch_wire, wire
+from storage.client import batch_wire, progress, wire
 from storage.client.batch_wire import Confirmable, Signed, Upload
 from storage.client.bodies import PIECE_BYTES, Bytes, Content, Framed
 from storage.client.errors import NodeRefused
@@ -37,7 +37,6 @@ from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
 Symbols = TypeVar("Symbols")
 
-HEALTH_TIMEOUT_S = 3.0
 MAX_SYMBOLS_AT_ONCE = 2**12
 """Read from an answer by the event loop, in 2 to 7 ms."""
 SMALL_PAGE_BYTES = 2**16
@@ -316,9 +315,9 @@ class NodeClient:
             read = partial(wire.ShardPage.from_bcs, answer, with_metadata=with_metadata)
             return read() if len(answer) <= SMALL_PAGE_BYTES else await asyncio.to_thread(read)
 
-    async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, Any]:
+    async def health(self, timeout_s: float = progress.HEALTH_TIMEOUT_S) -> dict[str, Any]:
         """The node's health; asked once, so that silence is noticed."""
-        return await self._object("/v1/health", within_s=timeout_s, limit=SMALL_JSON_BYTES)
+        return await self._object(wire.HEALTH, within_s=timeout_s, limit=SMALL_JSON_BYTES)
 
     async def metrics(self) -> str:
         """What the node tells Prometheus."""

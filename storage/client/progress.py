@@ -15,6 +15,8 @@ from storage.client.bodies import STALE_S, LargeBody
 
 CONNECT_S = 5.0
 """Time limit for opening a connection."""
+HEALTH_TIMEOUT_S = 3.0
+"""Time limit for a node's answer about its health."""
 PATIENCE_S = 30.0
 """A transfer must move LEAST_BYTES within this time, or end."""
 LEAST_BYTES = 2**15

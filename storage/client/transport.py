@@ -2,8 +2,8 @@
 
 A request is made again some times when the connection fails, and for as long as the patience for one request lasts when
 the node, or a proxy before it, answers that it cannot serve now (`retrying`). A request whose bytes move is left alone;
-one that stalls is ended (`progress`), and not repeated. Answers are cut off at their limit, redirections are not
-followed, and proxies that the environment names are not used.
+one that stalls is ended (`progress`), and repeated once where the node answers on a new connection. Answers are cut off
+at their limit, redirections are not followed, and proxies that the environment names are not used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 import aiohttp
 
 from committee.addresses import NetworkAddress
-from committee.connections import TinyChunks, content_coding, media_type
+from committee.connections import TinyChunks, close_idle, content_coding, media_type
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, Content, TooLong, received
@@ -106,6 +106,7 @@ class NodeTransport:
             exchange = Exchange(method, path) if exchange is None else exchange
             exchange.content = body() if callable(body) else body
             patience = Patience(patience_s, retrying.MOST_TRIES if within_s is None else 1)
+            has_stalled = within_s is not None
 
             def begin(one: Exchange) -> RequestProgress:
                 moving = one.begin(patience_s, within_s)
@@ -124,7 +125,9 @@ class NodeTransport:
                     answer = b"" if exchange.is_complete else await ask(exchange)
                 except NodeError as error:
                     pause_s = patience.pause_s(error, self._granted_s)
-                    if pause_s is None and not await exchange.is_worth_another_try(error, ask):
+                    if isinstance(error, NodeStalled) and not has_stalled and await self._is_there():
+                        has_stalled = True
+                    elif pause_s is None and not await exchange.is_worth_another_try(error, ask):
                         raise
                     is_break = isinstance(error, NodeUnreachable) and _has_broken(exchange.moving)
                 else:
@@ -133,6 +136,23 @@ class NodeTransport:
                     return answer
                 async with self._lost_turn(transfer) if is_break else nullcontext():
                     await retrying.pause(pause_s or retrying.SHORTEST_PAUSE_S)
+
+    async def _is_there(self) -> bool:
+        """Return whether the node answers on a new connection: then one that has stalled may have died unseen.
+
+        A member does not wait for another one, and asks elsewhere.
+        """
+        if self._credential is not None:
+            return False
+        exchange, limit_s = Exchange("GET", wire.HEALTH), progress.HEALTH_TIMEOUT_S
+        try:
+            await self.once(
+                *("GET", wire.HEALTH, None, wire.MAX_ERROR_BYTES, exchange),
+                lambda one: one.begin(limit_s, limit_s),
+            )
+        except NodeError as error:
+            return isinstance(error, NodeRefused)
+        return True
 
     def _lost_turn(self, transfer: Transfer) -> AbstractAsyncContextManager[None]:
         if self._link is None or transfer.size_bytes <= SMALL_BYTES:
@@ -193,6 +213,7 @@ class NodeTransport:
                 self.name, self.address, f"no connection within {progress.CONNECT_S:g} s"
             ) from None
         except TimeoutError:
+            close_idle(self._session, self._base)
             raise NodeStalled(self.name, self.address, moving.describe()) from None
         except aiohttp.ClientConnectorCertificateError as error:
             told = getattr(error.certificate_error, "verify_message", "") or "no reason is told"

@@ -65,6 +65,8 @@ FRAME_BYTES = 2**13
 PROVEN_FRAME_BYTES = 2**10
 """The most bytes of a proven symbol beside the symbol: a proof of at most 17 nodes and some lengths."""
 MAX_JSON_BYTES = 2**20
+HEALTH = "/v1/health"
+"""The path of a node's health, which is answered at once."""
 MAX_ERROR_BYTES = 2**16
 """Size limit of an answer that is an error: the node's own, or the page of a proxy before it."""
 MAX_REQUEST_JSON_BYTES = 2**12

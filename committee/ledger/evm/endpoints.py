@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import aiohttp
 
 from committee.backoff import next_pause_s
-from committee.connections import content_coding
+from committee.connections import close_idle, content_coding
 from committee.errors import LedgerUnavailable
 from committee.ledger.evm.providers import origin, parts
 from committee.untrusted import InvalidJson, parse_json, printable
@@ -168,6 +168,7 @@ class Endpoint:
         except EndpointFault:
             raise
         except TimeoutError:
+            close_idle(session, self._url)
             message = f"{self} did not answer {what} within {limit_s:g} s{self._unused_proxy()}"
             raise EndpointFault(message) from None
         except AnswerTooLong:

@@ -32,14 +32,21 @@ class Provider:
     def __init__(self) -> None:
         self.answer = PLAIN
         self.heads: list[bytes] = []
+        self.open: set[asyncio.StreamWriter] = set()
+        self.dead: set[asyncio.StreamWriter] = set()
+        """Connections on which nothing arrives any more."""
         self.goes_on, self.hung_up = asyncio.Event(), asyncio.Event()
         self.port = 0
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         unasked = asyncio.create_task(self._send_unasked(writer))
+        self.open.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if writer in self.dead:
+                    await reader.read()
+                    break
                 await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
                 self.heads.append(head)
                 writer.write(self.answer)
@@ -76,6 +83,19 @@ async def height(rpc: Rpc) -> int:
 @pytest.mark.parametrize("count", [0, INTERIM_ANSWERS])
 async def test_some_interim_answers_may_come_first(provider: Provider, rpc: Rpc, count: int) -> None:
     provider.answer = count * INTERIM + PLAIN
+    assert await height(rpc) == 7
+
+
+async def test_connections_that_died_unseen_are_left_for_new_ones(
+    provider: Provider, rpc: Rpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ipfs/kubo#496: after a sleep, or a change of the network, all that were open are dead, and new ones work."""
+    monkeypatch.setattr("committee.ledger.evm.rpc.REQUEST_LIMIT_S", 0.2)
+    await asyncio.gather(*(height(rpc) for _ in range(3)))
+    assert len(provider.open) == 3
+    provider.dead |= provider.open
+    with pytest.raises(LedgerUnavailable, match="did not answer"):
+        await height(rpc)
     assert await height(rpc) == 7
 
 

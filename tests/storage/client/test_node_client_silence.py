@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from committee.connections import open_session
 from storage.client import retrying, wire
 from storage.client.errors import (
     NO_ANSWER,
@@ -33,7 +34,7 @@ from storage.client.retrying import (
     Patience,
     retry_after_s,
 )
-from storage.redstuff import Axis, EncodedBlob, RedStuff, SliverData
+from storage.redstuff import Axis, EncodedBlob, RedStuff, SliverData, blob_id_text
 from tests.storage import pacing
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
@@ -141,7 +142,36 @@ async def test_a_hanging_node_is_asked_once(
     client = NodeClient(session, "hanging", address, patience_s=0.05)
     with pacing.real_pauses(), pytest.raises(NodeStalled, match=r"no answer \(within 0\.05 s\)"):
         await client.metadata(BLOB_ID)
-    assert len(asked) == 1
+    assert asked == [f"/v1/blobs/{blob_id_text(BLOB_ID)}/metadata", wire.HEALTH]
+
+
+@pytest.mark.parametrize("is_member", [False, True])
+async def test_connections_that_died_unseen_are_left_for_new_ones(serve: Serve, is_member: bool) -> None:
+    """ipfs/kubo#496: after a sleep, or a change of the network, all that were open are dead, and new ones work."""
+    alive: set[object] = set()
+    dead: set[object] = set()
+    all_asked, over = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.transport in dead:
+            await over.wait()
+        alive.add(request.transport)
+        if len(alive) == 3:
+            all_asked.set()
+        await all_asked.wait()
+        return web.json_response(wire.success("nonexistent"))
+
+    credential = (lambda: "") if is_member else None
+    async with open_session(allow_private=True) as session:
+        client = NodeClient(session, "far", await serve(answer), patience_s=0.1, credential=credential)
+        await asyncio.gather(*(client.blob_status(BLOB_ID) for _ in range(3)))
+        dead |= alive
+        assert len(dead) == 3
+        if is_member:  # which asks another one meanwhile
+            with pytest.raises(NodeStalled):
+                await client.blob_status(BLOB_ID)
+        assert await client.blob_status(BLOB_ID) == "nonexistent"
+        over.set()
 
 
 async def test_a_dripping_answer_ends_with_its_time(serve: Serve, session: aiohttp.ClientSession) -> None:
