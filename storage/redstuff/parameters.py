@@ -155,5 +155,8 @@ class BlobId(bytes):
     def __str__(self) -> str:
         return blob_id_text(self)
 
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
     def __repr__(self) -> str:
         return f"BlobId({blob_id_text(self)!r})"

@@ -51,6 +51,7 @@ def test_a_blob_id_has_three_forms_and_is_its_bytes(blob_id: bytes) -> None:
     assert haulout.BlobId(str(one)) == haulout.BlobId(int.from_bytes(blob_id, "little")) == one
     assert f"{one}" == str(one)
     assert repr(one) == f"BlobId('{one}')"
+    assert f"{one:>45}" == f"  {one}"
     assert type(pickle.loads(pickle.dumps(one))) is haulout.BlobId
 
 
