@@ -6,7 +6,7 @@ mask away). Work is cut into ranges for a pool of threads; the kernels release t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
@@ -16,7 +16,7 @@ import numpy as np
 
 from storage.redstuff import field, kernels
 from storage.redstuff.field import Words
-from storage.redstuff.memory import SLACK, Bytes, inner, slack_array
+from storage.redstuff.memory import NODE, SLACK, Bytes, Nodes, inner, slack_array
 from storage.redstuff.parameters import HASH_BYTES, Axis
 from storage.redstuff.reed_solomon import Code, Completion, Ints, code, completion
 
@@ -207,15 +207,20 @@ class Engine:
             self._tables, _scratch(1, 1), none, none, none, slack_array(TOGETHER * tree), leaves, roots,
         )  # fmt: skip
 
-    def blob_root(self, pairs: Bytes) -> bytes:
-        """The blob's root, of the primary and the secondary root of each pair, `(n, 64)`."""
+    def blob_roots(self, nodes: Iterable[Nodes]) -> list[bytes]:
+        """Return the root of each blob, of its `2n` nodes: the primary and the secondary root of each pair."""
         roots, none = slack_array((2 * self.n + 1) * HASH_BYTES), slack_array(0)
-        inner(roots)[:-HASH_BYTES] = pairs.reshape(-1)
-        self.kernels.encode(
-            BLOB_ROOT, 0, self.n, 2, self.code(Axis.PRIMARY).shape, self.code(Axis.SECONDARY).shape,
-            self._tables, _scratch(1, 1), none, none, none, slack_array((self.n + 1) * HASH_BYTES), none, roots,
-        )  # fmt: skip
-        return inner(roots)[-HASH_BYTES:].tobytes()
+        # Fresh memory for each blob would cost as much as its hashing.
+        room, leaves = inner(roots)[:-HASH_BYTES].view(NODE), slack_array((self.n + 1) * HASH_BYTES)
+        work, found = _scratch(1, 1), []
+        for some in nodes:
+            room[:] = some
+            self.kernels.encode(
+                BLOB_ROOT, 0, self.n, 2, self.code(Axis.PRIMARY).shape, self.code(Axis.SECONDARY).shape,
+                self._tables, work, none, none, none, leaves, none, roots,
+            )  # fmt: skip
+            found.append(inner(roots)[-HASH_BYTES:].tobytes())
+        return found
 
     def expanded(self, axis: Axis, sliver: Bytes, t: int) -> Bytes:
         """Return all symbols of one sliver, `(n, t)`."""

@@ -21,31 +21,45 @@ SINGLE_WORK = 2**24
 """Slivers of `k` symbols of `t` bytes are recovered symbol by symbol while `k²·t` is less, else by transforms."""
 COPIED_BYTES = 2**20
 """Slivers copied together to be verified together, unless one alone is larger."""
+Encoded = bytes | memoryview
+"""BCS of metadata."""
 
 
 @dataclass(frozen=True)
 class ManyBlobs(Checked):
     """The work on many blobs of the same number of shards."""
 
-    def read_metadata(
-        self, bcs: bytes | memoryview, blob_id: bytes, *, is_checked: bool = False
-    ) -> SliverRoots:
-        """Return metadata from BCS, of which single roots are read when they are asked for.
+    def read_metadata(self, bcs: Encoded, blob_id: bytes, *, is_checked: bool = False) -> SliverRoots:
+        """Return metadata from BCS, as `read_each` does, and raise what is wrong with them."""
+        (read,) = self.read_each([(bcs, blob_id, is_checked)])
+        if isinstance(read, RedStuffError):
+            raise read
+        return read
 
-        Raises `InvalidEncoding` when they are none, or have another id than `blob_id`; `is_checked` tells that the id
-        was compared before. Raises `WrongSize` for another number of shards.
+    def read_each(self, wanted: Sequence[tuple[Encoded, bytes, bool]]) -> list[SliverRoots | RedStuffError]:
+        """Return metadata of (BCS, blob id, whether the id was compared before), in their order.
+
+        Single roots are read when they are asked for. In the place of metadata that are none, or have another id,
+        stands `InvalidEncoding`; of those for another number of shards, `WrongSize`.
         """
-        encoded = EncodedMetadata.of(bcs, blob_id)
-        if encoded is None:
-            metadata = BlobMetadata.from_bcs(bcs, None if is_checked else blob_id)
-            self._same_shards(metadata)
-            return metadata
-        self._same_shards(encoded)
-        if not is_checked:
-            root = self._engine.blob_root(encoded.pairs())
-            if BlobMetadata.id_of(encoded.length, root) != blob_id:
-                raise InvalidEncoding("metadata of another blob: its id is not the one asked for")
-        return encoded
+        read: list[SliverRoots | RedStuffError] = []
+        unchecked: list[tuple[int, EncodedMetadata]] = []
+        for place, (bcs, blob_id, is_checked) in enumerate(wanted):
+            encoded = EncodedMetadata.of(bcs, blob_id)
+            try:
+                metadata = encoded or BlobMetadata.from_bcs(bcs, None if is_checked else blob_id)
+                self._same_shards(metadata)
+                read.append(metadata)
+            except RedStuffError as error:
+                read.append(error)
+                continue
+            if encoded is not None and not is_checked:
+                unchecked.append((place, encoded))
+        roots = self._engine.blob_roots(encoded.nodes() for _, encoded in unchecked)
+        for (place, encoded), root in zip(unchecked, roots, strict=True):
+            if BlobMetadata.id_of(encoded.length, root) != encoded.blob_id:
+                read[place] = InvalidEncoding("metadata of another blob: its id is not the one asked for")
+        return read
 
     def verify_slivers(
         self, axis: Axis, slivers: Sequence[tuple[SliverRoots, int, Data]]

@@ -10,6 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
+NODE = np.dtype("V32")
+"""A node of a tree as one item of an array: nodes with other bytes between them are copied faster so than as bytes."""
+Nodes = NDArray[np.void]
+"""Nodes, of dtype NODE, perhaps with other bytes between them."""
 SLACK = 128
 """As `kernels.grid.SLACK`, which is not imported here because that imports numba."""
 HUGE_PAGE = 1 << 21

@@ -10,7 +10,7 @@ import numpy as np
 
 from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.errors import InvalidEncoding
-from storage.redstuff.memory import Bytes
+from storage.redstuff.memory import NODE, Nodes
 from storage.redstuff.merkle import blake2b_256, merkle_root, node_to_bcs, read_node
 from storage.redstuff.parameters import HASH_BYTES, MAX_SHARDS, MAX_SYMBOL_BYTES, Axis
 
@@ -126,7 +126,7 @@ class EncodedMetadata:
 
     bcs: bytes | memoryview = field(repr=False)
     blob_id: bytes
-    """As its reader was told; that it is right is checked elsewhere (`RedStuff.read_metadata`)."""
+    """As its reader was told; that it is right is checked elsewhere (`RedStuff.read_each`)."""
     length: int
     n_shards: int
     first: int
@@ -144,10 +144,10 @@ class EncodedMetadata:
             return None
         size_bytes = 2 * n_shards * _NODE_BYTES
         first = len(bcs) - size_bytes
-        is_regular = first == _HEAD_BYTES + len(uleb128(n_shards)) and not bytes(
-            bcs[first::_NODE_BYTES]
-        ).strip(b"\x01")
-        return cls(bcs, blob_id, length, n_shards, first) if is_regular else None
+        if first != _HEAD_BYTES + len(uleb128(n_shards)):
+            return None
+        kinds = np.frombuffer(bcs, np.uint8)[first::_NODE_BYTES]
+        return cls(bcs, blob_id, length, n_shards, first) if (kinds == 1).all() else None
 
     def sliver_root(self, axis: Axis, index: int) -> bytes:
         """Root of one sliver. Raises `IndexError`."""
@@ -157,10 +157,9 @@ class EncodedMetadata:
         place = self.first + (2 * pair + axis) * _NODE_BYTES + 1
         return bytes(self.bcs[place : place + HASH_BYTES])
 
-    def pairs(self) -> Bytes:
-        """All roots, by pair the primary and the secondary: the leaves of the blob's tree, uint8 `(n, 64)`."""
-        nodes = np.frombuffer(self.bcs, np.uint8, offset=self.first).reshape(-1, _NODE_BYTES)
-        return nodes[:, 1:].reshape(self.n_shards, 2 * HASH_BYTES)
+    def nodes(self) -> Nodes:
+        """Return all roots in their places in the BCS, by pair the primary and the secondary, not copied."""
+        return np.ndarray((2 * self.n_shards,), NODE, self.bcs, self.first + 1, (_NODE_BYTES,))
 
 
 @dataclass(frozen=True)
