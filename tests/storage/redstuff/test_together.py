@@ -87,6 +87,31 @@ def test_metadata_read_by_single_roots_are_the_metadata(n: int, number: int, dra
         CODES[n].read_metadata(bytes(changed), blob.blob_id)
 
 
+@given(st.data(), st.sampled_from(sorted(CODES)))
+def test_metadata_read_together_are_judged_as_each_alone(draw: st.DataObject, n: int) -> None:
+    wanted, expected = [], []
+    for number in draw.draw(st.lists(st.integers(0, 9), max_size=10)):
+        metadata = example(n, number).metadata
+        blob_id = metadata.blob_id
+        match draw.draw(st.sampled_from(("right", "right", "zeros", "another", "of other shards", "none"))):
+            case "zeros":
+                metadata = replace(metadata, primary_roots=(bytes(32), *metadata.primary_roots[1:]))
+                blob_id = metadata.blob_id
+            case "another":
+                metadata = replace(metadata, length=metadata.length + 1)
+            case "of other shards":
+                metadata = example(4 if n != 4 else 7, number).metadata
+                blob_id = metadata.blob_id
+            case "none":
+                blob_id = bytes(32)
+        wanted.append((metadata.to_bcs(), blob_id, draw.draw(st.booleans())))
+        try:
+            expected.append(type(CODES[n].read_metadata(*wanted[-1][:2], is_checked=wanted[-1][2])))
+        except RedStuffError as error:
+            expected.append(type(error))
+    assert [type(one) for one in CODES[n].read_each(wanted)] == expected
+
+
 def test_metadata_with_a_node_of_zeros_are_read_too() -> None:
     blob = example(10, 1)
     roots = (bytes(32), *blob.metadata.secondary_roots[1:])
