@@ -1,6 +1,7 @@
 """Copy what shards lack from their old owner, page by page.
 
-A page travels with the metadata that is lacking of its blobs. It is prepared in one hop to a thread, and verified and
+A page travels with the metadata that is lacking of its blobs; where that has more bytes than slivers, the stream of the
+other axis waits for it rather than have it sent again. A page is prepared in one hop to a thread, and verified and
 stored in another, with one transaction: so a small sliver costs no more than its part of a page.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from committee.bls import SecretKey
@@ -61,6 +62,8 @@ class Wanted:
     """The most that may come: a page's, or its first sliver with metadata, which alone may have more."""
     with_metadata: bool
     """Whether the blobs' metadata is lacking: of all of them, or of none."""
+    is_mostly_metadata: bool
+    """Whether metadata comes, with more bytes than the secondary slivers: it is to come for one axis alone."""
     message: bytes
     signature: bytes
 
@@ -201,9 +204,14 @@ class Copying:
 
     async def _page(self, source: Source, part: Part, run: Sequence[bytes], place: int) -> wire.ShardPage:
         """One page of what a run lacks from `place` on; what is good of it is stored."""
-        wanted = await self._repair.threads.finished(self._wanted, part, run[place : place + PAGE_SLIVERS])
-        fail_point("handover.page-wanted")
-        async with self._budget.memory(2 * wanted.most_bytes):
+        async with AsyncExitStack() as brought:
+            async with source.choosing:
+                await source.until_brought(run[place])
+                some = run[place : place + PAGE_SLIVERS]
+                wanted = await self._repair.threads.finished(self._wanted, source, part, some)
+                brought.enter_context(source.bringing(wanted.blob_ids if wanted.is_mostly_metadata else ()))
+            fail_point("handover.page-wanted")
+            await brought.enter_async_context(self._budget.memory(2 * wanted.most_bytes))
             async with self._budget.request():
                 page = await self._asked(source, wanted)
             self._budget.charge(
@@ -220,16 +228,19 @@ class Copying:
             fail_point("handover.page-stored")
         return page
 
-    def _wanted(self, part: Part, blob_ids: Sequence[bytes]) -> Wanted:
+    def _wanted(self, source: Source, part: Part, blob_ids: Sequence[bytes]) -> Wanted:
         """What to ask a page for: the first of these blobs, as many as all lack metadata or all have it.
 
-        Raises `StoreFull` when the disk has no room for it.
+        None whose metadata another page brings. Raises `StoreFull` when the disk has no room for it.
         """
         lacking = set(self._store.missing_metadata(blob_ids))
         with_metadata = blob_ids[0] in lacking
-        count = next(
-            (place for place, one in enumerate(blob_ids) if (one in lacking) != with_metadata), len(blob_ids)
+        ends = (
+            place
+            for place, one in enumerate(blob_ids)
+            if (one in lacking) != with_metadata or source.brings(one)
         )
+        count = next(ends, len(blob_ids))
         blob_ids = blob_ids[:count]
         request = ShardTransferRequest(part.shard, part.axis, blob_ids[0], count, self._secret.public_key)
         message = encode(
@@ -238,11 +249,13 @@ class Copying:
         lengths = self._view.lengths(blob_ids)  # 0 of a blob that is over
         metadata_bytes = self._code.metadata_size if with_metadata else 0
         sizes = [self._code.sliver_size(lengths.get(one, 0), part.axis) + metadata_bytes for one in blob_ids]
+        secondary = (self._code.sliver_size(lengths.get(one, 0), Axis.SECONDARY) for one in blob_ids)
         first_bytes = sizes[0] if blob_ids[0] in lengths else wire.MAX_SLIVER_BYTES + metadata_bytes
         size_bytes = min(sum(sizes), max(wire.PAGE_BYTES, sizes[0]))
         self._store.require_room(size_bytes)
         return Wanted(
-            *(blob_ids, size_bytes, max(wire.PAGE_BYTES, first_bytes), with_metadata),
+            *(blob_ids, size_bytes, max(wire.PAGE_BYTES, first_bytes)),
+            *(with_metadata, metadata_bytes * count > sum(secondary)),
             *(message, self._secret.sign(message)),
         )
 
@@ -287,21 +300,20 @@ class Copying:
     ) -> Good:
         """Return what is good of a page, metadata and slivers; what is wrong is held against the source."""
         stored = self._store.metadata_of([blob_id for blob_id, _ in slivers])
+        # What is neither is of a blob that is no longer, or not yet, live: nobody's fault.
+        there = [(one, sliver, stored.get(one) or brought.get(one)) for one, sliver in slivers]
+        whole = [(one, sliver, bcs) for one, sliver, bcs in there if bcs is not None]
+        read = self._code.read_each([(bcs, one, one in stored) for one, _, bcs in whole])
         known: dict[bytes, SliverRoots] = {}
         new: dict[bytes, Bytes] = {}
-        for blob_id, sliver in slivers:
-            is_stored = blob_id in stored
-            bcs = stored[blob_id] if is_stored else brought.get(blob_id)
-            if bcs is None:
-                continue  # of a blob that is no longer, or not yet, live: nobody's fault
-            try:
-                known[blob_id] = self._code.read_metadata(bcs, blob_id, is_checked=is_stored)
-            except RedStuffError as error:
+        for (blob_id, sliver, bcs), metadata in zip(whole, read, strict=True):
+            if isinstance(metadata, RedStuffError):
                 source.faults += 1
-                self._reputation.lied(source.member, f"metadata: {error}")
+                self._reputation.lied(source.member, f"metadata: {metadata}")
                 part.waste.add(blob_id, part.shard, part.axis, len(sliver.symbols))
                 continue
-            if not is_stored:
+            known[blob_id] = metadata
+            if blob_id not in stored:
                 new[blob_id] = bcs
         asked = [(blob_id, sliver) for blob_id, sliver in slivers if blob_id in known]
         good: list[NewSliver] = []

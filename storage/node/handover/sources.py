@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from committee.membership import Member
 from storage.redstuff import Axis
@@ -38,6 +41,32 @@ class Source:
     """Seconds for which the member's pages were waited for, all streams together."""
     faults: int = 0
     """Wrong slivers, and pages in which nothing was that had been asked for."""
+
+    choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a stream chooses what to ask a page for, until that is in `bringing`."""
+    _bringing: dict[bytes, asyncio.Event] = field(default_factory=dict)
+    """Blob whose metadata a page is to bring → set once that page is done with."""
+
+    def brings(self, blob_id: bytes) -> bool:
+        """Return whether a page is under way that is to bring a blob's metadata."""
+        return blob_id in self._bringing
+
+    async def until_brought(self, blob_id: bytes) -> None:
+        """Wait until no page under way is to bring a blob's metadata."""
+        while (done := self._bringing.get(blob_id)) is not None:
+            await done.wait()
+
+    @contextmanager
+    def bringing(self, blob_ids: Collection[bytes]) -> Iterator[None]:
+        """Have a page bring the metadata of these blobs in the block, so that no other page is asked for them too."""
+        done = asyncio.Event()
+        self._bringing.update(dict.fromkeys(blob_ids, done))
+        try:
+            yield
+        finally:
+            for blob_id in blob_ids:
+                del self._bringing[blob_id]
+            done.set()
 
     def is_too_slow(self, link_bytes_per_s: float) -> bool:
         """Return whether its pages took longer than the slowest rate allowed over such a link, for what it gave."""

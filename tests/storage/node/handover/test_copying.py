@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from storage.node.handover import sources
+from storage.redstuff import Axis
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, MOVED, Bent, bend, lacks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pytest
 
+    from storage.redstuff import EncodedBlob
     from tests.storage.network import Network
 
 
@@ -31,13 +37,13 @@ class Source(Bent):
         return counted
 
 
-async def forget_metadata(network: Network) -> None:
+async def forget_metadata(network: Network, blobs: Sequence[EncodedBlob] = BLOBS) -> None:
     """As if node 1 had never seen the blobs; nothing but the copying looks for them before the epoch starts."""
     node = network.running[1]
     await network.until(lambda: not node.healing.waiting)
     store = node.store
     store.on_damage = lambda blob_id: None
-    for blob in BLOBS:
+    for blob in blobs:
         store.discard_metadata(blob.blob_id, blob.metadata.to_bcs())
 
 
@@ -67,6 +73,44 @@ async def test_metadata_that_is_lacking_comes_with_the_first_page_of_a_blob(
     ids = [blob.blob_id for blob in BLOBS]
     expected = {blob.blob_id: blob.metadata.to_bcs() for blob in BLOBS}
     assert stored.running[1].store.metadata_of(ids) == expected
+
+
+async def test_metadata_larger_than_slivers_comes_once_for_both_axes(
+    stored: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = [blob for blob in BLOBS if len(blob.metadata.to_bcs()) > len(blob.sliver(Axis.SECONDARY, 0))]
+    assert small
+    await forget_metadata(stored, small)
+    brought: list[bytes] = []
+    other_is_there = asyncio.Event()
+    """The stream of the other axis asks for the metadata that a page is to bring, or waits for it."""
+    until_brought, pages = sources.Source.until_brought, 0
+
+    async def waiting(source: sources.Source, blob_id: bytes) -> None:
+        if source.brings(blob_id):
+            other_is_there.set()
+        await until_brought(source, blob_id)
+
+    monkeypatch.setattr(sources.Source, "until_brought", waiting)
+
+    class Slow(Bent):
+        async def sync_shard(self, *asked: Any, with_metadata: bool, **options: Any) -> Any:
+            nonlocal pages
+            pages += with_metadata
+            if pages > 1:
+                other_is_there.set()
+            if with_metadata:
+                await other_is_there.wait()
+            page = await self._real.sync_shard(*asked, with_metadata=with_metadata, **options)
+            brought.extend(page.metadata or ())
+            return page
+
+    bend(stored, 1, {3: lambda real: Slow(real, lambda name, answer: answer)})
+    await fetch_ahead(stored)
+    await check(stored)
+    assert sorted(brought) == sorted(blob.blob_id for blob in small)
+    (report,) = stored.running[1].handover.report().shards
+    assert report.transferred_slivers == 2 * len(BLOBS)
 
 
 async def test_metadata_that_a_source_does_not_have_come_from_others(stored: Network) -> None:

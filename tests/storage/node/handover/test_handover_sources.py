@@ -297,7 +297,9 @@ async def test_a_page_that_waits_for_its_turn_is_not_held_against_its_source(
     member: Any = SimpleNamespace(name="node-3", address="")
     source = sources.Source(member, [])
     copies = copying.Copying(*(stub,) * 6, Budget())
-    wanted = copying.Wanted([], 0, 0, with_metadata=False, message=b"", signature=b"")
+    wanted = copying.Wanted(
+        [], 0, 0, with_metadata=False, is_mostly_metadata=False, message=b"", signature=b""
+    )
     assert await copies._asked(source, wanted) is page
     late.hangs = True
     with pytest.raises(NodeStalled):
