@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.redstuff import (
@@ -42,6 +42,7 @@ def verified_alone(
     return None
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(sorted(CODES)), st.sampled_from(list(Axis)), st.integers(1, 300))
 def test_slivers_together_are_judged_as_each_alone(
     draw: st.DataObject, n: int, axis: Axis, copied_bytes: int
@@ -68,6 +69,7 @@ def test_slivers_together_are_judged_as_each_alone(
     ]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(CODES)), st.integers(0, 9), st.data())
 def test_metadata_read_by_single_roots_are_the_metadata(n: int, number: int, draw: st.DataObject) -> None:
     blob = example(n, number)
@@ -87,9 +89,10 @@ def test_metadata_read_by_single_roots_are_the_metadata(n: int, number: int, dra
         CODES[n].read_metadata(bytes(changed), blob.blob_id)
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(sorted(CODES)))
 def test_metadata_read_together_are_judged_as_each_alone(draw: st.DataObject, n: int) -> None:
-    wanted, expected = [], []
+    wanted, expected = [], list[type]()
     for number in draw.draw(st.lists(st.integers(0, 9), max_size=10)):
         metadata = example(n, number).metadata
         blob_id = metadata.blob_id
@@ -135,6 +138,7 @@ def test_metadata_that_were_checked_are_not_hashed_again() -> None:
     assert read.length == blob.length + 1
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(sorted(CODES)), st.sampled_from(list(Axis)), st.booleans())
 def test_symbols_of_many_slivers_are_those_of_each_alone(
     draw: st.DataObject, n: int, axis: Axis, is_large: bool
@@ -165,6 +169,7 @@ def test_symbols_that_there_are_not_are_refused() -> None:
         CODES[10].crossing_symbols(Axis.PRIMARY, [sliver[:-1]], [[0]], t)
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(sorted(CODES)), st.sampled_from(list(Axis)))
 def test_slivers_recovered_together_are_those_of_each_alone(draw: st.DataObject, n: int, axis: Axis) -> None:
     code, wanted = CODES[n], []
