@@ -79,7 +79,9 @@ def _sources(names: list[str]) -> list[str]:
 
 
 def _target(text: str) -> Path:
-    """Return the file to write to. Raises `typer.BadParameter` for a folder's name."""
+    """Return the file to write to. Raises `typer.BadParameter` for a folder's name, and for none."""
+    if not text:
+        raise typer.BadParameter("no file is named: is a variable of the shell empty?")
     if text.endswith("/"):
         raise typer.BadParameter(f"{text} names a folder: name a file")
     return STANDARD if text in STANDARD_OUTPUT else Path(text)

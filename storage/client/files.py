@@ -140,7 +140,8 @@ def _told(what: str, path: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, BrokenPipeError) and path == STANDARD:
             raise
-        why = "no program reads from it" if error.errno == errno.ENXIO else error.strerror
+        has_no_reader = error.errno == errno.ENXIO and what == "cannot write"
+        why = "no program reads from it" if has_no_reader else error.strerror
         raise FileError(f"{what} {_name(path, what)}: {why}") from None
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from localnet.cli import main
 from storage.client.cli import _source, _target
@@ -170,6 +171,13 @@ def test_an_answer_that_cannot_be_written_is_an_error(
 def test_standard_output_is_the_one_that_is_open(text: str) -> None:
     """Opened by its name, it would be the shell's empty file, which exists."""
     assert is_stream(_target(text)) and _target(text) == STANDARD
+
+
+@pytest.mark.parametrize(("text", "why"), [("", "no file is named"), ("folder/", "names a folder")])
+def test_output_goes_to_a_file_that_is_named(text: str, why: str) -> None:
+    """Of a variable that is empty the shell makes an empty word, and `Path` makes that the working folder."""
+    with pytest.raises(typer.BadParameter, match=why):
+        _target(text)
 
 
 @pytest.mark.parametrize("text", ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.client.files import FileError, is_stream, write_stream
+from storage.client.files import FileError, content_of, is_stream, write_stream
 
 CONTENT = random.Random(1).randbytes(50_000)
 
@@ -19,6 +20,17 @@ CONTENT = random.Random(1).randbytes(50_000)
 def read_all(source: int) -> bytes:
     with os.fdopen(os.dup(source), "rb") as file:
         return file.read()
+
+
+async def test_a_terminal_that_is_none_is_no_pipe_without_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /dev/tty of a process without a terminal, in a container or a cron job."""
+
+    def no_device(*_: object, **__: object) -> int:
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+
+    monkeypatch.setattr(os, "open", no_device)
+    with pytest.raises(FileError, match="cannot read /dev/null: No such device or address"):
+        await content_of(Path("/dev/null"), lambda size_bytes: None)
 
 
 async def test_a_pipe_gets_all_of_it_and_nothing_is_replaced(
