@@ -8,7 +8,7 @@
     `require_near`
 
 The other rules are elsewhere: how shards are filled and which are dropped (`committee.transition`), for which objects a
-blob is kept (`storage.node.chain.conditions`), what an attestation holds (`storage.node.handover.attestation`). Each
+blob is kept (`storage.node.chain.conditions`), what an attestation holds (`storage.proofs.commitment`). Each
 `require_…` raises a `Refusal` with the protocol's reason.
 """
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from storage.redstuff import GrowingTree, MerkleProof, RedStuff
+from storage.redstuff import GrowingTree, MerkleProof
 from storage.redstuff.merkle import leaf_hash
 from storage.redstuff.parameters import HASH_BYTES
 
@@ -37,17 +37,12 @@ def symbol_node(salt: bytes, symbol: Symbols) -> bytes:
 
 
 def pair_nodes(salt: bytes, primary: Symbols, secondary: Symbols, symbol_size: int) -> list[bytes]:
-    """Return the nodes of all leaves of a pair, in their order."""
+    """Return the nodes of all leaves of a pair, in their order; the root over them is `RedStuff.salted_root`."""
     return [
         symbol_node(salt, sliver[place : place + symbol_size])
         for sliver in (primary, secondary)
         for place in range(0, len(sliver), symbol_size)
     ]
-
-
-def pair_root(code: RedStuff, salt: bytes, primary: Symbols, secondary: Symbols, symbol_size: int) -> bytes:
-    """Return a pair's root, by the grid's own hashing kernels: the root over `pair_nodes`."""
-    return code.salted_root(salt, primary, secondary, symbol_size)
 
 
 def root_over(nodes: Iterable[bytes]) -> bytes:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from committee.errors import LedgerError, LedgerRefused, LedgerReorganised, LedgerStateGone
 from committee.ledger import BlobRecord, BlockMark, EpochStarted, EpochState, Event, NodeLedger
@@ -49,6 +50,8 @@ class Progress:
     """The block until which events are followed."""
     ejected: Mapping[int, int]
     """Node id → epoch of its newest ejection, of those behind the start."""
+    invalidated: Mapping[bytes, int] = field(default_factory=dict)
+    """As `Draft.invalidated`, of all blocks followed: an object of the blob may be brought back later."""
     is_confirmed: bool = True
     """Whether no part of it rests on one of several endpoints alone. Such a part is compared with others later, but
     only by the run that has read it."""
@@ -64,6 +67,7 @@ class Progress:
             "is_paged": self.is_paged,
             "is_confirmed": self.is_confirmed,
             "ejected": list(self.ejected.items()),
+            "invalidated": [[blob_id.hex(), block] for blob_id, block in self.invalidated.items()],
         }
         return json.dumps(values).encode()
 
@@ -75,8 +79,9 @@ class Progress:
             BlockMark(values[name][0], bytes.fromhex(values[name][1])) for name in ("start", "at", "followed")
         )
         ejected = dict(values["ejected"])
+        invalidated = {bytes.fromhex(blob_id): block for blob_id, block in values["invalidated"]}
         is_paged, is_confirmed = bool(values["is_paged"]), bool(values["is_confirmed"])
-        return cls(start, at, int(values["cursor"]), is_paged, followed, ejected, is_confirmed)
+        return cls(start, at, int(values["cursor"]), is_paged, followed, ejected, invalidated, is_confirmed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +166,9 @@ class ReadingAnew:
         mine, other = TABLES[self._store.table], TABLES[self._table]
         statement = f"""
             SELECT new.*, old.* FROM {other} AS new LEFT JOIN {mine} AS old USING (blob_id, object_id)
-            WHERE new.deleted_block IS NULL AND (old.owner IS NULL OR old.invalid != new.invalid
-            OR old.end_period != new.end_period OR old.certified_epoch IS NOT new.certified_epoch)
+            WHERE new.deleted_block IS NULL AND (
+                old.owner IS NULL OR (old.invalid_block IS NULL) != (new.invalid_block IS NULL)
+                OR old.end_period != new.end_period OR old.certified_epoch IS NOT new.certified_epoch)
             ORDER BY length(new.object_id), new.object_id LIMIT {MOST_TOLD + 1}"""  # noqa: S608 (names from above)
         with self._store.reading() as connection:
             found = connection.execute(statement).fetchall()
@@ -218,26 +224,31 @@ class ReadingAnew:
             draft = Draft(_Objects(self._store, self._table), has_read=True)
             step = Step(stretch.marks, tuple(stretch.events), None)
             change = await self._store.in_thread(draft.follow, step)
+            progress = replace(
+                progress,
+                followed=stretch.marks[-1],
+                ejected={**progress.ejected, **change.ejected},
+                invalidated={**progress.invalidated, **draft.invalidated},
+            )
             objects = dict(change.objects)
-            for one in await self._brought_back(draft, progress.start):
+            for one in await self._brought_back(draft, progress):
                 objects[one.record.object_id] = one
-            ejected = {**progress.ejected, **change.ejected}
-            progress = replace(progress, followed=stretch.marks[-1], ejected=ejected)
             await self._keep(progress, list(objects.values()))
         return progress
 
-    async def _brought_back(self, draft: Draft, start: BlockMark) -> list[BlobObject]:
+    async def _brought_back(self, draft: Draft, progress: Progress) -> list[BlobObject]:
         """Return the objects that no page had: deleted since the start, or moved between pages by an extension."""
         found: list[BlobObject] = []
+        start = progress.start
         for record in await self._ledger.lost_objects(sorted(draft.gone), start) if draft.gone else ():
             block = draft.gone[record.object_id]
-            one = _since(replace(record, deleted=True), start.number)
+            one = _since(replace(record, deleted=True), start.number, progress.invalidated)
             found.append(replace(one, deleted_block=block))
         for object_id, certified_block in draft.unknown.items():
             if object_id in draft.gone:
                 continue
             try:
-                one = _since(await self._ledger.blob_object(object_id), start.number)
+                one = _since(await self._ledger.blob_object(object_id), start.number, progress.invalidated)
             except LedgerRefused:
                 continue  # deleted in a later block, which has still to be followed
             found.append(one if certified_block is None else replace(one, certified_block=certified_block))
@@ -266,6 +277,12 @@ class ReadingAnew:
             writing.remove("note", "name = ?", PROGRESS)
 
 
-def _since(record: BlobRecord, start: int) -> BlobObject:
-    """Return an object that counts as certified before the epoch's start, until a later event says otherwise."""
-    return BlobObject(record, None if record.certified_epoch is None else start)
+def _since(
+    record: BlobRecord, start: int, invalidated: Mapping[bytes, int] = MappingProxyType({})
+) -> BlobObject:
+    """Return an object that was certified, and became invalid, before the epoch began, unless events say otherwise."""
+    return BlobObject(
+        record,
+        certified_block=None if record.certified_epoch is None else start,
+        invalid_block=invalidated.get(record.blob_id, start) if record.invalid else None,
+    )

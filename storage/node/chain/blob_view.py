@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
 from committee.ledger import BlobRecord, EpochState
-from storage.node.chain.conditions import Condition, live_at, live_in, registered_in
+from storage.node.chain.conditions import Condition, live_at, live_in, registered_in, wanted_since
 from storage.node.chain.store import ChainStore
 from storage.node.chain.summaries import Registered, Summary
 from storage.node.sqlite import StoreDamaged
@@ -91,15 +91,24 @@ class BlobView(ABC):
     def live_at_start(self, after: bytes, max_count: int) -> list[bytes]:
         """Ids of blobs that were live when the current epoch started and are not invalid, behind `after` in byte order.
 
-        They are what its gaining members attest to. The same for all members, however far each has followed the chain.
+        They are what its gaining members need.
         """
         with self._noting_damage():
-            return self._store.blobs_after(after, max_count, self._live_at_start())
+            return self._store.blobs_after(after, max_count, self._at_start(wanted_since))
+
+    def inventory(self, after: bytes, max_count: int) -> list[bytes]:
+        """Ids of the blobs of the epoch's inventory (PROTOCOL section 8), behind `after` in byte order.
+
+        They are those of `live_at_start` and those that have become invalid since: the same for all members, however
+        far each has followed the chain.
+        """
+        with self._noting_damage():
+            return self._store.blobs_after(after, max_count, self._at_start(live_at))
 
     def those_live_at_start(self, blob_ids: Sequence[bytes]) -> set[bytes]:
         """Those of the blobs for which `was_live_at_start`."""
         with self._noting_damage():
-            return self._store.those_with(blob_ids, self._live_at_start())
+            return self._store.those_with(blob_ids, self._at_start(wanted_since))
 
     def those_wanted(self, blob_ids: Sequence[bytes]) -> set[bytes]:
         """Those of the blobs that this node may not drop.
@@ -110,9 +119,9 @@ class BlobView(ABC):
             registered = self._store.those_with(blob_ids, registered_in(self.state.period))
         return registered | self.those_live_at_start(blob_ids)
 
-    def _live_at_start(self) -> Condition:
+    def _at_start(self, condition: Callable[[int, int], Condition]) -> Condition:
         state = self.state
-        return live_at(state.started_block.number if state.started_block else -1, state.period)
+        return condition(state.started_block.number if state.started_block else -1, state.period)
 
     @contextlib.contextmanager
     def _noting_damage(self) -> Iterator[None]:

@@ -37,6 +37,9 @@ class BlobObject:
     """Number of the block with its first certificate; of what the whole state was read with, that block or a later one
     that is not behind the epoch's start."""
     deleted_block: int | None = None
+    invalid_block: int | None = None
+    """Number of the block since which the blob is invalid, as its record says; of what the whole state was read with,
+    of the block that started the epoch, or of a later one in which the blob became so."""
 
 
 class Known(Protocol):
@@ -98,6 +101,8 @@ class Draft:
         told of it."""
         self.gone: dict[int, int] = {}
         """Object that is not known → the block in which it was deleted."""
+        self.invalidated: dict[bytes, int] = {}
+        """Blob of which no object is known → the block in which it became invalid."""
 
     def follow(self, step: Step) -> Change:
         """Return what changes. Raises `KeyError` when an event names an object that was not registered."""
@@ -113,13 +118,11 @@ class Draft:
             case BlobCertified():
                 self._certify(event)
             case BlobTransferred():
-                self._change(event.object_id, owner=event.owner)
+                self._give(event.object_id, event.owner)
             case BlobDeleted():
                 self._delete(event)
             case BlobInvalidated():
-                known = (one.record.object_id for one in self._known.of(event.blob_id))
-                for object_id in {*known, *self._changed_of.get(event.blob_id, ())}:
-                    self._change(object_id, invalid=True)
+                self._invalidate(event.blob_id, event.block.number)
             case MemberEjected():
                 self._ejected[event.node_id] = event.epoch
             case _:
@@ -158,11 +161,22 @@ class Draft:
         self._changed[one.record.object_id] = one
         self._changed_of[one.record.blob_id].add(one.record.object_id)
 
-    def _change(self, object_id: int, **fields: bool | str) -> None:
+    def _give(self, object_id: int, owner: str) -> None:
         found = self._object(object_id)
         if found is not None:
-            record = dataclasses.replace(found.record, **fields)  # type: ignore[arg-type]
-            self._put(dataclasses.replace(found, record=record))
+            self._put(dataclasses.replace(found, record=dataclasses.replace(found.record, owner=owner)))
+
+    def _invalidate(self, blob_id: bytes, block: int) -> None:
+        known = {one.record.object_id for one in self._known.of(blob_id)} | self._changed_of.get(
+            blob_id, set()
+        )
+        if not known:
+            self.invalidated[blob_id] = block
+        for object_id in known:
+            found = self._object(object_id)
+            if found is not None:
+                record = dataclasses.replace(found.record, invalid=True)
+                self._put(dataclasses.replace(found, record=record, invalid_block=block))
 
 
 def epoch_events(

@@ -16,24 +16,32 @@ class Condition:
 def live_in(period: int) -> Condition:
     """Objects for whose sake a blob is to be kept in a period (`BlobRecord.is_live`)."""
     return Condition(
-        "certified_epoch IS NOT NULL AND NOT invalid AND deleted_block IS NULL AND end_period > ?", (period,)
+        "certified_epoch IS NOT NULL AND invalid_block IS NULL AND deleted_block IS NULL AND end_period > ?",
+        (period,),
     )
 
 
 def registered_in(period: int) -> Condition:
     """Objects that have neither been deleted nor, in a period, expired, and are not invalid."""
-    return Condition("deleted_block IS NULL AND end_period > ? AND NOT invalid", (period,))
+    return Condition("deleted_block IS NULL AND end_period > ? AND invalid_block IS NULL", (period,))
 
 
 def live_at(block: int, period: int) -> Condition:
-    """Objects that were live at the end of a block, of the period that runs since, and are not invalid.
+    """Objects of an inventory: live, and valid, at the end of a block, of the period that runs since.
 
     An object that has ended is never extended, so its end of today also tells whether it had ended then.
     """
     return Condition(
-        "certified_block <= ? AND (deleted_block IS NULL OR deleted_block > ?) AND NOT invalid AND end_period > ?",
-        (block, block, period),
+        "certified_block <= ? AND (deleted_block IS NULL OR deleted_block > ?) "
+        "AND (invalid_block IS NULL OR invalid_block > ?) AND end_period > ?",
+        (block, block, block, period),
     )
+
+
+def wanted_since(block: int, period: int) -> Condition:
+    """Those of `live_at` that have not become invalid since."""
+    then = live_at(block, period)
+    return Condition(f"{then.where} AND invalid_block IS NULL", then.values)
 
 
 def over_in(period: int, start: int) -> Condition:

@@ -23,7 +23,7 @@ from committee.ledger import BlobRecord
 from storage.node.chain.changes import BlobObject
 from storage.node.sqlite import transaction
 
-VERSION = 5
+VERSION = 6
 BUCKETS = 256
 TABLES = ("object_0", "object_1")
 """The tables of objects."""
@@ -32,7 +32,7 @@ _OBJECTS = "".join(
 CREATE TABLE {table} (
     blob_id BLOB NOT NULL, object_id BLOB NOT NULL, length INTEGER NOT NULL, owner TEXT NOT NULL,
     registered_epoch INTEGER NOT NULL, certified_epoch INTEGER, end_period INTEGER NOT NULL,
-    deletable INTEGER NOT NULL, invalid INTEGER NOT NULL, certified_block INTEGER, deleted_block INTEGER,
+    deletable INTEGER NOT NULL, certified_block INTEGER, deleted_block INTEGER, invalid_block INTEGER,
     PRIMARY KEY (blob_id, object_id)) WITHOUT ROWID;
 CREATE UNIQUE INDEX {table}_by_id ON {table} (object_id);
 """
@@ -161,18 +161,18 @@ def row_of(one: BlobObject) -> tuple[Any, ...]:
     return (
         *(bytes(record.blob_id), id_bytes(record.object_id), _signed(record.length), record.owner),
         *(record.registered_epoch, record.certified_epoch, record.end_period),
-        *(int(record.deletable), int(record.invalid), one.certified_block, one.deleted_block),
+        *(int(record.deletable), one.certified_block, one.deleted_block, one.invalid_block),
     )
 
 
 def object_of(row: tuple[Any, ...]) -> BlobObject:
     """Return the object of a row."""
-    blob_id, object_id, length, owner, registered, certified, end, deletable, invalid, live_at, gone_at = row
+    blob_id, object_id, length, owner, registered, certified, end, deletable, *blocks = row
     record = BlobRecord(
         *(int.from_bytes(object_id, "big"), blob_id, length % 2**64, owner, registered, certified, end),
-        *(bool(deletable), gone_at is not None, bool(invalid)),
+        *(bool(deletable), blocks[1] is not None, blocks[2] is not None),
     )
-    return BlobObject(record, live_at, gone_at)
+    return BlobObject(record, *blocks)
 
 
 def id_bytes(object_id: int) -> bytes:

@@ -310,7 +310,10 @@ class ChainStore:
 
     def those_invalid(self, blob_ids: Sequence[bytes]) -> set[bytes]:
         """Those of the blobs of which an object is invalid; not for the event loop's thread."""
-        found = {blob_id for blob_id, _ in self._of_each("DISTINCT blob_id, 1", blob_ids, "AND invalid")}
+        found = {
+            blob_id
+            for blob_id, _ in self._of_each("DISTINCT blob_id, 1", blob_ids, "AND invalid_block IS NOT NULL")
+        }
         return found | {one.blob_id for one in self._unsaved_of_these(blob_ids) if one.invalid}
 
     def lengths(self, blob_ids: Sequence[bytes]) -> dict[bytes, int]:

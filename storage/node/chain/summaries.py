@@ -15,9 +15,9 @@ from storage.node.chain.changes import BlobObject
 from storage.node.chain.rows import object_of
 
 _SUMMARY = """
-SELECT COUNT(*), MAX(invalid), MAX(CASE WHEN deleted_block IS NULL THEN end_period END),
-    MAX(CASE WHEN deleted_block IS NULL AND NOT invalid AND certified_epoch IS NOT NULL THEN end_period END),
-    MAX(CASE WHEN deleted_block IS NULL AND NOT invalid AND NOT deletable THEN end_period END)
+SELECT COUNT(*), MAX(invalid_block IS NOT NULL), MAX(CASE WHEN deleted_block IS NULL THEN end_period END),
+    MAX(CASE WHEN deleted_block IS NULL AND invalid_block IS NULL AND certified_epoch IS NOT NULL THEN end_period END),
+    MAX(CASE WHEN deleted_block IS NULL AND invalid_block IS NULL AND NOT deletable THEN end_period END)
 FROM {} WHERE blob_id = ?
 """
 _COUNTS = """

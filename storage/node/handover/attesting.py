@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from committee.bls import SecretKey
 from committee.ledger import Attestation, BlockMark
@@ -11,9 +11,10 @@ from committee.logs import Log
 from committee.transition import Plan
 from storage.node.chain import ChainView, pages
 from storage.node.fail_points import fail_point
-from storage.node.handover import attestation
 from storage.node.store import SliverStore, StoreError
-from storage.redstuff import Axis
+from storage.proofs import salt_of
+from storage.redstuff import Axis, GrowingTree, RedStuff
+from storage.redstuff.parameters import HASH_BYTES
 
 log = Log()
 
@@ -28,9 +29,10 @@ class _Incomplete(Exception):
 class Attesting:
     """The attestations of one node."""
 
-    def __init__(self, view: ChainView, store: SliverStore, secret: SecretKey) -> None:
+    def __init__(self, view: ChainView, store: SliverStore, code: RedStuff, secret: SecretKey) -> None:
         self._view = view
         self._store = store
+        self._code = code
         self._secret = secret
         self._one_at_a_time = asyncio.Lock()
         """Held while attesting, so that no shard is attested twice."""
@@ -51,11 +53,11 @@ class Attesting:
                 if not self._view.is_checked:
                     raise StoreError("what was saved of the chain is still being checked")
                 try:
-                    digest, count = await asyncio.to_thread(self._digest, plan.epoch, start.hash, shard)
+                    root, count = await asyncio.to_thread(self._root, plan.epoch, start.hash, shard)
                 except _Incomplete:
                     continue
                 fail_point("handover.digest-made")
-                complete.append(Attestation(shard, digest, count))
+                complete.append(Attestation(shard, root, count))
             for first in range(0, len(complete), SHARDS_AT_ONCE):
                 if not self._is_start(plan.epoch, start):
                     return
@@ -79,23 +81,31 @@ class Attesting:
         """Whether this is the current epoch still, and this the block that started it."""
         return (self._view.state.epoch, self._view.state.started_block) == (epoch, start)
 
-    def _digest(self, epoch: int, start: bytes, shard: int) -> tuple[bytes, int]:
-        """Digest of a shard's bytes as they are on the disk, and the number of its blobs.
+    def _root(self, epoch: int, start: bytes, shard: int) -> tuple[bytes, int]:
+        """Root of a shard as it is on the disk (PROTOCOL section 8), and the number of blobs in it.
 
-        They are the blobs that lived when the epoch started, also what has been deleted since: the same for all
-        members, however far each has followed the chain. Raises `_Incomplete` while a sliver is missing.
+        They are the blobs that lived when the epoch started, also what has been deleted or has become invalid since:
+        the same for all members, however far each has followed the chain. Raises `_Incomplete` while a sliver is
+        missing.
         """
         for blobs in pages(self._view.live_at_start):
             if any(self._store.missing(shard, axis, blobs) for axis in Axis):
                 raise _Incomplete
-        return attestation.digest(self._leaves(epoch, start, shard))
+        salt = salt_of(epoch, self._view.node_id, self._secret.public_key, start)
+        tree = GrowingTree()
+        for blobs in pages(self._view.inventory):
+            for pair in self._pairs(salt, shard, blobs):
+                tree.add_node(pair)
+        return tree.root(), tree.count
 
-    def _leaves(self, epoch: int, start: bytes, shard: int) -> Iterator[bytes]:
-        salt = attestation.salt(epoch, shard, self._secret.public_key, start)
-        for blobs in pages(self._view.live_at_start):
-            for blob_id in blobs:
-                primary = self._store.sliver(blob_id, shard, Axis.PRIMARY)
-                secondary = self._store.sliver(blob_id, shard, Axis.SECONDARY)
-                if primary is None or secondary is None:
-                    raise _Incomplete
-                yield attestation.leaf(blob_id, salt, primary, secondary)
+    def _pairs(self, salt: bytes, shard: int, blobs: Sequence[bytes]) -> Iterator[bytes]:
+        """Yield the root of each blob's pair; zeros for an invalid one's, which no member need have."""
+        lengths, invalid = self._view.lengths(blobs), self._view.those_invalid(blobs)
+        for blob_id in blobs:
+            if blob_id in invalid:
+                yield bytes(HASH_BYTES)
+                continue
+            primary, secondary = (self._store.sliver(blob_id, shard, axis) for axis in Axis)
+            if primary is None or secondary is None:
+                raise _Incomplete
+            yield self._code.salted_root(salt, primary, secondary, self._code.symbol_size(lengths[blob_id]))

@@ -94,7 +94,7 @@ class Handover:
         copying = Copying(view, store, code, peers, repair, secret, budget)
         self._filling = Filling(store, code, repair, copying)
         self._news = asyncio.Event()
-        self._attesting = Attesting(view, store, secret)
+        self._attesting = Attesting(view, store, code, secret)
         self._drop_due = True
         view.subscribe(self._on_event)
 

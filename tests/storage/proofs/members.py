@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.proofs.commitment import pair_nodes, pair_root, path_to_commitment, root_over, salt_of
+from storage.proofs.commitment import pair_nodes, path_to_commitment, root_over, salt_of
 from storage.proofs.draw import Position, place_of
 from storage.proofs.inventory import Entry, Inventory, entries_of, inventory_of
 from storage.proofs.opening import Commitment, Opening
@@ -62,7 +62,7 @@ class HonestMember:
     def pair_roots(self, shard: int) -> list[bytes]:
         """The leaves' nodes of a shard's tree."""
         return [
-            pair_root(self.code, self.salt, *self.pair(blob, shard), self.symbol_size(blob))
+            self.code.salted_root(self.salt, *self.pair(blob, shard), self.symbol_size(blob))
             for blob in self.blobs
         ]
 

@@ -73,6 +73,11 @@ def live_blobs(view: ChainView) -> list[bytes]:
     return [blob_id for page in pages(view.live_blobs) for blob_id in page]
 
 
+def inventory(view: ChainView) -> list[bytes]:
+    """All blobs of the epoch's inventory."""
+    return [blob_id for page in pages(view.inventory) for blob_id in page]
+
+
 def live_at_start(view: ChainView) -> list[bytes]:
     """All ids of blobs that were live when the epoch started."""
     return [blob_id for page in pages(view.live_at_start) for blob_id in page]

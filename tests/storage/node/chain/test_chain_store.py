@@ -62,7 +62,7 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
 def test_a_step_changes_only_what_it_names(tmp_path: Path) -> None:
     certified = BlobObject(dataclasses.replace(RECORD, certified_epoch=2), certified_block=10)
     gone = BlobRecord(2**255, B, 2**64 - 1, "0x2", 2, None, 4, False, deleted=True, invalid=True)
-    another = BlobObject(gone, deleted_block=11)
+    another = BlobObject(gone, deleted_block=11, invalid_block=10)
     save(tmp_path, FIRST, Change((mark(10), mark(11)), {1: certified, 2**255: another}, {8: 2}))
     marks = (mark(9), mark(10), mark(11))
     assert kept(tmp_path) == Kept(Saved(marks, {7: 1, 8: 2}, STATE, None, False, True), (certified, another))
@@ -299,6 +299,7 @@ def test_what_objects_come_to_is_the_same_in_sql(some: list[BlobRecord], period:
             dataclasses.replace(one, object_id=number),
             certified_block=one.certified_epoch,
             deleted_block=5 if one.deleted else None,
+            invalid_block=6 if one.invalid else None,
         )
         for number, one in zip((7, 3, 300, 2, 2**200, 5, 11, 256), some, strict=False)
     ]

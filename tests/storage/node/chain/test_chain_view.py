@@ -30,7 +30,7 @@ from committee.ledger import (
 from storage.node.chain import ChainView
 from tests.memory_chain import MemoryChain
 from tests.storage.network import N_SHARDS, PARAMETERS
-from tests.storage.node.chain.kept import live_at_start, live_blobs, records_of
+from tests.storage.node.chain.kept import inventory, live_at_start, live_blobs, records_of
 from tests.storage.node.chain.script import A, B, Script, mark
 from tests.storage.node.handovers import CODE
 
@@ -239,7 +239,10 @@ async def test_of_what_was_deleted_since_the_start_a_snapshot_knows_what_it_was_
         chain.delete(number)
     view = ChainView(chain.ledger(None), 1)
     await view.load()
-    assert live_at_start(view) == [CODE.blob_id(b"valid")], "nobody attests to what was found invalid"
+    assert live_at_start(view) == [CODE.blob_id(b"valid")], "nobody needs what was found invalid"
+    assert inventory(view) == sorted([known.blob_id, CODE.blob_id(b"valid")]), (
+        "it was valid when the epoch began"
+    )
     assert records_of(view, known.blob_id) == (dataclasses.replace(known, deleted=True, invalid=True),)
     assert not view.is_registered(known.blob_id)
     assert not records_of(view, CODE.blob_id(b"before"))

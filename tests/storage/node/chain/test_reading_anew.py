@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from committee.errors import LedgerUnavailable
 from committee.ledger import (
     BlobCertified,
     BlobDeleted,
+    BlobInvalidated,
     BlobRecord,
     BlobRegistered,
     BlockMark,
@@ -22,13 +24,14 @@ from committee.ledger import (
     Event,
     HandoverDone,
     NodeLedger,
+    Stretch,
 )
 from storage.node.chain import ChainView, anew
 from storage.node.chain.conditions import over_in
 from storage.node.chain.rows import TABLES
 from storage.node.chain.store import FILE, ChainStore
 from storage.node.sqlite import StoreError
-from tests.storage.node.chain.kept import live_at_start, objects_in, records_of
+from tests.storage.node.chain.kept import inventory, live_at_start, objects_in, records_of
 from tests.storage.node.chain.script import Script, mark
 
 
@@ -144,6 +147,33 @@ async def test_pages_are_read_at_a_newer_block_when_the_state_of_theirs_is_gone(
     assert view.is_registered(ids(30)[0])
     assert not view.is_registered(ids(6)[0])
     assert records_of(view, ids(8)[0]) == (moved,)
+
+
+@pytest.mark.parametrize("since_the_start", [True, False], ids=["since the start", "before it"])
+async def test_what_was_deleted_unread_is_in_the_inventory_unless_it_was_invalid_at_the_start(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, since_the_start: bool
+) -> None:
+    """Its invalidation and its deletion are followed in two stretches, and the node stops between them."""
+    script.blocks_in_a_stretch = 1
+    script.lost = [dataclasses.replace(record(20), invalid=True)]
+    script.happens(*[BlobInvalidated(mark(0), ids(20)[0], 1)] * since_the_start)
+    script.happens(BlobDeleted(mark(0), 20, ids(20)[0], 1))
+    with monkeypatch.context() as patch, contextlib.closing(ChainStore(tmp_path)) as store:
+        stretch = script.stretch
+
+        async def once(after: BlockMark, until: BlockMark) -> Stretch:
+            if len(script.ranges) > 0:
+                raise LedgerUnavailable("test")
+            return await stretch(after, until)
+
+        patch.setattr(script, "stretch", once)
+        with pytest.raises(LedgerUnavailable):
+            await view_of(script, store).load()
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        view = view_of(script, store)
+        await view.load()
+        assert inventory(view) == ids(1, 2, 3, 4, 5, 6, 7, *[20] * since_the_start)
+        assert live_at_start(view) == ids(1, 2, 3, 4, 5, 6, 7)
 
 
 async def test_only_a_page_is_held_in_memory(script: Script, store: ChainStore) -> None:

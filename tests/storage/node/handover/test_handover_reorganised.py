@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from committee.ledger import BlockMark
-from storage.node.handover import attestation
-from storage.redstuff import Axis, EncodedBlob
+from storage.proofs import salt_of
+from storage.redstuff import Axis, EncodedBlob, merkle_root
+from storage.redstuff.merkle import root_of_hashes
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, CODE, MOVED, Held, encoded
 
@@ -35,16 +36,22 @@ async def assert_attested(network: Network) -> None:
     assert network.chain.has(state.started_block)
     assert state.current is not None
     key = state.current.owner_of[6].public_key
-    salt = attestation.salt(state.epoch, 6, key, state.started_block.hash)
+    salt = salt_of(state.epoch, state.current.owner_of[6].node_id, key, state.started_block.hash)
     records = network.chain.block(state.started_block).contracts.records.values()
-    leaves = []
+    pairs = []
     for blob_id in sorted(one.blob_id for one in records if one.is_live(state.period)):
         primary, secondary = (
             blobs[blob_id].sliver(axis, CODE.sliver_index(blob_id, 6, axis)) for axis in Axis
         )
-        leaves.append(attestation.leaf(blob_id, salt, primary, secondary))
+        size = CODE.symbol_size(blobs[blob_id].length)
+        symbols = [
+            salt + sliver[at : at + size]
+            for sliver in (primary, secondary)
+            for at in range(0, len(sliver), size)
+        ]
+        pairs.append(merkle_root(symbols))
     given = network.chain.attestations[6]
-    assert (given.digest, given.count) == attestation.digest(leaves)
+    assert (given.digest, given.count) == (root_of_hashes(pairs), len(pairs))
     await check(network)
 
 
