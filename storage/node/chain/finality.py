@@ -19,11 +19,11 @@ WEIGHT = 0.5
 class Finality:
     """The rule; its user tells the time and the blocks, and this class does no I/O."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: float = 0.0) -> None:
         self.has_stopped = False
         """Whether blocks come and none is settled."""
-        self._settled, self._since_s = -1, 0.0
-        """Number of the newest settled block, and the time since when it is that one."""
+        self._settled, self._since_s = -1, now_s
+        """Number of the newest settled block, and the time since when it is that one; at first when the rule began."""
         self._apart_s = 0.0
         """Mean time between two changes of the newest settled block."""
         self._newest: int | None = None

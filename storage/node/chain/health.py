@@ -17,8 +17,8 @@ class ChainHealth:
     """The answers of a chain that is followed."""
 
     def __init__(self) -> None:
-        self.finality = Finality()
-        self._answered_at = 0.0
+        self._answered_at = time.monotonic()
+        self.finality = Finality(self._answered_at)
         self._trouble: LedgerError | None = None
         """Why the chain was not followed the last time; None when it was."""
         self._first_seen: tuple[int, float] | None = None
@@ -26,12 +26,12 @@ class ChainHealth:
 
     @property
     def behind_s(self) -> float:
-        """Seconds since the chain last answered."""
+        """Seconds since the chain last answered, or since the start if it has not yet."""
         return time.monotonic() - self._answered_at
 
     @property
     def unsettled_s(self) -> float:
-        """Seconds since a new settled block was seen."""
+        """Seconds since a new settled block was seen, or since the start."""
         return self.finality.unsettled_s(time.monotonic())
 
     def blocks_behind(self, newest: BlockMark | None, block: BlockMark) -> int:

@@ -27,6 +27,15 @@ def test_a_chain_that_settles_blocks_is_not_looked_at() -> None:
         assert not rule.is_doubtful(number * STOPPED_S / 2)
 
 
+def test_before_its_first_answer_a_chain_is_silent_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not since the machine's: a node that is started anew may serve before the chain answers."""
+    now_s = 5.0 * DAY_S
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: now_s))
+    chain = health.ChainHealth()
+    now_s += 7
+    assert (chain.behind_s, chain.unsettled_s) == (7, 7)
+
+
 def test_a_chain_that_settles_nothing_is_told_once_and_so_is_its_recovery() -> None:
     rule, now_s = Finality(), 5 * STOPPED_S
     rule.settled(7, now_s)
