@@ -21,6 +21,7 @@ from storage.client.errors import (
     NotCertified,
     NotEnoughConfirmations,
     NotExtended,
+    NotInTime,
     UnknownBlob,
     WrongBlob,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "NotCertified",
     "NotEnoughConfirmations",
     "NotExtended",
+    "NotInTime",
     "Outcome",
     "Provider",
     "RedStuff",

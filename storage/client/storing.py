@@ -9,10 +9,22 @@ from typing import TypeVar
 
 from committee import messages
 from committee.certificate import Confirmation, build, build_many
-from committee.errors import FinalityUnknown, LedgerNotSettled, LedgerRefused, NotEnoughWeight
+from committee.errors import (
+    FinalityUnknown,
+    LedgerError,
+    LedgerNotSettled,
+    LedgerRefused,
+    NotEnoughWeight,
+)
 from committee.ledger import ClientLedger, EpochState
 from committee.membership import Committee, Member
-from storage.client.errors import NoCommittee, NodeError, NodeFailure, NotEnoughConfirmations
+from storage.client.errors import (
+    NoCommittee,
+    NodeError,
+    NodeFailure,
+    NotEnoughConfirmations,
+    NotInTime,
+)
 from storage.client.node_client import NodeClient
 from storage.client.outages import Outages
 from storage.client.settling import Settling, until_chain_settles, while_finality_is_unknown
@@ -120,8 +132,8 @@ class Storing:
         were registered by an earlier try: nodes are waited for up to the newest block, and are sent only large slivers
         that they do not have from that try. Gathers new certificates if the epoch ended meanwhile.
 
-        A blob has `NotEnoughConfirmations` naming the members that failed, or the chain's refusal. Raises `LedgerError`
-        when the chain does not answer.
+        A blob has `NotEnoughConfirmations` naming the members that failed, or the chain's refusal, or `NotInTime` where
+        its object's periods were over before. Raises `LedgerError` when the chain does not answer.
         """
         is_resumed = registered_block is None
         block = (await self._ledger.newest()).number if registered_block is None else registered_block
@@ -135,7 +147,21 @@ class Storing:
             late = [place for place in confirmed if _is_too_late(results[place])]
             now = (await current_committee(self._ledger))[1].epoch if late else 0
             left, is_resumed = [one for one in late if now > confirmed[one].committee.epoch], True
+        failed = [place for place in results if isinstance(results[place], Exception)]
+        results |= await self._not_in_time({place: objects[place].object_id for place in failed})
         return [results[place] for place in range(len(objects))]
+
+    async def _not_in_time(self, failed: Places[int]) -> Places[NotInTime]:
+        """Return the failure of those of the objects that failed whose periods are over by now."""
+        if not failed:
+            return {}
+        try:
+            period = (await self._ledger.epoch_state(await self._ledger.newest())).period
+            records = await asyncio.gather(*map(self._ledger.blob_object, failed.values()))
+        except LedgerError:
+            return {}
+        ends = {place: one.end_period for place, one in zip(failed, records, strict=True)}
+        return {place: NotInTime(end) for place, end in ends.items() if end <= period}
 
     # confirmations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import random
 import re
 from array import array
@@ -22,6 +23,7 @@ from storage.client.errors import (
     NodeFailure,
     NotCertified,
     NotEnoughConfirmations,
+    NotInTime,
     WrongBlob,
 )
 from storage.redstuff import InvalidEncoding, RedStuff
@@ -312,6 +314,37 @@ async def test_a_certificate_that_comes_during_the_handover_is_good(
     ledger.before_certify = lambda: change(network, done=False)
     stored = await user.store(DATA, 3)
     assert (stored.certified_epoch, ledger.posted) == (1, [1])
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+async def test_a_blob_whose_periods_end_while_it_is_uploaded_is_told_as_lost(
+    network: Network, user: Client, confirmations: Tap, monkeypatch: pytest.MonkeyPatch, is_batch: bool
+) -> None:
+    """MystenLabs/walrus#940, at the end of a period that alone was paid for: to go on with the object is no use."""
+
+    async def start(name: str) -> None:
+        if network.chain.state.epoch == 1:
+            network.chain.start(SHARDS)
+            await network.seen()
+
+    async def store() -> object:
+        if not is_batch:
+            return await user.store(DATA, 1)
+        (one,) = [one async for one in user.store_many([DATA], 1)]
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    for tap in (confirmations, Tap(monkeypatch, "confirmations")):
+        tap.before = start
+    with pytest.raises(
+        NotCertified, match=r"time was over when period 2 began, .* pays for a new object"
+    ) as lost:
+        await store()
+    assert isinstance(lost.value.cause, NotInTime) and "no second time" not in str(lost.value)
+    assert str(pickle.loads(pickle.dumps(lost.value))) == str(lost.value)
+    await store()
+    assert [one.certified_epoch for one in network.chain.records.values()] == [None, 2]
 
 
 @pytest.mark.parametrize("overtaken", [False, True], ids=["same epoch", "next epoch"])
