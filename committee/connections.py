@@ -44,6 +44,8 @@ PIECE_BYTES = 2**13
 FRAMING_BYTES = 2**10
 FRAMING_SHARE = 8
 """Most framing in a piece of a body in chunks: FRAMING_BYTES and a FRAMING_SHARE-th of the content."""
+LENGTH_DIGITS = 20
+"""The most digits of a body's length, zeros in front included: `int` refuses some thousands, with a traceback."""
 INTERIM_ANSWERS = 8
 """Interim answers (status 1xx) before the answer itself; the next one breaks the connection off."""
 
@@ -161,10 +163,13 @@ class _Answers(ResponseHandler):
         """Take an answer's head, or break the connection off when it is one too many."""
         message, self._body = data
         self._is_chunked, length = message.chunked, message.headers.get("Content-Length", "")
-        self._length = int(length) if length.isdecimal() else None
+        is_length = length.isdecimal() and len(length) <= LENGTH_DIGITS
+        self._length = int(length) if is_length else None
         is_interim = message.code in range(100, 200)
         self._interim_answers += is_interim
-        if not self._is_awaited:
+        if length and not is_length:
+            self._break_off(HttpProcessingError(message="a body whose length is no number, or far too long"))
+        elif not self._is_awaited:
             self._break_off(HttpProcessingError(message="an answer to no request"))
         elif self._interim_answers > INTERIM_ANSWERS:
             self._break_off(HttpProcessingError(message=f"more than {INTERIM_ANSWERS} interim answers"))

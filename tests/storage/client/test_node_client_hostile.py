@@ -206,6 +206,16 @@ async def test_empty_lines_without_end_are_not_read(liar: Liar, own_session: aio
         await client.health()
 
 
+async def test_a_length_with_thousands_of_zeros_is_no_http(
+    liar: Liar, own_session: aiohttp.ClientSession
+) -> None:
+    """And makes no traceback in the log."""
+    liar.answer = HEALTH.replace(b"Content-Length: ", b"Content-Length: " + 5000 * b"0")
+    client = NodeClient(own_session, "liar", f"http://127.0.0.1:{liar.port}")
+    with pytest.raises(NodeLied, match="is not HTTP"):
+        await client.health()
+
+
 async def test_a_media_type_that_takes_seconds_to_read_is_not_read(
     liar: Liar, own_session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
