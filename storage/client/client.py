@@ -184,13 +184,19 @@ class Client:
     async def certify(self, object_id: int, data: Data, progress: Progress = no_progress) -> StoredBlob:
         """Upload a blob that is registered already, and certify it; nothing is sent when it is certified already.
 
-        Raises `WrongBlob` when `data` is not what was registered, `NotCertified` when anything else fails.
+        Raises `WrongBlob` when `data` is not what was registered, or the object does not live any more, `NotCertified`
+        when anything else fails.
         """
         self._require_open()
         record = await self._ledger.blob_object(object_id)
         code, blob = await self._encoded(data, progress)
         if record.deleted:
             raise WrongBlob(f"object {object_id} was deleted: register the blob anew")
+        state, _ = await current_committee(self._ledger)
+        if not record.is_registered(state.period):
+            raise WrongBlob(
+                f"object {object_id} lived until period {record.end_period} began: store the blob anew"
+            )
         if blob.blob_id != record.blob_id:
             raise WrongBlob(
                 f"object {object_id} was registered for blob {blob_id_text(record.blob_id)}; "

@@ -2,7 +2,7 @@
 
 ClientError
 ├── NoCommittee               no epoch has been started
-├── WrongBlob                 the data are not those of the registered blob
+├── WrongBlob                 the data are not those of the registered blob, or its object does not live any more
 ├── UnknownBlob               a quorum of the nodes do not know the blob id
 ├── InvalidBlob               the blob was proven to be encoded inconsistently
 ├── BlobUnavailable           too few shards answer to read the blob
@@ -117,7 +117,7 @@ class NoCommittee(ClientError):
 
 
 class WrongBlob(ClientError):
-    """The data are not those of the blob that was registered."""
+    """The data are not those of the blob that was registered, or its object does not live any more."""
 
 
 class UnknownBlob(ClientError):

@@ -316,6 +316,22 @@ async def test_a_certificate_that_comes_during_the_handover_is_good(
     assert (stored.certified_epoch, ledger.posted) == (1, [1])
 
 
+@pytest.mark.parametrize("is_certified", [False, True])
+async def test_an_object_whose_time_is_over_is_not_told_as_certified(
+    network: Network, user: Client, is_certified: bool
+) -> None:
+    if is_certified:
+        object_id = (await user.store(DATA, 1)).object_id
+    else:
+        object_id = (await user.ledger.register_blob(CODE.encode(DATA).metadata.root, len(DATA), 1))[0]
+    network.chain.start(SHARDS)
+    await network.seen()
+    with pytest.raises(
+        WrongBlob, match=f"object {object_id} lived until period 2 began: store the blob anew"
+    ):
+        await user.certify(object_id, DATA)
+
+
 @pytest.mark.parametrize("is_batch", [False, True])
 async def test_a_blob_whose_periods_end_while_it_is_uploaded_is_told_as_lost(
     network: Network, user: Client, confirmations: Tap, monkeypatch: pytest.MonkeyPatch, is_batch: bool
