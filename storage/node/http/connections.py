@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 from aiohttp import web
 from aiohttp.http import HttpRequestParser
@@ -50,6 +50,8 @@ PIECE_BYTES = 2**13
 RECEIVED_BYTES = 2**12
 """Received at once, and so kept of a body that nobody reads; asyncio would take 256 KiB. (What is read while there is
 memory for it comes in larger pieces: `transfer.IncomingBody`.)"""
+PATH_CHARACTERS = 512
+"""More than any path has that is served. aiohttp looks for one of thousands of slashes as many times, for 5 ms."""
 HEADS_IN_LINE = 2
 """Heads read that wait for their turn; aiohttp would read 32, each of up to 20 KiB in memory."""
 FRESH_S = 2.0
@@ -281,15 +283,23 @@ class Connection(web.RequestHandler):
             self._tell(refusal(status, Reason.INVALID_REQUEST, message))
         self.force_close()
 
-    def require_known_expectation(self, request: web.BaseRequest) -> None:
-        """Answer and raise `ConnectionError` for an `Expect` other than "100-continue"; the connection is then closed.
+    def require_readable(self, request: web.BaseRequest) -> None:
+        """Answer and raise `ConnectionError` for a request that aiohttp is not to see; the connection is then closed.
 
-        (aiohttp would answer each such request without a limit of time for its reader.)
+        Such are those with a path too long, and with an `Expect` other than "100-continue", each of which aiohttp would
+        answer without a limit of time for its reader.
         """
+        if len(request.rel_url.raw_path) > PATH_CHARACTERS:
+            self._end(
+                refusal(404, None, f"no path that is served has more than {PATH_CHARACTERS} characters")
+            )
         if request.headers.get("Expect", CONTINUE).strip().lower() != CONTINUE:
-            self._tell(refusal(417, Reason.INVALID_REQUEST, f"the only expectation known is {CONTINUE}"))
-            self.force_close()
-            raise ConnectionResetError("refused")
+            self._end(refusal(417, Reason.INVALID_REQUEST, f"the only expectation known is {CONTINUE}"))
+
+    def _end(self, answer: bytes) -> NoReturn:
+        self._tell(answer)
+        self.force_close()
+        raise ConnectionResetError("refused")
 
     def _tell(self, answer: bytes) -> None:
         self._is_told = True

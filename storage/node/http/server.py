@@ -224,7 +224,7 @@ def begun_in_turn(handler: _RequestHandler) -> _RequestHandler:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         connection = cast(Connection, request.protocol)
         try:
-            connection.require_known_expectation(request)
+            connection.require_readable(request)
             await (health_begins if request.path == HEALTH else begins).turn(connection.source)
             return await handler(request)
         finally:

@@ -109,7 +109,7 @@ async def test_a_source_waits_for_no_flood_of_another(path: str) -> None:
         return web.Response()
 
     handler = begun_in_turn(handle)
-    protocol = {"request_ended": lambda: None, "require_known_expectation": lambda request: None}
+    protocol = {"request_ended": lambda: None, "require_readable": lambda request: None}
     requests = [
         SimpleNamespace(path=path, protocol=SimpleNamespace(source=source, **protocol))
         for source in (*[MANY] * 1000, ONE)
