@@ -7,6 +7,7 @@ A node's folder:
     keys/account.key  secret of the account that acts on the chain, 32 bytes in hex, likewise
     store/            slivers and their index (`storage.node.store`)
     chain.sqlite      what the node has followed of the chain (`storage.node.chain.store`)
+    proofs/           trees over its slivers, for attestations and proofs (`storage.node.proving`)
 
 The settings and keys are read only, and may be links to regular files, as orchestrators mount them. The node writes in
 its folder alone and follows no link there: to keep slivers on another disk, mount it at `store/`, or put the whole

@@ -26,6 +26,7 @@ from storage.node.http.server import HttpServer
 from storage.node.listening import exposure, listen
 from storage.node.object_store import connector
 from storage.node.peers import Peers
+from storage.node.proving import Proving
 from storage.node.repair import Repair
 from storage.node.rota import Due, Rota
 from storage.node.sign_of_life import SignsOfLife
@@ -68,6 +69,7 @@ class StorageNode:
     watch: Watch
     candidacy: Candidacy
     repair: Repair
+    proving: Proving
     handover: Handover
     garbage: Garbage
     healing: Healing
@@ -81,6 +83,7 @@ class StorageNode:
         self.store = SliverStore(folder / "store", connector(config), config.object_store_file_bytes)
         self.block_list = BlockList(config.block_list)
         self._chain_store = ChainStore(folder)
+        self._proofs = folder / "proofs"
         self._ledger = ledger
         self.serves = asyncio.Event()
         """Set once requests are answered."""
@@ -143,8 +146,17 @@ class StorageNode:
         self.keeper = Keeper(self.view, rota, self.config.keeper)
         budget = self.config.bulk_budget()
         repair = self.repair = Repair(self.view, self.store, self.code, self.peers, budget)
+        self.proving = Proving(self._proofs, self.view, self.store, self.code, self.secret.public_key)
         self.handover = Handover(
-            self.view, self.store, self.code, self.peers, repair, self.watch, self.secret, budget
+            self.view,
+            self.store,
+            self.code,
+            self.peers,
+            repair,
+            self.watch,
+            self.secret,
+            budget,
+            self.proving,
         )
         self.garbage = Garbage(self.view, self.store)
         self.healing = Healing(self.view, self.store, repair, self.garbage)

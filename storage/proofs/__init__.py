@@ -1,5 +1,23 @@
 """Storage proofs: inventory → commitment → draw → openings → verdict. Pure rules; no I/O, no chain (section 8)."""
 
-from storage.proofs.commitment import salt_of
+from storage.proofs.commitment import pair_nodes, path_to_root, root_over, salt_of
+from storage.proofs.draw import Position, place_of
+from storage.proofs.inventory import ENTRY_BYTES, Entry, Inventory, entries_of
+from storage.proofs.opening import Commitment, Opening, WrongOpening, judge
 
-__all__ = ["salt_of"]
+__all__ = [
+    "ENTRY_BYTES",
+    "Commitment",
+    "Entry",
+    "Inventory",
+    "Opening",
+    "Position",
+    "WrongOpening",
+    "entries_of",
+    "judge",
+    "pair_nodes",
+    "path_to_root",
+    "place_of",
+    "root_over",
+    "salt_of",
+]

@@ -53,17 +53,6 @@ def root_over(nodes: Iterable[bytes]) -> bytes:
     return tree.root()
 
 
-def path_to_commitment(
-    symbols: Sequence[bytes],
-    symbol: int,
-    pairs: Sequence[bytes],
-    pair: int,
-    shards: Sequence[bytes],
-    shard: int,
-) -> tuple[bytes, ...]:
-    """Return the siblings from a symbol's leaf to the commitment, bottom-up.
-
-    The nodes of each of the three trees are given, and the number in them of what is opened.
-    """
-    trees = ((symbols, symbol), (pairs, pair), (shards, shard))
-    return tuple(sibling for nodes, number in trees for sibling in MerkleProof.of(nodes, number).siblings)
+def path_to_root(nodes: Sequence[bytes], number: int) -> tuple[bytes, ...]:
+    """Return the siblings from one of the nodes to the root over them, bottom-up."""
+    return MerkleProof.of(nodes, number).siblings

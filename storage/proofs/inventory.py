@@ -16,6 +16,8 @@ from storage.redstuff.parameters import BLOB_ID_BYTES, HASH_BYTES, MAX_SYMBOL_BY
 COUNT_BYTES = 4
 WEIGHT_BYTES = 8
 SYMBOL_SIZE_BYTES = 2
+ENTRY_BYTES = BLOB_ID_BYTES + SYMBOL_SIZE_BYTES + WEIGHT_BYTES
+"""Of an entry's leaf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,12 @@ class Entry:
         """Blob id ‖ symbol size u16 LE ‖ offset u64 LE."""
         size = self.symbol_size.to_bytes(SYMBOL_SIZE_BYTES, "little")
         return self.blob_id + size + self.offset.to_bytes(WEIGHT_BYTES, "little")
+
+    @classmethod
+    def of_leaf(cls, leaf: bytes) -> Entry:
+        """Read back what `leaf` wrote."""
+        size, offset = leaf[BLOB_ID_BYTES:-WEIGHT_BYTES], leaf[-WEIGHT_BYTES:]
+        return cls(leaf[:BLOB_ID_BYTES], int.from_bytes(size, "little"), int.from_bytes(offset, "little"))
 
     def covers(self, offset: int) -> bool:
         """Whether a number below the weight names this blob."""

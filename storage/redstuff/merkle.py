@@ -27,7 +27,8 @@ def leaf_hash(data: bytes) -> bytes:
     return blake2b_256(b"\x00" + data)
 
 
-def _inner(left: bytes, right: bytes) -> bytes:
+def inner_node(left: bytes, right: bytes) -> bytes:
+    """Return the node above two."""
     return blake2b_256(b"\x01" + left + right)
 
 
@@ -47,7 +48,7 @@ def _levels(nodes: Sequence[bytes]) -> list[list[bytes]]:
         below = levels[-1]
         if len(below) % 2:
             below.append(EMPTY)
-        levels.append([_inner(below[i], below[i + 1]) for i in range(0, len(below), 2)])
+        levels.append([inner_node(below[i], below[i + 1]) for i in range(0, len(below), 2)])
     return levels
 
 
@@ -76,7 +77,7 @@ class GrowingTree:
             if left is None:
                 self._left[level] = node
                 return
-            self._left[level], node = None, _inner(left, node)
+            self._left[level], node = None, inner_node(left, node)
         self._left.append(node)
 
     def root(self) -> bytes:
@@ -87,11 +88,11 @@ class GrowingTree:
         for level, left in enumerate(self._left):
             is_top = level == len(self._left) - 1
             if left is None:
-                node = None if node is None else _inner(node, EMPTY)
+                node = None if node is None else inner_node(node, EMPTY)
             elif node is None:
-                node = left if is_top else _inner(left, EMPTY)
+                node = left if is_top else inner_node(left, EMPTY)
             else:
-                node = _inner(left, node)
+                node = inner_node(left, node)
         return node or EMPTY
 
 
@@ -139,7 +140,7 @@ class MerkleProof:
                 f"a proof of {len(self.siblings)} nodes for leaf {index}: a tree of {n_leaves} leaves has {depth}"
             )
         for sibling in self.siblings:
-            node = _inner(sibling, node) if index & 1 else _inner(node, sibling)
+            node = inner_node(sibling, node) if index & 1 else inner_node(node, sibling)
             index >>= 1
         return node
 

@@ -11,7 +11,7 @@ import numpy as np
 from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.errors import InvalidEncoding
 from storage.redstuff.memory import NODE, Nodes
-from storage.redstuff.merkle import blake2b_256, merkle_root, node_to_bcs, read_node
+from storage.redstuff.merkle import blake2b_256, leaf_hash, node_to_bcs, read_node, root_of_hashes
 from storage.redstuff.parameters import HASH_BYTES, MAX_SHARDS, MAX_SYMBOL_BYTES, Axis
 
 ENCODING_TYPE = 1
@@ -42,8 +42,12 @@ class BlobMetadata:
     @cached_property
     def root(self) -> bytes:
         """Merkle root over `primary_root_i ‖ secondary_root_{n-1-i}`, in pair order."""
+        return root_of_hashes(self.pair_nodes())
+
+    def pair_nodes(self) -> list[bytes]:
+        """Return the nodes of the leaves of the blob's tree, in pair order."""
         pairs = zip(self.primary_roots, reversed(self.secondary_roots), strict=True)
-        return merkle_root([primary + secondary for primary, secondary in pairs])
+        return [leaf_hash(primary + secondary) for primary, secondary in pairs]
 
     @cached_property
     def blob_id(self) -> bytes:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 
-from committee.bls import SecretKey
 from committee.ledger import Attestation, BlockMark
 from committee.logs import Log
 from committee.transition import Plan
-from storage.node.chain import ChainView, pages
+from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
-from storage.node.store import SliverStore, StoreError
-from storage.proofs import salt_of
-from storage.redstuff import Axis, GrowingTree, RedStuff
-from storage.redstuff.parameters import HASH_BYTES
+from storage.node.proving import Incomplete, Proving, Term
+from storage.node.store import StoreError
 
 log = Log()
 
@@ -22,18 +19,12 @@ SHARDS_AT_ONCE = 200
 """Shards in one transaction, which then takes 10 M gas of the 2^24 that a transaction may take (EIP-7825)."""
 
 
-class _Incomplete(Exception):
-    """A sliver of a shard is missing."""
-
-
 class Attesting:
     """The attestations of one node."""
 
-    def __init__(self, view: ChainView, store: SliverStore, code: RedStuff, secret: SecretKey) -> None:
+    def __init__(self, view: ChainView, proving: Proving) -> None:
         self._view = view
-        self._store = store
-        self._code = code
-        self._secret = secret
+        self._proving = proving
         self._one_at_a_time = asyncio.Lock()
         """Held while attesting, so that no shard is attested twice."""
         self._attested_in: int | None = None
@@ -47,14 +38,16 @@ class Attesting:
         """
         async with self._one_at_a_time:
             complete = []
+            term = Term(plan.epoch, start, self._view.my_shards())
+            await asyncio.to_thread(self._proving.forget_others, term)
             for shard in sorted(set(shards) - await self._view.ledger.attested_shards()):
                 if not self._is_start(plan.epoch, start):
                     return
                 if not self._view.is_checked:
                     raise StoreError("what was saved of the chain is still being checked")
                 try:
-                    root, count = await asyncio.to_thread(self._root, plan.epoch, start.hash, shard)
-                except _Incomplete:
+                    root, count = await asyncio.to_thread(self._proving.shard_root, term, shard)
+                except Incomplete:
                     continue
                 fail_point("handover.digest-made")
                 complete.append(Attestation(shard, root, count))
@@ -80,32 +73,3 @@ class Attesting:
     def _is_start(self, epoch: int, start: BlockMark) -> bool:
         """Whether this is the current epoch still, and this the block that started it."""
         return (self._view.state.epoch, self._view.state.started_block) == (epoch, start)
-
-    def _root(self, epoch: int, start: bytes, shard: int) -> tuple[bytes, int]:
-        """Root of a shard as it is on the disk (PROTOCOL section 8), and the number of blobs in it.
-
-        They are the blobs that lived when the epoch started, also what has been deleted or has become invalid since:
-        the same for all members, however far each has followed the chain. Raises `_Incomplete` while a sliver is
-        missing.
-        """
-        for blobs in pages(self._view.live_at_start):
-            if any(self._store.missing(shard, axis, blobs) for axis in Axis):
-                raise _Incomplete
-        salt = salt_of(epoch, self._view.node_id, self._secret.public_key, start)
-        tree = GrowingTree()
-        for blobs in pages(self._view.inventory):
-            for pair in self._pairs(salt, shard, blobs):
-                tree.add_node(pair)
-        return tree.root(), tree.count
-
-    def _pairs(self, salt: bytes, shard: int, blobs: Sequence[bytes]) -> Iterator[bytes]:
-        """Yield the root of each blob's pair; zeros for an invalid one's, which no member need have."""
-        lengths, invalid = self._view.lengths(blobs), self._view.those_invalid(blobs)
-        for blob_id in blobs:
-            if blob_id in invalid:
-                yield bytes(HASH_BYTES)
-                continue
-            primary, secondary = (self._store.sliver(blob_id, shard, axis) for axis in Axis)
-            if primary is None or secondary is None:
-                raise _Incomplete
-            yield self._code.salted_root(salt, primary, secondary, self._code.symbol_size(lengths[blob_id]))

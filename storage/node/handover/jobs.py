@@ -37,6 +37,7 @@ from storage.node.handover.copying import Copying
 from storage.node.handover.filling import Filling
 from storage.node.handover.report import NodeReport
 from storage.node.peers import Peers
+from storage.node.proving import Proving
 from storage.node.repair import Repair
 from storage.node.store import SliverStore, StoreError
 from storage.node.threads import cancelled, finished
@@ -86,6 +87,7 @@ class Handover:
         watch: Watch,
         secret: SecretKey,
         budget: Budget,
+        proving: Proving,
     ) -> None:
         self._view = view
         self._store = store
@@ -94,7 +96,7 @@ class Handover:
         copying = Copying(view, store, code, peers, repair, secret, budget)
         self._filling = Filling(store, code, repair, copying)
         self._news = asyncio.Event()
-        self._attesting = Attesting(view, store, code, secret)
+        self._attesting = Attesting(view, proving)
         self._drop_due = True
         view.subscribe(self._on_event)
 

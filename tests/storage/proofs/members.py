@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.proofs.commitment import pair_nodes, path_to_commitment, root_over, salt_of
+from storage.proofs.commitment import pair_nodes, path_to_root, root_over, salt_of
 from storage.proofs.draw import Position, place_of
 from storage.proofs.inventory import Entry, Inventory, entries_of, inventory_of
 from storage.proofs.opening import Commitment, Opening
@@ -94,10 +94,10 @@ class HonestMember:
             sliver_path=MerkleProof.of([leaf_hash(one) for one in expanded], number).siblings,
             other_root=metadata.sliver_root(axis.other, others),
             blob_path=MerkleProof.of(leaves, pair).siblings,
-            commitment_path=path_to_commitment(
-                *(pair_nodes(self.salt, *self.pair(blob, shard), size), position.symbol),
-                *(self.pair_roots(shard), index),
-                *([self.shard_root(one) for one in self.shards], position.shard_number),
+            commitment_path=(
+                *path_to_root(pair_nodes(self.salt, *self.pair(blob, shard), size), position.symbol),
+                *path_to_root(self.pair_roots(shard), index),
+                *path_to_root([self.shard_root(one) for one in self.shards], position.shard_number),
             ),
         )
 

@@ -1,0 +1,5 @@
+"""A node's part in storage proofs: the trees that it commits to, kept in files, and openings made from them."""
+
+from storage.node.proving.proving import Incomplete, Proving, Term
+
+__all__ = ["Incomplete", "Proving", "Term"]

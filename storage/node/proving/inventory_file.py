@@ -1,0 +1,95 @@
+"""The inventory of an epoch in two files: its entries, in which an offset finds its blob, and its tree.
+
+An entry is its leaf (`storage.proofs.inventory.Entry.leaf`), 42 bytes, so that the n-th one lies at n times that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from committee.files import open_regular
+from storage.node.proving.tree_file import TreeFile
+from storage.proofs import ENTRY_BYTES, Entry, Inventory, entries_of
+from storage.redstuff.merkle import leaf_hash
+
+
+class InventoryFile:
+    """An inventory that has been made whole. Raises `OSError`, and `ValueError` for damage."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the files that `make` has made."""
+        self._path = folder / "inventory"
+        self.tree = TreeFile(folder / "inventory.tree")
+        with self._opened() as file:
+            if os.fstat(file.fileno()).st_size != self.tree.count * ENTRY_BYTES:
+                raise ValueError(f"{self._path} has not the entries of {self.tree.count} blobs")
+
+    @classmethod
+    def make(cls, folder: Path, blobs: Iterable[tuple[bytes, int]]) -> InventoryFile:
+        """Make the files, of the blobs' ids and symbol sizes, by ascending id."""
+        path = folder / "inventory"
+        new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            with new.open("xb") as file:
+                TreeFile.make(folder / "inventory.tree", _noted(file, entries_of(blobs)))
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+        return cls(folder)
+
+    def inventory(self) -> Inventory:
+        """Return what a quorum is to sign."""
+        count = self.tree.count
+        last = self.entry(count - 1) if count else None
+        return Inventory(self.tree.root(), count, last.offset + last.symbol_size if last else 0)
+
+    def entry(self, index: int) -> Entry:
+        """Return the n-th entry."""
+        with self._opened() as file:
+            return self._entry(file, index)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries."""
+        with self._opened() as file:
+            for _ in range(self.tree.count):
+                yield self._read(file)
+
+    def find(self, offset: int) -> tuple[int, Entry]:
+        """Return the number of the blob that an offset below the weight names, and its entry."""
+        first, beyond = 0, self.tree.count
+        with self._opened() as file:
+            while beyond - first > 1:
+                middle = (first + beyond) // 2
+                if self._entry(file, middle).offset <= offset:
+                    first = middle
+                else:
+                    beyond = middle
+            return first, self._entry(file, first)
+
+    def _entry(self, file: BinaryIO, index: int) -> Entry:
+        file.seek(index * ENTRY_BYTES)
+        return self._read(file)
+
+    def _read(self, file: BinaryIO) -> Entry:
+        leaf = file.read(ENTRY_BYTES)
+        if len(leaf) != ENTRY_BYTES:
+            raise ValueError(f"{self._path} has lost its end")
+        return Entry.of_leaf(leaf)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        with os.fdopen(open_regular(self._path), "rb") as file:
+            yield file
+
+
+def _noted(file: BinaryIO, entries: Iterable[Entry]) -> Iterator[bytes]:
+    """Write the entries; yield the nodes of their leaves."""
+    for entry in entries:
+        leaf = entry.leaf()
+        file.write(leaf)
+        yield leaf_hash(leaf)

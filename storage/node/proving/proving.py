@@ -1,0 +1,218 @@
+"""What a node commits to and opens: its shards' trees over the epoch's inventory, kept in files (PROTOCOL section 8).
+
+    proofs/EPOCH-START/inventory, inventory.tree
+    proofs/EPOCH-START/SHARD.tree              over the roots of the shard's pairs
+
+START is the hash of the block that started the epoch. A shard's tree is made once, by reading all
+of the shard, before the shard is attested, and stays as it is: what becomes invalid later would have other leaves, and
+the attestation holds a member to the root that it named. So an opening reads one sliver pair, and no more of the shard.
+Everything here blocks, for minutes where there is much; it is not for the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from committee.files import NotRegular, clear_away, require_folder
+from committee.ledger import BlockMark
+from storage.node.chain import ChainView, pages
+from storage.node.proving.inventory_file import InventoryFile
+from storage.node.proving.tree_file import TreeFile
+from storage.node.sqlite import told
+from storage.node.store import SliverStore
+from storage.node.store.records import Symbols
+from storage.proofs import (
+    Inventory,
+    Opening,
+    Position,
+    pair_nodes,
+    path_to_root,
+    place_of,
+    root_over,
+    salt_of,
+)
+from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
+from storage.redstuff.parameters import HASH_BYTES
+
+File = TypeVar("File", InventoryFile, TreeFile)
+
+BLOBS_AT_ONCE = 1024
+NOTHING = bytes(HASH_BYTES)
+"""Stands for the pair of an invalid blob, and for a shard without a tree."""
+
+
+class Incomplete(Exception):
+    """A sliver that is to be in a shard's tree is missing, or the epoch has ended meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What the trees are for: a member's part of one epoch."""
+
+    epoch: int
+    start: BlockMark
+    """The block that started the epoch."""
+    shards: tuple[int, ...]
+    """The member's, in the committee's order."""
+
+
+class Proving:
+    """The trees of one node. Raises `StoreError` when the disk fails."""
+
+    def __init__(
+        self, folder: Path, view: ChainView, store: SliverStore, code: RedStuff, public_key: bytes
+    ) -> None:
+        self._folder = folder
+        self._view = view
+        self._store = store
+        self._code = code
+        self._public_key = public_key
+        self._making = threading.Lock()
+        """Held while a file is made, so that none is made twice."""
+
+    def inventory(self, term: Term) -> Inventory:
+        """Return the epoch's inventory. Raises `Incomplete` when the epoch has ended."""
+        return self._inventory(term).inventory()
+
+    def shard_root(self, term: Term, shard: int) -> tuple[bytes, int]:
+        """Return the root with which a shard is attested, and the number of pairs in it. Raises `Incomplete`."""
+        tree = self._tree(term, shard)
+        return tree.root(), tree.count
+
+    def commitment(self, term: Term) -> bytes:
+        """Return the root over the roots of the member's shards, those that have been made."""
+        return root_over(self._shard_nodes(term))
+
+    def opening(self, term: Term, position: Position) -> Opening:
+        """Return the opening of a position. Raises `Incomplete` when a sliver, or a file, is missing or damaged."""
+        shard = term.shards[position.shard_number]
+        try:
+            inventory, tree = self._inventory(term), self._tree(term, shard)
+            index, entry = inventory.find(position.offset)
+            pair = self._pair(entry.blob_id, shard)
+            metadata = self._store.metadata(entry.blob_id)
+            if pair is None or metadata is None:
+                raise Incomplete(f"blob {blob_id_text(entry.blob_id)} is not here whole")
+            roots = BlobMetadata.from_bcs(metadata, entry.blob_id)
+            axis, number = place_of(self._code, position.symbol)
+            symbol, in_sliver = self._code.prove_symbol(axis, pair[axis], number, entry.symbol_size)
+            of_pair = self._code.pair_of_shard(entry.blob_id, shard)
+            nodes = pair_nodes(self._salt(term), *pair, entry.symbol_size)
+            return Opening(
+                *(index, entry.offset, roots.root, roots.length),
+                inventory_path=inventory.tree.siblings(index),
+                symbol=symbol,
+                sliver_path=in_sliver.siblings,
+                other_root=roots.sliver_root(axis.other, self._code.sliver_of_pair(of_pair, axis.other)),
+                blob_path=path_to_root(roots.pair_nodes(), of_pair),
+                commitment_path=(
+                    *path_to_root(nodes, position.symbol),
+                    *tree.siblings(index),
+                    *path_to_root(self._shard_nodes(term), position.shard_number),
+                ),
+            )
+        except (OSError, ValueError, RedStuffError) as error:
+            raise Incomplete(str(error)) from error
+
+    def forget_others(self, term: Term) -> None:
+        """Delete what was made for other epochs, as far as that is possible."""
+        own = self._of(term).name
+        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+            if folder.name != own:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    # files
+
+    def _of(self, term: Term) -> Path:
+        return self._folder / f"{term.epoch}-{term.start.hash.hex()}"
+
+    def _made(self, term: Term) -> Path:
+        """Return the folder of a term; what else has its name loses it."""
+        for folder in (self._folder, self._of(term)):
+            try:
+                require_folder(folder)
+            except NotRegular:
+                clear_away(folder)
+                require_folder(folder)
+        return folder
+
+    def _inventory(self, term: Term) -> InventoryFile:
+        with self._making, told(f"cannot keep the inventory in {self._folder}"):
+            folder = self._made(term)
+            found = _existing(lambda: InventoryFile(folder))
+            return found or InventoryFile.make(folder, self._blobs(term))
+
+    def _tree(self, term: Term, shard: int) -> TreeFile:
+        path = self._of(term) / f"{shard}.tree"
+        inventory = self._inventory(term)
+        with self._making, told(f"cannot keep the tree of shard {shard} in {self._folder}"):
+            found = _existing(lambda: TreeFile(path))
+            return found or TreeFile.make(path, self._pairs(term, shard, inventory))
+
+    def _shard_nodes(self, term: Term) -> list[bytes]:
+        """Return the roots of the member's shards, zeros for those without a tree."""
+        nodes = []
+        for shard in term.shards:
+            try:
+                nodes.append(TreeFile(self._of(term) / f"{shard}.tree").root())
+            except FileNotFoundError:
+                nodes.append(NOTHING)
+        return nodes
+
+    # what is in them
+
+    def _blobs(self, term: Term) -> Iterator[tuple[bytes, int]]:
+        """Yield the ids and symbol sizes of the inventory's blobs. Raises `Incomplete` when the epoch has ended."""
+        for blobs in pages(self._view.inventory):
+            lengths = self._view.lengths(blobs)
+            for blob_id in blobs:
+                yield blob_id, self._code.symbol_size(lengths[blob_id])
+        self._require_current(term)
+
+    def _pairs(self, term: Term, shard: int, inventory: InventoryFile) -> Iterator[bytes]:
+        """Yield the root of each pair of a shard, zeros for an invalid blob's. Raises `Incomplete`."""
+        for blobs in pages(self._view.live_at_start):
+            if any(self._store.missing(shard, axis, blobs) for axis in Axis):
+                raise Incomplete(f"slivers of shard {shard} are missing")
+        salt, left = self._salt(term), inventory.entries()
+        while entries := list(itertools.islice(left, BLOBS_AT_ONCE)):
+            invalid = self._view.those_invalid([entry.blob_id for entry in entries])
+            for entry in entries:
+                if entry.blob_id in invalid:
+                    yield NOTHING
+                    continue
+                pair = self._pair(entry.blob_id, shard)
+                if pair is None:
+                    raise Incomplete(f"blob {blob_id_text(entry.blob_id)} is not here whole")
+                yield self._code.salted_root(salt, *pair, entry.symbol_size)
+        self._require_current(term)
+
+    def _pair(self, blob_id: bytes, shard: int) -> tuple[Symbols, Symbols] | None:
+        """Return the primary and the secondary sliver of a blob in a shard, if both are here."""
+        primary, secondary = (self._store.sliver(blob_id, shard, axis) for axis in Axis)
+        return None if primary is None or secondary is None else (primary, secondary)
+
+    def _salt(self, term: Term) -> bytes:
+        return salt_of(term.epoch, self._view.node_id, self._public_key, term.start.hash)
+
+    def _require_current(self, term: Term) -> None:
+        """What has been read of the view was of this epoch only if it is the current one still."""
+        if (self._view.state.epoch, self._view.state.started_block) != (term.epoch, term.start):
+            raise Incomplete(f"epoch {term.epoch} is over, or was started by another block")
+
+
+def _existing(opened: Callable[[], File]) -> File | None:
+    """Return a file that `opened` opens; None when it is to be made, as it is not there or damaged."""
+    try:
+        return opened()
+    except NotRegular as error:
+        clear_away(error.filename)
+    except (FileNotFoundError, ValueError):
+        pass
+    return None

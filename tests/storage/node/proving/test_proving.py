@@ -1,0 +1,182 @@
+"""The trees that a node keeps, and openings made from them: of real slivers on the disk, held to the rules."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storage.node.proving import Incomplete, Term
+from storage.node.proving.proving import NOTHING
+from storage.proofs import Commitment, Opening, Position, judge, salt_of
+from storage.proofs.draw import positions, symbols_in_pair
+from storage.redstuff import Axis
+from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, change
+
+if TYPE_CHECKING:
+    from storage.node.node import StorageNode
+    from tests.storage.network import Network
+
+NODE = 1
+"""It has gained a shard, with the epoch's start."""
+DRAW = b"\xd4" * 32
+
+
+@pytest.fixture
+async def begun(stored: Network) -> Network:
+    """An epoch that began with blobs, its handover done."""
+    await change(stored, MOVED)
+    return stored
+
+
+def term_of(node: StorageNode) -> Term:
+    """The node's part of the current epoch."""
+    start = node.view.state.started_block
+    assert start is not None
+    return Term(node.view.state.epoch, start, node.view.my_shards())
+
+
+def committed(node: StorageNode, term: Term) -> Commitment:
+    """The node's commitment, after it has made all its trees, with its first shard attested."""
+    roots = [node.proving.shard_root(term, shard)[0] for shard in term.shards]
+    salt = salt_of(term.epoch, NODE, node.secret.public_key, term.start.hash)
+    return Commitment(node.proving.commitment(term), salt, term.shards, {term.shards[0]: roots[0]})
+
+
+def open_all(node: StorageNode, term: Term, commitment: Commitment) -> list[Opening]:
+    """Openings of drawn positions, each of which holds."""
+    inventory, opened = node.proving.inventory(term), []
+    drawn = list(positions(CODE, DRAW, NODE, len(term.shards), inventory.weight))[:24]
+    for position in drawn:
+        opened.append(node.proving.opening(term, position))
+        judge(CODE, inventory, commitment, opened[-1], position)
+    return opened
+
+
+def files_of(network: Network) -> list[Path]:
+    """All files of the node's trees."""
+    return sorted(path for path in (network.folder / str(NODE) / "proofs").rglob("*") if path.is_file())
+
+
+async def test_openings_of_what_is_stored_hold(begun: Network) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    opened = open_all(node, term, committed(node, term))
+    assert len({one.index for one in opened}) > 1
+    assert node.proving.inventory(term).count == len(BLOBS)
+
+
+async def test_a_restarted_node_opens_from_the_files_that_it_made(
+    begun: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    before = open_all(node, term, committed(node, term))
+    made = {path: path.stat().st_mtime_ns for path in files_of(begun)}
+    await begun.stop(NODE)
+    await begun.start(NODE)
+    node = begun.running[NODE]
+    assert open_all(node, term, committed(node, term)) == before
+    assert {path: path.stat().st_mtime_ns for path in files_of(begun)} == made
+
+
+async def test_files_that_were_damaged_are_made_anew(begun: Network) -> None:
+    node, choose = begun.running[NODE], random.Random(1)
+    term = term_of(node)
+    commitment = committed(node, term)
+    before = open_all(node, term, commitment)
+    for path in files_of(begun):
+        path.write_bytes(choose.choice((b"", path.read_bytes()[:-1], path.read_bytes() + bytes(32))))
+    assert committed(node, term) == commitment
+    assert open_all(node, term, commitment) == before
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a link", "a folder", "a full folder"])
+async def test_what_lies_in_the_place_of_a_file_or_folder_is_cleared_away(
+    begun: Network, tmp_path: Path, kind: str
+) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    commitment = committed(node, term)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    folder = begun.folder / str(NODE) / "proofs"
+    for path in (*files_of(begun), *folder.iterdir(), folder):
+        path.rename(path.with_name(path.name + ".before"))
+        match kind:
+            case "a FIFO":
+                os.mkfifo(path)
+            case "a link":
+                path.symlink_to(outside)
+            case "a folder":
+                path.mkdir()
+            case _:
+                (path / "within").mkdir(parents=True)
+        # Of an inventory, which has two files, the other one may be in the way of the next try.
+        assert committed(node, term) == commitment
+        open_all(node, term, commitment)
+    assert not list(outside.iterdir())
+
+
+async def test_a_shard_with_a_sliver_missing_has_no_tree(begun: Network) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    shard, blob_id = term.shards[0], BLOBS[3].blob_id
+    symbols = node.store.sliver(blob_id, shard, Axis.SECONDARY)
+    assert symbols is not None
+    node.store.discard(blob_id, shard, Axis.SECONDARY, symbols)
+    with pytest.raises(Incomplete):
+        node.proving.shard_root(term, shard)
+    assert not any(path.name == f"{shard}.tree" for path in files_of(begun))
+
+
+async def test_what_was_deleted_since_cannot_be_opened(begun: Network) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    committed(node, term)
+    shard, blob = term.shards[0], BLOBS[3]
+    index = sorted(one.blob_id for one in BLOBS).index(blob.blob_id)
+    offset = sum(CODE.symbol_size(one.length) for one in sorted(BLOBS, key=lambda one: one.blob_id)[:index])
+    position = Position(0, symbols_in_pair(CODE) - 1, offset)
+    assert node.proving.opening(term, position).blob_id == blob.blob_id
+    symbols = node.store.sliver(blob.blob_id, shard, Axis.SECONDARY)
+    assert symbols is not None
+    node.store.discard(blob.blob_id, shard, Axis.SECONDARY, symbols)
+    with pytest.raises(Incomplete, match=str(blob.blob_id)):
+        node.proving.opening(term, position)
+
+
+async def test_a_blob_that_is_invalid_stands_as_nothing_in_the_inventorys_order(begun: Network) -> None:
+    node = begun.running[NODE]
+    blob_id = sorted(one.blob_id for one in BLOBS)[2]
+    begun.chain.invalidate(blob_id)
+    await begun.seen()
+    term = term_of(node)
+    assert node.proving.inventory(term).count == len(BLOBS)
+    node.proving.shard_root(term, term.shards[0])
+    tree = node.proving._tree(term, term.shards[0])
+    assert [tree.node(index) == NOTHING for index in range(len(BLOBS))] == [i == 2 for i in range(len(BLOBS))]
+
+
+async def test_nothing_is_made_for_an_epoch_that_is_over(begun: Network) -> None:
+    node = begun.running[NODE]
+    before = term_of(node)
+    begun.chain.start(LESS)
+    await begun.until(lambda: node.view.state.epoch > before.epoch)
+    with pytest.raises(Incomplete, match=f"epoch {before.epoch} is over"):
+        node.proving.shard_root(before, before.shards[0])
+
+
+async def test_what_was_made_for_another_epoch_is_forgotten(begun: Network) -> None:
+    node = begun.running[NODE]
+    before = term_of(node)
+    node.proving.shard_root(before, before.shards[0])
+    begun.chain.start(LESS)
+    await begun.until(lambda: node.view.state.epoch > before.epoch)
+    term = term_of(node)
+    node.proving.shard_root(term, term.shards[0])
+    node.proving.forget_others(term)
+    assert {path.parent.name for path in files_of(begun)} == {f"{term.epoch}-{term.start.hash.hex()}"}
