@@ -267,4 +267,4 @@ def _kept_bytes(code: RedStuff, length: int) -> int:
         grid_bytes = code.grid_size(length)
     except RedStuffError:
         return 0
-    return grid_bytes if grid_bytes <= KEPT_GRID_BYTES else length
+    return grid_bytes if grid_bytes <= KEPT_GRID_BYTES else length + code.groups_size(length)

@@ -21,6 +21,7 @@ import numpy as np
 from storage.redstuff.checked import Data, array_of, rebuilt_wrong, root_mismatch
 from storage.redstuff.decoding import Decoding, has_source_roots, inconsistent
 from storage.redstuff.errors import InvalidProof, RootMismatch, TooFewShards, WrongSize
+from storage.redstuff.groups import most_kept
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.large import LargeBlob
 from storage.redstuff.many import ManyBlobs
@@ -89,6 +90,10 @@ class RedStuff(ManyBlobs):
     def grid_size(self, length: int) -> int:
         """Bytes of all slivers of a blob. Raises `TooLarge`."""
         return self.n_shards * sum(self.sliver_size(length, axis) for axis in Axis)
+
+    def groups_size(self, length: int) -> int:
+        """Most bytes that slivers of a `LargeBlob` take that are made before they are wanted. Raises `TooLarge`."""
+        return most_kept(self.n_shards, [self.sliver_size(length, axis) for axis in Axis])
 
     def blob_id(self, data: Data | BinaryIO) -> BlobId:
         """Return the blob's id; of a file, without having it all in memory. Raises `TooLarge`."""

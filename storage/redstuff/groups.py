@@ -27,6 +27,15 @@ Make = Callable[[Axis, Sequence[int], Sequence[Bytes]], None]
 """Make slivers of an axis by their indices, each in the memory that is given for it."""
 
 
+def most_kept(n_shards: int, sizes: Iterable[int]) -> int:
+    """Return the most bytes that `Groups` of slivers of these sizes takes: nothing where no pass would be worth it."""
+    return 2 * GROUP_BYTES if any(_worth_a_pass(n_shards, size) for size in sizes) else 0
+
+
+def _worth_a_pass(expected: int, size_bytes: int) -> bool:
+    return min(GROUP_BYTES // size_bytes, expected) >= LEAST_GROUP
+
+
 class Groups:
     """The slivers of one blob, each of which is taken once; any thread may call."""
 
@@ -57,9 +66,9 @@ class Groups:
                 if (axis, index) in group:
                     return group.pop((axis, index)).copy()
             expected = self._expected[axis]
-            most = GROUP_BYTES // self._sizes[axis]
-            if expected.pop(index, None) is None or min(most, len(expected) + 1) < LEAST_GROUP:
+            if expected.pop(index, None) is None or not _worth_a_pass(len(expected) + 1, self._sizes[axis]):
                 return None
+            most = GROUP_BYTES // self._sizes[axis]
             chosen = [index, *heapq.nsmallest(most - 1, expected, key=expected.__getitem__)]
             for other in chosen[1:]:
                 del expected[other]

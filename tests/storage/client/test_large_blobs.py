@@ -86,3 +86,19 @@ async def test_memory_beyond_the_blob_is_a_few_slivers(n_shards: int, size_bytes
     assert len({one.digest for one in found.values()}) == 1
     for peak in found.values():
         assert peak.beyond_bytes <= most_beyond(n_shards, size_bytes)
+
+
+@pytest.mark.parametrize(("n", "length"), [(10, MIB), (100, 8 * MIB)])
+def test_what_a_large_blob_keeps_counts_with_its_groups(
+    monkeypatch: pytest.MonkeyPatch, n: int, length: int
+) -> None:
+    monkeypatch.setattr(client, "KEPT_GRID_BYTES", 2**20)
+    code = RedStuff(n)
+    large = code.encode_large(bytes(length))
+    for axis in Axis:
+        large.expect(axis, range(n))
+        large.take(axis, n - 1)
+    made_bytes = sum(one.nbytes for one in large._groups._memory)
+    assert (made_bytes > 0) == (n == 100)
+    assert client._kept_bytes(code, length) == length + made_bytes
+    assert client._kept_bytes(code, 2**60) == 0

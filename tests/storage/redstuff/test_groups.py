@@ -136,3 +136,14 @@ def test_a_sliver_gone_on_with_is_the_rest_of_one_made_together(monkeypatch: pyt
     blob.expect(P, range(10))
     for start in (0, 1, 100, len(sliver) - 1):
         assert b"".join(make() for make in blob.sliver(P, 9).pieces(64, start)) == sliver[start:]
+
+
+@pytest.mark.parametrize(("n", "size"), [(2, 10), (3, 10), (10, 26), (10, 27), (10, 80)])
+def test_memory_of_groups_is_foretold(n: int, size: int) -> None:
+    some = Groups(lambda axis, indices, out: None, {P: size, S: 1000})
+    some.expect(P, range(n))
+    some.expect(S, range(n))
+    for index in range(n):
+        some.take(P, index)
+        some.take(S, index)
+    assert groups.most_kept(n, [size, 1000]) == sum(one.nbytes for one in some._memory)
