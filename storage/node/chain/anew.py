@@ -27,9 +27,9 @@ log = Log()
 
 PROGRESS = "reading"
 """The note of how far the reading has come."""
-KEPT_AT_ONCE = 4000
-"""Objects written in one transaction. Each transaction waits for the disk and writes whole pages, and rows come in no
-order."""
+KEPT_AT_ONCE = 50_000
+"""Objects written in one transaction, which take some 25 MB. Rows come in no order, so that each transaction writes
+most of the file's pages: of the few rows that fall on one, the fewer the larger the file is."""
 MOST_TOLD = 10_000
 """Most objects whose changes are told as events of their own."""
 
@@ -195,17 +195,23 @@ class ReadingAnew:
 
     async def _read_pages(self, progress: Progress) -> Progress:
         read: list[BlobObject] = []
-        while not progress.is_paged:
-            try:
-                records, cursor = await self._ledger.live_page(progress.cursor, progress.at, is_followed=True)
-            except LedgerStateGone:
-                progress = replace(progress, at=await self._newer(progress.at))
-                continue
-            progress = replace(progress, cursor=cursor, is_paged=cursor == 0)
-            read += [_since(one, progress.start.number) for one in records]
-            if progress.is_paged or len(read) >= KEPT_AT_ONCE:
-                await self._keep(progress, read)
-                read.clear()
+        try:
+            while not progress.is_paged:
+                try:
+                    records, cursor = await self._ledger.live_page(
+                        progress.cursor, progress.at, is_followed=True
+                    )
+                except LedgerStateGone:
+                    progress = replace(progress, at=await self._newer(progress.at))
+                    continue
+                progress = replace(progress, cursor=cursor, is_paged=cursor == 0)
+                read += [_since(one, progress.start.number) for one in records]
+                if progress.is_paged or len(read) >= KEPT_AT_ONCE:
+                    await self._keep(progress, read)
+                    read.clear()
+        except LedgerError:
+            await self._keep(progress, read)  # endpoints that fail often would not be got through otherwise
+            raise
         return progress
 
     async def _newer(self, mark: BlockMark) -> BlockMark:
@@ -269,7 +275,8 @@ class ReadingAnew:
         with self._store.writing() as writing:
             if is_new:
                 writing.clear(self._table)
-            writing.put_objects(self._table, objects)
+            # Rows lie in the order of blobs: so each page of the file is changed once, and in turn.
+            writing.put_objects(self._table, sorted(objects, key=lambda one: one.record.blob_id))
             writing.put("note", [(PROGRESS, progress.note())])
 
     def _forget(self) -> None:

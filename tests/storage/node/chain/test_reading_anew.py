@@ -105,6 +105,20 @@ async def test_a_reading_goes_on_at_its_page_after_a_failure_and_a_restart(
         assert not view.is_registered(ids(1)[0])
 
 
+async def test_pages_that_were_read_are_kept_when_the_next_one_fails(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anew, "KEPT_AT_ONCE", 100)
+    script.records.reverse()
+    await broken_off_at(script, monkeypatch, tmp_path, 4)
+    script.pages.clear()
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        view = view_of(script, store)
+        await view.load()
+        assert [cursor for cursor, _ in script.pages] == [4, 6]
+        assert live_at_start(view) == ids(1, 2, 3, 4, 5, 6, 7)
+
+
 async def test_a_reading_whose_block_was_replaced_begins_again(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
