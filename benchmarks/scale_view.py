@@ -16,6 +16,9 @@ from storage.node.chain.conditions import over_in
 from storage.node.chain.store import FILE, ChainStore
 
 TICK_S = 0.001
+PASSES = 5
+"""Passes through all blobs, of which the shortest counts: that of the fewest takes milliseconds, and others work on the
+machine too."""
 
 
 async def chain_view(n_blobs: int, folder: Path) -> Mapping[str, float]:
@@ -38,11 +41,20 @@ async def chain_view(n_blobs: int, folder: Path) -> Mapping[str, float]:
                 pass
         chain.start(SHARDS)
         at["chain view: longest stall of the loop at an epoch's start"] = await stall_ms(view)
-        with timed(at, "chain view: going through what was live at the start"):
-            live = await asyncio.to_thread(lambda: sum(map(len, pages(view.live_at_start))))
-        if live != n_blobs:
-            raise AssertionError(f"{live} blobs live instead of {n_blobs}")
+        at["chain view: going through what was live at the start"] = min(
+            [await asyncio.to_thread(through_s, view, n_blobs) for _ in range(PASSES)]
+        )
     return at
+
+
+def through_s(view: ChainView, n_blobs: int) -> float:
+    """Return the seconds of one pass through the blobs that were live at the epoch's start, which are all."""
+    began_s = time.perf_counter()
+    live = sum(map(len, pages(view.live_at_start)))
+    took_s = time.perf_counter() - began_s
+    if live != n_blobs:
+        raise AssertionError(f"{live} blobs live instead of {n_blobs}")
+    return took_s
 
 
 async def stall_ms(view: ChainView) -> float:
