@@ -1,7 +1,7 @@
 """Storage proofs: inventory → commitment → draw → openings → verdict. Pure rules; no I/O, no chain (section 8)."""
 
 from storage.proofs.commitment import pair_nodes, path_to_root, root_over, salt_of
-from storage.proofs.draw import Position, place_of
+from storage.proofs.draw import Position, place_of, symbols_in_pair
 from storage.proofs.inventory import ENTRY_BYTES, Entry, Inventory, entries_of
 from storage.proofs.opening import Commitment, Opening, WrongOpening, judge
 
@@ -20,4 +20,5 @@ __all__ = [
     "place_of",
     "root_over",
     "salt_of",
+    "symbols_in_pair",
 ]

@@ -11,10 +11,9 @@ Everything here blocks, for minutes where there is much; it is not for the event
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +27,7 @@ from storage.node.sqlite import told
 from storage.node.store import SliverStore
 from storage.node.store.records import Symbols
 from storage.proofs import (
+    Entry,
     Inventory,
     Opening,
     Position,
@@ -36,6 +36,7 @@ from storage.proofs import (
     place_of,
     root_over,
     salt_of,
+    symbols_in_pair,
 )
 from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
 from storage.redstuff.parameters import HASH_BYTES
@@ -43,6 +44,8 @@ from storage.redstuff.parameters import HASH_BYTES
 File = TypeVar("File", InventoryFile, TreeFile)
 
 BLOBS_AT_ONCE = 1024
+BYTES_AT_ONCE = 2**23
+"""Limits of what is read of a shard at once."""
 NOTHING = bytes(HASH_BYTES)
 """Stands for the pair of an invalid blob, and for a shard without a tree."""
 
@@ -180,18 +183,38 @@ class Proving:
         for blobs in pages(self._view.live_at_start):
             if any(self._store.missing(shard, axis, blobs) for axis in Axis):
                 raise Incomplete(f"slivers of shard {shard} are missing")
-        salt, left = self._salt(term), inventory.entries()
-        while entries := list(itertools.islice(left, BLOBS_AT_ONCE)):
-            invalid = self._view.those_invalid([entry.blob_id for entry in entries])
+        salt = self._salt(term)
+        for entries in self._together(inventory.entries()):
+            blobs = [entry.blob_id for entry in entries]
+            invalid = self._view.those_invalid(blobs)
+            primary, secondary = (self._slivers(shard, axis, blobs) for axis in Axis)
             for entry in entries:
-                if entry.blob_id in invalid:
+                blob_id = entry.blob_id
+                if blob_id in invalid:
                     yield NOTHING
                     continue
-                pair = self._pair(entry.blob_id, shard)
-                if pair is None:
-                    raise Incomplete(f"blob {blob_id_text(entry.blob_id)} is not here whole")
-                yield self._code.salted_root(salt, *pair, entry.symbol_size)
+                if blob_id not in primary or blob_id not in secondary:
+                    raise Incomplete(f"blob {blob_id_text(blob_id)} is not here whole")
+                yield self._code.salted_root(salt, primary[blob_id], secondary[blob_id], entry.symbol_size)
         self._require_current(term)
+
+    def _together(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+        """Yield entries some at a time: BLOBS_AT_ONCE, or those whose pairs have BYTES_AT_ONCE."""
+        some: list[Entry] = []
+        size_bytes = 0
+        for entry in entries:
+            some.append(entry)
+            size_bytes += symbols_in_pair(self._code) * entry.symbol_size
+            if len(some) == BLOBS_AT_ONCE or size_bytes >= BYTES_AT_ONCE:
+                yield some
+                some, size_bytes = [], 0
+        yield some
+
+    def _slivers(self, shard: int, axis: Axis, blobs: Sequence[bytes]) -> dict[bytes, Symbols]:
+        """Return blob id → sliver of those in a shard."""
+        bulk = self._store.bulk
+        pieces = bulk.read(bulk.find((shard,), axis, blobs))
+        return {key.blob_id: symbols for some in pieces for key, symbols in some if symbols is not None}
 
     def _pair(self, blob_id: bytes, shard: int) -> tuple[Symbols, Symbols] | None:
         """Return the primary and the secondary sliver of a blob in a shard, if both are here."""
