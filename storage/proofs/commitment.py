@@ -37,7 +37,7 @@ def symbol_node(salt: bytes, symbol: Symbols) -> bytes:
 
 
 def pair_nodes(salt: bytes, primary: Symbols, secondary: Symbols, symbol_size: int) -> list[bytes]:
-    """Return the nodes of all leaves of a pair, in their order; the root over them is `RedStuff.salted_root`."""
+    """Return the nodes of all leaves of a pair, in their order. `RedStuff.salted_roots` gives the root over them."""
     return [
         symbol_node(salt, sliver[place : place + symbol_size])
         for sliver in (primary, secondary)

@@ -139,16 +139,6 @@ class RedStuff(ManyBlobs):
         if root != metadata.sliver_root(axis, index):
             raise root_mismatch(axis, index)
 
-    def salted_root(self, salt: bytes, primary: Data, secondary: Data, symbol_size: int) -> bytes:
-        """Return the root over a pair's symbols, the primary sliver's first, each behind the salt (PROTOCOL section 8).
-
-        Raises `WrongSize`.
-        """
-        self._require_sliver(Axis.PRIMARY, primary, symbol_size)
-        self._require_sliver(Axis.SECONDARY, secondary, symbol_size)
-        slivers = (array_of(primary), array_of(secondary))
-        return self._engine.salted_root(array_of(salt), slivers, symbol_size)
-
     def recovery_symbols(
         self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int, out: Bytes | None = None
     ) -> dict[int, memoryview]:

@@ -243,22 +243,27 @@ class Engine:
 
     def _root(self, symbols: Bytes, t: int) -> bytes:
         """Return the root of the sliver of which all symbols lie in a slack array."""
-        nodes = slack_array((self.n + 1) * HASH_BYTES)
-        self.kernels.symbols_root(symbols, self.n, t, nodes)
-        return nodes[SLACK : SLACK + HASH_BYTES].tobytes()
+        return self._roots(symbols, 1, self.n, t).tobytes()
 
-    def salted_root(self, salt: Bytes, slivers: Sequence[Bytes], t: int) -> bytes:
-        """Return the root over the symbols of slivers, one sliver after the other, each behind the salt."""
-        count, before = sum(len(sliver) for sliver in slivers) // t, len(salt)
-        messages = slack_array(count * (before + t))
-        rows, row = inner(messages).reshape(count, before + t), 0
-        rows[:, :before] = salt
-        for sliver in slivers:
-            rows[row : row + len(sliver) // t, before:] = sliver.reshape(-1, t)
-            row += len(sliver) // t
-        nodes = slack_array((count + 1) * HASH_BYTES)
-        self.kernels.symbols_root(messages, count, before + t, nodes)
-        return nodes[SLACK : SLACK + HASH_BYTES].tobytes()
+    def _roots(self, symbols: Bytes, count: int, n: int, t: int) -> Bytes:
+        """Return the roots over `n` symbols each, `(count, 32)`, which lie one after the other in a slack array."""
+        nodes = slack_array(min(count, TOGETHER) * (n + 1) * HASH_BYTES)
+        roots = np.empty((count, HASH_BYTES), np.uint8)
+        self.kernels.symbols_roots(symbols, count, n, t, nodes, roots.reshape(-1))
+        return roots
+
+    def salted_roots(self, salt: Bytes, primary: Bytes, secondary: Bytes, count: int, t: int) -> Bytes:
+        """Return the roots, `(count, 32)`, of pairs whose slivers lie one after the other by axis.
+
+        Each is over the symbols of the primary sliver, then those of the secondary one, each behind the salt.
+        """
+        n, before = self.s + self.p, len(salt)
+        messages = slack_array(count * n * (before + t))
+        rows = inner(messages).reshape(count, n, before + t)
+        rows[:, :, :before] = salt
+        rows[:, : self.s, before:] = primary.reshape(count, self.s, t)
+        rows[:, self.s :, before:] = secondary.reshape(count, self.p, t)
+        return self._roots(messages, count, n, before + t)
 
     def crossing(self, axis: Axis, slivers: Bytes, numbers: Ints, wanted: Ints, t: int, out: Bytes) -> None:
         """Write symbol `wanted[i]` of sliver `numbers[i]` of `axis` to `out[i·t]`; small symbols only.

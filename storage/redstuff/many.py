@@ -97,6 +97,24 @@ class ManyBlobs(Checked):
             inner(stacked)[:] = _joined([slivers[place][2] for place in some])
             yield self._engine.sliver_roots(axis, stacked, len(some), t), some
 
+    def salted_roots(self, salt: bytes, pairs: Sequence[tuple[Data, Data]], symbol_size: int) -> list[bytes]:
+        """Return the root over each pair's symbols, the primary sliver's first, each behind the salt.
+
+        These are the pair roots of PROTOCOL section 8. The pairs are (primary, secondary), all with symbols of that
+        size. Raises `WrongSize`.
+        """
+        n, roots = self.s + self.p, list[bytes]()
+        at_once = max(1, COPIED_BYTES // (n * (len(salt) + symbol_size)))
+        for first in range(0, len(pairs), at_once):
+            some = pairs[first : first + at_once]
+            for slivers in some:
+                for axis, sliver in zip(Axis, slivers, strict=True):
+                    self._require_sliver(axis, sliver, symbol_size)
+            primary, secondary = (array_of(b"".join(slivers)) for slivers in zip(*some, strict=True))
+            found = self._engine.salted_roots(array_of(salt), primary, secondary, len(some), symbol_size)
+            roots += map(bytes, found)
+        return roots
+
     def crossing_symbols(
         self, axis: Axis, slivers: Sequence[Data], targets: Sequence[Sequence[int]], symbol_size: int
     ) -> Bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,14 +189,17 @@ class Proving:
             blobs = [entry.blob_id for entry in entries]
             invalid = self._view.those_invalid(blobs)
             primary, secondary = (self._slivers(shard, axis, blobs) for axis in Axis)
+            roots = dict.fromkeys(invalid, NOTHING)
+            by_size: dict[int, list[bytes]] = defaultdict(list)
             for entry in entries:
-                blob_id = entry.blob_id
-                if blob_id in invalid:
-                    yield NOTHING
-                    continue
-                if blob_id not in primary or blob_id not in secondary:
-                    raise Incomplete(f"blob {blob_id_text(blob_id)} is not here whole")
-                yield self._code.salted_root(salt, primary[blob_id], secondary[blob_id], entry.symbol_size)
+                if entry.blob_id not in invalid:
+                    by_size[entry.symbol_size].append(entry.blob_id)
+            for size, some in by_size.items():
+                if not (primary.keys() >= set(some) and secondary.keys() >= set(some)):
+                    raise Incomplete(f"slivers of shard {shard} are missing")
+                pairs = [(primary[blob_id], secondary[blob_id]) for blob_id in some]
+                roots.update(zip(some, self._code.salted_roots(salt, pairs, size), strict=True))
+            yield from map(roots.__getitem__, blobs)
         self._require_current(term)
 
     def _together(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:

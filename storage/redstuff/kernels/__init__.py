@@ -26,7 +26,7 @@ from storage.redstuff.kernels.jit import compiling
 KINDS = ("gfni", "avx2", "portable")
 """Best first."""
 _ENTRIES = {
-    "grid": ("encode", "expand_vectors", "complete_vectors", "sliver_roots", "symbols_root"),
+    "grid": ("encode", "expand_vectors", "complete_vectors", "sliver_roots", "symbols_roots"),
     "single": ("crossing_symbols", "complete_each"),
 }
 """Module → the functions that Python calls."""
@@ -53,7 +53,7 @@ class Kernels:
     combine_vectors: Callable[..., None]
     complete_vectors: Callable[..., None]
     sliver_roots: Callable[..., None]
-    symbols_root: Callable[..., None]
+    symbols_roots: Callable[..., None]
     crossing_symbols: Callable[..., None]
     complete_each: Callable[..., None]
 

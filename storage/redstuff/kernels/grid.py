@@ -202,7 +202,14 @@ def _encode_columns(
 
 
 @compiled
-def symbols_root(symbols: Bytes, n: int, t: int, nodes: Bytes) -> None:
-    """Leaf nodes of the `n` symbols of one expanded sliver and their tree, whose root ends up at `nodes[SLACK]`."""
-    hash_leaves(symbols, SLACK, t, n, t, nodes, SLACK, HASH)
-    tree_roots(nodes, SLACK, 0, 1, n)
+def symbols_roots(symbols: Bytes, count: int, n: int, t: int, nodes: Bytes, roots: Bytes) -> None:
+    """Roots of `count` trees over `n` symbols each, which lie one after the other; `nodes` has room for 8 trees."""
+    tree = (n + 1) * HASH
+    for first in range(0, count, 8):
+        trees = min(8, count - first)
+        for i in range(trees):
+            hash_leaves(symbols, SLACK + (first + i) * n * t, t, n, t, nodes, SLACK + i * tree, HASH)
+        tree_roots(nodes, SLACK, tree, trees, n)
+        for i in range(trees):
+            for place in range(HASH):
+                roots[(first + i) * HASH + place] = nodes[SLACK + i * tree + place]

@@ -62,7 +62,7 @@ class HonestMember:
     def pair_roots(self, shard: int) -> list[bytes]:
         """The leaves' nodes of a shard's tree."""
         return [
-            self.code.salted_root(self.salt, *self.pair(blob, shard), self.symbol_size(blob))
+            self.code.salted_roots(self.salt, [self.pair(blob, shard)], self.symbol_size(blob))[0]
             for blob in self.blobs
         ]
 
