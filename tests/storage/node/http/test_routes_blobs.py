@@ -364,7 +364,7 @@ async def test_a_blocked_blob_is_forbidden_to_who_would_have_it(
         f"/v1/blobs/{UNKNOWN}/slivers/1/tertiary/status",
         f"/v1/blobs/{UNKNOWN}/confirmation/deletable/x",
         f"/v1/blobs/{UNKNOWN}/confirmation/deletable/{2**256}",
-        f"/v1/blobs/{UNKNOWN}/confirmation/deletable/{'9' * 2000}",
+        f"/v1/blobs/{UNKNOWN}/confirmation/deletable/{'9' * 300}",
         f"/v1/blobs/{UNKNOWN}/confirmation/deletable/0x",
         f"/v1/blobs/{UNKNOWN}/confirmation/deletable/0x{'0' * 65}",
         f"/v1/blobs/{UNKNOWN}/confirmation/deletable/0xg1",
