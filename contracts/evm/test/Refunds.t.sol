@@ -135,6 +135,18 @@ contract RefundsTest is BlobBase {
         vm.assertLe(rest, uint256(SHARDS) * 10_000); // less than a unit for each part
     }
 
+    /// @dev Nine tenths of the space, bought at an eighth of the price before sales stop, take 79 % of the first user's refund.
+    function test_a_refund_is_the_average_also_for_a_buyer_that_paid_less() public {
+        _setPrice(8e12);
+        uint256 dear = blobs.reserve(100 * MEBIBYTE, 53, ANY);
+        _setPrice(1e12);
+        vm.warp(committee.state().regularHandoverDone + 2 * (EPOCH_S + DEADLINE_S)); // the last second of sales
+        uint256 cheap = blobs.reserve(900 * MEBIBYTE, 53, ANY);
+        _stall();
+        vm.assertEq(blobs.refund(dear), 52 * 170e12); // of 52 * 800e12
+        vm.assertEq(blobs.refund(cheap), 52 * 1530e12); // of 52 * 900e12
+    }
+
     // Nothing is sold
 
     function test_every_payment_reverts_at_a_standstill() public {
