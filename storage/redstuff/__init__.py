@@ -15,7 +15,7 @@ from storage.redstuff.errors import (
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.large import LargeBlob, LargeSliver
 from storage.redstuff.merkle import GrowingTree, MerkleProof, merkle_root
-from storage.redstuff.metadata import BlobMetadata, EncodedMetadata, SliverData, SliverRoots
+from storage.redstuff.metadata import BlobMetadata, EncodedMetadata, SingleRoot, SliverData, SliverRoots
 from storage.redstuff.parameters import Axis, BlobId, Parameters, blob_id_text, parse_blob_id
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "RedStuff",
     "RedStuffError",
     "RootMismatch",
+    "SingleRoot",
     "SliverData",
     "SliverRoots",
     "TooFewShards",

@@ -166,6 +166,30 @@ class EncodedMetadata:
         return np.ndarray((2 * self.n_shards,), NODE, self.bcs, self.first + 1, (_NODE_BYTES,))
 
 
+@dataclass(frozen=True, slots=True)
+class SingleRoot:
+    """What one sliver is verified against, without the metadata that it was read from."""
+
+    blob_id: bytes
+    length: int
+    n_shards: int
+    axis: Axis
+    index: int
+    root: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, metadata: SliverRoots, axis: Axis, index: int) -> SingleRoot:
+        """Return the root of one sliver. Raises `IndexError`."""
+        root = metadata.sliver_root(axis, index)
+        return cls(metadata.blob_id, metadata.length, metadata.n_shards, axis, index, root)
+
+    def sliver_root(self, axis: Axis, index: int) -> bytes:
+        """Return the root. Raises `IndexError` for another sliver."""
+        if (axis, index) != (self.axis, self.index):
+            raise IndexError(f"{axis.label} sliver {index}: only {self.axis.label} {self.index} is known")
+        return self.root
+
+
 @dataclass(frozen=True)
 class SliverData:
     """One sliver as it travels: its symbols, their size, its index on its axis."""

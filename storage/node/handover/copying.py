@@ -32,7 +32,7 @@ from storage.node.handover.sources import Source
 from storage.node.peers import Peers
 from storage.node.repair import Repair, RepairError, Waste
 from storage.node.store import NewSliver, SliverStore
-from storage.redstuff import Axis, RedStuff, RedStuffError, SliverData, SliverRoots
+from storage.redstuff import Axis, RedStuff, RedStuffError, SingleRoot, SliverData, SliverRoots
 
 log = Log()
 
@@ -75,6 +75,8 @@ class Good:
     slivers: Sequence[NewSliver]
     metadata: dict[bytes, Bytes]
     """Blob id → BCS BlobMetadata that is not stored yet."""
+    roots: Mapping[tuple[bytes, int, Axis], SliverRoots]
+    """As `Source.roots`, once that is stored."""
 
 
 class Copying:
@@ -226,6 +228,8 @@ class Copying:
             fail_point("handover.page-verified")
             await part.waste.store(self._store, threads, good.slivers, good.metadata)
             fail_point("handover.page-stored")
+            if wanted.is_mostly_metadata:
+                source.roots = good.roots
         return page
 
     def _wanted(self, source: Source, part: Part, blob_ids: Sequence[bytes]) -> Wanted:
@@ -299,12 +303,14 @@ class Copying:
         slivers: Sequence[tuple[bytes, SliverData]],
     ) -> Good:
         """Return what is good of a page, metadata and slivers; what is wrong is held against the source."""
-        stored = self._store.metadata_of([blob_id for blob_id, _ in slivers])
+        roots = source.roots
+        at_hand = {one: roots.get((one, part.shard, part.axis)) for one, _ in slivers}
+        known = {one: root for one, root in at_hand.items() if root is not None}
+        stored = self._store.metadata_of([one for one, _ in slivers if one not in known])
         # What is neither is of a blob that is no longer, or not yet, live: nobody's fault.
         there = [(one, sliver, stored.get(one) or brought.get(one)) for one, sliver in slivers]
-        whole = [(one, sliver, bcs) for one, sliver, bcs in there if bcs is not None]
+        whole = [(one, sliver, bcs) for one, sliver, bcs in there if bcs is not None and one not in known]
         read = self._code.read_each([(bcs, one, one in stored) for one, _, bcs in whole])
-        known: dict[bytes, SliverRoots] = {}
         new: dict[bytes, Bytes] = {}
         for (blob_id, sliver, bcs), metadata in zip(whole, read, strict=True):
             if isinstance(metadata, RedStuffError):
@@ -331,7 +337,19 @@ class Copying:
             part.waste.add(blob_id, part.shard, part.axis, len(sliver.symbols))
         source.slivers += len(good)
         source.size_bytes += sum(len(one.symbols) for one in good)
-        return Good(good, new)
+        return Good(good, new, self._roots_beside(part, [known[one] for one in new]))
+
+    def _roots_beside(
+        self, part: Part, metadata: Sequence[SliverRoots]
+    ) -> dict[tuple[bytes, int, Axis], SliverRoots]:
+        """Return the roots of a shard's slivers on the other axis, as `Source.roots`."""
+        axis, shard = part.axis.other, part.shard
+        return {
+            (one.blob_id, shard, axis): SingleRoot.of(
+                one, axis, self._code.sliver_index(one.blob_id, shard, axis)
+            )
+            for one in metadata
+        }
 
     def _wrong(
         self, part: Part, known: Mapping[bytes, SliverRoots], slivers: Sequence[tuple[bytes, SliverData]]

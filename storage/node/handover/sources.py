@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from committee.membership import Member
-from storage.redstuff import Axis
+from storage.redstuff import Axis, SliverRoots
 
 STREAMS_FROM_A_SOURCE = 2
 """Pages asked for at once from one source: while one is verified and stored, the next one travels."""
@@ -44,6 +44,9 @@ class Source:
 
     choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a stream chooses what to ask a page for, until that is in `bringing`."""
+    roots: Mapping[tuple[bytes, int, Axis], SliverRoots] = field(default_factory=dict)
+    """(blob id, shard, axis) → what slivers are verified against that go with the metadata last stored: those of the
+    other axis, which come next. To read metadata of 1000 shards again takes as long as to verify a small sliver."""
     _bringing: dict[bytes, asyncio.Event] = field(default_factory=dict)
     """Blob whose metadata a page is to bring → set once that page is done with."""
 

@@ -17,6 +17,8 @@ from storage.redstuff import (
     InvalidEncoding,
     RedStuff,
     RedStuffError,
+    RootMismatch,
+    SingleRoot,
     SliverRoots,
     WrongSize,
     many,
@@ -123,6 +125,26 @@ def test_metadata_with_a_node_of_zeros_are_read_too() -> None:
     assert read == metadata
     with pytest.raises(InvalidEncoding, match="another blob"):
         CODES[10].read_metadata(metadata.to_bcs(), blob.blob_id)
+
+
+@given(st.sampled_from(sorted(CODES)), st.integers(0, 9), st.sampled_from(list(Axis)), st.data())
+@settings(deadline=None)
+def test_a_sliver_is_verified_against_its_single_root(
+    n: int, number: int, axis: Axis, draw: st.DataObject
+) -> None:
+    blob, code, index = example(n, number), CODES[n], draw.draw(st.integers(0, n - 1))
+    metadata = code.read_metadata(blob.metadata.to_bcs(), blob.blob_id)
+    root = SingleRoot.of(metadata, axis, index)
+    assert root.root == blob.metadata.sliver_root(axis, index)
+    right = bytes(blob.sliver(axis, index))
+    flipped = bytes([right[0] ^ 1]) + right[1:]
+    wrong = code.verify_slivers(
+        axis, [(root, index, right), (root, index, flipped), (root, index, right[1:])]
+    )
+    assert [type(one) for one in wrong] == [type(None), RootMismatch, WrongSize]
+    for other, place in ((axis.other, index), (axis, (index + 1) % n)):
+        with pytest.raises(IndexError):
+            root.sliver_root(other, place)
 
 
 def test_metadata_for_other_shards_are_refused() -> None:

@@ -105,10 +105,19 @@ async def test_metadata_larger_than_slivers_comes_once_for_both_axes(
             brought.extend(page.metadata or ())
             return page
 
+    store, read = stored.running[1].store, list[bytes]()
+    metadata_of = store.metadata_of
+
+    def noting(blob_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        read.extend(found := metadata_of(blob_ids))
+        return found
+
+    monkeypatch.setattr(store, "metadata_of", noting)
     bend(stored, 1, {3: lambda real: Slow(real, lambda name, answer: answer)})
     await fetch_ahead(stored)
     await check(stored)
     assert sorted(brought) == sorted(blob.blob_id for blob in small)
+    assert set(read) == {blob.blob_id for blob in BLOBS} - set(brought)
     (report,) = stored.running[1].handover.report().shards
     assert report.transferred_slivers == 2 * len(BLOBS)
 
