@@ -119,12 +119,6 @@ class ChainLedger(Protocol):
 class BlobLedger(Protocol):
     """Blob objects, and what their owners and nodes send about them."""
 
-    async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
-        """Return the blob objects that are neither deleted nor expired at a block (the head when None), by object id.
-
-        Read in pages. The end periods and owners of an old block's may be those of the head.
-        """
-
     async def live_page(
         self, cursor: int, at: BlockMark, *, is_followed: bool = False
     ) -> tuple[list[BlobRecord], int]:

@@ -7,6 +7,7 @@ import pytest
 from committee.bls import SecretKey
 from committee.errors import LedgerError, LedgerReorganised
 from committee.ledger import EpochStarted, Parameters
+from tests.live_objects import live_objects
 from tests.memory_chain import MemoryChain
 
 
@@ -37,7 +38,7 @@ async def test_what_is_mined_behind_a_block_is_gone_with_a_reorganisation(memory
     gone = memory.mine().block
     memory.rewind(before)
     for question in (
-        reader.blobs(gone),
+        live_objects(reader, gone),
         reader.epoch_state(gone),
         reader.stretch(before, gone),
         reader.stretch(gone, gone),

@@ -16,6 +16,7 @@ from committee.ledger.reservations import SpaceLedger
 from committee.messages import Intent
 from storage.redstuff import BlobMetadata
 from tests.committee.ledger.conftest import Network, Node
+from tests.live_objects import live_objects
 from tests.memory_chain import MemoryChain
 
 NOBODY = "0x00000000000000000000000000000000000000AA"
@@ -215,7 +216,7 @@ async def _state(ledger: NodeLedger) -> Any:
 
 
 async def _blobs(ledger: NodeLedger) -> Any:
-    records = await ledger.blobs()
+    records = await live_objects(ledger)
     assert [await ledger.blob_object(one.object_id) for one in records[-2:]] == records[-2:]
     return records
 

@@ -111,19 +111,18 @@ class MemoryLedger(AccountsSpace):
         """As `Ledger.candidates`."""
         return [Candidate(one, self.chain.nodes[one].stake) for one in self.chain.contracts.candidates]
 
-    async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
-        """As `Ledger.blobs`."""
-        now = await self._at(at)
-        live = [one for one in now.records.values() if one.is_registered(now.state.period)]
-        return sorted(live, key=lambda one: one.object_id)
-
     async def live_page(
         self, cursor: int, at: BlockMark, *, is_followed: bool = False
     ) -> tuple[list[BlobRecord], int]:
         """As `Ledger.live_page`; the cursor is an object id."""
-        live = [one for one in await self.blobs(at) if one.object_id >= cursor]
+        now = await self._at(at)
+        live = [
+            number
+            for number in sorted(now.records)
+            if number >= cursor and now.records[number].is_registered(now.state.period)
+        ]
         page, left = live[:PAGE_ITEMS], live[PAGE_ITEMS:]
-        return page, left[0].object_id if left else 0
+        return [now.records[number] for number in page], left[0] if left else 0
 
     async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
         """As `Ledger.lost_objects`."""

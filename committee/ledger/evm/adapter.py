@@ -283,10 +283,6 @@ class EvmLedger(SpaceWriter, VotingWriter):
         """As `Ledger.candidates`."""
         return list(await self._reader.call(self._reader.registry, "candidates", read=decode.candidates))
 
-    async def blobs(self, at: BlockMark | None = None, *, is_followed: bool = False) -> list[BlobRecord]:
-        """As `Ledger.blobs`."""
-        return await self._reader.live_blobs(at or await self.head(), is_confirmed=is_followed)
-
     async def live_page(
         self, cursor: int, at: BlockMark, *, is_followed: bool = False
     ) -> tuple[list[BlobRecord], int]:

@@ -191,30 +191,25 @@ class Reader:
         function: str,
         at: BlockMark,
         read: Callable[[dict[str, Any]], Item],
-        *,
-        is_numbered: bool = True,
-        is_confirmed: bool = False,
     ) -> list[Item]:
-        """Return what `read` makes of all items of a view, at one block; `is_confirmed` as with `call`.
+        """Return what `read` makes of all items of a view, which are numbered from 1, at one block.
 
-        The view is one of (cursor, count) → (page, next cursor; 0 at the end); where the items are numbered from 1, the
-        cursor is a number. Raises `LedgerUnavailable` when there is no end in sight.
+        The view is one of (first number, count) → (page, next number; 0 at the end). Raises `LedgerUnavailable` when
+        there is no end in sight.
         """
 
         def read_page(answer: tuple[list[dict[str, Any]], int]) -> tuple[list[Item], int]:
             page, following = answer
             is_last = following == 0 and len(page) <= PAGE_ITEMS
-            leads_on = following == max(cursor, 1) + PAGE_ITEMS if is_numbered else following > cursor
-            if not is_last and not (len(page) == PAGE_ITEMS and leads_on):
+            leads_on = following == max(cursor, 1) + PAGE_ITEMS and len(page) == PAGE_ITEMS
+            if not is_last and not leads_on:
                 raise answers.Unreadable(f"a page that does not lead on from item {cursor}")
             return [read(one) for one in page], following
 
         items: list[Item] = []
         cursor = 0
         while len(items) < MOST_ITEMS:
-            page, following = await self.call(
-                contract, function, cursor, PAGE_ITEMS, at=at, read=read_page, is_confirmed=is_confirmed
-            )
+            page, following = await self.call(contract, function, cursor, PAGE_ITEMS, at=at, read=read_page)
             items.extend(page)
             if following == 0:
                 return items
@@ -238,13 +233,6 @@ class Reader:
             self.blobs, "liveBlobs", cursor, PAGE_ITEMS, at=at, read=read, is_confirmed=is_confirmed
         )
         return told
-
-    async def live_blobs(self, at: BlockMark, *, is_confirmed: bool = False) -> list[BlobRecord]:
-        """Return the objects that are neither deleted nor expired at a block, by object id."""
-        pages = self.pages(
-            *(self.blobs, "liveBlobs", at, decode.blob_record), is_numbered=False, is_confirmed=is_confirmed
-        )
-        return sorted(await pages, key=lambda one: one.object_id)
 
     async def newest(self, has_block: int) -> BlockMark:
         """Return the newest block, `has_block` or later, which endpoints may lack for a while."""

@@ -26,6 +26,7 @@ from committee.ledger import (
 )
 from committee.ledger.evm import DeploymentParameters
 from committee.messages import EjectionReason, Intent
+from tests.live_objects import live_objects
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network
@@ -62,7 +63,7 @@ async def test_blob_is_registered_and_certified(launch: Launch) -> None:
     certified = await network.operator.blob_object(object_id)
     assert certified.certified_epoch == 1
     assert certified.is_live(1)
-    assert await network.operator.blobs() == [certified]
+    assert await live_objects(network.operator) == [certified]
 
 
 async def test_certificate_below_the_quorum_is_refused(launch: Launch) -> None:
@@ -205,7 +206,7 @@ async def test_events_are_told_in_the_order_they_happened(launch: Launch) -> Non
     blocks = [event.block.number for event in events]
     assert blocks == sorted(blocks)
     assert EpochStarted(second.started_block or NOWHERE, 2, 2) in events
-    records = await network.operator.blobs()
+    records = await live_objects(network.operator)
     assert [(one.object_id, one.deleted, one.invalid) for one in records] == [(kept, False, True)]
     assert (await network.operator.blob_object(deleted)).deleted
 

@@ -12,6 +12,7 @@ from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger import Attestation, BlockMark, Candidate
 from committee.ledger.evm import EvmLedger
 from committee.messages import EjectionReason, Intent
+from tests.live_objects import live_objects
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch
@@ -112,8 +113,8 @@ async def test_state_is_read_at_the_block_that_is_asked_for(launch: Launch) -> N
     await network.begin_epoch()
     await network.operator.register_blob(bytes(32), 5000, 1)
     assert (await network.operator.epoch_state(before)).epoch == 0
-    assert await network.operator.blobs(before) == []
-    assert len(await network.operator.blobs()) == 1
+    assert await live_objects(network.operator, before) == []
+    assert len(await live_objects(network.operator)) == 1
 
 
 async def test_state_of_a_block_that_was_reorganised_is_not_given(launch: Launch) -> None:

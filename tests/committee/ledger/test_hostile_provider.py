@@ -27,6 +27,7 @@ from tests.committee.ledger.following import STAKES, assert_as_fresh, certify, c
 from tests.committee.ledger.hostile import LIES, UNREADABLE, HostileProvider, Lie, no_secret
 from tests.committee.ledger.hostile import session as session
 from tests.committee.ledger.hostile import short_rests as short_rests
+from tests.live_objects import live_objects
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network
@@ -40,7 +41,7 @@ QUESTIONS: dict[str, Question] = {
     "nodes": lambda ledger: ledger.nodes(),
     "node": lambda ledger: ledger.node(2),
     "candidates": lambda ledger: ledger.candidates(),
-    "blobs": lambda ledger: ledger.blobs(),
+    "live objects": live_objects,
     "blob_object": lambda ledger: ledger.blob_object(1),
     "attested_shards": lambda ledger: ledger.attested_shards(),
     "missing_shards": lambda ledger: ledger.missing_shards(1),

@@ -31,4 +31,5 @@ async def test_pages_have_all_that_lives(launch: Launch, monkeypatch: pytest.Mon
         found += page
         if cursor == 0:
             break
-    assert sorted(found, key=lambda one: one.object_id) == await ledger.blobs(head)
+    live = [await ledger.blob_object(number) for number in numbers if number != numbers[1]]
+    assert sorted(found, key=lambda one: one.object_id) == live

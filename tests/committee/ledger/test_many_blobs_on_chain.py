@@ -13,6 +13,7 @@ from committee.errors import LedgerRefused
 from committee.ledger.evm import EvmLedger, blob_search, outbox
 from committee.ledger.evm.rpc import Rpc
 from tests.committee.ledger.test_paying_on_chain import LENGTH, in_epoch_1
+from tests.live_objects import live_objects
 
 if TYPE_CHECKING:
     from localnet.chain import LocalChain
@@ -66,7 +67,7 @@ async def test_of_blobs_of_which_one_is_registered_already_none_is_registered_ag
         await writer.register_blobs([(root(number), LENGTH) for number in range(3)], 3, known_up_to=0)
     assert refused.value.reason == "RegisteredMeanwhile"
     assert int(str(refused.value.arguments["objectId"])) == object_id
-    assert len(await writer.blobs(await writer.newest())) == 1
+    assert len(await live_objects(writer, await writer.newest())) == 1
 
 
 async def test_blobs_that_cost_more_than_the_account_has_are_refused_whole(launch: Launch) -> None:

@@ -17,6 +17,7 @@ import pytest
 from committee.errors import LedgerUnavailable
 from committee.ledger.evm import AccountKey, Deployment, EvmLedger, machine_lock
 from committee.ledger.evm.nonces import Nonces
+from tests.live_objects import live_objects
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network
@@ -57,7 +58,7 @@ async def all_send(network: Network, pool: Executor, senders: int) -> None:
     )
     assert came == [EACH] * senders
     assert await network.operator.balance(HOLDER) == senders * EACH // 2
-    assert len(await network.operator.blobs()) == senders * EACH // 2
+    assert len(await live_objects(network.operator)) == senders * EACH // 2
 
 
 async def test_threads_that_send_from_one_account_all_come_through(launch: Launch) -> None:

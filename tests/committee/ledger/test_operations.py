@@ -14,6 +14,7 @@ from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import EpochState, StakePosition
 from committee.ledger.evm import AccountKey, DeploymentParameters, DryRun, EvmLedger
 from committee.messages import Intent
+from tests.live_objects import live_objects
 
 if TYPE_CHECKING:
     from committee.ledger.evm.reader import Contract
@@ -170,7 +171,7 @@ async def test_several_blobs_are_certified_in_one_transaction(launch: Launch) ->
         await network.operator.certify_blobs({**certificates, objects[3]: certificates[objects[0]]})
     sent = await network.operator.certify_blobs(certificates)
     assert len(sent) == 1
-    assert [one.certified_epoch for one in await network.operator.blobs()] == [1, 1, 1, 1]
+    assert [one.certified_epoch for one in await live_objects(network.operator)] == [1, 1, 1, 1]
 
 
 async def test_blobs_are_extended_deleted_and_invalidated(launch: Launch) -> None:
@@ -199,7 +200,7 @@ async def test_pages_of_live_blobs_are_of_one_block(launch: Launch, monkeypatch:
     for number in range(5):
         await operator.register_blob(root(number), LENGTH, 2, deletable=True)
     monkeypatch.setattr("committee.ledger.evm.reader.PAGE_ITEMS", 2)
-    before, asked, real = await operator.blobs(), list[int](), operator._reader.call
+    before, asked, real = await live_objects(operator), list[int](), operator._reader.call
 
     async def call(contract: Contract, function: str, *arguments: Any, **options: Any) -> Any:
         answer = await real(contract, function, *arguments, **options)
@@ -210,9 +211,9 @@ async def test_pages_of_live_blobs_are_of_one_block(launch: Launch, monkeypatch:
         return answer
 
     monkeypatch.setattr(operator._reader, "call", call)
-    assert await operator.blobs() == before and len(before) == 5
+    assert await live_objects(operator) == before and len(before) == 5
     assert len(asked) == 3 and asked == sorted(asked)
-    assert [one.object_id for one in await operator.blobs()] == [1, 3, 5]
+    assert [one.object_id for one in await live_objects(operator)] == [1, 3, 5]
 
 
 async def test_a_dry_run_tells_what_it_would_send_and_sends_nothing(launch: Launch) -> None:

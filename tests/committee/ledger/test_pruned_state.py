@@ -21,6 +21,7 @@ from tests.committee.ledger.following import (
     register,
     settled_ledger,
 )
+from tests.live_objects import live_objects
 from tests.storage.node.chain.kept import live_at_start
 
 if TYPE_CHECKING:
@@ -127,9 +128,9 @@ async def test_a_block_that_was_replaced_is_no_state_that_was_pruned(launch: Lau
     await certify(network, *await register(network, 1))
     old = await ledger.head()
     with pytest.raises(LedgerUnavailable, match="was reorganised or whose state is pruned"):
-        await ledger.blobs(BlockMark(old.number - 1, bytes(32)))
+        await live_objects(ledger, BlockMark(old.number - 1, bytes(32)))
     with pytest.raises(LedgerUnavailable, match="was reorganised or whose state is pruned"):
-        await ledger.blobs(BlockMark(old.number, bytes(32)))
+        await live_objects(ledger, BlockMark(old.number, bytes(32)))
 
 
 async def test_an_object_whose_history_an_endpoint_forgets_is_an_outage(

@@ -13,6 +13,7 @@ from committee.errors import CommitteeError, LedgerRefused
 from committee.ledger import EpochState
 from committee.messages import Intent
 from storage.redstuff import BlobMetadata
+from tests.live_objects import live_objects
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, Network
@@ -28,7 +29,7 @@ async def test_blob_ids_are_those_of_the_chain(launch: Launch, seed: int) -> Non
         root, length = choose.randbytes(32), choose.choice([0, 1, choose.randrange(1 << 20)])
         await network.operator.register_blob(root, length, 1)
         ids.append(BlobMetadata.id_of(length, root))
-    assert [one.blob_id for one in await network.operator.blobs()] == ids
+    assert [one.blob_id for one in await live_objects(network.operator)] == ids
 
 
 def spoilt(

@@ -16,6 +16,7 @@ from storage.client import cli, settling
 from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable, NotCertified
 from storage.client.failures import Reason
 from storage.client.settling import NotSettled, Settling, block_of
+from tests.live_objects import live_objects
 from tests.memory_chain import MemoryLedger
 from tests.storage.client.conftest import Tap, UserLedger
 
@@ -112,7 +113,7 @@ async def test_an_endpoint_that_tells_no_finality_after_its_restart_is_waited_fo
     if is_for_ever:
         with pytest.raises(FinalityUnknown):
             await storing
-        assert not await network.ledgers[1].blobs()
+        assert not await live_objects(network.ledgers[1])
         return
     assert (await storing).certified_epoch == 1
     assert told[:4] == ["finality"] * 3 + ["encode"]
