@@ -20,6 +20,7 @@ from committee.membership import Member
 from storage.client import batch_wire
 from storage.client.batch_wire import Confirmable, PairSliver, Signed, Upload
 from storage.client.errors import NodeError, NodeLied, NodeRefused
+from storage.client.failures import Reason
 from storage.client.link import SMALL_BYTES
 from storage.client.node_client import NodeClient
 from storage.client.settling import Settling
@@ -69,8 +70,16 @@ class Uploading:
     async def confirmations(self, items: Sequence[Item]) -> dict[Item, Confirmation | NodeError]:
         """Upload the member's pairs of each blob; return its confirmation of each, which holds, or why there is none.
 
-        A blob that fails holds up no other one.
+        A blob that fails holds up no other one. What the node has dropped by the time that it is to confirm it is
+        uploaded once more: it had it for an object whose end it had not seen yet, and took it for the new one.
         """
+        outcomes = await self._uploaded(items)
+        dropped = [one for one, outcome in outcomes.items() if _is_dropped(outcome)]
+        if dropped:
+            outcomes |= await self._uploaded(dropped)
+        return outcomes
+
+    async def _uploaded(self, items: Sequence[Item]) -> dict[Item, Confirmation | NodeError]:
         failed = await self._upload(items)
         outcomes: dict[Item, Confirmation | NodeError] = {**failed}
         outcomes |= await self._confirmed([one for one in items if one not in failed])
@@ -273,6 +282,10 @@ def _first(failed: BaseExceptionGroup[NodeError]) -> NodeError:
     """Return the first error of a group that has no others than these."""
     first = failed.exceptions[0]
     return first if isinstance(first, NodeError) else _first(first)
+
+
+def _is_dropped(outcome: Confirmation | NodeError) -> bool:
+    return isinstance(outcome, NodeRefused) and outcome.reason == Reason.MISSING_SLIVERS
 
 
 def _is_of_earlier_epoch(told: Signed | NodeError, message: bytes) -> bool:

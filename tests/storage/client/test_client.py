@@ -316,6 +316,34 @@ async def test_a_certificate_that_comes_during_the_handover_is_good(
     assert (stored.certified_epoch, ledger.posted) == (1, [1])
 
 
+@pytest.mark.parametrize("size_bytes", [3000, 40_000], ids=["together", "one by one"])
+async def test_what_nodes_drop_of_a_deleted_object_is_uploaded_anew_for_the_next(
+    network: Network, user: Client, confirmations: Tap, size_bytes: int
+) -> None:
+    """ipfs/kubo#6252: what is added again while its garbage is collected. Nodes see the deletion after the upload."""
+    data = random.Random(3).randbytes(size_bytes)
+    stored = await user.store(data, 3, deletable=True)
+    await network.seen()
+    for node_id in SHARDS:
+        network.hold(node_id)
+    deleted = await user.ledger.delete_blob(stored.object_id)
+    is_dropped = asyncio.Event()
+
+    async def drop(name: str) -> None:
+        if not is_dropped.is_set():
+            is_dropped.set()
+            for node_id in SHARDS:
+                network.ledgers[node_id].held = deleted.block
+            await network.until(lambda: all(network.has_nothing(one, stored.blob_id) for one in SHARDS))
+            for node_id in SHARDS:
+                network.let_go(node_id)
+
+    confirmations.before = drop
+    again = await user.store(data, 3, deletable=True)
+    assert is_dropped.is_set() and again.object_id == stored.object_id + 1
+    assert await user.read(again.blob_id) == data
+
+
 @pytest.mark.parametrize("is_certified", [False, True])
 async def test_an_object_whose_time_is_over_is_not_told_as_certified(
     network: Network, user: Client, is_certified: bool

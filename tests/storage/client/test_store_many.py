@@ -271,7 +271,7 @@ async def test_signatures_that_hold_together_alone_certify_together_alone(
 
 async def test_too_few_confirmations_of_a_blob_fail_it_alone(user: Client, together: Tap) -> None:
     def change(name: str, answers: list[Any]) -> list[Any]:
-        refusal = NodeRefused(name, "", 400, Reason.MISSING_SLIVERS, "a sliver is missing")
+        refusal = NodeRefused(name, "", 400, Reason.INVALID_REQUEST, "test")
         return [*answers[:4], refusal, *answers[5:]] if name in ("node-1", "node-2") else answers
 
     together.change = change
@@ -279,7 +279,7 @@ async def test_too_few_confirmations_of_a_blob_fail_it_alone(user: Client, toget
     failed = told.pop(4)
     assert isinstance(failed, NotCertified)
     assert isinstance(failed.cause, NotEnoughConfirmations)
-    assert "node-1, node-2: MISSING_SLIVERS" in str(failed)
+    assert "node-1, node-2: INVALID_REQUEST" in str(failed)
     assert all(isinstance(one, StoredBlob) for one in told)
 
 
