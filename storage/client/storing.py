@@ -152,7 +152,7 @@ class Storing:
         return [results[place] for place in range(len(objects))]
 
     async def _not_in_time(self, failed: Places[int]) -> Places[NotInTime]:
-        """Return the failure of those of the objects that failed whose periods are over by now."""
+        """Return the failure of those of the objects that failed whose periods are over by now, and not deleted."""
         if not failed:
             return {}
         try:
@@ -160,7 +160,7 @@ class Storing:
             records = await asyncio.gather(*map(self._ledger.blob_object, failed.values()))
         except LedgerError:
             return {}
-        ends = {place: one.end_period for place, one in zip(failed, records, strict=True)}
+        ends = {place: one.end_period for place, one in zip(failed, records, strict=True) if not one.deleted}
         return {place: NotInTime(end) for place, end in ends.items() if end <= period}
 
     # confirmations
