@@ -69,7 +69,7 @@ async def _batches(blobs: Blobs, kept_bytes: Callable[[int], int]) -> AsyncItera
     batch: list[Data] = []
     size_bytes = 0
     async for blob in _each(blobs):
-        more_bytes = kept_bytes(memoryview(blob).nbytes)
+        more_bytes = kept_bytes(_length(blob))
         if batch and (len(batch) == BLOBS_IN_A_BATCH or size_bytes + more_bytes > BYTES_IN_A_BATCH):
             yield batch
             batch, size_bytes = [], 0
@@ -77,6 +77,14 @@ async def _batches(blobs: Blobs, kept_bytes: Callable[[int], int]) -> AsyncItera
         size_bytes += more_bytes
     if batch:
         yield batch
+
+
+def _length(blob: Data) -> int:
+    """Return the bytes of a blob; 0 for what is none, of which `work` tells."""
+    try:
+        return memoryview(blob).nbytes
+    except (TypeError, ValueError):
+        return 0
 
 
 async def _each(blobs: Blobs) -> AsyncIterator[Data]:

@@ -254,10 +254,11 @@ def _encode(code: RedStuff, data: Data) -> EncodedBlob | LargeBlob:
     return code.encode_large(data) if is_large else code.encode(data)
 
 
-def _encoded_or_error(code: RedStuff, data: Data) -> EncodedBlob | LargeBlob | RedStuffError:
+def _encoded_or_error(code: RedStuff, data: Data) -> EncodedBlob | LargeBlob | Exception:
+    """Return an encoded blob, or why there is none: it is too large, or no bytes."""
     try:
         return _encode(code, data)
-    except RedStuffError as error:
+    except Exception as error:
         return error
 
 

@@ -130,6 +130,21 @@ async def test_a_blob_that_is_too_large_fails_alone(user: Client) -> None:
     assert all(isinstance(one, StoredBlob) for one in others)
 
 
+async def test_what_is_no_bytes_fails_alone(user: Client) -> None:
+    released = memoryview(b"walrus")
+    released.release()
+    wrong: list[Any] = ["text", None, 5, released]
+    told = await outcomes(user, [MANY[0], *wrong, MANY[1]])
+    assert [type(one) for one in told] == [
+        StoredBlob,
+        TypeError,
+        TypeError,
+        TypeError,
+        ValueError,
+        StoredBlob,
+    ]
+
+
 async def test_nothing_is_stored_of_no_blobs(network: Network, user: Client) -> None:
     assert await outcomes(user, []) == []
     assert registered(network) == 0
