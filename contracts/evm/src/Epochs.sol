@@ -2,12 +2,12 @@
 pragma solidity ^0.8.30;
 
 import {BLS} from "solady/utils/ext/ithaca/BLS.sol";
+import {CommitteeViews} from "./CommitteeViews.sol";
 import {Governed} from "./Governed.sol";
 import {ICommittee} from "./interfaces/ICommittee.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {IStaking} from "./interfaces/IStaking.sol";
-import {Roster} from "./lib/Assignment.sol";
 import {Bls} from "./lib/Bls.sol";
 import {Messages} from "./lib/Messages.sol";
 import {Roll, Rolls} from "./lib/Rolls.sol";
@@ -68,6 +68,8 @@ abstract contract Epochs is Governed, ICommittee {
     /// @dev A shorter time to shrink in would be no protection.
     uint32 private constant LEAST_SHRINK_PERIODS = 4;
     uint32 private constant WIDEST_BAND_MILLIS = 1000;
+
+    CommitteeViews private immutable _views = new CommitteeViews();
 
     Parameters private _deployedParameters;
     Clock internal _clock;
@@ -202,22 +204,8 @@ abstract contract Epochs is Governed, ICommittee {
     }
 
     /// @inheritdoc ICommittee
-    function committeeOf(uint32 epoch_) public view returns (CommitteeView memory shown) {
-        Roll memory roll = _known(epoch_);
-        Roster memory roster = Rolls.read(roll);
-        bytes memory keys = Rolls.keys(roll);
-        shown.epoch = epoch_;
-        shown.members = new MemberView[](roster.nodeIds.length);
-        for (uint256 i; i < shown.members.length; ++i) {
-            (string memory name, string memory networkAddress) = registry.contact(roster.nodeIds[i]);
-            shown.members[i] = MemberView({
-                nodeId: roster.nodeIds[i],
-                name: name,
-                networkAddress: networkAddress,
-                publicKey: Bls.compress(Bls.keyAt(keys, i)),
-                shards: roster.shards[i]
-            });
-        }
+    function committeeOf(uint32 epoch_) external view returns (CommitteeView memory) {
+        _passOn(abi.encodeCall(_views.committeeOf, (registry, epoch_, _known(epoch_))));
     }
 
     /// @inheritdoc ICommittee
@@ -226,20 +214,28 @@ abstract contract Epochs is Governed, ICommittee {
     }
 
     /// @inheritdoc ICommittee
-    function committees()
-        external
-        view
-        returns (CommitteeView memory previous, CommitteeView memory current, CommitteeView memory next)
-    {
+    function committees() external view returns (CommitteeView memory, CommitteeView memory, CommitteeView memory) {
         Clock memory clock = _clock;
-        if (clock.epoch > 1) previous = committeeOf(clock.epoch - 1);
-        if (clock.epoch > 0) current = committeeOf(clock.epoch);
-        if (clock.selectedEpoch > 0) next = committeeOf(clock.selectedEpoch);
+        uint32[3] memory epochs = [clock.epoch > 1 ? clock.epoch - 1 : 0, clock.epoch, clock.selectedEpoch];
+        Roll[3] memory rolls = [_terms[epochs[0]].roll, _terms[epochs[1]].roll, _terms[epochs[2]].roll];
+        _passOn(abi.encodeCall(_views.committees, (registry, epochs, rolls)));
     }
 
     /// @inheritdoc ICommittee
     function missingShards(uint32 epoch_) external view returns (uint16[] memory) {
         return _missingSet(epoch_).toList();
+    }
+
+    /// @dev Ends the call with what the views answer to a question.
+    function _passOn(bytes memory question) private view {
+        address views = address(_views);
+        assembly ("memory-safe") {
+            let success := staticcall(gas(), views, add(question, 0x20), mload(question), 0x00, 0x00)
+            let answer := mload(0x40)
+            returndatacopy(answer, 0x00, returndatasize())
+            if iszero(success) { revert(answer, returndatasize()) }
+            return(answer, returndatasize())
+        }
     }
 
     function _signers(uint32 epoch_, uint8 intent, bytes memory bitmap)

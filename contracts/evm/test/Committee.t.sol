@@ -18,7 +18,7 @@ contract CommitteeTest is Base {
     // Selecting
 
     function test_select_before_the_first_epoch_at_once() public {
-        address election = vm.computeCreateAddress(address(committee), 1);
+        address election = vm.computeCreateAddress(address(committee), 2);
         address members = vm.computeCreateAddress(election, 1);
         address shards = vm.computeCreateAddress(election, 2);
         bytes memory entries;
