@@ -75,7 +75,9 @@ PARAMETERS: Mapping[str, Option] = {
         _number("--write-price", "Price of registering a MiB, in smallest units.", 0)
     ),
     "n_shards": Option(_number("--shards", "Number of shards, for life.", 4, 1000), 1000),
-    "period_duration_s": Option(_number("--epoch-s", "Seconds of a period.", 1), 14 * DAY_S),
+    "period_duration_s": Option(
+        _number("--epoch-s", "Seconds of a period; its storage proofs take half of it.", 6), 14 * DAY_S
+    ),
     "handover_deadline_s": Option(
         _number("--deadline-s", "Seconds until a handover can be closed.", 1), DAY_S
     ),

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const OUTPUT = process.argv[2] ?? join(HERE, "artifacts");
-const CONTRACTS = ["HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot"];
+const CONTRACTS = ["HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot", "Proofs"];
 // Contracts that a contract creates for itself, and whose errors it passes on to its callers.
 const PARTS = { Committee: ["Election"] };
 const LARGEST_CODE_BYTES = 24576; // EIP-170

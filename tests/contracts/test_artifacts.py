@@ -12,7 +12,7 @@ import pytest
 
 EVM = Path(__file__).parents[2] / "contracts" / "evm"
 ARTIFACTS = EVM / "artifacts"
-CONTRACTS = {"HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot"}
+CONTRACTS = {"HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot", "Proofs"}
 LARGEST_CODE_BYTES = 24_576
 """EIP-170."""
 BUILD_LIMIT_S = 300.0

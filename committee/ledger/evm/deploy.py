@@ -30,7 +30,7 @@ from committee.ledger.evm.sender import Sender
 from committee.ledger.interface import DryRun
 from committee.ledger.records import SentTransaction
 
-CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot")
+CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot", "Proofs")
 """The contracts, in the order of their creation."""
 _PRECOMPILES = (
     ("Blake2b (EIP-152, Istanbul)", 0x09, "00000001" + "00" * 208 + "01", 64),
@@ -56,10 +56,10 @@ async def deploy(
     dry_run: bool = False,
     first_nonce: int | None = None,
 ) -> Deployment:
-    """Create token, timelock, staking, registry, committee, blob and ballot contracts.
+    """Create token, timelock, staking, registry, committee, blob, ballot and proofs contracts.
 
-    The account must not send anything else meanwhile: staking is given the addresses of registry, committee and blob
-    contract before they exist, the blob contract that of the ballot, and their constructors refuse any other.
+    The account must not send anything else meanwhile: staking is given the addresses of registry, committee, blob and
+    proofs contract before they exist, the blob contract that of the ballot, and their constructors refuse any other.
 
     With `dry_run` nothing is sent and `DryRun` raised; what the committee's and the blobs' creation cost cannot be
     estimated before the others exist.
@@ -101,6 +101,7 @@ async def deploy(
         committee=addresses["Committee"],
         blobs=addresses["Blobs"],
         ballot=addresses["Ballot"],
+        proofs=addresses["Proofs"],
         block=block,
         domain=domain_of(chain_id, addresses["Committee"]),
         finality=finality,
@@ -184,6 +185,7 @@ async def _require_created(
         "Committee": ("nShards", parameters.n_shards),
         "Blobs": ("committee", addresses["Committee"]),
         "Ballot": ("space", addresses["Blobs"]),
+        "Proofs": ("committee", addresses["Committee"]),
     }
     for name in CONTRACTS[:count]:
         (function, expected), abi = views[name], load_contract(name)
@@ -232,6 +234,7 @@ def _constructor_arguments(
             "registry_": addresses["Registry"],
             "committee_": addresses["Committee"],
             "payer_": addresses["Blobs"],
+            "proofs_": addresses["Proofs"],
             "evidenceWindow_": parameters.evidence_window_s,
             **governed,
         },
@@ -267,6 +270,12 @@ def _constructor_arguments(
             **governed,
         },
         "Ballot": {"space_": addresses["Blobs"]},
+        "Proofs": {
+            "committee_": addresses["Committee"],
+            "blobs_": addresses["Blobs"],
+            "windows_": parameters.proof_windows_s,
+            "bond_": parameters.demand_bond,
+        },
     }
 
 

@@ -22,6 +22,8 @@ DEVELOPMENT_CHAIN_ID = 31337
 MAX_MANIFEST_BYTES = 1 << 16
 MAX_MANIFEST_BRACKETS = 16
 
+_ADDRESSES = ("token", "timelock", "staking", "registry", "committee", "blobs", "ballot", "proofs")
+
 Finality = Literal["latest", "safe", "finalized"]
 """The JSON-RPC tag of the newest block that a node takes for settled."""
 
@@ -70,6 +72,18 @@ class DeploymentParameters:
     shrink_s: int | None = None
     """Time in which the part of the elected stake that must stand for a selection falls from two thirds to nothing;
     None for 26 periods."""
+    commit_window_s: int | None = None
+    """Time for commitments to what members store, from an epoch's inventory on; None for what the other two windows
+    leave of half a period: 4 days of a usual one."""
+    prove_window_s: int | None = None
+    """Time from the draw in which fellows are asked for certificates of proofs; None for a 14th of a period."""
+    answer_window_s: int | None = None
+    """Time from then on for answers on chain; None for a 7th of a period. The three are half a period at most."""
+    demand_window_s: int | None = None
+    """Time for the answer to a demand, half a period at most; None for a 14th of a period."""
+    demand_bond: int = 100 * 10**18
+    """In the token's smallest unit, above 0: what a demand costs its asker if it is answered. It should be worth the
+    dearest answer, of 2.6 million gas."""
     opening_members: int = 4
     """The first selection waits for this many members and for `opening_stake`: else the first account to stake would be
     the whole network. Of fewer than four equal members none may fail."""
@@ -82,6 +96,21 @@ class DeploymentParameters:
     """Tokens that the deployer has to begin with, in the smallest unit."""
     finality: Finality | None = None
     """None: "latest" on a development chain, "finalized" on any other."""
+
+    @property
+    def proof_windows_s(self) -> tuple[int, int, int, int]:
+        """The windows of storage proofs: commit, prove, answer, demand. Defaults fit periods of 6 s or more."""
+        period_s = self.period_duration_s
+        a_14th_s = max(1, period_s // 14)
+        prove_s = a_14th_s if self.prove_window_s is None else self.prove_window_s
+        answer_s = max(1, period_s // 7) if self.answer_window_s is None else self.answer_window_s
+        rest_s = max(1, period_s // 2 - prove_s - answer_s)
+        return (
+            rest_s if self.commit_window_s is None else self.commit_window_s,
+            prove_s,
+            answer_s,
+            a_14th_s if self.demand_window_s is None else self.demand_window_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +125,7 @@ class Deployment:
     committee: str
     blobs: str
     ballot: str
+    proofs: str
     block: int
     """The block in which the last of the contracts was created."""
     domain: bytes
@@ -117,7 +147,7 @@ class Deployment:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             raise LedgerError(f"deployment manifest must have exactly the fields {', '.join(sorted(names))}")
-        for name in ("token", "timelock", "staking", "registry", "committee", "blobs", "ballot"):
+        for name in _ADDRESSES:
             if not (isinstance(values[name], str) and is_checksum_address(values[name])):
                 raise LedgerError(f"deployment manifest: {name} is not an address with a right checksum")
         for name in ("chain_id", "block"):

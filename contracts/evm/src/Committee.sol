@@ -28,6 +28,7 @@ contract Committee is Earnings {
         bytes32 digest;
         uint32 count;
         uint32 epoch;
+        uint40 attestedAt;
     }
 
     /// @inheritdoc ICommittee
@@ -39,6 +40,11 @@ contract Committee is Earnings {
     Election private immutable _election = new Election();
 
     mapping(uint16 shard => Attestation) private _attestations;
+
+    modifier onlyProofs() {
+        if (msg.sender != staking.proofs()) revert NotProofs(msg.sender);
+        _;
+    }
 
     /// @dev Parameters as in `Epochs` and `Governed`.
     constructor(
@@ -141,7 +147,8 @@ contract Committee is Earnings {
             if (!own.contains(shard)) revert NotYourShard(shard);
             if (kept.contains(shard)) revert ShardIsKept(shard);
             if (_attestations[shard].epoch == epoch_) revert AlreadyAttested(shard);
-            _attestations[shard] = Attestation({digest: digests[i], count: counts[i], epoch: epoch_});
+            _attestations[shard] =
+                Attestation({digest: digests[i], count: counts[i], epoch: epoch_, attestedAt: uint40(block.timestamp)});
             _held[shard >> 8] |= 1 << (shard & 0xff);
         }
         clock.heldCount += uint16(shards.length);
@@ -167,30 +174,33 @@ contract Committee is Earnings {
         pausable
     {
         if (block.timestamp > deadline) revert EjectionTooLate(deadline);
-        Clock memory clock = _clock;
-        uint32 current = clock.epoch;
-        if (current == 0) revert WrongEpoch(0, 0);
-        bool isSelected = clock.selectedEpoch != 0 && _isMember(nodeId, clock.selectedEpoch);
-        bool isInOffice = _isMember(nodeId, current);
-        if (!isSelected && !isInOffice) revert NotAMember(nodeId, current);
-        if (isEjected[current][nodeId]) revert AlreadyEjected(nodeId, current);
+        uint32 current = _remove(nodeId, reason);
         verify(current, Messages.EJECT, Messages.ejection(nodeId, reason, deadline), bitmap, signature);
-        isEjected[current][nodeId] = true;
-        _forfeit(clock, nodeId);
-        Record storage record = _records[current];
-        if (record.firstEjection == 0 && isInOffice) record.firstEjection = uint40(block.timestamp);
-        emit MemberEjected(current, nodeId, reason);
-        if (isSelected) {
-            (_clock.selectedEpoch, _clock.isReplacement) = (0, false);
-            emit SelectionDropped(clock.selectedEpoch);
-        }
-        registry.removeCandidate(nodeId, clock.period + 1);
+    }
+
+    /// @inheritdoc ICommittee
+    function remove(uint32 nodeId, uint8 reason) external onlyProofs {
+        _remove(nodeId, reason);
+    }
+
+    /// @inheritdoc ICommittee
+    function forfeit(uint32 nodeId) external onlyProofs {
+        _forfeit(_clock, nodeId);
     }
 
     /// @inheritdoc ICommittee
     function attestation(uint16 shard) public view returns (bool done, bytes32 digest, uint32 count) {
         Attestation memory entry = _attestations[shard];
         if (entry.epoch != 0 && entry.epoch == _clock.epoch) return (true, entry.digest, entry.count);
+    }
+
+    /// @inheritdoc ICommittee
+    function heldSince(uint16 shard) external view returns (uint64 since, bool isAttested, bytes32 digest) {
+        Clock memory clock = _clock;
+        if (_held[shard >> 8] >> (shard & 0xff) & 1 == 0) return (0, false, 0);
+        Attestation storage entry = _attestations[shard];
+        if (entry.epoch != clock.epoch) return (clock.startedAt, false, 0);
+        return (entry.attestedAt, true, entry.digest);
     }
 
     /// @inheritdoc ICommittee
@@ -206,6 +216,27 @@ contract Committee is Earnings {
     /// @inheritdoc Governed
     function isPausable(bytes4 selector) public pure override returns (bool) {
         return selector == this.eject.selector;
+    }
+
+    /// @dev Ends a member's candidacy until the next period, lets it be replaced and drops a selection with it.
+    function _remove(uint32 nodeId, uint8 reason) private returns (uint32 current) {
+        Clock memory clock = _clock;
+        current = clock.epoch;
+        if (current == 0) revert WrongEpoch(0, 0);
+        bool isSelected = clock.selectedEpoch != 0 && _isMember(nodeId, clock.selectedEpoch);
+        bool isInOffice = _isMember(nodeId, current);
+        if (!isSelected && !isInOffice) revert NotAMember(nodeId, current);
+        if (isEjected[current][nodeId]) revert AlreadyEjected(nodeId, current);
+        isEjected[current][nodeId] = true;
+        _forfeit(clock, nodeId);
+        Record storage record = _records[current];
+        if (record.firstEjection == 0 && isInOffice) record.firstEjection = uint40(block.timestamp);
+        emit MemberEjected(current, nodeId, reason);
+        if (isSelected) {
+            (_clock.selectedEpoch, _clock.isReplacement) = (0, false);
+            emit SelectionDropped(clock.selectedEpoch);
+        }
+        registry.removeCandidate(nodeId, clock.period + 1);
     }
 
     function _finishAtQuorum(Clock memory clock) private {

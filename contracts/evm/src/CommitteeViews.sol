@@ -49,4 +49,9 @@ contract CommitteeViews {
         if (epochs[1] != 0) current = committeeOf(registry, epochs[1], rolls[1]);
         if (epochs[2] != 0) next = committeeOf(registry, epochs[2], rolls[2]);
     }
+
+    /// @notice The member that has a shard; 0 if none has.
+    function ownerOf(Roll calldata roll, uint16 shard) external view returns (uint32) {
+        return Rolls.ownerOf(roll, shard);
+    }
 }

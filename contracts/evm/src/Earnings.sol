@@ -10,7 +10,7 @@ import {ShardSet} from "./lib/ShardSet.sol";
 /// @title What members earn of a period's payment.
 /// @notice A period has `PARTS` parts, which pass with its duration. A shard earns those that pass in an epoch, if its
 /// owner kept it. If it is attested, it earns those that pass from then on. A shard that is neither, and all shards of a
-/// member that is ejected in the epoch, earn nothing in that epoch.
+/// member that is ejected in the epoch or misses its storage proof, earn nothing in that epoch.
 /// @dev The duration is the parameter, not the time that the period turns out to last, and its last epoch has all parts
 /// that are left: so pay does not grow when the next start is late, and is the same for a period that stalls.
 abstract contract Earnings is Epochs {
@@ -20,7 +20,7 @@ abstract contract Earnings is Epochs {
     struct Share {
         uint16 attested;
         uint64 attestedAt;
-        bool isForfeited; // it was ejected
+        bool isForfeited; // it was ejected, or missed its proof
     }
 
     /// @inheritdoc ICommittee
@@ -60,7 +60,7 @@ abstract contract Earnings is Epochs {
         }
     }
 
-    /// @dev A member attests shards now. One that is ejected earns nothing for them.
+    /// @dev A member attests shards now. One that has forfeited its pay earns nothing for them.
     function _enterAttested(Clock memory clock, uint32 nodeId, uint256 shards) internal {
         Share storage share = _shares[clock.epoch][nodeId];
         Record storage record = _records[clock.epoch];
@@ -75,10 +75,12 @@ abstract contract Earnings is Epochs {
         record.attestedAt += attestedAt;
     }
 
-    /// @dev A node is ejected now. From when on the period may have been paid as stalled, that changes no pay.
+    /// @dev A node is ejected, or has missed its proof, once or more. From when on the period may have been paid as
+    /// stalled, that changes no pay.
     function _forfeit(Clock memory clock, uint32 nodeId) internal {
         if (block.timestamp > uint256(_terms[clock.epoch - clock.replacements].startedAt) + _stallTime()) return;
         Share storage share = _shares[clock.epoch][nodeId];
+        if (share.isForfeited) return;
         Record storage record = _records[clock.epoch];
         record.forfeited += uint16(_heldBy(clock.epoch, nodeId));
         record.attested -= share.attested;

@@ -210,7 +210,16 @@ abstract contract Epochs is Governed, ICommittee {
 
     /// @inheritdoc ICommittee
     function ownerOf(uint32 epoch_, uint16 shard) external view returns (uint32) {
-        return Rolls.ownerOf(_known(epoch_), shard);
+        _passOn(abi.encodeCall(_views.ownerOf, (_known(epoch_), shard)));
+    }
+
+    /// @inheritdoc ICommittee
+    function memberOf(uint32 epoch_, uint32 nodeId)
+        external
+        view
+        returns (bytes memory publicKey, bytes memory shards)
+    {
+        return Rolls.memberOf(_known(epoch_), nodeId);
     }
 
     /// @inheritdoc ICommittee

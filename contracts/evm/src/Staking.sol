@@ -29,11 +29,16 @@ contract Staking is Settlement, Multicall {
     uint256 public constant WHOLE = 1e18;
     /// @inheritdoc IStaking
     uint256 public constant MOST_PER_PERIOD = WHOLE / 10;
+    /// @inheritdoc IStaking
+    uint256 public constant BOUNTY_DIVISOR = 10;
 
     /// @inheritdoc IStaking
     address public nextSlasher;
     /// @inheritdoc IStaking
     uint32 public nextSlasherPeriod;
+
+    /// @inheritdoc IStaking
+    address public immutable proofs;
 
     address private _slasher;
     mapping(uint32 nodeId => Slashes) private _slashes;
@@ -41,16 +46,20 @@ contract Staking is Settlement, Multicall {
     /// @param registry_ Where the registry is, or is about to be deployed.
     /// @param committee_ Where the committee contract is, or is about to be deployed.
     /// @param payer_ Where the blobs' contract is, or is about to be deployed.
+    /// @param proofs_ Where the contract of the storage proofs is, or is about to be deployed; the zero address for none.
     /// @param evidenceWindow_ Seconds, at most 90 days.
     constructor(
         IERC20 token_,
         IRegistry registry_,
         address committee_,
         address payer_,
+        address proofs_,
         uint256 evidenceWindow_,
         address governor_,
         address guardian_
-    ) Governed(governor_, guardian_) Settlement(token_, registry_, committee_, payer_, evidenceWindow_) {}
+    ) Governed(governor_, guardian_) Settlement(token_, registry_, committee_, payer_, evidenceWindow_) {
+        proofs = proofs_;
+    }
 
     /// @inheritdoc IStaking
     function stake(uint32 nodeId, uint256 amount) external pausable returns (uint32 fromPeriod) {
@@ -140,23 +149,36 @@ contract Staking is Settlement, Multicall {
     }
 
     /// @inheritdoc IStaking
-    function slash(uint32 nodeId, uint256 fraction, bytes32 evidence) external returns (uint256 amount) {
-        if (msg.sender != slasher()) revert NotSlasher(msg.sender);
+    function slash(uint32 nodeId, uint256 fraction, bytes32 evidence, address finder)
+        external
+        returns (uint256 amount)
+    {
+        if (msg.sender != proofs && msg.sender != slasher()) revert NotSlasher(msg.sender);
         _requireKnown(nodeId);
         uint32 current = IEpochs(committee).period();
         uint32 settled = settledPeriod(nodeId);
         if (settled < current) revert NotSettled(nodeId, settled, current); // what is unlocked would be reached, too
-        Slashes storage before = _slashes[nodeId];
-        uint256 most = before.period == current ? MOST_PER_PERIOD - before.fraction : MOST_PER_PERIOD;
+        uint256 most = mostSlashable(nodeId);
         if (fraction == 0 || fraction > most) revert InvalidFraction(fraction, most);
-        (before.period, before.fraction) = (current, uint64(MOST_PER_PERIOD - most + fraction));
+        _slashes[nodeId] = Slashes({period: current, fraction: uint64(MOST_PER_PERIOD - most + fraction)});
         amount = _stakes[nodeId].pool.lower(fraction, WHOLE);
         uint32 unlockPeriod = settled;
         for (; unlockPeriod > 0 && !_isBeyondEvidence(unlockPeriod); --unlockPeriod) {
             amount += unbondingPoolOf[nodeId][unlockPeriod].lower(fraction, WHOLE);
         }
         emit Slashed(nodeId, fraction, amount, evidence, unlockPeriod + 1);
-        HauloutToken(address(token)).burn(amount);
+        uint256 bounty = finder == address(0) ? 0 : amount / BOUNTY_DIVISOR;
+        HauloutToken(address(token)).burn(amount - bounty);
+        if (bounty == 0) return amount;
+        emit BountyPaid(nodeId, finder, bounty);
+        token.safeTransfer(finder, bounty);
+    }
+
+    /// @inheritdoc IStaking
+    function mostSlashable(uint32 nodeId) public view returns (uint256 fraction) {
+        Slashes storage before = _slashes[nodeId];
+        bool isSlashed = before.period == IEpochs(committee).period();
+        return isSlashed ? MOST_PER_PERIOD - before.fraction : MOST_PER_PERIOD;
     }
 
     /// @inheritdoc IStaking

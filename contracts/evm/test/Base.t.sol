@@ -6,9 +6,11 @@ import {Ballot} from "src/Ballot.sol";
 import {Blobs} from "src/Blobs.sol";
 import {Committee} from "src/Committee.sol";
 import {HauloutToken} from "src/HauloutToken.sol";
+import {Proofs} from "src/Proofs.sol";
 import {Registry} from "src/Registry.sol";
 import {Staking} from "src/Staking.sol";
 import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IProofs} from "src/interfaces/IProofs.sol";
 import {IRegistry} from "src/interfaces/IRegistry.sol";
 import {ISpace} from "src/interfaces/ISpace.sol";
 import {Bls} from "src/lib/Bls.sol";
@@ -65,6 +67,7 @@ abstract contract Base is Signing {
     uint64 internal constant CAPACITY = 1 << 40;
     uint256 internal constant STAKE = 1000 ether;
     uint64 internal constant EVIDENCE_S = 200;
+    uint256 internal constant BOND = 10 ether;
     /// @dev Of a payment: whatever it costs.
     uint256 internal constant ANY = type(uint256).max;
     /// @dev Of what is paid out: all there is.
@@ -84,6 +87,7 @@ abstract contract Base is Signing {
     Committee internal committee;
     Blobs internal blobs;
     Ballot internal ballot;
+    Proofs internal proofs;
 
     function setUp() public virtual {
         vm.warp(1_700_000_000);
@@ -104,6 +108,11 @@ abstract contract Base is Signing {
         return ICommittee.Parameters(EPOCH_S, DEADLINE_S, PATIENCE_S, GRACE_S, NOTICE_S, SHRINK_S, bandMillis);
     }
 
+    /// @dev Of the next deployment's storage proofs.
+    function _windows() internal view virtual returns (IProofs.Windows memory) {
+        return IProofs.Windows(EPOCH_S / 10, EPOCH_S / 20, EPOCH_S / 10, EPOCH_S / 20);
+    }
+
     function _deploy(uint16 shards, uint32 bandMillis) internal {
         address governor = _governor();
         token = HauloutToken(
@@ -115,6 +124,7 @@ abstract contract Base is Signing {
             vm.computeCreateAddress(address(this), nonce + 1),
             vm.computeCreateAddress(address(this), nonce + 2),
             vm.computeCreateAddress(address(this), nonce + 3),
+            vm.computeCreateAddress(address(this), nonce + 5),
             EVIDENCE_S,
             governor,
             GUARDIAN
@@ -129,6 +139,7 @@ abstract contract Base is Signing {
             abi.encode(committee, token, terms, vm.computeCreateAddress(address(this), nonce + 4), governor, GUARDIAN);
         blobs = Blobs(vm.deployCode("artifacts/Blobs.json", arguments));
         ballot = Ballot(vm.deployCode("artifacts/Ballot.json", abi.encode(blobs)));
+        proofs = Proofs(vm.deployCode("artifacts/Proofs.json", abi.encode(committee, blobs, _windows(), BOND)));
         token.approve(address(staking), type(uint256).max);
         token.approve(address(blobs), type(uint256).max);
     }

@@ -134,7 +134,8 @@ contract EpochsTest is Base {
         uint64 nonce = vm.getNonce(address(this));
         address registry_ = vm.computeCreateAddress(address(this), nonce + 1);
         address committee_ = vm.computeCreateAddress(address(this), nonce + 2);
-        bytes memory arguments = abi.encode(token, registry_, committee_, address(0), EVIDENCE_S, GOVERNOR, GUARDIAN);
+        bytes memory arguments =
+            abi.encode(token, registry_, committee_, address(0), address(0), EVIDENCE_S, GOVERNOR, GUARDIAN);
         staking = Staking(vm.deployCode("artifacts/Staking.json", arguments));
         registry = Registry(vm.deployCode("artifacts/Registry.json", abi.encode(staking, GOVERNOR, GUARDIAN)));
     }

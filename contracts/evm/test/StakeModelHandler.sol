@@ -93,7 +93,9 @@ contract StakeModelHandler {
         vm.warp(1_700_000_000);
         _token = new HauloutToken(address(this), address(this), 1e30);
         IRegistry registry = IRegistry(address(_clock));
-        _staking = new Staking(_token, registry, address(_clock), address(this), EVIDENCE_S, address(this), address(0));
+        _staking = new Staking(
+            _token, registry, address(_clock), address(this), address(0), EVIDENCE_S, address(this), address(0)
+        );
         _staking.setSlasher(address(this));
         _token.approve(address(_staking), type(uint256).max);
         for (uint256 i; i < STAKERS; ++i) {
@@ -165,7 +167,7 @@ contract StakeModelHandler {
     function slash(uint256 seed) external {
         (uint32 nodeId,) = _draw(seed);
         uint256 fraction = 1 + (seed >> 8) % 1e17;
-        try _staking.slash(nodeId, fraction, 0) returns (uint256 amount) {
+        try _staking.slash(nodeId, fraction, 0, address(0)) returns (uint256 amount) {
             uint256 expected;
             for (uint256 i; i < STAKERS; ++i) {
                 expected += _active[nodeId][i] / 1e18 * fraction;

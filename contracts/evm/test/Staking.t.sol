@@ -222,7 +222,7 @@ contract StakingTest is StakeBase {
     /// @dev Deploys and reverts with the constructor's reason.
     function create(uint256 evidenceWindow) external {
         bytes memory arguments =
-            abi.encode(token, registry, address(committee), address(blobs), evidenceWindow, GOVERNOR, GUARDIAN);
+            abi.encode(token, registry, address(committee), address(blobs), proofs, evidenceWindow, GOVERNOR, GUARDIAN);
         _create("artifacts/Staking.json", arguments);
     }
 

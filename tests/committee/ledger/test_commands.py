@@ -177,7 +177,7 @@ async def test_a_deployment_that_ends_half_way_is_told_and_gone_on_with(
         assert "no deployment " in str(answer.exception)
     answer = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--first-nonce", "7"])
     assert answer.exit_code == 0, answer.output
-    assert await chain.request("eth_getTransactionCount", key.address, "latest") == hex(7 + 7)
+    assert await chain.request("eth_getTransactionCount", key.address, "latest") == hex(7 + 8)
     async with await EvmLedger.connect(chain.rpc_url, Deployment.load(manifest)) as ledger:
         assert (await ledger.parameters()).n_shards == 10
         assert not await ledger.nodes()
@@ -185,7 +185,7 @@ async def test_a_deployment_that_ends_half_way_is_told_and_gone_on_with(
     manifest.unlink()
     answer = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--first-nonce", "7"])
     assert answer.exit_code == 0, answer.output
-    assert await chain.request("eth_getTransactionCount", key.address, "latest") == hex(7 + 7)
+    assert await chain.request("eth_getTransactionCount", key.address, "latest") == hex(7 + 8)
 
 
 async def test_a_stake_that_is_refused_leaves_no_allowance(launch: Launch, tmp_path: Path) -> None:

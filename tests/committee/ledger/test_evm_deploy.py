@@ -24,13 +24,16 @@ from committee.ledger.evm import (
     Roles,
     deploy,
 )
+from committee.ledger.evm.abi import load_contract
 from committee.ledger.evm.deploy import ANY_ACCOUNT
 from committee.ledger.evm.deployment import domain_of
+from committee.ledger.evm.reader import Contract
 
 if TYPE_CHECKING:
     from localnet.chain import LocalChain
     from tests.committee.ledger.conftest import Launch, SpoiltConnection
 
+DAY_S = 24 * 3600
 PARAMETERS = DeploymentParameters(
     n_shards=31,
     period_duration_s=7,
@@ -51,6 +54,35 @@ async def test_contracts_know_what_they_were_deployed_with(launch: Launch, chain
     assert parameters.domain == network.deployment.domain
     head = await network.operator.head()
     assert network.deployment.block == head.number
+
+
+async def test_the_proofs_contract_is_the_deployments(launch: Launch, chain: LocalChain) -> None:
+    network = await launch((), dataclasses.replace(PARAMETERS, demand_window_s=3, demand_bond=9))
+    reader = network.operator._reader
+    proofs = Contract(load_contract("Proofs"), network.deployment.proofs)
+    assert await reader.call(reader.staking, "proofs") == network.deployment.proofs
+    assert await reader.call(proofs, "committee") == network.deployment.committee
+    assert await reader.call(proofs, "blobs") == network.deployment.blobs
+    assert await reader.call(proofs, "windows") == (1, 1, 1, 3)
+    assert await reader.call(proofs, "bond") == 9
+
+
+async def test_windows_of_proofs_above_half_a_period_are_refused(launch: Launch) -> None:
+    with pytest.raises(LedgerError, match="windows"):
+        await launch((), dataclasses.replace(PARAMETERS, commit_window_s=2, answer_window_s=2))
+
+
+@pytest.mark.parametrize("period_s", [6, 7, 13, 60, 3600, 14 * DAY_S])
+def test_windows_of_proofs_fit_into_half_a_period(period_s: int) -> None:
+    windows_s = dataclasses.replace(PARAMETERS, period_duration_s=period_s).proof_windows_s
+    assert min(windows_s) >= 1
+    assert 2 * sum(windows_s[:3]) <= period_s
+    assert 2 * windows_s[3] <= period_s
+
+
+def test_windows_of_a_usual_period() -> None:
+    usual = dataclasses.replace(PARAMETERS, period_duration_s=14 * DAY_S)
+    assert usual.proof_windows_s == (4 * DAY_S, DAY_S, 2 * DAY_S, DAY_S)
 
 
 async def test_account_that_sent_before_can_deploy_again(launch: Launch, chain: LocalChain) -> None:
@@ -139,7 +171,7 @@ async def test_parameters_that_the_contract_refuses_are_named(chain: LocalChain)
     first_nonce = unfinished.value.first_nonce
     deployment = await deploy(chain.rpc_url, key, PARAMETERS, first_nonce=first_nonce)
     assert deployment.block == int(await chain.request("eth_blockNumber"), 16)
-    assert int(await chain.request("eth_getTransactionCount", key.address, "latest"), 16) == first_nonce + 7
+    assert int(await chain.request("eth_getTransactionCount", key.address, "latest"), 16) == first_nonce + 8
 
 
 async def test_parameter_too_large_for_its_type_is_refused(chain: LocalChain) -> None:
@@ -178,8 +210,8 @@ async def test_chain_without_a_precompile_is_refused(
 
 
 def a_deployment() -> Deployment:
-    token, timelock, staking, registry, committee, blobs, ballot = (
-        to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(7)
+    token, timelock, staking, registry, committee, blobs, ballot, proofs = (
+        to_checksum_address(bytes(18) + b"\xab" + bytes([n])) for n in range(8)
     )
     return Deployment(
         chain_id=17,
@@ -190,6 +222,7 @@ def a_deployment() -> Deployment:
         committee=committee,
         blobs=blobs,
         ballot=ballot,
+        proofs=proofs,
         block=4,
         domain=domain_of(17, committee),
         finality="finalized",

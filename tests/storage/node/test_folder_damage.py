@@ -57,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {"name": "a", "rpc_url": "http://a:1", "deployment": MANIFEST}
     make_folder(folder, {**settings, "port": 1, "allow_private_addresses": True})
     one = "0x" + "11" * 20
-    manifest = Deployment(1, one, one, one, one, one, one, one, 0, domain_of(1, one), "latest")
+    manifest = Deployment(1, one, one, one, one, one, one, one, one, 0, domain_of(1, one), "latest")
     manifest.save(folder / MANIFEST)
     with contextlib.closing(ChainStore(folder)) as store:
         store.open(DOMAIN)

@@ -18,13 +18,13 @@ PUBLIC = ("--public-address", "http://node.example:9000")
 
 
 def manifest(folder: Path, chain_id: int = 1) -> Path:
-    token, timelock, staking, registry, committee, blobs, ballot = (
-        to_checksum_address(f"0x{number:040x}") for number in range(1, 8)
+    token, timelock, staking, registry, committee, blobs, ballot, proofs = (
+        to_checksum_address(f"0x{number:040x}") for number in range(1, 9)
     )
     domain = domain_of(chain_id, committee)
     path = folder / "deployment.json"
     Deployment(
-        chain_id, token, timelock, staking, registry, committee, blobs, ballot, 1, domain, "latest"
+        chain_id, token, timelock, staking, registry, committee, blobs, ballot, proofs, 1, domain, "latest"
     ).save(path)
     return path
 

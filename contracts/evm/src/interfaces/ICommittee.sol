@@ -100,7 +100,8 @@ interface ICommittee is IEpochs {
     event HandoverDone(uint32 indexed epoch);
     /// @notice The deadline passed without a quorum.
     event HandoverClosed(uint32 indexed epoch);
-    /// @notice A quorum found that a member does not answer.
+    /// @notice A quorum found that a member does not answer, or the proofs' contract that it lacks what it should store.
+    /// @param reason 1: does not answer. 2: missed two storage proofs in a row. 3: did not answer a demand.
     event MemberEjected(uint32 indexed epoch, uint32 indexed nodeId, uint8 reason);
 
     /// @notice The epoch given is not, or no longer, one to act in.
@@ -133,6 +134,8 @@ interface ICommittee is IEpochs {
     error AlreadyAttested(uint16 shard);
     /// @notice The node was ejected once in this epoch.
     error AlreadyEjected(uint32 nodeId, uint32 epoch);
+    /// @notice Only the contract of the storage proofs may.
+    error NotProofs(address account);
     /// @notice What was signed to eject the node was for use until `deadline`, seconds.
     error EjectionTooLate(uint64 deadline);
     /// @notice The stake that stands is less than a selection needs now (`stakeNeeded`).
@@ -181,7 +184,7 @@ interface ICommittee is IEpochs {
             uint32 bandMillis
         );
 
-    /// @notice Whether a quorum found in an epoch that a node does not answer.
+    /// @notice Whether a node was ejected in an epoch, for whichever reason.
     function isEjected(uint32 epoch_, uint32 nodeId) external view returns (bool);
 
     /// @notice The epoch with which a period began, 0 if it has not.
@@ -225,6 +228,10 @@ interface ICommittee is IEpochs {
     /// @notice The member that has a shard in an epoch that is selected, runs, or ran; 0 if there is no such shard.
     /// Reverts for any other epoch.
     function ownerOf(uint32 epoch_, uint16 shard) external view returns (uint32);
+
+    /// @notice A member's key, 128 bytes, and its shards, two bytes each, big-endian, in an epoch that is selected, runs, or
+    /// ran; both empty for a node that is no member of it. Reverts for any other epoch.
+    function memberOf(uint32 epoch_, uint32 nodeId) external view returns (bytes memory publicKey, bytes memory shards);
 
     /// @notice The three committees there can be; of one that there is not, the epoch is 0.
     function committees()
@@ -300,6 +307,21 @@ interface ICommittee is IEpochs {
     /// @param deadline Seconds, the last at which the certificate counts. Part of what was signed.
     function eject(uint32 nodeId, uint8 reason, uint64 deadline, bytes calldata bitmap, bytes calldata signature)
         external;
+
+    /// @notice Ejects a member as `eject` does, without a certificate. The proofs' contract only; never paused.
+    /// @param reason 2 or 3, as in `MemberEjected`.
+    function remove(uint32 nodeId, uint8 reason) external;
+
+    /// @notice Has a member of the current epoch earn nothing for it. The proofs' contract only.
+    function forfeit(uint32 nodeId) external;
+
+    /// @notice Since when the owner of a shard has had it in the current epoch, seconds: since the epoch's start if it kept
+    /// the shard, since the attestation if it attested it, in this epoch. 0 for a shard that is neither.
+    /// @param shard One that there is.
+    /// @return since Seconds.
+    /// @return isAttested Whether it was attested in this epoch.
+    /// @return digest What was attested.
+    function heldSince(uint16 shard) external view returns (uint64 since, bool isAttested, bytes32 digest);
 
     /// @notice What was attested of a shard in the current epoch.
     function attestation(uint16 shard) external view returns (bool done, bytes32 digest, uint32 count);

@@ -41,9 +41,11 @@ interface IStaking {
     );
     /// @notice Unstaked tokens went back to the staker.
     event Withdrawn(uint32 indexed nodeId, address indexed staker, uint32 unlockPeriod, uint256 amount);
-    /// @notice `fraction` of the stake on a node is burnt, and of each pool that left it with `firstUnlockPeriod` or later
-    /// and that it is settled for; of each rounded down, together `amount`.
+    /// @notice `fraction` of the stake on a node is taken, and of each pool that left it with `firstUnlockPeriod` or later
+    /// and that it is settled for; of each rounded down, together `amount`. It is burnt but for a bounty.
     event Slashed(uint32 indexed nodeId, uint256 fraction, uint256 amount, bytes32 evidence, uint32 firstUnlockPeriod);
+    /// @notice Of what was slashed the account that found why got `amount`.
+    event BountyPaid(uint32 indexed nodeId, address indexed finder, uint256 amount);
     /// @notice Another account may slash, once what unlocks with `unlockPeriod` is unlocked.
     event SlasherChanged(address indexed slasher, uint32 unlockPeriod);
     /// @notice A node earned `amount` in `period`; `commission` of it is the receiver's, the rest the pool's.
@@ -79,7 +81,7 @@ interface IStaking {
     error NothingJoining(uint32 nodeId, uint32 fromPeriod);
     /// @notice A committee has been elected without it.
     error ElectedWithout(uint32 unlockPeriod);
-    /// @notice Only the slasher may.
+    /// @notice Only the slasher and the contract of the storage proofs may.
     error NotSlasher(address account);
     /// @notice Above 0, and no more than a period's slashings of the node leave over.
     error InvalidFraction(uint256 fraction, uint256 most);
@@ -99,6 +101,12 @@ interface IStaking {
 
     /// @notice The most of a node's stake that is slashed in one period.
     function MOST_PER_PERIOD() external view returns (uint256);
+
+    /// @notice Of how many parts of what is slashed one is the bounty.
+    function BOUNTY_DIVISOR() external view returns (uint256);
+
+    /// @notice The contract of the storage proofs, which may slash by right of the deployment; the zero address for none.
+    function proofs() external view returns (address);
 
     /// @notice The slasher named last.
     function nextSlasher() external view returns (address);
@@ -139,10 +147,16 @@ interface IStaking {
     /// @param unlockPeriod The first period for which it did not stand.
     function withdraw(uint32 nodeId, uint32 unlockPeriod) external returns (uint256 amount);
 
-    /// @notice Burns a part of the stake on a node, and of all that stood for it and is not unlocked. Slasher only.
+    /// @notice Takes a part of the stake on a node, and of all that stood for it and is not unlocked, and burns it but for
+    /// the bounty. Only the slasher and the contract of the storage proofs.
     /// @param fraction Of `WHOLE`; of a node at most `MOST_PER_PERIOD` in a period.
     /// @param evidence What shows why, by its hash.
-    function slash(uint32 nodeId, uint256 fraction, bytes32 evidence) external returns (uint256 amount);
+    /// @param finder The account that gets one of `BOUNTY_DIVISOR` parts of it; the zero address for none.
+    /// @return amount What was taken, bounty included.
+    function slash(uint32 nodeId, uint256 fraction, bytes32 evidence, address finder) external returns (uint256 amount);
+
+    /// @notice The most that can be slashed of a node still in this period, of `WHOLE`.
+    function mostSlashable(uint32 nodeId) external view returns (uint256 fraction);
 
     /// @notice Names another slasher. It may slash once every staker who unstakes before the next selection but one can
     /// have left; until then the slasher before may. The zero address, at once, for no slasher. Governor only.

@@ -17,6 +17,11 @@ library Messages {
     /// @notice A member is to be ejected; body: node id left-padded to 32 bytes, reason u8, and the last second at which
     /// this counts, u64 little-endian.
     uint8 internal constant EJECT = 7;
+    /// @notice What the members are to store; body: root of the inventory's tree 32, count u32 and weight u64, both
+    /// little-endian.
+    uint8 internal constant INVENTORY = 10;
+    /// @notice A member showed its fellows what was drawn; body: node id left-padded to 32 bytes, draw 32.
+    uint8 internal constant PROOF = 11;
 
     uint8 private constant VERSION = 1;
     uint8 private constant APPLICATION = 3;
@@ -52,5 +57,13 @@ library Messages {
 
     function ejection(uint32 nodeId, uint8 reason, uint64 deadline) internal pure returns (bytes memory) {
         return abi.encodePacked(uint256(nodeId), reason, LittleEndian.reverse64(deadline));
+    }
+
+    function inventory(bytes32 root, uint32 count, uint64 weight) internal pure returns (bytes memory) {
+        return abi.encodePacked(root, LittleEndian.reverse32(count), LittleEndian.reverse64(weight));
+    }
+
+    function proof(uint32 nodeId, bytes32 draw) internal pure returns (bytes memory) {
+        return abi.encodePacked(uint256(nodeId), draw);
     }
 }

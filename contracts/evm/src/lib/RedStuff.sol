@@ -12,16 +12,24 @@ library RedStuff {
 
     uint256 private constant LARGEST_SYMBOL_BYTES = 65534;
 
-    /// @notice The bytes that all nodes together keep of a blob, which are what is billed.
+    /// @notice How many rows and columns the grid has: `p` and `s`.
     /// @param shards At least 4 and at most 1000, as the committee contract guarantees.
-    function encodedSize(uint256 shards, uint64 length) internal pure returns (uint64) {
+    function grid(uint256 shards) internal pure returns (uint256 rows, uint256 columns) {
         uint256 faulty = (shards - 1) / 3;
-        uint256 rows = shards - 2 * faulty;
-        uint256 columns = shards - faulty;
+        return (shards - 2 * faulty, shards - faulty);
+    }
+
+    /// @notice The bytes of a symbol of a blob: even, and 2 of the empty blob.
+    function symbolSize(uint256 shards, uint64 length) internal pure returns (uint256 size) {
+        (uint256 rows, uint256 columns) = grid(shards);
         uint256 symbols = rows * columns;
-        // Symbols are of an even size; the empty blob has symbols of two bytes.
-        uint256 symbolSize = length == 0 ? 2 : (length + 2 * symbols - 1) / (2 * symbols) * 2;
-        if (symbolSize > LARGEST_SYMBOL_BYTES) revert BlobTooLong(length, symbols * LARGEST_SYMBOL_BYTES);
-        return uint64(shards * ((rows + columns) * symbolSize + 64 * shards + 32));
+        size = length == 0 ? 2 : (length + 2 * symbols - 1) / (2 * symbols) * 2;
+        if (size > LARGEST_SYMBOL_BYTES) revert BlobTooLong(length, symbols * LARGEST_SYMBOL_BYTES);
+    }
+
+    /// @notice The bytes that all nodes together keep of a blob, which are what is billed.
+    function encodedSize(uint256 shards, uint64 length) internal pure returns (uint64) {
+        (uint256 rows, uint256 columns) = grid(shards);
+        return uint64(shards * ((rows + columns) * symbolSize(shards, length) + 64 * shards + 32));
     }
 }

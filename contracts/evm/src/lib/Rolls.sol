@@ -99,13 +99,23 @@ library Rolls {
 
     /// @notice How many shards a node has; 0 if it is not a member.
     function weightOf(Roll memory roll, uint32 nodeId) internal view returns (uint256) {
-        (uint256 start, uint256 end) = _find(_entries(roll.members), nodeId);
+        (, uint256 start, uint256 end) = _find(_entries(roll.members), nodeId);
         return end - start;
+    }
+
+    /// @notice A node's key, and its shards as they are kept, two bytes each; nothing if it is not a member.
+    function memberOf(Roll memory roll, uint32 nodeId) internal view returns (bytes memory key, bytes memory shards) {
+        bytes memory entries = _entries(roll.members);
+        (uint256 member, uint256 start, uint256 end) = _find(entries, nodeId);
+        if (end == start) return (key, shards);
+        uint256 place = AGGREGATE_BYTES + entries.length + Bls.KEY_BYTES * member;
+        key = SSTORE2.read(roll.members, place, place + Bls.KEY_BYTES);
+        shards = SSTORE2.read(roll.shards, SHARD_BYTES * start, SHARD_BYTES * end);
     }
 
     /// @notice The shards of a node, none if it is not a member.
     function shardsOf(Roll memory roll, uint32 nodeId) internal view returns (uint16[] memory) {
-        (uint256 start, uint256 end) = _find(_entries(roll.members), nodeId);
+        (, uint256 start, uint256 end) = _find(_entries(roll.members), nodeId);
         return _unpack(SSTORE2.read(roll.shards, SHARD_BYTES * start, SHARD_BYTES * end), 0, end - start);
     }
 
@@ -147,15 +157,21 @@ library Rolls {
         return SSTORE2.read(members, AGGREGATE_BYTES, AGGREGATE_BYTES + ENTRY_BYTES * _count(members));
     }
 
-    /// @dev A node's part of the list of shards, by binary search; an empty one if it is not a member.
-    function _find(bytes memory entries, uint32 nodeId) private pure returns (uint256 start, uint256 end) {
-        uint256 first;
+    /// @dev A node's place and its part of the list of shards, by binary search; an empty part if it is not a member.
+    function _find(bytes memory entries, uint32 nodeId)
+        private
+        pure
+        returns (uint256 member, uint256 start, uint256 end)
+    {
         uint256 beyond = entries.length / ENTRY_BYTES;
-        while (first < beyond) {
-            uint256 middle = (first + beyond) / 2;
+        while (member < beyond) {
+            uint256 middle = (member + beyond) / 2;
             uint32 found = _nodeId(entries, middle);
-            if (found == nodeId) return _part(entries, 0, middle);
-            if (found < nodeId) first = middle + 1;
+            if (found == nodeId) {
+                (start, end) = _part(entries, 0, middle);
+                return (middle, start, end);
+            }
+            if (found < nodeId) member = middle + 1;
             else beyond = middle;
         }
     }

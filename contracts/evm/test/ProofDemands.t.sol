@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {ICommittee} from "src/interfaces/ICommittee.sol";
+import {IProofs} from "src/interfaces/IProofs.sol";
+import {Openings} from "src/lib/Openings.sol";
+import {ProofBase} from "test/ProofBase.sol";
+
+/// @notice Demands of single symbols: who pays for what, and what an unanswered one costs.
+contract ProofDemandsTest is ProofBase {
+    uint32 private constant MEMBER = 2;
+
+    function setUp() public override {
+        super.setUp();
+        _begin();
+    }
+
+    function test_demand_takes_the_bond() public {
+        uint256 before = token.balanceOf(ASKER);
+        vm.expectEmit();
+        emit IProofs.Demanded(1, MEMBER, ASKER, 77, block.timestamp + 50);
+        _demand(ASKER, 77);
+        vm.assertEq(token.balanceOf(ASKER), before - BOND);
+        vm.assertEq(token.balanceOf(address(proofs)), BOND);
+        vm.assertEq(proofs.demandOf(1, MEMBER, ASKER).position, 77);
+        vm.assertEq(proofs.demandOf(1, MEMBER, ASKER).answerBy, block.timestamp + 50);
+        vm.assertEq(proofs.proofOf(1, MEMBER).openDemands, 1);
+    }
+
+    function test_an_answered_demand_gives_the_receiver_the_bond() public {
+        // Before the commitment, and by a stranger.
+        _demand(ASKER, 77);
+        vm.warp(proofs.demandOf(1, MEMBER, ASKER).answerBy);
+        IProofs.Opening memory opening = _answerOf(77);
+        vm.expectEmit();
+        emit IProofs.DemandAnswered(1, MEMBER, ASKER, _operator(MEMBER));
+        proofs.answerDemand(MEMBER, ASKER, opening);
+        vm.assertEq(token.balanceOf(_operator(MEMBER)), BOND);
+        vm.assertEq(token.balanceOf(address(proofs)), 0);
+        vm.assertEq(proofs.demandOf(1, MEMBER, ASKER).answerBy, 0);
+        vm.assertEq(proofs.proofOf(1, MEMBER).openDemands, 0);
+    }
+
+    function test_an_unanswered_demand_costs_a_hundredth_of_the_stake_and_the_place() public {
+        uint256 balance = token.balanceOf(ASKER);
+        _demand(ASKER, 77);
+        uint256 supply = token.totalSupply();
+        _passDemand();
+        vm.expectEmit();
+        emit IProofs.Punished(1, MEMBER, 3, STAKE / 100);
+        vm.expectEmit();
+        emit ICommittee.MemberEjected(1, MEMBER, 3);
+        proofs.judgeDemand(MEMBER, ASKER);
+        vm.assertEq(token.balanceOf(ASKER), balance + STAKE / 1000); // the bond, and the bounty
+        vm.assertEq(token.totalSupply(), supply - STAKE / 100 + STAKE / 1000);
+        vm.assertEq(staking.stakeOn(MEMBER), STAKE - STAKE / 100);
+        vm.assertEq(committee.earnings(1, MEMBER), 0);
+        vm.assertFalse(registry.node(MEMBER).candidate);
+        vm.assertEq(token.balanceOf(address(proofs)), 0);
+        vm.assertEq(proofs.misses(MEMBER), 0);
+        committee.replace();
+    }
+
+    function test_a_second_unanswered_demand_of_the_epoch_gives_the_bond_back_alone() public {
+        address other = address(0xa5d);
+        _fundAsker(other);
+        _demand(ASKER, 77);
+        _demand(other, 78);
+        _passDemand();
+        proofs.judgeDemand(MEMBER, ASKER);
+        uint256 balance = token.balanceOf(other);
+        proofs.judgeDemand(MEMBER, other);
+        vm.assertEq(token.balanceOf(other), balance + BOND);
+        vm.assertEq(staking.stakeOn(MEMBER), STAKE - STAKE / 100);
+    }
+
+    function test_beyond_the_limit_an_unanswered_demand_costs_the_pay_alone() public {
+        uint256 balance = token.balanceOf(ASKER);
+        _demand(ASKER, 77);
+        vm.prank(ASKER);
+        proofs.demand(MEMBER + 1, 77);
+        _passDemand();
+        proofs.judgeDemand(MEMBER, ASKER);
+        proofs.judgeDemand(MEMBER + 1, ASKER);
+        vm.assertEq(token.balanceOf(ASKER), balance + STAKE / 1000);
+        vm.assertEq(staking.stakeOn(MEMBER + 1), STAKE);
+        vm.assertEq(committee.earnings(1, MEMBER + 1), 0);
+        vm.assertTrue(registry.node(MEMBER + 1).candidate);
+    }
+
+    function test_a_member_punished_for_a_demand_is_not_for_a_second_miss_of_the_epoch() public {
+        _draw();
+        _passAnswers();
+        proofs.judge(MEMBER);
+        _turn();
+        _begin();
+        _demand(ASKER, 77);
+        _passDemand();
+        proofs.judgeDemand(MEMBER, ASKER);
+        _draw();
+        _passAnswers();
+        proofs.judge(MEMBER);
+        vm.assertEq(staking.stakeOn(MEMBER), STAKE - STAKE / 100);
+    }
+
+    function test_an_excused_demand_gives_the_receiver_the_bond() public {
+        uint256 index = _blobAt(77 % weight);
+        _invalidate(index);
+        _demand(ASKER, 77);
+        proofs.answerDemand(MEMBER, ASKER, _unopened(index));
+        vm.assertEq(token.balanceOf(_operator(MEMBER)), BOND);
+    }
+
+    function test_reclaim_gives_the_bond_back_when_the_epoch_is_over() public {
+        uint256 balance = token.balanceOf(ASKER);
+        _demand(ASKER, 77);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NotOver.selector, 1));
+        proofs.reclaim(1, MEMBER, ASKER);
+        _passDemand();
+        _turn();
+        _begin();
+        _demand(ASKER, 78);
+        vm.expectEmit();
+        emit IProofs.DemandReclaimed(1, MEMBER, ASKER);
+        proofs.reclaim(1, MEMBER, ASKER);
+        vm.assertEq(token.balanceOf(ASKER), balance - BOND);
+        vm.assertEq(proofs.proofOf(2, MEMBER).openDemands, 1);
+        vm.assertEq(staking.stakeOn(MEMBER), STAKE);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NotDemanded.selector, MEMBER, ASKER));
+        proofs.reclaim(1, MEMBER, ASKER);
+    }
+
+    function test_a_replacement_voids_demands() public {
+        _demand(ASKER, 77);
+        _passDemand();
+        _replace(5);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 2));
+        proofs.judgeDemand(MEMBER, ASKER);
+        vm.roll(block.number + 1);
+        _begin();
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NotDemanded.selector, MEMBER, ASKER));
+        proofs.judgeDemand(MEMBER, ASKER);
+        proofs.reclaim(1, MEMBER, ASKER);
+        vm.assertEq(staking.stakeOn(MEMBER), STAKE);
+    }
+
+    function test_demand_reverts_for_a_second_one_of_an_account() public {
+        _demand(ASKER, 77);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.AlreadyDemanded.selector, MEMBER, ASKER));
+        _demand(ASKER, 78);
+        proofs.answerDemand(MEMBER, ASKER, _answerOf(77));
+        _demand(ASKER, 78);
+    }
+
+    function test_demand_reverts_while_as_many_are_open_as_can_be() public {
+        uint256 most = proofs.MAX_OPEN_DEMANDS();
+        for (uint160 i; i < most; ++i) {
+            _fundAsker(address(0xb000 + i));
+            _demand(address(0xb000 + i), 77);
+        }
+        vm.expectRevert(abi.encodeWithSelector(IProofs.TooManyDemands.selector, MEMBER));
+        _demand(ASKER, 77);
+        proofs.answerDemand(MEMBER, address(0xb003), _answerOf(77));
+        _demand(ASKER, 77);
+    }
+
+    function test_demand_reverts_for_a_position_that_the_member_has_not() public {
+        uint256 end = 2 * U * weight;
+        _demand(ASKER, end - 1);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NoSuchPosition.selector, end, end));
+        _demand(address(0xa5d), end);
+    }
+
+    function test_demand_reverts_for_a_node_that_is_no_member() public {
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NotAMember.selector, 9, 1));
+        vm.prank(ASKER);
+        proofs.demand(9, 77);
+    }
+
+    function test_demand_reverts_before_the_round() public {
+        _turn();
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 2));
+        _demand(ASKER, 77);
+    }
+
+    function test_demand_reverts_without_the_bond() public {
+        vm.prank(ASKER);
+        token.approve(address(proofs), BOND - 1);
+        vm.expectRevert();
+        _demand(ASKER, 77);
+    }
+
+    function test_answerDemand_reverts_for_another_symbol() public {
+        _demand(ASKER, 77);
+        IProofs.Opening memory opening = _answerOf((77 + weight) % (2 * U * weight));
+        vm.expectRevert(Openings.NotOfTheBlob.selector);
+        proofs.answerDemand(MEMBER, ASKER, opening);
+        IProofs.Opening memory nothing;
+        vm.expectPartialRevert(Openings.NotInInventory.selector);
+        nothing.inventoryPath = new bytes32[](2);
+        proofs.answerDemand(MEMBER, ASKER, nothing);
+    }
+
+    function test_answerDemand_reverts_behind_the_last_second() public {
+        _demand(ASKER, 77);
+        IProofs.Opening memory opening = _answerOf(77);
+        uint256 answerBy = proofs.demandOf(1, MEMBER, ASKER).answerBy;
+        vm.warp(answerBy + 1);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.TooLate.selector, answerBy));
+        proofs.answerDemand(MEMBER, ASKER, opening);
+    }
+
+    function test_answerDemand_reverts_without_a_demand() public {
+        IProofs.Opening memory opening = _answerOf(77);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NotDemanded.selector, MEMBER, ASKER));
+        proofs.answerDemand(MEMBER, ASKER, opening);
+    }
+
+    function test_judgeDemand_reverts_until_its_last_second_is_past() public {
+        _demand(ASKER, 77);
+        uint256 answerBy = proofs.demandOf(1, MEMBER, ASKER).answerBy;
+        vm.warp(answerBy);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.TooEarly.selector, answerBy + 1));
+        proofs.judgeDemand(MEMBER, ASKER);
+    }
+
+    function test_judgeDemand_reverts_a_second_time_and_for_an_answered_one() public {
+        _demand(ASKER, 77);
+        proofs.answerDemand(MEMBER, ASKER, _answerOf(77));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NotDemanded.selector, MEMBER, ASKER));
+        proofs.judgeDemand(MEMBER, ASKER);
+        _demand(ASKER, 77);
+        _passDemand();
+        proofs.judgeDemand(MEMBER, ASKER);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.NotDemanded.selector, MEMBER, ASKER));
+        proofs.judgeDemand(MEMBER, ASKER);
+    }
+
+    function test_judgeDemand_while_ejections_are_paused() public {
+        _demand(ASKER, 77);
+        vm.prank(GUARDIAN);
+        committee.pause(committee.eject.selector);
+        _passDemand();
+        proofs.judgeDemand(MEMBER, ASKER);
+        vm.assertTrue(committee.isEjected(1, MEMBER));
+    }
+
+    function _demand(address asker, uint256 position) private {
+        vm.prank(asker);
+        proofs.demand(MEMBER, position);
+    }
+
+    /// @dev Without a path in the commitment.
+    function _answerOf(uint256 position) private view returns (IProofs.Opening memory opening) {
+        opening = _opening(MEMBER, position);
+        opening.commitmentPath = new bytes32[](0);
+    }
+
+    function _fundAsker(address asker) private {
+        _fund(asker, BOND);
+        vm.prank(asker);
+        token.approve(address(proofs), BOND);
+    }
+
+    function _passDemand() private {
+        vm.warp(block.timestamp + 51);
+    }
+}
