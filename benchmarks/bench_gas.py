@@ -1,9 +1,10 @@
 """What whole transactions cost in gas on a real chain: `make bench-gas`.
 
 For committees of 4, 10, 31 and 100 members: certificates with all signers and with as many missing as a quorum
-allows, ten certificates at once, a blob reserved and registered, an epoch selected and started. Every figure is a
-receipt's `gasUsed`: calldata and the transaction's own 21 000 included. Rows `{action, members, signers, gas}` go to
-benchmarks/results/gas.json. Gas does not depend on the machine or its load.
+allows, ten certificates at once, a blob reserved and registered, a round of storage proofs with symbols of 302 bytes,
+an epoch selected and started. Every figure is a receipt's `gasUsed`: calldata and the transaction's own 21 000
+included. Rows `{action, members, signers, gas}` go to benchmarks/results/gas.json. Gas does not depend on the
+machine or its load.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.gas_of_proofs import Round
 from committee import bls, certificate, messages
 from committee.bls import SecretKey, proof_of_possession
 from committee.certificate import Certificate, Confirmation
@@ -47,7 +49,20 @@ GOALS = {
     **{("reserve and register, 5 periods", members): 300_000 for members in SHARDS},
     **{("reserve and register, the very first", members): 300_000 for members in SHARDS},
     **{("select", members): 16_000_000 for members in SHARDS},
+    **{("commit to what is stored", members): 60_000 for members in SHARDS},
+    **{("prove it, all sign", members): 240_000 for members in SHARDS},
+    **{("answer one place", members): 90_000 for members in SHARDS},
+    **{("answer one of fifteen places", members): 40_000 for members in SHARDS},
 }
+PROOFS = {
+    "begin": "begin a round of proofs",
+    "commit": "commit to what is stored",
+    "draw": "draw",
+    "prove": "prove it, all sign",
+    "answer": "answer one place",
+    "answer others": "answer one of fifteen places",
+}
+"""Transaction of a round → action."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,7 @@ class Bench:
         self._chain = chain
         self._members = members
         self._secrets: dict[int, SecretKey] = {}
+        self._operators: dict[int, AccountKey] = {}
         self._root = 0
 
     async def run(self) -> None:
@@ -95,6 +111,10 @@ class Bench:
                 await self._join(STAKE * (100 + place))
             await self._epoch("first ")
             await self._blobs()
+            proofs = Round(self._chain, ledger, deployment, key, self._secrets, self._operators)
+            await proofs.run()
+            for step, gas in proofs.gas.items():
+                self._add(PROOFS[step], gas)
             for place in range(max(1, self._members // 10)):  # a tenth leaves and as many come
                 await ledger.leave(place + 1)
                 await self._join(STAKE * (100 + place))
@@ -114,7 +134,7 @@ class Bench:
             operator=operator.address,
         )
         staked = await self._ledger.stake(node_id, stake)
-        self._secrets[node_id] = secret
+        self._secrets[node_id], self._operators[node_id] = secret, operator
         if node_id == self._members:
             self._add("register a node", registered.gas_used)
             self._add("stake", staked.gas_used)
