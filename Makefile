@@ -106,7 +106,7 @@ bench-redstuff: setup .venv/.bench-ready $(PEERS)/node_modules/.ready
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python benchmarks/bench_redstuff.py
 
 bench-gas: setup
-	@$(BIN)/python benchmarks/bench_gas.py
+	@$(BIN)/python -m benchmarks.bench_gas
 
 bench-handover: setup
 	@$(BIN)/python -m benchmarks.bench_handover
