@@ -21,7 +21,7 @@ from storage.client.errors import (
     NotCertified,
     NotEnoughConfirmations,
     NotExtended,
-    NotInTime,
+    ObjectEnded,
     UnknownBlob,
     WrongBlob,
 )
@@ -49,7 +49,7 @@ __all__ = [
     "NotCertified",
     "NotEnoughConfirmations",
     "NotExtended",
-    "NotInTime",
+    "ObjectEnded",
     "Outcome",
     "Provider",
     "RedStuff",

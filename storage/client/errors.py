@@ -8,7 +8,7 @@ ClientError
 ├── BlobUnavailable           too few shards answer to read the blob
 ├── FileError                 a file cannot be read or written (`storage.client.files`)
 ├── NotEnoughConfirmations    too few shards confirm to certify the blob
-├── NotInTime                 a blob object's periods were over before it was certified
+├── ObjectEnded               a blob object's periods were over, or it was deleted, before it was certified
 ├── PaidObjectError           a blob object is paid for and what was asked is not done: `object_id`, `blob_id`, `cause`
 │   ├── NotCertified          it is registered
 │   └── NotExtended           it is certified, for fewer periods than asked
@@ -160,13 +160,17 @@ class NotEnoughConfirmations(ClientError):
         self.failures = dict(failures)
 
 
-class NotInTime(ClientError):
-    """A blob object's periods were over before it was certified: it can serve nothing any more."""
+class ObjectEnded(ClientError):
+    """A blob object's periods were over, or it was deleted, before it was certified: it can serve nothing any more."""
 
-    def __init__(self, end_period: int) -> None:
+    def __init__(self, end_period: int | None) -> None:
+        """`end_period` is the first period in which it did not live; None of one that was deleted."""
+        anew = "before it was certified: store the bytes anew, which pays for a new object"
         super().__init__(
-            f"its time was over when period {end_period} began, before it was certified: store the bytes anew, which "
-            "pays for a new object, and for more periods (--periods), or when one has just begun"
+            f"it was deleted {anew}"
+            if end_period is None
+            else f"its time was over when period {end_period} began, {anew}, and for more periods (--periods), or when "
+            "one has just begun"
         )
         self.end_period = end_period
 
@@ -182,7 +186,7 @@ class PaidObjectError(ClientError):
         go_on = f"; to go on with the object and pay for it no second time, {self.advice}"
         super().__init__(
             f"blob {blob_id_text(blob_id)}, object {object_id}, {self.said}: {why}"
-            f"{'' if isinstance(cause, NotInTime) else go_on}"
+            f"{'' if isinstance(cause, ObjectEnded) else go_on}"
         )
         self.blob_id = blob_id
         self.object_id = object_id

@@ -23,7 +23,7 @@ from storage.client.errors import (
     NodeError,
     NodeFailure,
     NotEnoughConfirmations,
-    NotInTime,
+    ObjectEnded,
 )
 from storage.client.node_client import NodeClient
 from storage.client.outages import Outages
@@ -132,8 +132,8 @@ class Storing:
         were registered by an earlier try: nodes are waited for up to the newest block, and are sent only large slivers
         that they do not have from that try. Gathers new certificates if the epoch ended meanwhile.
 
-        A blob has `NotEnoughConfirmations` naming the members that failed, or the chain's refusal, or `NotInTime` where
-        its object's periods were over before. Raises `LedgerError` when the chain does not answer.
+        A blob has `NotEnoughConfirmations` naming the members that failed, or the chain's refusal, or `ObjectEnded`
+        where its object does not live any more. Raises `LedgerError` when the chain does not answer.
         """
         is_resumed = registered_block is None
         block = (await self._ledger.newest()).number if registered_block is None else registered_block
@@ -148,11 +148,11 @@ class Storing:
             now = (await current_committee(self._ledger))[1].epoch if late else 0
             left, is_resumed = [one for one in late if now > confirmed[one].committee.epoch], True
         failed = [place for place in results if isinstance(results[place], Exception)]
-        results |= await self._not_in_time({place: objects[place].object_id for place in failed})
+        results |= await self._ended({place: objects[place].object_id for place in failed})
         return [results[place] for place in range(len(objects))]
 
-    async def _not_in_time(self, failed: Places[int]) -> Places[NotInTime]:
-        """Return the failure of those of the objects that failed whose periods are over by now, and not deleted."""
+    async def _ended(self, failed: Places[int]) -> Places[ObjectEnded]:
+        """Return the failure of those of the objects that failed which do not live any more."""
         if not failed:
             return {}
         try:
@@ -160,8 +160,11 @@ class Storing:
             records = await asyncio.gather(*map(self._ledger.blob_object, failed.values()))
         except LedgerError:
             return {}
-        ends = {place: one.end_period for place, one in zip(failed, records, strict=True) if not one.deleted}
-        return {place: NotInTime(end) for place, end in ends.items() if end <= period}
+        return {
+            place: ObjectEnded(None if one.deleted else one.end_period)
+            for place, one in zip(failed, records, strict=True)
+            if not one.is_registered(period)
+        }
 
     # confirmations
 

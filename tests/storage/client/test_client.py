@@ -23,7 +23,7 @@ from storage.client.errors import (
     NodeFailure,
     NotCertified,
     NotEnoughConfirmations,
-    NotInTime,
+    ObjectEnded,
     WrongBlob,
 )
 from storage.redstuff import InvalidEncoding, RedStuff
@@ -360,6 +360,24 @@ async def test_an_object_whose_time_is_over_is_not_told_as_certified(
         await user.certify(object_id, DATA)
 
 
+@pytest.mark.parametrize("is_confirmed", [False, True])
+async def test_an_object_that_is_deleted_while_its_blob_is_uploaded_is_told_as_lost(
+    network: Network, user: Client, ledger: UserLedger, confirmations: Tap, is_confirmed: bool
+) -> None:
+    async def delete(name: str = "") -> None:
+        if not network.chain.records[1].deleted:
+            await user.ledger.delete_blob(1)
+            await network.seen()
+
+    if is_confirmed:
+        ledger.before_certify = delete
+    else:
+        confirmations.before = delete
+    with pytest.raises(NotCertified, match="not certified: it was deleted before it was certified") as lost:
+        await user.store(DATA, 3, deletable=True)
+    assert isinstance(lost.value.cause, ObjectEnded) and "no second time" not in str(lost.value)
+
+
 @pytest.mark.parametrize("is_batch", [False, True])
 async def test_a_blob_whose_periods_end_while_it_is_uploaded_is_told_as_lost(
     network: Network, user: Client, confirmations: Tap, monkeypatch: pytest.MonkeyPatch, is_batch: bool
@@ -385,7 +403,7 @@ async def test_a_blob_whose_periods_end_while_it_is_uploaded_is_told_as_lost(
         NotCertified, match=r"time was over when period 2 began, .* pays for a new object"
     ) as lost:
         await store()
-    assert isinstance(lost.value.cause, NotInTime) and "no second time" not in str(lost.value)
+    assert isinstance(lost.value.cause, ObjectEnded) and "no second time" not in str(lost.value)
     assert str(pickle.loads(pickle.dumps(lost.value))) == str(lost.value)
     await store()
     assert [one.certified_epoch for one in network.chain.records.values()] == [None, 2]

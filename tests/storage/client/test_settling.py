@@ -161,7 +161,7 @@ async def test_a_blob_that_is_not_registered_any_more_fails_at_once(
         await network.seen()
 
     metadata.before = delete
-    with pytest.raises(NotCertified, match="NOT_REGISTERED"):
+    with pytest.raises(NotCertified, match="it was deleted before it was certified"):
         await user.store(DATA, 3, deletable=True)
 
 
