@@ -5,6 +5,7 @@
 # make bench-links   store and read over slow links, about a quarter of an hour, into benchmarks/results/links.json
 # make bench-store   small blobs stored one by one and together, some minutes, into benchmarks/results/store.json
 # make bench-scale   what grows with the number of blobs, some minutes, into benchmarks/results/scale.json
+# make bench-proofs   who is caught by storage proofs, and what a commitment costs, into benchmarks/results/proofs.json
 # make simulate   a year of churn at internet scale, into benchmarks/results/churn.json and .svg
 # make bench-redstuff   times the grid beside its peers, some minutes long, into benchmarks/results/redstuff.json
 
@@ -22,7 +23,7 @@ NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
 CHECKS := check-contracts check-style check-types check-artifacts check-slither
 
-.PHONY: setup demo test $(CHECKS) bench-redstuff bench-gas bench-handover bench-links bench-store bench-scale simulate lock clean
+.PHONY: setup demo test $(CHECKS) bench-redstuff bench-gas bench-handover bench-links bench-store bench-scale bench-proofs simulate lock clean
 
 setup: .venv/.ready $(EVM)/node_modules/.ready
 
@@ -119,6 +120,9 @@ bench-store: setup
 
 bench-scale: setup
 	@$(BIN)/python -m benchmarks.bench_scale
+
+bench-proofs: setup
+	@$(BIN)/python -m benchmarks.bench_proofs
 
 simulate: setup
 	@$(BIN)/python -m benchmarks.simulate_churn

@@ -110,7 +110,10 @@ class ManyBlobs(Checked):
             for slivers in some:
                 for axis, sliver in zip(Axis, slivers, strict=True):
                     self._require_sliver(axis, sliver, symbol_size)
-            primary, secondary = (array_of(b"".join(slivers)) for slivers in zip(*some, strict=True))
+            primary, secondary = (
+                array_of(b"".join(slivers) if len(some) > 1 else slivers[0])
+                for slivers in zip(*some, strict=True)
+            )
             found = self._engine.salted_roots(array_of(salt), primary, secondary, len(some), symbol_size)
             roots += map(bytes, found)
         return roots

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import bench_handover, bench_links, bench_store, timing
+from benchmarks import bench_handover, bench_links, bench_proofs, bench_store, timing
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are pinned on Linux only")
@@ -29,7 +29,9 @@ def test_a_thread_that_has_ended_meanwhile_is_passed_over(monkeypatch: pytest.Mo
     assert os.sched_getaffinity(0) == before
 
 
-@pytest.mark.parametrize("bench", [bench_handover, bench_links, bench_store], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "bench", [bench_handover, bench_links, bench_proofs, bench_store], ids=lambda one: one.__name__
+)
 @pytest.mark.parametrize(("word", "status"), [("--help", 0), ("nonsense", 2)])
 def test_the_usage_names_the_parts(
     bench: ModuleType,
