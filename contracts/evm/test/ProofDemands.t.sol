@@ -201,6 +201,21 @@ contract ProofDemandsTest is ProofBase {
         proofs.answerDemand(MEMBER, ASKER, nothing);
     }
 
+    function test_answerDemand_reverts_for_the_blob_beside_the_one_demanded() public {
+        // The first byte of the second blob, and the last of the first.
+        uint256 first = stored[1].offset;
+        _demand(ASKER, first);
+        IProofs.Opening memory opening = _answerOf(first - 1);
+        vm.expectRevert(Openings.NotDrawn.selector);
+        proofs.answerDemand(MEMBER, ASKER, opening);
+        proofs.answerDemand(MEMBER, ASKER, _answerOf(first));
+        _demand(ASKER, first - 1);
+        opening = _answerOf(first);
+        vm.expectRevert(Openings.NotDrawn.selector);
+        proofs.answerDemand(MEMBER, ASKER, opening);
+        proofs.answerDemand(MEMBER, ASKER, _answerOf(first - 1));
+    }
+
     function test_answerDemand_reverts_behind_the_last_second() public {
         _demand(ASKER, 77);
         IProofs.Opening memory opening = _answerOf(77);
