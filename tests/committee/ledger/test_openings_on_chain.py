@@ -152,10 +152,14 @@ async def test_openings_have_the_same_verdict_on_chain(launch: Launch, seed: int
     assert state.current is not None
     shards = state.current.shards_of(node.node_id)
     blobs = member(10, LENGTHS, shards, seed)
+    await network.chain.mine(
+        1 + 300 * seed
+    )  # with the second seed `blockhash` reaches no further, and EIP-2935 does
     await begin(network, proofs, state, blobs.inventory)
 
-    start_hash = (await proofs.call("roundOf", state.epoch))["startHash"]
-    salt = salt_of(state.epoch, node.node_id, node.secret.public_key, start_hash)
+    assert state.started_block is not None
+    assert (await proofs.call("roundOf", state.epoch))["startHash"] == state.started_block.hash
+    salt = salt_of(state.epoch, node.node_id, node.secret.public_key, state.started_block.hash)
     assert await proofs.call("saltOf", node.node_id) == salt
     honest = MemberOnChain(blobs.code, blobs.blobs, blobs.shards, salt)
     root = root_over([honest.shard_root(shard) for shard in shards])
