@@ -5,7 +5,7 @@ Every limit is shared by *requester*: the node itself, a member of a committee, 
 that handover and repair never starve reads and writes. The rules, for all of them (PROTOCOL section 6):
 
 - The requester that was lent least comes first (start-time fair queueing); in a pool for members, members do before
-  strangers.
+  strangers. However many new requesters come, one that was lent something before gets its turn.
 - Of what is *divided*, because a requester can keep it for long, one requester has no more than it leaves free, and all
   strangers together no more than half of a pool for members.
 - Small amounts pass large ones: large amounts together never have more than three quarters. A large one that has waited
@@ -130,11 +130,11 @@ class _Waiting:
     """Grows with every one that comes."""
     since: float
     turn: asyncio.Future[None]
-    due: int = 0
+    due: float = 0.0
     """The virtual time of its start, known once it is the first of its requester that waits."""
 
     @property
-    def place(self) -> tuple[int, bool, int]:
+    def place(self) -> tuple[float, bool, int]:
         """Its place in the order among requesters."""
         return self.due, self.is_large, self.number
 
@@ -143,7 +143,7 @@ def _number(one: _Waiting) -> int:
     return one.number
 
 
-def _place(one: _Waiting) -> tuple[int, bool, int]:
+def _place(one: _Waiting) -> tuple[float, bool, int]:
     return one.place
 
 
@@ -169,9 +169,11 @@ class Pool:
         """(whether of the first class, whether large) → the first waiting request of each requester, in order."""
         self._large_heads: list[_Waiting] = []
         """The large ones of these, in the order in which they came."""
-        self._shares: dict[Requester, int] = {}
+        self._shares: dict[Requester, float] = {}
         """Requester → the virtual time at which its next request is due; grows by what it is lent."""
-        self._virtual_time = 0
+        self._virtual_time = 0.0
+        """The place of a requester that is new. While requests wait it moves on with what is lent, by a requester's
+        equal part of it: if it stood still, ever new requesters would keep one that is not new waiting for ever."""
 
     @property
     def is_short(self) -> bool:
@@ -244,7 +246,7 @@ class Pool:
 
     def _enter(self, head: _Waiting) -> None:
         """Give the first of a requester that waits its place in the order, by what the requester was lent before."""
-        head.due = max(self._virtual_time, self._shares.get(head.requester, 0))
+        head.due = max(self._virtual_time, self._shares.get(head.requester, 0.0))
         insort(self._heads[self._is_first_class(head), head.is_large], head, key=_place)
         if head.is_large:
             insort(self._large_heads, head, key=_number)
@@ -261,12 +263,14 @@ class Pool:
         """Lend to all that can be lent to now, in their order."""
         while (following := self._next()) is not None:
             requester = following.requester
-            due = max(self._virtual_time, self._shares.pop(requester, 0))
-            self._virtual_time = due
-            self._shares[requester] = due + following.weight
+            self._shares.pop(requester, None)
+            self._shares[requester] = following.due + following.weight
             if len(self._shares) > REQUESTERS_REMEMBERED:
                 del self._shares[next(iter(self._shares))]
             self._leave(following)
+            self._virtual_time = max(self._virtual_time, following.due)
+            if self._waiting:
+                self._virtual_time += following.weight / (1 + len(self._waiting))
             if other := self._waiting.get((requester, not following.is_large)):
                 self._withdraw(other[0])
                 self._enter(other[0])

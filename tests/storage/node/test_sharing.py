@@ -67,6 +67,24 @@ async def test_turns_go_round_by_requester() -> None:
     assert await order_of_turns(pool, many + few) == [a, b, c, a, a, a]
 
 
+async def test_ever_new_requesters_do_not_keep_one_waiting_that_had_a_turn_before() -> None:
+    """A stranger that has 65 536 networks of IPv6 addresses is a new one each time."""
+    pool = Pool(1)
+    await give_all_back([Borrower(pool, 1, MEMBERS[0])])
+    waiting = [Borrower(pool, 1, Requester(f"2001:db8:0:{number:x}::/64")) for number in range(9)]
+    known = Borrower(pool, 1, MEMBERS[0])
+    for number in range(9, 50):
+        await settled()
+        if known.has_it:
+            break
+        (served,) = (one for one in waiting if one.has_it)
+        await served.end()
+        waiting.remove(served)
+        waiting.append(Borrower(pool, 1, Requester(f"2001:db8:0:{number:x}::/64")))
+    assert known.has_it
+    await give_all_back([known, *waiting])
+
+
 async def test_members_come_before_strangers() -> None:
     pool = Pool(1, for_members=True)
     borrowers = [Borrower(pool, 1, one) for one in (*STRANGERS[:3], *MEMBERS[:2])]
@@ -190,7 +208,7 @@ async def test_a_turn_takes_few_looks_however_many_requesters_wait(
     """1000 strangers, each of which waits for a turn: a look at all of them every time holds up the whole node."""
     looks = 0
 
-    def place(one: budgets._Waiting) -> tuple[int, bool, int]:
+    def place(one: budgets._Waiting) -> tuple[float, bool, int]:
         nonlocal looks
         looks += 1
         return one.place
