@@ -37,7 +37,8 @@ IN_LINE = 1024
 BULK_IN_LINE = 256
 """Requests of peers that wait for pages and symbols."""
 STRANGERS_WAIT_S = 2.0
-"""For pages and symbols, before they are refused: members come first, and a member that was refused shows itself."""
+"""For pages and symbols, and with a body that asks for them, before they are refused: members come first, and a member
+that was refused shows itself."""
 READING_BYTES = 64 * 2**20
 """Slivers read or sent; those being read, WORK_AT_ONCE, take as much again."""
 RECEIVING_BYTES = 64 * 2**20
@@ -69,7 +70,8 @@ class Admission:
         self._work = Turns(Pool(WORK_AT_ONCE), IN_LINE)
         self._reading, self._read_line = Pool(READING_BYTES, is_divided=True), Line(IN_LINE)
         self._receiving, self._body_line = Pool(RECEIVING_BYTES, is_divided=True), Line(IN_LINE)
-        self._beginnings, self._beginning_line = Pool(BEGINNINGS_BYTES, is_divided=True), Line(IN_LINE)
+        self._beginnings = Pool(BEGINNINGS_BYTES, is_divided=True, for_members=True)
+        self._beginning_line = Line(IN_LINE)
         self._goes_on = Begins()
         self._code = node.code
         self._block_list = node.block_list
@@ -112,10 +114,7 @@ class Admission:
                             await turn.enter_async_context(stranger_turn)
                         await turn.enter_async_context(self._bulk_work.lent(1, requester, weight=weight))
                 except TimeoutError:
-                    raise Refusal(
-                        *(503, Reason.UNAVAILABLE),
-                        "members come first, and this request shows none; try again, with a credential if you have one",
-                    ) from None
+                    raise _members_first() from None
                 require_there(request)
                 made = await asyncio.to_thread(make)
         self._serving.charge(len(made))
@@ -189,6 +188,15 @@ class Admission:
         """
         return await self.received(request, IncomingBody(request, limit))
 
+    async def question(self, request: web.Request, limit: int) -> Bytes:
+        """Return the body of a request that members make of each other, `limit` bytes at most.
+
+        Raises `Refusal` when strangers wait too long for its memory.
+        """
+        body = IncomingBody(request, limit)
+        await self._begin(request, body, None if request[REQUESTER].is_member else STRANGERS_WAIT_S)
+        return await self.whole(request, body)
+
     async def received(self, request: web.Request, body: IncomingBody, kept_bytes: int = 0) -> Bytes:
         """Return the content of a body of which nothing has been read, as `body` does.
 
@@ -203,10 +211,14 @@ class Admission:
         await self._begin(request, body)
         return body
 
-    async def _begin(self, request: web.Request, body: IncomingBody) -> None:
-        """Read the first SMALL_BODY_BYTES of a body, or all, once there is memory for them."""
+    async def _begin(self, request: web.Request, body: IncomingBody, wait_s: float | None = None) -> None:
+        """Read the first SMALL_BODY_BYTES of a body, or all, once there is memory for them; wait for it `wait_s`."""
         memory = self._beginnings.lent(min(body.most_bytes, SMALL_BODY_BYTES), request[REQUESTER])
-        await hold(request, self._beginning_line, memory)
+        try:
+            async with asyncio.timeout(wait_s):
+                await hold(request, self._beginning_line, memory)
+        except TimeoutError:
+            raise _members_first() from None
         await body.read(SMALL_BODY_BYTES, lambda: self._beginnings.is_short)
 
     async def whole(self, request: web.Request, body: IncomingBody, kept_bytes: int = 0) -> Bytes:
@@ -340,6 +352,13 @@ class Admission:
         if stored is None:
             raise _no_metadata(status)
         return BlobMetadata.from_bcs(stored, blob_id)
+
+
+def _members_first() -> Refusal:
+    return Refusal(
+        *(503, Reason.UNAVAILABLE),
+        "members come first, and this request shows none; try again, with a credential if you have one",
+    )
 
 
 def _no_metadata(status: int) -> Refusal:

@@ -59,7 +59,7 @@ class ShardHandlers:
         metadata = await self._admission.metadata(request, blob_id, 400)
         symbol_bytes = self._code.symbol_size(metadata.length) + wire.PROVEN_FRAME_BYTES
         limit = wire.PROVEN_FRAME_BYTES + self._code.source_symbols(axis) * symbol_bytes
-        proof = await self._admission.body(request, limit)
+        proof = await self._admission.question(request, limit)
         async with self._admission.turn(request):
             await asyncio.to_thread(self._check_proof, metadata, axis, proof)
             body = messages.invalid_blob_body(blob_id)
@@ -80,7 +80,7 @@ class ShardHandlers:
 
     async def sync_shard(self, request: web.Request) -> web.Response:
         """A page of a shard, for its new owner alone."""
-        body = await self._admission.body(request, wire.MAX_REQUEST_JSON_BYTES)
+        body = await self._admission.question(request, wire.MAX_REQUEST_JSON_BYTES)
         fail_point("source.page-asked")
         message, signature = wire.read_signed(wire.read_json(bytes(body)))
         with_metadata = flag(request, "metadata")

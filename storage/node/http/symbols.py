@@ -85,7 +85,7 @@ class SymbolHandlers:
 
     async def symbols_of_blobs(self, request: web.Request) -> web.Response:
         """The same of several blobs; one that is refused holds up no other."""
-        body = await self._admission.body(request, wire.MAX_QUESTION_BYTES)
+        body = await self._admission.question(request, wire.MAX_QUESTION_BYTES)
         question = Question.from_bcs(body, self._code.n_shards)
         fail_point("helper.symbols-asked")
         refused: dict[bytes, Refusal] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import time
 import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from aiohttp import web
 
 from storage.client import progress, wire
 from storage.client.bodies import LARGE_BYTES, LargeBody
+from storage.node import credentials
 from storage.node.budgets import MEMORY_BYTES, Budget, Pool
 from storage.node.http import admission, connections, pending, transfer, uploads
 from storage.node.http.connections import Connection, Limits
 from tests.storage.node.http.conftest import LIMIT_S, SHARD, Serve, ServeApp, ServedNode, until
+from tests.storage.node.test_credentials import header
 
 NEVER_S = 10.0**6
 SOON_S = 0.01
@@ -360,6 +363,28 @@ async def test_beginnings_of_bodies_take_memory_too(
     assert not waiting.done()
     monkeypatch.setattr(transfer, "HURRIED_S", -NEVER_S)
     assert (await waiting)[0] == 200, "what is dripped gives way"
+
+
+@pytest.mark.usefixtures("patient")
+async def test_bodies_that_do_not_come_keep_no_member_out(
+    serve_node: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the memory for their beginnings strangers have half; a member that is refused as one shows itself."""
+    monkeypatch.setattr(admission, "BEGINNINGS_BYTES", 4000)
+    monkeypatch.setattr(admission, "STRANGERS_WAIT_S", SOON_S)
+    served = await serve_node()
+    for number in range(2, 7):
+        await served.begin("PUT", served.path("metadata"), b"x", 1000, local=f"127.0.0.{number}")
+    asked = [
+        ("/v1/decodingSymbols", served.questions(1)),
+        ("/v1/migrate/sync_shard", b"{}"),
+        (served.path("inconsistencyProof/primary"), b"x"),
+    ]
+    for path, question in asked:
+        assert (await served.ask("POST", path, question))[0] == 503
+    shown = {"Authorization": header(hour=int(time.time()) // credentials.HOUR_S)}
+    answers = [await served.talk("POST", path, question, fields=shown) for path, question in asked]
+    assert [status for status, *_ in answers] == [200, 400, 400]
 
 
 def test_all_that_strangers_can_fill_is_half_a_gibibyte() -> None:
