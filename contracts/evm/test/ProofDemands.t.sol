@@ -74,6 +74,27 @@ contract ProofDemandsTest is ProofBase {
         vm.assertEq(staking.stakeOn(MEMBER), STAKE - STAKE / 100);
     }
 
+    function test_a_member_is_punished_once_in_an_epoch() public {
+        // Ten members of a shard each, of which three may be punished.
+        _deployProofs();
+        _addNodes(N);
+        _nextEpoch();
+        _payOutAll();
+        vm.roll(block.number + 1);
+        _begin();
+        address other = address(0xa5d);
+        _fundAsker(ASKER);
+        _fundAsker(other);
+        _demand(ASKER, 7);
+        _demand(other, 8);
+        _passDemand();
+        proofs.judgeDemand(MEMBER, ASKER);
+        proofs.judgeDemand(MEMBER, other);
+        vm.assertEq(staking.stakeOn(MEMBER), STAKE - STAKE / 100);
+        vm.assertEq(token.balanceOf(other), BOND);
+        vm.assertEq(proofs.roundOf(1).punishedShards, 1);
+    }
+
     function test_beyond_the_limit_an_unanswered_demand_costs_the_pay_alone() public {
         uint256 balance = token.balanceOf(ASKER);
         _demand(ASKER, 77);
