@@ -114,7 +114,7 @@ class Bench:
             proofs = Round(self._chain, ledger, deployment, key, self._secrets, self._operators)
             await proofs.run()
             for step, gas in proofs.gas.items():
-                self._add(PROOFS[step], gas)
+                self._add(PROOFS[step], gas, self._members if step in ("begin", "prove") else 0)
             for place in range(max(1, self._members // 10)):  # a tenth leaves and as many come
                 await ledger.leave(place + 1)
                 await self._join(STAKE * (100 + place))
