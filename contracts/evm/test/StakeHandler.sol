@@ -162,26 +162,12 @@ abstract contract StakeHandler is Base {
         registry.becomeCandidate(node.nodeId);
     }
 
-    /// @dev At a standstill, all being paid out: everybody takes all stake and all commissions.
+    /// @dev At a standstill, all being paid out: everybody takes all stake and all commissions. Of those who joined
+    /// together the last to collect has the share that rounding has left, which shows when the others have: so twice.
     function _takeAllStake() internal {
-        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
-            for (uint256 i; i < STAKERS; ++i) {
-                uint256 shares = staking.sharesOf(nodeId, stakerAt(i));
-                if (shares != 0) _unstake(nodeId, stakerAt(i), shares);
-                IStaking.Joining[] memory joinings = staking.joiningsOf(nodeId, stakerAt(i));
-                for (uint256 k; k < joinings.length; ++k) {
-                    _cancelStaking(nodeId, stakerAt(i), joinings[k].period);
-                }
-            }
-        }
-        for (uint256 k; k < unbondings.length; ++k) {
-            Unbonding memory one = unbondings[k];
-            for (uint256 i; i < STAKERS; ++i) {
-                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockPeriod, stakerAt(i));
-                if (shares == 0) continue;
-                if (one.unlockPeriod > period + 1) _leaveSooner(one, stakerAt(i), shares);
-                else _withdraw(one, stakerAt(i));
-            }
+        for (uint256 round; round < 2; ++round) {
+            _unstakeAll();
+            _withdrawAll();
         }
         for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
             _takeEarnings(_operator(nodeId));
@@ -196,6 +182,31 @@ abstract contract StakeHandler is Base {
 
     function _node(uint256 seed) internal pure returns (uint32) {
         return uint32(1 + (seed >> 8) % NODES);
+    }
+
+    function _unstakeAll() private {
+        for (uint32 nodeId = 1; nodeId <= NODES; ++nodeId) {
+            for (uint256 i; i < STAKERS; ++i) {
+                uint256 shares = staking.sharesOf(nodeId, stakerAt(i));
+                if (shares != 0) _unstake(nodeId, stakerAt(i), shares);
+                IStaking.Joining[] memory joinings = staking.joiningsOf(nodeId, stakerAt(i));
+                for (uint256 k; k < joinings.length; ++k) {
+                    _cancelStaking(nodeId, stakerAt(i), joinings[k].period);
+                }
+            }
+        }
+    }
+
+    function _withdrawAll() private {
+        for (uint256 k; k < unbondings.length; ++k) {
+            Unbonding memory one = unbondings[k];
+            for (uint256 i; i < STAKERS; ++i) {
+                uint256 shares = staking.unbondingSharesOf(one.nodeId, one.unlockPeriod, stakerAt(i));
+                if (shares == 0) continue;
+                if (one.unlockPeriod > period + 1) _leaveSooner(one, stakerAt(i), shares);
+                else _withdraw(one, stakerAt(i));
+            }
+        }
     }
 
     function _stake(uint32 nodeId, address account, uint256 amount) private {
