@@ -23,7 +23,7 @@ from rich.table import Table
 from benchmarks.gas_of_proofs import Round
 from committee import bls, certificate, messages
 from committee.bls import SecretKey, proof_of_possession
-from committee.certificate import Certificate, Confirmation
+from committee.certificate import Certificate, MemberSignature
 from committee.ledger import EpochState
 from committee.ledger.evm import AccountKey, DeploymentParameters, EvmLedger, Roles, deploy
 from committee.messages import Intent
@@ -186,7 +186,7 @@ class Bench:
         message = messages.encode(Intent.BLOB, state.epoch, messages.blob_body(blob_id), self._domain)
         signing = state.current.members[missing:]
         confirmations = [
-            Confirmation(one.node_id, self._secrets[one.node_id].sign(message)) for one in signing
+            MemberSignature(one.node_id, self._secrets[one.node_id].sign(message)) for one in signing
         ]
         bitmap = certificate.bitmap_of(frozenset(one.node_id for one in signing), state.current)
         signature = bls.aggregate([one.signature for one in confirmations])

@@ -21,8 +21,8 @@ Need = Literal["quorum", "one_correct"]
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
-    """One member's signature on a message."""
+class MemberSignature:
+    """One member's signature over a message."""
 
     node_id: int
     signature: bytes
@@ -39,7 +39,7 @@ class Certificate:
     signature: bytes
     """Compressed, 96 bytes."""
     refused: tuple[int, ...] = field(default=(), compare=False)
-    """Node ids whose confirmations were bad and are left out; for the builder, no part of the proof."""
+    """Node ids whose signatures were bad and are left out; for the builder, no part of the proof."""
 
 
 def signers(bitmap: bytes, committee: Committee) -> tuple[Member, ...]:
@@ -63,15 +63,15 @@ def bitmap_of(node_ids: frozenset[int], committee: Committee) -> bytes:
 
 
 def build(
-    committee: Committee, message: bytes, confirmations: Sequence[Confirmation], need: Need = "quorum"
+    committee: Committee, message: bytes, signatures: Sequence[MemberSignature], need: Need = "quorum"
 ) -> Certificate:
-    """Aggregate the members' confirmations of `message`, leaving out the bad ones (named in `refused`).
+    """Aggregate the members' signatures over `message`, leaving out the bad ones (named in `refused`).
 
     The aggregate is verified once; only when it fails are the bad signers sought, by halves, so that honest
     members cost one pairing check in all.
 
-    Raises `NotEnoughWeight` when the good confirmations weigh too little (it names the bad ones and the members
-    that are missing), `InvalidCertificate` for a message of another epoch, a confirmation by no member or a second
+    Raises `NotEnoughWeight` when the good signatures weigh too little (it names the bad ones and the members
+    that are missing), `InvalidCertificate` for a message of another epoch, a signature by no member or a second
     one by the same.
     """
     decoded = _decode(message)
@@ -79,33 +79,33 @@ def build(
         raise InvalidCertificate(
             f"message of epoch {decoded.epoch}: the committee of epoch {committee.epoch} cannot certify it"
         )
-    _require_distinct_members(committee, confirmations)
-    good = _good_among(committee, message, confirmations)
-    chosen = frozenset(confirmation.node_id for confirmation in good)
-    refused = tuple(one.node_id for one in confirmations if one.node_id not in chosen)
+    _require_distinct_members(committee, signatures)
+    good = _good_among(committee, message, signatures)
+    chosen = frozenset(one.node_id for one in good)
+    refused = tuple(one.node_id for one in signatures if one.node_id not in chosen)
     _require_weight(committee, chosen, need, refused)
-    signature = bls.aggregate([confirmation.signature for confirmation in good])
+    signature = bls.aggregate([one.signature for one in good])
     return Certificate(committee.epoch, message, bitmap_of(chosen, committee), signature, refused)
 
 
 def build_many(
-    committee: Committee, confirmed: Sequence[tuple[bytes, Sequence[Confirmation]]]
+    committee: Committee, confirmed: Sequence[tuple[bytes, Sequence[MemberSignature]]]
 ) -> list[Certificate]:
-    """A certificate for each message, of confirmations that were verified and weigh a quorum each.
+    """A certificate for each message, of signatures that were verified and weigh a quorum each.
 
     All by the same signers if those that confirmed all the messages weigh a quorum: the chain then takes them together.
     Raises as `build` does.
     """
     common = frozenset(committee.by_id)
-    for _, confirmations in confirmed:
-        common &= {one.node_id for one in confirmations}
+    for _, signatures in confirmed:
+        common &= {one.node_id for one in signatures}
     are_enough = committee.is_quorum(committee.weight_of(common))
     certificates = []
-    for message, confirmations in confirmed:
+    for message, signatures in confirmed:
         if _decode(message).epoch != committee.epoch:
             raise InvalidCertificate(f"message of another epoch than the committee's, {committee.epoch}")
-        _require_distinct_members(committee, confirmations)
-        chosen = [one for one in confirmations if one.node_id in common] if are_enough else confirmations
+        _require_distinct_members(committee, signatures)
+        chosen = [one for one in signatures if one.node_id in common] if are_enough else signatures
         voters = frozenset(one.node_id for one in chosen)
         _require_weight(committee, voters, "quorum")
         signature = bls.aggregate([one.signature for one in chosen])
@@ -151,39 +151,39 @@ def _decode(message: bytes) -> messages.Message:
         raise InvalidCertificate(f"certificate over a message that cannot be read: {error}") from error
 
 
-def _require_distinct_members(committee: Committee, confirmations: Sequence[Confirmation]) -> None:
+def _require_distinct_members(committee: Committee, signatures: Sequence[MemberSignature]) -> None:
     seen: set[int] = set()
-    for confirmation in confirmations:
-        node_id = confirmation.node_id
+    for one in signatures:
+        node_id = one.node_id
         if node_id not in committee.by_id:
             raise InvalidCertificate(
                 f"node {node_id} is no member of the committee of epoch {committee.epoch}"
             )
         if node_id in seen:
             raise InvalidCertificate(
-                f"two confirmations by {committee.by_id[node_id].name}; give one for each member"
+                f"two signatures by {committee.by_id[node_id].name}; give one for each member"
             )
         seen.add(node_id)
 
 
 def _good_among(
-    committee: Committee, message: bytes, confirmations: Sequence[Confirmation]
-) -> list[Confirmation]:
-    """Return the confirmations left when the bad ones are taken out; their aggregate holds."""
-    if not confirmations or _holds(committee, message, confirmations):
-        return list(confirmations)
-    if len(confirmations) == 1:
+    committee: Committee, message: bytes, signatures: Sequence[MemberSignature]
+) -> list[MemberSignature]:
+    """Return the signatures left when the bad ones are taken out; their aggregate holds."""
+    if not signatures or _holds(committee, message, signatures):
+        return list(signatures)
+    if len(signatures) == 1:
         return []
-    half = len(confirmations) // 2
-    return _good_among(committee, message, confirmations[:half]) + _good_among(
-        committee, message, confirmations[half:]
+    half = len(signatures) // 2
+    return _good_among(committee, message, signatures[:half]) + _good_among(
+        committee, message, signatures[half:]
     )
 
 
-def _holds(committee: Committee, message: bytes, confirmations: Sequence[Confirmation]) -> bool:
-    public_keys = [committee.by_id[confirmation.node_id].public_key for confirmation in confirmations]
+def _holds(committee: Committee, message: bytes, signatures: Sequence[MemberSignature]) -> bool:
+    public_keys = [committee.by_id[one.node_id].public_key for one in signatures]
     try:
-        signature = bls.aggregate([confirmation.signature for confirmation in confirmations])
+        signature = bls.aggregate([one.signature for one in signatures])
     except InvalidSignature:
         return False
     return bls.verify_aggregate(public_keys, message, signature)

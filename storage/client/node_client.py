@@ -18,9 +18,9 @@ import aiohttp
 from storage.client import batch_wire, progress, wire
 from storage.client.batch_wire import Confirmable, Signed, Upload
 from storage.client.bodies import PIECE_BYTES, Bytes, Content, Framed
+from storage.client.broken_requests import Exchange, ResumableDownload, ResumableUpload
 from storage.client.errors import NodeRefused
 from storage.client.link import Link, Transfer
-from storage.client.resuming import Exchange, ResumableDownload, ResumableUpload
 from storage.client.transport import NodeTransport
 from storage.redstuff import (
     Axis,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from committee import messages
-from committee.certificate import Confirmation, build, build_many
+from committee.certificate import MemberSignature, build, build_many
 from committee.errors import (
     FinalityUnknown,
     LedgerError,
@@ -93,7 +93,7 @@ class Confirmed:
 
     committee: Committee
     message: bytes
-    confirmations: Sequence[Confirmation]
+    confirmations: Sequence[MemberSignature]
 
 
 Result = TypeVar("Result")
@@ -202,7 +202,7 @@ class Storing:
         items = {one.item(committee.epoch, self._ledger.domain): place for place, one in objects.items()}
         tally = _Tally(committee, list(items))
 
-        async def upload_to(member: Member) -> tuple[Member, dict[Item, Confirmation | NodeError]]:
+        async def upload_to(member: Member) -> tuple[Member, dict[Item, MemberSignature | NodeError]]:
             node = self._node(member)
             uploading = Uploading(node, member, self._code, settling, is_resumed=is_resumed)
             return member, await uploading.confirmations(list(items))
@@ -285,10 +285,10 @@ class _Tally:
 
     def __init__(self, committee: Committee, items: Sequence[Item]) -> None:
         self._committee = committee
-        self._confirmations: dict[Item, list[Confirmation]] = {one: [] for one in items}
+        self._confirmations: dict[Item, list[MemberSignature]] = {one: [] for one in items}
         self._failures: dict[Item, dict[int, NodeFailure]] = {one: {} for one in items}
 
-    def add(self, member: Member, answers: Mapping[Item, Confirmation | NodeError]) -> None:
+    def add(self, member: Member, answers: Mapping[Item, MemberSignature | NodeError]) -> None:
         """Count what a member has answered."""
         for item, answer in answers.items():
             if isinstance(answer, NodeError):

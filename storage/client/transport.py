@@ -22,6 +22,7 @@ from committee.connections import TinyChunks, close_idle, content_coding, media_
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, Content, TooLong, received
+from storage.client.broken_requests import Exchange
 from storage.client.errors import (
     NodeError,
     NodeLied,
@@ -34,7 +35,6 @@ from storage.client.errors import (
 from storage.client.failures import of_no_node, read_failure
 from storage.client.link import SMALL_BYTES, Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
-from storage.client.resuming import Exchange
 from storage.client.retrying import Patience, retry_after_s
 from storage.redstuff import InvalidEncoding
 

@@ -14,7 +14,7 @@ from itertools import count
 from operator import itemgetter
 
 from committee import bls, messages
-from committee.certificate import Confirmation
+from committee.certificate import MemberSignature
 from committee.errors import InvalidMessage
 from committee.membership import Member
 from storage.client import batch_wire
@@ -67,7 +67,7 @@ class Uploading:
         self._at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._pairs: dict[bytes, list[int]] = {}
 
-    async def confirmations(self, items: Sequence[Item]) -> dict[Item, Confirmation | NodeError]:
+    async def confirmations(self, items: Sequence[Item]) -> dict[Item, MemberSignature | NodeError]:
         """Upload the member's pairs of each blob; return its confirmation of each, which holds, or why there is none.
 
         A blob that fails holds up no other one. What the node has dropped by the time that it is to confirm it is
@@ -79,9 +79,9 @@ class Uploading:
             outcomes |= await self._uploaded(dropped)
         return outcomes
 
-    async def _uploaded(self, items: Sequence[Item]) -> dict[Item, Confirmation | NodeError]:
+    async def _uploaded(self, items: Sequence[Item]) -> dict[Item, MemberSignature | NodeError]:
         failed = await self._upload(items)
-        outcomes: dict[Item, Confirmation | NodeError] = {**failed}
+        outcomes: dict[Item, MemberSignature | NodeError] = {**failed}
         outcomes |= await self._confirmed([one for one in items if one not in failed])
         return outcomes
 
@@ -201,7 +201,7 @@ class Uploading:
 
     # confirming
 
-    async def _confirmed(self, items: Sequence[Item]) -> dict[Item, Confirmation | NodeError]:
+    async def _confirmed(self, items: Sequence[Item]) -> dict[Item, MemberSignature | NodeError]:
         """Return the member's confirmation of each blob; it is waited for if it has not seen the epoch's start."""
         signed = await self._signed(items)
         behind = [one for one, told in signed.items() if _is_of_earlier_epoch(told, one.message)]
@@ -212,7 +212,7 @@ class Uploading:
                 signed |= await self._signed(behind)
             except NodeError as error:
                 signed |= dict.fromkeys(behind, error)
-        outcomes: dict[Item, Confirmation | NodeError] = {}
+        outcomes: dict[Item, MemberSignature | NodeError] = {}
         good: dict[Item, bytes] = {}
         for one, told in signed.items():
             if isinstance(told, NodeError):
@@ -227,7 +227,7 @@ class Uploading:
         holding = await asyncio.to_thread(self._holding, good)
         for one, signature in good.items():
             if one in holding:
-                outcomes[one] = Confirmation(self._member.node_id, signature)
+                outcomes[one] = MemberSignature(self._member.node_id, signature)
             else:
                 outcomes[one] = self._lied("its signature does not hold")
         return outcomes
@@ -284,7 +284,7 @@ def _first(failed: BaseExceptionGroup[NodeError]) -> NodeError:
     return first if isinstance(first, NodeError) else _first(first)
 
 
-def _is_dropped(outcome: Confirmation | NodeError) -> bool:
+def _is_dropped(outcome: MemberSignature | NodeError) -> bool:
     return isinstance(outcome, NodeRefused) and outcome.reason == Reason.MISSING_SLIVERS
 
 

@@ -9,7 +9,7 @@ from committee.errors import HauloutError
 from storage.client.failures import Reason, failure
 from storage.node.block_list import BlockList
 from storage.node.chain import ChainView
-from storage.node.rota import Due
+from storage.node.duties import Due
 from storage.node.store import SliverStore
 from storage.redstuff import RedStuff
 

@@ -20,6 +20,7 @@ from storage.node.chain import ChainView, once_settled
 from storage.node.chain.store import ChainStore
 from storage.node.config import ConfigError, NodeConfig
 from storage.node.credentials import Credentials
+from storage.node.duties import Due, Rota
 from storage.node.handover import Handover
 from storage.node.http.routes import create_app
 from storage.node.http.server import HttpServer
@@ -28,7 +29,6 @@ from storage.node.object_store import connector
 from storage.node.peers import Peers
 from storage.node.proving import Proving
 from storage.node.repair import Repair
-from storage.node.rota import Due, Rota
 from storage.node.sign_of_life import SignsOfLife
 from storage.node.store import SliverStore, StoreDamaged, StoreError
 from storage.node.store.files import require_mounted

@@ -18,7 +18,7 @@ import time
 from committee import messages
 from committee.backoff import next_pause_s
 from committee.bls import SecretKey
-from committee.certificate import Confirmation, build
+from committee.certificate import MemberSignature, build
 from committee.errors import CommitteeError, LedgerError, LedgerRefused
 from committee.logs import Log
 from committee.membership import Committee, Member
@@ -26,12 +26,12 @@ from storage.client.errors import NodeError, NodeUnreachable, name_failures
 from storage.client.failures import Reason
 from storage.node.chain import ChainView
 from storage.node.clock import Clock
-from storage.node.confirmations import gather_confirmations, round_behind
+from storage.node.duties import Rota
 from storage.node.face import Refusal
 from storage.node.peers import Peers
-from storage.node.rota import Rota
 from storage.node.rules import require_fellow, require_near, require_silent
 from storage.node.sign_of_life import SignsOfLife
+from storage.node.signatures import gather_signatures, round_behind
 
 log = Log()
 
@@ -204,13 +204,13 @@ class Watch:
         except Refusal as refusal:
             log.info("no ejection", **_named(member), reason=str(refusal))
             return refusal.reason is not Reason.UNAVAILABLE
-        own = Confirmation(self._view.node_id, signature)
+        own = MemberSignature(self._view.node_id, signature)
         fellows = [one for one in round_behind(self._view.node_id, current) if one != member]
-        confirmations, failures = await gather_confirmations(
+        signatures, failures = await gather_signatures(
             *(current, message, current.quorum, own, fellows),
             lambda one: (self._peers.watch_client(one).ejection(member.node_id, deadline_s), None),
         )
-        weight = current.weight_of({one.node_id for one in confirmations})
+        weight = current.weight_of({one.node_id for one in signatures})
         if not current.is_quorum(weight):
             log.info(
                 "no quorum to eject yet",
@@ -221,10 +221,10 @@ class Watch:
             )
             return True
         try:
-            certificate = await asyncio.to_thread(build, current, message, confirmations)
+            certificate = await asyncio.to_thread(build, current, message, signatures)
             reason = messages.EjectionReason.SILENT
             await self._view.ledger.eject(member.node_id, reason, deadline_s, certificate)
-            log.info("ejected a silent member", **_named(member), signers=len(confirmations))
+            log.info("ejected a silent member", **_named(member), signers=len(signatures))
         except CommitteeError as error:
             if not isinstance(error, LedgerRefused) or error.reason != ALREADY_EJECTED:
                 log.warning("ejection not posted; will try again", **_named(member), error=str(error))

@@ -8,7 +8,7 @@ import pytest
 
 from committee import messages
 from committee.bls import SecretKey
-from committee.certificate import Confirmation
+from committee.certificate import MemberSignature
 from committee.membership import Committee, Member
 from committee.messages import Intent
 
@@ -65,10 +65,10 @@ def blob_message(domain: bytes) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def confirm(secret_keys: tuple[SecretKey, ...]) -> Callable[[bytes, Sequence[int]], list[Confirmation]]:
+def confirm(secret_keys: tuple[SecretKey, ...]) -> Callable[[bytes, Sequence[int]], list[MemberSignature]]:
     """(message, node ids) → their confirmations."""
 
-    def sign(message: bytes, node_ids: Sequence[int]) -> list[Confirmation]:
-        return [Confirmation(node_id, secret_keys[node_id - 1].sign(message)) for node_id in node_ids]
+    def sign(message: bytes, node_ids: Sequence[int]) -> list[MemberSignature]:
+        return [MemberSignature(node_id, secret_keys[node_id - 1].sign(message)) for node_id in node_ids]
 
     return sign

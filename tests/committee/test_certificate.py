@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from committee import bls, certificate, messages
 from committee.bls import SecretKey
-from committee.certificate import Certificate, Confirmation
+from committee.certificate import Certificate, MemberSignature
 from committee.errors import InvalidCertificate, NotEnoughWeight
 from committee.membership import Committee
 from committee.messages import Intent
 
 CommitteeBuilder = Callable[[Sequence[int]], Committee]
-Confirm = Callable[[bytes, Sequence[int]], list[Confirmation]]
+Confirm = Callable[[bytes, Sequence[int]], list[MemberSignature]]
 
 EQUAL = [1] * 10
 SIGNERS = (1, 2, 3, 4, 5, 8, 9)
@@ -272,12 +272,12 @@ def test_build_refuses_a_second_confirmation(
     committee: Committee, blob_message: bytes, confirm: Confirm
 ) -> None:
     confirmations = confirm(blob_message, SIGNERS)
-    with pytest.raises(InvalidCertificate, match="two confirmations by node-1"):
+    with pytest.raises(InvalidCertificate, match="two signatures by node-1"):
         certificate.build(committee, blob_message, [*confirmations, confirmations[0]])
 
 
 def test_build_refuses_a_stranger(committee: Committee, blob_message: bytes, confirm: Confirm) -> None:
-    stranger = Confirmation(11, SecretKey(11).sign(blob_message))
+    stranger = MemberSignature(11, SecretKey(11).sign(blob_message))
     with pytest.raises(InvalidCertificate, match="node 11 is no member"):
         certificate.build(committee, blob_message, [*confirm(blob_message, SIGNERS), stranger])
 

@@ -23,11 +23,11 @@ from storage.client.node_client import NodeClient
 from storage.node.block_list import BlockList
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
+from storage.node.duties import Due
 from storage.node.face import Refusal
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
 from storage.node.http.server import HttpServer
-from storage.node.rota import Due
 from storage.node.store import SliverStore
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff, SliverData, blob_id_text
 from tests.memory_chain import MemoryChain, MemoryLedger

@@ -24,7 +24,7 @@ import pytest
 import pytest_asyncio
 
 from committee import messages
-from committee.certificate import Certificate, Confirmation, build
+from committee.certificate import Certificate, MemberSignature, build
 from committee.ledger.evm import DeploymentParameters
 from committee.membership import Committee, Member
 from localnet.network import LocalNetwork
@@ -154,7 +154,7 @@ class World:
     def certificate(self, message: bytes, signatures: list[bytes]) -> Certificate:
         """A certificate of all members, whose signatures are right."""
         pairs = zip(self.committee.members, signatures, strict=True)
-        confirmations = [Confirmation(member.node_id, signature) for member, signature in pairs]
+        confirmations = [MemberSignature(member.node_id, signature) for member, signature in pairs]
         certificate = build(self.committee, message, confirmations)
         assert not certificate.refused
         return certificate

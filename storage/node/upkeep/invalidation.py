@@ -17,17 +17,17 @@ from typing import Any
 
 from committee import messages
 from committee.bls import SecretKey
-from committee.certificate import Confirmation, build
+from committee.certificate import MemberSignature, build
 from committee.errors import CommitteeError, LedgerRefused
 from committee.logs import Log
 from committee.membership import Committee, Member
 from storage.client.errors import name_failures
 from storage.client.link import Transfer
 from storage.node.chain import ChainView
-from storage.node.confirmations import gather_confirmations, round_behind
+from storage.node.duties import Rota
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob
-from storage.node.rota import Rota
+from storage.node.signatures import gather_signatures, round_behind
 from storage.redstuff import blob_id_text
 
 log = Log()
@@ -103,11 +103,11 @@ class Invalidation:
         body = messages.invalid_blob_body(blob_id)
         domain = self._view.parameters.domain
         message = messages.encode(messages.Intent.INVALID_BLOB, state.epoch, body, domain)
-        confirmations = await self._confirmations(state.current, blob, message)
-        if not state.current.has_one_correct(state.current.weight_of({one.node_id for one in confirmations})):
+        signatures = await self._signatures(state.current, blob, message)
+        if not state.current.has_one_correct(state.current.weight_of({one.node_id for one in signatures})):
             return False
         try:
-            certificate = await asyncio.to_thread(build, state.current, message, confirmations, "one_correct")
+            certificate = await asyncio.to_thread(build, state.current, message, signatures, "one_correct")
             await self._view.ledger.invalidate_blob(blob_id, certificate)
         except LedgerRefused as error:
             if error.reason != ALREADY_INVALID:
@@ -119,22 +119,22 @@ class Invalidation:
         log.warning("an inconsistent blob is invalid on chain", blob=blob_id_text(blob_id))
         return True
 
-    async def _confirmations(
+    async def _signatures(
         self, current: Committee, blob: InconsistentBlob, message: bytes
-    ) -> list[Confirmation]:
-        """Return confirmations that hold, no more members being shown the proof than needed while all sign."""
+    ) -> list[MemberSignature]:
+        """Return signatures that hold, no more members being shown the proof than needed while all sign."""
         me, own = self._view.node_id, None
         if me in current.by_id:
-            own = Confirmation(me, await asyncio.to_thread(self._secret.sign, message))
+            own = MemberSignature(me, await asyncio.to_thread(self._secret.sign, message))
 
         def show(member: Member) -> tuple[Coroutine[Any, Any, tuple[bytes, bytes]], Transfer]:
             transfer = Transfer()
             client = self._peers.client(member)
             return client.inconsistency_proof(blob.metadata.blob_id, blob.proof, transfer), transfer
 
-        confirmations, failures = await gather_confirmations(
+        signatures, failures = await gather_signatures(
             current, message, current.one_correct, own, round_behind(me, current), show
         )
         if failures:
             log.info("signatures against an inconsistent blob are missing", why=name_failures(failures))
-        return confirmations
+        return signatures

@@ -1,6 +1,6 @@
 """Moving the epochs on: members do what is due one after another, in a drawn order (PROTOCOL section 5).
 
-The steps are those of `committee.ledger.next_step` and `pay_out_step`. In its turn (`storage.node.rota`) a node reads
+The steps are those of `committee.ledger.next_step` and `pay_out_step`. In its turn (`storage.node.duties`) a node reads
 the newest state and sends the step if no other account has; else it lets the turn pass. A node that may not act says
 all the same which step is due, since when, and whose turn it is. Before the first epoch there are no members: it is
 selected and started by hand.
@@ -30,7 +30,7 @@ from committee.ledger import (
 from committee.logs import ChangesOnly, Log
 from committee.rota import Turn
 from storage.node.chain import ChainView
-from storage.node.rota import Due, Rota
+from storage.node.duties import Due, Rota
 
 log = Log()
 

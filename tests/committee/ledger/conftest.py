@@ -16,7 +16,7 @@ from aiohttp import web
 
 from committee import bls, certificate, messages
 from committee.bls import SecretKey, proof_of_possession
-from committee.certificate import Certificate, Confirmation
+from committee.certificate import Certificate, MemberSignature
 from committee.ledger import Attestation, EpochState
 from committee.ledger.evm import AccountKey, Deployment, DeploymentParameters, EvmLedger, Roles, deploy
 from committee.messages import EjectionReason, Intent
@@ -119,7 +119,7 @@ class Network:
         assert state.current is not None
         message = messages.encode(intent, state.epoch, body, self.deployment.domain)
         confirmations = [
-            Confirmation(node.node_id, node.secret.sign(message))
+            MemberSignature(node.node_id, node.secret.sign(message))
             for node in self.nodes
             if node.node_id in state.current.by_id and (node_ids is None or node.node_id in node_ids)
         ]

@@ -12,12 +12,12 @@ import aiohttp
 import pytest
 
 from storage.client import bodies, wire
+from storage.client.broken_requests import MOST_FALLBACKS
 from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.failures import Reason, failure
 from storage.client.link import Link
 from storage.client.node_client import NodeClient
 from storage.client.progress import LEAST_BYTES
-from storage.client.resuming import MOST_FALLBACKS
 from storage.client.retrying import TRIES
 from storage.redstuff import Axis, EncodedBlob, RedStuff, SliverData
 from tests.storage import pacing

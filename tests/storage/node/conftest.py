@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from storage.node import rota
+from storage.node import duties
 from storage.node.handover import jobs
 from storage.node.upkeep import healing, invalidation
 from tests.storage import pacing
@@ -67,7 +67,7 @@ def soon_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what ends in `check`, which waits until nobody is about to try anything again."""
     for module in (jobs, healing):
         monkeypatch.setattr(module, "FIRST_RETRY_S", 0.05)
-    for module, name, seconds in ((rota, "LEAST_TURN_S", 0.05), (invalidation, "LONGEST_ROUND_S", 0)):
+    for module, name, seconds in ((duties, "LEAST_TURN_S", 0.05), (invalidation, "LONGEST_ROUND_S", 0)):
         monkeypatch.setattr(module, name, seconds)
     monkeypatch.setattr(invalidation, "REST_S", 0.01)
 

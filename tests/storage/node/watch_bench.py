@@ -19,8 +19,8 @@ from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.failures import Reason
 from storage.node import watch as watching
 from storage.node.chain import ChainView
+from storage.node.duties import Rota
 from storage.node.peers import Peers
-from storage.node.rota import Rota
 from storage.node.sign_of_life import SignsOfLife
 from storage.node.watch import Watch
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from committee import messages
-from committee.certificate import Confirmation, build
+from committee.certificate import MemberSignature, build
 from storage.client.errors import NodeRefused, UnknownBlob
 from tests.storage.node.handovers import BLOBS
 
@@ -27,7 +27,7 @@ async def test_signatures_over_what_can_be_deleted_would_outlive_the_bytes(netwo
     body = messages.blob_body(blob.blob_id)
     message = messages.encode(messages.Intent.BLOB, current.epoch, body, domain)
     signatures = [
-        Confirmation(node_id, node.secret.sign(message)) for node_id, node in network.running.items()
+        MemberSignature(node_id, node.secret.sign(message)) for node_id, node in network.running.items()
     ]
     network.chain.delete(object_id)
     for node_id in network.running:

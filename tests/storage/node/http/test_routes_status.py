@@ -18,9 +18,9 @@ from storage.node.budgets import Budget
 from storage.node.chain import store, summaries
 from storage.node.chain.changes import BlobObject
 from storage.node.chain.rows import object_of
+from storage.node.duties import Due
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
-from storage.node.rota import Due
 from storage.node.store.moving import Moving
 from storage.redstuff import Axis, EncodedBlob, blob_id_text
 

@@ -12,7 +12,7 @@ from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger import StepKind, Transaction
 from committee.rota import draw_order
 from storage.node.chain import ChainView
-from storage.node.rota import Rota
+from storage.node.duties import Rota
 from storage.node.upkeep.keeper import Keeper, Outcome
 from tests.memory_chain import MemoryChain
 from tests.storage.network import PARAMETERS, SHARDS, HeldLedger

@@ -19,9 +19,9 @@ from committee.rota import Turn
 from storage.client import link, overtaking
 from storage.client.errors import NodeRefused, NodeUnreachable
 from storage.client.link import Transfer
+from storage.node.duties import Rota
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob
-from storage.node.rota import Rota
 from storage.node.upkeep import invalidation as invalidation_module
 from storage.node.upkeep.invalidation import Invalidation
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, InconsistencyProof, RedStuff

@@ -1,4 +1,6 @@
-"""Members' signatures over one message, gathered until they weigh enough.
+"""Gather members' signatures over an ejection or an invalidation, until they weigh enough for a certificate.
+
+A blob's confirmations are gathered by its writer (`storage.client.uploading`).
 
 No more members are asked than are needed while all sign. A member that fails, signs wrongly or keeps the node waiting
 is replaced by the next one (`storage.client.overtaking`), and none is waited for once the others' signatures are
@@ -13,7 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from committee import bls
-from committee.certificate import Confirmation
+from committee.certificate import MemberSignature
 from committee.membership import Committee, Member
 from storage.client.errors import NodeError, NodeFailure, NodeLied
 from storage.client.link import Transfer
@@ -23,35 +25,35 @@ Ask = Callable[[Member], tuple[Coroutine[Any, Any, tuple[bytes, bytes]], Transfe
 """Returns the request that a member is to answer by (message, signature), and its part of a link's traffic if large."""
 
 
-async def gather_confirmations(
+async def gather_signatures(
     committee: Committee,
     message: bytes,
     needed: int,
-    own: Confirmation | None,
+    own: MemberSignature | None,
     members: Sequence[Member],
     ask: Ask,
-) -> tuple[list[Confirmation], dict[int, NodeFailure]]:
-    """Return the confirmations with valid signatures, and by node id why each other member gave none.
+) -> tuple[list[MemberSignature], dict[int, NodeFailure]]:
+    """Return the members' signatures that hold, and by node id why each other member gave none.
 
-    The confirmations weigh `needed` shards or more unless all `members`, which are asked in their order, have ended
+    The signatures weigh `needed` shards or more unless all `members`, which are asked in their order, have ended
     without; `own` counts too.
     """
     signed = {} if own is None else {own.node_id: own}
     failures: dict[int, NodeFailure] = {}
     untried = deque(members)
-    async with Requests[Member, Confirmation]() as requests:
+    async with Requests[Member, MemberSignature]() as requests:
         while committee.weight_of(set(signed)) < needed:
             expected = set(signed) | {member.node_id for member in requests.expected}
             while untried and committee.weight_of(expected) < needed:
                 member = untried.popleft()
                 answer, transfer = ask(member)
-                requests.send(member, _confirmation(member, message, answer), transfer)
+                requests.send(member, _signature(member, message, answer), transfer)
                 expected.add(member.node_id)
             if not requests:
                 break
-            for member, confirmed in await requests.answered():
+            for member, answered in await requests.answered():
                 try:
-                    signed[member.node_id] = confirmed.result()
+                    signed[member.node_id] = answered.result()
                 except NodeError as error:
                     failures[member.node_id] = NodeFailure(member.name, error.why)
     return list(signed.values()), failures
@@ -63,13 +65,13 @@ def round_behind(node_id: int, committee: Committee) -> list[Member]:
     return sorted(others, key=lambda one: (one.node_id < node_id, one.node_id))
 
 
-async def _confirmation(
+async def _signature(
     member: Member, message: bytes, answer: Coroutine[Any, Any, tuple[bytes, bytes]]
-) -> Confirmation:
-    """Return the member's confirmation, which holds. Raises `NodeError`."""
+) -> MemberSignature:
+    """Return the member's signature over the message, checked. Raises `NodeError`."""
     signed, signature = await answer
     if signed != message:
         raise NodeLied(member.name, member.address, "signed another message")
     if not await asyncio.to_thread(bls.verify, member.public_key, message, signature):
         raise NodeLied(member.name, member.address, "its signature does not hold")
-    return Confirmation(member.node_id, signature)
+    return MemberSignature(member.node_id, signature)

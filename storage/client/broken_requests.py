@@ -1,6 +1,6 @@
-"""How a request is made again after its connection broke: anew, or from where it stopped (PROTOCOL section 6).
+"""Requests whose connection breaks: each is made again, anew or from where it stopped (PROTOCOL section 6).
 
-An answer is asked for from there on by a range (RFC 9110 section 14.2). A body is gone on with by the upload resource
+The rest of an answer is asked for by a range (RFC 9110 section 14.2). The rest of a body is sent by the upload resource
 of draft-ietf-httpbis-resumable-upload-12: HEAD tells how much of it the node has kept, PATCH sends the rest. A node
 that knows no such resource is sent all of it again.
 """
@@ -26,14 +26,14 @@ Ask = Callable[["Exchange"], Awaitable[object]]
 
 
 class Exchange:
-    """One request and its answer, which is made anew each time."""
+    """One request and its answer. When its connection breaks, all of it is sent again; subclasses send the rest."""
 
     cut: list[Bytes] | None = None
     """What has come of an answer that broke off; None where that is of no use."""
     is_complete = False
     """Whether nothing is left to be sent."""
     moving: RequestProgress | None = None
-    """Of the try under way."""
+    """The progress of the try under way."""
 
     def __init__(self, method: str, path: str, content: Content | None = None) -> None:
         self.method, self.path = method, path
@@ -54,7 +54,7 @@ class Exchange:
 
     @property
     def media_type(self) -> str:
-        """Of what is sent in the next try."""
+        """Media type of the body that the next try sends."""
         return wire.BCS
 
     @property
@@ -70,11 +70,11 @@ class Exchange:
         return response.status in (200, 201)
 
     async def has_moved_on(self, ask: Ask) -> bool:
-        """Find out where the next try goes on; return whether the last one moved LEAST_BYTES. Raises `NodeError`."""
+        """Find out where the next try goes on; return whether the last try moved LEAST_BYTES. Raises `NodeError`."""
         return False
 
     async def is_worth_another_try(self, error: NodeError, ask: Ask) -> bool:
-        """Return whether a try follows on the last one all the same: it moved on, or the next one is another."""
+        """Return whether to try again after `error`: the last try moved on, or the next one will be another request."""
         if not isinstance(error, NodeUnreachable) or isinstance(error, NodeStalled):
             return False
         with suppress(NodeError):
@@ -83,7 +83,7 @@ class Exchange:
 
 
 class ResumableDownload(Exchange):
-    """A question whose answer, if it breaks off, is asked for from there on: it has to be the same each time."""
+    """A GET whose answer, if it breaks off, is asked for from there on: it has to be the same each time."""
 
     def __init__(self, path: str) -> None:
         super().__init__("GET", path)
@@ -97,11 +97,11 @@ class ResumableDownload(Exchange):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The range of what has not come."""
+        """The range of bytes that have not come."""
         return {"Range": f"bytes={self.at_bytes}-"} if self.cut else {}
 
     def is_granted(self, response: aiohttp.ClientResponse) -> bool:
-        """Return whether all of the answer comes, for which `cut` is dropped, or the rest."""
+        """Return whether the node sends the rest of the answer, or all of it; `cut` is dropped then."""
         if self.cut and response.status == 206:
             return response.headers.get("Content-Range", "").startswith(f"bytes {self.at_bytes}-")
         if self.cut and response.status == 200:
@@ -118,7 +118,7 @@ class ResumableDownload(Exchange):
 
 
 class ResumableUpload(Exchange):
-    """A body that is gone on with, if it breaks off, where the node has kept what had arrived."""
+    """A PUT whose body, if it breaks off, is gone on with behind the part that the node has kept."""
 
     def __init__(self, path: str, *, is_begun: bool = False) -> None:
         """`is_begun` when the node may have kept a part of an earlier request: it is asked first."""
@@ -130,12 +130,12 @@ class ResumableUpload(Exchange):
 
     @property
     def media_type(self) -> str:
-        """That of the whole body, or of its rest."""
+        """Media type of the whole body, or of its rest."""
         return wire.BCS if self.method == "PUT" else wire.PARTIAL_UPLOAD
 
     @property
     def headers(self) -> dict[str, str]:
-        """Ask the node to keep what arrives, should it not be all; the rest is sent with its place."""
+        """Headers that ask the node to keep what arrives if the body breaks off; a rest is sent with its offset."""
         offset = {wire.UPLOAD_OFFSET: str(self.at_bytes)} if self.method == "PATCH" else {}
         return {wire.UPLOAD_COMPLETE: wire.TRUE} | offset
 
@@ -166,7 +166,7 @@ class ResumableUpload(Exchange):
         return has_moved_on
 
     async def is_worth_another_try(self, error: NodeError, ask: Ask) -> bool:
-        """Have all of the body sent when the node refuses the rest, as its part may be lost, or another's and wrong."""
+        """As in `Exchange`; have all of the body sent when the node refused the rest: its part may be lost or wrong."""
         if not isinstance(error, NodeRefused):
             return await super().is_worth_another_try(error, ask)
         if self.method == "PUT" or self._fallbacks == MOST_FALLBACKS:

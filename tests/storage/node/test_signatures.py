@@ -10,11 +10,11 @@ import pytest
 
 from committee import messages
 from committee.bls import SecretKey
-from committee.certificate import Confirmation
+from committee.certificate import MemberSignature
 from committee.membership import Committee, Member
 from storage.client.errors import NodeFailure, NodeUnreachable
 from storage.client.overtaking import OVERTAKEN_AFTER_S
-from storage.node.confirmations import gather_confirmations, round_behind
+from storage.node.signatures import gather_signatures, round_behind
 
 SECRETS = [SecretKey(0xACED + node_id) for node_id in range(7)]
 COMMITTEE = Committee(
@@ -62,12 +62,12 @@ class Members:
         return MESSAGE, SECRETS[member.node_id].sign(MESSAGE)
 
     async def gather(self, needed: int = 6) -> tuple[set[int], dict[int, NodeFailure]]:
-        """The ids of those whose confirmations are found, node 0's own among them, and the failures."""
-        own = Confirmation(ME, SECRETS[ME].sign(MESSAGE))
-        confirmations, failures = await gather_confirmations(
+        """The ids of those whose signatures are found, node 0's own among them, and the failures."""
+        own = MemberSignature(ME, SECRETS[ME].sign(MESSAGE))
+        signatures, failures = await gather_signatures(
             COMMITTEE, MESSAGE, needed, own, round_behind(ME, COMMITTEE), self.ask
         )
-        return {one.node_id for one in confirmations}, failures
+        return {one.node_id for one in signatures}, failures
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Whose turn it is, for what any member of the current committee may do (`committee.rota`)."""
+"""Whose turn it is as one node sees it: the rules of `committee.rota`, applied to the chain's state and pace."""
 
 from __future__ import annotations
 
