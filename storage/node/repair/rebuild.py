@@ -42,9 +42,9 @@ log = Log()
 TARGETS_AT_ONCE = 64
 """Slivers rebuilt together, so that small blobs do not drown in round trips."""
 BATCH_BYTES = 64 * 2**20
-"""Symbols of one batch held in memory, unless a single sliver is larger."""
-TOGETHER_BYTES = 4 * 2**20
-"""The same of one batch of many blobs."""
+"""Most bytes of one blob's slivers that are rebuilt together, unless a single sliver is larger: bounds memory."""
+BLOBS_TOGETHER_BYTES = 4 * 2**20
+"""Most bytes of the slivers of a batch of many blobs, unless those of a single blob are larger: bounds memory."""
 BATCHES_AT_ONCE = 2
 """Batches of many blobs: while one is computed and stored, the symbols of the next one travel."""
 
@@ -179,7 +179,7 @@ class Repair:
         for (_, *targets), some_blobs in alike.items():
             sliver_bytes = self._code.sliver_size(blobs[some_blobs[0]].length, axis)
             symbols = len(targets) * self._code.source_symbols(axis)
-            by_bytes = TOGETHER_BYTES // (len(targets) * sliver_bytes)
+            by_bytes = BLOBS_TOGETHER_BYTES // (len(targets) * sliver_bytes)
             most = max(1, min(BLOBS_TOGETHER, SYMBOLS_TOGETHER // symbols, by_bytes))
             for first in range(0, len(some_blobs), most):
                 roots = [blobs[blob_id] for blob_id in some_blobs[first : first + most]]

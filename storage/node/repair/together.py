@@ -29,7 +29,7 @@ SYMBOLS_TOGETHER = 2**14
 """Symbols in one batch, at most, unless one blob needs more: helpers give them in a fraction of a second."""
 ROUNDS = 3
 """Times that helpers are asked: what some did not give is asked of others."""
-TOGETHER_BYTES = 2**18
+REQUEST_BYTES = 2**18
 """Bytes of symbols in one request, at most: a slow link carries them before a helper is overtaken."""
 
 
@@ -221,9 +221,9 @@ class Together:
 
 
 def _parts(gatherings: Sequence[Gathering], shards: Collection[int]) -> Iterator[Sequence[Gathering]]:
-    """Yield the gatherings in as large parts as one request may ask for."""
+    """Yield the gatherings in parts, each as large as one request for symbols of `shards` may be."""
     first = gatherings[0]
     bytes_each = len(shards) * len(first.targets) * first.symbol_bytes
-    most = min(wire.MAX_BLOBS, wire.MAX_HELPING_SLIVERS // len(shards), TOGETHER_BYTES // bytes_each)
+    most = min(wire.MAX_BLOBS, wire.MAX_HELPING_SLIVERS // len(shards), REQUEST_BYTES // bytes_each)
     for begin in range(0, len(gatherings), max(1, most)):
         yield gatherings[begin : begin + max(1, most)]

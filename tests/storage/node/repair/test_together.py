@@ -324,7 +324,7 @@ async def test_what_a_disk_refused_is_wasted(bench: Bench, monkeypatch: pytest.M
 
 
 async def test_batches_are_no_larger_than_their_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuild_module, "TOGETHER_BYTES", 5 * len(MINE) * SIZES[Axis.PRIMARY])
+    monkeypatch.setattr(rebuild_module, "BLOBS_TOGETHER_BYTES", 5 * len(MINE) * SIZES[Axis.PRIMARY])
     lent: list[int] = []
     memory = bench.repair._budget.memory
 
@@ -335,5 +335,5 @@ async def test_batches_are_no_larger_than_their_memory(bench: Bench, monkeypatch
     monkeypatch.setattr(bench.repair._budget, "memory", noted)
     assert await bench.fill() == {}
     assert sum(lent) == 2 * PAIRS_BYTES
-    assert max(lent) <= 2 * rebuild_module.TOGETHER_BYTES
+    assert max(lent) <= 2 * rebuild_module.BLOBS_TOGETHER_BYTES
     assert len(lent) > 2
