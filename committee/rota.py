@@ -1,7 +1,10 @@
 """Turns: which member does what any member could do, so that none pays for what is done already (PROTOCOL section 5).
 
-`draw_order` draws the members' order for one task of one epoch, `turn_length_s` is how long each of them has, and
-`turn_at` is whose turn it is after a time. All three are functions of what the chain tells every member alike.
+These are the rules, pure functions; a node applies them in `storage.node.duties`. `draw_order` draws the members' order
+for one task of one epoch, `turn_length_s` is how long each of them has; both follow from what the chain tells every
+member alike. `turn_at` is whose turn it is after a time that the task has been due. For a step of the epochs that time
+is the chain's. For an ejection it is how long the member has been silent to the node that asks, for an invalidation how
+long ago that node met the blob: each by that node's own clock, so that two nodes may see different turns.
 """
 
 from __future__ import annotations

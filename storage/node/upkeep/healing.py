@@ -1,8 +1,8 @@
-"""Repair outside the handover: what this node should hold of a live blob and lacks is rebuilt in the background.
+"""Repair outside the handover: what this node should have of a live blob and lacks is rebuilt in the background.
 
-It may have been down while the blob was uploaded or a shard was handed over, its disk may have been wiped, or a read or
-the scrubber may have found a sliver damaged. Several blobs are at work at once, and one that cannot be repaired yet
-waits for its own next try, ever longer: it holds up no other, and nothing here holds up the chain's events.
+The node may have been down while the blob was uploaded or a shard was handed over, its disk may have been wiped, or a
+read or the scrubber may have found a sliver damaged. Several blobs are at work at once, and one that cannot be repaired
+yet waits for its own next try, ever longer. It holds up no other blob, and healing does not hold up the chain's events.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ LONGEST_RETRY_S = 60.0
 
 
 class Healing:
-    """The line of blobs to look after; to begin with, and with every epoch, all live blobs are searched for them."""
+    """The blobs that one node has to heal: those that others name, and those that a search of all live blobs finds.
+
+    The search is made at the node's start and at each start of an epoch.
+    """
 
     def __init__(self, view: ChainView, store: SliverStore, repair: Repair, garbage: Garbage) -> None:
         self._view = view
@@ -52,7 +55,7 @@ class Healing:
         self._repair = repair
         self._garbage = garbage
         self._line: OrderedDict[bytes, None] = OrderedDict()
-        """Blobs that no worker has begun with. (A dict would look at all that left it to find its first one.)"""
+        """Blobs to heal that no worker has begun. (A dict would look at all that left it to find its first one.)"""
         self._at_work: dict[bytes, bool] = {}
         """Blobs under repair → whether each is to be looked after once more when its repair ends."""
         self._retries: dict[bytes, asyncio.TimerHandle] = {}
@@ -60,11 +63,11 @@ class Healing:
         self._waited_s: dict[bytes, float] = {}
         """How long a blob waited for its last try; one that was healed, or is to be kept no longer, is not in it."""
         self._more = asyncio.Event()
-        """Set when there is a blob in the line."""
+        """Set when `_line` has a blob."""
         self._is_searching = True
-        """Whether all live blobs are still to be looked through, or are being so."""
+        """Whether a search of all live blobs is under way or to come."""
         self._search = asyncio.Event()
-        """Set when they are to be looked through (again)."""
+        """Set when a search of all live blobs is to begin."""
         self._search.set()
         self._has_room = asyncio.Event()
         """Set while the search may put more blobs into the line."""
@@ -80,7 +83,7 @@ class Healing:
         return len(self._line) + len(self._at_work) + len(self._retries) + self._is_searching
 
     def look_after(self, blob_id: bytes) -> None:
-        """Put a blob into the line, once; one that waits for its next try goes on waiting."""
+        """Have a blob healed: put it into the line, unless it is there already or waits for its next try."""
         if blob_id in self._at_work:
             self._at_work[blob_id] = True
         elif blob_id not in self._retries:
@@ -144,14 +147,17 @@ class Healing:
         wait_s = next_pause_s(self._waited_s.get(blob_id, 0.0), FIRST_RETRY_S, LONGEST_RETRY_S)
         if len(self._retries) >= MOST_RETRIES:
             self._waited_s.pop(blob_id, None)
-            self._search_later()
+            self._search_again_later()
             return
         self._waited_s[blob_id] = wait_s
         self._retries[blob_id] = asyncio.get_running_loop().call_later(wait_s, self._retry, blob_id)
         tell("blob cannot be healed yet", blob=blob_id_text(blob_id), retry_s=wait_s, error=why)
 
-    def _search_later(self) -> None:
-        """Search again, after a while, for blobs beyond MOST_RETRIES, which do not wait for tries of their own."""
+    def _search_again_later(self) -> None:
+        """Have all live blobs searched again after LONGEST_RETRY_S, unless a search is to come anyway.
+
+        Blobs beyond MOST_RETRIES have no next try of their own; the search finds them again.
+        """
         if not self._is_searching:
             self._is_searching = True
             asyncio.get_running_loop().call_later(LONGEST_RETRY_S, self._search.set)
@@ -186,9 +192,9 @@ class Healing:
             mine = set(self._view.my_shards())
             if not mine:
                 return
-            theirs = self._handovers()
+            in_handover = self._shards_in_handover()
             is_empty = last == b"" and not self._store.shards()
-            lacking, last = await asyncio.to_thread(self._lacking_after, last, mine, theirs)
+            lacking, last = await asyncio.to_thread(self._lacking_on_page, last, mine, in_handover)
             if is_empty and lacking:
                 log.warning(
                     "the store holds no sliver at all; rebuilding from the other nodes", shards=len(mine)
@@ -199,28 +205,30 @@ class Healing:
                 self._has_room.clear()
                 await self._has_room.wait()
 
-    def _lacking_after(
-        self, last: bytes, mine: set[int], theirs: set[int]
+    def _lacking_on_page(
+        self, after: bytes, mine: set[int], in_handover: set[int]
     ) -> tuple[list[bytes], bytes | None]:
-        """Those of the next live blobs of which a sliver or the metadata is not stored, and the last of all these.
+        """Look through BLOBS_IN_A_PAGE live blobs behind `after`; return those to heal, and the last blob looked at.
 
-        The last is None when there are no more. `mine` are the node's shards, `theirs` those that the handover fills.
+        To heal are blobs of which the metadata, or a sliver in a shard of `mine`, is not stored. In the shards that are
+        `in_handover`, blobs that were live at the epoch's start are left to the handover. The last blob is None when no
+        live blob is behind `after`.
         """
-        blobs = self._view.live_blobs(last, BLOBS_IN_A_PAGE)
+        blobs = self._view.live_blobs(after, BLOBS_IN_A_PAGE)
         if not blobs:
             return [], None
         lacking = set(self._store.missing_metadata(blobs))
-        at_start = self._view.those_live_at_start(blobs) if theirs else set()
+        at_start = self._view.those_live_at_start(blobs) if in_handover else set()
         since = [one for one in blobs if one not in at_start]
         for shard in mine:
             for axis in Axis:
-                lacking.update(self._store.missing(shard, axis, since if shard in theirs else blobs))
+                lacking.update(self._store.missing(shard, axis, since if shard in in_handover else blobs))
         return [one for one in blobs if one in lacking], blobs[-1]
 
     async def _heal(self, blob_id: bytes) -> None:
-        """Fill this node's pairs of a live blob, but for shards that the handover is filling.
+        """Rebuild what this node lacks of a live blob, but for shards that the handover is filling.
 
-        Also what was found damaged in shards that it keeps for other nodes: no other node may have them.
+        Slivers found damaged in shards that it keeps for other members are rebuilt too: no other node may have them.
         """
         state = self._view.state
         mine, kept = set(self._view.my_shards()), self._damaged_but_kept(blob_id)
@@ -261,15 +269,15 @@ class Healing:
         return damaged.difference(transition.droppable(shards))
 
     def _mine_to_fill(self, blob_id: bytes, lacking: set[int]) -> set[int]:
-        """Return the shards but those that the handover fills with the blob."""
+        """Return the `lacking` shards without those that the handover fills with this blob."""
         if self._view.state.previous is None or not self._view.was_live_at_start(blob_id):
             return lacking
-        return lacking - self._handovers()
+        return lacking - self._shards_in_handover()
 
-    def _handovers(self) -> set[int]:
-        """The node's shards gained in this epoch and not attested: the handover fills them.
+    def _shards_in_handover(self) -> set[int]:
+        """Return the node's shards that it gained in this epoch and has not attested.
 
-        It does so with what lived when the epoch started.
+        The handover fills them with the blobs that were live when the epoch started.
         """
         state = self._view.state
         if state.previous is None or state.current is None:

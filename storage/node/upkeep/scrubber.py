@@ -1,9 +1,10 @@
 """The scrubber: re-reads all that is stored, at a bounded rate, and checks it against the blobs' ids.
 
 Blob by blob, in the order of their ids: the metadata against the id, then each sliver against its root. What does not
-hold is discarded and looked after (`storage.node.upkeep.healing`) before anyone asks for it. The place is kept in the
-store, so that a node that is restarted often comes around all the same. At the end of a pass it looks through the
-object store, if there is one, for objects that no segment needs.
+hold is discarded (`SliverStore.discard`); the store then calls its `on_damage`, which has the blob healed
+(`Healing.look_after`) before anyone asks for it. A blob without good metadata is handed to `look_after` by the scrubber
+itself. The place is kept in the store, so that a node that is restarted often comes around all the same. At the end of
+a pass the scrubber looks through the object store, if there is one, for objects that no segment needs.
 
 It works in steps of STEP_S or STEP_BYTES, each on one thread, and rests between them as its rate and its share of a
 core ask for: small slivers cost time, large ones bytes.
@@ -126,7 +127,7 @@ class Scrubber:
                 log.warning("deleting objects that no segment needs", objects=count)
 
     def _do(self, step: Step, slivers: Iterator[int | bytes]) -> bool:
-        """Scrub until the step is over; return whether there is more."""
+        """Scrub until the step is over; return whether `slivers` may have more."""
         for one in slivers:
             if isinstance(one, bytes):
                 step.unchecked.append(one)
@@ -152,7 +153,7 @@ class Scrubber:
                     yield len(symbols)
 
     def _good_metadata(self, blob_id: bytes) -> BlobMetadata | None:
-        """The blob's metadata, found good; None, and nothing stored any more, when they are not."""
+        """Return the blob's metadata; None when none are stored, or they do not match its id and are discarded."""
         stored = self._store.metadata(blob_id)
         if stored is None:
             return None
