@@ -171,9 +171,11 @@ def sent_before(transactions: Sequence[SentTransaction]) -> list[dict[str, Any]]
 
 
 def error_text(error: Exception, as_json: bool) -> str:
-    """Return what a command says on standard error: one JSON object, or a line and below it what is to be kept.
+    """Return what a command that failed writes to standard error.
 
-    The message may quote a contract, a provider or a node: it is cut, and its control characters are escaped.
+    With `as_json` it is one JSON object. Else it is a line "haulout: message", and below it the transactions that were
+    sent and the result, if the error has them, since the user needs both later. The message may quote a contract, a
+    provider or a node: it is cut to SHOWN_ERROR_CHARACTERS, and its control characters are escaped.
     """
     message, details = printable(str(error), SHOWN_ERROR_CHARACTERS), details_of(error)
     if as_json:

@@ -50,7 +50,10 @@ def make_folder(folder: Path, settings: Mapping[str, str | int | bool]) -> str:
 
 
 def _is_utf8(text: str) -> bool:
-    """Return whether a text has no lone surrogates, which stand for the other bytes of a file's name."""
+    """Return whether a text can be written as UTF-8.
+
+    A file name whose bytes are not UTF-8 cannot: Python keeps those bytes as lone surrogates (PEP 383).
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -59,6 +62,6 @@ def _is_utf8(text: str) -> bool:
 
 
 def _remove(remove: Callable[[], None]) -> None:
-    """Take something back, as far as that is possible."""
+    """Call `remove` on a file or folder that was made, and ignore an `OSError`: it then stays."""
     with contextlib.suppress(OSError):
         remove()

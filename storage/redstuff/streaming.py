@@ -29,25 +29,25 @@ RIGHT_SHARE = 8
 
 
 class Source(Protocol):
-    """A blob's content."""
+    """A blob's bytes, read piece by piece. All sources return the same arrays, so that the encoder needs no other."""
 
     @property
     def length(self) -> int:
         """Bytes of the blob."""
 
     def read(self, offset: int, size: int) -> Bytes:
-        """Return `size` bytes from `offset` on, with zeros after the blob's end."""
+        """Return a new uint8 array of `size` bytes: the blob's from `offset` on, then zeros if the blob ends before."""
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """What an open file holds, from its beginning to its end."""
+    """A `Source` that reads an open file, from its beginning to its end."""
 
     descriptor: int
     length: int
 
     def read(self, offset: int, size: int) -> Bytes:
-        """As `Source.read`. Raises `OSError`."""
+        """Return `size` bytes of the file from `offset` on, zeros behind its end. Raises `OSError`."""
         found = np.zeros(size, np.uint8)
         place = 0
         while place < size:
@@ -61,17 +61,17 @@ class FileSource:
 
 @dataclass(frozen=True)
 class MemorySource:
-    """The content in memory."""
+    """A `Source` over bytes in memory."""
 
     content: Bytes
 
     @property
     def length(self) -> int:
-        """As `Source.length`."""
+        """Bytes of the blob."""
         return len(self.content)
 
     def read(self, offset: int, size: int) -> Bytes:
-        """As `Source.read`."""
+        """Return a copy of `size` bytes from `offset` on, zeros behind the content's end."""
         found = np.empty(size, np.uint8)
         part = self.content[offset : offset + size]
         found[: len(part)], found[len(part) :] = part, 0

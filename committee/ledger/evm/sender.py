@@ -81,7 +81,11 @@ class Receipt:
 
 
 class Sender:
-    """A sender of an account. Safe to use from several tasks of one event loop, beside other senders of the account."""
+    """Signs an account's transactions, sends them, and follows each until it is mined.
+
+    Several tasks of one event loop may use one sender, and other senders and processes may use the same account: those
+    on this machine share their nonces by a lock file (`Nonces`).
+    """
 
     def __init__(self, rpc: Rpc, key: AccountKey, chain_id: int, errors: ErrorDecoder) -> None:
         self.account = key.address
@@ -94,7 +98,7 @@ class Sender:
 
     @property
     def mined_block(self) -> int:
-        """Number of the newest block with a transaction of its own; -1 before one is known."""
+        """Number of the newest block that has a transaction of this sender; -1 before one is known."""
         return self._estimates.mined_block
 
     @property
@@ -103,7 +107,7 @@ class Sender:
         return self._outbox.sent
 
     def sign_permit(self, permit: Permit) -> tuple[int, bytes, bytes]:
-        """Return the account's signature (v, r, s) of an allowance of its tokens."""
+        """Return the account's signature (v, r, s) over a permit, which allows another account to spend its tokens."""
         return self._key.sign_permit(permit)
 
     async def drain(self) -> None:

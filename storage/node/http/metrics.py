@@ -1,4 +1,4 @@
-"""What a node tells Prometheus: requests by route and status, and what is stored."""
+"""The answer to `/metrics`: a node's requests by route and status, what it stores and its upkeep, for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.node.face import NodeFace
 
 UPKEEP = {
     "scrubbed_slivers": "Slivers read again and checked since the start.",
-    "scrubbed_bytes": "Bytes of them.",
+    "scrubbed_bytes": "Bytes of slivers read again and checked since the start.",
     "scrub_passes": "Times the scrubber came to the end of the store since the start.",
     "damage_found": "Slivers and metadata found damaged since the start, by any reading.",
     "repaired_slivers": "Slivers rebuilt outside the handover since the start.",
@@ -23,7 +23,7 @@ UPKEEP = {
     "dropped_blobs": "Blobs dropped since the start because they were not needed any more.",
     "steps_done": "Steps of the epochs that this node has done since its start.",
 }
-"""What `NodeFace.upkeep` tells, by its name there."""
+"""Key of `NodeFace.upkeep` → the help text of its metric."""
 OBJECT_STORE = {
     "segments": ("segments", "Segments of slivers in the object store."),
     "waitingBytes": ("waiting_bytes", "Bytes of segments on the disk, which wait to be full or to be sent."),
@@ -32,14 +32,15 @@ OBJECT_STORE = {
         "For how long requests to the object store have failed; 0 if they do not.",
     ),
 }
-"""What `Moving.status` tells, by its name there; nothing without an object store."""
+"""Key of `Moving.status` → the name of its metric and its help text; there are none without an object store."""
 
 
 class Metrics(Collector):
-    """What one node of the process tells; several may be in one.
+    """Counts one node's requests, and collects its metrics when Prometheus asks.
 
-    The counts are kept here and not in prometheus_client's own counters: those are files in a folder of another
-    program's where PROMETHEUS_MULTIPROC_DIR is set.
+    Several nodes may run in one process, so each has a registry of its own. Requests are not counted by
+    prometheus_client's own counters: where PROMETHEUS_MULTIPROC_DIR is set, these are files in a folder that other
+    programs write to.
     """
 
     def __init__(self, node: NodeFace) -> None:

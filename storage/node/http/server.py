@@ -106,7 +106,11 @@ class HttpServer:
         self._spare.give_up()
 
     def counts(self) -> dict[str, int]:
-        """Return how many connections are open, and how many were refused, were evicted and hung up since the start."""
+        """Return how many connections are open now, and, since the server's start, what became of others.
+
+        Of the others, `refused` were answered 503, `evicted` were closed to make room for new ones, and `hung_up` were
+        left by their clients before the node accepted or answered them.
+        """
         one = self.connections
         return {"open": len(one), "refused": one.refused, "evicted": one.evicted, "hung_up": one.hung_up}
 

@@ -24,7 +24,10 @@ METADATA_LIMIT_S = 5.0
 
 
 class MetadataOfBlobs:
-    """The metadata of the blobs that one node repairs."""
+    """Gets blobs' metadata for one node's repair: from its store, else from a peer, and then stores it.
+
+    The METADATA_KEPT blobs asked for last stay decoded in memory.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class MetadataOfBlobs:
         """One lock for each blob whose metadata is being fetched, so that nothing is fetched twice."""
 
     async def get(self, blob_id: bytes) -> BlobMetadata:
-        """A blob's metadata: the stored one, or a peer's, which is then stored. Raises `RepairError`."""
+        """Return a blob's metadata, stored or fetched. Raises `RepairError` when no peer gives it."""
         async with self._fetching.setdefault(blob_id, asyncio.Lock()):
             stored = await asyncio.to_thread(self._store.metadata, blob_id)
             if stored is None:
@@ -60,7 +63,7 @@ class MetadataOfBlobs:
         return metadata
 
     async def of(self, blob_ids: Sequence[bytes]) -> tuple[dict[bytes, SliverRoots], dict[bytes, Exception]]:
-        """Return the metadata of many blobs, as `get` gets it, and why, of each whose metadata cannot be had."""
+        """Return (blob id → metadata, blob id → `RepairError`): each blob is in one of the two, by what `get` does."""
         stored = await asyncio.to_thread(self._store.metadata_of, blob_ids)
         known = {one: self._code.read_metadata(bcs, one, is_checked=True) for one, bcs in stored.items()}
         failed: dict[bytes, Exception] = {}

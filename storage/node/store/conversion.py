@@ -121,7 +121,10 @@ def _convert_all(
 
 
 def _piece(index: StoreIndex) -> list[_Old]:
-    """The next rows, as many as the limits allow."""
+    """Return slivers of the old store that are not converted yet: SLIVERS_AT_ONCE or BYTES_AT_ONCE of them at most.
+
+    A first sliver that is larger is returned alone; the list is empty when all are converted.
+    """
     rows = index.query(sql.OLD_SLIVERS, SLIVERS_AT_ONCE)
     piece: list[_Old] = []
     size_bytes = 0

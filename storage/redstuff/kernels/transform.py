@@ -34,7 +34,10 @@ Tables = NDArray[np.uint64] | NDArray[np.uint8] | NDArray[np.uint32]
 
 @compiled
 def inverse_transform(work: Bytes, tables: Tables, first: int, m: int, count: int) -> None:
-    """Values at positions `first … first+m` to coefficients, in place; rows from `count` on are zero on entry."""
+    """Replace the values at the `m` positions from `first` on by the coefficients of their polynomial.
+
+    The rows from `first + count` on are zero on entry.
+    """
     distance = 1
     while 4 * distance <= m:
         for group in range(0, count, 4 * distance):
@@ -50,7 +53,10 @@ def inverse_transform(work: Bytes, tables: Tables, first: int, m: int, count: in
 
 @compiled
 def forward_transform(work: Bytes, tables: Tables, first: int, m: int, count: int) -> None:
-    """Coefficients to values at positions `first … first+m`, in place; only the first `count` are made."""
+    """Replace the `m` coefficients at `first` by the polynomial's values at these positions.
+
+    Only the first `count` values are made; the other rows are undefined.
+    """
     distance = m
     layers = 0
     while 1 << layers < m:
@@ -70,7 +76,7 @@ def forward_transform(work: Bytes, tables: Tables, first: int, m: int, count: in
 
 @compiled
 def clear_rows(work: Bytes, first: int, count: int) -> None:
-    """Rows `first … first + count` to zero."""
+    """Set the `count` rows from `first` on to zero."""
     for row in range(first, first + count):
         for place in range(work.shape[1]):
             work[row, place] = 0
@@ -78,7 +84,7 @@ def clear_rows(work: Bytes, first: int, count: int) -> None:
 
 @compiled
 def copy_rows(work: Bytes, target: int, source: int, count: int) -> None:
-    """`work[target + i] = work[source + i]` for `i < count`."""
+    """Copy the `count` rows from `source` on to the rows from `target` on; the two do not overlap."""
     for row in range(count):
         for place in range(work.shape[1]):
             work[target + row, place] = work[source + row, place]
@@ -86,10 +92,11 @@ def copy_rows(work: Bytes, target: int, source: int, count: int) -> None:
 
 @compiled
 def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> None:
-    """Recovery symbols from the originals at their positions (`reed_solomon.Code`); overwrites all other rows.
+    """Make the `r` recovery symbols from the `k` originals (`reed_solomon.Code`); overwrites all other rows.
 
-    LOW rate: the originals, zeros after them, are values of a polynomial at the first `m` points; the
-    recovery symbols are its values at the next ones. HIGH rate, the dual: the coefficients over all blocks of
+    LOW rate: the originals are in the first rows, and are, with zeros after them, the values of a polynomial at the
+    first `m` points. Its values at the points behind these are the recovery symbols. HIGH rate, the dual: the originals
+    are in the rows from `m` on, the recovery symbols in the first ones, such that the coefficients over all blocks of
     `m` points add up to zero.
     """
     if high:
@@ -112,7 +119,7 @@ def expand(work: Bytes, tables: Tables, k: int, r: int, m: int, high: bool) -> N
 
 @compiled
 def add_derivative(work: Bytes, tables: Tables, target: int, source: int, m: int) -> None:
-    """The formal derivative of the coefficients at `source`, added to those at `target`.
+    """Add the formal derivative of the `m` coefficients at `source` to the coefficients at `target`.
 
     The basis polynomial `i` is the product of the subspace polynomials of the bits of `i`, whose derivatives
     are all 1: its derivative is the sum of the basis polynomials with one bit of `i` less.
@@ -126,15 +133,19 @@ def add_derivative(work: Bytes, tables: Tables, target: int, source: int, m: int
 
 @compiled
 def complete(work: Bytes, tables: Tables, m: int, known: Bools, wanted: Bools, locators: Tables) -> None:
-    """Make the `wanted` rows from the `known` ones: Lagrange interpolation, block by block of `m` positions.
+    """Make the `wanted` rows of a codeword from its `known` rows, by Lagrange interpolation.
 
-    Let A vanish at the known positions and at those that are zero by definition, and nowhere else. Row `i` of
-    `locators` holds position `i`'s factor, 1/A'(x_i) where known and A(x_i) where wanted; the rows after the
-    positions' hold the inverses of the words 0 (unused), 1, 2… With `g = f/A'`, Lagrange says `f(x_e) =
-    A(x_e) sum_i g_i/(x_e - x_i)`. The sum over a block c is `P_c/Z_c`, where P_c interpolates `g` on the
-    block and Z_c vanishes on it. On another block b, Z_c is the word `b ^ c` everywhere; on the block itself
-    the quotient is the derivative of P_c, as that of Z_c is 1. So `f(x_e) = A(x_e)·FFT_b(P_b' + sum_(c≠b)
-    P_c/(b ^ c))`. The upper half of `work` takes these sums.
+    `known` and `wanted` have a flag for each position. The positions form blocks of `m`. `work` has two rows for each
+    position: the upper half is scratch. All rows that are neither known nor wanted are overwritten.
+
+    `f` is the codeword's polynomial, `x_i` the point of position `i`. Let A vanish at the known positions and at those
+    that are zero by definition, and nowhere else. Row `i` of `locators` has position `i`'s factor: 1/A'(x_i) where it
+    is known, A(x_i) where it is wanted. The rows behind the positions' have the inverses of the words 0 (unused), 1, 2…
+
+    With `g = f/A'`, Lagrange says `f(x_e) = A(x_e) sum_i g_i/(x_e - x_i)`. The part of the sum in a block c is
+    `P_c/Z_c`, where P_c interpolates `g` on the block and Z_c vanishes on it. On another block b, Z_c is the word
+    `b ^ c` everywhere; on block c itself the quotient is the derivative of P_c, as that of Z_c is 1. So
+    `f(x_e) = A(x_e)·FFT_b(P_b' + sum_(c≠b) P_c/(b ^ c))`. The upper half of `work` takes these sums.
     """
     positions = len(known)
     blocks = positions // m
