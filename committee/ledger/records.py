@@ -180,7 +180,10 @@ class Unbonding:
     amount: int
     """What the shares are worth now; they earn until the period before `unlock_period` is over, and may be slashed."""
     unlocks_at_s: int
-    """Chain time before which the shares cannot be withdrawn; 0 while `unlock_period` has not begun."""
+    """Chain time at which the evidence window ends; 0 while `unlock_period` has not begun.
+
+    The shares are withdrawn later while certificates of their last period still count, and sooner at a standstill.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +272,13 @@ class BlobObjects:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """What a gaining member says about one shard: `digest` over its `count` live blobs (PROTOCOL section 5)."""
+    """What a gaining member says on chain about one shard: that all its pairs are stored (PROTOCOL sections 5 and 8)."""
 
     shard: int
     digest: bytes
+    """The shard's root: that of the salted tree over the symbols of all its pairs (the contract's name for it)."""
     count: int
+    """Number of these pairs: one for each blob of the epoch's inventory."""
 
 
 @dataclass(frozen=True, slots=True)

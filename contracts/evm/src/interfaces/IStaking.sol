@@ -22,7 +22,9 @@ interface IStaking {
         uint256 shares;
         /// @dev What they are worth now; pay may come until the node is settled up to `unlockPeriod`.
         uint256 amount;
-        /// @dev Seconds; it cannot be withdrawn before. 0 until `unlockPeriod` has begun.
+        /// @dev Seconds: the end of the evidence window. 0 until `unlockPeriod` has begun. `isUnlocked` tells whether it can
+        /// be withdrawn: that may be later, while certificates of the last period still count, or sooner, 64 periods after
+        /// `unlockPeriod` or at a standstill.
         uint64 unlocksAt;
     }
 
