@@ -1,4 +1,7 @@
-"""An operator's block list: blobs that a node does not serve, each answered with 451 (PROTOCOL section 6).
+"""An operator's block list: blobs that a node does not serve to strangers (PROTOCOL section 6).
+
+Strangers are answered 451; members that show themselves and a shard's new owner get such a blob's metadata, slivers and
+symbols, since they have to repair and attest them (`Admission.refuse_blocked`).
 
 The file has one blob id a line, in its text form; what follows a `#` is a comment. It is read when the node starts, and
 again soon after it has changed. A line that is no blob id is logged and skipped. A file that cannot be read any more
