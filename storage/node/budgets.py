@@ -6,8 +6,8 @@ that handover and repair never starve reads and writes. The rules, for all of th
 
 - The requester that was lent least comes first (start-time fair queueing); in a pool for members, members do before
   strangers. However many new requesters come, one that was lent something before gets its turn.
-- Of what is *divided*, because a requester can keep it for long, one requester has no more than it leaves free, and all
-  strangers together no more than half of a pool for members.
+- Of what is *divided*, because a requester can keep it for long, one requester may hold at most as much as would then
+  still be free, and all strangers together at most half of a pool for members.
 - Small amounts pass large ones: large amounts together never have more than three quarters. A large one that has waited
   for OVERDUE_S is passed by small ones only within the last quarter.
 """
@@ -85,7 +85,10 @@ class _Lent:
         return requester in self._to
 
     def is_within_share(self, requester: Requester, amount: int) -> bool:
-        """Whether the requester would have no more than it leaves free; the first it is lent always is."""
+        """Whether the requester, lent `amount` more, holds at most as much as is still free then.
+
+        True of the first that a requester is lent, and for the node itself.
+        """
         held = self._to.get(requester, 0)
         return held == 0 or requester is ITSELF or held + amount <= self.free - amount
 

@@ -1,9 +1,9 @@
-"""Uploads of slivers that break off, and are gone on with (PROTOCOL section 6, "Interrupted uploads").
+"""Unfinished uploads of slivers: what came before they broke off is kept (PROTOCOL section 6, "Interrupted uploads").
 
 What has arrived of a sliver whose upload breaks off is kept in memory for the requester that sent it, so that it may
 send the rest. That is done only for slivers of registered blobs that this node has to store and does not have yet.
-Together they take LIMIT_BYTES, of which one requester has no more than it leaves free, and each is dropped after KEPT_S
-in which nothing was added.
+Together they take LIMIT_BYTES at most; a requester may hold at most as much as would then still be free. Each is dropped
+after KEPT_S in which nothing was added.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Upload:
 
     key: Key
     size_bytes: int
-    """Of the whole body."""
+    """Bytes of the whole body."""
     content: bytearray = field(default_factory=bytearray)
-    """What is kept of it."""
+    """The part of the body that is kept."""
     body: IncomingBody | None = None
     """The body that arrives, whose bytes are to be added; None while none does."""
     transport: asyncio.Transport | None = None
@@ -64,7 +64,7 @@ class Upload:
 
     @property
     def is_moving(self) -> bool:
-        """Whether a request of it is under way whose bytes still come, or wait for this node to read them."""
+        """Whether a request of this upload is under way whose bytes still come, or wait for this node to read them."""
         if self.body is None:
             return False
         return not self.body.is_read or asyncio.get_running_loop().time() - self.body.came_s < QUIET_S
@@ -154,9 +154,10 @@ class Uploads:
             self._forget(upload)
 
     def _has_room(self, requester: Requester, size_bytes: int) -> bool:
-        """Return whether that much more may be kept for a requester.
+        """Return whether `size_bytes` more may be kept for a requester, which then holds no more than is still free.
 
-        A requester that holds more than it will have gives way: what nothing is being added to, the oldest first.
+        To make room, the parts of the requester that holds most are dropped, if it holds more than this one will: those
+        to which nothing is being added, the oldest first.
         """
         while self._held[requester] + size_bytes > LIMIT_BYTES - self._held.total() - size_bytes:
             most, held_bytes = max(self._held.items(), key=itemgetter(1), default=(requester, 0))
