@@ -13,10 +13,11 @@ This is the whole decision table; the code that carries a plan out decides nothi
 
     a shard in the node's store that is      may go
     its own now, or in the selected epoch    never
-    lost in this change                      in the next epoch: older blobs are read from it until then
+    lost in this change                      in the next epoch, once the certificate grace since its start is over:
+                                             older blobs are read from it until then
     missing: not attested since              never, until a member has attested it
-    another's                                once the certificate grace since the start is over: what readers
-                                             know may be an epoch old, however short that epoch was
+    another's                                in this epoch, once the certificate grace since its start is over: what
+                                             readers know may be an epoch old, however short that epoch was
 
 A member departs by not being in the current committee, or by being named as ejected or silent: then nothing
 is asked of it, whatever committee it is in. What a member gained it attests.

@@ -31,7 +31,7 @@ class BlobView(ABC):
 
     @abstractmethod
     def _damaged(self, error: StoreDamaged) -> None:
-        """Take note that the store was found damaged."""
+        """Take note of `error`, by which the store was found damaged."""
 
     def summary(self, blob_id: bytes) -> Summary:
         """What all objects that name a blob come to."""
@@ -58,7 +58,10 @@ class BlobView(ABC):
         return self.state.period < self.summary(blob_id).registered_until
 
     def is_live(self, blob_id: bytes, period: int | None = None) -> bool:
-        """Whether the blob is certified, not invalid and must be kept in a period, the current one if None."""
+        """Whether the blob is live in a period, the current one if None: certified, and not invalid, deleted or expired.
+
+        Members have to have a live blob's slivers and heal them. What may not be dropped is more: `those_wanted`.
+        """
         return (self.state.period if period is None else period) < self.summary(blob_id).live_until
 
     def is_invalid(self, blob_id: bytes) -> bool:
@@ -80,7 +83,7 @@ class BlobView(ABC):
         return bool(self.those_live_at_start([blob_id]))
 
     def live_blobs(self, after: bytes, max_count: int, period: int | None = None) -> list[bytes]:
-        """Ids of blobs to be kept in a period, the current one if None, behind `after` in byte order.
+        """Ids of blobs that are live in a period, the current one if None, behind `after` in byte order.
 
         Raises `StoreError` also while there is anything that the disk did not take, as `live_at_start` does.
         """
