@@ -135,7 +135,10 @@ class _Answers(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on the bytes received and those held back before; called without data when the reader goes on."""
+        """Hand the bytes held back before, and then `data`, on to aiohttp in pieces, while the body's reader keeps up.
+
+        aiohttp calls this without data when the reader goes on.
+        """
         if not data:
             super().data_received(data)
         data, self._rest, place = self._rest + data, b"", 0

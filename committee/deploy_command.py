@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def finality_tag(text: str) -> str:
-    """Return the JSON-RPC tag of the blocks that nodes take for settled. Raises `typer.BadParameter`."""
+    """Return `text` if it is a JSON-RPC tag by which blocks can be settled. Raises `typer.BadParameter`."""
     if text not in ("latest", "safe", "finalized"):
         raise typer.BadParameter(f"{text!r} is none of latest, safe, finalized")
     return text

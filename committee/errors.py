@@ -176,6 +176,6 @@ class LedgerRefused(LedgerError):
 
     @property
     def details(self) -> Mapping[str, object]:
-        """What commands print beside the message."""
+        """Name → value of what commands print beside the message: the reason, and the hint if there is one."""
         told = {"reason": self.reason, "hint": self.hint}
         return {name: value for name, value in told.items() if value}

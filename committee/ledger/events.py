@@ -40,7 +40,7 @@ class BlobRegistered:
 
 @dataclass(frozen=True, slots=True)
 class BlobCertified:
-    """A quorum holds the blob: it must stay readable until its end period."""
+    """An object was certified, or a certified one extended: its blob is live until `end_period`."""
 
     block: BlockMark
     object_id: int

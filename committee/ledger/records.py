@@ -272,7 +272,7 @@ class BlobObjects:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """What a gaining member says on chain about one shard: that all its pairs are stored (PROTOCOL sections 5 and 8)."""
+    """A gaining member's word on chain that it has all pairs of one shard (PROTOCOL sections 5 and 8)."""
 
     shard: int
     digest: bytes

@@ -144,7 +144,7 @@ class Confirmable:
 
 
 def confirmations_to_bcs(asked: Sequence[Confirmable]) -> bytes:
-    """A request for confirmations as it travels."""
+    """Return the bytes of a request for confirmations."""
     parts = [uleb128(len(asked))]
     for one in asked:
         kind = b"\x00" if one.object_id is None else b"\x01" + one.object_id.to_bytes(32, "big")
@@ -153,7 +153,7 @@ def confirmations_to_bcs(asked: Sequence[Confirmable]) -> bytes:
 
 
 def confirmations_from_bcs(encoded: Bytes) -> list[Confirmable]:
-    """The way back. Raises `InvalidEncoding` unless it names 1 to MAX_BLOBS blobs, each once."""
+    """Read a request for confirmations. Raises `InvalidEncoding` unless it names 1 to MAX_BLOBS blobs, each once."""
     reader = Reader(encoded)
     asked = []
     for _ in range(reader.uleb128(MAX_BLOBS)):

@@ -187,7 +187,7 @@ class _Parts:
             raise TooLong
 
     def content(self) -> bytes:
-        """Return what has arrived."""
+        """Return the bytes that have arrived, as one object."""
         return b"".join(self._parts)
 
 

@@ -64,7 +64,7 @@ class NodeStalled(NodeUnreachable):
 
 
 class NodeUnusable(NodeUnreachable):
-    """No connection is made to the node's address: it is none, or not public, or this machine forbids it."""
+    """The client does not connect to the node's address: it is no address, not public, or this machine forbids it."""
 
     def __init__(self, name: str, address: str, detail: str) -> None:
         NodeError.__init__(self, name, address, f"its address is not used ({detail})")

@@ -292,7 +292,7 @@ class Link:
         await self._wait(transfer, is_first=True)
 
     async def _wait(self, transfer: Transfer, *, is_first: bool = False) -> None:
-        """Wait in line; at its head with `is_first`."""
+        """Put the transfer into the line, at its head if `is_first`, and wait for its turn."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         if is_first:

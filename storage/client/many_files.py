@@ -18,7 +18,7 @@ Told = dict[str, Any]
 
 
 class NotAllStored(ClientError):
-    """Of several files some were not stored; `details` tell what came of each."""
+    """Some of several files were not stored; `details` tell what came of each file."""
 
     def __init__(self, stored: Sequence[Told], failed: Sequence[Told]) -> None:
         named = "; ".join(f"{one['file']}: {one['error']}" for one in failed[:3])

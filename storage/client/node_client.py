@@ -232,7 +232,7 @@ class NodeClient:
         size_bytes: int = wire.MAX_SYMBOLS_BYTES,
         transfer: Transfer | None = None,
     ) -> list[wire.SymbolsOfBlob | NodeRefused]:
-        """The same of several blobs, `size_bytes` at most together, and for each that the node refuses why."""
+        """Return the symbols, or the node's refusal, for each blob of a question; `size_bytes` at most in all."""
         body, limit = question.to_bcs(), size_bytes + len(question.blob_ids) * wire.FRAME_BYTES
         answer = await self._transport.request(
             *("POST", "/v1/decodingSymbols"), body=body, limit=limit, size_bytes=size_bytes, transfer=transfer
@@ -329,15 +329,15 @@ class NodeClient:
         return await self._object("/v1/handover")
 
     async def ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
-        """(message, signature) by which the node too finds a member silent; it counts until the deadline."""
+        """Return the node's (message, signature) for a member's ejection, which counts until the deadline."""
         return await self._signed(f"/v1/members/{node_id}/ejection/{deadline_s}")
 
     async def sign_of_life(self, nonce: bytes, timeout_s: float) -> tuple[bytes, bytes]:
-        """(message, signature) over the nonce, by which the node is alive; asked for once."""
+        """Return the node's sign of life: (message, signature) over the nonce. The request is made once."""
         return await self._signed(f"/v1/sign_of_life/{nonce.hex()}", timeout_s)
 
     async def members_sign_of_life(self, node_id: int, nonce: bytes, timeout_s: float) -> tuple[bytes, bytes]:
-        """The same of another member, which the node asks for it. Not verified."""
+        """Have the node ask another member for its sign of life; return what it brings, not verified."""
         return await self._signed(f"/v1/members/{node_id}/sign_of_life/{nonce.hex()}", timeout_s)
 
     # requests by their kind

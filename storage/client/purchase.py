@@ -120,9 +120,10 @@ async def registered_meanwhile(ledger: ClientLedger, refused: LedgerRefused) -> 
 
 
 async def extend_until(ledger: ClientLedger, object_id: int, until: int) -> tuple[int, Transaction | None]:
-    """Extend an object to end with `until`: (its end before, the transaction, None where it lasts as long already).
+    """Extend an object so that it lasts to the period `until`; return its end before, and the transaction.
 
-    Where the contract refuses since the end is another than the endpoint tells, the end that it names counts.
+    The transaction is None if the object lasts as long already. When the contract refuses because the object has
+    another end than the endpoint told (`EndMoved`), the extension is tried again with the end that the contract names.
     """
     await ledger.drain()
     end = (await ledger.blob_object(object_id)).end_period

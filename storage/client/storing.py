@@ -80,11 +80,11 @@ class Registered:
 
 @dataclass(frozen=True)
 class Certified:
-    """The certificate that an object has."""
+    """What is told of an object's certificate."""
 
     epoch: int
     gas_used: int
-    """This object's part of it; 0 when it was certified by another process or an earlier try."""
+    """This object's part of the certification's gas; 0 when another process or an earlier try certified it."""
 
 
 @dataclass(frozen=True)
@@ -302,11 +302,11 @@ class _Tally:
 
     @property
     def least_weight(self) -> int:
-        """That of the blob that has been confirmed by the fewest."""
+        """The least `weight` of any of the blobs."""
         return min(map(self.weight, self._confirmations))
 
     def outcome(self, item: Item) -> Confirmed | NotEnoughConfirmations:
-        """What came of a blob."""
+        """Return a blob's confirmations if they are a quorum, else the error that says why each is missing."""
         weight, needed = self.weight(item), self._committee.quorum
         if weight >= needed:
             return Confirmed(self._committee, item.message, self._confirmations[item])

@@ -42,18 +42,18 @@ class Item:
 
     blob: EncodedBlob | LargeBlob = field(repr=False)
     object_id: int | None
-    """Of a deletable object, which the message then names."""
+    """The id of a deletable object, which the message then names; None for a permanent one."""
     message: bytes
-    """What the member is to sign."""
+    """The message that the member is to sign."""
 
     @property
     def confirmable(self) -> Confirmable:
-        """How a request for its confirmation names it."""
+        """The blob as a request for its confirmation names it."""
         return Confirmable(self.blob.blob_id, self.object_id)
 
 
 class Uploading:
-    """One member as the receiver of encoded blobs."""
+    """Uploads encoded blobs to one member, and gets its confirmations."""
 
     def __init__(
         self, node: NodeClient, member: Member, code: RedStuff, settling: Settling, *, is_resumed: bool
@@ -139,7 +139,10 @@ class Uploading:
                 yield self._code.pair_of_shard(blob.blob_id, shard), axis
 
     async def _send(self, batch: Sequence[tuple[Item, Upload]]) -> dict[Item, NodeError] | None:
-        """Send blobs in one request; return those that failed, and None when the node does not know such requests."""
+        """Send several blobs in one request; return each that failed with its error.
+
+        Return None when the node does not know requests for several blobs; then nothing was sent.
+        """
 
         async def put(some: Sequence[tuple[Item, Upload]]) -> Sequence[NodeRefused | None]:
             return await self._node.put_blobs([upload for _, upload in some], self._settling.block)

@@ -138,7 +138,7 @@ class ShardPage:
     for."""
 
     def to_bcs(self) -> Bytes:
-        """The page as it travels."""
+        """Return the bytes of the page."""
         parts: list[Bytes] = [uleb128(len(self.slivers))]
         for blob_id, sliver in self.slivers:
             parts += [blob_id, *sliver.parts()]
@@ -179,18 +179,24 @@ def sliver_bytes(symbols_bytes: int) -> int:
 
 
 def sliver_to_bcs(sliver: SliverData) -> Bytes:
-    """A sliver as it travels."""
+    """Return the bytes of a sliver."""
     return joined(sliver.parts())
 
 
 def symbols_to_bcs(targets: Sequence[int], symbol_bytes: int, symbols: Sequence[tuple[int, Bytes]]) -> Bytes:
-    """Symbols without proofs: (helping sliver's index, its symbols for all targets, one after the other) each."""
+    """Return the bytes of symbols without proofs.
+
+    `symbols` has (helping sliver's index, its symbols for all targets, one after the other) for each helping sliver.
+    """
     parts = [part for helper, row in symbols for part in (_u16(helper), row)]
     return rows_to_bcs(targets, symbol_bytes, len(symbols), parts)
 
 
 def symbol_rows(helpers: Sequence[int], symbols: NDArray[np.uint8]) -> Bytes:
-    """Rows of such symbols, put together at once: the helping slivers' indices, and `(helpers, bytes)` of symbols."""
+    """Return the bytes of several rows for `rows_to_bcs`.
+
+    `helpers` are the helping slivers' indices, `symbols` their symbols for all targets, `(helpers, bytes)`.
+    """
     rows = np.empty((len(helpers), 2 + symbols.shape[1]), np.uint8)
     rows[:, :2] = np.array(helpers, "<u2").view(np.uint8).reshape(-1, 2)
     rows[:, 2:] = symbols
@@ -198,7 +204,7 @@ def symbol_rows(helpers: Sequence[int], symbols: NDArray[np.uint8]) -> Bytes:
 
 
 def rows_to_bcs(targets: Sequence[int], symbol_bytes: int, count: int, parts: Sequence[Bytes]) -> Bytes:
-    """The same of `count` rows, in parts that `symbol_rows` made."""
+    """Return the bytes of symbols without proofs, as `symbols_to_bcs`, from `parts` with `count` rows in all."""
     return joined([_u16(symbol_bytes) + _numbers(targets) + uleb128(count), *parts])
 
 
@@ -246,13 +252,13 @@ class Question:
     blob_ids: Sequence[bytes]
 
     def to_bcs(self) -> bytes:
-        """The question as it travels."""
+        """Return the bytes of the question."""
         numbers = (bytes((self.axis,)), _numbers(self.targets), _numbers(self.shards))
         return b"".join((*numbers, uleb128(len(self.blob_ids)), *self.blob_ids))
 
     @classmethod
     def from_bcs(cls, encoded: Bytes, n: int) -> Question:
-        """The way back, for `n` shards. Raises `InvalidEncoding`."""
+        """Read a question, for `n` shards. Raises `InvalidEncoding`."""
         reader = Reader(encoded)
         axis = reader.unsigned(1)
         if axis not in tuple(Axis):
@@ -339,7 +345,7 @@ def _u16(number: int) -> bytes:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Ascending numbers in a query: those that follow each other as "first-last", all separated by commas."""
+    """Return numbers as text for a query, ascending: runs as "first-last", all separated by commas."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:
@@ -350,7 +356,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def read_ranges(text: str, n: int) -> list[int]:
-    """The way back, of numbers below `n`. Raises `InvalidEncoding` unless they ascend, each once."""
+    """Read what `ranges` wrote: numbers below `n`. Raises `InvalidEncoding` unless they ascend, each once."""
     numbers: list[int] = []
     for run in text.split(","):
         first, _, last = run.partition("-")

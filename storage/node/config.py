@@ -60,7 +60,7 @@ OBJECT_STORE_OPTIONS = frozenset(
         "virtual_hosted_style_request",
     }
 )
-"""Options of object stores, as obstore has them; `allow_http` is for endpoints that are no HTTPS ones."""
+"""Options of object stores that may be set, by their names in obstore; `allow_http` allows endpoints without TLS."""
 SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
 """What Kubernetes sets HAULOUT_NODE_PORT to in all containers of a namespace that has a service `haulout-node`."""
 
@@ -70,7 +70,10 @@ class ConfigError(HauloutError):
 
 
 class _Environment(EnvSettingsSource):
-    """The settings that the environment has, without what an orchestrator puts there for a service of this name."""
+    """Reads settings from the environment.
+
+    A HAULOUT_NODE_PORT that Kubernetes has set for a service named `haulout-node` is left out.
+    """
 
     def __call__(self) -> dict[str, Any]:
         """Return the settings by name."""

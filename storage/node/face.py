@@ -57,10 +57,10 @@ class NodeFace(Protocol):
         """What `/v1/handover` answers."""
 
     async def sign_ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
-        """(message, signature), or `Refusal` when the member is not silent."""
+        """Return (message, signature) for the member's ejection. Raises `Refusal` when the member is not silent."""
 
     def sign_of_life(self, nonce: bytes) -> tuple[bytes, bytes]:
-        """(message, signature) by which this node is alive."""
+        """Return (message, signature): this node's sign of life for a nonce."""
 
     async def fetch_sign_of_life(self, node_id: int, nonce: bytes) -> tuple[bytes, bytes]:
-        """The same by a fellow member, not verified, or `Refusal`."""
+        """Return a fellow member's sign of life for a nonce, whose signature is not verified. Raises `Refusal`."""

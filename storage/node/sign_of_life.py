@@ -43,7 +43,7 @@ class _Sought:
 
 
 class SignsOfLife:
-    """Signs of this node's life for others, and of others' for this node."""
+    """Gives other nodes signs of this node's life, and gets signs of other members' lives."""
 
     def __init__(self, view: ChainView, peers: Peers, secret: SecretKey) -> None:
         self._view = view
@@ -52,7 +52,7 @@ class SignsOfLife:
         self._sought: dict[int, _Sought] = {}
 
     def give(self, nonce: bytes) -> tuple[bytes, bytes]:
-        """(message, signature) by which this node is alive."""
+        """Return (message, signature): this node's sign of life for a nonce."""
         body = messages.sign_of_life_body(self._view.node_id, nonce)
         message = messages.encode(
             messages.Intent.SIGN_OF_LIFE, self._view.state.epoch, body, self._view.parameters.domain
@@ -90,9 +90,9 @@ class SignsOfLife:
         return await self._holds(member, nonce, message, signature)
 
     async def witness(self, member: Member) -> str | None:
-        """The fellow that the member is shown to answer; None when it answers no fellow.
+        """Return the name of a fellow that brings a sign of the member's life; None when no fellow does.
 
-        A sign counts for the contract's patience, as an answer to this node would.
+        A sign counts for the contract's patience, as an answer to this node would: until then no fellow is asked again.
         """
         sought = self._sought.setdefault(member.node_id, _Sought(asyncio.Lock()))
         async with sought.lock:
@@ -104,7 +104,7 @@ class SignsOfLife:
             return sought.witness
 
     def forget(self, members: frozenset[int]) -> None:
-        """Keep only what is known of these."""
+        """Forget what was found out about all but these members."""
         self._sought = {node_id: one for node_id, one in self._sought.items() if node_id in members}
 
     async def _ask_fellows(self, member: Member) -> str | None:

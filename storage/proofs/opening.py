@@ -21,11 +21,11 @@ class WrongPath(WrongOpening):
 
 
 class NotInInventory(WrongOpening):
-    """The blob does not stand there in the inventory."""
+    """The blob is not at its number in the inventory."""
 
 
 class NotDrawn(WrongOpening):
-    """Another blob was drawn."""
+    """The opening is of another blob than the one that was drawn."""
 
 
 class WrongSymbolSize(WrongOpening):

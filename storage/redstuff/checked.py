@@ -88,12 +88,12 @@ class Checked(Parameters):
 
 
 def root_mismatch(axis: Axis, index: int) -> RootMismatch:
-    """The error of a sliver that is not the one in the metadata."""
+    """Return the error for a sliver that does not hash to its root in the metadata."""
     return RootMismatch(f"{axis.label} sliver {index} does not hash to its root", (index,))
 
 
 def rebuilt_wrong(axis: Axis, target: int) -> RootMismatch:
-    """The same of a sliver that was made of symbols."""
+    """Return the error for a sliver that was made of symbols and does not hash to its root."""
     return RootMismatch(f"{axis.label} sliver {target}, rebuilt, does not hash to its root", (target,))
 
 

@@ -44,7 +44,7 @@ def tables() -> tuple[NDArray[np.int64], Words]:
 
 @cache
 def short_tables() -> tuple[Words, Words]:
-    """The same as words, for kernels: with fewer bytes they stay in a cache. The logarithm of 0 is told as 0."""
+    """Return `tables` as 16-bit words, which fit into a cache, for kernels. The logarithm of 0 stands as 0."""
     log, exp = tables()
     return log.astype(np.uint16), exp
 

@@ -107,7 +107,7 @@ class SliverRoots(Protocol):
 
     @property
     def blob_id(self) -> bytes:
-        """32 bytes."""
+        """The blob's id, 32 bytes."""
 
     @property
     def length(self) -> int:

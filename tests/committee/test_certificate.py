@@ -428,7 +428,7 @@ def test_certificates_of_many_messages_need_a_quorum_each_of_members_once_in_the
     with pytest.raises(NotEnoughWeight):
         certificate.build_many(committee, [good, (many[1], confirm(many[1], SIGNERS[:6]))])
     twice = confirm(many[1], (*SIGNERS[:6], SIGNERS[0]))
-    with pytest.raises(InvalidCertificate, match="two confirmations"):
+    with pytest.raises(InvalidCertificate, match="two signatures"):
         certificate.build_many(committee, [good, (many[1], twice)])
     other = messages.encode(
         Intent.BLOB, messages.decode(many[0]).epoch + 1, messages.blob_body(bytes(32), None), domain

@@ -122,7 +122,7 @@ class Endpoint:
         return now - self._stood_at[1] >= patience_s
 
     def served(self) -> None:
-        """Take note of an answer."""
+        """Take note that the endpoint has answered: its rest and its trouble are over."""
         self._rest_s = 0.0
         self._resting_until = 0.0
         self.trouble = None

@@ -12,7 +12,7 @@ UNDECIDED = frozenset({"NoQuorum", "WrongEpoch"})
 
 
 class VotingWriter(StakingWriter):
-    """What members vote, and what it comes to."""
+    """Votes on prices and capacity, and reads votes and their outcome; a part of `EvmLedger`."""
 
     async def terms(self) -> Terms:
         """As `Ledger.terms`."""

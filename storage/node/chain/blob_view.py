@@ -58,7 +58,7 @@ class BlobView(ABC):
         return self.state.period < self.summary(blob_id).registered_until
 
     def is_live(self, blob_id: bytes, period: int | None = None) -> bool:
-        """Whether the blob is live in a period, the current one if None: certified, and not invalid, deleted or expired.
+        """Whether the blob is live in a period (the current one if None): certified, not invalid, deleted or expired.
 
         Members have to have a live blob's slivers and heal them. What may not be dropped is more: `those_wanted`.
         """

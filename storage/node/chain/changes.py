@@ -217,7 +217,7 @@ def object_events(
 
 
 def _became(before: BlobRecord | None, after: BlobRecord, state: EpochState) -> list[Event]:
-    """The events that make one record of another; of none, too."""
+    """Return the events that lead from an object's record to a later one; from None if the object is new."""
     block, number, blob_id = state.block, after.object_id, after.blob_id
     events: list[Event] = []
     if before is None:

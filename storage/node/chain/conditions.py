@@ -39,7 +39,7 @@ def live_at(block: int, period: int) -> Condition:
 
 
 def wanted_since(block: int, period: int) -> Condition:
-    """Those of `live_at` that have not become invalid since."""
+    """Objects that meet `live_at` and have not become invalid since."""
     then = live_at(block, period)
     return Condition(f"{then.where} AND invalid_block IS NULL", then.values)
 

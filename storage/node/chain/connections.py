@@ -73,14 +73,14 @@ class Connections:
         return self._writer
 
     def open_readers(self) -> None:
-        """Open the two that read; the writer is open."""
+        """Open the two connections that read; the one that writes is open."""
         if self.path == MEMORY:
             self._looker = self._pager = self._writer
         else:
             self._looker, self._pager = self._connect(), self._connect()
 
     def close(self) -> None:
-        """Close when the calls under way are done. Idempotent."""
+        """Close all connections once the calls under way have ended. Idempotent."""
         with self.alone():
             self._disconnect()
 

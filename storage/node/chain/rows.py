@@ -108,7 +108,7 @@ class Rows:
             self._connection.execute(f"DELETE {named}", (value,))
 
     def end(self) -> None:
-        """Write the sums of what was changed."""
+        """Write the new sums of all buckets whose rows were changed, and the root."""
         for number, added in self._added.items():
             saved = self._connection.execute("SELECT sum FROM bucket WHERE number = ?", (number,)).fetchone()
             before = int.from_bytes(saved[0], "big") if saved else 0

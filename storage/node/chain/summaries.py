@@ -34,18 +34,18 @@ _FIRST = "SELECT object_id FROM {} WHERE blob_id = ? ORDER BY length(object_id),
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a node asks about a blob all the time. Of no object `registered_until` and the like are 0."""
+    """What a node asks about a blob all the time. A period `…_until` is 0 if no object is of its kind."""
 
     count: int
     """How many objects name the blob."""
     is_invalid: bool
     """Whether the blob's writer was proven to have encoded it inconsistently."""
     registered_until: int
-    """The end of the object that ends last, of those not deleted (`BlobRecord.is_registered`)."""
+    """The latest end period of the objects that are not deleted (`BlobRecord.is_registered`)."""
     live_until: int
-    """The same of those that keep the blob (`BlobRecord.is_live`)."""
+    """The latest end period of the objects by which the blob is live (`BlobRecord.is_live`)."""
     permanent_until: int
-    """The same of permanent ones that are valid."""
+    """The latest end period of the permanent objects that are valid."""
 
     @classmethod
     def of(cls, objects: Iterable[BlobObject]) -> Summary:

@@ -264,7 +264,7 @@ class Copying:
         )
 
     async def _asked(self, source: Source, wanted: Wanted) -> wire.ShardPage:
-        """The source's answer, whose time begins with its turn on the link. Raises `NodeError`."""
+        """Return the source's page. Its time limit begins with its turn on the link. Raises `NodeError`."""
         transfer, member = Transfer(), source.member
         limit_s = 2 * sources.PAGE_LIMIT_S + wanted.size_bytes / sources.LEAST_BYTES_PER_S
         try:
@@ -283,7 +283,10 @@ class Copying:
         return source.is_too_slow(self._peers.link.bytes_per_s)
 
     async def _fetch_metadata(self, wanted: Wanted, page: wire.ShardPage, blob_ids: Sequence[bytes]) -> None:
-        """Have the metadata stored that is lacking and that the page did not bring, as far as it can be had."""
+        """Get from peers the metadata of these blobs that were asked for and that the page did not bring, and store it.
+
+        A blob whose metadata no peer gives is left out.
+        """
         if not wanted.with_metadata:
             return
         async with asyncio.TaskGroup() as asked:

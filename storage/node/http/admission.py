@@ -174,7 +174,7 @@ class Admission:
         return None if text is None else wire.read_ranges(text, self._code.n_shards)
 
     def check_amount(self, size_bytes: int) -> None:
-        """Symbols asked for must fit one answer."""
+        """Refuse a question for more bytes of symbols than one answer may have."""
         if size_bytes > wire.MAX_SYMBOLS_BYTES:
             raise Refusal(
                 *(400, Reason.SLIVER_COUNT_EXCEEDS_LIMIT),

@@ -42,7 +42,7 @@ class BatchHandlers:
         self._pending = pending
 
     def routes(self) -> list[web.RouteDef]:
-        """Paths and what answers them."""
+        """Return the routes of this interface: method, path and handler."""
         return [web.post("/v1/uploads", self.upload), web.post("/v1/confirmations", self.confirm)]
 
     # uploads

@@ -64,7 +64,7 @@ class BlobHandlers:
         self._uploads.close()
 
     def routes(self) -> list[web.RouteDef]:
-        """Paths and what answers them."""
+        """Return the routes of this interface: method, path and handler."""
         blob = "/v1/blobs/{blob_id}"
         sliver = blob + "/slivers/{pair}/{axis}"
         return [

@@ -35,7 +35,7 @@ class MemberHandlers:
         """Node id → turns of the questions about this member, so that one that hangs takes no turn of the others'."""
 
     def routes(self) -> list[web.RouteDef]:
-        """Paths and what answers them."""
+        """Return the routes of this interface: method, path and handler."""
         member = "/v1/members/{node_id}"
         return [
             web.get("/v1/sign_of_life/{nonce}", self.sign_of_life),

@@ -2,7 +2,8 @@
 
 Metadata and slivers are checked when they come, kept in memory, and stored when the node sees the blob registered, so
 that a writer can upload while the chain takes its registration. Nothing has been paid for them then: together they take
-LIMIT_BYTES at most, a requester may hold at most as much as would then still be free, and they are dropped after KEPT_S.
+LIMIT_BYTES at most, of which a requester may hold at most as much as would then still be free. They are dropped after
+KEPT_S.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from storage.redstuff import (
 
 
 class ShardHandlers:
-    """The handlers for one node's peers."""
+    """Handlers of a node's requests to another: pages of a shard, inconsistency proofs, the handover's report."""
 
     def __init__(self, node: NodeFace, admission: Admission) -> None:
         self._node = node
@@ -42,7 +42,7 @@ class ShardHandlers:
         """The epoch of the report, and the state of the store's record that it is made from."""
 
     def routes(self) -> list[web.RouteDef]:
-        """Paths and what answers them."""
+        """Return the routes of this interface: method, path and handler."""
         blob = "/v1/blobs/{blob_id}"
         return [
             web.post(f"{blob}/inconsistencyProof/{{axis}}", self.inconsistency_proof),

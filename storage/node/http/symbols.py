@@ -58,7 +58,7 @@ class SymbolHandlers:
         self._admission = admission
 
     def routes(self) -> list[web.RouteDef]:
-        """Paths and what answers them."""
+        """Return the routes of this interface: method, path and handler."""
         return [
             web.get("/v1/blobs/{blob_id}/decodingSymbols", self.decoding_symbols),
             web.get("/v1/blobs/{blob_id}/recoverySymbols", self.recovery_symbols),
@@ -84,7 +84,7 @@ class SymbolHandlers:
         return bcs_answer(answer)
 
     async def symbols_of_blobs(self, request: web.Request) -> web.Response:
-        """The same of several blobs; one that is refused holds up no other."""
+        """Answer a question for symbols of several blobs; a blob that is refused holds up no other."""
         body = await self._admission.question(request, wire.MAX_QUESTION_BYTES)
         question = Question.from_bcs(body, self._code.n_shards)
         fail_point("helper.symbols-asked")

@@ -2,8 +2,8 @@
 
 What has arrived of a sliver whose upload breaks off is kept in memory for the requester that sent it, so that it may
 send the rest. That is done only for slivers of registered blobs that this node has to store and does not have yet.
-Together they take LIMIT_BYTES at most; a requester may hold at most as much as would then still be free. Each is dropped
-after KEPT_S in which nothing was added.
+Together they take LIMIT_BYTES at most; a requester may hold at most as much as would then still be free. Each is
+dropped after KEPT_S in which nothing was added.
 """
 
 from __future__ import annotations

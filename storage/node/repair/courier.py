@@ -44,7 +44,10 @@ class Courier:
         size_bytes: int,
         on_sent: Callable[[], None],
     ) -> Answer:
-        """The member's symbols for slivers `targets` of a blob, `size_bytes` in all; `on_sent` is told when it goes."""
+        """Return the member's symbols for the slivers `targets` of a blob, `size_bytes` in all.
+
+        `on_sent` is called when the request has its turn and is sent.
+        """
         async with self._turn(member):
             answer = await self._peers.client(member).decoding_symbols(
                 blob_id, axis, targets, shards, size_bytes, Transfer(on_begin=on_sent)
@@ -55,7 +58,7 @@ class Courier:
     async def ask_of_blobs(
         self, member: Member, question: wire.Question, size_bytes: int, on_sent: Callable[[], None]
     ) -> Sequence[Answer | NodeRefused]:
-        """The same of several blobs; for each that the member refuses, why."""
+        """Return the member's symbols, or its refusal, for each blob of a question; as `ask` otherwise."""
         async with self._turn(member):
             answers = await self._peers.client(member).symbols_of_blobs(
                 question, size_bytes, Transfer(on_begin=on_sent)

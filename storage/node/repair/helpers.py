@@ -35,7 +35,7 @@ But not if all helpers need long, as asking more would make it worse."""
 TIMES_THE_USUAL = 4.0
 """A helper is overtaken no sooner than after this multiple of the time that answers usually take."""
 FIRST_TIMES = 2.0
-"""The same in times OVERTAKEN_AFTER_S, while it is not known how long answers take."""
+"""While it is not known how long answers take, a helper is overtaken after this multiple of OVERTAKEN_AFTER_S."""
 ANSWERS_REMEMBERED = 32
 """Answers whose median is the usual time: fewer than half of the helpers cannot make it longer."""
 LEAST_BYTES = 2**15

@@ -165,7 +165,7 @@ class Together:
         return self._waited_s(request) >= self._helpers.overtaken_after_s
 
     def _next_look_s(self, requests: Collection[_Request]) -> float:
-        """In how many seconds the next request may be late."""
+        """Return in how many seconds the next of the requests under way counts as late."""
         after_s = self._helpers.overtaken_after_s
         left_s = [after_s - self._waited_s(one) for one in requests]
         return min((one for one in left_s if one > 0), default=after_s)

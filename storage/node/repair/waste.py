@@ -51,7 +51,7 @@ class Waste:
         return NewSliver(blob_id, shard, axis, symbols, tally)
 
     def rebuilt(self, blob_id: bytes, axis: Axis, one: Rebuilt) -> NewSliver:
-        """The same of a sliver that was rebuilt."""
+        """Return a rebuilt sliver as one to be stored, with its tally."""
         cost = (one.received_bytes, one.wasted_bytes)
         return self.sliver("rebuilt", blob_id, one.shard, axis, one.symbols, *cost)
 

@@ -62,7 +62,7 @@ class BulkReading:
     def find(
         self, shards: Collection[int], axis: Axis, blob_ids: Sequence[bytes]
     ) -> list[tuple[SliverKey, Place]]:
-        """Find those of these shards' slivers of many blobs that are stored; `read` reads them."""
+        """Return (key, place) of each stored sliver of these blobs in these shards, for `read`."""
         found: list[tuple[SliverKey, Place]] = []
         for marks, some in portions(blob_ids):
             statement = sql.FIND_EACH.format(marks, ",".join(map(str, shards)))
@@ -75,7 +75,10 @@ class BulkReading:
     def read(
         self, found: Sequence[tuple[SliverKey, Place]], max_bytes: int = 2**22
     ) -> Iterator[list[tuple[SliverKey, Symbols | None]]]:
-        """Read slivers that were found, `max_bytes` or one at a time; None for one that is gone, or was damaged."""
+        """Yield the slivers of `found` in parts of `max_bytes`, or of one larger sliver.
+
+        The symbols are None for a sliver that is gone or was found damaged.
+        """
         first = size_bytes = 0
         for number, (_, place) in enumerate(found):
             if number > first and size_bytes + place.size_bytes > max_bytes:
@@ -86,6 +89,6 @@ class BulkReading:
             yield self.all_of(found[first:])
 
     def all_of(self, found: Sequence[tuple[SliverKey, Place]]) -> list[tuple[SliverKey, Symbols | None]]:
-        """Read them all at once."""
+        """Return the slivers of `found`; the symbols are None for one that is gone or was found damaged."""
         contents = zip(found, self._reading.contents(found), strict=True)
         return [(key, content) for (key, _), content in contents]

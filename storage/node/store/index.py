@@ -81,7 +81,7 @@ class StoreIndex:
             raise
 
     def close(self) -> None:
-        """Close when all calls under way are done. Idempotent."""
+        """Close the database once the calls under way have ended. Idempotent."""
         with self._writing:
             if self._writer is not None:
                 for _ in range(READERS):

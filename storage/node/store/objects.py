@@ -91,7 +91,7 @@ class Objects(Protocol):
         """Yield the names of all objects but the mark, some at a time."""
 
     def failing_s(self) -> float:
-        """Return for how long requests have failed; 0 when the last one did not."""
+        """Return for how many seconds requests have failed; 0 when the last one succeeded."""
 
 
 class Availability:
@@ -142,7 +142,7 @@ class Connection(NamedTuple):
     url: str
     reads: ObjectStore
     writes: ObjectStore
-    """The same with other limits of time."""
+    """The client for requests that write; it has other limits of time than `reads`."""
     folder: Path | None = None
     """The folder that has the objects as files, for `file:` URLs."""
 
@@ -257,7 +257,7 @@ class ObjectStorage:
             yield [name for name in names if name != MARK]
 
     def failing_s(self) -> float:
-        """Return for how long requests have failed; 0 when the last one did not."""
+        """Return for how many seconds requests have failed; 0 when the last one succeeded."""
         return max(self._reading.failing_s, self._writing.failing_s)
 
     def _length(self, name: str) -> int | None:

@@ -83,7 +83,7 @@ class Garbage:
             self.look_at(blob_id)
 
     async def run(self) -> None:
-        """Collect for ever."""
+        """Call `collect` for ever: at the start, and each time that there are blobs to look at."""
         self._more.set()
         while True:
             await self._more.wait()
@@ -99,9 +99,9 @@ class Garbage:
                 self._more.set()
 
     async def collect(self) -> None:
-        """Look at all that is to be looked at now.
+        """Drop what is not wanted of the blobs named to `look_at`, and, if a sweep is due, of all blobs stored.
 
-        Raises `StoreError`, and `Unconfirmed` while the view is not confirmed; what is left is looked at the next time.
+        Raises `StoreError`, and `Unconfirmed` while the view is not confirmed; the next call looks at what is left.
         """
         if not self._view.is_confirmed:
             raise Unconfirmed
@@ -124,7 +124,7 @@ class Garbage:
                 raise
 
     async def _sweep(self) -> None:
-        """Look at all blobs that the store knows."""
+        """Drop what is not wanted of all blobs that the store has."""
         last = b""
         while blobs := await asyncio.to_thread(self._store.blobs_after, last, BLOBS_IN_A_STEP):
             await self._drop_unwanted(blobs)
@@ -140,7 +140,10 @@ class Garbage:
             raise Unconfirmed
 
     def _drop(self, blob_ids: Sequence[bytes]) -> list[bytes]:
-        """Drop those of the blobs that need not be kept. From a thread; the store asks again while writers wait."""
+        """Drop those of the blobs that need not be kept; return them. Not for the event loop's thread.
+
+        The store asks once more, while writers wait, whether they need not be kept.
+        """
         kept = self._kept(blob_ids)
         return self._store.drop_blobs([one for one in blob_ids if one not in kept], self._kept)
 

@@ -39,7 +39,7 @@ REST_S = 0.5
 LONGEST_REST_S = 30.0
 """Longest pause while none is due."""
 LONGEST_DEVELOPMENT_REST_S = 2.0
-"""The same on a development chain, whose clock may be moved on by hand."""
+"""Longest pause while none is due on a development chain, whose clock may be moved on by hand."""
 TROUBLED_REST_S = 5.0
 """Pause after a look that the chain did not answer."""
 NEWS = CommitteeSelected | EpochStarted | HandoverDone | MemberEjected

@@ -117,7 +117,7 @@ class Scrubber:
         self.passes += 1
 
     async def _note_orphans(self) -> None:
-        """Have objects deleted that no segment needs, if there is an object store."""
+        """Have the store delete the objects that no segment needs, if it has an object store."""
         try:
             count = await finished_or_told(self._store.moving.note_orphans)
         except StoreUnavailable as error:

@@ -46,7 +46,10 @@ def copy(target: Bytes, t: int, source: Bytes, s: int, count: int) -> None:
 
 @compiled
 def to_planes(work: Bytes, place: int, plane: int, source: Bytes, s: int, count: int) -> None:
-    """`count` bytes of a symbol at `source[s]` to the planes at `work[place]` and `work[place + plane]`."""
+    """Copy `count` bytes of a symbol at `source[s]` into its two planes, at `work[place]` and `work[place + plane]`.
+
+    The first plane has the low bytes of the symbol's words, the second one the high bytes.
+    """
     blocks = count // 64
     for block in range(blocks):
         move32(work, place + 32 * block, source, s + 64 * block)
@@ -58,7 +61,7 @@ def to_planes(work: Bytes, place: int, plane: int, source: Bytes, s: int, count:
 
 @compiled
 def from_planes(target: Bytes, t: int, work: Bytes, place: int, plane: int, count: int) -> None:
-    """The way back from `to_planes`."""
+    """Join `count` bytes from two planes of `work` into the symbol at `target[t]`: the inverse of `to_planes`."""
     blocks = count // 64
     for block in range(blocks):
         move32(target, t + 64 * block, work, place + 32 * block)
