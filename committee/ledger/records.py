@@ -149,7 +149,7 @@ class RegisteredNode:
     """The period from which on `pending_public_key` counts; the same key as `public_key` when it does already."""
     pending_commission: int
     commission_from: int
-    """As `public_key_from`."""
+    """The period from which on `pending_commission` counts; the same rate as `commission` when it does already."""
 
 
 class Absence(StrEnum):

@@ -38,9 +38,10 @@ MOST_LONG = min(28, count_processors())
 
 
 async def finished(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As `asyncio.to_thread`, but when cancelled, wait for the thread to finish first; its error is then the cause.
+    """Call `function` in a thread and return what it returns; when cancelled, wait for the thread to end first.
 
-    The work, when it is taken up afterwards, then sees all that was stored, and fetches none of it again.
+    An error of the thread is then the cause of the `CancelledError`. So work that is taken up again after a
+    cancellation sees all that was stored, and fetches none of it again.
     """
     running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
@@ -53,7 +54,10 @@ async def finished(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
 
 
 async def finished_or_told(function: Callable[[Callable[[], bool]], T]) -> T:
-    """As `finished`, of long work that looks from time to time whether it is to end; when cancelled, it is told so."""
+    """Call `function(is_to_end)` in a thread, and return what it returns, as `finished` does.
+
+    For long work, which calls `is_to_end` from time to time: it returns True once the caller is cancelled.
+    """
     is_to_end = threading.Event()
     running = asyncio.ensure_future(finished(function, is_to_end.is_set))
     try:

@@ -23,10 +23,10 @@ KEYS_AT_ONCE = 50
 async def lost_objects(
     reader: Reader, object_ids: Sequence[int], at: BlockMark, first_block: int
 ) -> list[BlobRecord]:
-    """As `Ledger.lost_objects`; the contracts were deployed in `first_block`.
+    """Return the objects as they were at a block, of those that existed then and have been deleted since.
 
-    Their end periods and owners are those of the events up to the block. Raises `LedgerUnavailable` when no logs tell
-    of an object.
+    They are found by the logs since `first_block`, in which the contracts were deployed. Their end periods and owners
+    are those of the events up to the block. Raises `LedgerUnavailable` when no logs tell of an object.
     """
     records: dict[int, BlobRecord] = {}
     for first in range(0, len(object_ids), KEYS_AT_ONCE):
@@ -66,7 +66,7 @@ async def _before_deletion(
 
 
 async def absence(rpc: Rpc, reader: Reader, node_id: int, first_block: int) -> Absence:
-    """As `Ledger.absence`; the contracts were deployed in `first_block`."""
+    """Return why a node does not stand for election, by the logs since the contracts' deployment in `first_block`."""
     last = (await reader.block("latest")).mark
     names = (decode.REGISTERED, decode.STOOD, *decode.ABSENCES)
     end: Absence | None = None

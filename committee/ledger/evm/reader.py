@@ -221,7 +221,10 @@ class Reader:
     async def live_page(
         self, cursor: int, at: BlockMark, *, is_confirmed: bool = False
     ) -> tuple[list[BlobRecord], int]:
-        """As `Ledger.live_page`, in the contract's order."""
+        """Return a page of the live objects at a block, in the contract's order, and the next page's cursor.
+
+        The cursor is 0 for the first page and behind the last one.
+        """
 
         def read(answer: tuple[list[dict[str, Any]], int]) -> tuple[list[BlobRecord], int]:
             page, following = answer
@@ -307,7 +310,10 @@ class Reader:
         return [self._event(log) for log in logs]
 
     async def stretch(self, after: BlockMark, until: BlockMark) -> Stretch:
-        """As `Ledger.stretch`."""
+        """Return the blocks behind `after` with their events, up to `until` or some way towards it.
+
+        Raises `LedgerReorganised` and `LedgerUnavailable` as `Ledger.stretch` does.
+        """
         return await self._rpc.agreeing(lambda: self._stretch(after, until))
 
     async def _stretch(self, after: BlockMark, until: BlockMark) -> Stretch:

@@ -43,7 +43,7 @@ class Progress:
     at: BlockMark
     """The block of the newest page."""
     cursor: int
-    """Of the next page."""
+    """The cursor of the next page."""
     is_paged: bool
     """Whether all pages are read."""
     followed: BlockMark
@@ -90,7 +90,7 @@ class Whole:
 
     state: EpochState
     ejected: Mapping[int, int]
-    """As `Progress.ejected`."""
+    """Node id → epoch of its newest ejection, of those behind the epoch's start."""
 
 
 @dataclass(frozen=True, slots=True)

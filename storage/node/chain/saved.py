@@ -21,9 +21,9 @@ class Saved:
     owes_state: bool
     """Whether the state is older than the newest mark, and has changed since."""
     is_confirmed: bool
-    """As `Change.is_confirmed`."""
+    """Whether nothing in it hangs on the word of one of several endpoints."""
     missing: frozenset[int] = frozenset()
-    """As `Change.missing`."""
+    """Shards of the epoch that are neither kept nor attested."""
 
 
 def read_saved(connection: sqlite3.Connection, found: Mapping[str, bytes]) -> Saved:

@@ -63,7 +63,7 @@ class NodeReport:
         return cls(epoch, node_id, reports, largest_share_of_a_blob)
 
     def to_json(self) -> dict[str, Any]:
-        """As `from_json` reads it."""
+        """Return the report as a JSON object, which `from_json` reads."""
         return asdict(self)
 
     @classmethod

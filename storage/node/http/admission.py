@@ -253,7 +253,7 @@ class Admission:
         await self._settle(request, lambda: all(is_known(one) or is_invalid(one) for one in blob_ids))
 
     def require_known_registered(self, request: web.Request, blob_id: bytes) -> None:
-        """As `require_registered`, by what the chain has told already."""
+        """Refuse as `require_registered` does, but by what is known already: without asking the chain."""
         self.require_valid(blob_id)
         if not self._view.is_registered(blob_id):
             raise self._not_registered(request, "the chain knows no such blob that has not expired")
@@ -273,7 +273,7 @@ class Admission:
         await self._settle(request, lambda: all(self._is_registered_as(*one) for one in asked))
 
     def require_known_object(self, request: web.Request, blob_id: bytes, object_id: int | None) -> None:
-        """As `require_object`, by what the chain has told already."""
+        """Refuse as `require_object` does, but by what is known already: without asking the chain."""
         if self._is_registered_as(blob_id, object_id):
             return
         what = "permanent object" if object_id is None else f"deletable object {object_id}"
@@ -288,7 +288,7 @@ class Admission:
             await self._catch_up.until(request, is_there, _registration_wait_s(request))
 
     def _not_registered(self, request: web.Request, why: str) -> Refusal:
-        """What is not registered as far as this node has followed the chain: "not yet" behind the block it names."""
+        """Return the refusal for what is not registered: "not yet" if the request names a block ahead of this node."""
         block, registered = self._view.block.number, request.query.get("registeredInBlock")
         if registered is not None and block < number(registered, "registeredInBlock"):
             told = f"not yet: this node stands at block {block} of the chain, and not at {registered} yet; try again"
@@ -301,7 +301,7 @@ class Admission:
         return is_registered_as(object_id, until, deletable, self._view.state.period)
 
     def require_shard(self, blob_id: bytes, pair: int) -> None:
-        """As `rules.require_shard`, of a pair of a blob at this node."""
+        """Refuse a pair of a blob whose shard does not concern this node, by `rules.require_shard`."""
         shard = self._code.shard_of_pair(blob_id, pair)
         require_shard(self._view.state, self._view.node_id, shard, pair, self._store.shards())
 

@@ -36,7 +36,11 @@ class BulkReading:
         *,
         with_metadata: bool,
     ) -> Page:
-        """As `SliverStore.slivers_from`."""
+        """Return a page of a shard's slivers, from `first_blob_id` on, by ascending blob id.
+
+        It has at least one sliver if there is any, at most `max_count` and PAGE_LIMIT of them, and `max_bytes`. With
+        the blobs' metadata, if asked for, whose bytes count too.
+        """
         count = min(max(max_count, 1), PAGE_LIMIT)
         rows = self._index.query(sql.PAGE, first_blob_id, BLOBS_IN_A_PAGE, shard, axis, count + 1)
         beyond = rows[count:] or self._index.query(sql.BLOB_BEHIND, first_blob_id, BLOBS_IN_A_PAGE)

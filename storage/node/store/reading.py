@@ -92,7 +92,10 @@ class Reading:
     def slivers_of(
         self, blob_id: bytes, first: tuple[int, int], max_bytes: int
     ) -> tuple[list[tuple[int, Axis, Symbols]], tuple[int, int] | None]:
-        """As `SliverStore.slivers_of`."""
+        """Return a blob's slivers from (shard, axis) `first` on, and the (shard, axis) to go on with, None at the end.
+
+        The slivers ascend by (shard, axis): at least one, and as many as `max_bytes` allows. Damaged ones are left out.
+        """
         rows = [row for row in self._index.query(sql.FIND_ALL, blob_id) if row[:2] >= first]
         sizes = itertools.accumulate(row[4] for row in rows)
         count = max(1, sum(size_bytes <= max_bytes for size_bytes in sizes))

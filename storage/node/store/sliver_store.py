@@ -225,9 +225,9 @@ class SliverStore:
     def slivers_of(
         self, blob_id: bytes, first: tuple[int, int] = (0, 0), max_bytes: int = 2**20
     ) -> tuple[list[tuple[int, Axis, Symbols]], tuple[int, int] | None]:
-        """Slivers of a blob as (shard, axis, symbols), in this order, from (shard, axis) on; and where to go on, if so.
+        """Return a blob's slivers from (shard, axis) `first` on, and the (shard, axis) to go on with, None at the end.
 
-        As many as `max_bytes` allows, and at least one; those that are damaged are left out.
+        The slivers ascend by (shard, axis): at least one, and as many as `max_bytes` allows. Damaged ones are left out.
         """
         return self._reading.slivers_of(blob_id, first, max_bytes)
 
@@ -280,9 +280,10 @@ class SliverStore:
         *,
         with_metadata: bool = False,
     ) -> Page:
-        """A page from `first_blob_id` on: as many slivers as the limits and PAGE_LIMIT allow, at least one.
+        """Return a page of a shard's slivers, from `first_blob_id` on, by ascending blob id.
 
-        With the blobs' metadata, if asked for, whose bytes count towards the limit too.
+        It has at least one sliver if there is any, at most `max_count` and PAGE_LIMIT of them, and `max_bytes`. With
+        the blobs' metadata, if asked for, whose bytes count too.
         """
         where = (shard, axis, first_blob_id)
         return self.bulk.page(*where, max_count, max_bytes, with_metadata=with_metadata)
@@ -378,7 +379,7 @@ class SliverStore:
 
     @property
     def damaged(self) -> list[SliverKey]:
-        """(blob id, shard, axis) of slivers found damaged since the opening, the last ones; their rows are gone."""
+        """The slivers found damaged since the opening, the newest ones; their rows are gone."""
         return list(self._reading.damaged)
 
     @property

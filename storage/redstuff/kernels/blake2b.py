@@ -285,4 +285,4 @@ Digests of 32 bytes of `count` messages from `start` on, to `out` from `to` on, 
 none) from `second` on, to `second_to` on; at most eight each.
 """
 hash_long = _intrinsic(_hash_long)
-"""As `hash_short`, for any length."""
+"""Takes the same arguments as `hash_short`, and hashes messages of any length."""
