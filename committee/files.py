@@ -45,7 +45,7 @@ class NotRegular(OSError):
         return f"{self.filename}: {self.strerror}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As pickle takes it: what lies there is known in words alone."""
+        """Pickle path and message: the file's mode is not kept."""
         return _revived, (self.filename, self.strerror)
 
 

@@ -349,8 +349,8 @@ class RegistryLedger(Protocol):
 
 
 class ClientLedger(ChainLedger, BlobLedger, Protocol):
-    """What a client asks of a chain."""
+    """All roles of the chain that a client uses."""
 
 
 class NodeLedger(ClientLedger, EpochLedger, TermsLedger, RegistryLedger, Protocol):
-    """What a node asks of a chain."""
+    """All roles of the chain that a node uses."""

@@ -55,7 +55,7 @@ class PairSliver:
 
 @dataclass(frozen=True)
 class Upload:
-    """What a node is sent of one blob."""
+    """The metadata and slivers of one blob that are sent to a node in a request for several blobs."""
 
     metadata: BlobMetadata
     slivers: Sequence[PairSliver] = field(repr=False)
@@ -88,14 +88,14 @@ class Head:
 
 @dataclass(frozen=True)
 class Part:
-    """What a request has of one blob, not checked: BlobMetadata and slivers."""
+    """The metadata and slivers of one blob as a node reads them from a request, not checked."""
 
     metadata: bytes = field(repr=False)
     slivers: Sequence[PairSliver] = field(repr=False)
 
 
 def uploads_to_bcs(uploads: Sequence[Upload]) -> Bytes:
-    """Uploads as they travel."""
+    """Return the bytes of a request that uploads several blobs."""
     parts = [one.part() for one in uploads]
     heads = [
         one.metadata.blob_id + len(one.slivers).to_bytes(2, "little") + len(part).to_bytes(4, "little")

@@ -39,7 +39,7 @@ class TooLong(Exception):
 
 
 class Made(Protocol):
-    """A content that is made in pieces, in threads, while it is sent; of any piece anew when it is sent again."""
+    """A body that is made in pieces, in threads, while it is sent; pieces that are sent again are made again."""
 
     def __len__(self) -> int: ...
 

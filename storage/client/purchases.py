@@ -25,7 +25,7 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class _Paid:
-    """An object to go on with."""
+    """A blob object that is paid for, with which the store goes on."""
 
     record: BlobRecord
     gas_used: int = 0

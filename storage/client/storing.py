@@ -102,7 +102,7 @@ Places = dict[int, Result]
 
 
 class Storing:
-    """The members of the current committee as the receivers of encoded blobs."""
+    """Uploads encoded blobs to the members of the current committee, and certifies them."""
 
     def __init__(
         self,
@@ -289,7 +289,7 @@ class _Tally:
         self._failures: dict[Item, dict[int, NodeFailure]] = {one: {} for one in items}
 
     def add(self, member: Member, answers: Mapping[Item, MemberSignature | NodeError]) -> None:
-        """Count what a member has answered."""
+        """Count a member's answer about each of several blobs."""
         for item, answer in answers.items():
             if isinstance(answer, NodeError):
                 self._failures[item][member.node_id] = NodeFailure(member.name, answer.why)

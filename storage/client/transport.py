@@ -205,7 +205,7 @@ class NodeTransport:
 
     @asynccontextmanager
     async def _failing_as_a_node(self, moving: RequestProgress) -> AsyncIterator[None]:
-        """Whatever a request meets becomes a `NodeError`."""
+        """Turn each failure of a request, made in this block, into a `NodeError`."""
         try:
             yield
         except aiohttp.ConnectionTimeoutError:

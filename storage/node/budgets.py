@@ -248,7 +248,7 @@ class Pool:
             del self._waiting[one.requester, one.is_large]
 
     def _enter(self, head: _Waiting) -> None:
-        """Give the first of a requester that waits its place in the order, by what the requester was lent before."""
+        """Give a requester's first waiting request its place in the order, by what the requester was lent before."""
         head.due = max(self._virtual_time, self._shares.get(head.requester, 0.0))
         insort(self._heads[self._is_first_class(head), head.is_large], head, key=_place)
         if head.is_large:

@@ -307,7 +307,7 @@ class StorageNode:
         )
 
     async def _join(self) -> RegisteredNode:
-        """The node's registration; registers with a proof of possession and stakes what is lacking."""
+        """Return the node's registration, after registering it and staking what is lacking."""
         account = self._ledger.account
         if account is None:
             raise ConfigError("the node has no account to register from")

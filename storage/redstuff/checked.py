@@ -63,7 +63,7 @@ class Checked(Parameters):
             )
 
     def _with_symbols(self, axis: Axis, sliver: Data, targets: Sequence[int], symbol_size: int) -> Bytes:
-        """The symbols of a sliver of `axis` in their order, as far as `targets` go: all `n` only if need be."""
+        """Return a sliver's symbols in order: those it consists of, or all `n` if `targets` has one beyond these."""
         if max(targets, default=0) >= self.source_symbols(axis):
             return self._expanded(axis, sliver, targets, symbol_size)
         self._require_sliver(axis, sliver, symbol_size)

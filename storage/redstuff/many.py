@@ -27,7 +27,7 @@ Encoded = bytes | memoryview
 
 @dataclass(frozen=True)
 class ManyBlobs(Checked):
-    """The work on many blobs of the same number of shards."""
+    """Reads and rebuilds slivers of many blobs together, all of the same number of shards."""
 
     def read_metadata(self, bcs: Encoded, blob_id: bytes, *, is_checked: bool = False) -> SliverRoots:
         """Return metadata from BCS, as `read_each` does, and raise what is wrong with them."""

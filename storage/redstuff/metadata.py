@@ -205,7 +205,7 @@ class SliverData:
 
     @staticmethod
     def frame(size_bytes: int, symbol_size: int, index: int) -> tuple[bytes, bytes]:
-        """What stands before and behind `size_bytes` of symbols."""
+        """Return the bytes of a sliver before and behind its `size_bytes` of symbols, as `parts` has them."""
         tail = symbol_size.to_bytes(2, "little") + index.to_bytes(2, "little")
         return uleb128(size_bytes), tail
 

@@ -139,7 +139,7 @@ def _power_of_two(number: int) -> int:
 
 
 def _log_sums(vanishing: Ints) -> Ints:
-    """For each position the sum of the logarithms of its differences to the positions marked 1, itself left out."""
+    """Return for each position the sum of the logarithms of its differences to the other positions marked 1."""
     log, _ = field.tables()
     logarithms = log[: len(vanishing)].copy()
     logarithms[0] = 0

@@ -136,7 +136,7 @@ class Endpoint:
         self._chain_checked_at = now
 
     def forget_chain(self) -> None:
-        """Have it asked which chain it serves before it is used again."""
+        """Have the endpoint asked which chain it serves before it is used again."""
         self._chain_checked_at = None
 
     def __str__(self) -> str:

@@ -65,7 +65,7 @@ class Portion:
         self._least_refused, self._remembered_until_s = asked, now_s + self._remembered_s
 
     def served(self, now_s: float) -> None:
-        """Take note that what was asked for came."""
+        """Take note that a portion of the present size was answered: the next one may be twice as large."""
         if self._least_refused is not None and now_s > self._remembered_until_s:
             self._least_refused = None
         most = self.longest if self._least_refused is None else max(self._least_refused - 1, 1)

@@ -53,7 +53,7 @@ class Flight:
 
     @property
     def outlook(self) -> str:
-        """What to say of the transaction where it is given up."""
+        """What an error says of the transaction when it is waited for no longer."""
         return f"transaction {hash_text(self.newest)} ({self.action}) may still be mined"
 
 

@@ -43,7 +43,7 @@ class _Stretch:
 
 @dataclass(slots=True)
 class Witnesses:
-    """The endpoints of `rpc`, asked for the same thing again. `criteria` is the filter of the events to compare."""
+    """Compares what one endpoint of `rpc` told with what the others tell; `criteria` is the filter of the events."""
 
     rpc: Rpc
     criteria: dict[str, Any]

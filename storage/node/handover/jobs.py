@@ -289,7 +289,10 @@ class Handover:
     # what was given up
 
     async def _drop_old_shards(self) -> bool:
-        """Drop what the plan says may go now; whether that could be done. A disk that fails holds up no handover."""
+        """Drop the shards that `transition.droppable` names; return whether none is left to be dropped in this epoch.
+
+        An error of the disk or the chain is logged, so that it holds up no handover.
+        """
         try:
             return await self._drop()
         except (LedgerError, StoreError) as error:

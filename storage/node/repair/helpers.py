@@ -272,7 +272,7 @@ def _cancel_overtaken(
 
 
 def _amount(offers: Offers) -> int:
-    """How many shards are offered."""
+    """Return how many shards are offered, by all members together."""
     return sum(len(shards) for by_member in offers.values() for shards in by_member.values())
 
 

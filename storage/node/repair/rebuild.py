@@ -320,9 +320,9 @@ class Repair:
         return rebuilt
 
     async def _leave_out_liars(self, gathering: Gathering, target: int) -> None:
-        """Have everyone prove the symbols for `target`, whose root did not come out; drop those that cannot.
+        """Have this node and its helpers prove their symbols for `target`, whose rebuilt sliver has a wrong root.
 
-        Raises `InconsistentBlob` when all can.
+        Symbols that are not proven are dropped. Raises `InconsistentBlob` when all are proven.
         """
         given = len(gathering.symbols)
         own = await self.threads.finished(self._prove_own, gathering, target)

@@ -192,11 +192,11 @@ class Segments:
         return frozenset(shard for shard, count in self._slivers.copy().items() if count)
 
     def slivers(self) -> int:
-        """Slivers stored."""
+        """Return the number of slivers stored."""
         return self._slivers.copy().total()
 
     def slivers_of(self, shard: int) -> int:
-        """Slivers of a shard."""
+        """Return the number of a shard's slivers."""
         return self._slivers[shard]
 
     def size_bytes(self) -> int:
@@ -336,7 +336,7 @@ class Segments:
         self._sealed = number
 
     def put(self, segment: Segment) -> None:
-        """Within a transaction: have the list tell of a segment that it lies elsewhere, or what is left of it."""
+        """Put a segment into the list, in the place of the one of its number; to be called within a transaction."""
         self._changed[segment.number] = segment
         if segment.is_retired:
             self._mark_untidy()

@@ -349,7 +349,7 @@ class SliverStore:
     # bookmarks, tallies and sizes
 
     def bookmark(self, name: str) -> bytes | None:
-        """What was kept under a name, in this run or an earlier one."""
+        """Return what was kept under a name, in this run or an earlier one; None if nothing was."""
         rows = self._index.query(sql.BOOKMARK, name)
         return rows[0][0] if rows else None
 
