@@ -77,6 +77,8 @@ contract ProofAnswersTest is ProofBase {
     function test_a_place_answered_meanwhile_refuses_no_other() public {
         _beginAndDraw();
         _answer(MEMBER, 3, _drawn(3));
+        IProofs.Opening memory nothing;
+        _answer(MEMBER, 3, nothing); // is not looked at any more
         _answerAll(MEMBER);
         vm.assertTrue(proofs.proofOf(1, MEMBER).isProven);
     }

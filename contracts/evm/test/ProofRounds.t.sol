@@ -611,6 +611,16 @@ contract ProofRoundsTest is ProofBase {
         vm.assertTrue(since == committee.state().startedAt && !isAttested && digest == 0);
     }
 
+    function test_heldSince_takes_what_was_attested_in_the_epoch_before_for_kept() public {
+        _replaceMembers(2);
+        uint16[] memory gained = _gained(6);
+        _attest(6, gained);
+        _attest(7, _gained(7));
+        _turn();
+        (uint64 since, bool isAttested, bytes32 digest) = committee.heldSince(gained[0]);
+        vm.assertTrue(since == committee.state().startedAt && !isAttested && digest == 0);
+    }
+
     /// @dev Deploys and reverts with the constructor's reason.
     function create(IProofs.Windows memory windows, uint256 bond) external {
         address here = vm.computeCreateAddress(address(this), vm.getNonce(address(this)));
