@@ -81,7 +81,8 @@ contract Proofs is ProofRounds {
         Demand memory asked = _open(epoch, nodeId, asker);
         if (block.timestamp > asked.answerBy) revert TooLate(asked.answerBy);
         (, bytes memory shards) = _member(epoch, nodeId);
-        _check(round, Openings.locate(asked.position, shards, _nShards, round.weight), opening);
+        // A shard that is attested by now can be shown, however late it was: its owner earns for it.
+        _check(round, Openings.locate(asked.position, shards, _nShards, round.weight), opening, type(uint256).max);
         _close(epoch, nodeId, asker);
         address receiver = _registry.receiverOf(nodeId);
         emit DemandAnswered(epoch, nodeId, asker, receiver);
@@ -141,7 +142,7 @@ contract Proofs is ProofRounds {
         uint256 end = Openings.positions(member.shards, _nShards, round.weight);
         uint256 number = Openings.drawn(round.draw, member.nodeId, place, end);
         Position memory position = Openings.locate(number, member.shards, _nShards, round.weight);
-        isExcused = _check(round, position, opening);
+        isExcused = _check(round, position, opening, round.commitBy);
         if (isExcused) return true;
         uint256[3] memory counts = [Openings.symbolsInPair(_nShards), round.count, member.shards.length / 2];
         bytes32[3] memory roots = Openings.committedRoots(opening, position, member.salt, counts);
@@ -150,14 +151,15 @@ contract Proofs is ProofRounds {
         if (bytes24(roots[2]) != commitment) revert Openings.NotCommitted();
     }
 
-    /// @dev Requires that an opening shows the symbol at a position, unless the member need not have it.
-    function _check(Round memory round, Position memory position, Opening calldata opening)
+    /// @dev Requires that an opening shows the symbol at a position, unless the member need not have it: it has the shard
+    /// to show if it kept it, or attested it before `deadline`.
+    function _check(Round memory round, Position memory position, Opening calldata opening, uint256 deadline)
         private
         view
         returns (bool isExcused)
     {
         (uint256 since,,) = committee.heldSince(position.shard);
-        if (since == 0 || since >= round.commitBy) return true;
+        if (since == 0 || since >= deadline) return true;
         bytes32 id = Openings.requireInInventory(opening, position, round.inventory, round.count, _nShards);
         if (opening.symbol.length == 0 && blobs.isInvalid(BlobId.toInteger(id))) return true;
         Openings.requireSymbol(opening, position, id, _nShards);

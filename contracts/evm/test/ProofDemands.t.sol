@@ -132,6 +132,35 @@ contract ProofDemandsTest is ProofBase {
         vm.assertEq(token.balanceOf(_operator(MEMBER)), BOND);
     }
 
+    function test_a_shard_attested_behind_the_deadline_is_shown_to_who_demands_it() public {
+        _leave(1);
+        _addNode(STAKE);
+        _turn();
+        _begin();
+        _draw();
+        vm.prank(ASKER);
+        proofs.demand(6, 77);
+        _attestOwn(6); // it earns for its shards from now on
+        IProofs.Opening memory nothing;
+        nothing.inventoryPath = new bytes32[](2);
+        vm.expectPartialRevert(Openings.NotInInventory.selector);
+        proofs.answerDemand(6, ASKER, nothing);
+        proofs.answerDemand(6, ASKER, _opening(6, 77));
+        vm.assertEq(token.balanceOf(_operator(6)), BOND);
+    }
+
+    function test_a_shard_that_is_not_attested_is_shown_to_nobody() public {
+        _leave(1);
+        _addNode(STAKE);
+        _turn();
+        _begin();
+        vm.prank(ASKER);
+        proofs.demand(6, 77);
+        IProofs.Opening memory nothing;
+        proofs.answerDemand(6, ASKER, nothing);
+        vm.assertEq(token.balanceOf(_operator(6)), BOND);
+    }
+
     function test_reclaim_gives_the_bond_back_when_the_epoch_is_over() public {
         uint256 balance = token.balanceOf(ASKER);
         _demand(ASKER, 77);

@@ -68,7 +68,7 @@ interface IProofs {
     }
 
     /// @notice A symbol with all that shows it to be the one drawn or demanded. For a position whose shard the member
-    /// neither kept nor attested in time nothing of it is looked at. For a blob that is invalid now it ends with
+    /// neither kept nor attested in time (for a demand: by now) nothing of it is looked at. For a blob that is invalid now it ends with
     /// `blobLength`: the rest is empty.
     struct Opening {
         /// @dev Of the blob in the inventory.
@@ -237,7 +237,8 @@ interface IProofs {
     /// @param position Below shards of the member * symbols of a pair * `weight`.
     function demand(uint32 nodeId, uint256 position) external;
 
-    /// @notice Answers a demand, without a path in the member's commitment. Until the demand's deadline, anyone.
+    /// @notice Answers a demand, without a path in the member's commitment. Until the demand's deadline, anyone. No symbol
+    /// is needed of a shard that is neither kept nor attested by now, or of a blob that is invalid now.
     function answerDemand(uint32 nodeId, address asker, Opening calldata opening) external;
 
     /// @notice Punishes a member that has not answered a demand. The asker gets its bond back, and the bounty. While the
