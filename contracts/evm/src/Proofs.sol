@@ -28,6 +28,8 @@ contract Proofs is ProofRounds {
     uint16 private constant ALL_PLACES = type(uint16).max;
 
     mapping(uint32 epoch => mapping(uint32 nodeId => mapping(address asker => Demand))) private _demands;
+    /// @dev Whether a fellow has an open demand of a member in its own place.
+    mapping(uint32 epoch => mapping(uint32 nodeId => mapping(uint32 fellow => bool))) private _isAsking;
 
     /// @param committee_ The committee contract of a deployment whose stake names this contract.
     /// @param blobs_ Its blobs.
@@ -67,10 +69,8 @@ contract Proofs is ProofRounds {
         if (position >= end) revert NoSuchPosition(position, end);
         Demand storage asked = _demands[epoch][nodeId][msg.sender];
         if (asked.answerBy != 0) revert AlreadyDemanded(nodeId, msg.sender);
-        Proof storage proof = _proofs[epoch][nodeId];
-        if (proof.openDemands == MAX_OPEN_DEMANDS) revert TooManyDemands(nodeId);
-        ++proof.openDemands;
         (asked.position, asked.answerBy) = (uint96(position), uint40(block.timestamp + _demandWindow));
+        asked.fellow = _takePlace(epoch, nodeId);
         emit Demanded(epoch, nodeId, msg.sender, position, asked.answerBy);
         token.safeTransferFrom(msg.sender, address(this), bond);
     }
@@ -178,8 +178,25 @@ contract Proofs is ProofRounds {
         if (asked.answerBy == 0) revert NotDemanded(nodeId, asker);
     }
 
+    /// @dev Takes a place for a demand of the sender; when all that are for anybody are taken, the sender's own as a
+    /// member, of which that member's id is returned. (Without these, a member that demands of itself, and answers and
+    /// demands anew in one transaction, could keep everybody else out.)
+    function _takePlace(uint32 epoch, uint32 nodeId) private returns (uint32 fellow) {
+        Proof storage proof = _proofs[epoch][nodeId];
+        if (proof.openDemands < MAX_OPEN_DEMANDS) {
+            ++proof.openDemands;
+            return 0;
+        }
+        fellow = _registry.nodeOf(msg.sender);
+        (, bytes memory shards) = committee.memberOf(epoch, fellow);
+        if (shards.length == 0 || _isAsking[epoch][nodeId][fellow]) revert TooManyDemands(nodeId);
+        _isAsking[epoch][nodeId][fellow] = true;
+    }
+
     function _close(uint32 epoch, uint32 nodeId, address asker) private {
+        uint32 fellow = _demands[epoch][nodeId][asker].fellow;
         delete _demands[epoch][nodeId][asker];
-        --_proofs[epoch][nodeId].openDemands;
+        if (fellow == 0) --_proofs[epoch][nodeId].openDemands;
+        else delete _isAsking[epoch][nodeId][fellow];
     }
 }

@@ -203,15 +203,53 @@ contract ProofDemandsTest is ProofBase {
     }
 
     function test_demand_reverts_while_as_many_are_open_as_can_be() public {
-        uint256 most = proofs.MAX_OPEN_DEMANDS();
-        for (uint160 i; i < most; ++i) {
-            _fundAsker(address(0xb000 + i));
-            _demand(address(0xb000 + i), 77);
-        }
+        _takeAllPlaces();
         vm.expectRevert(abi.encodeWithSelector(IProofs.TooManyDemands.selector, MEMBER));
         _demand(ASKER, 77);
         proofs.answerDemand(MEMBER, address(0xb003), _answerOf(77));
         _demand(ASKER, 77);
+    }
+
+    function test_fellows_demand_when_all_places_are_taken() public {
+        // By the member itself, maybe, which answers and demands anew in one transaction.
+        uint256 most = _takeAllPlaces();
+        (address first, address second) = (_operator(4), _operator(5));
+        _fundAsker(first);
+        _fundAsker(second);
+        _demand(first, 78);
+        _demand(second, 79);
+        vm.assertEq(proofs.demandOf(1, MEMBER, first).fellow, 4);
+        vm.assertEq(proofs.proofOf(1, MEMBER).openDemands, most);
+        proofs.answerDemand(MEMBER, second, _answerOf(79));
+        _fundAsker(second);
+        _demand(second, 80);
+        vm.assertEq(proofs.demandOf(1, MEMBER, second).fellow, 5);
+        _passDemand();
+        proofs.judgeDemand(MEMBER, first);
+        vm.assertTrue(committee.isEjected(1, MEMBER));
+        vm.assertEq(proofs.proofOf(1, MEMBER).openDemands, most);
+        proofs.judgeDemand(MEMBER, address(0xb003));
+        vm.assertEq(proofs.proofOf(1, MEMBER).openDemands, most - 1);
+    }
+
+    function test_a_fellow_has_one_place_of_its_own_whoever_operates_it() public {
+        _takeAllPlaces();
+        _fundAsker(_operator(4));
+        _demand(_operator(4), 78);
+        vm.prank(_operator(4));
+        registry.changeOperator(4, ASKER);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.TooManyDemands.selector, MEMBER));
+        _demand(ASKER, 78);
+        proofs.answerDemand(MEMBER, _operator(4), _answerOf(78));
+        _demand(ASKER, 78);
+        vm.assertEq(proofs.demandOf(1, MEMBER, ASKER).fellow, 4);
+    }
+
+    function test_an_operator_of_no_member_has_no_place_of_its_own() public {
+        _takeAllPlaces();
+        _addNode(STAKE);
+        vm.expectRevert(abi.encodeWithSelector(IProofs.TooManyDemands.selector, MEMBER));
+        _demand(_operator(6), 77);
     }
 
     function test_demand_reverts_for_a_position_that_the_member_has_not() public {
@@ -313,6 +351,14 @@ contract ProofDemandsTest is ProofBase {
     function _demand(address asker, uint256 position) private {
         vm.prank(asker);
         proofs.demand(MEMBER, position);
+    }
+
+    function _takeAllPlaces() private returns (uint256 most) {
+        most = proofs.MAX_OPEN_DEMANDS();
+        for (uint160 i; i < most; ++i) {
+            _fundAsker(address(0xb000 + i));
+            _demand(address(0xb000 + i), 77);
+        }
     }
 
     /// @dev Without a path in the commitment.

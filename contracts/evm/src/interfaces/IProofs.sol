@@ -57,7 +57,7 @@ interface IProofs {
         bool isProven;
         bool isMissed;
         bool isPunished;
-        /// @dev Demands that are neither answered nor judged.
+        /// @dev Demands that are neither answered nor judged, but for those in places of fellows.
         uint8 openDemands;
     }
 
@@ -65,6 +65,8 @@ interface IProofs {
     struct Demand {
         uint96 position;
         uint40 answerBy;
+        /// @dev The member whose own place it has; 0 for one that is for anybody.
+        uint32 fellow;
     }
 
     /// @notice A symbol with all that shows it to be the one drawn or demanded. For a position whose shard the member
@@ -158,7 +160,7 @@ interface IProofs {
     error NoSuchPosition(uint256 position, uint256 end);
     /// @notice The account's demand of this member is open.
     error AlreadyDemanded(uint32 nodeId, address asker);
-    /// @notice As many demands of this member are open as can be.
+    /// @notice As many demands of this member are open as can be, and the sender has no place of its own, or has used it.
     error TooManyDemands(uint32 nodeId);
     /// @notice The account has no demand of this member in this epoch.
     error NotDemanded(uint32 nodeId, address asker);
@@ -168,7 +170,7 @@ interface IProofs {
     /// @notice How many places can be answered here.
     function PLACES() external view returns (uint256);
 
-    /// @notice How many demands of a member can be open at once.
+    /// @notice How many demands of a member can be open at once, beside one of each of its fellows.
     function MAX_OPEN_DEMANDS() external view returns (uint256);
 
     /// @notice Which part of all that is slashable is slashed, of `IStaking.WHOLE`.
@@ -233,7 +235,8 @@ interface IProofs {
     function judge(uint32 nodeId) external;
 
     /// @notice Demands that a member shows a symbol. The bond is taken from the sender. It goes to the node's receiver if
-    /// the demand is answered. While the round's epoch lasts. An account has one open demand of a member.
+    /// the demand is answered. While the round's epoch lasts. An account has one open demand of a member. When all places
+    /// for demands are taken, operators of members have one more for each member: nobody can keep these out.
     /// @param position Below shards of the member * symbols of a pair * `weight`.
     function demand(uint32 nodeId, uint256 position) external;
 
