@@ -35,6 +35,8 @@ abstract contract ProofRounds is IProofs {
 
     /// @inheritdoc IProofs
     mapping(uint32 nodeId => uint32) public misses;
+    /// @inheritdoc IProofs
+    mapping(uint32 period => uint256) public punishedShards;
 
     IRegistry internal immutable _registry;
     uint256 internal immutable _nShards;
@@ -134,12 +136,12 @@ abstract contract ProofRounds is IProofs {
         Proof storage proof = _proofs[epoch][nodeId];
         if (proof.isProven) revert AlreadyProven(nodeId, epoch);
         if (proof.isMissed) revert AlreadyJudged(nodeId, epoch);
-        (, bytes memory shards) = _member(epoch, nodeId);
+        _member(epoch, nodeId);
         proof.isMissed = true;
         uint32 inARow = ++misses[nodeId];
         emit Missed(epoch, nodeId, inARow);
         committee.forfeit(nodeId);
-        if (inARow > 1) _punish(epoch, nodeId, shards, MISSED, round.draw, address(0));
+        if (inARow > 1) _punish(epoch, nodeId, MISSED, round.draw, address(0));
     }
 
     /// @inheritdoc IProofs
@@ -183,16 +185,16 @@ abstract contract ProofRounds is IProofs {
         emit Proven(epoch, nodeId);
     }
 
-    /// @dev Ejects a member and slashes its stake; once in an epoch, and only as long as those punished in it have no more
-    /// shards than may be faulty: so a fault that all nodes share takes nobody's stake but a third's, and no quorum away.
-    function _punish(uint32 epoch, uint32 nodeId, bytes memory shards, uint8 reason, bytes32 evidence, address finder)
-        internal
-    {
+    /// @dev Ejects a member and slashes its stake; once in an epoch, and only as long as those punished in the period began it
+    /// with no more shards than may be faulty: so a fault that all nodes share takes nobody's stake but a third's, and no
+    /// quorum away, however many replacements there are.
+    function _punish(uint32 epoch, uint32 nodeId, uint8 reason, bytes32 evidence, address finder) internal {
         Proof storage proof = _proofs[epoch][nodeId];
-        Round storage round = _rounds[epoch];
-        uint256 punished = round.punishedShards + shards.length / 2;
+        uint32 period = committee.period();
+        (, bytes memory shards) = _member(committee.firstEpochOf(period), nodeId);
+        uint256 punished = punishedShards[period] + shards.length / 2;
         if (proof.isPunished || punished > (_nShards - 1) / 3) return;
-        (proof.isPunished, round.punishedShards) = (true, uint16(punished));
+        (proof.isPunished, punishedShards[period]) = (true, punished);
         uint256 fraction = FixedPointMathLib.min(FINE, staking.mostSlashable(nodeId));
         uint256 amount = fraction == 0 ? 0 : staking.slash(nodeId, fraction, evidence, finder);
         emit Punished(epoch, nodeId, reason, amount);

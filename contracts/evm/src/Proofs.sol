@@ -94,11 +94,10 @@ contract Proofs is ProofRounds {
         (uint32 epoch,) = _current();
         Demand memory asked = _open(epoch, nodeId, asker);
         if (block.timestamp <= asked.answerBy) revert TooEarly(uint256(asked.answerBy) + 1);
-        (, bytes memory shards) = _member(epoch, nodeId);
         _close(epoch, nodeId, asker);
         emit DemandMissed(epoch, nodeId, asker);
         committee.forfeit(nodeId);
-        _punish(epoch, nodeId, shards, UNANSWERED, bytes32(uint256(asked.position)), asker);
+        _punish(epoch, nodeId, UNANSWERED, bytes32(uint256(asked.position)), asker);
         token.safeTransfer(asker, bond);
     }
 

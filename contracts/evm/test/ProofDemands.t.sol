@@ -92,7 +92,7 @@ contract ProofDemandsTest is ProofBase {
         proofs.judgeDemand(MEMBER, other);
         vm.assertEq(staking.stakeOn(MEMBER), STAKE - STAKE / 100);
         vm.assertEq(token.balanceOf(other), BOND);
-        vm.assertEq(proofs.roundOf(1).punishedShards, 1);
+        vm.assertEq(proofs.punishedShards(1), 1);
     }
 
     function test_beyond_the_limit_an_unanswered_demand_costs_the_pay_alone() public {
@@ -107,6 +107,33 @@ contract ProofDemandsTest is ProofBase {
         vm.assertEq(staking.stakeOn(MEMBER + 1), STAKE);
         vm.assertEq(committee.earnings(1, MEMBER + 1), 0);
         vm.assertTrue(registry.node(MEMBER + 1).candidate);
+    }
+
+    function test_the_limit_holds_across_a_replacement() public {
+        _demand(ASKER, 77);
+        _passDemand();
+        proofs.judgeDemand(MEMBER, ASKER);
+        committee.replace();
+        vm.warp(block.timestamp + NOTICE_S);
+        committee.start();
+        _attestAll();
+        vm.roll(block.number + 1);
+        _begin();
+        uint32 other = 3;
+        vm.prank(ASKER);
+        proofs.demand(other, 77);
+        _passDemand();
+        proofs.judgeDemand(other, ASKER);
+        vm.assertEq(staking.stakeOn(other), STAKE);
+        vm.assertFalse(committee.isEjected(2, other));
+        vm.assertEq(proofs.punishedShards(1), 2);
+        _turn(); // it still has a committee, and a limit of its own
+        _begin();
+        vm.prank(ASKER);
+        proofs.demand(other, 77);
+        _passDemand();
+        proofs.judgeDemand(other, ASKER);
+        vm.assertEq(staking.stakeOn(other), STAKE - STAKE / 100);
     }
 
     function test_a_member_punished_for_a_demand_is_not_for_a_second_miss_of_the_epoch() public {

@@ -25,9 +25,8 @@ contract ProofHandler is ProofBase {
     mapping(uint32 epoch => mapping(uint32 nodeId => bool)) public hasCommitted;
     mapping(uint32 nodeId => uint256) public inARow; // misses that were judged
     mapping(uint32 nodeId => uint256) public expectedStake;
-    mapping(uint32 epoch => uint256) public punishedShards;
-    mapping(uint32 epoch => uint256) public fined;
-    uint32 public lastEpoch;
+    mapping(uint32 period => uint256) public punishedShards;
+    mapping(uint32 period => uint256) public fined;
     uint256 public punishments;
 
     Asked[] private _asked; // neither answered nor judged nor reclaimed
@@ -47,7 +46,6 @@ contract ProofHandler is ProofBase {
         for (uint32 i = 1; i <= NODES; ++i) {
             expectedStake[i] = STAKE;
         }
-        lastEpoch = 1;
     }
 
     function setUp() public override {}
@@ -107,7 +105,6 @@ contract ProofHandler is ProofBase {
             _turn();
         }
         vm.roll(block.number + 1);
-        lastEpoch = committee.epoch();
         for (uint32 i = 1; i <= NODES; ++i) {
             if (registry.node(i).candidate || committee.state().period < registry.node(i).barredUntil) continue;
             vm.prank(_operator(i));
@@ -130,7 +127,6 @@ contract ProofHandler is ProofBase {
         _warpTo(uint256(committee.state().startedAt) + GRACE_S);
         committee.start();
         vm.roll(block.number + 1);
-        lastEpoch = committee.epoch();
     }
 
     // Members
@@ -278,13 +274,14 @@ contract ProofHandler is ProofBase {
         }
     }
 
-    /// @notice The punished of an epoch have together no more shards than may be faulty, and lose no more than a twentieth
-    /// of all stake.
+    /// @notice The punished of a period began it with no more shards than may be faulty, and lose no more than a
+    /// twentieth of all stake.
     function checkLimits() external view {
-        for (uint32 epoch = 1; epoch <= lastEpoch; ++epoch) {
-            require(punishedShards[epoch] <= (N - 1) / 3, "shards");
-            require(proofs.roundOf(epoch).punishedShards == punishedShards[epoch], "shards noted");
-            require(fined[epoch] * 20 <= NODES * STAKE, "fines");
+        uint32 last = committee.state().period;
+        for (uint32 period = 1; period <= last; ++period) {
+            require(punishedShards[period] <= (N - 1) / 3, "shards");
+            require(proofs.punishedShards(period) == punishedShards[period], "shards noted");
+            require(fined[period] * 20 <= NODES * STAKE, "fines");
         }
     }
 
@@ -308,8 +305,9 @@ contract ProofHandler is ProofBase {
     function _notePunished(uint32 epoch, uint32 nodeId) private {
         uint256 fine = expectedStake[nodeId] / 100;
         expectedStake[nodeId] -= fine;
-        fined[epoch] += fine;
-        punishedShards[epoch] += _shards(nodeId).length;
+        ICommittee.State memory state = committee.state();
+        fined[state.period] += fine;
+        punishedShards[state.period] += _shardsIn(committee.committeeOf(state.firstEpoch), nodeId).length;
         require(committee.isEjected(epoch, nodeId) && !registry.node(nodeId).candidate, "it is ejected");
         ++punishments;
     }

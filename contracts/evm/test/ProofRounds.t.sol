@@ -349,7 +349,7 @@ contract ProofRoundsTest is ProofBase {
         vm.assertEq(registry.node(3).barredUntil, 3);
         vm.assertTrue(committee.isEjected(2, 3));
         vm.assertEq(committee.earnings(2, 3), 0);
-        vm.assertEq(proofs.roundOf(2).punishedShards, 2);
+        vm.assertEq(proofs.punishedShards(2), 2);
         committee.replace();
         vm.warp(block.timestamp + NOTICE_S);
         committee.start();
@@ -410,7 +410,7 @@ contract ProofRoundsTest is ProofBase {
             proofs.judge(nodeIds[i]);
             vm.assertEq(committee.earnings(3, nodeIds[i]), 0);
         }
-        vm.assertTrue(proofs.roundOf(3).punishedShards <= 3);
+        vm.assertTrue(proofs.punishedShards(3) <= 3);
         vm.assertEq(committee.earned(3), 0);
         vm.assertTrue(proofs.misses(1) == 2);
     }

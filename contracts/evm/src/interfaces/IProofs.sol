@@ -44,8 +44,6 @@ interface IProofs {
         uint40 drawBlock;
         /// @dev The last second of certificates and answers; 0 before the draw.
         uint40 answerBy;
-        /// @dev How many shards the members have that were punished in the epoch.
-        uint16 punishedShards;
     }
 
     /// @notice A member's part in a round.
@@ -199,6 +197,9 @@ interface IProofs {
 
     /// @notice How many rounds a node has missed since it last proved.
     function misses(uint32 nodeId) external view returns (uint32);
+
+    /// @notice With how many shards the members that were punished in a period began it.
+    function punishedShards(uint32 period) external view returns (uint256);
 
     /// @notice Begins the round of the current epoch, once, with the inventory that a quorum certified. Anyone may.
     /// @param inventory Root of its tree.
