@@ -152,10 +152,8 @@ contract Blobs is BlobObjects, Multicall {
     }
 
     /// @inheritdoc IBlobs
-    function invalidate(uint256 blobId, uint32 epoch, bytes calldata bitmap, bytes calldata signature)
-        external
-        pausable
-    {
+    /// @dev Not to be paused: it excuses members from showing what nobody can make for them.
+    function invalidate(uint256 blobId, uint32 epoch, bytes calldata bitmap, bytes calldata signature) external {
         if (isInvalid[blobId]) revert InvalidBlob(blobId);
         bytes memory body = Messages.invalidBlob(BlobId.fromInteger(blobId));
         committee.verify(epoch, Messages.INVALID_BLOB, body, bitmap, signature);
@@ -167,7 +165,7 @@ contract Blobs is BlobObjects, Multicall {
     function isPausable(bytes4 selector) public pure override returns (bool) {
         return selector == this.reserve.selector || selector == this.register.selector
             || selector == this.reserveAndRegister.selector || selector == this.certify.selector
-            || selector == this.certifyMany.selector || selector == this.invalidate.selector;
+            || selector == this.certifyMany.selector;
     }
 
     /// @dev Marks an object as certified, unless it is, before the certificate is verified; returns the body its signers

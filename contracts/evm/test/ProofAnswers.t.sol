@@ -67,7 +67,6 @@ contract ProofAnswersTest is ProofBase {
         _beginAndDraw();
         vm.startPrank(GUARDIAN);
         committee.pause(committee.eject.selector);
-        blobs.pause(blobs.invalidate.selector);
         blobs.pause(blobs.certify.selector);
         vm.stopPrank();
         _answerAll(MEMBER);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {Governed} from "src/Governed.sol";
 import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {IProofs} from "src/interfaces/IProofs.sol";
 import {Openings} from "src/lib/Openings.sol";
@@ -134,6 +135,21 @@ contract ProofDemandsTest is ProofBase {
         _passDemand();
         proofs.judgeDemand(other, ASKER);
         vm.assertEq(staking.stakeOn(other), STAKE - STAKE / 100);
+    }
+
+    function test_an_invalid_blob_excuses_while_everything_is_paused() public {
+        vm.startPrank(GUARDIAN);
+        blobs.pause(blobs.certify.selector);
+        blobs.pause(blobs.register.selector);
+        committee.pause(committee.eject.selector);
+        vm.expectPartialRevert(Governed.NotPausable.selector);
+        blobs.pause(blobs.invalidate.selector);
+        vm.stopPrank();
+        uint256 index = _blobAt(77 % weight);
+        _demand(ASKER, 77);
+        _invalidate(index);
+        proofs.answerDemand(MEMBER, ASKER, _unopened(index));
+        vm.assertEq(token.balanceOf(_operator(MEMBER)), BOND);
     }
 
     function test_a_member_punished_for_a_demand_is_not_for_a_second_miss_of_the_epoch() public {
