@@ -20,11 +20,12 @@ from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.reader import Contract
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
+from committee.opening import Opening
 from localnet.chain import LocalChain
 from storage.proofs.commitment import root_over, salt_of, symbol_node
 from storage.proofs.draw import ON_CHAIN, Position, drawn_place, line_length, position_at, symbols_in_pair
 from storage.proofs.inventory import Inventory, entries_of, inventory_of
-from storage.proofs.opening import Commitment, Opening, judge
+from storage.proofs.opening import Commitment, judge
 from storage.redstuff import MerkleProof, Parameters
 from storage.redstuff.merkle import leaf_hash
 
@@ -128,7 +129,7 @@ class Round:
         proving, answering = state.current.members[-1], state.current.members[-2]
         blob = UniformBlob(Parameters((await self._ledger.parameters()).n_shards), b"\xa5" * SYMBOL_BYTES)
         inventory = blob.inventory
-        bitmap, signature = self._certificate(state, INVENTORY, inventory.to_bytes())
+        bitmap, signature = self._certificate(state, INVENTORY, inventory.body())
         begun = (inventory.root, inventory.count, inventory.weight, bitmap, signature)
         self.gas["begin"] = await self._send(self._key, "begin", *begun)
         salt = await self._salt(state, answering.node_id, answering.public_key)

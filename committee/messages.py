@@ -16,6 +16,8 @@
     7 EJECT           node id, u256 big-endian ‖ reason u8 ‖ last second at which it counts, u64 LE
     8 SIGN_OF_LIFE    node id, u256 big-endian ‖ nonce 32; between nodes alone, ours
     9 MEMBER_REQUEST  node id of the node asked ‖ of the member that asks, u256 big-endian each ‖ hour u32 LE; likewise
+    10 INVENTORY      root 32 ‖ count u32 LE ‖ weight u64 LE
+    11 PROOF          node id, u256 big-endian ‖ draw 32
 
 Every field has one form only, so that equal meaning is equal bytes. Everything here raises `InvalidMessage`.
 """
@@ -35,11 +37,15 @@ DOMAIN_BYTES = 32
 BLOB_ID_BYTES = 32
 PUBLIC_KEY_BYTES = 48
 NONCE_BYTES = 32
+ROOT_BYTES = 32
+DRAW_BYTES = 32
 
 _HEADER_BYTES = 7
 _WORD_BYTES = 32
 _HOUR_BYTES = 4
 _DEADLINE_BYTES = 8
+_COUNT_BYTES = 4
+_WEIGHT_BYTES = 8
 _ACCOUNT_BYTES = (20, 32)
 """An EVM account, a Sui account."""
 _PERMANENT = b"\x00"
@@ -56,6 +62,8 @@ class Intent(IntEnum):
     EJECT = 7
     SIGN_OF_LIFE = 8
     MEMBER_REQUEST = 9
+    INVENTORY = 10
+    PROOF = 11
 
 
 EJECTION_LIFETIME_S = 600
@@ -81,6 +89,8 @@ _BODY_BYTES = {
     Intent.EJECT: (_WORD_BYTES + 1 + _DEADLINE_BYTES,),
     Intent.SIGN_OF_LIFE: (_WORD_BYTES + NONCE_BYTES,),
     Intent.MEMBER_REQUEST: (2 * _WORD_BYTES + _HOUR_BYTES,),
+    Intent.INVENTORY: (ROOT_BYTES + _COUNT_BYTES + _WEIGHT_BYTES,),
+    Intent.PROOF: (_WORD_BYTES + DRAW_BYTES,),
 }
 
 
@@ -174,6 +184,22 @@ def member_request_body(asked_id: int, member_id: int, hour: int) -> bytes:
     """Return the body of the message by which a member shows itself to a node; `hour` is Unix time in hours."""
     ids = (_unsigned("node id", node_id, _WORD_BYTES, "big") for node_id in (asked_id, member_id))
     return b"".join((*ids, _unsigned("hour", hour, _HOUR_BYTES, "little")))
+
+
+def inventory_body(root: bytes, count: int, weight: int) -> bytes:
+    """Return the body of the message by which members certify an epoch's inventory (PROTOCOL section 8)."""
+    _require_length("root", root, ROOT_BYTES)
+    sizes = (
+        _unsigned("count", count, _COUNT_BYTES, "little"),
+        _unsigned("weight", weight, _WEIGHT_BYTES, "little"),
+    )
+    return root + b"".join(sizes)
+
+
+def proof_body(node_id: int, draw: bytes) -> bytes:
+    """Return the body of the message by which a member's fellows certify that it opened what was drawn."""
+    _require_length("draw", draw, DRAW_BYTES)
+    return _unsigned("node id", node_id, _WORD_BYTES, "big") + draw
 
 
 def read_member_request(body: bytes) -> tuple[int, int, int]:

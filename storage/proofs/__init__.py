@@ -3,14 +3,13 @@
 from storage.proofs.commitment import pair_nodes, path_to_root, root_over, salt_of
 from storage.proofs.draw import Position, place_of, symbols_in_pair
 from storage.proofs.inventory import ENTRY_BYTES, Entry, Inventory, entries_of
-from storage.proofs.opening import Commitment, Opening, WrongOpening, judge
+from storage.proofs.opening import Commitment, WrongOpening, judge
 
 __all__ = [
     "ENTRY_BYTES",
     "Commitment",
     "Entry",
     "Inventory",
-    "Opening",
     "Position",
     "WrongOpening",
     "entries_of",

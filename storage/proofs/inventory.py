@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from committee.messages import inventory_body
 from storage.redstuff import GrowingTree, blob_id_text
-from storage.redstuff.parameters import BLOB_ID_BYTES, HASH_BYTES, MAX_SYMBOL_BYTES
+from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SYMBOL_BYTES
 
-COUNT_BYTES = 4
 WEIGHT_BYTES = 8
 SYMBOL_SIZE_BYTES = 2
 ENTRY_BYTES = BLOB_ID_BYTES + SYMBOL_SIZE_BYTES + WEIGHT_BYTES
@@ -57,13 +57,9 @@ class Inventory:
     weight: int
     """Sum of all symbol sizes."""
 
-    def to_bytes(self) -> bytes:
-        """Root ‖ count u32 LE ‖ weight u64 LE: the body of the message that is signed."""
-        count, weight = (
-            self.count.to_bytes(COUNT_BYTES, "little"),
-            self.weight.to_bytes(WEIGHT_BYTES, "little"),
-        )
-        return self.root + count + weight
+    def body(self) -> bytes:
+        """Return the body of the message that a quorum signs."""
+        return inventory_body(self.root, self.count, self.weight)
 
 
 def entries_of(blobs: Iterable[tuple[bytes, int]]) -> Iterator[Entry]:
@@ -90,11 +86,3 @@ def inventory_of(entries: Iterable[Entry]) -> Inventory:
         tree.add(entry.leaf())
         weight = entry.offset + entry.symbol_size
     return Inventory(tree.root(), tree.count, weight)
-
-
-def read_inventory(body: bytes) -> Inventory:
-    """Read back what `Inventory.to_bytes` wrote. Raises `ValueError`."""
-    if len(body) != HASH_BYTES + COUNT_BYTES + WEIGHT_BYTES:
-        raise ValueError(f"{len(body)} bytes are no inventory")
-    count, weight = body[HASH_BYTES : HASH_BYTES + COUNT_BYTES], body[HASH_BYTES + COUNT_BYTES :]
-    return Inventory(body[:HASH_BYTES], int.from_bytes(count, "little"), int.from_bytes(weight, "little"))

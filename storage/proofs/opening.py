@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from committee.opening import Opening
 from storage.proofs.commitment import symbol_node
 from storage.proofs.draw import Position, place_of, symbols_in_pair
 from storage.proofs.inventory import Entry, Inventory
@@ -45,33 +46,6 @@ class NotCommitted(WrongOpening):
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """A symbol, and how it hangs together with the inventory, with its blob's id and with the commitment."""
-
-    index: int
-    """The blob's number in the inventory."""
-    offset: int
-    """The blob's offset in the inventory."""
-    blob_root: bytes
-    blob_length: int
-    inventory_path: tuple[bytes, ...] = field(repr=False)
-    symbol: bytes = field(repr=False)
-    sliver_path: tuple[bytes, ...] = field(repr=False)
-    """From the symbol to the root of its sliver, whose tree is over `n` symbols."""
-    other_root: bytes = field(repr=False)
-    """The root of the pair's other sliver."""
-    blob_path: tuple[bytes, ...] = field(repr=False)
-    """From the pair to the blob's root."""
-    commitment_path: tuple[bytes, ...] = field(repr=False)
-    """From the symbol to the member's commitment; empty where a demand is answered."""
-
-    @property
-    def blob_id(self) -> bytes:
-        """The blob's id, by its root and length."""
-        return BlobMetadata.id_of(self.blob_length, self.blob_root)
-
-
-@dataclass(frozen=True, slots=True)
 class Commitment:
     """What a member's openings are judged by, beside the inventory."""
 
@@ -83,6 +57,11 @@ class Commitment:
     """Shards that the member attested in this epoch, and their roots."""
 
 
+def blob_id_of(opening: Opening) -> bytes:
+    """Return the id of an opening's blob, by its root and length."""
+    return BlobMetadata.id_of(opening.blob_length, opening.blob_root)
+
+
 def require_in_inventory(
     grid: Parameters, inventory: Inventory, opening: Opening, position: Position
 ) -> None:
@@ -90,7 +69,7 @@ def require_in_inventory(
 
     This much is shown, too, of a blob that has become invalid, whose symbol nobody need have.
     """
-    entry = Entry(opening.blob_id, grid.symbol_size(opening.blob_length), opening.offset)
+    entry = Entry(blob_id_of(opening), grid.symbol_size(opening.blob_length), opening.offset)
     root = _root(opening.inventory_path, leaf_hash(entry.leaf()), opening.index, inventory.count)
     if root != inventory.root:
         raise NotInInventory(f"the path of blob {opening.index} leads to another inventory")
@@ -104,7 +83,7 @@ def require_symbol(grid: Parameters, shard: int, opening: Opening, position: Pos
     if len(opening.symbol) != size:
         raise WrongSymbolSize(f"a symbol of {len(opening.symbol)} bytes: the blob's have {size}")
     axis, number = place_of(grid, position.symbol)
-    pair = grid.pair_of_shard(opening.blob_id, shard)
+    pair = grid.pair_of_shard(blob_id_of(opening), shard)
     root = _root(opening.sliver_path, leaf_hash(opening.symbol), number, grid.n_shards)
     roots = (root, opening.other_root) if axis is Axis.PRIMARY else (opening.other_root, root)
     if _root(opening.blob_path, leaf_hash(b"".join(roots)), pair, grid.n_shards) != opening.blob_root:

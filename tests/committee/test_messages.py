@@ -24,6 +24,8 @@ BODIES = {
     Intent.EJECT: messages.eject_body(9, 77),
     Intent.SIGN_OF_LIFE: messages.sign_of_life_body(9, BLOB_ID),
     Intent.MEMBER_REQUEST: messages.member_request_body(9, 10, 500_000),
+    Intent.INVENTORY: messages.inventory_body(BLOB_ID, 9, 77),
+    Intent.PROOF: messages.proof_body(9, BLOB_ID),
 }
 
 
@@ -57,6 +59,11 @@ def bodies() -> st.SearchStrategy[tuple[Intent, bytes]]:
             ),
             *(node_id, node_id, st.integers(0, 2**32 - 1)),
         ),
+        st.builds(
+            lambda root, count, weight: (Intent.INVENTORY, messages.inventory_body(root, count, weight)),
+            *(blob_id, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)),
+        ),
+        st.builds(lambda i, d: (Intent.PROOF, messages.proof_body(i, d)), node_id, blob_id),
     )
 
 
@@ -106,6 +113,12 @@ def test_shard_transfer_request_bytes() -> None:
 def test_ejection_bytes() -> None:
     body = messages.eject_body(0x0102, 0x0102030405060708, EjectionReason.SILENT)
     assert body.hex() == "00" * 30 + "0102" + "01" + "0807060504030201"
+
+
+def test_bytes_of_what_is_signed_for_storage_proofs() -> None:
+    body = messages.inventory_body(BLOB_ID, 0x0102, 0x0304)
+    assert body.hex() == "07" * 32 + "02010000" + "0403000000000000"
+    assert messages.proof_body(0x0102, BLOB_ID).hex() == "00" * 30 + "0102" + "07" * 32
 
 
 @given(bodies(), st.integers(0, 2**32 - 1), st.none() | st.binary(min_size=32, max_size=32))
@@ -232,6 +245,10 @@ def test_ejection_refuses_an_unknown_reason() -> None:
         (lambda: messages.eject_body(-1, 77), "node id -1"),
         (lambda: messages.eject_body(1, 77, 256), "reason 256"),
         (lambda: messages.eject_body(1, 1 << 64), "deadline 18446744073709551616"),
+        (lambda: messages.inventory_body(BLOB_ID[1:], 1, 2), "root of 31 bytes"),
+        (lambda: messages.inventory_body(BLOB_ID, 1 << 32, 2), "count 4294967296"),
+        (lambda: messages.inventory_body(BLOB_ID, 1, 1 << 64), "weight 18446744073709551616"),
+        (lambda: messages.proof_body(1, BLOB_ID[1:]), "draw of 31 bytes"),
         (lambda: messages.possession_body("0x" + "42" * 20, KEY[1:]), "public key of 47"),
         (lambda: messages.possession_body("42" * 20, KEY), "account"),
         (lambda: messages.possession_body("0x" + "42" * 21, KEY), "account"),

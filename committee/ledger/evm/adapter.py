@@ -18,6 +18,7 @@ from committee.ledger.evm import answers, blob_search, decode, past
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.many_calls import call_many
+from committee.ledger.evm.proofs import ProofsWriter
 from committee.ledger.evm.providers import Providers
 from committee.ledger.evm.reader import Reader
 from committee.ledger.evm.refusals import Lacking
@@ -45,7 +46,7 @@ LONGEST_SEARCH_EPOCHS = 53
 """Epochs back up to which the node that attested a shard last is looked for; else the owner of then is named."""
 
 
-class EvmLedger(SpaceWriter, VotingWriter):
+class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
     """One deployment seen from one account. Made by `connect`; an async context manager."""
 
     def __init__(

@@ -77,7 +77,11 @@ class Reader:
         self.committee: Final = Contract(load_contract("Committee"), deployment.committee)
         self.blobs: Final = Contract(load_contract("Blobs"), deployment.blobs)
         self.ballot: Final = Contract(load_contract("Ballot"), deployment.ballot)
-        everything = (self.token, self.staking, self.registry, self.committee, self.blobs, self.ballot)
+        self.proofs: Final = Contract(load_contract("Proofs"), deployment.proofs)
+        everything = (
+            *(self.token, self.staking, self.registry, self.committee),
+            *(self.blobs, self.ballot, self.proofs),
+        )
         self.errors: Final = ErrorDecoder(contract.abi for contract in everything)
         self._rpc = rpc
         self._first_block = deployment.block

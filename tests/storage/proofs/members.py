@@ -6,10 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from committee.opening import Opening
 from storage.proofs.commitment import pair_nodes, path_to_root, root_over, salt_of
 from storage.proofs.draw import Position, place_of
 from storage.proofs.inventory import Entry, Inventory, entries_of, inventory_of
-from storage.proofs.opening import Commitment, Opening
+from storage.proofs.opening import Commitment
 from storage.redstuff import Axis, EncodedBlob, MerkleProof, RedStuff
 from storage.redstuff.merkle import leaf_hash
 
@@ -25,11 +26,7 @@ class HonestMember:
     blobs: tuple[EncodedBlob, ...]
     """By ascending id."""
     shards: tuple[int, ...]
-
-    @property
-    def salt(self) -> bytes:
-        """The member's salt."""
-        return salt_of(EPOCH, NODE_ID, PUBLIC_KEY, START_HASH)
+    salt: bytes = salt_of(EPOCH, NODE_ID, PUBLIC_KEY, START_HASH)
 
     @property
     def entries(self) -> list[Entry]:

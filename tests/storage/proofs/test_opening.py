@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from committee.opening import Opening
 from storage.proofs import opening as rules
 from storage.proofs.commitment import pair_nodes, root_over
 from storage.proofs.draw import Position, line_length, place_of, position_at, positions, symbols_in_pair
-from storage.proofs.opening import Opening, judge
+from storage.proofs.opening import judge
 from storage.redstuff import merkle_root
 from tests.storage.proofs.members import DRAW, NODE_ID, HonestMember, member
 

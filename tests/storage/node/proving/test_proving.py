@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from storage.node.handover.attesting import Attesting
-from storage.node.proving import Incomplete, Term, proving
+from committee.opening import Opening
+from storage.node.proving import Incomplete, Term
 from storage.node.proving.proving import NOTHING
-from storage.proofs import Commitment, Opening, Position, judge, salt_of
+from storage.proofs import Commitment, Position, judge, salt_of
 from storage.proofs.draw import positions, symbols_in_pair
+from storage.proofs.opening import blob_id_of
 from storage.redstuff import Axis
 from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, change
 
@@ -136,42 +135,6 @@ async def test_a_shard_with_a_sliver_missing_has_no_tree(begun: Network) -> None
     assert not any(path.name == f"{shard}.tree" for path in files_of(begun))
 
 
-async def test_a_tree_is_not_made_to_its_end_when_the_node_ends(
-    begun: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a large shard it takes minutes, and a process ends when its threads have."""
-    node = begun.running[NODE]
-    term, plan = term_of(node), node.handover.plan()
-    assert plan is not None
-    for path in files_of(begun):
-        path.unlink()
-    reads, begins, goes_on = 0, asyncio.Event(), threading.Event()
-    loop, really = asyncio.get_running_loop(), node.proving._slivers
-
-    def slivers(*args: Any) -> Any:
-        nonlocal reads
-        reads += 1
-        loop.call_soon_threadsafe(begins.set)
-        goes_on.wait()
-        return really(*args)
-
-    async def none() -> frozenset[int]:
-        return frozenset()
-
-    monkeypatch.setattr(node.view.ledger, "attested_shards", none)
-    monkeypatch.setattr(node.proving, "_slivers", slivers)
-    monkeypatch.setattr(proving, "BLOBS_AT_ONCE", 1)
-    attesting = asyncio.create_task(Attesting(node.view, node.proving).attest(plan, term.start, term.shards))
-    async with asyncio.timeout(10):
-        await begins.wait()
-        attesting.cancel()
-        loop.call_soon(goes_on.set)
-        with pytest.raises(asyncio.CancelledError):
-            await attesting
-    with node.proving._making:
-        assert reads == len(Axis), "one blob's"
-
-
 async def test_what_was_deleted_since_cannot_be_opened(begun: Network) -> None:
     node = begun.running[NODE]
     term = term_of(node)
@@ -180,7 +143,7 @@ async def test_what_was_deleted_since_cannot_be_opened(begun: Network) -> None:
     index = sorted(one.blob_id for one in BLOBS).index(blob.blob_id)
     offset = sum(CODE.symbol_size(one.length) for one in sorted(BLOBS, key=lambda one: one.blob_id)[:index])
     position = Position(0, symbols_in_pair(CODE) - 1, offset)
-    assert node.proving.opening(term, position).blob_id == blob.blob_id
+    assert blob_id_of(node.proving.opening(term, position)) == blob.blob_id
     symbols = node.store.sliver(blob.blob_id, shard, Axis.SECONDARY)
     assert symbols is not None
     node.store.discard(blob.blob_id, shard, Axis.SECONDARY, symbols)

@@ -1,0 +1,27 @@
+"""An opening of storage proofs, as members show it to their fellows and to the chain (PROTOCOL section 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A symbol, and how it hangs together with the inventory, with its blob's id and with the commitment."""
+
+    index: int
+    """The blob's number in the inventory."""
+    offset: int
+    """The blob's offset in the inventory."""
+    blob_root: bytes
+    blob_length: int
+    inventory_path: tuple[bytes, ...] = field(repr=False)
+    symbol: bytes = field(repr=False)
+    sliver_path: tuple[bytes, ...] = field(repr=False)
+    """From the symbol to the root of its sliver, whose tree is over `n` symbols."""
+    other_root: bytes = field(repr=False)
+    """The root of the pair's other sliver."""
+    blob_path: tuple[bytes, ...] = field(repr=False)
+    """From the pair to the blob's root."""
+    commitment_path: tuple[bytes, ...] = field(repr=False)
+    """From the symbol to the member's commitment; empty where a demand is answered."""
