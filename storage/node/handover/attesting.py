@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 
 from committee.ledger import Attestation, BlockMark
 from committee.logs import Log
@@ -12,6 +13,7 @@ from storage.node.chain import ChainView
 from storage.node.fail_points import fail_point
 from storage.node.proving import Incomplete, Proving, Term
 from storage.node.store import StoreError
+from storage.node.threads import finished_or_told
 
 log = Log()
 
@@ -46,7 +48,7 @@ class Attesting:
                 if not self._view.is_checked:
                     raise StoreError("what was saved of the chain is still being checked")
                 try:
-                    root, count = await asyncio.to_thread(self._proving.shard_root, term, shard)
+                    root, count = await finished_or_told(partial(self._proving.shard_root, term, shard))
                 except Incomplete:
                     continue
                 fail_point("handover.digest-made")

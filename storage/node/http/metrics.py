@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -110,5 +110,6 @@ class Metrics(Collector):
         response = await handler(request)
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "unknown"
-        self._requests[request.method, route, str(response.status)] += 1
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        self._requests[method, route, str(response.status)] += 1
         return response

@@ -84,9 +84,14 @@ class Proving:
         """Return the epoch's inventory. Raises `Incomplete` when the epoch has ended."""
         return self._inventory(term).inventory()
 
-    def shard_root(self, term: Term, shard: int) -> tuple[bytes, int]:
-        """Return the root with which a shard is attested, and the number of pairs in it. Raises `Incomplete`."""
-        tree = self._tree(term, shard)
+    def shard_root(
+        self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False
+    ) -> tuple[bytes, int]:
+        """Return the root with which a shard is attested, and the number of pairs in it.
+
+        Raises `Incomplete`, soon also once `is_to_end`.
+        """
+        tree = self._tree(term, shard, is_to_end)
         return tree.root(), tree.count
 
     def commitment(self, term: Term) -> bytes:
@@ -152,12 +157,12 @@ class Proving:
             found = _existing(lambda: InventoryFile(folder))
             return found or InventoryFile.make(folder, self._blobs(term))
 
-    def _tree(self, term: Term, shard: int) -> TreeFile:
+    def _tree(self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False) -> TreeFile:
         path = self._of(term) / f"{shard}.tree"
         inventory = self._inventory(term)
         with self._making, told(f"cannot keep the tree of shard {shard} in {self._folder}"):
             found = _existing(lambda: TreeFile(path))
-            return found or TreeFile.make(path, self._pairs(term, shard, inventory))
+            return found or TreeFile.make(path, self._pairs(term, shard, inventory, is_to_end))
 
     def _shard_nodes(self, term: Term) -> list[bytes]:
         """Return the roots of the member's shards, zeros for those without a tree."""
@@ -179,13 +184,17 @@ class Proving:
                 yield blob_id, self._code.symbol_size(lengths[blob_id])
         self._require_current(term)
 
-    def _pairs(self, term: Term, shard: int, inventory: InventoryFile) -> Iterator[bytes]:
+    def _pairs(
+        self, term: Term, shard: int, inventory: InventoryFile, is_to_end: Callable[[], bool]
+    ) -> Iterator[bytes]:
         """Yield the root of each pair of a shard, zeros for an invalid blob's. Raises `Incomplete`."""
         for blobs in pages(self._view.live_at_start):
             if any(self._store.missing(shard, axis, blobs) for axis in Axis):
                 raise Incomplete(f"slivers of shard {shard} are missing")
         salt = self._salt(term)
         for entries in self._together(inventory.entries()):
+            if is_to_end():
+                raise Incomplete("the tree is not wanted any more")
             blobs = [entry.blob_id for entry in entries]
             invalid = self._view.those_invalid(blobs)
             primary, secondary = (self._slivers(shard, axis, blobs) for axis in Axis)

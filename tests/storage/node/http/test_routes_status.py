@@ -276,6 +276,8 @@ async def test_every_route_is_in_the_openapi_document(node: OneNode, ask: Ask) -
 async def test_metrics_count_requests_and_slivers(prepared: OneNode, ask: Ask, blob: EncodedBlob) -> None:
     prepared.keep(blob, (0, 1))
     await ask("DELETE", "/v1/health")
+    for method in ("PURGE", "REBIND"):
+        await ask(method, "/v1/health")
     status, text = await ask("GET", "/metrics")
     assert status == 200
     lines = text.decode().splitlines()
@@ -283,6 +285,7 @@ async def test_metrics_count_requests_and_slivers(prepared: OneNode, ask: Ask, b
         'haulout_requests_total{method="PUT",route="/v1/blobs/{blob_id}/metadata",status="201"} 1.0' in lines
     )
     assert 'haulout_requests_total{method="DELETE",route="unknown",status="405"} 1.0' in lines
+    assert 'haulout_requests_total{method="other",route="unknown",status="405"} 2.0' in lines
     assert "haulout_slivers 4.0" in lines
     assert "haulout_clock_ahead_seconds -840.0" in lines
     assert f"haulout_sliver_bytes {2 * 11 * 40}.0" in lines

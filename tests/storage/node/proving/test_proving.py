@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from committee.opening import Opening
-from storage.node.proving import Incomplete, Term
+from storage.node.handover.attesting import Attesting
+from storage.node.proving import Incomplete, Term, proving
 from storage.node.proving.proving import NOTHING
 from storage.proofs import Commitment, Position, judge, salt_of
 from storage.proofs.draw import positions, symbols_in_pair
@@ -133,6 +136,42 @@ async def test_a_shard_with_a_sliver_missing_has_no_tree(begun: Network) -> None
     with pytest.raises(Incomplete):
         node.proving.shard_root(term, shard)
     assert not any(path.name == f"{shard}.tree" for path in files_of(begun))
+
+
+async def test_a_tree_is_not_made_to_its_end_when_the_node_ends(
+    begun: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large shard it takes minutes, and a process ends when its threads have."""
+    node = begun.running[NODE]
+    term, plan = term_of(node), node.handover.plan()
+    assert plan is not None
+    for path in files_of(begun):
+        path.unlink()
+    reads, begins, goes_on = 0, asyncio.Event(), threading.Event()
+    loop, really = asyncio.get_running_loop(), node.proving._slivers
+
+    def slivers(*args: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        loop.call_soon_threadsafe(begins.set)
+        goes_on.wait()
+        return really(*args)
+
+    async def none() -> frozenset[int]:
+        return frozenset()
+
+    monkeypatch.setattr(node.view.ledger, "attested_shards", none)
+    monkeypatch.setattr(node.proving, "_slivers", slivers)
+    monkeypatch.setattr(proving, "BLOBS_AT_ONCE", 1)
+    attesting = asyncio.create_task(Attesting(node.view, node.proving).attest(plan, term.start, term.shards))
+    async with asyncio.timeout(10):
+        await begins.wait()
+        attesting.cancel()
+        loop.call_soon(goes_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await attesting
+    with node.proving._making:
+        assert reads == len(Axis), "one blob's"
 
 
 async def test_what_was_deleted_since_cannot_be_opened(begun: Network) -> None:
