@@ -19,6 +19,10 @@ abstract contract ProofRounds is IProofs {
     /// @inheritdoc IProofs
     uint256 public constant FINE = 1e16;
 
+    /// @dev A bounty is no more than such a part of the bond: that pays the gas of a demand, and no owner for the fine of its
+    /// own stakers.
+    uint256 private constant BOUNTY_PART = 10;
+
     uint8 internal constant MISSED = 2; // reasons of an ejection
     uint8 internal constant UNANSWERED = 3;
 
@@ -196,7 +200,7 @@ abstract contract ProofRounds is IProofs {
         if (proof.isPunished || punished > (_nShards - 1) / 3) return;
         (proof.isPunished, punishedShards[period]) = (true, punished);
         uint256 fraction = FixedPointMathLib.min(FINE, staking.mostSlashable(nodeId));
-        uint256 amount = fraction == 0 ? 0 : staking.slash(nodeId, fraction, evidence, finder);
+        uint256 amount = fraction == 0 ? 0 : staking.slash(nodeId, fraction, evidence, finder, bond / BOUNTY_PART);
         emit Punished(epoch, nodeId, reason, amount);
         if (!committee.isEjected(epoch, nodeId)) committee.remove(nodeId, reason);
     }

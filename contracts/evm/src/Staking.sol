@@ -5,6 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
+import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {Governed} from "./Governed.sol";
 import {HauloutToken} from "./HauloutToken.sol";
 import {Settlement} from "./Settlement.sol";
@@ -17,6 +18,7 @@ import {Pool, Pools} from "./lib/Pools.sol";
 contract Staking is Settlement, Multicall {
     using SafeERC20 for IERC20;
     using Pools for Pool;
+    using FixedPointMathLib for uint256;
 
     struct Slashes {
         uint32 period;
@@ -149,7 +151,7 @@ contract Staking is Settlement, Multicall {
     }
 
     /// @inheritdoc IStaking
-    function slash(uint32 nodeId, uint256 fraction, bytes32 evidence, address finder)
+    function slash(uint32 nodeId, uint256 fraction, bytes32 evidence, address finder, uint256 mostBounty)
         external
         returns (uint256 amount)
     {
@@ -167,7 +169,7 @@ contract Staking is Settlement, Multicall {
             amount += unbondingPoolOf[nodeId][unlockPeriod].lower(fraction, WHOLE);
         }
         emit Slashed(nodeId, fraction, amount, evidence, unlockPeriod + 1);
-        uint256 bounty = finder == address(0) ? 0 : amount / BOUNTY_DIVISOR;
+        uint256 bounty = finder == address(0) ? 0 : (amount / BOUNTY_DIVISOR).min(mostBounty);
         HauloutToken(address(token)).burn(amount - bounty);
         if (bounty == 0) return amount;
         emit BountyPaid(nodeId, finder, bounty);

@@ -202,7 +202,7 @@ contract LootingTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IStaking.StillBonded.selector, unlockPeriod));
         staking.withdraw(1, unlockPeriod);
         _payOutAll();
-        vm.assertEq(staking.slash(1, 1e17, "false attestation in epoch 5", address(0)), STAKE / 10);
+        vm.assertEq(staking.slash(1, 1e17, "false attestation in epoch 5", address(0), 0), STAKE / 10);
         _passEvidenceWindow();
         vm.assertEq(staking.withdraw(1, unlockPeriod), STAKE / 2 - STAKE / 20);
     }
@@ -271,7 +271,7 @@ contract LootingTest is Base {
         staking.setSlasher(GOVERNOR);
         vm.expectRevert(abi.encodeWithSelector(IStaking.NotSlasher.selector, GOVERNOR));
         vm.prank(GOVERNOR);
-        staking.slash(2, 1e17, 0, address(0));
+        staking.slash(2, 1e17, 0, address(0), 0);
         _nextEpoch();
         _passEvidenceWindow();
         _payOutAll();
@@ -281,9 +281,9 @@ contract LootingTest is Base {
         _passEvidenceWindow();
         _payOutAll();
         vm.startPrank(GOVERNOR);
-        vm.assertEq(staking.slash(2, 1e17, 0, address(0)), STAKE / 10); // of the others a tenth an epoch, and it is burnt
+        vm.assertEq(staking.slash(2, 1e17, 0, address(0), 0), STAKE / 10); // of the others a tenth an epoch, and it is burnt
         vm.expectRevert(abi.encodeWithSelector(IStaking.InvalidFraction.selector, 1, 0));
-        staking.slash(2, 1, 0, address(0));
+        staking.slash(2, 1, 0, address(0), 0);
         vm.stopPrank();
         vm.assertEq(token.balanceOf(GOVERNOR), 0);
     }

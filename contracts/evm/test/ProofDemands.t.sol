@@ -52,7 +52,7 @@ contract ProofDemandsTest is ProofBase {
         vm.expectEmit();
         emit ICommittee.MemberEjected(1, MEMBER, 3);
         proofs.judgeDemand(MEMBER, ASKER);
-        vm.assertEq(token.balanceOf(ASKER), balance + STAKE / 1000); // the bond, and the bounty
+        vm.assertEq(token.balanceOf(ASKER), balance + BOND / 10); // the bond, and the bounty
         vm.assertEq(token.totalSupply(), supply - STAKE / 100 + STAKE / 1000);
         vm.assertEq(staking.stakeOn(MEMBER), STAKE - STAKE / 100);
         vm.assertEq(committee.earnings(1, MEMBER), 0);

@@ -238,6 +238,7 @@ contract ProofHandler is ProofBase {
         uint256 bounty;
         if (!wasPunished && proofs.proofOf(asked.epoch, asked.nodeId).isPunished) {
             bounty = expectedStake[asked.nodeId] / 100 / 10;
+            if (bounty > BOND / 10) bounty = BOND / 10;
             _notePunished(asked.epoch, asked.nodeId);
         }
         require(token.balanceOf(asked.asker) == before + BOND + bounty, "bond and bounty are the asker's");

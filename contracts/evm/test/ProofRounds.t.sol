@@ -580,11 +580,14 @@ contract ProofRoundsTest is ProofBase {
         vm.expectEmit();
         emit IStaking.BountyPaid(3, address(0xf1), STAKE / 1000);
         vm.prank(address(proofs));
-        vm.assertEq(staking.slash(3, 1e16, 0, address(0xf1)), STAKE / 100);
+        vm.assertEq(staking.slash(3, 1e16, 0, address(0xf1), type(uint256).max), STAKE / 100);
         vm.assertEq(token.balanceOf(address(0xf1)), STAKE / 1000);
         vm.assertEq(token.totalSupply(), supply - STAKE / 100 + STAKE / 1000);
         vm.assertEq(staking.stakeOn(3), STAKE - STAKE / 100);
         vm.assertEq(staking.mostSlashable(3), 9e16);
+        vm.prank(address(proofs));
+        staking.slash(3, 1e16, 0, address(0xf1), 7);
+        vm.assertEq(token.balanceOf(address(0xf1)), STAKE / 1000 + 7);
     }
 
     function test_memberOf_tells_key_and_shards() public view {

@@ -44,7 +44,7 @@ contract SlashingTest is Base {
         vm.assertEq(staking.withdraw(1, 4), STAKE);
         vm.expectRevert(abi.encodeWithSelector(IStaking.NotSlasher.selector, SLASHER));
         vm.prank(SLASHER);
-        staking.slash(1, MOST, EVIDENCE, address(0));
+        staking.slash(1, MOST, EVIDENCE, address(0), 0);
     }
 
     function test_setSlasher_counts_no_sooner_at_a_standstill() public {
@@ -109,7 +109,7 @@ contract SlashingTest is Base {
     function test_slash_reverts_for_an_unknown_node() public {
         vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, 9));
         vm.prank(SLASHER);
-        staking.slash(9, MOST, EVIDENCE, address(0));
+        staking.slash(9, MOST, EVIDENCE, address(0), 0);
     }
 
     // What it reaches
@@ -167,7 +167,7 @@ contract SlashingTest is Base {
         _nextEpoch();
         vm.expectRevert(abi.encodeWithSelector(IStaking.NotSettled.selector, 1, 2, 3));
         vm.prank(SLASHER);
-        staking.slash(1, MOST, EVIDENCE, address(0));
+        staking.slash(1, MOST, EVIDENCE, address(0), 0);
     }
 
     function test_slash_leaves_what_is_unbonding_from_other_nodes() public {
@@ -282,19 +282,19 @@ contract SlashingTest is Base {
 
     function _slash(uint32 nodeId, uint256 fraction) private returns (uint256) {
         vm.prank(SLASHER);
-        return staking.slash(nodeId, fraction, EVIDENCE, address(0));
+        return staking.slash(nodeId, fraction, EVIDENCE, address(0), 0);
     }
 
     function _expectNotSlasher(address account) private {
         vm.expectRevert(abi.encodeWithSelector(IStaking.NotSlasher.selector, account));
         vm.prank(account);
-        staking.slash(1, MOST, EVIDENCE, address(0));
+        staking.slash(1, MOST, EVIDENCE, address(0), 0);
     }
 
     function _expectFraction(uint256 fraction, uint256 most) private {
         vm.expectRevert(abi.encodeWithSelector(IStaking.InvalidFraction.selector, fraction, most));
         vm.prank(SLASHER);
-        staking.slash(1, fraction, EVIDENCE, address(0));
+        staking.slash(1, fraction, EVIDENCE, address(0), 0);
     }
 
     function _pauseAll() private {

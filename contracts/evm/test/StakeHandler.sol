@@ -149,7 +149,7 @@ abstract contract StakeHandler is Base {
         uint256 left = MOST_SLASHED - _slashedIn[nodeId][period];
         if (staking.slasher() != address(this) || isBehind || fraction > left) vm.expectRevert();
         else _slashedIn[nodeId][period] += fraction;
-        slashed += staking.slash(nodeId, fraction, 0, address(0));
+        slashed += staking.slash(nodeId, fraction, 0, address(0), 0);
     }
 
     function candidacy(uint256 seed) external watched {

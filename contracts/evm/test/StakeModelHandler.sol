@@ -167,7 +167,7 @@ contract StakeModelHandler {
     function slash(uint256 seed) external {
         (uint32 nodeId,) = _draw(seed);
         uint256 fraction = 1 + (seed >> 8) % 1e17;
-        try _staking.slash(nodeId, fraction, 0, address(0)) returns (uint256 amount) {
+        try _staking.slash(nodeId, fraction, 0, address(0), 0) returns (uint256 amount) {
             uint256 expected;
             for (uint256 i; i < STAKERS; ++i) {
                 expected += _active[nodeId][i] / 1e18 * fraction;

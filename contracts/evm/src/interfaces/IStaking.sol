@@ -153,9 +153,12 @@ interface IStaking {
     /// the bounty. Only the slasher and the contract of the storage proofs.
     /// @param fraction Of `WHOLE`; of a node at most `MOST_PER_PERIOD` in a period.
     /// @param evidence What shows why, by its hash.
-    /// @param finder The account that gets one of `BOUNTY_DIVISOR` parts of it; the zero address for none.
+    /// @param finder The account that gets one of `BOUNTY_DIVISOR` parts of it, `mostBounty` at most; the zero address for
+    /// none.
     /// @return amount What was taken, bounty included.
-    function slash(uint32 nodeId, uint256 fraction, bytes32 evidence, address finder) external returns (uint256 amount);
+    function slash(uint32 nodeId, uint256 fraction, bytes32 evidence, address finder, uint256 mostBounty)
+        external
+        returns (uint256 amount);
 
     /// @notice The most that can be slashed of a node still in this period, of `WHOLE`.
     function mostSlashable(uint32 nodeId) external view returns (uint256 fraction);
