@@ -124,13 +124,15 @@ class BlobHandlers:
     # slivers
 
     async def get_sliver(self, request: web.Request) -> web.Response:
-        """BCS SliverData, or a range of it."""
+        """BCS SliverData, or a range of it; HEAD tells its size without a read."""
         blob_id, pair, axis = self._admission.sliver_path(request)
         self._admission.refuse_blocked(request, blob_id)
         shard = self._code.shard_of_pair(blob_id, pair)
         symbols = None
         size_bytes = await self._admission.looked_up(request, self._store.sliver_size, blob_id, shard, axis)
         if size_bytes is not None and not self._view.is_invalid(blob_id):
+            if request.method == hdrs.METH_HEAD:
+                return _head_answer(wire.sliver_bytes(size_bytes))
             await self._admission.reader(request, size_bytes)
             async with self._admission.turn(request):
                 symbols = await asyncio.to_thread(self._store.sliver, blob_id, shard, axis)
@@ -284,6 +286,12 @@ def bcs_answer(body: Bytes) -> web.Response:
     """Bytes that are BCS."""
     large = len(body) >= STEADY_BYTES
     return web.Response(body=LargeBody(body, wire.BCS) if large else body, content_type=wire.BCS)
+
+
+def _head_answer(size_bytes: int) -> web.Response:
+    """Return what answers HEAD: it must not cost what GET does, as its sender takes no bytes for it."""
+    length = {hdrs.CONTENT_LENGTH: str(size_bytes)}
+    return web.Response(headers=length, content_type=wire.BCS)
 
 
 def in_range(request: web.Request, body: Bytes) -> web.Response:

@@ -60,8 +60,9 @@ class SymbolHandlers:
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of this interface: method, path and handler."""
         return [
-            web.get("/v1/blobs/{blob_id}/decodingSymbols", self.decoding_symbols),
-            web.get("/v1/blobs/{blob_id}/recoverySymbols", self.recovery_symbols),
+            # HEAD would cost as much work, and its sender nothing.
+            web.get("/v1/blobs/{blob_id}/decodingSymbols", self.decoding_symbols, allow_head=False),
+            web.get("/v1/blobs/{blob_id}/recoverySymbols", self.recovery_symbols, allow_head=False),
             web.post("/v1/decodingSymbols", self.symbols_of_blobs),
         ]
 

@@ -193,6 +193,25 @@ def refuse_sliver(answer: Answer, node: OneNode, reason: str, status: int = 400)
     assert node.store.sliver_count() == 0
 
 
+async def test_head_tells_a_slivers_size_and_costs_no_read(
+    prepared: OneNode,
+    blob: EncodedBlob,
+    session: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its sender takes no bytes for what the node reads or computes."""
+    prepared.keep(blob, (SHARD,))
+    url = prepared.address + path(blob, "slivers", prepared.pair(blob, SHARD), P.label)
+    async with session.get(url) as answer:
+        size = len(await answer.read())
+    monkeypatch.setattr(prepared.store, "sliver", None)
+    async with session.head(url) as answer:
+        assert (answer.status, answer.content_length, answer.content_type) == (200, size, wire.BCS)
+    for symbols in ("decodingSymbols?targetSlivers=1", "recoverySymbols?targetSliver=1"):
+        async with session.head(f"{prepared.address}{path(blob, symbols)}&targetType=primary") as answer:
+            assert answer.status == 405
+
+
 async def test_a_sliver_of_an_unregistered_blob_is_refused(node: OneNode, put: Put) -> None:
     refuse_sliver(await put(SHARD, P), node, "NOT_REGISTERED")
 
