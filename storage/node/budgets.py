@@ -7,7 +7,8 @@ that handover and repair never starve reads and writes. The rules, for all of th
 - The requester that was lent least comes first (start-time fair queueing); in a pool for members, members do before
   strangers. However many new requesters come, one that was lent something before gets its turn.
 - Of what is *divided*, because a requester can keep it for long, one requester may hold at most as much as would then
-  still be free, and all strangers together at most half of a pool for members.
+  still be free. All strangers together may hold at most half of a pool for members, and one of them at most as much
+  as would then still be free of that half.
 - Small amounts pass large ones: large amounts together never have more than three quarters. A large one that has waited
   for OVERDUE_S is passed by small ones only within the last quarter.
 """
@@ -84,13 +85,13 @@ class _Lent:
         """Whether anything is lent to the requester."""
         return requester in self._to
 
-    def is_within_share(self, requester: Requester, amount: int) -> bool:
-        """Whether the requester, lent `amount` more, holds at most as much as is still free then.
+    def is_within_share(self, requester: Requester, amount: int, free: int) -> bool:
+        """Whether the requester, lent `amount` of what is `free`, holds at most as much as is still free then.
 
         True of the first that a requester is lent, and for the node itself.
         """
         held = self._to.get(requester, 0)
-        return held == 0 or requester is ITSELF or held + amount <= self.free - amount
+        return held == 0 or requester is ITSELF or held + amount <= free - amount
 
 
 class Line:
@@ -110,7 +111,7 @@ class Line:
         half of what was free, cannot keep the others out.
         """
         taken = self._by_members if requester.is_member else self._by_strangers
-        has_room = taken.free > 0 and taken.is_within_share(requester, 1)
+        has_room = taken.free > 0 and taken.is_within_share(requester, 1, taken.free)
         is_first = not taken.holds(requester) and taken.free > -taken.capacity
         if not has_room and not is_first:
             raise LineFull(f"{taken.total} requests wait for their turn already")
@@ -313,10 +314,13 @@ class Pool:
         """Whether a requester waits neither for what it has itself, nor for what all strangers have."""
         if not self._is_divided:
             return True
-        ceiling = self._ceiling(one.requester.is_member)
-        if ceiling < self._lent.capacity and self._lent.to_strangers + one.amount > ceiling:
-            return False
-        return self._lent.is_within_share(one.requester, one.amount)
+        free, ceiling = self._lent.free, self._ceiling(one.requester.is_member)
+        if ceiling < self._lent.capacity:
+            left = ceiling - self._lent.to_strangers
+            if one.amount > left:
+                return False
+            free = min(free, left)
+        return self._lent.is_within_share(one.requester, one.amount, free)
 
     def _fits(self, one: _Waiting, overdue: _Waiting | None) -> bool:
         if one.amount > self._lent.free or not self._is_within_share(one):

@@ -132,6 +132,17 @@ async def test_all_strangers_leave_half_to_members() -> None:
     await give_all_back([*borrowers, member, small])
 
 
+async def test_a_stranger_has_no_more_than_it_leaves_of_the_strangers_half() -> None:
+    pool = Pool(1600, is_divided=True, for_members=True)
+    borrowers = [Borrower(pool, 100, STRANGERS[0]) for _ in range(16)]
+    await settled()
+    assert sum(one.has_it for one in borrowers) == 4
+    borrowers.append(Borrower(pool, 100, STRANGERS[1]))
+    await settled()
+    assert borrowers[-1].has_it
+    await give_all_back(borrowers)
+
+
 async def test_small_amounts_pass_a_large_one_until_it_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool(1600)
     small = [Borrower(pool, 100, STRANGERS[0]) for _ in range(8)]
