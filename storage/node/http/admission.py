@@ -43,8 +43,8 @@ READING_BYTES = 64 * 2**20
 """Slivers read or sent; those being read, WORK_AT_ONCE, take as much again."""
 RECEIVING_BYTES = 64 * 2**20
 """Bodies that arrive, or wait for work."""
-SMALL_BYTES = 2**17
-"""Up to this size a sliver needs no memory of those: the kernel takes as much of an answer."""
+SMALL_BYTES = 2**14
+"""Up to this size an answer needs no memory of those: the kernel takes as much of one (`server.UNSENT_BYTES`)."""
 SMALL_BODY_BYTES = 2**14
 """Up to this size a body needs none of those, so that questions do not wait behind slivers."""
 BEGINNINGS_BYTES = 16 * 2**20
@@ -139,7 +139,7 @@ class Admission:
             return await asyncio.to_thread(look, *args, **kwargs)
 
     async def reader(self, request: web.Request, size_bytes: int) -> None:
-        """Hold memory for a sliver of `size_bytes` until the request is answered."""
+        """Hold memory for a sliver or metadata of `size_bytes` until the request is answered."""
         if size_bytes > SMALL_BYTES:
             await hold(request, self._read_line, self._reading.lent(size_bytes, request[REQUESTER]))
 

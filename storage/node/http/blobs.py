@@ -87,7 +87,9 @@ class BlobHandlers:
         """BCS BlobMetadataWithId."""
         blob_id = blob_id_of(request)
         self._admission.refuse_blocked(request, blob_id)
-        return bcs_answer(blob_id + await self._admission.metadata_bytes(request, blob_id))
+        metadata = await self._admission.metadata_bytes(request, blob_id)
+        await self._admission.reader(request, len(metadata))
+        return bcs_answer(blob_id + metadata)
 
     async def put_metadata(self, request: web.Request) -> web.Response:
         """Take a registered blob's metadata: 201 when it is new, 200 when not; 202 for one not registered yet."""

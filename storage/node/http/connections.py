@@ -50,6 +50,8 @@ PIECE_BYTES = 2**13
 RECEIVED_BYTES = 2**12
 """Received at once, and so kept of a body that nobody reads; asyncio would take 256 KiB. (What is read while there is
 memory for it comes in larger pieces: `transfer.IncomingBody`.)"""
+UNSENT_BYTES = 2**14
+"""What is kept of an answer beyond what the kernel took, for which the request holds no memory any more."""
 PATH_CHARACTERS = 512
 """More than any path has that is served. aiohttp looks for one of thousands of slashes as many times, for 5 ms."""
 HEADS_IN_LINE = 2
@@ -231,6 +233,8 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         if hasattr(transport, "max_size"):
             transport.max_size = RECEIVED_BYTES
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.set_write_buffer_limits(UNSENT_BYTES)
         self._begin_head()
         self._connections.waits(self)
 

@@ -18,8 +18,9 @@ from storage.client import progress, wire
 from storage.client.bodies import LARGE_BYTES, LargeBody
 from storage.node import credentials
 from storage.node.budgets import MEMORY_BYTES, Budget, Pool
-from storage.node.http import admission, connections, pending, transfer, uploads
+from storage.node.http import admission, connections, pending, server, transfer, uploads
 from storage.node.http.connections import Connection, Limits
+from storage.redstuff import Axis
 from tests.storage.node.http.conftest import LIMIT_S, SHARD, Serve, ServeApp, ServedNode, until
 from tests.storage.node.test_credentials import header
 
@@ -146,12 +147,14 @@ async def test_symbols_keep_their_memory_until_they_are_read(serve_node: Serve) 
     assert await other == 200
 
 
+@pytest.mark.parametrize("axis", Axis)
 @pytest.mark.usefixtures("patient")
 async def test_a_sliver_keeps_its_memory_until_it_is_read(
-    serve_node: Serve, memories: list[WatchedPool]
+    serve_node: Serve, memories: list[WatchedPool], axis: Axis
 ) -> None:
+    """Also one of 80 000 bytes: the kernel would take as much, of 6000 connections 822 MiB."""
     served = await serve_node()
-    unread = await served.begin("GET", served.sliver_path(SHARD))
+    unread = await served.begin("GET", served.sliver_path(SHARD, axis))
     await _answered(unread)
     other = asyncio.create_task(served.sliver())
     await until(lambda: any(one.is_short for one in memories))
@@ -385,6 +388,11 @@ async def test_bodies_that_do_not_come_keep_no_member_out(
     shown = {"Authorization": header(hour=int(time.time()) // credentials.HOUR_S)}
     answers = [await served.talk("POST", path, question, fields=shown) for path, question in asked]
     assert [status for status, *_ in answers] == [200, 400, 400]
+
+
+def test_what_the_kernel_takes_of_unread_answers_is_small() -> None:
+    assert Limits().connections * server.UNSENT_BYTES <= 2**27
+    assert admission.SMALL_BYTES <= server.UNSENT_BYTES
 
 
 def test_all_that_strangers_can_fill_is_half_a_gibibyte() -> None:
