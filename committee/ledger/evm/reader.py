@@ -78,9 +78,10 @@ class Reader:
         self.blobs: Final = Contract(load_contract("Blobs"), deployment.blobs)
         self.ballot: Final = Contract(load_contract("Ballot"), deployment.ballot)
         self.proofs: Final = Contract(load_contract("Proofs"), deployment.proofs)
+        # (Of errors with the same name and types the last contract's argument names are told.)
         everything = (
-            *(self.token, self.staking, self.registry, self.committee),
-            *(self.blobs, self.ballot, self.proofs),
+            *(self.proofs, self.token, self.staking, self.registry),
+            *(self.committee, self.blobs, self.ballot),
         )
         self.errors: Final = ErrorDecoder(contract.abi for contract in everything)
         self._rpc = rpc
