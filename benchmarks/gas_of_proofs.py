@@ -22,12 +22,12 @@ from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
 from committee.opening import Opening
 from localnet.chain import LocalChain
-from storage.proofs.commitment import root_over, salt_of, symbol_node
+from storage.proofs.commitment import salt_of, symbol_node
 from storage.proofs.draw import ON_CHAIN, Position, drawn_place, line_length, position_at, symbols_in_pair
 from storage.proofs.inventory import Inventory, entries_of, inventory_of
 from storage.proofs.opening import Commitment, judge
 from storage.redstuff import MerkleProof, Parameters
-from storage.redstuff.merkle import leaf_hash
+from storage.redstuff.merkle import leaf_hash, root_of_hashes
 
 SYMBOL_BYTES = 302
 INVENTORY, PROOF = 10, 11
@@ -54,12 +54,12 @@ class UniformBlob:
     @property
     def pairs(self) -> list[bytes]:
         """The nodes of the leaves of the blob's tree."""
-        return [leaf_hash(root_over(self.sliver) * 2)] * self.grid.n_shards
+        return [leaf_hash(root_of_hashes(self.sliver) * 2)] * self.grid.n_shards
 
     @property
     def blob_id(self) -> bytes:
         """The blob's id."""
-        named = b"\x01" + self.length.to_bytes(8, "little") + root_over(self.pairs)
+        named = b"\x01" + self.length.to_bytes(8, "little") + root_of_hashes(self.pairs)
         return hashlib.blake2b(named, digest_size=32).digest()
 
     @property
@@ -73,13 +73,13 @@ class UniformBlob:
 
     def commitment(self, salt: bytes, shards: int) -> bytes:
         """Return the commitment of a member with so many shards."""
-        return root_over([root_over(self.leaves(salt))] * shards)
+        return root_of_hashes([root_of_hashes(self.leaves(salt))] * shards)
 
     def opening(self, salt: bytes, shards: list[int], position: Position) -> Opening:
         """Return what the member with these shards opens at a position."""
         pair = self.grid.pair_of_shard(self.blob_id, shards[position.shard_number])
         number = position.symbol if position.symbol < self.grid.s else position.symbol - self.grid.s
-        root = root_over(self.leaves(salt))
+        root = root_of_hashes(self.leaves(salt))
         trees = (
             (self.leaves(salt), position.symbol),
             ([root], 0),
@@ -88,12 +88,12 @@ class UniformBlob:
         return Opening(
             index=0,
             offset=0,
-            blob_root=root_over(self.pairs),
+            blob_root=root_of_hashes(self.pairs),
             blob_length=self.length,
             inventory_path=(),
             symbol=self.symbol,
             sliver_path=MerkleProof.of(self.sliver, number).siblings,
-            other_root=root_over(self.sliver),
+            other_root=root_of_hashes(self.sliver),
             blob_path=MerkleProof.of(self.pairs, pair).siblings,
             commitment_path=tuple(
                 sibling for nodes, place in trees for sibling in MerkleProof.of(nodes, place).siblings

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+PLACES_ON_CHAIN = 16
+"""How many places a member opens on chain, where its fellows have not certified it (`IProofs.PLACES`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:

@@ -1,6 +1,6 @@
 """Storage proofs: inventory → commitment → draw → openings → verdict. Pure rules; no I/O, no chain (section 8)."""
 
-from storage.proofs.commitment import pair_nodes, path_to_root, root_over, salt_of
+from storage.proofs.commitment import pair_nodes, salt_of
 from storage.proofs.draw import Position, place_of, symbols_in_pair
 from storage.proofs.inventory import ENTRY_BYTES, Entry, Inventory, entries_of
 from storage.proofs.opening import Commitment, WrongOpening, judge
@@ -15,9 +15,7 @@ __all__ = [
     "entries_of",
     "judge",
     "pair_nodes",
-    "path_to_root",
     "place_of",
-    "root_over",
     "salt_of",
     "symbols_in_pair",
 ]

@@ -12,12 +12,7 @@ need not have, the pair of a blob that has become invalid or a shard that it doe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from hashlib import blake2b
-
-from storage.redstuff import GrowingTree, MerkleProof
-from storage.redstuff.merkle import leaf_hash
-from storage.redstuff.parameters import HASH_BYTES
+from storage.redstuff.merkle import blake2b_256, leaf_hash
 
 Symbols = bytes | bytearray | memoryview
 
@@ -27,8 +22,7 @@ def salt_of(epoch: int, node_id: int, public_key: bytes, start_hash: bytes) -> b
 
     `start_hash` is the hash of the block that started the epoch, 32 bytes.
     """
-    parts = epoch.to_bytes(4, "little") + node_id.to_bytes(4, "little") + public_key + start_hash
-    return blake2b(parts, digest_size=HASH_BYTES).digest()
+    return blake2b_256(epoch.to_bytes(4, "little") + node_id.to_bytes(4, "little") + public_key + start_hash)
 
 
 def symbol_node(salt: bytes, symbol: Symbols) -> bytes:
@@ -43,16 +37,3 @@ def pair_nodes(salt: bytes, primary: Symbols, secondary: Symbols, symbol_size: i
         for sliver in (primary, secondary)
         for place in range(0, len(sliver), symbol_size)
     ]
-
-
-def root_over(nodes: Iterable[bytes]) -> bytes:
-    """Return the root over nodes: a shard's over those of its pairs, the commitment over those of the shards."""
-    tree = GrowingTree()
-    for node in nodes:
-        tree.add_node(node)
-    return tree.root()
-
-
-def path_to_root(nodes: Sequence[bytes], number: int) -> tuple[bytes, ...]:
-    """Return the siblings from one of the nodes to the root over them, bottom-up."""
-    return MerkleProof.of(nodes, number).siblings

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 
+from committee.opening import PLACES_ON_CHAIN
 from storage.redstuff import Axis, Parameters
-from storage.redstuff.parameters import HASH_BYTES
+from storage.redstuff.merkle import blake2b_256
 
 TAG = b"haulout proof"
 FOR_FELLOWS = 640
 """Positions that a member opens to its fellows: who lacks 1 % of the bytes is found with 99.8 %."""
-ON_CHAIN = 16
-"""Positions that a member opens on chain when too few fellows sign: the first of the same."""
+ON_CHAIN = PLACES_ON_CHAIN
+"""Positions that a member opens on chain when too few fellows sign, the first of the same: they find it with 15 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def drawn_place(draw: bytes, node_id: int, number: int, length: int) -> int:
     the block that draws.
     """
     ticket = TAG + draw + node_id.to_bytes(4, "little") + number.to_bytes(2, "little")
-    return int.from_bytes(blake2b(ticket, digest_size=HASH_BYTES).digest(), "big") % length
+    return int.from_bytes(blake2b_256(ticket), "big") % length
 
 
 def positions(grid: Parameters, draw: bytes, node_id: int, shards: int, weight: int) -> Iterator[Position]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from committee.messages import inventory_body
-from storage.redstuff import GrowingTree, blob_id_text
+from storage.redstuff import blob_id_text, merkle_root
 from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SYMBOL_BYTES
 
 WEIGHT_BYTES = 8
@@ -80,9 +80,7 @@ def entries_of(blobs: Iterable[tuple[bytes, int]]) -> Iterator[Entry]:
 
 
 def inventory_of(entries: Iterable[Entry]) -> Inventory:
-    """Return what is signed of an inventory, from all its entries in their order; holds one at a time."""
-    tree, weight = GrowingTree(), 0
-    for entry in entries:
-        tree.add(entry.leaf())
-        weight = entry.offset + entry.symbol_size
-    return Inventory(tree.root(), tree.count, weight)
+    """Return what is signed of an inventory, from all its entries in their order."""
+    leaves = [entry.leaf() for entry in entries]
+    last = Entry.of_leaf(leaves[-1]) if leaves else None
+    return Inventory(merkle_root(leaves), len(leaves), last.offset + last.symbol_size if last else 0)

@@ -14,7 +14,7 @@ from storage.redstuff.errors import (
 )
 from storage.redstuff.inconsistency import InconsistencyProof, ProvenSymbol
 from storage.redstuff.large import LargeBlob, LargeSliver
-from storage.redstuff.merkle import GrowingTree, MerkleProof, merkle_root
+from storage.redstuff.merkle import MerkleProof, merkle_root
 from storage.redstuff.metadata import BlobMetadata, EncodedMetadata, SingleRoot, SliverData, SliverRoots
 from storage.redstuff.parameters import Axis, BlobId, Parameters, blob_id_text, parse_blob_id
 
@@ -25,7 +25,6 @@ __all__ = [
     "Decoding",
     "EncodedBlob",
     "EncodedMetadata",
-    "GrowingTree",
     "InconsistencyProof",
     "InconsistentBlob",
     "InvalidEncoding",

@@ -57,45 +57,6 @@ def depth_of(n_leaves: int) -> int:
     return max(n_leaves - 1, 0).bit_length()
 
 
-class GrowingTree:
-    """A tree whose leaves come one after the other; holds one node a level."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        """Leaves so far."""
-        self._left: list[bytes | None] = []
-        """Level → the node that waits for its right neighbour."""
-
-    def add(self, leaf: bytes) -> None:
-        """Add a leaf, given as its bytes, behind the others."""
-        self.add_node(leaf_hash(leaf))
-
-    def add_node(self, node: bytes) -> None:
-        """Add a leaf, given as its node, behind the others."""
-        self.count += 1
-        for level, left in enumerate(self._left):
-            if left is None:
-                self._left[level] = node
-                return
-            self._left[level], node = None, inner_node(left, node)
-        self._left.append(node)
-
-    def root(self) -> bytes:
-        """Return the root over the leaves so far, as `merkle_root` does."""
-        if not self.count:
-            return EMPTY
-        node: bytes | None = None
-        for level, left in enumerate(self._left):
-            is_top = level == len(self._left) - 1
-            if left is None:
-                node = None if node is None else inner_node(node, EMPTY)
-            elif node is None:
-                node = left if is_top else inner_node(left, EMPTY)
-            else:
-                node = inner_node(left, node)
-        return node or EMPTY
-
-
 def node_to_bcs(node: bytes) -> bytes:
     """Return a node as it travels: `0x01 ‖ 32 bytes`, or `0x00` for the node of zeros."""
     return b"\x00" if node == EMPTY else b"\x01" + node

@@ -10,7 +10,7 @@ from committee.certificate import Certificate
 from committee.ledger.evm.writer import Writer
 from committee.ledger.proofs import MemberProof, Round
 from committee.ledger.records import Transaction
-from committee.opening import Opening
+from committee.opening import PLACES_ON_CHAIN, Opening
 
 
 class ProofsWriter(Writer):
@@ -35,7 +35,7 @@ class ProofsWriter(Writer):
     async def member_proof(self, epoch: int, node_id: int) -> MemberProof:
         """As `Ledger.member_proof`."""
         told = await self._reader.call(self._reader.proofs, "proofOf", epoch, node_id)
-        answered = frozenset(place for place in range(16) if told["answered"] >> place & 1)
+        answered = frozenset(place for place in range(PLACES_ON_CHAIN) if told["answered"] >> place & 1)
         return MemberProof(
             told["commitment"], answered, told["isProven"], told["isMissed"], told["isPunished"]
         )

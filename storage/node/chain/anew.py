@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 from committee.errors import LedgerError, LedgerRefused, LedgerReorganised, LedgerStateGone
 from committee.ledger import BlobRecord, BlockMark, EpochStarted, EpochState, Event, NodeLedger
@@ -205,7 +204,7 @@ class ReadingAnew:
                     progress = replace(progress, at=await self._newer(progress.at))
                     continue
                 progress = replace(progress, cursor=cursor, is_paged=cursor == 0)
-                read += [_since(one, progress.start.number) for one in records]
+                read += [_since(one, progress.start.number, progress.invalidated) for one in records]
                 if progress.is_paged or len(read) >= KEPT_AT_ONCE:
                     await self._keep(progress, read)
                     read.clear()
@@ -284,9 +283,7 @@ class ReadingAnew:
             writing.remove("note", "name = ?", PROGRESS)
 
 
-def _since(
-    record: BlobRecord, start: int, invalidated: Mapping[bytes, int] = MappingProxyType({})
-) -> BlobObject:
+def _since(record: BlobRecord, start: int, invalidated: Mapping[bytes, int]) -> BlobObject:
     """Return an object that was certified, and became invalid, before the epoch began, unless events say otherwise."""
     return BlobObject(
         record,

@@ -33,13 +33,12 @@ from storage.proofs import (
     Inventory,
     Position,
     pair_nodes,
-    path_to_root,
     place_of,
-    root_over,
     salt_of,
     symbols_in_pair,
 )
-from storage.redstuff import Axis, BlobMetadata, RedStuff, RedStuffError, blob_id_text
+from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
+from storage.redstuff.merkle import root_of_hashes
 from storage.redstuff.parameters import HASH_BYTES
 
 File = TypeVar("File", InventoryFile, TreeFile)
@@ -96,7 +95,7 @@ class Proving:
 
     def commitment(self, term: Term) -> bytes:
         """Return the root over the roots of the member's shards, those that have been made."""
-        return root_over(self._shard_nodes(term))
+        return root_of_hashes(self._shard_nodes(term))
 
     def opening(self, term: Term, position: Position) -> Opening:
         """Return the opening of a position. Raises `Incomplete` when a sliver, or a file, is missing or damaged."""
@@ -119,11 +118,11 @@ class Proving:
                 symbol=symbol,
                 sliver_path=in_sliver.siblings,
                 other_root=roots.sliver_root(axis.other, self._code.sliver_of_pair(of_pair, axis.other)),
-                blob_path=path_to_root(roots.pair_nodes(), of_pair),
+                blob_path=MerkleProof.of(roots.pair_nodes(), of_pair).siblings,
                 commitment_path=(
-                    *path_to_root(nodes, position.symbol),
+                    *MerkleProof.of(nodes, position.symbol).siblings,
                     *tree.siblings(index),
-                    *path_to_root(self._shard_nodes(term), position.shard_number),
+                    *MerkleProof.of(self._shard_nodes(term), position.shard_number).siblings,
                 ),
             )
         except (OSError, ValueError, RedStuffError) as error:

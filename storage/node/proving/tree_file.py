@@ -59,10 +59,6 @@ class TreeFile:
         """Return the root; zeros over no leaves."""
         return self._node(len(self._levels) - 1, 0) if self.count else EMPTY
 
-    def node(self, index: int) -> bytes:
-        """Return the node of a leaf."""
-        return self._node(0, index)
-
     def siblings(self, index: int) -> tuple[bytes, ...]:
         """Return the siblings from a leaf to the root, bottom-up."""
         return tuple(self._node(level, index >> level ^ 1) for level in range(depth_of(self.count)))

@@ -12,10 +12,11 @@ from committee import messages
 from committee.errors import LedgerRefused
 from committee.messages import Intent
 from committee.opening import Opening
-from storage.proofs.commitment import root_over, salt_of
+from storage.proofs.commitment import salt_of
 from storage.proofs.draw import FOR_FELLOWS, ON_CHAIN, Position, drawn_place, line_length, position_at
 from storage.proofs.inventory import Inventory
 from storage.proofs.opening import Commitment, WrongOpening, judge
+from storage.redstuff.merkle import root_of_hashes
 from tests.storage.proofs.members import HonestMember, member
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Round:
         """Commit the node, and have the positions drawn; return the draw."""
         ledger, epoch = self.node.ledger, self.state.epoch
         roots = [self.honest.shard_root(shard) for shard in self.honest.shards]
-        await ledger.commit(epoch, root_over(roots))
-        assert (await ledger.member_proof(epoch, self.node.node_id)).commitment == root_over(roots)[:24]
+        await ledger.commit(epoch, root_of_hashes(roots))
+        assert (await ledger.member_proof(epoch, self.node.node_id)).commitment == root_of_hashes(roots)[:24]
         before = await ledger.proof_round(epoch)
         assert before is not None
         await self.network.chain.increase_time(before.commit_by_s - await ledger.chain_time_s())

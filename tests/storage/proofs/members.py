@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from committee.opening import Opening
-from storage.proofs.commitment import pair_nodes, path_to_root, root_over, salt_of
+from storage.proofs.commitment import pair_nodes, salt_of
 from storage.proofs.draw import Position, place_of
 from storage.proofs.inventory import Entry, Inventory, entries_of, inventory_of
 from storage.proofs.opening import Commitment
 from storage.redstuff import Axis, EncodedBlob, MerkleProof, RedStuff
-from storage.redstuff.merkle import leaf_hash
+from storage.redstuff.merkle import leaf_hash, root_of_hashes
 
 EPOCH, NODE_ID = 7, 3
 PUBLIC_KEY, START_HASH, DRAW = bytes(range(48)), b"\x51" * 32, b"\xd4" * 32
@@ -43,7 +43,7 @@ class HonestMember:
         """The member's, with every other shard attested in this epoch."""
         roots = [self.shard_root(shard) for shard in self.shards]
         attested = dict(list(zip(self.shards, roots, strict=True))[::2])
-        return Commitment(root_over(roots), self.salt, self.shards, attested)
+        return Commitment(root_of_hashes(roots), self.salt, self.shards, attested)
 
     def symbol_size(self, blob: EncodedBlob) -> int:
         """`t` of a blob."""
@@ -65,7 +65,7 @@ class HonestMember:
 
     def shard_root(self, shard: int) -> bytes:
         """The root that attests a shard."""
-        return root_over(self.pair_roots(shard))
+        return root_of_hashes(self.pair_roots(shard))
 
     def opening(self, position: Position) -> Opening:
         """An honest opening."""
@@ -92,9 +92,13 @@ class HonestMember:
             other_root=metadata.sliver_root(axis.other, others),
             blob_path=MerkleProof.of(leaves, pair).siblings,
             commitment_path=(
-                *path_to_root(pair_nodes(self.salt, *self.pair(blob, shard), size), position.symbol),
-                *path_to_root(self.pair_roots(shard), index),
-                *path_to_root([self.shard_root(one) for one in self.shards], position.shard_number),
+                *MerkleProof.of(
+                    pair_nodes(self.salt, *self.pair(blob, shard), size), position.symbol
+                ).siblings,
+                *MerkleProof.of(self.pair_roots(shard), index).siblings,
+                *MerkleProof.of(
+                    [self.shard_root(one) for one in self.shards], position.shard_number
+                ).siblings,
             ),
         )
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from committee.opening import Opening
 from storage.proofs import opening as rules
-from storage.proofs.commitment import pair_nodes, root_over
+from storage.proofs.commitment import pair_nodes
 from storage.proofs.draw import Position, line_length, place_of, position_at, positions, symbols_in_pair
 from storage.proofs.opening import judge
 from storage.redstuff import merkle_root
+from storage.redstuff.merkle import root_of_hashes
 from tests.storage.proofs.members import DRAW, NODE_ID, HonestMember, member
 
 SMALL = member(7, [0, 1, 40, 333, 1000], [5, 0, 3])
@@ -135,7 +136,7 @@ def test_refused_with_another_members_salt() -> None:
 def test_refused_where_the_commitment_has_nothing() -> None:
     roots = [SMALL.shard_root(shard) for shard in SMALL.shards]
     position = Position(1, 0, 0)
-    commitment = replace(SMALL.commitment, root=root_over([roots[0], bytes(32), roots[2]]))
+    commitment = replace(SMALL.commitment, root=root_of_hashes([roots[0], bytes(32), roots[2]]))
     with pytest.raises(rules.NotCommitted):
         judge(SMALL.code, SMALL.inventory, commitment, SMALL.opening(position), position)
 
@@ -153,4 +154,4 @@ def test_pair_root_by_kernels_is_that_over_the_nodes(one: HonestMember) -> None:
         pair, size = one.pair(blob, one.shards[0]), one.symbol_size(blob)
         symbols = [bytes(sliver[at : at + size]) for sliver in pair for at in range(0, len(sliver), size)]
         assert root == merkle_root([one.salt + symbol for symbol in symbols])
-        assert root == root_over(pair_nodes(one.salt, *pair, size))
+        assert root == root_of_hashes(pair_nodes(one.salt, *pair, size))

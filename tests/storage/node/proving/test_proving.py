@@ -199,7 +199,8 @@ async def test_a_blob_that_is_invalid_stands_as_nothing_in_the_inventorys_order(
     assert node.proving.inventory(term).count == len(BLOBS)
     node.proving.shard_root(term, term.shards[0])
     tree = node.proving._tree(term, term.shards[0])
-    assert [tree.node(index) == NOTHING for index in range(len(BLOBS))] == [i == 2 for i in range(len(BLOBS))]
+    leaves = [tree.siblings(index ^ 1)[0] for index in range(len(BLOBS))]
+    assert [leaf == NOTHING for leaf in leaves] == [i == 2 for i in range(len(BLOBS))]
 
 
 async def test_nothing_is_made_for_an_epoch_that_is_over(begun: Network) -> None:

@@ -26,8 +26,7 @@ def test_a_tree_in_a_file_is_that_in_memory(
     tree = TreeFile.make(tmp_path / "5.tree", iter(nodes))
     for one in (tree, TreeFile(tree.path)):
         assert (one.count, one.root()) == (count, root_of_hashes(nodes))
-        for index, node in enumerate(nodes):
-            assert one.node(index) == node
+        for index in range(count):
             assert one.siblings(index) == MerkleProof.of(nodes, index).siblings
 
 
