@@ -10,6 +10,28 @@ from committee.certificate import Certificate
 from committee.ledger.records import Transaction
 from committee.opening import Opening
 
+DONE_BEFORE = frozenset(
+    {"AlreadyBegun", "AlreadyDrawn", "DrawPending", "AlreadyProven", "AlreadyJudged", "NotDemanded"}
+)
+"""Reasons of a refusal by which the contract tells that there is nothing left to do: another account has sent the same
+before. (`DrawPending`: the draw's block is fixed, and not behind the newest one yet.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class ProofTerms:
+    """What a deployment has fixed for all rounds."""
+
+    bond: int
+    """What a demand costs its asker if it is answered."""
+    commit_window_s: int
+    """From the round's beginning until commitments are refused."""
+    prove_window_s: int
+    """From the draw until members without a certificate should answer on chain."""
+    answer_window_s: int
+    """From then until certificates and answers are refused."""
+    demand_window_s: int
+    """From a demand until it must be answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -28,6 +50,8 @@ class Round:
     """The block whose hash draws the positions; 0 while none is fixed."""
     draw: bytes | None
     """That hash, once the positions are drawn."""
+    prove_by_s: int
+    """From this time on a member without a certificate should answer on chain; 0 before the draw."""
     answer_by_s: int
     """The last second at which a certificate or an answer counts; 0 before the draw."""
 
@@ -43,16 +67,43 @@ class MemberProof:
     is_proven: bool
     is_missed: bool
     is_punished: bool
+    open_demands: int = 0
+    """Demands that are neither answered nor judged, but for those that fellows have in places of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A demand that is neither answered nor judged."""
+
+    node_id: int
+    asker: str
+    """The account that demands, and gets its bond back if nobody answers."""
+    position: int
+    """The symbol's place in the member's line (`storage.proofs.draw`)."""
+    answer_by_s: int
+    """The last second at which an answer counts."""
 
 
 class ProofsLedger(Protocol):
-    """The rounds of storage proofs. All but commitments anyone may send."""
+    """The rounds of storage proofs. All but commitments anyone may send.
+
+    What is sent is refused, with a reason in `DONE_BEFORE`, when another account has done the same before.
+    """
+
+    async def proof_terms(self) -> ProofTerms:
+        """Return what the deployment has fixed for all rounds."""
 
     async def proof_round(self, epoch: int) -> Round | None:
         """Return the round of an epoch, in the newest block; None when it has not begun."""
 
     async def member_proof(self, epoch: int, node_id: int) -> MemberProof:
         """Return a node's part in the round of an epoch, in the newest block."""
+
+    async def demands(self, node_id: int) -> tuple[Demand, ...]:
+        """Return the open demands of a member in the current epoch, in the newest block, by their deadlines.
+
+        Cheap to ask again and again. Raises `LedgerUnavailable` also when fewer are told of than the contract counts.
+        """
 
     async def begin_round(
         self, root: bytes, count: int, weight: int, certificate: Certificate
@@ -68,8 +119,32 @@ class ProofsLedger(Protocol):
     async def prove(self, node_id: int, certificate: Certificate) -> Transaction:
         """Post that a quorum of its fellows saw a member open what was drawn."""
 
-    async def answer(self, node_id: int, openings: Mapping[int, Opening]) -> Transaction:
-        """Open places, by their numbers, of a member on chain."""
+    async def answer(self, node_id: int, openings: Mapping[int, Opening]) -> list[Transaction]:
+        """Open places, by their numbers, of a member on chain; in as many transactions as it takes.
+
+        Places that are answered already are passed over. A refusal leaves the earlier transactions' places answered.
+        """
 
     async def judge(self, node_id: int) -> Transaction:
-        """Have a member that has not proven in time miss the round."""
+        """Have a member that has not proven in time miss the round; its second miss in a row is punished.
+
+        The node is paid out first where its stake can only be slashed then.
+        """
+
+    async def demand(self, node_id: int, position: int) -> Transaction:
+        """Demand that a member opens a position of its line on chain; the account pays the bond.
+
+        It is the node's if the demand is answered, and comes back with `judge_demand` and `reclaim`.
+        """
+
+    async def answer_demand(self, node_id: int, asker: str, opening: Opening) -> Transaction:
+        """Answer an account's demand of a member until its deadline; the opening needs no commitment path."""
+
+    async def judge_demand(self, node_id: int, asker: str) -> Transaction:
+        """Have a member punished that has not answered an account's demand in time, while the epoch lasts.
+
+        The node is paid out first where its stake can only be slashed then.
+        """
+
+    async def reclaim(self, epoch: int, node_id: int, asker: str) -> Transaction:
+        """Give an account the bond of its demand back when the demand's epoch is over."""

@@ -18,6 +18,7 @@ from committee.ledger.evm import answers, blob_search, decode, past
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.many_calls import call_many
+from committee.ledger.evm.open_demands import OpenDemands
 from committee.ledger.evm.proofs import ProofsWriter
 from committee.ledger.evm.providers import Providers
 from committee.ledger.evm.reader import Reader
@@ -28,6 +29,7 @@ from committee.ledger.evm.settled import SettledHead
 from committee.ledger.evm.space import SpaceWriter
 from committee.ledger.evm.together import both
 from committee.ledger.evm.voting import VotingWriter
+from committee.ledger.proofs import Demand
 from committee.ledger.records import (
     Absence,
     BlobObjects,
@@ -63,6 +65,7 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         self._settled = SettledHead(rpc, reader, deployment, confirmations)
         sender = Sender(rpc, key, deployment.chain_id, reader.errors) if key else None
         super().__init__(reader, sender, dry_run)
+        self._demands = OpenDemands(rpc, reader)
 
     @classmethod
     def open(
@@ -395,6 +398,10 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
     async def earnings(self, account: str) -> int:
         """Return the commissions that an account has not withdrawn yet."""
         return int(await self._reader.call(self._reader.staking, "earningsOf", account))
+
+    async def demands(self, node_id: int) -> tuple[Demand, ...]:
+        """As `Ledger.demands`."""
+        return await self._demands.of(node_id, self._sender.mined_block if self._sender else -1)
 
     async def quote(self, length: int, periods: int) -> Quote:
         """Return what a blob of `length` bytes takes and costs for `periods` periods."""

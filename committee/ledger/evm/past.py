@@ -46,7 +46,7 @@ async def _before_deletion(
     """The newest event, which tells the certificate's epoch also when it is an extension."""
     records: dict[int, BlobRecord] = {}
     search = reader.newest_first(
-        reader.blobs, ("BlobRegistered", "BlobCertified"), sorted(lacking), first_block, at.number
+        reader.blobs, ("BlobRegistered", "BlobCertified"), [sorted(lacking)], first_block, at.number
     )
     async for log, block in search:
         event = decode.event(log, block)
@@ -70,7 +70,7 @@ async def absence(rpc: Rpc, reader: Reader, node_id: int, first_block: int) -> A
     last = (await reader.block("latest")).mark
     names = (decode.REGISTERED, decode.STOOD, *decode.ABSENCES)
     end: Absence | None = None
-    async for log, _ in reader.newest_first(reader.registry, names, [node_id], first_block, last.number):
+    async for log, _ in reader.newest_first(reader.registry, names, [[node_id]], first_block, last.number):
         if log.name == decode.REGISTERED:
             return end or Absence.NEVER_STOOD
         if log.name == decode.STOOD and end is not None:

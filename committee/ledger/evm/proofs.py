@@ -7,20 +7,43 @@ from typing import Any
 
 from committee import bls
 from committee.certificate import Certificate
-from committee.ledger.evm.writer import Writer
-from committee.ledger.proofs import MemberProof, Round
+from committee.errors import LedgerRefused
+from committee.ledger.evm.estimates import TRANSACTION_GAS_LIMIT
+from committee.ledger.evm.staking import StakingWriter
+from committee.ledger.evm.together import both
+from committee.ledger.proofs import MemberProof, ProofTerms, Round
 from committee.ledger.records import Transaction
 from committee.opening import PLACES_ON_CHAIN, Opening
 
+ANSWERS_GAS = 300_000
+"""A little more than an answer takes beside its openings, of a member with a thousand shards."""
+OPENING_GAS = 60_000
+"""A little more than an opening takes beside what is by its bytes."""
+BYTE_GAS = 44
+"""A little more than a byte of an opening takes: the floor price of calldata is 40 (EIP-7623). Its usual price, 16, and
+the two hashes of a symbol come to less."""
+WORD_BYTES = 32
+OPENING_WORDS = 17
+"""Of an opening in calldata, its place included, without the contents of its lists."""
 
-class ProofsWriter(Writer):
+
+class ProofsWriter(StakingWriter):
     """What members and keepers ask and send in a round of proofs."""
+
+    async def proof_terms(self) -> ProofTerms:
+        """As `Ledger.proof_terms`."""
+        read, proofs = self._reader.call, self._reader.proofs
+        bond, windows = await both(read(proofs, "bond"), read(proofs, "windows"))
+        return ProofTerms(bond, *windows)
 
     async def proof_round(self, epoch: int) -> Round | None:
         """As `Ledger.proof_round`."""
         told = await self._reader.call(self._reader.proofs, "roundOf", epoch)
         if not told["count"]:
             return None
+        prove_by_s = 0
+        if told["answerBy"]:
+            prove_by_s = told["answerBy"] - (await self.proof_terms()).answer_window_s
         return Round(
             inventory_root=told["inventory"],
             count=told["count"],
@@ -29,6 +52,7 @@ class ProofsWriter(Writer):
             commit_by_s=told["commitBy"],
             draw_block=told["drawBlock"],
             draw=told["draw"] if told["answerBy"] else None,
+            prove_by_s=prove_by_s,
             answer_by_s=told["answerBy"],
         )
 
@@ -37,7 +61,12 @@ class ProofsWriter(Writer):
         told = await self._reader.call(self._reader.proofs, "proofOf", epoch, node_id)
         answered = frozenset(place for place in range(PLACES_ON_CHAIN) if told["answered"] >> place & 1)
         return MemberProof(
-            told["commitment"], answered, told["isProven"], told["isMissed"], told["isPunished"]
+            commitment=told["commitment"],
+            answered=answered,
+            is_proven=told["isProven"],
+            is_missed=told["isMissed"],
+            is_punished=told["isPunished"],
+            open_demands=told["openDemands"],
         )
 
     async def begin_round(
@@ -58,18 +87,75 @@ class ProofsWriter(Writer):
         """As `Ledger.prove`."""
         return await self._prove("prove", node_id, *_signed(certificate))
 
-    async def answer(self, node_id: int, openings: Mapping[int, Opening]) -> Transaction:
+    async def answer(self, node_id: int, openings: Mapping[int, Opening]) -> list[Transaction]:
         """As `Ledger.answer`."""
-        return await self._prove(
-            "answer", node_id, list(openings), [_argument(one) for one in openings.values()]
-        )
+        return [
+            await self._prove("answer", node_id, list(batch), [_argument(one) for one in batch.values()])
+            for batch in batches(openings)
+        ]
 
     async def judge(self, node_id: int) -> Transaction:
         """As `Ledger.judge`."""
-        return await self._prove("judge", node_id)
+        return await self._judge("judge", node_id)
+
+    async def demand(self, node_id: int, position: int) -> Transaction:
+        """As `Ledger.demand`; where nothing but the allowance is lacking, the bond is approved first."""
+        async with self._spending:
+            try:
+                return await self._prove("demand", node_id, position)
+            except LedgerRefused as refusal:
+                await self._approve(self._reader.proofs, refusal)
+                return await self._prove("demand", node_id, position)
+
+    async def answer_demand(self, node_id: int, asker: str, opening: Opening) -> Transaction:
+        """As `Ledger.answer_demand`."""
+        return await self._prove("answerDemand", node_id, asker, _argument(opening))
+
+    async def judge_demand(self, node_id: int, asker: str) -> Transaction:
+        """As `Ledger.judge_demand`."""
+        return await self._judge("judgeDemand", node_id, asker)
+
+    async def reclaim(self, epoch: int, node_id: int, asker: str) -> Transaction:
+        """As `Ledger.reclaim`."""
+        return await self._prove("reclaim", epoch, node_id, asker)
+
+    async def _judge(self, function: str, node_id: int, *arguments: Any) -> Transaction:
+        """Send a judgement of a node; pay it out first where its stake can only be slashed then."""
+        try:
+            return await self._prove(function, node_id, *arguments)
+        except LedgerRefused as refusal:
+            if refusal.reason != "NotSettled":
+                raise
+            await self._pay_out_first(node_id, int(str(refusal.arguments["needed"])))
+            return await self._prove(function, node_id, *arguments)
 
     async def _prove(self, function: str, *arguments: Any) -> Transaction:
         return (await self._send(self._reader.proofs, function, *arguments)).transaction
+
+
+def batches(openings: Mapping[int, Opening]) -> list[dict[int, Opening]]:
+    """Return the openings, in their order, in batches of which each fits into a transaction (EIP-7825).
+
+    The most of any symbols but the largest fit into one: 16 of 302 bytes among 1000 shards take 1.2 million gas, one of
+    65 534 bytes takes 2.7 million.
+    """
+    found: list[dict[int, Opening]] = []
+    left = 0
+    for place, opening in openings.items():
+        gas = opening_gas(opening)
+        if gas > left:
+            found.append({})
+            left = TRANSACTION_GAS_LIMIT - ANSWERS_GAS
+        found[-1][place] = opening
+        left -= gas
+    return found
+
+
+def opening_gas(opening: Opening) -> int:
+    """Return a little more gas than an opening takes in an answer."""
+    paths = (opening.inventory_path, opening.commitment_path, opening.sliver_path, opening.blob_path)
+    words = OPENING_WORDS + sum(map(len, paths)) + -(-len(opening.symbol) // WORD_BYTES)
+    return OPENING_GAS + words * WORD_BYTES * BYTE_GAS
 
 
 def _signed(certificate: Certificate) -> tuple[bytes, bytes]:

@@ -331,16 +331,16 @@ class Reader:
         return Stretch(marks, events, lacks_address_changes=lacks_plentiful)
 
     async def newest_first(
-        self, contract: Contract, names: Sequence[str], keys: Sequence[int], first: int, last: int
+        self, contract: Contract, names: Sequence[str], keys: Sequence[Sequence[int]], first: int, last: int
     ) -> AsyncIterator[tuple[Log, BlockMark]]:
-        """Yield the events of these names whose first indexed value is one of `keys`, and their blocks.
+        """Yield the events of these names, and their blocks, whose first indexed values are each among those in `keys`.
 
         As an endpoint tells them, not checked against headers: for what is rare and may be far back. Raises
         `Unreadable` for what is no event of the contract.
         """
         wanted = (
             [topic for topic, declared in contract.abi.events.items() if declared["name"] in names],
-            [key.to_bytes(32, "big") for key in keys],
+            *([key.to_bytes(32, "big") for key in alternatives] for alternatives in keys),
         )
         async for raw in self._history.newest_first(contract.address, wanted, first, last):
             log = self._decoded(contract.abi, raw)

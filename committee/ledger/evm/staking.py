@@ -48,7 +48,7 @@ class StakingWriter(Writer):
         account = sender.account
         newest = (await self._reader.newest(sender.mined_block)).number
         first = max(newest - LATELY_BLOCKS + 1, self._reader.first_block)
-        staked = self._reader.newest_first(self._reader.staking, ["Staked"], [node_id], first, newest)
+        staked = self._reader.newest_first(self._reader.staking, ["Staked"], [[node_id]], first, newest)
         async for log, block in staked:
             if log.arguments["staker"] == account and log.arguments["amount"] == amount:
                 return block.number

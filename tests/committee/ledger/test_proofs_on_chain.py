@@ -12,55 +12,14 @@ from committee import messages
 from committee.errors import LedgerRefused
 from committee.messages import Intent
 from committee.opening import Opening
-from storage.proofs.commitment import salt_of
-from storage.proofs.draw import FOR_FELLOWS, ON_CHAIN, Position, drawn_place, line_length, position_at
+from storage.proofs.draw import FOR_FELLOWS, ON_CHAIN, Position, drawn_place, line_length
 from storage.proofs.inventory import Inventory
 from storage.proofs.opening import Commitment, WrongOpening, judge
-from storage.redstuff.merkle import root_of_hashes
-from tests.storage.proofs.members import HonestMember, member
+from tests.committee.ledger.proving import Round, begin
+from tests.storage.proofs.members import HonestMember
 
 if TYPE_CHECKING:
-    from committee.ledger import EpochState
-    from tests.committee.ledger.conftest import Launch, Network, Node
-
-LENGTHS = [0, 1, 77, 3000, 40_000]
-
-
-class Round:
-    """The round of the first epoch, of one node with blobs that it has, as they come to the contract."""
-
-    def __init__(self, network: Network, state: EpochState, node: Node, honest: HonestMember) -> None:
-        self.network = network
-        self.state = state
-        self.node = node
-        self.honest = honest
-
-    async def draw(self) -> bytes:
-        """Commit the node, and have the positions drawn; return the draw."""
-        ledger, epoch = self.node.ledger, self.state.epoch
-        roots = [self.honest.shard_root(shard) for shard in self.honest.shards]
-        await ledger.commit(epoch, root_of_hashes(roots))
-        assert (await ledger.member_proof(epoch, self.node.node_id)).commitment == root_of_hashes(roots)[:24]
-        before = await ledger.proof_round(epoch)
-        assert before is not None
-        await self.network.chain.increase_time(before.commit_by_s - await ledger.chain_time_s())
-        await ledger.draw()
-        fixed = await ledger.proof_round(epoch)
-        assert fixed is not None
-        assert fixed.draw is None
-        await self.network.chain.mine(fixed.draw_block - (await ledger.newest()).number)
-        await ledger.draw()
-        drawn = await ledger.proof_round(epoch)
-        assert drawn is not None
-        assert drawn.draw is not None
-        assert drawn.answer_by_s > await ledger.chain_time_s()
-        return drawn.draw
-
-    def position(self, draw: bytes, place: int) -> Position:
-        """A drawn position, by Python's rules."""
-        code, weight = self.honest.code, self.honest.inventory.weight
-        length = line_length(code, len(self.honest.shards), weight)
-        return position_at(code, weight, drawn_place(draw, self.node.node_id, place, length))
+    from tests.committee.ledger.conftest import Launch
 
 
 @pytest.fixture(params=[1, 300], ids=["at once", "300 blocks behind"])
@@ -69,20 +28,7 @@ async def begun(launch: Launch, request: pytest.FixtureRequest) -> Round:
 
     `blockhash` reaches 256 blocks back, and EIP-2935 further; no block tells its own hash.
     """
-    network = await launch([5, 3, 2])
-    state = await network.begin_epoch()
-    await network.chain.mine(request.param)
-    node = network.nodes[0]
-    assert state.current is not None
-    assert state.started_block is not None
-    honest = member(state.current.n_shards, LENGTHS, state.current.shards_of(node.node_id))
-    salt = salt_of(state.epoch, node.node_id, node.secret.public_key, state.started_block.hash)
-    honest = replace(honest, salt=salt)
-    assert await network.operator.proof_round(state.epoch) is None
-    inventory = honest.inventory
-    certificate = network.sign(state, Intent.INVENTORY, inventory.body())
-    await network.operator.begin_round(inventory.root, inventory.count, inventory.weight, certificate)
-    return Round(network, state, node, honest)
+    return await begin(await launch([5, 3, 2]), request.param)
 
 
 async def view(begun: Round, name: str, *arguments: int) -> Any:
