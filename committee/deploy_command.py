@@ -76,7 +76,7 @@ PARAMETERS: Mapping[str, Option] = {
     ),
     "n_shards": Option(_number("--shards", "Number of shards, for life.", 4, 1000), 1000),
     "period_duration_s": Option(
-        _number("--epoch-s", "Seconds of a period; its storage proofs take half of it.", 6), 14 * DAY_S
+        _number("--epoch-s", "Seconds of a period; its storage proofs take a sixth of it.", 12), 14 * DAY_S
     ),
     "handover_deadline_s": Option(
         _number("--deadline-s", "Seconds until a handover can be closed.", 1), DAY_S

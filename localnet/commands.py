@@ -73,7 +73,7 @@ def localnet(
     nodes: Annotated[int, typer.Option(help="Number of storage nodes.", min=1, max=100)] = 4,
     shards: Annotated[int, typer.Option(help="Number of shards.", min=MIN_SHARDS, max=MAX_SHARDS)] = 10,
     epoch_s: Annotated[
-        int, typer.Option(help="Seconds of a period; the nodes move the epochs on.", min=1)
+        int, typer.Option(help="Seconds of a period; the nodes move the epochs on.", min=12)
     ] = 60,
     json_: Annotated[
         bool, typer.Option("--json", help="Print how to use it as one JSON object instead of shell lines.")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from eth_utils.crypto import keccak
 
 EVM = Path(__file__).parents[2] / "contracts" / "evm"
 ARTIFACTS = EVM / "artifacts"
@@ -50,6 +51,19 @@ def test_artifact_is_deployable(name: str) -> None:
     assert artifact["contractName"] == name
     assert 0 < len(bytes.fromhex(artifact["deployedBytecode"][2:])) <= LARGEST_CODE_BYTES
     assert bytes.fromhex(artifact["bytecode"][2:])
+
+
+def test_an_error_means_one_thing_in_all_contracts() -> None:
+    """A refusal tells four bytes of the error's name and types, and not whose it is."""
+    meanings: dict[bytes, set[str]] = {}
+    for name in CONTRACTS:
+        for entry in json.loads(_bytes(ARTIFACTS, name))["abi"]:
+            if entry["type"] == "error":
+                types = ",".join(one["type"] for one in entry["inputs"])
+                arguments = ", ".join(f"{one['type']} {one['name']}" for one in entry["inputs"])
+                selector = keccak(text=f"{entry['name']}({types})")[:4]
+                meanings.setdefault(selector, set()).add(f"{entry['name']}({arguments})")
+    assert not [sorted(several) for several in meanings.values() if len(several) > 1]
 
 
 def _bytes(folder: Path, name: str) -> bytes:

@@ -74,13 +74,14 @@ class DeploymentParameters:
     None for 26 periods."""
     commit_window_s: int | None = None
     """Time for commitments to what members store, from an epoch's inventory on; None for what the other two windows
-    leave of half a period: 4 days of a usual one."""
+    leave of a sixth of a period: 37 hours of a usual one."""
     prove_window_s: int | None = None
-    """Time from the draw in which fellows are asked for certificates of proofs; None for a 14th of a period."""
+    """Time from the draw in which fellows are asked for certificates of proofs; None for a 36th of a period."""
     answer_window_s: int | None = None
-    """Time from then on for answers on chain; None for a 7th of a period. The three are half a period at most."""
+    """Time from then on for answers on chain; None for a 36th of a period. The three are a sixth of a period at most: a
+    replacement ends a round, and a period should have time for more rounds than members can be made to end."""
     demand_window_s: int | None = None
-    """Time for the answer to a demand, half a period at most; None for a 14th of a period."""
+    """Time for the answer to a demand, a sixth of a period at most; None for a 14th of a period."""
     demand_bond: int = 100 * 10**18
     """In the token's smallest unit, above 0: what a demand costs its asker if it is answered. It should be worth the
     dearest answer, of 2.6 million gas."""
@@ -99,17 +100,16 @@ class DeploymentParameters:
 
     @property
     def proof_windows_s(self) -> tuple[int, int, int, int]:
-        """The windows of storage proofs: commit, prove, answer, demand. Defaults fit periods of 6 s or more."""
+        """The windows of storage proofs: commit, prove, answer, demand. Defaults fit periods of 12 s or more."""
         period_s = self.period_duration_s
-        a_14th_s = max(1, period_s // 14)
-        prove_s = a_14th_s if self.prove_window_s is None else self.prove_window_s
-        answer_s = max(1, period_s // 7) if self.answer_window_s is None else self.answer_window_s
-        rest_s = max(1, period_s // 2 - prove_s - answer_s)
+        prove_s = period_s // 36 if self.prove_window_s is None else self.prove_window_s
+        answer_s = max(1, period_s // 36) if self.answer_window_s is None else self.answer_window_s
+        rest_s = max(1, period_s // 6 - prove_s - answer_s)
         return (
             rest_s if self.commit_window_s is None else self.commit_window_s,
             prove_s,
             answer_s,
-            a_14th_s if self.demand_window_s is None else self.demand_window_s,
+            max(1, period_s // 14) if self.demand_window_s is None else self.demand_window_s,
         )
 
 

@@ -23,6 +23,10 @@ abstract contract ProofRounds is IProofs {
     /// own stakers.
     uint256 private constant BOUNTY_PART = 10;
 
+    /// @dev A round, and a demand, take such a part of a period at most. A replacement ends them without a verdict, so who
+    /// would have a period without one needs nearly as many members that are ejected one after another.
+    uint256 private constant WINDOWS_IN_A_PERIOD = 6;
+
     uint8 internal constant MISSED = 2; // reasons of an ejection
     uint8 internal constant UNANSWERED = 3;
 
@@ -59,13 +63,12 @@ abstract contract ProofRounds is IProofs {
         if (staking.payer() != address(blobs_)) revert InvalidParameter("blobs");
         _nShards = committee_.nShards();
         (uint256 duration,,,,,,) = committee_.parameters();
-        if (windows_.commit == 0 || windows_.prove == 0 || windows_.answer == 0 || windows_.demand == 0) {
-            revert InvalidParameter("windows");
+        if (windows_.commit == 0 || windows_.answer == 0) revert InvalidParameter("windows");
+        uint256 whole = uint256(windows_.commit) + windows_.prove + windows_.answer;
+        if (WINDOWS_IN_A_PERIOD * whole > duration) revert InvalidParameter("windows");
+        if (windows_.demand == 0 || WINDOWS_IN_A_PERIOD * windows_.demand > duration) {
+            revert InvalidParameter("demand");
         }
-        if (2 * (uint256(windows_.commit) + windows_.prove + windows_.answer) > duration) {
-            revert InvalidParameter("windows");
-        }
-        if (2 * uint256(windows_.demand) > duration) revert InvalidParameter("demand");
         if (bond_ == 0) revert InvalidParameter("bond");
         (_commitWindow, _proveWindow) = (windows_.commit, windows_.prove);
         (_answerWindow, _demandWindow) = (windows_.answer, windows_.demand);
@@ -95,7 +98,7 @@ abstract contract ProofRounds is IProofs {
     /// and asking would cost a quarter more.
     function commit(uint32 epoch, bytes32 root) external {
         uint256 deadline = _rounds[epoch].commitBy;
-        if (deadline == 0) revert NotBegun(epoch);
+        if (deadline == 0) revert RoundNotBegun(epoch);
         if (block.timestamp >= deadline) revert TooLate(deadline);
         uint32 nodeId = _registry.nodeOf(msg.sender);
         if (nodeId == 0) revert NotAnOperator(msg.sender);
@@ -128,7 +131,8 @@ abstract contract ProofRounds is IProofs {
         if (proof.isProven) revert AlreadyProven(nodeId, epoch);
         committee.verify(epoch, Messages.PROOF, Messages.proof(nodeId, round.draw), bitmap, signature);
         proof.isProven = true;
-        _enterProven(epoch, nodeId);
+        _forgive(nodeId);
+        emit Proven(epoch, nodeId);
     }
 
     /// @inheritdoc IProofs
@@ -167,7 +171,7 @@ abstract contract ProofRounds is IProofs {
     function _current() internal view returns (uint32 epoch, Round storage round) {
         epoch = committee.epoch();
         round = _rounds[epoch];
-        if (round.count == 0) revert NotBegun(epoch);
+        if (round.count == 0) revert RoundNotBegun(epoch);
     }
 
     /// @dev The current epoch and its round, in which certificates and answers are taken.
@@ -184,9 +188,8 @@ abstract contract ProofRounds is IProofs {
         if (shards.length == 0) revert NotAMember(nodeId, epoch);
     }
 
-    function _enterProven(uint32 epoch, uint32 nodeId) internal {
+    function _forgive(uint32 nodeId) internal {
         if (misses[nodeId] != 0) delete misses[nodeId];
-        emit Proven(epoch, nodeId);
     }
 
     /// @dev Ejects a member and slashes its stake; once in an epoch, and only as long as those punished in the period began it

@@ -33,8 +33,8 @@ contract Proofs is ProofRounds {
 
     /// @param committee_ The committee contract of a deployment whose stake names this contract.
     /// @param blobs_ Its blobs.
-    /// @param windows_ Each a second at least; those of commitments, proofs and answers together, and that of demands, half
-    /// a period at most.
+    /// @param windows_ Each a second at least, but for that of proofs, which may be 0; those of commitments, proofs and answers
+    /// together, and that of demands, a sixth of a period at most.
     /// @param bond_ Of a demand, above 0.
     constructor(ICommittee committee_, IBlobs blobs_, Windows memory windows_, uint256 bond_)
         ProofRounds(committee_, blobs_, windows_, bond_)
@@ -54,11 +54,14 @@ contract Proofs is ProofRounds {
             if (proof.answered >> place & 1 == 1) continue;
             bool isExcused = _checkPlace(round, member, proof.commitment, place, openings[i]);
             proof.answered |= uint16(1 << place);
+            if (!isExcused) proof.hasShown = true;
             emit Answered(epoch, nodeId, place, isExcused);
         }
         proof.isProven = proof.answered == ALL_PLACES;
         _proofs[epoch][nodeId] = proof;
-        if (proof.isProven) _enterProven(epoch, nodeId);
+        if (!proof.isProven) return;
+        if (proof.hasShown) _forgive(nodeId);
+        emit Proven(epoch, nodeId);
     }
 
     /// @inheritdoc IProofs
@@ -103,7 +106,7 @@ contract Proofs is ProofRounds {
 
     /// @inheritdoc IProofs
     function reclaim(uint32 epoch, uint32 nodeId, address asker) external {
-        if (epoch == committee.epoch()) revert NotOver(epoch);
+        if (epoch == committee.epoch()) revert EpochNotOver(epoch);
         _open(epoch, nodeId, asker);
         _close(epoch, nodeId, asker);
         emit DemandReclaimed(epoch, nodeId, asker);

@@ -110,7 +110,7 @@ abstract contract Base is Signing {
 
     /// @dev Of the next deployment's storage proofs.
     function _windows() internal view virtual returns (IProofs.Windows memory) {
-        return IProofs.Windows(EPOCH_S / 10, EPOCH_S / 20, EPOCH_S / 10, EPOCH_S / 20);
+        return IProofs.Windows(EPOCH_S / 10, EPOCH_S / 40, EPOCH_S / 25, EPOCH_S / 20);
     }
 
     function _deploy(uint16 shards, uint32 bandMillis) internal {

@@ -135,12 +135,12 @@ contract LivenessTest is ReplacementBase {
 
     /// @dev Such as the shortest period has room for.
     function _windows() internal pure override returns (IProofs.Windows memory) {
-        return IProofs.Windows(1, 1, 1, 1);
+        return IProofs.Windows(1, 0, 1, 1);
     }
 
     /// @dev Of those that can be deployed, also the extremes of grace and notice.
     function _anyParameters() private returns (ICommittee.Parameters memory) {
-        uint256 duration = _draw(6, 2000);
+        uint256 duration = _draw(12, 2000);
         uint256 grace = _draw(0, 1) == 0 ? _draw(0, duration) : duration;
         uint256 notice = _draw(0, 1) == 0 ? _draw(0, duration) : duration;
         return _times(duration, _draw(1, 2000), grace, notice, _draw(4 * duration, 30 * duration));

@@ -98,6 +98,44 @@ contract ProofAnswersTest is ProofBase {
         vm.assertTrue(proofs.proofOf(2, 6).isProven);
     }
 
+    function test_an_answer_of_excused_places_alone_is_no_miss_and_forgives_none() public {
+        _missedByNewcomer();
+        _begin();
+        _draw();
+        _excuseAll(6);
+        vm.assertTrue(proofs.proofOf(3, 6).isProven);
+        vm.assertFalse(proofs.proofOf(3, 6).hasShown);
+        _passAnswers();
+        vm.expectRevert(abi.encodeWithSelector(IProofs.AlreadyProven.selector, 6, 3));
+        proofs.judge(6);
+        vm.assertEq(proofs.misses(6), 1);
+        _turn();
+        _round(6);
+        proofs.judge(6);
+        vm.assertEq(proofs.misses(6), 2);
+        vm.assertTrue(proofs.proofOf(4, 6).isPunished);
+    }
+
+    function test_a_symbol_among_excused_places_forgives_a_miss() public {
+        // The symbol comes first, in a transaction of its own: it counts all the same.
+        _missedByNewcomer();
+        _begin();
+        uint16[] memory own = _shards(6);
+        _attestWith(6, _part(own, 0, 1), _shardRoot(6, own[0]), 0);
+        _commit(6);
+        _draw();
+        uint256 shown;
+        while (proofs.positionOf(6, shown) / weight / U != 0) {
+            ++shown;
+        }
+        _answer(6, shown, _opening(6, proofs.positionOf(6, shown)));
+        vm.assertTrue(proofs.proofOf(3, 6).hasShown);
+        vm.assertEq(proofs.misses(6), 1);
+        _answerAll(6);
+        vm.assertTrue(proofs.proofOf(3, 6).isProven);
+        vm.assertEq(proofs.misses(6), 0);
+    }
+
     function test_a_shard_attested_at_the_deadline_is_excused_and_before_it_is_not() public {
         _newcomer();
         _begin();
@@ -366,7 +404,7 @@ contract ProofAnswersTest is ProofBase {
     function test_answer_reverts_when_the_epoch_is_over() public {
         IProofs.Opening memory opening = _good();
         _turn();
-        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.RoundNotBegun.selector, 2));
         _answer(MEMBER, 0, opening);
     }
 
@@ -411,9 +449,28 @@ contract ProofAnswersTest is ProofBase {
         vm.assertEq(_gained(6).length, 2);
     }
 
+    /// @dev Epoch 3, in which node 6 has attested nothing yet, and has missed the round of epoch 2.
+    function _missedByNewcomer() private {
+        _newcomer();
+        _round(6);
+        proofs.judge(6);
+        vm.assertEq(proofs.misses(6), 1);
+        _turn();
+    }
+
+    function _excuseAll(uint32 nodeId) private {
+        uint256[] memory places = new uint256[](proofs.PLACES());
+        for (uint256 i; i < places.length; ++i) {
+            places[i] = i;
+        }
+        proofs.answer(nodeId, places, new IProofs.Opening[](places.length));
+    }
+
     function _attestWith(uint32 nodeId, uint16[] memory shards, bytes32 first, bytes32 second) private {
-        (bytes32[] memory digests, uint32[] memory counts) = (new bytes32[](2), new uint32[](2));
-        (digests[0], digests[1], counts[0], counts[1]) = (first, second, 3, 3);
+        (bytes32[] memory digests, uint32[] memory counts) = (new bytes32[](shards.length), new uint32[](shards.length));
+        for (uint256 i; i < shards.length; ++i) {
+            (digests[i], counts[i]) = (i == 0 ? first : second, 3);
+        }
         uint32 epoch = committee.epoch();
         vm.prank(_operator(nodeId));
         committee.attest(epoch, shards, digests, counts);

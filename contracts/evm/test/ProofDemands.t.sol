@@ -207,7 +207,7 @@ contract ProofDemandsTest is ProofBase {
     function test_reclaim_gives_the_bond_back_when_the_epoch_is_over() public {
         uint256 balance = token.balanceOf(ASKER);
         _demand(ASKER, 77);
-        vm.expectRevert(abi.encodeWithSelector(IProofs.NotOver.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.EpochNotOver.selector, 1));
         proofs.reclaim(1, MEMBER, ASKER);
         _passDemand();
         _turn();
@@ -227,7 +227,7 @@ contract ProofDemandsTest is ProofBase {
         _demand(ASKER, 77);
         _passDemand();
         _replace(5);
-        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.RoundNotBegun.selector, 2));
         proofs.judgeDemand(MEMBER, ASKER);
         vm.roll(block.number + 1);
         _begin();
@@ -310,7 +310,7 @@ contract ProofDemandsTest is ProofBase {
 
     function test_demand_reverts_before_the_round() public {
         _turn();
-        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.RoundNotBegun.selector, 2));
         _demand(ASKER, 77);
     }
 

@@ -154,7 +154,8 @@ contract ProofHandler is ProofBase {
         bytes memory body = Messages.proof(nodeId, proofs.roundOf(epoch).draw);
         (bytes memory bitmap, bytes memory signature) = _signedIn(epoch, 0, _message(Messages.PROOF, epoch, body));
         proofs.prove(nodeId, bitmap, signature);
-        _noteShown(epoch, nodeId);
+        hasShown[epoch][nodeId] = true;
+        inARow[nodeId] = 0;
     }
 
     /// @dev All places; who has everything is never refused, whatever was answered before.
@@ -168,7 +169,9 @@ contract ProofHandler is ProofBase {
             try this.answerAll(nodeId) {} catch {} // all its places may be excused
         }
         if (hasCommitted[epoch][nodeId]) require(proofs.proofOf(epoch, nodeId).isProven, "all was answered");
-        if (proofs.proofOf(epoch, nodeId).isProven) _noteShown(epoch, nodeId);
+        if (!proofs.proofOf(epoch, nodeId).isProven) return;
+        hasShown[epoch][nodeId] = true;
+        if (_isAskedForAny(nodeId)) inARow[nodeId] = 0;
     }
 
     function answerAll(uint32 nodeId) external {
@@ -190,7 +193,7 @@ contract ProofHandler is ProofBase {
         } catch (bytes memory reason) {
             bytes4 selector = bytes4(reason);
             require(
-                selector == IProofs.NotBegun.selector || selector == IProofs.DrawNotMade.selector
+                selector == IProofs.RoundNotBegun.selector || selector == IProofs.DrawNotMade.selector
                     || selector == IProofs.TooEarly.selector || selector == IProofs.AlreadyProven.selector
                     || selector == IProofs.AlreadyJudged.selector,
                 "refused for another reason"
@@ -298,11 +301,6 @@ contract ProofHandler is ProofBase {
         }
     }
 
-    function _noteShown(uint32 epoch, uint32 nodeId) private {
-        hasShown[epoch][nodeId] = true;
-        inARow[nodeId] = 0;
-    }
-
     function _notePunished(uint32 epoch, uint32 nodeId) private {
         uint256 fine = expectedStake[nodeId] / 100;
         expectedStake[nodeId] -= fine;
@@ -321,6 +319,17 @@ contract ProofHandler is ProofBase {
     function _isAnswering() private view returns (bool) {
         uint256 answerBy = proofs.roundOf(committee.epoch()).answerBy;
         return answerBy != 0 && block.timestamp <= answerBy;
+    }
+
+    /// @dev Whether a place of a member is one that it is not excused from.
+    function _isAskedForAny(uint32 nodeId) private view returns (bool) {
+        uint256 commitBy = proofs.roundOf(committee.epoch()).commitBy;
+        uint16[] memory own = _shards(nodeId);
+        for (uint256 place; place < proofs.PLACES(); ++place) {
+            (uint64 since,,) = committee.heldSince(own[proofs.positionOf(nodeId, place) / weight / U]);
+            if (since != 0 && since < commitBy) return true;
+        }
+        return false;
     }
 
     function _hasEarlierEpochs() private view returns (bool) {

@@ -15,18 +15,19 @@ contract ProofRoundsTest is ProofBase {
 
     // Deployment
 
-    function test_constructor_reverts_for_windows_above_half_a_period() public {
-        uint32 half = EPOCH_S / 2;
-        this.create(IProofs.Windows(half - 2, 1, 1, half), BOND);
-        _expectRefused("windows", IProofs.Windows(half - 1, 1, 1, 1), BOND);
-        _expectRefused("demand", IProofs.Windows(1, 1, 1, half + 1), BOND);
+    function test_constructor_reverts_for_windows_above_a_sixth_of_a_period() public {
+        uint32 sixth = EPOCH_S / 6;
+        this.create(IProofs.Windows(sixth - 2, 1, 1, sixth), BOND);
+        _expectRefused("windows", IProofs.Windows(sixth - 1, 1, 1, 1), BOND);
+        _expectRefused("windows", IProofs.Windows(1, sixth - 1, 1, 1), BOND);
+        _expectRefused("windows", IProofs.Windows(1, 1, sixth - 1, 1), BOND);
+        _expectRefused("demand", IProofs.Windows(1, 1, 1, sixth + 1), BOND);
     }
 
     function test_constructor_reverts_for_windows_and_a_bond_of_nothing() public {
         _expectRefused("windows", IProofs.Windows(0, 1, 1, 1), BOND);
-        _expectRefused("windows", IProofs.Windows(1, 0, 1, 1), BOND);
         _expectRefused("windows", IProofs.Windows(1, 1, 0, 1), BOND);
-        _expectRefused("windows", IProofs.Windows(1, 1, 1, 0), BOND);
+        _expectRefused("demand", IProofs.Windows(1, 1, 1, 0), BOND);
         _expectRefused("bond", IProofs.Windows(1, 1, 1, 1), 0);
     }
 
@@ -141,7 +142,7 @@ contract ProofRoundsTest is ProofBase {
     }
 
     function test_commit_reverts_before_the_round() public {
-        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.RoundNotBegun.selector, 1));
         vm.prank(_operator(1));
         proofs.commit(1, keccak256("early"));
     }
@@ -174,10 +175,10 @@ contract ProofRoundsTest is ProofBase {
         vm.roll(drawBlock + 1);
         vm.warp(block.timestamp + 7);
         vm.expectEmit();
-        emit IProofs.Drawn(1, blockhash(drawBlock), block.timestamp + 50, block.timestamp + 150);
+        emit IProofs.Drawn(1, blockhash(drawBlock), block.timestamp + 25, block.timestamp + 65);
         proofs.draw();
         vm.assertEq(proofs.roundOf(1).draw, blockhash(drawBlock));
-        vm.assertEq(proofs.roundOf(1).answerBy, block.timestamp + 150);
+        vm.assertEq(proofs.roundOf(1).answerBy, block.timestamp + 65);
     }
 
     function test_draw_reverts_before_the_deadline_of_commitments() public {
@@ -224,7 +225,7 @@ contract ProofRoundsTest is ProofBase {
     }
 
     function test_draw_reverts_a_second_time_and_before_the_round() public {
-        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.RoundNotBegun.selector, 1));
         proofs.draw();
         _begin();
         _draw();
@@ -310,7 +311,7 @@ contract ProofRoundsTest is ProofBase {
         _beginAndDraw();
         (bytes memory bitmap, bytes memory signature) = _proofCertificate(2);
         _turn();
-        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.RoundNotBegun.selector, 2));
         proofs.prove(2, bitmap, signature);
     }
 
@@ -454,7 +455,7 @@ contract ProofRoundsTest is ProofBase {
     function test_judge_reverts_when_the_next_epoch_has_begun() public {
         _round(3);
         _turn();
-        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.RoundNotBegun.selector, 2));
         proofs.judge(3);
         _begin();
         vm.expectRevert(abi.encodeWithSelector(IProofs.DrawNotMade.selector, 2));
@@ -468,7 +469,7 @@ contract ProofRoundsTest is ProofBase {
         _turn();
         _round(3);
         _replace(5);
-        vm.expectRevert(abi.encodeWithSelector(IProofs.NotBegun.selector, 3));
+        vm.expectRevert(abi.encodeWithSelector(IProofs.RoundNotBegun.selector, 3));
         proofs.judge(3);
         vm.assertEq(proofs.misses(3), 1);
         vm.assertEq(staking.stakeOn(3), STAKE);

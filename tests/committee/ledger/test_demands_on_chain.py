@@ -80,7 +80,7 @@ async def test_a_demand_of_an_epoch_that_is_over_is_reclaimed(begun: Round) -> N
     stranger, node_id = await asker(begun), begun.node.node_id
     account = str(stranger.account)
     await stranger.demand(node_id, 0)
-    with pytest.raises(LedgerRefused, match="NotOver"):
+    with pytest.raises(LedgerRefused, match="EpochNotOver"):
         await stranger.reclaim(begun.state.epoch, node_id, account)
     assert len(await stranger.demands(node_id)) == 1
     await begun.network.begin_epoch()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DAY_S = 24 * 3600
 PARAMETERS = DeploymentParameters(
     n_shards=31,
-    period_duration_s=7,
+    period_duration_s=18,
     handover_deadline_s=5,
     patience_s=3,
     band_millis=250,
@@ -49,7 +49,7 @@ async def test_contracts_know_what_they_were_deployed_with(launch: Launch, chain
     await chain.mine()  # so that they are deployed on this chain
     network = await launch((), PARAMETERS)
     parameters = await network.operator.parameters()
-    assert (parameters.n_shards, parameters.period_duration_s) == (31, 7)
+    assert (parameters.n_shards, parameters.period_duration_s) == (31, 18)
     assert (parameters.handover_deadline_s, parameters.patience_s, parameters.band_millis) == (5, 3, 250)
     assert parameters.domain == network.deployment.domain
     head = await network.operator.head()
@@ -63,26 +63,27 @@ async def test_the_proofs_contract_is_the_deployments(launch: Launch, chain: Loc
     assert await reader.call(reader.staking, "proofs") == network.deployment.proofs
     assert await reader.call(proofs, "committee") == network.deployment.committee
     assert await reader.call(proofs, "blobs") == network.deployment.blobs
-    assert await reader.call(proofs, "windows") == (1, 1, 1, 3)
+    assert await reader.call(proofs, "windows") == (2, 0, 1, 3)
     assert await reader.call(proofs, "bond") == 9
 
 
-async def test_windows_of_proofs_above_half_a_period_are_refused(launch: Launch) -> None:
+async def test_windows_of_proofs_above_a_sixth_of_a_period_are_refused(launch: Launch) -> None:
     with pytest.raises(LedgerError, match="windows"):
         await launch((), dataclasses.replace(PARAMETERS, commit_window_s=2, answer_window_s=2))
 
 
-@pytest.mark.parametrize("period_s", [6, 7, 13, 60, 3600, 14 * DAY_S])
-def test_windows_of_proofs_fit_into_half_a_period(period_s: int) -> None:
+@pytest.mark.parametrize("period_s", [12, 13, 36, 60, 3600, 14 * DAY_S])
+def test_windows_of_proofs_fit_into_a_sixth_of_a_period(period_s: int) -> None:
     windows_s = dataclasses.replace(PARAMETERS, period_duration_s=period_s).proof_windows_s
-    assert min(windows_s) >= 1
-    assert 2 * sum(windows_s[:3]) <= period_s
-    assert 2 * windows_s[3] <= period_s
+    commit_s, prove_s, answer_s, demand_s = windows_s
+    assert min(commit_s, answer_s, demand_s) >= 1
+    assert 0 <= 6 * (commit_s + prove_s + answer_s) <= period_s
+    assert 6 * demand_s <= period_s
 
 
 def test_windows_of_a_usual_period() -> None:
     usual = dataclasses.replace(PARAMETERS, period_duration_s=14 * DAY_S)
-    assert usual.proof_windows_s == (4 * DAY_S, DAY_S, 2 * DAY_S, DAY_S)
+    assert usual.proof_windows_s == (14 * DAY_S // 9, 14 * DAY_S // 36, 14 * DAY_S // 36, DAY_S)
 
 
 async def test_account_that_sent_before_can_deploy_again(launch: Launch, chain: LocalChain) -> None:

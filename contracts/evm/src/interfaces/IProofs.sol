@@ -18,7 +18,8 @@ interface IProofs {
     struct Windows {
         /// @dev From the inventory's certificate until commitments are refused and the draw can be made.
         uint32 commit;
-        /// @dev From the draw until a member without a certificate should begin to answer here; nothing is refused then.
+        /// @dev From the draw until a member without a certificate should begin to answer here; nothing is refused then. May
+        /// be 0.
         uint32 prove;
         /// @dev From then until certificates and answers are refused.
         uint32 answer;
@@ -57,6 +58,8 @@ interface IProofs {
         bool isPunished;
         /// @dev Demands that are neither answered nor judged, but for those in places of fellows.
         uint8 openDemands;
+        /// @dev Whether one of the places that are answered was with a symbol.
+        bool hasShown;
     }
 
     /// @notice A demand of an account, to a member and in an epoch; with a deadline of 0, none.
@@ -103,10 +106,10 @@ interface IProofs {
     event Drawn(uint32 indexed epoch, bytes32 draw, uint256 proveBy, uint256 answerBy);
     /// @notice A place was answered, with a symbol, or excused.
     event Answered(uint32 indexed epoch, uint32 indexed nodeId, uint256 place, bool isExcused);
-    /// @notice A member has proven that it stores what it should.
+    /// @notice The round has ended for a member without a miss: it has shown what it stores, as far as it is not excused.
     event Proven(uint32 indexed epoch, uint32 indexed nodeId);
     /// @notice A member has not. It earns nothing for the epoch.
-    /// @param inARow How many rounds it missed that were judged, since it last proved.
+    /// @param inARow As `misses`, this one included.
     event Missed(uint32 indexed epoch, uint32 indexed nodeId, uint256 inARow);
     /// @notice A member was ejected and `amount` of its stake slashed.
     /// @param reason As in `ICommittee.MemberEjected`: 2 or 3.
@@ -127,7 +130,7 @@ interface IProofs {
     /// @notice The round of this epoch has begun.
     error AlreadyBegun(uint32 epoch);
     /// @notice The round of this epoch has not begun.
-    error NotBegun(uint32 epoch);
+    error RoundNotBegun(uint32 epoch);
     /// @notice There is nothing to prove.
     error EmptyInventory();
     /// @notice The chain does not tell the hash of this block, which started the epoch.
@@ -163,7 +166,7 @@ interface IProofs {
     /// @notice The account has no demand of this member in this epoch.
     error NotDemanded(uint32 nodeId, address asker);
     /// @notice The epoch of the demand is the current one.
-    error NotOver(uint32 epoch);
+    error EpochNotOver(uint32 epoch);
 
     /// @notice How many places can be answered here.
     function PLACES() external view returns (uint256);
@@ -195,7 +198,7 @@ interface IProofs {
     /// @notice How long the steps take, for ever.
     function windows() external view returns (uint32 commit_, uint32 prove_, uint32 answer_, uint32 demand_);
 
-    /// @notice How many rounds a node has missed since it last proved.
+    /// @notice How many rounds a node has missed since it last proved, not counting answers in which all was excused.
     function misses(uint32 nodeId) external view returns (uint32);
 
     /// @notice With how many shards the members that were punished in a period began it.
@@ -227,7 +230,8 @@ interface IProofs {
 
     /// @notice Answers one place or several of a member; when all `PLACES` are, it has proven. Until `answerBy`, anyone.
     /// A place counts as answered without a symbol if its shard was neither kept nor attested before `commitBy`, or
-    /// its blob is invalid now. Places that are answered already are passed over.
+    /// its blob is invalid now. Places that are answered already are passed over. Where no place was answered with a symbol
+    /// the round ends without a miss, and those before count on.
     function answer(uint32 nodeId, uint256[] calldata places, Opening[] calldata openings) external;
 
     /// @notice Has a member that has not proven in time earn nothing for the epoch; if it missed the round before too, it
