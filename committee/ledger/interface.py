@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from committee.errors import HauloutError
-from committee.ledger.proofs import ProofsLedger
 from committee.ledger.records import PlannedTransaction, Quote, Transaction
 from committee.ledger.reservations import SpaceLedger
 from committee.ledger.roles import NodeLedger
@@ -21,7 +20,7 @@ class DryRun(HauloutError):
         super().__init__(f"{len(self.planned)} transactions planned, none sent")
 
 
-class Ledger(NodeLedger, SpaceLedger, StakeLedger, ProofsLedger, Protocol):
+class Ledger(NodeLedger, SpaceLedger, StakeLedger, Protocol):
     """A chain with Haulout's contracts, seen from one account (or from none: then only reading works)."""
 
     async def ether_wei(self, account: str) -> int:

@@ -99,6 +99,9 @@ class ProofsLedger(Protocol):
     async def member_proof(self, epoch: int, node_id: int) -> MemberProof:
         """Return a node's part in the round of an epoch, in the newest block."""
 
+    async def misses(self, node_id: int) -> int:
+        """Return how many rounds a node has missed since it last proved; from the second one on it is punished."""
+
     async def demands(self, node_id: int) -> tuple[Demand, ...]:
         """Return the open demands of a member in the current epoch, in the newest block, by their deadlines.
 

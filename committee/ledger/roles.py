@@ -6,6 +6,7 @@
     `EpochLedger`    nodes: what moves the epochs on
     `TermsLedger`    nodes: prices and capacity
     `RegistryLedger` nodes: themselves and each other
+    `ProofsLedger`   nodes: the rounds of storage proofs (`proofs`)
     `ClientLedger`   a client: the first two
     `NodeLedger`     a node: all of these
 
@@ -22,6 +23,7 @@ from typing import Protocol
 
 from committee.certificate import Certificate
 from committee.ledger.events import Event, Stretch
+from committee.ledger.proofs import ProofsLedger
 from committee.ledger.records import (
     Absence,
     Attestation,
@@ -352,5 +354,5 @@ class ClientLedger(ChainLedger, BlobLedger, Protocol):
     """All roles of the chain that a client uses."""
 
 
-class NodeLedger(ClientLedger, EpochLedger, TermsLedger, RegistryLedger, Protocol):
+class NodeLedger(ClientLedger, EpochLedger, TermsLedger, RegistryLedger, ProofsLedger, Protocol):
     """All roles of the chain that a node uses."""

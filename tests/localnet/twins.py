@@ -14,12 +14,14 @@ from committee.ledger import Attestation, BlockMark, EpochState, NodeLedger, Tra
 from committee.ledger.evm import AccountKey, EvmLedger
 from committee.ledger.reservations import SpaceLedger
 from committee.messages import Intent
+from storage.proofs import WrongOpening
 from storage.redstuff import BlobMetadata
 from tests.committee.ledger.conftest import Network, Node
 from tests.live_objects import live_objects
 from tests.memory_chain import MemoryChain
 
 NOBODY = "0x00000000000000000000000000000000000000AA"
+WRONG_OPENINGS = frozenset(one.__name__ for one in WrongOpening.__subclasses__())
 NOWHERE = BlockMark(0, b"")
 """In place of all blocks: the two chains do not have the same."""
 
@@ -49,7 +51,7 @@ class Twins:
         """Before the first epoch."""
         real = network.operator
         began = (await real.epoch_state()).last_handover_done_s
-        twins = cls(network, MemoryChain(await real.parameters(), began))
+        twins = cls(network, MemoryChain(await real.parameters(), began, await real.proof_terms()))
         await twins._compare()
         return twins
 
@@ -104,6 +106,12 @@ class Twins:
         assert await self.anyone(lambda told: told.select()) is None
         await self.network.chain.increase_time(self.chain.parameters.notice_s)
         assert await self.anyone(lambda told: told.start()) is None
+
+    async def mine(self, blocks: int) -> None:
+        """Blocks in which nothing happens."""
+        await self.network.chain.mine(blocks)
+        for _ in range(blocks):
+            self.chain.mine()
 
     async def attest(self, node: Node, *shards: int, epoch: int | None = None) -> str | None:
         in_epoch = self.state.epoch if epoch is None else epoch
@@ -182,6 +190,9 @@ class Twins:
             for ledger in (faked, real)
         ]
         assert told[0] == told[1]
+        for epoch in self.chain.contracts.rounds:
+            node_ids = range(1, len(self.chain.nodes) + 1)
+            assert await _proofs(faked, epoch, node_ids) == await _proofs(real, epoch, node_ids)
         for epoch in range(self.state.epoch + 2):
             refused_or_missing = await _missing(faked, epoch)
             assert refused_or_missing == await _missing(real, epoch), f"missing shards of epoch {epoch}"
@@ -191,7 +202,8 @@ async def _outcome(answer: Awaitable[Any]) -> Any:
     """(action, reason, arguments) when refused; else what was answered besides the transaction.
 
     A refused call is in no block, so nobody can tell the second at which the contracts refused it: the
-    stake that an election needs, which falls each second, is left out.
+    stake that an election needs, which falls each second, is left out. So are numbers of blocks, and in which way an
+    opening is wrong.
     """
     try:
         given = await answer
@@ -199,6 +211,9 @@ async def _outcome(answer: Awaitable[Any]) -> Any:
         arguments = dict(refused.arguments)
         if refused.reason == "NotEnoughStake":
             del arguments["needed"]
+        arguments.pop("drawBlock", None)
+        if refused.reason in WRONG_OPENINGS:
+            arguments.clear()
         return refused.action, refused.reason, arguments
     return given[0] if isinstance(given, tuple) and isinstance(given[1], Transaction) else None
 
@@ -231,6 +246,26 @@ async def _nodes(ledger: NodeLedger) -> Any:
         assert await ledger.node(one.node_id) == one
         assert await ledger.node_of(one.operator) == one
     return nodes, await _outcome(ledger.node(len(nodes) + 1)), await ledger.node_of(NOBODY)
+
+
+async def _proofs(ledger: NodeLedger, epoch: int, node_ids: Iterable[int]) -> Any:
+    """What depends on no hash, which the two chains do not have alike."""
+    round_ = await ledger.proof_round(epoch)
+    assert round_ is not None
+    return (
+        replace(
+            round_,
+            start_hash=b"",
+            draw_block=round_.draw_block != 0,
+            draw=None if round_.draw is None else b"",
+        ),
+        [
+            replace(part, commitment=bytes([any(part.commitment)]))
+            for part in [await ledger.member_proof(epoch, node_id) for node_id in node_ids]
+        ],
+        [await ledger.demands(node_id) for node_id in node_ids],
+        [await ledger.misses(node_id) for node_id in node_ids],
+    )
 
 
 async def _candidates(ledger: NodeLedger) -> Any:

@@ -24,10 +24,11 @@ from committee.ledger import (
     RegisteredNode,
     Transaction,
 )
+from committee.ledger.proofs import ProofTerms
 from committee.ledger.steps import selectable_at_s, startable_at_s
 from committee.messages import EjectionReason
 from tests.memory_chain import blobs, epochs, registry
-from tests.memory_chain.contracts import Contracts, Revert, Rule, Sent
+from tests.memory_chain.contracts import Contracts, Revert, Rule, Sent, usual_proof_terms
 from tests.memory_chain.epochs import Shards
 from tests.memory_chain.ledger import MemoryLedger
 
@@ -63,11 +64,15 @@ class Block:
 class MemoryChain:
     """The chain; `ledger` gives one account's access to it."""
 
-    def __init__(self, parameters: Parameters, time_s: int = 0) -> None:
+    def __init__(
+        self, parameters: Parameters, time_s: int = 0, proof_terms: ProofTerms | None = None
+    ) -> None:
+        """Without terms of storage proofs, those that are usual hold."""
+        terms = proof_terms or usual_proof_terms(parameters.period_duration_s)
         self.confirmations = 0
         """A block is settled when this many blocks follow it."""
         self.time_s = time_s
-        self.blocks = [Block(Contracts.deployed(parameters, BlockMark(0, bytes(32)), time_s))]
+        self.blocks = [Block(Contracts.deployed(parameters, BlockMark(0, bytes(32)), time_s, terms))]
         self.payers: WeakValueDictionary[tuple[str, bytes], asyncio.Lock] = WeakValueDictionary()
         """(account, root) → the lock of the ledgers that pay for a blob."""
         self._forks = 0
@@ -100,6 +105,10 @@ class MemoryChain:
     def has(self, mark: BlockMark) -> bool:
         """Return whether a block is still part of the chain."""
         return mark.number < len(self.blocks) and self.blocks[mark.number].mark == mark
+
+    def hash_of(self, number: int) -> bytes | None:
+        """Return the hash of a block; None when there is none of this number."""
+        return self.blocks[number].mark.hash if number < len(self.blocks) else None
 
     def send(self, action: str, rule: Rule[Sent], *sent: Sent.args, **named: Sent.kwargs) -> Transaction:
         """Make a block with one transaction. Raises `LedgerRefused` with the contract's own error, and makes none."""

@@ -25,6 +25,7 @@ from committee.ledger import (
     RegisteredNode,
     Reservation,
 )
+from committee.ledger.proofs import Demand, ProofTerms, Round
 from committee.messages import Intent
 from committee.terms import Terms
 
@@ -42,6 +43,36 @@ class Revert(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A node's part in a round of storage proofs."""
+
+    commitment: bytes = bytes(32)
+    answered: frozenset[int] = frozenset()
+    has_shown: bool = False
+    """Whether one of the places that are answered was with a symbol."""
+    is_proven: bool = False
+    is_missed: bool = False
+    is_punished: bool = False
+    open_demands: int = 0
+    """But for those in places of fellows."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDemand:
+    """A demand that is neither answered nor judged."""
+
+    demand: Demand
+    fellow: int
+    """The member whose own place it has; 0 for one that is for anybody."""
+
+
+def usual_proof_terms(period_s: int) -> ProofTerms:
+    """Return the terms of storage proofs in a deployment whose periods take so long, unless it names others."""
+    window_s = max(1, period_s // 18)
+    return ProofTerms(100, window_s, window_s, window_s, window_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Contracts:
     """All that they hold; replaced by every transaction, never changed."""
 
@@ -49,6 +80,7 @@ class Contracts:
     state: EpochState
     time_s: int
     """The block's time."""
+    proof_terms: ProofTerms
     nodes: Mapping[int, RegisteredNode] = field(default_factory=dict)
     candidates: tuple[int, ...] = ()
     """Node ids in candidate order."""
@@ -67,6 +99,8 @@ class Contracts:
     """Shards kept or attested in the current epoch."""
     attestations: Mapping[int, Attestation] = field(default_factory=dict)
     """In the current epoch, by shard."""
+    attested_at_s: Mapping[int, int] = field(default_factory=dict)
+    """In the current epoch, by shard: when."""
     missing: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """Epoch that is over → shards neither kept nor attested in it."""
     late_stakes: Mapping[int, int] = field(default_factory=dict)
@@ -85,16 +119,32 @@ class Contracts:
     selected_stake: int = 0
     """The stake that elected the selected committee."""
 
+    rounds: Mapping[int, Round] = field(default_factory=dict)
+    """Epoch → its round of storage proofs, from its beginning on."""
+    parts: Mapping[tuple[int, int], Part] = field(default_factory=dict)
+    """Epoch and node → its part in the round."""
+    demands: Mapping[tuple[int, int, str], OpenDemand] = field(default_factory=dict)
+    """Epoch, node and asker → the demand."""
+    misses: Mapping[int, int] = field(default_factory=dict)
+    """Node → rounds that it has missed since it last proved."""
+    punished_shards: Mapping[int, int] = field(default_factory=dict)
+    """Period → with how many shards the members that were punished in it began it."""
+
     @classmethod
-    def deployed(cls, parameters: Parameters, block: BlockMark, time_s: int) -> Contracts:
+    def deployed(
+        cls, parameters: Parameters, block: BlockMark, time_s: int, proof_terms: ProofTerms
+    ) -> Contracts:
         """Return the contracts before the first epoch."""
-        return cls(
-            parameters, EpochState(block, 0, 0, 0, 0, None, True, time_s, time_s, None, None, None), time_s
-        )
+        state = EpochState(block, 0, 0, 0, 0, None, True, time_s, time_s, None, None, None)
+        return cls(parameters, state, time_s, proof_terms)
 
     def changed(self, **changes: Any) -> Contracts:
         """Return the contracts with fields of the epoch's state changed."""
         return replace(self, state=replace(self.state, **changes))
+
+    def part(self, epoch: int, node_id: int) -> Part:
+        """Return a node's part in the round of an epoch."""
+        return self.parts.get((epoch, node_id), Part())
 
     @property
     def all_shards(self) -> frozenset[int]:

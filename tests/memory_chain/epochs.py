@@ -155,6 +155,7 @@ def start(now: Contracts) -> Outcome:
         started,
         held=kept_shards(started.state),
         attestations={},
+        attested_at_s={},
         missing={**now.missing, state.epoch: missing},
         ejected_at_s={},
         weights_of={**now.weights_of, state.next_period: _weights(state.next)}
@@ -203,7 +204,8 @@ def attest(now: Contracts, account: str, epoch: int, attestations: Sequence[Atte
             raise Revert("AlreadyAttested", shard=one.shard)
         attested[one.shard] = one
     shards = tuple(one.shard for one in attestations)
-    then = replace(now, attestations=attested, held=now.held.union(shards))
+    times_s = {**now.attested_at_s, **dict.fromkeys(shards, now.time_s)}
+    then = replace(now, attestations=attested, attested_at_s=times_s, held=now.held.union(shards))
     return _finished_at_quorum(then, ShardsAttested(state.block, epoch, node_id, shards))
 
 
@@ -227,6 +229,16 @@ def eject(
     state = now.state
     if now.time_s > deadline_s:
         raise Revert("EjectionTooLate", deadline=deadline_s)
+    removed = remove(now, node_id, reason)
+    if certificate is not None:
+        body = messages.eject_body(node_id, deadline_s, reason)
+        now.verify(state.epoch, Intent.EJECT, body, certificate)
+    return removed
+
+
+def remove(now: Contracts, node_id: int, reason: int) -> Outcome:
+    """End a member's candidacy until the next period, let it be replaced, and drop a selection with it."""
+    state = now.state
     if state.current is None:
         raise Revert("WrongEpoch", given=0, current=0)
     is_selected = state.next is not None and node_id in state.next.by_id
@@ -234,9 +246,6 @@ def eject(
         raise Revert("NotAMember", nodeId=node_id, epoch=state.epoch)
     if node_id in now.ejected_at_s:
         raise Revert("AlreadyEjected", nodeId=node_id, epoch=state.epoch)
-    if certificate is not None:
-        body = messages.eject_body(node_id, deadline_s, reason)
-        now.verify(state.epoch, Intent.EJECT, body, certificate)
     then = replace(now, ejected_at_s={**now.ejected_at_s, node_id: now.time_s})
     if is_selected:
         less = {late: -amount for late, amount in now.late_stakes.items() if not state.next_is_replacement}

@@ -27,14 +27,14 @@ from committee.ledger import (
 )
 from committee.terms import Terms
 from tests.memory_chain import blobs, epochs, registry, votes
-from tests.memory_chain.accounts_space import AccountsSpace
+from tests.memory_chain.accounts_proofs import AccountsProofs
 from tests.memory_chain.contracts import Contracts, Revert
 
 PAGE_ITEMS = 200
 """Objects on a page."""
 
 
-class MemoryLedger(AccountsSpace):
+class MemoryLedger(AccountsProofs):
     """A `MemoryChain` as one account sees it; None can only read. Every method is as in `Ledger`."""
 
     @property

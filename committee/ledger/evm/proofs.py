@@ -69,6 +69,10 @@ class ProofsWriter(StakingWriter):
             open_demands=told["openDemands"],
         )
 
+    async def misses(self, node_id: int) -> int:
+        """As `Ledger.misses`."""
+        return int(await self._reader.call(self._reader.proofs, "misses", node_id))
+
     async def begin_round(
         self, root: bytes, count: int, weight: int, certificate: Certificate
     ) -> Transaction:
