@@ -8,6 +8,8 @@ _NODES = "`haulout node status` lists the nodes"
 _STAKES = "`haulout stake list` shows what there is"
 _PHASE = "`haulout epoch status` says what comes next, and when"
 _SPACE = "`haulout space list` lists an account's reservations"
+_ROUND = "`haulout proofs status` says what comes next, and by when"
+_DEMANDS = "`haulout proofs demands NODE` lists those that are open"
 _OWNER = "use the key of the account that owns it (--key-file)"
 
 HINTS: Mapping[str, str] = {
@@ -28,7 +30,7 @@ HINTS: Mapping[str, str] = {
     "NoStake": "stake on at least one node first: `haulout stake add NODE TOKENS`",
     "NotEnoughStake": "too little stake stands for election: the committee stays until more does, or time has passed",
     "NotEnoughMembers": "the first epoch waits for more nodes with stake",
-    "TooEarly": f"{_PHASE}",
+    "TooEarly": f"{_PHASE}; of storage proofs `haulout proofs status` does",
     "NothingToReplace": f"no member of the committee in office is ejected: {_PHASE}",
     "TooFewLeft": "less than two thirds of the period's first committee are left: the next period replaces them",
     "TooManyReplacements": "the period has had its replacements: the next period replaces the others",
@@ -67,6 +69,17 @@ HINTS: Mapping[str, str] = {
     "ElectedWithout": "withdraw it when it is unlocked (`haulout stake list`), and stake it again",
     "NotSettled": "have the node paid out first: `haulout epoch pay NODE`",
     "NothingEarned": "commissions come when a period is paid out: `haulout epoch pay`",
+    # storage proofs
+    "RoundNotBegun": f"the members begin it with the epoch's inventory: {_ROUND}",
+    "DrawNotMade": f"positions are drawn when commitments have ended (`haulout proofs draw`): {_ROUND}",
+    "DrawPending": "wait for the block that draws, and try again",
+    "AlreadyDrawn": f"nothing needs to be done: {_ROUND}",
+    "AlreadyProven": f"the member has proven: {_ROUND}",
+    "AlreadyJudged": f"nothing needs to be done: {_ROUND}",
+    "AlreadyDemanded": f"the account's demand of this member is open: {_DEMANDS}",
+    "NotDemanded": f"it was answered, judged or reclaimed before, or never made: {_DEMANDS}",
+    "TooManyDemands": f"wait until one is answered or judged: {_DEMANDS}",
+    "EpochNotOver": f"while the epoch lasts it can be judged (`haulout proofs judge-demand`): {_DEMANDS}",
     # blobs
     "InvalidPeriod": "give fewer --periods",
     "RegisteredMeanwhile": "the account has paid for that object: `haulout blob store` goes on with it",

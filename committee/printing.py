@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -227,7 +228,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _title(name: str) -> str:
-    return printable(name.removesuffix("_wei").replace("_", " "))
+    unit = "_s" if name in TIMES else "_wei"
+    return printable(name.removesuffix(unit).replace("_", " "))
 
 
 def _cell(name: str, value: Any) -> str:
@@ -271,6 +273,10 @@ def _ether(amount_wei: int) -> str:
     return _decimal(amount_wei, TOKEN_DECIMALS, "ether")
 
 
+def _utc(time_s: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time_s))
+
+
 def _percent(hundredths: int) -> str:
     return _decimal(hundredths, 2, "%")
 
@@ -280,10 +286,13 @@ def _data(text: str) -> str:
     return f"{text[:SHOWN_DATA_CHARACTERS]}… {len(text) // 2 - 1} bytes" if is_long else text
 
 
+TIMES = ("commit_by_s", "prove_by_s", "answer_by_s", "by_s")
+"""Fields that are seconds since 1970; for people they are dates."""
 UNITS: Mapping[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("amount", "balance", "cost", "earnings", "stake"), tokens),
+    **dict.fromkeys(("amount", "balance", "bond", "cost", "earnings", "fined", "stake"), tokens),
     **dict.fromkeys(("commission", "pending_commission"), _percent),
     **dict.fromkeys(("amount_wei", "most_fee_wei"), _ether),
+    **dict.fromkeys(TIMES, _utc),
     "data": _data,
 }
 """Field → the function that writes its value for people; others are as in JSON, with words for true and null."""

@@ -15,6 +15,7 @@ from committee.stake_cli import stake_app
 from storage.client.cli import FileArgument
 from storage.client.cli import app as blob_app
 from storage.client.files import metadata_of
+from storage.client.proofs_cli import app as proofs_app
 from storage.client.space_cli import app as space_app
 from storage.node.cli import init_node, move_store, run_node
 from storage.redstuff.parameters import MAX_SHARDS, MIN_SHARDS
@@ -35,6 +36,7 @@ app.add_typer(stake_app, name="stake")
 app.add_typer(epoch_app, name="epoch")
 app.add_typer(blob_app, name="blob")
 app.add_typer(space_app, name="space")
+app.add_typer(proofs_app, name="proofs")
 
 
 @app.command("blob-id")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from committee.errors import HauloutError
@@ -10,6 +10,7 @@ from committee.ledger.records import PlannedTransaction, Quote, Transaction
 from committee.ledger.reservations import SpaceLedger
 from committee.ledger.roles import NodeLedger
 from committee.ledger.staking import StakeLedger
+from committee.membership import Committee
 
 
 class DryRun(HauloutError):
@@ -38,6 +39,12 @@ class Ledger(NodeLedger, SpaceLedger, StakeLedger, Protocol):
 
         Raises `LedgerRefused` for any other epoch, and for a shard that is none.
         """
+
+    async def committee_of(self, epoch: int) -> Committee | None:
+        """Return the committee of an epoch that has begun, however long ago; None for another."""
+
+    async def fines(self, node_id: int, epochs: Collection[int]) -> dict[int, int]:
+        """Return what a node was fined for storage proofs in these epochs, of those in which it was punished."""
 
     async def quote(self, length: int, periods: int) -> Quote:
         """Return what a blob of `length` bytes takes and costs for `periods` periods."""

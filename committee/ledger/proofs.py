@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from committee.certificate import Certificate
@@ -82,6 +83,32 @@ class Demand:
     """The symbol's place in the member's line (`storage.proofs.draw`)."""
     answer_by_s: int
     """The last second at which an answer counts."""
+
+
+class RoundStep(StrEnum):
+    """What a round waits for."""
+
+    BEGIN = "begin"
+    COMMIT = "commit"
+    DRAW = "draw"
+    PROVE = "prove"
+    ANSWER = "answer"
+    JUDGE = "judge"
+
+
+def round_step(found: Round | None, now_s: int) -> tuple[RoundStep, int | None]:
+    """Return what the round of the current epoch waits for at a time, and the last second of it; None for no such."""
+    if found is None:
+        return RoundStep.BEGIN, None
+    if now_s < found.commit_by_s:
+        return RoundStep.COMMIT, found.commit_by_s - 1
+    if found.draw is None:
+        return RoundStep.DRAW, None
+    if now_s < found.prove_by_s:
+        return RoundStep.PROVE, found.prove_by_s - 1
+    if now_s <= found.answer_by_s:
+        return RoundStep.ANSWER, found.answer_by_s
+    return RoundStep.JUDGE, None
 
 
 class ProofsLedger(Protocol):

@@ -55,8 +55,8 @@ MOST_PERIODS = 53
 app = typer.Typer(no_args_is_help=True, help="Register, certify and look after blobs.")
 
 
-def _parse(text: str) -> bytes:
-    """The id that a text is; "./" stands before one that begins with "-" (`localnet.commands`)."""
+def blob_id_of(text: str) -> bytes:
+    """Return the id that a text is; "./" stands before one that begins with "-" (`localnet.commands`)."""
     try:
         return parse_blob_id(text.removeprefix("./"))
     except InvalidEncoding as error:
@@ -110,7 +110,7 @@ OutputArgument = Annotated[
 ObjectArgument = Annotated[int, typer.Argument(metavar="OBJECT", help="The blob object's id.", min=1)]
 DeletableOption = Annotated[bool, typer.Option("--deletable", help="May be deleted before its end.")]
 BlobArgument = Annotated[
-    bytes, typer.Argument(parser=_parse, metavar="BLOB", help="The blob's id, 43 characters.")
+    bytes, typer.Argument(parser=blob_id_of, metavar="BLOB", help="The blob's id, 43 characters.")
 ]
 PeriodsOption = Annotated[
     int, typer.Option(help="Periods to pay for, the current one included.", min=1, max=MOST_PERIODS)

@@ -54,6 +54,11 @@ def position_at(grid: Parameters, weight: int, place: int) -> Position:
     return Position(*divmod(of_pair, symbols_in_pair(grid)), offset)
 
 
+def place_in_line(grid: Parameters, weight: int, position: Position) -> int:
+    """Return the place of a position in the line: the inverse of `position_at`."""
+    return (position.shard_number * symbols_in_pair(grid) + position.symbol) * weight + position.offset
+
+
 def drawn_place(draw: bytes, node_id: int, number: int, length: int) -> int:
     """Return the place that is drawn `number`-th for a member, below `length`, that of the line.
 

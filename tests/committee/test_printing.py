@@ -54,6 +54,16 @@ def test_people_get_tokens_and_percent_and_json_the_raw_units(capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out) == result
 
 
+def test_people_get_dates_for_times(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"commit_by_s": 1_800_000_000, "answer_by_s": None, "due_in_s": 5}
+    show(told, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "commit by  2027-01-15 08:00:00 UTC",
+        "answer by  -",
+        "due in s   5",
+    ]
+
+
 def test_a_table_folds_no_address_and_cuts_call_data() -> None:
     rows = [
         {"from": ADDRESS, "to": ADDRESS, "blob_id": "x" * 43, "transaction": "0x" + "1" * 64, "data": data}

@@ -42,7 +42,7 @@ from committee.ledger.records import (
     RegisteredNode,
     StakePosition,
 )
-from committee.membership import Member
+from committee.membership import Committee, Member
 
 LONGEST_SEARCH_EPOCHS = 53
 """Epochs back up to which the node that attested a shard last is looked for; else the owner of then is named."""
@@ -381,6 +381,12 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         epoch = await self._reader.call(committee, "firstEpochOf", period)
         told = await self._reader.call(committee, "committeeOf", epoch)
         return frozenset(member["nodeId"] for member in told["members"])
+
+    async def committee_of(self, epoch: int) -> Committee | None:
+        """As `Ledger.committee_of`."""
+        n_shards = (await self.parameters()).n_shards
+        view = await self._reader.call(self._reader.committee, "committeeOf", epoch)
+        return decode.committee(view, n_shards)
 
     async def owner_of(self, epoch: int, shard: int) -> int:
         """As `Ledger.owner_of`."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from committee import bls
 from committee.certificate import Certificate
-from committee.errors import LedgerRefused
+from committee.errors import LedgerRefused, LedgerUnavailable
 from committee.ledger.evm.estimates import TRANSACTION_GAS_LIMIT
 from committee.ledger.evm.staking import StakingWriter
 from committee.ledger.evm.together import both
@@ -72,6 +73,26 @@ class ProofsWriter(StakingWriter):
     async def misses(self, node_id: int) -> int:
         """As `Ledger.misses`."""
         return int(await self._reader.call(self._reader.proofs, "misses", node_id))
+
+    async def fines(self, node_id: int, epochs: Collection[int]) -> dict[int, int]:
+        """As `Ledger.fines`; searches the logs back from the newest block for the epochs in which it was punished."""
+        parts = await asyncio.gather(*(self.member_proof(epoch, node_id) for epoch in epochs))
+        punished = {epoch for epoch, part in zip(epochs, parts, strict=True) if part.is_punished}
+        return await self._reader.agreeing(lambda: self._fines(node_id, punished))
+
+    async def _fines(self, node_id: int, epochs: Collection[int]) -> dict[int, int]:
+        found: dict[int, int] = {}
+        if not epochs:
+            return found
+        keys = [sorted(epochs), [node_id]]
+        newest = (await self._reader.block("latest")).mark.number
+        async for log, _ in self._reader.newest_first(
+            self._reader.proofs, ["Punished"], keys, self._reader.first_block, newest
+        ):
+            found[log.arguments["epoch"]] = log.arguments["amount"]
+            if found.keys() >= set(epochs):
+                return found
+        raise LedgerUnavailable(f"no logs tell what node {node_id} was fined in the epochs {sorted(epochs)}")
 
     async def begin_round(
         self, root: bytes, count: int, weight: int, certificate: Certificate

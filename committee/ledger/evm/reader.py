@@ -330,6 +330,10 @@ class Reader:
         await self.witnesses.confirm_logs(after.number + 1, marks[-1].number, self._history.rare(logs))
         return Stretch(marks, events, lacks_address_changes=lacks_plentiful)
 
+    async def agreeing(self, work: Callable[[], Awaitable[Item]]) -> Item:
+        """As `Rpc.agreeing`."""
+        return await self._rpc.agreeing(work)
+
     async def newest_first(
         self, contract: Contract, names: Sequence[str], keys: Sequence[Sequence[int]], first: int, last: int
     ) -> AsyncIterator[tuple[Log, BlockMark]]:

@@ -1,0 +1,326 @@
+"""`haulout proofs …` and `haulout node proofs`: how members prove that they store, and demands that anyone may make."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from committee.cli import NodeArgument, node_app
+from committee.console import account_address, chain_command, sending_account
+from committee.errors import LedgerError, LedgerStateGone
+from committee.ledger import EpochState, Ledger
+from committee.ledger.proofs import MemberProof, Round, round_step
+from committee.membership import Committee, Member
+from committee.printing import Result, sent
+from storage.client.cli import blob_id_of
+from storage.proofs import Inventory, Position, entries_of, symbols_in_pair
+from storage.proofs.draw import line_length, place_in_line, position_at
+from storage.proofs.inventory import inventory_of
+from storage.redstuff import Parameters, blob_id_text
+
+app = typer.Typer(no_args_is_help=True, help="Look at storage proofs, and demand single symbols; anyone may.")
+
+EPOCHS_SHOWN = 5
+OVER = "over"
+"""What the round of an epoch that has ended waits for."""
+
+AskerArgument = Annotated[
+    str | None,
+    typer.Argument(
+        parser=account_address,
+        metavar="ACCOUNT",
+        help="Whose demand; the key's account's when none is named.",
+    ),
+]
+
+
+@chain_command(app, "status", sends=False)
+async def status(
+    ledger: Ledger,
+    epoch: Annotated[int | None, typer.Option(help="The current one by default.", min=1)] = None,
+) -> Result:
+    """The round of an epoch: what it waits for and by when, and each member's part in it, as of the newest block."""
+    state = await ledger.epoch_state(await ledger.newest())
+    epoch = epoch or state.epoch
+    committee = await _committee(ledger, state, epoch)
+    node_ids = sorted(committee.by_id)
+    found, now_s, parts, misses = await asyncio.gather(
+        ledger.proof_round(epoch),
+        ledger.chain_time_s(),
+        asyncio.gather(*(ledger.member_proof(epoch, node_id) for node_id in node_ids)),
+        asyncio.gather(*(ledger.misses(node_id) for node_id in node_ids)),
+    )
+    return {
+        "epoch": epoch,
+        **_clock(found, state.epoch == epoch, now_s),
+        "members": [
+            {
+                "node_id": node_id,
+                "name": committee.by_id[node_id].name,
+                "shards": committee.by_id[node_id].weight,
+                **_part(part),
+                "misses_in_a_row": missed,
+            }
+            for node_id, part, missed in zip(node_ids, parts, misses, strict=True)
+        ],
+    }
+
+
+@chain_command(node_app, "proofs", sends=False)
+async def node_proofs(
+    ledger: Ledger,
+    node: NodeArgument,
+    epochs: Annotated[
+        int, typer.Option(help="How many, the current one included.", min=1, max=100)
+    ] = EPOCHS_SHOWN,
+) -> Result:
+    """One node's storage proofs in the last epochs, what it was fined, and what comes next and by when."""
+    state = await ledger.epoch_state(await ledger.newest())
+    chosen = range(state.epoch, max(0, state.epoch - epochs), -1)
+    rounds, parts, committees, now_s, misses, fines = await asyncio.gather(
+        asyncio.gather(*(ledger.proof_round(epoch) for epoch in chosen)),
+        asyncio.gather(*(ledger.member_proof(epoch, node) for epoch in chosen)),
+        asyncio.gather(*(ledger.committee_of(epoch) for epoch in chosen)),
+        ledger.chain_time_s(),
+        ledger.misses(node),
+        ledger.fines(node, chosen),
+    )
+    name = (await ledger.node(node)).name
+    return {
+        "node_id": node,
+        "name": name,
+        "misses_in_a_row": misses,
+        **_clock(rounds[0] if rounds else None, state.epoch > 0, now_s),
+        "epochs": [
+            {
+                "epoch": epoch,
+                "shards": len(committee.shards_of(node)) if committee else 0,
+                "begun": found is not None,
+                "drawn": found is not None and found.draw is not None,
+                **_part(part),
+                "fined": fines.get(epoch, 0),
+            }
+            for epoch, found, part, committee in zip(chosen, rounds, parts, committees, strict=True)
+        ],
+    }
+
+
+@chain_command(app, "draw")
+async def draw(ledger: Ledger) -> Result:
+    """Once commitments have ended: fix the block that draws positions; behind that block: draw them."""
+    transaction = await ledger.draw()
+    state = await ledger.epoch_state(await ledger.newest())
+    found = await ledger.proof_round(state.epoch)
+    drawn = found is not None and found.draw is not None
+    return sent(transaction, epoch=state.epoch, drawn=drawn, draw_block=found.draw_block if found else 0)
+
+
+@chain_command(app, "judge")
+async def judge(ledger: Ledger, node: NodeArgument) -> Result:
+    """Have a member that has not proven in time miss the round; a second miss in a row is punished."""
+    transaction = await ledger.judge(node)
+    state = await ledger.epoch_state(await ledger.newest())
+    part = await ledger.member_proof(state.epoch, node)
+    return sent(
+        transaction, node_id=node, epoch=state.epoch, missed=part.is_missed, punished=part.is_punished
+    )
+
+
+@chain_command(app, "demand")
+async def demand(
+    ledger: Ledger,
+    node: NodeArgument,
+    blob: Annotated[
+        bytes | None, typer.Option(parser=blob_id_of, metavar="BLOB", help="Of which blob: its id.")
+    ] = None,
+    shard: Annotated[int | None, typer.Option(help="Of which shard of the member.", min=0)] = None,
+    symbol: Annotated[
+        int | None,
+        typer.Option(
+            help="Which symbol of the sliver pair: the primary's first, then the secondary's.", min=0
+        ),
+    ] = None,
+    position: Annotated[
+        int | None, typer.Option(help="In place of these three, their number.", min=0)
+    ] = None,
+    at_random: Annotated[bool, typer.Option("--random", help="Any of the member's symbols.")] = False,
+) -> Result:
+    """Demand that a member shows a symbol on chain; the bond is the node's if it does, and yours again if not."""
+    named = [one for one in (blob, shard, symbol) if one is not None]
+    if [len(named) == 3, position is not None, at_random].count(True) != 1 or len(named) in (1, 2):
+        raise typer.BadParameter("give --blob, --shard and --symbol, or --position, or --random")
+    state = await ledger.epoch_state(await ledger.newest())
+    member, found = _member(state, node), await ledger.proof_round(state.epoch)
+    if found is None:
+        raise LedgerError(
+            f"the round of epoch {state.epoch} has not begun, so there is no inventory: see haulout proofs status"
+        )
+    grid = Parameters((await ledger.parameters()).n_shards)
+    line = line_length(grid, len(member.shards), found.weight)
+    if blob is not None and shard is not None and symbol is not None:
+        place = _pair_place(grid, member, shard, symbol)
+        offset = await _offset(ledger, state, found, grid, blob)
+        position = place_in_line(grid, found.weight, replace(place, offset=offset))
+    elif position is None:
+        position = secrets.randbelow(line)
+    elif position >= line:
+        raise LedgerError(f"node {node} has no position {position}: they are 0 to {line - 1}")
+    terms = await ledger.proof_terms()
+    transaction = await ledger.demand(node, position)
+    made_s = await ledger.block_time_s(transaction.block.number)
+    return sent(
+        transaction,
+        node_id=node,
+        **_place(grid, member, found, position),
+        bond=terms.bond,
+        answer_by_s=made_s + terms.demand_window_s,
+    )
+
+
+@chain_command(app, "demands", sends=False)
+async def demands(ledger: Ledger, node: NodeArgument) -> Result:
+    """List the demands of a member that are open in the current epoch."""
+    state = await ledger.epoch_state(await ledger.newest())
+    member, found, asked = (
+        _member(state, node),
+        await ledger.proof_round(state.epoch),
+        await ledger.demands(node),
+    )
+    if found is None:
+        return {"node_id": node, "epoch": state.epoch, "demands": []}
+    grid = Parameters((await ledger.parameters()).n_shards)
+    return {
+        "node_id": node,
+        "epoch": state.epoch,
+        "demands": [
+            {"asker": one.asker, **_place(grid, member, found, one.position), "answer_by_s": one.answer_by_s}
+            for one in asked
+        ],
+    }
+
+
+@chain_command(app, "judge-demand")
+async def judge_demand(ledger: Ledger, node: NodeArgument, asker: AskerArgument = None) -> Result:
+    """Have a member punished that has not answered a demand in time. Its asker gets bond and bounty."""
+    asker = asker or sending_account(ledger)
+    transaction = await ledger.judge_demand(node, asker)
+    state = await ledger.epoch_state(await ledger.newest())
+    part = await ledger.member_proof(state.epoch, node)
+    return sent(transaction, node_id=node, asker=asker, epoch=state.epoch, punished=part.is_punished)
+
+
+@chain_command(app, "reclaim")
+async def reclaim(
+    ledger: Ledger,
+    node: NodeArgument,
+    asker: AskerArgument = None,
+    epoch: Annotated[int | None, typer.Option(help="The last that is over by default.", min=1)] = None,
+) -> Result:
+    """Get the bond of a demand back whose epoch ended before it was answered or judged."""
+    asker = asker or sending_account(ledger)
+    if epoch is None:
+        epoch = (await ledger.epoch_state(await ledger.newest())).epoch - 1
+        if epoch < 1:
+            raise LedgerError("no epoch is over yet: there is nothing to reclaim")
+    return sent(await ledger.reclaim(epoch, node, asker), node_id=node, asker=asker, epoch=epoch)
+
+
+def _clock(found: Round | None, is_current: bool, now_s: int) -> dict[str, Any]:
+    """Return what a round waits for, and its times."""
+    step, by_s = round_step(found, now_s)
+    told: dict[str, Any] = {
+        "next_step": str(step) if is_current else OVER,
+        "by_s": by_s if is_current else None,
+    }
+    if found is None:
+        return told
+    return {
+        **told,
+        "blobs": found.count,
+        "weight": found.weight,
+        "commit_by_s": found.commit_by_s,
+        "draw_block": found.draw_block or None,
+        "draw": found.draw,
+        "prove_by_s": found.prove_by_s or None,
+        "answer_by_s": found.answer_by_s or None,
+    }
+
+
+def _part(part: MemberProof) -> dict[str, Any]:
+    return {
+        "committed": any(part.commitment),
+        "answered": len(part.answered),
+        "proven": part.is_proven,
+        "missed": part.is_missed,
+        "punished": part.is_punished,
+        "open_demands": part.open_demands,
+    }
+
+
+def _place(grid: Parameters, member: Member, found: Round, position: int) -> dict[str, Any]:
+    """Return a position in words."""
+    at = position_at(grid, found.weight, position)
+    shard = member.shards[at.shard_number] if at.shard_number < len(member.shards) else None
+    return {"position": position, "shard": shard, "symbol": at.symbol, "offset": at.offset}
+
+
+async def _committee(ledger: Ledger, state: EpochState, epoch: int) -> Committee:
+    committee = state.committee(epoch) if epoch <= state.epoch else None
+    committee = committee or (await ledger.committee_of(epoch) if epoch <= state.epoch else None)
+    if committee is None:
+        raise LedgerError(f"epoch {epoch} has not begun: see haulout epoch status")
+    return committee
+
+
+def _member(state: EpochState, node_id: int) -> Member:
+    member = state.current.by_id.get(node_id) if state.current else None
+    if member is None:
+        raise LedgerError(f"node {node_id} is no member in epoch {state.epoch}: see haulout epoch status")
+    return member
+
+
+def _pair_place(grid: Parameters, member: Member, shard: int, symbol: int) -> Position:
+    """Return the position of a symbol of the first blob. Raises `LedgerError` where the member has no such symbol."""
+    if shard not in member.shards:
+        own = ", ".join(map(str, member.shards))
+        raise LedgerError(f"shard {shard} is not node {member.node_id}'s, which has {own}")
+    if symbol >= symbols_in_pair(grid):
+        raise LedgerError(f"no symbol has the number {symbol}: they are 0 to {symbols_in_pair(grid) - 1}")
+    return Position(member.shards.index(shard), symbol, 0)
+
+
+async def _offset(ledger: Ledger, state: EpochState, found: Round, grid: Parameters, blob_id: bytes) -> int:
+    """Return a blob's offset in the inventory of the current epoch, which is read from the block that started it."""
+    started = state.started_block
+    if started is None:
+        raise LedgerError("no epoch has begun")
+    sizes: dict[bytes, int] = {}
+    cursor = 0
+    try:
+        while True:
+            page, cursor = await ledger.live_page(cursor, started)
+            live = (one for one in page if one.is_live(state.period))
+            sizes.update((one.blob_id, grid.symbol_size(one.length)) for one in live)
+            if cursor == 0:
+                break
+    except LedgerStateGone as error:
+        raise LedgerError(
+            f"the inventory is that of block {started.number}, whose state the chain's endpoint keeps no more: use one "
+            "that does (an archive node), or name the symbol by --position or --random"
+        ) from error
+    entries = list(entries_of(sorted(sizes.items())))
+    if inventory_of(entries) != Inventory(found.inventory_root, found.count, found.weight):
+        raise LedgerError(
+            f"the chain's endpoint tells other blobs of block {started.number} than those in the round's inventory: "
+            "use another endpoint, or name the symbol by --position or --random"
+        )
+    for entry in entries:
+        if entry.blob_id == blob_id:
+            return entry.offset
+    raise LedgerError(
+        f"blob {blob_id_text(blob_id)} is not in the inventory of epoch {state.epoch}: members need not prove it"
+    )
