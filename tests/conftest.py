@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 SLOW_EXAMPLES = 2000
 """Of a property that names no number of its own, with --slow."""
+IN_MEMORY = Path("/dev/shm")
+"""A file system in memory, where the system has one."""
+LEAST_ROOM_BYTES = 2 * 2**30
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     _stop_ignoring_signals()
+    _make_folders_in_memory()
     if config.getoption("--slow"):
         settings.register_profile("slow", max_examples=SLOW_EXAMPLES)
         settings.load_profile("slow")
@@ -30,6 +37,15 @@ def _stop_ignoring_signals() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def _make_folders_in_memory() -> None:
+    """Have pytest make its temporary folders in memory, where there is room, unless the environment names a place.
+
+    The stores of the tests sync thousands of times, and on a disk they wait for it.
+    """
+    if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= LEAST_ROOM_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
