@@ -18,6 +18,7 @@ from storage.client.client import Client
 from storage.client.node_client import NodeClient
 from storage.node.config import NodeConfig
 from storage.node.node import StorageNode
+from storage.node.store import NewSliver
 from storage.redstuff import Axis, BlobMetadata, EncodedBlob, RedStuff
 from tests.memory_chain import WRITER, MemoryChain, MemoryLedger
 
@@ -126,20 +127,21 @@ class Network:
         )
 
     async def upload(self, blob: EncodedBlob, metadata: BlobMetadata | None = None, **options: Any) -> int:
-        """Register, store on every running node, certify; the object's number."""
+        """Register, store on every running node as after an upload, certify; the object's number."""
         metadata = metadata or blob.metadata
         self.uploaded[metadata.blob_id] = blob
         number = self.chain.register(metadata, **options)
+        await self.seen()  # a node drops slivers of blobs that nobody has registered
         current = self.chain.state.current
         assert current is not None
-        for node_id in self.running:
-            client = self.client(node_id)
-            await client.put_metadata(metadata)
-            for shard in current.shards_of(node_id):
-                pair = self.code.pair_of_shard(metadata.blob_id, shard)
-                for axis in Axis:
-                    sliver = blob.sliver(axis, self.code.sliver_of_pair(pair, axis))
-                    await client.put_sliver(metadata, pair, axis, sliver)
+        for node_id, node in self.running.items():
+            slivers = [
+                NewSliver(metadata.blob_id, shard, axis, bytes(blob.sliver(axis, index)))
+                for shard in current.shards_of(node_id)
+                for axis in Axis
+                for index in [self.code.sliver_index(metadata.blob_id, shard, axis)]
+            ]
+            await asyncio.to_thread(node.store.put_blobs, {metadata.blob_id: metadata.to_bcs()}, slivers)
         self.chain.certify(number)
         await self.seen()
         return number
