@@ -142,6 +142,18 @@ def nothing(opening: Opening) -> Opening:
     )
 
 
+def demanding(node_id: int, place: int) -> Telling:
+    return lambda told: told.demand(node_id, place)
+
+
+def answering(node_id: int, account: str, opening: Opening) -> Telling:
+    return lambda told: told.answer_demand(node_id, account, opening)
+
+
+def judging(node_id: int, account: str) -> Telling:
+    return lambda told: told.judge_demand(node_id, account)
+
+
 async def test_a_round_goes_by_its_clock(rounds: Rounds) -> None:
     twins, (one, other, *_) = rounds.twins, rounds.twins.network.nodes
     inventory = rounds.honest(one).inventory
@@ -235,12 +247,13 @@ async def test_a_second_miss_in_a_row_is_punished(rounds: Rounds) -> None:
 async def test_what_a_member_need_not_have_is_excused(rounds: Rounds) -> None:
     """A newcomer that attests nothing in time need show nothing; and misses before that are not forgiven for it."""
     twins = rounds.twins
-    newcomer, liar = await twins.join(5), await twins.join(4)
+    newcomer, liar, late = [await twins.join(stake) for stake in (5, 4, 3)]
     await twins.next_epoch()
     for answers in (False, True):
         assert await rounds.begin() is None
         await rounds.draw()
         if answers:
+            await demand_what_is_attested_late(rounds, late, newcomer)
             assert await rounds.answer(newcomer, change=nothing) is None
             assert rounds.part(newcomer).is_proven
         await rounds.until_judged()
@@ -271,6 +284,20 @@ async def test_what_a_member_need_not_have_is_excused(rounds: Rounds) -> None:
     assert not twins.chain.contracts.misses
 
 
+async def demand_what_is_attested_late(rounds: Rounds, late: Node, never: Node) -> None:
+    """A shard that is attested behind the commitments' deadline need not be opened, but be shown to who demands it."""
+    twins, asker = rounds.twins, await rounds.twins.writer()
+    account, shown = str(asker.account), nothing(rounds.opening(late, 0))
+    assert await twins.attest(late, *twins.owed(late)) is None
+    assert await rounds.answer(late, change=nothing) is None
+    assert rounds.part(late).is_proven
+    for node, refusal in ((late, "WrongSymbolSize"), (never, None)):
+        node_id = node.node_id
+        assert await twins.tell(asker, demanding(node_id, 0)) is None
+        assert await twins.anyone(answering(node_id, account, shown)) == refusal
+    assert await twins.anyone(answering(late.node_id, account, rounds.opening(late, 0))) is None
+
+
 async def test_a_blob_that_is_invalid_is_excused(rounds: Rounds) -> None:
     twins, node = rounds.twins, rounds.twins.network.nodes[0]
     assert await rounds.begin() is None
@@ -293,39 +320,34 @@ async def test_demands_are_answered_judged_or_void(rounds: Rounds) -> None:
     accounts = [str(one.account) for one in askers]
     assert await rounds.begin() is None
 
-    def demanding(node: Node, place: int) -> Telling:
-        return lambda told: told.demand(node.node_id, place)
-
-    def answering(node: Node, account: str, place: int) -> Telling:
-        opening = rounds.opening(node, place)
-        return lambda told: told.answer_demand(node.node_id, account, opening)
-
-    def judging(node: Node, account: str) -> Telling:
-        return lambda told: told.judge_demand(node.node_id, account)
-
-    assert await twins.tell(askers[0], demanding(one, rounds.line(one))) == "NoSuchPosition"
+    assert await twins.tell(askers[0], demanding(one.node_id, rounds.line(one))) == "NoSuchPosition"
     assert await twins.tell(askers[0], lambda told: told.demand(99, 0)) == "NotAMember"
     place = rounds.line(one) - 1
     for asker in askers:
-        assert await twins.tell(asker, demanding(one, place)) is None
-    assert await twins.tell(askers[0], demanding(one, 0)) == "AlreadyDemanded"
-    assert await twins.tell(askers[0], demanding(other, 0)) is None
-    assert await twins.anyone(judging(other, accounts[0])) == "TooEarly"
-    assert await twins.anyone(judging(other, accounts[1])) == "NotDemanded"
-    assert await twins.anyone(answering(one, accounts[0], 0)) in ("NotDrawn", "NotOfTheBlob")
-    assert await twins.anyone(answering(one, accounts[0], place)) is None
-    assert await twins.anyone(answering(one, accounts[0], place)) == "NotDemanded"
+        assert await twins.tell(asker, demanding(one.node_id, place)) is None
+    assert await twins.tell(askers[0], demanding(one.node_id, 0)) == "AlreadyDemanded"
+    assert await twins.tell(askers[0], demanding(other.node_id, 0)) is None
+    assert await twins.anyone(judging(other.node_id, accounts[0])) == "TooEarly"
+    assert await twins.anyone(judging(other.node_id, accounts[1])) == "NotDemanded"
+    assert await twins.anyone(answering(one.node_id, accounts[0], rounds.opening(one, 0))) in (
+        "NotDrawn",
+        "NotOfTheBlob",
+    )
+    assert await twins.anyone(answering(one.node_id, accounts[0], rounds.opening(one, place))) is None
+    assert (
+        await twins.anyone(answering(one.node_id, accounts[0], rounds.opening(one, place))) == "NotDemanded"
+    )
     (left,) = await twins.chain.ledger(None).demands(one.node_id)
     assert await twins.anyone(lambda told: told.reclaim(1, one.node_id, accounts[1])) == "EpochNotOver"
     (later,) = await twins.chain.ledger(None).demands(other.node_id)
     await rounds.pass_time(max(left.answer_by_s, later.answer_by_s) + 1)
-    assert await twins.anyone(answering(one, accounts[1], place)) == "TooLate"
-    assert await twins.anyone(judging(other, accounts[0])) is None
+    assert await twins.anyone(answering(one.node_id, accounts[1], rounds.opening(one, place))) == "TooLate"
+    assert await twins.anyone(judging(other.node_id, accounts[0])) is None
     assert rounds.part(other).is_punished
     assert other.node_id in twins.chain.contracts.ejected_at_s
     epoch = rounds.epoch
     await twins.next_epoch()
-    assert await twins.anyone(judging(one, accounts[1])) == "RoundNotBegun"
+    assert await twins.anyone(judging(one.node_id, accounts[1])) == "RoundNotBegun"
     assert await twins.anyone(lambda told: told.reclaim(epoch, one.node_id, accounts[1])) is None
     assert await twins.anyone(lambda told: told.reclaim(epoch, one.node_id, accounts[1])) == "NotDemanded"
 

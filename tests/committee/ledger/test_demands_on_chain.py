@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -102,8 +102,9 @@ async def test_only_new_blocks_are_searched_and_missing_events_noticed(
     """An endpoint that leaves out events would have the node punished for a demand that it never heard of."""
     node_id, searched, hidden = begun.node.node_id, [], [False]
 
-    async def note(method: str, parameters: list[dict[str, str]]) -> None:
+    async def note(method: str, parameters: list[dict[str, Any]]) -> None:
         if method == "eth_getLogs":
+            assert len(parameters[0]["topics"]) == 3, "of this epoch and node alone"
             searched.append(int(parameters[0]["fromBlock"], 16))
 
     def hide(method: str, result: object) -> object:
