@@ -27,6 +27,7 @@ from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, parse_blob_id
 
 Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
+Name = TypeVar("Name")
 
 WORK_AT_ONCE = 8
 """Requests whose slivers or metadata are looked up, read, checked or written at once; the others wait."""
@@ -240,7 +241,7 @@ class Admission:
 
     async def know(self, request: web.Request, blob_id: bytes) -> None:
         """Catch up with the chain once when it has not told of the blob yet."""
-        await self._settle(request, lambda: self._view.is_known(blob_id))
+        await self._settle(request, self._view.is_known, (blob_id,))
 
     async def require_registered(self, request: web.Request, blob_id: bytes) -> None:
         """Refuse a blob that is invalid, or all objects of which have been deleted or have expired."""
@@ -250,7 +251,7 @@ class Admission:
     async def know_registered(self, request: web.Request, blob_ids: Sequence[bytes]) -> None:
         """Catch up with the chain once for all blobs, when it has not told yet that each is registered or invalid."""
         is_known, is_invalid = self._view.is_registered, self._view.is_invalid
-        await self._settle(request, lambda: all(is_known(one) or is_invalid(one) for one in blob_ids))
+        await self._settle(request, lambda one: is_known(one) or is_invalid(one), blob_ids)
 
     def require_known_registered(self, request: web.Request, blob_id: bytes) -> None:
         """Refuse as `require_registered` does, but by what is known already: without asking the chain."""
@@ -270,7 +271,7 @@ class Admission:
 
     async def know_objects(self, request: web.Request, asked: Sequence[tuple[bytes, int | None]]) -> None:
         """Catch up with the chain once for all blobs, when it has not told of each one's registration as asked."""
-        await self._settle(request, lambda: all(self._is_registered_as(*one) for one in asked))
+        await self._settle(request, lambda one: self._is_registered_as(*one), asked)
 
     def require_known_object(self, request: web.Request, blob_id: bytes, object_id: int | None) -> None:
         """Refuse as `require_object` does, but by what is known already: without asking the chain."""
@@ -279,13 +280,29 @@ class Admission:
         what = "permanent object" if object_id is None else f"deletable object {object_id}"
         raise self._not_registered(request, f"the blob is not registered as {what}, or is invalid")
 
-    async def _settle(self, request: web.Request, is_there: Callable[[], bool]) -> None:
+    async def _settle(
+        self, request: web.Request, is_there: Callable[[Name], bool], names: Sequence[Name]
+    ) -> None:
         """Catch up with the chain when what the request names is not there yet, and again as long as it asks for.
 
-        `wait_for_registration=true&wait_millis=N` in the query asks for N ms, MAX_REGISTRATION_WAIT_S at most.
+        `wait_for_registration=true&wait_millis=N` in the query asks for N ms, MAX_REGISTRATION_WAIT_S at most. Each
+        name is looked at until it is there; several are looked at in a thread, in a turn of the request's own.
         """
-        if not is_there():
-            await self._catch_up.until(request, is_there, _registration_wait_s(request))
+        left = list(names)
+
+        def are_there() -> bool:
+            while left and is_there(left[-1]):
+                left.pop()
+            return not left
+
+        async def look() -> bool:
+            if len(names) == 1:
+                return are_there()
+            async with self.turn(request, len(left)):
+                return await asyncio.to_thread(are_there)
+
+        if not await look():
+            await self._catch_up.until(request, look, _registration_wait_s(request))
 
     def _not_registered(self, request: web.Request, why: str) -> Refusal:
         """Return the refusal for what is not registered: "not yet" if the request names a block ahead of this node."""

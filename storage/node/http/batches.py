@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -26,6 +27,7 @@ from storage.node.http.pending import PendingUploads
 from storage.node.store import NewSliver
 from storage.redstuff import InvalidEncoding
 
+Asked = TypeVar("Asked", Head, Confirmable)
 Checked = tuple[bytes, Sequence[NewSliver]]
 """A blob's BCS metadata and slivers, ready to be stored."""
 
@@ -55,9 +57,11 @@ class BatchHandlers:
         body = await self._admission.beginning(request, batch_wire.MAX_UPLOADS_BYTES)
         heads, begin = batch_wire.heads_from_bcs(body.content(), body.most_bytes)
         await self._admission.know_registered(request, [one.blob_id for one in heads])
-        refusals = [self._refusal_of(request, one) for one in heads]
+        refusals = await self._refusals(
+            request, lambda one: self._admission.require_known_registered(request, one.blob_id), heads
+        )
         if all(refusals):
-            return _answered(list(map(_refused, filter(None, refusals))))
+            return _answered(refusals)
         content = memoryview(await self._admission.whole(request, body))
         if len(content) != body.most_bytes:
             raise InvalidEncoding(f"a body of {len(content)} bytes, where {body.most_bytes} were announced")
@@ -65,23 +69,14 @@ class BatchHandlers:
         outcomes: list[Refused | None] = []
         for head, refusal in zip(heads, refusals, strict=True):
             part, begin = content[begin : begin + head.size_bytes], begin + head.size_bytes
-            try:
-                if refusal is not None:
-                    raise refusal
-                stored.append((head.blob_id, await self._checked(request, head, part)))
-                outcomes.append(None)
-            except Refusal as refused:
-                outcomes.append(_refused(refused))
+            if refusal is None:
+                try:
+                    stored.append((head.blob_id, await self._checked(request, head, part)))
+                except Refusal as refused:
+                    refusal = _refused(refused)
+            outcomes.append(refusal)
         await self._keep(request, stored)
         return _answered(outcomes)
-
-    def _refusal_of(self, request: web.Request, head: Head) -> Refusal | None:
-        """Return why nothing is stored of a blob, as the chain has told of it; None when its part decides."""
-        try:
-            self._admission.require_known_registered(request, head.blob_id)
-        except Refusal as refusal:
-            return refusal
-        return None
 
     async def _checked(self, request: web.Request, head: Head, part: memoryview) -> Checked:
         """Return what is to be stored of a blob, in a turn of its own. Raises `Refusal`."""
@@ -120,12 +115,17 @@ class BatchHandlers:
         body = await self._admission.body(request, batch_wire.MAX_CONFIRMATIONS_BYTES)
         asked = batch_wire.confirmations_from_bcs(body)
         await self._admission.know_objects(request, [(one.blob_id, one.object_id) for one in asked])
+        refusals = await self._refusals(
+            request,
+            lambda one: self._admission.require_known_object(request, one.blob_id, one.object_id),
+            asked,
+        )
         outcomes: list[Signed | Refused] = []
-        for one in asked:
+        for one, refusal in zip(asked, refusals, strict=True):
             try:
-                outcomes.append(await self._confirmed(request, one))
-            except Refusal as refusal:
-                outcomes.append(_refused(refusal))
+                outcomes.append(refusal or await self._confirmed(request, one))
+            except Refusal as refused:
+                outcomes.append(_refused(refused))
         return _answered(outcomes)
 
     async def _confirmed(self, request: web.Request, asked: Confirmable) -> Signed:
@@ -134,6 +134,24 @@ class BatchHandlers:
         await self._pending.stored(asked.blob_id)
         async with self._admission.turn(request):
             return await asyncio.to_thread(self._checks.confirmation(asked))
+
+    async def _refusals(
+        self, request: web.Request, require: Callable[[Asked], None], asked: Sequence[Asked]
+    ) -> list[Refused | None]:
+        """Return why what is asked for is refused, as `require` tells by what the chain has told; None where it is not.
+
+        All are looked at in one thread and turn: on the event loop those of many requests would take seconds.
+        """
+
+        def refusal(one: Asked) -> Refused | None:
+            try:
+                require(one)
+            except Refusal as refused:
+                return _refused(refused)
+            return None
+
+        async with self._admission.turn(request, len(asked)):
+            return await asyncio.to_thread(lambda: list(map(refusal, asked)))
 
 
 def _refused(refusal: Refusal) -> Refused:

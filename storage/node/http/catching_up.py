@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -12,6 +12,7 @@ from storage.client.failures import Reason
 from storage.node.budgets import Line, LineFull, Requester
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
+from storage.node.http.begins import Begins
 from storage.node.http.turns import REQUESTER, require_there
 
 IN_LINE = 1024
@@ -35,6 +36,8 @@ class CatchUp:
         self._waiting = Line(WAITING)
         self._is_closed = False
         self._running = asyncio.Lock()
+        self._goes_on = Begins()
+        """When the requests go on that a catch-up has kept waiting: they may be a thousand."""
         self._next: asyncio.Task[None] | None = None
         self._due = 0.0
         """Loop time before which no other catch-up begins."""
@@ -56,7 +59,9 @@ class CatchUp:
             # What is wrong with the provider is the operator's to know; the view has logged it.
             raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
 
-    async def until(self, request: web.Request, is_there: Callable[[], bool], wait_s: float) -> None:
+    async def until(
+        self, request: web.Request, is_there: Callable[[], Awaitable[bool]], wait_s: float
+    ) -> None:
         """Catch up with the chain once, and again until `is_there`, for `wait_s` at most.
 
         Return after one catch-up when WAITING requests wait already, of which a requester has half at most: a wait
@@ -67,11 +72,12 @@ class CatchUp:
         until = loop.time() + wait_s
         requester = request[REQUESTER]
         await self(requester)
-        if not wait_s or is_there():
+        await self._goes_on.turn(requester)
+        if not wait_s or await is_there():
             return
         try:
             with self._waiting.place(requester):
-                while not is_there() and loop.time() < until:
+                while loop.time() < until:
                     require_there(request)
                     await asyncio.sleep(
                         min(max(self._view.poll_interval_s, SHORTEST_LOOK_S), until - loop.time())
@@ -79,6 +85,9 @@ class CatchUp:
                     if self._is_closed:
                         raise Refusal(503, Reason.UNAVAILABLE, "the node stops; ask again later")
                     await self(requester)
+                    await self._goes_on.turn(requester)
+                    if await is_there():
+                        return
         except LineFull:
             return
 

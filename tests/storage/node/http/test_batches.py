@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from io import BytesIO
@@ -20,7 +23,7 @@ from storage.node.http.admission import SMALL_BODY_BYTES
 from storage.node.http.turns import Turns
 from storage.node.store.files import Appended, SegmentFiles
 from storage.redstuff import Axis, EncodedBlob, SliverData, blob_id_text
-from tests.storage.node.http.conftest import Connect, body_of, port_of
+from tests.storage.node.http.conftest import Connect, body_of, port_of, until
 
 if TYPE_CHECKING:
     from storage.client.node_client import NodeClient
@@ -253,10 +256,63 @@ async def test_a_blob_counts_for_as_many_turns_as_its_single_requests(
 
     monkeypatch.setattr(Turns, "turn", counted)
     await client.put_blobs([upload(node, blob) for blob in blobs])
-    assert weights == [1 + 2 * len(OWN)] * 4 + [1]
+    looks = [4, 4]  # whether the blobs are registered, and which are not
+    assert weights == [*looks, *[1 + 2 * len(OWN)] * 4, 1]
     weights.clear()
     await client.confirmations([Confirmable(blob.blob_id, None) for blob in blobs])
-    assert weights == [1] * 4
+    assert weights == [*looks, *[1] * 4]
+
+
+@pytest.mark.parametrize("is_confirmation", [False, True])
+async def test_what_the_chain_tells_of_many_blobs_is_looked_at_in_a_thread(
+    node: OneNode,
+    client: NodeClient,
+    encode: Encode,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_confirmation: bool,
+) -> None:
+    """A look takes 80 µs: of 64 blobs in each of 500 requests that come together it keeps an event loop for seconds."""
+    unknown = [encode(bytes((number, 7))) for number in range(20)]
+    looks: list[tuple[bytes, bool]] = []
+    summary = node.view.summary
+
+    def watched(blob_id: bytes) -> Any:
+        looks.append((blob_id, threading.current_thread() is threading.main_thread()))
+        return summary(blob_id)
+
+    monkeypatch.setattr(node.view, "summary", watched)
+    if is_confirmation:
+        asked = [Confirmable(blob.blob_id, number) for number, blob in enumerate(unknown)]
+        outcomes: Sequence[object] = await client.confirmations(asked)
+    else:
+        outcomes = await client.put_blobs([upload(node, one, (0,)) for one in unknown])
+    assert reasons(outcomes) == [Reason.NOT_REGISTERED] * len(unknown)
+    assert {blob_id for blob_id, _ in looks} == {one.blob_id for one in unknown}
+    assert not any(is_on_the_loop for _, is_on_the_loop in looks)
+
+
+async def test_while_one_blob_is_waited_for_those_that_are_there_are_not_looked_at_again(
+    node: OneNode, ask: Ask, blobs: list[EncodedBlob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, unknown, *others = blobs
+    known = [first, *others]
+    register(node, known)
+    node.view.poll_interval_s = 0.01
+    looks: Counter[bytes] = Counter()
+    summary = node.view.summary
+
+    def counted(blob_id: bytes) -> Any:
+        looks[blob_id] += 1
+        return summary(blob_id)
+
+    monkeypatch.setattr(node.view, "summary", counted)
+    body = batch_wire.confirmations_to_bcs([Confirmable(blob.blob_id, None) for blob in blobs])
+    asking = asyncio.create_task(ask("POST", "/v1/confirmations?wait_for_registration=true", body))
+    await until(lambda: looks[unknown.blob_id] >= 10)
+    assert max(looks[one.blob_id] for one in known) <= 2
+    node.register(unknown, object_id=99)
+    assert (await asking).status == 200
 
 
 # confirmations

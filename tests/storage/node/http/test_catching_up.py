@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from storage.node.budgets import Requester
 from storage.node.face import Refusal
 from storage.node.http import catching_up
+from storage.node.http.begins import AT_ONCE
 from storage.node.http.catching_up import CatchUp
 from storage.node.http.turns import REQUESTER, stranger
 from storage.redstuff import EncodedBlob, blob_id_text
@@ -106,10 +108,13 @@ async def test_an_address_that_waits_for_much_leaves_waits_to_others(
     catch_up = CatchUp(node.view)
     is_there = asyncio.Event()
 
+    async def is_here() -> bool:
+        return is_there.is_set()
+
     def wait(requester: Requester) -> asyncio.Task[None]:
         request: Any = {REQUESTER: requester}
         request = type("Request", (dict,), {"transport": HERE})(request)
-        return asyncio.create_task(catch_up.until(request, is_there.is_set, 30.0))
+        return asyncio.create_task(catch_up.until(request, is_here, 30.0))
 
     flood = [wait(ONE) for _ in range(20)]
     await until(lambda: sum(one.done() for one in flood) >= 16)
@@ -119,3 +124,21 @@ async def test_an_address_that_waits_for_much_leaves_waits_to_others(
     assert sum(one.done() for one in flood) == 16, "half of the places are left to it"
     is_there.set()
     await asyncio.gather(*flood, *others)
+
+
+async def test_requests_that_waited_together_go_on_some_at_a_time(node: OneNode) -> None:
+    """What each does next would keep the event loop from all others for a second, if a thousand did it at once."""
+    chain, catch_up = SlowChain(node), CatchUp(node.view)
+    request: Any = type("Request", (dict,), {"transport": HERE})({REQUESTER: ONE})
+    waited = [asyncio.create_task(catch_up.until(request, nowhere, 0.0)) for _ in range(10 * AT_ONCE)]
+    await chain.asked.wait()
+    chain.go_on.set()
+    counts = [0]
+    while counts[-1] < len(waited):
+        await asyncio.sleep(0)
+        counts.append(sum(one.done() for one in waited))
+    assert max(later - before for before, later in pairwise(counts)) <= 2 * AT_ONCE
+
+
+async def nowhere() -> bool:
+    return False
