@@ -139,14 +139,14 @@ class Copying:
             self._reputation.failed(source.member, error)
             if not isinstance(error, NodeRefused):
                 source.work.clear()
-                return False
-            if error.reason != Reason.REQUEST_UNAUTHORIZED:
-                return False
-            # It has been asked this too often, for a sliver it lacks: the next run is another question.
+            # 403: it has been asked this too often, for a sliver it lacks. The next run is another question.
+            goes_on = isinstance(error, NodeRefused) and error.reason == Reason.REQUEST_UNAUTHORIZED
+        else:
+            goes_on = True
         if source.is_faulty() or self._is_too_slow(source):
             source.work.clear()
             return False
-        return True
+        return goes_on
 
     def _runs_after(self, last: bytes, part: Part, page: Page) -> tuple[list[list[bytes]], bytes | None]:
         """Look through a page of blobs behind `last`; return those of which a shard's sliver is lacking, in runs.
@@ -174,8 +174,10 @@ class Copying:
             if refused.reason != Reason.INVALID_EPOCH:
                 raise
             settling = Settling(self._view.block.number, self._view.ledger)
+            if source.awaited_until_s is None:
+                source.awaited_until_s = asyncio.get_running_loop().time() + SOURCE_BEHIND_LIMIT_S
             try:
-                async with asyncio.timeout(SOURCE_BEHIND_LIMIT_S):
+                async with asyncio.timeout_at(source.awaited_until_s):
                     await settling.until_settled(self._peers.client(source.member), refused)
             except TimeoutError:
                 raise NotSettled(

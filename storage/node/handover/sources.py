@@ -42,6 +42,10 @@ class Source:
     faults: int = 0
     """Wrong slivers, and pages in which nothing was that had been asked for."""
 
+    awaited_until_s: float | None = None
+    """Loop time until which the member is waited for, once it has said that it has not seen the epoch: for all its
+    shards together, as it may say so of each."""
+
     choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a stream chooses what to ask a page for, until that is in `bringing`."""
     roots: Mapping[tuple[bytes, int, Axis], SliverRoots] = field(default_factory=dict)

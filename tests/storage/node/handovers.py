@@ -20,6 +20,8 @@ from tests.storage.network import N_SHARDS, Network
 CODE = RedStuff(N_SHARDS)  # p = 4, s = 7, f = 3
 MOVED = {1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (7,), 4: (8, 9)}
 """Shard 6 goes from node 3 to node 1."""
+TWO_MOVED = {1: (0,), 2: (3, 4, 5), 3: (6, 7), 4: (1, 2, 8, 9)}
+"""Shards 1 and 2 go from node 1 to node 4."""
 LESS = {1: (0, 1, 2, 6), 2: (3, 4, 5, 7), 4: (8, 9)}
 """Node 3 is gone, and node 2 rebuilds its shard."""
 WRONG_PAIR = 2

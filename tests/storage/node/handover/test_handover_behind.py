@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from storage.client import settling, waiting
+from storage.client.errors import NodeRefused
+from storage.client.failures import Reason
 from storage.client.settling import Settling
 from storage.node.handover import copying
 from tests.storage.node.checks import check
-from tests.storage.node.handovers import BLOBS, MOVED
+from tests.storage.node.handovers import BLOBS, MOVED, TWO_MOVED, Bent, bend
 
 if TYPE_CHECKING:
     from tests.storage.network import Network
@@ -75,3 +78,33 @@ async def test_a_source_that_stays_behind_is_done_without(
     (report,) = stored.running[1].handover.report().shards
     assert waits
     assert (report.transferred_slivers, report.rebuilt_slivers) == (0, 2 * len(BLOBS))
+
+
+async def test_a_source_is_waited_for_once_for_all_its_shards(
+    stored: Network, waits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says of each shard and axis anew that it has not seen the epoch, and then that it has."""
+    told: set[bytes] = set()
+    until: set[float] = set()
+    timeout_at = asyncio.timeout_at
+
+    class Forgetful(Bent):
+        def _asked(self, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            if name == "sync_shard" and arguments[0] not in told:
+                told.add(arguments[0])
+                raise NodeRefused("node-1", "", 400, Reason.INVALID_EPOCH, "epoch 1 is not here yet")
+            return arguments
+
+    def noted(when: float | None) -> asyncio.Timeout:
+        until.update({when} if when and when > limit_s else ())
+        return timeout_at(when)
+
+    limit_s = 10.0**9
+    monkeypatch.setattr(copying, "SOURCE_BEHIND_LIMIT_S", limit_s)
+    monkeypatch.setattr(asyncio, "timeout_at", noted)
+    bend(stored, 4, {1: lambda real: Forgetful(real, lambda name, answer: answer)})
+    stored.chain.start(TWO_MOVED)
+    await stored.until(lambda: stored.chain.attested >= {1, 2})
+    await check(stored)
+    assert len(waits) == 4
+    assert len(until) == 1

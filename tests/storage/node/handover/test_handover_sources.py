@@ -14,6 +14,7 @@ from committee.messages import ShardTransferRequest, decode
 from storage.client import wire
 from storage.client.errors import NodeRefused, NodeStalled
 from storage.client.failures import Reason
+from storage.client.link import Transfer
 from storage.client.node_client import NodeClient
 from storage.node.budgets import Budget
 from storage.node.handover import copying, sources
@@ -21,7 +22,18 @@ from storage.node.repair import helpers
 from storage.node.repair.reputation import SLOW
 from storage.redstuff import Axis, SliverData
 from tests.storage.node.checks import check
-from tests.storage.node.handovers import BLOBS, CODE, MOVED, Bent, bend, change, encoded, flip, lacks
+from tests.storage.node.handovers import (
+    BLOBS,
+    CODE,
+    MOVED,
+    TWO_MOVED,
+    Bent,
+    bend,
+    change,
+    encoded,
+    flip,
+    lacks,
+)
 
 if TYPE_CHECKING:
     from storage.node.handover.report import ShardReport
@@ -304,3 +316,21 @@ async def test_a_page_that_waits_for_its_turn_is_not_held_against_its_source(
     late.hangs = True
     with pytest.raises(NodeStalled):
         await copies._asked(source, wanted)
+
+
+async def test_a_source_that_refuses_after_a_long_time_is_not_asked_for_each_shard(stored: Network) -> None:
+    """Else one with a hundred shards would hold up a hundred times as long what can be rebuilt at once."""
+    asked: list[bytes] = []
+
+    class Late(Bent):
+        async def sync_shard(self, message: bytes, *arguments: Any, **options: Any) -> wire.ShardPage:
+            asked.append(message)
+            (transfer,) = (one for one in arguments if isinstance(one, Transfer))
+            transfer.began_s = asyncio.get_running_loop().time() - 3 * sources.PAGE_LIMIT_S
+            raise NodeRefused("node-1", "", 503, Reason.UNAVAILABLE, "too many requests wait")
+
+    bend(stored, 4, {1: lambda real: Late(real, lambda name, answer: answer)})
+    stored.chain.start(TWO_MOVED)
+    await stored.until(lambda: stored.chain.attested >= {1, 2})
+    await check(stored)
+    assert len(asked) <= sources.STREAMS_FROM_A_SOURCE
