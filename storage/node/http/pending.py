@@ -52,6 +52,7 @@ class PendingUploads:
         self._store = store
         self._uploads: dict[bytes, _Upload] = {}
         self._storing: dict[bytes, asyncio.Task[None]] = {}
+        """What is stored last of a blob: of one that is deleted and registered anew more may come meanwhile."""
         self._held: Counter[Requester] = Counter()
         self._writing = asyncio.Lock()
         """Blobs that are registered together are stored one after the other, and leave the threads to requests."""
@@ -140,7 +141,8 @@ class PendingUploads:
             log.warning("an upload that was kept is lost", blob=blob_id_text(blob_id), error=str(error))
         finally:
             self._release(upload)
-            del self._storing[blob_id]
+            if self._storing.get(blob_id) is asyncio.current_task():
+                del self._storing[blob_id]
 
     def _write(self, blob_id: bytes, upload: _Upload, shards: frozenset[int]) -> None:
         self._store.put_metadata(blob_id, upload.metadata.to_bcs())

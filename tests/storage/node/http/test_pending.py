@@ -148,6 +148,24 @@ async def test_an_upload_whose_time_ends_while_it_is_stored_is_not_dropped(
     assert not unforeseen
 
 
+async def test_what_comes_of_a_blob_that_is_deleted_and_registered_anew_is_stored_too(
+    node: OneNode, blob: EncodedBlob
+) -> None:
+    """All of it while the disk still takes what came first."""
+    unforeseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unforeseen.append(context))
+    uploads, requester = PendingUploads(node.view, node.store), Requester("one")
+    told = BlobRegistered(node.view.block, 1, blob.blob_id, "", 1, blob.metadata.length, 2, deletable=False)
+    for shard in SHARDS[:2]:
+        uploads.keep_metadata(requester, blob.metadata)
+        uploads.keep_sliver(requester, blob.blob_id, shard, P, node.sliver(blob, shard, P))
+        uploads._on_event(told)
+    await uploads.stored(blob.blob_id)
+    await uploads.close()
+    assert node.store.shards_with(blob.blob_id, P) == set(SHARDS[:2])
+    assert not unforeseen
+
+
 async def test_a_store_that_fails_loses_the_upload_and_no_more(
     node: OneNode, ask: Ask, put_early: PutEarly, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
