@@ -163,6 +163,22 @@ async def test_a_sliver_keeps_its_memory_until_it_is_read(
     assert await other == 200
 
 
+@pytest.mark.usefixtures("patient")
+async def test_a_report_of_many_shards_keeps_its_memory_until_it_is_read(
+    serve_node: Serve, memories: list[WatchedPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a handover of 1000 shards has 200 000 bytes, and anybody may ask for it."""
+    served = await serve_node()
+    monkeypatch.setattr(served.node, "handover_report", lambda: {"shards": ["x" * 200] * 1000})
+    unread = await served.begin("GET", "/v1/handover")
+    await _answered(unread)
+    other = asyncio.create_task(served.ask("GET", "/v1/handover"))
+    await until(lambda: any(one.is_short for one in memories))
+    assert not other.done()
+    unread.close()
+    assert (await other)[0] == 200
+
+
 @pytest.mark.usefixtures("patient", "memories")
 async def test_readers_that_do_not_read_are_cut_off(
     serve_node: Serve, monkeypatch: pytest.MonkeyPatch
