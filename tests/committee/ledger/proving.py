@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,14 +65,17 @@ class Round:
         return position_at(self.honest.code, self.honest.inventory.weight, place)
 
 
-async def begin(network: Network, blocks: int = 1) -> Round:
-    """Begin the first epoch and, that many blocks behind, its round, of a node with about half of ten shards."""
+async def begin(network: Network, blocks: int = 1, lengths: Sequence[int] = LENGTHS) -> Round:
+    """Begin the first epoch and, that many blocks behind, its round, of a node with about half of ten shards.
+
+    The inventory has blobs of these lengths.
+    """
     state = await network.begin_epoch()
     await network.chain.mine(blocks)
     node = network.nodes[0]
     assert state.current is not None
     assert state.started_block is not None
-    honest = member(state.current.n_shards, LENGTHS, state.current.shards_of(node.node_id))
+    honest = member(state.current.n_shards, lengths, state.current.shards_of(node.node_id))
     salt = salt_of(state.epoch, node.node_id, node.secret.public_key, state.started_block.hash)
     honest = replace(honest, salt=salt)
     assert await network.operator.proof_round(state.epoch) is None

@@ -14,6 +14,7 @@ from committee.ledger.evm.open_demands import REREAD_BLOCKS
 from committee.ledger.evm.proofs import batches, opening_gas
 from committee.ledger.proofs import Demand
 from committee.opening import Opening
+from storage.redstuff import Parameters
 from tests.committee.ledger.proving import Round, begin
 
 if TYPE_CHECKING:
@@ -150,9 +151,19 @@ def test_openings_are_sent_in_batches_that_fit_into_transactions(
     assert all(sum(map(opening_gas, batch.values())) < TRANSACTION_GAS_LIMIT for batch in found)
 
 
-async def test_openings_take_less_gas_than_they_are_said_to(begun: Round) -> None:
+@pytest.mark.parametrize(
+    ("symbol", "transactions", "least", "most"), [(302, 1, 50_000, 60_000), (65_534, 4, 2_600_000, 2_700_000)]
+)
+async def test_openings_take_the_gas_that_they_are_said_to(
+    launch: Launch, symbol: int, transactions: int, least: int, most: int
+) -> None:
+    grid = Parameters(10)
+    begun = await begin(await launch([5, 3, 2]), lengths=[grid.s * grid.p * symbol])
     draw = await begun.draw()
-    for places in (range(1), range(1, 16)):
-        openings = {place: begun.honest.opening(begun.position(draw, place)) for place in places}
-        (sent,) = await begun.node.ledger.answer(begun.node.node_id, openings)
-        assert sent.gas_used <= 21_000 + sum(map(opening_gas, openings.values()))
+    openings = {place: begun.honest.opening(begun.position(draw, place)) for place in range(16)}
+    sent = await begun.node.ledger.answer(begun.node.node_id, openings)
+    assert (await begun.node.ledger.member_proof(begun.state.epoch, begun.node.node_id)).is_proven
+    assert len(sent) == transactions
+    for one, batch in zip(sent, batches(openings), strict=True):
+        assert len(batch) * least <= one.gas_used <= len(batch) * most
+        assert one.gas_used <= 21_000 + sum(map(opening_gas, batch.values()))
