@@ -132,7 +132,8 @@ class ProofsLedger(Protocol):
     async def demands(self, node_id: int) -> tuple[Demand, ...]:
         """Return the open demands of a member in the current epoch, in the newest block, by their deadlines.
 
-        Cheap to ask again and again. Raises `LedgerUnavailable` also when fewer are told of than the contract counts.
+        Cheap to ask again and again. Raises `LedgerUnavailable` also when others are told of than the contract counts,
+        and `ProvidersDisagree` when endpoints tell different counts.
         """
 
     async def begin_round(

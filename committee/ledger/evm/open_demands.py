@@ -68,7 +68,8 @@ class OpenDemands:
     ) -> tuple[Demand, ...]:
         """Return those demands of the accounts that are open at a block.
 
-        Raises `Unreadable` unless they are as many as the contract counts, beside those in places of fellows.
+        Raises `Unreadable` unless they are as many as the contract counts, beside those in places of fellows;
+        `ProvidersDisagree` when other endpoints tell another number.
         """
         proofs, ordered = self._reader.proofs, sorted(askers)
         calls = [("demandOf", (epoch, node_id, asker)) for asker in ordered]
@@ -78,7 +79,8 @@ class OpenDemands:
             for asker, one in zip(ordered, told, strict=True)
             if one["answerBy"]
         ]
-        counted = (await self._reader.call(proofs, "proofOf", epoch, node_id, at=at))["openDemands"]
+        part = await self._reader.call(proofs, "proofOf", epoch, node_id, at=at, is_compared=True)
+        counted = part["openDemands"]
         if sum(fellow == 0 for _, fellow in demands) != counted:
             raise answers.Unreadable(
                 f"{counted} demands of node {node_id} are open, and events tell of others"

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 
-from committee.errors import LedgerRefused, LedgerUnavailable
+from committee.errors import LedgerRefused, LedgerUnavailable, ProvidersDisagree
 from committee.ledger.evm import EvmLedger
 from committee.ledger.evm.estimates import TRANSACTION_GAS_LIMIT
 from committee.ledger.evm.open_demands import REREAD_BLOCKS
@@ -130,6 +131,35 @@ async def test_only_new_blocks_are_searched_and_missing_events_noticed(
         assert len(await reader.demands(node_id)) == 1
         assert len(searched) == 1
         assert searched[0] > newest
+
+
+async def test_an_endpoint_that_tells_of_no_demand_is_contradicted(
+    begun: Round, spoilt: SpoiltConnection
+) -> None:
+    node_id = begun.node.node_id
+    await (await asker(begun)).demand(node_id, 0)
+    proofs, chain = begun.network.operator._reader.proofs, begun.network.chain
+    asked, another = (
+        "0x" + proofs.abi.encode_call("proofOf", begun.state.epoch, one).hex() for one in (node_id, 99)
+    )
+    nothing = await chain.request("eth_call", {"to": proofs.address, "data": another}, "latest")
+
+    async def hide(method: str, parameters: list[Any]) -> web.Response | None:
+        if method == "eth_getLogs":
+            result: object = []
+        elif method == "eth_call" and parameters[0]["data"] == asked:
+            result = nothing
+        else:
+            return None
+        return web.json_response({"jsonrpc": "2.0", "id": 1, "result": result})
+
+    spoilt.rules.append(hide)
+    urls = [spoilt.url, chain.rpc_url]
+    async with await EvmLedger.connect(urls, begun.network.deployment) as reader:
+        with pytest.raises(ProvidersDisagree):
+            await reader.demands(node_id)
+        spoilt.rules.clear()
+        assert len(await reader.demands(node_id)) == 1
 
 
 def opening(symbol: int, path: int) -> Opening:
