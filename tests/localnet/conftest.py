@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from committee.ledger.evm import DeploymentParameters
 from localnet.network import LocalNetwork
@@ -100,6 +101,23 @@ async def scenario(tmp_path: Path) -> AsyncIterator[Scenario]:
         scenario = Scenario(network)
         await scenario.begin()
         yield scenario
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def five_nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalNetwork]:
+    """Five nodes in epoch 1, for all tests of a file."""
+    async with LocalNetwork(tmp_path_factory.mktemp("five"), PARAMETERS) as network:
+        await Scenario(network).begin()
+        yield network
+
+
+@pytest.fixture
+def five(five_nodes: LocalNetwork) -> Scenario:
+    """The network of `five_nodes`, without blobs of the test's own so far.
+
+    The test leaves every node a member that serves. It runs in the loop of its file: `asyncio(loop_scope="module")`.
+    """
+    return Scenario(five_nodes)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from typer.testing import CliRunner
 
 from committee.errors import CommitteeError, LedgerRefused
@@ -31,10 +32,10 @@ def no_space(*_: object) -> int:
 Run = Callable[..., Awaitable[dict[str, Any]]]
 
 
-@pytest.fixture
-async def haulout(scenario: Scenario, tmp_path: Path) -> Run:
+@pytest_asyncio.fixture(loop_scope="module")
+async def haulout(five: Scenario, tmp_path: Path) -> Run:
     """`haulout blob …` from an account of its own; what it prints as JSON."""
-    key, network = AccountKey.generate(), scenario.network
+    key, network = AccountKey.generate(), five.network
     await network.fund(key)
     key_file = tmp_path / "account.key"
     key_file.touch(0o600)
@@ -58,6 +59,7 @@ async def haulout(scenario: Scenario, tmp_path: Path) -> Run:
     return run
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_blob_from_its_registration_to_its_end(
     haulout: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +112,7 @@ async def test_a_blob_from_its_registration_to_its_end(
     ]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_several_files_are_stored_together_and_one_that_fails_alone(
     haulout: Run, tmp_path: Path
 ) -> None:

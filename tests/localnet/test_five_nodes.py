@@ -7,32 +7,18 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
 from committee.errors import LedgerRefused
-from localnet.network import LocalNetwork
 from storage.client import settling
 from storage.client.errors import BlobUnavailable, NotCertified, UnknownBlob
 from storage.redstuff import Axis, TooLarge
-from tests.localnet.conftest import PARAMETERS, Scenario
 from tests.storage.node.places import on_disk
 
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def network(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalNetwork]:
-    """Five nodes in epoch 1."""
-    async with LocalNetwork(tmp_path_factory.mktemp("five"), PARAMETERS) as network:
-        await Scenario(network).begin()
-        yield network
-
-
-@pytest.fixture
-def five(network: LocalNetwork) -> Scenario:
-    """The network, without blobs of the test's own so far; the test leaves every node a member that serves."""
-    return Scenario(network)
+if TYPE_CHECKING:
+    from tests.localnet.conftest import Scenario
 
 
 @pytest.mark.asyncio(loop_scope="module")
