@@ -90,27 +90,38 @@ def require_symbol(grid: Parameters, shard: int, opening: Opening, position: Pos
         raise NotOfTheBlob(f"this is not symbol {number} of the {axis.label} sliver of pair {pair}")
 
 
+def require_attested(
+    grid: Parameters, inventory: Inventory, commitment: Commitment, opening: Opening, position: Position
+) -> tuple[bytes, tuple[bytes, ...]]:
+    """Return the root of the shard's tree that the symbol leads to, and the rest of the path to a commitment.
+
+    Raises `WrongPath`, or `NotAttested` if the shard was attested, in this epoch, with another root.
+    """
+    node, path = symbol_node(commitment.salt, opening.symbol), opening.commitment_path
+    for number, count in ((position.symbol, symbols_in_pair(grid)), (opening.index, inventory.count)):
+        depth = depth_of(count)
+        node, path = _root(path[:depth], node, number, count), path[depth:]
+    shard = commitment.shards[position.shard_number]
+    if commitment.attested.get(shard, node) != node:
+        raise NotAttested(f"shard {shard} was attested with another root")
+    return node, path
+
+
+def require_attested_alone(
+    grid: Parameters, inventory: Inventory, commitment: Commitment, opening: Opening, position: Position
+) -> None:
+    """As `require_attested`, of a shard that no commitment has: the path ends with the shard's root."""
+    _, path = require_attested(grid, inventory, commitment, opening, position)
+    if path:
+        raise WrongPath(f"{len(path)} nodes above the root of a shard")
+
+
 def require_committed(
     grid: Parameters, inventory: Inventory, commitment: Commitment, opening: Opening, position: Position
 ) -> None:
     """Raises `WrongPath`, `NotAttested` or `NotCommitted` unless the member committed to the symbol at this place."""
-    places = (
-        (position.symbol, symbols_in_pair(grid)),
-        (opening.index, inventory.count),
-        (position.shard_number, len(commitment.shards)),
-    )
-    depths = [depth_of(count) for _, count in places]
-    if len(opening.commitment_path) != sum(depths):
-        raise WrongPath(f"a path of {len(opening.commitment_path)} nodes to a commitment {sum(depths)} above")
-    node, start = symbol_node(commitment.salt, opening.symbol), 0
-    nodes = []
-    for (number, count), depth in zip(places, depths, strict=True):
-        node = _root(opening.commitment_path[start : start + depth], node, number, count)
-        start += depth
-        nodes.append(node)
-    shard = commitment.shards[position.shard_number]
-    if commitment.attested.get(shard, nodes[1]) != nodes[1]:
-        raise NotAttested(f"shard {shard} was attested with another root")
+    node, path = require_attested(grid, inventory, commitment, opening, position)
+    node = _root(path, node, position.shard_number, len(commitment.shards))
     if node != commitment.root:
         raise NotCommitted("the path leads to another commitment")
 

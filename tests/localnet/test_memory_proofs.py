@@ -19,7 +19,7 @@ from committee.messages import Intent
 from committee.opening import Opening
 from storage.proofs.commitment import salt_of
 from storage.proofs.draw import ON_CHAIN, drawn_place, line_length, position_at
-from storage.redstuff.merkle import root_of_hashes
+from storage.redstuff.merkle import depth_of, root_of_hashes
 from tests.committee.ledger.conftest import Node
 from tests.localnet.twins import Telling, Twins
 from tests.storage.proofs.members import HonestMember, member
@@ -27,6 +27,7 @@ from tests.storage.proofs.members import HonestMember, member
 LENGTHS = [0, 77, 3000]
 ALL = range(ON_CHAIN)
 Change = Callable[[Opening], Opening]
+Path = tuple[bytes, ...]
 
 
 @dataclass
@@ -59,6 +60,19 @@ class Rounds:
             return await told.commit(
                 self.epoch, root_of_hashes([honest.shard_root(one) for one in honest.shards])
             )
+
+        return await self.twins.tell(node.ledger, telling)
+
+    async def attest(self, node: Node) -> str | None:
+        """Attest what a node has to, as an honest member does."""
+        shards = self.twins.owed(node)
+
+        async def telling(told: NodeLedger) -> Any:
+            started = (await told.epoch_state(await told.newest())).started_block
+            assert started is not None
+            honest = self.honest(node, started.hash)
+            roots = [Attestation(one, honest.shard_root(one), len(LENGTHS)) for one in shards]
+            return await told.attest(self.epoch, roots)
 
         return await self.twins.tell(node.ledger, telling)
 
@@ -111,6 +125,20 @@ class Rounds:
         honest = self.honest(node)
         position = position_at(honest.code, honest.inventory.weight, place)
         return replace(honest.opening(position), commitment_path=())
+
+    async def show(
+        self, node: Node, account: str, place: int, change: Callable[[Path], Path] = lambda path: path
+    ) -> str | None:
+        """Answer a demand with the path to the root of the shard, or with a change to that path."""
+
+        async def telling(told: NodeLedger) -> Any:
+            honest = self.honest(node, (await self.round(told)).start_hash)
+            opening = honest.opening(position_at(honest.code, honest.inventory.weight, place))
+            height = len(opening.commitment_path) - depth_of(len(honest.shards))
+            path = change(opening.commitment_path[:height])
+            return await told.answer_demand(node.node_id, account, replace(opening, commitment_path=path))
+
+        return await self.twins.anyone(telling)
 
     def line(self, node: Node) -> int:
         honest = self.honest(node)
@@ -265,15 +293,7 @@ async def test_what_a_member_need_not_have_is_excused(rounds: Rounds) -> None:
     assert twins.chain.contracts.misses == {newcomer.node_id: 1}
     # What they attest they must show, and with the root that they attested.
     assert await twins.attest(liar, *twins.owed(liar)) is None
-
-    async def attesting(told: NodeLedger) -> Any:
-        started = (await told.epoch_state(await told.newest())).started_block
-        assert started is not None
-        honest = rounds.honest(newcomer, started.hash)
-        roots = [Attestation(one, honest.shard_root(one), len(LENGTHS)) for one in honest.shards]
-        return await told.attest(rounds.epoch, roots)
-
-    assert await twins.tell(newcomer.ledger, attesting) is None
+    assert await rounds.attest(newcomer) is None
     assert await rounds.begin() is None
     for node in (newcomer, liar):
         assert await rounds.commit(node) is None
@@ -285,17 +305,20 @@ async def test_what_a_member_need_not_have_is_excused(rounds: Rounds) -> None:
 
 
 async def demand_what_is_attested_late(rounds: Rounds, late: Node, never: Node) -> None:
-    """A shard that is attested behind the commitments' deadline need not be opened, but be shown to who demands it."""
+    """A shard that is attested behind the commitments' deadline is shown to who demands it, as it was attested."""
     twins, asker = rounds.twins, await rounds.twins.writer()
     account, shown = str(asker.account), nothing(rounds.opening(late, 0))
-    assert await twins.attest(late, *twins.owed(late)) is None
+    assert await rounds.attest(late) is None
     assert await rounds.answer(late, change=nothing) is None
     assert rounds.part(late).is_proven
     for node, refusal in ((late, "WrongSymbolSize"), (never, None)):
         node_id = node.node_id
         assert await twins.tell(asker, demanding(node_id, 0)) is None
         assert await twins.anyone(answering(node_id, account, shown)) == refusal
-    assert await twins.anyone(answering(late.node_id, account, rounds.opening(late, 0))) is None
+    assert await twins.anyone(answering(late.node_id, account, rounds.opening(late, 0))) == "WrongPath"
+    assert await rounds.show(late, account, 0, lambda path: (*path, bytes(32))) == "WrongPath"
+    assert await rounds.show(late, account, 0, lambda path: tuple(reversed(path))) == "NotAttested"
+    assert await rounds.show(late, account, 0) is None
 
 
 async def test_a_blob_that_is_invalid_is_excused(rounds: Rounds) -> None:

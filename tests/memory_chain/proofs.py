@@ -17,7 +17,12 @@ from committee.messages import Intent
 from committee.opening import PLACES_ON_CHAIN, Opening
 from storage.proofs import Commitment, Inventory, Position, WrongOpening, judge, salt_of
 from storage.proofs.draw import drawn_place, line_length, position_at
-from storage.proofs.opening import blob_id_of, require_in_inventory, require_symbol
+from storage.proofs.opening import (
+    blob_id_of,
+    require_attested_alone,
+    require_in_inventory,
+    require_symbol,
+)
 from storage.redstuff import Parameters as Grid
 from tests.memory_chain import epochs, registry
 from tests.memory_chain.contracts import Contracts, OpenDemand, Outcome, Part, Revert
@@ -187,6 +192,9 @@ def answer_demand(now: Contracts, node_id: int, asker: str, opening: Opening) ->
         _judged(require_in_inventory, questioned.grid, questioned.inventory, opening, position)
         shard = questioned.member.shards[position.shard_number]
         _judged(require_symbol, questioned.grid, shard, opening, position)
+        if now.attested_at_s.get(shard, 0) >= round_.commit_by_s:
+            attested = questioned.inventory, questioned.commitment
+            _judged(require_attested_alone, questioned.grid, *attested, opening, position)
     return _closed(now, epoch, node_id, asker), ()
 
 

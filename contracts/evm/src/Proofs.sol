@@ -9,6 +9,7 @@ import {ICommittee} from "./interfaces/ICommittee.sol";
 import {IProofs} from "./interfaces/IProofs.sol";
 import {BlobId} from "./lib/BlobId.sol";
 import {Openings, Position} from "./lib/Openings.sol";
+import {Trees} from "./lib/Trees.sol";
 
 /// @title Storage proofs: what members answer here, and demands of single symbols (`IProofs`).
 contract Proofs is ProofRounds {
@@ -83,9 +84,11 @@ contract Proofs is ProofRounds {
         (uint32 epoch, Round memory round) = _current();
         Demand memory asked = _open(epoch, nodeId, asker);
         if (block.timestamp > asked.answerBy) revert TooLate(asked.answerBy);
-        (, bytes memory shards) = _member(epoch, nodeId);
+        Member memory member = _memberIn(epoch, nodeId, round.startHash);
+        Position memory position = Openings.locate(asked.position, member.shards, _nShards, round.weight);
         // A shard that is attested by now can be shown, however late it was: its owner earns for it.
-        _check(round, Openings.locate(asked.position, shards, _nShards, round.weight), opening, type(uint256).max);
+        bool isExcused = _check(round, position, opening, type(uint256).max);
+        if (!isExcused) _checkLate(round, member, position, opening);
         _close(epoch, nodeId, asker);
         address receiver = _registry.receiverOf(nodeId);
         emit DemandAnswered(epoch, nodeId, asker, receiver);
@@ -146,11 +149,33 @@ contract Proofs is ProofRounds {
         Position memory position = Openings.locate(number, member.shards, _nShards, round.weight);
         isExcused = _check(round, position, opening, round.commitBy);
         if (isExcused) return true;
-        uint256[3] memory counts = [Openings.symbolsInPair(_nShards), round.count, member.shards.length / 2];
-        bytes32[3] memory roots = Openings.committedRoots(opening, position, member.salt, counts);
+        (bytes32 root, bytes32[] calldata above) = _attestedRoot(round.count, member, position, opening);
+        root = Trees.root(root, position.shardNumber, member.shards.length / 2, above);
+        if (bytes24(root) != commitment) revert Openings.NotCommitted();
+    }
+
+    /// @dev Requires that an opening leads to what was attested of its shard in the epoch, if that was too late for the
+    /// round: no commitment has the shard, and a symbol alone can be had from others.
+    function _checkLate(Round memory round, Member memory member, Position memory position, Opening calldata opening)
+        private
+        view
+    {
+        (uint256 since,,) = committee.heldSince(position.shard);
+        if (since < round.commitBy) return;
+        (, bytes32[] calldata above) = _attestedRoot(round.count, member, position, opening);
+        if (above.length != 0) revert Trees.WrongPath(position.shardNumber, 0, above.length);
+    }
+
+    /// @dev The shard's root that an opening leads to, the attested one if the shard was attested in this epoch, and the
+    /// rest of its path.
+    function _attestedRoot(uint256 count, Member memory member, Position memory position, Opening calldata opening)
+        private
+        view
+        returns (bytes32 root, bytes32[] calldata above)
+    {
+        (root, above) = Openings.shardRoot(opening, position, member.salt, count, _nShards);
         (, bool isAttested, bytes32 digest) = committee.heldSince(position.shard);
-        if (isAttested && digest != roots[1]) revert Openings.NotAttested();
-        if (bytes24(roots[2]) != commitment) revert Openings.NotCommitted();
+        if (isAttested && digest != root) revert Openings.NotAttested();
     }
 
     /// @dev Requires that an opening shows the symbol at a position, unless the member need not have it: it has the shard

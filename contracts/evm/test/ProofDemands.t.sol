@@ -5,11 +5,13 @@ import {Governed} from "src/Governed.sol";
 import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {IProofs} from "src/interfaces/IProofs.sol";
 import {Openings} from "src/lib/Openings.sol";
+import {Trees} from "src/lib/Trees.sol";
 import {ProofBase} from "test/ProofBase.sol";
 
 /// @notice Demands of single symbols: who pays for what, and what an unanswered one costs.
 contract ProofDemandsTest is ProofBase {
     uint32 private constant MEMBER = 2;
+    uint32 private constant NEWCOMER = 6;
 
     function setUp() public override {
         super.setUp();
@@ -176,20 +178,68 @@ contract ProofDemandsTest is ProofBase {
     }
 
     function test_a_shard_attested_behind_the_deadline_is_shown_to_who_demands_it() public {
-        _leave(1);
-        _addNode(STAKE);
-        _turn();
-        _begin();
-        _draw();
-        vm.prank(ASKER);
-        proofs.demand(6, 77);
-        _attestOwn(6); // it earns for its shards from now on
+        _newcomer();
+        vm.warp(proofs.roundOf(2).commitBy);
+        _attestShards(NEWCOMER, true); // it earns for them from now on, and no round asks for them
+        _demandOf(NEWCOMER, 77);
         IProofs.Opening memory nothing;
         nothing.inventoryPath = new bytes32[](2);
         vm.expectPartialRevert(Openings.NotInInventory.selector);
-        proofs.answerDemand(6, ASKER, nothing);
-        proofs.answerDemand(6, ASKER, _opening(6, 77));
-        vm.assertEq(token.balanceOf(_operator(6)), BOND);
+        proofs.answerDemand(NEWCOMER, ASKER, nothing);
+        proofs.answerDemand(NEWCOMER, ASKER, _toShard(77));
+        vm.assertEq(token.balanceOf(_operator(NEWCOMER)), BOND);
+    }
+
+    function test_who_attests_behind_the_deadline_what_it_lacks_is_punished_for_a_demand() public {
+        // Each single symbol can be had from the fellows: it shows nothing. The way to what was attested does.
+        _newcomer();
+        vm.warp(proofs.roundOf(2).commitBy);
+        _attestShards(NEWCOMER, false);
+        _demandOf(NEWCOMER, 77);
+        IProofs.Opening memory fetched = _toShard(77);
+        vm.expectRevert(Openings.NotAttested.selector);
+        proofs.answerDemand(NEWCOMER, ASKER, fetched);
+        fetched.commitmentPath = new bytes32[](0);
+        vm.expectPartialRevert(Trees.WrongPath.selector);
+        proofs.answerDemand(NEWCOMER, ASKER, fetched);
+        _passDemand();
+        proofs.judgeDemand(NEWCOMER, ASKER);
+        vm.assertTrue(committee.isEjected(2, NEWCOMER));
+        vm.assertEq(staking.stakeOn(NEWCOMER), STAKE - STAKE / 100);
+        vm.assertEq(committee.earnings(2, NEWCOMER), 0);
+    }
+
+    function test_every_position_of_a_shard_attested_behind_the_deadline_can_be_shown(uint256 seed) public {
+        _newcomer();
+        vm.warp(proofs.roundOf(2).commitBy);
+        _attestShards(NEWCOMER, true);
+        uint256 position = seed % (2 * U * weight);
+        _demandOf(NEWCOMER, position);
+        IProofs.Opening memory opening = _opening(NEWCOMER, position); // to a commitment
+        vm.expectPartialRevert(Trees.WrongPath.selector);
+        proofs.answerDemand(NEWCOMER, ASKER, opening);
+        proofs.answerDemand(NEWCOMER, ASKER, _toShard(position));
+    }
+
+    function test_an_invalid_blob_of_a_shard_attested_behind_the_deadline_is_excused() public {
+        _newcomer();
+        vm.warp(proofs.roundOf(2).commitBy);
+        _attestShards(NEWCOMER, false);
+        _demandOf(NEWCOMER, 77);
+        _invalidate(_blobAt(77 % weight));
+        proofs.answerDemand(NEWCOMER, ASKER, _unopened(_blobAt(77 % weight)));
+    }
+
+    function test_a_shard_attested_before_the_deadline_is_shown_without_the_way_to_what_was_attested() public {
+        // The round asks for that.
+        _newcomer();
+        vm.warp(proofs.roundOf(2).commitBy - 1);
+        _attestShards(NEWCOMER, true);
+        vm.warp(block.timestamp + 1);
+        _demandOf(NEWCOMER, 77);
+        IProofs.Opening memory opening = _opening(NEWCOMER, 77);
+        opening.commitmentPath = new bytes32[](0);
+        proofs.answerDemand(NEWCOMER, ASKER, opening);
     }
 
     function test_a_shard_that_is_not_attested_is_shown_to_nobody() public {
@@ -394,6 +444,40 @@ contract ProofDemandsTest is ProofBase {
     function _demand(address asker, uint256 position) private {
         vm.prank(asker);
         proofs.demand(MEMBER, position);
+    }
+
+    function _demandOf(uint32 nodeId, uint256 position) private {
+        vm.prank(ASKER);
+        proofs.demand(nodeId, position);
+    }
+
+    /// @dev Epoch 2 with its round: a node takes over all shards of another one.
+    function _newcomer() private {
+        _leave(1);
+        _addNode(STAKE);
+        _turn();
+        _begin();
+    }
+
+    /// @dev All of a node's shards, with their roots or with lies.
+    function _attestShards(uint32 nodeId, bool isTrue) private {
+        uint16[] memory own = _shards(nodeId);
+        bytes32[] memory digests = new bytes32[](own.length);
+        for (uint256 i; i < own.length; ++i) {
+            digests[i] = isTrue ? _shardRoot(nodeId, own[i]) : keccak256(abi.encode("lie", i));
+        }
+        uint32 epoch = committee.epoch();
+        vm.prank(_operator(nodeId));
+        committee.attest(epoch, own, digests, new uint32[](own.length));
+    }
+
+    /// @dev What the newcomer shows of a position, with the way to the root of the shard, of two.
+    function _toShard(uint256 position) private view returns (IProofs.Opening memory opening) {
+        opening = _opening(NEWCOMER, position);
+        bytes32[] memory path = opening.commitmentPath;
+        assembly ("memory-safe") {
+            mstore(path, sub(mload(path), 1))
+        }
     }
 
     function _takeAllPlaces() private returns (uint256 most) {

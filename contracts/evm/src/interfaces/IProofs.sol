@@ -84,7 +84,8 @@ interface IProofs {
         /// @dev Bytes of the blob as it is, not encoded.
         uint64 blobLength;
         bytes symbol;
-        /// @dev From the symbol's salted leaf through pair, shard and member tree to the member's root; not for a demand.
+        /// @dev From the symbol's salted leaf through pair, shard and member tree to the member's root. For a demand not
+        /// looked at, but for a shard that was attested from `commitBy` on, in this epoch: then up to the shard's root.
         bytes32[] commitmentPath;
         /// @dev From the symbol's leaf to the sliver's root.
         bytes32[] sliverPath;
@@ -246,7 +247,8 @@ interface IProofs {
     function demand(uint32 nodeId, uint256 position) external;
 
     /// @notice Answers a demand, without a path in the member's commitment. Until the demand's deadline, anyone. No symbol
-    /// is needed of a shard that is neither kept nor attested by now, or of a blob that is invalid now.
+    /// is needed of a shard that is neither kept nor attested by now, or of a blob that is invalid now. A shard that was
+    /// attested too late for the round must be opened to the root that was attested.
     function answerDemand(uint32 nodeId, address asker, Opening calldata opening) external;
 
     /// @notice Punishes a member that has not answered a demand. The asker gets its bond back, and the bounty. While the

@@ -102,31 +102,38 @@ library Openings {
         if (Trees.root(node, pair, nShards, opening.blobPath) != opening.blobRoot) revert NotOfTheBlob();
     }
 
-    /// @notice The roots of the trees of pair, shard and member that an opening's symbol leads to.
+    /// @notice The root of the shard's tree that an opening's symbol leads to, by the first part of its commitment path.
     /// @param salt_ The member's.
-    /// @param counts Symbols of a pair, blobs of the inventory, shards of the member.
-    function committedRoots(
+    /// @param count Blobs of the inventory.
+    /// @return node The root.
+    /// @return above The rest of the path.
+    function shardRoot(
         IProofs.Opening calldata opening,
         Position memory position,
         bytes32 salt_,
-        uint256[3] memory counts
-    ) internal view returns (bytes32[3] memory roots) {
-        uint256[3] memory numbers = [position.symbol, opening.index, position.shardNumber];
-        bytes32[] calldata path = opening.commitmentPath;
-        bytes32 node = Trees.leaf(abi.encodePacked(salt_, opening.symbol));
-        for (uint256 i; i < 3; ++i) {
-            uint256 depth = i == 2 ? path.length : Trees.depth(counts[i]);
-            if (depth > path.length) revert Trees.WrongPath(numbers[i], counts[i], path.length);
-            node = Trees.root(node, numbers[i], counts[i], path[:depth]);
-            roots[i] = node;
-            path = path[depth:];
-        }
+        uint256 count,
+        uint256 nShards
+    ) internal view returns (bytes32 node, bytes32[] calldata above) {
+        node = Trees.leaf(abi.encodePacked(salt_, opening.symbol));
+        (node, above) = _climb(node, position.symbol, symbolsInPair(nShards), opening.commitmentPath);
+        (node, above) = _climb(node, opening.index, count, above);
     }
 
     /// @notice How many symbols are stored of a sliver pair: `u`.
     function symbolsInPair(uint256 nShards) internal pure returns (uint256) {
         (uint256 rows, uint256 columns) = RedStuff.grid(nShards);
         return rows + columns;
+    }
+
+    /// @dev The root of a tree to which the first part of a path leads, and the rest of the path.
+    function _climb(bytes32 node, uint256 index, uint256 count, bytes32[] calldata path)
+        private
+        view
+        returns (bytes32, bytes32[] calldata)
+    {
+        uint256 depth = Trees.depth(count);
+        if (depth > path.length) revert Trees.WrongPath(index, count, path.length);
+        return (Trees.root(node, index, count, path[:depth]), path[depth:]);
     }
 
     /// @dev The blob's node of a pair of which an opening shows symbol number `symbol`, and the other sliver's root.
