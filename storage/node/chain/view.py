@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from committee.backoff import next_pause_s
-from committee.errors import LedgerError, LedgerUnavailable
+from committee.errors import LedgerError, LedgerReorganised, LedgerUnavailable
 from committee.ledger import BlockMark, EpochState, Event, NodeLedger, Parameters, ShardsAttested
 from committee.ledger.follower import EPOCH_EVENTS, MARKS_KEPT, Anew, Follower, Step
 from committee.logs import Log
@@ -37,7 +37,7 @@ TIDY_RETRY_S = 60.0
 """Pause after the record of the chain could not be tidied."""
 STEPS_AT_ONCE = 100
 """Stretches of blocks that one refresh takes in; the next goes on."""
-LONGEST_PAUSE_S = 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Pause between two tries to read the whole state, while what the chain tells cannot be taken in."""
 
 
@@ -301,7 +301,17 @@ class ChainView(BlobView):
         return await self.ledger.missing_shards(state.epoch, state.block, is_followed=True)
 
     async def _read_first(self) -> None:
-        await self._read_anew(await self._follower.head())
+        """Read the whole state; begin again, after a pause, where what was read of it does not hold any more."""
+        pause_s = 0.0
+        while True:
+            try:
+                await self._read_anew(await self._follower.head())
+            except LedgerReorganised as error:
+                pause_s = next_pause_s(pause_s, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                log.warning("the chain's state is read once more", pause_s=pause_s, error=str(error))
+                await asyncio.sleep(pause_s)
+            else:
+                return
 
     async def _read_anew(self, head: BlockMark) -> None:
         """Read the whole state, take it in, and tell what it changed."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from committee.errors import LedgerUnavailable
+from committee.errors import LedgerReorganised, LedgerUnavailable
 from committee.ledger import (
     BlobCertified,
     BlobDeleted,
@@ -26,7 +26,7 @@ from committee.ledger import (
     NodeLedger,
     Stretch,
 )
-from storage.node.chain import ChainView, anew
+from storage.node.chain import ChainView, anew, view
 from storage.node.chain.conditions import over_in
 from storage.node.chain.rows import TABLES
 from storage.node.chain.store import FILE, ChainStore
@@ -103,6 +103,25 @@ async def test_a_reading_goes_on_at_its_page_after_a_failure_and_a_restart(
         assert [cursor for cursor, _ in script.pages] == [4, 6]
         assert live_at_start(view) == ids(1, 2, 3, 4, 5, 6, 7)
         assert not view.is_registered(ids(1)[0])
+
+
+async def test_the_first_reading_begins_again_where_the_chain_was_replaced_meanwhile(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is too when a second endpoint contradicts, or has come back and can confirm, what was read before."""
+    monkeypatch.setattr(view, "FIRST_PAUSE_S", 0.0)
+    live_page, tries = script.live_page, iter(range(10))
+
+    async def page(asked: int, at: BlockMark, **options: Any) -> tuple[list[BlobRecord], int]:
+        if asked == 4 and next(tries) < 3:
+            raise LedgerReorganised("test")
+        return await live_page(asked, at, **options)
+
+    monkeypatch.setattr(script, "live_page", page)
+    read = view_of(script)
+    await read.load()
+    assert [cursor for cursor, _ in script.pages] == 4 * [0, 2] + [4, 6]
+    assert live_at_start(read) == ids(1, 2, 3, 4, 5, 6, 7)
 
 
 async def test_pages_that_were_read_are_kept_when_the_next_one_fails(
