@@ -32,7 +32,7 @@ from storage.node.chain.conditions import Condition
 from storage.node.chain.connections import MEMORY, Connections
 from storage.node.chain.rows import BUCKETS, TABLES, VERSION, Rows, object_of, rows_of
 from storage.node.chain.saved import Saved, read_saved
-from storage.node.chain.summaries import Registered, Summary
+from storage.node.chain.summaries import Kept, Registered, Summary
 from storage.node.sqlite import (
     StoreDamaged,
     StoreError,
@@ -48,8 +48,6 @@ log = Log()
 Made = TypeVar("Made")
 
 FILE = "chain.sqlite"
-LOOKED_AT_KEPT = 4096
-"""Blobs whose summaries are kept in memory, at most."""
 REMOVED_AT_ONCE = 1000
 """Objects that are over and are removed in one transaction."""
 _NO_DAMAGE = (
@@ -84,7 +82,7 @@ class ChainStore:
         """What the disk did not take."""
         self._unsaved_of: dict[bytes, list[int]] = {}
         """Blob id → ids of its objects in `_unsaved`."""
-        self._looked_at: dict[bytes, Summary] = {}
+        self._kept = Kept()
         """Blob id → what its objects come to, as last read; of no blob that was written since."""
 
     async def in_thread(self, work: Callable[..., Made], *arguments: object) -> Made:
@@ -246,14 +244,8 @@ class ChainStore:
             self._look_anew(changed)
 
     def _look_anew(self, changed: Collection[bytes] | None = None) -> None:
-        """Forget what was read of these blobs, or of all.
-
-        The others move to another dict: a thread that has read before the write adds that to the old one.
-        """
-        kept = self._looked_at if changed is not None else {}
-        self._looked_at = {
-            blob_id: one for blob_id, one in kept.copy().items() if blob_id not in (changed or ())
-        }
+        """Forget what was read of these blobs, or of all."""
+        self._kept = Kept() if changed is None else self._kept.without(changed)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -291,22 +283,26 @@ class ChainStore:
         """What the objects that name a blob come to. They are read once between two writes of any of them."""
         if self._unsaved_of.get(blob_id):
             return Summary.of(self.of(blob_id))
-        looked_at = self._looked_at
-        summary = looked_at.get(blob_id)
+        kept = self._kept
+        summary = kept.summaries.get(blob_id)
         if summary is None:
             with self._connections.looker() as connection:
                 summary = Summary.read(connection, self._name, blob_id)
-            if len(looked_at) >= LOOKED_AT_KEPT:
-                self._look_anew()
-            looked_at[blob_id] = summary
+            kept.add(blob_id, summary)
         return summary
 
     def registered(self, blob_id: bytes, period: int) -> Registered:
         """What the objects that name a blob come to in a period; not for the event loop's thread."""
         if self._unsaved_of.get(blob_id):
             return Registered.of(self.of(blob_id), period)
-        with self._connections.pager() as connection:
-            return Registered.read(connection, self._name, blob_id, period)
+        kept = self._kept
+        found = kept.registered.get((blob_id, period))
+        if found is None:
+            self.summary(blob_id)  # which tells whether it is costly
+            with self._connections.pager() as connection:
+                found = Registered.read(connection, self._name, blob_id, period)
+            kept.add_registered(blob_id, period, found)
+        return found
 
     def those_invalid(self, blob_ids: Sequence[bytes]) -> set[bytes]:
         """Those of the blobs of which an object is invalid; not for the event loop's thread."""

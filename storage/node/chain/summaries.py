@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from committee.ledger import BlobRecord
 from storage.node.chain.changes import BlobObject
@@ -30,6 +30,12 @@ SELECT *, MAX((certified_epoch IS NOT NULL) * 4294967296 + end_period)
 FROM {} WHERE blob_id = ? AND deleted_block IS NULL AND end_period > ? AND NOT deletable
 """
 _FIRST = "SELECT object_id FROM {} WHERE blob_id = ? ORDER BY length(object_id), object_id LIMIT 1"
+
+
+KEPT = 4096
+"""Blobs of which what was read is kept in memory, at most."""
+COSTLY_OBJECTS = 256
+"""A blob of fewer objects is read again in some 100 µs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,42 @@ class Registered:
             *(n_deletable, n_certified, first_epoch),
             None if end is None else object_of(tuple(longest)).record,
             None if first is None else int.from_bytes(first[0], "big"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was read of blobs since their objects last changed. Any thread may use it.
+
+    Who reads takes it before, and adds to it what was read: a write has another one take its place.
+    """
+
+    summaries: dict[bytes, Summary] = field(default_factory=dict)
+    registered: dict[tuple[bytes, int], Registered] = field(default_factory=dict)
+    """(blob id, period) → what the objects come to, of costly blobs alone."""
+
+    def add(self, blob_id: bytes, summary: Summary) -> None:
+        """Keep a summary. Where there is no room the cheap ones go: anybody may name as many blobs."""
+        if len(self.summaries) >= KEPT:
+            cheap = [one for one, known in self.summaries.copy().items() if known.count < COSTLY_OBJECTS]
+            for one in cheap or self.summaries.copy():
+                self.summaries.pop(one, None)
+        self.summaries[blob_id] = summary
+
+    def add_registered(self, blob_id: bytes, period: int, found: Registered) -> None:
+        """Keep what a blob's objects come to in a period, if that is costly to read."""
+        known = self.summaries.get(blob_id)
+        if known is None or known.count < COSTLY_OBJECTS:
+            return
+        if len(self.registered) >= KEPT:
+            self.registered.clear()
+        self.registered[blob_id, period] = found
+
+    def without(self, changed: Collection[bytes]) -> Kept:
+        """Return what is known of the other blobs."""
+        return Kept(
+            {one: known for one, known in self.summaries.copy().items() if one not in changed},
+            {place: found for place, found in self.registered.copy().items() if place[0] not in changed},
         )
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import random
 import sqlite3
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from committee.ledger import BlobRecord, BlockMark, EpochState, Parameters
 from committee.ledger.follower import MARKS_KEPT
 from committee.membership import Committee, Member
-from storage.node.chain import rows
+from storage.node.chain import rows, summaries
 from storage.node.chain.changes import BlobObject, Change
 from storage.node.chain.conditions import over_in
 from storage.node.chain.saved import Saved
@@ -266,7 +266,7 @@ def test_a_blob_is_read_once_between_two_writes_of_it(
         return really(connection, table, blob_id)
 
     monkeypatch.setattr(Summary, "read", counted)
-    monkeypatch.setattr("storage.node.chain.store.LOOKED_AT_KEPT", 2)
+    monkeypatch.setattr("storage.node.chain.summaries.KEPT", 2)
     certified = BlobObject(dataclasses.replace(RECORD, certified_epoch=2), certified_block=10)
     other = BlobObject(dataclasses.replace(RECORD, object_id=2, blob_id=B))
     with contextlib.closing(ChainStore(tmp_path)) as store:
@@ -283,6 +283,37 @@ def test_a_blob_is_read_once_between_two_writes_of_it(
         assert store.summary(bytes(32)) == Summary.of([])
         assert store.summary(A) == Summary.of([certified])
         assert read == [A, B, A, bytes(32), A], "no more blobs than may be are kept"
+
+
+def test_what_is_costly_to_read_is_kept_however_many_blobs_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may name thousands; of a blob of 100 000 objects a reading takes a tenth of a second."""
+    read = list[bytes]()
+    for kind in (Summary, Registered):
+        really = kind.read
+
+        def counted(connection: Any, table: str, blob_id: bytes, *more: int, really: Any = really) -> Any:
+            read.append(blob_id)
+            return really(connection, table, blob_id, *more)
+
+        monkeypatch.setattr(kind, "read", counted)
+    monkeypatch.setattr(summaries, "KEPT", 8)
+    monkeypatch.setattr(summaries, "COSTLY_OBJECTS", 3)
+    many = [BlobObject(dataclasses.replace(RECORD, object_id=number)) for number in range(1, 4)]
+    with contextlib.closing(ChainStore(tmp_path)) as store:
+        store.open(DOMAIN)
+        put(store, Change((mark(9),), {one.record.object_id: one for one in many}, {7: 1}, STATE))
+        for number in range(50):
+            assert store.summary(A) == Summary.of(many)
+            assert store.registered(A, 1) == Registered.of(many, 1)
+            assert store.summary(bytes([number]) * 33) == Summary.of([])
+        assert read.count(A) == 2
+        assert store.registered(A, 3) == Registered.of(many, 3), "of another period"
+        certified = BlobObject(dataclasses.replace(many[0].record, certified_epoch=2), certified_block=10)
+        put(store, Change((mark(10),), {1: certified}, {7: 1}, STATE))
+        assert store.summary(A) == Summary.of([certified, *many[1:]])
+        assert store.registered(A, 1) == Registered.of([certified, *many[1:]], 1)
 
 
 records = st.builds(
