@@ -6,6 +6,7 @@ import {Blake2b} from "src/lib/Blake2b.sol";
 import {BlobId} from "src/lib/BlobId.sol";
 import {LittleEndian} from "src/lib/LittleEndian.sol";
 import {Messages} from "src/lib/Messages.sol";
+import {Trees} from "src/lib/Trees.sol";
 import {ReplacementBase} from "test/ReplacementBase.sol";
 
 /// @notice Merkle trees by PROTOCOL section 1, written as plainly as can be.
@@ -337,6 +338,40 @@ abstract contract ProofBase is ReplacementBase {
             leaves[i] = _pairLeaf(index, i);
         }
         opening.blobPath = PlainTrees.path(leaves, pair);
+    }
+
+    /// @dev What a member that has everything shows to who demands a position: with the way to the root of the shard if
+    /// that was attested too late for the round.
+    function _shownTo(uint32 nodeId, uint256 position) internal view returns (IProofs.Opening memory opening) {
+        opening = _opening(nodeId, position);
+        uint16[] memory own = _shards(nodeId);
+        (uint64 since,,) = committee.heldSince(own[position / weight / U]);
+        bytes32[] memory path = opening.commitmentPath;
+        bool isLate = since >= proofs.roundOf(committee.epoch()).commitBy;
+        uint256 length = isLate ? path.length - Trees.depth(own.length) : 0;
+        assembly ("memory-safe") {
+            mstore(path, length)
+        }
+    }
+
+    /// @dev Attests those of a node's shards that it lacks and that a bit of `chosen` names, by their true roots.
+    function _attestTruly(uint32 nodeId, uint256 chosen) internal {
+        uint16[] memory own = _shards(nodeId);
+        bytes32[] memory digests = new bytes32[](own.length);
+        uint256 count;
+        for (uint256 i; i < own.length; ++i) {
+            (uint64 since,,) = committee.heldSince(own[i]);
+            if (since != 0 || chosen >> i & 1 == 0) continue;
+            (own[count], digests[count]) = (own[i], _shardRoot(nodeId, own[i]));
+            ++count;
+        }
+        assembly ("memory-safe") {
+            mstore(own, count)
+            mstore(digests, count)
+        }
+        uint32 epoch = committee.epoch();
+        vm.prank(_operator(nodeId));
+        committee.attest(epoch, own, digests, new uint32[](count));
     }
 
     /// @dev That the inventory lists a blob, and nothing of the blob: what is shown of an invalid one.

@@ -180,13 +180,13 @@ contract ProofDemandsTest is ProofBase {
     function test_a_shard_attested_behind_the_deadline_is_shown_to_who_demands_it() public {
         _newcomer();
         vm.warp(proofs.roundOf(2).commitBy);
-        _attestShards(NEWCOMER, true); // it earns for them from now on, and no round asks for them
+        _attestTruly(NEWCOMER, type(uint256).max); // it earns for them from now on, and no round asks for them
         _demandOf(NEWCOMER, 77);
         IProofs.Opening memory nothing;
         nothing.inventoryPath = new bytes32[](2);
         vm.expectPartialRevert(Openings.NotInInventory.selector);
         proofs.answerDemand(NEWCOMER, ASKER, nothing);
-        proofs.answerDemand(NEWCOMER, ASKER, _toShard(77));
+        proofs.answerDemand(NEWCOMER, ASKER, _shownTo(NEWCOMER, 77));
         vm.assertEq(token.balanceOf(_operator(NEWCOMER)), BOND);
     }
 
@@ -194,9 +194,9 @@ contract ProofDemandsTest is ProofBase {
         // Each single symbol can be had from the fellows: it shows nothing. The way to what was attested does.
         _newcomer();
         vm.warp(proofs.roundOf(2).commitBy);
-        _attestShards(NEWCOMER, false);
+        _attestLies();
         _demandOf(NEWCOMER, 77);
-        IProofs.Opening memory fetched = _toShard(77);
+        IProofs.Opening memory fetched = _shownTo(NEWCOMER, 77);
         vm.expectRevert(Openings.NotAttested.selector);
         proofs.answerDemand(NEWCOMER, ASKER, fetched);
         fetched.commitmentPath = new bytes32[](0);
@@ -212,19 +212,19 @@ contract ProofDemandsTest is ProofBase {
     function test_every_position_of_a_shard_attested_behind_the_deadline_can_be_shown(uint256 seed) public {
         _newcomer();
         vm.warp(proofs.roundOf(2).commitBy);
-        _attestShards(NEWCOMER, true);
+        _attestTruly(NEWCOMER, type(uint256).max);
         uint256 position = seed % (2 * U * weight);
         _demandOf(NEWCOMER, position);
         IProofs.Opening memory opening = _opening(NEWCOMER, position); // to a commitment
         vm.expectPartialRevert(Trees.WrongPath.selector);
         proofs.answerDemand(NEWCOMER, ASKER, opening);
-        proofs.answerDemand(NEWCOMER, ASKER, _toShard(position));
+        proofs.answerDemand(NEWCOMER, ASKER, _shownTo(NEWCOMER, position));
     }
 
     function test_an_invalid_blob_of_a_shard_attested_behind_the_deadline_is_excused() public {
         _newcomer();
         vm.warp(proofs.roundOf(2).commitBy);
-        _attestShards(NEWCOMER, false);
+        _attestLies();
         _demandOf(NEWCOMER, 77);
         _invalidate(_blobAt(77 % weight));
         proofs.answerDemand(NEWCOMER, ASKER, _unopened(_blobAt(77 % weight)));
@@ -234,12 +234,11 @@ contract ProofDemandsTest is ProofBase {
         // The round asks for that.
         _newcomer();
         vm.warp(proofs.roundOf(2).commitBy - 1);
-        _attestShards(NEWCOMER, true);
+        _attestTruly(NEWCOMER, type(uint256).max);
         vm.warp(block.timestamp + 1);
         _demandOf(NEWCOMER, 77);
-        IProofs.Opening memory opening = _opening(NEWCOMER, 77);
-        opening.commitmentPath = new bytes32[](0);
-        proofs.answerDemand(NEWCOMER, ASKER, opening);
+        vm.assertEq(_shownTo(NEWCOMER, 77).commitmentPath.length, 0);
+        proofs.answerDemand(NEWCOMER, ASKER, _shownTo(NEWCOMER, 77));
     }
 
     function test_a_shard_that_is_not_attested_is_shown_to_nobody() public {
@@ -459,25 +458,15 @@ contract ProofDemandsTest is ProofBase {
         _begin();
     }
 
-    /// @dev All of a node's shards, with their roots or with lies.
-    function _attestShards(uint32 nodeId, bool isTrue) private {
-        uint16[] memory own = _shards(nodeId);
-        bytes32[] memory digests = new bytes32[](own.length);
+    /// @dev All of the newcomer's shards.
+    function _attestLies() private {
+        uint16[] memory own = _shards(NEWCOMER);
+        bytes32[] memory lies = new bytes32[](own.length);
         for (uint256 i; i < own.length; ++i) {
-            digests[i] = isTrue ? _shardRoot(nodeId, own[i]) : keccak256(abi.encode("lie", i));
+            lies[i] = keccak256(abi.encode("lie", i));
         }
-        uint32 epoch = committee.epoch();
-        vm.prank(_operator(nodeId));
-        committee.attest(epoch, own, digests, new uint32[](own.length));
-    }
-
-    /// @dev What the newcomer shows of a position, with the way to the root of the shard, of two.
-    function _toShard(uint256 position) private view returns (IProofs.Opening memory opening) {
-        opening = _opening(NEWCOMER, position);
-        bytes32[] memory path = opening.commitmentPath;
-        assembly ("memory-safe") {
-            mstore(path, sub(mload(path), 1))
-        }
+        vm.prank(_operator(NEWCOMER));
+        committee.attest(2, own, lies, new uint32[](own.length));
     }
 
     function _takeAllPlaces() private returns (uint256 most) {

@@ -21,7 +21,7 @@ contract ProofInvariantsTest {
     }
 
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[16] memory actions = [
+        bytes4[18] memory actions = [
             ProofHandler.pass.selector,
             ProofHandler.advance.selector,
             ProofHandler.rush.selector,
@@ -32,6 +32,8 @@ contract ProofInvariantsTest {
             ProofHandler.cutShort.selector,
             ProofHandler.commit.selector,
             ProofHandler.commitToNothing.selector,
+            ProofHandler.attest.selector,
+            ProofHandler.attest.selector,
             ProofHandler.prove.selector,
             ProofHandler.answer.selector,
             ProofHandler.demand.selector,
