@@ -70,9 +70,11 @@ demo: setup
 
 # Of the checks all but Foundry's tests use one core: two run at a time, and each prints what it has found when it ends.
 # (A line with + is printed at once. Older makes, as macOS has, know no --output-sync and print as it comes.)
+# Many tests wait for processes and for blocks, so two cores have time for three workers. A file's tests are one worker's,
+# which starts the file's network once.
 test: setup $(WALRUS)/node_modules/.ready
 	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS) $(MOTO)/.venv/.ready
-	@$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/contracts
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/contracts
 
 $(CHECKS): setup
 
