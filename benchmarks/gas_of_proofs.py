@@ -20,7 +20,7 @@ from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.reader import Contract
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
-from committee.opening import Opening
+from committee.opening import COMMITMENT_BYTES, Opening
 from localnet.chain import LocalChain
 from storage.proofs.commitment import salt_of, symbol_node
 from storage.proofs.draw import ON_CHAIN, Position, drawn_place, line_length, position_at, symbols_in_pair
@@ -149,7 +149,8 @@ class Round:
             place = drawn_place(draw, answering.node_id, number, length)
             position = position_at(blob.grid, inventory.weight, place)
             opening = blob.opening(salt, shards, position)
-            commitment = Commitment(blob.commitment(salt, len(shards)), salt, shards, {})
+            root = blob.commitment(salt, len(shards))[:COMMITMENT_BYTES]
+            commitment = Commitment(root, salt, shards, {})
             judge(blob.grid, inventory, commitment, opening, position)
             openings.append(as_argument(opening))
         one, others = (answering.node_id, [0], openings[:1]), list(range(1, ON_CHAIN))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 PLACES_ON_CHAIN = 16
 """How many places a member opens on chain, where its fellows have not certified it (`IProofs.PLACES`)."""
+COMMITMENT_BYTES = 24
+"""The chain keeps so much of a commitment's root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,7 @@ class Opening:
     offset: int
     """The blob's offset in the inventory."""
     blob_root: bytes
+    """Where no symbol is shown, of a blob that is invalid by now, its id instead."""
     blob_length: int
     inventory_path: tuple[bytes, ...] = field(repr=False)
     symbol: bytes = field(repr=False)
@@ -28,3 +31,7 @@ class Opening:
     """From the pair to the blob's root."""
     commitment_path: tuple[bytes, ...] = field(repr=False)
     """From the symbol to the member's commitment; empty where a demand is answered."""
+
+
+NOTHING_OPENED = Opening(0, 0, bytes(32), 0, (), b"", (), bytes(32), (), ())
+"""What is shown of a place whose shard the member need not have."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -111,6 +111,20 @@ def round_step(found: Round | None, now_s: int) -> tuple[RoundStep, int | None]:
     return RoundStep.JUDGE, None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Since when the owner of a shard has had it, in the current epoch."""
+
+    since_s: int
+    """The epoch's start if it kept the shard, else when it attested it; 0 if it has done neither."""
+    attested: bytes | None
+    """The root with which it attested it; None if it has not."""
+
+    def was_in_time(self, deadline_s: int) -> bool:
+        """Whether the owner has to show the shard in a round that refuses commitments from then on."""
+        return 0 < self.since_s < deadline_s
+
+
 class ProofsLedger(Protocol):
     """The rounds of storage proofs. All but commitments anyone may send.
 
@@ -128,6 +142,9 @@ class ProofsLedger(Protocol):
 
     async def misses(self, node_id: int) -> int:
         """Return how many rounds a node has missed since it last proved; from the second one on it is punished."""
+
+    async def held_since(self, shards: Sequence[int]) -> dict[int, Held]:
+        """Return since when their owners have had shards of the current epoch, in the newest block."""
 
     async def demands(self, node_id: int) -> tuple[Demand, ...]:
         """Return the open demands of a member in the current epoch, in the newest block, by their deadlines.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from committee.opening import Opening
+from committee.opening import COMMITMENT_BYTES, Opening
 from storage.proofs.commitment import symbol_node
 from storage.proofs.draw import Position, place_of, symbols_in_pair
 from storage.proofs.inventory import Entry, Inventory
@@ -50,16 +50,19 @@ class Commitment:
     """What a member's openings are judged by, beside the inventory."""
 
     root: bytes
+    """The first COMMITMENT_BYTES of it, which is what the chain keeps."""
     salt: bytes
     shards: Sequence[int]
     """The member's, in the committee's order."""
     attested: Mapping[int, bytes]
     """Shards that the member attested in this epoch, and their roots."""
+    lacking: Collection[int] = ()
+    """Shards that it neither kept nor attested before commitments were refused: it need not have them."""
 
 
 def blob_id_of(opening: Opening) -> bytes:
-    """Return the id of an opening's blob, by its root and length."""
-    return BlobMetadata.id_of(opening.blob_length, opening.blob_root)
+    """Return the id of an opening's blob: by its root and length, or as it is named where no symbol is shown."""
+    return BlobMetadata.id_of(opening.blob_length, opening.blob_root) if opening.symbol else opening.blob_root
 
 
 def require_in_inventory(
@@ -122,15 +125,28 @@ def require_committed(
     """Raises `WrongPath`, `NotAttested` or `NotCommitted` unless the member committed to the symbol at this place."""
     node, path = require_attested(grid, inventory, commitment, opening, position)
     node = _root(path, node, position.shard_number, len(commitment.shards))
-    if node != commitment.root:
+    if node[:COMMITMENT_BYTES] != commitment.root:
         raise NotCommitted("the path leads to another commitment")
 
 
 def judge(
-    grid: Parameters, inventory: Inventory, commitment: Commitment, opening: Opening, position: Position
+    grid: Parameters,
+    inventory: Inventory,
+    commitment: Commitment,
+    opening: Opening,
+    position: Position,
+    is_invalid: Callable[[bytes], bool] = lambda blob_id: False,
 ) -> None:
-    """Raises the first `WrongOpening` of the rules above that an opening breaks at a position."""
+    """Raises the first `WrongOpening` of the rules above that an opening breaks at a position.
+
+    A place whose shard the member need not have is excused, whatever is shown. So is one without a symbol, of a blob in
+    the inventory that `is_invalid` by now.
+    """
+    if commitment.shards[position.shard_number] in commitment.lacking:
+        return
     require_in_inventory(grid, inventory, opening, position)
+    if not opening.symbol and is_invalid(blob_id_of(opening)):
+        return
     require_symbol(grid, commitment.shards[position.shard_number], opening, position)
     require_committed(grid, inventory, commitment, opening, position)
 

@@ -19,6 +19,7 @@ from committee.messages import Intent
 from committee.opening import Opening
 from storage.proofs.commitment import salt_of
 from storage.proofs.draw import ON_CHAIN, drawn_place, line_length, position_at
+from storage.proofs.opening import blob_id_of
 from storage.redstuff.merkle import depth_of, root_of_hashes
 from tests.committee.ledger.conftest import Node
 from tests.localnet.twins import Telling, Twins
@@ -164,10 +165,9 @@ async def rounds(twins: Twins) -> Rounds:
 
 
 def nothing(opening: Opening) -> Opening:
-    """An opening of a blob that is invalid."""
-    return replace(
-        opening, symbol=b"", sliver_path=(), other_root=bytes(32), blob_path=(), commitment_path=()
-    )
+    """That the inventory lists the blob, and nothing of it: what is shown of an invalid one."""
+    named = replace(opening, blob_root=blob_id_of(opening), symbol=b"", other_root=bytes(32))
+    return replace(named, sliver_path=(), blob_path=(), commitment_path=())
 
 
 def demanding(node_id: int, place: int) -> Telling:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from committee.certificate import Certificate
 from committee.ledger import Transaction
-from committee.ledger.proofs import Demand, MemberProof, ProofTerms, Round
-from committee.opening import Opening
+from committee.ledger.proofs import Demand, Held, MemberProof, ProofTerms, Round
+from committee.opening import COMMITMENT_BYTES, Opening
 from tests.memory_chain import proofs
 from tests.memory_chain.accounts_space import AccountsSpace
 
@@ -27,7 +27,7 @@ class AccountsProofs(AccountsSpace):
         """As `Ledger.member_proof`."""
         part = self.chain.contracts.part(epoch, node_id)
         return MemberProof(
-            commitment=part.commitment[:24],
+            commitment=part.commitment[:COMMITMENT_BYTES],
             answered=part.answered,
             is_proven=part.is_proven,
             is_missed=part.is_missed,
@@ -38,6 +38,10 @@ class AccountsProofs(AccountsSpace):
     async def misses(self, node_id: int) -> int:
         """As `Ledger.misses`."""
         return self.chain.contracts.misses.get(node_id, 0)
+
+    async def held_since(self, shards: Sequence[int]) -> dict[int, Held]:
+        """As `Ledger.held_since`."""
+        return {shard: proofs.held_since(self.chain.contracts, shard) for shard in shards}
 
     async def demands(self, node_id: int) -> tuple[Demand, ...]:
         """As `Ledger.demands`."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from committee import messages
 from committee.certificate import Certificate
-from committee.ledger.proofs import Demand, Round
+from committee.ledger.proofs import Demand, Held, Round
 from committee.membership import Member
 from committee.messages import Intent
-from committee.opening import PLACES_ON_CHAIN, Opening
+from committee.opening import COMMITMENT_BYTES, PLACES_ON_CHAIN, Opening
 from storage.proofs import Commitment, Inventory, Position, WrongOpening, judge, salt_of
 from storage.proofs.draw import drawn_place, line_length, position_at
 from storage.proofs.opening import (
@@ -232,6 +232,13 @@ def _drawn(now: Contracts) -> tuple[int, Round]:
     return epoch, round_
 
 
+def held_since(now: Contracts, shard: int) -> Held:
+    """Since when the owner of a shard has had it."""
+    attested = now.attestations.get(shard)
+    since_s = now.attested_at_s.get(shard, now.state.started_at_s) if shard in now.held else 0
+    return Held(since_s, None if attested is None else attested.digest)
+
+
 def _member(now: Contracts, epoch: int, node_id: int) -> Member:
     committee = now.state.current
     if committee is None or node_id not in committee.by_id:
@@ -243,7 +250,9 @@ def _questioned(now: Contracts, epoch: int, node_id: int, round_: Round) -> _Que
     member = _member(now, epoch, node_id)
     salt = salt_of(epoch, node_id, member.public_key, round_.start_hash)
     attested = {shard: one.digest for shard, one in now.attestations.items()}
-    commitment = Commitment(now.part(epoch, node_id).commitment, salt, member.shards, attested)
+    commitment = Commitment(
+        now.part(epoch, node_id).commitment[:COMMITMENT_BYTES], salt, member.shards, attested
+    )
     return _Questioned(Grid(now.parameters.n_shards), member, round_, commitment)
 
 
@@ -254,9 +263,8 @@ def _is_excused(
 
     That such a blob stands in the inventory must be shown all the same.
     """
-    shard = questioned.member.shards[position.shard_number]
-    since_s = now.attested_at_s.get(shard, now.state.started_at_s)
-    if shard not in now.held or (deadline_s is not None and since_s >= deadline_s):
+    held = held_since(now, questioned.member.shards[position.shard_number])
+    if not held.since_s or (deadline_s is not None and not held.was_in_time(deadline_s)):
         return True
     if opening.symbol or blob_id_of(opening) not in now.invalid:
         return False

@@ -29,7 +29,7 @@ from committee.ledger.evm.settled import SettledHead
 from committee.ledger.evm.space import SpaceWriter
 from committee.ledger.evm.together import both
 from committee.ledger.evm.voting import VotingWriter
-from committee.ledger.proofs import Demand
+from committee.ledger.proofs import Demand, Held
 from committee.ledger.records import (
     Absence,
     BlobObjects,
@@ -404,6 +404,16 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
     async def earnings(self, account: str) -> int:
         """Return the commissions that an account has not withdrawn yet."""
         return int(await self._reader.call(self._reader.staking, "earningsOf", account))
+
+    async def held_since(self, shards: Sequence[int]) -> dict[int, Held]:
+        """As `Ledger.held_since`."""
+        block = (await self._reader.block("latest")).mark
+        calls = [("heldSince", (shard,)) for shard in shards]
+        told = await call_many(self._rpc, self._reader, self._reader.committee, calls, block)
+        return {
+            shard: Held(one["since"], one["digest"] if one["isAttested"] else None)
+            for shard, one in zip(shards, told, strict=True)
+        }
 
     async def demands(self, node_id: int) -> tuple[Demand, ...]:
         """As `Ledger.demands`."""

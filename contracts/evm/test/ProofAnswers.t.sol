@@ -281,7 +281,13 @@ contract ProofAnswersTest is ProofBase {
         IProofs.Opening memory opening = _good();
         opening.symbol = bytes.concat(opening.symbol, bytes1(0));
         _refuse(Openings.WrongSymbolSize.selector, opening);
+    }
+
+    function test_answer_reverts_without_a_symbol_of_a_blob_that_is_valid() public {
+        IProofs.Opening memory opening = _good();
         opening.symbol = "";
+        _refuse(Openings.NotInInventory.selector, opening); // a root where the id is to stand
+        opening.blobRoot = stored[opening.index].id;
         _refuse(Openings.WrongSymbolSize.selector, opening);
     }
 

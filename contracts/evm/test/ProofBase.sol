@@ -323,6 +323,7 @@ abstract contract ProofBase is ReplacementBase {
         uint256 shard = _shards(nodeId)[rank];
         uint256 pair = _pairOf(index, shard);
         opening = _unopened(index);
+        opening.blobRoot = stored[index].root;
         opening.symbol = _storedSymbol(index, pair, column);
         bytes32 salt = proofs.saltOf(nodeId);
         bytes32[] memory path = PlainTrees.path(_pairTree(index, pair, salt), column);
@@ -378,7 +379,7 @@ abstract contract ProofBase is ReplacementBase {
     function _unopened(uint256 index) internal view returns (IProofs.Opening memory opening) {
         Stored storage blob = stored[index];
         (opening.index, opening.offset) = (uint32(index), blob.offset);
-        (opening.blobRoot, opening.blobLength) = (blob.root, blob.length);
+        (opening.blobRoot, opening.blobLength) = (blob.id, blob.length);
         opening.inventoryPath = PlainTrees.path(_inventoryLeaves(), index);
     }
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from committee.opening import Opening
+from committee.opening import COMMITMENT_BYTES, Opening
 from storage.proofs.commitment import pair_nodes, salt_of
 from storage.proofs.draw import Position, place_of
 from storage.proofs.inventory import Entry, Inventory, entries_of, inventory_of
@@ -43,7 +43,7 @@ class HonestMember:
         """The member's, with every other shard attested in this epoch."""
         roots = [self.shard_root(shard) for shard in self.shards]
         attested = dict(list(zip(self.shards, roots, strict=True))[::2])
-        return Commitment(root_of_hashes(roots), self.salt, self.shards, attested)
+        return Commitment(root_of_hashes(roots)[:COMMITMENT_BYTES], self.salt, self.shards, attested)
 
     def symbol_size(self, blob: EncodedBlob) -> int:
         """`t` of a blob."""

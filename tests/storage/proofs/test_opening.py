@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from committee.opening import Opening
+from committee.opening import NOTHING_OPENED, Opening
 from storage.proofs import opening as rules
 from storage.proofs.commitment import pair_nodes
 from storage.proofs.draw import Position, line_length, place_of, position_at, positions, symbols_in_pair
-from storage.proofs.opening import judge
+from storage.proofs.opening import blob_id_of, judge
 from storage.redstuff import merkle_root
 from storage.redstuff.merkle import root_of_hashes
 from tests.storage.proofs.members import DRAW, NODE_ID, HonestMember, member
@@ -87,7 +87,8 @@ MUTATIONS: dict[str, tuple[Callable[[Opening], Opening], type[rules.WrongOpening
     "another symbol": (lambda one: replace(one, symbol=flipped(one.symbol)), rules.NotOfTheBlob),
     "a symbol too short": (lambda one: replace(one, symbol=one.symbol[:-2]), rules.WrongSymbolSize),
     "a symbol too long": (lambda one: replace(one, symbol=one.symbol + bytes(2)), rules.WrongSymbolSize),
-    "no symbol": (lambda one: replace(one, symbol=b""), rules.WrongSymbolSize),
+    "no symbol": (lambda one: replace(one, symbol=b"", blob_root=blob_id_of(one)), rules.WrongSymbolSize),
+    "no symbol, and a root for an id": (lambda one: replace(one, symbol=b""), rules.NotInInventory),
     "another sliver path": (
         lambda one: replace(one, sliver_path=with_one_flipped(one.sliver_path)),
         rules.NotOfTheBlob,
@@ -155,3 +156,25 @@ def test_pair_root_by_kernels_is_that_over_the_nodes(one: HonestMember) -> None:
         symbols = [bytes(sliver[at : at + size]) for sliver in pair for at in range(0, len(sliver), size)]
         assert root == merkle_root([one.salt + symbol for symbol in symbols])
         assert root == root_of_hashes(pair_nodes(one.salt, *pair, size))
+
+
+def test_without_a_symbol_a_blob_of_the_inventory_is_excused_only_if_it_is_invalid() -> None:
+    position = Position(0, 2, SMALL.entries[3].offset)
+    opening = SMALL.opening(position)
+    named = replace(NOTHING_OPENED, index=opening.index, offset=opening.offset)
+    named = replace(named, inventory_path=opening.inventory_path, blob_length=opening.blob_length)
+    named = replace(named, blob_root=blob_id_of(opening))
+    judge(SMALL.code, SMALL.inventory, SMALL.commitment, named, position, lambda one: one == named.blob_root)
+    with pytest.raises(rules.WrongSymbolSize):
+        judge(SMALL.code, SMALL.inventory, SMALL.commitment, named, position)
+    with pytest.raises(rules.NotInInventory):
+        other = replace(named, blob_root=bytes(32))
+        judge(SMALL.code, SMALL.inventory, SMALL.commitment, other, position, lambda one: True)
+
+
+def test_nothing_is_shown_of_a_shard_that_the_member_need_not_have() -> None:
+    position = Position(1, 0, 0)
+    commitment = replace(SMALL.commitment, lacking={SMALL.shards[1]})
+    judge(SMALL.code, SMALL.inventory, commitment, NOTHING_OPENED, position)
+    with pytest.raises(rules.WrongOpening):
+        judge(SMALL.code, SMALL.inventory, commitment, NOTHING_OPENED, replace(position, shard_number=0))

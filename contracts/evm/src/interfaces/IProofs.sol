@@ -80,6 +80,7 @@ interface IProofs {
         uint64 offset;
         /// @dev From the blob's leaf to the inventory's root, bottom-up as all paths.
         bytes32[] inventoryPath;
+        /// @dev Without a symbol, of a blob that is invalid now, the blob's id: nobody need know its root any more.
         bytes32 blobRoot;
         /// @dev Bytes of the blob as it is, not encoded.
         uint64 blobLength;

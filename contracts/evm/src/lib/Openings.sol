@@ -72,7 +72,8 @@ library Openings {
         position.shard = uint16(uint8(shards[place])) << 8 | uint8(shards[place + 1]);
     }
 
-    /// @notice Requires that an opening is about the blob that a position means. Returns the blob's id.
+    /// @notice Requires that an opening is about the blob that a position means. Returns the blob's id, which an opening
+    /// without a symbol names itself.
     /// @param inventory The root of its tree of `count` blobs.
     function requireInInventory(
         IProofs.Opening calldata opening,
@@ -82,7 +83,9 @@ library Openings {
         uint256 nShards
     ) internal view returns (bytes32 id) {
         uint256 size = RedStuff.symbolSize(nShards, opening.blobLength);
-        id = BlobId.compute(RedStuff.ENCODING_TYPE, opening.blobLength, opening.blobRoot);
+        id = opening.symbol.length == 0
+            ? opening.blobRoot
+            : BlobId.compute(RedStuff.ENCODING_TYPE, opening.blobLength, opening.blobRoot);
         uint64 reversedOffset = LittleEndian.reverse64(opening.offset);
         bytes32 node = Trees.leaf(abi.encodePacked(id, _reverse16(size), reversedOffset));
         if (Trees.root(node, opening.index, count, opening.inventoryPath) != inventory) revert NotInInventory();
