@@ -7,21 +7,17 @@ they are.
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-import aiohttp
-
-from storage.client import batch_wire, progress, wire
+from storage.client import batch_wire, wire
 from storage.client.batch_wire import Confirmable, Signed, Upload
 from storage.client.bodies import PIECE_BYTES, Bytes, Content, Framed
-from storage.client.broken_requests import Exchange, ResumableDownload, ResumableUpload
+from storage.client.broken_requests import ResumableDownload, ResumableUpload
 from storage.client.errors import NodeRefused
-from storage.client.link import Link, Transfer
-from storage.client.transport import NodeTransport
+from storage.client.link import Transfer
+from storage.client.member_client import MemberClient
+from storage.client.node_requests import SMALL_JSON_BYTES
 from storage.redstuff import (
     Axis,
     BlobMetadata,
@@ -35,47 +31,9 @@ from storage.redstuff import (
 )
 from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
-Symbols = TypeVar("Symbols")
 
-MAX_SYMBOLS_AT_ONCE = 2**12
-"""Read from an answer by the event loop, in 2 to 7 ms."""
-SMALL_PAGE_BYTES = 2**16
-"""A page is read by the event loop up to this size, in 2 ms at most: each of its slivers has 40 bytes at least."""
-SMALL_JSON_BYTES = 2**14
-"""Limit of health, statuses and signed messages, which take less than 2 KiB. A longer answer can be made to cost its
-reader much work, or to last for minutes, and members are asked for health each second."""
-
-
-class NodeClient:
-    """A client for the node `name` at `address`, over a session that stays the caller's."""
-
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        name: str,
-        address: str,
-        patience_s: float | None = None,
-        credential: Callable[[], str] | None = None,
-        link: Link | None = None,
-    ) -> None:
-        """`credential` makes the value of a header that shows a member; it is sent once the node refused strangers.
-
-        Large requests wait for their turn on the link; without one they go at once. `patience_s` replaces
-        `progress.PATIENCE_S`.
-        """
-        self._transport = NodeTransport(session, name, address, patience_s, credential, link)
-        self.takes_batches = True
-        """Whether it may know requests about many blobs."""
-
-    @property
-    def name(self) -> str:
-        """The node's name."""
-        return self._transport.name
-
-    @property
-    def address(self) -> str:
-        """The node's network address, as its owner registered it."""
-        return self._transport.address
+class NodeClient(MemberClient):
+    """A client for a node: what users ask of it about blobs, and what members ask of each other."""
 
     # blobs
 
@@ -283,122 +241,6 @@ class NodeClient:
     async def blob_status(self, blob_id: bytes) -> Any:
         """The blob's status, as PROTOCOL section 6 has it."""
         return await self._json(_blob(blob_id, "status"), limit=SMALL_JSON_BYTES)
-
-    # shards and the node itself
-
-    async def sync_shard(
-        self,
-        message: bytes,
-        signature: bytes,
-        size_bytes: int = wire.PAGE_BYTES,
-        patience_s: float | None = None,
-        transfer: Transfer | None = None,
-        *,
-        most_bytes: int = wire.MAX_SLIVER_BYTES,
-        with_metadata: bool = False,
-    ) -> wire.ShardPage:
-        """A page of a shard, for the signed request of its new owner; with metadata if asked.
-
-        It has about `size_bytes`, and `most_bytes` with its frame at most.
-        """
-        body = json.dumps(wire.signed(message, signature)).encode()
-        answer = await self._transport.request(
-            *("POST", "/v1/migrate/sync_shard"),
-            query={"metadata": "true"} if with_metadata else None,
-            body=body,
-            limit=most_bytes + wire.PAGE_FRAME_BYTES,
-            size_bytes=size_bytes,
-            patience_s=patience_s,
-            transfer=transfer,
-        )
-        with self._transport.must_be_true():
-            read = partial(wire.ShardPage.from_bcs, answer, with_metadata=with_metadata)
-            return read() if len(answer) <= SMALL_PAGE_BYTES else await asyncio.to_thread(read)
-
-    async def health(self, timeout_s: float = progress.HEALTH_TIMEOUT_S) -> dict[str, Any]:
-        """The node's health; asked once, so that silence is noticed."""
-        return await self._object(wire.HEALTH, within_s=timeout_s, limit=SMALL_JSON_BYTES)
-
-    async def metrics(self) -> str:
-        """What the node tells Prometheus."""
-        text = await self._transport.request("GET", "/metrics", limit=wire.MAX_JSON_BYTES)
-        return bytes(text).decode(errors="replace")
-
-    async def handover(self) -> dict[str, Any]:
-        """The node's report of its part of the last handover (`storage.node.handover.report.NodeReport`)."""
-        return await self._object("/v1/handover")
-
-    async def ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
-        """Return the node's (message, signature) for a member's ejection, which counts until the deadline."""
-        return await self._signed(f"/v1/members/{node_id}/ejection/{deadline_s}")
-
-    async def sign_of_life(self, nonce: bytes, timeout_s: float) -> tuple[bytes, bytes]:
-        """Return the node's sign of life: (message, signature) over the nonce. The request is made once."""
-        return await self._signed(f"/v1/sign_of_life/{nonce.hex()}", timeout_s)
-
-    async def members_sign_of_life(self, node_id: int, nonce: bytes, timeout_s: float) -> tuple[bytes, bytes]:
-        """Have the node ask another member for its sign of life; return what it brings, not verified."""
-        return await self._signed(f"/v1/members/{node_id}/sign_of_life/{nonce.hex()}", timeout_s)
-
-    # requests by their kind
-
-    async def _symbols(self, count: int, read: Callable[[], Symbols]) -> Symbols:
-        """Return what `read` reads of an answer of up to `count` symbols; many are read in a thread."""
-        with self._transport.must_be_true():
-            return read() if count <= MAX_SYMBOLS_AT_ONCE else await asyncio.to_thread(read)
-
-    async def _signed(self, path: str, within_s: float | None = None) -> tuple[bytes, bytes]:
-        data = await self._json(path, within_s, SMALL_JSON_BYTES)
-        with self._transport.must_be_true():
-            return wire.read_signed(data)
-
-    async def _object(
-        self, path: str, within_s: float | None = None, limit: int = wire.MAX_JSON_BYTES
-    ) -> dict[str, Any]:
-        """As `_json`, of an answer that is a JSON object."""
-        data = await self._json(path, within_s, limit)
-        with self._transport.must_be_true():
-            if not isinstance(data, dict):
-                raise InvalidEncoding("no JSON object")
-            return data
-
-    async def _json(self, path: str, within_s: float | None = None, limit: int = wire.MAX_JSON_BYTES) -> Any:
-        """Return the data of an answer of at most `limit` bytes; with `within_s`, asked for once and in that time."""
-        body = await self._transport.request("GET", path, limit=limit, within_s=within_s)
-        with self._transport.must_be_true():
-            return wire.read_success(wire.read_json(bytes(body)))
-
-    async def _get(
-        self,
-        path: str,
-        query: dict[str, str] | None = None,
-        *,
-        size_bytes: int,
-        transfer: Transfer | None = None,
-        exchange: Exchange | None = None,
-    ) -> Bytes:
-        """Return an answer of at most `size_bytes` and its frame."""
-        limit = size_bytes + wire.FRAME_BYTES
-        return await self._transport.request(
-            *("GET", path),
-            query=query,
-            limit=limit,
-            size_bytes=size_bytes,
-            transfer=transfer,
-            exchange=exchange,
-        )
-
-    async def _put(
-        self, path: str, body: Callable[[], Content], size_bytes: int, upload: ResumableUpload | None = None
-    ) -> None:
-        limit = wire.MAX_ERROR_BYTES
-        answer = await self._transport.request(
-            "PUT", path, body=body, limit=limit, size_bytes=size_bytes, exchange=upload
-        )
-        if upload is not None and upload.is_complete:
-            return
-        with self._transport.must_be_true():  # anything between may answer 200
-            wire.read_success(wire.read_json(bytes(answer)))
 
 
 def _blob(blob_id: bytes, *parts: str) -> str:

@@ -16,7 +16,8 @@ from committee.connections import open_session
 from storage.client import wire
 from storage.client.errors import NodeLied, NodeRefused
 from storage.client.failures import Reason
-from storage.client.node_client import MAX_SYMBOLS_AT_ONCE, SMALL_JSON_BYTES, NodeClient
+from storage.client.node_client import NodeClient
+from storage.client.node_requests import MAX_SYMBOLS_AT_ONCE, SMALL_JSON_BYTES
 from storage.redstuff import Axis, EncodedBlob, InconsistencyProof, MerkleProof
 
 if TYPE_CHECKING:

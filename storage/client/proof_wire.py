@@ -1,0 +1,74 @@
+"""Openings as members show them to their fellows, a page at a time (PROTOCOL section 8). All of it is ours.
+
+page      the openings of PLACES_IN_PAGE places
+opening   index u32 LE ‖ offset u64 LE ‖ blob root 32 ‖ blob length u64 LE ‖ other root 32 ‖ ULEB128 length ‖ symbol,
+          then the paths to the inventory, the sliver, the blob and the commitment: each ULEB128 count ‖ nodes of 32
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from committee.opening import Opening
+from storage.client.bodies import Bytes
+from storage.proofs import FOR_FELLOWS
+from storage.redstuff.bcs import Reader, uleb128
+from storage.redstuff.parameters import HASH_BYTES, MAX_SYMBOL_BYTES
+
+PLACES_IN_PAGE = 40
+PAGES = FOR_FELLOWS // PLACES_IN_PAGE
+MAX_PATH = 64
+"""Nodes: a commitment's path has the depths of three trees, at most 11, 32 and 10."""
+MAX_OPENING_BYTES = 4 + 8 + 8 + 2 * HASH_BYTES + 3 + MAX_SYMBOL_BYTES + 4 * (1 + MAX_PATH * HASH_BYTES)
+MAX_PAGE_BYTES = PLACES_IN_PAGE * MAX_OPENING_BYTES
+
+
+def places_of(page: int) -> range:
+    """Return the places that are on a page, one of PAGES."""
+    return range(page * PLACES_IN_PAGE, (page + 1) * PLACES_IN_PAGE)
+
+
+def page_to_bcs(openings: Sequence[Opening]) -> bytes:
+    """Return the bytes of a page, of the openings of its places in their order."""
+    return b"".join(map(_opening_to_bcs, openings))
+
+
+def page_from_bcs(encoded: Bytes) -> list[Opening]:
+    """Read a page. Raises `InvalidEncoding`."""
+    reader = Reader(encoded)
+    openings = [_opening(reader) for _ in range(PLACES_IN_PAGE)]
+    reader.end()
+    return openings
+
+
+def _opening_to_bcs(opening: Opening) -> bytes:
+    parts = [
+        opening.index.to_bytes(4, "little"),
+        opening.offset.to_bytes(8, "little"),
+        opening.blob_root,
+        opening.blob_length.to_bytes(8, "little"),
+        opening.other_root,
+        *(uleb128(len(opening.symbol)), opening.symbol),
+    ]
+    for path in (opening.inventory_path, opening.sliver_path, opening.blob_path, opening.commitment_path):
+        parts += [uleb128(len(path)), *path]
+    return b"".join(parts)
+
+
+def _opening(reader: Reader) -> Opening:
+    return Opening(
+        index=reader.unsigned(4),
+        offset=reader.unsigned(8),
+        blob_root=reader.take(HASH_BYTES),
+        blob_length=reader.unsigned(8),
+        other_root=reader.take(HASH_BYTES),
+        symbol=reader.take(reader.uleb128(MAX_SYMBOL_BYTES)),
+        inventory_path=_path(reader),
+        sliver_path=_path(reader),
+        blob_path=_path(reader),
+        commitment_path=_path(reader),
+    )
+
+
+def _path(reader: Reader) -> tuple[bytes, ...]:
+    return tuple(reader.take(HASH_BYTES) for _ in range(reader.uleb128(MAX_PATH)))
