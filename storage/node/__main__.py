@@ -34,7 +34,7 @@ SWITCH_INTERVAL_S = 0.001
 the kernel that a request takes. By Python's own 5 ms, three such threads make health wait three times as long."""
 
 
-async def serve(folder: Path, stop_with_parent: bool = False) -> None:
+async def serve(folder: Path, stop_with_parent: bool = False, make: type[StorageNode] = StorageNode) -> None:
     """Run one node until a signal to stop (`committee.running`) or, if asked for, the end of standard input."""
     config = load_config(folder)
     secret = bls_key(folder)
@@ -52,7 +52,7 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
     providers = with_headers(config.rpc_url, config.rpc_headers)
     ledger = EvmLedger.open(providers, deployment, key, config.confirmations)
     try:
-        node = StorageNode(folder, config, secret, ledger)
+        node = make(folder, config, secret, ledger)
         running = asyncio.create_task(node.run())
         stopping = asyncio.create_task(stop.wait())
         started = asyncio.create_task(_freeze(node.serves))
@@ -68,11 +68,11 @@ async def serve(folder: Path, stop_with_parent: bool = False) -> None:
         await ledger.close()
 
 
-def run(folder: Path, stop_with_parent: bool = False) -> None:
+def run(folder: Path, stop_with_parent: bool = False, make: type[StorageNode] = StorageNode) -> None:
     """Run one node in this process, as `serve`."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     os.umask(os.umask(OTHERS_WRITE) | OTHERS_WRITE)
-    asyncio.run(serve(folder, stop_with_parent))
+    asyncio.run(serve(folder, stop_with_parent, make))
 
 
 async def _freeze(started: asyncio.Event) -> None:

@@ -32,6 +32,25 @@ class Refusal(HauloutError):
         return failure(self.status, self.reason, str(self), self.metadata)
 
 
+class RoundsFace(Protocol):
+    """What a node signs and shows in the rounds of storage proofs (`storage.node.rounds.Rounds`)."""
+
+    def health(self) -> dict[str, Any]:
+        """What `/v1/health` says of the node's part in the current round, at once; in metrics."""
+
+    async def sign_inventory(self) -> tuple[bytes, bytes]:
+        """Return (message, signature) for the inventory of the current epoch. Raises `Refusal` until it is made."""
+
+    async def sign_proof(self, node_id: int, draw: bytes) -> tuple[bytes, bytes]:
+        """Return (message, signature) for a fellow that has shown what was drawn. Raises `Refusal`."""
+
+    def openings(self, draw: bytes, page: int) -> bytes | None:
+        """Return a page of what the node shows of a draw; None while it is not made. Blocks; raises `StoreError`."""
+
+    def openings_size(self, draw: bytes, page: int) -> int:
+        """Return the bytes of that page; 0 while it is not made. Blocks."""
+
+
 class NodeFace(Protocol):
     """The node behind the routes."""
 
@@ -40,6 +59,10 @@ class NodeFace(Protocol):
     code: RedStuff
     secret: SecretKey
     block_list: BlockList
+
+    @property
+    def rounds(self) -> RoundsFace:
+        """The node in the rounds of storage proofs."""
 
     def health(self) -> dict[str, Any]:
         """What `/v1/health` answers, at once: a node under load must not look dead."""

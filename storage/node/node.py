@@ -29,6 +29,7 @@ from storage.node.object_store import connector
 from storage.node.peers import Peers
 from storage.node.proving import Proving
 from storage.node.repair import Repair
+from storage.node.rounds import Rounds
 from storage.node.sign_of_life import SignsOfLife
 from storage.node.store import SliverStore, StoreDamaged, StoreError
 from storage.node.store.files import require_mounted
@@ -73,6 +74,7 @@ class StorageNode:
     handover: Handover
     garbage: Garbage
     healing: Healing
+    rounds: Rounds
     keeper: Keeper
     scrubber: Scrubber
     server: HttpServer
@@ -164,6 +166,9 @@ class StorageNode:
             *(self.store, self.code, self.healing.look_after),
             *(self.config.scrub_bytes_per_s, self.config.scrub_interval_s),
         )
+        self.rounds = Rounds(
+            *(self.view, rota, self.peers, self.code, self.secret, self.proving, self.config.keeper)
+        )
         invalidation = Invalidation(self.view, rota, self.peers, self.secret)
         repair.on_inconsistent = invalidation.take
         upkeep = (
@@ -175,7 +180,7 @@ class StorageNode:
             invalidation,
             self.block_list,
         )
-        parts = (self.watch, self.candidacy, self.keeper, self.handover, *upkeep)
+        parts = (self.watch, self.candidacy, self.keeper, self.handover, self.rounds, *upkeep)
         return tuple(part.run for part in parts)
 
     def health(self) -> dict[str, Any]:
@@ -200,6 +205,7 @@ class StorageNode:
             "objectStore": self.store.moving.status(),
             "upkeep": self.upkeep(),
             "keeper": self.keeper.health(),
+            "proofs": self.rounds.health(),
             "blockList": self.block_list.health(),
             "connections": self.server.counts(),
             "unixSeconds": int(self.watch.clock.now_s()),

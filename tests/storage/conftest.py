@@ -58,6 +58,25 @@ class WatchedLedger(MemoryLedger):
         return await super().head()
 
 
+class NoRounds:
+    """A node that has nothing to sign, or to show, of storage proofs."""
+
+    def health(self) -> dict[str, Any]:
+        return {"lackingShards": [3, 8], "committed": True, "proven": True, "missed": False}
+
+    async def sign_inventory(self) -> tuple[bytes, bytes]:
+        raise Refusal(503, Reason.UNAVAILABLE, "no inventory")
+
+    async def sign_proof(self, node_id: int, draw: bytes) -> tuple[bytes, bytes]:
+        raise Refusal(503, Reason.UNAVAILABLE, "no draw")
+
+    def openings(self, draw: bytes, page: int) -> bytes | None:
+        return None
+
+    def openings_size(self, draw: bytes, page: int) -> int:
+        return 0
+
+
 class OneNode:
     """Node 1 of the committee, and the test's ways to move it."""
 
@@ -79,6 +98,10 @@ class OneNode:
         self.silent_members: set[int] = set()
 
     # the face the routes see
+
+    @property
+    def rounds(self) -> NoRounds:
+        return NoRounds()
 
     def health(self) -> dict[str, Any]:
         return {"version": "test", "epoch": self.view.state.epoch}

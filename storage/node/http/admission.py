@@ -407,6 +407,17 @@ def _registration_wait_s(request: web.Request) -> float:
     )
 
 
+def hexadecimal(text: str, name: str, size_bytes: int) -> bytes:
+    """Return so many bytes that a part of a path names. Raises `InvalidEncoding`."""
+    try:
+        told = bytes.fromhex(text)
+    except ValueError:
+        told = b""
+    if len(told) != size_bytes or len(text) != 2 * size_bytes:
+        raise InvalidEncoding(f"{name}: {size_bytes} bytes in hexadecimal are wanted")
+    return told
+
+
 def number(text: str, name: str) -> int:
     """A decimal number of at most 256 bits' length. Raises `InvalidEncoding`."""
     if not (text.isascii() and text.isdigit() and len(text) <= 78):

@@ -11,7 +11,7 @@ from committee.messages import NONCE_BYTES
 from storage.client import wire
 from storage.node.budgets import Line, Pool
 from storage.node.face import NodeFace
-from storage.node.http.admission import Admission, number
+from storage.node.http.admission import Admission, hexadecimal, number
 from storage.node.http.blobs import json_answer
 from storage.node.http.turns import REQUESTER, Turns
 from storage.redstuff import InvalidEncoding
@@ -70,11 +70,4 @@ class MemberHandlers:
 
 
 def _nonce(request: web.Request) -> bytes:
-    text = request.match_info["nonce"]
-    try:
-        nonce = bytes.fromhex(text)
-    except ValueError:
-        nonce = b""
-    if len(nonce) != NONCE_BYTES or len(text) != 2 * NONCE_BYTES:
-        raise InvalidEncoding(f"nonce: {NONCE_BYTES} bytes in hexadecimal are wanted")
-    return nonce
+    return hexadecimal(request.match_info["nonce"], "nonce", NONCE_BYTES)

@@ -77,7 +77,22 @@ class Metrics(Collector):
         for name, value in (node.store.moving.status() or {}).items():
             suffix, text = OBJECT_STORE[name]
             yield GaugeMetricFamily(f"haulout_object_store_{suffix}", text, value)
+        yield from self._proofs()
         yield from self._steps()
+
+    def _proofs(self) -> Iterator[Metric]:
+        told = self._node.rounds.health()
+        for name, text, value in (
+            (
+                "lacking_shards",
+                "This node's shards that lack slivers to commit to.",
+                len(told["lackingShards"] or ()),
+            ),
+            ("committed", "1 if this node has committed to what it stores in this epoch.", told["committed"]),
+            ("proven", "1 if it has proven in this epoch that it stores it.", told["proven"]),
+            ("missed", "1 if it has missed this epoch's proof.", told["missed"]),
+        ):
+            yield GaugeMetricFamily(f"haulout_proof_{name}", text, int(value))
 
     def _steps(self) -> Iterator[Metric]:
         due = {one.step.kind: one for one in self._node.due()}

@@ -44,6 +44,9 @@ _PATHS: dict[str, dict[str, str]] = {
         "get": "The same by a fellow member, fetched by this node"
     },
     "/v1/members/{node_id}/ejection/{deadline}": {"get": "Signed ejection of a silent member"},
+    "/v1/inventory": {"get": "Signed inventory of the current epoch"},
+    "/v1/openings/{draw}/{page}": {"get": "What this node shows of a draw to its fellows"},
+    "/v1/members/{node_id}/proof/{draw}": {"get": "Signed proof of a fellow whose openings are right"},
     "/v1/handover": {"get": "This node's part of the last handover"},
     "/v1/health": {"get": "Version, epoch, chain and shards"},
     "/v1/api": {"get": "This document"},

@@ -1,8 +1,9 @@
 """The node's HTTP interface (PROTOCOL section 6): paths, payloads and reasons of a Walrus storage node.
 
 Additions of ours: `helperShards` on the symbol requests, POST `/v1/decodingSymbols`, `/v1/handover`,
-`/v1/sign_of_life`, and what is under `/v1/members`. `admission` decides what is granted; `blobs`, `symbols`, `shards`
-and `members` do it; `transfer` sends it. Reading, checking and writing slivers run in threads.
+`/v1/sign_of_life`, `/v1/inventory`, `/v1/openings`, and what is under `/v1/members`. `admission` decides what is
+granted; `blobs`, `symbols`, `shards`, `members` and `proofs` do it; `transfer` sends it. Reading, checking and writing
+slivers run in threads.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from storage.node.http.members import MemberHandlers
 from storage.node.http.metrics import Metrics
 from storage.node.http.openapi import OPENAPI
 from storage.node.http.pending import PendingUploads
+from storage.node.http.proofs import ProofHandlers
 from storage.node.http.shards import ShardHandlers
 from storage.node.http.symbols import SymbolHandlers
 from storage.node.http.transfer import refuse_chunks, sending
@@ -77,6 +79,7 @@ def create_app(node: NodeFace, serving: Budget) -> web.Application:
     app.add_routes(SymbolHandlers(node, admission).routes())
     app.add_routes(ShardHandlers(node, admission).routes())
     app.add_routes(MemberHandlers(node, admission).routes())
+    app.add_routes(ProofHandlers(node, admission).routes())
     app.add_routes(
         [web.get("/v1/health", health), web.get("/v1/api", api), web.get("/metrics", metrics.show)]
     )

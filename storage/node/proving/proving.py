@@ -2,6 +2,8 @@
 
     proofs/EPOCH-START/inventory, inventory.tree
     proofs/EPOCH-START/SHARD.tree              over the roots of the shard's pairs
+    proofs/EPOCH-START/ROOT.committed          the roots of the shards under a commitment
+    proofs/EPOCH-START/DRAW-PAGE.openings      what is shown to fellows (`storage.node.proving.shown`)
 
 START is the hash of the block that started the epoch. A shard's tree is made once, by reading all
 of the shard, before the shard is attested, and stays as it is: what becomes invalid later would have other leaves, and
@@ -11,17 +13,19 @@ Everything here blocks, for minutes where there is much; it is not for the event
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from committee.files import NotRegular, clear_away, require_folder
+from committee.files import NotRegular, clear_away, open_regular, require_folder, write_whole
 from committee.ledger import BlockMark
-from committee.opening import Opening
+from committee.opening import COMMITMENT_BYTES, NOTHING_OPENED, Opening
 from storage.node.chain import ChainView, pages
 from storage.node.proving.inventory_file import InventoryFile
 from storage.node.proving.tree_file import TreeFile
@@ -41,7 +45,7 @@ from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuff
 from storage.redstuff.merkle import root_of_hashes
 from storage.redstuff.parameters import HASH_BYTES
 
-File = TypeVar("File", InventoryFile, TreeFile)
+File = TypeVar("File", InventoryFile, TreeFile, list[bytes])
 
 BLOBS_AT_ONCE = 1024
 BYTES_AT_ONCE = 2**23
@@ -64,6 +68,12 @@ class Term:
     shards: tuple[int, ...]
     """The member's, in the committee's order."""
 
+    @classmethod
+    def now(cls, view: ChainView) -> Term | None:
+        """Return this node's part of the current epoch; None of a node that is no member, and before the first one."""
+        start, shards = view.state.started_block, view.my_shards()
+        return None if start is None or not shards else cls(view.state.epoch, start, shards)
+
 
 class Proving:
     """The trees of one node. Raises `StoreError` when the disk fails."""
@@ -80,8 +90,14 @@ class Proving:
         """Held while a file is made, so that none is made twice."""
 
     def inventory(self, term: Term) -> Inventory:
-        """Return the epoch's inventory. Raises `Incomplete` when the epoch has ended."""
+        """Return the epoch's inventory, making it if need be. Raises `Incomplete` when the epoch has ended."""
         return self._inventory(term).inventory()
+
+    def made_inventory(self, term: Term) -> Inventory | None:
+        """Return the epoch's inventory if it has been made."""
+        with told(f"cannot read the inventory in {self._folder}"):
+            found = _existing(lambda: InventoryFile(self._of(term)))
+            return None if found is None else found.inventory()
 
     def shard_root(
         self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False
@@ -93,40 +109,92 @@ class Proving:
         tree = self._tree(term, shard, is_to_end)
         return tree.root(), tree.count
 
-    def commitment(self, term: Term) -> bytes:
-        """Return the root over the roots of the member's shards, those that have been made."""
-        return root_of_hashes(self._shard_nodes(term))
+    def commit(self, term: Term) -> bytes | None:
+        """Return the root over the roots of the member's shards, those whose trees are made, and keep what is under it.
 
-    def opening(self, term: Term, position: Position) -> Opening:
-        """Return the opening of a position. Raises `Incomplete` when a sliver, or a file, is missing or damaged."""
-        shard = term.shards[position.shard_number]
-        try:
-            inventory, tree = self._inventory(term), self._tree(term, shard)
-            index, entry = inventory.find(position.offset)
-            pair = self._pair(entry.blob_id, shard)
-            metadata = self._store.metadata(entry.blob_id)
-            if pair is None or metadata is None:
-                raise Incomplete(f"blob {blob_id_text(entry.blob_id)} is not here whole")
-            roots = BlobMetadata.from_bcs(metadata, entry.blob_id)
-            axis, number = place_of(self._code, position.symbol)
-            symbol, in_sliver = self._code.prove_symbol(axis, pair[axis], number, entry.symbol_size)
-            of_pair = self._code.pair_of_shard(entry.blob_id, shard)
-            nodes = pair_nodes(self._salt(term), *pair, entry.symbol_size)
-            return Opening(
-                *(index, entry.offset, roots.root, roots.length),
-                inventory_path=inventory.tree.siblings(index),
-                symbol=symbol,
-                sliver_path=in_sliver.siblings,
-                other_root=roots.sliver_root(axis.other, self._code.sliver_of_pair(of_pair, axis.other)),
-                blob_path=MerkleProof.of(roots.pair_nodes(), of_pair).siblings,
-                commitment_path=(
-                    *MerkleProof.of(nodes, position.symbol).siblings,
-                    *tree.siblings(index),
-                    *MerkleProof.of(self._shard_nodes(term), position.shard_number).siblings,
-                ),
+        None while no tree is made. Openings are made for such a root alone: trees that are made later are not under it.
+        """
+        nodes = self._shard_nodes(term)
+        if not any(map(any, nodes)):
+            return None
+        root = root_of_hashes(nodes)
+        path = self._committed(term, root)
+        with told(f"cannot keep the commitment in {self._folder}"):
+            if _existing(lambda: _nodes_under(path, root, len(nodes))) is None:
+                path.unlink(missing_ok=True)  # what is damaged
+                write_whole(path, b"".join(nodes))
+        return root
+
+    def opening(self, term: Term, commitment: bytes, position: Position) -> Opening:
+        """Return the opening of a position, to a root that `commit` returned or its first COMMITMENT_BYTES.
+
+        It shows nothing of a shard that is not under that root, and no symbol of a blob that is invalid. Raises
+        `Incomplete` when a sliver, or a file, is missing or damaged.
+        """
+        with _incomplete():
+            shards = _nodes_under(self._committed(term, commitment), commitment, len(term.shards))
+            if shards[position.shard_number] == NOTHING:
+                return NOTHING_OPENED
+            opening, pair = self._symbol(term, position)
+            if not pair:
+                return opening
+            tree = self._tree(term, term.shards[position.shard_number])
+            path = (
+                *MerkleProof.of(pair, position.symbol).siblings,
+                *tree.siblings(opening.index),
+                *MerkleProof.of(shards, position.shard_number).siblings,
             )
-        except (OSError, ValueError, RedStuffError) as error:
-            raise Incomplete(str(error)) from error
+            return replace(opening, commitment_path=path)
+
+    def demanded(self, term: Term, position: Position, *, is_late: bool) -> Opening:
+        """Return what answers a demand: as `opening`, without a path to a commitment.
+
+        Of a shard that was attested too late for the round it has a path to the root that was attested.
+        """
+        with _incomplete():
+            opening, pair = self._symbol(term, position)
+            if not is_late or not pair:
+                return opening
+            tree = self._tree(term, term.shards[position.shard_number])
+            path = (*MerkleProof.of(pair, position.symbol).siblings, *tree.siblings(opening.index))
+            return replace(opening, commitment_path=path)
+
+    def _symbol(self, term: Term, position: Position) -> tuple[Opening, list[bytes]]:
+        """Return an opening without a path to a commitment, and the salted nodes of its symbol's pair.
+
+        Of an invalid blob there are neither symbol nor nodes.
+        """
+        inventory, shard = self._inventory(term), term.shards[position.shard_number]
+        index, entry = inventory.find(position.offset)
+        blob_id, in_inventory = entry.blob_id, inventory.tree.siblings(index)
+        if self._view.is_invalid(blob_id):
+            length = self._view.lengths([blob_id])[blob_id]
+            return replace(
+                NOTHING_OPENED,
+                index=index,
+                offset=entry.offset,
+                inventory_path=in_inventory,
+                blob_root=blob_id,
+                blob_length=length,
+            ), []
+        pair, metadata = self._pair(blob_id, shard), self._store.metadata(blob_id)
+        if pair is None or metadata is None:
+            raise Incomplete(f"blob {blob_id_text(blob_id)} is not here whole")
+        roots = BlobMetadata.from_bcs(metadata, blob_id)
+        axis, number = place_of(self._code, position.symbol)
+        symbol, in_sliver = self._code.prove_symbol(axis, pair[axis], number, entry.symbol_size)
+        of_pair = self._code.pair_of_shard(blob_id, shard)
+        opening = Opening(
+            *(index, entry.offset, roots.root, roots.length, in_inventory, symbol, in_sliver.siblings),
+            other_root=roots.sliver_root(axis.other, self._code.sliver_of_pair(of_pair, axis.other)),
+            blob_path=MerkleProof.of(roots.pair_nodes(), of_pair).siblings,
+            commitment_path=(),
+        )
+        return opening, pair_nodes(self._salt(term), *pair, entry.symbol_size)
+
+    def folder_of(self, term: Term) -> Path:
+        """Return the folder of a term's files; it is there once the inventory is made."""
+        return self._of(term)
 
     def forget_others(self, term: Term) -> None:
         """Delete what was made for other epochs, as far as that is possible."""
@@ -172,6 +240,9 @@ class Proving:
             except FileNotFoundError:
                 nodes.append(NOTHING)
         return nodes
+
+    def _committed(self, term: Term, root: bytes) -> Path:
+        return self._of(term) / f"{root[:COMMITMENT_BYTES].hex()}.committed"
 
     # what is in them
 
@@ -240,6 +311,25 @@ class Proving:
         """What has been read of the view was of this epoch only if it is the current one still."""
         if (self._view.state.epoch, self._view.state.started_block) != (term.epoch, term.start):
             raise Incomplete(f"epoch {term.epoch} is over, or was started by another block")
+
+
+def _nodes_under(path: Path, root: bytes, count: int) -> list[bytes]:
+    """Return the nodes in a file over which a root is, or one that begins so. Raises `OSError`, `ValueError`."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        kept = file.read(count * HASH_BYTES + 1)
+    nodes = [kept[at : at + HASH_BYTES] for at in range(0, len(kept), HASH_BYTES)]
+    if len(kept) != count * HASH_BYTES or root_of_hashes(nodes)[:COMMITMENT_BYTES] != root[:COMMITMENT_BYTES]:
+        raise ValueError(f"{path} is damaged")
+    return nodes
+
+
+@contextlib.contextmanager
+def _incomplete() -> Iterator[None]:
+    """Turn what a damaged file leads to into `Incomplete`."""
+    try:
+        yield
+    except (OSError, ValueError, RedStuffError) as error:
+        raise Incomplete(str(error)) from error
 
 
 def _existing(opened: Callable[[], File]) -> File | None:

@@ -287,6 +287,8 @@ async def test_metrics_count_requests_and_slivers(prepared: OneNode, ask: Ask, b
     assert 'haulout_requests_total{method="DELETE",route="unknown",status="405"} 1.0' in lines
     assert 'haulout_requests_total{method="other",route="unknown",status="405"} 2.0' in lines
     assert "haulout_slivers 4.0" in lines
+    assert "haulout_proof_lacking_shards 2.0" in lines
+    assert "haulout_proof_missed 0.0" in lines
     assert "haulout_clock_ahead_seconds -840.0" in lines
     assert f"haulout_sliver_bytes {2 * 11 * 40}.0" in lines
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from committee.opening import Opening
+from committee.opening import COMMITMENT_BYTES, Opening
 from storage.node.handover.attesting import Attesting
 from storage.node.proving import Incomplete, Term, proving
 from storage.node.proving.proving import NOTHING
@@ -48,7 +48,9 @@ def committed(node: StorageNode, term: Term) -> Commitment:
     """The node's commitment, after it has made all its trees, with its first shard attested."""
     roots = [node.proving.shard_root(term, shard)[0] for shard in term.shards]
     salt = salt_of(term.epoch, NODE, node.secret.public_key, term.start.hash)
-    return Commitment(node.proving.commitment(term), salt, term.shards, {term.shards[0]: roots[0]})
+    root = node.proving.commit(term)
+    assert root is not None
+    return Commitment(root[:COMMITMENT_BYTES], salt, term.shards, {term.shards[0]: roots[0]})
 
 
 def open_all(node: StorageNode, term: Term, commitment: Commitment) -> list[Opening]:
@@ -56,7 +58,7 @@ def open_all(node: StorageNode, term: Term, commitment: Commitment) -> list[Open
     inventory, opened = node.proving.inventory(term), []
     drawn = list(positions(CODE, DRAW, NODE, len(term.shards), inventory.weight))[:24]
     for position in drawn:
-        opened.append(node.proving.opening(term, position))
+        opened.append(node.proving.opening(term, commitment.root, position))
         judge(CODE, inventory, commitment, opened[-1], position)
     return opened
 
@@ -177,17 +179,17 @@ async def test_a_tree_is_not_made_to_its_end_when_the_node_ends(
 async def test_what_was_deleted_since_cannot_be_opened(begun: Network) -> None:
     node = begun.running[NODE]
     term = term_of(node)
-    committed(node, term)
+    commitment = committed(node, term).root
     shard, blob = term.shards[0], BLOBS[3]
     index = sorted(one.blob_id for one in BLOBS).index(blob.blob_id)
     offset = sum(CODE.symbol_size(one.length) for one in sorted(BLOBS, key=lambda one: one.blob_id)[:index])
     position = Position(0, symbols_in_pair(CODE) - 1, offset)
-    assert blob_id_of(node.proving.opening(term, position)) == blob.blob_id
+    assert blob_id_of(node.proving.opening(term, commitment, position)) == blob.blob_id
     symbols = node.store.sliver(blob.blob_id, shard, Axis.SECONDARY)
     assert symbols is not None
     node.store.discard(blob.blob_id, shard, Axis.SECONDARY, symbols)
     with pytest.raises(Incomplete, match=str(blob.blob_id)):
-        node.proving.opening(term, position)
+        node.proving.opening(term, commitment, position)
 
 
 async def test_a_blob_that_is_invalid_stands_as_nothing_in_the_inventorys_order(begun: Network) -> None:
@@ -197,6 +199,7 @@ async def test_a_blob_that_is_invalid_stands_as_nothing_in_the_inventorys_order(
     await begun.seen()
     term = term_of(node)
     assert node.proving.inventory(term).count == len(BLOBS)
+    node.proving.folder_of(term).joinpath(f"{term.shards[0]}.tree").unlink(missing_ok=True)  # of before
     node.proving.shard_root(term, term.shards[0])
     tree = node.proving._tree(term, term.shards[0])
     leaves = [tree.siblings(index ^ 1)[0] for index in range(len(BLOBS))]

@@ -1,0 +1,180 @@
+"""What a member signs for its fellows in a round of storage proofs: the inventory, and openings it has found right.
+
+A fellow whose openings are drawn asks for a signature. This node then fetches all of them from it, judges each by the
+rules (`storage.proofs`), and signs that the fellow proved. An audit is made once: it goes on when the fellow that waits
+for it hangs up, what it came to is kept, and one that failed is not begun again at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from committee import messages
+from committee.bls import SecretKey
+from committee.errors import LedgerError
+from committee.ledger.proofs import MemberProof, Round
+from committee.logs import Log
+from committee.membership import Member
+from committee.opening import Opening
+from storage.client import proof_wire
+from storage.client.errors import NodeError
+from storage.client.failures import Reason
+from storage.client.link import Transfer
+from storage.node.chain import ChainView
+from storage.node.face import Refusal
+from storage.node.peers import Peers
+from storage.node.proving import Proving, Term
+from storage.node.rules import require_fellow
+from storage.node.threads import cancelled
+from storage.proofs import Commitment, Inventory, Position, WrongOpening, judge, positions, salt_of
+from storage.redstuff import RedStuff
+
+log = Log()
+
+AUDITS_AT_ONCE = 4
+FAILURE_KEPT_S = 5.0
+"""For so long an audit that failed is not made again."""
+
+
+@dataclass
+class _Audit:
+    """An audit of one fellow, which runs or has ended."""
+
+    task: asyncio.Task[bytes]
+    ended_s: float | None = None
+    """When it ended, by this machine's clock."""
+
+    @property
+    def is_to_be_made_again(self) -> bool:
+        """Whether it failed, and that was a while ago."""
+        has_failed = self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
+        return has_failed and self.ended_s is not None and time.monotonic() - self.ended_s >= FAILURE_KEPT_S
+
+
+class Auditing:
+    """What one member signs of the round of the current epoch."""
+
+    def __init__(
+        self, view: ChainView, peers: Peers, code: RedStuff, secret: SecretKey, proving: Proving
+    ) -> None:
+        self._view = view
+        self._peers = peers
+        self._code = code
+        self._secret = secret
+        self._proving = proving
+        self._audits: dict[tuple[int, int, bytes], _Audit] = {}
+        """(epoch, node id, draw) → the audit."""
+        self._free = asyncio.Semaphore(AUDITS_AT_ONCE)
+
+    async def close(self) -> None:
+        """End the audits that run."""
+        await cancelled([one.task for one in self._audits.values()])
+
+    async def sign_inventory(self) -> tuple[bytes, bytes]:
+        """Return (message, signature) for the current epoch's inventory. Raises `Refusal` until it is made."""
+        term = Term.now(self._view)
+        if term is None:
+            raise Refusal(404, Reason.INVALID_REQUEST, "this node is no member of the current committee")
+        made = await asyncio.to_thread(self._proving.made_inventory, term)
+        if made is None or not self._view.is_checked:
+            raise Refusal(503, Reason.UNAVAILABLE, f"the inventory of epoch {term.epoch} is being made")
+        message = self._message(messages.Intent.INVENTORY, term.epoch, made.body())
+        return message, await asyncio.to_thread(self._secret.sign, message)
+
+    async def sign_proof(self, node_id: int, draw: bytes) -> tuple[bytes, bytes]:
+        """Return (message, signature) for a fellow that has opened all that was drawn. Raises `Refusal`."""
+        state = self._view.state
+        was_ejected = self._view.was_ejected(node_id, state.epoch)
+        fellow = require_fellow(state.current, self._view.node_id, node_id, was_ejected=was_ejected)
+        message = self._message(messages.Intent.PROOF, state.epoch, messages.proof_body(node_id, draw))
+        for key in [key for key in self._audits if key[0] != state.epoch]:
+            self._audits.pop(key).task.cancel()
+        key = (state.epoch, node_id, draw)
+        audit = self._audits.get(key)
+        if audit is None or audit.is_to_be_made_again:
+            round_ = await self._drawn(state.epoch, draw)
+            audit = self._audits.get(key)
+            if audit is None or audit.is_to_be_made_again:
+                audit = self._audits[key] = self._begin(fellow, round_, draw, message)
+        return message, await asyncio.shield(audit.task)
+
+    def _message(self, intent: messages.Intent, epoch: int, body: bytes) -> bytes:
+        return messages.encode(intent, epoch, body, self._view.parameters.domain)
+
+    def _begin(self, fellow: Member, round_: Round, draw: bytes, message: bytes) -> _Audit:
+        audit = _Audit(
+            asyncio.create_task(self._audited(fellow, self._view.state.epoch, round_, draw, message))
+        )
+
+        def ended(task: asyncio.Task[bytes]) -> None:
+            audit.ended_s = time.monotonic()
+            if not task.cancelled():
+                task.exception()  # it is told to whoever asked, if anybody still does
+
+        audit.task.add_done_callback(ended)
+        return audit
+
+    async def _drawn(self, epoch: int, draw: bytes) -> Round:
+        """Return the epoch's round, which was drawn by `draw`."""
+        try:
+            round_ = await self._view.ledger.proof_round(epoch)
+        except LedgerError as error:
+            raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
+        if round_ is None or round_.draw != draw:
+            raise Refusal(503, Reason.UNAVAILABLE, f"the chain does not show this draw in epoch {epoch}")
+        return round_
+
+    async def _audited(self, fellow: Member, epoch: int, round_: Round, draw: bytes, message: bytes) -> bytes:
+        """Return this node's signature over a fellow's proof, once it has judged all openings. Raises `Refusal`."""
+        async with self._free:
+            try:
+                proof, commitment = await self._commitment(fellow, epoch, round_)
+                if not any(proof.commitment):
+                    raise Refusal(400, Reason.INVALID_PROOF, f"{fellow.name} has committed to nothing")
+                await self._judge(fellow, round_, draw, commitment)
+            except LedgerError as error:
+                raise Refusal(
+                    503, Reason.UNAVAILABLE, "the chain does not answer; try again later"
+                ) from error
+            except NodeError as error:
+                raise Refusal(503, Reason.UNAVAILABLE, f"{fellow.name} does not show its openings") from error
+            except WrongOpening as error:
+                log.warning("a fellow's openings are wrong", member=fellow.name, error=str(error))
+                raise Refusal(400, Reason.INVALID_PROOF, f"{fellow.name}: {error}") from error
+        return await asyncio.to_thread(self._secret.sign, message)
+
+    async def _commitment(self, fellow: Member, epoch: int, round_: Round) -> tuple[MemberProof, Commitment]:
+        """Return a fellow's part in a round, and what its openings are held to. Raises `LedgerError`."""
+        ledger, shards = self._view.ledger, fellow.shards
+        proof = await ledger.member_proof(epoch, fellow.node_id)
+        held = await ledger.held_since(shards)
+        return proof, Commitment(
+            root=proof.commitment,
+            salt=salt_of(epoch, fellow.node_id, fellow.public_key, round_.start_hash),
+            shards=shards,
+            attested={shard: one.attested for shard, one in held.items() if one.attested is not None},
+            lacking={shard for shard in shards if not held[shard].was_in_time(round_.commit_by_s)},
+        )
+
+    async def _judge(self, fellow: Member, round_: Round, draw: bytes, commitment: Commitment) -> None:
+        """Raises `NodeError`, or `WrongOpening` for the first opening that breaks a rule."""
+        inventory = Inventory(round_.inventory_root, round_.count, round_.weight)
+        drawn = list(positions(self._code, draw, fellow.node_id, len(commitment.shards), inventory.weight))
+        client = self._peers.client(fellow)
+        for page in range(proof_wire.PAGES):
+            openings = await client.openings(draw, page, Transfer())
+            places = [drawn[place] for place in proof_wire.places_of(page)]
+            await asyncio.to_thread(self._judge_page, inventory, commitment, places, openings)
+
+    def _judge_page(
+        self,
+        inventory: Inventory,
+        commitment: Commitment,
+        places: Sequence[Position],
+        openings: Sequence[Opening],
+    ) -> None:
+        for position, opening in zip(places, openings, strict=True):
+            judge(self._code, inventory, commitment, opening, position, self._view.is_invalid)

@@ -1,0 +1,255 @@
+"""A member in the rounds of storage proofs, by itself: begin, commit, draw, prove, answer, judge (PROTOCOL section 8).
+
+Two tasks run side by side. One makes the trees of the epoch's inventory and of the shards, which takes as long as
+reading them. One follows the round (`committee.ledger.proofs.round_step`) and sends what is this node's to send: its
+own commitment, proof and answers, and in its turn (`storage.node.duties`) what any member may: to begin, draw, judge.
+What fails is tried again at the next look, while that can still be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from committee import messages
+from committee.bls import SecretKey
+from committee.certificate import Certificate, MemberSignature, build
+from committee.ledger import EpochState
+from committee.ledger.proofs import Round, RoundStep, round_step
+from committee.logs import ChangesOnly, Log
+from committee.membership import Committee, Member
+from committee.opening import COMMITMENT_BYTES, PLACES_ON_CHAIN
+from storage.client.errors import name_failures
+from storage.node.chain import ChainView
+from storage.node.duties import Rota
+from storage.node.peers import Peers
+from storage.node.proving import Incomplete, Proving, Shown, Term
+from storage.node.rounds.looking import Sending
+from storage.node.rounds.standing import Standing
+from storage.node.signatures import gather_signatures, round_behind
+from storage.node.threads import finished_or_told
+from storage.proofs import Position, positions
+from storage.redstuff import RedStuff
+
+log = Log()
+
+LONGEST_ROUND_S = 600
+"""Turns are so short that all members have had theirs by then."""
+
+BEGIN_PART = 18
+"""A round begins once the epoch's handover is done, so that gained shards are in it, but waits no longer than this part
+of a period: the chain tells the hash of the block that started the epoch for 8191 blocks."""
+
+
+def begins_at_s(state: EpochState, period_s: int) -> int:
+    """Return since when, in the chain's seconds, the round of the current epoch is to begin."""
+    latest_s = state.started_at_s + period_s // BEGIN_PART
+    return min(state.last_handover_done_s, latest_s) if state.handover_done else latest_s
+
+
+class Prover:
+    """The rounds of one node, which sends what any member may in its turn if it `keeps`."""
+
+    def __init__(
+        self,
+        view: ChainView,
+        rota: Rota,
+        peers: Peers,
+        code: RedStuff,
+        secret: SecretKey,
+        proving: Proving,
+        shown: Shown,
+        keeps: bool,
+    ) -> None:
+        self._view = view
+        self._rota = rota
+        self._peers = peers
+        self._code = code
+        self._secret = secret
+        self._proving = proving
+        self._shown = shown
+        self._has_account = view.ledger.account is not None
+        self._keeps = keeps
+        self.standing = Standing()
+        self._tried: dict[str, int] = {}
+        """Task → the number of this node's turn in which it last tried it."""
+        self._sending = Sending()
+        self._changes = ChangesOnly()
+
+    def _standing(self, term: Term) -> Standing:
+        if self.standing.epoch != term.epoch:
+            self.standing, self._tried = Standing(term.epoch), {}
+        return self.standing
+
+    # the trees
+
+    async def make_trees(self, term: Term) -> object:
+        """Make the trees of the current epoch that can be made, and return which shards lack something."""
+        standing = self._standing(term)
+        await asyncio.to_thread(self._proving.forget_others, term)
+        inventory = await asyncio.to_thread(self._proving.inventory, term)
+        lacking = []
+        for shard in term.shards if inventory.count else ():
+            try:
+                await finished_or_told(partial(self._proving.shard_root, term, shard))
+            except Incomplete:
+                lacking.append(shard)
+        standing.lacking = tuple(lacking)
+        return term, lacking
+
+    # the round
+
+    async def follow_round(self, term: Term) -> object:
+        """See where the round stands and do what is to be done; return the step."""
+        state, ledger, standing = self._view.state, self._view.ledger, self._standing(term)
+        if state.current is None or state.epoch != term.epoch:
+            return None
+        await self._rota.measure()
+        round_, now_s = await ledger.proof_round(term.epoch), await ledger.chain_time_s()
+        step, standing.until_s = round_step(round_, now_s)
+        standing.step = step
+        if round_ is None:
+            begin_s = begins_at_s(state, self._view.parameters.period_duration_s)
+            await self._begin(term, state.current, now_s - begin_s)
+            return step
+        match step:
+            case RoundStep.COMMIT:
+                await self._commit(term, round_, now_s)
+            case RoundStep.DRAW:
+                await self._draw(term, round_, now_s - round_.commit_by_s)
+            case RoundStep.PROVE | RoundStep.ANSWER if round_.draw is not None:
+                await self._prove(term, state.current, round_, round_.draw, step)
+            case RoundStep.JUDGE if not standing.is_over:
+                await self._judge(term, state.current, now_s - round_.answer_by_s - 1)
+        # A block that is to draw is waited for closely, too.
+        return step, round_.draw_block
+
+    async def _begin(self, term: Term, current: Committee, waited_s: int) -> None:
+        """In this node's turn: have the inventory certified."""
+        inventory = await asyncio.to_thread(self._proving.made_inventory, term)
+        if not inventory or not inventory.count or not self._take_turn(f"begin {term.epoch}", waited_s):
+            return
+        certificate = await self._certificate(
+            *(current, messages.Intent.INVENTORY, inventory.body()),
+            lambda member: self._peers.client(member).inventory(),
+        )
+        if certificate is not None:
+            begin = self._view.ledger.begin_round
+            sending = begin(inventory.root, inventory.count, inventory.weight, certificate)
+            await self._sending.send(
+                "begun a round of proofs", sending, epoch=term.epoch, blobs=inventory.count
+            )
+
+    async def _commit(self, term: Term, round_: Round, now_s: int) -> None:
+        """Commit to all shards; in the window's second half to those whose trees are made."""
+        standing, window_s = self._standing(term), (await self._view.ledger.proof_terms()).commit_window_s
+        is_whole = standing.lacking == ()
+        if not is_whole and 2 * (round_.commit_by_s - now_s) > window_s:
+            return
+        if not is_whole:
+            self._changes.warning(
+                "not all that this node should store is there to commit to; what is missing fails the proof",
+                shards=standing.lacking,
+                commit_by=round_.commit_by_s,
+            )
+        root = await asyncio.to_thread(self._proving.commit, term)
+        standing.note(await self._view.ledger.member_proof(term.epoch, self._view.node_id))
+        if not self._has_account:
+            return
+        if root is not None and standing.commitment != root[:COMMITMENT_BYTES]:
+            sending = self._view.ledger.commit(term.epoch, root)
+            await self._sending.send("committed to what is stored", sending, epoch=term.epoch)
+
+    async def _draw(self, term: Term, round_: Round, waited_s: int) -> None:
+        """In this node's turn: fix the block that draws, or tell its hash."""
+        newest = await self._view.ledger.newest()
+        if newest.number > round_.draw_block and self._take_turn(
+            f"draw {round_.draw_block} in {term.epoch}", waited_s
+        ):
+            await self._sending.send("drew what is to be proven", self._view.ledger.draw(), epoch=term.epoch)
+
+    async def _prove(
+        self, term: Term, current: Committee, round_: Round, draw: bytes, step: RoundStep
+    ) -> None:
+        """Show fellows what was drawn and post their certificate; if it is late, answer on chain."""
+        me, ledger, standing = self._view.node_id, self._view.ledger, self._standing(term)
+        standing.note(await ledger.member_proof(term.epoch, me))
+        if standing.is_proven or not standing.is_committed:
+            return
+        places = list(positions(self._code, draw, me, len(term.shards), round_.weight))
+        make = partial(self._shown.make, term, standing.commitment, draw, places)
+        try:
+            await finished_or_told(make)
+        except Incomplete as error:
+            self._changes.warning("what was drawn cannot all be shown", why=str(error))
+        if not self._has_account:
+            return
+        certificate = await self._certificate(
+            *(current, messages.Intent.PROOF, messages.proof_body(me, draw)),
+            lambda member: self._peers.client(member).proof(me, draw),
+        )
+        if certificate is not None:
+            await self._sending.send("proved what is stored", ledger.prove(me, certificate), epoch=term.epoch)
+        elif step is RoundStep.ANSWER:
+            await self._answer(term, places)
+
+    async def _answer(self, term: Term, places: list[Position]) -> None:
+        """Answer on chain the places that are not answered yet, as far as they can be."""
+        standing, openings = self._standing(term), {}
+        for place in set(range(PLACES_ON_CHAIN)) - standing.answered:
+            try:
+                openings[place] = await asyncio.to_thread(
+                    self._proving.opening, term, standing.commitment, places[place]
+                )
+            except Incomplete as error:
+                self._changes.warning("a place cannot be answered", place=place, why=str(error))
+        if openings:
+            sending = self._view.ledger.answer(self._view.node_id, openings)
+            await self._sending.send("answered on chain what was drawn", sending, places=sorted(openings))
+
+    async def _judge(self, term: Term, current: Committee, waited_s: int) -> None:
+        """In this node's turn: have members that have not proven miss the round."""
+        ledger, standing = self._view.ledger, self._standing(term)
+        if not self._take_turn(f"judge {term.epoch}", waited_s):
+            standing.note(await ledger.member_proof(term.epoch, self._view.node_id))
+            return
+        standing.is_over = True
+        for member in current.members:
+            proof = await ledger.member_proof(term.epoch, member.node_id)
+            if not proof.is_proven and not proof.is_missed:
+                standing.is_over = False
+                named = {"member": member.name, "member_id": member.node_id}
+                await self._sending.send("judged a member", ledger.judge(member.node_id), **named)
+
+    # what they have in common
+
+    def _take_turn(self, task: str, waited_s: float) -> bool:
+        """Whether it is this node's turn with a task, in which it has not tried it yet."""
+        turn = self._rota.turn(task, waited_s, longest_round_s=LONGEST_ROUND_S)
+        if not self._keeps or turn is None or not self._rota.is_mine(turn):
+            return False
+        if self._tried.get(task) == turn.number:
+            return False
+        self._tried[task] = turn.number
+        return True
+
+    async def _certificate(
+        self,
+        current: Committee,
+        intent: messages.Intent,
+        body: bytes,
+        ask: Callable[[Member], Coroutine[Any, Any, tuple[bytes, bytes]]],
+    ) -> Certificate | None:
+        """Return a quorum's certificate of a message, this node's signature in it; None while too few members sign."""
+        message = messages.encode(intent, current.epoch, body, self._view.parameters.domain)
+        own = MemberSignature(self._view.node_id, await asyncio.to_thread(self._secret.sign, message))
+        signatures, failures = await gather_signatures(
+            *(current, message, current.quorum, own, round_behind(self._view.node_id, current)),
+            lambda member: (ask(member), None),
+        )
+        if not current.is_quorum(current.weight_of({one.node_id for one in signatures})):
+            log.info("too few members sign yet", about=intent.name.lower(), why=name_failures(failures))
+            return None
+        return await asyncio.to_thread(build, current, message, signatures)

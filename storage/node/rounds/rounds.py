@@ -1,0 +1,68 @@
+"""One node in the rounds of storage proofs: what it does by itself, and what it signs and shows when asked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from committee.bls import SecretKey
+from storage.node.chain import ChainView
+from storage.node.duties import Rota
+from storage.node.peers import Peers
+from storage.node.proving import Proving, Shown, Term
+from storage.node.rounds.auditing import Auditing
+from storage.node.rounds.demands import Demands
+from storage.node.rounds.looking import look_for_ever
+from storage.node.rounds.prover import Prover
+from storage.redstuff import RedStuff
+
+
+class Rounds:
+    """The rounds of one node. `keeps` says whether it sends what any member may; it pays the gas of that."""
+
+    def __init__(
+        self,
+        view: ChainView,
+        rota: Rota,
+        peers: Peers,
+        code: RedStuff,
+        secret: SecretKey,
+        proving: Proving,
+        keeps: bool,
+    ) -> None:
+        self._view = view
+        self._shown = Shown(proving)
+        self.auditing = Auditing(view, peers, code, secret, proving)
+        self.prover = Prover(view, rota, peers, code, secret, proving, self._shown, keeps)
+        self.demands = Demands(view, code, proving)
+
+    async def run(self) -> None:
+        """Take part for ever."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for look in (self.prover.make_trees, self.prover.follow_round, self.demands.answer):
+                    tasks.create_task(look_for_ever(self._view, look))
+        finally:
+            await self.auditing.close()
+
+    def health(self) -> dict[str, Any]:
+        """What `/v1/health` says of the current round."""
+        return self.prover.standing.health()
+
+    async def sign_inventory(self) -> tuple[bytes, bytes]:
+        """As `RoundsFace.sign_inventory`."""
+        return await self.auditing.sign_inventory()
+
+    async def sign_proof(self, node_id: int, draw: bytes) -> tuple[bytes, bytes]:
+        """As `RoundsFace.sign_proof`."""
+        return await self.auditing.sign_proof(node_id, draw)
+
+    def openings(self, draw: bytes, page: int) -> bytes | None:
+        """As `RoundsFace.openings`."""
+        term = Term.now(self._view)
+        return None if term is None else self._shown.page(term, draw, page)
+
+    def openings_size(self, draw: bytes, page: int) -> int:
+        """As `RoundsFace.openings_size`."""
+        term = Term.now(self._view)
+        return 0 if term is None else self._shown.size_bytes(term, draw, page)

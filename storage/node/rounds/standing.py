@@ -1,0 +1,51 @@
+"""What a member knows of its part in a round: in its health and metrics, and in what it does next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from committee.ledger.proofs import MemberProof, RoundStep
+
+
+@dataclass
+class Standing:
+    """One node's part in the round of one epoch."""
+
+    epoch: int = 0
+    step: RoundStep | None = None
+    """What the round waits for; None before the first look."""
+    until_s: int | None = None
+    """The last second of it, in the chain's time."""
+    lacking: tuple[int, ...] | None = None
+    """The node's shards that are not whole, and so not in its commitment; None until it has looked."""
+    commitment: bytes = b""
+    """As the chain has it."""
+    answered: frozenset[int] = frozenset()
+    is_proven: bool = False
+    is_missed: bool = False
+    is_over: bool = False
+    """Whether this node has found all members to have proven or missed the round."""
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the chain has a commitment of the node."""
+        return any(self.commitment)
+
+    def note(self, proof: MemberProof) -> None:
+        """Take in what the chain says of the node."""
+        self.commitment, self.answered = proof.commitment, proof.answered
+        self.is_proven, self.is_missed = proof.is_proven, proof.is_missed
+
+    def health(self) -> dict[str, Any]:
+        """What `/v1/health` says."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "until": self.until_s,
+            "lackingShards": None if self.lacking is None else list(self.lacking),
+            "committed": self.is_committed,
+            "answered": len(self.answered),
+            "proven": self.is_proven,
+            "missed": self.is_missed,
+        }

@@ -1,0 +1,105 @@
+"""The network in memory in a period long enough for rounds of proofs, and ways to have time pass in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from committee.ledger.proofs import MemberProof, Round, RoundStep, round_step
+from storage.node.rounds import looking
+from tests.memory_chain import MemoryChain
+from tests.storage import network as networks
+from tests.storage.network import LIMIT_S, SHARDS, Network
+from tests.storage.node.handovers import BLOBS, MOVED, Shards, change
+
+PERIOD_S = 18_000
+"""Windows have 1000 seconds."""
+
+
+class Rounds:
+    """A network whose nodes are in a round, and its chain's clock."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.chain: MemoryChain = network.chain
+
+    @property
+    def epoch(self) -> int:
+        return self.chain.state.epoch
+
+    @property
+    def round(self) -> Round | None:
+        return self.chain.contracts.rounds.get(self.epoch)
+
+    @property
+    def step(self) -> RoundStep:
+        return round_step(self.round, self.chain.time_s)[0]
+
+    def proof(self, node_id: int, epoch: int | None = None) -> MemberProof:
+        """A member's part, as the chain has it."""
+        part = self.chain.contracts.part(self.epoch if epoch is None else epoch, node_id)
+        return MemberProof(
+            part.commitment[:24], part.answered, part.is_proven, part.is_missed, part.is_punished
+        )
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for what the nodes bring about; between two looks a second passes on the chain, in a new block."""
+        async with asyncio.timeout(LIMIT_S):
+            while not condition():
+                self.tick(1)
+                await asyncio.sleep(0.01)
+
+    def tick(self, seconds: int) -> None:
+        """Have time pass on the chain."""
+        self.chain.time_s += seconds
+        self.chain.mine()
+
+    async def committed(self, *node_ids: int) -> None:
+        """The round has begun, and these have committed."""
+        await self.until(lambda: self.round and all(any(self.proof(one).commitment) for one in node_ids))
+
+    async def drawn(self) -> None:
+        """Commitments are over, and the positions are drawn."""
+        assert self.round is not None
+        self.tick(max(0, self.round.commit_by_s - self.chain.time_s))
+        await self.until(lambda: self.round and self.round.draw)
+
+    async def proven(self, *node_ids: int) -> None:
+        """These have proven."""
+        await self.until(lambda: all(self.proof(one).is_proven for one in node_ids))
+
+    async def judged(self, *node_ids: int) -> None:
+        """The time for answers is over, and these have missed the round."""
+        assert self.round is not None
+        self.tick(max(0, self.round.answer_by_s + 1 - self.chain.time_s))
+        await self.until(lambda: all(self.proof(one).is_missed for one in node_ids))
+
+    async def next_epoch(self, shards: Shards) -> None:
+        """The next period, with its handover done."""
+        await change(self.network, shards)
+
+
+@pytest.fixture
+async def rounds(
+    tmp_path: Path,
+    session: aiohttp.ClientSession,
+    soon_tried_again: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Rounds]:
+    """Four nodes with blobs, one of which has just gained a shard."""
+    monkeypatch.setattr(networks, "PARAMETERS", replace(networks.PARAMETERS, period_duration_s=PERIOD_S))
+    monkeypatch.setattr(looking, "FIRST_REST_S", 0.01)
+    monkeypatch.setattr(looking, "LONGEST_DEVELOPMENT_REST_S", 0.05)
+    network = Network(tmp_path, session)
+    network.chain.start(SHARDS)
+    await network.start(*SHARDS, keeper=True)
+    for blob in BLOBS:
+        await network.upload(blob)
+    await change(network, MOVED)
+    yield Rounds(network)
+    await network.stop(*network.running)

@@ -1,0 +1,67 @@
+"""What nodes answer about rounds of storage proofs to whoever asks, at the right time and the wrong one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from committee import bls
+from storage.client.errors import NodeRefused
+from storage.client.node_client import NodeClient
+
+if TYPE_CHECKING:
+    from tests.storage.node.rounds.conftest import Rounds
+
+DRAW = b"\xd4" * 32
+ALL = (1, 2, 3, 4)
+
+
+async def test_all_members_sign_one_inventory(rounds: Rounds) -> None:
+    clients = [rounds.network.client(one) for one in ALL]
+    await rounds.committed(*ALL)
+    signed = [await client.inventory() for client in clients]
+    assert len({message for message, _ in signed}) == 1
+    for one, (message, signature) in zip(ALL, signed, strict=True):
+        assert bls.verify(rounds.network.secret(one).public_key, message, signature)
+
+
+async def test_nothing_is_signed_or_shown_of_a_draw_that_there_is_not(rounds: Rounds) -> None:
+    await rounds.committed(*ALL)
+    client = rounds.network.client(1)
+    client._transport._patience_s = 0.2
+    for asked in (
+        client.proof(2, DRAW),
+        client.openings(DRAW, 0),
+        client.proof(1, DRAW),
+        client.proof(9, DRAW),
+    ):
+        with pytest.raises(NodeRefused):
+            await asked
+
+
+async def test_an_audit_is_made_once_for_all_that_ask(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rounds.committed(*ALL)
+    await rounds.drawn()
+    await rounds.proven(*ALL)
+    assert rounds.round is not None
+    draw = rounds.round.draw
+    assert draw is not None
+    asked = []
+    real = NodeClient.openings
+
+    async def counted(self: NodeClient, draw: bytes, page: int, *rest: object) -> object:
+        asked.append(page)
+        return await real(self, draw, page)
+
+    monkeypatch.setattr(NodeClient, "openings", counted)
+    auditing = rounds.network.running[2].rounds.auditing
+    auditing._audits.clear()
+    signed = await asyncio.gather(*(auditing.sign_proof(1, draw) for _ in range(5)))
+    assert len(set(signed)) == 1
+    assert sorted(asked) == list(range(16))
+    await auditing.sign_proof(1, draw)
+    assert len(asked) == 16

@@ -1,0 +1,198 @@
+"""Rounds of storage proofs: real nodes that have what they should prove it, who has not is found, pays, is replaced."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from committee.ledger.proofs import RoundStep
+from storage.client.failures import Reason
+from storage.node.face import Refusal
+from storage.node.proving import Proving, Term
+from storage.redstuff import Axis
+from tests.memory_chain import WRITER
+from tests.storage.node.checks import check
+from tests.storage.node.handovers import BLOBS, CODE, MOVED, encoded
+
+if TYPE_CHECKING:
+    from storage.node.node import StorageNode
+    from tests.storage.node.rounds.conftest import Rounds
+
+ALL = (1, 2, 3, 4)
+CHEAT = 4
+"""It has two of ten shards, of which three may be faulty."""
+
+
+def delete(node: StorageNode, share: int) -> None:
+    """Quietly delete every `share`-th sliver, and have the node neither notice nor heal it."""
+
+    async def not_healed(blob_id: bytes) -> None:
+        """What the node would repair."""
+
+    node.healing._heal = not_healed  # type: ignore[method-assign]
+    for number, blob in enumerate(BLOBS):
+        for shard in node.view.my_shards():
+            for axis in Axis:
+                symbols = node.store.sliver(blob.blob_id, shard, axis)
+                if symbols is not None and (number + axis + shard) % share == 0:
+                    node.store.discard(blob.blob_id, shard, axis, symbols)
+
+
+def refuse_to_sign(node: StorageNode, *fellows: int) -> None:
+    """Have a node sign no proof of these fellows."""
+    sign = node.rounds.auditing.sign_proof
+
+    async def signed(node_id: int, draw: bytes) -> tuple[bytes, bytes]:
+        if node_id in fellows:
+            raise Refusal(400, Reason.INVALID_PROOF, "it lacks what it should have")
+        return await sign(node_id, draw)
+
+    node.rounds.auditing.sign_proof = signed  # type: ignore[method-assign]
+
+
+async def test_who_deletes_its_slivers_is_found_pays_and_is_replaced(rounds: Rounds) -> None:
+    network, chain = rounds.network, rounds.chain
+    await rounds.committed(*ALL)
+    staked = chain.nodes[CHEAT].stake
+    delete(network.running[CHEAT], 2)
+    await rounds.drawn()
+    await rounds.proven(1, 2, 3)
+    await rounds.judged(CHEAT)
+    assert not chain.contracts.ejected_at_s
+    await rounds.next_epoch(MOVED)
+    await rounds.committed(1, 2, 3)
+    await rounds.drawn()
+    await rounds.proven(1, 2, 3)
+    await rounds.judged(CHEAT)
+    assert rounds.proof(CHEAT).is_punished
+    assert chain.nodes[CHEAT].stake == staked - staked // 100
+    assert set(chain.contracts.ejected_at_s) == {CHEAT}
+    epoch = rounds.epoch
+    await rounds.until(lambda: rounds.epoch > epoch)
+    current = chain.state.current
+    assert current is not None
+    assert CHEAT not in current.by_id
+    await network.stop(CHEAT)
+    await rounds.until(lambda: chain.state.handover_done)
+    await check(network)
+
+
+async def test_who_commits_to_garbage_is_found(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    cheat = rounds.network.running[CHEAT]
+    real, root = Proving.commit, secrets.token_bytes(32)
+
+    def garbage(self: Proving, term: Term) -> bytes | None:
+        return root if self is cheat.proving else real(self, term)
+
+    monkeypatch.setattr(Proving, "commit", garbage)
+    await rounds.committed(*ALL)
+    await rounds.drawn()
+    await rounds.proven(1, 2, 3)
+    await rounds.judged(CHEAT)
+
+
+async def test_fellows_that_do_not_sign_cannot_have_an_honest_member_fined(rounds: Rounds) -> None:
+    await rounds.committed(*ALL)
+    for one in (2, 3, 4):
+        refuse_to_sign(rounds.network.running[one], 1)
+    await rounds.drawn()
+    await rounds.proven(2, 3, 4)
+    assert not rounds.proof(1).answered, "the chain's answers cost more"
+    assert rounds.round is not None
+    rounds.tick(rounds.round.prove_by_s - rounds.chain.time_s)
+    await rounds.proven(1)
+    assert len(rounds.proof(1).answered) == 16
+
+
+async def test_who_has_what_it_should_proves_it_though_a_third_lies_about_others(rounds: Rounds) -> None:
+    await rounds.committed(*ALL)
+    refuse_to_sign(rounds.network.running[CHEAT], 1, 2, 3)
+    await rounds.drawn()
+    await rounds.proven(*ALL)
+    assert rounds.step is RoundStep.PROVE
+    assert not any(rounds.proof(one).answered for one in ALL)
+
+
+async def test_a_member_that_is_killed_between_commitment_and_answer_goes_on(rounds: Rounds) -> None:
+    await rounds.committed(*ALL)
+    await rounds.network.stop(1)
+    await rounds.drawn()
+    await rounds.network.start(1, keeper=True)
+    await rounds.proven(*ALL)
+
+
+async def test_a_reorganisation_across_the_draw_draws_again(rounds: Rounds) -> None:
+    await rounds.committed(*ALL)
+    before = rounds.chain.settled
+    await rounds.drawn()
+    assert rounds.round is not None
+    first = rounds.round.draw
+    rounds.chain.rewind(before)
+    await rounds.drawn()
+    assert rounds.round.draw != first
+    await rounds.proven(*ALL)
+
+
+async def test_what_happens_to_blobs_after_the_inventory_fails_nobody(rounds: Rounds) -> None:
+    network, chain = rounds.network, rounds.chain
+    deletable = await network.upload(encoded(77), deletable=True)
+    await rounds.next_epoch(MOVED)
+    await rounds.committed(*ALL)
+    chain.delete(deletable)
+    chain.invalidate(BLOBS[1].blob_id)
+    await network.seen()
+    for one in (2, 3, 4):
+        refuse_to_sign(network.running[one], 1)
+    await rounds.drawn()
+    await rounds.proven(2, 3, 4)
+    assert rounds.round is not None
+    rounds.tick(rounds.round.prove_by_s - chain.time_s)
+    await rounds.proven(1)
+
+
+async def test_a_member_that_joins_the_committee_has_nothing_held_against_it(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it gained and has not attested when commitments end, it need not show."""
+    network, chain = rounds.network, rounds.chain
+    await network.stop(3)  # the only one that could prevent it
+    chain.select({1: (0, 1, 2), 2: (3, 4, 5, 6), 4: (8, 9, 7)})
+    chain.start()
+    gained = network.running[2].handover
+    monkeypatch.setattr(gained._attesting, "attest", _never)
+    await rounds.committed(1, 2, 4)
+    await rounds.drawn()
+    await rounds.proven(1, 2, 4)
+
+
+async def _never(*_: Any) -> None:
+    """Attest nothing."""
+
+
+async def test_a_demand_is_answered_by_the_node(rounds: Rounds) -> None:
+    await rounds.committed(*ALL)
+    ledger = rounds.chain.ledger(WRITER)
+    for position in (0, 12_345):
+        await ledger.demand(1, position)
+        await rounds.until(lambda: not rounds.chain.contracts.demands)
+
+
+async def test_who_cannot_answer_a_demand_is_punished(rounds: Rounds) -> None:
+    await rounds.committed(*ALL)
+    delete(rounds.network.running[CHEAT], 1)
+    ledger = rounds.chain.ledger(WRITER)
+    await ledger.demand(CHEAT, 0)
+    rounds.tick(2000)
+    await ledger.judge_demand(CHEAT, WRITER)
+    assert set(rounds.chain.contracts.ejected_at_s) == {CHEAT}
+
+
+async def test_health_tells_what_is_lacking_before_the_commitment(rounds: Rounds) -> None:
+    node = rounds.network.running[CHEAT]
+    delete(node, 1)
+    await rounds.next_epoch(MOVED)
+    await rounds.until(lambda: node.rounds.health()["lackingShards"] == [8, 9])
+    assert node.rounds.health()["committed"] is False
+    assert CODE.n_shards == 10
