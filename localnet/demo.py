@@ -1,8 +1,9 @@
-"""The main job, end to end, on real parts: a chain, ten storage nodes as processes, two changes of epoch.
+"""The main job, end to end, on real parts: a chain, ten storage nodes as processes, four changes of epoch.
 
 Store real files, certify them on chain, read them. Kill a member and delete its folder: the others eject it, replace it
 within the period and rebuild its shards, with no command given. Let another member leave and a newcomer join: the
-next period's committee takes over. After each change check the transition report, and read every file again.
+next period's committee takes over. Have a third delete half of its slivers: it fails two storage proofs, is fined and
+replaced. After each change check the transition report, and read every file again.
 """
 
 from __future__ import annotations
@@ -11,22 +12,21 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from committee.errors import HauloutError
 from committee.ledger.evm import DeploymentParameters
+from committee.ledger.proofs import MemberProof
 from committee.membership import Committee, Member
 from committee.printing import size_text
-from localnet.network import LocalNetwork, Progress
+from localnet.demo_results import Change, DemoResult, FileResult, RoundResult
+from localnet.network import TOKEN, LocalNetwork, Progress
 from storage.client.errors import NodeError
-from storage.client.purchase import StoredBlob
 from storage.node.handover.report import (
-    Check,
     NodeReport,
     ShardReport,
     TransitionReport,
@@ -49,7 +49,7 @@ NODES = {
 }
 """Name → stake in tokens: unequal, so that shard counts differ. Waters where walruses live."""
 NEWCOMER = ("svalbard", 200)
-LEAVES, DIES = "baffin", "barents"
+LEAVES, DIES, CHEATS = "baffin", "barents", "pechora"
 PARAMETERS = DeploymentParameters(
     n_shards=N_SHARDS,
     period_duration_s=3600,
@@ -82,89 +82,6 @@ class DemoFailed(HauloutError):
     """The demo could not go on; the message says what was awaited and what stood instead."""
 
 
-@dataclass
-class FileResult:
-    """One file's way through the demo."""
-
-    path: Path
-    stored: StoredBlob
-    read_ok: dict[int, bool] = field(default_factory=dict)
-    """Epoch → whether it was read back in that epoch."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As `haulout demo --json` prints it."""
-        return {
-            "file": self.path.name,
-            "blob_id": blob_id_text(self.stored.blob_id),
-            "size_bytes": self.stored.size_bytes,
-            "certified_epoch": self.stored.certified_epoch,
-            "read_ok": self.read_ok,
-        }
-
-
-@dataclass
-class Change:
-    """A change of epoch, until every shard that was gained is attested."""
-
-    period: int
-    committee: Committee
-    """The new epoch's."""
-    report: TransitionReport
-    seconds: float
-    """From the start on."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As `haulout demo --json` prints it."""
-        report = asdict(self.report)
-        del report["checks"]
-        return {"period": self.period, **report, "seconds": round(self.seconds, 3)}
-
-
-@dataclass
-class DemoResult:
-    """What the demo found; it succeeded when every check holds."""
-
-    files: list[FileResult]
-    first: Committee
-    changes: list[Change]
-    gas: dict[str, int]
-
-    @property
-    def checks(self) -> list[Check]:
-        """The transition reports' checks and the demo's own."""
-        checks = [self._reads_back(self.first.epoch)]
-        for one in self.changes:
-            checks += [*one.report.checks, self._reads_back(one.committee.epoch)]
-        return checks
-
-    def _reads_back(self, epoch: int) -> Check:
-        different = [one.path.name for one in self.files if not one.read_ok.get(epoch, False)]
-        what = f"every file reads back in epoch {epoch}"
-        return Check(what, not different, ", ".join(different) or "all equal")
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check holds."""
-        return all(check.holds for check in self.checks)
-
-    def to_json(self) -> dict[str, Any]:
-        """As `haulout demo --json` prints it."""
-        return {
-            "ok": self.ok,
-            "blobs": [one.to_json() for one in self.files],
-            "committees": [
-                {
-                    "epoch": committee.epoch,
-                    "members": [{"name": m.name, "shards": list(m.shards)} for m in committee.members],
-                }
-                for committee in (self.first, *(one.committee for one in self.changes))
-            ],
-            "handovers": [one.to_json() for one in self.changes],
-            "gas": self.gas,
-            "checks": [asdict(check) for check in self.checks],
-        }
-
-
 class Demo:
     """One run of the main job on one network."""
 
@@ -173,6 +90,7 @@ class Demo:
         self._paths = files
         self._tell = narrator
         self._files: list[FileResult] = []
+        self._rounds: list[RoundResult] = []
         self._gas: dict[str, int] = {}
 
     async def run(self) -> DemoResult:
@@ -185,7 +103,8 @@ class Demo:
             await self._read(replacement.committee.epoch)
             regular = await self._next_period(replacement.committee)
             await self._read(regular.committee.epoch)
-        return DemoResult(self._files, first, [replacement, regular], self._gas)
+            changes = [replacement, regular, *await self._catch_a_cheat(regular.committee)]
+        return DemoResult(self._files, first, changes, self._rounds, self._gas)
 
     async def _begin(self) -> Committee:
         self._tell.step("A chain, the contracts, ten storage nodes")
@@ -258,6 +177,69 @@ class Demo:
         await self._until(self._is_selected, "a member has the next period's committee elected", 1)
         await network.chain.increase_time(PARAMETERS.period_duration_s // 2)
         return await self._change(committee)
+
+    async def _catch_a_cheat(self, committee: Committee) -> list[Change]:
+        """Have a member delete half of its slivers: it misses two rounds of storage proofs, is fined and replaced."""
+        self._tell.step("A member quietly deletes half of its slivers: it fails its proofs and is replaced")
+        network, cheat = self._network, self._network.nodes[CHEATS]
+        await cheat.stop()
+        await cheat.start(cheats=True)
+        await network.serving(CHEATS)
+        await self._round(committee)
+        await network.chain.increase_time(PARAMETERS.period_duration_s // 2)
+        await self._until(self._is_selected, "a member has the next period's committee elected", 1)
+        await network.chain.increase_time(PARAMETERS.period_duration_s // 2)
+        second = await self._change(committee)
+        await self._read(second.committee.epoch)
+        await self._round(second.committee)
+        await self._until(self._is_selected, f"a member has the committee selected without {CHEATS}", 1)
+        third = await self._change(second.committee)
+        await self._read(third.committee.epoch)
+        return [second, third]
+
+    async def _round(self, committee: Committee) -> None:
+        """See a round of storage proofs through, moving the chain's clock on: all commit, prove, and are judged."""
+        ledger, chain, epoch = self._network.operator, self._network.chain, committee.epoch
+
+        async def parts() -> dict[str, MemberProof]:
+            asked = [ledger.member_proof(epoch, one.node_id) for one in committee.members]
+            return dict(
+                zip((one.name for one in committee.members), await asyncio.gather(*asked), strict=True)
+            )
+
+        async def committed() -> int:
+            return sum(any(one.commitment) or name == CHEATS for name, one in (await parts()).items())
+
+        async def drawn() -> int:
+            found = await ledger.proof_round(epoch)
+            return int(found is not None and found.draw is not None)
+
+        async def proven() -> int:
+            return sum(one.is_proven for name, one in (await parts()).items() if name != CHEATS)
+
+        async def judged() -> int:
+            return sum(one.is_proven or one.is_missed for one in (await parts()).values())
+
+        members = len(committee.members)
+        await self._until(committed, "members commit to what they store", members)
+        found = await ledger.proof_round(epoch)
+        if found is None:
+            raise DemoFailed(f"members have committed, but the contract tells of no round in epoch {epoch}")
+        await chain.increase_time(max(0, found.commit_by_s - await ledger.chain_time_s()))
+        await self._until(drawn, "a member has positions drawn", 1)
+        await self._until(proven, "members prove what was drawn to each other", members - 1)
+        found = await ledger.proof_round(epoch) or found
+        await chain.increase_time(max(0, found.answer_by_s + 1 - await ledger.chain_time_s()))
+        await self._until(judged, "a member has those judged that did not prove", members)
+        now = await parts()
+        fines = {
+            one.name: (await ledger.fines(one.node_id, [epoch])).get(epoch, 0) for one in committee.members
+        }
+        fined = {name: amount for name, amount in fines.items() if amount}
+        proved = [name for name, one in now.items() if one.is_proven]
+        missed = [name for name, one in now.items() if one.is_missed]
+        self._rounds.append(RoundResult(epoch, CHEATS, proved, missed, fined))
+        self._tell.say(f"epoch {epoch}: {len(proved)} members proved what they store; {_told(missed, fined)}")
 
     async def _change(self, previous: Committee) -> Change:
         """Wait until the selected epoch is started and every gained shard attested."""
@@ -338,6 +320,13 @@ class Demo:
             self._tell.progress(what, done, total, await note() if note else "")
 
         return tell
+
+
+def _told(missed: Sequence[str], fined: Mapping[str, int]) -> str:
+    paid = ", ".join(
+        f"{name} pays {amount / TOKEN:g} tokens and is ejected" for name, amount in fined.items()
+    )
+    return f"{', '.join(missed)} did not and earns nothing" + (f"; {paid}" if paid else "")
 
 
 def _names(members: Sequence[Member]) -> str:

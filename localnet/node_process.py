@@ -49,10 +49,11 @@ class NodeProcess:
         """Whether its process was started, not stopped, and ended all the same."""
         return self.process is not None and self.process.returncode is not None
 
-    async def start(self, fail_point: str = "") -> None:
+    async def start(self, fail_point: str = "", *, cheats: bool = False) -> None:
         """Start the process; it serves once `LocalNetwork.ready` says so.
 
-        With a fail point ("name" or "name:k") it kills itself there (`storage.node.fail_points`).
+        With a fail point ("name" or "name:k") it kills itself there (`storage.node.fail_points`). One that `cheats`
+        deletes half of its slivers (`localnet.cheat`).
         """
         try:
             log = open_log(self.log_path)
@@ -63,7 +64,7 @@ class NodeProcess:
                 sys.executable,
                 "-P",  # modules of the folder that the command is given in are none of the node's
                 "-m",
-                "storage.node",
+                "localnet.cheat" if cheats else "storage.node",
                 str(self.folder),
                 "--stop-with-parent",
                 stdin=asyncio.subprocess.PIPE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from committee.printing import size_text
-from localnet.demo import DemoResult
+from localnet.demo_results import DemoResult, RoundResult
+from localnet.network import TOKEN
 from storage.node.handover.report import TransitionReport
 from storage.redstuff import Parameters
 
@@ -90,6 +91,7 @@ class Screen:
         for change in result.changes:
             self._console.print(_report_table(change.report, change.seconds))
         self.say(_explanation(Parameters(result.first.n_shards)))
+        self._console.print(_proofs_table(result.rounds))
         for check in result.checks:
             mark = "[green]holds[/green]" if check.holds else "[red]FAILS[/red]"
             self._print(f"   {mark}  {check.statement} [dim]({check.detail})[/dim]")
@@ -134,6 +136,16 @@ def _report_table(report: TransitionReport, seconds: float) -> Table:
     ]
     for what, shards, size_bytes, note in rows:
         table.add_row(what, "" if shards is None else str(shards), size_text(size_bytes), note)
+    return table
+
+
+def _proofs_table(rounds: Sequence[RoundResult]) -> Table:
+    table = Table(title="Storage proofs with a member that cheats", title_justify="left")
+    for name in ("epoch", "proven", "missed, and earns nothing", "fined"):
+        table.add_column(name)
+    for one in rounds:
+        fined = ", ".join(f"{name}: {amount / TOKEN:g} tokens" for name, amount in one.fined.items())
+        table.add_row(str(one.epoch), str(len(one.proven)), ", ".join(one.missed), fined or "nobody")
     return table
 
 

@@ -68,7 +68,7 @@ async def test_demo_runs_the_main_job_and_every_check_holds(tmp_path: Path) -> N
     (blob,) = result["blobs"]
     assert blob["size_bytes"] == 256_000
     assert blob["certified_epoch"] == 1
-    assert blob["read_ok"] == {"1": True, "2": True, "3": True}
+    assert blob["read_ok"] == dict.fromkeys("12345", True)
     committees = result["committees"]
     for committee in committees:
         assert sorted(s for member in committee["members"] for s in member["shards"]) == list(range(100))
@@ -77,12 +77,15 @@ async def test_demo_runs_the_main_job_and_every_check_holds(tmp_path: Path) -> N
     )
     shards = [{member["name"]: member["shards"] for member in one["members"]} for one in committees]
     changes = result["handovers"]
-    assert [(one["epoch"], one["period"]) for one in changes] == [(2, 1), (3, 2)]
+    assert [(one["epoch"], one["period"]) for one in changes] == [(2, 1), (3, 2), (4, 3), (5, 3)]
     gone = [before.keys() - after.keys() for before, after in pairwise(shards)]
-    assert gone == [{"barents"}, {"baffin"}]
+    assert gone == [{"barents"}, {"baffin"}, set(), {"pechora"}]
+    for one, proof in zip((3, 4), result["proofs"], strict=True):
+        assert (proof["epoch"], proof["missed"], len(proof["proven"])) == (one, ["pechora"], 8)
+    assert [list(proof["fined"]) for proof in result["proofs"]] == [[], ["pechora"]]
     assert shards[2].keys() - shards[1].keys() == {"svalbard"}
-    for handover, before, (left,) in zip(changes, shards, gone, strict=False):
-        departed = len(before[left])
+    for handover, before, left in zip(changes, shards, gone, strict=False):
+        departed = sum(len(before[name]) for name in left)
         assert handover["departed_shards"] == handover["rebuilt_shards"] == departed
         assert handover["kept_shards"] + handover["transferred_shards"] + departed == 100
         assert handover["rebuilt_bytes"] == handover["lower_bound_bytes"] == departed * (34 + 67) * 114
