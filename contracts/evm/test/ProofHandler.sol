@@ -105,11 +105,7 @@ contract ProofHandler is ProofBase {
             _turn();
         }
         vm.roll(block.number + 1);
-        for (uint32 i = 1; i <= NODES; ++i) {
-            if (registry.node(i).candidate || committee.state().period < registry.node(i).barredUntil) continue;
-            vm.prank(_operator(i));
-            registry.becomeCandidate(i);
-        }
+        _standAgain();
     }
 
     /// @dev A member is ejected by its fellows' certificate, and replaced if that is possible: the round is cut short.
@@ -234,9 +230,13 @@ contract ProofHandler is ProofBase {
     function judgeDemand(uint256 seed) external {
         if (_asked.length == 0) return;
         Asked memory asked = _asked[seed % _asked.length];
+        uint32 epoch = committee.epoch();
+        bool isOld = asked.epoch != epoch;
+        // One of this epoch would be judged in its place.
+        if (isOld && proofs.demandOf(epoch, asked.nodeId, asked.asker).answerBy != 0) return;
         uint256 before = token.balanceOf(asked.asker);
         bool wasPunished = proofs.proofOf(asked.epoch, asked.nodeId).isPunished;
-        bool isDue = asked.epoch == committee.epoch() && block.timestamp > asked.answerBy;
+        bool isDue = !isOld && block.timestamp > asked.answerBy;
         try proofs.judgeDemand(asked.nodeId, asked.asker) {
             require(isDue, "too early, or the epoch is over");
         } catch {
@@ -294,7 +294,18 @@ contract ProofHandler is ProofBase {
         }
     }
 
-    /// @dev With few candidates left it takes as long as a shrinking network does.
+    /// @dev Whoever may.
+    function _standAgain() private {
+        bool isStalled = committee.isStalled();
+        for (uint32 i = 1; i <= NODES; ++i) {
+            bool isBarred = committee.state().period < registry.node(i).barredUntil && !isStalled;
+            if (registry.node(i).candidate || isBarred) continue;
+            vm.prank(_operator(i));
+            registry.becomeCandidate(i);
+        }
+    }
+
+    /// @dev With few candidates left it takes as long as a shrinking network does. By then also those stand that were ejected.
     function _selectWithWhatStands() private {
         uint256 selectable = uint256(committee.state().regularHandoverDone) + EPOCH_S / 2;
         _warpTo(selectable);
@@ -302,6 +313,7 @@ contract ProofHandler is ProofBase {
         try committee.select() {}
         catch {
             _warpTo(selectable + SHRINK_S);
+            _standAgain();
             committee.select();
         }
     }
