@@ -122,6 +122,10 @@ def life(nonce: bytes, node_id: int = 4) -> bytes:
     return messages.sign_of_life_body(node_id, nonce)
 
 
+def with_a_bit_flipped(message: bytes, signature: bytes) -> Signed:
+    return message, signature[:-1] + bytes((signature[-1] ^ 1,))
+
+
 LIES: dict[str, Callable[[bytes], Signed]] = {
     "by the fellow's own key": lambda nonce: signed(SECRETS[2], life(nonce)),
     "an old nonce": lambda nonce: signed(SECRETS[4], life(NONCE)),
@@ -133,10 +137,7 @@ LIES: dict[str, Callable[[bytes], Signed]] = {
     ),
     "no message": lambda nonce: (b"", bytes(96)),
     "no signature": lambda nonce: (signed(SECRETS[4], life(nonce))[0], b""),
-    "a flipped bit": lambda nonce: (
-        signed(SECRETS[4], life(nonce))[0],
-        bytes([*signed(SECRETS[4], life(nonce))[1][:-1], 1]),
-    ),
+    "a flipped bit": lambda nonce: with_a_bit_flipped(*signed(SECRETS[4], life(nonce))),
 }
 
 
