@@ -85,6 +85,15 @@ class Demand:
     """The last second at which an answer counts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What an account has for transactions, and what some take, in wei."""
+
+    has_wei: int
+    needed_wei: int
+    """At most, at the present price of gas."""
+
+
 class RoundStep(StrEnum):
     """What a round waits for."""
 
@@ -172,6 +181,9 @@ class ProofsLedger(Protocol):
 
         Places that are answered already are passed over. A refusal leaves the earlier transactions' places answered.
         """
+
+    async def means_to_answer(self, openings: Mapping[int, Opening]) -> Means:
+        """Return what `answer` would take for these openings, by their sizes alone, and what the account has for it."""
 
     async def judge(self, node_id: int) -> Transaction:
         """Have a member that has not proven in time miss the round; its second miss in a row is punished.

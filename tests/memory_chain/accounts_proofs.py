@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from committee.certificate import Certificate
 from committee.ledger import Transaction
-from committee.ledger.proofs import Demand, Held, MemberProof, ProofTerms, Round
+from committee.ledger.proofs import Demand, Held, Means, MemberProof, ProofTerms, Round
 from committee.opening import COMMITMENT_BYTES, Opening
 from tests.memory_chain import proofs
 from tests.memory_chain.accounts_space import AccountsSpace
@@ -75,6 +75,11 @@ class AccountsProofs(AccountsSpace):
         """As `Ledger.answer`; all in one transaction."""
         self._sender()
         return [self.chain.send("Proofs.answer", proofs.answer, node_id, openings)]
+
+    async def means_to_answer(self, openings: Mapping[int, Opening]) -> Means:
+        """As `Ledger.means_to_answer`: nothing costs anything here, unless a test says so."""
+        self._sender()
+        return self.chain.means
 
     async def judge(self, node_id: int) -> Transaction:
         """As `Ledger.judge`."""

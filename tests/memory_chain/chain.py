@@ -24,7 +24,7 @@ from committee.ledger import (
     RegisteredNode,
     Transaction,
 )
-from committee.ledger.proofs import ProofTerms
+from committee.ledger.proofs import Means, ProofTerms
 from committee.ledger.steps import selectable_at_s, startable_at_s
 from committee.messages import EjectionReason
 from tests.memory_chain import blobs, epochs, registry
@@ -72,6 +72,8 @@ class MemoryChain:
         self.confirmations = 0
         """A block is settled when this many blocks follow it."""
         self.time_s = time_s
+        self.means = Means(0, 0)
+        """What every account has for answers on chain, and what they take."""
         self.blocks = [Block(Contracts.deployed(parameters, BlockMark(0, bytes(32)), time_s, terms))]
         self.payers: WeakValueDictionary[tuple[str, bytes], asyncio.Lock] = WeakValueDictionary()
         """(account, root) → the lock of the ledgers that pay for a blob."""

@@ -62,7 +62,7 @@ class NoRounds:
     """A node that has nothing to sign, or to show, of storage proofs."""
 
     def health(self) -> dict[str, Any]:
-        return {"lackingShards": [3, 8], "committed": True, "proven": True, "missed": False}
+        return {"lackingShards": [3, 8], "committed": True, "proven": True, "missed": False, "warnings": []}
 
     async def sign_inventory(self) -> tuple[bytes, bytes]:
         raise Refusal(503, Reason.UNAVAILABLE, "no inventory")

@@ -12,7 +12,7 @@ from committee.errors import LedgerRefused, LedgerUnavailable
 from committee.ledger.evm.estimates import TRANSACTION_GAS_LIMIT
 from committee.ledger.evm.staking import StakingWriter
 from committee.ledger.evm.together import both
-from committee.ledger.proofs import MemberProof, ProofTerms, Round
+from committee.ledger.proofs import Means, MemberProof, ProofTerms, Round
 from committee.ledger.records import Transaction
 from committee.opening import PLACES_ON_CHAIN, Opening
 
@@ -119,6 +119,12 @@ class ProofsWriter(StakingWriter):
             for batch in batches(openings)
         ]
 
+    async def means_to_answer(self, openings: Mapping[int, Opening]) -> Means:
+        """As `Ledger.means_to_answer`."""
+        sender, gas = self._sending(), answers_gas(openings)
+        has_wei, price_wei = await both(sender.newest_balance_wei(sender.account), sender.price_wei())
+        return Means(has_wei, gas * price_wei)
+
     async def judge(self, node_id: int) -> Transaction:
         """As `Ledger.judge`."""
         return await self._judge("judge", node_id)
@@ -174,6 +180,11 @@ def batches(openings: Mapping[int, Opening]) -> list[dict[int, Opening]]:
         found[-1][place] = opening
         left -= gas
     return found
+
+
+def answers_gas(openings: Mapping[int, Opening]) -> int:
+    """Return a little more gas than all the openings take, in as many transactions as `batches` makes of them."""
+    return sum(ANSWERS_GAS + sum(map(opening_gas, batch.values())) for batch in batches(openings))
 
 
 def opening_gas(opening: Opening) -> int:

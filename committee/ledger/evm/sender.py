@@ -183,6 +183,10 @@ class Sender:
         """Return the ether of any account in the newest block that is told of when several endpoints are asked."""
         return await self._estimates.on_newest("eth_getBalance", account, answers.balance)
 
+    async def price_wei(self) -> int:
+        """Return the most that a transaction sent now would pay for a unit of gas."""
+        return fees.most_per_gas_wei(await fees.bid(self._rpc))
+
     async def _require_balance(self, action: str, needed_wei: int) -> None:
         account = to_checksum_address(self.account)
         balance_wei: int = await self._rpc.eth.get_balance(account, "latest")

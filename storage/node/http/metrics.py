@@ -91,6 +91,7 @@ class Metrics(Collector):
             ("committed", "1 if this node has committed to what it stores in this epoch.", told["committed"]),
             ("proven", "1 if it has proven in this epoch that it stores it.", told["proven"]),
             ("missed", "1 if it has missed this epoch's proof.", told["missed"]),
+            ("warnings", "How many things may have this node miss it.", len(told["warnings"])),
         ):
             yield GaugeMetricFamily(f"haulout_proof_{name}", text, int(value))
 

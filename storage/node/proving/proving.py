@@ -17,6 +17,7 @@ import contextlib
 import os
 import shutil
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -75,6 +76,50 @@ class Term:
         return None if start is None or not shards else cls(view.state.epoch, start, shards)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the making of trees has come."""
+
+    done: int
+    """Pairs in the trees, of `total`."""
+    total: int
+    read: int
+    """Pairs that this process has read for them, in `spent_s`."""
+    spent_s: float
+
+
+class _Tally:
+    """What a process has read for the trees of one term, and for how long it has been reading."""
+
+    def __init__(self, term: Term | None = None) -> None:
+        self.term = term
+        self.in_tree: dict[int, int] = {}
+        """Shard → pairs in its tree."""
+        self.read = 0
+        self._spent_s = 0.0
+        self._since_s: float | None = None
+
+    @property
+    def spent_s(self) -> float:
+        since_s = self._since_s
+        return self._spent_s + (0.0 if since_s is None else time.monotonic() - since_s)
+
+    def noted(self, shard: int, pairs: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the pairs of a shard's tree; those of a tree that is not finished do not stay in it."""
+        self._since_s, self.in_tree[shard] = time.monotonic(), 0
+        is_whole = False
+        try:
+            for pair in pairs:
+                self.in_tree[shard] += 1
+                self.read += 1
+                yield pair
+            is_whole = True
+        finally:
+            self._spent_s, self._since_s = self.spent_s, None
+            if not is_whole:
+                self.in_tree[shard] = 0
+
+
 class Proving:
     """The trees of one node. Raises `StoreError` when the disk fails."""
 
@@ -88,6 +133,7 @@ class Proving:
         self._public_key = public_key
         self._making = threading.Lock()
         """Held while a file is made, so that none is made twice."""
+        self._tally = _Tally()
 
     def inventory(self, term: Term) -> Inventory:
         """Return the epoch's inventory, making it if need be. Raises `Incomplete` when the epoch has ended."""
@@ -108,6 +154,13 @@ class Proving:
         """
         tree = self._tree(term, shard, is_to_end)
         return tree.root(), tree.count
+
+    def progress(self, term: Term, shards: Iterable[int], count: int) -> Progress:
+        """Return how far the trees of these shards are, over an inventory of `count` blobs. Does not block."""
+        tally = self._tally if self._tally.term == term else _Tally(term)
+        wanted = tuple(shards)
+        done = sum(tally.in_tree.get(shard, 0) for shard in wanted)
+        return Progress(done, len(wanted) * count, tally.read, tally.spent_s)
 
     def commit(self, term: Term) -> bytes | None:
         """Return the root over the roots of the member's shards, those whose trees are made, and keep what is under it.
@@ -228,8 +281,14 @@ class Proving:
         path = self._of(term) / f"{shard}.tree"
         inventory = self._inventory(term)
         with self._making, told(f"cannot keep the tree of shard {shard} in {self._folder}"):
+            if self._tally.term != term:
+                self._tally = _Tally(term)
             found = _existing(lambda: TreeFile(path))
-            return found or TreeFile.make(path, self._pairs(term, shard, inventory, is_to_end))
+            if found is None:
+                pairs = self._pairs(term, shard, inventory, is_to_end)
+                found = TreeFile.make(path, self._tally.noted(shard, pairs))
+            self._tally.in_tree[shard] = found.count
+            return found
 
     def _shard_nodes(self, term: Term) -> list[bytes]:
         """Return the roots of the member's shards, zeros for those without a tree."""

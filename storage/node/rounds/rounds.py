@@ -14,6 +14,7 @@ from storage.node.rounds.auditing import Auditing
 from storage.node.rounds.demands import Demands
 from storage.node.rounds.looking import look_for_ever
 from storage.node.rounds.prover import Prover
+from storage.node.rounds.warning import Warnings
 from storage.redstuff import RedStuff
 
 
@@ -35,15 +36,25 @@ class Rounds:
         self.auditing = Auditing(view, peers, code, secret, proving)
         self.prover = Prover(view, rota, peers, code, secret, proving, self._shown, keeps)
         self.demands = Demands(view, code, proving)
+        self.warnings = Warnings(view, code, proving)
 
     async def run(self) -> None:
         """Take part for ever."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for look in (self.prover.make_trees, self.prover.follow_round, self.demands.answer):
+                for look in (
+                    self.prover.make_trees,
+                    self.prover.follow_round,
+                    self.demands.answer,
+                    self.warn,
+                ):
                     tasks.create_task(look_for_ever(self._view, look))
         finally:
             await self.auditing.close()
+
+    async def warn(self, term: Term) -> object:
+        """As `Warnings.warn`, of the current round."""
+        return await self.warnings.warn(term, self.prover.standing)
 
     def health(self) -> dict[str, Any]:
         """What `/v1/health` says of the current round."""

@@ -26,6 +26,8 @@ class Standing:
     is_missed: bool = False
     is_over: bool = False
     """Whether this node has found all members to have proven or missed the round."""
+    warnings: tuple[str, ...] = ()
+    """What may have the node miss it, in sentences for its operator."""
 
     @property
     def is_committed(self) -> bool:
@@ -48,4 +50,5 @@ class Standing:
             "answered": len(self.answered),
             "proven": self.is_proven,
             "missed": self.is_missed,
+            "warnings": list(self.warnings),
         }

@@ -60,6 +60,17 @@ async def test_openings_of_real_slivers_prove_a_member(begun: Round) -> None:
     assert (set(proof.answered), proof.is_proven) == (set(range(ON_CHAIN)), True)
 
 
+async def test_answers_take_no_more_ether_than_is_told_before(begun: Round) -> None:
+    draw = await begun.draw()
+    openings = {place: begun.honest.opening(begun.position(draw, place)) for place in range(ON_CHAIN)}
+    ledger = begun.node.ledger
+    means = await ledger.means_to_answer(openings)
+    assert means.has_wei == await ledger.ether_wei(str(ledger.account))
+    await ledger.answer(begun.node.node_id, openings)
+    spent_wei = means.has_wei - await ledger.ether_wei(str(ledger.account))
+    assert 0 < spent_wei < means.needed_wei < 10 * spent_wei
+
+
 async def test_fellows_prove_a_member(begun: Round) -> None:
     draw = await begun.draw()
     node_id = begun.node.node_id
