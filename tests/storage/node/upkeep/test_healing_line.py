@@ -196,7 +196,8 @@ async def test_what_was_stored_just_as_the_blob_died_is_left_to_the_garbage(
         await fill(*arguments, **options)
         line.node.chain.delete(1)
         await line.node.view.refresh()
-        line.garbage._doubtful.clear()  # as if the garbage had looked before the last sliver was written
+        for bucket in line.garbage._doubtful:
+            bucket.clear()  # as if the garbage had looked before the last sliver was written
 
     line.repair.fill = die_after  # type: ignore[method-assign]
     await line.certify(blob, deletable=True)
