@@ -1,7 +1,15 @@
 """Storage proofs: inventory → commitment → draw → openings → verdict. Pure rules; no I/O, no chain (section 8)."""
 
 from storage.proofs.commitment import pair_nodes, salt_of
-from storage.proofs.draw import FOR_FELLOWS, Position, place_of, position_at, positions, symbols_in_pair
+from storage.proofs.draw import (
+    FOR_FELLOWS,
+    Position,
+    line_length,
+    place_of,
+    position_at,
+    positions,
+    symbols_in_pair,
+)
 from storage.proofs.inventory import ENTRY_BYTES, Entry, Inventory, entries_of
 from storage.proofs.opening import Commitment, WrongOpening, judge
 
@@ -15,6 +23,7 @@ __all__ = [
     "WrongOpening",
     "entries_of",
     "judge",
+    "line_length",
     "pair_nodes",
     "place_of",
     "position_at",

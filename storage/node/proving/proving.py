@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,7 +47,7 @@ from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuff
 from storage.redstuff.merkle import root_of_hashes
 from storage.redstuff.parameters import HASH_BYTES
 
-File = TypeVar("File", InventoryFile, TreeFile, list[bytes])
+Found = TypeVar("Found")
 
 BLOBS_AT_ONCE = 1024
 BYTES_AT_ONCE = 2**23
@@ -137,13 +138,13 @@ class Proving:
 
     def inventory(self, term: Term) -> Inventory:
         """Return the epoch's inventory, making it if need be. Raises `Incomplete` when the epoch has ended."""
-        return self._inventory(term).inventory()
+        with _incomplete():
+            return self._inventory(term).inventory()
 
     def made_inventory(self, term: Term) -> Inventory | None:
         """Return the epoch's inventory if it has been made."""
         with told(f"cannot read the inventory in {self._folder}"):
-            found = _existing(lambda: InventoryFile(self._of(term)))
-            return None if found is None else found.inventory()
+            return _existing(lambda: InventoryFile(self._of(term)).inventory())
 
     def shard_root(
         self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False
@@ -152,8 +153,9 @@ class Proving:
 
         Raises `Incomplete`, soon also once `is_to_end`.
         """
-        tree = self._tree(term, shard, is_to_end)
-        return tree.root(), tree.count
+        with _incomplete():
+            tree = self._tree(term, shard, is_to_end)
+            return tree.root(), tree.count
 
     def progress(self, term: Term, shards: Iterable[int], count: int) -> Progress:
         """Return how far the trees of these shards are, over an inventory of `count` blobs. Does not block."""
@@ -252,9 +254,10 @@ class Proving:
     def forget_others(self, term: Term) -> None:
         """Delete what was made for other epochs, as far as that is possible."""
         own = self._of(term).name
-        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-            if folder.name != own:
-                shutil.rmtree(folder, ignore_errors=True)
+        with told(f"cannot read {self._folder}"):
+            for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+                if folder.name != own:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     # files
 
@@ -294,10 +297,9 @@ class Proving:
         """Return the roots of the member's shards, zeros for those without a tree."""
         nodes = []
         for shard in term.shards:
-            try:
-                nodes.append(TreeFile(self._of(term) / f"{shard}.tree").root())
-            except FileNotFoundError:
-                nodes.append(NOTHING)
+            path = self._of(term) / f"{shard}.tree"
+            with told(f"cannot read {path}"):
+                nodes.append(_existing(partial(_root_in, path)) or NOTHING)
         return nodes
 
     def _committed(self, term: Term, root: bytes) -> Path:
@@ -324,6 +326,7 @@ class Proving:
         for entries in self._together(inventory.entries()):
             if is_to_end():
                 raise Incomplete("the tree is not wanted any more")
+            self._require_current(term)
             blobs = [entry.blob_id for entry in entries]
             invalid = self._view.those_invalid(blobs)
             primary, secondary = (self._slivers(shard, axis, blobs) for axis in Axis)
@@ -391,8 +394,15 @@ def _incomplete() -> Iterator[None]:
         raise Incomplete(str(error)) from error
 
 
-def _existing(opened: Callable[[], File]) -> File | None:
-    """Return a file that `opened` opens; None when it is to be made, as it is not there or damaged."""
+def _root_in(path: Path) -> bytes:
+    return TreeFile(path).root()
+
+
+def _existing(opened: Callable[[], Found]) -> Found | None:
+    """Return the file that `opened` opens, or what it reads of one.
+
+    None when it is to be made, as it is not there or damaged.
+    """
     try:
         return opened()
     except NotRegular as error:

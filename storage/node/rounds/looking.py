@@ -25,7 +25,8 @@ LONGEST_DEVELOPMENT_REST_S = 1.0
 async def look_for_ever(view: ChainView, look: Callable[[Term], Awaitable[object]]) -> None:
     """Look as long as this node is a member; the pause grows as long as `look` returns the same.
 
-    A look that the chain or the disk fails is logged, and made again.
+    A look that the chain or the disk fails is logged, and made again; so is one that fails unexpectedly, as what else
+    the node does in a round has to go on.
     """
     longest_s = LONGEST_DEVELOPMENT_REST_S if view.ledger.is_development_chain else LONGEST_REST_S
     changes, last, pause_s = ChangesOnly(), object(), 0.0
@@ -36,6 +37,8 @@ async def look_for_ever(view: ChainView, look: Callable[[Term], Awaitable[object
                 found = await look(term)
         except (LedgerError, StoreError, Incomplete) as error:
             changes.warning("storage proofs do not get on", doing=look.__name__, why=str(error))
+        except Exception:
+            log.exception("a duty failed; looking again", duty=look.__qualname__)
         pause_s = next_pause_s(pause_s if found == last else 0.0, FIRST_REST_S, longest_s)
         last = found
         await asyncio.sleep(pause_s)

@@ -29,6 +29,7 @@ from storage.node.proving import Incomplete, Proving, Shown, Term
 from storage.node.rounds.looking import Sending
 from storage.node.rounds.standing import Standing
 from storage.node.signatures import gather_signatures, round_behind
+from storage.node.store import StoreError
 from storage.node.threads import finished_or_told
 from storage.proofs import Position, positions
 from storage.redstuff import RedStuff
@@ -182,7 +183,7 @@ class Prover:
         make = partial(self._shown.make, term, standing.commitment, draw, places)
         try:
             await finished_or_told(make)
-        except Incomplete as error:
+        except (Incomplete, StoreError) as error:  # on chain it can be answered without files
             self._changes.warning("what was drawn cannot all be shown", why=str(error))
         if not self._has_account:
             return
@@ -203,7 +204,7 @@ class Prover:
                 openings[place] = await asyncio.to_thread(
                     self._proving.opening, term, standing.commitment, places[place]
                 )
-            except Incomplete as error:
+            except (Incomplete, StoreError) as error:
                 self._changes.warning("a place cannot be answered", place=place, why=str(error))
         if openings:
             sending = self._view.ledger.answer(self._view.node_id, openings)
