@@ -72,6 +72,8 @@ def require_in_inventory(
 
     This much is shown, too, of a blob that has become invalid, whose symbol nobody need have.
     """
+    if opening.blob_length > grid.max_blob_bytes:
+        raise NotInInventory(f"a blob of {opening.blob_length} bytes fits no inventory")
     entry = Entry(blob_id_of(opening), grid.symbol_size(opening.blob_length), opening.offset)
     root = _root(opening.inventory_path, leaf_hash(entry.leaf()), opening.index, inventory.count)
     if root != inventory.root:

@@ -42,6 +42,8 @@ class ProofsWriter(StakingWriter):
         told = await self._reader.call(self._reader.proofs, "roundOf", epoch)
         if not told["count"]:
             return None
+        if told["weight"] < told["count"]:
+            raise LedgerUnavailable(f"the {told['count']} blobs of a round weigh {told['weight']} bytes")
         prove_by_s = 0
         if told["answerBy"]:
             prove_by_s = told["answerBy"] - (await self.proof_terms()).answer_window_s

@@ -2,15 +2,17 @@
 
 A fellow whose openings are drawn asks for a signature. This node then fetches all of them from it, judges each by the
 rules (`storage.proofs`), and signs that the fellow proved. An audit is made once: it goes on when the fellow that waits
-for it hangs up, what it came to is kept, and one that failed is not begun again at once.
+for it hangs up, what it came to is kept, and one that failed is not begun again at once. One that takes long gives way
+to others, and goes on later with the page at which it was.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from committee import messages
 from committee.bls import SecretKey
@@ -35,15 +37,23 @@ from storage.redstuff import RedStuff
 log = Log()
 
 AUDITS_AT_ONCE = 4
+AUDIT_S = 60.0
+"""An audit takes one of these places for so long at most: fellows that show their openings a byte at a time would else
+take all of them for hours."""
 FAILURE_KEPT_S = 5.0
 """For so long an audit that failed is not made again."""
+LOOK_S = 1.0
+"""Least time between two looks at the chain for a draw, whoever asks: what was seen last is enough meanwhile."""
 
 
 @dataclass
 class _Audit:
     """An audit of one fellow, which runs or has ended."""
 
-    task: asyncio.Task[bytes]
+    draw: bytes
+    pages_judged: int = 0
+    """Pages found right; what they are judged by is the same for ever."""
+    task: asyncio.Task[bytes] = field(init=False)
     ended_s: float | None = None
     """When it ended, by this machine's clock."""
 
@@ -65,9 +75,13 @@ class Auditing:
         self._code = code
         self._secret = secret
         self._proving = proving
-        self._audits: dict[tuple[int, int, bytes], _Audit] = {}
-        """(epoch, node id, draw) → the audit."""
+        self._audits: dict[tuple[int, int], _Audit] = {}
+        """(epoch, node id) → the audit."""
         self._free = asyncio.Semaphore(AUDITS_AT_ONCE)
+        self._looking = asyncio.Lock()
+        self._looked_s = -math.inf
+        self._seen: tuple[int, Round | None] = 0, None
+        """The epoch, and its round, of the last look."""
 
     async def close(self) -> None:
         """End the audits that run."""
@@ -92,22 +106,30 @@ class Auditing:
         message = self._message(messages.Intent.PROOF, state.epoch, messages.proof_body(node_id, draw))
         for key in [key for key in self._audits if key[0] != state.epoch]:
             self._audits.pop(key).task.cancel()
-        key = (state.epoch, node_id, draw)
+        key = (state.epoch, node_id)
         audit = self._audits.get(key)
-        if audit is None or audit.is_to_be_made_again:
+        if audit is None or audit.draw != draw or audit.is_to_be_made_again:
             round_ = await self._drawn(state.epoch, draw)
             audit = self._audits.get(key)
-            if audit is None or audit.is_to_be_made_again:
-                audit = self._audits[key] = self._begin(fellow, round_, draw, message)
-        return message, await asyncio.shield(audit.task)
+            if audit is None or audit.draw != draw or audit.is_to_be_made_again:
+                audit = self._audits[key] = self._begin(audit, fellow, state.epoch, round_, draw, message)
+        await asyncio.wait([audit.task])
+        if audit.task.cancelled():
+            raise Refusal(503, Reason.UNAVAILABLE, f"epoch {state.epoch} is over, or was drawn anew")
+        return message, audit.task.result()
 
     def _message(self, intent: messages.Intent, epoch: int, body: bytes) -> bytes:
         return messages.encode(intent, epoch, body, self._view.parameters.domain)
 
-    def _begin(self, fellow: Member, round_: Round, draw: bytes, message: bytes) -> _Audit:
-        audit = _Audit(
-            asyncio.create_task(self._audited(fellow, self._view.state.epoch, round_, draw, message))
-        )
+    def _begin(
+        self, before: _Audit | None, fellow: Member, epoch: int, round_: Round, draw: bytes, message: bytes
+    ) -> _Audit:
+        """Begin an audit, in the place of the one `before`: where that has ended, if it was of the same draw."""
+        audit = _Audit(draw)
+        if before is not None:
+            before.task.cancel()
+            audit.pages_judged = before.pages_judged if before.draw == draw else 0
+        audit.task = asyncio.create_task(self._audited(audit, fellow, epoch, round_, message))
 
         def ended(task: asyncio.Task[bytes]) -> None:
             audit.ended_s = time.monotonic()
@@ -118,23 +140,38 @@ class Auditing:
         return audit
 
     async def _drawn(self, epoch: int, draw: bytes) -> Round:
-        """Return the epoch's round, which was drawn by `draw`."""
-        try:
-            round_ = await self._view.ledger.proof_round(epoch)
-        except LedgerError as error:
-            raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
-        if round_ is None or round_.draw != draw:
+        """Return the epoch's round, which was drawn by `draw`. Raises `Refusal`."""
+        async with self._looking:
+            if not self._has_seen(epoch, draw) and time.monotonic() - self._looked_s >= LOOK_S:
+                self._looked_s = time.monotonic()
+                try:
+                    self._seen = epoch, await self._view.ledger.proof_round(epoch)
+                except LedgerError as error:
+                    told = "the chain does not answer; try again later"
+                    raise Refusal(503, Reason.UNAVAILABLE, told) from error
+        round_ = self._seen[1]
+        if round_ is None or not self._has_seen(epoch, draw):
             raise Refusal(503, Reason.UNAVAILABLE, f"the chain does not show this draw in epoch {epoch}")
         return round_
 
-    async def _audited(self, fellow: Member, epoch: int, round_: Round, draw: bytes, message: bytes) -> bytes:
+    def _has_seen(self, epoch: int, draw: bytes) -> bool:
+        seen_epoch, round_ = self._seen
+        return seen_epoch == epoch and round_ is not None and round_.draw == draw
+
+    async def _audited(
+        self, audit: _Audit, fellow: Member, epoch: int, round_: Round, message: bytes
+    ) -> bytes:
         """Return this node's signature over a fellow's proof, once it has judged all openings. Raises `Refusal`."""
         async with self._free:
             try:
-                proof, commitment = await self._commitment(fellow, epoch, round_)
-                if not any(proof.commitment):
-                    raise Refusal(400, Reason.INVALID_PROOF, f"{fellow.name} has committed to nothing")
-                await self._judge(fellow, round_, draw, commitment)
+                async with asyncio.timeout(AUDIT_S):
+                    proof, commitment = await self._commitment(fellow, epoch, round_)
+                    if not any(proof.commitment):
+                        raise Refusal(400, Reason.INVALID_PROOF, f"{fellow.name} has committed to nothing")
+                    await self._judge(audit, fellow, round_, commitment)
+            except TimeoutError as error:
+                told = f"{fellow.name} shows its openings slowly; they are looked at in turn with others"
+                raise Refusal(503, Reason.UNAVAILABLE, told) from error
             except LedgerError as error:
                 raise Refusal(
                     503, Reason.UNAVAILABLE, "the chain does not answer; try again later"
@@ -159,15 +196,20 @@ class Auditing:
             lacking={shard for shard in shards if not held[shard].was_in_time(round_.commit_by_s)},
         )
 
-    async def _judge(self, fellow: Member, round_: Round, draw: bytes, commitment: Commitment) -> None:
-        """Raises `NodeError`, or `WrongOpening` for the first opening that breaks a rule."""
+    async def _judge(self, audit: _Audit, fellow: Member, round_: Round, commitment: Commitment) -> None:
+        """Judge the pages that are not judged yet.
+
+        Raises `NodeError`, or `WrongOpening` for the first opening that breaks a rule.
+        """
         inventory = Inventory(round_.inventory_root, round_.count, round_.weight)
-        drawn = list(positions(self._code, draw, fellow.node_id, len(commitment.shards), inventory.weight))
+        draw, shards = audit.draw, len(commitment.shards)
+        drawn = list(positions(self._code, draw, fellow.node_id, shards, inventory.weight))
         client = self._peers.client(fellow)
-        for page in range(proof_wire.PAGES):
+        for page in range(audit.pages_judged, proof_wire.PAGES):
             openings = await client.openings(draw, page, Transfer())
             places = [drawn[place] for place in proof_wire.places_of(page)]
             await asyncio.to_thread(self._judge_page, inventory, commitment, places, openings)
+            audit.pages_judged = page + 1
 
     def _judge_page(
         self,

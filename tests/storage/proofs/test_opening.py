@@ -72,6 +72,10 @@ MUTATIONS: dict[str, tuple[Callable[[Opening], Opening], type[rules.WrongOpening
     "another offset": (lambda one: replace(one, offset=one.offset + 2), rules.NotInInventory),
     "another blob's root": (lambda one: replace(one, blob_root=flipped(one.blob_root)), rules.NotInInventory),
     "another length": (lambda one: replace(one, blob_length=one.blob_length + 1), rules.NotInInventory),
+    "a length that no blob has": (
+        lambda one: replace(one, blob_length=2**64 - 1),
+        rules.NotInInventory,
+    ),
     "another inventory path": (
         lambda one: replace(one, inventory_path=with_one_flipped(one.inventory_path)),
         rules.NotInInventory,
