@@ -14,7 +14,6 @@ Everything here blocks, for minutes where there is much; it is not for the event
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import threading
 import time
@@ -23,13 +22,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from committee.files import NotRegular, clear_away, open_regular, require_folder, write_whole
+from committee.files import NotRegular, clear_away, require_folder, write_whole
 from committee.ledger import BlockMark
 from committee.opening import COMMITMENT_BYTES, NOTHING_OPENED, Opening
 from storage.node.chain import ChainView, pages
 from storage.node.proving.inventory_file import InventoryFile
+from storage.node.proving.reading import existing, nodes_under, root_in
 from storage.node.proving.tree_file import TreeFile
 from storage.node.sqlite import told
 from storage.node.store import SliverStore
@@ -44,10 +43,8 @@ from storage.proofs import (
     symbols_in_pair,
 )
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
-from storage.redstuff.merkle import root_of_hashes
+from storage.redstuff.merkle import leaf_hash, root_of_hashes
 from storage.redstuff.parameters import HASH_BYTES
-
-Found = TypeVar("Found")
 
 BLOBS_AT_ONCE = 1024
 BYTES_AT_ONCE = 2**23
@@ -144,7 +141,7 @@ class Proving:
     def made_inventory(self, term: Term) -> Inventory | None:
         """Return the epoch's inventory if it has been made."""
         with told(f"cannot read the inventory in {self._folder}"):
-            return _existing(lambda: InventoryFile(self._of(term)).inventory())
+            return existing(lambda: InventoryFile(self._of(term)).inventory())
 
     def shard_root(
         self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False
@@ -175,7 +172,7 @@ class Proving:
         root = root_of_hashes(nodes)
         path = self._committed(term, root)
         with told(f"cannot keep the commitment in {self._folder}"):
-            if _existing(lambda: _nodes_under(path, root, len(nodes))) is None:
+            if existing(lambda: nodes_under(path, root, len(nodes))) is None:
                 path.unlink(missing_ok=True)  # what is damaged
                 write_whole(path, b"".join(nodes))
         return root
@@ -187,7 +184,7 @@ class Proving:
         `Incomplete` when a sliver, or a file, is missing or damaged.
         """
         with _incomplete():
-            shards = _nodes_under(self._committed(term, commitment), commitment, len(term.shards))
+            shards = self._roots_under(term, commitment)
             if shards[position.shard_number] == NOTHING:
                 return NOTHING_OPENED
             opening, pair = self._symbol(term, position)
@@ -196,7 +193,7 @@ class Proving:
             tree = self._tree(term, term.shards[position.shard_number])
             path = (
                 *MerkleProof.of(pair, position.symbol).siblings,
-                *tree.siblings(opening.index),
+                *tree.proof(opening.index, root_of_hashes(pair)).siblings,
                 *MerkleProof.of(shards, position.shard_number).siblings,
             )
             return replace(opening, commitment_path=path)
@@ -211,7 +208,10 @@ class Proving:
             if not is_late or not pair:
                 return opening
             tree = self._tree(term, term.shards[position.shard_number])
-            path = (*MerkleProof.of(pair, position.symbol).siblings, *tree.siblings(opening.index))
+            path = (
+                *MerkleProof.of(pair, position.symbol).siblings,
+                *tree.proof(opening.index, root_of_hashes(pair)).siblings,
+            )
             return replace(opening, commitment_path=path)
 
     def _symbol(self, term: Term, position: Position) -> tuple[Opening, list[bytes]]:
@@ -221,7 +221,8 @@ class Proving:
         """
         inventory, shard = self._inventory(term), term.shards[position.shard_number]
         index, entry = inventory.find(position.offset)
-        blob_id, in_inventory = entry.blob_id, inventory.tree.siblings(index)
+        blob_id = entry.blob_id
+        in_inventory = inventory.tree.proof(index, leaf_hash(entry.leaf())).siblings
         if self._view.is_invalid(blob_id):
             length = self._view.lengths([blob_id])[blob_id]
             return replace(
@@ -277,7 +278,7 @@ class Proving:
     def _inventory(self, term: Term) -> InventoryFile:
         with self._making, told(f"cannot keep the inventory in {self._folder}"):
             folder = self._made(term)
-            found = _existing(lambda: InventoryFile(folder))
+            found = existing(lambda: InventoryFile(folder))
             return found or InventoryFile.make(folder, self._blobs(term))
 
     def _tree(self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False) -> TreeFile:
@@ -286,7 +287,7 @@ class Proving:
         with self._making, told(f"cannot keep the tree of shard {shard} in {self._folder}"):
             if self._tally.term != term:
                 self._tally = _Tally(term)
-            found = _existing(lambda: TreeFile(path))
+            found = existing(lambda: TreeFile(path))
             if found is None:
                 pairs = self._pairs(term, shard, inventory, is_to_end)
                 found = TreeFile.make(path, self._tally.noted(shard, pairs))
@@ -299,7 +300,19 @@ class Proving:
         for shard in term.shards:
             path = self._of(term) / f"{shard}.tree"
             with told(f"cannot read {path}"):
-                nodes.append(_existing(partial(_root_in, path)) or NOTHING)
+                nodes.append(existing(partial(root_in, path)) or NOTHING)
+        return nodes
+
+    def _roots_under(self, term: Term, root: bytes) -> list[bytes]:
+        """Return the shards' roots that a commitment is over. Raises `ValueError` when they are not known any more.
+
+        If what was kept of them is lost, the trees have them still, unless one was made later.
+        """
+        path = self._committed(term, root)
+        kept = existing(lambda: nodes_under(path, root, len(term.shards)))
+        nodes = kept or self._shard_nodes(term)
+        if root_of_hashes(nodes)[:COMMITMENT_BYTES] != root[:COMMITMENT_BYTES]:
+            raise ValueError(f"{path} is lost, and the trees are others by now")
         return nodes
 
     def _committed(self, term: Term, root: bytes) -> Path:
@@ -375,16 +388,6 @@ class Proving:
             raise Incomplete(f"epoch {term.epoch} is over, or was started by another block")
 
 
-def _nodes_under(path: Path, root: bytes, count: int) -> list[bytes]:
-    """Return the nodes in a file over which a root is, or one that begins so. Raises `OSError`, `ValueError`."""
-    with os.fdopen(open_regular(path), "rb") as file:
-        kept = file.read(count * HASH_BYTES + 1)
-    nodes = [kept[at : at + HASH_BYTES] for at in range(0, len(kept), HASH_BYTES)]
-    if len(kept) != count * HASH_BYTES or root_of_hashes(nodes)[:COMMITMENT_BYTES] != root[:COMMITMENT_BYTES]:
-        raise ValueError(f"{path} is damaged")
-    return nodes
-
-
 @contextlib.contextmanager
 def _incomplete() -> Iterator[None]:
     """Turn what a damaged file leads to into `Incomplete`."""
@@ -392,21 +395,3 @@ def _incomplete() -> Iterator[None]:
         yield
     except (OSError, ValueError, RedStuffError) as error:
         raise Incomplete(str(error)) from error
-
-
-def _root_in(path: Path) -> bytes:
-    return TreeFile(path).root()
-
-
-def _existing(opened: Callable[[], Found]) -> Found | None:
-    """Return the file that `opened` opens, or what it reads of one.
-
-    None when it is to be made, as it is not there or damaged.
-    """
-    try:
-        return opened()
-    except NotRegular as error:
-        clear_away(error.filename)
-    except (FileNotFoundError, ValueError):
-        pass
-    return None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from committee.files import open_regular
+from storage.redstuff import MerkleProof
 from storage.redstuff.merkle import EMPTY, depth_of, inner_node
 from storage.redstuff.parameters import HASH_BYTES
 
@@ -62,6 +63,17 @@ class TreeFile:
     def siblings(self, index: int) -> tuple[bytes, ...]:
         """Return the siblings from a leaf to the root, bottom-up."""
         return tuple(self._node(level, index >> level ^ 1) for level in range(depth_of(self.count)))
+
+    def proof(self, index: int, node: bytes) -> MerkleProof:
+        """Return the path from the node of a leaf to the root. Raises `ValueError` if it leads elsewhere.
+
+        The file is damaged then, and goes, so that it is made anew.
+        """
+        path = MerkleProof(self.siblings(index))
+        if path.root(node, index, self.count) != self.root():
+            self.path.unlink(missing_ok=True)
+            raise ValueError(f"{self.path} is damaged: leaf {index} is not under its root")
+        return path
 
     def _node(self, level: int, index: int) -> bytes:
         with self._opened() as file:

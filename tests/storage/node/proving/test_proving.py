@@ -141,16 +141,15 @@ async def test_a_shard_with_a_sliver_missing_has_no_tree(begun: Network) -> None
 
 
 async def test_a_tree_is_not_made_to_its_end_when_the_node_ends(
-    begun: Network, monkeypatch: pytest.MonkeyPatch
+    begun: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a large shard it takes minutes, and a process ends when its threads have."""
     node = begun.running[NODE]
     term, plan = term_of(node), node.handover.plan()
     assert plan is not None
-    for path in files_of(begun):
-        path.unlink()
+    other = proving.Proving(tmp_path / "other", node.view, node.store, node.code, node.secret.public_key)
     reads, begins, goes_on = 0, asyncio.Event(), threading.Event()
-    loop, really = asyncio.get_running_loop(), node.proving._slivers
+    loop, really = asyncio.get_running_loop(), other._slivers
 
     def slivers(*args: Any) -> Any:
         nonlocal reads
@@ -163,16 +162,16 @@ async def test_a_tree_is_not_made_to_its_end_when_the_node_ends(
         return frozenset()
 
     monkeypatch.setattr(node.view.ledger, "attested_shards", none)
-    monkeypatch.setattr(node.proving, "_slivers", slivers)
+    monkeypatch.setattr(other, "_slivers", slivers)
     monkeypatch.setattr(proving, "BLOBS_AT_ONCE", 1)
-    attesting = asyncio.create_task(Attesting(node.view, node.proving).attest(plan, term.start, term.shards))
+    attesting = asyncio.create_task(Attesting(node.view, other).attest(plan, term.start, term.shards))
     async with asyncio.timeout(10):
         await begins.wait()
         attesting.cancel()
         loop.call_soon(goes_on.set)
         with pytest.raises(asyncio.CancelledError):
             await attesting
-    with node.proving._making:
+    with other._making:
         assert reads == len(Axis), "one blob's"
 
 
@@ -225,3 +224,32 @@ async def test_what_was_made_for_another_epoch_is_forgotten(begun: Network) -> N
     node.proving.shard_root(term, term.shards[0])
     node.proving.forget_others(term)
     assert {path.parent.name for path in files_of(begun)} == {f"{term.epoch}-{term.start.hash.hex()}"}
+
+
+async def test_a_commitment_whose_file_is_lost_is_opened_by_the_trees(begun: Network) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    commitment = committed(node, term)
+    before = open_all(node, term, commitment)
+    for path in files_of(begun):
+        if path.suffix == ".committed":
+            path.write_bytes(bytes(32))
+    assert open_all(node, term, commitment) == before
+
+
+@pytest.mark.parametrize("name", ["inventory", "inventory.tree", "SHARD.tree"])
+async def test_bytes_that_changed_within_a_file_are_found_and_it_is_made_anew(
+    begun: Network, name: str
+) -> None:
+    """Nothing wrong is opened meanwhile: what fails at one look is there at a later one."""
+    node = begun.running[NODE]
+    term = term_of(node)
+    commitment = committed(node, term)
+    before = open_all(node, term, commitment)
+    path = node.proving.folder_of(term) / name.replace("SHARD", str(term.shards[1]))
+    content = bytearray(path.read_bytes())
+    content[40:-160] = bytes(one ^ 1 for one in content[40:-160])
+    path.write_bytes(content)
+    with pytest.raises(Incomplete):
+        open_all(node, term, commitment)
+    assert open_all(node, term, commitment) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -101,3 +102,28 @@ async def test_draws_that_there_are_not_cost_the_node_one_question_to_the_chain(
     assert all("does not show this draw" in str(one) for one in refused)
     assert len(asked) == 1
     assert not audits._audits
+
+
+def _instead(shown: NodeClient, _: NodeClient) -> NodeClient:
+    return shown
+
+
+async def test_pages_of_another_member_are_nobody_elses(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fellow that passes on what another shows, or has the address of the node that asks."""
+    await rounds.committed(*ALL)
+    await rounds.drawn()
+    await rounds.proven(*ALL)
+    assert rounds.round is not None
+    draw = rounds.round.draw
+    assert draw is not None
+    monkeypatch.setattr(auditing, "FAILURE_KEPT_S", 0.0)
+    audits = rounds.network.running[2].rounds.auditing
+    for other in (1, 2):
+        audits._audits.clear()
+        shown = rounds.network.client(other)
+        bend(rounds.network, 2, {4: partial(_instead, shown)})
+        with pytest.raises(Refusal, match="node-4") as refused:
+            await audits.sign_proof(4, draw)
+        assert refused.value.status == 400
